@@ -1,0 +1,52 @@
+# Everything a person or CI runs. `make serve` and `make test` install what they need first.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help serve test test-full check format bench mini clean
+
+help:
+	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
+	@echo "test       set up, and run the tests (under 20 minutes on two cores)"
+	@echo "test-full  the tests and the long campaigns"
+	@echo "check      formatting, lint, types, import rules"
+	@echo "format     format the code"
+	@echo "bench      measure the gateway, the engine and the naive design side by side"
+	@echo "mini       train and export the bundled model again (recipes/mini)"
+
+serve: $(VENV)/.serve
+	$(BIN)/silkline up
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -m "not full"
+
+test-full: $(VENV)/.dev
+	$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.serving
+
+mini:
+	$(MAKE) -C recipes/mini
+
+$(VENV)/.serve: pyproject.toml constraints.txt scripts/setup
+	scripts/setup "$(PYTHON)" "$(VENV)" serve
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt scripts/setup
+	scripts/setup "$(PYTHON)" "$(VENV)" dev
+	@touch $(VENV)/.serve $@
+
+clean:
+	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,72 @@
+"""Turns the declared settings into options of a command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_origin
+
+import click
+
+from silkline.config import Settings, field_info, load_settings, section_of_field
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_options(*sections: str) -> Callable[[F], F]:
+    """Adds `--config` and one option for each setting of the named sections."""
+
+    def decorate(command: F) -> F:
+        fields = [field for field, section in section_of_field().items() if section in sections]
+        for field in reversed(fields):
+            command = _option(field)(command)
+        return click.option(
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Settings file; silkline.toml in the working folder is read by itself.",
+        )(command)
+
+    return decorate
+
+
+def settings_from(config: Path | None, flags: dict[str, Any]) -> Settings:
+    """The settings of all sources, the flags last.
+
+    Raises:
+        ConfigError: See `load_settings`.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    return load_settings(config, os.environ, given)
+
+
+def _option(field: str) -> Callable[[F], F]:
+    info = field_info(field)
+    kind = info.annotation
+    multiple = get_origin(kind) is tuple
+    pairs = get_origin(kind) is dict
+    default = info.get_default(call_default_factory=True)
+    shown = "" if default in ((), {}) else f" [default: {default}]"
+    return click.option(
+        "--" + field.replace("_", "-"),
+        field,
+        type=_Pairs() if pairs else str if multiple else kind,
+        multiple=multiple,
+        help=f"{info.description}{shown}",
+    )
+
+
+class _Pairs(click.ParamType):
+    """`name=value,name=value` as a table."""
+
+    name = "name=value,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, str]:
+        if isinstance(value, dict):
+            return value
+        pairs = [part.partition("=") for part in str(value).split(",")]
+        if any(not separator for _, separator, _ in pairs):
+            self.fail(f"{value!r} is not of the form name=value,name=value.", param, ctx)
+        return {name.strip(): text.strip() for name, _, text in pairs}

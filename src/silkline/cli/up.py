@@ -1,0 +1,94 @@
+"""`silkline up`: serve a model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from silkline import __version__
+from silkline.cli.serving import create_pool
+from silkline.cli.settings_options import settings_from, settings_options
+from silkline.config import Settings
+from silkline.errors import EnvironmentFault
+from silkline.gateway.app import create_app
+from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.server import GatewayServer
+from silkline.models.resolve import bundled_folder
+from silkline.observe.logs import configure_logging
+from silkline.routing.pool import EnginePool
+
+
+@click.command()
+@settings_options("server", "limits", "fetch", "decode", "engine", "log")
+@click.option("--json", "as_json", is_flag=True, help="Say when it is ready as one JSON line.")
+def up(config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Serve a model behind the OpenAI API, /predict and a web console.
+
+    With no option it serves the bundled model on http://127.0.0.1:8000. SIGTERM or Ctrl-C lets
+    running requests end; a second one does not.
+    """
+    settings = settings_from(config, flags)
+    configure_logging(settings.log)
+    asyncio.run(_serve(settings, as_json=as_json))
+
+
+async def _serve(settings: Settings, *, as_json: bool) -> None:
+    began = time.monotonic()
+    lifecycle = Lifecycle()
+    pool = create_pool(settings)
+    app = create_app(settings, pool, lifecycle)
+    server = GatewayServer(app, settings.server, lifecycle)
+    console = Console(stderr=True)
+    with console.status("loading the model"):
+        serving = asyncio.create_task(_listen(server, settings), name="gateway")
+        loading = asyncio.create_task(pool.start(), name="engines")
+        try:
+            await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                await loading
+                _announce(pool, server, time.monotonic() - began, as_json=as_json)
+        except BaseException:
+            server.should_exit = True
+            await serving
+            raise
+        finally:
+            loading.cancel()
+    try:
+        await serving
+    finally:
+        await pool.aclose()
+
+
+async def _listen(server: GatewayServer, settings: Settings) -> None:
+    """Runs the server; uvicorn reports an address that is taken by exiting."""
+    try:
+        await server.serve()
+    except SystemExit as error:
+        host, port = settings.server.host, settings.server.port
+        raise EnvironmentFault(
+            f"The gateway cannot listen on {host}:{port}; the log above says why.",
+            remedy=f"silkline up --port {port + 1}",
+        ) from error
+
+
+def _announce(pool: EnginePool, server: GatewayServer, seconds: float, *, as_json: bool) -> None:
+    info = pool.info
+    host, port = server.address
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if as_json:
+        ready = {"url": url, "model": info.model, "revision": info.revision, "seconds": seconds}
+        click.echo(json.dumps(ready))
+        return
+    sample = bundled_folder() / "sample.jpg"
+    click.echo(
+        f"Silkline {__version__} serves {info.model}@{info.revision} "
+        f"({info.engine}, {info.precision}); ready in {seconds:.1f} s\n\n"
+        f"  {url}\n\n"
+        f"  curl -s {url}/predict -F image=@{sample} -F prompt='What is this?'\n"
+    )

@@ -1,0 +1,244 @@
+"""Settings: declared once here, read from `silkline.toml`, `SILKLINE_*` variables and flags.
+
+A field's name is its key in the file (under its section), its variable (`SILKLINE_` and the name
+in capitals) and its flag (`--` and the name with dashes); names are therefore unique across the
+sections. Later sources win: defaults, file, environment, flags. Unknown names are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from silkline.errors import ConfigError
+
+MIB = 1024 * 1024
+VARIABLE_PREFIX = "SILKLINE_"
+DEFAULT_FILE = "silkline.toml"
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ServerSettings(Section):
+    """Where the gateway listens and how it ends."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    request_timeout: float = Field(120.0, gt=0, description="Seconds a request may take in all.")
+    drain_timeout: float = Field(
+        30.0, ge=0, description="Seconds that running requests get to end after SIGTERM."
+    )
+    keep_alive_timeout: float = Field(
+        75.0, gt=0, description="Seconds an idle connection is kept open."
+    )
+
+
+class LimitSettings(Section):
+    """What one request may ask for; checked before work is spent on it."""
+
+    max_body_bytes: int = Field(32 * MIB, ge=1024, description="Bytes of a request's body.")
+    max_images: int = Field(16, ge=1, description="Pictures in a request.")
+    max_image_bytes: int = Field(20 * MIB, ge=1024, description="Bytes of an encoded picture.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Pixels of a decoded picture.")
+    max_request_pixels: int = Field(
+        100_000_000, ge=1, description="Pixels of all pictures of a request together."
+    )
+    max_messages: int = Field(256, ge=1, description="Messages in a request.")
+    max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
+    max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")
+
+
+class FetchSettings(Section):
+    """How pictures are fetched from URLs."""
+
+    fetch_timeout: float = Field(10.0, gt=0, description="Seconds to fetch a picture in all.")
+    max_redirects: int = Field(3, ge=0, le=20, description="Redirects that are followed.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Host names that pictures may come from; empty allows every public host.",
+    )
+    private_hosts: tuple[str, ...] = Field(
+        (),
+        description="host:port pairs that may resolve to private addresses, named one by one.",
+    )
+
+
+class DecodeSettings(Section):
+    """The child processes that decode pictures."""
+
+    decode_processes: int = Field(2, ge=1, description="Child processes that decode pictures.")
+    decode_timeout: float = Field(5.0, gt=0, description="Seconds to decode one picture.")
+    decode_memory_bytes: int = Field(
+        1024 * MIB, ge=256 * MIB, description="Address space of a decoding child."
+    )
+
+
+class EngineSettings(Section):
+    """What is served and by which engine."""
+
+    model: str = Field(
+        "silkline-mini", description="The bundled model's name, or a folder with a model."
+    )
+    engine: str = Field("auto", description="Engine by name; auto picks by hardware.")
+    max_batch: int = Field(16, ge=1, description="Requests that are computed together.")
+    kv_cache_bytes: int = Field(128 * MIB, ge=MIB, description="Memory for the KV cache.")
+    threads: int = Field(0, ge=0, description="Threads that compute; 0 lets the engine choose.")
+    max_queue: int = Field(
+        256, ge=1, description="Requests that may be in the gateway at once; more are refused."
+    )
+    hang_timeout: float = Field(
+        30.0, gt=0, description="Seconds without progress after which a worker is replaced."
+    )
+    engine_options: dict[str, str] = Field(
+        default_factory=dict, description="Settings that only the chosen engine knows."
+    )
+
+
+class LogSettings(Section):
+    """What is written about requests."""
+
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
+    )
+    log_format: str = Field(
+        "json", pattern="^(json|text)$", description="json: one ECS line an event; text: for eyes."
+    )
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    fetch: FetchSettings = FetchSettings()
+    decode: DecodeSettings = DecodeSettings()
+    engine: EngineSettings = EngineSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]
+) -> Settings:
+    """Reads the settings from all sources.
+
+    Args:
+        file: A TOML file; None stands for `silkline.toml` in the working folder, if there is one.
+        environment: The variables; those that do not start with `SILKLINE_` are left alone.
+        flags: Values by field name; those that are None were not given.
+
+    Raises:
+        ConfigError: A name is unknown (the nearest known one is named) or a value is wrong.
+    """
+    values = _from_file(file)
+    sections = section_of_field()
+    for name, text in environment.items():
+        if name.startswith(VARIABLE_PREFIX):
+            field = name.removeprefix(VARIABLE_PREFIX).lower()
+            _put(values, sections, field, text, source=f"variable {name}", from_text=True)
+    for field, value in flags.items():
+        if value is not None:
+            _put(values, sections, field, value, source=_flag(field), from_text=False)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def section_of_field() -> dict[str, str]:
+    """Which section each field stands in; fields in the order of their declaration."""
+    return {
+        field: section
+        for section, group in Settings.model_fields.items()
+        for field in _fields(group)
+    }
+
+
+def field_info(field: str) -> FieldInfo:
+    """The declaration of a field: its type, default and description."""
+    return _fields(Settings.model_fields[section_of_field()[field]])[field]
+
+
+def _fields(section: FieldInfo) -> dict[str, FieldInfo]:
+    group = section.annotation
+    if not (isinstance(group, type) and issubclass(group, Section)):
+        raise TypeError(f"{group!r} is not a section of settings")
+    return group.model_fields
+
+
+def _from_file(file: Path | None) -> dict[str, dict[str, Any]]:
+    path = file or Path(DEFAULT_FILE)
+    if file is None and not path.is_file():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The settings file {path} cannot be read: {error}") from error
+    for section, group in values.items():
+        known = _known(section, list(Settings.model_fields), f"section [{section}] in {path}")
+        if not isinstance(group, dict):
+            raise ConfigError(f"{known} in {path} is a section: write [{known}] above its keys.")
+        for key in group:
+            names = list(_fields(Settings.model_fields[known]))
+            _known(key, names, f"key {key} in [{section}] of {path}")
+    return values
+
+
+def _put(
+    values: dict[str, dict[str, Any]],
+    sections: Mapping[str, str],
+    field: str,
+    value: Any,
+    *,
+    source: str,
+    from_text: bool,
+) -> None:
+    _known(field, list(sections), source)
+    if from_text and _is_collection(field):
+        value = _collection(value, source)
+    values.setdefault(sections[field], {})[field] = value
+
+
+def _is_collection(field: str) -> bool:
+    return get_origin(field_info(field).annotation) in {tuple, dict}
+
+
+def _collection(text: str, source: str) -> Any:
+    """Lists and tables come as JSON; a list may also be written with commas."""
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"The {source} holds broken JSON: {error}") from error
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _known(name: str, names: list[str], source: str) -> str:
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(names)}."
+    raise ConfigError(f"The {source} is unknown.{hint}")
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        section, *rest = (str(part) for part in problem["loc"])
+        where = f"{'.'.join(rest)} in [{section}]" if rest else section
+        lines.append(f"{where} is {problem['input']!r}: {problem['msg']}.")
+    return "Settings are wrong: " + " ".join(lines)

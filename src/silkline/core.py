@@ -1,0 +1,181 @@
+"""The nouns that every room shares.
+
+A `Request` holds a conversation and the pictures that its messages point at; an engine answers it
+with a stream of `Delta`s, the last of which says why it ended and what it used; an `Answer` is such
+a stream put together. All of them are frozen, hold plain values and know nothing of HTTP, of a
+cache or of an engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Who speaks in a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended, in the words of the OpenAI API."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A normalised picture: upright, opaque, 8 bits a channel.
+
+    Attributes:
+        width: Pixels in a row, at least 1.
+        height: Rows, at least 1.
+        pixels: RGB bytes, row by row from the top left, exactly `width * height * 3` of them.
+        digest: Hex digest of mode, size and pixels; equal digests mean equal pictures.
+    """
+
+    width: int
+    height: int
+    pixels: bytes = field(repr=False)
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Words in a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """The place of a picture in a message; `index` counts into `Request.images`, from 0."""
+
+    index: int
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: text and pictures in the order in which they were sent."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen, and when to stop.
+
+    Attributes:
+        max_tokens: Most tokens to generate, at least 1.
+        temperature: 0 takes the likeliest token each time; otherwise 0 to 2.
+        top_p: Nucleus sampling, above 0 and at most 1; not used at temperature 0.
+        seed: Makes sampling repeatable where the engine can; None leaves it free.
+        stop: The answer ends before the first of these strings, which is not part of it.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a model.
+
+    Attributes:
+        id: The request id that every log line, span and header carries.
+        messages: The conversation, oldest first, at least one message.
+        images: The pictures that the messages' `ImagePart`s point at.
+        sampling: How to answer.
+        timeout_seconds: Seconds left for the engine; it stops when they are over.
+        stream: Whether the client reads the answer as it grows; when False, an engine that is far
+            away may send the whole answer in one delta.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    images: tuple[Image, ...] = ()
+    sampling: Sampling = Sampling()
+    timeout_seconds: float = 120.0
+    stream: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost, in tokens.
+
+    Attributes:
+        prompt_tokens: All tokens that went in, those of the pictures included.
+        completion_tokens: Tokens that came out, the end token included where there is one.
+        image_tokens: The part of `prompt_tokens` that stands for pictures.
+        cached_tokens: The part of `prompt_tokens` that the engine did not compute again.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    image_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens in and out."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Stage(StrEnum):
+    """Where the time of a request can go, in the order in which a request walks."""
+
+    FETCH = "fetch"
+    DECODE = "decode"
+    RESIZE = "resize"
+    QUEUE = "queue"
+    PREFILL = "prefill"
+    GENERATE = "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Seconds spent in each stage; a stage that did not happen is absent."""
+
+    seconds: dict[Stage, float] = field(default_factory=dict)
+
+    def plus(self, other: Timeline) -> Timeline:
+        """Both timelines as one; stages that stand in both are added up."""
+        merged = dict(self.seconds)
+        for stage, seconds in other.seconds.items():
+            merged[stage] = merged.get(stage, 0.0) + seconds
+        return Timeline(merged)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer.
+
+    Every delta but the last has only text. The last one of a stream, and only that, has a
+    `finish_reason`, the usage and the engine's stages; its text may be empty.
+    """
+
+    text: str
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    timeline: Timeline | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    timeline: Timeline

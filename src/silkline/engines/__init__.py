@@ -1,0 +1,1 @@
+"""Who computes: the engine contract, the registry and the engines."""

@@ -1,0 +1,122 @@
+"""The engine contract: what every engine must be, the fake one included.
+
+An engine turns a `Request` into a stream of `Delta`s. It lives in one event loop, is started once
+and closed once, and serves many requests at a time. `tests/engines/conformance.py` holds every
+engine to the promises made here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from silkline.core import Delta, Request
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBudget:
+    """How large a picture is of use to the model; a larger one is reduced before it gets there.
+
+    Attributes:
+        shortest_edge: Where the model scales every picture until its shorter edge has this many
+            pixels, that number: reducing to it beforehand changes nothing. None elsewhere.
+        max_pixels: Most pixels of a picture, whatever its shape.
+    """
+
+    max_pixels: int = 1024 * 1024
+    shortest_edge: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is.
+
+    Attributes:
+        engine: The engine's registered name.
+        model: The model's public name, as clients send it.
+        revision: Digest or revision of what is served, short.
+        precision: Of the weights, such as "int8" or "float32".
+        context_length: Most tokens of prompt and answer together.
+        image_tokens: Most prompt tokens that one picture takes.
+        pixel_budget: How large a picture is of use.
+    """
+
+    engine: str
+    model: str
+    revision: str
+    precision: str
+    context_length: int
+    image_tokens: int
+    pixel_budget: PixelBudget = PixelBudget()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an engine gets on, judged by progress: a process that answers may still be stuck.
+
+    Attributes:
+        running: Requests that are being computed.
+        queued: Requests that wait inside the engine.
+        seconds_since_progress: Age of the last step; 0.0 while there is nothing to do.
+        cache_use: Share of the KV cache in use, 0 to 1.
+    """
+
+    running: int
+    queued: int
+    seconds_since_progress: float
+    cache_use: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What a factory needs to build an engine.
+
+    Attributes:
+        model: The model's folder; None for engines that need none.
+        max_batch: Most requests computed together.
+        kv_cache_bytes: Memory for the KV cache.
+        threads: Threads that compute; 0 lets the engine choose.
+        extra: Settings that only one engine knows; it refuses those it does not.
+    """
+
+    model: Path | None = None
+    max_batch: int = 16
+    kv_cache_bytes: int = 256 * 1024 * 1024
+    threads: int = 0
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(ABC):
+    """Computes answers."""
+
+    @property
+    @abstractmethod
+    def info(self) -> EngineInfo:
+        """What this engine is; known once it has started."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Loads the model. Raises `EnvironmentFault` where something is missing."""
+
+    @abstractmethod
+    def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Answers one request.
+
+        Closing the stream, or cancelling the task that reads it, frees what the request held
+        before the next step. A request that is wrong raises an `InputError`, one whose
+        `timeout_seconds` are over `DeadlineExceeded`; neither harms any other request.
+        """
+
+    @abstractmethod
+    def health(self) -> Health:
+        """How the engine gets on; never waits."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Ends what still runs and frees the model. Closing twice is the same as once."""
+
+
+EngineFactory = Callable[[EngineOptions], Engine]
+"""What an entry point of the group `silkline.engines` names. Heavy imports belong inside it."""

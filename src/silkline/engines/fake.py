@@ -1,0 +1,389 @@
+"""The fake engine: deterministic, scriptable, public, for tests of everything around an engine.
+
+It computes nothing, but behaves as a real engine does: requests join a batch and leave it between
+steps, a prompt takes time and each token does, tokens may end inside a character, and a request can
+be told to crash the process, hang the engine, exhaust the memory or be slow.
+
+    engine = create_engine("fake", EngineOptions(extra={"mode": "echo", "token_seconds": "0.01"}))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import msgspec
+
+from silkline.core import (
+    Delta,
+    FinishReason,
+    Image,
+    ImagePart,
+    Request,
+    Stage,
+    TextPart,
+    Timeline,
+    Usage,
+)
+from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
+from silkline.engines.text import TextStream
+from silkline.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    EnvironmentFault,
+    InvalidRequest,
+    Overloaded,
+    ShuttingDown,
+)
+
+CRASH_EXIT_CODE = 70
+"""What the process exits with when a request crashes it."""
+
+WORDS = (
+    "a red blue green striped plain mug lamp chair bottle watch sneaker backpack with on beside "
+    "small large soft bright wooden ceramic café crème 陶瓷 one two three label handle shelf"
+).split()
+"""What answers are made of; some words are longer in bytes than in characters."""
+
+_TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
+_END = -1
+
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What `EngineOptions.extra` may hold for this engine.
+
+    Attributes:
+        mode: "words" answers with words that follow from the messages and pictures; "echo" with
+            the last message, each picture as its size, such as `[64x48]`.
+        answer_words: Words of an answer in the mode "words"; 0 takes 8 to 23, by the prompt.
+        prefill_seconds: Time that a prompt takes before its first token; prompts go one by one.
+        token_seconds: Time of a step, which gives one token to each request of the batch.
+        start_seconds: Time to start.
+        start_fault: When set, starting fails with an `EnvironmentFault` of this text.
+        image_tokens: Prompt tokens of a picture.
+        context_length: Most tokens of prompt and answer.
+        crash_on_text: A prompt that holds this text ends the process.
+        hang_on_text: A prompt that holds this text stops all progress for good.
+        oom_on_text: A prompt that holds this text ends with `Overloaded`, as for lack of memory.
+        slow_on_text: While a prompt that holds this text runs, a step takes `slow_seconds`.
+        slow_seconds: See `slow_on_text`.
+        fault_after_tokens: Tokens that a request gets before its fault strikes.
+    """
+
+    mode: Literal["words", "echo"] = "words"
+    answer_words: _Count = 0
+    prefill_seconds: _Seconds = 0.0
+    token_seconds: _Seconds = 0.0
+    start_seconds: _Seconds = 0.0
+    start_fault: str = ""
+    image_tokens: _Positive = 16
+    context_length: _Positive = 8192
+    crash_on_text: str = ""
+    hang_on_text: str = ""
+    oom_on_text: str = ""
+    slow_on_text: str = ""
+    slow_seconds: _Seconds = 1.0
+    fault_after_tokens: _Count = 0
+
+
+def create_engine(options: EngineOptions) -> Engine:
+    """Builds a fake engine. Raises `ConfigError` when `options.extra` is not a `FakeOptions`."""
+    try:
+        script = msgspec.convert(dict(options.extra), FakeOptions, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(FakeOptions.__struct_fields__)
+        raise ConfigError(
+            f"The fake engine's options are wrong: {error}. Known are: {known}."
+        ) from error
+    return FakeEngine(options.max_batch, script)
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A request in the engine, and what it waits for."""
+
+    prompt: str
+    prompt_tokens: int
+    image_tokens: int
+    answer: list[bytes]
+    limit: int
+    output: asyncio.Queue[int | Overloaded | ShuttingDown] = field(default_factory=asyncio.Queue)
+    arrived: float = field(default_factory=time.monotonic)
+    admitted: float = 0.0
+    prefilled: float = 0.0
+    given: int = 0
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Tokens are places in the answer."""
+        return b"".join(self.answer[token] for token in tokens).decode("utf-8", "replace")
+
+
+class FakeEngine(Engine):
+    """See the module."""
+
+    def __init__(self, max_batch: int, script: FakeOptions) -> None:
+        self._max_batch = max_batch
+        self._script = script
+        self._waiting: deque[_Slot] = deque()
+        self._running: list[_Slot] = []
+        self._work = asyncio.Event()
+        self._idle = True
+        self._last_step = time.monotonic()
+        self._loop: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is."""
+        return EngineInfo(
+            engine="fake",
+            model="silkline-fake",
+            revision="0",
+            precision="none",
+            context_length=self._script.context_length,
+            image_tokens=self._script.image_tokens,
+        )
+
+    async def start(self) -> None:
+        """Begins to take requests."""
+        if self._script.start_seconds:
+            await asyncio.sleep(self._script.start_seconds)
+        if self._script.start_fault:
+            raise EnvironmentFault(self._script.start_fault)
+        self._loop = asyncio.create_task(self._run())
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Answers one request, as the contract says."""
+        if self._loop is None:
+            raise ShuttingDown("The engine does not run.")
+        slot = self._slot(request)
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        text = TextStream(slot.decode, request.sampling.stop)
+        self._waiting.append(slot)
+        self._work.set()
+        used = 0
+        finish: FinishReason | None = None
+        try:
+            while finish is None:
+                piece = ""
+                for token in await _next_tokens(slot, deadline):
+                    used += 1
+                    if token != _END:
+                        piece += text.push((token,))
+                    finish = _finish(slot, text, token, used)
+                    if finish is not None:
+                        break
+                if finish is not None:
+                    yield _last(slot, piece + text.finish(), finish, used)
+                elif piece:
+                    yield Delta(piece)
+        finally:
+            self._release(slot)
+
+    def health(self) -> Health:
+        """How the simulated batch gets on."""
+        return Health(
+            running=len(self._running),
+            queued=len(self._waiting),
+            seconds_since_progress=0.0 if self._idle else time.monotonic() - self._last_step,
+        )
+
+    async def aclose(self) -> None:
+        """Ends what runs with `ShuttingDown`."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        loop.cancel()
+        with suppress(asyncio.CancelledError):
+            await loop
+        for slot in (*self._running, *self._waiting):
+            slot.output.put_nowait(ShuttingDown("The engine ends."))
+
+    def _slot(self, request: Request) -> _Slot:
+        pictures = _pictures(request)
+        prompt = "\n".join(
+            part.text
+            for message in request.messages
+            for part in message.parts
+            if isinstance(part, TextPart)
+        )
+        image_tokens = len(pictures) * self._script.image_tokens
+        prompt_tokens = len(_tokens(prompt)) + image_tokens
+        room = self._script.context_length - prompt_tokens
+        if room < 1:
+            raise InvalidRequest(
+                f"The prompt has {prompt_tokens} tokens with its pictures, but prompt and answer "
+                f"together may have {self._script.context_length}; shorten it.",
+                param="messages",
+            )
+        answer = _echo(request) if self._script.mode == "echo" else self._words(request)
+        limit = min(request.sampling.max_tokens, room)
+        return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)
+
+    def _words(self, request: Request) -> str:
+        """An answer that follows from what was asked, as the likeliest tokens would."""
+        sampling = request.sampling
+        chance: bytes | int | None = None
+        if sampling.temperature > 0:
+            chance = os.urandom(8) if sampling.seed is None else sampling.seed
+        asked = [
+            (message.role, [_identity(request, part) for part in message.parts])
+            for message in request.messages
+        ]
+        root = hashlib.blake2b(repr((asked, chance)).encode(), digest_size=16).digest()
+        count = self._script.answer_words or 8 + root[0] % 16
+        return " ".join(WORDS[_draw(root, place) % len(WORDS)] for place in range(count)) + "."
+
+    async def _run(self) -> None:
+        """The engine's loop: lets requests join, gives each a token, lets requests leave."""
+        while True:
+            self._idle = True
+            await self._work.wait()
+            self._idle = False
+            self._last_step = time.monotonic()
+            while self._running or self._waiting:
+                await self._admit()
+                await self._step()
+                self._last_step = time.monotonic()
+            self._work.clear()
+
+    async def _admit(self) -> None:
+        while self._waiting and len(self._running) < self._max_batch:
+            slot = self._waiting.popleft()
+            slot.admitted = time.monotonic()
+            self._running.append(slot)
+            if self._script.prefill_seconds:
+                await asyncio.sleep(self._script.prefill_seconds)
+                self._last_step = time.monotonic()
+            slot.prefilled = time.monotonic()
+
+    async def _step(self) -> None:
+        slow = any(self._marked(slot, self._script.slow_on_text) for slot in self._running)
+        await asyncio.sleep(self._script.slow_seconds if slow else self._script.token_seconds)
+        for slot in tuple(self._running):
+            if slot.given == self._script.fault_after_tokens:
+                await self._strike(slot)
+            if slot not in self._running:
+                continue
+            slot.output.put_nowait(slot.given if slot.given < len(slot.answer) else _END)
+            slot.given += 1
+            if slot.given > len(slot.answer) or slot.given == slot.limit:
+                self._running.remove(slot)
+
+    async def _strike(self, slot: _Slot) -> None:
+        """The scripted fault of a request, if it has one."""
+        if self._marked(slot, self._script.crash_on_text):
+            os._exit(CRASH_EXIT_CODE)
+        if self._marked(slot, self._script.hang_on_text):
+            await asyncio.Event().wait()
+        if self._marked(slot, self._script.oom_on_text):
+            self._running.remove(slot)
+            slot.output.put_nowait(
+                Overloaded(
+                    "There was not enough memory for this request; "
+                    "send fewer or smaller pictures, or try again later.",
+                    retry_after=5,
+                )
+            )
+
+    @staticmethod
+    def _marked(slot: _Slot, marker: str) -> bool:
+        return bool(marker) and marker in slot.prompt
+
+    def _release(self, slot: _Slot) -> None:
+        """Takes a request out, wherever it is."""
+        if slot in self._running:
+            self._running.remove(slot)
+        if slot in self._waiting:
+            self._waiting.remove(slot)
+
+
+async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
+    """Waits for a token, and takes those that have come meanwhile along."""
+    tokens: list[int] = []
+    while True:
+        try:
+            token = slot.output.get_nowait()
+        except asyncio.QueueEmpty:
+            if tokens:
+                return tokens
+            try:
+                async with asyncio.timeout_at(deadline):
+                    token = await slot.output.get()
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    "The time for this request was over before its answer was whole; "
+                    "ask for fewer tokens or try again when there is less to do."
+                ) from None
+        if not isinstance(token, int):
+            raise token
+        tokens.append(token)
+
+
+def _finish(slot: _Slot, text: TextStream, token: int, used: int) -> FinishReason | None:
+    if token == _END or text.stopped:
+        return FinishReason.STOP
+    return FinishReason.LENGTH if used == slot.limit else None
+
+
+def _last(slot: _Slot, text: str, finish: FinishReason, used: int) -> Delta:
+    now = time.monotonic()
+    seconds = {
+        Stage.QUEUE: slot.admitted - slot.arrived,
+        Stage.PREFILL: slot.prefilled - slot.admitted,
+        Stage.GENERATE: now - slot.prefilled,
+    }
+    usage = Usage(slot.prompt_tokens, used, slot.image_tokens)
+    return Delta(text, finish, usage, Timeline(seconds))
+
+
+def _pictures(request: Request) -> list[Image]:
+    """The pictures in the order in which the messages show them."""
+    places = [
+        part.index
+        for message in request.messages
+        for part in message.parts
+        if isinstance(part, ImagePart)
+    ]
+    if any(not 0 <= place < len(request.images) for place in places):
+        raise InvalidRequest(
+            f"A message shows a picture that was not sent; there are {len(request.images)}.",
+            param="messages",
+        )
+    return [request.images[place] for place in places]
+
+
+def _identity(request: Request, part: TextPart | ImagePart) -> str:
+    return part.text if isinstance(part, TextPart) else request.images[part.index].digest
+
+
+def _echo(request: Request) -> str:
+    parts = []
+    for part in request.messages[-1].parts:
+        if isinstance(part, TextPart):
+            parts.append(part.text)
+        else:
+            image = request.images[part.index]
+            parts.append(f"[{image.width}x{image.height}]")
+    return " ".join(parts)
+
+
+def _draw(root: bytes, place: int) -> int:
+    digest = hashlib.blake2b(root + place.to_bytes(4), digest_size=4).digest()
+    return int.from_bytes(digest)
+
+
+def _tokens(text: str) -> list[bytes]:
+    """Splits as a byte-level vocabulary does: short ASCII words, and single bytes."""
+    return _TOKEN.findall(text.encode())

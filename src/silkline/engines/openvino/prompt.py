@@ -1,0 +1,71 @@
+"""From messages to the prompt string that the pipeline takes.
+
+The pipeline marks a picture's place by a tag in the prompt, so a tag, or any other special token,
+that a client typed as text must not be read as one: it is broken by a character that has no width.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from silkline.core import ImagePart, Message
+from silkline.errors import InvalidRequest
+
+ZERO_WIDTH_SPACE = "\u200b"
+_PIPELINE_TAGS = r"<ov_genai_[a-z]+_\d+>"
+_IMAGE_TAG = "<ov_genai_image_{}>"
+
+
+def reserved_tokens(folder: Path) -> tuple[str, ...]:
+    """The special tokens of the tokenizer in a model's folder, as text."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return ()
+    added = json.loads(path.read_text(encoding="utf-8")).get("added_tokens_decoder", {})
+    return tuple(str(token["content"]) for token in added.values())
+
+
+class Prompter:
+    """Writes the conversation as the turns that a chat template takes."""
+
+    def __init__(self, reserved: Iterable[str]) -> None:
+        patterns = [_PIPELINE_TAGS, *(re.escape(token) for token in reserved)]
+        self._reserved = re.compile("|".join(patterns))
+
+    def turns(self, messages: Sequence[Message], images: int) -> list[dict[str, str]]:
+        """Each message as role and content, pictures as the pipeline's tags in their places.
+
+        Args:
+            messages: The conversation.
+            images: How many pictures there are; each must stand in the messages once, in order.
+
+        Raises:
+            InvalidRequest: The messages point at other pictures than there are.
+        """
+        placed: list[int] = []
+        turns = []
+        for message in messages:
+            content = []
+            for part in message.parts:
+                if isinstance(part, ImagePart):
+                    content.append(_IMAGE_TAG.format(part.index))
+                    placed.append(part.index)
+                else:
+                    content.append(self._neutral(part.text))
+            turns.append({"role": message.role.value, "content": "\n".join(content)})
+        if placed != list(range(images)):
+            raise InvalidRequest(
+                f"The messages point at the pictures {placed}, but {images} came. "
+                "Point at each picture once, in order."
+            )
+        return turns
+
+    def _neutral(self, text: str) -> str:
+        return self._reserved.sub(lambda found: _broken(found.group()), text)
+
+
+def _broken(token: str) -> str:
+    return token[0] + ZERO_WIDTH_SPACE + token[1:]

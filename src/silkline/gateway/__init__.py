@@ -1,0 +1,1 @@
+"""The HTTP face: routes, the error body, request ids, draining."""

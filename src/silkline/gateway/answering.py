@@ -1,0 +1,145 @@
+"""From a question to its answer: the one path that every route takes through the rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from silkline.config import Settings
+from silkline.core import Answer, Delta, Request, Timeline
+from silkline.engines.base import EngineInfo
+from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, Overloaded, ShuttingDown
+from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.question import Question, check_size
+from silkline.gateway.scope import RequestRecord
+from silkline.ingress.intake import Intake
+from silkline.observe.metrics import Metrics
+from silkline.routing.pool import EnginePool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request whose pictures have come, and what that took."""
+
+    request: Request
+    timeline: Timeline
+
+
+class Answering:
+    """Answers questions with the pictures from the intake and the engines of the pool."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        pool: EnginePool,
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._pool = pool
+        self._metrics = metrics
+        self._lifecycle = lifecycle
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is served.
+
+        Raises:
+            Overloaded: No engine has started yet.
+        """
+        info = self._pool.info
+        if info is None:
+            raise Overloaded("The model is still loading. Try again shortly.", retry_after=2)
+        return info
+
+    async def prepare(self, question: Question, record: RequestRecord) -> Prepared:
+        """Checks a question and brings its pictures in.
+
+        Raises:
+            InputError: The question or one of its pictures is wrong.
+            CapacityError: It cannot be served now, or the pictures took all of its time.
+        """
+        if self._lifecycle.draining:
+            raise ShuttingDown("This server is shutting down. Send the request again.")
+        info = self.info
+        if question.model not in {None, info.model, f"{info.model}@{info.revision}"}:
+            raise ModelNotFound(
+                f"The model asked for is not served here. Ask for {info.model}.", param="model"
+            )
+        record.model = info.model
+        check_size(question, self._settings.limits)
+        self._pool.check_room()
+        timeout = self._settings.server.request_timeout
+        try:
+            async with asyncio.timeout(timeout - record.elapsed()):
+                pictures = await self._intake.take(question.sources, info.pixel_budget)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The pictures did not come within the {timeout:g} s of a request."
+            ) from None
+        for pixels in pictures.original_pixels:
+            self._metrics.picture_came(pixels)
+        request = Request(
+            id=record.id,
+            messages=question.messages,
+            images=pictures.images,
+            sampling=question.sampling,
+            timeout_seconds=timeout - record.elapsed(),
+            stream=question.stream,
+        )
+        return Prepared(request, pictures.timeline)
+
+    async def stream(
+        self, prepared: Prepared, record: RequestRecord
+    ) -> AsyncGenerator[Delta, None]:
+        """Answers piece by piece; the last delta's timeline spans the whole request."""
+        waiting = True
+        async with aclosing(self._pool.generate(prepared.request)) as deltas:
+            async for delta in deltas:
+                if waiting and delta.text:
+                    waiting = False
+                    if prepared.request.stream:
+                        self._metrics.first_token(record.elapsed())
+                if delta.finish_reason is None:
+                    yield delta
+                    continue
+                yield self._ended(delta, prepared)
+
+    async def whole(self, prepared: Prepared, record: RequestRecord) -> Answer:
+        """Answers in one piece."""
+        text: list[str] = []
+        async with aclosing(self.stream(prepared, record)) as deltas:
+            async for delta in deltas:
+                text.append(delta.text)
+                if delta.finish_reason and delta.usage and delta.timeline:
+                    return Answer("".join(text), delta.finish_reason, delta.usage, delta.timeline)
+        raise InternalFault("The engine's stream ended without a finish reason.")
+
+    def _ended(self, last: Delta, prepared: Prepared) -> Delta:
+        if last.usage is None or last.timeline is None:
+            raise InternalFault("The engine's last delta has no usage or no timeline.")
+        timeline = prepared.timeline.plus(last.timeline)
+        self._metrics.answered(last.usage, timeline)
+        return Delta(last.text, last.finish_reason, last.usage, timeline)
+
+
+def server_timing(timeline: Timeline) -> str:
+    """The value of the `server-timing` header: each stage in milliseconds.
+
+    https://www.w3.org/TR/server-timing/
+    """
+    return ", ".join(
+        f"{stage.value};dur={seconds * 1000:.2f}" for stage, seconds in timeline.seconds.items()
+    )
+
+
+def rounded(timeline: Timeline) -> dict[str, float]:
+    """A timeline for a response's body: seconds by stage, to the microsecond."""
+    return {
+        stage.value: math.floor(seconds * 1e6) / 1e6 for stage, seconds in timeline.seconds.items()
+    }

@@ -1,0 +1,81 @@
+"""Puts the serving rooms together into one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, ExceptionHandler
+
+from silkline import __version__
+from silkline.config import Settings
+from silkline.errors import SilklineError
+from silkline.gateway.answering import Answering
+from silkline.gateway.chat import chat_routes
+from silkline.gateway.console_files import ConsoleFiles
+from silkline.gateway.failures import render_error
+from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.operations import operations_routes
+from silkline.gateway.predict import predict_routes
+from silkline.gateway.request_layer import RequestLayer
+from silkline.ingress.intake import Intake
+from silkline.models.resolve import bundled_folder
+from silkline.observe.metrics import Metrics
+from silkline.routing.pool import EnginePool, PoolHealth
+
+
+def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
+    """Builds the gateway over a pool of engines.
+
+    The pool is started and ended by the caller, at the same time: until an engine is ready,
+    `/ready` and the answering routes say 503. The lifespan is that of the intake.
+    """
+    metrics = Metrics()
+    metrics.watch_replicas(lambda: replica_gauges(pool.health()))
+    intake = Intake(settings.limits, settings.fetch, settings.decode)
+    answering = Answering(settings, intake, pool, metrics, lifecycle)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        async with intake:
+            yield
+
+    app = FastAPI(
+        title="Silkline",
+        version=__version__,
+        summary="A vision-language model behind the OpenAI API.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.include_router(chat_routes(answering))
+    app.include_router(predict_routes(answering))
+    app.include_router(operations_routes(pool, metrics, lifecycle))
+    app.mount("/", ConsoleFiles(bundled_folder() / "sample.jpg"), name="console")
+    handler = cast("ExceptionHandler", render_error)
+    for kind in (SilklineError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)
+    return RequestLayer(app, settings, metrics, lifecycle)
+
+
+def replica_gauges(health: PoolHealth) -> dict[str, dict[str, float]]:
+    """The pool's state as gauges: value by replica, by the last part of the metric's name."""
+    gauges: dict[str, dict[str, float]] = {}
+    for replica in health.replicas:
+        values = {
+            "ready": float(replica.ready),
+            "requests": float(replica.in_flight),
+            "restarts": float(replica.restarts),
+            "resident_bytes": float(replica.rss_bytes or 0),
+        }
+        if replica.engine is not None:
+            values["engine_running"] = float(replica.engine.running)
+            values["engine_queued"] = float(replica.engine.queued)
+            values["kv_cache_ratio"] = replica.engine.cache_use
+            values["progress_age_seconds"] = replica.engine.seconds_since_progress
+        for name, value in values.items():
+            gauges.setdefault(name, {})[replica.name] = value
+    return gauges

@@ -1,0 +1,108 @@
+"""The one renderer of errors: from any exception to a status, headers and the error body."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from silkline.errors import (
+    CapacityError,
+    InternalFault,
+    InvalidRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+    SilklineError,
+    http_face,
+)
+from silkline.gateway.scope import record_of
+
+logger = logging.getLogger("silkline.gateway")
+
+_HTTP_NOT_FOUND = 404
+_HTTP_METHOD_NOT_ALLOWED = 405
+
+
+def to_silkline_error(error: Exception) -> SilklineError:
+    """Any exception as one of the tree; what is not the client's fault becomes `InternalFault`."""
+    if isinstance(error, SilklineError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _from_validation(error)
+    if isinstance(error, HTTPException):
+        return _from_http(error)
+    return InternalFault("Silkline made a mistake. The request id finds it in the server's log.")
+
+
+def error_body(error: SilklineError) -> dict[str, Any]:
+    """The error body of the OpenAI API."""
+    face = http_face(error)
+    message = error.message if face.status != http_face(InternalFault("")).status else _INTERNAL
+    return {
+        "error": {
+            "message": message,
+            "type": face.type,
+            "param": error.param,
+            "code": face.code,
+        }
+    }
+
+
+_INTERNAL = to_silkline_error(Exception()).message
+
+
+def error_response(error: SilklineError) -> Response:
+    """An error as a whole response, before anything else was sent."""
+    headers = {}
+    if isinstance(error, CapacityError) and error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    return Response(
+        msgspec.json.encode(error_body(error)),
+        status_code=http_face(error).status,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+async def render_error(request: Request, exception: Exception) -> Response:
+    """Exception handler for every kind of exception that a route can raise."""
+    error = to_silkline_error(exception)
+    record = record_of(request)
+    record.error = http_face(error).code
+    if isinstance(error, InternalFault) or http_face(error).code == "internal_error":
+        logger.error(
+            "defect while answering",
+            exc_info=exception,
+            extra={"ecs": {"http.request.id": record.id}},
+        )
+    return error_response(error)
+
+
+def _from_validation(error: RequestValidationError) -> SilklineError:
+    """The first thing that is wrong with a body, by the client's name for it."""
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"] if part != "body"]
+    param = ".".join(path) or None
+    if problem["type"] == "json_invalid":
+        return InvalidRequest("The body is not valid JSON. Send one JSON object.")
+    if problem["type"] == "extra_forbidden":
+        return InvalidRequest(
+            f"The field {param} is not supported here. Leave it out.", param=param
+        )
+    what = f"The field {param}" if param else "The body"
+    return InvalidRequest(f"{what} is wrong: {problem['msg']}.", param=param)
+
+
+def _from_http(error: HTTPException) -> SilklineError:
+    if isinstance(error.__cause__, SilklineError):
+        return error.__cause__  # raised while FastAPI read the body
+    if error.status_code == _HTTP_NOT_FOUND:
+        return RouteNotFound("There is nothing at this path. See /docs for what there is.")
+    if error.status_code == _HTTP_METHOD_NOT_ALLOWED:
+        return MethodNotAllowed("This path does not take this method. See /docs for what it takes.")
+    return InvalidRequest("The body could not be read. Send it whole, as its type says.")

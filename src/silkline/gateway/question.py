@@ -1,0 +1,68 @@
+"""What a client asks, free of the form in which it asked: the meeting point of the routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from silkline.config import LimitSettings
+from silkline.core import Message, Sampling, TextPart
+from silkline.errors import InvalidRequest, RequestTooLarge
+from silkline.ingress.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request before its pictures have come.
+
+    Attributes:
+        model: The model's name as the client gave it; None stands for whatever is served.
+        messages: The conversation; image parts count into `sources`.
+        sources: Where each picture comes from.
+        sampling: How to answer.
+        stream: Whether the client reads the answer as it grows.
+    """
+
+    model: str | None
+    messages: tuple[Message, ...]
+    sources: tuple[Source, ...]
+    sampling: Sampling
+    stream: bool
+
+
+def check_size(question: Question, limits: LimitSettings) -> None:
+    """Holds a question to the limits that need no work to check.
+
+    Raises:
+        RequestTooLarge: Too many messages, pictures or characters.
+        InvalidRequest: More tokens are asked for than may be.
+    """
+    if len(question.messages) > limits.max_messages:
+        raise RequestTooLarge(
+            f"The request has {len(question.messages)} messages; at most "
+            f"{limits.max_messages} are taken.",
+            param="messages",
+        )
+    if len(question.sources) > limits.max_images:
+        raise RequestTooLarge(
+            f"The request has {len(question.sources)} pictures; at most {limits.max_images} "
+            "are taken.",
+            param="messages",
+        )
+    characters = sum(
+        len(part.text)
+        for message in question.messages
+        for part in message.parts
+        if isinstance(part, TextPart)
+    )
+    if characters > limits.max_text_chars:
+        raise RequestTooLarge(
+            f"The request has {characters} characters of text; at most "
+            f"{limits.max_text_chars} are taken.",
+            param="messages",
+        )
+    if question.sampling.max_tokens > limits.max_answer_tokens:
+        raise InvalidRequest(
+            f"max_tokens is {question.sampling.max_tokens}; at most {limits.max_answer_tokens} "
+            "may be asked for.",
+            param="max_tokens",
+        )

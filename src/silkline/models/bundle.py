@@ -1,0 +1,119 @@
+"""A bundle: the folder that is the unit of deployment, described by its `bundle.json`.
+
+The manifest names the model, where each engine finds its weights, and the SHA-256 of every file.
+It is read as JSON into typed structures; nothing in a bundle is ever executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from silkline.errors import ConfigError
+
+MANIFEST = "bundle.json"
+SCHEMA = 1
+
+
+class EngineWeights(msgspec.Struct, frozen=True):
+    """Where one engine finds its weights.
+
+    Attributes:
+        path: Folder, relative to the bundle.
+        precision: Of the decoder's weights, such as "int8".
+        vision_precision: Of the vision tower, where it differs.
+    """
+
+    path: str
+    precision: str
+    vision_precision: str | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What `bundle.json` says; keys that are not listed here are for people and are kept as read.
+
+    Attributes:
+        schema: Version of this format.
+        name: The model's public name.
+        family: Architecture family in the terms of transformers, such as "llava".
+        revision: Short digest over the weights.
+        license: SPDX identifier.
+        context_length: Most tokens of prompt and answer together.
+        image_tokens: Prompt tokens that a picture takes.
+        image_size: Shorter edge, in pixels, to which the model scales every picture.
+        engines: Weights by engine name.
+        files: SHA-256 in hex by file, relative to the bundle.
+    """
+
+    schema: int
+    name: str
+    family: str
+    revision: str
+    license: str
+    context_length: int
+    image_tokens: int
+    image_size: int
+    engines: dict[str, EngineWeights]
+    files: dict[str, str]
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A bundle on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    def weights(self, engine: str) -> Path:
+        """The folder with the weights for an engine.
+
+        Raises:
+            ConfigError: The bundle has none for it.
+        """
+        entry = self.manifest.engines.get(engine)
+        if entry is None:
+            known = ", ".join(sorted(self.manifest.engines))
+            raise ConfigError(
+                f"The bundle {self.manifest.name} has no weights for the engine {engine}; "
+                f"it has them for: {known}. Choose one of these with --engine."
+            )
+        return self.folder / entry.path
+
+    def damaged_files(self) -> list[str]:
+        """Files of the manifest that are missing or whose digest differs, in order of name."""
+        return [
+            name
+            for name, digest in sorted(self.manifest.files.items())
+            if _sha256(self.folder / name) != digest
+        ]
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Reads a bundle's manifest.
+
+    Raises:
+        ConfigError: There is no manifest, or it does not have the documented form.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} is not a bundle: its {MANIFEST} cannot be read ({error.strerror})."
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{path} does not have the form of a manifest: {error}.") from error
+    if manifest.schema != SCHEMA:
+        raise ConfigError(
+            f"{path} has schema {manifest.schema}; this version of Silkline reads {SCHEMA}."
+        )
+    return Bundle(folder=folder, manifest=manifest)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

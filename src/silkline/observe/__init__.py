@@ -1,0 +1,1 @@
+"""What happens: metrics and logs."""

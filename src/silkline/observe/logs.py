@@ -1,0 +1,59 @@
+"""Structured logs: one JSON line an event, with the field names of the Elastic Common Schema.
+
+https://www.elastic.co/docs/reference/ecs. Text that came from outside is escaped by JSON, so that
+an event is always one line. Values that could hold a key, a picture or a prompt are not logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from silkline.config import LogSettings
+
+FIELDS = "ecs"
+"""Name of the `extra` under which a log call passes its ECS fields."""
+
+
+class EcsFormatter(logging.Formatter):
+    """Renders a record as one ECS JSON line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's time, level, logger and message, and the fields it was given."""
+        event: dict[str, Any] = {
+            "@timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "log.level": record.levelname.lower(),
+            "log.logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, FIELDS, {}),
+        }
+        if record.exc_info:
+            event["error.stack_trace"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(event).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Renders a record for a person: the message and its fields in one line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Like the standard formatter, with the fields behind the message."""
+        fields = getattr(record, FIELDS, {})
+        tail = "".join(f" {name}={value!r}" for name, value in fields.items())
+        return super().format(record) + tail
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Sends the `silkline` loggers to standard error; called once, by the command line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EcsFormatter() if settings.log_format == "json" else TextFormatter())
+    logger = logging.getLogger("silkline")
+    logger.handlers[:] = [handler]
+    logger.setLevel(settings.log_level.upper())
+    logger.propagate = False

@@ -1,0 +1,126 @@
+"""Every metric that Silkline exports, in one place.
+
+Names follow `silkline_<what>_<unit>`; the text format is that of Prometheus. A `Metrics` object
+holds its own registry: two gateways in one process do not mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from silkline.core import Timeline, Usage
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.42, 0.7, 1, 2, 5, 10, 30, 60, 120)
+_STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_PIXEL_BUCKETS = (1e4, 1e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7)
+_TOKEN_BUCKETS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+
+
+class ReplicaGauges(Collector):
+    """Reads the replicas' state when Prometheus asks, so that it is never stale.
+
+    `read` gives gauge values by the last part of the metric's name (`silkline_replica_<name>`),
+    each by replica.
+    """
+
+    def __init__(self, read: Callable[[], dict[str, dict[str, float]]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One family a gauge, one sample a replica."""
+        for name, by_replica in self._read().items():
+            family = GaugeMetricFamily(
+                f"silkline_replica_{name}", f"Replica's {name}.", labels=["replica"]
+            )
+            for replica, value in by_replica.items():
+                family.add_metric([replica], value)
+            yield family
+
+
+class Metrics:
+    """Counts and times what the gateway does."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "silkline_requests_total",
+            "Requests by route, HTTP status, cache state and model.",
+            ["route", "code", "cache", "model"],
+            registry=self.registry,
+        )
+        self._request_seconds = Histogram(
+            "silkline_request_seconds",
+            "Seconds from a request's first byte to its answer's last.",
+            ["route"],
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self._stage_seconds = Histogram(
+            "silkline_stage_seconds",
+            "Seconds a request spent in a stage.",
+            ["stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self._time_to_first_token = Histogram(
+            "silkline_time_to_first_token_seconds",
+            "Seconds from a streaming request's first byte to its first piece of text.",
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self._image_pixels = Histogram(
+            "silkline_image_pixels",
+            "Pixels of a picture as it came, before it was reduced.",
+            buckets=_PIXEL_BUCKETS,
+            registry=self.registry,
+        )
+        self._image_tokens = Histogram(
+            "silkline_image_tokens",
+            "Prompt tokens that a request's pictures took.",
+            buckets=_TOKEN_BUCKETS,
+            registry=self.registry,
+        )
+        self._tokens = Counter(
+            "silkline_tokens_total",
+            "Tokens by kind: prompt, image, cached, completion.",
+            ["kind"],
+            registry=self.registry,
+        )
+
+    def watch_replicas(self, read: Callable[[], dict[str, dict[str, float]]]) -> None:
+        """Exports what `read` says of the replicas; see `ReplicaGauges`."""
+        self.registry.register(ReplicaGauges(read))
+
+    def request_ended(self, route: str, code: int, cache: str, model: str, seconds: float) -> None:
+        """Counts a request with the status it got and the seconds it took."""
+        self._requests.labels(route, str(code), cache, model).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def first_token(self, seconds: float) -> None:
+        """Notes how long a streaming client waited for the first text."""
+        self._time_to_first_token.observe(seconds)
+
+    def picture_came(self, pixels: int) -> None:
+        """Notes a picture's original size in pixels."""
+        self._image_pixels.observe(pixels)
+
+    def answered(self, usage: Usage, timeline: Timeline) -> None:
+        """Notes what an answer cost, in tokens and in seconds a stage."""
+        for stage, seconds in timeline.seconds.items():
+            self._stage_seconds.labels(stage.value).observe(seconds)
+        if usage.image_tokens:
+            self._image_tokens.observe(usage.image_tokens)
+        self._tokens.labels("prompt").inc(usage.prompt_tokens)
+        self._tokens.labels("image").inc(usage.image_tokens)
+        self._tokens.labels("cached").inc(usage.cached_tokens)
+        self._tokens.labels("completion").inc(usage.completion_tokens)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
