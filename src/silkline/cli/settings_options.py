@@ -56,7 +56,7 @@ def _option(field: str) -> Callable[[F], F]:
     )
 
 
-class _Pairs(click.ParamType):
+class _Pairs(click.ParamType[dict[str, str]]):
     """`name=value,name=value` as a table."""
 
     name = "name=value,..."

@@ -6,12 +6,11 @@ an event is always one line. Values that could hold a key, a picture or a prompt
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
-
-import msgspec
 
 from silkline.config import LogSettings
 
@@ -33,7 +32,7 @@ class EcsFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["error.stack_trace"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(event).decode()
+        return json.dumps(event)  # plain ASCII: no line separator of Unicode gets through
 
 
 class TextFormatter(logging.Formatter):

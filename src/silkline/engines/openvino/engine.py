@@ -160,7 +160,7 @@ def kv_blocks(weights: Path, budget: int) -> int:
     and a zero point (two 32-bit floats) for each of them: the CPU plug-in keeps them in 8 bits.
     """
     config = json.loads((weights / "config.json").read_text(encoding="utf-8"))
-    text = config.get("text_config", config)
+    text: dict[str, int] = config.get("text_config", config)
     heads = text["num_attention_heads"]
     kv_heads = text.get("num_key_value_heads") or heads
     head_dim = text.get("head_dim") or text["hidden_size"] // heads

@@ -179,7 +179,7 @@ class Stepper:
             deliveries.append((job, delta))
 
     def _fail_all(self, error: SilklineError) -> None:
-        failed = Failed(error)
+        failed: Delta | Failed = Failed(error)
         jobs = [*self._running, *self._waiting]
         self._running.clear()
         self._waiting.clear()

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from silkline.config import Settings, field_info, load_settings, section_of_field
+from silkline.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "silkline.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults_stand_without_any_source() -> None:
+    assert load_settings(None, {}, {}) == Settings()
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = write(tmp_path, "[server]\nport = 1001\nhost = '127.0.0.2'\ndrain_timeout = 7\n")
+    environment = {"SILKLINE_PORT": "1002", "SILKLINE_HOST": "127.0.0.3", "PATH": "/bin"}
+    server = load_settings(file, environment, {"port": 1003, "host": None}).server
+    assert (server.port, server.host, server.drain_timeout) == (1003, "127.0.0.3", 7)
+
+
+def test_silkline_toml_of_the_working_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "[engine]\nmax_batch = 3\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, {}, {}).engine.max_batch == 3
+
+
+def test_lists_and_tables_come_as_text() -> None:
+    environment = {
+        "SILKLINE_ALLOWED_HOSTS": "a.example, *.b.example",
+        "SILKLINE_PRIVATE_HOSTS": '["127.0.0.1:9000"]',
+        "SILKLINE_ENGINE_OPTIONS": '{"mode": "echo"}',
+    }
+    settings = load_settings(None, environment, {})
+    assert settings.fetch.allowed_hosts == ("a.example", "*.b.example")
+    assert settings.fetch.private_hosts == ("127.0.0.1:9000",)
+    assert settings.engine.engine_options == {"mode": "echo"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[servr]\nport = 1\n", "Did you mean server?"),
+        ("[server]\nprt = 1\n", "Did you mean port?"),
+        ("port = 1\n", "is unknown"),
+        ("server = 1\n", "write [server]"),
+        ("[server]\nport = 70000\n", "port in [server] is 70000"),
+        ("[server]\nport = 'x'\n", "port in [server] is 'x'"),
+        ("[server\n", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place_named(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, text), {}, {})
+    assert expected in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SILKLINE_PROT": "1"}, "variable SILKLINE_PROT is unknown. Did you mean port?"),
+        ({"SILKLINE_PORT": "many"}, "port in [server] is 'many'"),
+        ({"SILKLINE_ALLOWED_HOSTS": "["}, "broken JSON"),
+    ],
+)
+def test_a_wrong_variable_is_refused(environment: dict[str, str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, environment, {})
+    assert expected in caught.value.message
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load_settings(tmp_path / "none.toml", {}, {})
+
+
+def test_names_are_unique_across_sections_and_described() -> None:
+    fields = section_of_field()
+    declared = [
+        name
+        for section in Settings.model_fields.values()
+        for name in section.annotation.model_fields  # type: ignore[union-attr]
+    ]
+    assert sorted(fields) == sorted(declared)
+    assert all(field_info(field).description for field in fields)
