@@ -57,6 +57,18 @@ class Answering:
             raise Overloaded("The model is still loading. Try again shortly.", retry_after=2)
         return info
 
+    def check_model(self, name: str) -> None:
+        """Takes the served model's name, alone or with its revision as `name@revision`.
+
+        Raises:
+            ModelNotFound: Another model is asked for.
+        """
+        info = self.info
+        if name not in {info.model, f"{info.model}@{info.revision}"}:
+            raise ModelNotFound(
+                f"The model asked for is not served here. Ask for {info.model}.", param="model"
+            )
+
     async def prepare(self, question: Question, record: RequestRecord) -> Prepared:
         """Checks a question and brings its pictures in.
 
@@ -67,10 +79,8 @@ class Answering:
         if self._lifecycle.draining:
             raise ShuttingDown("This server is shutting down. Send the request again.")
         info = self.info
-        if question.model not in {None, info.model, f"{info.model}@{info.revision}"}:
-            raise ModelNotFound(
-                f"The model asked for is not served here. Ask for {info.model}.", param="model"
-            )
+        if question.model is not None:
+            self.check_model(question.model)
         record.model = info.model
         check_size(question, self._settings.limits)
         self._pool.check_room()

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from silkline.core import Answer, Timeline, Usage
+from silkline.engines.base import EngineInfo
 from silkline.gateway.answering import Answering, Prepared, rounded, server_timing
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.scope import RequestRecord, record_of
@@ -39,23 +40,12 @@ def chat_routes(answering: Answering) -> APIRouter:
 
     @router.get("/v1/models", summary="What is served")
     async def models() -> dict[str, Any]:
-        info = answering.info
-        return {
-            "object": "list",
-            "data": [
-                {
-                    "id": info.model,
-                    "object": "model",
-                    "created": 0,
-                    "owned_by": "silkline",
-                    "revision": info.revision,
-                    "engine": info.engine,
-                    "precision": info.precision,
-                    "context_length": info.context_length,
-                    "image_tokens": info.image_tokens,
-                }
-            ],
-        }
+        return {"object": "list", "data": [_model(answering.info)]}
+
+    @router.get("/v1/models/{name:path}", summary="What is served, by name")
+    async def model(name: str) -> dict[str, Any]:
+        answering.check_model(name)
+        return _model(answering.info)
 
     return router
 
@@ -129,6 +119,20 @@ class _Envelope:
             "model": self._served,
             "timeline": rounded(timeline),
         }
+
+
+def _model(info: EngineInfo) -> dict[str, Any]:
+    return {
+        "id": info.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "silkline",
+        "revision": info.revision,
+        "engine": info.engine,
+        "precision": info.precision,
+        "context_length": info.context_length,
+        "image_tokens": info.image_tokens,
+    }
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

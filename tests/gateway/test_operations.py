@@ -1,0 +1,164 @@
+"""Readiness, metrics, logs, draining, and what happens when a worker dies."""
+
+import json
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from openai import OpenAI
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.gateway.asking import MODEL, asked, messages
+from tests.pictures import data_url, encoded
+from tests.serving import served
+
+SLOW = ("--engine", "fake", "--engine-options", "token_seconds=0.05,answer_words=40")
+
+
+def metric(http: httpx.Client, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(http.get("/metrics").text)
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def wait_until_ready(url: str, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while httpx.get(f"{url}/ready").status_code != 200:
+        assert time.monotonic() < deadline, "not ready again in time"
+        time.sleep(0.05)
+
+
+def test_live_and_ready(http: httpx.Client) -> None:
+    assert http.get("/live").json() == {"status": "live"}
+    assert http.get("/ready").json() == {"status": "ready"}
+
+
+def test_requests_errors_and_stages_are_counted(http: httpx.Client) -> None:
+    chat = {"route": "/v1/chat/completions"}
+    good = metric(http, "silkline_requests_total", code="200", **chat)
+    bad = metric(http, "silkline_requests_total", code="415", **chat)
+    decoded = metric(http, "silkline_stage_seconds_count", stage="decode")
+    http.post("/v1/chat/completions", json=asked(data_url(encoded())))
+    http.post("/v1/chat/completions", json=asked(data_url(b"text")))
+    http.get("/no/such/path")
+    assert metric(http, "silkline_requests_total", code="200", **chat) == good + 1
+    assert metric(http, "silkline_requests_total", code="415", **chat) == bad + 1
+    assert metric(http, "silkline_stage_seconds_count", stage="decode") == decoded + 1
+    assert metric(http, "silkline_replica_ready") == 1
+    assert "/no/such/path" not in http.get("/metrics").text
+
+
+def test_a_request_is_one_line_of_the_log_without_its_content() -> None:
+    with served("--engine", "fake") as running:
+        picture = data_url(encoded())
+        body = asked(picture) | {"messages": messages(picture, text="secret prompt")}
+        httpx.post(
+            f"{running.url}/v1/chat/completions",
+            json=body,
+            headers={"x-request-id": "find-me", "authorization": "Bearer secret-key"},
+        )
+    events = [event for event in running.events("request") if event["http.request.id"] == "find-me"]
+    assert len(events) == 1
+    assert events[0]["http.response.status_code"] == 200
+    log = "".join(running.log)
+    for secret in ("secret prompt", "secret-key", picture[40:80]):
+        assert secret not in log
+
+
+def test_a_server_that_drains_ends_what_runs_and_takes_nothing_new() -> None:
+    with served(*SLOW) as running, httpx.Client(base_url=running.url, timeout=30) as http:
+        body = asked(data_url(encoded()), stream=True)
+        with http.stream("POST", "/v1/chat/completions", json=body) as reply:
+            lines = reply.iter_lines()
+            next(lines)
+            running.process.send_signal(signal.SIGTERM)
+            rest = list(lines)
+        assert rest[-2] == "data: [DONE]"
+        assert running.process.wait(timeout=20) == 0
+        with pytest.raises(httpx.ConnectError):
+            http.get("/live")
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with served(*SLOW, "--engine-options", "token_seconds=30") as running:
+        asking = threading.Thread(target=_ignore_failure, args=(running.url,), daemon=True)
+        asking.start()
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGTERM)
+        running.process.wait(timeout=15)
+        asking.join(timeout=5)
+
+
+def _ignore_failure(url: str) -> None:
+    try:
+        httpx.post(f"{url}/v1/chat/completions", json=asked(), timeout=60)
+    except httpx.HTTPError:
+        return
+
+
+def test_killing_the_worker_under_load_loses_nothing() -> None:
+    options = "token_seconds=0.02,answer_words=20"
+    with served("--engine", "fake", "--engine-options", options) as running:
+        with ThreadPoolExecutor(32) as pool:
+            asking = [pool.submit(_ask, running.url, place) for place in range(64)]
+            time.sleep(0.3)
+            running.worker().kill()
+            outcomes = [future.result(timeout=60) for future in asking]
+        assert all(status in {200, 503} for status, _ in outcomes)
+        assert all(retry for status, retry in outcomes if status == 503)
+        assert sum(status == 200 for status, _ in outcomes) > 32
+        wait_until_ready(running.url)
+        assert _ask(running.url, 0)[0] == 200
+
+
+def _ask(url: str, place: int) -> tuple[int, str | None]:
+    body = asked(data_url(encoded(width=40 + place)))
+    reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    return reply.status_code, reply.headers.get("retry-after")
+
+
+def test_a_stream_whose_worker_dies_ends_in_an_error_event() -> None:
+    with served(*SLOW) as running, httpx.Client(base_url=running.url, timeout=30) as http:
+        with http.stream("POST", "/v1/chat/completions", json=asked(stream=True)) as reply:
+            lines = reply.iter_lines()
+            next(lines)
+            running.worker().kill()
+            rest = [line for line in lines if line]
+        assert rest[-2] == "event: error"
+        error = json.loads(rest[-1].removeprefix("data: "))["error"]
+        assert error["code"] == "worker_lost"
+        assert "data: [DONE]" not in rest
+        wait_until_ready(running.url)
+
+
+def test_a_client_that_leaves_frees_its_slot() -> None:
+    with served(*SLOW) as running, httpx.Client(base_url=running.url, timeout=30) as http:
+        for stream in (True, False):
+            with pytest.raises(httpx.ReadTimeout):
+                http.post("/v1/chat/completions", json=asked(stream=stream), timeout=0.3)
+        deadline = time.monotonic() + 5
+        while metric(http, "silkline_replica_requests") > 0:
+            assert time.monotonic() < deadline, "the slots were not freed"
+            time.sleep(0.05)
+
+
+def test_a_server_without_its_model_does_not_start() -> None:
+    with (
+        pytest.raises(AssertionError, match="There is no model /no/such/model"),
+        served("--model", "/no/such/model"),
+    ):
+        pass
+
+
+def test_an_answer_is_about_the_model_asked_for(openai: OpenAI) -> None:
+    assert openai.models.retrieve(MODEL).id == MODEL
