@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from openai import OpenAI
 
@@ -30,8 +30,8 @@ def gateway(origin: Origin) -> Iterator[Served]:
 
 
 @pytest.fixture
-def http(gateway: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=30) as client:
+def http(gateway: Served) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=gateway.url, timeout=30) as client:
         yield client
 
 

@@ -8,7 +8,7 @@ import time
 import zlib
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 
@@ -119,7 +119,7 @@ BAD_BODIES: dict[str, tuple[Any, int, str]] = {
 }
 
 
-def check(reply: httpx.Response, status: int, code: str) -> dict[str, Any]:
+def check(reply: httpx2.Response, status: int, code: str) -> dict[str, Any]:
     assert reply.status_code == status, reply.text
     error: dict[str, Any] = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -131,17 +131,17 @@ def check(reply: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return error
 
 
-def post(http: httpx.Client, body: Any) -> httpx.Response:
+def post(http: httpx2.Client, body: Any) -> httpx2.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return http.post(CHAT, content=content, headers={"content-type": "application/json"})
 
 
-def still_works(http: httpx.Client) -> None:
+def still_works(http: httpx2.Client) -> None:
     assert post(http, asked(data_url(encoded()))).status_code == 200
 
 
 @pytest.mark.parametrize("kind", BAD_PICTURES)
-def test_a_bad_picture(http: httpx.Client, kind: str) -> None:
+def test_a_bad_picture(http: httpx2.Client, kind: str) -> None:
     url, status, code = BAD_PICTURES[kind]
     began = time.monotonic()
     error = check(post(http, asked(url)), status, code)
@@ -151,7 +151,7 @@ def test_a_bad_picture(http: httpx.Client, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", BAD_BODIES)
-def test_a_bad_body(http: httpx.Client, kind: str) -> None:
+def test_a_bad_body(http: httpx2.Client, kind: str) -> None:
     body, status, code = BAD_BODIES[kind]
     began = time.monotonic()
     check(post(http, body), status, code)
@@ -159,7 +159,7 @@ def test_a_bad_body(http: httpx.Client, kind: str) -> None:
     still_works(http)
 
 
-def test_a_wrong_content_type(http: httpx.Client) -> None:
+def test_a_wrong_content_type(http: httpx2.Client) -> None:
     body = json.dumps(asked()).encode()
     check(
         http.post(CHAT, content=body, headers={"content-type": "text/plain"}),
@@ -168,7 +168,7 @@ def test_a_wrong_content_type(http: httpx.Client) -> None:
     )
 
 
-def test_an_endless_body_is_cut_at_the_limit(http: httpx.Client) -> None:
+def test_an_endless_body_is_cut_at_the_limit(http: httpx2.Client) -> None:
     chunks = (b"x" * 65_536 for _ in range(1000))
     reply = http.post(CHAT, content=chunks, headers={"content-type": "application/json"})
     check(reply, 413, "request_too_large")
@@ -176,29 +176,29 @@ def test_an_endless_body_is_cut_at_the_limit(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 500, 302])
-def test_an_origin_that_fails(http: httpx.Client, origin: Origin, status: int) -> None:
+def test_an_origin_that_fails(http: httpx2.Client, origin: Origin, status: int) -> None:
     url = origin.put(f"/{status}.jpg", b"secret page", status=status)
     error = check(post(http, asked(url)), 400, "image_fetch_failed")
     assert "secret" not in error["message"]
 
 
-def test_an_origin_that_gives_a_page(http: httpx.Client, origin: Origin) -> None:
+def test_an_origin_that_gives_a_page(http: httpx2.Client, origin: Origin) -> None:
     url = origin.put("/page", b"<html>hello</html>", kind="image/png")
     check(post(http, asked(url)), 415, "image_format")
 
 
-def test_a_redirect_into_the_private_network(http: httpx.Client, origin: Origin) -> None:
+def test_a_redirect_into_the_private_network(http: httpx2.Client, origin: Origin) -> None:
     url = origin.redirect("/away", "http://169.254.169.254/latest/meta-data")
     check(post(http, asked(url)), 400, "url_blocked")
 
 
-def test_an_unknown_path_and_method(http: httpx.Client) -> None:
+def test_an_unknown_path_and_method(http: httpx2.Client) -> None:
     check(http.get("/v2/none"), 404, "not_found")
     check(http.post("/none"), 405, "method_not_allowed")
     check(http.get(CHAT), 405, "method_not_allowed")
 
 
-def test_an_engine_out_of_memory_ends_only_its_request(http: httpx.Client) -> None:
+def test_an_engine_out_of_memory_ends_only_its_request(http: httpx2.Client) -> None:
     body = {"model": MODEL, "messages": messages(text="<<oom>>")}
     reply = post(http, body)
     check(reply, 503, "overloaded")
@@ -206,12 +206,12 @@ def test_an_engine_out_of_memory_ends_only_its_request(http: httpx.Client) -> No
     still_works(http)
 
 
-def test_an_error_before_the_first_token_of_a_stream_has_its_status(http: httpx.Client) -> None:
+def test_an_error_before_the_first_token_of_a_stream_has_its_status(http: httpx2.Client) -> None:
     body = {"model": MODEL, "messages": messages(text="é" * 5000), "stream": True}
     check(post(http, body), 400, "invalid_request")
 
 
-def test_special_forms_of_base64(http: httpx.Client) -> None:
+def test_special_forms_of_base64(http: httpx2.Client) -> None:
     data = encoded()
     spaced = base64.encodebytes(data).decode()
     assert post(http, asked(f"data:image/jpeg;base64,{spaced}")).status_code in {200, 400}

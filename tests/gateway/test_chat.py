@@ -1,7 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from openai import OpenAI
 
@@ -105,7 +105,7 @@ def test_fields_without_effect_are_taken(openai: OpenAI) -> None:
     assert complete(openai, messages("", text="hello"), **options).choices
 
 
-def test_headers_tell_what_answered_and_where_the_time_went(http: httpx.Client) -> None:
+def test_headers_tell_what_answered_and_where_the_time_went(http: httpx2.Client) -> None:
     reply = http.post("/v1/chat/completions", json=asked(data_url(encoded())))
     assert reply.status_code == 200
     assert reply.headers["x-silkline-cache"] == "bypass"
@@ -115,13 +115,13 @@ def test_headers_tell_what_answered_and_where_the_time_went(http: httpx.Client) 
 
 
 @pytest.mark.parametrize("given", ["abc-123", "a.b:c_d", "x" * 128])
-def test_a_well_formed_request_id_is_kept(http: httpx.Client, given: str) -> None:
+def test_a_well_formed_request_id_is_kept(http: httpx2.Client, given: str) -> None:
     reply = http.get("/v1/models", headers={"x-request-id": given})
     assert reply.headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a\tb", "é", "x" * 129, "../../etc"])
-def test_another_request_id_is_replaced(http: httpx.Client, given: str) -> None:
+def test_another_request_id_is_replaced(http: httpx2.Client, given: str) -> None:
     reply = http.get("/v1/models", headers=[(b"x-request-id", given.encode())])
     assert reply.headers["x-request-id"] != given
     assert len(reply.headers["x-request-id"]) == 32

@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import pytest
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,7 +18,7 @@ from tests.serving import served
 SLOW = ("--engine", "fake", "--engine-options", "token_seconds=0.05,answer_words=40")
 
 
-def metric(http: httpx.Client, name: str, **labels: str) -> float:
+def metric(http: httpx2.Client, name: str, **labels: str) -> float:
     families = text_string_to_metric_families(http.get("/metrics").text)
     return sum(
         sample.value
@@ -30,17 +30,17 @@ def metric(http: httpx.Client, name: str, **labels: str) -> float:
 
 def wait_until_ready(url: str, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while httpx.get(f"{url}/ready").status_code != 200:
+    while httpx2.get(f"{url}/ready").status_code != 200:
         assert time.monotonic() < deadline, "not ready again in time"
         time.sleep(0.05)
 
 
-def test_live_and_ready(http: httpx.Client) -> None:
+def test_live_and_ready(http: httpx2.Client) -> None:
     assert http.get("/live").json() == {"status": "live"}
     assert http.get("/ready").json() == {"status": "ready"}
 
 
-def test_requests_errors_and_stages_are_counted(http: httpx.Client) -> None:
+def test_requests_errors_and_stages_are_counted(http: httpx2.Client) -> None:
     chat = {"route": "/v1/chat/completions"}
     good = metric(http, "silkline_requests_total", code="200", **chat)
     bad = metric(http, "silkline_requests_total", code="415", **chat)
@@ -59,7 +59,7 @@ def test_a_request_is_one_line_of_the_log_without_its_content() -> None:
     with served("--engine", "fake") as running:
         picture = data_url(encoded())
         body = asked(picture) | {"messages": messages(picture, text="secret prompt")}
-        httpx.post(
+        httpx2.post(
             f"{running.url}/v1/chat/completions",
             json=body,
             headers={"x-request-id": "find-me", "authorization": "Bearer secret-key"},
@@ -73,7 +73,7 @@ def test_a_request_is_one_line_of_the_log_without_its_content() -> None:
 
 
 def test_a_server_that_drains_ends_what_runs_and_takes_nothing_new() -> None:
-    with served(*SLOW) as running, httpx.Client(base_url=running.url, timeout=30) as http:
+    with served(*SLOW) as running, httpx2.Client(base_url=running.url, timeout=30) as http:
         body = asked(data_url(encoded()), stream=True)
         with http.stream("POST", "/v1/chat/completions", json=body) as reply:
             lines = reply.iter_lines()
@@ -82,7 +82,7 @@ def test_a_server_that_drains_ends_what_runs_and_takes_nothing_new() -> None:
             rest = list(lines)
         assert rest[-2] == "data: [DONE]"
         assert running.process.wait(timeout=20) == 0
-        with pytest.raises(httpx.ConnectError):
+        with pytest.raises(httpx2.ConnectError):
             http.get("/live")
 
 
@@ -101,8 +101,8 @@ def test_a_second_signal_does_not_wait() -> None:
 
 def _ignore_failure(url: str) -> None:
     try:
-        httpx.post(f"{url}/v1/chat/completions", json=asked(), timeout=60)
-    except httpx.HTTPError:
+        httpx2.post(f"{url}/v1/chat/completions", json=asked(), timeout=60)
+    except httpx2.HTTPError:
         return
 
 
@@ -123,12 +123,12 @@ def test_killing_the_worker_under_load_loses_nothing() -> None:
 
 def _ask(url: str, place: int) -> tuple[int, str | None]:
     body = asked(data_url(encoded(width=40 + place)))
-    reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    reply = httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=60)
     return reply.status_code, reply.headers.get("retry-after")
 
 
 def test_a_stream_whose_worker_dies_ends_in_an_error_event() -> None:
-    with served(*SLOW) as running, httpx.Client(base_url=running.url, timeout=30) as http:
+    with served(*SLOW) as running, httpx2.Client(base_url=running.url, timeout=30) as http:
         with http.stream("POST", "/v1/chat/completions", json=asked(stream=True)) as reply:
             lines = reply.iter_lines()
             next(lines)
@@ -142,9 +142,9 @@ def test_a_stream_whose_worker_dies_ends_in_an_error_event() -> None:
 
 
 def test_a_client_that_leaves_frees_its_slot() -> None:
-    with served(*SLOW) as running, httpx.Client(base_url=running.url, timeout=30) as http:
+    with served(*SLOW) as running, httpx2.Client(base_url=running.url, timeout=30) as http:
         for stream in (True, False):
-            with pytest.raises(httpx.ReadTimeout):
+            with pytest.raises(httpx2.ReadTimeout):
                 http.post("/v1/chat/completions", json=asked(stream=stream), timeout=0.3)
         deadline = time.monotonic() + 5
         while metric(http, "silkline_replica_requests") > 0:

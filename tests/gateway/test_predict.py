@@ -1,6 +1,6 @@
 import base64
 
-import httpx
+import httpx2
 import pytest
 
 from tests.gateway.test_bad_input import check
@@ -10,7 +10,7 @@ from tests.pictures import data_url, encoded
 PICTURE = encoded(colour="green")
 
 
-def test_an_upload_is_answered(http: httpx.Client) -> None:
+def test_an_upload_is_answered(http: httpx2.Client) -> None:
     reply = http.post("/predict", files={"image": PICTURE}, data={"prompt": "What is this?"})
     assert reply.status_code == 200
     answer = reply.json()
@@ -21,7 +21,7 @@ def test_an_upload_is_answered(http: httpx.Client) -> None:
     assert sum(answer["timeline"].values()) > 0
 
 
-def test_all_forms_of_a_picture_are_one(http: httpx.Client, origin: Origin) -> None:
+def test_all_forms_of_a_picture_are_one(http: httpx2.Client, origin: Origin) -> None:
     prompt = {"prompt": "What is this?"}
     replies = [
         http.post("/predict", files={"image": PICTURE}, data=prompt),
@@ -33,7 +33,7 @@ def test_all_forms_of_a_picture_are_one(http: httpx.Client, origin: Origin) -> N
     assert len({reply.json()["response"] for reply in replies}) == 1
 
 
-def test_max_tokens_of_a_form_is_a_number(http: httpx.Client) -> None:
+def test_max_tokens_of_a_form_is_a_number(http: httpx2.Client) -> None:
     reply = http.post("/predict", files={"image": PICTURE}, data={"max_tokens": "1"})
     assert reply.json()["usage"]["completion_tokens"] == 1
 
@@ -71,7 +71,7 @@ def test_max_tokens_of_a_form_is_a_number(http: httpx.Client) -> None:
     ],
 )
 def test_a_bad_request_gets_its_code(
-    http: httpx.Client, request_: dict[str, object], status: int, code: str
+    http: httpx2.Client, request_: dict[str, object], status: int, code: str
 ) -> None:
     check(http.post("/predict", **request_), status, code)  # type: ignore[arg-type]
     assert http.post("/predict", files={"image": PICTURE}).status_code == 200

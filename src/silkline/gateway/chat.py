@@ -15,8 +15,9 @@ from silkline.core import Answer, Timeline, Usage
 from silkline.engines.base import EngineInfo
 from silkline.gateway.answering import Answering, Prepared, rounded, server_timing
 from silkline.gateway.chat_schema import ChatRequest
+from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.scope import RequestRecord, record_of
-from silkline.gateway.sse import EventStream, event, unless_client_leaves
+from silkline.gateway.sse import EventStream, event
 
 
 def chat_routes(answering: Answering) -> APIRouter:

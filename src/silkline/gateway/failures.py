@@ -20,10 +20,13 @@ from silkline.errors import (
     SilklineError,
     http_face,
 )
-from silkline.gateway.scope import record_of
+from silkline.gateway.disconnect import CLIENT_LEFT, CLIENT_LEFT_STATUS, ClientLeft
+from silkline.gateway.scope import RequestRecord, record_of
 
 logger = logging.getLogger("silkline.gateway")
 
+_DEFECT = "Silkline made a mistake. The request id finds it in the server's log."
+_DEFECT_FACE = http_face(InternalFault(_DEFECT))
 _HTTP_NOT_FOUND = 404
 _HTTP_METHOD_NOT_ALLOWED = 405
 
@@ -36,13 +39,13 @@ def to_silkline_error(error: Exception) -> SilklineError:
         return _from_validation(error)
     if isinstance(error, HTTPException):
         return _from_http(error)
-    return InternalFault("Silkline made a mistake. The request id finds it in the server's log.")
+    return InternalFault(_DEFECT)
 
 
 def error_body(error: SilklineError) -> dict[str, Any]:
     """The error body of the OpenAI API."""
     face = http_face(error)
-    message = error.message if face.status != http_face(InternalFault("")).status else _INTERNAL
+    message = _DEFECT if face == _DEFECT_FACE else error.message
     return {
         "error": {
             "message": message,
@@ -51,9 +54,6 @@ def error_body(error: SilklineError) -> dict[str, Any]:
             "code": face.code,
         }
     }
-
-
-_INTERNAL = to_silkline_error(Exception()).message
 
 
 def error_response(error: SilklineError) -> Response:
@@ -69,18 +69,23 @@ def error_response(error: SilklineError) -> Response:
     )
 
 
+def reported(exception: Exception, record: RequestRecord) -> SilklineError:
+    """The error that a request ends with, noted in its record; a defect is logged in full."""
+    error = to_silkline_error(exception)
+    record.error = http_face(error).code
+    if http_face(error) == _DEFECT_FACE:
+        fields = {"http.request.id": record.id}
+        logger.error("defect while answering", exc_info=exception, extra={"ecs": fields})
+    return error
+
+
 async def render_error(request: Request, exception: Exception) -> Response:
     """Exception handler for every kind of exception that a route can raise."""
-    error = to_silkline_error(exception)
     record = record_of(request)
-    record.error = http_face(error).code
-    if isinstance(error, InternalFault) or http_face(error).code == "internal_error":
-        logger.error(
-            "defect while answering",
-            exc_info=exception,
-            extra={"ecs": {"http.request.id": record.id}},
-        )
-    return error_response(error)
+    if isinstance(exception, ClientLeft):
+        record.error = CLIENT_LEFT
+        return Response(status_code=CLIENT_LEFT_STATUS)
+    return error_response(reported(exception, record))
 
 
 def _from_validation(error: RequestValidationError) -> SilklineError:

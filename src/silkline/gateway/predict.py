@@ -14,9 +14,9 @@ from starlette.responses import Response
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
 from silkline.gateway.answering import Answering, rounded, server_timing
+from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.question import Question
 from silkline.gateway.scope import record_of
-from silkline.gateway.sse import unless_client_leaves
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
 
 DEFAULT_PROMPT = "Describe this product."

@@ -13,15 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
 from silkline.errors import RequestTimeout, RequestTooLarge
+from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.scope import RequestRecord, new_record
 from silkline.observe.metrics import Metrics
 
 logger = logging.getLogger("silkline.access")
-
-_CLIENT_LEFT = 499
-"""Logged in place of a status when the client left before there was one (nginx' convention)."""
 
 
 class RequestLayer:
@@ -115,7 +113,7 @@ class _Outgoing:
     def __init__(self, send: Send, record: RequestRecord) -> None:
         self._send = send
         self._record = record
-        self.status = _CLIENT_LEFT
+        self.status = CLIENT_LEFT_STATUS
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,28 +1,20 @@
-"""Responses that outlive a client's patience: event streams, and giving up when nobody listens."""
+"""Event streams: the response whose end is not known when it begins."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from silkline.errors import SilklineError, http_face
-from silkline.gateway.failures import error_body, error_response
+from silkline.gateway.disconnect import CLIENT_LEFT, ClientLeft, unless_client_leaves
+from silkline.gateway.failures import error_body, error_response, reported
 from silkline.gateway.scope import RequestRecord
 
-T = TypeVar("T")
-
 DONE = b"data: [DONE]\n\n"
-
-
-class ClientLeft(Exception):
-    """The client closed the connection before its answer was whole; nobody reads a response."""
 
 
 def event(data: object) -> bytes:
@@ -31,32 +23,6 @@ def event(data: object) -> bytes:
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
     return b"data: " + msgspec.json.encode(data) + b"\n\n"
-
-
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Awaits `work`, but cancels it as soon as the client closes the connection.
-
-    The request's body must have been read whole.
-
-    Raises:
-        ClientLeft: The client went first.
-    """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnect(request.receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeft
-        return working.result()
-    finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class EventStream(Response):
@@ -82,7 +48,7 @@ class EventStream(Response):
         try:
             await unless_client_leaves(request, self._run(scope, receive, send))
         except ClientLeft:
-            self._record.error = "client_left"
+            self._record.error = CLIENT_LEFT
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -93,8 +59,8 @@ class EventStream(Response):
                         started = True
                         await send(self._start())
                     await _send_body(send, data, more=True)
-            except SilklineError as error:
-                self._record.error = http_face(error).code
+            except Exception as exception:  # noqa: BLE001 - reported, and told to the client
+                error = reported(exception, self._record)
                 if not started:
                     await error_response(error)(scope, receive, send)
                     return
