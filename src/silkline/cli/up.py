@@ -45,24 +45,26 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
     app = create_app(settings, pool, lifecycle)
     server = GatewayServer(app, settings.server, lifecycle)
     console = Console(stderr=True)
-    with console.status("loading the model"):
-        serving = asyncio.create_task(_listen(server, settings), name="gateway")
-        loading = asyncio.create_task(pool.start(), name="engines")
-        try:
-            await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                await loading
-                _announce(pool, server, time.monotonic() - began, as_json=as_json)
-        except BaseException:
-            server.should_exit = True
-            await serving
-            raise
-        finally:
-            loading.cancel()
+    serving = asyncio.create_task(_listen(server, settings), name="gateway")
     try:
+        with console.status("loading the model"):
+            ready = asyncio.create_task(_ready(server, pool), name="engines")
+            await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                ready.cancel()
+            else:
+                await ready
+                _announce(pool, server, time.monotonic() - began, as_json=as_json)
         await serving
     finally:
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
         await pool.aclose()
+
+
+async def _ready(server: GatewayServer, pool: EnginePool) -> None:
+    await pool.start()
+    await server.listening.wait()
 
 
 async def _listen(server: GatewayServer, settings: Settings) -> None:

@@ -47,10 +47,11 @@ from silkline.errors import (
 CRASH_EXIT_CODE = 70
 """What the process exits with when a request crashes it."""
 
-WORDS = (
-    "a red blue green striped plain mug lamp chair bottle watch sneaker backpack with on beside "
-    "small large soft bright wooden ceramic café crème 陶瓷 one two three label handle shelf"
-).split()
+_VOCABULARY = """
+a red blue green striped plain mug lamp chair bottle watch sneaker backpack with on beside small
+large soft bright wooden ceramic café crème 陶瓷 one two three label handle shelf
+"""
+WORDS = tuple(_VOCABULARY.split())
 """What answers are made of; some words are longer in bytes than in characters."""
 
 _TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
@@ -112,7 +113,7 @@ def create_engine(options: EngineOptions) -> Engine:
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """A request in the engine, and what it waits for."""
+    """A request in the engine."""
 
     prompt: str
     prompt_tokens: int
@@ -128,6 +129,38 @@ class _Slot:
     def decode(self, tokens: Sequence[int]) -> str:
         """Tokens are places in the answer."""
         return b"".join(self.answer[token] for token in tokens).decode("utf-8", "replace")
+
+
+class _Reader:
+    """The client's side of a slot: makes deltas of its tokens."""
+
+    def __init__(self, slot: _Slot, stop: Sequence[str]) -> None:
+        self._slot = slot
+        self._text = TextStream(slot.decode, stop)
+        self._used = 0
+
+    def read(self, tokens: Sequence[int]) -> Delta:
+        """Takes the next tokens; those after the end of the answer are left alone."""
+        piece = ""
+        for token in tokens:
+            self._used += 1
+            if token != _END:
+                piece += self._text.push((token,))
+            if token == _END or self._text.stopped:
+                return self._last(piece, FinishReason.STOP)
+            if self._used == self._slot.limit:
+                return self._last(piece, FinishReason.LENGTH)
+        return Delta(piece)
+
+    def _last(self, piece: str, finish: FinishReason) -> Delta:
+        slot = self._slot
+        seconds = {
+            Stage.QUEUE: slot.admitted - slot.arrived,
+            Stage.PREFILL: slot.prefilled - slot.admitted,
+            Stage.GENERATE: time.monotonic() - slot.prefilled,
+        }
+        usage = Usage(slot.prompt_tokens, self._used, slot.image_tokens)
+        return Delta(piece + self._text.finish(), finish, usage, Timeline(seconds))
 
 
 class FakeEngine(Engine):
@@ -168,26 +201,17 @@ class FakeEngine(Engine):
         if self._loop is None:
             raise ShuttingDown("The engine does not run.")
         slot = self._slot(request)
+        reader = _Reader(slot, request.sampling.stop)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        text = TextStream(slot.decode, request.sampling.stop)
         self._waiting.append(slot)
         self._work.set()
-        used = 0
-        finish: FinishReason | None = None
         try:
-            while finish is None:
-                piece = ""
-                for token in await _next_tokens(slot, deadline):
-                    used += 1
-                    if token != _END:
-                        piece += text.push((token,))
-                    finish = _finish(slot, text, token, used)
-                    if finish is not None:
-                        break
-                if finish is not None:
-                    yield _last(slot, piece + text.finish(), finish, used)
-                elif piece:
-                    yield Delta(piece)
+            while True:
+                delta = reader.read(await _next_tokens(slot, deadline))
+                if delta.text or delta.finish_reason:
+                    yield delta
+                if delta.finish_reason:
+                    return
         finally:
             self._release(slot)
 
@@ -329,23 +353,6 @@ async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
         if not isinstance(token, int):
             raise token
         tokens.append(token)
-
-
-def _finish(slot: _Slot, text: TextStream, token: int, used: int) -> FinishReason | None:
-    if token == _END or text.stopped:
-        return FinishReason.STOP
-    return FinishReason.LENGTH if used == slot.limit else None
-
-
-def _last(slot: _Slot, text: str, finish: FinishReason, used: int) -> Delta:
-    now = time.monotonic()
-    seconds = {
-        Stage.QUEUE: slot.admitted - slot.arrived,
-        Stage.PREFILL: slot.prefilled - slot.admitted,
-        Stage.GENERATE: now - slot.prefilled,
-    }
-    usage = Usage(slot.prompt_tokens, used, slot.image_tokens)
-    return Delta(text, finish, usage, Timeline(seconds))
 
 
 def _pictures(request: Request) -> list[Image]:

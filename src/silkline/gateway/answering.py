@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from silkline.config import Settings
 from silkline.core import Answer, Delta, Request, Timeline
 from silkline.engines.base import EngineInfo
-from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, Overloaded, ShuttingDown
+from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, ShuttingDown
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.question import Question, check_size
 from silkline.gateway.scope import RequestRecord
@@ -52,10 +52,7 @@ class Answering:
         Raises:
             Overloaded: No engine has started yet.
         """
-        info = self._pool.info
-        if info is None:
-            raise Overloaded("The model is still loading. Try again shortly.", retry_after=2)
-        return info
+        return self._pool.info
 
     def check_model(self, name: str) -> None:
         """Takes the served model's name, alone or with its revision as `name@revision`.

@@ -16,7 +16,7 @@ from silkline.config import Settings
 from silkline.errors import SilklineError
 from silkline.gateway.answering import Answering
 from silkline.gateway.chat import chat_routes
-from silkline.gateway.console_files import ConsoleFiles
+from silkline.gateway.console_files import console_routes
 from silkline.gateway.failures import render_error
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.operations import operations_routes
@@ -54,7 +54,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     app.include_router(chat_routes(answering))
     app.include_router(predict_routes(answering))
     app.include_router(operations_routes(pool, metrics, lifecycle))
-    app.mount("/", ConsoleFiles(bundled_folder() / "sample.jpg"), name="console")
+    app.router.routes.extend(console_routes(bundled_folder() / "sample.jpg"))
     handler = cast("ExceptionHandler", render_error)
     for kind in (SilklineError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handler)

@@ -1,42 +1,36 @@
-"""The web console at `/`: static files, a strict content security policy, a sample picture."""
+"""The web console at `/`: its files by name, a strict content security policy, a sample picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from starlette.responses import FileResponse
-from starlette.staticfiles import StaticFiles
-from starlette.types import Message, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
 FOLDER = Path(__file__).parent / "console"
+INDEX = "index.html"
 
-_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
 
 
-class ConsoleFiles:
-    """Serves the console's files, and nothing but them."""
+def console_routes(sample: Path) -> list[Route]:
+    """A route for each file of the console, and for the sample picture; there are no others."""
+    files = {f"/{path.name}": path for path in sorted(FOLDER.iterdir()) if path.is_file()}
+    files["/"] = files.pop(f"/{INDEX}")
+    files["/sample.jpg"] = sample
+    return [_route(url, path) for url, path in files.items()]
 
-    def __init__(self, sample: Path) -> None:
-        self._files = StaticFiles(directory=FOLDER, html=True)
-        self._sample = sample
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one file; the sample picture lies with the bundled model."""
+def _route(url: str, path: Path) -> Route:
+    async def file(_: Request) -> Response:
+        return FileResponse(path, headers=_HEADERS)
 
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"content-security-policy", _POLICY.encode()),
-                    (b"referrer-policy", b"no-referrer"),
-                    (b"cache-control", b"no-cache"),
-                ]
-            await send(message)
-
-        if scope["path"] == "/sample.jpg":
-            await FileResponse(self._sample)(scope, receive, with_policy)
-        else:
-            await self._files(scope, receive, with_policy)
+    return Route(url, file, methods=["GET"], include_in_schema=False)

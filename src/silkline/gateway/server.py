@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
+import socket
 from types import FrameType
 
 import uvicorn
@@ -36,6 +38,14 @@ class GatewayServer(uvicorn.Server):
             )
         )
         self._lifecycle = lifecycle
+        self.listening = asyncio.Event()
+        """Set when the server accepts connections; never, if it cannot."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Binds, and tells those who wait for it."""
+        await super().startup(sockets)
+        if self.started:
+            self.listening.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to drain; a second signal gives up on what still runs."""
@@ -57,6 +67,6 @@ class GatewayServer(uvicorn.Server):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that the server listens on; known once it has started."""
+        """Host and port that the server listens on; known once it is `listening`."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return host, port

@@ -19,7 +19,7 @@ import openvino_genai as genai
 
 from silkline.core import Delta, Image, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health, PixelBudget
-from silkline.engines.openvino.prompt import Prompter, reserved_tokens
+from silkline.engines.openvino.prompt import Prompter, reserved_tokens, without_pictures
 from silkline.engines.openvino.stepper import Failed, Job, Stepper
 from silkline.engines.text import TextStream
 from silkline.errors import ConfigError, DeadlineExceeded, InvalidRequest
@@ -114,18 +114,19 @@ class OpenVinoEngine(Engine):
         """Checks a request and prepares all that the stepping thread needs for it."""
         turns = self._prompter.turns(request.messages, len(request.images))
         prompt = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
-        tokens = self._tokenizer.encode(prompt, add_special_tokens=False).input_ids.shape[1]
+        text_ids = self._tokenizer.encode(without_pictures(prompt), add_special_tokens=False)
         image_tokens = self._info.image_tokens * len(request.images)
-        room = self._info.context_length - tokens - image_tokens
+        prompt_tokens = text_ids.input_ids.shape[1] + image_tokens
+        room = self._info.context_length - prompt_tokens
         if room < 1:
             raise InvalidRequest(
-                f"The prompt has {tokens + image_tokens} tokens with its pictures; the model's "
-                f"context is {self._info.context_length}. Shorten it or send fewer pictures.",
+                f"The prompt has {prompt_tokens} tokens with its pictures; the model's context is "
+                f"{self._info.context_length}. Shorten it or send fewer pictures.",
                 param="messages",
             )
         sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
         text = TextStream(self._tokenizer.decode, sampling.stop)
-        usage = Usage(tokens + image_tokens, 0, image_tokens)
+        usage = Usage(prompt_tokens, 0, image_tokens)
         tensors = [_tensor(image) for image in request.images]
         incremental = request.stream or bool(sampling.stop)
         return Job(prompt, tensors, self._config(sampling), text, usage, incremental)

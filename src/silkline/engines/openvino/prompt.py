@@ -17,6 +17,7 @@ from silkline.errors import InvalidRequest
 ZERO_WIDTH_SPACE = "\u200b"
 _PIPELINE_TAGS = r"<ov_genai_[a-z]+_\d+>"
 _IMAGE_TAG = "<ov_genai_image_{}>"
+_ANY_IMAGE_TAG = re.compile(r"<ov_genai_image_\d+>")
 
 
 def reserved_tokens(folder: Path) -> tuple[str, ...]:
@@ -51,11 +52,11 @@ class Prompter:
             content = []
             for part in message.parts:
                 if isinstance(part, ImagePart):
-                    content.append(_IMAGE_TAG.format(part.index))
+                    content.append(_IMAGE_TAG.format(part.index) + "\n")
                     placed.append(part.index)
                 else:
                     content.append(self._neutral(part.text))
-            turns.append({"role": message.role.value, "content": "\n".join(content)})
+            turns.append({"role": message.role.value, "content": "".join(content)})
         if placed != list(range(images)):
             raise InvalidRequest(
                 f"The messages point at the pictures {placed}, but {images} came. "
@@ -65,6 +66,11 @@ class Prompter:
 
     def _neutral(self, text: str) -> str:
         return self._reserved.sub(lambda found: _broken(found.group()), text)
+
+
+def without_pictures(prompt: str) -> str:
+    """The prompt's text alone, for counting its tokens."""
+    return _ANY_IMAGE_TAG.sub("", prompt)
 
 
 def _broken(token: str) -> str:

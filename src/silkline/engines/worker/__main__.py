@@ -1,0 +1,91 @@
+"""The worker process: one engine, served on a unix socket until SIGTERM or its parent's end.
+
+It reads the engine's options as one line of JSON from standard input, and writes one line of JSON,
+a `wire.StartReport`, to standard output when it serves or cannot. Logs go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from silkline.engines.base import EngineOptions
+from silkline.engines.registry import create_engine
+from silkline.engines.worker import wire
+from silkline.engines.worker.server import create_server
+from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError, exit_code
+
+GRACE_SECONDS = 2.0
+"""What running requests get after SIGTERM; the gateway has drained before it sends one."""
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main() -> None:
+    """Runs the worker; the exit code is that of the command line's table."""
+    parser = argparse.ArgumentParser(prog="python -m silkline.engines.worker", description=__doc__)
+    parser.add_argument("--engine", required=True, help="registered name of the engine")
+    parser.add_argument("--socket", required=True, type=Path, help="unix socket to serve on")
+    parser.add_argument("--parent", required=True, type=int, help="process whose end ends this one")
+    arguments = parser.parse_args()
+    if not _tie_to(arguments.parent):
+        sys.exit(EXIT.failed)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which drains first
+    report = _take_stdout()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        options = wire.decode_options(sys.stdin.buffer.readline())
+        asyncio.run(_serve(arguments.engine, options, arguments.socket, report))
+    except SilklineError as error:
+        _tell(report, _kind(error), error.message)
+        sys.exit(exit_code(error))
+
+
+def _tie_to(parent: int) -> bool:
+    """Makes the kernel end this process when its parent ends; False when it already has."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    return os.getppid() == parent
+
+
+async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    engine = create_engine(name, options)
+    await engine.start()
+    server = create_server(engine, socket)
+    await server.start()
+    _tell(report, "ready")
+    await stop.wait()
+    await server.stop(GRACE_SECONDS)
+    await engine.aclose()
+
+
+def _kind(error: SilklineError) -> wire.StartKind:
+    if isinstance(error, EnvironmentFault):
+        return "environment"
+    return "config" if isinstance(error, ConfigError) else "failed"
+
+
+def _take_stdout() -> int:
+    """Keeps standard output for the report; what libraries print there goes to the log instead."""
+    report = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return report
+
+
+def _tell(report: int, kind: wire.StartKind, message: str = "") -> None:
+    os.write(report, msgspec.json.encode(wire.StartReport(kind, message)) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

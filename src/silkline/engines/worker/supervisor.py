@@ -1,0 +1,259 @@
+"""Keeps a worker process alive: starts it, watches its progress, replaces it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+
+from silkline.engines.base import EngineInfo, EngineOptions, Health
+from silkline.engines.worker.client import WorkerEngine
+from silkline.engines.worker.process import WorkerProcess
+from silkline.errors import SilklineError, WorkerLost
+
+logger = logging.getLogger("silkline.worker")
+
+READY_STALL_SECONDS = 10.0
+"""A worker without progress for this long is not ready; it may yet recover."""
+
+TERM_GRACE_SECONDS = 5.0
+"""What a worker gets to end after SIGTERM."""
+
+FIRST_BACKOFF_SECONDS = 0.1
+LAST_BACKOFF_SECONDS = 5.0
+"""The pause before a worker that ended soon after its start is started again; it doubles."""
+
+PROBE_SECONDS = 1.0
+"""What a worker gets to answer how it gets on, before it is asked again."""
+
+STABLE_SECONDS = 60.0
+"""A worker that lived this long is started again without a pause."""
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    RESTARTING = "restarting"
+    STOPPED = "stopped"
+
+
+class WorkerSupervisor:
+    """One worker process after the other, each serving the same engine.
+
+    A worker is replaced when its process ends, and killed first when it makes no progress for
+    `hang_timeout` seconds: either its engine says so, or it does not answer at all.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        options: EngineOptions,
+        *,
+        hang_timeout: float = 30.0,
+        start_timeout: float = 120.0,
+        health_interval: float = 1.0,
+    ) -> None:
+        """Describes the worker; nothing runs before `start`.
+
+        Args:
+            engine: The engine's registered name.
+            options: What the engine is built with.
+            hang_timeout: Seconds without progress after which the worker is replaced.
+            start_timeout: Seconds that a worker gets to load its model and serve.
+            health_interval: Seconds between two looks at the worker's health.
+        """
+        self._name = engine
+        self._options = options
+        self._hang_timeout = hang_timeout
+        self._start_timeout = start_timeout
+        self._health_interval = health_interval
+        self._state = WorkerState.STOPPED
+        self._changed = asyncio.Event()
+        self._folder: Path | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._process: WorkerProcess | None = None
+        self._engine: WorkerEngine | None = None
+        self._info: EngineInfo | None = None
+        self._condemned = False
+        self._started_at = 0.0
+        self._answered_at = 0.0
+        self._launches = 0
+        self._short_lives = 0
+        self.start_seconds = 0.0
+        """How long the last worker took to serve."""
+        self.restarts = 0
+        """How often the worker was replaced."""
+
+    @property
+    def state(self) -> WorkerState:
+        """Where the worker is in its life."""
+        return self._state
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker serves: it answered lately, and what it computes goes on."""
+        limit = min(READY_STALL_SECONDS, self._hang_timeout)
+        return self.engine is not None and self._stalled_seconds() < limit
+
+    @property
+    def engine(self) -> WorkerEngine | None:
+        """The engine of the worker that serves now; None while there is none."""
+        return None if self._condemned else self._engine
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is; kept while the worker is replaced, None before the first start."""
+        return self._info
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; None while there is no process."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def rss_bytes(self) -> int | None:
+        """The worker's resident memory; None while there is no process."""
+        return None if self._process is None else self._process.rss_bytes
+
+    def health(self) -> Health | None:
+        """The engine's last known health; None while no worker serves."""
+        return None if self._engine is None else self._engine.health()
+
+    def condemn(self, engine: WorkerEngine) -> None:
+        """Takes the word of a user whose call was lost: this engine's worker is to be replaced."""
+        if engine is self._engine:
+            self._condemned = True
+
+    def changed(self) -> Coroutine[None, None, object]:
+        """Something to wait for: it ends with the next change of state, or look at the health.
+
+        What changes between the call and the waiting counts.
+        """
+        return self._changed.wait()
+
+    async def start(self) -> None:
+        """Starts the worker and returns when it serves.
+
+        Raises:
+            EnvironmentFault: The worker lacks something on this machine.
+            ConfigError: The engine or one of its options is wrong.
+            WorkerLost: It ended without a word, or took too long.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="silkline-"))  # for this user only, 0700
+        self._set(WorkerState.STARTING)
+        try:
+            await self._launch()
+        except BaseException:
+            await self.aclose()
+            raise
+        self._task = asyncio.create_task(self._supervise())
+
+    async def aclose(self) -> None:
+        """Ends the worker: SIGTERM, and SIGKILL when that is not enough."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._set(WorkerState.STOPPED)
+        await self._retire(TERM_GRACE_SECONDS)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _supervise(self) -> None:
+        while True:
+            await self._watch()
+            self._set(WorkerState.RESTARTING)
+            await self._retire(grace_seconds=0.0)
+            await self._relaunch()
+
+    async def _watch(self) -> None:
+        """Returns when the worker has to be replaced."""
+        process, engine = self._process, self._engine
+        if process is None or engine is None:
+            return
+        while not await process.ended_within(self._health_interval):
+            with suppress(WorkerLost):
+                await engine.probe(PROBE_SECONDS)
+                self._answered_at = time.monotonic()
+            self._notify()
+            stalled = self._stalled_seconds()
+            if process.ended:
+                break
+            if self._condemned:
+                logger.error("worker %d lost a call, but still runs", process.pid)
+                return
+            if stalled > self._hang_timeout:
+                logger.error("worker %d made no progress for %.1f s", process.pid, stalled)
+                return
+        logger.error("worker %d %s", process.pid, process.ending)
+
+    async def _relaunch(self) -> None:
+        """Starts workers until one serves."""
+        while True:
+            lived = time.monotonic() - self._started_at
+            self._short_lives = 0 if lived > STABLE_SECONDS else self._short_lives + 1
+            if self._short_lives > 1:
+                pause = FIRST_BACKOFF_SECONDS * 2 ** min(self._short_lives - 2, 16)
+                await asyncio.sleep(min(pause, LAST_BACKOFF_SECONDS))
+            self.restarts += 1
+            try:
+                await self._launch()
+            except SilklineError as error:
+                logger.error("the worker cannot be replaced yet: %s", error.message)  # noqa: TRY400
+                await self._retire(grace_seconds=0.0)
+            else:
+                return
+
+    async def _launch(self) -> None:
+        if self._folder is None:
+            raise WorkerLost("The worker's supervisor has not started.")
+        self._launches += 1
+        self._started_at = time.monotonic()
+        socket = self._folder / f"worker-{self._launches}"
+        self._process = await WorkerProcess.spawn(self._name, self._options, socket)
+        await self._process.started(self._start_timeout)
+        engine = WorkerEngine(socket)
+        await engine.start()
+        self._answered_at = time.monotonic()
+        self.start_seconds = self._answered_at - self._started_at
+        self._engine = engine
+        self._info = engine.info
+        self._set(WorkerState.SERVING)
+        logger.info("worker %d serves after %.2f s", self._process.pid, self.start_seconds)
+
+    async def _retire(self, grace_seconds: float) -> None:
+        """Ends what is left of a worker; the process first, so that its calls end as lost."""
+        engine, self._engine = self._engine, None
+        self._condemned = False
+        process = self._process
+        if process is not None:
+            await process.end(grace_seconds)
+        self._process = None
+        if engine is not None:
+            await engine.aclose()
+
+    def _stalled_seconds(self) -> float:
+        """Seconds without progress, as far as it is known."""
+        if self._engine is None:
+            return 0.0
+        unanswered = time.monotonic() - self._answered_at
+        return unanswered + self._engine.health().seconds_since_progress
+
+    def _set(self, state: WorkerState) -> None:
+        self._state = state
+        self._notify()
+
+    def _notify(self) -> None:
+        """Wakes those who wait in `changed`."""
+        self._changed.set()
+        self._changed = asyncio.Event()

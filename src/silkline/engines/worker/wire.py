@@ -1,0 +1,362 @@
+"""What gateway and worker say to each other, strictly typed.
+
+Calls are gRPC with msgpack bodies; what the worker is told when it starts, and how it says that it
+has, are lines of JSON. Everything is decoded by its type: a missing or unknown field, a wrong type
+or a value out of range is refused. Bodies are arrays, not maps, so every change of a field is a new
+`WIRE_VERSION`; a worker and its gateway must speak the same one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from silkline.core import (
+    Delta,
+    FinishReason,
+    Image,
+    ImagePart,
+    Message,
+    Part,
+    Request,
+    Role,
+    Sampling,
+    Stage,
+    TextPart,
+    Timeline,
+    Usage,
+)
+from silkline.engines.base import EngineInfo, EngineOptions, Health, PixelBudget
+from silkline.errors import (
+    ERRORS_BY_CODE,
+    CapacityError,
+    DeadlineExceeded,
+    InternalFault,
+    InvalidRequest,
+    SilklineError,
+    http_face,
+)
+
+WIRE_VERSION: Final = 1
+SERVICE = "silkline.Worker"
+INFO = "Info"
+GENERATE = "Generate"  # a request, answered by a stream of deltas
+ANSWER = "Answer"  # a request that is not streamed, answered by one delta; a third cheaper
+HEALTH = "Health"
+
+ERROR_KEY = "silkline-error-bin"
+"""The trailing metadata that says which error ended a call."""
+
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+"""Most bytes of a message; sixteen pictures of the default pixel budget are 50 MB."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # neither endless nor not a number
+_Body = TypeVar("_Body")
+
+StartKind: TypeAlias = Literal["ready", "environment", "config", "failed"]
+
+
+class _Array(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A body, or a part of one."""
+
+
+class _Image(_Array):
+    width: _Positive
+    height: _Positive
+    pixels: bytes
+    digest: str
+
+
+class _Message(_Array):
+    role: Role
+    parts: tuple[str | _Count, ...]  # text, or the index of a picture
+
+
+class _Sampling(_Array):
+    max_tokens: _Positive
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)]
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    seed: int | None
+    stop: tuple[str, ...]
+
+
+class _Request(_Array):
+    wire: Literal[1]
+    id: str
+    messages: Annotated[tuple[_Message, ...], msgspec.Meta(min_length=1)]
+    images: tuple[_Image, ...]
+    sampling: _Sampling
+    timeout_seconds: _Seconds
+    stream: bool
+
+
+class _Usage(_Array):
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    image_tokens: _Count
+    cached_tokens: _Count
+
+
+class _Delta(_Array):
+    text: str
+    finish_reason: FinishReason | None
+    usage: _Usage | None
+    timeline: dict[Stage, _Seconds] | None
+
+
+class _Info(_Array):
+    wire: Literal[1]
+    engine: str
+    model: str
+    revision: str
+    precision: str
+    context_length: _Positive
+    image_tokens: _Count
+    max_pixels: _Positive
+    shortest_edge: _Positive | None
+
+
+class _Health(_Array):
+    running: _Count
+    queued: _Count
+    seconds_since_progress: _Seconds
+    cache_use: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class _Error(_Array):
+    code: str
+    message: str
+    param: str | None
+    retry_after: _Positive | None
+
+
+class _Options(msgspec.Struct, forbid_unknown_fields=True):
+    model: str | None
+    max_batch: _Positive
+    kv_cache_bytes: _Positive
+    threads: _Count
+    extra: dict[str, str]
+
+
+class StartReport(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The one line that a worker writes on its standard output when it has started, or has not.
+
+    Attributes:
+        kind: "ready", or the kind of error that kept it from starting.
+        message: What happened, for an error.
+    """
+
+    kind: StartKind
+    message: str = ""
+
+
+def encode_request(request: Request) -> bytes:
+    """The body of a `Generate` or `Answer` call.
+
+    Raises:
+        InvalidRequest: It holds half a surrogate pair, or a seed of more than 64 bits.
+    """
+    body = _Request(
+        WIRE_VERSION,
+        request.id,
+        tuple(
+            _Message(message.role, tuple(_place(part) for part in message.parts))
+            for message in request.messages
+        ),
+        tuple(
+            _Image(image.width, image.height, image.pixels, image.digest)
+            for image in request.images
+        ),
+        _sampling(request.sampling),
+        request.timeout_seconds,
+        request.stream,
+    )
+    try:
+        return msgspec.msgpack.encode(body)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            "A text holds half of a surrogate pair, which is no character; send whole ones.",
+            param="messages",
+        ) from error
+    except OverflowError as error:
+        raise InvalidRequest("The seed has more than 64 bits.", param="seed") from error
+
+
+def decode_request(body: bytes) -> Request:
+    """The way back. Raises `InvalidRequest` when the body is not a request."""
+    wire = _decode(body, _Request)
+    sampling = wire.sampling
+    if any(len(image.pixels) != image.width * image.height * 3 for image in wire.images):
+        raise _malformed()
+    return Request(
+        id=wire.id,
+        messages=tuple(
+            Message(message.role, tuple(_part(part) for part in message.parts))
+            for message in wire.messages
+        ),
+        images=tuple(
+            Image(image.width, image.height, image.pixels, image.digest) for image in wire.images
+        ),
+        sampling=Sampling(
+            sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed, sampling.stop
+        ),
+        timeout_seconds=wire.timeout_seconds,
+        stream=wire.stream,
+    )
+
+
+def encode_delta(delta: Delta) -> bytes:
+    """A body of the stream that answers a `Generate` call, or the answer to `Answer`."""
+    usage = delta.usage
+    return msgspec.msgpack.encode(
+        _Delta(
+            delta.text,
+            delta.finish_reason,
+            None
+            if usage is None
+            else _Usage(
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.image_tokens,
+                usage.cached_tokens,
+            ),
+            None if delta.timeline is None else delta.timeline.seconds,
+        )
+    )
+
+
+def decode_delta(body: bytes) -> Delta:
+    """The way back. Raises `InvalidRequest` when the body is not a delta."""
+    wire = _decode(body, _Delta)
+    usage = wire.usage
+    return Delta(
+        wire.text,
+        wire.finish_reason,
+        None
+        if usage is None
+        else Usage(
+            usage.prompt_tokens, usage.completion_tokens, usage.image_tokens, usage.cached_tokens
+        ),
+        None if wire.timeline is None else Timeline(wire.timeline),
+    )
+
+
+def encode_info(info: EngineInfo) -> bytes:
+    """The answer to an `Info` call."""
+    return msgspec.msgpack.encode(
+        _Info(
+            WIRE_VERSION,
+            info.engine,
+            info.model,
+            info.revision,
+            info.precision,
+            info.context_length,
+            info.image_tokens,
+            info.pixel_budget.max_pixels,
+            info.pixel_budget.shortest_edge,
+        )
+    )
+
+
+def decode_info(body: bytes) -> EngineInfo:
+    """The way back. Raises `InvalidRequest` when the body is not an info of this version."""
+    wire = _decode(body, _Info)
+    return EngineInfo(
+        engine=wire.engine,
+        model=wire.model,
+        revision=wire.revision,
+        precision=wire.precision,
+        context_length=wire.context_length,
+        image_tokens=wire.image_tokens,
+        pixel_budget=PixelBudget(wire.max_pixels, wire.shortest_edge),
+    )
+
+
+def encode_health(health: Health) -> bytes:
+    """The answer to a `Health` call."""
+    return msgspec.msgpack.encode(
+        _Health(health.running, health.queued, health.seconds_since_progress, health.cache_use)
+    )
+
+
+def decode_health(body: bytes) -> Health:
+    """The way back. Raises `InvalidRequest` when the body is not a health."""
+    wire = _decode(body, _Health)
+    return Health(wire.running, wire.queued, wire.seconds_since_progress, wire.cache_use)
+
+
+def encode_error(error: SilklineError) -> bytes:
+    """An error as trailing metadata; one without an HTTP face becomes an `InternalFault`."""
+    retry_after = error.retry_after if isinstance(error, CapacityError) else None
+    return msgspec.msgpack.encode(
+        _Error(http_face(error).code, error.message, error.param, retry_after)
+    )
+
+
+def decode_error(note: bytes) -> SilklineError:
+    """The way back. Raises `InvalidRequest` when the note is not an error."""
+    wire = _decode(note, _Error)
+    kind = ERRORS_BY_CODE.get(wire.code, InternalFault)
+    if issubclass(kind, CapacityError) and not issubclass(kind, DeadlineExceeded):
+        return kind(wire.message, param=wire.param, retry_after=wire.retry_after)
+    return kind(wire.message, param=wire.param)
+
+
+def encode_options(options: EngineOptions) -> bytes:
+    """The line of JSON that a worker reads on its standard input."""
+    return msgspec.json.encode(
+        _Options(
+            None if options.model is None else str(options.model),
+            options.max_batch,
+            options.kv_cache_bytes,
+            options.threads,
+            dict(options.extra),
+        )
+    )
+
+
+def decode_options(line: bytes) -> EngineOptions:
+    """The way back. Raises `InvalidRequest` when the line does not hold options."""
+    try:
+        wire = msgspec.json.decode(line, type=_Options)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _malformed() from error
+    return EngineOptions(
+        model=None if wire.model is None else Path(wire.model),
+        max_batch=wire.max_batch,
+        kv_cache_bytes=wire.kv_cache_bytes,
+        threads=wire.threads,
+        extra=wire.extra,
+    )
+
+
+def _sampling(sampling: Sampling) -> _Sampling:
+    return _Sampling(
+        sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed, sampling.stop
+    )
+
+
+def _place(part: Part) -> str | int:
+    return part.text if isinstance(part, TextPart) else part.index
+
+
+def _part(part: str | int) -> Part:
+    return TextPart(part) if isinstance(part, str) else ImagePart(part)
+
+
+def _decode(body: bytes, kind: type[_Body]) -> _Body:
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _malformed() from error
+
+
+def _malformed() -> InvalidRequest:
+    return InvalidRequest(
+        "A message between gateway and worker does not have the agreed form; "
+        "install the same version of Silkline for both."
+    )

@@ -1,0 +1,271 @@
+/** The console: puts the picture field, the question, the answer and the history together. */
+
+import { showProgress, showExchange, spoken } from "./answer.js";
+import { copyFrom } from "./clipboard.js";
+import { RequestFailure, wordsFor } from "./failure.js";
+import { History } from "./history.js";
+import { PictureField } from "./intake.js";
+import { Exchange } from "./exchange.js";
+import { chatBody, curlCommand } from "./request.js";
+import { servedModel, watchGateway } from "./status.js";
+import { chat, endpoint } from "./stream.js";
+
+const KEY_STORE = "silkline-api-key";
+const STATES = {
+  ready: "Ready",
+  starting: "Starting",
+  unreachable: "Unreachable",
+};
+
+/** @param {string} id */
+const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const question = /** @type {HTMLTextAreaElement} */ (element("question"));
+const keyField = /** @type {HTMLInputElement} */ (element("key"));
+const keyMenu = /** @type {HTMLDetailsElement} */ (element("key-menu"));
+const sample = endpoint("sample.jpg");
+
+/** @type {AbortController | null} the running request */
+let running = null;
+let model = "";
+
+const announce = (message) => {
+  element("announce").textContent = message;
+};
+
+const history = new History({
+  section: element("history"),
+  list: element("history-list"),
+  onOpen: (exchange) => {
+    history.open(exchange);
+    showExchange(exchange);
+    bringAnswer();
+  },
+});
+
+const field = new PictureField({
+  sample,
+  onSample: () => {
+    if (question.value.trim() === "") question.value = element("chips").children[0].textContent ?? "";
+    element("ask").focus();
+  },
+  onThumbnail: () => history.draw(),
+});
+
+const lookNow = watchGateway((state) => {
+  element("status").dataset.state = state;
+  const text = element("status-text");
+  if (text.textContent !== STATES[state]) text.textContent = STATES[state];
+  if (state === "ready" && model === "") nameModel();
+});
+
+/** Finds out which model is served; without a key this may have to wait. */
+async function nameModel() {
+  try {
+    model = await servedModel(keyField.value);
+  } catch (error) {
+    if (!(error instanceof RequestFailure)) throw error;
+    model = "";
+  }
+  element("status-model").textContent = model;
+}
+
+/** Checks the form and asks; a second request waits until the first one is over. */
+function ask() {
+  const text = question.value.trim();
+  if (running !== null) return;
+  element("question-problem").textContent = text === "" ? "Type a question first." : "";
+  if (field.picture === null) field.demand();
+  else if (text === "") question.focus();
+  else run(new Exchange(field.picture, text, keyField.value !== ""));
+}
+
+/** @param {Exchange} exchange */
+async function run(exchange) {
+  const abort = new AbortController();
+  running = abort;
+  setRunning(true);
+  element("alarm").textContent = "";
+  announce("Asking.");
+  history.add(exchange);
+  showExchange(exchange);
+  bringAnswer();
+  const stopDrawing = drawWhile(exchange);
+  try {
+    await converse(exchange, abort.signal);
+    exchange.end("done");
+  } catch (error) {
+    if (abort.signal.aborted) exchange.end("stopped");
+    else exchange.fail(error instanceof RequestFailure ? error : ownFault(error));
+  } finally {
+    stopDrawing();
+    running = null;
+    setRunning(false);
+  }
+  history.draw();
+  if (history.shown === exchange) showExchange(exchange);
+  conclude(exchange);
+}
+
+/** A defect of this page: it goes to the browser's console, and the exchange still ends. */
+function ownFault(error) {
+  window.reportError(error);
+  return new RequestFailure({ code: "page_fault" });
+}
+
+/** Sends the request and feeds the exchange with what comes back. */
+async function converse(exchange, signal) {
+  const pictureUrl = await exchange.picture.asUrl();
+  if (model === "") {
+    model = await servedModel(keyField.value, signal);
+    element("status-model").textContent = model;
+  }
+  signal.throwIfAborted();
+  exchange.model = model;
+  const body = chatBody({ model, pictureUrl, question: exchange.question });
+  exchange.start();
+  for await (const event of chat(body, { key: keyField.value, signal })) exchange.take(event);
+}
+
+/** Draws the exchange's progress a few times a second, if it is the one that is shown. */
+function drawWhile(exchange) {
+  let frame = 0;
+  let drawn = -Infinity;
+  let length = 0;
+  const draw = (time) => {
+    if (history.shown === exchange && (exchange.text.length !== length || time - drawn > 100)) {
+      drawn = time;
+      length = exchange.text.length;
+      showProgress(exchange);
+    }
+    frame = requestAnimationFrame(draw);
+  };
+  frame = requestAnimationFrame(draw);
+  return () => cancelAnimationFrame(frame);
+}
+
+/** Tells the end to who does not see it, and follows a hint that the gateway changed. */
+function conclude(exchange) {
+  if (exchange.failure === null) {
+    announce(spoken(exchange));
+    return;
+  }
+  announce("");
+  const { failure } = exchange;
+  element("alarm").textContent = `${wordsFor(failure).title}. ${failure.message}`;
+  if (failure.code === "model_not_found") model = "";
+  if (failure.status === 401 || failure.status === 403) keyMenu.open = true;
+  if (failure.code === "unreachable" || failure.status === 503) lookNow();
+}
+
+/** Scrolls to the answer where it stands below the question, as on a phone. */
+function bringAnswer() {
+  const { top } = element("answer").getBoundingClientRect();
+  if (top >= 0 && top < window.innerHeight / 2) return;
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element("answer").scrollIntoView({ behavior: calm ? "auto" : "smooth" });
+}
+
+/** @param {boolean} busy */
+function setRunning(busy) {
+  // A disabled button would lose the focus; this one only says that it waits.
+  element("ask").setAttribute("aria-disabled", String(busy));
+  if (!busy && document.activeElement === element("stop")) element("ask").focus({ preventScroll: true });
+  element("stop").hidden = !busy;
+}
+
+function wireForm() {
+  element("ask-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask();
+  });
+  element("stop").addEventListener("click", () => running?.abort());
+  element("chips").addEventListener("click", (event) => {
+    if (!(event.target instanceof HTMLButtonElement)) return;
+    question.value = event.target.textContent ?? "";
+    element("question-problem").textContent = "";
+    question.focus();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      ask();
+    } else if (event.key === "Escape") {
+      if (running !== null) running.abort();
+      else if (keyMenu.open) closeKeyMenu();
+    }
+  });
+  if (/Mac|iPhone|iPad/.test(navigator.userAgent)) {
+    const key = element("keys").querySelector("kbd");
+    if (key) key.textContent = "Cmd";
+  }
+}
+
+function wireAnswer() {
+  const shown = () => /** @type {Exchange} */ (history.shown);
+  const copyAnswer = element("copy-answer");
+  copyAnswer.addEventListener("click", () => copyFrom(copyAnswer, shown().text, announce));
+  const copyId = element("copy-id");
+  copyId.addEventListener("click", () => copyFrom(copyId, shown().requestId ?? "", announce));
+  const copyCurl = element("copy-curl");
+  copyCurl.addEventListener("click", async () => {
+    const exchange = shown();
+    const command = await curlCommand({
+      ...exchange,
+      model: exchange.model || model,
+      endpoint: endpoint("v1/chat/completions"),
+      sample,
+    });
+    const note = element("curl-note");
+    note.hidden = exchange.picture.source !== "file";
+    note.textContent = `Run it in the folder that holds ${exchange.picture.name}.`;
+    await copyFrom(copyCurl, command, announce);
+  });
+  element("again").addEventListener("click", () => {
+    const exchange = shown();
+    field.set(exchange.picture);
+    question.value = exchange.question;
+    ask();
+  });
+}
+
+/** Closes the key menu and gives the focus back to what opened it. */
+function closeKeyMenu() {
+  keyMenu.open = false;
+  keyMenu.querySelector("summary")?.focus();
+}
+
+/** The key lives in this tab's session storage, where that is allowed, and in the field. */
+function wireKey() {
+  const keep = (key) => {
+    keyField.value = key;
+    keyMenu.classList.toggle("set", key !== "");
+    try {
+      if (key === "") window.sessionStorage.removeItem(KEY_STORE);
+      else window.sessionStorage.setItem(KEY_STORE, key);
+    } catch {
+      // Without storage the key holds until the page is left.
+    }
+  };
+  try {
+    keep(window.sessionStorage.getItem(KEY_STORE) ?? "");
+  } catch {
+    keep("");
+  }
+  const use = (key) => {
+    keep(key.trim());
+    closeKeyMenu();
+    nameModel();
+  };
+  element("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    use(keyField.value);
+  });
+  element("key-forget").addEventListener("click", () => use(""));
+  document.addEventListener("pointerdown", (event) => {
+    if (event.target instanceof Node && !keyMenu.contains(event.target)) keyMenu.open = false;
+  });
+}
+
+wireForm();
+wireAnswer();
+wireKey();

@@ -1,0 +1,41 @@
+/** Numbers as people read them. Each function gives an en dash for a value that is not known. */
+
+export const UNKNOWN = "–";
+
+const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const oneDecimal = new Intl.NumberFormat("en-US", {
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
+
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+/** Seconds as milliseconds, one decimal below 10 ms: "0.4 ms", "84 ms", "1,240 ms". */
+export function milliseconds(seconds) {
+  if (!isNumber(seconds)) return UNKNOWN;
+  const value = seconds * 1000;
+  return `${value < 9.95 ? oneDecimal.format(value) : grouped.format(value)} ms`;
+}
+
+/** A running clock: "1.2 s". */
+export function clock(seconds) {
+  return `${oneDecimal.format(seconds)} s`;
+}
+
+/** A whole number with group separators. */
+export function count(value) {
+  return isNumber(value) ? grouped.format(value) : UNKNOWN;
+}
+
+/** Tokens per second: "92.4 tok/s". */
+export function rate(value) {
+  if (!isNumber(value)) return UNKNOWN;
+  return `${value < 99.95 ? oneDecimal.format(value) : grouped.format(value)} tok/s`;
+}
+
+/** Bytes with decimal units, as file managers show them: "82 kB". */
+export function bytes(value) {
+  if (value < 1000) return `${value} B`;
+  if (value < 999_500) return `${grouped.format(value / 1000)} kB`;
+  return `${oneDecimal.format(value / 1_000_000)} MB`;
+}

@@ -1,0 +1,75 @@
+/** The chat request as JSON, and the same as a command line. */
+
+const MAX_TOKENS = 256;
+
+/**
+ * The body of POST /v1/chat/completions for one picture and one question.
+ * @param {{model: string, pictureUrl: string, question: string}} parts
+ */
+export function chatBody({ model, pictureUrl, question }) {
+  return {
+    model,
+    messages: [
+      {
+        role: "user",
+        content: [
+          { type: "image_url", image_url: { url: pictureUrl } },
+          { type: "text", text: question },
+        ],
+      },
+    ],
+    stream: true,
+    stream_options: { include_usage: true },
+    temperature: 0,
+    max_tokens: MAX_TOKENS,
+  };
+}
+
+/** Stands for the picture's data until it is put in; it precedes all that a user can type. */
+const HOLE = "\u0000";
+
+/**
+ * A curl command that sends the same request. The body is a here-document, since a picture does
+ * not fit into an argument. Files are read where the command runs, the key from a variable.
+ *
+ * @param {{endpoint: string, sample: string, model: string, question: string, withKey: boolean,
+ *   picture: import("./picture.js").Picture}} parts
+ * @returns {Promise<string>}
+ */
+export async function curlCommand({ endpoint, sample, model, question, withKey, picture }) {
+  const pictureUrl = await shellPicture(picture, sample);
+  const body = JSON.stringify(chatBody({ model, pictureUrl: HOLE, question }), null, 2);
+  const hole = JSON.stringify(HOLE).slice(1, -1);
+  const at = body.indexOf(hole);
+  const lines = [
+    `curl -sN ${quoted(endpoint)} \\`,
+    "  -H 'content-type: application/json' \\",
+    ...(withKey ? ['  -H "authorization: Bearer $SILKLINE_API_KEY" \\'] : []),
+    "  --data-binary @- <<JSON",
+    literal(body.slice(0, at)) + pictureUrl + literal(body.slice(at + hole.length)),
+    "JSON",
+    "",
+  ];
+  return lines.join("\n");
+}
+
+/** The picture's URL inside the here-document: its address, a substitution or its own data. */
+async function shellPicture(picture, sample) {
+  const encode = "base64 | tr -d '\\n'";
+  switch (picture.source) {
+    case "url":
+      return literal(JSON.stringify(picture.url).slice(1, -1));
+    case "sample":
+      return `data:${picture.type};base64,$(curl -s ${quoted(sample)} | ${encode})`;
+    case "file":
+      return `data:${picture.type};base64,$(cat < ${quoted(picture.name)} | ${encode})`;
+    default:
+      return literal(await picture.asUrl());
+  }
+}
+
+/** Text that a shell word gives back unchanged. */
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** Text that an unquoted here-document gives back unchanged. */
+const literal = (text) => text.replace(/[\\$`]/g, "\\$&");

@@ -1,0 +1,120 @@
+"""The process that decodes pictures: hostile bytes meet a parser here and nowhere else.
+
+It is started by `decoder_link` with an empty environment, talks over its standard input and output
+(`decoder_wire`), and before it reads the first byte it gives up what a decoder does not need: more
+memory than its limit, new file descriptors (so no file and no socket), new processes, files,
+core dumps. It ends when its input ends, so none outlives the gateway; one that hangs in a parser
+meanwhile is ended by its limit of processor time.
+
+Imports only the standard library, Pillow and its neighbours that do the same: it starts in well
+under 0.3 s and holds little memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import time
+from typing import BinaryIO, Final, TypedDict
+
+from silkline.ingress.decoder_wire import LENGTHS, Refusal, frame
+from silkline.ingress.identity import picture_digest
+from silkline.ingress.normalise import Refused, normalise, picture_size, prepare
+
+MODE: Final = "RGB"
+_BUFFER_BYTES: Final = 64 * 1024
+
+Reply = dict[str, str | int | float]
+
+
+class Request(TypedDict):
+    """The header of a request; `budget` stands in those for a picture."""
+
+    op: str
+    format: str
+    max_pixels: int
+    cpu_seconds: float
+    budget: tuple[int | None, int]
+
+
+def main(memory_bytes: int) -> None:
+    """Serves requests from standard input until it ends.
+
+    Args:
+        memory_bytes: Most address space.
+    """
+    requests = os.fdopen(0, "rb", buffering=_BUFFER_BYTES, closefd=False)
+    replies = os.fdopen(os.dup(1), "wb", buffering=_BUFFER_BYTES)
+    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    prepare()
+    lock_down(memory_bytes)
+    _send(replies, {"type": "ready"})
+    while (request := _receive(requests)) is not None:
+        _send(replies, *_answer(*request))
+
+
+def lock_down(memory_bytes: int) -> None:
+    """Gives up, for good, what a decoder does not need."""
+    for limit in (
+        resource.RLIMIT_CORE,
+        resource.RLIMIT_FSIZE,
+        resource.RLIMIT_NPROC,
+        resource.RLIMIT_NOFILE,
+    ):
+        resource.setrlimit(limit, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    # The gateway drains on these and still needs its children; they end when it closes their input.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
+    name, max_pixels = request["format"], request["max_pixels"]
+    _limit_processor_time(request["cpu_seconds"])
+    try:
+        if request["op"] == "size":
+            width, height = picture_size(data, name, max_pixels)
+            return {"type": "size", "width": width, "height": height}, b""
+        shortest_edge, budget_pixels = request["budget"]
+        picture = normalise(data, name, max_pixels, (shortest_edge, budget_pixels))
+    except Refused as refused:
+        return {"type": "refused", "why": refused.why.value}, b""
+    except MemoryError:
+        return {"type": "refused", "why": Refusal.OUT_OF_MEMORY.value}, b""
+    reply: Reply = {
+        "type": "picture",
+        "width": picture.width,
+        "height": picture.height,
+        "original_width": picture.original_width,
+        "original_height": picture.original_height,
+        "digest": picture_digest(MODE, picture.width, picture.height, picture.pixels),
+        "decode_seconds": picture.decode_seconds,
+        "resize_seconds": picture.resize_seconds,
+    }
+    return reply, picture.pixels
+
+
+def _limit_processor_time(seconds: float) -> None:
+    """Ends the process when this job takes more; the gateway's own deadline comes first."""
+    soft = math.ceil(time.process_time() + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _receive(requests: BinaryIO) -> tuple[Request, bytes] | None:
+    lengths = requests.read(LENGTHS.size)
+    if len(lengths) < LENGTHS.size:
+        return None
+    header_bytes, body_bytes = LENGTHS.unpack(lengths)
+    header, body = requests.read(header_bytes), requests.read(body_bytes)
+    if len(body) < body_bytes:
+        return None
+    return json.loads(header), body
+
+
+def _send(replies: BinaryIO, header: Reply, body: bytes = b"") -> None:
+    replies.write(frame(json.dumps(header).encode(), len(body)))
+    replies.write(body)
+    replies.flush()

@@ -1,0 +1,259 @@
+"""One decoding child as the gateway sees it: started, asked one thing at a time, ended.
+
+Nothing that the child says is trusted: it may have been taken over by the picture that it decodes.
+What it sends unasked, in excess or in another form than `decoder_wire` describes ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, cast
+
+import msgspec
+
+from silkline.errors import EnvironmentFault
+from silkline.ingress.decoder_wire import LENGTHS, Refusal, frame
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_START_TIMEOUT = 30.0
+_MAX_HEADER_BYTES = 4096
+
+# The package comes without its __init__ and only Pillow's folder is added to the path, behind the
+# standard library; -I and -S keep everything else out.
+_BOOTSTRAP = """
+import sys, types
+package, pillow, memory_bytes = sys.argv[1:]
+sys.path.append(pillow)
+sys.modules["silkline"] = types.ModuleType("silkline")
+sys.modules["silkline"].__path__ = [package]
+from silkline.ingress.decoder_child import main
+main(int(memory_bytes))
+"""
+
+_Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """A header from the child."""
+
+
+class ReadyMessage(_Message, frozen=True, tag="ready"):
+    """The child has started."""
+
+
+class SizeMessage(_Message, frozen=True, tag="size"):
+    """A picture's size by its header, in pixels."""
+
+    width: _Count
+    height: _Count
+
+
+class RefusedMessage(_Message, frozen=True, tag="refused"):
+    """The picture is not given."""
+
+    why: Refusal
+
+
+class PictureMessage(_Message, frozen=True, tag="picture"):
+    """A normalised picture; see `normalise.Normalised`."""
+
+    width: _Count
+    height: _Count
+    original_width: _Count
+    original_height: _Count
+    digest: _Digest
+    decode_seconds: _Seconds
+    resize_seconds: _Seconds
+
+
+Message = ReadyMessage | SizeMessage | RefusedMessage | PictureMessage
+Reply = tuple[Message, bytes]
+
+_decoder = msgspec.json.Decoder(Message)
+
+
+class ChildLost(Exception):
+    """The child ended, or was ended, before it answered."""
+
+
+class DecoderLink(asyncio.SubprocessProtocol):
+    """A child process and the pipes to it."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._lost = False
+        self._reply: asyncio.Future[Reply] | None = None
+        self._chunks: list[bytes] = []
+        self._received = 0
+        self._max_body = 0
+
+    @classmethod
+    async def spawn(cls, memory_bytes: int) -> DecoderLink:
+        """Starts a child and waits until it is ready.
+
+        Raises:
+            EnvironmentFault: It does not start.
+        """
+        pillow = importlib.util.find_spec("PIL")
+        if pillow is None or pillow.origin is None:
+            raise EnvironmentFault("Pillow is not installed.", remedy="pip install 'pillow>=13'")
+        loop = asyncio.get_running_loop()
+        try:
+            _, link = await loop.subprocess_exec(
+                cls,
+                sys.executable,
+                *("-I", "-S", "-c", _BOOTSTRAP),
+                *(str(_PACKAGE), str(Path(pillow.origin).parents[1]), str(memory_bytes)),
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                env=_environment(),
+            )
+        except OSError as error:
+            raise _not_started() from error
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                await link.ready()
+        except (ChildLost, TimeoutError) as error:
+            await link.end()
+            raise _not_started() from error
+        except asyncio.CancelledError:
+            await link.end()
+            raise
+        return link
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child can be asked."""
+        return not self._lost
+
+    async def ready(self) -> None:
+        """Waits for the child's first frame.
+
+        Raises:
+            ChildLost: The child ended, or said something else.
+        """
+        message, _ = await self._await_reply(max_body=0)
+        if not isinstance(message, ReadyMessage):
+            raise ChildLost
+
+    async def ask(self, header: bytes, body: bytes, max_body: int) -> Reply:
+        """Sends a request and waits for its reply. Ask nothing else meanwhile.
+
+        A caller that gives up waiting must `end` the child: its reply would be taken for that to
+        the next question.
+
+        Args:
+            header: The request in JSON.
+            body: The encoded picture.
+            max_body: Most bytes that the reply's body may have.
+
+        Raises:
+            ChildLost: The child ended, or said what it must not say.
+        """
+        if self._transport is None or self._lost:
+            raise ChildLost
+        pipe = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        waiting = self._await_reply(max_body)
+        pipe.write(frame(header, len(body)))
+        pipe.write(body)
+        return await waiting
+
+    async def end(self) -> None:
+        """Kills the child and waits until it is gone. Ending twice is the same as once."""
+        self._kill()
+        if self._transport is not None:
+            await asyncio.shield(self._ended)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.SubprocessProtocol`."""
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002
+        """Gathers a reply. See `asyncio.SubprocessProtocol`."""
+        self._chunks.append(data)
+        self._received += len(data)
+        if self._reply is None or self._reply.done():
+            self._lose()
+        elif self._received >= LENGTHS.size:
+            self._take_reply(self._reply)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
+        """See `asyncio.SubprocessProtocol`."""
+        self._lose()
+
+    def process_exited(self) -> None:
+        """See `asyncio.SubprocessProtocol`."""
+        self._lose()
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """See `asyncio.SubprocessProtocol`."""
+        self._lose()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _await_reply(self, max_body: int) -> asyncio.Future[Reply]:
+        self._max_body = max_body
+        self._reply = asyncio.get_running_loop().create_future()
+        return self._reply
+
+    def _take_reply(self, reply: asyncio.Future[Reply]) -> None:
+        """Completes the reply once all of its frame has come."""
+        if len(self._chunks[0]) < LENGTHS.size:
+            self._chunks = [b"".join(self._chunks)]
+        header_bytes, body_bytes = LENGTHS.unpack_from(self._chunks[0])
+        whole = LENGTHS.size + header_bytes + body_bytes
+        too_long = header_bytes > _MAX_HEADER_BYTES or body_bytes > self._max_body
+        if too_long or self._received > whole:
+            self._lose()
+        elif self._received == whole:
+            data = b"".join(self._chunks)
+            body_at = LENGTHS.size + header_bytes
+            try:
+                message = _decoder.decode(memoryview(data)[LENGTHS.size : body_at])
+            except msgspec.MsgspecError:
+                self._lose()
+                return
+            self._chunks, self._received = [], 0
+            reply.set_result((message, data[body_at:]))
+
+    def _lose(self) -> None:
+        """Ends a child that is gone, or that said what it must not say."""
+        self._lost = True
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(ChildLost())
+        self._kill()
+
+    def _kill(self) -> None:
+        """Kills the child unless it is known to be gone.
+
+        Not by the transport's own `kill` or `close`: they reap a child that has just died under
+        the hands of the event loop's watcher, which then complains.
+        """
+        if self._transport is not None and self._transport.get_returncode() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._transport.get_pid(), signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the gateway's environment but what the interpreter may need to load."""
+    libraries = os.environ.get("LD_LIBRARY_PATH")
+    return {} if libraries is None else {"LD_LIBRARY_PATH": libraries}
+
+
+def _not_started() -> EnvironmentFault:
+    return EnvironmentFault(
+        "The process that decodes pictures does not start.", remedy="silkline doctor"
+    )

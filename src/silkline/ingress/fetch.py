@@ -1,0 +1,305 @@
+"""The one fetcher: nothing else in Silkline opens a connection to a host that a client named.
+
+Each hop is parsed once (`urls`), resolved once, and refused when any of its addresses is not
+public; the very addresses that were checked are dialled, so a name that changes its mind between
+check and use gains nothing. `Host` and SNI keep the name. Redirects are followed by hand, each
+through the same door. The socket itself is made behind a second check of the address it is for.
+
+Connections are reused, keyed by scheme, host and port. That does not go round the check: a
+connection in the pool leads to the address that was checked when it was dialled, whatever the name
+resolves to by now. Hosts that the operator allows to be private have a pool of their own, behind
+which no address is checked.
+
+No cookies, no proxies, no credentials, no environment; bodies are taken uncompressed or not at
+all, so that a byte that is read is a byte that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from types import TracebackType
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from silkline import __version__
+from silkline.config import FetchSettings
+from silkline.errors import (
+    DeadlineExceeded,
+    ImageFetchFailed,
+    InternalFault,
+    RequestTooLarge,
+    UrlBlocked,
+)
+from silkline.ingress.source import too_many_bytes
+from silkline.ingress.urls import HostRules, PictureUrl, check_public, follow
+
+Resolver = AbstractResolver
+"""What turns a host's name into addresses."""
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OK = 200
+_CONNECTIONS = 512
+_READ_BUFFER_BYTES = 64 * 1024
+_RESOLVER_THREADS = 32
+_HEADERS = {
+    hdrs.USER_AGENT: f"silkline/{__version__}",
+    hdrs.ACCEPT: "image/avif,image/webp,image/*;q=0.9,*/*;q=0.5",
+    hdrs.ACCEPT_ENCODING: "identity",
+}
+
+
+class ByteBudget:
+    """The bytes that the pictures of one request may have together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._left = max_bytes
+
+    def take(self, count: int) -> None:
+        """Counts bytes as used.
+
+        Raises:
+            RequestTooLarge: They are more than are left.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise RequestTooLarge(
+                f"The pictures of the request have more than {self._max} bytes together. Send "
+                "fewer or smaller ones."
+            )
+
+
+class Fetcher:
+    """Fetches pictures; lives in one event loop, between `start` and `aclose`."""
+
+    def __init__(self, settings: FetchSettings, resolver: Resolver | None = None) -> None:
+        """Reads the host rules; opens nothing yet.
+
+        Args:
+            settings: Limits and hosts.
+            resolver: Turns names into addresses, which are checked whatever they are; the
+                system's own by default. It is closed with the fetcher.
+
+        Raises:
+            ConfigError: A host in the settings is malformed.
+        """
+        self._settings = settings
+        self._rules = HostRules(settings)
+        self._resolver = resolver
+        self._public: aiohttp.ClientSession | None = None
+        self._private: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Opens the connection pools."""
+        self._resolver = resolver = self._resolver or SystemResolver()
+        tls = ssl.create_default_context()
+        self._public = _session(_PublicResolver(resolver), tls, _open_public_socket)
+        self._private = _session(resolver, tls, _open_socket)
+
+    async def aclose(self) -> None:
+        """Closes all connections. Closing twice is the same as once."""
+        for session in (self._public, self._private):
+            if session is not None:
+                await session.close()
+        self._public = self._private = None
+        if self._resolver is not None:
+            await self._resolver.close()
+
+    async def __aenter__(self) -> Fetcher:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def fetch(self, url: PictureUrl, max_bytes: int, budget: ByteBudget) -> bytes:
+        """The encoded picture at a URL.
+
+        Args:
+            url: Where it lies.
+            max_bytes: Most bytes that it may have.
+            budget: What is left for the request; each byte is taken from it as it comes.
+
+        Raises:
+            UrlBlocked: The URL, or one that it redirects to, leads where nothing may be fetched.
+            ImageFetchFailed: Its server cannot be reached, breaks off or answers with something
+                else than a picture.
+            ImageTooLarge: It has more than `max_bytes`; reading stops there.
+            RequestTooLarge: The budget is used up.
+            DeadlineExceeded: `fetch_timeout` is over.
+        """
+        try:
+            async with asyncio.timeout(self._settings.fetch_timeout):
+                return await self._follow(url, max_bytes, budget)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"The picture did not come within {self._settings.fetch_timeout:g} s. Try again, "
+                "or send the picture itself."
+            ) from error
+
+    async def _follow(self, url: PictureUrl, max_bytes: int, budget: ByteBudget) -> bytes:
+        for _ in range(self._settings.max_redirects + 1):
+            async with self._get(url) as response:
+                if response.status not in _REDIRECTS:
+                    return await _body(response, max_bytes, budget)
+                location = response.headers.get(hdrs.LOCATION)
+            if not location:
+                raise ImageFetchFailed("The picture's server redirects to nowhere.")
+            url = follow(url, location)
+        raise ImageFetchFailed(
+            f"The picture's URL redirects more than {self._settings.max_redirects} times. Send "
+            "the last URL."
+        )
+
+    @asynccontextmanager
+    async def _get(self, url: PictureUrl) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One hop. Every way in which it can fail comes out as one of our errors."""
+        session = self._private if self._rules.admit(url) else self._public
+        if session is None:
+            raise InternalFault("The fetcher is used before start or after aclose.")
+        try:
+            async with session.get(url.url, allow_redirects=False) as response:
+                try:
+                    yield response
+                finally:
+                    if not response.content.at_eof():
+                        response.close()  # what is left of the body is not worth reading
+        except (aiohttp.ClientError, OSError) as error:
+            raise ImageFetchFailed(
+                "The picture's server cannot be reached, or it broke off. Check the URL, or send "
+                "the picture itself."
+            ) from error
+
+
+async def _body(response: aiohttp.ClientResponse, max_bytes: int, budget: ByteBudget) -> bytes:
+    """Reads a body, no further than the limits."""
+    if response.status != _OK:
+        raise ImageFetchFailed(
+            f"The picture's server answered with status {response.status} instead of 200. Check "
+            "the URL."
+        )
+    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding != "identity":
+        raise ImageFetchFailed(
+            "The picture's server sent it compressed although asked not to. Send the picture "
+            "itself."
+        )
+    if (response.content_length or 0) > max_bytes:
+        raise too_many_bytes(max_bytes)
+    chunks: list[bytes] = []
+    left = max_bytes
+    async for chunk in response.content.iter_any():
+        left -= len(chunk)
+        if left < 0:
+            raise too_many_bytes(max_bytes)
+        budget.take(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+class SystemResolver(AbstractResolver):
+    """Asks the system's resolver, in threads of its own.
+
+    The event loop's shared threads would do, but are few: a host with a dead name server would
+    hold up everything else that runs in them.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="silkline-dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All addresses of a host. Raises `OSError` where it has none."""
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM),
+        )
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(sockaddr[0]),
+                port=port,
+                family=family,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for family, _, proto, _, sockaddr in found
+        ]
+
+    async def close(self) -> None:
+        """Lets running queries end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _PublicResolver(AbstractResolver):
+    """Passes on what a resolver finds when all of it is public, else nothing."""
+
+    def __init__(self, resolver: AbstractResolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if not found:
+            raise OSError("no address")
+        for result in found:
+            _check_text(result["host"])
+        return found
+
+    async def close(self) -> None:
+        """The fetcher closes the resolver that stands behind."""
+
+
+def _check_text(address: str) -> None:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError as error:
+        raise UrlBlocked("The picture's host has no usable address.") from error
+    check_public(parsed)
+
+
+def _open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    return socket.socket(family, kind, protocol)
+
+
+def _open_public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """The second lock: no socket is made for an address that is not public, however it came."""
+    _check_text(str(address[4][0]))
+    return _open_socket(address)
+
+
+def _session(
+    resolver: AbstractResolver, tls: ssl.SSLContext, open_socket: aiohttp.SocketFactoryType
+) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        resolver=resolver,
+        use_dns_cache=False,
+        ssl=tls,
+        limit=_CONNECTIONS,
+        socket_factory=open_socket,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=_HEADERS,
+        auto_decompress=False,
+        trust_env=False,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `fetch` has its own
+        read_bufsize=_READ_BUFFER_BYTES,
+    )

@@ -1,0 +1,72 @@
+"""Formats of pictures, told from the bytes and from nothing else.
+
+Only what stands on this list ever meets a parser; names, media types and file endings are never
+looked at. What merely starts like a picture is left to the decoder to refuse.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from silkline.errors import ImageFormat
+
+
+class PictureFormat(StrEnum):
+    """The formats that are decoded, by their names in Pillow.
+
+    An MPO file is a JPEG with further pictures behind the first, which is the one that is taken.
+    """
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    WEBP = "WEBP"
+    GIF = "GIF"
+    BMP = "BMP"
+    TIFF = "TIFF"
+    AVIF = "AVIF"
+
+
+_PREFIXES = {
+    b"\xff\xd8\xff": PictureFormat.JPEG,
+    b"\x89PNG\r\n\x1a\n": PictureFormat.PNG,
+    b"GIF87a": PictureFormat.GIF,
+    b"GIF89a": PictureFormat.GIF,
+    b"II*\0": PictureFormat.TIFF,
+    b"MM\0*": PictureFormat.TIFF,
+    b"II+\0": PictureFormat.TIFF,  # BigTIFF
+    b"MM\0+": PictureFormat.TIFF,
+}
+_WEBP_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X"}
+_BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_MAX_BRANDS_BYTES = 256
+
+
+def sniff(data: bytes) -> PictureFormat:
+    """Tells the format of an encoded picture.
+
+    Raises:
+        ImageFormat: It is none of `PictureFormat`.
+    """
+    for prefix, known in _PREFIXES.items():
+        if data.startswith(prefix):
+            return known
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and data[12:16] in _WEBP_CHUNKS:
+        return PictureFormat.WEBP
+    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+        return PictureFormat.BMP
+    if _is_avif(data):
+        return PictureFormat.AVIF
+    raise ImageFormat(
+        "The data is not a picture of a supported format. Send JPEG, PNG, WebP, GIF, BMP, TIFF, "
+        "AVIF or MPO."
+    )
+
+
+def _is_avif(data: bytes) -> bool:
+    """Whether the file type box, ISO/IEC 14496-12 section 4.3, names an AVIF brand."""
+    if data[4:8] != b"ftyp":
+        return False
+    size = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)
+    brands = {data[at : at + 4] for at in (8, *range(16, size - 3, 4))}
+    return bool(brands & _AVIF_BRANDS)

@@ -1,0 +1,118 @@
+"""Where a picture comes from, in whichever form the client sent it.
+
+What a client sends is told apart here once; everything behind works on `Source`. A data URL's
+media type is not believed and not kept: the format is told from the bytes.
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass, field
+
+from silkline.errors import ImageTooLarge, InvalidRequest, UrlBlocked
+from silkline.ingress import urls
+
+_DATA_SCHEME = "data:"
+_MAX_MEDIA_TYPE_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSource:
+    """A picture that is to be fetched.
+
+    Attributes:
+        url: Where it lies.
+        param: The field of the request that named it, in the client's terms.
+    """
+
+    url: urls.PictureUrl
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSource:
+    """A picture that came as Base64 text, not yet decoded.
+
+    Attributes:
+        text: RFC 4648 Base64 with padding and without line breaks.
+        param: The field of the request that held it, in the client's terms.
+    """
+
+    text: str = field(repr=False)
+    param: str
+
+    def decode(self, max_bytes: int) -> bytes:
+        """The picture's bytes; their number is checked before they are decoded.
+
+        Raises:
+            ImageTooLarge: There are more than `max_bytes`.
+            InvalidRequest: The text is not strict Base64.
+        """
+        if len(self.text) // 4 * 3 - self.text[-2:].count("=") > max_bytes:
+            raise too_many_bytes(max_bytes)
+        try:
+            return binascii.a2b_base64(self.text, strict_mode=True)
+        except ValueError as error:
+            raise InvalidRequest(
+                "The picture is not valid Base64. Use the alphabet with + and /, with padding and "
+                "without line breaks."
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSource:
+    """A picture that came as plain bytes.
+
+    Attributes:
+        data: The encoded picture.
+        param: The field of the request that held it, in the client's terms.
+    """
+
+    data: bytes = field(repr=False)
+    param: str
+
+
+Source = UrlSource | EncodedSource | UploadSource
+
+
+def parse_url(text: str, *, param: str) -> Source:
+    """Reads an http, https or data URL.
+
+    Raises:
+        InvalidRequest: The text is no URL, or a data URL that is not
+            `data:<media type>;base64,<data>`.
+        UrlBlocked: The URL is malformed or has another scheme.
+    """
+    if text[: len(_DATA_SCHEME)].lower() == _DATA_SCHEME:
+        return _parse_data_url(text, param)
+    if not urls.HAS_SCHEME.match(text):
+        raise InvalidRequest("The picture is no URL. Send an http, https or data URL.", param=param)
+    try:
+        return UrlSource(urls.parse(text), param)
+    except UrlBlocked as error:
+        error.param = param
+        raise
+
+
+def parse_base64(text: str, *, param: str) -> Source:
+    """Takes Base64 text as it stands; `EncodedSource.decode` says whether it is right."""
+    return EncodedSource(text, param)
+
+
+def uploaded(data: bytes, *, param: str) -> Source:
+    """Takes the bytes of an uploaded file."""
+    return UploadSource(data, param)
+
+
+def too_many_bytes(max_bytes: int) -> ImageTooLarge:
+    """What a picture is refused with whose encoded bytes are too many."""
+    return ImageTooLarge(f"The picture is larger than {max_bytes} bytes. Send a smaller one.")
+
+
+def _parse_data_url(text: str, param: str) -> Source:
+    comma = text.find(",", 0, _MAX_MEDIA_TYPE_CHARS)
+    if comma < 0 or not text[:comma].lower().endswith(";base64"):
+        raise InvalidRequest(
+            "The data URL does not have the form data:<media type>;base64,<data>.", param=param
+        )
+    return EncodedSource(text[comma + 1 :], param)
