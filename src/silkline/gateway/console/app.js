@@ -52,10 +52,12 @@ const field = new PictureField({
 });
 
 const lookNow = watchGateway((state) => {
-  element("status").dataset.state = state;
-  const text = element("status-text");
-  if (text.textContent !== STATES[state]) text.textContent = STATES[state];
-  if (state === "ready" && model === "") nameModel();
+  const status = element("status");
+  // A gateway that was away may be back with another model.
+  if (state === "ready" && (status.dataset.state !== "ready" || model === "")) nameModel();
+  if (status.dataset.state === state) return;
+  status.dataset.state = state;
+  element("status-text").textContent = STATES[state];
 });
 
 /** Finds out which model is served; without a key this may have to wait. */
@@ -169,8 +171,9 @@ function bringAnswer() {
 function setRunning(busy) {
   // A disabled button would lose the focus; this one only says that it waits.
   element("ask").setAttribute("aria-disabled", String(busy));
-  if (!busy && document.activeElement === element("stop")) element("ask").focus({ preventScroll: true });
-  element("stop").hidden = !busy;
+  const stop = element("stop");
+  if (!busy && document.activeElement === stop) element("ask").focus({ preventScroll: true });
+  stop.hidden = !busy;
 }
 
 function wireForm() {

@@ -11,6 +11,8 @@ const MOST_EXCHANGES = 20;
 export class History {
   /** @type {Exchange[]} */
   #exchanges = [];
+  /** @type {Exchange[]} the exchanges of the rows that are drawn, in their order */
+  #drawn = [];
   /** @type {Exchange | null} */
   #shown = null;
 
@@ -41,14 +43,17 @@ export class History {
     return this.#shown;
   }
 
-  /** Draws the rows; the focus stays on the row that has it. */
+  /** Draws the rows; the focus stays with the exchange that has it. */
   draw() {
+    const rows = [...this.list.children];
+    const focused = this.#drawn[rows.findIndex((row) => row.contains(document.activeElement))];
+    this.#drawn = [...this.#exchanges];
     const ended = this.#exchanges.filter((exchange) => !exchange.running);
     const scale = Math.max(...ended.map((exchange) => exchange.total), 0);
-    const focused = [...this.list.children].findIndex((row) => row.contains(document.activeElement));
     this.section.hidden = this.#exchanges.length === 0;
     this.list.replaceChildren(...this.#exchanges.map((exchange) => this.#row(exchange, scale)));
-    if (focused >= 0) this.list.children[focused]?.querySelector("button")?.focus();
+    const row = focused && this.list.children[this.#drawn.indexOf(focused)];
+    row?.querySelector("button")?.focus({ preventScroll: true });
   }
 
   /**

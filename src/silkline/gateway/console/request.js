@@ -42,7 +42,7 @@ export async function curlCommand({ endpoint, sample, model, question, withKey, 
   const hole = JSON.stringify(HOLE).slice(1, -1);
   const at = body.indexOf(hole);
   const lines = [
-    `curl -sN ${quoted(endpoint)} \\`,
+    `curl -sSN ${quoted(endpoint)} \\`,
     "  -H 'content-type: application/json' \\",
     ...(withKey ? ['  -H "authorization: Bearer $SILKLINE_API_KEY" \\'] : []),
     "  --data-binary @- <<JSON",
