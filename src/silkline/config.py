@@ -112,7 +112,9 @@ class LogSettings(Section):
         "info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
     )
     log_format: str = Field(
-        "json", pattern="^(json|text)$", description="json: one ECS line an event; text: for eyes."
+        "auto",
+        pattern="^(auto|json|text)$",
+        description="json: one ECS line an event; text: for eyes; auto: text on a terminal.",
     )
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from silkline.cli.serving import create_pool
 from silkline.cli.settings_options import settings_from, settings_options
-from silkline.config import Settings
+from silkline.config import LogSettings, Settings
 from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import ConfigError
 from silkline.gateway.answering import Answering, rounded
@@ -45,7 +45,7 @@ def describe(
 ) -> None:
     """Answer about each PICTURE, a file or a URL, with the model that `up` would serve."""
     settings = settings_from(config, flags)
-    configure_logging(settings.log)
+    configure_logging(LogSettings(log_level="warning"))
     questions = [
         Question(
             model=None,

@@ -49,6 +49,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         version=__version__,
         summary="A vision-language model behind the OpenAI API.",
         lifespan=lifespan,
+        docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
     app.include_router(chat_routes(answering))

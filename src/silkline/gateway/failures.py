@@ -107,7 +107,7 @@ def _from_http(error: HTTPException) -> SilklineError:
     if isinstance(error.__cause__, SilklineError):
         return error.__cause__  # raised while FastAPI read the body
     if error.status_code == _HTTP_NOT_FOUND:
-        return RouteNotFound("There is nothing at this path. See /docs for what there is.")
+        return RouteNotFound("There is nothing at this path. See /openapi.json for what there is.")
     if error.status_code == _HTTP_METHOD_NOT_ALLOWED:
-        return MethodNotAllowed("This path does not take this method. See /docs for what it takes.")
+        return MethodNotAllowed("This path does not take this method. See /openapi.json.")
     return InvalidRequest("The body could not be read. Send it whole, as its type says.")

@@ -49,10 +49,16 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Sends the `silkline` loggers to standard error; called once, by the command line."""
+    """Sends all logs to standard error; called once, by the command line.
+
+    Silkline's own loggers write from `log_level` up, those of libraries only warnings and errors.
+    """
+    as_text = settings.log_format == "text" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(EcsFormatter() if settings.log_format == "json" else TextFormatter())
-    logger = logging.getLogger("silkline")
-    logger.handlers[:] = [handler]
-    logger.setLevel(settings.log_level.upper())
-    logger.propagate = False
+    handler.setFormatter(TextFormatter() if as_text else EcsFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("silkline").setLevel(settings.log_level.upper())
