@@ -41,8 +41,12 @@ class Conformance:
         )
 
     async def test_the_answer_depends_on_the_question(self, engine: Engine) -> None:
-        texts = {(await answer(engine, question(seed=seed))).text for seed in range(6)}
-        assert len(texts) > 1
+        asked = [
+            question(text, seed=seed)
+            for text in ("What is this?", "Which colour is it?", "How many are there?")
+            for seed in (None, 0, 1)
+        ]
+        assert len({(await answer(engine, each)).text for each in asked}) > 1
 
     async def test_a_seed_makes_sampling_repeatable(self, engine: Engine) -> None:
         sampling = Sampling(max_tokens=24, temperature=1.0, seed=7)
@@ -59,9 +63,9 @@ class Conformance:
             assert cut.finish_reason is FinishReason.STOP
 
     async def test_max_tokens_ends_the_answer(self, engine: Engine) -> None:
-        short = await answer(engine, question(sampling=Sampling(max_tokens=2)))
+        short = await answer(engine, question(sampling=Sampling(max_tokens=1)))
         assert short.finish_reason is FinishReason.LENGTH
-        assert short.usage.completion_tokens == 2
+        assert short.usage.completion_tokens == 1
         assert (await answer(engine, question())).text.startswith(short.text)
 
     async def test_usage_counts_text_and_pictures(self, engine: Engine) -> None:
@@ -130,10 +134,13 @@ class Conformance:
             await answer(engine, question(sampling=Sampling(stop=("",))))
 
     @pytest.mark.parametrize("stream", [True, False])
-    async def test_time_runs_out_for_one_request(self, engine: Engine, stream: bool) -> None:
+    @pytest.mark.parametrize("timeout_seconds", [1e-6, -1.0])
+    async def test_time_runs_out_for_one_request(
+        self, engine: Engine, stream: bool, timeout_seconds: float
+    ) -> None:
         good = asyncio.create_task(answer(engine, question()))
         with pytest.raises(DeadlineExceeded):
-            await answer(engine, question(timeout_seconds=1e-6, stream=stream))
+            await answer(engine, question(timeout_seconds=timeout_seconds, stream=stream))
         assert (await good).text
         await eventually(lambda: idle(engine))
 

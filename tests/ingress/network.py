@@ -32,9 +32,7 @@ class Names(AbstractResolver):
         addresses = answers[self.asked.count(host) % len(answers)]
         self.asked.append(host)
         return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=family, proto=0, flags=0
-            )
+            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
             for address in addresses
         ]
 

@@ -154,6 +154,8 @@ def malformed(port: int) -> list[str]:
         "http://pictures。example/",
         "http://ﬁ.example/",
         "http://xn--/",
+        "http://xn--0.example/",
+        "http://xn--zzzzzzzzzz99.example/",
         "http://*.example.com/",
         "http://$HOST.example/",
         "http://{a}.example/",

@@ -122,6 +122,21 @@ async def test_a_redirect_gets_no_further_than_a_url(
         assert dialled == ["127.0.0.1"]
 
 
+async def test_the_body_of_a_redirect_is_not_read() -> None:
+    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        if "/b.jpg" in hit.line:
+            return await gives(BODY)(hit, writer)
+        head = b"HTTP/1.1 302 Found\r\nLocation: /b.jpg\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head)
+        while True:
+            writer.write(b"10000\r\n" + bytes(65_536) + b"\r\n")
+            await writer.drain()
+
+    async with fetching(respond) as (fetcher, origin):
+        assert await get(fetcher, origin) == BODY
+        assert origin.connections == 2
+
+
 async def test_a_redirect_without_location_fails() -> None:
     await fails(ImageFetchFailed, says("HTTP/1.1 302 Found\nContent-Length: 0"))
 
@@ -238,13 +253,18 @@ async def test_the_deadline_holds_for_all_hops_together() -> None:
 
 
 async def test_slow_origins_do_not_hold_up_others() -> None:
+    parallel = 200
+    waiting = asyncio.Semaphore(0)
+
     async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        if "slow" in hit.line:
+            waiting.release()
         await (drip if "slow" in hit.line else gives(BODY))(hit, writer)
 
     async with fetching(respond, fetch_timeout=1.5) as (fetcher, origin):
-        slow = [asyncio.create_task(get(fetcher, origin, "/slow")) for _ in range(200)]
-        while len(origin.hits) < 200:
-            await asyncio.sleep(0.01)
+        slow = [asyncio.create_task(get(fetcher, origin, "/slow")) for _ in range(parallel)]
+        for _ in range(parallel):
+            await waiting.acquire()
         for _ in range(10):
             assert await get(fetcher, origin, "/fast") == BODY
         assert not any(task.done() for task in slow)

@@ -158,6 +158,12 @@ def test_private_hosts_are_host_and_port(url: str, passes: bool) -> None:
             rules.admit(parse(url))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "[::ffff:1.1.1.1]", "router"])
+def test_private_addresses_are_blocked_before_anything_is_dialled(host: str) -> None:
+    with pytest.raises(UrlBlocked):
+        HostRules(FetchSettings()).admit(parse(f"http://{host}/"))
+
+
 def test_a_private_host_must_be_allowed_too() -> None:
     settings = FetchSettings(allowed_hosts=("a.example",), private_hosts=("127.0.0.1:9000",))
     with pytest.raises(UrlBlocked):

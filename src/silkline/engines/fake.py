@@ -393,4 +393,4 @@ def _draw(root: bytes, place: int) -> int:
 
 def _tokens(text: str) -> list[bytes]:
     """Splits as a byte-level vocabulary does: short ASCII words, and single bytes."""
-    return _TOKEN.findall(text.encode())
+    return _TOKEN.findall(text.encode("utf-8", "replace"))

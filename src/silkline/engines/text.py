@@ -1,9 +1,11 @@
-"""From token ids to text, piece by piece."""
+"""From token ids to text, piece by piece, and from the pieces to the whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from silkline.core import Delta
 from silkline.errors import InvalidRequest
 
 REPLACEMENT = "\ufffd"
@@ -120,6 +122,11 @@ class TextStream:
         hold = max(_overlap(text, stop) for stop in self._stop)
         self._held = text[len(text) - hold :]
         return text[: len(text) - hold]
+
+
+def join(deltas: Sequence[Delta]) -> Delta:
+    """All deltas of an answer as one, which is its last; there must be at least one."""
+    return replace(deltas[-1], text="".join(delta.text for delta in deltas))
 
 
 def _overlap(text: str, stop: str) -> int:

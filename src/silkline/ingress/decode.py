@@ -14,7 +14,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -63,9 +63,10 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(Generic[_Wanted]):
     """What is asked of a child, and the bounds of a true answer."""
 
+    wanted: type[_Wanted]
     header: bytes
     data: bytes
     max_pixels: int
@@ -109,9 +110,10 @@ class DecoderPool:
         """Ends the children; who still waits gets `ShuttingDown`. Closing twice is as once."""
         self._closed = True
         self._idle.put_nowait(None)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # one that ends may have left another behind
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         for slot in self._slots:
             if slot.link is not None:
                 await slot.link.end()
@@ -135,7 +137,7 @@ class DecoderPool:
             SilklineError: As `decode` does.
         """
         header = self._header("size", data, max_pixels)
-        message, _ = await self._run(_Job(header, data, max_pixels), SizeMessage)
+        message, _ = await self._run(_Job(SizeMessage, header, data, max_pixels))
         return message.width, message.height
 
     async def decode(self, data: bytes, max_pixels: int, budget: PixelBudget) -> Decoded:
@@ -157,13 +159,13 @@ class DecoderPool:
         begun = time.perf_counter()
         limits = (budget.shortest_edge, budget.max_pixels)
         header = self._header("picture", data, max_pixels, budget=limits)
-        job = _Job(header, data, max_pixels, budget.max_pixels * _RGB_BYTES)
-        message, pixels = await self._run(job, PictureMessage)
+        max_body = budget.max_pixels * _RGB_BYTES
+        message, pixels = await self._run(_Job(PictureMessage, header, data, max_pixels, max_body))
         elapsed = time.perf_counter() - begun
         resize = min(message.resize_seconds, elapsed)
         return Decoded(
             Image(message.width, message.height, pixels, message.digest),
-            message.original_width * message.original_height,
+            message.original_pixels,
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )
 
@@ -178,7 +180,7 @@ class DecoderPool:
             }
         )
 
-    async def _run(self, job: _Job, wanted: type[_Wanted]) -> tuple[_Wanted, bytes]:
+    async def _run(self, job: _Job[_Wanted]) -> tuple[_Wanted, bytes]:
         """Waits for a free child, then for its reply."""
         slot = None if self._closed else await self._idle.get()
         if slot is None or self._closed:
@@ -193,11 +195,9 @@ class DecoderPool:
             raise
         if isinstance(message, RefusedMessage):
             raise _refused(message.why)
-        if not isinstance(message, wanted):
-            raise _broke_decoder()
-        return message, body
+        return cast("_Wanted", message), body
 
-    async def _ask(self, slot: _Slot, job: _Job) -> Reply:
+    async def _ask(self, slot: _Slot, job: _Job[_Wanted]) -> Reply:
         """One job. Keeps its slot until the child is free again or has been replaced."""
         try:
             link = slot.link if slot.link and slot.link.alive else await self._fill(slot)
@@ -246,18 +246,20 @@ class DecoderPool:
             task.exception()  # seen, also when the one who waited for it has left
 
 
-def _check(reply: Reply, job: _Job) -> None:
+def _check(reply: Reply, job: _Job[_Wanted]) -> None:
     """Holds a reply against what was asked.
 
     Raises:
         ChildLost: It cannot be true, so the child is not to be trusted any more.
     """
     message, body = reply
+    if not isinstance(message, (job.wanted, RefusedMessage)):
+        raise ChildLost
     pixels, expected = 0, 0
     if isinstance(message, SizeMessage):
         pixels = message.width * message.height
     elif isinstance(message, PictureMessage):
-        pixels = message.original_width * message.original_height
+        pixels = message.original_pixels
         expected = message.width * message.height * _RGB_BYTES
     if pixels > job.max_pixels or len(body) != expected:
         raise ChildLost

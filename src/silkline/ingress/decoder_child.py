@@ -52,8 +52,17 @@ def main(memory_bytes: int) -> None:
     prepare()
     lock_down(memory_bytes)
     _send(replies, {"type": "ready"})
-    while (request := _receive(requests)) is not None:
-        _send(replies, *_answer(*request))
+    while _serve_one(requests, replies):
+        pass
+
+
+def _serve_one(requests: BinaryIO, replies: BinaryIO) -> bool:
+    """Answers a request; False where there is none. Holds nothing of it afterwards."""
+    request = _receive(requests)
+    if request is None:
+        return False
+    _send(replies, *_answer(*request))
+    return True
 
 
 def lock_down(memory_bytes: int) -> None:
@@ -88,10 +97,8 @@ def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
         "type": "picture",
         "width": picture.width,
         "height": picture.height,
-        "original_width": picture.original_width,
-        "original_height": picture.original_height,
+        "original_pixels": picture.original_pixels,
         "digest": picture_digest(MODE, picture.width, picture.height, picture.pixels),
-        "decode_seconds": picture.decode_seconds,
         "resize_seconds": picture.resize_seconds,
     }
     return reply, picture.pixels

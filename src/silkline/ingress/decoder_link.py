@@ -67,10 +67,8 @@ class PictureMessage(_Message, frozen=True, tag="picture"):
 
     width: _Count
     height: _Count
-    original_width: _Count
-    original_height: _Count
+    original_pixels: _Count
     digest: _Digest
-    decode_seconds: _Seconds
     resize_seconds: _Seconds
 
 

@@ -7,8 +7,7 @@ but the first frame, by which it is ready. Nothing is pickled.
 Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`, for a picture also
 `"budget": [shortest_edge or null, max_pixels]`. Replies: `{"type": "ready"}`,
 `{"type": "size", "width", "height"}`, `{"type": "refused", "why"}`, or `{"type": "picture",
-"width", "height", "original_width", "original_height", "digest", "decode_seconds",
-"resize_seconds"}` with the RGB pixels as body.
+"width", "height", "original_pixels", "digest", "resize_seconds"}` with the RGB pixels as body.
 
 Needs only the standard library, as the child imports it.
 """

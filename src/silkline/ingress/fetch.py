@@ -171,12 +171,9 @@ class Fetcher:
         if session is None:
             raise InternalFault("The fetcher is used before start or after aclose.")
         try:
+            # A body that is left unread ends its connection.
             async with session.get(url.url, allow_redirects=False) as response:
-                try:
-                    yield response
-                finally:
-                    if not response.content.at_eof():
-                        response.close()  # what is left of the body is not worth reading
+                yield response
         except (aiohttp.ClientError, OSError) as error:
             raise ImageFetchFailed(
                 "The picture's server cannot be reached, or it broke off. Check the URL, or send "

@@ -48,15 +48,15 @@ class EncodedSource:
             ImageTooLarge: There are more than `max_bytes`.
             InvalidRequest: The text is not strict Base64.
         """
-        if len(self.text) // 4 * 3 - self.text[-2:].count("=") > max_bytes:
+        text = self.text
+        if len(text) // 4 * 3 - text[-2:].count("=") > max_bytes:
             raise too_many_bytes(max_bytes)
+        if text.find("=", 0, -2) >= 0:  # binascii lets whole groups of padding pass
+            raise _bad_base64()
         try:
-            return binascii.a2b_base64(self.text, strict_mode=True)
+            return binascii.a2b_base64(text, strict_mode=True)
         except ValueError as error:
-            raise InvalidRequest(
-                "The picture is not valid Base64. Use the alphabet with + and /, with padding and "
-                "without line breaks."
-            ) from error
+            raise _bad_base64() from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,13 @@ def uploaded(data: bytes, *, param: str) -> Source:
 def too_many_bytes(max_bytes: int) -> ImageTooLarge:
     """What a picture is refused with whose encoded bytes are too many."""
     return ImageTooLarge(f"The picture is larger than {max_bytes} bytes. Send a smaller one.")
+
+
+def _bad_base64() -> InvalidRequest:
+    return InvalidRequest(
+        "The picture is not valid Base64. Use the alphabet with + and /, with padding and without "
+        "line breaks."
+    )
 
 
 def _parse_data_url(text: str, param: str) -> Source:

@@ -81,9 +81,10 @@ def parse(text: str) -> PictureUrl:
         # What is ASCII goes out as it came: requoting breaks signed URLs.
         url = URL(canonical, encoded=canonical.isascii())
         agreed = (url.scheme, url.raw_host, url.port) == (scheme, host, port)
+        readable = url.host is not None  # fails on a name that only looks like IDNA
     except ValueError as error:
         raise _malformed() from error
-    if not agreed or url.raw_user is not None or url.raw_password is not None:
+    if not agreed or not readable or url.raw_user is not None or url.raw_password is not None:
         raise _malformed()
     return PictureUrl(url, host, port, address)
 

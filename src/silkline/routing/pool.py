@@ -13,14 +13,15 @@ from weakref import WeakKeyDictionary
 
 from silkline.core import Delta, Request, Stage, Timeline
 from silkline.engines.base import EngineInfo, Health
+from silkline.engines.text import join
 from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
 from silkline.errors import (
-    DeadlineExceeded,
     Overloaded,
     ShuttingDown,
     WorkerLost,
 )
+from silkline.routing.isolation import Isolation, Turn, too_late
 from silkline.routing.quarantine import Quarantine
 
 ATTEMPTS = 2
@@ -73,20 +74,6 @@ class PoolHealth:
     replicas: tuple[ReplicaHealth, ...]
 
 
-@dataclass(eq=False, slots=True)
-class _Turn:
-    """The right of a suspect to be in flight, which only one has at a time."""
-
-    lock: asyncio.Lock
-    held: bool = False
-
-    def release(self) -> None:
-        """Gives it to the next; once is enough."""
-        if self.held:
-            self.held = False
-            self.lock.release()
-
-
 class EnginePool:
     """The replicas of one engine, used as if they were one.
 
@@ -101,7 +88,7 @@ class EnginePool:
         self._max_queue = max_queue
         self._aboard: WeakKeyDictionary[WorkerEngine, dict[int, Request]] = WeakKeyDictionary()
         self._quarantine = Quarantine()
-        self._suspects = asyncio.Lock()
+        self._suspects = Isolation()
         self._answered: deque[float] = deque(maxlen=256)
         self._busy_since = 0.0
         self._in_flight = 0
@@ -207,29 +194,38 @@ class EnginePool:
         await asyncio.gather(*(replica.aclose() for replica in self._replicas))
 
     async def _attempt(self, request: Request, arrived: float) -> AsyncGenerator[Delta, None]:
-        """Gives the request to a replica once."""
+        """Gives the request to a replica once; a suspect waits for its turn first."""
         deadline = arrived + request.timeout_seconds
-        turn = _Turn(self._suspects)
+        turn: Turn | None = None
+        if self._quarantine.strikes(request):
+            turn = await self._suspects.turn(deadline)
         try:
-            if self._quarantine.strikes(request):
-                await self._take(turn, deadline)
-                self._quarantine.check(request)
+            self._quarantine.check(request)
             engine = await self._ready_engine(deadline)
             now = time.monotonic()
-            # A suspect is streamed even when its client does not ask for it: its first token tells
-            # that the next suspect may go.
+            if now >= deadline:
+                raise too_late()
+            # A suspect is streamed even when its client does not ask for it: its tokens tell that
+            # it lives, and when the next one may go.
             attempt = replace(
                 request,
                 timeout_seconds=deadline - now,
-                stream=request.stream or turn.held,
+                stream=request.stream or turn is not None,
             )
+            pieces: list[Delta] = []
             async with aclosing(self._board(engine, attempt, waited=now - arrived)) as deltas:
                 async for delta in deltas:
-                    if turn.held and self._quarantine.strikes(request) < ATTEMPTS:
-                        turn.release()
-                    yield delta
+                    if turn is not None and self._quarantine.strikes(request) < ATTEMPTS:
+                        turn.yield_if_long()
+                    if request.stream:
+                        yield delta
+                    else:
+                        pieces.append(delta)
+            if pieces:
+                yield join(pieces)
         finally:
-            turn.release()
+            if turn is not None:
+                turn.end()
 
     async def _board(
         self, engine: WorkerEngine, request: Request, waited: float
@@ -256,15 +252,6 @@ class EnginePool:
         for replica in self._replicas:
             replica.condemn(engine)
 
-    async def _take(self, turn: _Turn, deadline: float) -> None:
-        """Waits until no other suspect is in flight."""
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await turn.lock.acquire()
-                turn.held = True
-        except TimeoutError:
-            raise _too_late() from None
-
     async def _ready_engine(self, deadline: float) -> WorkerEngine:
         """The least loaded ready replica's engine; waits for one, but not for ever."""
         limit = min(deadline, time.monotonic() + RECOVERY_SECONDS)
@@ -279,7 +266,7 @@ class EnginePool:
                 break
             await self._any_change(remaining)
         if limit == deadline:
-            raise _too_late()
+            raise too_late()
         slowest_start = max(replica.start_seconds for replica in self._replicas)
         raise Overloaded(
             "The engine is being started again; try again later.",
@@ -321,7 +308,3 @@ def _with_wait(delta: Delta, waited: float) -> Delta:
     if delta.timeline is None:
         return delta
     return replace(delta, timeline=delta.timeline.plus(Timeline({Stage.QUEUE: waited})))
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded("The time for this request was over before an engine could take it.")

@@ -3,17 +3,17 @@
 When a worker dies, every request that it held is a suspect, and most are innocent. The rule:
 
 - A death gives each request that was in flight a strike, kept by the digest of its content.
-- Requests with a strike are sent again one at a time (the pool sees to that), so that a second
-  death finds one suspect aboard. The only request in flight at a death that already had a strike
-  is convicted: sent again, it is refused for a while. Those that were with it get no strike.
-- A death with several suspects aboard, which can happen once suspects have been let go after
-  their first token, convicts nobody; they get a second strike, and such requests are from then on
-  alone until their end.
+- Requests with a strike are tried again one at a time (see `isolation`), beside any number of
+  fresh ones. So a second death finds one suspect aboard: it was in flight at both deaths, and is
+  convicted. Sent again, it is refused for a while. Those that were with it get no strike.
+- When suspects take long and others wait, one may go before the last has ended. A death with
+  several suspects aboard convicts nobody; they get a second strike, and such requests are from
+  then on alone until their end.
 - An answer clears its request.
 
-So one poisonous request costs two workers, and a third only when it strikes late in its answer. An
-innocent request is convicted only when a second worker dies for another reason just while it is
-tried again.
+So a poisonous request costs two workers; a third only when answers take so long that suspects
+overlap. An innocent one is convicted only when a worker dies for another reason just while it is
+alone.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class OpenVinoEngine(Engine):
         self._bundle = load_bundle(options.model)
         self._weights = self._bundle.weights(NAME)
         self._info = _info(self._bundle)
-        self._prompter = Prompter(reserved_tokens(self._weights))
+        self._prompter = Prompter(reserved_tokens(self._weights, self._bundle.folder))
         self._stepper: Stepper | None = None
 
     @property
@@ -76,11 +76,9 @@ class OpenVinoEngine(Engine):
         stepper.submit(job)
         try:
             while True:
-                event = await _next_event(job, deadline)
-                if isinstance(event, Failed):
-                    raise event.error
-                yield event
-                if event.finish_reason is not None:
+                delta = await _next_delta(job, deadline)
+                yield delta
+                if delta.finish_reason is not None:
                     return
         finally:
             stepper.cancel(job)
@@ -146,12 +144,21 @@ class OpenVinoEngine(Engine):
         return config
 
 
-async def _next_event(job: Job, deadline: float) -> Delta | Failed:
+async def _next_delta(job: Job, deadline: float) -> Delta:
+    """Waits for what comes next, and takes along what has come meanwhile, as one delta."""
     try:
         async with asyncio.timeout_at(deadline):
-            return await job.events.get()
+            events = [await job.events.get()]
     except TimeoutError:
         raise DeadlineExceeded("The request's time was over before its answer was whole.") from None
+    while not job.events.empty():
+        events.append(job.events.get_nowait())
+    deltas = []
+    for event in events:
+        if isinstance(event, Failed):
+            raise event.error
+        deltas.append(event)
+    return replace(deltas[-1], text="".join(delta.text for delta in deltas))
 
 
 def kv_blocks(weights: Path, budget: int) -> int:

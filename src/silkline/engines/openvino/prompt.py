@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from silkline.core import ImagePart, Message
-from silkline.errors import InvalidRequest
+from silkline.errors import ConfigError, InvalidRequest
+
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 
 ZERO_WIDTH_SPACE = "\u200b"
 _PIPELINE_TAGS = r"<ov_genai_[a-z]+_\d+>"
@@ -20,13 +22,21 @@ _IMAGE_TAG = "<ov_genai_image_{}>"
 _ANY_IMAGE_TAG = re.compile(r"<ov_genai_image_\d+>")
 
 
-def reserved_tokens(folder: Path) -> tuple[str, ...]:
-    """The special tokens of the tokenizer in a model's folder, as text."""
-    path = folder / "tokenizer_config.json"
-    if not path.is_file():
-        return ()
-    added = json.loads(path.read_text(encoding="utf-8")).get("added_tokens_decoder", {})
-    return tuple(str(token["content"]) for token in added.values())
+def reserved_tokens(*folders: Path) -> tuple[str, ...]:
+    """The tokenizer's special tokens as text, from the first folder that says what they are.
+
+    Raises:
+        ConfigError: None does; without them, a client's text could not be told from a tag.
+    """
+    for folder in folders:
+        path = folder / _TOKENIZER_CONFIG
+        if path.is_file():
+            added = json.loads(path.read_text(encoding="utf-8"))["added_tokens_decoder"]
+            return tuple(str(token["content"]) for token in added.values())
+    raise ConfigError(
+        f"The model has no {_TOKENIZER_CONFIG}, which lists its special tokens. Add the one that "
+        "came with the model to the bundle."
+    )
 
 
 class Prompter:
@@ -52,7 +62,7 @@ class Prompter:
             content = []
             for part in message.parts:
                 if isinstance(part, ImagePart):
-                    content.append(_IMAGE_TAG.format(part.index) + "\n")
+                    content.append(_IMAGE_TAG.format(part.index))
                     placed.append(part.index)
                 else:
                     content.append(self._neutral(part.text))
@@ -69,8 +79,8 @@ class Prompter:
 
 
 def without_pictures(prompt: str) -> str:
-    """The prompt's text alone, for counting its tokens."""
-    return _ANY_IMAGE_TAG.sub("", prompt)
+    """The prompt's text alone, for counting its tokens: the pipeline ends a picture by a break."""
+    return _ANY_IMAGE_TAG.sub("\n", prompt)
 
 
 def _broken(token: str) -> str:

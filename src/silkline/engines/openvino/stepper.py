@@ -127,9 +127,7 @@ class Stepper:
 
     def _receive(self) -> None:
         """Takes new requests in; waits for one only when there is nothing else to do."""
-        block = not (
-            self._running or self._waiting or self._pipeline.has_non_finished_requests()
-        )
+        block = not (self._running or self._waiting or self._pipeline.has_non_finished_requests())
         try:
             while True:
                 job = self._inbox.get(block, _IDLE_SECONDS if block else None)

@@ -58,12 +58,13 @@ def _tie_to(parent: int) -> bool:
 
 
 async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     engine = create_engine(name, options)
     await engine.start()
     server = create_server(engine, socket)
     await server.start()
+    stop = asyncio.Event()
+    # Until here SIGTERM ends the process at once: loading a model cannot be interrupted otherwise.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     _tell(report, "ready")
     await stop.wait()
     await server.stop(GRACE_SECONDS)

@@ -13,6 +13,7 @@ import grpc.aio
 
 from silkline.core import Delta
 from silkline.engines.base import Engine
+from silkline.engines.text import join
 from silkline.engines.worker import wire
 from silkline.errors import (
     CapacityError,
@@ -88,7 +89,7 @@ class _Service:
     async def _answer(self, body: bytes, context: _Context) -> bytes:
         """Gives the whole answer as one delta; a client that leaves cancels this task."""
         async with _errors_told(context), aclosing(self._deltas(body)) as deltas:
-            return wire.encode_delta(await _whole(deltas))
+            return wire.encode_delta(join([delta async for delta in deltas]))
 
     def _deltas(self, body: bytes) -> AsyncGenerator[Delta, None]:
         return self._engine.generate(wire.decode_request(body))
@@ -104,15 +105,6 @@ async def _errors_told(context: _Context) -> AsyncGenerator[None, None]:
     except Exception:
         logger.exception("the engine failed on a request")
         await _abort(context, InternalFault("The engine failed on this request."))
-
-
-async def _whole(deltas: AsyncGenerator[Delta, None]) -> Delta:
-    """All deltas of an answer as one, which is the last."""
-    pieces = []
-    last = Delta("")
-    async for last in deltas:
-        pieces.append(last.text)
-    return Delta("".join(pieces), last.finish_reason, last.usage, last.timeline)
 
 
 async def _abort(context: _Context, error: SilklineError) -> None:

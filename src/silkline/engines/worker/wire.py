@@ -54,7 +54,8 @@ MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # neither endless nor not a number
+_MOST_SECONDS = 1e9  # neither endless nor not a number
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MOST_SECONDS)]
 _Body = TypeVar("_Body")
 
 StartKind: TypeAlias = Literal["ready", "environment", "config", "failed"]
@@ -172,7 +173,7 @@ def encode_request(request: Request) -> bytes:
             for image in request.images
         ),
         _sampling(request.sampling),
-        request.timeout_seconds,
+        min(max(request.timeout_seconds, 0.0), _MOST_SECONDS),
         request.stream,
     )
     try:
