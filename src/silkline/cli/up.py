@@ -17,9 +17,9 @@ from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import Settings
 from silkline.errors import EnvironmentFault
 from silkline.gateway.app import create_app
+from silkline.gateway.console_files import SAMPLE
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.server import GatewayServer
-from silkline.models.resolve import bundled_folder
 from silkline.observe.logs import configure_logging
 from silkline.routing.pool import EnginePool
 
@@ -87,10 +87,9 @@ def _announce(pool: EnginePool, server: GatewayServer, seconds: float, *, as_jso
         ready = {"url": url, "model": info.model, "revision": info.revision, "seconds": seconds}
         click.echo(json.dumps(ready))
         return
-    sample = bundled_folder() / "sample.jpg"
     click.echo(
         f"Silkline {__version__} serves {info.model}@{info.revision} "
         f"({info.engine}, {info.precision}); ready in {seconds:.1f} s\n\n"
         f"  {url}\n\n"
-        f"  curl -s {url}/predict -F image=@{sample} -F prompt='What is this?'\n"
+        f"  curl -s {url}/predict -F image=@{SAMPLE} -F prompt='Describe this product.'\n"
     )

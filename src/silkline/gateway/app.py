@@ -23,7 +23,6 @@ from silkline.gateway.operations import operations_routes
 from silkline.gateway.predict import predict_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.ingress.intake import Intake
-from silkline.models.resolve import bundled_folder
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool, PoolHealth
 
@@ -55,7 +54,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     app.include_router(chat_routes(answering))
     app.include_router(predict_routes(answering))
     app.include_router(operations_routes(pool, metrics, lifecycle))
-    app.router.routes.extend(console_routes(bundled_folder() / "sample.jpg"))
+    app.router.routes.extend(console_routes())
     handler = cast("ExceptionHandler", render_error)
     for kind in (SilklineError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handler)

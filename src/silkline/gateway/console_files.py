@@ -1,4 +1,4 @@
-"""The web console at `/`: its files by name, a strict content security policy, a sample picture."""
+"""The web console at `/`: its files by name, under a strict content security policy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from starlette.routing import Route
 
 FOLDER = Path(__file__).parent / "console"
 INDEX = "index.html"
+SAMPLE = FOLDER / "sample.jpg"
+"""A picture to try, for those who have none at hand."""
 
 _HEADERS = {
     "content-security-policy": (
@@ -21,11 +23,10 @@ _HEADERS = {
 }
 
 
-def console_routes(sample: Path) -> list[Route]:
-    """A route for each file of the console, and for the sample picture; there are no others."""
+def console_routes() -> list[Route]:
+    """A route for each file of the console; there are no others."""
     files = {f"/{path.name}": path for path in sorted(FOLDER.iterdir()) if path.is_file()}
     files["/"] = files.pop(f"/{INDEX}")
-    files["/sample.jpg"] = sample
     return [_route(url, path) for url, path in files.items()]
 
 
