@@ -6,12 +6,13 @@ that a client typed as text must not be read as one: it is broken by a character
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from silkline.core import ImagePart, Message
+from silkline.core import ImagePart, Message, Part, TextPart
 from silkline.errors import ConfigError, InvalidRequest
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -56,26 +57,26 @@ class Prompter:
         Raises:
             InvalidRequest: The messages point at other pictures than there are.
         """
-        placed: list[int] = []
-        turns = []
-        for message in messages:
-            content = []
-            for part in message.parts:
-                if isinstance(part, ImagePart):
-                    content.append(_IMAGE_TAG.format(part.index))
-                    placed.append(part.index)
-                else:
-                    content.append(self._neutral(part.text))
-            turns.append({"role": message.role.value, "content": "".join(content)})
+        placed = [part.index for message in messages for part in _pictures(message.parts)]
         if placed != list(range(images)):
             raise InvalidRequest(
                 f"The messages point at the pictures {placed}, but {images} came. "
                 "Point at each picture once, in order."
             )
-        return turns
+        return [
+            {"role": message.role.value, "content": self._content(message)} for message in messages
+        ]
 
-    def _neutral(self, text: str) -> str:
-        return self._reserved.sub(lambda found: _broken(found.group()), text)
+    def _content(self, message: Message) -> str:
+        """Text that stands together is broken as one: a token may be split over two parts."""
+        content = []
+        for is_text, parts in itertools.groupby(message.parts, _is_text):
+            if is_text:
+                text = "".join(part.text for part in parts if isinstance(part, TextPart))
+                content.append(self._reserved.sub(_broken, text))
+            else:
+                content += [_IMAGE_TAG.format(part.index) for part in _pictures(parts)]
+        return "".join(content)
 
 
 def without_pictures(prompt: str) -> str:
@@ -83,5 +84,14 @@ def without_pictures(prompt: str) -> str:
     return _ANY_IMAGE_TAG.sub("\n", prompt)
 
 
-def _broken(token: str) -> str:
+def _is_text(part: Part) -> bool:
+    return isinstance(part, TextPart)
+
+
+def _pictures(parts: Iterable[Part]) -> list[ImagePart]:
+    return [part for part in parts if isinstance(part, ImagePart)]
+
+
+def _broken(found: re.Match[str]) -> str:
+    token = found.group()
     return token[0] + ZERO_WIDTH_SPACE + token[1:]
