@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from collections.abc import AsyncGenerator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 from rich.console import Console
 
 from silkline.cli.serving import create_pool
@@ -56,7 +56,7 @@ def describe(
         )
         for picture in pictures
     ]
-    asyncio.run(_describe(settings, pictures, questions, as_json=as_json))
+    uvloop.run(_describe(settings, pictures, questions, as_json=as_json))
 
 
 async def _describe(

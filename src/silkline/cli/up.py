@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 from rich.console import Console
 
 from silkline import __version__
@@ -35,7 +36,7 @@ def up(config: Path | None, as_json: bool, **flags: Any) -> None:
     """
     settings = settings_from(config, flags)
     configure_logging(settings.log)
-    asyncio.run(_serve(settings, as_json=as_json))
+    uvloop.run(_serve(settings, as_json=as_json))
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:

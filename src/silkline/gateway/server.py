@@ -30,8 +30,8 @@ class GatewayServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 date_header=False,
-                loop="uvloop",
                 http="httptools",
+                proxy_headers=False,  # nobody in front is trusted to name clients
                 ws="none",
                 timeout_keep_alive=int(settings.keep_alive_timeout),
                 timeout_graceful_shutdown=int(settings.drain_timeout),
