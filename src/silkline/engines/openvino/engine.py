@@ -26,6 +26,9 @@ from silkline.errors import ConfigError, DeadlineExceeded, InvalidRequest
 from silkline.models.bundle import Bundle, load_bundle
 
 NAME = "openvino"
+_STEP_TOKENS = 2048
+"""Most tokens of a step: prompts of several pictures at once; the default holds but three."""
+
 _BLOCK_TOKENS = 32
 """Tokens in a block of the CPU plug-in's paged KV cache."""
 
@@ -102,6 +105,7 @@ class OpenVinoEngine(Engine):
         scheduler = genai.SchedulerConfig()
         scheduler.num_kv_blocks = kv_blocks(self._weights, self._options.kv_cache_bytes)
         scheduler.max_num_seqs = self._options.max_batch
+        scheduler.max_num_batched_tokens = _STEP_TOKENS
         scheduler.enable_prefix_caching = False
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if self._options.threads:

@@ -25,6 +25,9 @@ from silkline.errors import InternalFault, InvalidRequest, SilklineError
 
 logger = logging.getLogger("silkline.engines.openvino")
 
+_JOIN_SECONDS = 0.02
+"""How long those who already run wait for the pictures of newcomers, one picture at least."""
+
 _IDLE_SECONDS = 0.5
 """How long the thread waits for work before it looks whether it should end."""
 
@@ -145,7 +148,10 @@ class Stepper:
 
     def _join(self, deliveries: list[tuple[Job, Delta | Failed]]) -> None:
         """Lets waiting requests join the batch; the pipeline encodes their pictures at once."""
+        patience = time.perf_counter() + _JOIN_SECONDS
         while self._waiting and len(self._running) < self._max_batch:
+            if len(self._running) > 1 and time.perf_counter() > patience:
+                return
             job = self._waiting.popleft()
             if job.cancelled:
                 continue
@@ -162,8 +168,6 @@ class Stepper:
                 deliveries.append((job, Failed(refused)))
                 continue
             self._running.append(job)
-            if len(self._running) > 1:
-                break  # one picture a step: those who already run must not wait for many
 
     def _step(self, deliveries: list[tuple[Job, Delta | Failed]]) -> None:
         self._pipeline.step()
