@@ -90,6 +90,17 @@ BAD_BODIES: dict[str, tuple[Any, int, str]] = {
     "hot": (asked(temperature=99), 400, "invalid_request"),
     "NaN": (json.dumps(asked(temperature=float("nan"))).encode(), 400, "invalid_request"),
     "infinite": (json.dumps(asked(top_p=float("inf"))).encode(), 400, "invalid_request"),
+    "a flag for a number": (asked(max_tokens=True), 400, "invalid_request"),
+    "a million wrong messages": (
+        b'{"model": "m", "messages": [' + b"0," * 900_000 + b"0]}",
+        400,
+        "invalid_request",
+    ),
+    "nested metadata": (
+        b'{"model": "m", "metadata": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+        400,
+        "invalid_request",
+    ),
     "two answers": (asked(n=2), 400, "invalid_request"),
     "absurd n": (asked(n=2**63), 400, "invalid_request"),
     "absurd seed": (asked(seed=2**70), 400, "invalid_request"),
@@ -166,6 +177,17 @@ def test_a_wrong_content_type(http: httpx2.Client) -> None:
         400,
         "invalid_request",
     )
+
+
+def test_too_many_or_too_long_headers(http: httpx2.Client) -> None:
+    check(http.get("/v1/models", headers={"x-long": "x" * 40_000}), 431, "headers_too_large")
+    many = {f"x-{place}": "x" for place in range(300)}
+    check(http.get("/v1/models", headers=many), 431, "headers_too_large")
+    still_works(http)
+
+
+def test_a_trailing_slash_does_not_redirect_to_the_clients_host(http: httpx2.Client) -> None:
+    check(http.post("/predict/", headers={"host": "evil.example"}), 404, "not_found")
 
 
 def test_an_endless_body_is_cut_at_the_limit(http: httpx2.Client) -> None:

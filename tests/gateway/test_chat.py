@@ -105,6 +105,31 @@ def test_fields_without_effect_are_taken(openai: OpenAI) -> None:
     assert complete(openai, messages("", text="hello"), **options).choices
 
 
+def test_an_answer_can_be_sent_back_as_it_came(openai: OpenAI) -> None:
+    conversation = messages(data_url(encoded()))
+    first = complete(openai, conversation).choices[0].message
+    second = complete(openai, [*conversation, first, *messages("", text="And its colour?")])
+    assert second.choices[0].message.content
+
+
+def test_null_is_the_same_as_absent(http: httpx2.Client) -> None:
+    fields = [
+        *("max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "n"),
+        *("stream", "stream_options", "presence_penalty", "frequency_penalty", "logit_bias"),
+        *("logprobs", "top_logprobs", "response_format", "modalities", "tools", "tool_choice"),
+        *("reasoning_effort", "user", "metadata", "store", "service_tier"),
+    ]
+    plain = http.post("/v1/chat/completions", json=asked())
+    nulls = http.post("/v1/chat/completions", json=asked(**dict.fromkeys(fields)))
+    assert nulls.status_code == 200, nulls.text
+    assert nulls.json()["choices"] == plain.json()["choices"]
+
+
+def test_values_without_effect_are_taken(http: httpx2.Client) -> None:
+    neutral = {"tools": [], "tool_choice": "none", "logit_bias": {}, "modalities": ["text"]}
+    assert http.post("/v1/chat/completions", json=asked(**neutral)).status_code == 200
+
+
 def test_headers_tell_what_answered_and_where_the_time_went(http: httpx2.Client) -> None:
     reply = http.post("/v1/chat/completions", json=asked(data_url(encoded())))
     assert reply.status_code == 200

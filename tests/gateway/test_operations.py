@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,20 @@ def wait_until_ready(url: str, seconds: float = 10) -> None:
 def test_live_and_ready(http: httpx2.Client) -> None:
     assert http.get("/live").json() == {"status": "live"}
     assert http.get("/ready").json() == {"status": "ready"}
+
+
+def test_probes_may_ask_for_the_head_alone(http: httpx2.Client) -> None:
+    assert http.head("/live").status_code == http.head("/ready").status_code == 200
+
+
+def test_the_document_tells_bodies_and_errors(http: httpx2.Client) -> None:
+    document = http.get("/openapi.json").json()
+    chat = document["paths"]["/v1/chat/completions"]["post"]
+    assert {"400", "404", "413", "415", "503", "504"} <= set(chat["responses"])
+    assert "422" in chat["responses"]
+    name = chat["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert "temperature" in document["components"]["schemas"][name]["properties"]
+    assert "HTTPValidationError" not in json.dumps(document)
 
 
 def test_requests_errors_and_stages_are_counted(http: httpx2.Client) -> None:
@@ -84,6 +99,45 @@ def test_a_server_that_drains_ends_what_runs_and_takes_nothing_new() -> None:
         assert running.process.wait(timeout=20) == 0
         with pytest.raises(httpx2.ConnectError):
             http.get("/live")
+
+
+def test_what_does_not_end_in_time_ends_in_an_error_of_its_own() -> None:
+    slow = ("--engine", "fake", "--engine-options", "token_seconds=0.3,answer_words=500")
+    with served(*slow, "--drain-timeout", "1") as running, ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(_post, running.url, asked())
+        streamed = pool.submit(_post, running.url, asked(stream=True))
+        time.sleep(1)
+        running.process.send_signal(signal.SIGTERM)
+        assert whole.result(timeout=20).status_code == 503
+        assert whole.result().json()["error"]["code"] == "shutting_down"
+        assert whole.result().headers["x-request-id"]
+        assert streamed.result(timeout=20).text.rstrip().splitlines()[-2] == "event: error"
+        assert running.process.wait(timeout=20) == 0
+    assert "Traceback" not in "".join(running.log)
+
+
+def _post(url: str, body: dict[str, object]) -> httpx2.Response:
+    return httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+
+
+def test_a_reader_that_stops_reading_loses_its_place() -> None:
+    many = ("--engine", "fake", "--engine-options", "answer_words=40000,context_length=100000")
+    limits = ("--request-timeout", "3", "--max-queue", "2", "--max-answer-tokens", "100000")
+    with served(*many, *limits) as running, httpx2.Client(base_url=running.url) as http:
+        body = json.dumps(asked(stream=True, max_tokens=90_000)).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+        head += b"content-type: application/json\r\n"
+        head += b"content-length: %d\r\n\r\n" % len(body)
+        with (
+            socket.create_connection(running.host_and_port) as first,
+            socket.create_connection(running.host_and_port) as second,
+        ):
+            for reader in (first, second):
+                reader.sendall(head + body)
+            deadline = time.monotonic() + 20
+            while http.post("/v1/chat/completions", json=asked(max_tokens=1)).status_code != 200:
+                assert time.monotonic() < deadline, "the places were not given back"
+                time.sleep(0.2)
 
 
 def test_a_second_signal_does_not_wait() -> None:
@@ -147,10 +201,15 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
             http.post("/v1/chat/completions", json=asked(), timeout=0.3)
         with http.stream("POST", "/v1/chat/completions", json=asked(stream=True)) as reply:
             next(reply.iter_lines())
+        with socket.create_connection(running.host_and_port) as cut:
+            cut.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n{")
         deadline = time.monotonic() + 5
         while metric(http, "silkline_replica_requests") > 0:
             assert time.monotonic() < deadline, "the slots were not freed"
             time.sleep(0.05)
+        assert metric(http, "silkline_errors_total", code="client_left") >= 2
+        assert metric(http, "silkline_requests_total", code="500") == 0
+    assert "Traceback" not in "".join(running.log)
 
 
 def test_a_server_without_its_model_does_not_start() -> None:

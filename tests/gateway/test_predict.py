@@ -57,6 +57,8 @@ def test_max_tokens_of_a_form_is_a_number(http: httpx2.Client) -> None:
         ({"files": {"image": b"plain text"}}, 415, "image_format"),
         ({"files": {"image": PICTURE[:200]}}, 400, "image_undecodable"),
         ({"files": {"image": PICTURE}, "data": {"model": "other"}}, 404, "model_not_found"),
+        ({"files": {"image": PICTURE}, "data": {"image_url": "x"}}, 400, "invalid_request"),
+        ({"content": b"image=x"}, 400, "invalid_request"),
         ({"files": [("image", PICTURE), ("image", PICTURE)]}, 400, "invalid_request"),
         (
             {"files": {"image": PICTURE}, "data": {f"field{i}": "x" for i in range(20)}},

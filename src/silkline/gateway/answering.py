@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from silkline.config import Settings
@@ -66,25 +66,69 @@ class Answering:
                 f"The model asked for is not served here. Ask for {info.model}.", param="model"
             )
 
-    async def prepare(self, question: Question, record: RequestRecord) -> Prepared:
-        """Checks a question and brings its pictures in.
+    @property
+    def served(self) -> str:
+        """The model's name and the digest of its bundle, as answers carry it."""
+        return f"{self.info.model}@{self.info.revision}"
+
+    def seconds_left(self, record: RequestRecord) -> float:
+        """What is left of the time that a request may take, 0 at least."""
+        return max(0.0, self._settings.server.request_timeout - record.elapsed())
+
+    async def answer(self, question: Question, record: RequestRecord) -> Answer:
+        """Answers in one piece.
 
         Raises:
             InputError: The question or one of its pictures is wrong.
-            CapacityError: It cannot be served now, or the pictures took all of its time.
+            CapacityError: It cannot be answered now, or not in its time.
+        """
+        text: list[str] = []
+        async with (
+            self.asked(question, record) as prepared,
+            aclosing(self.stream(prepared, record)) as deltas,
+        ):
+            async for delta in deltas:
+                text.append(delta.text)
+                if delta.finish_reason and delta.usage and delta.timeline:
+                    whole = "".join(text)
+                    return Answer(whole, delta.finish_reason, delta.usage, delta.timeline)
+        raise InternalFault("The engine's stream ended without a finish reason.")
+
+    @asynccontextmanager
+    async def asked(
+        self, question: Question, record: RequestRecord
+    ) -> AsyncGenerator[Prepared, None]:
+        """Takes a place for the question until its answer ends, and brings its pictures in.
+
+        Raises:
+            InputError, CapacityError: As `answer` does.
         """
         if self._lifecycle.draining:
             raise ShuttingDown("This server is shutting down. Send the request again.")
-        info = self.info
         if question.model is not None:
             self.check_model(question.model)
-        record.model = info.model
+        record.model = self.info.model
         check_size(question, self._settings.limits)
-        self._pool.check_room()
+        with self._pool.reserve():
+            yield await self._prepare(question, record)
+
+    async def stream(
+        self, prepared: Prepared, record: RequestRecord
+    ) -> AsyncGenerator[Delta, None]:
+        """Answers piece by piece; the last delta's timeline spans the whole request."""
+        waiting = prepared.request.stream
+        async with aclosing(self._pool.generate(prepared.request)) as deltas:
+            async for delta in deltas:
+                if waiting and delta.text:
+                    waiting = False
+                    self._metrics.first_token(record.elapsed())
+                yield delta if delta.finish_reason is None else self._ended(delta, prepared)
+
+    async def _prepare(self, question: Question, record: RequestRecord) -> Prepared:
         timeout = self._settings.server.request_timeout
         try:
-            async with asyncio.timeout(timeout - record.elapsed()):
-                pictures = await self._intake.take(question.sources, info.pixel_budget)
+            async with asyncio.timeout(self.seconds_left(record)):
+                pictures = await self._intake.take(question.sources, self.info.pixel_budget)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The pictures did not come within the {timeout:g} s of a request."
@@ -96,36 +140,10 @@ class Answering:
             messages=question.messages,
             images=pictures.images,
             sampling=question.sampling,
-            timeout_seconds=timeout - record.elapsed(),
+            timeout_seconds=self.seconds_left(record),
             stream=question.stream,
         )
         return Prepared(request, pictures.timeline)
-
-    async def stream(
-        self, prepared: Prepared, record: RequestRecord
-    ) -> AsyncGenerator[Delta, None]:
-        """Answers piece by piece; the last delta's timeline spans the whole request."""
-        waiting = True
-        async with aclosing(self._pool.generate(prepared.request)) as deltas:
-            async for delta in deltas:
-                if waiting and delta.text:
-                    waiting = False
-                    if prepared.request.stream:
-                        self._metrics.first_token(record.elapsed())
-                if delta.finish_reason is None:
-                    yield delta
-                    continue
-                yield self._ended(delta, prepared)
-
-    async def whole(self, prepared: Prepared, record: RequestRecord) -> Answer:
-        """Answers in one piece."""
-        text: list[str] = []
-        async with aclosing(self.stream(prepared, record)) as deltas:
-            async for delta in deltas:
-                text.append(delta.text)
-                if delta.finish_reason and delta.usage and delta.timeline:
-                    return Answer("".join(text), delta.finish_reason, delta.usage, delta.timeline)
-        raise InternalFault("The engine's stream ended without a finish reason.")
 
     def _ended(self, last: Delta, prepared: Prepared) -> Delta:
         if last.usage is None or last.timeline is None:
@@ -135,14 +153,16 @@ class Answering:
         return Delta(last.text, last.finish_reason, last.usage, timeline)
 
 
-def server_timing(timeline: Timeline) -> str:
-    """The value of the `server-timing` header: each stage in milliseconds.
+def evidence_headers(record: RequestRecord, served: str, timeline: Timeline) -> dict[str, str]:
+    """The headers that say what answered, from where, and in what time.
 
-    https://www.w3.org/TR/server-timing/
+    `server-timing` has each stage in milliseconds: https://www.w3.org/TR/server-timing/.
     """
-    return ", ".join(
+    headers = {"x-silkline-cache": record.cache, "x-silkline-model": served}
+    stages = ", ".join(
         f"{stage.value};dur={seconds * 1000:.2f}" for stage, seconds in timeline.seconds.items()
     )
+    return {**headers, "server-timing": stages} if stages else headers
 
 
 def rounded(timeline: Timeline) -> dict[str, float]:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import cast
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, ExceptionHandler
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from silkline import __version__
 from silkline.config import Settings
 from silkline.errors import SilklineError
 from silkline.gateway.answering import Answering
 from silkline.gateway.chat import chat_routes
+from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.console_files import console_routes
+from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.failures import render_error
 from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
-from silkline.gateway.predict import predict_routes
+from silkline.gateway.predict import PredictRequest, predict_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.ingress.intake import Intake
 from silkline.observe.metrics import Metrics
@@ -50,14 +52,15 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would go to whatever Host the client names
     )
     app.include_router(chat_routes(answering))
     app.include_router(predict_routes(answering))
     app.include_router(operations_routes(pool, metrics, lifecycle))
     app.router.routes.extend(console_routes())
-    handler = cast("ExceptionHandler", render_error)
-    for kind in (SilklineError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, handler)
+    describe(app, ChatRequest, PredictRequest)
+    for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, render_error)
     return RequestLayer(app, settings, metrics, lifecycle)
 
 

@@ -13,9 +13,12 @@ from starlette.responses import Response
 
 from silkline.core import Answer, Timeline, Usage
 from silkline.engines.base import EngineInfo
-from silkline.gateway.answering import Answering, Prepared, rounded, server_timing
+from silkline.gateway.answering import Answering, evidence_headers, rounded
+from silkline.gateway.body import read_json
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.disconnect import unless_client_leaves
+from silkline.gateway.openapi import ERROR_RESPONSES, json_body
+from silkline.gateway.question import Question
 from silkline.gateway.scope import RequestRecord, record_of
 from silkline.gateway.sse import EventStream, event
 
@@ -24,18 +27,26 @@ def chat_routes(answering: Answering) -> APIRouter:
     """The OpenAI routes over an `Answering`."""
     router = APIRouter(tags=["OpenAI"])
 
-    @router.post("/v1/chat/completions", summary="Chat completion", response_model=None)
-    async def chat(body: ChatRequest, request: Request) -> Response:
+    @router.post(
+        "/v1/chat/completions",
+        summary="Chat completion",
+        response_model=None,
+        openapi_extra=json_body(ChatRequest),
+        responses=ERROR_RESPONSES,
+    )
+    async def chat(request: Request) -> Response:
         record = record_of(request)
-        prepared = await unless_client_leaves(request, answering.prepare(body.question(), record))
-        envelope = _Envelope(record, answering.info.model, answering.info.revision)
-        if body.stream:
-            events = _events(answering, prepared, envelope, with_usage=body.wants_usage)
-            return EventStream(events, record, envelope.headers(prepared.timeline))
-        answer = await unless_client_leaves(request, answering.whole(prepared, record))
+        question = (body := await read_json(request, ChatRequest)).question()
+        if question.stream:
+            stream = _ChatStream(answering, question, record, with_usage=body.wants_usage)
+            return EventStream(
+                stream.events(), record, stream.headers, seconds=answering.seconds_left(record)
+            )
+        answer = await unless_client_leaves(request, answering.answer(question, record))
+        envelope = _Envelope(record, answering.served)
         return Response(
             msgspec.json.encode(envelope.whole(answer)),
-            headers=envelope.headers(answer.timeline),
+            headers=evidence_headers(record, answering.served, answer.timeline),
             media_type="application/json",
         )
 
@@ -43,7 +54,11 @@ def chat_routes(answering: Answering) -> APIRouter:
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [_model(answering.info)]}
 
-    @router.get("/v1/models/{name:path}", summary="What is served, by name")
+    @router.get(
+        "/v1/models/{name:path}",
+        summary="What is served, by name",
+        responses=ERROR_RESPONSES,
+    )
     async def model(name: str) -> dict[str, Any]:
         answering.check_model(name)
         return _model(answering.info)
@@ -51,38 +66,46 @@ def chat_routes(answering: Answering) -> APIRouter:
     return router
 
 
-async def _events(
-    answering: Answering, prepared: Prepared, envelope: _Envelope, *, with_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    """The chunks of a streamed completion: role and text, finish reason, usage."""
-    delta: dict[str, str] = {"role": "assistant"}
-    async with aclosing(answering.stream(prepared, envelope.record)) as deltas:
-        async for piece in deltas:
-            delta["content"] = piece.text
-            yield event(envelope.chunk(delta, piece.finish_reason))
-            delta = {}
-            if with_usage and piece.usage is not None and piece.timeline is not None:
-                yield event(envelope.usage_chunk(piece.usage, piece.timeline))
+class _ChatStream:
+    """The chunks of one streamed completion: role and text, finish reason, usage."""
+
+    def __init__(
+        self, answering: Answering, question: Question, record: RequestRecord, *, with_usage: bool
+    ) -> None:
+        self._answering = answering
+        self._question = question
+        self._record = record
+        self._with_usage = with_usage
+        self._timeline = Timeline()
+
+    def headers(self) -> dict[str, str]:
+        """The headers, with the stages that are known when the first chunk is."""
+        return evidence_headers(self._record, self._answering.served, self._timeline)
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        async with self._answering.asked(self._question, self._record) as prepared:
+            self._timeline = prepared.timeline
+            envelope = _Envelope(self._record, self._answering.served)
+            delta: dict[str, str] = {"role": "assistant"}
+            async with aclosing(self._answering.stream(prepared, self._record)) as pieces:
+                async for piece in pieces:
+                    delta["content"] = piece.text
+                    yield event(envelope.chunk(delta, piece.finish_reason))
+                    delta = {}
+                    if self._with_usage and piece.usage and piece.timeline:
+                        yield event(envelope.usage_chunk(piece.usage, piece.timeline))
 
 
 class _Envelope:
     """What the completion objects of one request have in common."""
 
-    def __init__(self, record: RequestRecord, model: str, revision: str) -> None:
-        self.record = record
-        self._served = f"{model}@{revision}"
+    def __init__(self, record: RequestRecord, served: str) -> None:
+        self._record = record
+        self._served = served
         self._common = {
             "id": f"chatcmpl-{record.id}",
             "created": int(time.time()),
-            "model": model,
-        }
-
-    def headers(self, timeline: Timeline) -> dict[str, str]:
-        """The headers of the response; for a stream, with the stages known when it starts."""
-        return {
-            "x-silkline-cache": self.record.cache,
-            "x-silkline-model": self._served,
-            "server-timing": server_timing(timeline),
+            "model": record.model,
         }
 
     def whole(self, answer: Answer) -> dict[str, Any]:
@@ -116,7 +139,7 @@ class _Envelope:
 
     def _evidence(self, timeline: Timeline) -> dict[str, Any]:
         return {
-            "cache": self.record.cache,
+            "cache": self._record.cache,
             "model": self._served,
             "timeline": rounded(timeline),
         }

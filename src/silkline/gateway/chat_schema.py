@@ -1,7 +1,8 @@
 """The body of `POST /v1/chat/completions`: what of the OpenAI API is taken, and what it means.
 
-Fields that would change the answer but are not supported are refused, never silently ignored;
-fields with no effect on it (`user`, `metadata`, ...) are taken and left alone.
+A field that would change the answer but is not supported is refused, never silently ignored, except
+at the value that has no effect (`n` of 1, an empty `tools`); null is the same as absent. Fields
+with no effect on the answer (`user`, `metadata`, ...) are taken and left alone.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, Struct
 
 from silkline.core import ImagePart, Message, Part, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
@@ -17,79 +18,100 @@ from silkline.gateway.question import Question
 from silkline.ingress.source import Source, parse_url
 
 _MAX_SEED = 2**63 - 1
+_MAX_PARTS = 1024
+_MAX_MESSAGES = 10_000
+_MAX_STOPS = 4
+_MAX_STOP_CHARS = 256
+
+_EmptyList = Annotated[list[Any], Meta(max_length=0)]
+_EmptyTable = Annotated[dict[str, Any], Meta(max_length=0)]
+_Zero = Annotated[float, Meta(ge=0, le=0)]
+_Tokens = Annotated[int, Meta(ge=1)]
+_StopString = Annotated[str, Meta(min_length=1, max_length=_MAX_STOP_CHARS)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class _Body(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
 
 
-class TextContent(_Body):
+class TextContent(_Body, frozen=True, tag_field="type", tag="text"):
     """A piece of text in a message."""
 
-    type: Literal["text"]
     text: str
 
 
-class ImageUrl(_Body):
-    """Where a picture is."""
+class ImageUrl(_Body, frozen=True):
+    """Where a picture is: an http, https or data URL.
 
-    url: str = Field(description="http, https or data URL.")
-    detail: Literal["auto", "low", "high"] = Field(
-        "auto", description="Taken for compatibility; the model's own picture size is used."
-    )
+    `detail` is taken for compatibility; the model's own picture size is used.
+    """
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
 
 
-class ImageContent(_Body):
+class ImageContent(_Body, frozen=True, tag_field="type", tag="image_url"):
     """A picture in a message."""
 
-    type: Literal["image_url"]
     image_url: ImageUrl
 
 
-Content = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+Content = TextContent | ImageContent
 
 
-class ChatMessage(_Body):
-    """One turn of the conversation."""
+class ChatMessage(_Body, frozen=True):
+    """One turn of the conversation; an answer of this server may be sent back as it came."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Content]
-    name: str | None = Field(None, description="Taken for compatibility; has no effect.")
+    content: str | Annotated[list[Content], Meta(max_length=_MAX_PARTS)]
+    name: str | None = None
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    annotations: _EmptyList | None = None
+    tool_calls: _EmptyList | None = None
 
 
-class StreamOptions(_Body):
-    """What a stream carries beside text."""
+class StreamOptions(_Body, frozen=True):
+    """What a stream carries beside text; `include_obfuscation` has no effect."""
 
-    include_usage: bool = False
-    include_obfuscation: bool = Field(default=False, description="Has no effect.")
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
-class PlainResponseFormat(_Body):
+class PlainResponseFormat(_Body, frozen=True):
     """The only response format there is."""
 
     type: Literal["text"]
 
 
-class ChatRequest(_Body):
-    """A chat completion request."""
+class ChatRequest(_Body, frozen=True):
+    """A chat completion request. A request that names no temperature is answered greedily."""
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(0.0, ge=0, le=2, description="0, the default, is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1)
-    seed: int | None = Field(None, ge=0, le=_MAX_SEED)
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    stream: bool = False
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
+    max_tokens: _Tokens | None = None
+    max_completion_tokens: _Tokens | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=_MAX_SEED)] | None = None
+    stop: _StopString | Annotated[list[_StopString], Meta(max_length=_MAX_STOPS)] | None = None
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Literal[1] = 1
-    presence_penalty: Literal[0] = 0
-    frequency_penalty: Literal[0] = 0
-    logprobs: Literal[False] = False
+    n: Literal[1] | None = None
+    presence_penalty: _Zero | None = None
+    frequency_penalty: _Zero | None = None
+    logit_bias: _EmptyTable | None = None
+    logprobs: bool | None = None
+    top_logprobs: None = None
     response_format: PlainResponseFormat | None = None
+    modalities: list[Literal["text"]] | None = None
+    tools: _EmptyList | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: None = None
     user: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
     store: bool | None = None
     service_tier: str | None = None
     safety_identifier: str | None = None
@@ -98,35 +120,38 @@ class ChatRequest(_Body):
     @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with a chunk that holds the usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def question(self) -> Question:
         """The request in the gateway's own terms.
 
         Raises:
-            InvalidRequest, UrlBlocked, ImageTooLarge: A picture's URL is not one that is taken.
+            InvalidRequest, UrlBlocked: A picture's URL is not one that is taken, or a field asks
+                for what is not supported.
         """
+        if self.logprobs:
+            raise InvalidRequest("The field logprobs is not supported.", param="logprobs")
         sources: list[Source] = []
         messages = tuple(
             Message(_role(message.role), _parts(message.content, sources, f"messages.{place}"))
             for place, message in enumerate(self.messages)
         )
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        if "" in stop:
-            raise InvalidRequest("A stop string is empty. Leave it out.", param="stop")
-        defaults = Sampling()
         return Question(
             model=self.model,
             messages=messages,
             sources=tuple(sources),
-            sampling=Sampling(
-                max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
-                temperature=self.temperature,
-                top_p=self.top_p,
-                seed=self.seed,
-                stop=stop,
-            ),
-            stream=self.stream,
+            sampling=self._sampling(),
+            stream=bool(self.stream),
+        )
+
+    def _sampling(self) -> Sampling:
+        defaults = Sampling()
+        return Sampling(
+            max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
+            temperature=self.temperature or defaults.temperature,
+            top_p=self.top_p or defaults.top_p,
+            seed=self.seed,
+            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
         )
 
 

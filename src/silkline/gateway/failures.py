@@ -6,9 +6,8 @@ import logging
 from typing import Any
 
 import msgspec
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from silkline.errors import (
@@ -35,8 +34,6 @@ def to_silkline_error(error: Exception) -> SilklineError:
     """Any exception as one of the tree; what is not the client's fault becomes `InternalFault`."""
     if isinstance(error, SilklineError):
         return error
-    if isinstance(error, RequestValidationError):
-        return _from_validation(error)
     if isinstance(error, HTTPException):
         return _from_http(error)
     return InternalFault(_DEFECT)
@@ -82,30 +79,13 @@ def reported(exception: Exception, record: RequestRecord) -> SilklineError:
 async def render_error(request: Request, exception: Exception) -> Response:
     """Exception handler for every kind of exception that a route can raise."""
     record = record_of(request)
-    if isinstance(exception, ClientLeft):
+    if isinstance(exception, ClientLeft | ClientDisconnect):
         record.error = CLIENT_LEFT
         return Response(status_code=CLIENT_LEFT_STATUS)
     return error_response(reported(exception, record))
 
 
-def _from_validation(error: RequestValidationError) -> SilklineError:
-    """The first thing that is wrong with a body, by the client's name for it."""
-    problem = error.errors()[0]
-    path = [str(part) for part in problem["loc"] if part != "body"]
-    param = ".".join(path) or None
-    if problem["type"] == "json_invalid":
-        return InvalidRequest("The body is not valid JSON. Send one JSON object.")
-    if problem["type"] == "extra_forbidden":
-        return InvalidRequest(
-            f"The field {param} is not supported here. Leave it out.", param=param
-        )
-    what = f"The field {param}" if param else "The body"
-    return InvalidRequest(f"{what} is wrong: {problem['msg']}.", param=param)
-
-
 def _from_http(error: HTTPException) -> SilklineError:
-    if isinstance(error.__cause__, SilklineError):
-        return error.__cause__  # raised while FastAPI read the body
     if error.status_code == _HTTP_NOT_FOUND:
         return RouteNotFound("There is nothing at this path. See /openapi.json for what there is.")
     if error.status_code == _HTTP_METHOD_NOT_ALLOWED:

@@ -9,24 +9,23 @@ from silkline.gateway.lifecycle import Lifecycle
 from silkline.observe.metrics import CONTENT_TYPE, Metrics
 from silkline.routing.pool import EnginePool
 
+_PROBES = ["GET", "HEAD"]
+
 
 def operations_routes(pool: EnginePool, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
     """The operating routes."""
     router = APIRouter(tags=["Operations"])
 
-    @router.get("/live", summary="The process answers")
+    @router.api_route("/live", methods=_PROBES, summary="The process answers")
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
-    @router.get("/ready", summary="Requests are being answered: judged by recent progress")
+    @router.api_route("/ready", methods=_PROBES, summary="Requests are answered: recent progress")
     async def ready() -> JSONResponse:
-        if lifecycle.draining:
-            return JSONResponse({"status": "draining"}, status_code=503)
-        if not pool.ready:
-            return JSONResponse(
-                {"status": "starting"}, status_code=503, headers={"retry-after": "1"}
-            )
-        return JSONResponse({"status": "ready"})
+        if pool.ready and not lifecycle.draining:
+            return JSONResponse({"status": "ready"})
+        status = "draining" if lifecycle.draining else "not ready"
+        return JSONResponse({"status": status}, status_code=503, headers={"retry-after": "1"})
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics_text() -> Response:

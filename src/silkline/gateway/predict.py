@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from msgspec import Meta, Struct
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
-from silkline.core import ImagePart, Message, Role, Sampling, TextPart
+from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
-from silkline.gateway.answering import Answering, rounded, server_timing
+from silkline.gateway.answering import Answering, evidence_headers, rounded
+from silkline.gateway.body import read_json, unfit
 from silkline.gateway.disconnect import unless_client_leaves
+from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.question import Question
 from silkline.gateway.scope import record_of
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
@@ -24,17 +25,20 @@ _MULTIPART = "multipart/form-data"
 _MAX_FORM_FIELDS = 8
 
 
-class PredictRequest(BaseModel):
-    """The JSON body: a picture and what to say about it."""
+class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes with an uploaded picture."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    image_url: str | None = Field(None, description="http, https or data URL of the picture.")
-    image_base64: str | None = Field(None, description="The picture's bytes in Base64.")
-    prompt: str = Field(DEFAULT_PROMPT, min_length=1)
-    max_tokens: int = Field(Sampling().max_tokens, ge=1)
-    temperature: float = Field(0.0, ge=0, le=2)
+    prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
+    max_tokens: Annotated[int, Meta(ge=1)] = Sampling().max_tokens
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
     model: str | None = None
+
+
+class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
+    """The JSON body: the same, and the picture as an http, https or data URL, or in Base64."""
+
+    image_url: str | None = None
+    image_base64: str | None = None
 
     def source(self) -> Source:
         """Where the picture comes from.
@@ -42,24 +46,55 @@ class PredictRequest(BaseModel):
         Raises:
             InvalidRequest: There is not exactly one picture, or its Base64 is broken.
         """
-        if (self.image_url is None) == (self.image_base64 is None):
-            raise InvalidRequest(
-                "Give the picture as exactly one of image_url and image_base64.", param="image_url"
-            )
-        if self.image_url is not None:
+        if self.image_url is not None and self.image_base64 is None:
             return parse_url(self.image_url, param="image_url")
-        return parse_base64(self.image_base64 or "", param="image_base64")
+        if self.image_base64 is not None and self.image_url is None:
+            return parse_base64(self.image_base64, param="image_base64")
+        raise InvalidRequest(
+            "Give the picture as exactly one of image_url and image_base64.", param="image_url"
+        )
 
 
-class PredictAnswer(BaseModel):
-    """What `/predict` answers."""
+class PredictUsage(Struct, frozen=True):
+    """What an answer cost, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    image_tokens: int
+    cached_tokens: int
+
+
+class PredictAnswer(Struct, frozen=True):
+    """What `/predict` answers; `timeline` has seconds by stage."""
 
     response: str
-    usage: dict[str, int]
+    finish_reason: str
+    usage: PredictUsage
     cache: str
-    timeline: dict[str, float] = Field(description="Seconds by stage.")
+    timeline: dict[str, float]
     model: str
     request_id: str
+
+
+def predict_answer(answer: Answer, *, model: str, cache: str, request_id: str) -> PredictAnswer:
+    """An answer in the simple form."""
+    usage = answer.usage
+    return PredictAnswer(
+        response=answer.text,
+        finish_reason=answer.finish_reason.value,
+        usage=PredictUsage(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens,
+            usage.image_tokens,
+            usage.cached_tokens,
+        ),
+        cache=cache,
+        timeline=rounded(answer.timeline),
+        model=model,
+        request_id=request_id,
+    )
 
 
 def predict_routes(answering: Answering) -> APIRouter:
@@ -69,92 +104,60 @@ def predict_routes(answering: Answering) -> APIRouter:
     @router.post(
         "/predict",
         summary="One picture, one answer",
-        response_model=PredictAnswer,
-        openapi_extra={"requestBody": _request_body()},
+        response_model=None,
+        openapi_extra=_body_forms(),
+        responses=ERROR_RESPONSES,
     )
     async def predict(request: Request) -> Response:
         record = record_of(request)
         question = await _question(request)
-        prepared = await unless_client_leaves(request, answering.prepare(question, record))
-        answer = await unless_client_leaves(request, answering.whole(prepared, record))
-        info = answering.info
-        body = {
-            "response": answer.text,
-            "usage": {
-                "prompt_tokens": answer.usage.prompt_tokens,
-                "completion_tokens": answer.usage.completion_tokens,
-                "total_tokens": answer.usage.total_tokens,
-                "image_tokens": answer.usage.image_tokens,
-                "cached_tokens": answer.usage.cached_tokens,
-            },
-            "cache": record.cache,
-            "timeline": rounded(answer.timeline),
-            "model": f"{info.model}@{info.revision}",
-            "request_id": record.id,
-        }
-        headers = {
-            "x-silkline-cache": record.cache,
-            "x-silkline-model": f"{info.model}@{info.revision}",
-            "server-timing": server_timing(answer.timeline),
-        }
+        answer = await unless_client_leaves(request, answering.answer(question, record))
+        served = answering.served
+        body = predict_answer(answer, model=served, cache=record.cache, request_id=record.id)
+        headers = evidence_headers(record, served, answer.timeline)
         return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
 
     return router
 
 
 async def _question(request: Request) -> Question:
-    if request.headers.get("content-type", "").startswith(_MULTIPART):
-        body, source = await _from_form(request)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == _MULTIPART:
+        form, source = await _from_form(request)
     else:
-        body = _validated(await request.body())
+        form = body = await read_json(request, PredictRequest)
         source = body.source()
-    parts = (ImagePart(0), TextPart(body.prompt))
+    parts = (ImagePart(0), TextPart(form.prompt))
     return Question(
-        model=body.model,
+        model=form.model,
         messages=(Message(Role.USER, parts),),
         sources=(source,),
-        sampling=Sampling(max_tokens=body.max_tokens, temperature=body.temperature),
+        sampling=Sampling(max_tokens=form.max_tokens, temperature=form.temperature),
         stream=False,
     )
 
 
-async def _from_form(request: Request) -> tuple[PredictRequest, Source]:
+async def _from_form(request: Request) -> tuple[PredictForm, Source]:
     async with request.form(max_files=1, max_fields=_MAX_FORM_FIELDS) as form:
         image = form.get("image")
         if not isinstance(image, UploadFile):
             raise InvalidRequest("Upload the picture as the form's file `image`.", param="image")
-        return _validated_form(form), uploaded(await image.read(), param="image")
+        return _fields(form), uploaded(await image.read(), param="image")
 
 
-def _validated_form(form: FormData) -> PredictRequest:
+def _fields(form: FormData) -> PredictForm:
     fields: dict[str, Any] = {name: value for name, value in form.items() if name != "image"}
     try:
-        return PredictRequest.model_validate(fields)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
+        return msgspec.convert(fields, PredictForm, strict=False)
+    except msgspec.ValidationError as error:
+        raise unfit(error) from error
 
 
-def _validated(body: bytes) -> PredictRequest:
-    try:
-        return PredictRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
-
-
-def _request_body() -> dict[str, Any]:
+def _body_forms() -> dict[str, Any]:
     """The OpenAPI description of both forms of the body."""
-    schema = PredictRequest.model_json_schema()
-    fields = {
-        name: field
-        for name, field in schema["properties"].items()
-        if name not in {"image_url", "image_base64"}
-    }
-    form = {
-        "type": "object",
-        "required": ["image"],
-        "properties": {"image": {"type": "string", "format": "binary"}, **fields},
-    }
-    return {
-        "required": True,
-        "content": {"application/json": {"schema": schema}, _MULTIPART: {"schema": form}},
-    }
+    extra = json_body(PredictRequest)
+    fields = msgspec.json.schema(PredictForm)["$defs"]["PredictForm"]["properties"]
+    picture = {"type": "string", "format": "binary"}
+    form = {"type": "object", "required": ["image"], "properties": {"image": picture, **fields}}
+    extra["requestBody"]["content"][_MULTIPART] = {"schema": form}
+    return extra

@@ -12,14 +12,17 @@ import logging
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
-from silkline.errors import RequestTimeout, RequestTooLarge
+from silkline.errors import HeadersTooLarge, RequestTimeout, RequestTooLarge, SilklineError
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
-from silkline.gateway.failures import error_response
+from silkline.gateway.failures import error_response, reported
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.scope import RequestRecord, new_record
 from silkline.observe.metrics import Metrics
 
 logger = logging.getLogger("silkline.access")
+
+_MAX_HEADERS = 128
+_MAX_HEADER_BYTES = 32 * 1024
 
 
 class RequestLayer:
@@ -43,20 +46,29 @@ class RequestLayer:
         outgoing = _Outgoing(send, record)
         with self._lifecycle.request():
             try:
-                if self._declares_too_much(scope):
-                    too_large = error_response(self._too_large())
-                    record.error = "request_too_large"
-                    await too_large(scope, receive, outgoing)
-                else:
-                    await self._app(scope, self._limited(receive), outgoing)
+                self._check_head(scope)
+                await self._app(scope, self._limited(receive), outgoing)
+            except SilklineError as error:
+                await error_response(reported(error, record))(scope, receive, outgoing)
+            except Exception:
+                # `render_error` has answered and logged it; Starlette raises it all the same.
+                if record.error is None:
+                    raise
             finally:
                 self._account(scope, record, outgoing.status)
 
-    def _declares_too_much(self, scope: Scope) -> bool:
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                return int(value) > self._max_body_bytes
-        return False
+    def _check_head(self, scope: Scope) -> None:
+        """Refuses by what the head of a request alone says."""
+        headers = scope["headers"]
+        size = sum(len(name) + len(value) for name, value in headers)
+        if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+            raise HeadersTooLarge(
+                f"The request has {len(headers)} headers of {size} bytes; at most {_MAX_HEADERS} "
+                f"of {_MAX_HEADER_BYTES} bytes are taken."
+            )
+        for name, value in headers:
+            if name == b"content-length" and int(value) > self._max_body_bytes:
+                raise self._too_large()
 
     def _too_large(self) -> RequestTooLarge:
         return RequestTooLarge(
@@ -91,8 +103,10 @@ class RequestLayer:
 
     def _account(self, scope: Scope, record: RequestRecord, status: int) -> None:
         seconds = record.elapsed()
-        route = getattr(scope.get("route"), "path", "") or "unmatched"  # the pattern: few labels
+        route = _route(scope)
         self._metrics.request_ended(route, status, record.cache, record.model, seconds)
+        if record.error is not None:
+            self._metrics.failed(route, record.error)
         fields = {
             "http.request.id": record.id,
             "http.request.method": scope["method"],
@@ -105,6 +119,13 @@ class RequestLayer:
         if record.error is not None:
             fields["error.code"] = record.error
         logger.info("request", extra={"ecs": fields})
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of the route that matched, so that there are few labels."""
+    if (route := scope.get("route")) is not None:
+        return str(route.path)
+    return "console" if "endpoint" in scope else "unmatched"
 
 
 class _Outgoing:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -10,11 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from silkline.errors import DeadlineExceeded
 from silkline.gateway.disconnect import CLIENT_LEFT, ClientLeft, unless_client_leaves
 from silkline.gateway.failures import error_body, error_response, reported
 from silkline.gateway.scope import RequestRecord
 
 DONE = b"data: [DONE]\n\n"
+_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_LATE = "The request's time was over before its answer was read whole."
 
 
 def event(data: object) -> bytes:
@@ -33,35 +37,52 @@ class EventStream(Response):
     """
 
     def __init__(
-        self, events: AsyncGenerator[bytes, None], record: RequestRecord, headers: dict[str, str]
+        self,
+        events: AsyncGenerator[bytes, None],
+        record: RequestRecord,
+        evidence: Callable[[], dict[str, str]],
+        *,
+        seconds: float,
     ) -> None:
-        super().__init__(media_type="text/event-stream", headers=headers)
+        """Describes the stream.
+
+        Args:
+            events: The events, encoded.
+            record: Where an error is noted.
+            evidence: Headers that are known when the first event is.
+            seconds: What the stream may take, a slow reader included.
+        """
+        super().__init__(media_type="text/event-stream", headers=_HEADERS)
         del self.headers["content-length"]
-        self.headers["cache-control"] = "no-store"
-        self.headers["x-accel-buffering"] = "no"
         self._events = events
         self._record = record
+        self._evidence = evidence
+        self._seconds = seconds
+        self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Runs the stream to its end, or until the client leaves."""
+        """Runs the stream to its end, or until the client leaves or has had its time."""
         request = Request(scope, receive)
         try:
-            await unless_client_leaves(request, self._run(scope, receive, send))
+            async with asyncio.timeout(self._seconds):
+                await unless_client_leaves(request, self._run(scope, receive, send))
         except ClientLeft:
             self._record.error = CLIENT_LEFT
+        except TimeoutError:
+            late = reported(DeadlineExceeded(_LATE), self._record)
+            if not self._started:
+                await error_response(late)(scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
         async with aclosing(self._events) as events:
             try:
                 async for data in events:
-                    if not started:
-                        started = True
+                    if not self._started:
                         await send(self._start())
                     await _send_body(send, data, more=True)
             except Exception as exception:  # noqa: BLE001 - reported, and told to the client
                 error = reported(exception, self._record)
-                if not started:
+                if not self._started:
                     await error_response(error)(scope, receive, send)
                     return
                 failure = msgspec.json.encode(error_body(error))
@@ -70,6 +91,8 @@ class EventStream(Response):
         await _send_body(send, DONE, more=False)
 
     def _start(self) -> Message:
+        self._started = True
+        self.headers.update(self._evidence())
         return {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
 
 

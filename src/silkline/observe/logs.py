@@ -17,6 +17,9 @@ from silkline.config import LogSettings
 FIELDS = "ecs"
 """Name of the `extra` under which a log call passes its ECS fields."""
 
+_CLIENT_FAULT_LOGGERS = ("uvicorn.error", "python_multipart")
+"""They warn of what clients do wrong, line by line; the access log has it in one."""
+
 
 class EcsFormatter(logging.Formatter):
     """Renders a record as one ECS JSON line."""
@@ -62,3 +65,5 @@ def configure_logging(settings: LogSettings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("silkline").setLevel(settings.log_level.upper())
+    for noisy in _CLIENT_FAULT_LOGGERS:
+        logging.getLogger(noisy).setLevel(logging.ERROR)

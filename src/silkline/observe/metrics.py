@@ -54,6 +54,12 @@ class Metrics:
             ["route", "code", "cache", "model"],
             registry=self.registry,
         )
+        self._errors = Counter(
+            "silkline_errors_total",
+            "Requests that ended in an error, by route and code; also streams that had begun.",
+            ["route", "code"],
+            registry=self.registry,
+        )
         self._request_seconds = Histogram(
             "silkline_request_seconds",
             "Seconds from a request's first byte to its answer's last.",
@@ -101,6 +107,10 @@ class Metrics:
         """Counts a request with the status it got and the seconds it took."""
         self._requests.labels(route, str(code), cache, model).inc()
         self._request_seconds.labels(route).observe(seconds)
+
+    def failed(self, route: str, code: str) -> None:
+        """Counts a request that ended in an error, by the error's code."""
+        self._errors.labels(route, code).inc()
 
     def first_token(self, seconds: float) -> None:
         """Notes how long a streaming client waited for the first text."""

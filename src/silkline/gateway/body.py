@@ -1,0 +1,62 @@
+"""Reads a JSON body into its declared type: once, closed, and stopped by the first thing wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from silkline.errors import InvalidRequest
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_JSON = "application/json"
+_MAX_WORDS = 300
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
+
+
+async def read_json(request: Request, kind: type[T]) -> T:
+    """The body as a `kind`.
+
+    Raises:
+        InvalidRequest: It is not JSON, or not of this type; `param` is the field at fault.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        raise InvalidRequest(f"The body is not JSON by its type. Send Content-Type: {_JSON}.")
+    return decode(await request.body(), kind)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Like `read_json`, for bytes."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise unfit(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest("The body is not valid JSON. Send one JSON object.") from error
+
+
+def unfit(error: msgspec.ValidationError) -> InvalidRequest:
+    """What is wrong with a body, by the client's name for the place.
+
+    msgspec's words name types and our fields only; all that a client could put in is its own
+    field's name, which is cut.
+    """
+    found = _PLACE.match(str(error))
+    what = found["what"] if found else ""
+    param = _param(found["path"] or "") if found else None
+    unknown = _UNKNOWN_FIELD.match(what)
+    if unknown:
+        name = ".".join(part for part in (param, unknown["name"]) if part)[:_MAX_WORDS]
+        return InvalidRequest(f"The field {name} is not supported. Leave it out.", param=name)
+    subject = f"The field {param}" if param else "The body"
+    return InvalidRequest(f"{subject} is wrong: {what[:_MAX_WORDS]}.", param=param)
+
+
+def _param(path: str) -> str | None:
+    """`.messages[0].content` in the terms of the OpenAI API: `messages.0.content`."""
+    return re.sub(r"\[(\d+|\.\.\.)\]", r".\1", path).strip(".") or None
