@@ -42,7 +42,8 @@ async def started(pool: EnginePool) -> AsyncGenerator[EnginePool, None]:
 
 async def answer(pool: EnginePool, asked: Request) -> Answer:
     """The whole answer; a pool gives the same streams as an engine."""
-    return await answer_of_engine(pool, asked)  # type: ignore[arg-type]
+    with pool.reserve():
+        return await answer_of_engine(pool, asked)  # type: ignore[arg-type]
 
 
 async def outcome(pool: EnginePool, asked: Request) -> Answer | Exception:

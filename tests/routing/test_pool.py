@@ -71,16 +71,28 @@ async def test_the_queue_has_an_end_and_says_when_to_come_again() -> None:
         readers = [asyncio.create_task(answer(pool, asked)) for _ in range(4)]
         await eventually(lambda: pool.health().in_flight == 4)
         began = time.monotonic()
-        with pytest.raises(Overloaded):
-            pool.check_room()
         with pytest.raises(Overloaded) as full:
             await answer(pool, asked)
         assert full.value.retry_after is not None
         assert 1 <= full.value.retry_after <= 30
         assert time.monotonic() - began < 0.5
         await asyncio.gather(*readers)
-        pool.check_room()
         await answer(pool, asked)
+
+
+async def test_a_place_is_held_from_before_the_request_is_whole() -> None:
+    async with pooled(max_queue=2) as pool:
+        with pool.reserve():
+            assert pool.health().in_flight == 1
+            with pool.reserve():
+                await deltas(pool, question())  # type: ignore[arg-type]
+                assert pool.health().in_flight == 2
+                with pytest.raises(Overloaded), pool.reserve():
+                    pytest.fail("there were but two places")
+        assert pool.health().in_flight == 0
+        with pytest.raises(ZeroDivisionError), pool.reserve():
+            _ = 1 / 0
+        assert pool.health().in_flight == 0
 
 
 async def test_a_killed_worker_loses_only_what_was_streamed() -> None:
@@ -184,6 +196,18 @@ async def test_a_poisonous_request_ends_two_workers_and_no_innocent_request(stre
         with pytest.raises(Quarantined):
             await answer(pool, poison)
         assert (await answer(pool, innocent[0])).text == expected[0]
+        assert restarts(pool) == 2
+
+
+async def test_when_an_engine_fails_its_requests_are_tried_again() -> None:
+    async with pooled(break_on_text="<break>", token_seconds="0.005") as pool:
+        innocent = [question(f"innocent {n}", stream=False) for n in range(4)]
+        broken, *others = await asyncio.gather(
+            *(outcome(pool, each) for each in (question("<break>"), *innocent))
+        )
+        assert isinstance(broken, Quarantined)
+        assert all(isinstance(each, Answer) for each in others)
+        await eventually(lambda: pool.ready)
         assert restarts(pool) == 2
 
 
@@ -297,7 +321,7 @@ async def test_closing_ends_what_runs() -> None:
         with pytest.raises(ShuttingDown):
             await answer(pool, question())
         with pytest.raises(ShuttingDown):
-            pool.check_room()
+            await deltas(pool, question())  # type: ignore[arg-type]
 
 
 async def test_a_stream_is_read_at_the_readers_pace() -> None:

@@ -7,6 +7,7 @@ engine to the promises made here.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,14 @@ class Engine(ABC):
     @abstractmethod
     def health(self) -> Health:
         """How the engine gets on; never waits."""
+
+    async def failed(self) -> None:
+        """Returns when the engine can compute no more; waits for ever for one that always can.
+
+        Its requests end with `WorkerLost` before, as do those that come later: to be of use again,
+        it needs a new process.
+        """
+        await asyncio.Event().wait()
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import msgspec
 
@@ -34,14 +33,17 @@ from silkline.core import (
     Usage,
 )
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
+from silkline.engines.fake_options import FakeOptions
 from silkline.engines.text import TextStream
 from silkline.errors import (
+    CapacityError,
     ConfigError,
     DeadlineExceeded,
     EnvironmentFault,
     InvalidRequest,
     Overloaded,
     ShuttingDown,
+    WorkerLost,
 )
 
 CRASH_EXIT_CODE = 70
@@ -56,47 +58,6 @@ WORDS = tuple(_VOCABULARY.split())
 
 _TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
 _END = -1
-
-_Seconds = Annotated[float, msgspec.Meta(ge=0)]
-_Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What `EngineOptions.extra` may hold for this engine.
-
-    Attributes:
-        mode: "words" answers with words that follow from the messages and pictures; "echo" with
-            the last message, each picture as its size, such as `[64x48]`.
-        answer_words: Words of an answer in the mode "words"; 0 takes 8 to 23, by the prompt.
-        prefill_seconds: Time that a prompt takes before its first token; prompts go one by one.
-        token_seconds: Time of a step, which gives one token to each request of the batch.
-        start_seconds: Time to start.
-        start_fault: When set, starting fails with an `EnvironmentFault` of this text.
-        image_tokens: Prompt tokens of a picture.
-        context_length: Most tokens of prompt and answer.
-        crash_on_text: A prompt that holds this text ends the process.
-        hang_on_text: A prompt that holds this text stops all progress for good.
-        oom_on_text: A prompt that holds this text ends with `Overloaded`, as for lack of memory.
-        slow_on_text: While a prompt that holds this text runs, a step takes `slow_seconds`.
-        slow_seconds: See `slow_on_text`.
-        fault_after_tokens: Tokens that a request gets before its fault strikes.
-    """
-
-    mode: Literal["words", "echo"] = "words"
-    answer_words: _Count = 0
-    prefill_seconds: _Seconds = 0.0
-    token_seconds: _Seconds = 0.0
-    start_seconds: _Seconds = 0.0
-    start_fault: str = ""
-    image_tokens: _Positive = 16
-    context_length: _Positive = 8192
-    crash_on_text: str = ""
-    hang_on_text: str = ""
-    oom_on_text: str = ""
-    slow_on_text: str = ""
-    slow_seconds: _Seconds = 1.0
-    fault_after_tokens: _Count = 0
 
 
 def create_engine(options: EngineOptions) -> Engine:
@@ -120,7 +81,7 @@ class _Slot:
     image_tokens: int
     answer: list[bytes]
     limit: int
-    output: asyncio.Queue[int | Overloaded | ShuttingDown] = field(default_factory=asyncio.Queue)
+    output: asyncio.Queue[int | CapacityError] = field(default_factory=asyncio.Queue)
     arrived: float = field(default_factory=time.monotonic)
     admitted: float = 0.0
     prefilled: float = 0.0
@@ -172,6 +133,7 @@ class FakeEngine(Engine):
         self._waiting: deque[_Slot] = deque()
         self._running: list[_Slot] = []
         self._work = asyncio.Event()
+        self._failed = asyncio.Event()
         self._idle = True
         self._last_step = time.monotonic()
         self._loop: asyncio.Task[None] | None = None
@@ -200,6 +162,8 @@ class FakeEngine(Engine):
         """Answers one request, as the contract says."""
         if self._loop is None:
             raise ShuttingDown("The engine does not run.")
+        if self._failed.is_set():
+            raise WorkerLost("The engine has failed; try again.")
         slot = self._slot(request)
         reader = _Reader(slot, request.sampling.stop)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
@@ -223,6 +187,10 @@ class FakeEngine(Engine):
             seconds_since_progress=0.0 if self._idle else time.monotonic() - self._last_step,
         )
 
+    async def failed(self) -> None:
+        """Returns when a request has made the engine fail."""
+        await self._failed.wait()
+
     async def aclose(self) -> None:
         """Ends what runs with `ShuttingDown`."""
         loop, self._loop = self._loop, None
@@ -231,8 +199,13 @@ class FakeEngine(Engine):
         loop.cancel()
         with suppress(asyncio.CancelledError):
             await loop
+        self._end_all(ShuttingDown("The engine ends."))
+
+    def _end_all(self, error: CapacityError) -> None:
         for slot in (*self._running, *self._waiting):
-            slot.output.put_nowait(ShuttingDown("The engine ends."))
+            slot.output.put_nowait(error)
+        self._running.clear()
+        self._waiting.clear()
 
     def _slot(self, request: Request) -> _Slot:
         pictures = _pictures(request)
@@ -309,6 +282,9 @@ class FakeEngine(Engine):
         """The scripted fault of a request, if it has one."""
         if self._marked(slot, self._script.crash_on_text):
             os._exit(CRASH_EXIT_CODE)
+        if self._marked(slot, self._script.break_on_text):
+            self._failed.set()
+            self._end_all(WorkerLost("The engine has failed, as it was told to; try again."))
         if self._marked(slot, self._script.hang_on_text):
             await asyncio.Event().wait()
         if self._marked(slot, self._script.oom_on_text):

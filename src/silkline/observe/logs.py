@@ -17,6 +17,7 @@ from silkline.config import LogSettings
 FIELDS = "ecs"
 """Name of the `extra` under which a log call passes its ECS fields."""
 
+_STACK_TRACE = "error.stack_trace"
 _CLIENT_FAULT_LOGGERS = ("uvicorn.error", "python_multipart")
 """They warn of what clients do wrong, line by line; the access log has it in one."""
 
@@ -34,7 +35,7 @@ class EcsFormatter(logging.Formatter):
             **getattr(record, FIELDS, {}),
         }
         if record.exc_info:
-            event["error.stack_trace"] = self.formatException(record.exc_info)
+            event[_STACK_TRACE] = self.formatException(record.exc_info)
         return json.dumps(event)  # plain ASCII: no line separator of Unicode gets through
 
 
@@ -46,9 +47,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Like the standard formatter, with the fields behind the message."""
-        fields = getattr(record, FIELDS, {})
+        fields = dict(getattr(record, FIELDS, {}))
+        trace = fields.pop(_STACK_TRACE, None)
         tail = "".join(f" {name}={value!r}" for name, value in fields.items())
-        return super().format(record) + tail
+        return super().format(record) + tail + (f"\n{trace}" if trace else "")
 
 
 def configure_logging(settings: LogSettings) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -64,7 +64,7 @@ class PoolHealth:
     """How the pool gets on.
 
     Attributes:
-        in_flight: Requests in the pool, those that wait for a replica included.
+        in_flight: Places that are held: requests that wait, or are prepared, included.
         retries: Requests that were sent again because their worker was lost, so far.
         replicas: Each replica.
     """
@@ -83,7 +83,7 @@ class EnginePool:
     """
 
     def __init__(self, replicas: Sequence[WorkerSupervisor], *, max_queue: int) -> None:
-        """Takes replicas that have not started; at most `max_queue` requests are in flight."""
+        """Takes replicas that have not started; `max_queue` places are in the pool."""
         self._replicas = tuple(replicas)
         self._max_queue = max_queue
         self._aboard: WeakKeyDictionary[WorkerEngine, dict[int, Request]] = WeakKeyDictionary()
@@ -138,10 +138,15 @@ class EnginePool:
             ),
         )
 
-    def check_room(self) -> None:
-        """Raises what `generate` would at once: `Overloaded` when full, `ShuttingDown`.
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Holds a place in the pool for one request, from before it is whole until it is answered.
 
-        For callers that have work to do before they know the whole request.
+        `generate` is called inside: the places are all that is counted and limited.
+
+        Raises:
+            Overloaded: All places are taken.
+            ShuttingDown: The pool ends.
         """
         self._check_open()
         if self._in_flight >= self._max_queue:
@@ -149,44 +154,48 @@ class EnginePool:
                 "There are more requests than can be answered in time; try again later.",
                 retry_after=self._seconds_to_drain(),
             )
+        if not self._in_flight:
+            self._busy_since = time.monotonic()
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Answers one request; closing the stream, or cancelling its reader, ends it everywhere.
 
+        The caller holds a place for it; see `reserve`.
+
         Raises:
-            Overloaded: Too many requests are in flight, or no replica gets ready.
+            Overloaded: No replica gets ready.
             Quarantined: The request ended two workers.
             WorkerLost: Its worker ended after the answer began, or twice.
             ShuttingDown: The pool ends.
             DeadlineExceeded: The request's time was over.
             SilklineError: What the engine says is wrong with the request.
         """
-        self.check_room()
+        self._check_open()
         self._quarantine.check(request)
         arrived = time.monotonic()
-        self._busy_since = arrived if self._in_flight == 0 else self._busy_since
-        self._in_flight += 1
-        try:
-            for attempt in range(1, ATTEMPTS + 1):
-                begun = False
-                try:
-                    async with aclosing(self._attempt(request, arrived)) as deltas:
-                        async for delta in deltas:
-                            begun = True
-                            yield delta
-                except WorkerLost:
-                    self._check_open()
-                    if begun:
-                        raise
-                    self._quarantine.check(request)
-                    if attempt == ATTEMPTS:
-                        raise
-                    self._retries += 1
-                else:
-                    self._note_answer(request)
-                    return
-        finally:
-            self._in_flight -= 1
+        for attempt in range(1, ATTEMPTS + 1):
+            begun = False
+            try:
+                async with aclosing(self._attempt(request, arrived)) as deltas:
+                    async for delta in deltas:
+                        begun = True
+                        yield delta
+            except WorkerLost:
+                self._check_open()
+                if begun:
+                    raise
+                self._quarantine.check(request)
+                if attempt == ATTEMPTS:
+                    raise
+                self._retries += 1
+            else:
+                self._note_answer(request)
+                return
 
     async def aclose(self) -> None:
         """Ends all replicas; requests that still run end with `ShuttingDown`."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,6 +15,7 @@ from silkline.core import Delta, Request, Sampling
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.registry import create_engine
 from silkline.engines.worker import client, wire
+from silkline.engines.worker import server as server_module
 from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.server import create_server
 from silkline.errors import (
@@ -207,6 +209,66 @@ async def test_another_version_is_told_in_plain_words(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="different versions"):
         await engine.start()
     await server.stop(None)
+
+
+@asynccontextmanager
+async def far_as(socket: Path, **calls: Callable[..., Any]) -> AsyncGenerator[WorkerEngine, None]:
+    """An engine whose worker answers as the calls say; the others are those of a good one."""
+    near = create_engine("fake", EngineOptions())
+    good = server_module._Service(near)
+    rpcs = {
+        wire.INFO: grpc.unary_unary_rpc_method_handler(good._info),
+        wire.HEALTH: grpc.unary_unary_rpc_method_handler(calls.get("health", good._health)),
+        wire.ANSWER: grpc.unary_unary_rpc_method_handler(calls.get("answer", good._answer)),
+        wire.GENERATE: grpc.unary_stream_rpc_method_handler(calls.get("generate", good._generate)),
+    }
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(wire.SERVICE, rpcs),))
+    server.add_insecure_port(f"unix:{socket}")
+    await server.start()
+    engine = WorkerEngine(socket)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
+async def test_an_end_that_the_worker_does_not_explain_is_its_own(
+    tmp_path: Path, status: grpc.StatusCode
+) -> None:
+    async def abort(_body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        await context.abort(status, "Stream removed")
+        raise AssertionError
+
+    async with far_as(tmp_path / "s", answer=abort) as engine:
+        with pytest.raises(WorkerLost):
+            await answer(engine, question(stream=False))
+
+
+async def test_a_worker_that_talks_nonsense_is_not_the_clients_fault(tmp_path: Path) -> None:
+    async def nonsense(_body: bytes, _context: object) -> bytes:
+        return b"nonsense"
+
+    async def stream(_body: bytes, _context: object) -> AsyncGenerator[bytes, None]:
+        yield b"nonsense"
+
+    async def note(_body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        metadata = ((wire.ERROR_KEY, b"nonsense"),)
+        await context.abort(grpc.StatusCode.INTERNAL, trailing_metadata=metadata)
+
+    calls = {"answer": nonsense, "generate": stream, "health": nonsense}
+    async with far_as(tmp_path / "s", **calls) as engine:
+        for streamed in (True, False):
+            with pytest.raises(InternalFault):
+                await answer(engine, question(stream=streamed))
+        with pytest.raises(WorkerLost):
+            await engine.probe(1.0)
+    async with far_as(tmp_path / "t", answer=note) as engine:
+        with pytest.raises(InternalFault):
+            await answer(engine, question(stream=False))
 
 
 async def test_the_probe_brings_the_health(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from silkline.engines.base import EngineOptions
+from silkline.engines.worker.client import WorkerEngine
+from silkline.engines.worker.process import WorkerProcess
 from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
 from silkline.errors import ConfigError, EnvironmentFault, WorkerLost
 from tests.engines.asking import answer, eventually, question
@@ -124,6 +126,99 @@ async def test_a_hung_engine_is_replaced() -> None:
         await eventually(lambda: worker.restarts == 1 and worker.ready)
 
 
+async def test_an_engine_that_has_failed_is_replaced_at_once() -> None:
+    async with running(break_on_text="<break>") as worker:
+        pid = pid_of(worker)
+        with pytest.raises(WorkerLost):
+            await ask(worker, "<break>")
+        await eventually(lambda: not psutil.pid_exists(pid), seconds=3)
+        await eventually(lambda: worker.restarts == 1 and worker.ready)
+        assert await ask(worker)
+
+
+async def test_a_worker_ended_by_a_signal_without_a_name_is_replaced() -> None:
+    async with running() as worker:
+        os.kill(pid_of(worker), 40)
+        await eventually(lambda: worker.restarts == 1 and worker.ready)
+
+
+GARBAGE = """
+import sys
+from silkline.engines import base, fake
+from silkline.engines.worker import __main__ as worker, wire
+
+wire.encode_health = lambda health: b"garbage"
+
+def create_engine(options):
+    return fake.create_engine(options)
+"""
+
+
+async def test_a_worker_whose_health_makes_no_sense_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in(tmp_path, monkeypatch, GARBAGE)
+    worker = WorkerSupervisor("plug", EngineOptions(), hang_timeout=0.5, health_interval=0.05)
+    await worker.start()
+    try:
+        await eventually(lambda: worker.restarts >= 2)
+    finally:
+        await worker.aclose()
+
+
+@pytest.mark.parametrize("line", ["b'garbage'", "b'x' * 100_000", "b'\\xff'"])
+async def test_a_worker_whose_report_makes_no_sense_is_lost(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: Path
+) -> None:
+    source = f"""
+from silkline.engines.worker import wire
+import os
+
+def create_engine(options):
+    for number in range(3, 32):
+        try:
+            if os.readlink(f"/proc/self/fd/{{number}}").startswith("pipe:"):
+                os.write(number, {line} + b"\\n")
+        except OSError:
+            pass
+    raise SystemExit(1)
+"""
+    plug_in(tmp_path, monkeypatch, source)
+    with pytest.raises(WorkerLost):
+        await WorkerSupervisor("plug", EngineOptions(), start_timeout=20).start()
+    assert not psutil.Process().children()
+    assert not [path for path in contents(folders) if path.name.startswith("silkline-")]
+
+
+async def test_what_the_supervisor_did_not_expect_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running() as worker:
+        with monkeypatch.context() as patch:
+
+            async def fail(*_: object) -> None:
+                raise OSError("no more descriptors")
+
+            patch.setattr(WorkerEngine, "probe", fail)
+            patch.setattr(WorkerProcess, "spawn", fail)
+            await eventually(lambda: worker.restarts >= 2)
+        await eventually(lambda: worker.ready)
+        assert await ask(worker)
+    assert "no more descriptors" in caplog.text
+
+
+async def test_a_short_hang_timeout_does_not_make_a_good_worker_flap() -> None:
+    worker = WorkerSupervisor("fake", EngineOptions(), hang_timeout=0.01, health_interval=0.2)
+    await worker.start()
+    try:
+        for _ in range(100):
+            assert worker.ready
+            await asyncio.sleep(0.01)
+        assert worker.restarts == 0
+    finally:
+        await worker.aclose()
+
+
 async def test_a_slow_engine_is_left_alone() -> None:
     async with running(hang_timeout=0.6, token_seconds="0.05", answer_words="20") as worker:
         assert await ask(worker)
@@ -198,45 +293,91 @@ async def test_closing_leaves_no_task_behind() -> None:
     assert len(asyncio.all_tasks()) == tasks
 
 
-async def test_the_log_is_forwarded_and_the_imports_are_light(
+async def test_the_imports_are_light(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     caplog.set_level(logging.INFO, logger="silkline.worker")
     async with running() as worker:
         assert await ask(worker)
-    lines = [record.getMessage() for record in caplog.records if hasattr(record, "worker_pid")]
+    lines = [record.getMessage() for record in caplog.records]
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if "|" in line}
     assert {"grpc", "msgspec", "silkline"} <= imported
     heavy = {"fastapi", "starlette", "uvicorn", "aiohttp", "PIL", "pydantic", "numpy", "openvino"}
     assert not heavy & imported
 
 
-NOISY = """
-import os
+TALKATIVE = """
+import logging, os
 from silkline.engines.fake import create_engine as create_fake
 
 def create_engine(options):
     os.write(1, b"a library that talks\\n" * 20_000)
-    return create_fake(options)
+    os.write(2, b'{"a": "json line"}\\n')
+    logger = logging.getLogger("silkline.plug")
+    logger.warning("take care of %s", "it", extra={"ecs": {"http.request.id": "r-1"}})
+    logging.getLogger("foreign").info("two\\nlines")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        logger.exception("x" * 100_000)
+    engine = create_fake(options)
+    start = engine.start
+    async def late():
+        await start()
+        import asyncio
+        asyncio.get_running_loop().call_later(0.5, os.write, 2, b"late words\\n")
+    engine.start = late
+    return engine
 """
 
 
-async def test_what_libraries_print_goes_to_the_log(
+async def test_what_a_worker_logs_keeps_its_level_and_its_fields(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    metadata = tmp_path / "noisy-1.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: noisy\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[silkline.engines]\nnoisy = noisy:create_engine\n")
-    (tmp_path / "noisy.py").write_text(NOISY)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    caplog.set_level(logging.INFO, logger="silkline.worker")
-    worker = WorkerSupervisor("noisy", EngineOptions(), start_timeout=20)
+    plug_in(tmp_path, monkeypatch, TALKATIVE)
+    caplog.set_level(logging.INFO)
+    worker = WorkerSupervisor("plug", EngineOptions(), start_timeout=20)
     await worker.start()
-    assert await ask(worker)
+    pid = pid_of(worker)
+    await eventually(lambda: "late words" in caplog.text)
     await worker.aclose()
-    assert "a library that talks" in caplog.text
+    logged = {record.getMessage()[:30]: record for record in caplog.records}
+    warning = logged["take care of it"]
+    assert (warning.name, warning.levelname) == ("silkline.plug", "WARNING")
+    assert warning.__dict__["ecs"] == {"http.request.id": "r-1", "process.pid": pid}
+    assert logged["two\nlines"].levelname == "INFO"
+    (defect,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert "ZeroDivisionError" in defect.__dict__["ecs"]["error.stack_trace"]
+    for text, level in (
+        ("a library that talks", "WARNING"),
+        ('{"a": "json line"}', "WARNING"),
+        ("late words", "INFO"),
+    ):
+        assert (logged[text].name, logged[text].levelname) == ("silkline.worker", level)
+        assert logged[text].__dict__["ecs"] == {"process.pid": pid}
+
+
+async def test_why_a_worker_does_not_start_is_logged_as_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plug_in(tmp_path, monkeypatch, "def create_engine(options): raise RuntimeError('bad bundle')")
+    caplog.set_level(logging.WARNING)
+    with pytest.raises(WorkerLost, match="exit code 1"):
+        await WorkerSupervisor("plug", EngineOptions(), start_timeout=20).start()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "bad bundle" in record.__dict__["ecs"]["error.stack_trace"]
+
+
+def plug_in(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """Installs an engine `plug` for the workers of this test."""
+    metadata = folder / "plug-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[silkline.engines]\nplug = plug:create_engine\n")
+    (folder / "plug.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
 PARENT = """

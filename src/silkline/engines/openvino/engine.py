@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,9 @@ _STEP_TOKENS = 2048
 _BLOCK_TOKENS = 32
 """Tokens in a block of the CPU plug-in's paged KV cache."""
 
+_SEED_BITS = 64
+"""The pipeline's seeds are numbers without a sign; a client's negative one is wrapped."""
+
 
 class OpenVinoEngine(Engine):
     """Serves one bundle on the CPU."""
@@ -53,6 +57,8 @@ class OpenVinoEngine(Engine):
         self._bundle = load_bundle(options.model)
         self._weights = self._bundle.weights(NAME)
         self._info = _info(self._bundle)
+        self._kv_blocks = kv_blocks(self._weights, options.kv_cache_bytes)
+        self._most_tokens = min(self._info.context_length, self._kv_blocks * _BLOCK_TOKENS)
         self._prompter = Prompter(reserved_tokens(self._weights, self._bundle.folder))
         self._stepper: Stepper | None = None
 
@@ -90,6 +96,10 @@ class OpenVinoEngine(Engine):
         """See `Engine`."""
         return self._started().health()
 
+    async def failed(self) -> None:
+        """See `Engine`."""
+        await self._started().failed.wait()
+
     async def aclose(self) -> None:
         """See `Engine`."""
         stepper, self._stepper = self._stepper, None
@@ -103,7 +113,7 @@ class OpenVinoEngine(Engine):
 
     def _load(self) -> genai.ContinuousBatchingPipeline:
         scheduler = genai.SchedulerConfig()
-        scheduler.num_kv_blocks = kv_blocks(self._weights, self._options.kv_cache_bytes)
+        scheduler.num_kv_blocks = self._kv_blocks
         scheduler.max_num_seqs = self._options.max_batch
         scheduler.max_num_batched_tokens = _STEP_TOKENS
         scheduler.enable_prefix_caching = False
@@ -119,11 +129,11 @@ class OpenVinoEngine(Engine):
         text_ids = self._tokenizer.encode(without_pictures(prompt), add_special_tokens=False)
         image_tokens = self._info.image_tokens * len(request.images)
         prompt_tokens = text_ids.input_ids.shape[1] + image_tokens
-        room = self._info.context_length - prompt_tokens
+        room = self._most_tokens - prompt_tokens
         if room < 1:
             raise InvalidRequest(
-                f"The prompt has {prompt_tokens} tokens with its pictures; the model's context is "
-                f"{self._info.context_length}. Shorten it or send fewer pictures.",
+                f"The prompt has {prompt_tokens} tokens with its pictures, but prompt and answer "
+                f"together may have {self._most_tokens}. Shorten it or send fewer pictures.",
                 param="messages",
             )
         sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
@@ -131,7 +141,7 @@ class OpenVinoEngine(Engine):
         usage = Usage(prompt_tokens, 0, image_tokens)
         tensors = [_tensor(image) for image in request.images]
         incremental = request.stream or bool(sampling.stop)
-        return Job(prompt, tensors, self._config(sampling), text, usage, incremental)
+        return Job(request.id, prompt, tensors, self._config(sampling), text, usage, incremental)
 
     def _config(self, sampling: Sampling) -> genai.GenerationConfig:
         config = genai.GenerationConfig()
@@ -143,8 +153,9 @@ class OpenVinoEngine(Engine):
         if config.do_sample:
             config.temperature = sampling.temperature
             config.top_p = sampling.top_p
-            if sampling.seed is not None:
-                config.rng_seed = sampling.seed
+            # The pipeline's own default is the same number for every request.
+            seed = secrets.randbits(_SEED_BITS) if sampling.seed is None else sampling.seed
+            config.rng_seed = seed % (1 << _SEED_BITS)
         return config
 
 

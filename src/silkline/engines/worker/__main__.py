@@ -1,7 +1,8 @@
 """The worker process: one engine, served on a unix socket until SIGTERM or its parent's end.
 
 It reads the engine's options as one line of JSON from standard input, and writes one line of JSON,
-a `wire.StartReport`, to standard output when it serves or cannot. Logs go to standard error.
+a `wire.StartReport`, to standard output when it serves or cannot. Logs go to standard error, in the
+form that `logs` describes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ import msgspec
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker import wire
+from silkline.engines.worker.logs import configure_worker_logging
 from silkline.engines.worker.server import create_server
 from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError, exit_code
+
+logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
 """What running requests get after SIGTERM; the gateway has drained before it sends one."""
@@ -40,13 +44,18 @@ def main() -> None:
         sys.exit(EXIT.failed)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which drains first
     report = _take_stdout()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    configure_worker_logging()
     try:
         options = wire.decode_options(sys.stdin.buffer.readline())
-        asyncio.run(_serve(arguments.engine, options, arguments.socket, report))
+        usable = asyncio.run(_serve(arguments.engine, options, arguments.socket, report))
     except SilklineError as error:
         _tell(report, _kind(error), error.message)
         sys.exit(exit_code(error))
+    except Exception:
+        logger.exception("the worker failed")
+        sys.exit(EXIT.failed)
+    if not usable:
+        os._exit(EXIT.failed)  # what the failed engine holds cannot be trusted to be freed
 
 
 def _tie_to(parent: int) -> bool:
@@ -57,7 +66,8 @@ def _tie_to(parent: int) -> bool:
     return os.getppid() == parent
 
 
-async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -> None:
+async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -> bool:
+    """Serves until SIGTERM, or until the engine has failed; False tells of that."""
     engine = create_engine(name, options)
     await engine.start()
     server = create_server(engine, socket)
@@ -66,9 +76,15 @@ async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -
     # Until here SIGTERM ends the process at once: loading a model cannot be interrupted otherwise.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     _tell(report, "ready")
-    await stop.wait()
+    ends = [asyncio.ensure_future(end) for end in (stop.wait(), engine.failed())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     await server.stop(GRACE_SECONDS)
+    for end in ends:
+        end.cancel()
+    if not stop.is_set():
+        return False
     await engine.aclose()
+    return True
 
 
 def _kind(error: SilklineError) -> wire.StartKind:

@@ -104,12 +104,12 @@ class WorkerEngine(Engine):
         timeout = request.timeout_seconds + DEADLINE_SLACK_SECONDS
         try:
             if not request.stream:
-                yield wire.decode_delta(await self._calls.answer(body, timeout=timeout))
+                yield _delta(await self._calls.answer(body, timeout=timeout))
                 return
             call = self._calls.generate(body, timeout=timeout)
             try:
                 async for piece in call:
-                    yield wire.decode_delta(piece)
+                    yield _delta(piece)
             finally:
                 call.cancel()
         except grpc.aio.AioRpcError as error:
@@ -123,13 +123,16 @@ class WorkerEngine(Engine):
         """Asks the worker how its engine gets on; `health` gives the same until the next time.
 
         Raises:
-            WorkerLost: It ended, or did not answer in time.
+            WorkerLost: It ended, did not answer in time, or makes no sense.
         """
         try:
-            body = await self._calls.health(b"", timeout=timeout_seconds)
+            self._health = wire.decode_health(
+                await self._calls.health(b"", timeout=timeout_seconds)
+            )
         except grpc.aio.AioRpcError as error:
             raise WorkerLost("The worker does not answer.") from error
-        self._health = wire.decode_health(body)
+        except InvalidRequest as error:
+            raise WorkerLost("The worker's answer makes no sense.") from error
         return self._health
 
     def health(self) -> Health:
@@ -143,20 +146,36 @@ class WorkerEngine(Engine):
             await channel.close(CLOSE_SECONDS)
 
 
+def _delta(body: bytes) -> Delta:
+    try:
+        return wire.decode_delta(body)
+    except InvalidRequest as error:
+        raise _nonsense() from error
+
+
 def _error(error: grpc.aio.AioRpcError) -> SilklineError:
     """What ended a call: the error that the worker names, else what its absence means."""
     trailing = cast("grpc.aio.Metadata", error.trailing_metadata())
     note = trailing.get(wire.ERROR_KEY)
     if isinstance(note, bytes):
-        return wire.decode_error(note)
+        try:
+            return wire.decode_error(note)
+        except InvalidRequest:
+            return _nonsense()
     match error.code():
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded("The engine did not answer in the time of this request.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return RequestTooLarge("The pictures of this request are too large for the engine.")
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return _lost()
-    return InternalFault("The call to the worker failed.")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return _nonsense()
+    # UNAVAILABLE or CANCELLED; a peer that crashes in the middle may also come as UNKNOWN or
+    # INTERNAL, which the worker itself never sends without a note.
+    return _lost()
+
+
+def _nonsense() -> InternalFault:
+    return InternalFault("Gateway and worker do not understand each other.")
 
 
 def _lost() -> WorkerLost:

@@ -16,6 +16,7 @@ import psutil
 
 from silkline.engines.base import EngineOptions
 from silkline.engines.worker import wire
+from silkline.engines.worker.logs import MOST_LINE_BYTES, relay
 from silkline.errors import (
     ConfigError,
     EnvironmentFault,
@@ -26,8 +27,8 @@ from silkline.errors import (
 
 logger = logging.getLogger("silkline.worker")
 
-LINE_BYTES = 16 * 1024
-"""A longer line of the worker's log is forwarded in pieces."""
+READ_BYTES = 16 * 1024
+"""How much of the worker's log is read at a time."""
 
 LAST_WORDS_SECONDS = 1.0
 """How long the log of an ended worker is read, should one of its children hold it open."""
@@ -40,11 +41,12 @@ _ERRORS: dict[wire.StartKind, type[SilklineError]] = {
 
 
 class WorkerProcess:
-    """A running `python -m silkline.engines.worker`; what it logs goes to `silkline.worker`."""
+    """A running `python -m silkline.engines.worker`; what it logs is logged here again."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         """Takes a process that was spawned with pipes; use `spawn`."""
         self._process = process
+        self._serves = False
         self._log = asyncio.create_task(self._forward_log())
 
     @classmethod
@@ -96,7 +98,7 @@ class WorkerProcess:
         if code is None:
             return "still runs"
         if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
+            return f"was ended by {_signal_name(-code)}"
         return f"ended with exit code {code}"
 
     async def started(self, timeout_seconds: float) -> None:
@@ -105,25 +107,34 @@ class WorkerProcess:
         Raises:
             EnvironmentFault: The worker lacks something on this machine.
             ConfigError: The engine or one of its options is wrong.
-            WorkerLost: It ended without a word, or took too long.
+            WorkerLost: It ended without a word that makes sense, or took too long.
             InternalFault: The engine failed with another error of Silkline's.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                line = await _there(self._process.stdout).readline()
-                if not line:
-                    await self._process.wait()
+                report = await self._report()
         except TimeoutError:
             raise WorkerLost(
                 f"The worker did not serve within {timeout_seconds:g} seconds of its start."
             ) from None
-        if not line:
+        if report is None:
             raise WorkerLost(
                 f"The worker {self.ending} before it served; the lines that it logged say why."
             )
-        report = msgspec.json.decode(line, type=wire.StartReport)
         if report.kind != "ready":
             raise _ERRORS[report.kind](report.message)
+        self._serves = True
+
+    async def _report(self) -> wire.StartReport | None:
+        """What the worker says of its start; None when it ended instead."""
+        try:
+            line = await _there(self._process.stdout).readline()
+            if line:
+                return msgspec.json.decode(line, type=wire.StartReport)
+        except (ValueError, msgspec.DecodeError) as error:  # too long, no text, or no report
+            raise WorkerLost("The worker's word on its start makes no sense.") from error
+        await self._process.wait()
+        return None
 
     async def ended_within(self, seconds: float) -> bool:
         """Waits for the end, but not longer than `seconds`; tells whether it has come."""
@@ -135,22 +146,27 @@ class WorkerProcess:
     async def end(self, grace_seconds: float) -> None:
         """Ends the process by SIGTERM, after `grace_seconds` by SIGKILL, and reads its log out."""
         if not self.ended and grace_seconds > 0:
-            self._process.terminate()
+            self._signal(signal.SIGTERM)
             await self.ended_within(grace_seconds)
         if not self.ended:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             await self._process.wait()
         await asyncio.wait({self._log}, timeout=LAST_WORDS_SECONDS)
         self._log.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._log
+        await asyncio.wait({self._log})
+        if not self._log.cancelled() and (error := self._log.exception()) is not None:
+            logger.error("the log of worker %d was lost", self.pid, exc_info=error)
+
+    def _signal(self, sent: signal.Signals) -> None:
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            self._process.send_signal(sent)
 
     async def _forward_log(self) -> None:
         stderr = _there(self._process.stderr)
         rest = b""
-        while chunk := await stderr.read(LINE_BYTES):
+        while chunk := await stderr.read(READ_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LINE_BYTES:
+            if len(rest) > MOST_LINE_BYTES:
                 lines.append(rest)
                 rest = b""
             for line in lines:
@@ -159,7 +175,17 @@ class WorkerProcess:
             self._forward(rest)
 
     def _forward(self, line: bytes) -> None:
-        logger.info("%s", line.decode("utf-8", "replace"), extra={"worker_pid": self.pid})
+        """What libraries print before the worker serves may say why it never does."""
+        level = logging.INFO if self._serves else logging.WARNING
+        relay(line, self.pid, foreign=logger, foreign_level=level)
+
+
+def _signal_name(number: int) -> str:
+    """Real-time signals have no names."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 _Pipe = TypeVar("_Pipe")

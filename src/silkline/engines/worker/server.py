@@ -15,6 +15,7 @@ from silkline.core import Delta
 from silkline.engines.base import Engine
 from silkline.engines.text import join
 from silkline.engines.worker import wire
+from silkline.engines.worker.logs import FIELDS
 from silkline.errors import (
     CapacityError,
     DeadlineExceeded,
@@ -82,17 +83,28 @@ class _Service:
 
     async def _generate(self, body: bytes, context: _Context) -> None:
         """Streams the answer; a client that leaves cancels this task, and with it the request."""
-        async with _errors_told(context), aclosing(self._deltas(body)) as deltas:
+        async with _errors_told(context), self._deltas(body) as deltas:
             async for delta in deltas:
                 await context.write(wire.encode_delta(delta))
 
     async def _answer(self, body: bytes, context: _Context) -> bytes:
         """Gives the whole answer as one delta; a client that leaves cancels this task."""
-        async with _errors_told(context), aclosing(self._deltas(body)) as deltas:
+        async with _errors_told(context), self._deltas(body) as deltas:
             return wire.encode_delta(join([delta async for delta in deltas]))
 
-    def _deltas(self, body: bytes) -> AsyncGenerator[Delta, None]:
-        return self._engine.generate(wire.decode_request(body))
+    @asynccontextmanager
+    async def _deltas(self, body: bytes) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
+        """The engine's stream; a defect while it is read is logged under the request's id."""
+        request = wire.decode_request(body)
+        try:
+            async with aclosing(self._engine.generate(request)) as deltas:
+                yield deltas
+        except SilklineError:
+            raise
+        except Exception as error:
+            fields = {"http.request.id": request.id}
+            logger.exception("the engine failed on a request", extra={FIELDS: fields})
+            raise InternalFault("The engine failed on this request.") from error
 
 
 @asynccontextmanager
@@ -102,9 +114,6 @@ async def _errors_told(context: _Context) -> AsyncGenerator[None, None]:
         yield
     except SilklineError as error:
         await _abort(context, error)
-    except Exception:
-        logger.exception("the engine failed on a request")
-        await _abort(context, InternalFault("The engine failed on this request."))
 
 
 async def _abort(context: _Context, error: SilklineError) -> None:

@@ -20,7 +20,13 @@ from silkline.errors import SilklineError, WorkerLost
 logger = logging.getLogger("silkline.worker")
 
 READY_STALL_SECONDS = 10.0
-"""A worker without progress for this long is not ready; it may yet recover."""
+"""A worker without progress for this long is not ready; it may yet recover.
+
+A model whose steps take longer gets no new requests while one of them is under way.
+"""
+
+LEAST_HANG_INTERVALS = 3
+"""A shorter hang timeout would take the time between two looks for a hang."""
 
 TERM_GRACE_SECONDS = 5.0
 """What a worker gets to end after SIGTERM."""
@@ -66,13 +72,15 @@ class WorkerSupervisor:
         Args:
             engine: The engine's registered name.
             options: What the engine is built with.
-            hang_timeout: Seconds without progress after which the worker is replaced.
+            hang_timeout: Seconds without progress after which the worker is replaced; at least
+                three of `health_interval`. It must be more than the longest step of the model,
+                which is a full batch of prompts: a large model on a CPU may need 10 s and more.
             start_timeout: Seconds that a worker gets to load its model and serve.
             health_interval: Seconds between two looks at the worker's health.
         """
         self._name = engine
         self._options = options
-        self._hang_timeout = hang_timeout
+        self._hang_timeout = max(hang_timeout, LEAST_HANG_INTERVALS * health_interval)
         self._start_timeout = start_timeout
         self._health_interval = health_interval
         self._state = WorkerState.STOPPED
@@ -164,16 +172,21 @@ class WorkerSupervisor:
             with suppress(asyncio.CancelledError):
                 await task
         self._set(WorkerState.STOPPED)
-        await self._retire(TERM_GRACE_SECONDS)
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            await self._retire(TERM_GRACE_SECONDS)
+        finally:
+            folder, self._folder = self._folder, None
+            if folder is not None:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _supervise(self) -> None:
+        """Replaces workers until it is cancelled; no defect may end it, only the worker."""
         while True:
-            await self._watch()
+            try:
+                await self._watch()
+            except Exception:
+                logger.exception("the worker cannot be watched and is replaced")
             self._set(WorkerState.RESTARTING)
-            await self._retire(grace_seconds=0.0)
             await self._relaunch()
 
     async def _watch(self) -> None:
@@ -200,19 +213,28 @@ class WorkerSupervisor:
     async def _relaunch(self) -> None:
         """Starts workers until one serves."""
         while True:
-            lived = time.monotonic() - self._started_at
-            self._short_lives = 0 if lived > STABLE_SECONDS else self._short_lives + 1
-            if self._short_lives > 1:
-                pause = FIRST_BACKOFF_SECONDS * 2 ** min(self._short_lives - 2, 16)
-                await asyncio.sleep(min(pause, LAST_BACKOFF_SECONDS))
+            try:
+                await self._retire(grace_seconds=0.0)
+            except Exception:
+                logger.exception("the worker's end left something behind")
+            await self._pause()
             self.restarts += 1
             try:
                 await self._launch()
             except SilklineError as error:
                 logger.error("the worker cannot be replaced yet: %s", error.message)  # noqa: TRY400
-                await self._retire(grace_seconds=0.0)
+            except Exception:
+                logger.exception("the worker cannot be replaced yet")
             else:
                 return
+
+    async def _pause(self) -> None:
+        """Waits the longer, the more workers ended soon after their start."""
+        lived = time.monotonic() - self._started_at
+        self._short_lives = 0 if lived > STABLE_SECONDS else self._short_lives + 1
+        if self._short_lives > 1:
+            pause = FIRST_BACKOFF_SECONDS * 2 ** min(self._short_lives - 2, 16)
+            await asyncio.sleep(min(pause, LAST_BACKOFF_SECONDS))
 
     async def _launch(self) -> None:
         if self._folder is None:

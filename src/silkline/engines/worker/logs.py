@@ -1,0 +1,84 @@
+"""How a worker's log reaches its parent's: one line of JSON a record, on standard error.
+
+The parent logs each record again at its own level. Lines of another form are native libraries'.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import msgspec
+
+FIELDS = "ecs"
+"""Name of the `extra` with a record's ECS fields, as in `silkline.observe.logs`; that is not
+imported here, because the worker goes without the libraries of the settings."""
+
+MOST_CHARACTERS = 16_000
+"""Of a message or a stack trace; the end of a longer one is kept, since it names the cause."""
+
+MOST_LINE_BYTES = 256 * 1024
+"""More than a record takes: a character becomes six bytes at most."""
+
+
+class _Line(msgspec.Struct, tag="silkline.log", forbid_unknown_fields=True, omit_defaults=True):
+    level: int
+    logger: str
+    message: str
+    fields: dict[str, str | int | float | bool | None] = {}
+    stack_trace: str = ""
+
+
+class LineFormatter(logging.Formatter):
+    """Renders a record as the line that `relay` takes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's level, logger and message, its fields and its stack trace."""
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        fields = {
+            str(name): value if isinstance(value, str | int | float | None) else repr(value)
+            for name, value in getattr(record, FIELDS, {}).items()
+        }
+        line = _Line(
+            record.levelno,
+            record.name,
+            _whole(record.getMessage()),
+            fields,
+            _whole(trace),
+        )
+        return msgspec.json.encode(line).decode()
+
+
+def configure_worker_logging() -> None:
+    """Sends all logs to standard error, as lines for the parent; called once, by the worker."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+def relay(line: bytes, pid: int, *, foreign: logging.Logger, foreign_level: int) -> None:
+    """Logs a line of a worker's standard error.
+
+    Args:
+        line: The line, without its end.
+        pid: The worker's process id, logged as `process.pid`.
+        foreign: The logger for lines that are no records.
+        foreign_level: The level of those.
+    """
+    try:
+        record = msgspec.json.decode(line, type=_Line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = line.decode("utf-8", "replace")
+        foreign.log(foreign_level, "%s", text, extra={FIELDS: {"process.pid": pid}})
+        return
+    fields = {**record.fields, "process.pid": pid}
+    if record.stack_trace:
+        fields["error.stack_trace"] = record.stack_trace
+    logging.getLogger(record.logger).log(record.level, "%s", record.message, extra={FIELDS: fields})
+
+
+def _whole(text: str) -> str:
+    """The text, cut to what a line holds, without halves of surrogate pairs."""
+    return text[-MOST_CHARACTERS:].encode("utf-8", "replace").decode()
