@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RECIPES := .cache/recipes
 
 .PHONY: help serve test test-full check format bench mini clean
 
@@ -37,8 +38,15 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.serving
 
-mini:
-	$(MAKE) -C recipes/mini
+mini: $(RECIPES)/.ready
+	$(RECIPES)/bin/python -m recipes.mini.train --out .cache/mini
+	$(RECIPES)/bin/python -m recipes.mini.export --model .cache/mini/model
+	$(RECIPES)/bin/python -m recipes.mini.evaluate --write
+
+$(RECIPES)/.ready: recipes/mini/requirements.txt
+	$(PYTHON) -m venv $(RECIPES)
+	$(RECIPES)/bin/python -m pip install --requirement recipes/mini/requirements.txt
+	@touch $@
 
 $(VENV)/.serve: pyproject.toml constraints.txt scripts/setup
 	scripts/setup "$(PYTHON)" "$(VENV)" serve

@@ -50,7 +50,7 @@ class Served:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "silkline.cli", *arguments]
+    return [sys.executable, "-m", "silkline", *arguments]
 
 
 @contextmanager

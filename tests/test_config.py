@@ -46,6 +46,74 @@ def test_lists_and_tables_come_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("mode=echo", {"mode": "echo"}),
+        (" mode = echo , stop=a=b,", {"mode": "echo", "stop": "a=b"}),
+        ('{"mode": "a,b=c"}', {"mode": "a,b=c"}),
+        ("", {}),
+    ],
+)
+def test_a_table_reads_the_same_from_a_variable_and_a_flag(
+    text: str, expected: dict[str, str]
+) -> None:
+    for environment, flags in (
+        ({"SILKLINE_ENGINE_OPTIONS": text}, {}),
+        ({}, {"engine_options": text}),
+    ):
+        assert load_settings(None, environment, flags).engine.engine_options == expected
+
+
+@pytest.mark.parametrize(
+    "texts", [("a.example,b.example",), ("a.example", "b.example"), ('["a.example","b.example"]',)]
+)
+def test_a_list_may_come_in_one_flag_or_in_several(texts: tuple[str, ...]) -> None:
+    settings = load_settings(None, {}, {"allowed_hosts": texts})
+    assert settings.fetch.allowed_hosts == ("a.example", "b.example")
+
+
+KUBERNETES = {
+    "SILKLINE_SERVICE_HOST": "10.0.0.1",
+    "SILKLINE_SERVICE_PORT": "8000",
+    "SILKLINE_SERVICE_PORT_HTTP": "8000",
+    "SILKLINE_PORT": "tcp://10.0.0.1:8000",
+    "SILKLINE_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "SILKLINE_PORT_8000_TCP_PROTO": "tcp",
+    "SILKLINE_PORT_8000_TCP_PORT": "8000",
+    "SILKLINE_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "SILKLINE_REDIS_MASTER_SERVICE_HOST": "fd00::1",
+    "SILKLINE_REDIS_MASTER_PORT": "tcp://[fd00::1]:6379",
+}
+
+
+def test_what_kubernetes_sets_beside_a_service_is_left_alone() -> None:
+    assert load_settings(None, KUBERNETES, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SILKLINE_SERVICE_HOST", "not an address"),
+        ("SILKLINE_SERVICE", "10.0.0.1"),
+        ("SILKLINE_PORT", "http://10.0.0.1:8000"),
+        ("SILKLINE_PORT", "tcp://10.0.0.1"),
+        ("SILKLINE_PORT_8000_TCP_NAME", "tcp"),
+        ("SILKLINE_MAX_BATCH_PORT", "8000"),
+    ],
+)
+def test_what_only_looks_like_kubernetes_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ConfigError):
+        load_settings(None, {name: value}, {})
+
+
+@pytest.mark.parametrize("field", ["drain_timeout", "keep_alive_timeout"])
+def test_seconds_that_the_server_counts_whole_are_whole(field: str) -> None:
+    assert getattr(load_settings(None, {}, {field: "7"}).server, field) == 7
+    with pytest.raises(ConfigError, match=field):
+        load_settings(None, {}, {field: 7.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("[servr]\nport = 1\n", "Did you mean server?"),
         ("[server]\nprt = 1\n", "Did you mean port?"),
         ("port = 1\n", "is unknown"),
@@ -69,6 +137,10 @@ def test_a_wrong_file_is_refused_with_the_place_named(
         ({"SILKLINE_PROT": "1"}, "variable SILKLINE_PROT is unknown. Did you mean port?"),
         ({"SILKLINE_PORT": "many"}, "port in [server] is 'many'"),
         ({"SILKLINE_ALLOWED_HOSTS": "["}, "broken JSON"),
+        ({"SILKLINE_ALLOWED_HOSTS": '{"a": 1}'}, "expected a, b or a JSON list"),
+        ({"SILKLINE_ENGINE_OPTIONS": "mode"}, "expected name=value, ... or a JSON object"),
+        ({"SILKLINE_ENGINE_OPTIONS": "=echo"}, "expected name=value, ... or a JSON object"),
+        ({"SILKLINE_ENGINE_OPTIONS": '["mode"]'}, "expected name=value, ... or a JSON object"),
     ],
 )
 def test_a_wrong_variable_is_refused(environment: dict[str, str], expected: str) -> None:

@@ -2,15 +2,18 @@
 
 A field's name is its key in the file (under its section), its variable (`SILKLINE_` and the name
 in capitals) and its flag (`--` and the name with dashes); names are therefore unique across the
-sections. Later sources win: defaults, file, environment, flags. Unknown names are refused.
+sections. Later sources win: defaults, file, environment, flags. Unknown names are refused, but for
+the variables that Kubernetes sets in every container beside a Service called silkline
+(https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -22,6 +25,16 @@ from silkline.errors import ConfigError
 MIB = 1024 * 1024
 VARIABLE_PREFIX = "SILKLINE_"
 DEFAULT_FILE = "silkline.toml"
+
+_KUBERNETES = re.compile(
+    r"""SILKLINE_(?:[A-Z0-9_]+_)?(?:  # of a Service called silkline, or silkline-something
+        SERVICE_HOST=[0-9a-fA-F.:]+
+      | SERVICE_PORT(?:_[A-Z0-9_]+)?=\d+
+      | PORT(?:_\d+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+:\d+
+      | PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=\d+|ADDR=[0-9a-fA-F.:]+)
+    )""",
+    re.VERBOSE,
+)
 
 
 class Section(BaseModel):
@@ -36,11 +49,11 @@ class ServerSettings(Section):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     request_timeout: float = Field(120.0, gt=0, description="Seconds a request may take in all.")
-    drain_timeout: float = Field(
-        30.0, ge=0, description="Seconds that running requests get to end after SIGTERM."
+    drain_timeout: int = Field(
+        30, ge=0, description="Whole seconds that running requests get to end after SIGTERM."
     )
-    keep_alive_timeout: float = Field(
-        75.0, gt=0, description="Seconds an idle connection is kept open."
+    keep_alive_timeout: int = Field(
+        75, ge=1, description="Whole seconds an idle connection is kept open."
     )
 
 
@@ -136,8 +149,10 @@ def load_settings(
 
     Args:
         file: A TOML file; None stands for `silkline.toml` in the working folder, if there is one.
-        environment: The variables; those that do not start with `SILKLINE_` are left alone.
-        flags: Values by field name; those that are None were not given.
+        environment: The variables; those that do not start with `SILKLINE_` are left alone, and
+            so are those of Kubernetes.
+        flags: Values by field name; those that are None were not given. A list or a table may
+            come as text, as in a variable, a list also as several texts.
 
     Raises:
         ConfigError: A name is unknown (the nearest known one is named) or a value is wrong.
@@ -145,12 +160,12 @@ def load_settings(
     values = _from_file(file)
     sections = section_of_field()
     for name, text in environment.items():
-        if name.startswith(VARIABLE_PREFIX):
+        if name.startswith(VARIABLE_PREFIX) and not _KUBERNETES.fullmatch(f"{name}={text}"):
             field = name.removeprefix(VARIABLE_PREFIX).lower()
-            _put(values, sections, field, text, source=f"variable {name}", from_text=True)
+            _put(values, sections, field, text, source=f"variable {name}")
     for field, value in flags.items():
         if value is not None:
-            _put(values, sections, field, value, source=_flag(field), from_text=False)
+            _put(values, sections, field, value, source=_flag(field))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -203,26 +218,53 @@ def _put(
     value: Any,
     *,
     source: str,
-    from_text: bool,
 ) -> None:
     _known(field, list(sections), source)
-    if from_text and _is_collection(field):
-        value = _collection(value, source)
+    kind = get_origin(field_info(field).annotation)
+    if kind is dict and isinstance(value, str):
+        value = _table(value, source)
+    elif kind is tuple:
+        texts = (value,) if isinstance(value, str) else value
+        value = tuple(item for text in texts for item in _list(text, source))
     values.setdefault(sections[field], {})[field] = value
 
 
-def _is_collection(field: str) -> bool:
-    return get_origin(field_info(field).annotation) in {tuple, dict}
+def _list(text: str, source: str) -> Sequence[Any]:
+    """`a, b` or a JSON list."""
+    value = _json(text, source) if _is_json(text) else _parts(text)
+    if not isinstance(value, list):
+        raise ConfigError(f"The {source} holds {text!r}: expected a, b or a JSON list.")
+    return value
 
 
-def _collection(text: str, source: str) -> Any:
-    """Lists and tables come as JSON; a list may also be written with commas."""
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"The {source} holds broken JSON: {error}") from error
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _table(text: str, source: str) -> Mapping[str, Any]:
+    """`name=value, ...` or a JSON object."""
+    if _is_json(text):
+        value = _json(text, source)
+    else:
+        pairs = [part.partition("=") for part in _parts(text)]
+        whole = all(name.strip() and separator for name, separator, _ in pairs)
+        value = {name.strip(): what.strip() for name, _, what in pairs} if whole else None
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"The {source} holds {text!r}: expected name=value, ... or a JSON object."
+        )
+    return value
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith(("[", "{"))
+
+
+def _json(text: str, source: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"The {source} holds broken JSON: {error}") from error
 
 
 def _known(name: str, names: list[str], source: str) -> str:

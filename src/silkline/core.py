@@ -138,6 +138,7 @@ class Stage(StrEnum):
     FETCH = "fetch"
     DECODE = "decode"
     RESIZE = "resize"
+    CACHE = "cache"
     QUEUE = "queue"
     PREFILL = "prefill"
     GENERATE = "generate"

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import socket
 from collections.abc import Iterator
@@ -41,6 +42,60 @@ def test_a_missing_model_is_bad() -> None:
     code, findings = doctor("--port", "0", "--model", "/no/such/model")
     assert code == 4
     assert findings["model"]["verdict"] == "bad"
+
+
+def test_an_unknown_engine_is_bad() -> None:
+    code, findings = doctor("--port", "0", "--engine", "opnvino")
+    assert code == 4
+    assert findings["engine"]["verdict"] == "bad"
+    assert "openvino" in findings["engine"]["detail"]
+
+
+def test_the_fake_engine_needs_no_model() -> None:
+    code, findings = doctor("--port", "0", "--engine", "fake", "--model", "/no/such/model")
+    assert code == 0
+    assert findings["model"]["verdict"] == "good"
+
+
+def test_a_picture_decoder_is_started() -> None:
+    _, findings = doctor("--port", "0")
+    assert findings["picture decoder"]["verdict"] == "good"
+
+
+def test_a_library_that_is_too_old_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = importlib.metadata.version
+
+    def version(name: str) -> str:
+        return "2025.9.1" if name == "openvino-genai" else installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    code, findings = doctor("--port", "0")
+    assert code == 4
+    assert "2025.9.1" in findings["openvino-genai"]["detail"]
+    assert findings["openvino-genai"]["remedy"] == 'pip install "silkline[openvino]"'
+    assert findings["openvino"]["verdict"] == "good"
+
+
+def test_an_ipv6_address_is_free() -> None:
+    code, findings = doctor("--host", "::1", "--port", "0")
+    assert code == 0
+    assert findings["port"]["detail"] == "[::1]:0 is free"
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [("no-such-host.invalid", "cannot be resolved"), ("203.0.113.1", "Cannot assign")],
+)
+def test_an_address_that_is_not_this_machines_is_bad(host: str, message: str) -> None:
+    code, findings = doctor("--host", host, "--port", "0")
+    assert code == 4
+    assert message in findings["port"]["detail"]
+    assert findings["port"]["remedy"] is None
+
+
+def test_brackets_are_shown_as_they_are() -> None:
+    result = CliRunner().invoke(silkline, ["doctor", "--port", "0", "--model", "/a[openvino]"])
+    assert "There is no model /a[openvino]" in result.output
 
 
 def test_people_get_a_table() -> None:

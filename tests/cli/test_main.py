@@ -1,15 +1,35 @@
+import os
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.serving import command
+import silkline
+from tests.serving import command, served
 
 
-def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, folder: Path | None = None, path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ) if path is None else os.environ | {"PYTHONPATH": str(path)}
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=folder, timeout=60, check=False
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
+        check=False,
     )
+
+
+def broken_pillow(folder: Path) -> Path:
+    package = folder / "PIL"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError\n")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -24,7 +44,9 @@ def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProc
         (("up", "--engine", "fake", "--engine-options", "mode"), 2, "name=value"),
         (("up", "--engine", "fake", "--engine-options", "start_fault=no GPU"), 4, "no GPU"),
         (("up", "--engine", "fake", "--host", "203.0.113.1"), 4, "cannot listen"),
-        (("describe", "none.jpg"), 2, "none.jpg cannot be read"),
+        (("up", "--engine", "fake", "--host", "none.invalid"), 4, "cannot be resolved"),
+        (("describe", "--engine", "fake", "none.jpg"), 1, "none.jpg: The picture cannot be read"),
+        (("describe", "--max-tokens", "0", "none.jpg"), 2, "0 is not in the range"),
         (("nonsense",), 2, "No such command"),
     ],
 )
@@ -48,6 +70,48 @@ def test_help_lists_every_setting_with_its_default() -> None:
     text = " ".join(run("up", "--help").stdout.split())
     assert "--max-image-pixels" in text
     assert "[default: 50000000]" in text
+
+
+@pytest.mark.parametrize("model", ["/none", "silkline-mini"])
+def test_the_fake_engine_is_given_no_model(model: str) -> None:
+    with served("--engine", "fake", "--model", model) as server:
+        assert server.host_and_port[0] == "127.0.0.1"
+
+
+def test_a_taken_port_is_told_with_a_remedy() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        result = run("up", "--engine", "fake", "--port", str(port))
+    assert result.returncode == 4
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use." in result.stderr
+    assert f"Run: silkline up --port {port + 1 if port < 65535 else 0}" in result.stderr
+
+
+def test_a_decoder_that_does_not_start_is_no_matter_of_ports(tmp_path: Path) -> None:
+    """A decoding child imports Pillow; this one finds a broken one in its stead."""
+    result = run("up", "--engine", "fake", "--port", "0", path=broken_pillow(tmp_path))
+    assert result.returncode == 4, result.stderr
+    assert "The process that decodes pictures does not start. Run: silkline doctor" in result.stderr
+    assert "--port" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_any_address_is_announced_as_one_that_can_be_opened() -> None:
+    with served("--engine", "fake", "--host", "0.0.0.0") as server:
+        assert server.host_and_port[0] == "127.0.0.1"
+
+
+def test_the_package_is_a_command_and_its_import_reads_nothing() -> None:
+    code = "import sys, silkline; print('importlib.metadata' in sys.modules, silkline.__version__)"
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["False", silkline.__version__]
 
 
 def test_version() -> None:

@@ -54,14 +54,49 @@ def test_damage_is_seen_before_serving(tmp_path: Path, manifest: dict[str, Any])
         resolve_model(str(folder))
 
 
+def weights_in(path: str) -> dict[str, Any]:
+    return {"engines": {"openvino": {"path": path, "precision": "int8"}}}
+
+
 @pytest.mark.parametrize(
-    "change", [{"schema": 2}, {"name": 3}, {"engines": {"openvino": {}}}, {"files": None}]
+    "change",
+    [
+        {"schema": 2},
+        {"name": 3},
+        {"engines": {"openvino": {}}},
+        {"files": None},
+        {"name": ""},
+        {"name": "a b"},
+        {"name": "tiny\r\nx: y"},
+        {"name": "tiny\n"},
+        {"name": "n" * 101},
+        {"revision": "a\nb"},
+        {"revision": ""},
+        {"image_size": 0},
+        {"context_length": 0},
+        {"image_tokens": -1},
+        weights_in("/etc"),
+        weights_in("../other"),
+        weights_in("ov/.."),
+        weights_in("a/../../b"),
+        weights_in(""),
+        {"files": {"/etc/passwd": "00"}},
+        {"files": {"../secret": "00"}},
+    ],
 )
 def test_a_manifest_of_another_form_is_refused(
     tmp_path: Path, manifest: dict[str, Any], change: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError):
         load_bundle(save(tmp_path, manifest | change))
+
+
+@pytest.mark.parametrize("path", [".", "ov", "a/b", "a..b/c..", "..a"])
+def test_weights_may_lie_anywhere_in_the_bundle(
+    tmp_path: Path, manifest: dict[str, Any], path: str
+) -> None:
+    bundle = load_bundle(save(tmp_path, manifest | weights_in(path)))
+    assert bundle.weights("openvino") == tmp_path / path
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:

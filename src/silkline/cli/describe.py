@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import uvloop
 from rich.console import Console
 
 from silkline.cli.serving import create_pool
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import LogSettings, Settings
-from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
-from silkline.errors import ConfigError
-from silkline.gateway.answering import Answering, rounded
+from silkline.core import ImagePart, Message, Role, Sampling, TextPart
+from silkline.errors import EXIT, InvalidRequest, SilklineError, http_face
+from silkline.gateway.answering import Answering
 from silkline.gateway.lifecycle import Lifecycle
-from silkline.gateway.predict import DEFAULT_PROMPT
+from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
 from silkline.gateway.question import Question
 from silkline.gateway.scope import RequestRecord
 from silkline.ingress.intake import Intake
@@ -28,11 +34,23 @@ from silkline.ingress.source import Source, parse_url, uploaded
 from silkline.observe.logs import configure_logging
 from silkline.observe.metrics import Metrics
 
+Outcome = PredictAnswer | SilklineError
+"""What becomes of a picture."""
+
+_A_FEW = 3
+"""Up to so many pictures, nobody wants to know how fast they go."""
+
 
 @click.command()
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="What to ask.")
-@click.option("--max-tokens", default=Sampling().max_tokens, show_default=True, type=int)
+@click.option(
+    "--max-tokens",
+    default=Sampling().max_tokens,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most tokens of an answer.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @settings_options("limits", "fetch", "decode", "engine")
 def describe(
@@ -43,45 +61,90 @@ def describe(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Answer about each PICTURE, a file or a URL, with the model that `up` would serve."""
+    """Answer about each PICTURE, a file or a URL, with the model that `up` would serve.
+
+    A picture that fails is named and the others are answered; the command then ends with 1. With
+    --json a line holds what /predict answers and the picture, or the picture and the error.
+    """
     settings = settings_from(config, flags)
     configure_logging(LogSettings(log_level="warning"))
-    questions = [
-        Question(
-            model=None,
-            messages=(Message(Role.USER, (ImagePart(0), TextPart(prompt))),),
-            sources=(_source(picture),),
-            sampling=Sampling(max_tokens=max_tokens),
-            stream=False,
+    asked = _Asked(prompt, Sampling(max_tokens=max_tokens), settings.limits.max_image_bytes)
+    if not uvloop.run(_describe(settings, pictures, asked, as_json=as_json)):
+        sys.exit(EXIT.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked about each picture."""
+
+    prompt: str
+    sampling: Sampling
+    max_bytes: int
+
+    async def answer(self, answering: Answering, picture: str) -> Outcome:
+        """Asks about a picture; an error is an outcome like another."""
+        record = RequestRecord(id=uuid.uuid4().hex)
+        try:
+            source = await asyncio.to_thread(_source, picture, self.max_bytes)
+            question = Question(
+                model=None,
+                messages=(Message(Role.USER, (ImagePart(0), TextPart(self.prompt))),),
+                sources=(source,),
+                sampling=self.sampling,
+                stream=False,
+            )
+            answer = await answering.answer(question, record)
+        except SilklineError as error:
+            return error
+        return predict_answer(
+            answer, model=answering.served, cache=record.cache, request_id=record.id
         )
-        for picture in pictures
-    ]
-    uvloop.run(_describe(settings, pictures, questions, as_json=as_json))
 
 
 async def _describe(
-    settings: Settings, pictures: tuple[str, ...], questions: list[Question], *, as_json: bool
-) -> None:
+    settings: Settings, pictures: tuple[str, ...], asked: _Asked, *, as_json: bool
+) -> bool:
+    """Prints what becomes of each picture; whether all were answered."""
+    failed = 0
+    at_once = min(settings.engine.max_batch, settings.engine.max_queue)
     with Console(stderr=True).status("loading the model") as status:
-        async with aclosing(_answers(settings, questions)) as answers:
-            shown = 0
-            async for answer in answers:
-                _print(pictures[shown], answer, alone=len(pictures) == 1, as_json=as_json)
-                shown += 1
-                status.update(f"{shown} of {len(pictures)} pictures")
+        async with (
+            _answering(settings) as answering,
+            aclosing(_in_order(partial(asked.answer, answering), pictures, at_once)) as outcomes,
+        ):
+            began = time.monotonic()
+            async for place, outcome in outcomes:
+                failed += isinstance(outcome, SilklineError)
+                status.stop()  # or the line would land beside the spinner
+                _print(pictures[place], outcome, as_json=as_json)
+                status.update(_progress(place + 1, len(pictures), time.monotonic() - began))
+                status.start()
+    return failed == 0
 
 
-async def _answers(settings: Settings, questions: list[Question]) -> AsyncGenerator[Answer, None]:
-    async with _answering(settings) as answering:
-        for question in questions:
-            record = RequestRecord(id=uuid.uuid4().hex)
-            prepared = await answering.prepare(question, record)
-            yield await answering.whole(prepared, record)
+async def _in_order(
+    answer: Callable[[str], Awaitable[Outcome]], pictures: Sequence[str], at_once: int
+) -> AsyncGenerator[tuple[int, Outcome], None]:
+    """The outcomes with their places, in order; `at_once` of them are worked on at a time."""
+    slots = asyncio.Semaphore(at_once)
+
+    async def in_turn(picture: str) -> Outcome:
+        async with slots:
+            return await answer(picture)
+
+    tasks = [asyncio.create_task(in_turn(picture)) for picture in pictures]
+    try:
+        for place, task in enumerate(tasks):
+            yield place, await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
 async def _answering(settings: Settings) -> AsyncGenerator[Answering, None]:
-    pool = create_pool(settings)
+    pool = await create_pool(settings)
     try:
         async with Intake(settings.limits, settings.fetch, settings.decode) as intake:
             await pool.start()
@@ -90,24 +153,31 @@ async def _answering(settings: Settings) -> AsyncGenerator[Answering, None]:
         await pool.aclose()
 
 
-def _source(picture: str) -> Source:
+def _source(picture: str, max_bytes: int) -> Source:
+    """A file's bytes, or where to fetch them; one byte too many says that a file is too large."""
     if "://" in picture:
         return parse_url(picture, param="PICTURE")
     try:
-        return uploaded(Path(picture).read_bytes(), param="PICTURE")
+        with Path(picture).open("rb") as file:
+            return uploaded(file.read(max_bytes + 1), param="PICTURE")
     except OSError as error:
-        raise ConfigError(f"The picture {picture} cannot be read: {error.strerror}.") from error
+        raise InvalidRequest(f"The picture cannot be read: {error.strerror}.") from error
 
 
-def _print(picture: str, answer: Answer, *, alone: bool, as_json: bool) -> None:
+def _print(picture: str, outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
-        line = {
-            "picture": picture,
-            "answer": answer.text,
-            "prompt_tokens": answer.usage.prompt_tokens,
-            "completion_tokens": answer.usage.completion_tokens,
-            "timeline": rounded(answer.timeline),
-        }
+        if isinstance(outcome, SilklineError):
+            error = {"code": http_face(outcome).code, "message": outcome.message}
+            line = {"picture": picture, "error": error}
+        else:
+            line = {"picture": picture, **msgspec.to_builtins(outcome)}
         click.echo(json.dumps(line, ensure_ascii=False))
+    elif isinstance(outcome, SilklineError):
+        click.echo(f"silkline: {picture}: {outcome.message}", err=True)
     else:
-        click.echo(answer.text if alone else f"{picture}: {answer.text}")
+        click.echo(f"{picture}: {outcome.response}")
+
+
+def _progress(done: int, total: int, seconds: float) -> str:
+    rate = f", {done / seconds:.1f}/s" if total > _A_FEW and seconds > 0 else ""
+    return f"{done} of {total} pictures{rate}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
 import json
 import platform
+import re
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,24 @@ import click
 import psutil
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from silkline import __version__
+from silkline.cli.listening import check_listening, listening_fault, shown
+from silkline.cli.serving import WITHOUT_MODEL
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import Settings
-from silkline.errors import EXIT, ConfigError
+from silkline.engines.registry import engine_names
+from silkline.errors import EXIT, ConfigError, EnvironmentFault
+from silkline.ingress.decode import DecoderPool
 from silkline.models.resolve import BUNDLED_MODEL, resolve_model
 
 GIB = 1024**3
 _LEAST_MEMORY = 2 * GIB
 _LEAST_DISK = 1 * GIB
+_EXTRA = "openvino"
+_REQUIREMENT = re.compile(rf"([A-Za-z0-9._-]+)>=([0-9.]+); extra == .{_EXTRA}.")
+_RELEASE = re.compile(r"\d+(?:\.\d+)*")
 _INSTRUCTION_SETS = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
@@ -65,7 +75,7 @@ class Finding:
 
 
 @click.command()
-@settings_options("server", "engine")
+@settings_options("server", "decode", "engine")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(config: Path | None, as_json: bool, **flags: Any) -> None:
     """Look at this machine: hardware, versions, model files, ports; say what is missing.
@@ -88,8 +98,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _memory()
     yield _disk()
     yield _accelerator()
-    yield from _engines(settings)
+    yield _engine(settings)
+    yield from _libraries(settings)
     yield _model(settings)
+    yield _decoder(settings)
     yield _port(settings)
 
 
@@ -132,22 +144,44 @@ def _accelerator() -> Finding:
     return Finding("accelerator", Verdict.GOOD, "none found; the CPU computes")
 
 
-def _engines(settings: Settings) -> Iterator[Finding]:
-    needed = settings.engine.engine in {"auto", "openvino"}
-    for package in ("openvino", "openvino-genai", "openvino-tokenizers"):
+def _engine(settings: Settings) -> Finding:
+    known, wanted = engine_names(), settings.engine.engine
+    if wanted not in {"auto", *known}:
+        detail = f"there is no engine {wanted}; installed are: {', '.join(known)}"
+        return Finding("engine", Verdict.BAD, detail)
+    return Finding("engine", Verdict.GOOD, wanted)
+
+
+def _libraries(settings: Settings) -> Iterator[Finding]:
+    """What the extra `openvino` asks for: installed, whole enough to be found, and new enough."""
+    lacking = Verdict.BAD if settings.engine.engine in {"auto", _EXTRA} else Verdict.NOTE
+    remedy = f'pip install "silkline[{_EXTRA}]"'
+    for line in importlib.metadata.requires("silkline") or []:
+        if not (wanted := _REQUIREMENT.fullmatch(line)):
+            continue
+        package, least = wanted[1], wanted[2]
         try:
-            yield Finding(package, Verdict.GOOD, version(package))
-        except PackageNotFoundError:
-            yield Finding(
-                package,
-                Verdict.BAD if needed else Verdict.NOTE,
-                "not installed",
-                'pip install "silkline[openvino]"',
-            )
+            installed = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(package, lacking, "not installed", remedy)
+            continue
+        if find_spec(package.replace("-", "_")) is None:
+            yield Finding(package, lacking, f"{installed}, but its files are missing", remedy)
+        elif _release(installed) < _release(least):
+            yield Finding(package, lacking, f"{installed}; {least} is the least", remedy)
+        else:
+            yield Finding(package, Verdict.GOOD, installed)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    found = _RELEASE.match(version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def _model(settings: Settings) -> Finding:
     model = settings.engine.model
+    if settings.engine.engine in WITHOUT_MODEL:
+        return Finding("model", Verdict.GOOD, f"{settings.engine.engine} needs none")
     try:
         manifest = resolve_model(model).manifest
     except ConfigError as error:
@@ -156,24 +190,36 @@ def _model(settings: Settings) -> Finding:
     return Finding("model", Verdict.GOOD, f"{manifest.name}@{manifest.revision}, files whole")
 
 
+def _decoder(settings: Settings) -> Finding:
+    """Starts a decoding child as the server would."""
+    try:
+        asyncio.run(_start_decoder(settings))
+    except EnvironmentFault as error:
+        return Finding("picture decoder", Verdict.BAD, error.message)
+    return Finding("picture decoder", Verdict.GOOD, "starts")
+
+
+async def _start_decoder(settings: Settings) -> None:
+    async with DecoderPool(settings.decode.model_copy(update={"decode_processes": 1})):
+        pass
+
+
 def _port(settings: Settings) -> Finding:
     host, port = settings.server.host, settings.server.port
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            remedy = f"silkline up --port {port + 1}"
-            return Finding("port", Verdict.BAD, f"{host}:{port}: {error.strerror}", remedy)
-    return Finding("port", Verdict.GOOD, f"{host}:{port} is free")
+    try:
+        check_listening(host, port)
+    except OSError as error:
+        return Finding("port", Verdict.BAD, *listening_fault(host, port, error))
+    return Finding("port", Verdict.GOOD, f"{shown(host, port)} is free")
 
 
 def _print(findings: list[Finding]) -> None:
+    """A table of what was found, as it was found: nothing in it is markup."""
     colours = {Verdict.GOOD: "green", Verdict.NOTE: "yellow", Verdict.BAD: "red"}
     table = Table(show_header=False, box=None, pad_edge=False)
     for finding in findings:
-        colour = colours[finding.verdict]
-        table.add_row(f"[{colour}]{finding.verdict}[/]", finding.what, finding.detail)
+        verdict = Text(finding.verdict, style=colours[finding.verdict])
+        table.add_row(verdict, Text(finding.what), Text(finding.detail))
         if finding.remedy:
-            table.add_row("", "", f"run: {finding.remedy}")
+            table.add_row("", "", Text(f"run: {finding.remedy}"))
     Console().print(table)

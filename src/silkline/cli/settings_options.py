@@ -13,6 +13,9 @@ from silkline.config import Settings, field_info, load_settings, section_of_fiel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_METAVARS: dict[Any, str] = {tuple: "TEXT,...", dict: "NAME=VALUE,..."}
+"""Settings that are written as one text; `load_settings` reads it."""
+
 
 def settings_options(*sections: str) -> Callable[[F], F]:
     """Adds `--config` and one option for each setting of the named sections."""
@@ -43,30 +46,14 @@ def settings_from(config: Path | None, flags: dict[str, Any]) -> Settings:
 def _option(field: str) -> Callable[[F], F]:
     info = field_info(field)
     kind = info.annotation
-    multiple = get_origin(kind) is tuple
-    pairs = get_origin(kind) is dict
+    shape = get_origin(kind)
     default = info.get_default(call_default_factory=True)
     shown = "" if default in ((), {}) else f" [default: {default}]"
     return click.option(
         "--" + field.replace("_", "-"),
         field,
-        type=_Pairs() if pairs else str if multiple else kind,
-        multiple=multiple,
+        type=str if shape in _METAVARS else kind,
+        metavar=_METAVARS.get(shape),
+        multiple=shape is tuple,
         help=f"{info.description}{shown}",
     )
-
-
-class _Pairs(click.ParamType[dict[str, str]]):
-    """`name=value,name=value` as a table."""
-
-    name = "name=value,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, str]:
-        if isinstance(value, dict):
-            return value
-        pairs = [part.partition("=") for part in str(value).split(",")]
-        if any(not separator for _, separator, _ in pairs):
-            self.fail(f"{value!r} is not of the form name=value,name=value.", param, ctx)
-        return {name.strip(): text.strip() for name, _, text in pairs}

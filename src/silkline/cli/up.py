@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import click
 import uvloop
 from rich.console import Console
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline import __version__
+from silkline.cli.listening import not_listening, url_of
 from silkline.cli.serving import create_pool
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import Settings
-from silkline.errors import EnvironmentFault
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
 from silkline.gateway.lifecycle import Lifecycle
@@ -41,26 +43,33 @@ def up(config: Path | None, as_json: bool, **flags: Any) -> None:
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
     began = time.monotonic()
-    lifecycle = Lifecycle()
-    pool = create_pool(settings)
-    app = create_app(settings, pool, lifecycle)
-    server = GatewayServer(app, settings.server, lifecycle)
-    console = Console(stderr=True)
-    serving = asyncio.create_task(_listen(server, settings), name="gateway")
-    try:
-        with console.status("loading the model"):
-            ready = asyncio.create_task(_ready(server, pool), name="engines")
-            await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                ready.cancel()
-            else:
-                await ready
+    with Console(stderr=True).status("checking the model's files") as status:
+        pool = await create_pool(settings)
+        lifecycle = Lifecycle()
+        app = _Startup(create_app(settings, pool, lifecycle))
+        server = GatewayServer(app, settings.server, lifecycle, give_up=pool.aclose)
+        serving = asyncio.create_task(_listen(server, app, settings), name="gateway")
+        try:
+            status.update("loading the model")
+            if await _is_ready(serving, server, pool):
+                status.stop()
                 _announce(pool, server, time.monotonic() - began, as_json=as_json)
-        await serving
-    finally:
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-        await pool.aclose()
+            await serving
+        finally:
+            server.should_exit = True
+            await asyncio.gather(serving, return_exceptions=True)
+            await pool.aclose()
+
+
+async def _is_ready(serving: asyncio.Task[None], server: GatewayServer, pool: EnginePool) -> bool:
+    """Waits until requests are answered; False when the server ends before."""
+    ready = asyncio.create_task(_ready(server, pool), name="engines")
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        ready.cancel()
+        return False
+    await ready
+    return True
 
 
 async def _ready(server: GatewayServer, pool: EnginePool) -> None:
@@ -68,29 +77,61 @@ async def _ready(server: GatewayServer, pool: EnginePool) -> None:
     await server.listening.wait()
 
 
-async def _listen(server: GatewayServer, settings: Settings) -> None:
-    """Runs the server; uvicorn reports an address that is taken by exiting."""
+async def _listen(server: GatewayServer, app: _Startup, settings: Settings) -> None:
+    """Runs the server.
+
+    uvicorn only logs why it cannot begin, and exits: either the application has not started, or
+    the address cannot be bound, and then the `OSError` is the context of the exit.
+    """
     try:
         await server.serve()
     except SystemExit as error:
-        host, port = settings.server.host, settings.server.port
-        raise EnvironmentFault(
-            f"The gateway cannot listen on {host}:{port}; the log above says why.",
-            remedy=f"silkline up --port {port + 1}",
-        ) from error
+        if app.failure is not None:
+            raise app.failure from None
+        if isinstance(error.__context__, OSError):
+            host, port = settings.server.host, settings.server.port
+            raise not_listening(host, port, error.__context__) from error
+        raise
+
+
+class _Startup:
+    """Keeps the error that the application's start ended with, for the one who reports it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failure: Exception | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, _without_trace(send))
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+def _without_trace(send: Send) -> Send:
+    """Leaves out the traceback that uvicorn would log: the error itself is reported."""
+
+    async def send_without_trace(message: Message) -> None:
+        await send({name: value for name, value in message.items() if name != "message"})
+
+    return send_without_trace
 
 
 def _announce(pool: EnginePool, server: GatewayServer, seconds: float, *, as_json: bool) -> None:
     info = pool.info
-    host, port = server.address
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = url_of(*server.address)
     if as_json:
         ready = {"url": url, "model": info.model, "revision": info.revision, "seconds": seconds}
         click.echo(json.dumps(ready))
         return
+    predict, image = shlex.quote(f"{url}/predict"), shlex.quote(f"image=@{SAMPLE}")
     click.echo(
         f"Silkline {__version__} serves {info.model}@{info.revision} "
         f"({info.engine}, {info.precision}); ready in {seconds:.1f} s\n\n"
         f"  {url}\n\n"
-        f"  curl -s {url}/predict -F image=@{SAMPLE} -F prompt='Describe this product.'\n"
+        f"  curl -s {predict} -F {image} -F prompt='Describe this product.'\n"
     )

@@ -53,8 +53,8 @@ class GatewayServer(uvicorn.Server):
                 http="httptools",
                 proxy_headers=False,  # nobody in front is trusted to name clients
                 ws="none",
-                timeout_keep_alive=int(settings.keep_alive_timeout),
-                timeout_graceful_shutdown=int(settings.drain_timeout) + _LAST_ANSWERS_SECONDS,
+                timeout_keep_alive=settings.keep_alive_timeout,
+                timeout_graceful_shutdown=settings.drain_timeout + _LAST_ANSWERS_SECONDS,
             )
         )
         self._lifecycle = lifecycle

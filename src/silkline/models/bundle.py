@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from silkline.errors import ConfigError
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
+
+Label = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,100}\Z")]
+"""A name that may stand in a header, a path and a log line."""
+
+InnerPath = Annotated[str, Meta(pattern=r"\A(?!/)(?!(?:.*/)?\.\.(?:/|\Z))[^\x00-\x1f\\]+\Z")]
+"""A path inside the bundle: relative, without `..`."""
+
+Positive = Annotated[int, Meta(ge=1)]
 
 
 class EngineWeights(msgspec.Struct, frozen=True):
@@ -26,7 +36,7 @@ class EngineWeights(msgspec.Struct, frozen=True):
         vision_precision: Of the vision tower, where it differs.
     """
 
-    path: str
+    path: InnerPath
     precision: str
     vision_precision: str | None = None
 
@@ -36,9 +46,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
     Attributes:
         schema: Version of this format.
-        name: The model's public name.
+        name: The model's public name: up to 100 of `A-Z a-z 0-9 . _ -`.
         family: Architecture family in the terms of transformers, such as "llava".
-        revision: Short digest over the weights.
+        revision: Short digest over the weights, in the same characters.
         license: SPDX identifier.
         context_length: Most tokens of prompt and answer together.
         image_tokens: Prompt tokens that a picture takes.
@@ -48,15 +58,15 @@ class Manifest(msgspec.Struct, frozen=True):
     """
 
     schema: int
-    name: str
+    name: Label
     family: str
-    revision: str
+    revision: Label
     license: str
-    context_length: int
-    image_tokens: int
-    image_size: int
+    context_length: Positive
+    image_tokens: Positive
+    image_size: Positive
     engines: dict[str, EngineWeights]
-    files: dict[str, str]
+    files: dict[InnerPath, str]
 
 
 class Bundle(msgspec.Struct, frozen=True):

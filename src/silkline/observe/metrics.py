@@ -6,7 +6,7 @@ holds its own registry: two gateways in one process do not mix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -48,56 +48,52 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = self._counter(
             "silkline_requests_total",
             "Requests by route, HTTP status, cache state and model.",
             ["route", "code", "cache", "model"],
-            registry=self.registry,
         )
-        self._errors = Counter(
+        self._errors = self._counter(
             "silkline_errors_total",
             "Requests that ended in an error, by route and code; also streams that had begun.",
             ["route", "code"],
-            registry=self.registry,
         )
-        self._request_seconds = Histogram(
+        self._tokens = self._counter(
+            "silkline_tokens_total", "Tokens by kind: prompt, image, cached, completion.", ["kind"]
+        )
+        self._request_seconds = self._histogram(
             "silkline_request_seconds",
             "Seconds from a request's first byte to its answer's last.",
+            _REQUEST_BUCKETS,
             ["route"],
-            buckets=_REQUEST_BUCKETS,
-            registry=self.registry,
         )
-        self._stage_seconds = Histogram(
+        self._stage_seconds = self._histogram(
             "silkline_stage_seconds",
             "Seconds a request spent in a stage.",
+            _STAGE_BUCKETS,
             ["stage"],
-            buckets=_STAGE_BUCKETS,
-            registry=self.registry,
         )
-        self._time_to_first_token = Histogram(
+        self._time_to_first_token = self._histogram(
             "silkline_time_to_first_token_seconds",
             "Seconds from a streaming request's first byte to its first piece of text.",
-            buckets=_REQUEST_BUCKETS,
-            registry=self.registry,
+            _REQUEST_BUCKETS,
         )
-        self._image_pixels = Histogram(
+        self._image_pixels = self._histogram(
             "silkline_image_pixels",
             "Pixels of a picture as it came, before it was reduced.",
-            buckets=_PIXEL_BUCKETS,
-            registry=self.registry,
+            _PIXEL_BUCKETS,
         )
-        self._image_tokens = Histogram(
-            "silkline_image_tokens",
-            "Prompt tokens that a request's pictures took.",
-            buckets=_TOKEN_BUCKETS,
-            registry=self.registry,
+        self._image_tokens = self._histogram(
+            "silkline_image_tokens", "Prompt tokens that a request's pictures took.", _TOKEN_BUCKETS
         )
-        self._tokens = Counter(
-            "silkline_tokens_total",
-            "Tokens by kind: prompt, image, cached, completion.",
-            ["kind"],
-            registry=self.registry,
-        )
+
+    def _counter(self, name: str, what: str, labels: Sequence[str]) -> Counter:
+        return Counter(name, what, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, what: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(name, what, labels, buckets=buckets, registry=self.registry)
 
     def watch_replicas(self, read: Callable[[], dict[str, dict[str, float]]]) -> None:
         """Exports what `read` says of the replicas; see `ReplicaGauges`."""

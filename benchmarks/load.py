@@ -1,0 +1,78 @@
+"""Load on a server: multipart uploads to `/predict`, as in a shop's product form.
+
+The bodies are made before they are sent and the answers are taken apart afterwards, so that little
+is computed here while the server is measured; `Measured.cpu_seconds` says how much.
+
+    python -m benchmarks.load http://127.0.0.1:8000 .cache/bench-pictures
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import uvloop
+
+from benchmarks.closed_loop import Cell, Measured, Reply, closed_loop, serve_cells
+from benchmarks.pictures import Pictures
+
+_BOUNDARY = "silkline-benchmark"
+_TYPE = f"multipart/form-data; boundary={_BOUNDARY}"
+_BROKEN = 0
+"""The status of a request whose connection broke."""
+
+
+class _Usage(msgspec.Struct):
+    completion_tokens: int
+
+
+class _Answer(msgspec.Struct):
+    response: str
+    usage: _Usage
+
+
+async def run_load(url: str, pictures: Pictures) -> None:
+    """Runs the cells of standard input against the server at `url`."""
+    timeout = aiohttp.ClientTimeout(total=120)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+
+        async def ask(body: bytes) -> tuple[int, bytes]:
+            headers = {"content-type": _TYPE}
+            try:
+                async with session.post(f"{url}/predict", data=body, headers=headers) as response:
+                    return response.status, await response.read()
+            except aiohttp.ClientError:
+                return _BROKEN, b""
+
+        async def run(cell: Cell) -> Measured:
+            numbers = range(cell.first_picture, cell.first_picture + cell.pictures)
+            bodies = [_body(pictures.jpeg(number), cell) for number in numbers]
+            return await closed_loop(cell, bodies, ask, _read)
+
+        await serve_cells(run)
+
+
+def _body(jpeg: bytes, cell: Cell) -> bytes:
+    """The form of one request, RFC 7578."""
+    field = f"--{_BOUNDARY}\r\ncontent-disposition: form-data; name="
+    head = (
+        f'{field}"prompt"\r\n\r\n{cell.prompt}\r\n'
+        f'{field}"max_tokens"\r\n\r\n{cell.max_tokens}\r\n'
+        f'{field}"image"; filename="picture.jpg"\r\ncontent-type: image/jpeg\r\n\r\n'
+    )
+    return head.encode() + jpeg + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def _read(answer: tuple[int, bytes]) -> Reply:
+    status, body = answer
+    if status != 200:
+        return Reply(status)
+    decoded = msgspec.json.decode(body, type=_Answer)
+    return Reply(status, decoded.response, decoded.usage.completion_tokens)
+
+
+if __name__ == "__main__":
+    uvloop.run(run_load(sys.argv[1], Pictures(Path(sys.argv[2]))))

@@ -1,0 +1,175 @@
+"""What the gateway costs and what the engine behind it gains: `make bench`.
+
+Cold start and memory; then requests per second and latency at several concurrencies for the engine
+alone, through the gateway and for the naive design, in turns within each round, so that a machine
+that grows slower or faster meets all three alike.
+
+    python -m benchmarks.serving [--quick] [--without-naive]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from benchmarks.figures import agreement, pooled, spread
+from benchmarks.machine import hardware_slug, machine, versions
+from benchmarks.naive_environment import naive_versions
+from benchmarks.pictures import SIZE, Pictures
+from benchmarks.processes import BenchmarkError
+from benchmarks.report import (
+    ENGINE,
+    GATEWAY,
+    NAIVE,
+    Agreement,
+    CellReport,
+    Ratio,
+    Report,
+    markdown,
+)
+from benchmarks.rounds import CONCURRENCIES, QUESTIONS, Findings, Plan, cold_starts, measure
+from benchmarks.subjects import Place
+from silkline.models.resolve import resolve_model
+
+ROOT = Path(__file__).parents[1]
+MOST_ADDED_MS = 3.0
+LEAST_RATE = 0.95
+"""The aim: what the gateway may add to the median latency, and what it must leave of the rate."""
+
+_QUICK = Plan(rounds=1, seconds=1.0, warmup_seconds=0.5, starts=1)
+
+
+def main() -> None:
+    """Runs the benchmark and says where it is written; exit code 1 when a request failed."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _leave)
+    names = [ENGINE, GATEWAY] + ([] if arguments.without_naive else [NAIVE])
+    place = Place(arguments.cache, arguments.engine, arguments.model)
+    plan = Plan(arguments.rounds, arguments.seconds, warmup_seconds=1.0, starts=3)
+    if arguments.quick:
+        plan = _QUICK
+    before = machine()
+    print("\n".join(f"{name}: {value}" for name, value in before.items()), flush=True)
+    Pictures(place.pictures).draw()  # here once, and not in each process that asks
+    try:
+        starts = cold_starts(names, place, plan)
+        findings = measure(names, place, plan)
+    except BenchmarkError as error:
+        sys.exit(f"benchmark: {error}")
+    report = _report(place, plan, before, starts, findings)
+    path = write(report, place.cache / "bench-quick" if arguments.quick else arguments.results)
+    print(f"\n{markdown(report)}\n{verdict(report)}\nwritten to {path} and .json beside it")
+    if any(cell.all_rounds.errors for cell in report.cells):
+        sys.exit("benchmark: some requests failed; see the column errors")
+
+
+def compare(findings: Findings, names: Sequence[str]) -> Iterator[Ratio]:
+    """The gateway beside each of the others, round by round."""
+    for other in (name for name in names if name != GATEWAY):
+        for question in QUESTIONS:
+            for many in CONCURRENCIES:
+                ours = findings.rounds[question, many, GATEWAY]
+                theirs = findings.rounds[question, many, other]
+                pairs = list(zip(ours, theirs, strict=True))
+                rate = spread([mine.rate / max(its.rate, 1e-9) for mine, its in pairs])
+                added = spread([mine.p50 - its.p50 for mine, its in pairs])
+                yield Ratio(question, many, other, rate, added)
+
+
+def verdict(report: Report) -> str:
+    """Whether the aim is reached, in one line a cell."""
+    lines = []
+    for one in report.ratios:
+        if one.other != ENGINE:
+            continue
+        met = one.added_ms.median <= MOST_ADDED_MS and one.rate.median >= LEAST_RATE
+        lines.append(
+            f"{'met' if met else 'NOT met'}: {one.question} x{one.concurrency}: the gateway adds "
+            f"{one.added_ms.median:.1f} ms at the median (aim: at most {MOST_ADDED_MS:g}) and "
+            f"reaches {one.rate.median:.0%} of the engine's requests per second "
+            f"(aim: at least {LEAST_RATE:.0%})"
+        )
+    return "\n".join(lines)
+
+
+def write(report: Report, folder: Path) -> Path:
+    """Writes the report; the file is named by model, hardware and date."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = report.model.partition("@")[0]
+    path = folder / f"{model}_{hardware_slug()}_{report.date}_serving.md"
+    path.write_text(markdown(report), encoding="utf-8")
+    raw = msgspec.json.format(msgspec.json.encode(report), indent=1)
+    path.with_suffix(".json").write_bytes(raw + b"\n")
+    return path
+
+
+def _report(
+    place: Place,
+    plan: Plan,
+    before: dict[str, str],
+    starts: dict[str, list[float]],
+    findings: Findings,
+) -> Report:
+    names = list(findings.memory)
+    manifest = resolve_model(place.model).manifest
+    cells = [
+        CellReport(*key, pooled(rounds, findings.latencies[key]), rounds)
+        for key, rounds in findings.rounds.items()
+    ]
+    agreements = [
+        Agreement((GATEWAY, other), *agreement(findings.texts[GATEWAY], findings.texts[other]))
+        for other in names
+        if other != GATEWAY
+    ]
+    settings = {
+        "engine": place.engine,
+        "pictures": f"JPEG, {SIZE} x {SIZE} pixels, no picture twice in a run",
+        "questions": ", ".join(f"{text} ({most} tokens)" for text, most in QUESTIONS.items()),
+        "rounds": f"{plan.rounds}, {plan.seconds:g} s a cell after {plan.warmup_seconds:g} s",
+    }
+    if NAIVE in names:
+        settings["naive design"] = naive_versions()
+    return Report(
+        command=shlex.join(["python", "-m", "benchmarks.serving", *sys.argv[1:]]),
+        date=datetime.now(UTC).date().isoformat(),
+        machine=before,
+        versions=versions(),
+        model=f"{manifest.name}@{manifest.revision}",
+        settings=settings,
+        cold_starts=starts,
+        memory=findings.memory,
+        cells=cells,
+        ratios=list(compare(findings, names)),
+        agreements=agreements,
+    )
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """On SIGTERM: unwinds, so that every process that was started is ended."""
+    del frame
+    sys.exit(128 + number)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The gateway, the engine alone, a naive design.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="window of each cell")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
+    parser.add_argument("--without-naive", action="store_true")
+    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--model", default="silkline-mini")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

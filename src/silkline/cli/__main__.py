@@ -1,5 +1,0 @@
-"""`python -m silkline.cli` is the same as `silkline`."""
-
-from silkline.cli.main import main
-
-main()

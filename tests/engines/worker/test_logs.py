@@ -1,0 +1,84 @@
+"""What a worker logs reaches its parent's log, by its own level."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from silkline.engines.base import EngineOptions
+from silkline.engines.worker.supervisor import WorkerSupervisor
+from silkline.errors import WorkerLost
+from tests.engines.asking import eventually
+
+
+def plug_in(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """Installs an engine `plug` for the workers of this test."""
+    metadata = folder / "plug-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[silkline.engines]\nplug = plug:create_engine\n")
+    (folder / "plug.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+TALKATIVE = """
+import logging, os
+from silkline.engines.fake import create_engine as create_fake
+
+def create_engine(options):
+    os.write(1, b"a library that talks\\n" * 20_000)
+    os.write(2, b'{"a": "json line"}\\n')
+    logger = logging.getLogger("silkline.plug")
+    logger.warning("take care of %s", "it", extra={"ecs": {"http.request.id": "r-1"}})
+    logging.getLogger("foreign").info("two\\nlines")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        logger.exception("x" * 100_000)
+    engine = create_fake(options)
+    start = engine.start
+    async def late():
+        await start()
+        import asyncio
+        asyncio.get_running_loop().call_later(0.5, os.write, 2, b"late words\\n")
+    engine.start = late
+    return engine
+"""
+
+
+async def test_what_a_worker_logs_keeps_its_level_and_its_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plug_in(tmp_path, monkeypatch, TALKATIVE)
+    caplog.set_level(logging.INFO)
+    worker = WorkerSupervisor("plug", EngineOptions(), start_timeout=20)
+    await worker.start()
+    pid = worker.pid
+    await eventually(lambda: "late words" in caplog.text)
+    await worker.aclose()
+    logged = {record.getMessage()[:30]: record for record in caplog.records}
+    warning = logged["take care of it"]
+    assert (warning.name, warning.levelname) == ("silkline.plug", "WARNING")
+    assert warning.__dict__["ecs"] == {"http.request.id": "r-1", "process.pid": pid}
+    assert logged["two\nlines"].levelname == "INFO"
+    (defect,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert "ZeroDivisionError" in defect.__dict__["ecs"]["error.stack_trace"]
+    for text, level in (
+        ("a library that talks", "WARNING"),
+        ('{"a": "json line"}', "WARNING"),
+        ("late words", "INFO"),
+    ):
+        assert (logged[text].name, logged[text].levelname) == ("silkline.worker", level)
+        assert logged[text].__dict__["ecs"] == {"process.pid": pid}
+
+
+async def test_why_a_worker_does_not_start_is_logged_as_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plug_in(tmp_path, monkeypatch, "def create_engine(options): raise RuntimeError('bad bundle')")
+    caplog.set_level(logging.WARNING)
+    with pytest.raises(WorkerLost, match="exit code 1"):
+        await WorkerSupervisor("plug", EngineOptions(), start_timeout=20).start()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "bad bundle" in record.__dict__["ecs"]["error.stack_trace"]

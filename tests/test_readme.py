@@ -1,0 +1,82 @@
+"""The READMEs are kept: their commands run, and both languages show the same ones."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Served, served
+
+ROOT = Path(__file__).parents[1]
+ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+ADDRESS = "http://127.0.0.1:8000"
+CI_RUNS_ITSELF = ("make ",)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    joined = "\n".join(blocks(text, "console"))
+    return re.findall(r"^\$ (.*(?:\\\n.*)*)$", joined, re.MULTILINE)
+
+
+RUNNABLE = [line for line in commands(ENGLISH) if not line.startswith(CI_RUNS_ITSELF)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with served() as running:
+        yield running
+
+
+def run(arguments: list[str] | str, server: Served) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        arguments,
+        shell=isinstance(arguments, str),
+        executable="/bin/bash" if isinstance(arguments, str) else None,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "SILKLINE_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", RUNNABLE)
+def test_a_command_works(command: str, server: Served) -> None:
+    result = run(command.replace(ADDRESS, server.url), server)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+    assert '"error"' not in result.stdout
+
+
+@pytest.mark.parametrize("code", blocks(ENGLISH, "python"))
+def test_a_program_works(code: str, server: Served) -> None:
+    result = run([sys.executable, "-c", code.replace(ADDRESS, server.url)], server)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(RUNNABLE) >= 3
+    assert blocks(ENGLISH, "python")
+
+
+@pytest.mark.parametrize("language", ["console", "python", "toml"])
+def test_both_languages_show_the_same(language: str) -> None:
+    assert blocks(CHINESE, language) == blocks(ENGLISH, language)
+
+
+def test_links_lead_somewhere() -> None:
+    for text in (ENGLISH, CHINESE):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / target).exists(), target
