@@ -9,17 +9,7 @@ from silkline.engines.base import EngineOptions
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import WorkerLost
 from tests.engines.asking import eventually
-
-
-def plug_in(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    """Installs an engine `plug` for the workers of this test."""
-    metadata = folder / "plug-1.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[silkline.engines]\nplug = plug:create_engine\n")
-    (folder / "plug.py").write_text(source)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-
+from tests.engines.worker.plugs import plug_in
 
 TALKATIVE = """
 import logging, os

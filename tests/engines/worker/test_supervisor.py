@@ -20,6 +20,7 @@ from silkline.engines.worker.process import WorkerProcess
 from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
 from silkline.errors import ConfigError, EnvironmentFault, WorkerLost
 from tests.engines.asking import answer, eventually, question
+from tests.engines.worker.plugs import plug_in
 
 
 def supervisor(
