@@ -269,7 +269,7 @@ async def test_motion_is_left_out_on_request(
 
 def test_the_files_keep_to_a_strict_policy() -> None:
     """No inline script or style, nothing from elsewhere, and text is only ever text."""
-    files = {path.name: path.read_text() for path in CONSOLE.iterdir()}
+    files = {path.name: path.read_text() for path in CONSOLE.iterdir() if path.suffix != ".jpg"}
     page = files["index.html"]
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
     assert all(re.search(r"\ssrc=", tag) for tag in re.findall(r"<script[^>]*>", page))

@@ -18,7 +18,7 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture(scope="session")
 def gateway(origin: Origin) -> Iterator[Served]:
-    options = "oom_on_text=<<oom>>,slow_on_text=<<slow>>,slow_seconds=0.2"
+    options = "oom_on_text=<<oom>>,token_seconds=0.002"
     with served(
         "--engine", "fake", "--engine-options", options,
         "--private-hosts", f"127.0.0.1:{origin.port}",

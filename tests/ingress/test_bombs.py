@@ -6,7 +6,6 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -26,6 +25,7 @@ from tests.ingress.pictures import (
     tiff_claiming,
     webp_claiming,
 )
+from tests.processes import DECODER, children
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -89,13 +89,13 @@ async def test_it_is_too_large(pool: DecoderPool, name: str) -> None:
 
 async def measured(pool: DecoderPool, data: bytes) -> None:
     """Decodes, and holds the child to its memory and time whatever comes of it."""
-    (child,) = psutil.Process().children()
+    (child,) = children(DECODER)
     begun = time.monotonic()
     try:
         await pool.decode(data, LIMIT, BUDGET)
     finally:
         assert time.monotonic() - begun < HANG_SECONDS
-        assert psutil.Process().children() == [child]
+        assert children(DECODER) == [child]
         assert child.memory_info().rss < MEMORY_BYTES
 
 

@@ -24,6 +24,7 @@ from silkline.errors import (
 from silkline.ingress import decoder_link
 from silkline.ingress.decode import Decoded, DecoderPool
 from silkline.ingress.decoder_wire import frame
+from tests import processes
 from tests.ingress.pictures import drawing, encode, photograph, png
 
 LIMIT = 50_000_000
@@ -45,7 +46,7 @@ async def running(processes: int = 1, seconds: float = 10.0) -> AsyncIterator[De
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if alive(one)]
+    return [one for one in processes.children(processes.DECODER) if alive(one)]
 
 
 def alive(process: psutil.Process) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 
-import psutil
 import pytest
 
 from silkline.config import DecodeSettings
@@ -13,6 +12,7 @@ from silkline.engines.base import PixelBudget
 from silkline.errors import InputError
 from silkline.ingress.decode import DecoderPool
 from tests.ingress.pictures import drawing, encode
+from tests.processes import DECODER, children
 
 LIMIT = 5_000_000
 BUDGET = PixelBudget(shortest_edge=32)
@@ -78,7 +78,7 @@ async def campaign(count: int, seed: int) -> dict[str, int]:
     valid = seeds()
     outcomes: dict[str, int] = {}
     async with DecoderPool(DecodeSettings(decode_processes=2, decode_timeout=HANG_SECONDS)) as pool:
-        children = psutil.Process().children()
+        before = children(DECODER)
 
         async def one(data: bytes) -> str:
             begun = time.monotonic()
@@ -94,7 +94,7 @@ async def campaign(count: int, seed: int) -> dict[str, int]:
             pair = [mutated(chance.choice(valid), chance) for _ in range(2)]
             for outcome in await asyncio.gather(*(one(data) for data in pair)):
                 outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        assert psutil.Process().children() == children  # not one of them had to be replaced
+        assert children(DECODER) == before  # not one of them had to be replaced
     return outcomes
 
 

@@ -5,13 +5,12 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import psutil
-
 from silkline.core import Answer, Request, Sampling
 from silkline.engines.base import EngineOptions
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.routing.pool import EnginePool
 from tests.engines.asking import answer as answer_of_engine
+from tests.processes import WORKER, children
 
 LONG = Sampling(max_tokens=400)
 
@@ -37,7 +36,7 @@ async def started(pool: EnginePool) -> AsyncGenerator[EnginePool, None]:
         yield pool
     finally:
         await pool.aclose()
-        assert not psutil.Process().children()
+        assert not children(WORKER)
 
 
 async def answer(pool: EnginePool, asked: Request) -> Answer:

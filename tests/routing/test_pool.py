@@ -7,7 +7,6 @@ import signal
 import time
 from contextlib import aclosing
 
-import psutil
 import pytest
 
 from silkline.core import Answer, Stage
@@ -25,6 +24,7 @@ from silkline.errors import (
 from silkline.routing import pool as pool_module
 from silkline.routing.pool import EnginePool
 from tests.engines.asking import deltas, eventually, question
+from tests.processes import WORKER, children
 from tests.routing.pools import LONG, answer, idle, kill, outcome, pooled, restarts
 
 
@@ -55,7 +55,7 @@ async def test_a_replica_that_cannot_start_ends_the_start() -> None:
     bad = WorkerSupervisor("fake", EngineOptions(extra={"mode": "shout"}))
     with pytest.raises(ConfigError, match="shout"):
         await EnginePool([good, bad], max_queue=4).start()
-    assert not psutil.Process().children()
+    assert not children(WORKER)
 
 
 async def test_requests_are_spread_over_the_replicas() -> None:

@@ -21,6 +21,7 @@ from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
 from silkline.errors import ConfigError, EnvironmentFault, WorkerLost
 from tests.engines.asking import answer, eventually, question
 from tests.engines.worker.plugs import plug_in
+from tests.processes import WORKER, children
 
 
 def supervisor(
@@ -83,7 +84,7 @@ async def test_a_worker_serves_from_a_process_of_its_own(folders: Path) -> None:
     assert worker.rss_bytes > 10_000_000
     assert await ask(worker)
     pid = pid_of(worker)
-    assert pid in {child.pid for child in psutil.Process().children()}
+    assert pid in {child.pid for child in children(WORKER)}
     (folder,) = contents(folders)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     await worker.aclose()
@@ -187,7 +188,7 @@ def create_engine(options):
     plug_in(tmp_path, monkeypatch, source)
     with pytest.raises(WorkerLost):
         await WorkerSupervisor("plug", EngineOptions(), start_timeout=20).start()
-    assert not psutil.Process().children()
+    assert not children(WORKER)
     assert not [path for path in contents(folders) if path.name.startswith("silkline-")]
 
 
@@ -249,7 +250,7 @@ async def test_what_keeps_a_worker_from_starting_is_told(
     with pytest.raises(error, match=message):
         await worker.start()
     assert worker.pid is None
-    assert not psutil.Process().children()
+    assert not children(WORKER)
     assert not contents(folders)
 
 
@@ -257,7 +258,7 @@ async def test_a_worker_that_takes_too_long_to_start_is_ended() -> None:
     worker = supervisor(start_timeout=0.5, start_seconds="60")
     with pytest.raises(WorkerLost, match=r"within 0\.5 seconds"):
         await worker.start()
-    assert not psutil.Process().children()
+    assert not children(WORKER)
 
 
 async def test_a_worker_that_dies_at_its_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +274,7 @@ async def test_a_cancelled_start_leaves_nothing_behind(folders: Path) -> None:
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert not psutil.Process().children()
+    assert not children(WORKER)
     assert not contents(folders)
 
 

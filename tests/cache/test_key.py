@@ -1,0 +1,165 @@
+"""The exact key: two different questions are never the same."""
+
+import time
+from dataclasses import replace
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silkline.cache.key import KEY_BYTES, answer_key, encode_request, is_deterministic
+from silkline.core import (
+    Image,
+    ImagePart,
+    Message,
+    Request,
+    Role,
+    Sampling,
+    TextPart,
+)
+from silkline.engines.base import EngineInfo
+from tests.cache.asking import image, info
+from tests.engines.asking import picture, question, request, user
+
+# Few letters, so that boundaries fall into the same text often; one of them a lone surrogate.
+texts = st.text(alphabet="ab\0\ud800", max_size=4)
+digests = st.sampled_from([picture(seed).digest for seed in range(3)])
+parts = st.one_of(texts.map(TextPart), st.integers(0, 2).map(ImagePart))
+messages = st.builds(Message, st.sampled_from(Role), st.lists(parts, max_size=3).map(tuple))
+samplings = st.builds(
+    Sampling,
+    max_tokens=st.integers(1, 3),
+    temperature=st.sampled_from([0.0, 0.5]),
+    top_p=st.sampled_from([0.5, 1.0]),
+    seed=st.sampled_from([None, 0, 1, 2**64]),
+    stop=st.lists(texts, max_size=3).map(tuple),
+)
+requests = st.builds(
+    Request,
+    id=st.just("test"),
+    messages=st.lists(messages, min_size=1, max_size=3).map(tuple),
+    images=st.lists(
+        st.builds(Image, st.just(1), st.just(1), st.just(b""), digests), max_size=2
+    ).map(tuple),
+    sampling=samplings,
+)
+infos = st.builds(
+    info,
+    engine=st.sampled_from(["a", "ab"]),
+    model=st.sampled_from(["b", "bc", ""]),
+    revision=st.sampled_from(["c", ""]),
+    precision=st.sampled_from(["int8", "c"]),
+)
+asked = st.tuples(requests, infos, st.sampled_from([b"", b"a", b"ab"]))
+
+
+def read_back(encoding: bytes) -> tuple[Request, EngineInfo, bytes]:
+    """The question of an encoding; that there is one proves that no two share an encoding."""
+    tenant, served, said, shown, *numbers, seed, stop = msgspec.msgpack.decode(encoding)
+    max_tokens, temperature, top_p = numbers
+    engine, model, revision, precision = map(_text, served)
+    return (
+        Request(
+            "test",
+            tuple(Message(Role(_text(role)), tuple(map(_part, parts))) for role, parts in said),
+            tuple(Image(1, 1, b"", _text(digest)) for digest in shown),
+            Sampling(
+                max_tokens,
+                temperature,
+                top_p,
+                None if seed is None else int(seed),
+                tuple(map(_text, stop)),
+            ),
+        ),
+        info(engine=engine, model=model, revision=revision, precision=precision),
+        tenant,
+    )
+
+
+def _part(part: bytes | int) -> TextPart | ImagePart:
+    return TextPart(_text(part)) if isinstance(part, bytes) else ImagePart(part)
+
+
+def _text(encoded: bytes) -> str:
+    return encoded.decode("utf-8", "surrogatepass")
+
+
+@given(asked)
+def test_no_two_questions_have_the_same_encoding(one: tuple[Request, EngineInfo, bytes]) -> None:
+    assert read_back(encode_request(*one)) == one
+
+
+@given(asked)
+def test_the_same_question_has_the_same_key(one: tuple[Request, EngineInfo, bytes]) -> None:
+    key = answer_key(*one)
+    again, served, tenant = one
+    assert len(key) == KEY_BYTES
+    assert answer_key(replace(again), replace(served), tenant) == key
+
+
+def test_each_part_of_a_question_counts() -> None:
+    base = request(user(0, "What is this?"), user("Really"), images=(picture(1), picture(2)))
+    sampling = base.sampling
+    differing = [
+        base,
+        replace(base, images=(picture(2), picture(1))),
+        replace(base, images=(picture(1), picture(2), picture(3))),
+        replace(base, messages=(user(1, "What is this?"), user("Really"))),
+        replace(base, messages=(user("What is this?", 0), user("Really"))),
+        replace(base, messages=(user(0, "What is this?", "Really"),)),
+        replace(base, messages=(user(0, "What is this?Really"),)),
+        replace(base, messages=(user(0, "What is this?Re"), user("ally"))),
+        replace(base, messages=(base.messages[0], Message(Role.SYSTEM, (TextPart("Really"),)))),
+        replace(base, messages=(user(0, "What is this?"), user("userReally"))),
+        replace(base, sampling=replace(sampling, max_tokens=25)),
+        replace(base, sampling=replace(sampling, temperature=0.1)),
+        replace(base, sampling=replace(sampling, top_p=0.9)),
+        replace(base, sampling=replace(sampling, seed=0)),
+        replace(base, sampling=replace(sampling, seed=1)),
+        replace(base, sampling=replace(sampling, stop=("ab",))),
+        replace(base, sampling=replace(sampling, stop=("a", "b"))),
+        replace(base, sampling=replace(sampling, stop=("b", "a"))),
+        replace(base, sampling=replace(sampling, stop=("",))),
+    ]  # fmt: skip
+    keys = {answer_key(each, info(), b"") for each in differing}
+    for change in ("engine", "model", "revision", "precision"):
+        keys.add(answer_key(base, info(**{change: "other"}), b""))
+    keys.add(answer_key(base, info(), b"tenant"))
+    assert len(keys) == len(differing) + 5
+
+
+def test_what_does_not_change_the_answer_does_not_count() -> None:
+    base = question()
+    key = answer_key(base, info(), b"")
+    for same in (
+        replace(base, id="another"),
+        replace(base, timeout_seconds=1.0),
+        replace(base, stream=False),
+        replace(base, sampling=replace(base.sampling, temperature=-0.0)),
+        replace(base, sampling=replace(base.sampling, temperature=0, top_p=1)),
+    ):
+        assert answer_key(same, info(), b"") == key
+
+
+def test_pictures_with_the_same_bytes_but_another_shape_differ() -> None:
+    pixels = bytes(30 * 100 * 3)
+    shapes = [image(30, 100, pixels), image(100, 30, pixels), image(300, 10, pixels)]
+    shapes.append(image(30, 100, pixels, mode="HSV"))
+    keys = {answer_key(request(user(0), images=(each,)), info(), b"") for each in shapes}
+    assert len(keys) == len(shapes)
+
+
+def test_greedy_and_seeded_requests_are_deterministic() -> None:
+    assert is_deterministic(question(sampling=Sampling()))
+    assert is_deterministic(question(sampling=Sampling(temperature=0.7, seed=0)))
+    assert not is_deterministic(question(sampling=Sampling(temperature=0.7)))
+
+
+def test_a_key_costs_the_same_whatever_the_picture() -> None:
+    """The pixels were hashed when the picture came in."""
+    big = image(1000, 1000, bytes(3_000_000))
+    asked = request(user(0, "What is this?"), images=(big,))
+    started = time.perf_counter()
+    for _ in range(100):
+        answer_key(asked, info(), b"")
+    assert time.perf_counter() - started < 1.0
