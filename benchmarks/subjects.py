@@ -74,7 +74,7 @@ class Subject:
 def gateway(place: Place) -> Iterator[Server]:
     """`silkline up` with its default settings, on a free port."""
     log = place.log(GATEWAY)
-    command = [sys.executable, "-m", "silkline", "up", "--port", "0", "--json"]
+    command = [sys.executable, "-m", "silkline", "up", "--port", "0", "--json", "--cache-ttl", "0"]
     command += ["--engine", place.engine, "--model", place.model]
     began = time.perf_counter()
     with started(command, log) as process:

@@ -28,7 +28,7 @@ MAX_RESIDENT_BYTES = 1024**3
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Served]:
-    with served() as running:
+    with served("--cache-ttl", "0") as running:  # every answer is computed
         yield running
 
 

@@ -118,6 +118,24 @@ class EngineSettings(Section):
     )
 
 
+class CacheSettings(Section):
+    """Where answers are kept, so that the same question about the same picture costs nothing."""
+
+    cache_ttl: int = Field(
+        3600, ge=0, description="Seconds an answer is good for; with 0 none is kept."
+    )
+    cache_memory_bytes: int = Field(
+        64 * MIB, ge=0, description="Memory for answers in this process."
+    )
+    cache_disk: str = Field(
+        "", description="File to keep answers in across restarts; empty keeps none."
+    )
+    cache_disk_bytes: int = Field(1024 * MIB, ge=MIB, description="Most bytes of that file.")
+    cache_redis: str = Field(
+        "", description="redis:// URL of a Redis that gateways share; empty uses none."
+    )
+
+
 class LogSettings(Section):
     """What is written about requests."""
 
@@ -139,6 +157,7 @@ class Settings(Section):
     fetch: FetchSettings = FetchSettings()
     decode: DecodeSettings = DecodeSettings()
     engine: EngineSettings = EngineSettings()
+    cache: CacheSettings = CacheSettings()
     log: LogSettings = LogSettings()
 
 

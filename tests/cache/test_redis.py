@@ -22,16 +22,16 @@ RECOVERY_SECONDS = 5.0
 @pytest.fixture
 async def tier(own_redis: RedisServer) -> AsyncIterator[RedisTier]:
     async with connected(own_redis.url) as made:
-        await made.put(KEY, b"value", HOUR)
-        assert await made.get(KEY) == b"value"
+        await recovered(made, value=b"value")
         yield made
 
 
-async def recovered(tier: RedisTier, seconds: float = RECOVERY_SECONDS) -> None:
-    limit = time.monotonic() + seconds
+async def recovered(tier: RedisTier, *, value: bytes = b"again") -> None:
+    """Writes and reads until both work."""
+    limit = time.monotonic() + RECOVERY_SECONDS
     while True:
-        await tier.put(KEY, b"again", HOUR)
-        if await tier.get(KEY) == b"again" and not tier.health().degraded:
+        await tier.put(KEY, value, HOUR)
+        if await tier.get(KEY) == value and not tier.health().degraded:
             return
         assert time.monotonic() < limit, "it did not recover"
         await asyncio.sleep(0.02)

@@ -20,7 +20,7 @@ def origin() -> Iterator[Origin]:
 def gateway(origin: Origin) -> Iterator[Served]:
     options = "oom_on_text=<<oom>>,token_seconds=0.002"
     with served(
-        "--engine", "fake", "--engine-options", options,
+        "--engine", "fake", "--engine-options", options, "--cache-ttl", "0",
         "--private-hosts", f"127.0.0.1:{origin.port}",
         "--max-body-bytes", "2000000", "--max-image-bytes", "1000000",
         "--max-image-pixels", "4000000", "--max-request-pixels", "6000000",

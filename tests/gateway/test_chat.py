@@ -133,7 +133,7 @@ def test_values_without_effect_are_taken(http: httpx2.Client) -> None:
 def test_headers_tell_what_answered_and_where_the_time_went(http: httpx2.Client) -> None:
     reply = http.post("/v1/chat/completions", json=asked(data_url(encoded())))
     assert reply.status_code == 200
-    assert reply.headers["x-silkline-cache"] == "bypass"
+    assert reply.headers["x-silkline-cache"] == "miss"
     assert reply.headers["x-silkline-model"] == f"{MODEL}@0"
     stages = [entry.partition(";")[0] for entry in reply.headers["server-timing"].split(", ")]
     assert {"decode", "resize", "queue", "prefill", "generate"} <= set(stages)

@@ -25,6 +25,7 @@ from silkline.config import LogSettings, Settings
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import EXIT, InvalidRequest, SilklineError, http_face
 from silkline.gateway.answering import Answering
+from silkline.gateway.caching import create_cache
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
 from silkline.gateway.question import Question
@@ -148,7 +149,8 @@ async def _answering(settings: Settings) -> AsyncGenerator[Answering, None]:
     try:
         async with Intake(settings.limits, settings.fetch, settings.decode) as intake:
             await pool.start()
-            yield Answering(settings, intake, pool, Metrics(), Lifecycle())
+            async with aclosing(create_cache(settings.cache)) as cache:
+                yield Answering(settings, intake, cache, pool, Metrics(), Lifecycle())
     finally:
         await pool.aclose()
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from silkline.cache.answers import AnswerCache
+from silkline.cache.policy import CachePolicy
 from silkline.config import Settings
 from silkline.core import Answer, Delta, Request, Timeline
 from silkline.engines.base import EngineInfo
@@ -22,9 +24,10 @@ from silkline.routing.pool import EnginePool
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request whose pictures have come, and what that took."""
+    """A request whose pictures have come, how it may use the cache, and what that took."""
 
     request: Request
+    policy: CachePolicy
     timeline: Timeline
 
 
@@ -35,12 +38,14 @@ class Answering:
         self,
         settings: Settings,
         intake: Intake,
+        cache: AnswerCache,
         pool: EnginePool,
         metrics: Metrics,
         lifecycle: Lifecycle,
     ) -> None:
         self._settings = settings
         self._intake = intake
+        self._cache = cache
         self._pool = pool
         self._metrics = metrics
         self._lifecycle = lifecycle
@@ -116,9 +121,13 @@ class Answering:
         self, prepared: Prepared, record: RequestRecord
     ) -> AsyncGenerator[Delta, None]:
         """Answers piece by piece; the last delta's timeline spans the whole request."""
-        waiting = prepared.request.stream
-        async with aclosing(self._pool.generate(prepared.request)) as deltas:
-            async for delta in deltas:
+        request = prepared.request
+        waiting = request.stream
+        async with self._cache.serve(
+            request, self.info, prepared.policy, lambda: self._pool.generate(request)
+        ) as served:
+            record.cache = served.state
+            async for delta in served.deltas:
                 if waiting and delta.text:
                     waiting = False
                     self._metrics.first_token(record.elapsed())
@@ -143,7 +152,7 @@ class Answering:
             timeout_seconds=self.seconds_left(record),
             stream=question.stream,
         )
-        return Prepared(request, pictures.timeline)
+        return Prepared(request, CachePolicy(use=question.cache_use), pictures.timeline)
 
     def _ended(self, last: Delta, prepared: Prepared) -> Delta:
         if last.usage is None or last.timeline is None:

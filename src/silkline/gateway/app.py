@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from silkline import __version__
 from silkline.config import Settings
 from silkline.errors import SilklineError
 from silkline.gateway.answering import Answering
+from silkline.gateway.caching import cache_metrics, create_cache
 from silkline.gateway.chat import chat_routes
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.console_files import console_routes
@@ -33,16 +34,18 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     """Builds the gateway over a pool of engines.
 
     The pool is started and ended by the caller, at the same time: until an engine is ready,
-    `/ready` and the answering routes say 503. The lifespan is that of the intake.
+    `/ready` and the answering routes say 503. The lifespan is that of the intake and the cache.
     """
     metrics = Metrics()
     metrics.watch_replicas(lambda: replica_gauges(pool.health()))
     intake = Intake(settings.limits, settings.fetch, settings.decode)
-    answering = Answering(settings, intake, pool, metrics, lifecycle)
+    cache = create_cache(settings.cache)
+    metrics.watch(lambda: cache_metrics(cache.snapshot()))
+    answering = Answering(settings, intake, cache, pool, metrics, lifecycle)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with intake:
+        async with intake, aclosing(cache):
             yield
 
     app = FastAPI(

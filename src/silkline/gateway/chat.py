@@ -11,6 +11,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from silkline.cache.policy import cache_use
 from silkline.core import Answer, Timeline, Usage
 from silkline.engines.base import EngineInfo
 from silkline.gateway.answering import Answering, evidence_headers, rounded
@@ -36,7 +37,8 @@ def chat_routes(answering: Answering) -> APIRouter:
     )
     async def chat(request: Request) -> Response:
         record = record_of(request)
-        question = (body := await read_json(request, ChatRequest)).question()
+        body = await read_json(request, ChatRequest)
+        question = body.question(cache_use(request.headers.get("cache-control", "")))
         if question.stream:
             stream = _ChatStream(answering, question, record, with_usage=body.wants_usage)
             return EventStream(

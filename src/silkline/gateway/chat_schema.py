@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from silkline.cache.policy import CacheUse
 from silkline.core import ImagePart, Message, Part, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
 from silkline.gateway.question import Question
@@ -122,8 +123,11 @@ class ChatRequest(_Body, frozen=True):
         """Whether a stream ends with a chunk that holds the usage."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
-    def question(self) -> Question:
+    def question(self, cache_use: CacheUse) -> Question:
         """The request in the gateway's own terms.
+
+        Args:
+            cache_use: What the request's headers want of the cache.
 
         Raises:
             InvalidRequest, UrlBlocked: A picture's URL is not one that is taken, or a field asks
@@ -142,6 +146,7 @@ class ChatRequest(_Body, frozen=True):
             sources=tuple(sources),
             sampling=self._sampling(),
             stream=bool(self.stream),
+            cache_use=cache_use,
         )
 
     def _sampling(self) -> Sampling:

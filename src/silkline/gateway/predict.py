@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
+from silkline.cache.policy import cache_use
 from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
 from silkline.gateway.answering import Answering, evidence_headers, rounded
@@ -134,6 +135,7 @@ async def _question(request: Request) -> Question:
         sources=(source,),
         sampling=Sampling(max_tokens=form.max_tokens, temperature=form.temperature),
         stream=False,
+        cache_use=cache_use(request.headers.get("cache-control", "")),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from silkline.cache.policy import CacheUse
 from silkline.config import LimitSettings
 from silkline.core import Message, Sampling, TextPart
 from silkline.errors import InvalidRequest, RequestTooLarge
@@ -20,6 +21,7 @@ class Question:
         sources: Where each picture comes from.
         sampling: How to answer.
         stream: Whether the client reads the answer as it grows.
+        cache_use: What the client wants of the cache.
     """
 
     model: str | None
@@ -27,6 +29,7 @@ class Question:
     sources: tuple[Source, ...]
     sampling: Sampling
     stream: bool
+    cache_use: CacheUse = CacheUse.NORMAL
 
 
 def check_size(question: Question, limits: LimitSettings) -> None:

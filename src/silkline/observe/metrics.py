@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from silkline.core import Timeline, Usage
@@ -41,6 +41,16 @@ class ReplicaGauges(Collector):
             for replica, value in by_replica.items():
                 family.add_metric([replica], value)
             yield family
+
+
+class _Read(Collector):
+    """Families that are read when Prometheus asks."""
+
+    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        return self._read()
 
 
 class Metrics:
@@ -94,6 +104,10 @@ class Metrics:
         self, name: str, what: str, buckets: Sequence[float], labels: Sequence[str] = ()
     ) -> Histogram:
         return Histogram(name, what, labels, buckets=buckets, registry=self.registry)
+
+    def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
+        """Exports the families that `read` gives whenever Prometheus asks."""
+        self.registry.register(_Read(read))
 
     def watch_replicas(self, read: Callable[[], dict[str, dict[str, float]]]) -> None:
         """Exports what `read` says of the replicas; see `ReplicaGauges`."""

@@ -8,7 +8,7 @@
 import { UNKNOWN, milliseconds } from "./format.js";
 
 /** The stages in the order in which a request walks through them. */
-export const STAGES = ["fetch", "decode", "resize", "queue", "prefill", "generate"];
+export const STAGES = ["fetch", "decode", "resize", "cache", "queue", "prefill", "generate"];
 
 /** The time that no stage accounts for: the network, the gateway, this page. */
 const REST = "other";

@@ -1,0 +1,187 @@
+"""Answers requests from the cache, or computes them once for all who ask."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from silkline.cache.coalesce import Coalescer, Flight
+from silkline.cache.key import answer_key, is_deterministic
+from silkline.cache.policy import CachePolicy, CacheState, CacheUse
+from silkline.cache.tiered import TieredCache, TierSnapshot
+from silkline.core import Answer, Delta, Request, Stage, Timeline
+from silkline.engines.base import EngineInfo
+from silkline.engines.text import join
+
+Compute = Callable[[], AsyncGenerator[Delta, None]]
+"""Starts to compute an answer, as `Engine.generate` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer on its way.
+
+    Attributes:
+        state: What the cache did.
+        deltas: The answer, in the form that engines give.
+    """
+
+    state: CacheState
+    deltas: AsyncGenerator[Delta, None]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSnapshot:
+    """How the cache gets on; counts are since the start.
+
+    Attributes:
+        requests: Requests by what the cache did for them.
+        computing: Computations that run and may be shared.
+        tiers: Each tier, the nearest first.
+    """
+
+    requests: Mapping[CacheState, int]
+    computing: int
+    tiers: tuple[TierSnapshot, ...]
+
+
+class AnswerCache:
+    """Stands between the requests and what computes their answers.
+
+    Only deterministic requests have a part in it: the others are all computed, each for itself.
+
+    An answer that was not computed for its request has the usage of the computation, but
+    `cached_tokens` is all of the prompt: the engine did not compute it again. Its timeline has
+    `Stage.CACHE`, and `Stage.QUEUE` for the time in which another request's computation was
+    waited for; the engine's stages stand only where the engine's time was spent.
+    """
+
+    def __init__(self, tiers: TieredCache) -> None:
+        """Keeps answers in the tiers; closing this closes them."""
+        self._tiers = tiers
+        self._coalescer = Coalescer()
+        self._requests: Counter[CacheState] = Counter()
+
+    @asynccontextmanager
+    async def serve(
+        self, request: Request, info: EngineInfo, policy: CachePolicy, compute: Compute
+    ) -> AsyncIterator[Served]:
+        """Answers a request.
+
+        The state is known when the block begins. Leaving the block, however, gives the request's
+        part in the computation up; the computation itself goes on while another request reads it.
+
+        Args:
+            request: The question.
+            info: What `compute` asks.
+            policy: How the request may use the cache.
+            compute: Computes the answer.
+
+        Raises:
+            SilklineError: What `compute` raises, whichever request it was called for.
+            DeadlineExceeded: The request's own time is over.
+            ShuttingDown: The cache was closed meanwhile.
+        """
+        if policy.use is CacheUse.NONE or not is_deterministic(request):
+            self._requests[CacheState.BYPASS] += 1
+            async with aclosing(compute()) as deltas:
+                yield Served(CacheState.BYPASS, deltas)
+            return
+        started = time.monotonic()
+        key = answer_key(request, info, policy.tenant)
+        renew = policy.use is CacheUse.RENEW
+        answer = None if renew else await self._tiers.get_near(key)
+        if answer is not None:
+            async with self._accounted(CacheState.HIT, _replay(answer), started) as deltas:
+                yield Served(CacheState.HIT, deltas)
+            return
+
+        def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
+            return self._produce(flight, key, compute, renew=renew)
+
+        with self._coalescer.join(
+            key,
+            produce,
+            timeout_seconds=request.timeout_seconds,
+            whole=not request.stream,
+            renew=renew,
+        ) as reader:
+            state = CacheState.MISS if reader.leads else CacheState.COALESCED
+            if await reader.from_cache():
+                state = CacheState.HIT
+            async with self._accounted(state, reader.deltas(), started) as deltas:
+                yield Served(state, deltas)
+
+    def snapshot(self) -> CacheSnapshot:
+        """How it gets on; never waits."""
+        return CacheSnapshot(
+            requests={state: self._requests[state] for state in CacheState},
+            computing=len(self._coalescer),
+            tiers=self._tiers.snapshot(),
+        )
+
+    async def aclose(self) -> None:
+        """Ends what is computed, writes what is still to be written, and closes the tiers."""
+        await self._coalescer.aclose()
+        await self._tiers.aclose()
+
+    def _accounted(
+        self, state: CacheState, deltas: AsyncGenerator[Delta, None], started: float
+    ) -> aclosing[AsyncGenerator[Delta, None]]:
+        self._requests[state] += 1
+        return aclosing(_accounted(state, deltas, time.monotonic() - started))
+
+    async def _produce(
+        self, flight: Flight, key: bytes, compute: Compute, *, renew: bool
+    ) -> AsyncGenerator[Delta, None]:
+        """An answer from a further tier, or else a new one, which is kept."""
+        answer = None if renew else await self._tiers.get_further(key)
+        flight.begin(from_cache=answer is not None)
+        if answer is not None:
+            async for delta in _replay(answer):
+                yield delta
+            return
+        given: list[Delta] = []
+        async with aclosing(compute()) as deltas:
+            async for delta in deltas:
+                given.append(delta)
+                if answer := _answer(given):
+                    # Before its end is given out: then nobody may be left to wait for this.
+                    await self._tiers.put(key, answer)
+                yield delta
+
+
+async def _replay(answer: Answer) -> AsyncGenerator[Delta, None]:
+    yield Delta(answer.text, answer.finish_reason, answer.usage, answer.timeline)
+
+
+def _answer(deltas: list[Delta]) -> Answer | None:
+    """The whole answer; None while, or if, it has no proper end."""
+    last = deltas[-1]
+    if last.finish_reason is None or last.usage is None or last.timeline is None:
+        return None
+    return Answer(join(deltas).text, last.finish_reason, last.usage, last.timeline)
+
+
+async def _accounted(
+    state: CacheState, given: AsyncGenerator[Delta, None], looked_up: float
+) -> AsyncGenerator[Delta, None]:
+    """The deltas, the last one with the usage and the timeline of this request."""
+    since = time.monotonic()
+    async with aclosing(given) as deltas:
+        async for delta in deltas:
+            if delta.usage is None or delta.timeline is None:
+                yield delta
+                continue
+            stages = Timeline({Stage.CACHE: looked_up})
+            if state is CacheState.MISS:
+                yield replace(delta, timeline=stages.plus(delta.timeline))
+                continue
+            if state is CacheState.COALESCED:
+                stages = stages.plus(Timeline({Stage.QUEUE: time.monotonic() - since}))
+            # Nothing of the prompt was computed for this request.
+            usage = replace(delta.usage, cached_tokens=delta.usage.prompt_tokens)
+            yield replace(delta, usage=usage, timeline=stages)

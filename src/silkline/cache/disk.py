@@ -1,0 +1,94 @@
+"""One machine's disk: a SQLite file, bounded in bytes, that survives restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from silkline.cache.base import Tier, TierHealth
+from silkline.cache.breaker import Breaker
+from silkline.cache.sqlite_file import SqliteFile
+
+T = TypeVar("T")
+
+OPERATION_SECONDS = 0.25
+"""How long a reader or a writer waits for the disk."""
+
+MOST_WAITING = 256
+"""Uses that may wait for the disk; more fail at once."""
+
+
+class DiskTier(Tier):
+    """Values in a file of this machine, which several processes may share.
+
+    One thread works on the file. Reads and writes fail apart: a full disk still gives what it has.
+    """
+
+    name = "disk"
+
+    def __init__(
+        self, path: Path, capacity_bytes: int, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Names the file; it is opened, or made, by the first use.
+
+        Args:
+            path: The file; its folder is made where there is none.
+            capacity_bytes: Most bytes of the file.
+            clock: Unix time in seconds.
+        """
+        self._file = SqliteFile(path, capacity_bytes, clock)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="silkline-cache-disk")
+        self._reads = Breaker("disk, reading")
+        self._writes = Breaker("disk, writing")
+        self._waiting = 0
+        self._closed = False
+
+    async def get(self, key: bytes) -> bytes | None:
+        """The value; None when there is none, its time is over, or the disk fails."""
+        return await self._run(self._reads, lambda: self._file.get(key))
+
+    async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
+        """Keeps a value; the oldest ones leave when room is needed."""
+        if ttl_seconds > 0:
+            await self._run(self._writes, lambda: self._file.put(key, value, ttl_seconds))
+
+    def health(self) -> TierHealth:
+        """How it gets on; never waits."""
+        return TierHealth(
+            degraded=self._reads.degraded or self._writes.degraded,
+            errors=self._reads.errors + self._writes.errors,
+            evictions=self._file.evictions,
+            bytes=self._file.bytes,
+        )
+
+    async def aclose(self) -> None:
+        """Closes the file; what is in it stays."""
+        if self._closed:
+            return
+        self._closed = True
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
+        self._thread.shutdown(wait=False)
+        await asyncio.wait({closing}, timeout=OPERATION_SECONDS)
+
+    async def _run(self, breaker: Breaker, use: Callable[[], T]) -> T | None:
+        if self._closed or not breaker.attempt():
+            return None
+        if self._waiting >= MOST_WAITING:
+            breaker.failed(TimeoutError())
+            return None
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS):
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, use)
+        except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
+            breaker.failed(error)
+            return None
+        finally:
+            self._waiting -= 1
+        breaker.succeeded()
+        return result

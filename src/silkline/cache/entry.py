@@ -1,0 +1,73 @@
+"""How an answer is stored: JSON behind a checksum that is bound to the key.
+
+    "SLK" | version, 1 byte | BLAKE2b-128 of key and JSON, 16 bytes | JSON
+
+A value that is cut short, altered, of another version or stored under another key does not decode,
+wherever it came from; it is never more than bytes that are compared and parsed as typed JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from silkline.core import Answer
+
+MAGIC = b"SLK\x01"
+CHECKSUM_BYTES = 16
+HEADER_BYTES = len(MAGIC) + CHECKSUM_BYTES
+
+MOST_ENTRY_BYTES = 1024 * 1024
+"""Longer values are neither stored nor read; the longest answers take a tenth of it."""
+
+_DOMAIN = b"silkline.entry.1"
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A stored answer.
+
+    Attributes:
+        answer: The answer as it was computed.
+        stored_at: Unix time in seconds.
+    """
+
+    answer: Answer
+    stored_at: float
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Entry)
+
+
+def encode_entry(key: bytes, entry: Entry) -> bytes | None:
+    """The bytes to store under `key`; None for an answer that is not to be stored.
+
+    That is one that is too long, or whose text has a lone surrogate and therefore no UTF-8.
+    """
+    try:
+        payload = _encoder.encode(entry)
+    except UnicodeEncodeError:
+        return None
+    if HEADER_BYTES + len(payload) > MOST_ENTRY_BYTES:
+        return None
+    return b"".join((MAGIC, _checksum(key, payload), payload))
+
+
+def decode_entry(key: bytes, value: bytes) -> Entry | None:
+    """The entry that was stored under `key`; None when the bytes are anything else."""
+    if len(value) > MOST_ENTRY_BYTES or not value.startswith(MAGIC):
+        return None
+    payload = value[HEADER_BYTES:]
+    if value[len(MAGIC) : HEADER_BYTES] != _checksum(key, payload):
+        return None
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _checksum(key: bytes, payload: bytes) -> bytes:
+    state = hashlib.blake2b(key, digest_size=CHECKSUM_BYTES, person=_DOMAIN)
+    state.update(payload)
+    return state.digest()

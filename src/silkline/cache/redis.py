@@ -1,0 +1,127 @@
+"""Several machines: a Redis server that all gateways share.
+
+Reads and writes have a connection each (see `lane`) and fail apart: a server that is full or read
+only still gives what it has. What Redis holds is not trusted: no more than `MOST_ENTRY_BYTES` of a
+value are read, and its reader checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from silkline.cache.base import Tier, TierHealth
+from silkline.cache.entry import MOST_ENTRY_BYTES
+from silkline.cache.lane import Lane
+from silkline.cache.redis_link import open_link
+
+PREFIX = "silkline:answer:"
+"""What the names of all values begin with; the key in hex follows."""
+
+TIMEOUT_SECONDS = 0.04
+"""The longest that a request waits for Redis, whatever Redis does."""
+
+_PROBE = f"{PREFIX}probe"
+_MILLISECONDS = 1000
+
+
+class _Value(NamedTuple):
+    key: bytes
+    value: bytes
+    ttl_seconds: float
+
+
+class RedisTier(Tier):
+    """Values in a Redis server, found by its address or by its Sentinels."""
+
+    name = "redis"
+
+    def __init__(self, url: str) -> None:
+        """Names the server; the first use connects.
+
+        Raises:
+            ConfigError: The URL is wrong.
+            EnvironmentFault: The `redis` library is not installed.
+        """
+        self._for_reading = open_link(url)
+        self._for_writing = open_link(url)
+        faults = _faults()
+        self._reads = Lane[bytes, bytes | None](
+            "redis, reading",
+            self._read,
+            self._probe_reading,
+            faults=faults,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+        self._writes = Lane[_Value, None](
+            "redis, writing",
+            self._write,
+            self._probe_writing,
+            faults=faults,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+    async def get(self, key: bytes) -> bytes | None:
+        """The value; None when there is none, or Redis does not give it in time."""
+        return await self._reads.do(key)
+
+    async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
+        """Keeps a value for at most `ttl_seconds`, by the server's clock."""
+        if ttl_seconds * _MILLISECONDS >= 1:
+            await self._writes.do(_Value(key, value, ttl_seconds))
+
+    def health(self) -> TierHealth:
+        """How it gets on; what the server holds is for the server to say."""
+        breakers = (self._reads.breaker, self._writes.breaker)
+        return TierHealth(
+            degraded=any(breaker.degraded for breaker in breakers),
+            errors=sum(breaker.errors for breaker in breakers),
+        )
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        for lane in (self._reads, self._writes):
+            await lane.aclose()
+        for link in (self._for_reading, self._for_writing):
+            await link.aclose()
+
+    async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        commands = self._for_reading.client.pipeline(transaction=False)
+        for key in keys:
+            commands.getrange(_name(key), 0, MOST_ENTRY_BYTES - 1)
+        results = await commands.execute(raise_on_error=False)
+        failures = _failures(results)
+        if len(failures) == len(results):
+            raise failures[0]
+        # One value of a wrong type fails alone; what fails all commands is the server's fault.
+        return [result if isinstance(result, bytes) and result else None for result in results]
+
+    async def _write(self, values: Sequence[_Value]) -> list[None]:
+        commands = self._for_writing.client.pipeline(transaction=False)
+        for key, value, ttl_seconds in values:
+            commands.set(_name(key), value, px=int(ttl_seconds * _MILLISECONDS))
+        failures = _failures(await commands.execute(raise_on_error=False))
+        if failures:
+            raise failures[0]
+        return [None] * len(values)
+
+    async def _probe_reading(self) -> None:
+        await self._for_reading.client.getrange(_PROBE, 0, 0)
+
+    async def _probe_writing(self) -> None:
+        await self._for_writing.client.set(_PROBE, b"", px=_MILLISECONDS)
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
+
+    # Besides what the library says it raises: what its parser raises at nonsense.
+    return (RedisError, OSError, ValueError)
+
+
+def _name(key: bytes) -> str:
+    return PREFIX + key.hex()
+
+
+def _failures(results: Sequence[Any]) -> list[Exception]:
+    return [result for result in results if isinstance(result, Exception)]

@@ -1,0 +1,56 @@
+"""Writes to a tier without anybody waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from silkline.cache.base import Tier
+
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+"""Values that may wait to be written; more are dropped."""
+
+
+class WriteBehind:
+    """The writes that wait for a tier.
+
+    Attributes:
+        dropped: Values that were not written, because too many waited.
+    """
+
+    def __init__(self, tier: Tier) -> None:
+        """Writes to the tier; it is not closed."""
+        self.dropped = 0
+        self._tier = tier
+        self._waiting: deque[tuple[bytes, bytes, float]] = deque()
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Values that wait."""
+        return len(self._waiting)
+
+    def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
+        """Takes a value to be written soon."""
+        if self._bytes + len(value) > MOST_WAITING_BYTES:
+            self.dropped += 1
+            return
+        self._waiting.append((key, value, ttl_seconds))
+        self._bytes += len(value)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write())
+
+    async def aclose(self, seconds: float) -> None:
+        """Writes what waits, for at most so many seconds."""
+        if self._task is None:
+            return
+        _, late = await asyncio.wait({self._task}, timeout=seconds)
+        for task in late:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _write(self) -> None:
+        while self._waiting:
+            key, value, ttl_seconds = self._waiting.popleft()
+            self._bytes -= len(value)
+            await self._tier.put(key, value, ttl_seconds)
