@@ -45,11 +45,19 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What came back: an HTTP status (200 where there is no HTTP), the text and its tokens."""
+    """What came back.
+
+    Attributes:
+        status: Of HTTP; 200 where there is none and all went well.
+        text: The answer.
+        tokens: Tokens of the answer.
+        cached: Whether it was not computed for this request.
+    """
 
     status: int
     text: str = ""
     tokens: int = 0
+    cached: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True):

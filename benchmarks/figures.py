@@ -19,6 +19,7 @@ class Figures(msgspec.Struct, frozen=True):
     Attributes:
         requests: Answers that came in the window, errors left out.
         errors: Requests of the whole cell that ended in an error.
+        cached: Answers of the whole cell that a cache gave; there should be none.
         rate: Requests per second.
         tokens_rate: Tokens of answers per second.
         p50, p95, p99: Percentiles of the latency, in milliseconds.
@@ -28,6 +29,7 @@ class Figures(msgspec.Struct, frozen=True):
 
     requests: int
     errors: int
+    cached: int
     rate: float
     tokens_rate: float
     p50: float
@@ -83,6 +85,7 @@ def figures(measured: Measured, cpu_seconds: dict[str, float]) -> Figures:
     return Figures(
         requests=len(latencies),
         errors=len(measured.asked) - len(good),
+        cached=sum(asked.reply.cached for asked in good),
         rate=sum(shares) / measured.window,
         tokens_rate=sum(tokens) / measured.window,
         p50=percentile(latencies, 0.50),
@@ -102,6 +105,7 @@ def pooled(rounds: Sequence[Figures], latencies: Sequence[float]) -> Figures:
     return Figures(
         requests=len(latencies),
         errors=sum(one.errors for one in rounds),
+        cached=sum(one.cached for one in rounds),
         rate=median("rate"),
         tokens_rate=median("tokens_rate"),
         p50=percentile(latencies, 0.50),

@@ -23,6 +23,9 @@ _TYPE = f"multipart/form-data; boundary={_BOUNDARY}"
 _BROKEN = 0
 """The status of a request whose connection broke."""
 
+_COMPUTED = {"miss", "bypass"}
+"""What the gateway's `cache` says of an answer that the engine computed."""
+
 
 class _Usage(msgspec.Struct):
     completion_tokens: int
@@ -31,6 +34,7 @@ class _Usage(msgspec.Struct):
 class _Answer(msgspec.Struct):
     response: str
     usage: _Usage
+    cache: str = "bypass"
 
 
 async def run_load(url: str, pictures: Pictures) -> None:
@@ -71,7 +75,8 @@ def _read(answer: tuple[int, bytes]) -> Reply:
     if status != 200:
         return Reply(status)
     decoded = msgspec.json.decode(body, type=_Answer)
-    return Reply(status, decoded.response, decoded.usage.completion_tokens)
+    cached = decoded.cache not in _COMPUTED
+    return Reply(status, decoded.response, decoded.usage.completion_tokens, cached)
 
 
 if __name__ == "__main__":

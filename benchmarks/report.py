@@ -97,6 +97,8 @@ def _lines(report: Report) -> Iterator[str]:
     for one in report.agreements:
         first, second = one.subjects
         yield f"- {first} and {second}: {one.share:.1%} of {one.pictures} texts are equal"
+    cached = sum(cell.all_rounds.cached for cell in report.cells)
+    yield f"- answers that came from a cache: {cached}"
     yield from ("", "## Each round", "")
     yield from _rounds(report)
 

@@ -8,6 +8,7 @@ import pytest
 from openai import OpenAI
 
 from tests.gateway.asking import MODEL, asked, messages
+from tests.gateway.test_chat import streamed, text_of
 from tests.pictures import data_url, encoded
 from tests.serving import served
 
@@ -57,14 +58,10 @@ def test_the_same_pixels_in_another_format_are_the_same_picture(fresh: httpx2.Cl
 
 def test_a_hit_streams_the_same_text(fresh: httpx2.Client) -> None:
     text = ask(fresh, 4).json()["choices"][0]["message"]["content"]
-    with OpenAI(base_url=f"{fresh.base_url}".rstrip("/") + "/v1", api_key="none") as openai:
-        chunks = openai.chat.completions.create(
-            model=MODEL,
-            messages=messages(data_url(encoded(width=104))),  # type: ignore[arg-type]
-            stream=True,
-        )
-        pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert "".join(pieces) == text
+    base_url = str(fresh.base_url).rstrip("/") + "/v1"
+    with OpenAI(base_url=base_url, api_key="none") as openai:
+        chunks = streamed(openai, messages(data_url(encoded(width=104))))
+    assert text_of(chunks) == text
 
 
 def test_a_client_may_leave_the_cache_out(fresh: httpx2.Client) -> None:

@@ -89,9 +89,9 @@ def test_only_the_child_runs_the_decoder() -> None:
 
 
 def test_only_the_intake_puts_them_together() -> None:
-    """Other rooms see pictures through `Intake` and `Source` alone."""
+    """Other rooms see pictures through `Intake` and `Source` alone; `doctor` tries a decoder."""
     inner = {f"silkline.ingress.{name}" for name in ("fetch", "decode", "decoder_link", "urls")}
     outside = [
         name for name, tree in modules() if not name.startswith("ingress/") and uses(tree, inner)
     ]
-    assert outside == []
+    assert outside == ["cli/doctor.py"]
