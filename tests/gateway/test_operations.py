@@ -204,6 +204,7 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
         with socket.create_connection(running.host_and_port) as cut:
             cut.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n")
             cut.sendall(b"content-type: application/json\r\n\r\n{")
+            time.sleep(0.3)  # the request has begun when the client goes
         deadline = time.monotonic() + 5
         while (
             metric(http, "silkline_replica_requests") > 0
