@@ -199,7 +199,8 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
     with served(*SLOW) as running, httpx2.Client(base_url=running.url, timeout=30) as http:
         with pytest.raises(httpx2.ReadTimeout):
             http.post("/v1/chat/completions", json=asked(), timeout=0.3)
-        with http.stream("POST", "/v1/chat/completions", json=asked(stream=True)) as reply:
+        other = asked(data_url(encoded()), stream=True)
+        with http.stream("POST", "/v1/chat/completions", json=other) as reply:
             next(reply.iter_lines())
         with socket.create_connection(running.host_and_port) as cut:
             cut.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n")
