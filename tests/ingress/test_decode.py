@@ -46,7 +46,7 @@ async def running(processes: int = 1, seconds: float = 10.0) -> AsyncIterator[De
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in processes.children(sys.executable) if alive(one)]
+    return [one for one in processes.children(" -c ") if alive(one)]
 
 
 def alive(process: psutil.Process) -> bool:
