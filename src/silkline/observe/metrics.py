@@ -22,27 +22,6 @@ _PIXEL_BUCKETS = (1e4, 1e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7)
 _TOKEN_BUCKETS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 
-class ReplicaGauges(Collector):
-    """Reads the replicas' state when Prometheus asks, so that it is never stale.
-
-    `read` gives gauge values by the last part of the metric's name (`silkline_replica_<name>`),
-    each by replica.
-    """
-
-    def __init__(self, read: Callable[[], dict[str, dict[str, float]]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One family a gauge, one sample a replica."""
-        for name, by_replica in self._read().items():
-            family = GaugeMetricFamily(
-                f"silkline_replica_{name}", f"Replica's {name}.", labels=["replica"]
-            )
-            for replica, value in by_replica.items():
-                family.add_metric([replica], value)
-            yield family
-
-
 class _Read(Collector):
     """Families that are read when Prometheus asks."""
 
@@ -110,8 +89,12 @@ class Metrics:
         self.registry.register(_Read(read))
 
     def watch_replicas(self, read: Callable[[], dict[str, dict[str, float]]]) -> None:
-        """Exports what `read` says of the replicas; see `ReplicaGauges`."""
-        self.registry.register(ReplicaGauges(read))
+        """Exports what `read` says of the replicas as `silkline_replica_<name>`.
+
+        Args:
+            read: Gives gauge values by the last part of the metric's name, each by replica.
+        """
+        self.watch(lambda: _replica_families(read()))
 
     def request_ended(self, route: str, code: int, cache: str, model: str, seconds: float) -> None:
         """Counts a request with the status it got and the seconds it took."""
@@ -144,3 +127,14 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _replica_families(gauges: dict[str, dict[str, float]]) -> Iterable[Metric]:
+    """One family a gauge, one sample a replica."""
+    for name, by_replica in gauges.items():
+        family = GaugeMetricFamily(
+            f"silkline_replica_{name}", f"Replica's {name}.", labels=["replica"]
+        )
+        for replica, value in by_replica.items():
+            family.add_metric([replica], value)
+        yield family
