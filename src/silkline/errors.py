@@ -14,8 +14,13 @@
     │   ├── RouteNotFound          404 not_found
     │   ├── MethodNotAllowed       405 method_not_allowed
     │   ├── RequestTimeout         408 request_timeout
+    │   ├── Unauthorized           401 invalid_api_key
+    │   ├── Forbidden              403 forbidden
+    │   ├── DuplicateInProgress    409 duplicate_in_progress
+    │   ├── IdempotencyKeyReused   422 idempotency_key_reused
     │   └── Quarantined            422 quarantined
     ├── CapacityError              the request is fine, Silkline is not able to serve it now
+    │   ├── RateLimited            429 rate_limited
     │   ├── Overloaded             503 overloaded
     │   ├── ShuttingDown           503 shutting_down
     │   ├── WorkerLost             503 worker_lost
@@ -99,6 +104,22 @@ class RequestTimeout(InputError):
     """The client took too long to send its request."""
 
 
+class Unauthorized(InputError):
+    """No key was given, or none that is known."""
+
+
+class Forbidden(InputError):
+    """The key is known, but may not do this."""
+
+
+class DuplicateInProgress(InputError):
+    """A request with the same idempotency key is still being answered."""
+
+
+class IdempotencyKeyReused(InputError):
+    """The idempotency key was used before, for another request."""
+
+
 class Quarantined(InputError):
     """The request ended two workers and is not tried again."""
 
@@ -116,6 +137,10 @@ class CapacityError(SilklineError):
     ) -> None:
         super().__init__(message, param=param)
         self.retry_after = retry_after
+
+
+class RateLimited(CapacityError):
+    """The tenant asks for more than its own limit; others are served."""
 
 
 class Overloaded(CapacityError):
@@ -182,7 +207,12 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     RouteNotFound: HttpFace(404, _INVALID, "not_found"),
     MethodNotAllowed: HttpFace(405, _INVALID, "method_not_allowed"),
     RequestTimeout: HttpFace(408, _INVALID, "request_timeout"),
+    Unauthorized: HttpFace(401, "authentication_error", "invalid_api_key"),
+    Forbidden: HttpFace(403, "permission_error", "forbidden"),
+    DuplicateInProgress: HttpFace(409, _INVALID, "duplicate_in_progress"),
+    IdempotencyKeyReused: HttpFace(422, _INVALID, "idempotency_key_reused"),
     Quarantined: HttpFace(422, _INVALID, "quarantined"),
+    RateLimited: HttpFace(429, "rate_limit_error", "rate_limited"),
     Overloaded: HttpFace(503, _UNAVAILABLE, "overloaded"),
     ShuttingDown: HttpFace(503, _UNAVAILABLE, "shutting_down"),
     WorkerLost: HttpFace(503, _UNAVAILABLE, "worker_lost"),

@@ -1,0 +1,1 @@
+"""How much it carries: open-loop load, every request recorded, goodput under an SLO."""
