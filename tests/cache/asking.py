@@ -9,6 +9,7 @@ from pathlib import Path
 
 from silkline.cache.answers import AnswerCache, Compute
 from silkline.cache.base import Tier
+from silkline.cache.key import Asked
 from silkline.cache.memory import MemoryTier
 from silkline.cache.policy import CachePolicy, CacheState
 from silkline.cache.tiered import TieredCache
@@ -57,6 +58,17 @@ def answer(text: str = "a red mug", *, completion_tokens: int = 3) -> Answer:
 def image(width: int, height: int, pixels: bytes, mode: str = "RGB") -> Image:
     """A picture with the digest that the ingress gives it."""
     return Image(width, height, pixels, picture_digest(mode, width, height, pixels))
+
+
+def asked_of(request: Request) -> Asked:
+    """A request as the gateway puts it to the cache."""
+    return Asked(
+        request.messages,
+        tuple(picture.digest for picture in request.images),
+        request.sampling,
+        request.timeout_seconds,
+        request.stream,
+    )
 
 
 @dataclass
@@ -126,7 +138,7 @@ async def ask(
     request = request or question()
     text: list[str] = []
     async with cache.serve(
-        request, info(**info_changes), policy, engine.compute(request)
+        asked_of(request), info(**info_changes), policy, engine.compute(request)
     ) as served:
         async for delta in served.deltas:
             text.append(delta.text)

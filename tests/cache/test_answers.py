@@ -13,7 +13,7 @@ from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.cache.redis import RedisTier
 from silkline.core import Sampling, Stage
 from silkline.errors import InvalidRequest, Overloaded
-from tests.cache.asking import MIB, ask, cached, info
+from tests.cache.asking import MIB, ask, asked_of, cached, info
 from tests.cache.redis_server import RedisServer
 from tests.engines.asking import answer as answer_of_engine
 from tests.engines.asking import eventually, question
@@ -254,12 +254,13 @@ async def test_a_broken_redis_costs_time_only(own_redis: RedisServer) -> None:
 
 async def test_leaving_before_the_first_delta_gives_the_place_up() -> None:
     async with cached(token_seconds="0.01") as (cache, engine):
-        asked = question()
-        async with cache.serve(asked, info(), CachePolicy(), engine.compute(asked)) as served:
+        request = question()
+        asked, compute = asked_of(request), engine.compute(request)
+        async with cache.serve(asked, info(), CachePolicy(), compute) as served:
             assert served.state is MISS
         await eventually(lambda: engine.idle)
         await ask(cache, engine)
-        async with cache.serve(asked, info(), CachePolicy(), engine.compute(asked)) as served:
+        async with cache.serve(asked, info(), CachePolicy(), compute) as served:
             assert served.state is HIT
 
 

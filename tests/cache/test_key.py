@@ -7,18 +7,16 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.cache.key import KEY_BYTES, answer_key, encode_request, is_deterministic
+from silkline.cache.key import KEY_BYTES, Asked, answer_key, encode_question
 from silkline.core import (
-    Image,
     ImagePart,
     Message,
-    Request,
     Role,
     Sampling,
     TextPart,
 )
 from silkline.engines.base import EngineInfo
-from tests.cache.asking import image, info
+from tests.cache.asking import asked_of, image, info
 from tests.engines.asking import picture, question, request, user
 
 # Few letters, so that boundaries fall into the same text often; one of them a lone surrogate.
@@ -34,14 +32,13 @@ samplings = st.builds(
     seed=st.sampled_from([None, 0, 1, 2**64]),
     stop=st.lists(texts, max_size=3).map(tuple),
 )
-requests = st.builds(
-    Request,
-    id=st.just("test"),
+questions = st.builds(
+    Asked,
     messages=st.lists(messages, min_size=1, max_size=3).map(tuple),
-    images=st.lists(
-        st.builds(Image, st.just(1), st.just(1), st.just(b""), digests), max_size=2
-    ).map(tuple),
+    pictures=st.lists(digests, max_size=2).map(tuple),
     sampling=samplings,
+    timeout_seconds=st.just(120.0),
+    stream=st.just(True),
 )
 infos = st.builds(
     info,
@@ -50,19 +47,18 @@ infos = st.builds(
     revision=st.sampled_from(["c", ""]),
     precision=st.sampled_from(["int8", "c"]),
 )
-asked = st.tuples(requests, infos, st.sampled_from([b"", b"a", b"ab"]))
+asked = st.tuples(questions, infos, st.sampled_from([b"", b"a", b"ab"]))
 
 
-def read_back(encoding: bytes) -> tuple[Request, EngineInfo, bytes]:
+def read_back(encoding: bytes) -> tuple[Asked, EngineInfo, bytes]:
     """The question of an encoding; that there is one proves that no two share an encoding."""
     tenant, served, said, shown, *numbers, seed, stop = msgspec.msgpack.decode(encoding)
     max_tokens, temperature, top_p = numbers
     engine, model, revision, precision = map(_text, served)
     return (
-        Request(
-            "test",
+        Asked(
             tuple(Message(Role(_text(role)), tuple(map(_part, parts))) for role, parts in said),
-            tuple(Image(1, 1, b"", _text(digest)) for digest in shown),
+            tuple(map(_text, shown)),
             Sampling(
                 max_tokens,
                 temperature,
@@ -70,6 +66,8 @@ def read_back(encoding: bytes) -> tuple[Request, EngineInfo, bytes]:
                 None if seed is None else int(seed),
                 tuple(map(_text, stop)),
             ),
+            120.0,
+            stream=True,
         ),
         info(engine=engine, model=model, revision=revision, precision=precision),
         tenant,
@@ -85,12 +83,12 @@ def _text(encoded: bytes) -> str:
 
 
 @given(asked)
-def test_no_two_questions_have_the_same_encoding(one: tuple[Request, EngineInfo, bytes]) -> None:
-    assert read_back(encode_request(*one)) == one
+def test_no_two_questions_have_the_same_encoding(one: tuple[Asked, EngineInfo, bytes]) -> None:
+    assert read_back(encode_question(*one)) == one
 
 
 @given(asked)
-def test_the_same_question_has_the_same_key(one: tuple[Request, EngineInfo, bytes]) -> None:
+def test_the_same_question_has_the_same_key(one: tuple[Asked, EngineInfo, bytes]) -> None:
     key = answer_key(*one)
     again, served, tenant = one
     assert len(key) == KEY_BYTES
@@ -121,16 +119,16 @@ def test_each_part_of_a_question_counts() -> None:
         replace(base, sampling=replace(sampling, stop=("b", "a"))),
         replace(base, sampling=replace(sampling, stop=("",))),
     ]  # fmt: skip
-    keys = {answer_key(each, info(), b"") for each in differing}
+    keys = {answer_key(asked_of(each), info(), b"") for each in differing}
     for change in ("engine", "model", "revision", "precision"):
-        keys.add(answer_key(base, info(**{change: "other"}), b""))
-    keys.add(answer_key(base, info(), b"tenant"))
+        keys.add(answer_key(asked_of(base), info(**{change: "other"}), b""))
+    keys.add(answer_key(asked_of(base), info(), b"tenant"))
     assert len(keys) == len(differing) + 5
 
 
 def test_what_does_not_change_the_answer_does_not_count() -> None:
     base = question()
-    key = answer_key(base, info(), b"")
+    key = answer_key(asked_of(base), info(), b"")
     for same in (
         replace(base, id="another"),
         replace(base, timeout_seconds=1.0),
@@ -138,27 +136,27 @@ def test_what_does_not_change_the_answer_does_not_count() -> None:
         replace(base, sampling=replace(base.sampling, temperature=-0.0)),
         replace(base, sampling=replace(base.sampling, temperature=0, top_p=1)),
     ):
-        assert answer_key(same, info(), b"") == key
+        assert answer_key(asked_of(same), info(), b"") == key
 
 
 def test_pictures_with_the_same_bytes_but_another_shape_differ() -> None:
     pixels = bytes(30 * 100 * 3)
     shapes = [image(30, 100, pixels), image(100, 30, pixels), image(300, 10, pixels)]
     shapes.append(image(30, 100, pixels, mode="HSV"))
-    keys = {answer_key(request(user(0), images=(each,)), info(), b"") for each in shapes}
+    keys = {answer_key(asked_of(request(user(0), images=(each,))), info(), b"") for each in shapes}
     assert len(keys) == len(shapes)
 
 
 def test_greedy_and_seeded_requests_are_deterministic() -> None:
-    assert is_deterministic(question(sampling=Sampling()))
-    assert is_deterministic(question(sampling=Sampling(temperature=0.7, seed=0)))
-    assert not is_deterministic(question(sampling=Sampling(temperature=0.7)))
+    assert asked_of(question(sampling=Sampling())).is_deterministic
+    assert asked_of(question(sampling=Sampling(temperature=0.7, seed=0))).is_deterministic
+    assert not asked_of(question(sampling=Sampling(temperature=0.7))).is_deterministic
 
 
 def test_a_key_costs_the_same_whatever_the_picture() -> None:
     """The pixels were hashed when the picture came in."""
     big = image(1000, 1000, bytes(3_000_000))
-    asked = request(user(0, "What is this?"), images=(big,))
+    asked = asked_of(request(user(0, "What is this?"), images=(big,)))
     started = time.perf_counter()
     for _ in range(100):
         answer_key(asked, info(), b"")

@@ -9,7 +9,7 @@ from silkline.cache.base import Tier
 from silkline.cache.entry import Entry, decode_entry, encode_entry
 from silkline.cache.key import answer_key
 from silkline.core import Image
-from tests.cache.asking import HOUR, answer, image, info
+from tests.cache.asking import HOUR, answer, asked_of, image, info
 from tests.engines.asking import request, user
 
 TENANTS = (b"one", b"other")
@@ -38,7 +38,7 @@ def pictures(count: int) -> Iterator[Image]:
 async def test_no_picture_gets_the_answer_of_another(tier: Tier, count: int) -> None:
     keys = {}
     for place, picture in enumerate(pictures(count)):
-        asked = request(user(0, "What is this?"), images=(picture,))
+        asked = asked_of(request(user(0, "What is this?"), images=(picture,)))
         for tenant in TENANTS:
             name = f"picture {place} of {tenant!r}"
             keys[name] = key = answer_key(asked, info(), tenant)

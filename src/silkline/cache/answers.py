@@ -9,10 +9,10 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from silkline.cache.coalesce import Coalescer, Flight
-from silkline.cache.key import answer_key, is_deterministic
+from silkline.cache.key import Asked, answer_key
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.cache.tiered import TieredCache, TierSnapshot
-from silkline.core import Answer, Delta, Request, Stage, Timeline
+from silkline.core import Answer, Delta, Stage, Timeline
 from silkline.engines.base import EngineInfo
 from silkline.engines.text import join
 
@@ -67,7 +67,7 @@ class AnswerCache:
 
     @asynccontextmanager
     async def serve(
-        self, request: Request, info: EngineInfo, policy: CachePolicy, compute: Compute
+        self, asked: Asked, info: EngineInfo, policy: CachePolicy, compute: Compute
     ) -> AsyncIterator[Served]:
         """Answers a request.
 
@@ -75,7 +75,7 @@ class AnswerCache:
         part in the computation up; the computation itself goes on while another request reads it.
 
         Args:
-            request: The question.
+            asked: The question.
             info: What `compute` asks.
             policy: How the request may use the cache.
             compute: Computes the answer.
@@ -85,13 +85,13 @@ class AnswerCache:
             DeadlineExceeded: The request's own time is over.
             ShuttingDown: The cache was closed meanwhile.
         """
-        if policy.use is CacheUse.NONE or not is_deterministic(request):
+        if policy.use is CacheUse.NONE or not asked.is_deterministic:
             self._requests[CacheState.BYPASS] += 1
             async with aclosing(compute()) as deltas:
                 yield Served(CacheState.BYPASS, deltas)
             return
         started = time.monotonic()
-        key = answer_key(request, info, policy.tenant)
+        key = answer_key(asked, info, policy.tenant)
         renew = policy.use is CacheUse.RENEW
         answer = None if renew else await self._tiers.get_near(key)
         if answer is not None:
@@ -105,8 +105,8 @@ class AnswerCache:
         with self._coalescer.join(
             key,
             produce,
-            timeout_seconds=request.timeout_seconds,
-            whole=not request.stream,
+            timeout_seconds=asked.timeout_seconds,
+            whole=not asked.stream,
             renew=renew,
         ) as reader:
             state = CacheState.MISS if reader.leads else CacheState.COALESCED

@@ -7,10 +7,11 @@ here from what the gateway itself prepared; nothing that a client calls a key ta
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import msgspec
 
-from silkline.core import Message, Request, TextPart
+from silkline.core import Message, Sampling, TextPart
 from silkline.engines.base import EngineInfo
 
 KEY_BYTES = 32
@@ -21,37 +22,55 @@ _DOMAIN = b"silkline.key.1"
 _encoder = msgspec.msgpack.Encoder()
 
 
-def is_deterministic(request: Request) -> bool:
-    """Whether the same request has the same answer: at temperature 0, or with a seed."""
-    return request.sampling.temperature == 0 or request.sampling.seed is not None
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of the cache: a question whose pictures are named and need not be there.
+
+    Attributes:
+        messages: The conversation.
+        pictures: The digests of the pictures that the messages point at, as the model sees them.
+        sampling: How to answer.
+        timeout_seconds: Seconds that the request has.
+        stream: Whether its client reads the answer as it grows.
+    """
+
+    messages: tuple[Message, ...]
+    pictures: tuple[str, ...]
+    sampling: Sampling
+    timeout_seconds: float
+    stream: bool
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether asking again gives the same answer: at temperature 0, or with a seed."""
+        return self.sampling.temperature == 0 or self.sampling.seed is not None
 
 
-def answer_key(request: Request, info: EngineInfo, tenant: bytes) -> bytes:
-    """The key of a request's answer: BLAKE2b-256 of its encoding.
+def answer_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
+    """The key of a question's answer: BLAKE2b-256 of its encoding.
 
     Args:
-        request: The question, with its pictures as the model sees them.
+        asked: The question.
         info: What answers it.
         tenant: The tenant's salt; answers are never shared between two salts.
     """
-    encoding = encode_request(request, info, tenant)
+    encoding = encode_question(asked, info, tenant)
     return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_DOMAIN).digest()
 
 
-def encode_request(request: Request, info: EngineInfo, tenant: bytes) -> bytes:
-    """Writes down what the answer follows from; requests that differ in it differ in bytes.
+def encode_question(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
+    """Writes down what the answer follows from; questions that differ in it differ in bytes.
 
     The form is MessagePack, where every value carries its type and its length, so that no text can
-    be taken for another one's end. The request's id, deadline and way of delivery are left out.
-    Pictures stand as their digests (of mode, size and pixels).
+    be taken for another one's end. The time and the way of delivery are left out.
     """
-    sampling = request.sampling
+    sampling = asked.sampling
     return _encoder.encode(
         (
             tenant,
             tuple(map(_bytes, (info.engine, info.model, info.revision, info.precision))),
-            [_message(message) for message in request.messages],
-            [_bytes(image.digest) for image in request.images],
+            [_message(message) for message in asked.messages],
+            [_bytes(digest) for digest in asked.pictures],
             sampling.max_tokens,
             # Adding zero makes one number of 0, 0.0 and -0.0.
             sampling.temperature + 0.0,

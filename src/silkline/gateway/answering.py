@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from silkline.cache.answers import AnswerCache
+from silkline.cache.key import Asked
 from silkline.cache.policy import CachePolicy
 from silkline.config import Settings
 from silkline.core import Answer, Delta, Request, Timeline
@@ -123,8 +124,15 @@ class Answering:
         """Answers piece by piece; the last delta's timeline spans the whole request."""
         request = prepared.request
         waiting = request.stream
+        asked = Asked(
+            request.messages,
+            tuple(image.digest for image in request.images),
+            request.sampling,
+            request.timeout_seconds,
+            request.stream,
+        )
         async with self._cache.serve(
-            request, self.info, prepared.policy, lambda: self._pool.generate(request)
+            asked, self.info, prepared.policy, lambda: self._pool.generate(request)
         ) as served:
             record.cache = served.state
             async for delta in served.deltas:
