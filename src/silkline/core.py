@@ -87,6 +87,11 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether asking again gives the same answer: at temperature 0, or with a seed."""
+        return self.temperature == 0 or self.seed is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

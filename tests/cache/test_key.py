@@ -147,12 +147,6 @@ def test_pictures_with_the_same_bytes_but_another_shape_differ() -> None:
     assert len(keys) == len(shapes)
 
 
-def test_greedy_and_seeded_requests_are_deterministic() -> None:
-    assert asked_of(question(sampling=Sampling())).is_deterministic
-    assert asked_of(question(sampling=Sampling(temperature=0.7, seed=0))).is_deterministic
-    assert not asked_of(question(sampling=Sampling(temperature=0.7))).is_deterministic
-
-
 def test_a_key_costs_the_same_whatever_the_picture() -> None:
     """The pixels were hashed when the picture came in."""
     big = image(1000, 1000, bytes(3_000_000))

@@ -65,6 +65,18 @@ class AnswerCache:
         self._coalescer = Coalescer()
         self._requests: Counter[CacheState] = Counter()
 
+    async def find(self, asked: Asked, info: EngineInfo, policy: CachePolicy) -> Served | None:
+        """The answer that is kept for a question; None where there is none, or it may not be used.
+
+        Nothing is computed, and the question's pictures need not be there.
+        """
+        if policy.use is not CacheUse.NORMAL or not asked.sampling.is_deterministic:
+            return None
+        started = time.monotonic()
+        key = answer_key(asked, info, policy.tenant)
+        answer = await self._tiers.get_near(key) or await self._tiers.get_further(key)
+        return None if answer is None else self._hit(answer, started)
+
     @asynccontextmanager
     async def serve(
         self, asked: Asked, info: EngineInfo, policy: CachePolicy, compute: Compute
@@ -85,7 +97,7 @@ class AnswerCache:
             DeadlineExceeded: The request's own time is over.
             ShuttingDown: The cache was closed meanwhile.
         """
-        if policy.use is CacheUse.NONE or not asked.is_deterministic:
+        if policy.use is CacheUse.NONE or not asked.sampling.is_deterministic:
             self._requests[CacheState.BYPASS] += 1
             async with aclosing(compute()) as deltas:
                 yield Served(CacheState.BYPASS, deltas)
@@ -95,8 +107,7 @@ class AnswerCache:
         renew = policy.use is CacheUse.RENEW
         answer = None if renew else await self._tiers.get_near(key)
         if answer is not None:
-            async with self._accounted(CacheState.HIT, _replay(answer), started) as deltas:
-                yield Served(CacheState.HIT, deltas)
+            yield self._hit(answer, started)
             return
 
         def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
@@ -127,6 +138,11 @@ class AnswerCache:
         """Ends what is computed, writes what is still to be written, and closes the tiers."""
         await self._coalescer.aclose()
         await self._tiers.aclose()
+
+    def _hit(self, answer: Answer, started: float) -> Served:
+        self._requests[CacheState.HIT] += 1
+        looked_up = time.monotonic() - started
+        return Served(CacheState.HIT, _accounted(CacheState.HIT, _replay(answer), looked_up))
 
     def _accounted(
         self, state: CacheState, deltas: AsyncGenerator[Delta, None], started: float

@@ -40,11 +40,6 @@ class Asked:
     timeout_seconds: float
     stream: bool
 
-    @property
-    def is_deterministic(self) -> bool:
-        """Whether asking again gives the same answer: at temperature 0, or with a seed."""
-        return self.sampling.temperature == 0 or self.sampling.seed is not None
-
 
 def answer_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
     """The key of a question's answer: BLAKE2b-256 of its encoding.

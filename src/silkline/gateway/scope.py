@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from silkline.admission.tenant import ANYONE, Tenant
+from silkline.core import Timeline
+
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "silkline"
 
@@ -28,6 +31,9 @@ class RequestRecord:
         model: The model's name, once known.
         cache: `hit`, `miss`, `coalesced`, `near` or `bypass`.
         error: The code of the error that ended the request, if one did.
+        tenant: Who asks, once the gate has let the request in.
+        pixel_budget: Most pixels that its pictures may have for the model, once known.
+        timeline: The stages that it went through so far.
     """
 
     id: str
@@ -35,6 +41,9 @@ class RequestRecord:
     model: str = ""
     cache: str = "bypass"
     error: str | None = None
+    tenant: Tenant = ANYONE
+    pixel_budget: int = 0
+    timeline: Timeline = field(default_factory=Timeline)
 
     def elapsed(self) -> float:
         """Seconds since the request came."""
