@@ -11,6 +11,7 @@ from silkline.cache.answers import AnswerCache, Compute
 from silkline.cache.base import Tier
 from silkline.cache.key import Asked
 from silkline.cache.memory import MemoryTier
+from silkline.cache.near import NearDuplicates
 from silkline.cache.policy import CachePolicy, CacheState
 from silkline.cache.tiered import TieredCache
 from silkline.core import (
@@ -60,7 +61,7 @@ def image(width: int, height: int, pixels: bytes, mode: str = "RGB") -> Image:
     return Image(width, height, pixels, picture_digest(mode, width, height, pixels))
 
 
-def asked_of(request: Request) -> Asked:
+def asked_of(request: Request, perceptual: int | None = None) -> Asked:
     """A request as the gateway puts it to the cache."""
     return Asked(
         request.messages,
@@ -68,6 +69,7 @@ def asked_of(request: Request) -> Asked:
         request.sampling,
         request.timeout_seconds,
         request.stream,
+        perceptual,
     )
 
 
@@ -117,12 +119,17 @@ async def computer(**extra: str) -> AsyncGenerator[Computer, None]:
 
 @asynccontextmanager
 async def cached(
-    *further: Tier, ttl_seconds: float = HOUR, memory_bytes: int = MIB, **extra: str
+    *further: Tier,
+    ttl_seconds: float = HOUR,
+    memory_bytes: int = MIB,
+    near: NearDuplicates | None = None,
+    **extra: str,
 ) -> AsyncGenerator[tuple[AnswerCache, Computer], None]:
     """A cache over memory and further tiers, and the fake engine that it saves work."""
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(computer(**extra))
-        cache = AnswerCache(TieredCache(MemoryTier(memory_bytes), further, ttl_seconds=ttl_seconds))
+        tiers = TieredCache(MemoryTier(memory_bytes), further, ttl_seconds=ttl_seconds)
+        cache = AnswerCache(tiers, near)
         stack.push_async_callback(cache.aclose)
         yield cache, engine
 
@@ -132,13 +139,14 @@ async def ask(
     engine: Computer,
     request: Request | None = None,
     policy: CachePolicy = NORMAL,
+    perceptual: int | None = None,
     **info_changes: str,
 ) -> tuple[CacheState, Answer]:
     """Asks as the gateway does: leaves as soon as the last delta has come."""
     request = request or question()
     text: list[str] = []
     async with cache.serve(
-        asked_of(request), info(**info_changes), policy, engine.compute(request)
+        asked_of(request, perceptual), info(**info_changes), policy, engine.compute(request)
     ) as served:
         async for delta in served.deltas:
             text.append(delta.text)

@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 import pytest
 
 from silkline.cache.coalesce import Coalescer, Flight
+from silkline.cache.policy import CacheState
 from silkline.core import Delta, FinishReason, Timeline, Usage
 from silkline.errors import DeadlineExceeded, Overloaded, ShuttingDown
 from tests.cache.asking import KEY
@@ -30,7 +31,7 @@ class Source:
 
     async def produce(self, flight: Flight) -> AsyncGenerator[Delta, None]:
         self.started += 1
-        flight.begin(from_cache=False)
+        flight.begin(CacheState.MISS)
         try:
             while True:
                 delta = await self.queue.get()
@@ -56,7 +57,7 @@ async def read(
     with coalescer.join(
         KEY, source.produce, timeout_seconds=timeout_seconds, whole=whole, renew=renew
     ) as reader:
-        assert not await reader.from_cache()
+        assert await reader.state() in {CacheState.MISS, CacheState.COALESCED}
         async with aclosing(reader.deltas()) as deltas:
             async for delta in deltas:
                 seen.append(delta.text)
@@ -130,8 +131,7 @@ async def test_nobody_joins_what_was_given_up() -> None:
         with coalescer.join(
             KEY, source.produce, timeout_seconds=10, whole=False, renew=False
         ) as reader:
-            assert reader.leads
-            await reader.from_cache()
+            assert await reader.state() is CacheState.MISS
     assert source.started == 2
     await coalescer.aclose()
 
@@ -242,14 +242,14 @@ async def test_it_ends_although_being_cancelled_is_swallowed() -> None:
 
     async def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
         nonlocal given
-        flight.begin(from_cache=False)
+        flight.begin(CacheState.MISS)
         for given in range(1000):  # noqa: B007 - looked at by the test
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.005)
             yield Delta("a")
 
     with coalescer.join(KEY, produce, timeout_seconds=10, whole=False, renew=False) as reader:
-        await reader.from_cache()
+        await reader.state()
     await eventually(lambda: len(coalescer) == 0, seconds=2)
     assert given < 3
 
@@ -259,7 +259,7 @@ async def test_leaving_after_the_last_delta_does_not_cut_the_computation_off() -
     coalescer, behind = Coalescer(), asyncio.Event()
 
     async def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
-        flight.begin(from_cache=False)
+        flight.begin(CacheState.MISS)
         yield LAST
         await asyncio.sleep(0.02)
         behind.set()

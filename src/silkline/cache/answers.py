@@ -9,7 +9,9 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from silkline.cache.coalesce import Coalescer, Flight
-from silkline.cache.key import Asked, answer_key
+from silkline.cache.key import Asked, answer_key, context_key
+from silkline.cache.likeness import Likeness
+from silkline.cache.near import NearDuplicates, NearSnapshot
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.cache.tiered import TieredCache, TierSnapshot
 from silkline.core import Answer, Delta, Stage, Timeline
@@ -41,11 +43,13 @@ class CacheSnapshot:
         requests: Requests by what the cache did for them.
         computing: Computations that run and may be shared.
         tiers: Each tier, the nearest first.
+        near: How often pictures were taken for one another; None where they are kept apart.
     """
 
     requests: Mapping[CacheState, int]
     computing: int
     tiers: tuple[TierSnapshot, ...]
+    near: NearSnapshot | None
 
 
 class AnswerCache:
@@ -59,9 +63,15 @@ class AnswerCache:
     waited for; the engine's stages stand only where the engine's time was spent.
     """
 
-    def __init__(self, tiers: TieredCache) -> None:
-        """Keeps answers in the tiers; closing this closes them."""
+    def __init__(self, tiers: TieredCache, near: NearDuplicates | None = None) -> None:
+        """Keeps answers in the tiers; closing this closes them.
+
+        Args:
+            tiers: Where answers are kept.
+            near: Finds the answers of similar pictures; None leaves those apart.
+        """
         self._tiers = tiers
+        self._near = near
         self._coalescer = Coalescer()
         self._requests: Counter[CacheState] = Counter()
 
@@ -110,8 +120,10 @@ class AnswerCache:
             yield self._hit(answer, started)
             return
 
+        likeness = self._likeness(asked, info, policy)
+
         def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
-            return self._produce(flight, key, compute, renew=renew)
+            return self._produce(flight, key, likeness, compute, renew=renew)
 
         with self._coalescer.join(
             key,
@@ -120,9 +132,7 @@ class AnswerCache:
             whole=not asked.stream,
             renew=renew,
         ) as reader:
-            state = CacheState.MISS if reader.leads else CacheState.COALESCED
-            if await reader.from_cache():
-                state = CacheState.HIT
+            state = await reader.state()
             async with self._accounted(state, reader.deltas(), started) as deltas:
                 yield Served(state, deltas)
 
@@ -132,6 +142,7 @@ class AnswerCache:
             requests={state: self._requests[state] for state in CacheState},
             computing=len(self._coalescer),
             tiers=self._tiers.snapshot(),
+            near=None if self._near is None else self._near.snapshot(),
         )
 
     async def aclose(self) -> None:
@@ -150,16 +161,32 @@ class AnswerCache:
         self._requests[state] += 1
         return aclosing(_accounted(state, deltas, time.monotonic() - started))
 
+    def _likeness(self, asked: Asked, info: EngineInfo, policy: CachePolicy) -> Likeness | None:
+        if self._near is None or asked.perceptual is None:
+            return None
+        context = context_key(asked, info, policy.tenant)
+        return Likeness(self._near, self._tiers, context, asked.perceptual)
+
     async def _produce(
-        self, flight: Flight, key: bytes, compute: Compute, *, renew: bool
+        self,
+        flight: Flight,
+        key: bytes,
+        likeness: Likeness | None,
+        compute: Compute,
+        *,
+        renew: bool,
     ) -> AsyncGenerator[Delta, None]:
-        """An answer from a further tier, or else a new one, which is kept."""
-        answer = None if renew else await self._tiers.get_further(key)
-        flight.begin(from_cache=answer is not None)
-        if answer is not None:
-            async for delta in _replay(answer):
+        """An answer from a further tier or of a similar picture, or else a new one."""
+        state, kept = CacheState.HIT, None if renew else await self._tiers.get_further(key)
+        if kept is None and likeness is not None and not renew:
+            # It is not kept under this key: it would pass for this picture's own from then on.
+            state, kept = CacheState.NEAR, await likeness.answer()
+        if kept is not None:
+            flight.begin(state)
+            async for delta in _replay(kept):
                 yield delta
             return
+        flight.begin(CacheState.MISS)
         given: list[Delta] = []
         async with aclosing(compute()) as deltas:
             async for delta in deltas:
@@ -167,6 +194,8 @@ class AnswerCache:
                 if answer := _answer(given):
                     # Before its end is given out: then nobody may be left to wait for this.
                     await self._tiers.put(key, answer)
+                    if likeness is not None:
+                        likeness.computed(key, answer)
                 yield delta
 
 

@@ -14,6 +14,7 @@ from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import TypeAlias
 
+from silkline.cache.policy import CacheState
 from silkline.core import Delta
 from silkline.engines.text import join
 from silkline.errors import DeadlineExceeded, ShuttingDown
@@ -37,8 +38,7 @@ class Flight:
         deadline: When its time is over, by the loop's clock.
         deltas: What it gave so far.
         readers: How many read it.
-        begun: Whether it is known where the answer comes from.
-        from_cache: Whether the answer is an older one from the cache.
+        state: Where the answer comes from; None until that is known.
         task: What computes.
     """
 
@@ -47,8 +47,7 @@ class Flight:
         self.deadline = deadline
         self.deltas: list[Delta] = []
         self.readers = 0
-        self.begun = False
-        self.from_cache = False
+        self.state: CacheState | None = None
         self._given_up = False
         self._traceback: TracebackType | None = None
         self._news = asyncio.Event()
@@ -66,10 +65,9 @@ class Flight:
         """Whether nothing more will come."""
         return self._end.is_set()
 
-    def begin(self, *, from_cache: bool) -> None:
-        """Tells the readers where the answer comes from."""
-        self.begun = True
-        self.from_cache = from_cache
+    def begin(self, state: CacheState) -> None:
+        """Tells the readers where the answer comes from: `MISS` where it is computed."""
+        self.state = state
         self._announce()
 
     def give_up(self) -> None:
@@ -113,11 +111,7 @@ class Flight:
 
 
 class Reader:
-    """One request's place at a computation.
-
-    Attributes:
-        leads: Whether the computation was begun for this request.
-    """
+    """One request's place at a computation."""
 
     def __init__(self, flight: Flight, deadline: float, *, leads: bool, whole: bool) -> None:
         """Takes a place.
@@ -128,23 +122,25 @@ class Reader:
             leads: Whether it was begun for this request.
             whole: Whether to read the answer in one piece.
         """
-        self.leads = leads
+        self._leads = leads
         self._flight = flight
         self._deadline = deadline
         self._whole = whole
 
-    async def from_cache(self) -> bool:
-        """Whether the answer is an older one from the cache, as soon as that is known.
+    async def state(self) -> CacheState:
+        """What the cache does for this request, as soon as that is known.
 
         Raises:
             SilklineError: The computation failed before, or the request's time is over.
         """
-        while not self._flight.begun:
+        while self._flight.state is None:
             if self._flight.ended:
                 self._flight.check()
                 break
             await self._in_time(self._flight.news)
-        return self._flight.from_cache
+        if self._flight.state in {None, CacheState.MISS}:
+            return CacheState.MISS if self._leads else CacheState.COALESCED
+        return self._flight.state
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """The answer from its beginning; raises what the computation raises, and when it does."""

@@ -7,7 +7,7 @@ here from what the gateway itself prepared; nothing that a client calls a key ta
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -17,7 +17,8 @@ from silkline.engines.base import EngineInfo
 KEY_BYTES = 32
 
 _DOMAIN = b"silkline.key.1"
-"""Separates these digests from all others; the number changes with the encoding."""
+_CONTEXT_DOMAIN = b"silkline.near.1"
+"""Separate these digests from all others; the numbers change with the encoding."""
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -32,6 +33,7 @@ class Asked:
         sampling: How to answer.
         timeout_seconds: Seconds that the request has.
         stream: Whether its client reads the answer as it grows.
+        perceptual: The 64-bit perceptual digest of its picture, where it has exactly one.
     """
 
     messages: tuple[Message, ...]
@@ -39,6 +41,7 @@ class Asked:
     sampling: Sampling
     timeout_seconds: float
     stream: bool
+    perceptual: int | None = None
 
 
 def answer_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
@@ -51,6 +54,12 @@ def answer_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
     """
     encoding = encode_question(asked, info, tenant)
     return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_DOMAIN).digest()
+
+
+def context_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
+    """The key of all that a question's answer follows from but its pictures: BLAKE2b-256."""
+    encoding = encode_question(replace(asked, pictures=()), info, tenant)
+    return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_CONTEXT_DOMAIN).digest()
 
 
 def encode_question(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:

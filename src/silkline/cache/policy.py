@@ -23,6 +23,8 @@ class CacheState(StrEnum):
     """The answer was computed for this request."""
     COALESCED = "coalesced"
     """The answer was computed for another request at the same time."""
+    NEAR = "near"
+    """The answer was that of a similar picture."""
     BYPASS = "bypass"
     """The cache had no part in it."""
 
