@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -13,10 +14,12 @@ class Origin:
     def __init__(self) -> None:
         self._answers: dict[str, tuple[int, bytes, str]] = {}
         self._locations: dict[str, str] = {}
-        answers, locations = self._answers, self._locations
+        self._asked: Counter[str] = Counter()
+        answers, locations, asked = self._answers, self._locations, self._asked
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                asked[self.path] += 1
                 status, body, kind = answers.get(self.path, (404, b"nothing", "text/plain"))
                 self.send_response(status)
                 self.send_header("content-type", kind)
@@ -37,6 +40,10 @@ class Origin:
         """Serves a body; gives its URL."""
         self._answers[path] = (status, body, kind)
         return self.url + path
+
+    def asked(self, path: str) -> int:
+        """How often a path was asked for."""
+        return self._asked[path]
 
     def redirect(self, path: str, location: str) -> str:
         """Redirects to another URL; gives its own."""

@@ -15,16 +15,20 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Annotated, Any, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from silkline.errors import ConfigError
+from silkline.remotes import RemoteSettings
 
 MIB = 1024 * 1024
 VARIABLE_PREFIX = "SILKLINE_"
 DEFAULT_FILE = "silkline.toml"
+
+_Positive = Annotated[float, Field(gt=0)]
+_Share = Annotated[float, Field(gt=0, le=1)]
 
 _KUBERNETES = re.compile(
     r"""SILKLINE_(?:[A-Z0-9_]+_)?(?:  # of a Service called silkline, or silkline-something
@@ -49,18 +53,52 @@ class ServerSettings(Section):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     request_timeout: float = Field(120.0, gt=0, description="Seconds a request may take in all.")
+    lame_duck: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds after SIGTERM in which requests are still taken, while /ready already "
+        "says 503.",
+    )
     drain_timeout: int = Field(
-        30, ge=0, description="Whole seconds that running requests get to end after SIGTERM."
+        30, ge=0, description="Whole seconds that running requests get to end after that."
     )
     keep_alive_timeout: int = Field(
         75, ge=1, description="Whole seconds an idle connection is kept open."
     )
+    head_timeout: float = Field(
+        10.0, gt=0, description="Seconds a client may take to send a request's head."
+    )
+    body_timeout: float = Field(
+        15.0, gt=0, description="Seconds its body may take, and one more for each 8 KiB."
+    )
+    write_timeout: float = Field(
+        30.0, gt=0, description="Seconds a client may leave its answer unread."
+    )
+    max_connections: int = Field(
+        1000, ge=1, description="Connections at once; fewer where fewer files may be open."
+    )
+
+
+class AuthSettings(Section):
+    """Who may ask; see `docs/security.md`."""
+
+    keys_file: str = Field(
+        "",
+        description="TOML file of the tenants and the digests of their keys; empty asks for none.",
+    )
+    allow_anyone: bool = Field(
+        False,
+        description="Whether anyone is answered on an address that others reach, without keys.",
+    )
 
 
 class LimitSettings(Section):
-    """What one request may ask for; checked before work is spent on it."""
+    """What may be asked for; checked before work is spent on it."""
 
     max_body_bytes: int = Field(32 * MIB, ge=1024, description="Bytes of a request's body.")
+    max_held_body_bytes: int = Field(
+        512 * MIB, ge=1024, description="Bytes of the bodies of all requests that are open."
+    )
     max_images: int = Field(16, ge=1, description="Pictures in a request.")
     max_image_bytes: int = Field(20 * MIB, ge=1024, description="Bytes of an encoded picture.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Pixels of a decoded picture.")
@@ -68,6 +106,13 @@ class LimitSettings(Section):
         100_000_000, ge=1, description="Pixels of all pictures of a request together."
     )
     max_messages: int = Field(256, ge=1, description="Messages in a request.")
+    max_inflight_bytes: int = Field(
+        512 * MIB,
+        ge=MIB,
+        description=(
+            "Bytes of encoded pictures that are held at once, of all requests together; more wait."
+        ),
+    )
     max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
     max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")
 
@@ -77,6 +122,15 @@ class FetchSettings(Section):
 
     fetch_timeout: float = Field(10.0, gt=0, description="Seconds to fetch a picture in all.")
     max_redirects: int = Field(3, ge=0, le=20, description="Redirects that are followed.")
+    fetch_ttl: int = Field(
+        300,
+        ge=0,
+        description=(
+            "Most seconds a URL stands for the picture that was fetched from it, if its origin "
+            "does not say less by Cache-Control or Expires (RFC 9111); with 0 every picture is "
+            "fetched each time."
+        ),
+    )
     allowed_hosts: tuple[str, ...] = Field(
         (),
         description="Host names that pictures may come from; empty allows every public host.",
@@ -95,6 +149,14 @@ class DecodeSettings(Section):
     decode_memory_bytes: int = Field(
         1024 * MIB, ge=256 * MIB, description="Address space of a decoding child."
     )
+    identity_memory_bytes: int = Field(
+        64 * MIB,
+        ge=0,
+        description=(
+            "Memory to know pictures again by their bytes or URL without decoding them, about "
+            "1.2 KB a picture; with 0 none is known."
+        ),
+    )
 
 
 class EngineSettings(Section):
@@ -104,17 +166,24 @@ class EngineSettings(Section):
         "silkline-mini", description="The bundled model's name, or a folder with a model."
     )
     engine: str = Field("auto", description="Engine by name; auto picks by hardware.")
-    max_batch: int = Field(16, ge=1, description="Requests that are computed together.")
-    kv_cache_bytes: int = Field(128 * MIB, ge=MIB, description="Memory for the KV cache.")
-    threads: int = Field(0, ge=0, description="Threads that compute; 0 lets the engine choose.")
-    max_queue: int = Field(
-        256, ge=1, description="Requests that may be in the gateway at once; more are refused."
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that each hold the model and compute."
+    )
+    max_batch: int = Field(16, ge=1, description="Requests that a worker computes together.")
+    kv_cache_bytes: int = Field(128 * MIB, ge=MIB, description="A worker's KV cache memory.")
+    threads: int = Field(
+        0, ge=0, description="Threads that a worker computes with; 0 divides the cores among them."
     )
     hang_timeout: float = Field(
         30.0, gt=0, description="Seconds without progress after which a worker is replaced."
     )
     engine_options: dict[str, str] = Field(
         default_factory=dict, description="Settings that only the chosen engine knows."
+    )
+    remotes: tuple[RemoteSettings, ...] = Field(
+        (),
+        description="Servers that compute: each a URL, or `URL name=value ...`, or a table; "
+        "see `docs/remote.md`.",
     )
 
 
@@ -133,6 +202,41 @@ class CacheSettings(Section):
     cache_disk_bytes: int = Field(1024 * MIB, ge=MIB, description="Most bytes of that file.")
     cache_redis: str = Field(
         "", description="redis:// URL of a Redis that gateways share; empty uses none."
+    )
+    cache_objects: str = Field(
+        "",
+        description="s3:// or file:// URL of an object store or a folder; empty uses none.",
+    )
+    near_duplicates: bool = Field(
+        False, description="Whether the answer to a similar picture will do."
+    )
+    near_distance: int = Field(
+        3, ge=0, le=8, description="Bits of 64 in which the digests of similar pictures may differ."
+    )
+    near_sample: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of such answers that are computed all the same, and compared.",
+    )
+
+
+class AdmissionSettings(Section):
+    """Who may go on to the engine, and when a request is refused."""
+
+    max_queue: int = Field(
+        256, ge=1, description="Requests that may wait for the engine; more are refused."
+    )
+    slo: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds in which an answer should be whole; what would be later is refused "
+        "early. 0 sets no aim but `request_timeout`.",
+    )
+    resolution_curve: dict[_Positive, _Share] = Field(
+        {0.25: 0.75, 0.5: 0.5},
+        description="Share of the pixel budget from a load on, the load being the predicted wait "
+        "divided by `slo`; for engines whose image tokens follow the pixels. Empty turns it off.",
     )
 
 
@@ -153,11 +257,13 @@ class Settings(Section):
     """Everything that can be set."""
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
     fetch: FetchSettings = FetchSettings()
     decode: DecodeSettings = DecodeSettings()
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
 
 

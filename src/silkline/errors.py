@@ -16,10 +16,10 @@
     │   ├── RequestTimeout         408 request_timeout
     │   ├── Unauthorized           401 invalid_api_key
     │   ├── Forbidden              403 forbidden
-    │   ├── DuplicateInProgress    409 duplicate_in_progress
     │   ├── IdempotencyKeyReused   422 idempotency_key_reused
     │   └── Quarantined            422 quarantined
     ├── CapacityError              the request is fine, Silkline is not able to serve it now
+    │   ├── DuplicateInProgress    409 duplicate_in_progress
     │   ├── RateLimited            429 rate_limited
     │   ├── Overloaded             503 overloaded
     │   ├── ShuttingDown           503 shutting_down
@@ -112,10 +112,6 @@ class Forbidden(InputError):
     """The key is known, but may not do this."""
 
 
-class DuplicateInProgress(InputError):
-    """A request with the same idempotency key is still being answered."""
-
-
 class IdempotencyKeyReused(InputError):
     """The idempotency key was used before, for another request."""
 
@@ -137,6 +133,10 @@ class CapacityError(SilklineError):
     ) -> None:
         super().__init__(message, param=param)
         self.retry_after = retry_after
+
+
+class DuplicateInProgress(CapacityError):
+    """A request with the same idempotency key is still being answered."""
 
 
 class RateLimited(CapacityError):

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from silkline.cache import disk as disk_module
+from silkline.cache import object_store as object_module
 from silkline.cache import redis as redis_module
-from silkline.cache import redis_link
+from silkline.cache import redis_link, sqlite_file
 from silkline.cache.base import Tier
 from silkline.cache.disk import DiskTier
 from silkline.cache.memory import MemoryTier
+from silkline.cache.object_store import ObjectTier
 from silkline.cache.redis import RedisTier
 from tests.cache.asking import MIB
 from tests.cache.redis_server import RedisServer
+from tests.cache.s3_server import KEYS, s3_server, s3_url
 
 PATIENCE_SECONDS = 10.0
 
@@ -22,6 +25,7 @@ PATIENCE_SECONDS = 10.0
 def patient_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is waited for however busy the machine is."""
     monkeypatch.setattr(disk_module, "OPERATION_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(sqlite_file, "LOCK_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -55,14 +59,44 @@ def disk_path(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "answers.sqlite"
 
 
-@pytest.fixture(params=["memory", "disk", "redis"])
-async def tier(request: pytest.FixtureRequest, disk_path: Path) -> AsyncIterator[Tier]:
+@pytest.fixture(scope="session")
+def shared_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an S3 server, for all tests."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as port:
+        yield port
+
+
+@pytest.fixture
+def s3(shared_s3: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The port of an S3 server to which this process has the keys."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    return shared_s3
+
+
+@pytest.fixture
+def patient_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects are waited for however busy the machine is."""
+    for name in ("READ_SECONDS", "WRITE_SECONDS"):
+        monkeypatch.setattr(object_module, name, PATIENCE_SECONDS)
+
+
+@pytest.fixture(params=["memory", "disk", "redis", "s3", "folder"])
+async def tier(
+    request: pytest.FixtureRequest, disk_path: Path, tmp_path: Path
+) -> AsyncIterator[Tier]:
     """Each tier, empty."""
     made: Tier
     if request.param == "memory":
         made = MemoryTier(64 * MIB)
     elif request.param == "disk":
         made = DiskTier(disk_path, 64 * MIB)
+    elif request.param == "s3":
+        request.getfixturevalue("patient_objects")
+        made = ObjectTier(s3_url(request.getfixturevalue("s3"), prefix=tmp_path.name))
+    elif request.param == "folder":
+        request.getfixturevalue("patient_objects")
+        made = ObjectTier((tmp_path / "objects").as_uri())
     else:
         made = RedisTier(request.getfixturevalue("redis").url)
     yield made

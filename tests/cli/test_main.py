@@ -43,8 +43,10 @@ def broken_pillow(folder: Path) -> Path:
         (("up", "--engine", "fake", "--engine-options", "mode=sing"), 2, "options are wrong"),
         (("up", "--engine", "fake", "--engine-options", "mode"), 2, "name=value"),
         (("up", "--engine", "fake", "--engine-options", "start_fault=no GPU"), 4, "no GPU"),
-        (("up", "--engine", "fake", "--host", "203.0.113.1"), 4, "cannot listen"),
-        (("up", "--engine", "fake", "--host", "none.invalid"), 4, "cannot be resolved"),
+        ((*ANYWHERE, "--host", "203.0.113.1"), 4, "cannot listen"),
+        ((*ANYWHERE, "--host", "none.invalid"), 4, "cannot be resolved"),
+        (("up", "--engine", "fake", "--host", "0.0.0.0"), 2, "Set keys_file"),
+        (("up", "--engine", "fake", "--host", ""), 2, "Set keys_file"),
         (("describe", "--engine", "fake", "none.jpg"), 1, "none.jpg: The picture cannot be read"),
         (("describe", "--max-tokens", "0", "none.jpg"), 2, "0 is not in the range"),
         (("nonsense",), 2, "No such command"),
@@ -99,7 +101,7 @@ def test_a_decoder_that_does_not_start_is_no_matter_of_ports(tmp_path: Path) -> 
 
 
 def test_any_address_is_announced_as_one_that_can_be_opened() -> None:
-    with served("--engine", "fake", "--host", "0.0.0.0") as server:
+    with served(*ANYWHERE[1:], "--host", "0.0.0.0") as server:
         assert server.host_and_port[0] == "127.0.0.1"
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from silkline.ingress.allowance import ByteAllowance
+
 PUBLIC = "93.184.216.34"
 PUBLIC_IPV6 = "2606:2800:220:1::1"
 
@@ -46,6 +48,16 @@ class Hit:
 
     line: str
     headers: dict[str, str]
+
+
+def within(max_bytes: int) -> Callable[[int], Awaitable[None]]:
+    """Takes what a fetch receives from an allowance of so many bytes."""
+    allowance = ByteAllowance(max_bytes)
+
+    async def received(count: int) -> None:
+        allowance.take(count)
+
+    return received
 
 
 Respond = Callable[[Hit, asyncio.StreamWriter], Awaitable[None]]

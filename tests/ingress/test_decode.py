@@ -257,14 +257,15 @@ async def test_sizes_come_from_the_header_alone(heavy: bytes) -> None:
 async def test_exactly_the_limit_of_pixels_passes() -> None:
     async with running() as pool:
         data = encode(drawing(), "PNG")
-        assert (await pool.decode(data, 60 * 40, BUDGET)).original_pixels == 60 * 40
+        assert (await pool.decode(data, 60 * 40, BUDGET)).identity.original_pixels == 60 * 40
         with pytest.raises(ImageTooLarge):
             await pool.decode(data, 60 * 40 - 1, BUDGET)
 
 
 READY = frame(b'{"type":"ready"}', 0)
 PICTURE = (
-    b'{"type":"picture","width":2,"height":2,"original_pixels":4,"digest":"%s","resize_seconds":0}'
+    b'{"type":"picture","width":2,"height":2,"original_pixels":4,"digest":"%s",'
+    b'"perceptual":"0123456789abcdef","resize_seconds":0}'
 )
 DIGEST = b"0" * 64
 LIES = {
@@ -283,6 +284,9 @@ LIES = {
     "too many pixels": frame(PICTURE % DIGEST, 13) + bytes(13),
     "far too many pixels": frame(PICTURE % DIGEST, 2**31) + bytes(100),
     "a bad digest": frame(PICTURE % b"../../etc", 12) + bytes(12),
+    "a bad perceptual digest": frame(
+        (PICTURE % DIGEST).replace(b"0123456789abcdef", b"-123456789abcdef"), 12
+    ) + bytes(12),
     "a huge original": frame(
         (PICTURE % DIGEST).replace(b'"original_pixels":4', b'"original_pixels":99999'), 12
     ) + bytes(12),

@@ -69,7 +69,7 @@ def test_it_loads_little() -> None:
         "silkline",
         "silkline.ingress",
         *(f"silkline.ingress.{name}" for name in ("decoder_child", "decoder_wire", "identity",
-                                                  "normalise", "resize")),
+                                                  "normalise", "perceptual", "resize")),
     }  # fmt: skip
     heavy = {"asyncio", "numpy", "socket", "ssl", "pickle", "multiprocessing",
              "pydantic", "msgspec", "aiohttp", "http", "urllib", "site"}  # fmt: skip

@@ -18,7 +18,7 @@ from silkline.errors import (
     SilklineError,
     UrlBlocked,
 )
-from silkline.ingress.fetch import ByteBudget, Fetcher
+from silkline.ingress.fetch import Fetcher
 from silkline.ingress.urls import parse
 from tests.ingress.network import (
     Hit,
@@ -29,6 +29,7 @@ from tests.ingress.network import (
     raw_origin,
     redirects,
     says,
+    within,
 )
 
 BODY = b"\xff\xd8\xff" + bytes(range(256)) * 40
@@ -51,7 +52,7 @@ async def get(
     fetcher: Fetcher, origin: RawOrigin, path: str = "/a.jpg", budget: int = CAP
 ) -> bytes:
     url = parse(f"http://origin.test:{origin.port}{path}")
-    return await fetcher.fetch(url, CAP, ByteBudget(budget))
+    return (await fetcher.fetch(url, CAP, within(budget))).data
 
 
 async def fails(error: type[SilklineError], respond: Respond, **settings: Any) -> str:
@@ -174,14 +175,14 @@ async def test_an_origin_that_is_not_there_fails() -> None:
         pass
     async with Fetcher(FetchSettings(private_hosts=(f"127.0.0.1:{gone.port}",))) as fetcher:
         with pytest.raises(ImageFetchFailed):
-            await fetcher.fetch(parse(f"http://127.0.0.1:{gone.port}/"), CAP, ByteBudget(CAP))
+            await fetcher.fetch(parse(f"http://127.0.0.1:{gone.port}/"), CAP, within(CAP))
 
 
 async def test_a_name_without_address_fails() -> None:
     async with Fetcher(FetchSettings(), Names(empty_test=[[]])) as fetcher:
         for name in ("nowhere.test", "empty.test"):
             with pytest.raises(ImageFetchFailed):
-                await fetcher.fetch(parse(f"http://{name}/"), CAP, ByteBudget(CAP))
+                await fetcher.fetch(parse(f"http://{name}/"), CAP, within(CAP))
 
 
 async def test_a_length_over_the_limit_is_refused_before_the_body() -> None:
@@ -289,9 +290,9 @@ async def test_a_cancelled_fetch_leaves_the_fetcher_usable() -> None:
 async def test_a_fetcher_works_between_start_and_aclose_only() -> None:
     fetcher = Fetcher(FetchSettings(private_hosts=("127.0.0.1:1",)))
     with pytest.raises(InternalFault):
-        await fetcher.fetch(parse("http://127.0.0.1:1/"), CAP, ByteBudget(CAP))
+        await fetcher.fetch(parse("http://127.0.0.1:1/"), CAP, within(CAP))
     await fetcher.start()
     await fetcher.aclose()
     await fetcher.aclose()
     with pytest.raises(InternalFault):
-        await fetcher.fetch(parse("http://127.0.0.1:1/"), CAP, ByteBudget(CAP))
+        await fetcher.fetch(parse("http://127.0.0.1:1/"), CAP, within(CAP))

@@ -10,9 +10,9 @@ import pytest
 
 from silkline.config import FetchSettings
 from silkline.errors import ImageFetchFailed, SilklineError, UrlBlocked
-from silkline.ingress.fetch import ByteBudget, Fetcher, SystemResolver, _open_public_socket
+from silkline.ingress.fetch import Fetcher, SystemResolver, _open_public_socket
 from silkline.ingress.urls import parse
-from tests.ingress.network import PUBLIC, PUBLIC_IPV6, Names, gives, raw_origin, redirects
+from tests.ingress.network import PUBLIC, PUBLIC_IPV6, Names, gives, raw_origin, redirects, within
 from tests.ingress.spellings import blocked_urls
 
 BODY = b"a picture"
@@ -21,7 +21,7 @@ CAP = 1000
 
 async def outcome(fetcher: Fetcher, text: str) -> type[SilklineError] | bytes:
     try:
-        return await fetcher.fetch(parse(text), CAP, ByteBudget(CAP))
+        return (await fetcher.fetch(parse(text), CAP, within(CAP))).data
     except SilklineError as error:
         return type(error)
 

@@ -2,15 +2,11 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import Stage
-from silkline.engines.base import PixelBudget
 from silkline.errors import (
     DeadlineExceeded,
     ImageFetchFailed,
@@ -24,45 +20,11 @@ from silkline.errors import (
 )
 from silkline.ingress.intake import Intake, Pictures
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
-from tests.ingress.network import Hit, Names, RawOrigin, gives, raw_origin
+from tests.ingress.intakes import BUDGET, PIXELS, at, coloured, data_url, serving
+from tests.ingress.network import Hit, gives, raw_origin
 from tests.ingress.pictures import drawing, encode, png_claiming
 
-BUDGET = PixelBudget(max_pixels=1024 * 1024)
 PNG = encode(drawing(), "PNG")
-PIXELS = 60 * 40
-
-
-@asynccontextmanager
-async def serving(
-    fetch: dict[str, Any] | None = None, **limits: Any
-) -> AsyncIterator[tuple[Intake, RawOrigin]]:
-    """An intake, and an origin that answers each path with what `answers` has for it."""
-
-    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
-        path = hit.line.split()[1]
-        if path == "/hang":
-            await asyncio.Event().wait()
-        value = int(path.strip("/").partition(".")[0])
-        await gives(coloured(value))(hit, writer)
-
-    async with raw_origin(respond) as origin:
-        settings = FetchSettings(private_hosts=(f"origin.test:{origin.port}",), **(fetch or {}))
-        decode = DecodeSettings(decode_processes=2)
-        names = Names(origin_test=[["127.0.0.1"]])
-        async with Intake(LimitSettings(**limits), settings, decode, names) as intake:
-            yield intake, origin
-
-
-def coloured(value: int, width: int = 60, height: int = 40) -> bytes:
-    return encode(drawing(width, height).point(lambda _: value), "PNG")
-
-
-def at(origin: RawOrigin, path: str, param: str = "url") -> Source:
-    return parse_url(f"http://origin.test:{origin.port}{path}", param=param)
-
-
-def data_url(data: bytes, param: str = "url") -> Source:
-    return parse_url(f"data:image/png;base64,{base64.b64encode(data).decode()}", param=param)
 
 
 def first_pixels(pictures: Pictures) -> list[int]:
@@ -203,8 +165,11 @@ async def test_fetches_of_a_request_are_bounded() -> None:
     async with raw_origin(respond) as origin:
         fetch = FetchSettings(private_hosts=(f"127.0.0.1:{origin.port}",))
         async with Intake(LimitSettings(), fetch, DecodeSettings()) as intake:
-            url = parse_url(f"http://127.0.0.1:{origin.port}/", param="url")
-            assert len((await intake.take([url] * 16, BUDGET)).images) == 16
+            urls = [
+                parse_url(f"http://127.0.0.1:{origin.port}/{place}", param="url")
+                for place in range(16)
+            ]
+            assert len((await intake.take(urls, BUDGET)).images) == 16
     assert 2 <= most <= 4
 
 

@@ -53,7 +53,7 @@ async def test_a_plain_picture_comes_back_as_it_is(pool: DecoderPool) -> None:
     decoded = await pool.decode(encode(picture, "PNG"), LIMIT, ANY_SIZE)
     assert same(as_image(decoded), picture)
     assert decoded.image.digest == picture_digest("RGB", 60, 40, picture.tobytes())
-    assert decoded.original_pixels == 60 * 40
+    assert decoded.identity.original_pixels == 60 * 40
     assert set(decoded.seconds) == {Stage.DECODE, Stage.RESIZE}
     assert all(seconds >= 0 for seconds in decoded.seconds.values())
 
@@ -254,7 +254,7 @@ async def test_orientation_and_budget_together(pool: DecoderPool) -> None:
     data = encode(photograph(800, 400), "JPEG", quality=95, exif=exif)
     decoded = await pool.decode(data, LIMIT, PixelBudget(shortest_edge=50))
     assert (decoded.image.width, decoded.image.height) == (50, 100)
-    assert decoded.original_pixels == 800 * 400
+    assert decoded.identity.original_pixels == 800 * 400
 
 
 @pytest.mark.parametrize("size", [(1600, 1200), (1601, 1203)])

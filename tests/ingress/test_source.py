@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.errors import ImageTooLarge, InvalidRequest, UrlBlocked
+from silkline.errors import InvalidRequest, UrlBlocked
 from silkline.ingress.source import (
     EncodedSource,
     UploadSource,
@@ -36,7 +36,7 @@ def test_the_three_kinds() -> None:
 def test_the_media_type_does_not_matter(text: str) -> None:
     source = parse_url(text, param=PARAM)
     assert isinstance(source, EncodedSource)
-    assert source.decode(3) == b"ABC"
+    assert source.decode() == b"ABC"
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,18 @@ def test_a_blocked_url_names_its_field(text: str) -> None:
 )  # fmt: skip
 def test_base64_is_strict(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        EncodedSource(text, PARAM).decode(100)
+        EncodedSource(text, PARAM).decode()
 
 
 @given(st.binary(max_size=200))
 def test_base64_comes_back(data: bytes) -> None:
     source = EncodedSource(base64.b64encode(data).decode(), PARAM)
-    assert source.decode(len(data)) == data
-    if data:
-        with pytest.raises(ImageTooLarge):
-            source.decode(len(data) - 1)
+    assert source.decode() == data
+    assert source.size == len(data)
 
 
-def test_the_size_is_checked_before_decoding() -> None:
-    with pytest.raises(ImageTooLarge):
-        EncodedSource("!" * 400, PARAM).decode(100)
+def test_the_size_is_known_before_decoding() -> None:
+    assert EncodedSource("!" * 400, PARAM).size == 300
 
 
 def test_pictures_are_not_shown_in_representations() -> None:

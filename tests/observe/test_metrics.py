@@ -1,3 +1,4 @@
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from silkline.core import Stage, Timeline, Usage
@@ -26,14 +27,13 @@ def test_an_answer_is_counted_by_kind_and_stage() -> None:
     assert seen["silkline_stage_seconds_sum", queue] == 0.1
 
 
-def test_replicas_are_read_when_asked() -> None:
+def test_what_is_watched_is_read_when_asked() -> None:
     metrics = Metrics()
-    state = {"ready": {"0": 0.0}}
-    metrics.watch_replicas(lambda: state)
-    label = frozenset({("replica", "0")})
-    assert samples(metrics)["silkline_replica_ready", label] == 0
-    state["ready"]["0"] = 1.0
-    assert samples(metrics)["silkline_replica_ready", label] == 1
+    state = {"ready": 0.0}
+    metrics.watch(lambda: [GaugeMetricFamily("silkline_ready", "Ready.", value=state["ready"])])
+    assert samples(metrics)["silkline_ready", frozenset()] == 0
+    state["ready"] = 1.0
+    assert samples(metrics)["silkline_ready", frozenset()] == 1
 
 
 def test_two_gateways_do_not_mix() -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from silkline.core import Answer, Request, Sampling
 from silkline.engines.base import EngineOptions
 from silkline.engines.worker.supervisor import WorkerSupervisor
+from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from tests.engines.asking import answer as answer_of_engine
 from tests.processes import WORKER, children
@@ -17,7 +18,12 @@ LONG = Sampling(max_tokens=400)
 
 @asynccontextmanager
 async def pooled(
-    *, replicas: int = 1, max_queue: int = 256, hang_timeout: float = 30.0, **extra: str
+    *,
+    replicas: int = 1,
+    max_queue: int = 256,
+    limit: int = 256,
+    hang_timeout: float = 30.0,
+    **extra: str,
 ) -> AsyncGenerator[EnginePool, None]:
     """A started pool of fake engines; nothing of it may be left when the block ends."""
     options = EngineOptions(extra=extra)
@@ -25,8 +31,13 @@ async def pooled(
         WorkerSupervisor("fake", options, hang_timeout=hang_timeout, health_interval=0.05)
         for _ in range(replicas)
     ]
-    async with started(EnginePool(workers, max_queue=max_queue)) as pool:
+    async with started(pool_of(*workers, max_queue=max_queue, limit=limit)) as pool:
         yield pool
+
+
+def pool_of(*workers: WorkerSupervisor, max_queue: int = 256, limit: int = 256) -> EnginePool:
+    replicas = [LocalReplica(str(n), worker, limit=limit) for n, worker in enumerate(workers)]
+    return EnginePool(replicas, max_queue=max_queue, seed=7)
 
 
 @asynccontextmanager

@@ -21,11 +21,10 @@ from silkline.errors import (
     ShuttingDown,
     WorkerLost,
 )
-from silkline.routing import pool as pool_module
-from silkline.routing.pool import EnginePool
+from silkline.routing import dispatch
 from tests.engines.asking import deltas, eventually, question
 from tests.processes import WORKER, children
-from tests.routing.pools import LONG, answer, idle, kill, outcome, pooled, restarts
+from tests.routing.pools import LONG, answer, idle, kill, outcome, pool_of, pooled, restarts
 
 
 async def test_it_answers_as_its_engine_does() -> None:
@@ -43,7 +42,7 @@ async def test_it_answers_as_its_engine_does() -> None:
 
 
 async def test_before_the_start_it_has_nothing_to_offer() -> None:
-    pool = EnginePool([WorkerSupervisor("fake", EngineOptions())], max_queue=4)
+    pool = pool_of(WorkerSupervisor("fake", EngineOptions()))
     assert not pool.ready
     with pytest.raises(Overloaded, match="still loading"):
         _ = pool.info
@@ -54,22 +53,24 @@ async def test_a_replica_that_cannot_start_ends_the_start() -> None:
     good = WorkerSupervisor("fake", EngineOptions())
     bad = WorkerSupervisor("fake", EngineOptions(extra={"mode": "shout"}))
     with pytest.raises(ConfigError, match="shout"):
-        await EnginePool([good, bad], max_queue=4).start()
+        await pool_of(good, bad).start()
     assert not children(WORKER)
 
 
 async def test_requests_are_spread_over_the_replicas() -> None:
     async with pooled(replicas=2, token_seconds="0.02") as pool:
-        readers = [asyncio.create_task(answer(pool, question(seed=n))) for n in range(8)]
+        asked = [question(f"question {n}", seed=None) for n in range(8)]
+        readers = [asyncio.create_task(answer(pool, each)) for each in asked]
         await eventually(lambda: [each.in_flight for each in pool.health().replicas] == [4, 4])
         await asyncio.gather(*readers)
+        assert [each.requests for each in pool.health().replicas] == [4, 4]
 
 
 async def test_the_queue_has_an_end_and_says_when_to_come_again() -> None:
     async with pooled(max_queue=4, token_seconds="0.01", answer_words="20") as pool:
         asked = question(sampling=LONG)
         readers = [asyncio.create_task(answer(pool, asked)) for _ in range(4)]
-        await eventually(lambda: pool.health().in_flight == 4)
+        await eventually(lambda: pool.health().places == 4)
         began = time.monotonic()
         with pytest.raises(Overloaded) as full:
             await answer(pool, asked)
@@ -83,16 +84,16 @@ async def test_the_queue_has_an_end_and_says_when_to_come_again() -> None:
 async def test_a_place_is_held_from_before_the_request_is_whole() -> None:
     async with pooled(max_queue=2) as pool:
         with pool.reserve():
-            assert pool.health().in_flight == 1
+            assert pool.health().places == 1
             with pool.reserve():
                 await deltas(pool, question())  # type: ignore[arg-type]
-                assert pool.health().in_flight == 2
+                assert pool.health().places == 2
                 with pytest.raises(Overloaded), pool.reserve():
                     pytest.fail("there were but two places")
-        assert pool.health().in_flight == 0
+        assert pool.health().places == 0
         with pytest.raises(ZeroDivisionError), pool.reserve():
             _ = 1 / 0
-        assert pool.health().in_flight == 0
+        assert pool.health().places == 0
 
 
 async def test_a_killed_worker_loses_only_what_was_streamed() -> None:
@@ -133,9 +134,8 @@ async def test_another_replica_takes_over() -> None:
     async with pooled(
         replicas=2, start_seconds="3", token_seconds="0.005", answer_words="6"
     ) as pool:
-        readers = [
-            asyncio.create_task(answer(pool, question(seed=n, stream=False))) for n in range(8)
-        ]
+        asked = [question(f"question {n}", seed=None, stream=False) for n in range(8)]
+        readers = [asyncio.create_task(answer(pool, each)) for each in asked]
         await eventually(lambda: [each.in_flight for each in pool.health().replicas] == [4, 4])
         kill(pool)
         await asyncio.gather(*readers)
@@ -168,7 +168,7 @@ async def test_when_no_worker_comes_back_the_request_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with pooled() as pool:
-        monkeypatch.setattr(pool_module, "RECOVERY_SECONDS", 0.3)
+        monkeypatch.setattr(dispatch, "RECOVERY_SECONDS", 0.3)
         monkeypatch.setenv("PYTHONHOME", "/nowhere")  # no new worker can start
         kill(pool)
         await eventually(lambda: not pool.ready)

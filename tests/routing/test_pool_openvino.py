@@ -15,7 +15,7 @@ from silkline.errors import WorkerLost
 from silkline.models.resolve import bundled_folder
 from silkline.routing.pool import EnginePool
 from tests.engines.asking import eventually, question
-from tests.routing.pools import answer, idle, kill, outcome, restarts, started
+from tests.routing.pools import answer, idle, kill, outcome, pool_of, restarts, started
 
 pytest.importorskip("openvino_genai")
 
@@ -25,7 +25,7 @@ OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024,
 @pytest.fixture
 async def pool() -> AsyncIterator[EnginePool]:
     worker = WorkerSupervisor("openvino", OPTIONS, hang_timeout=2.0, health_interval=0.05)
-    async with started(EnginePool([worker], max_queue=256)) as pool:
+    async with started(pool_of(worker)) as pool:
         yield pool
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from silkline.cache.coalesce import Coalescer, Flight
+from silkline.cache.coalesce import Coalescer, Flight, Reader
 from silkline.cache.key import Asked, answer_key, context_key
 from silkline.cache.likeness import Likeness
 from silkline.cache.near import NearDuplicates, NearSnapshot
@@ -75,17 +75,36 @@ class AnswerCache:
         self._coalescer = Coalescer()
         self._requests: Counter[CacheState] = Counter()
 
-    async def find(self, asked: Asked, info: EngineInfo, policy: CachePolicy) -> Served | None:
-        """The answer that is kept for a question; None where there is none, or it may not be used.
+    @asynccontextmanager
+    async def find(
+        self, asked: Asked, info: EngineInfo, policy: CachePolicy
+    ) -> AsyncIterator[Served | None]:
+        """Answers a question whose pictures need not be there: none of it is computed for it.
 
-        Nothing is computed, and the question's pictures need not be there.
+        It is None where no answer is kept or being computed, or the request wants a new one.
+
+        Raises:
+            SilklineError: What the computation raises that it joined.
+            DeadlineExceeded: The request's own time is over.
+            ShuttingDown: The cache was closed meanwhile.
         """
         if policy.use is not CacheUse.NORMAL or not asked.sampling.is_deterministic:
-            return None
+            yield None
+            return
         started = time.monotonic()
         key = answer_key(asked, info, policy.tenant)
-        answer = await self._tiers.get_near(key) or await self._tiers.get_further(key)
-        return None if answer is None else self._hit(answer, started)
+        if answer := await self._tiers.get_near(key):
+            yield self._hit(answer, started)
+            return
+        with self._coalescer.follow(
+            key, timeout_seconds=asked.timeout_seconds, whole=not asked.stream
+        ) as reader:
+            if reader is not None:
+                async with self._read(reader, started) as served:
+                    yield served
+                return
+        answer = await self._tiers.get_further(key)
+        yield None if answer is None else self._hit(answer, started)
 
     @asynccontextmanager
     async def serve(
@@ -132,9 +151,8 @@ class AnswerCache:
             whole=not asked.stream,
             renew=renew,
         ) as reader:
-            state = await reader.state()
-            async with self._accounted(state, reader.deltas(), started) as deltas:
-                yield Served(state, deltas)
+            async with self._read(reader, started) as served:
+                yield served
 
     def snapshot(self) -> CacheSnapshot:
         """How it gets on; never waits."""
@@ -155,11 +173,13 @@ class AnswerCache:
         looked_up = time.monotonic() - started
         return Served(CacheState.HIT, _accounted(CacheState.HIT, _replay(answer), looked_up))
 
-    def _accounted(
-        self, state: CacheState, deltas: AsyncGenerator[Delta, None], started: float
-    ) -> aclosing[AsyncGenerator[Delta, None]]:
+    @asynccontextmanager
+    async def _read(self, reader: Reader, started: float) -> AsyncIterator[Served]:
+        state = await reader.state()
         self._requests[state] += 1
-        return aclosing(_accounted(state, deltas, time.monotonic() - started))
+        deltas = _accounted(state, reader.deltas(), time.monotonic() - started)
+        async with aclosing(deltas):
+            yield Served(state, deltas)
 
     def _likeness(self, asked: Asked, info: EngineInfo, policy: CachePolicy) -> Likeness | None:
         if self._near is None or asked.perceptual is None:

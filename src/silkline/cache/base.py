@@ -37,6 +37,9 @@ class Tier(ABC):
     name: str
     """What metrics call it."""
 
+    writes_at_once: int = 1
+    """Writes that are best under way together, where each one waits for long."""
+
     @abstractmethod
     async def get(self, key: bytes) -> bytes | None:
         """The value; None when there is none or its time is over."""

@@ -201,14 +201,19 @@ class Coalescer:
         leads = flight is None
         if flight is None:
             flight = self._start(key, produce, now + timeout_seconds)
-        flight.readers += 1
-        try:
+        with self._place(key, flight):
             yield Reader(flight, now + timeout_seconds, leads=leads, whole=whole)
-        finally:
-            flight.readers -= 1
-            if not flight.readers and not flight.complete:
-                flight.give_up()
-                self._forget(key, flight)
+
+    @contextmanager
+    def follow(self, key: bytes, *, timeout_seconds: float, whole: bool) -> Iterator[Reader | None]:
+        """Takes a place like `join`, but only where `key` is being computed; None elsewhere."""
+        now = asyncio.get_running_loop().time()
+        flight = self._joinable(key, now + JOIN_SHARE * timeout_seconds)
+        if flight is None:
+            yield None
+            return
+        with self._place(key, flight):
+            yield Reader(flight, now + timeout_seconds, leads=False, whole=whole)
 
     async def aclose(self) -> None:
         """Ends all computations."""
@@ -217,6 +222,18 @@ class Coalescer:
             flight.give_up()
         if running:
             await asyncio.wait([flight.task for flight in running])
+
+    @contextmanager
+    def _place(self, key: bytes, flight: Flight) -> Iterator[None]:
+        """Counts a reader; when the last one leaves too early, the computation ends."""
+        flight.readers += 1
+        try:
+            yield
+        finally:
+            flight.readers -= 1
+            if not flight.readers and not flight.complete:
+                flight.give_up()
+                self._forget(key, flight)
 
     def _joinable(self, key: bytes, least_deadline: float) -> Flight | None:
         flight = self._flights.get(key)

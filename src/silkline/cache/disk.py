@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from silkline.cache.base import Tier, TierHealth
-from silkline.cache.breaker import Breaker
+from silkline.cache.guard import Guard
 from silkline.cache.sqlite_file import SqliteFile
 
 T = TypeVar("T")
 
 OPERATION_SECONDS = 0.25
 """How long a reader or a writer waits for the disk."""
-
-MOST_WAITING = 256
-"""Uses that may wait for the disk; more fail at once."""
 
 
 class DiskTier(Tier):
@@ -43,9 +40,14 @@ class DiskTier(Tier):
         """
         self._file = SqliteFile(path, capacity_bytes, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="silkline-cache-disk")
-        self._reads = Breaker("disk, reading")
-        self._writes = Breaker("disk, writing")
-        self._waiting = 0
+        self._reads, self._writes = (
+            Guard(
+                f"disk, {use}",
+                faults=(sqlite3.Error, OSError),
+                timeout_seconds=OPERATION_SECONDS,
+            )
+            for use in ("reading", "writing")
+        )
         self._closed = False
 
     async def get(self, key: bytes) -> bytes | None:
@@ -60,8 +62,8 @@ class DiskTier(Tier):
     def health(self) -> TierHealth:
         """How it gets on; never waits."""
         return TierHealth(
-            degraded=self._reads.degraded or self._writes.degraded,
-            errors=self._reads.errors + self._writes.errors,
+            degraded=self._reads.breaker.degraded or self._writes.breaker.degraded,
+            errors=self._reads.breaker.errors + self._writes.breaker.errors,
             evictions=self._file.evictions,
             bytes=self._file.bytes,
         )
@@ -75,20 +77,8 @@ class DiskTier(Tier):
         self._thread.shutdown(wait=False)
         await asyncio.wait({closing}, timeout=OPERATION_SECONDS)
 
-    async def _run(self, breaker: Breaker, use: Callable[[], T]) -> T | None:
-        if self._closed or not breaker.attempt():
+    async def _run(self, guard: Guard, use: Callable[[], T]) -> T | None:
+        if self._closed:
             return None
-        if self._waiting >= MOST_WAITING:
-            breaker.failed(TimeoutError())
-            return None
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(OPERATION_SECONDS):
-                result = await asyncio.get_running_loop().run_in_executor(self._thread, use)
-        except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
-            breaker.failed(error)
-            return None
-        finally:
-            self._waiting -= 1
-        breaker.succeeded()
-        return result
+        loop = asyncio.get_running_loop()
+        return await guard.use(lambda: loop.run_in_executor(self._thread, use))

@@ -11,6 +11,7 @@ broken, which it may be after a loss of power, is made anew.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -36,9 +37,11 @@ SWEEP_ROWS = 64
 EXPIRED_ROWS = 4
 """The oldest rows that each write looks at, to drop those whose time is over."""
 
+RETRY_SECONDS = 0.002
+"""How long to wait where SQLite itself does not."""
+
+_WAL = "PRAGMA journal_mode = WAL"
 _CREATE = f"""
-PRAGMA page_size = {PAGE_BYTES};
-PRAGMA journal_mode = WAL;
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries (
     key BLOB NOT NULL UNIQUE,
@@ -136,6 +139,8 @@ class SqliteFile:
             self._remove()
             file, version = self._connect(), 0
         if version == 0:
+            file.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            _write_ahead(file)
             file.executescript(_CREATE)
         file.executescript(_CONNECT)
         self.bytes = _used(file)
@@ -152,6 +157,25 @@ class SqliteFile:
     def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+
+def _write_ahead(file: sqlite3.Connection) -> None:
+    """Turns the write-ahead log on.
+
+    This needs the file alone, and SQLite does not wait for that: of two processes that open a new
+    file together, each would have to wait for the other, and both are refused at once.
+    """
+    limit = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            file.execute(_WAL)
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > limit:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
 
 
 def _used(file: sqlite3.Connection) -> int:

@@ -24,7 +24,7 @@ class WriteBehind:
         self._tier = tier
         self._waiting: deque[tuple[bytes, bytes, float]] = deque()
         self._bytes = 0
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
         """Values that wait."""
@@ -37,17 +37,19 @@ class WriteBehind:
             return
         self._waiting.append((key, value, ttl_seconds))
         self._bytes += len(value)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write())
+        self._tasks = [task for task in self._tasks if not task.done()]
+        if len(self._tasks) < self._tier.writes_at_once:
+            self._tasks.append(asyncio.create_task(self._write()))
 
     async def aclose(self, seconds: float) -> None:
         """Writes what waits, for at most so many seconds."""
-        if self._task is None:
+        if not self._tasks:
             return
-        _, late = await asyncio.wait({self._task}, timeout=seconds)
+        _, late = await asyncio.wait(self._tasks, timeout=seconds)
         for task in late:
             task.cancel()
-            await asyncio.wait({task})
+        if late:
+            await asyncio.wait(late)
 
     async def _write(self) -> None:
         while self._waiting:

@@ -19,6 +19,7 @@ import msgspec
 import uvloop
 from rich.console import Console
 
+from silkline.admission.admission import Admission
 from silkline.cli.serving import create_pool
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import LogSettings, Settings
@@ -107,7 +108,7 @@ async def _describe(
 ) -> bool:
     """Prints what becomes of each picture; whether all were answered."""
     failed = 0
-    at_once = min(settings.engine.max_batch, settings.engine.max_queue)
+    at_once = min(settings.engine.max_batch, settings.admission.max_queue)
     with Console(stderr=True).status("loading the model") as status:
         async with (
             _answering(settings) as answering,
@@ -150,7 +151,15 @@ async def _answering(settings: Settings) -> AsyncGenerator[Answering, None]:
         async with Intake(settings.limits, settings.fetch, settings.decode) as intake:
             await pool.start()
             async with aclosing(create_cache(settings.cache)) as cache:
-                yield Answering(settings, intake, cache, pool, Metrics(), Lifecycle())
+                yield Answering(
+                    settings,
+                    intake=intake,
+                    cache=cache,
+                    admission=Admission(settings.admission, pool.capacity),
+                    pool=pool,
+                    metrics=Metrics(),
+                    lifecycle=Lifecycle(),
+                )
     finally:
         await pool.aclose()
 

@@ -9,6 +9,7 @@ import click
 from silkline import __version__
 from silkline.cli.describe import describe
 from silkline.cli.doctor import doctor
+from silkline.cli.key import key
 from silkline.cli.up import up
 from silkline.errors import SilklineError, exit_code
 
@@ -25,6 +26,7 @@ def silkline() -> None:
 silkline.add_command(up)
 silkline.add_command(describe)
 silkline.add_command(doctor)
+silkline.add_command(key)
 
 
 def main() -> None:

@@ -28,7 +28,9 @@ from silkline.routing.pool import EnginePool
 
 
 @click.command()
-@settings_options("server", "limits", "fetch", "decode", "cache", "engine", "log")
+@settings_options(
+    "server", "auth", "limits", "fetch", "decode", "cache", "admission", "engine", "log"
+)
 @click.option("--json", "as_json", is_flag=True, help="Say when it is ready as one JSON line.")
 def up(config: Path | None, as_json: bool, **flags: Any) -> None:
     """Serve a model behind the OpenAI API, /predict and a web console.

@@ -42,6 +42,8 @@ class EngineInfo:
         context_length: Most tokens of prompt and answer together.
         image_tokens: Most prompt tokens that one picture takes.
         pixel_budget: How large a picture is of use.
+        pixels_per_token: Pixels that one token of a picture stands for, where the number of tokens
+            follows the picture's size; None where every picture takes `image_tokens`.
     """
 
     engine: str
@@ -51,6 +53,7 @@ class EngineInfo:
     context_length: int
     image_tokens: int
     pixel_budget: PixelBudget = PixelBudget()
+    pixels_per_token: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,7 @@ class FakeEngine(Engine):
             precision="none",
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
+            pixels_per_token=self._script.pixels_per_token or None,
         )
 
     async def start(self) -> None:
@@ -215,7 +216,7 @@ class FakeEngine(Engine):
             for part in message.parts
             if isinstance(part, TextPart)
         )
-        image_tokens = len(pictures) * self._script.image_tokens
+        image_tokens = sum(self._image_tokens(picture) for picture in pictures)
         prompt_tokens = len(_tokens(prompt)) + image_tokens
         room = self._script.context_length - prompt_tokens
         if room < 1:
@@ -227,6 +228,11 @@ class FakeEngine(Engine):
         answer = _echo(request) if self._script.mode == "echo" else self._words(request)
         limit = min(request.sampling.max_tokens, room)
         return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)
+
+    def _image_tokens(self, picture: Image) -> int:
+        per_token = self._script.pixels_per_token
+        most = self._script.image_tokens
+        return min(most, -(-picture.width * picture.height // per_token)) if per_token else most
 
     def _words(self, request: Request) -> str:
         """An answer that follows from what was asked, as the likeliest tokens would."""
@@ -260,8 +266,10 @@ class FakeEngine(Engine):
             slot = self._waiting.popleft()
             slot.admitted = time.monotonic()
             self._running.append(slot)
-            if self._script.prefill_seconds:
-                await asyncio.sleep(self._script.prefill_seconds)
+            seconds = self._script.prefill_seconds
+            seconds += slot.prompt_tokens * self._script.prefill_token_seconds
+            if seconds:
+                await asyncio.sleep(seconds)
                 self._last_step = time.monotonic()
             slot.prefilled = time.monotonic()
 

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 
-from silkline.cache.answers import AnswerCache
+from silkline.admission.admission import Admission
+from silkline.admission.ticket import Ticket
+from silkline.cache.answers import AnswerCache, Served
 from silkline.cache.key import Asked
-from silkline.cache.policy import CachePolicy
+from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
 from silkline.core import Answer, Delta, Request, Timeline
 from silkline.engines.base import EngineInfo
 from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, ShuttingDown
 from silkline.gateway.lifecycle import Lifecycle
-from silkline.gateway.question import Question, check_size
+from silkline.gateway.question import Question, check_size, size_of
 from silkline.gateway.scope import RequestRecord
-from silkline.ingress.intake import Intake
+from silkline.ingress.identity import Identity
+from silkline.ingress.intake import Intake, Pictures
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
 
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request whose pictures have come, how it may use the cache, and what that took."""
-
-    request: Request
-    policy: CachePolicy
-    timeline: Timeline
+_NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
+"""What the cache did when no engine worked for the request."""
 
 
 class Answering:
@@ -38,8 +34,10 @@ class Answering:
     def __init__(
         self,
         settings: Settings,
+        *,
         intake: Intake,
         cache: AnswerCache,
+        admission: Admission,
         pool: EnginePool,
         metrics: Metrics,
         lifecycle: Lifecycle,
@@ -47,6 +45,7 @@ class Answering:
         self._settings = settings
         self._intake = intake
         self._cache = cache
+        self._admission = admission
         self._pool = pool
         self._metrics = metrics
         self._lifecycle = lifecycle
@@ -89,10 +88,7 @@ class Answering:
             CapacityError: It cannot be answered now, or not in its time.
         """
         text: list[str] = []
-        async with (
-            self.asked(question, record) as prepared,
-            aclosing(self.stream(prepared, record)) as deltas,
-        ):
+        async with aclosing(self.deltas(question, record)) as deltas:
             async for delta in deltas:
                 text.append(delta.text)
                 if delta.finish_reason and delta.usage and delta.timeline:
@@ -100,58 +96,73 @@ class Answering:
                     return Answer(whole, delta.finish_reason, delta.usage, delta.timeline)
         raise InternalFault("The engine's stream ended without a finish reason.")
 
-    @asynccontextmanager
-    async def asked(
+    async def deltas(
         self, question: Question, record: RequestRecord
-    ) -> AsyncGenerator[Prepared, None]:
-        """Takes a place for the question until its answer ends, and brings its pictures in.
+    ) -> AsyncGenerator[Delta, None]:
+        """Answers piece by piece; the last delta's timeline spans the whole request.
 
         Raises:
             InputError, CapacityError: As `answer` does.
         """
+        self._check(question, record)
+        policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
+        known = self._recognise(question, policy)
+        with self._admission.admit(
+            record.tenant,
+            size_of(question, known),
+            self.info,
+            timeout_seconds=self.seconds_left(record),
+            elapsed_seconds=record.elapsed(),
+            lookup=known is not None,
+        ) as ticket:
+            async with self._served(question, record, policy, ticket, known) as served:
+                record.cache = served.state
+                if served.state in _NOT_COMPUTED:
+                    ticket.needs_no_turn()
+                waiting = question.stream
+                async for delta in served.deltas:
+                    if waiting and delta.text:
+                        waiting = False
+                        self._metrics.first_token(record.elapsed())
+                    yield delta if delta.finish_reason is None else self._ended(delta, record)
+
+    def _check(self, question: Question, record: RequestRecord) -> None:
+        """Refuses what can be refused without any work."""
         if self._lifecycle.draining:
             raise ShuttingDown("This server is shutting down. Send the request again.")
         if question.model is not None:
             self.check_model(question.model)
         record.model = self.info.model
         check_size(question, self._settings.limits)
-        with self._pool.reserve():
-            yield await self._prepare(question, record)
 
-    async def stream(
-        self, prepared: Prepared, record: RequestRecord
-    ) -> AsyncGenerator[Delta, None]:
-        """Answers piece by piece; the last delta's timeline spans the whole request."""
-        request = prepared.request
-        waiting = request.stream
-        asked = Asked(
-            request.messages,
-            tuple(image.digest for image in request.images),
-            request.sampling,
-            request.timeout_seconds,
-            request.stream,
-        )
-        async with self._cache.serve(
-            asked, self.info, prepared.policy, lambda: self._pool.generate(request)
-        ) as served:
-            record.cache = served.state
-            async for delta in served.deltas:
-                if waiting and delta.text:
-                    waiting = False
-                    self._metrics.first_token(record.elapsed())
-                yield delta if delta.finish_reason is None else self._ended(delta, prepared)
+    def _recognise(self, question: Question, policy: CachePolicy) -> tuple[Identity, ...] | None:
+        """The pictures' identities, where they can be told without work and are of use."""
+        if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
+            return None
+        return self._intake.recognise(question.sources, self.info.pixel_budget, policy.tenant)
 
-    async def _prepare(self, question: Question, record: RequestRecord) -> Prepared:
-        timeout = self._settings.server.request_timeout
-        try:
-            async with asyncio.timeout(self.seconds_left(record)):
-                pictures = await self._intake.take(question.sources, self.info.pixel_budget)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"The pictures did not come within the {timeout:g} s of a request."
-            ) from None
-        for pixels in pictures.original_pixels:
-            self._metrics.picture_came(pixels)
+    @asynccontextmanager
+    async def _served(
+        self,
+        question: Question,
+        record: RequestRecord,
+        policy: CachePolicy,
+        ticket: Ticket,
+        known: Sequence[Identity] | None,
+    ) -> AsyncGenerator[Served, None]:
+        """The answer: a kept one where the pictures are known, else by way of the pictures."""
+        info = self.info
+        if known is not None:
+            # Under load the budget of new pictures shrinks; kept answers are of the full one.
+            record.pixel_budget = info.pixel_budget.max_pixels
+            asked = self._asked(question, record, known)
+            async with self._cache.find(asked, info, policy) as served:
+                if served is not None:
+                    yield served
+                    return
+        record.pixel_budget = ticket.pixel_budget.max_pixels
+        pictures = await self._take(question, record, ticket, policy.tenant)
+        record.timeline = pictures.timeline
         request = Request(
             id=record.id,
             messages=question.messages,
@@ -160,24 +171,62 @@ class Answering:
             timeout_seconds=self.seconds_left(record),
             stream=question.stream,
         )
-        return Prepared(request, CachePolicy(use=question.cache_use), pictures.timeline)
 
-    def _ended(self, last: Delta, prepared: Prepared) -> Delta:
+        def compute() -> AsyncGenerator[Delta, None]:
+            return self._admission.computed(ticket, lambda: self._pool.generate(request))
+
+        asked = self._asked(question, record, pictures.identities)
+        async with self._cache.serve(asked, info, policy, compute) as served:
+            yield served
+
+    async def _take(
+        self, question: Question, record: RequestRecord, ticket: Ticket, scope: bytes
+    ) -> Pictures:
+        timeout = self._settings.server.request_timeout
+        try:
+            async with asyncio.timeout(self.seconds_left(record)):
+                pictures = await self._intake.take(question.sources, ticket.pixel_budget, scope)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The pictures did not come within the {timeout:g} s of a request."
+            ) from None
+        for identity in pictures.identities:
+            self._metrics.picture_came(identity.original_pixels)
+        return pictures
+
+    def _asked(
+        self, question: Question, record: RequestRecord, pictures: Sequence[Identity]
+    ) -> Asked:
+        return Asked(
+            question.messages,
+            tuple(picture.digest for picture in pictures),
+            question.sampling,
+            self.seconds_left(record),
+            question.stream,
+            pictures[0].perceptual if len(pictures) == 1 else None,
+        )
+
+    def _ended(self, last: Delta, record: RequestRecord) -> Delta:
         if last.usage is None or last.timeline is None:
             raise InternalFault("The engine's last delta has no usage or no timeline.")
-        timeline = prepared.timeline.plus(last.timeline)
-        self._metrics.answered(last.usage, timeline)
-        return Delta(last.text, last.finish_reason, last.usage, timeline)
+        record.timeline = record.timeline.plus(last.timeline)
+        self._metrics.answered(last.usage, record.timeline)
+        return Delta(last.text, last.finish_reason, last.usage, record.timeline)
 
 
-def evidence_headers(record: RequestRecord, served: str, timeline: Timeline) -> dict[str, str]:
-    """The headers that say what answered, from where, and in what time.
+def evidence_headers(record: RequestRecord, served: str) -> dict[str, str]:
+    """The headers that say what answered, from where, of how many pixels, and in what time.
 
     `server-timing` has each stage in milliseconds: https://www.w3.org/TR/server-timing/.
     """
-    headers = {"x-silkline-cache": record.cache, "x-silkline-model": served}
+    headers = {
+        "x-silkline-cache": record.cache,
+        "x-silkline-model": served,
+        "x-silkline-pixel-budget": str(record.pixel_budget),
+    }
     stages = ", ".join(
-        f"{stage.value};dur={seconds * 1000:.2f}" for stage, seconds in timeline.seconds.items()
+        f"{stage.value};dur={seconds * 1000:.2f}"
+        for stage, seconds in record.timeline.seconds.items()
     )
     return {**headers, "server-timing": stages} if stages else headers
 

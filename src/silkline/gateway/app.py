@@ -11,23 +11,34 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from silkline import __version__
+from silkline.admission.admission import Admission
 from silkline.config import Settings
 from silkline.errors import SilklineError
 from silkline.gateway.answering import Answering
-from silkline.gateway.caching import cache_metrics, create_cache
+from silkline.gateway.auth import Gate
+from silkline.gateway.caching import create_cache
 from silkline.gateway.chat import chat_routes
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.failures import render_error
+from silkline.gateway.idempotency.layer import IdempotencyLayer
+from silkline.gateway.idempotency.stores import create_key_store
 from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.measures import (
+    admission_metrics,
+    cache_metrics,
+    intake_metrics,
+    process_metrics,
+    replica_metrics,
+)
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.predict import PredictRequest, predict_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.ingress.intake import Intake
 from silkline.observe.metrics import Metrics
-from silkline.routing.pool import EnginePool, PoolHealth
+from silkline.routing.pool import EnginePool
 
 
 def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
@@ -36,16 +47,30 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     The pool is started and ended by the caller, at the same time: until an engine is ready,
     `/ready` and the answering routes say 503. The lifespan is that of the intake and the cache.
     """
-    metrics = Metrics()
-    metrics.watch_replicas(lambda: replica_gauges(pool.health()))
     intake = Intake(settings.limits, settings.fetch, settings.decode)
     cache = create_cache(settings.cache)
+    keys = create_key_store(settings.cache)
+    admission = Admission(settings.admission, pool.capacity)
+    lifecycle.at_draining(admission.close)
+    metrics = Metrics()
+    metrics.watch(lambda: replica_metrics(pool.health()))
     metrics.watch(lambda: cache_metrics(cache.snapshot()))
-    answering = Answering(settings, intake, cache, pool, metrics, lifecycle)
+    metrics.watch(lambda: admission_metrics(admission.snapshot()))
+    metrics.watch(lambda: intake_metrics(intake.snapshot()))
+    metrics.watch(lambda: process_metrics(lifecycle))
+    answering = Answering(
+        settings,
+        intake=intake,
+        cache=cache,
+        admission=admission,
+        pool=pool,
+        metrics=metrics,
+        lifecycle=lifecycle,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with intake, aclosing(cache):
+        async with intake, aclosing(cache), aclosing(keys):
             yield
 
     app = FastAPI(
@@ -64,24 +89,5 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     describe(app, ChatRequest, PredictRequest)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
-    return RequestLayer(app, settings, metrics, lifecycle)
-
-
-def replica_gauges(health: PoolHealth) -> dict[str, dict[str, float]]:
-    """The pool's state as gauges: value by replica, by the last part of the metric's name."""
-    gauges: dict[str, dict[str, float]] = {}
-    for replica in health.replicas:
-        values = {
-            "ready": float(replica.ready),
-            "requests": float(replica.in_flight),
-            "restarts": float(replica.restarts),
-            "resident_bytes": float(replica.rss_bytes or 0),
-        }
-        if replica.engine is not None:
-            values["engine_running"] = float(replica.engine.running)
-            values["engine_queued"] = float(replica.engine.queued)
-            values["kv_cache_ratio"] = replica.engine.cache_use
-            values["progress_age_seconds"] = replica.engine.seconds_since_progress
-        for name, value in values.items():
-            gauges.setdefault(name, {})[replica.name] = value
-    return gauges
+    keyed = IdempotencyLayer(app, keys)
+    return RequestLayer(Gate(keyed, settings), settings, metrics, lifecycle)

@@ -48,7 +48,7 @@ def chat_routes(answering: Answering) -> APIRouter:
         envelope = _Envelope(record, answering.served)
         return Response(
             msgspec.json.encode(envelope.whole(answer)),
-            headers=evidence_headers(record, answering.served, answer.timeline),
+            headers=evidence_headers(record, answering.served),
             media_type="application/json",
         )
 
@@ -78,24 +78,22 @@ class _ChatStream:
         self._question = question
         self._record = record
         self._with_usage = with_usage
-        self._timeline = Timeline()
 
     def headers(self) -> dict[str, str]:
         """The headers, with the stages that are known when the first chunk is."""
-        return evidence_headers(self._record, self._answering.served, self._timeline)
+        return evidence_headers(self._record, self._answering.served)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        async with self._answering.asked(self._question, self._record) as prepared:
-            self._timeline = prepared.timeline
-            envelope = _Envelope(self._record, self._answering.served)
-            delta: dict[str, str] = {"role": "assistant"}
-            async with aclosing(self._answering.stream(prepared, self._record)) as pieces:
-                async for piece in pieces:
-                    delta["content"] = piece.text
-                    yield event(envelope.chunk(delta, piece.finish_reason))
-                    delta = {}
-                    if self._with_usage and piece.usage and piece.timeline:
-                        yield event(envelope.usage_chunk(piece.usage, piece.timeline))
+        envelope: _Envelope | None = None
+        delta: dict[str, str] = {"role": "assistant"}
+        async with aclosing(self._answering.deltas(self._question, self._record)) as pieces:
+            async for piece in pieces:
+                envelope = envelope or _Envelope(self._record, self._answering.served)
+                delta["content"] = piece.text
+                yield event(envelope.chunk(delta, piece.finish_reason))
+                delta = {}
+                if self._with_usage and piece.usage and piece.timeline:
+                    yield event(envelope.usage_chunk(piece.usage, piece.timeline))
 
 
 class _Envelope:
@@ -143,6 +141,7 @@ class _Envelope:
         return {
             "cache": self._record.cache,
             "model": self._served,
+            "pixel_budget": self._record.pixel_budget,
             "timeline": rounded(timeline),
         }
 

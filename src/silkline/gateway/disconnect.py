@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -16,6 +18,15 @@ CLIENT_LEFT = "client_left"
 
 CLIENT_LEFT_STATUS = 499
 """Stands in logs and metrics for the status that nobody received (nginx' convention)."""
+
+WATCH = "silkline.watch"
+"""The ASGI extension with which our own connection tells of its end: a `Watch`."""
+
+Watch = Callable[[Callable[[], None]], AbstractContextManager[None]]
+"""Calls what it is given when the client leaves, as long as its block runs.
+
+Raises `ClientLeft` at its beginning where the client has left already.
+"""
 
 
 class ClientLeft(Exception):
@@ -30,19 +41,42 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
     Raises:
         ClientLeft: The client went first.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnect(request.receive))
+    task = asyncio.current_task()
+    if task is None:
+        raise TypeError("a request is answered in a task")
+    cancelling = task.cancelling()
+    left = False
+
+    def leave() -> None:
+        nonlocal left
+        left = True
+        task.cancel()
+
+    with closing(work), _watch(request)(leave):
+        try:
+            return await work
+        finally:
+            # As in asyncio.timeout: another cancellation at the same time is not ours to end.
+            if left and task.uncancel() <= cancelling:
+                raise ClientLeft
+
+
+def _watch(request: Request) -> Watch:
+    watch: Watch | None = request.scope.get("extensions", {}).get(WATCH)
+    return watch or partial(_watch_messages, request.receive)
+
+
+@contextmanager
+def _watch_messages(receive: Receive, on_leave: Callable[[], None]) -> Iterator[None]:
+    """The same for a server that tells of a client's end only by its messages."""
+    task = asyncio.get_running_loop().create_task(_disconnect(receive, on_leave))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeft
-        return working.result()
+        yield
     finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        task.cancel()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _disconnect(receive: Receive, on_leave: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    on_leave()

@@ -22,9 +22,9 @@ def operations_routes(pool: EnginePool, metrics: Metrics, lifecycle: Lifecycle) 
 
     @router.api_route("/ready", methods=_PROBES, summary="Requests are answered: recent progress")
     async def ready() -> JSONResponse:
-        if pool.ready and not lifecycle.draining:
+        if pool.ready and not lifecycle.leaving:
             return JSONResponse({"status": "ready"})
-        status = "draining" if lifecycle.draining else "not ready"
+        status = "draining" if lifecycle.leaving else "not ready"
         return JSONResponse({"status": status}, status_code=503, headers={"retry-after": "1"})
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

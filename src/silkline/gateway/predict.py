@@ -115,7 +115,7 @@ def predict_routes(answering: Answering) -> APIRouter:
         answer = await unless_client_leaves(request, answering.answer(question, record))
         served = answering.served
         body = predict_answer(answer, model=served, cache=record.cache, request_id=record.id)
-        headers = evidence_headers(record, served, answer.timeline)
+        headers = evidence_headers(record, served)
         return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
 
     return router

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from silkline.admission.cost import Size
 from silkline.cache.policy import CacheUse
 from silkline.config import LimitSettings
 from silkline.core import Message, Sampling, TextPart
 from silkline.errors import InvalidRequest, RequestTooLarge
+from silkline.ingress.identity import Identity
 from silkline.ingress.source import Source
 
 
@@ -31,6 +34,26 @@ class Question:
     stream: bool
     cache_use: CacheUse = CacheUse.NORMAL
 
+    @property
+    def characters(self) -> int:
+        """How much text it has."""
+        return sum(
+            len(part.text)
+            for message in self.messages
+            for part in message.parts
+            if isinstance(part, TextPart)
+        )
+
+
+def size_of(question: Question, known: Sequence[Identity] | None) -> Size:
+    """What a question is priced by; the pictures' sizes where they are known."""
+    pictures = (
+        tuple(identity.original_pixels for identity in known)
+        if known is not None
+        else (None,) * len(question.sources)
+    )
+    return Size(question.characters, pictures, question.sampling.max_tokens)
+
 
 def check_size(question: Question, limits: LimitSettings) -> None:
     """Holds a question to the limits that need no work to check.
@@ -51,13 +74,7 @@ def check_size(question: Question, limits: LimitSettings) -> None:
             "are taken.",
             param="messages",
         )
-    characters = sum(
-        len(part.text)
-        for message in question.messages
-        for part in message.parts
-        if isinstance(part, TextPart)
-    )
-    if characters > limits.max_text_chars:
+    if (characters := question.characters) > limits.max_text_chars:
         raise RequestTooLarge(
             f"The request has {characters} characters of text; at most "
             f"{limits.max_text_chars} are taken.",

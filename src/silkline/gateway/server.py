@@ -1,4 +1,4 @@
-"""Runs the gateway: one uvicorn server that drains before it ends."""
+"""Runs the gateway: one uvicorn server with bounded connections, that drains before it ends."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from silkline.config import ServerSettings
+from silkline.gateway.connection import Connection, Connections
 from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.listener import most_connections, refuse_new
 
 logger = logging.getLogger("silkline.gateway")
 
 _LAST_ANSWERS_SECONDS = 5
 """What requests get to tell their clients of the end, once draining is over."""
+
+_LAST_ACCEPTS_SECONDS = 0.1
+"""What connections that are there already get to be taken, before listening ends."""
 
 
 class GatewayServer(uvicorn.Server):
@@ -36,11 +42,12 @@ class GatewayServer(uvicorn.Server):
 
         Args:
             app: The application.
-            settings: Where it listens and how it ends.
-            lifecycle: What is told that draining began.
+            settings: Where it listens, how long it waits for clients and how it ends.
+            lifecycle: What is told how far the end has come.
             give_up: Ends all requests that still run, each with an error of its own; called when
                 the time to drain is over, or at the second signal.
         """
+        self._connections = Connections(settings, lifecycle)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -50,7 +57,7 @@ class GatewayServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 date_header=False,
-                http="httptools",
+                http=cast("type[Connection]", partial(Connection, shared=self._connections)),
                 proxy_headers=False,  # nobody in front is trusted to name clients
                 ws="none",
                 timeout_keep_alive=settings.keep_alive_timeout,
@@ -58,40 +65,68 @@ class GatewayServer(uvicorn.Server):
             )
         )
         self._lifecycle = lifecycle
-        self._drain_timeout = settings.drain_timeout
+        self._settings = settings
         self._give_up = give_up
         self._giving_up: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
         self.listening = asyncio.Event()
         """Set when the server accepts connections; never, if it cannot."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Binds, and tells those who wait for it."""
         self._loop = asyncio.get_running_loop()
+        self._connections.most = most_connections(self._settings.max_connections)
         await super().startup(sockets)
         if self.started:
+            sweep = self._connections.sweep(cast("set[Connection]", self.server_state.connections))
+            self._sweeping = self._loop.create_task(sweep, name="connections")
             self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Waits for what runs, ends what is late, and closes."""
-        deadline = self._loop.call_later(self._drain_timeout, self._end_requests)
+        """Lets itself be left, waits for what runs, ends what is late, and closes."""
+        if self._lifecycle.leaving:  # by a signal: others may not know of it yet
+            await self._lame_duck()
+        self._lifecycle.begin_leaving()
+        for server in self.servers:
+            refuse_new(server.sockets)
+        await asyncio.sleep(_LAST_ACCEPTS_SECONDS)
+        deadline = self._loop.call_later(self._settings.drain_timeout, self._end_requests)
         await super().shutdown(sockets)
         deadline.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to drain; a second signal gives up on what still runs."""
+        """Begins to leave; a second signal gives up on what still runs."""
         del frame
         if self.should_exit:
             self._loop.call_soon_threadsafe(self._hurry)
             return
-        self._lifecycle.begin_draining()
         self.should_exit = True
+        self._lifecycle.begin_leaving()
+        self._loop.call_soon_threadsafe(self._last_answers)
         fields = {
             "process.signal": signal.Signals(sig).name,
             "silkline.open_requests": self._lifecycle.open_requests,
         }
         logger.info("draining", extra={"ecs": fields})
 
+    async def _lame_duck(self) -> None:
+        """Serves on, so that those who send requests here learn of the end; a signal ends it."""
+        try:
+            async with asyncio.timeout(self._settings.lame_duck):
+                await self._hurried.wait()
+        except TimeoutError:
+            pass
+
+    def _last_answers(self) -> None:
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.last_answer()
+
     def _hurry(self) -> None:
+        self._hurried.set()
         self._end_requests()
         self._loop.call_later(_LAST_ANSWERS_SECONDS, self._stop_waiting)
 
@@ -99,6 +134,7 @@ class GatewayServer(uvicorn.Server):
         self.force_exit = True
 
     def _end_requests(self) -> None:
+        self._lifecycle.begin_draining()
         if self._giving_up is None:
             self._giving_up = self._loop.create_task(self._give_up())
 

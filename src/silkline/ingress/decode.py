@@ -13,7 +13,6 @@ import contextlib
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -40,6 +39,8 @@ from silkline.ingress.decoder_link import (
 )
 from silkline.ingress.decoder_wire import Refusal
 from silkline.ingress.formats import sniff
+from silkline.ingress.identity import Identity
+from silkline.ingress.lifespan import Lifespan
 
 _RGB_BYTES = 3
 
@@ -53,12 +54,12 @@ class Decoded:
 
     Attributes:
         image: The normalised picture, within its budget.
-        original_pixels: Its number of pixels before the budget.
+        identity: What is remembered of it.
         seconds: Seconds in `Stage.DECODE`, waiting for a free child included, and `Stage.RESIZE`.
     """
 
     image: Image
-    original_pixels: int
+    identity: Identity
     seconds: dict[Stage, float]
 
 
@@ -80,7 +81,7 @@ class _Slot:
     link: DecoderLink | None = None
 
 
-class DecoderPool:
+class DecoderPool(Lifespan):
     """Decodes pictures; lives in one event loop, between `start` and `aclose`."""
 
     def __init__(self, settings: DecodeSettings) -> None:
@@ -118,18 +119,6 @@ class DecoderPool:
             if slot.link is not None:
                 await slot.link.end()
 
-    async def __aenter__(self) -> DecoderPool:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     async def size(self, data: bytes, max_pixels: int) -> tuple[int, int]:
         """Width and height by a picture's header alone, which costs far less than decoding.
 
@@ -165,7 +154,7 @@ class DecoderPool:
         resize = min(message.resize_seconds, elapsed)
         return Decoded(
             Image(message.width, message.height, pixels, message.digest),
-            message.original_pixels,
+            Identity(message.digest, message.original_pixels, int(message.perceptual, 16)),
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )
 

@@ -99,6 +99,7 @@ def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
         "height": picture.height,
         "original_pixels": picture.original_pixels,
         "digest": picture_digest(MODE, picture.width, picture.height, picture.pixels),
+        "perceptual": f"{picture.perceptual:016x}",
         "resize_seconds": picture.resize_seconds,
     }
     return reply, picture.pixels

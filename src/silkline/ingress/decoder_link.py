@@ -39,6 +39,7 @@ main(int(memory_bytes))
 _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Bits64 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -69,6 +70,7 @@ class PictureMessage(_Message, frozen=True, tag="picture"):
     height: _Count
     original_pixels: _Count
     digest: _Digest
+    perceptual: _Bits64
     resize_seconds: _Seconds
 
 

@@ -7,7 +7,8 @@ but the first frame, by which it is ready. Nothing is pickled.
 Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`, for a picture also
 `"budget": [shortest_edge or null, max_pixels]`. Replies: `{"type": "ready"}`,
 `{"type": "size", "width", "height"}`, `{"type": "refused", "why"}`, or `{"type": "picture",
-"width", "height", "original_pixels", "digest", "resize_seconds"}` with the RGB pixels as body.
+"width", "height", "original_pixels", "digest", "perceptual", "resize_seconds"}` with the RGB pixels
+as body; both digests are in hex.
 
 Needs only the standard library, as the child imports it.
 """

@@ -20,10 +20,11 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from types import TracebackType
+from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import hdrs
@@ -35,9 +36,10 @@ from silkline.errors import (
     DeadlineExceeded,
     ImageFetchFailed,
     InternalFault,
-    RequestTooLarge,
     UrlBlocked,
 )
+from silkline.ingress.freshness import fresh_seconds
+from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.source import too_many_bytes
 from silkline.ingress.urls import HostRules, PictureUrl, check_public, follow
 
@@ -56,28 +58,24 @@ _HEADERS = {
 }
 
 
-class ByteBudget:
-    """The bytes that the pictures of one request may have together."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max = max_bytes
-        self._left = max_bytes
-
-    def take(self, count: int) -> None:
-        """Counts bytes as used.
-
-        Raises:
-            RequestTooLarge: They are more than are left.
-        """
-        self._left -= count
-        if self._left < 0:
-            raise RequestTooLarge(
-                f"The pictures of the request have more than {self._max} bytes together. Send "
-                "fewer or smaller ones."
-            )
+Received = Callable[[int], Awaitable[None]]
+"""Is told of each piece of a body by its bytes; the next one is read when it returns."""
 
 
-class Fetcher:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An encoded picture.
+
+    Attributes:
+        data: Its bytes.
+        fresh_until: Until when its URL stands for it, by `time.monotonic`.
+    """
+
+    data: bytes = field(repr=False)
+    fresh_until: float
+
+
+class Fetcher(Lifespan):
     """Fetches pictures; lives in one event loop, between `start` and `aclose`."""
 
     def __init__(self, settings: FetchSettings, resolver: Resolver | None = None) -> None:
@@ -113,48 +111,44 @@ class Fetcher:
         if self._resolver is not None:
             await self._resolver.close()
 
-    async def __aenter__(self) -> Fetcher:
-        await self.start()
-        return self
+    @property
+    def rules(self) -> HostRules:
+        """Which hosts may be asked."""
+        return self._rules
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def fetch(self, url: PictureUrl, max_bytes: int, budget: ByteBudget) -> bytes:
+    async def fetch(self, url: PictureUrl, max_bytes: int, received: Received) -> Fetched:
         """The encoded picture at a URL.
 
         Args:
             url: Where it lies.
             max_bytes: Most bytes that it may have.
-            budget: What is left for the request; each byte is taken from it as it comes.
+            received: Is told of each piece; what it raises ends the fetch.
 
         Raises:
             UrlBlocked: The URL, or one that it redirects to, leads where nothing may be fetched.
             ImageFetchFailed: Its server cannot be reached, breaks off or answers with something
                 else than a picture.
             ImageTooLarge: It has more than `max_bytes`; reading stops there.
-            RequestTooLarge: The budget is used up.
             DeadlineExceeded: `fetch_timeout` is over.
         """
         try:
             async with asyncio.timeout(self._settings.fetch_timeout):
-                return await self._follow(url, max_bytes, budget)
+                return await self._follow(url, max_bytes, received)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"The picture did not come within {self._settings.fetch_timeout:g} s. Try again, "
                 "or send the picture itself."
             ) from error
 
-    async def _follow(self, url: PictureUrl, max_bytes: int, budget: ByteBudget) -> bytes:
+    async def _follow(self, url: PictureUrl, max_bytes: int, received: Received) -> Fetched:
+        fresh_until = float("inf")
         for _ in range(self._settings.max_redirects + 1):
+            asked = time.monotonic()
             async with self._get(url) as response:
+                # What a URL stands for is as fresh as the stalest answer on the way to it.
+                fresh_until = min(fresh_until, asked + self._fresh_seconds(response))
                 if response.status not in _REDIRECTS:
-                    return await _body(response, max_bytes, budget)
+                    return Fetched(await _body(response, max_bytes, received), fresh_until)
                 location = response.headers.get(hdrs.LOCATION)
             if not location:
                 raise ImageFetchFailed("The picture's server redirects to nowhere.")
@@ -163,6 +157,10 @@ class Fetcher:
             f"The picture's URL redirects more than {self._settings.max_redirects} times. Send "
             "the last URL."
         )
+
+    def _fresh_seconds(self, response: aiohttp.ClientResponse) -> float:
+        most = float(self._settings.fetch_ttl)
+        return min(most, fresh_seconds(response.status, response.headers, most))
 
     @asynccontextmanager
     async def _get(self, url: PictureUrl) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -181,7 +179,7 @@ class Fetcher:
             ) from error
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int, budget: ByteBudget) -> bytes:
+async def _body(response: aiohttp.ClientResponse, max_bytes: int, received: Received) -> bytes:
     """Reads a body, no further than the limits."""
     if response.status != _OK:
         raise ImageFetchFailed(
@@ -202,7 +200,7 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, budget: ByteBu
         left -= len(chunk)
         if left < 0:
             raise too_many_bytes(max_bytes)
-        budget.take(len(chunk))
+        await received(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 

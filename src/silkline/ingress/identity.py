@@ -6,8 +6,23 @@ Needs only the standard library: the decoding child computes the digest.
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 DIGEST_BYTES = 32
+
+
+class Identity(NamedTuple):
+    """A picture without its pixels.
+
+    Attributes:
+        digest: Hex digest of the normalised picture's mode, size and pixels, as `Image.digest`.
+        original_pixels: How many pixels it had before its budget.
+        perceptual: 64 bits, of which pictures that look alike differ in few; see `perceptual`.
+    """
+
+    digest: str
+    original_pixels: int
+    perceptual: int
 
 
 def picture_digest(mode: str, width: int, height: int, pixels: bytes) -> str:

@@ -1,27 +1,43 @@
 """The pictures of a request, from what the client sent to normalised images.
 
-All that can be told without work is told first: number, encoded sizes, URL grammar. Then the
-fetches run together. Then, where the pictures of a request could exceed its pixels in sum, their
-headers are read, and only then is anything decoded. The first picture that fails ends the rest.
+In two steps, so that a request whose answer is known costs next to nothing: `recognise` tells by
+what was sent which pictures these are, where they were seen before; `take` brings them in.
+
+All that can be told without work is told first: number, encoded sizes, URL grammar. Then each
+picture goes its own way: it is fetched, where the pictures of a request could exceed its pixels in
+sum its header is read and counted, and only then is it decoded, so a fetched picture never waits
+for another one. The first picture that fails ends the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeVar
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import Image, Stage, Timeline
 from silkline.engines.base import PixelBudget
-from silkline.errors import ImageTooLarge, RequestTooLarge, SilklineError
-from silkline.ingress.decode import Decoded, DecoderPool
-from silkline.ingress.fetch import ByteBudget, Fetcher, Resolver
-from silkline.ingress.source import EncodedSource, Source, UploadSource, UrlSource, too_many_bytes
+from silkline.errors import RequestTooLarge, SilklineError
+from silkline.ingress.allowance import ByteAllowance, PixelAllowance
+from silkline.ingress.decode import Decoded
+from silkline.ingress.fetch import Resolver
+from silkline.ingress.identity import Identity
+from silkline.ingress.lifespan import Lifespan
+from silkline.ingress.loading import Loaded, Loader, LoadingSnapshot
+from silkline.ingress.memo import Encoded, Memo, Name, digest
+from silkline.ingress.source import (
+    EncodedSource,
+    SentSource,
+    Source,
+    UploadSource,
+    UrlSource,
+    too_many_bytes,
+)
 
 _FETCHES_AT_ONCE = 4
 
@@ -34,17 +50,56 @@ class Pictures:
 
     Attributes:
         images: In the order of their sources.
-        original_pixels: How many pixels each had before its budget.
-        timeline: Wall time of fetching, and that of decoding and resizing; pictures that are
-            worked on at the same time do not add up.
+        identities: What is remembered of each.
+        timeline: Wall time until all were fetched, and that of decoding and resizing from then on;
+            pictures that are worked on at the same time do not add up.
     """
 
     images: tuple[Image, ...]
-    original_pixels: tuple[int, ...]
+    identities: tuple[Identity, ...]
     timeline: Timeline
 
+    @property
+    def original_pixels(self) -> tuple[int, ...]:
+        """How many pixels each had before its budget."""
+        return tuple(identity.original_pixels for identity in self.identities)
 
-class Intake:
+
+@dataclass(frozen=True, slots=True)
+class IntakeSnapshot:
+    """How the intake gets on.
+
+    Attributes:
+        recognised: Requests since the start all of whose pictures were known.
+        known: Sources and pictures that are known now.
+        known_bytes: About what they take.
+        loading: How fetching and decoding get on.
+    """
+
+    recognised: int
+    known: int
+    known_bytes: int
+    loading: LoadingSnapshot
+
+
+class _Taking:
+    """What `take` counts and measures for one request."""
+
+    def __init__(
+        self, limits: LimitSettings, budget: PixelBudget, scope: bytes, pictures: int
+    ) -> None:
+        self.budget = budget
+        self.scope = scope
+        self.bytes = ByteAllowance(limits.max_body_bytes)
+        most = pictures * min(limits.max_image_pixels, limits.max_request_pixels)
+        allowed = limits.max_request_pixels
+        self.pixels = PixelAllowance(allowed) if most > allowed else None
+        self.slots = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self.begun = time.perf_counter()
+        self.fetched: float | None = None
+
+
+class Intake(Lifespan):
     """Brings pictures in; lives in one event loop, between `start` and `aclose`."""
 
     def __init__(
@@ -57,7 +112,7 @@ class Intake:
         """Reads the settings; starts nothing yet.
 
         Args:
-            limits: What one request may ask for.
+            limits: What may be asked for.
             fetch: How pictures are fetched.
             decode: How they are decoded.
             resolver: Turns host names into addresses; the system's own by default.
@@ -66,8 +121,9 @@ class Intake:
             ConfigError: A host in the settings is malformed.
         """
         self._limits = limits
-        self._fetcher = Fetcher(fetch, resolver)
-        self._decoders = DecoderPool(decode)
+        self._loader = Loader(limits, fetch, decode, resolver)
+        self._memo = Memo(decode.identity_memory_bytes)
+        self._recognised = 0
 
     async def start(self) -> None:
         """Starts the decoding processes and opens the connection pool.
@@ -75,121 +131,166 @@ class Intake:
         Raises:
             EnvironmentFault: The decoding processes do not start.
         """
-        await self._decoders.start()
-        await self._fetcher.start()
+        await self._loader.start()
 
     async def aclose(self) -> None:
         """Ends the decoding processes and closes all connections. Closing twice is as once."""
-        await self._fetcher.aclose()
-        await self._decoders.aclose()
+        await self._loader.aclose()
 
-    async def __aenter__(self) -> Intake:
-        await self.start()
-        return self
+    def snapshot(self) -> IntakeSnapshot:
+        """How it gets on; never waits."""
+        return IntakeSnapshot(
+            recognised=self._recognised,
+            known=self._memo.entries,
+            known_bytes=self._memo.size_bytes,
+            loading=self._loader.snapshot(),
+        )
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    def recognise(
+        self, sources: Sequence[Source], budget: PixelBudget, scope: bytes
+    ) -> tuple[Identity, ...] | None:
+        """Which pictures these are, where all of them are known; never waits.
 
-    async def take(self, sources: Sequence[Source], budget: PixelBudget) -> Pictures:
+        A picture that was sent along is known by its bytes, one behind a URL as long as what was
+        fetched is fresh. Whatever `take` would refuse without work is refused here too.
+
+        Args:
+            sources: The pictures of one request.
+            budget: To what size they are to be reduced.
+            scope: The tenant's salt; what came in one scope is not known in another.
+
+        Returns:
+            The identities in the order of the sources; None where `take` is needed to know.
+
+        Raises:
+            RequestTooLarge, ImageTooLarge, UrlBlocked: As `take` does.
+        """
+        self._check_count(sources)
+        sizes = ByteAllowance(self._limits.max_body_bytes)
+        pixels = PixelAllowance(self._limits.max_request_pixels)
+        identities = []
+        for source in sources:
+            with _blamed_on(source):
+                identity = self._known(source, budget, scope, sizes)
+                if identity is None:
+                    return None
+                pixels.take(identity.original_pixels)
+            identities.append(identity)
+        self._recognised += 1
+        return tuple(identities)
+
+    async def take(
+        self, sources: Sequence[Source], budget: PixelBudget, scope: bytes = b""
+    ) -> Pictures:
         """Fetches, decodes, normalises and reduces the pictures of one request.
 
         An error's `param` is that of the source at fault.
+
+        Args:
+            sources: The pictures of one request.
+            budget: To what size they are reduced.
+            scope: The tenant's salt; see `recognise`.
 
         Raises:
             RequestTooLarge: The pictures are too many, or have too many bytes together.
             ImageTooLarge: One has too many bytes or pixels, or all have too many pixels together.
             InvalidRequest: Base64 is broken, or a picture is far longer than wide.
             UrlBlocked, ImageFetchFailed, DeadlineExceeded: See `Fetcher.fetch`.
-            ImageFormat, ImageUndecodable, Overloaded, ShuttingDown: See `DecoderPool.decode`.
+            ImageFormat, ImageUndecodable, ShuttingDown: See `DecoderPool.decode`.
+            Overloaded: There is no room for fetched pictures, or no decoder can be started.
         """
+        self._check_count(sources)
+        taking = _Taking(self._limits, budget, scope, len(sources))
+        sent = [
+            (source, self._sent(source, taking))
+            for source in sources
+            if not isinstance(source, UrlSource)
+        ]
+        await _together([self._count_pixels(*each, taking) for each in sent])
+        ready = iter(sent)
+        decoded = await _together(
+            [
+                self._fetch(source, taking)
+                if isinstance(source, UrlSource)
+                else self._decode(*next(ready), taking)
+                for source in sources
+            ]
+        )
+        return Pictures(
+            tuple(picture.image for picture in decoded),
+            tuple(picture.identity for picture in decoded),
+            _timeline(taking, decoded),
+        )
+
+    def _check_count(self, sources: Sequence[Source]) -> None:
         if len(sources) > self._limits.max_images:
             raise RequestTooLarge(
                 f"The request has {len(sources)} pictures; at most {self._limits.max_images} are "
                 "taken."
             )
-        encoded, timeline = await self._gather_bytes(sources)
-        await self._check_pixels(sources, encoded)
-        begun = time.perf_counter()
-        decoded = await _together(
-            [
-                self._decode(source, data, budget)
-                for source, data in zip(sources, encoded, strict=True)
-            ]
-        )
-        return Pictures(
-            tuple(picture.image for picture in decoded),
-            tuple(picture.original_pixels for picture in decoded),
-            timeline.plus(_shared_out(decoded, time.perf_counter() - begun)),
-        )
 
-    async def _gather_bytes(self, sources: Sequence[Source]) -> tuple[list[bytes], Timeline]:
-        """The encoded pictures: first those that came with the request, then the fetched ones."""
-        budget = ByteBudget(self._limits.max_body_bytes)
-        slots = asyncio.Semaphore(_FETCHES_AT_ONCE)
-        encoded = [
-            b"" if isinstance(one, UrlSource) else self._sent(one, budget) for one in sources
-        ]
+    def _check_size(self, source: SentSource, allowance: ByteAllowance) -> None:
+        """Holds a picture that came with the request to the limits of bytes."""
+        if source.size > self._limits.max_image_bytes:
+            raise too_many_bytes(self._limits.max_image_bytes)
+        allowance.take(source.size)
 
-        async def fetch(place: int, source: UrlSource) -> None:
-            async with slots:
-                with _blamed_on(source):
-                    encoded[place] = await self._fetcher.fetch(
-                        source.url, self._limits.max_image_bytes, budget
-                    )
+    def _known(
+        self, source: Source, budget: PixelBudget, scope: bytes, allowance: ByteAllowance
+    ) -> Identity | None:
+        """What is remembered of a picture."""
+        if isinstance(source, UrlSource):
+            self._loader.admit(source.url)
+        else:
+            self._check_size(source, allowance)
+        if isinstance(source, UploadSource):
+            return self._memo.picture(scope, digest(source.data), budget)
+        encoded = self._memo.source(scope, _name(source))
+        if encoded is None:
+            return None
+        if isinstance(source, UrlSource):
+            allowance.take(encoded.size)
+        return self._memo.picture(scope, encoded.digest, budget)
 
-        remote = [
-            fetch(place, source)
-            for place, source in enumerate(sources)
-            if isinstance(source, UrlSource)
-        ]
-        if not remote:
-            return encoded, Timeline()
-        begun = time.perf_counter()
-        await _together(remote)
-        return encoded, Timeline({Stage.FETCH: time.perf_counter() - begun})
-
-    def _sent(self, source: EncodedSource | UploadSource, budget: ByteBudget) -> bytes:
-        """The bytes of a picture that came with the request."""
-        limit = self._limits.max_image_bytes
+    def _sent(self, source: SentSource, taking: _Taking) -> Loaded:
+        """A picture that came with the request."""
         with _blamed_on(source):
-            data = source.data if isinstance(source, UploadSource) else source.decode(limit)
-            if len(data) > limit:
-                raise too_many_bytes(limit)
-            budget.take(len(data))
-        return data
+            self._check_size(source, taking.bytes)
+            data = source.decode() if isinstance(source, EncodedSource) else source.data
+        return Loaded(data, Encoded(digest(data), len(data), fresh_until=math.inf))
 
-    async def _check_pixels(self, sources: Sequence[Source], encoded: list[bytes]) -> None:
-        """Reads the headers of pictures that could have too many pixels in sum."""
-        allowed = self._limits.max_request_pixels
-        if len(encoded) * self._max_pixels <= allowed:
-            return
+    async def _fetch(self, source: UrlSource, taking: _Taking) -> Decoded:
+        with _blamed_on(source):
+            async with AsyncExitStack() as held:
+                async with taking.slots:
+                    fetch = self._loader.fetch(source.url, taking.scope, taking.bytes.take)
+                    loaded = await held.enter_async_context(fetch)
+                taking.fetched = time.perf_counter()
+                await self._count_pixels(source, loaded, taking)
+                return await self._decode(source, loaded, taking)
 
-        async def pixels(source: Source, data: bytes) -> int:
+    async def _count_pixels(self, source: Source, loaded: Loaded, taking: _Taking) -> None:
+        """Counts the pixels of a picture before it is decoded, where they could be too many."""
+        if taking.pixels is not None:
             with _blamed_on(source):
-                width, height = await self._decoders.size(data, self._max_pixels)
-            return width * height
+                taking.pixels.take(await self._loader.pixels(loaded.data))
 
-        each = await _together(
-            [pixels(source, data) for source, data in zip(sources, encoded, strict=True)]
-        )
-        if sum(each) > allowed:
-            raise ImageTooLarge(
-                f"The pictures of the request have {sum(each)} pixels together; at most {allowed} "
-                "are taken. Send fewer or smaller ones."
-            )
-
-    @property
-    def _max_pixels(self) -> int:
-        return min(self._limits.max_image_pixels, self._limits.max_request_pixels)
-
-    async def _decode(self, source: Source, data: bytes, budget: PixelBudget) -> Decoded:
+    async def _decode(self, source: Source, loaded: Loaded, taking: _Taking) -> Decoded:
+        scope, budget = taking.scope, taking.budget
         with _blamed_on(source):
-            return await self._decoders.decode(data, self._max_pixels, budget)
+            decoded = await self._loader.decode(loaded, scope, budget)
+        self._memo.learn_picture(scope, loaded.encoded.digest, budget, decoded.identity)
+        if not isinstance(source, UploadSource):
+            self._memo.learn_source(scope, _name(source), loaded.encoded)
+        return decoded
+
+
+def _name(source: UrlSource | EncodedSource) -> Name:
+    """By what a source is known."""
+    if isinstance(source, UrlSource):
+        return str(source.url.url)
+    # Text that is not ASCII is no Base64: it never becomes known.
+    return digest(source.text.encode("utf-8", "replace"))
 
 
 @contextmanager
@@ -214,12 +315,17 @@ async def _together(work: Sequence[Coroutine[Any, Any, _Outcome]]) -> list[_Outc
     return [task.result() for task in tasks]
 
 
-def _shared_out(decoded: Sequence[Decoded], wall: float) -> Timeline:
-    """Wall time of the decoding phase, divided as the pictures' own times are."""
-    spent = Timeline()
+def _timeline(taking: _Taking, decoded: Sequence[Decoded]) -> Timeline:
+    """Wall time, of which that after the last fetch is divided as the pictures' own times are."""
+    now = time.perf_counter()
+    since = taking.begun if taking.fetched is None else taking.fetched
+    spent = Timeline() if taking.fetched is None else Timeline({Stage.FETCH: since - taking.begun})
+    own = Timeline()
     for picture in decoded:
-        spent = spent.plus(Timeline(picture.seconds))
-    total = sum(spent.seconds.values())
+        own = own.plus(Timeline(picture.seconds))
+    total = sum(own.seconds.values())
     if total == 0:
-        return Timeline()
-    return Timeline({stage: wall * seconds / total for stage, seconds in spent.seconds.items()})
+        return spent
+    return spent.plus(
+        Timeline({stage: (now - since) * each / total for stage, each in own.seconds.items()})
+    )

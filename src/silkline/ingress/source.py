@@ -41,16 +41,18 @@ class EncodedSource:
     text: str = field(repr=False)
     param: str
 
-    def decode(self, max_bytes: int) -> bytes:
-        """The picture's bytes; their number is checked before they are decoded.
+    @property
+    def size(self) -> int:
+        """The picture's bytes by the length of the text, if that is right."""
+        return len(self.text) // 4 * 3 - self.text[-2:].count("=")
+
+    def decode(self) -> bytes:
+        """The picture's bytes; check `size` before.
 
         Raises:
-            ImageTooLarge: There are more than `max_bytes`.
             InvalidRequest: The text is not strict Base64.
         """
         text = self.text
-        if len(text) // 4 * 3 - text[-2:].count("=") > max_bytes:
-            raise too_many_bytes(max_bytes)
         if text.find("=", 0, -2) >= 0:  # binascii lets whole groups of padding pass
             raise _bad_base64()
         try:
@@ -71,8 +73,16 @@ class UploadSource:
     data: bytes = field(repr=False)
     param: str
 
+    @property
+    def size(self) -> int:
+        """The picture's bytes."""
+        return len(self.data)
 
-Source = UrlSource | EncodedSource | UploadSource
+
+SentSource = EncodedSource | UploadSource
+"""A picture that came with the request."""
+
+Source = UrlSource | SentSource
 
 
 def parse_url(text: str, *, param: str) -> Source:

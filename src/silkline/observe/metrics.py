@@ -1,4 +1,4 @@
-"""Every metric that Silkline exports, in one place.
+"""The metrics that are counted and timed as requests go by.
 
 Names follow `silkline_<what>_<unit>`; the text format is that of Prometheus. A `Metrics` object
 holds its own registry: two gateways in one process do not mix.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from silkline.core import Timeline, Usage
@@ -88,14 +88,6 @@ class Metrics:
         """Exports the families that `read` gives whenever Prometheus asks."""
         self.registry.register(_Read(read))
 
-    def watch_replicas(self, read: Callable[[], dict[str, dict[str, float]]]) -> None:
-        """Exports what `read` says of the replicas as `silkline_replica_<name>`.
-
-        Args:
-            read: Gives gauge values by the last part of the metric's name, each by replica.
-        """
-        self.watch(lambda: _replica_families(read()))
-
     def request_ended(self, route: str, code: int, cache: str, model: str, seconds: float) -> None:
         """Counts a request with the status it got and the seconds it took."""
         self._requests.labels(route, str(code), cache, model).inc()
@@ -127,14 +119,3 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-def _replica_families(gauges: dict[str, dict[str, float]]) -> Iterable[Metric]:
-    """One family a gauge, one sample a replica."""
-    for name, by_replica in gauges.items():
-        family = GaugeMetricFamily(
-            f"silkline_replica_{name}", f"Replica's {name}.", labels=["replica"]
-        )
-        for replica, value in by_replica.items():
-            family.add_metric([replica], value)
-        yield family

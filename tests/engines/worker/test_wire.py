@@ -86,6 +86,7 @@ infos = st.builds(
     context_length=st.integers(1, 10**6),
     image_tokens=counts,
     pixel_budget=st.builds(PixelBudget, st.integers(1, 10**9), st.none() | st.integers(1, 10**5)),
+    pixels_per_token=st.none() | st.integers(1, 10**5),
 )
 
 
@@ -143,7 +144,7 @@ def changed(place: int, value: object, *inner: int) -> bytes:
         b"\x93",
         b"\xc1",
         b"\x80",
-        changed(0, 2),  # another version
+        changed(0, wire.WIRE_VERSION + 1),  # another version
         changed(1, 7),  # the id is no text
         changed(2, []),  # no messages
         changed(2, "tool", 0, 0),  # an unknown role

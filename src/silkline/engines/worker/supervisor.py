@@ -12,18 +12,13 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from silkline.engines.base import EngineInfo, EngineOptions, Health
+from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.process import WorkerProcess
+from silkline.engines.worker.progress import Progress
 from silkline.errors import SilklineError, WorkerLost
 
 logger = logging.getLogger("silkline.worker")
-
-READY_STALL_SECONDS = 10.0
-"""A worker without progress for this long is not ready; it may yet recover.
-
-A model whose steps take longer gets no new requests while one of them is under way.
-"""
 
 LEAST_HANG_INTERVALS = 3
 """A shorter hang timeout would take the time between two looks for a hang."""
@@ -80,7 +75,7 @@ class WorkerSupervisor:
         """
         self._name = engine
         self._options = options
-        self._hang_timeout = max(hang_timeout, LEAST_HANG_INTERVALS * health_interval)
+        self._progress = Progress(max(hang_timeout, LEAST_HANG_INTERVALS * health_interval))
         self._start_timeout = start_timeout
         self._health_interval = health_interval
         self._state = WorkerState.STOPPED
@@ -92,7 +87,6 @@ class WorkerSupervisor:
         self._info: EngineInfo | None = None
         self._condemned = False
         self._started_at = 0.0
-        self._answered_at = 0.0
         self._launches = 0
         self._short_lives = 0
         self.start_seconds = 0.0
@@ -108,8 +102,7 @@ class WorkerSupervisor:
     @property
     def ready(self) -> bool:
         """Whether the worker serves: it answered lately, and what it computes goes on."""
-        limit = min(READY_STALL_SECONDS, self._hang_timeout)
-        return self.engine is not None and self._stalled_seconds() < limit
+        return self.engine is not None and self._progress.goes_on
 
     @property
     def engine(self) -> WorkerEngine | None:
@@ -135,7 +128,7 @@ class WorkerSupervisor:
         """The engine's last known health; None while no worker serves."""
         return None if self._engine is None else self._engine.health()
 
-    def condemn(self, engine: WorkerEngine) -> None:
+    def condemn(self, engine: Engine) -> None:
         """Takes the word of a user whose call was lost: this engine's worker is to be replaced."""
         if engine is self._engine:
             self._condemned = True
@@ -196,16 +189,16 @@ class WorkerSupervisor:
             return
         while not await process.ended_within(self._health_interval):
             with suppress(WorkerLost):
-                await engine.probe(PROBE_SECONDS)
-                self._answered_at = time.monotonic()
+                health = await engine.probe(PROBE_SECONDS)
+                self._progress.answered(health.seconds_since_progress)
             self._notify()
-            stalled = self._stalled_seconds()
             if process.ended:
                 break
             if self._condemned:
                 logger.error("worker %d lost a call, but still runs", process.pid)
                 return
-            if stalled > self._hang_timeout:
+            if self._progress.is_stuck:
+                stalled = self._progress.stalled_seconds
                 logger.error("worker %d made no progress for %.1f s", process.pid, stalled)
                 return
         logger.error("worker %d %s", process.pid, process.ending)
@@ -246,8 +239,8 @@ class WorkerSupervisor:
         await self._process.started(self._start_timeout)
         engine = WorkerEngine(socket)
         await engine.start()
-        self._answered_at = time.monotonic()
-        self.start_seconds = self._answered_at - self._started_at
+        self._progress.restarted()
+        self.start_seconds = time.monotonic() - self._started_at
         self._engine = engine
         self._info = engine.info
         self._set(WorkerState.SERVING)
@@ -263,13 +256,6 @@ class WorkerSupervisor:
         self._process = None
         if engine is not None:
             await engine.aclose()
-
-    def _stalled_seconds(self) -> float:
-        """Seconds without progress, as far as it is known."""
-        if self._engine is None:
-            return 0.0
-        unanswered = time.monotonic() - self._answered_at
-        return unanswered + self._engine.health().seconds_since_progress
 
     def _set(self, state: WorkerState) -> None:
         self._state = state

@@ -39,7 +39,7 @@ from silkline.errors import (
     http_face,
 )
 
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
 SERVICE = "silkline.Worker"
 INFO = "Info"
 GENERATE = "Generate"  # a request, answered by a stream of deltas
@@ -86,7 +86,7 @@ class _Sampling(_Array):
 
 
 class _Request(_Array):
-    wire: Literal[1]
+    wire: Literal[2]
     id: str
     messages: Annotated[tuple[_Message, ...], msgspec.Meta(min_length=1)]
     images: tuple[_Image, ...]
@@ -110,7 +110,7 @@ class _Delta(_Array):
 
 
 class _Info(_Array):
-    wire: Literal[1]
+    wire: Literal[2]
     engine: str
     model: str
     revision: str
@@ -119,6 +119,7 @@ class _Info(_Array):
     image_tokens: _Count
     max_pixels: _Positive
     shortest_edge: _Positive | None
+    pixels_per_token: _Positive | None
 
 
 class _Health(_Array):
@@ -259,6 +260,7 @@ def encode_info(info: EngineInfo) -> bytes:
             info.image_tokens,
             info.pixel_budget.max_pixels,
             info.pixel_budget.shortest_edge,
+            info.pixels_per_token,
         )
     )
 
@@ -274,6 +276,7 @@ def decode_info(body: bytes) -> EngineInfo:
         context_length=wire.context_length,
         image_tokens=wire.image_tokens,
         pixel_budget=PixelBudget(wire.max_pixels, wire.shortest_edge),
+        pixels_per_token=wire.pixels_per_token,
     )
 
 

@@ -1,0 +1,164 @@
+"""What there is to ask about: drawn pictures, a folder of the user's own, or a file of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from silkline.bench.drawn import STEP, DrawnPictures
+from silkline.bench.spec import Traffic
+from silkline.errors import ConfigError
+
+MAX_BYTES = 1024**3
+"""Most bytes of a user's own pictures: they are held in memory, so that reading them costs no
+time while the clock runs."""
+
+_MEDIA_TYPES = {
+    ".avif": "image/avif",
+    ".bmp": "image/bmp",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".webp": "image/webp",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded picture, or, when `url` is set, where it lies."""
+
+    media_type: str
+    data: bytes
+    url: str = ""
+
+
+class Catalogue(Protocol):
+    """Pictures by number; the same number gives the same picture in every process."""
+
+    @property
+    def size(self) -> int:
+        """Pictures in the catalogue; their numbers begin at 0, the most popular."""
+        ...
+
+    def picture(self, number: int, variant: int) -> Picture:
+        """A picture; beyond the catalogue, one that was never sent."""
+        ...
+
+    def prompt(self, number: int) -> str:
+        """What is asked about it."""
+        ...
+
+
+class DrawnCatalogue:
+    """Drawn pictures: as many as wanted, new ones and near-duplicates too."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        """Draws the scenes. Raises `ConfigError` for a size that cannot be drawn."""
+        if traffic.pixels % STEP:
+            raise ConfigError(f"Drawn pictures have a multiple of {STEP} pixels a side.")
+        self._drawn = DrawnPictures(traffic.pixels)
+        self._prompts = traffic.prompts
+        self.size = traffic.catalogue
+
+    def picture(self, number: int, variant: int) -> Picture:
+        """See `Catalogue`."""
+        return Picture("image/jpeg", self._drawn.jpeg(number, variant))
+
+    def prompt(self, number: int) -> str:
+        """See `Catalogue`."""
+        return self._prompts[number % len(self._prompts)]
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of a file of requests."""
+
+    picture: str
+    prompt: str = ""
+
+
+class OwnCatalogue:
+    """The user's own pictures, all in memory."""
+
+    def __init__(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> None:
+        """Takes the pictures by popularity, and prompts that go round."""
+        self._pictures = pictures
+        self._prompts = prompts
+        self.size = len(pictures)
+
+    def picture(self, number: int, variant: int) -> Picture:
+        """See `Catalogue`; there are no variants of these."""
+        del variant
+        return self._pictures[number]
+
+    def prompt(self, number: int) -> str:
+        """See `Catalogue`."""
+        return self._prompts[number % len(self._prompts)]
+
+
+def load_catalogue(traffic: Traffic) -> Catalogue:
+    """The catalogue that the traffic names.
+
+    Raises:
+        ConfigError: The folder or the file cannot be used.
+    """
+    if traffic.requests:
+        return _from_requests(Path(traffic.requests), traffic.prompts)
+    if traffic.folder:
+        return _from_folder(Path(traffic.folder), traffic.prompts)
+    return DrawnCatalogue(traffic)
+
+
+def _from_folder(folder: Path, prompts: Sequence[str]) -> OwnCatalogue:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MEDIA_TYPES)
+    if not paths:
+        raise ConfigError(f"The folder {folder} holds no pictures.")
+    return OwnCatalogue(_read(paths), prompts)
+
+
+def _from_requests(file: Path, prompts: Sequence[str]) -> OwnCatalogue:
+    try:
+        lines = [
+            msgspec.json.decode(line, type=_Line)
+            for line in file.read_bytes().splitlines()
+            if line.strip()
+        ]
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(
+            f'The file {file} cannot be read: {error}. Write {{"picture": "cup.jpg", "prompt": '
+            '"What is this?"} on each line; the picture is a path beside the file, or a URL.'
+        ) from error
+    if not lines:
+        raise ConfigError(f"The file {file} holds no requests.")
+    local = sorted({line.picture for line in lines if not _is_url(line.picture)})
+    read = dict(zip(local, _read([file.parent / name for name in local]), strict=True))
+    pictures = [read.get(line.picture) or Picture("", b"", line.picture) for line in lines]
+    asked = [line.prompt or prompts[at % len(prompts)] for at, line in enumerate(lines)]
+    return OwnCatalogue(pictures, asked)
+
+
+def _read(paths: Sequence[Path]) -> list[Picture]:
+    pictures, left = [], MAX_BYTES
+    for path in paths:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"The picture {path} cannot be read: {error.strerror}.") from error
+        left -= len(data)
+        if left < 0:
+            raise ConfigError(
+                f"The pictures have more than {MAX_BYTES // 1024**2} MiB together, and are held "
+                "in memory. Take fewer."
+            )
+        pictures.append(Picture(_MEDIA_TYPES.get(path.suffix.lower(), "image/jpeg"), data))
+    return pictures
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))

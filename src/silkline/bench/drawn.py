@@ -1,0 +1,160 @@
+"""Millions of distinct JPEGs for the price of a few: pictures are joined, not encoded.
+
+A baseline JPEG with restart markers is a sequence of pieces that decode on their own (ITU T.81,
+F.1.1.5.3 and E.1.4): a piece may be replaced by the piece at the same place of another file that
+has the same tables. A few scenes are drawn and encoded once; a picture takes its ground from one of
+them and its two products from two others, which is a `bytes.join` of some microseconds. So nothing
+must be encoded while the clock runs, and memory holds only the scenes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from silkline.bench.scenes import Box, draw_scene, mark
+from silkline.bench.schedule import NEAR_VARIANTS
+
+SCENES = 128
+"""Scenes that are drawn; a power of two."""
+
+DISTINCT = SCENES**3
+"""Pictures before the first one comes again."""
+
+STEP = 128
+"""The pictures' sides are a multiple of this."""
+
+_MCU = 16  # pixels of a minimum coded unit with 4:2:0 subsampling
+_CELL_MCUS = 2
+_CELL = _CELL_MCUS * _MCU
+_QUALITY = 88
+_RESTART = re.compile(rb"(?<=\xff[\xd0-\xd7])")  # within a scan, FF is stuffed unless a marker
+_END = b"\xff\xd9"
+_START_OF_SCAN = b"\xff\xda"
+_SCATTER = 0x9E3779B1  # odd: neighbours in number share nothing
+_TINTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the parts of a picture are, in cells of 32 x 16 pixels; ends are exclusive."""
+
+    size: int
+
+    @property
+    def columns(self) -> int:
+        return self.size // _CELL
+
+    @property
+    def rows(self) -> range:
+        """The rows that the cards cover."""
+        return range(self.size // _MCU // 8, self.size // _MCU * 7 // 8)
+
+    @property
+    def card_columns(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First column and the one after the last of the left and of the right card."""
+        half, edge = self.columns // 2, max(1, self.columns // 12)
+        return (edge, half), (half + (self.columns % 2), self.columns - edge)
+
+    @property
+    def cards(self) -> list[Box]:
+        """The same in pixels, for the one who draws."""
+        top, bottom = self.rows.start * _MCU, self.rows.stop * _MCU - 1
+        return [(a * _CELL, top, b * _CELL - 1, bottom) for a, b in self.card_columns]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The pieces of one encoded scene: around the cards, and each card's rows."""
+
+    top: bytes
+    sides: list[tuple[bytes, bytes, bytes]]
+    bottom: bytes
+    left: list[bytes]
+    right: list[bytes]
+
+
+class DrawnPictures:
+    """The sequence of pictures; the same number gives the same bytes, in every process."""
+
+    def __init__(self, size: int) -> None:
+        """Draws the scenes, which takes about a second.
+
+        Args:
+            size: Width and height in pixels, a multiple of `STEP`.
+        """
+        self._layout = layout = _Layout(size)
+        self._head, first = _encode(draw_scene(0, size, layout.cards))
+        scenes = [first]
+        scenes += [_encode(draw_scene(n, size, layout.cards))[1] for n in range(1, SCENES)]
+        self._scenes = [_take_apart(cells, layout) for cells in scenes]
+        self._corners = [cells[:2] for cells in scenes]
+        self._marks = _marks(size)
+
+    def jpeg(self, number: int, variant: int = 0) -> bytes:
+        """The bytes of a picture.
+
+        Args:
+            number: Counts from 0 and repeats after `DISTINCT`.
+            variant: 0 for the picture itself; from 1 to `NEAR_VARIANTS` for one that differs in
+                a mark in its corner.
+        """
+        scattered = number * _SCATTER % DISTINCT
+        rest, ground_number = divmod(scattered, SCENES)
+        right, left = (self._scenes[one] for one in divmod(rest, SCENES))
+        ground = self._scenes[ground_number]
+        corner = self._corners[ground_number] if not variant else self._marked(variant)
+        pieces = [self._head, *corner, ground.top]
+        rows = zip(ground.sides, left.left, right.right, strict=True)
+        for (before, between, after), one, other in rows:
+            pieces += (before, one, between, other, after)
+        pieces += (ground.bottom, _END)
+        return b"".join(pieces)
+
+    def _marked(self, variant: int) -> list[bytes]:
+        first, second = divmod(variant % NEAR_VARIANTS, _TINTS)
+        return [self._marks[first][0], self._marks[second][1]]
+
+
+def _encode(scene: Image.Image) -> tuple[bytes, list[bytes]]:
+    """The header up to the scan, and the cells, each with the restart marker that follows it."""
+    encoded = io.BytesIO()
+    scene.save(
+        encoded, "JPEG", quality=_QUALITY, subsampling="4:2:0", restart_marker_blocks=_CELL_MCUS
+    )
+    whole = encoded.getvalue()
+    scan = whole.index(_START_OF_SCAN)
+    begin = scan + 2 + int.from_bytes(whole[scan + 2 : scan + 4], "big")
+    return whole[:begin], _RESTART.split(whole[begin : -len(_END)])
+
+
+def _take_apart(cells: Sequence[bytes], layout: _Layout) -> _Parts:
+    wide = layout.columns
+    (left, left_end), (right, right_end) = layout.card_columns
+
+    def runs(begin: int, end: int) -> Iterator[bytes]:
+        for row in layout.rows:
+            yield b"".join(cells[row * wide + begin : row * wide + end])
+
+    return _Parts(
+        top=b"".join(cells[2 : layout.rows.start * wide]),  # the corner has its own two cells
+        sides=list(zip(runs(0, left), runs(left_end, right), runs(right_end, wide), strict=True)),
+        bottom=b"".join(cells[layout.rows.stop * wide :]),
+        left=list(runs(left, left_end)),
+        right=list(runs(right, right_end)),
+    )
+
+
+def _marks(size: int) -> list[list[bytes]]:
+    """The first two cells in each tint."""
+    found = []
+    for tint in range(_TINTS):
+        picture = Image.new("RGB", (size, _MCU), "white")
+        inner = mark(tint, _TINTS)
+        ImageDraw.Draw(picture).rectangle((0, 0, 2 * _CELL - 1, _MCU - 1), fill=inner)
+        found.append(_encode(picture)[1][:2])
+    return found

@@ -1,0 +1,55 @@
+"""Serves the bench's pictures on loopback, in a process of its own, for the form `url`.
+
+It says its URL as one line, and ends when its standard input does. The server under test must be
+allowed to fetch from it: `silkline up --private-hosts 127.0.0.1:PORT`.
+
+    python -m silkline.bench.origin PORT     (a line of JSON, the `Traffic`, on standard input)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import msgspec
+import uvloop
+from aiohttp import web
+
+from silkline.bench.catalogue import Catalogue, load_catalogue
+from silkline.bench.spec import Traffic
+
+HOST = "127.0.0.1"
+PATH = "/pictures"
+
+
+def create_app(catalogue: Catalogue) -> web.Application:
+    """`GET /pictures/NUMBER-VARIANT` over a catalogue."""
+
+    async def picture(request: web.Request) -> web.Response:
+        found = catalogue.picture(
+            int(request.match_info["number"]), int(request.match_info["variant"])
+        )
+        return web.Response(body=found.data, content_type=found.media_type)
+
+    app = web.Application()
+    app.router.add_get(PATH + r"/{number:\d+}-{variant:\d+}", picture)
+    return app
+
+
+async def serve(port: int) -> None:
+    """Serves until standard input ends."""
+    line = await asyncio.to_thread(sys.stdin.buffer.readline)
+    catalogue = load_catalogue(msgspec.json.decode(line, type=Traffic))
+    runner = web.AppRunner(create_app(catalogue), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, HOST, port, backlog=4096)
+    await site.start()
+    address = runner.addresses[0]
+    sys.stdout.write(f"http://{HOST}:{address[1]}{PATH}\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.buffer.read)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1])))

@@ -1,0 +1,225 @@
+"""The player: a process that sends its share of the schedule, and does nothing else meanwhile.
+
+Requests are sent at their intended times whether or not earlier ones have been answered (an open
+loop), and their latency counts from there: a server that stalls cannot hide how many came while it
+did (coordinated omission).
+
+    python -m silkline.bench.player      (its session writes `wire` lines to it)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import httptools
+import msgspec
+import uvloop
+
+from silkline.bench.answer import read_answer
+from silkline.bench.catalogue import load_catalogue
+from silkline.bench.client import HttpClient, Response
+from silkline.bench.forms import RequestWriter
+from silkline.bench.record import Health, Record
+from silkline.bench.schedule import make_schedule
+from silkline.bench.wire import Begin, Command, Done, Play, Progress, Ready, Refused, Reply, Warm
+from silkline.errors import SilklineError
+
+_PROGRESS_SECONDS = 0.5
+_WARM_AT_ONCE = 8
+_BUFFER_BYTES = 1 << 20
+
+
+class Player:
+    """Sends requests and writes their records."""
+
+    def __init__(self, begin: Begin, file: BinaryIO) -> None:
+        """Makes the schedule and the pictures.
+
+        Args:
+            begin: What to do.
+            file: Where the records go, one on a line.
+
+        Raises:
+            ConfigError: The pictures cannot be used.
+        """
+        spec = begin.spec
+        self._spec = spec
+        self._share = begin.share
+        catalogue = load_catalogue(spec.traffic)
+        self._size = catalogue.size
+        self._schedule = make_schedule(spec.arrivals, spec.traffic, catalogue.size)
+        self._writers = [
+            RequestWriter(target, spec.traffic, catalogue, model, begin.origin)
+            for target, model in zip(spec.targets, begin.model, strict=True)
+        ]
+        most = max(1, spec.limits.connections // spec.limits.processes)
+        self._clients = [HttpClient(target.url, most) for target in spec.targets]
+        self._file = file
+        self._encoder = msgspec.json.Encoder()
+        self._in_flight = 0
+        self._ended = 0
+        self._failed = 0
+
+    async def play(self, play: Play) -> Health:
+        """Sends a slice of the schedule, and waits until every request of it has ended."""
+        schedule, writer = self._schedule, self._writers[play.target]
+        zero = play.start - play.begin
+        tasks: set[asyncio.Task[None]] = set()
+        for number in schedule.between(play.begin, play.end):
+            if number % self._spec.limits.processes != self._share:
+                continue
+            record = Record(
+                number=number,
+                target=play.target,
+                picture=schedule.pictures[number],
+                variant=schedule.variants[number],
+                intended=schedule.times[number],
+            )
+            pieces = writer.request(record.picture, record.variant)  # before it is due
+            await _until(zero + record.intended)
+            task = asyncio.create_task(self._send(pieces, record, zero))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await _until(play.start + play.end - play.begin)
+        while tasks:
+            await asyncio.wait(tasks)
+        return Health()
+
+    async def warm(self, warm: Warm) -> Health:
+        """Asks for this player's part of the most popular pictures."""
+        most = min(self._spec.warm, self._size)
+        numbers = iter(range(self._share, most, self._spec.limits.processes))
+        failures = 0
+
+        async def asker() -> None:
+            nonlocal failures
+            for number in numbers:
+                pieces = self._writers[warm.target].request(number, 0)
+                now = time.monotonic()
+                record = Record(number, warm.target, number, 0, 0.0)
+                await self._exchange(pieces, record, now)
+                self._count(record)
+                failures += not record.ok
+
+        await asyncio.gather(*(asker() for _ in range(_WARM_AT_ONCE)))
+        return Health(
+            warmed=len(range(self._share, most, self._spec.limits.processes)),
+            warm_failures=failures,
+        )
+
+    async def run(self, command: Command) -> Health:
+        """Runs a command and says what it took."""
+        client = self._clients[command.target]
+        opened, cpu, wall = client.opened, time.process_time(), time.monotonic()
+        if isinstance(command, Warm):
+            return await self.warm(command)
+        health = await self.play(command)
+        self._file.flush()
+        client.close()
+        return health.plus(
+            Health(
+                cpu_seconds=time.process_time() - cpu,
+                wall_seconds=time.monotonic() - wall,
+                opened=client.opened - opened,
+            )
+        )
+
+    def progress(self) -> Progress:
+        """What happened since the last call."""
+        progress = Progress(self._ended, self._failed, self._in_flight)
+        self._ended = self._failed = 0
+        return progress
+
+    async def _send(self, pieces: Sequence[bytes], record: Record, zero: float) -> None:
+        self._in_flight += 1
+        await self._exchange(pieces, record, zero)
+        self._in_flight -= 1
+        self._count(record)
+        self._file.write(self._encoder.encode(record) + b"\n")
+
+    async def _exchange(self, pieces: Sequence[bytes], record: Record, zero: float) -> None:
+        """One request, however it ends."""
+        client = self._clients[record.target]
+        response = Response()
+        record.limited = client.full
+        record.bytes_out = sum(map(len, pieces))
+        left = zero + record.intended + self._spec.limits.timeout - time.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                await client.exchange(pieces, response)
+        except TimeoutError:
+            record.code = "timeout"
+        except httptools.HttpParserError:
+            record.code = "malformed_response"
+        except OSError:  # ConnectionError among them
+            record.code = "connection_lost" if response.sent else "connect_failed"
+        record.ended = time.monotonic() - zero
+        record.sent = response.sent - zero if response.sent else 0.0
+        record.first_byte = response.first_byte - zero if response.first_byte else 0.0
+        record.bytes_in = response.received
+        if record.code:
+            record.status = response.status
+        else:
+            read_answer(response, record, zero)
+
+    def _count(self, record: Record) -> None:
+        self._ended += 1
+        self._failed += not record.ok
+
+
+async def _until(due: float) -> None:
+    """Waits for a monotonic second, and lets others run in any case."""
+    wait = due - time.monotonic()
+    while wait > 0:  # a timer may fire a little early
+        await asyncio.sleep(wait)
+        wait = due - time.monotonic()
+    await asyncio.sleep(0)
+
+
+async def serve(begin: Begin, file: BinaryIO) -> None:
+    """Takes commands from standard input until it ends."""
+    try:
+        player = Player(begin, file)
+    except SilklineError as error:
+        _say(Refused(error.message))
+        return
+    gc.freeze()  # the schedule need not be walked again and again
+    _say(Ready())
+    decoder = msgspec.json.Decoder[Command](Command)
+    while line := await asyncio.to_thread(sys.stdin.buffer.readline):
+        work = asyncio.create_task(player.run(decoder.decode(line)))
+        while not (await asyncio.wait({work}, timeout=_PROGRESS_SECONDS))[0]:
+            _say(player.progress())
+        health = await work
+        _say(player.progress())
+        _say(Done(health))
+
+
+def _say(reply: Reply) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _allow_connections() -> None:
+    """As many files as the system allows: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def main() -> None:
+    """Reads what to do, and does it."""
+    _allow_connections()
+    begin = msgspec.json.decode(sys.stdin.buffer.readline(), type=Begin)
+    with Path(begin.records).open("wb", buffering=_BUFFER_BYTES) as file:
+        uvloop.run(serve(begin, file))
+
+
+if __name__ == "__main__":
+    main()

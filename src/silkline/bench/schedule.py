@@ -1,0 +1,109 @@
+"""The schedule: when each request is to be sent and what it asks for, computed ahead.
+
+A non-homogeneous Poisson process is drawn by stretching time (a unit-rate process is mapped through
+the inverse of the integrated rate), so that bursts keep the process Poisson. Popularity is Zipf's:
+a rank is drawn from the cumulative weights by bisection.
+"""
+
+from __future__ import annotations
+
+import bisect
+import random
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from silkline.bench.spec import Arrivals, Traffic
+
+NEAR_VARIANTS = 4096
+"""Near-duplicates that each picture has; they are numbered from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The requests in the order of their times; all arrays have the same length.
+
+    Attributes:
+        times: Intended seconds after the start, ascending.
+        pictures: Number of the picture: below the catalogue's size one of the catalogue, by
+            popularity; above, one that was never sent before.
+        variants: 0 for the picture itself, else the number of its near-duplicate.
+    """
+
+    times: array[float]
+    pictures: array[int]
+    variants: array[int]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def between(self, begin: float, end: float) -> range:
+        """The numbers of the requests from `begin` up to, but not at, `end` seconds."""
+        return range(bisect.bisect_left(self.times, begin), bisect.bisect_left(self.times, end))
+
+
+def make_schedule(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Schedule:
+    """Draws a schedule; equal arguments give equal ones.
+
+    Args:
+        arrivals: When requests come.
+        traffic: What they ask for.
+        catalogue: Pictures that there are.
+    """
+    chance = random.Random(arrivals.seed)  # noqa: S311 - a repeatable draw, not a secret
+    times = array("d", _times(arrivals, chance))
+    pictures, variants = array("q"), array("H")
+    weights = list(accumulate(1.0 / rank**traffic.zipf for rank in range(1, catalogue + 1)))
+    fresh = catalogue
+    for _ in times:
+        kind, variant = chance.random(), 0
+        if kind < traffic.new:
+            picture, fresh = fresh, fresh + 1
+        else:
+            picture = bisect.bisect_left(weights, chance.random() * weights[-1])
+            if kind < traffic.new + traffic.near:
+                variant = 1 + chance.randrange(NEAR_VARIANTS)
+        pictures.append(picture)
+        variants.append(variant)
+    return Schedule(times, pictures, variants)
+
+
+def rate_at(arrivals: Arrivals, seconds: float) -> float:
+    """Requests a second that are offered at a time."""
+    burst = arrivals.burst
+    if burst is None or seconds < burst.every or seconds % burst.every >= burst.seconds:
+        return arrivals.rate
+    return arrivals.rate * burst.factor
+
+
+def _times(arrivals: Arrivals, chance: random.Random) -> Iterator[float]:
+    pieces = _pieces(arrivals)
+    begin, end, rate = next(pieces)
+    at = begin
+    while True:
+        wait = chance.expovariate(1.0)  # in expected requests, not in seconds
+        while at + wait / rate >= end:
+            wait -= (end - at) * rate
+            following = next(pieces, None)
+            if following is None:
+                return
+            at, end, rate = following
+        at += wait / rate
+        yield at
+
+
+def _pieces(arrivals: Arrivals) -> Iterator[tuple[float, float, float]]:
+    """The stretches of constant rate: begin, end, requests a second."""
+    burst, total = arrivals.burst, arrivals.seconds
+    if burst is None:
+        yield 0.0, total, arrivals.rate
+        return
+    calm_from, begin = 0.0, burst.every
+    while begin < total:
+        yield calm_from, begin, arrivals.rate
+        calm_from = min(total, begin + burst.seconds)
+        yield begin, calm_from, arrivals.rate * burst.factor
+        begin += burst.every
+    if calm_from < total:
+        yield calm_from, total, arrivals.rate

@@ -1,0 +1,287 @@
+"""A run from its spec to its records: starts the players, hands out the slices, gathers.
+
+With two targets, each slice of the schedule is played to both, one after the other, and who goes
+first changes with every slice: a machine that grows slower or faster meets both alike. A slice
+begins when all requests of the one before have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import itertools
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httptools
+import msgspec
+
+from silkline.bench.client import HttpClient, Response
+from silkline.bench.forms import get
+from silkline.bench.record import OK, Health, Record, Run, decode_records
+from silkline.bench.spec import Form, Spec, Target, check
+from silkline.bench.wire import Begin, Command, Done, Play, Progress, Ready, Refused, Reply, Warm
+from silkline.errors import ConfigError, EnvironmentFault, InternalFault
+
+_LEAD_SECONDS = 0.2
+"""From the word to start until the start: enough for every player to hear it."""
+
+_ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a run does now.
+
+    Attributes:
+        command: The command that the players run.
+        target: The target's name.
+        done: Seconds of sending that are behind, all targets together.
+        total: Seconds of sending in all.
+        progress: What was reported since the last step.
+    """
+
+    command: Command
+    target: str
+    done: float
+    total: float
+    progress: Progress
+
+
+Watcher = Callable[[Step], None]
+"""Hears of each step."""
+
+
+async def run_bench(spec: Spec, watch: Watcher = lambda _: None, *, origin_port: int = 0) -> Run:
+    """Runs the bench.
+
+    Args:
+        spec: What to run.
+        watch: Is told of progress a few times a second.
+        origin_port: Port of the pictures' own server, for the form `url`; 0 takes a free one.
+
+    Raises:
+        ConfigError: The spec cannot be run.
+        EnvironmentFault: A target does not answer, or the origin's port is taken.
+        InternalFault: A player ended on its own.
+    """
+    check(spec)
+    models = tuple([await _model_of(target, spec) for target in spec.targets])
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="silkline-bench-")))
+        origin = await stack.enter_async_context(_origin(spec, origin_port))
+        files = [folder / f"{share}.jsonl" for share in range(spec.limits.processes)]
+        links = [
+            await stack.enter_async_context(_player(Begin(spec, share, models, origin, str(file))))
+            for share, file in enumerate(files)
+        ]
+        health = await _Conductor(spec, links, watch).run()
+        records = await asyncio.to_thread(_gathered, files)
+    public = [Target(target.name, target.url) for target in spec.targets]
+    plain = msgspec.structs.replace(spec, targets=tuple(public))
+    return Run(plain, began, models[0], health, records)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether every address of a URL's host is of this machine.
+
+    Raises:
+        ConfigError: It is no http or https URL, or its host has no address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"{url!r} is no target. Write it like http://127.0.0.1:8000.")
+    try:
+        found = socket.getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"The host {parts.hostname} has no address.") from error
+    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
+
+
+class _Conductor:
+    """Gives all players the same commands at the same time."""
+
+    def __init__(self, spec: Spec, links: Sequence[_Link], watch: Watcher) -> None:
+        self._spec = spec
+        self._links = links
+        self._watch = watch
+        self._total = spec.arrivals.seconds * len(spec.targets)
+        self._done = 0.0
+
+    async def run(self) -> list[Health]:
+        """Warms up, then plays all slices. Gives the generator's figures by target."""
+        health = [Health() for _ in self._spec.targets]
+        if self._spec.warm:
+            for target in range(len(health)):
+                health[target] = health[target].plus(await self._all(Warm(target)))
+        for number, (begin, end) in enumerate(_slices(self._spec)):
+            order = range(len(health))
+            for target in reversed(order) if number % 2 else order:
+                start = time.monotonic() + _LEAD_SECONDS
+                played = await self._all(Play(target, begin, end, start))
+                health[target] = health[target].plus(played)
+                self._done += end - begin
+        return health
+
+    async def _all(self, command: Command) -> Health:
+        """One command to all players. Their wall time is that of one: they play together."""
+        began = time.monotonic()
+        parts = await asyncio.gather(
+            *(
+                link.run(command, lambda progress: self._tell(command, progress, began))
+                for link in self._links
+            )
+        )
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole.plus(msgspec.structs.replace(part, wall_seconds=0.0))
+        return whole
+
+    def _tell(self, command: Command, progress: Progress, began: float) -> None:
+        played = 0.0
+        if isinstance(command, Play):
+            played = min(time.monotonic() - began, command.end - command.begin)
+        name = self._spec.targets[command.target].name
+        self._watch(Step(command, name, self._done + played, self._total, progress))
+
+
+class _Link:
+    """The session's end of a player's pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._decoder = msgspec.json.Decoder(Reply)
+
+    async def say(self, line: Begin | Command) -> None:
+        pipe = self._process.stdin
+        if pipe is None:
+            raise InternalFault("A player of the bench has no input.")
+        pipe.write(msgspec.json.encode(line) + b"\n")
+        await pipe.drain()
+
+    async def hear(self) -> Reply:
+        """The next reply.
+
+        Raises:
+            ConfigError: The player cannot do it.
+            InternalFault: The player has ended.
+        """
+        line = await self._process.stdout.readline() if self._process.stdout else b""
+        if not line:
+            raise InternalFault("A player of the bench ended on its own; it has said why above.")
+        reply: Reply = self._decoder.decode(line)
+        if isinstance(reply, Refused):
+            raise ConfigError(reply.message)
+        return reply
+
+    async def run(self, command: Command, tell: Callable[[Progress], None]) -> Health:
+        await self.say(command)
+        while not isinstance(reply := await self.hear(), Done):
+            if isinstance(reply, Progress):
+                tell(reply)
+        return reply.health
+
+
+@asynccontextmanager
+async def _player(begin: Begin) -> AsyncIterator[_Link]:
+    async with _module("silkline.bench.player") as process:
+        link = _Link(process)
+        await link.say(begin)
+        if not isinstance(await link.hear(), Ready):
+            raise InternalFault("A player of the bench did not get ready.")
+        yield link
+
+
+@asynccontextmanager
+async def _origin(spec: Spec, port: int) -> AsyncIterator[str]:
+    """The URL of the pictures' own server; empty where none is needed."""
+    traffic = spec.traffic
+    if traffic.form is not Form.URL or traffic.requests:
+        yield ""
+        return
+    async with _module("silkline.bench.origin", str(port)) as process:
+        if process.stdin is None or process.stdout is None:
+            raise InternalFault("The pictures' server has no pipes.")
+        process.stdin.write(msgspec.json.encode(traffic) + b"\n")
+        line = await process.stdout.readline()
+        if not line:
+            raise EnvironmentFault(f"The pictures' own server cannot listen on port {port}.")
+        yield line.decode().strip()
+
+
+@asynccontextmanager
+async def _module(name: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", name, *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def _slices(spec: Spec) -> list[tuple[float, float]]:
+    """The stretches of the schedule that are played without a pause."""
+    seconds = spec.arrivals.seconds
+    count = max(1, round(seconds / spec.slice_seconds)) if len(spec.targets) > 1 else 1
+    return list(itertools.pairwise(seconds * number / count for number in range(count + 1)))
+
+
+def _gathered(files: Sequence[Path]) -> list[Record]:
+    records: list[Record] = []
+    for path in files:
+        with path.open("rb") as file:
+            records += decode_records(file)
+    records.sort(key=lambda record: (record.target, record.intended))
+    return records
+
+
+class _Listed(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Listed]
+
+
+async def _model_of(target: Target, spec: Spec) -> str:
+    """The name to ask a target for; what it says it serves, unless the spec says.
+
+    Raises:
+        EnvironmentFault: It does not answer.
+    """
+    client = HttpClient(target.url, 1)
+    response = Response()
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await client.exchange(get(target, "/v1/models"), response)
+    except (OSError, TimeoutError, httptools.HttpParserError) as error:
+        raise EnvironmentFault(
+            f"The target {target.name} does not answer at {target.url}.",
+            remedy="silkline up, and name the URL that it prints",
+        ) from error
+    finally:
+        client.close()
+    if spec.traffic.model or spec.traffic.form is Form.UPLOAD:
+        return spec.traffic.model
+    try:
+        return msgspec.json.decode(response.body, type=_Models).data[0].id
+    except (msgspec.DecodeError, IndexError) as error:
+        told = response.status if response.status != OK else "no model"
+        raise EnvironmentFault(
+            f"The target {target.name} answers GET /v1/models with {told}, so the model's name is "
+            "not known. Name it by --model, and a key by --key-env where one is wanted."
+        ) from error

@@ -1,0 +1,222 @@
+"""From records to figures: goodput, latency, where the time goes, what failed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from silkline.bench.percentiles import Ratio, paired_ratio, percentile, ranked
+from silkline.bench.record import Health, Record, Run
+
+OUTSIDE = "outside"
+"""The stage that no server reports: waiting to be sent, the network, HTTP itself."""
+
+UNTOLD = "untold"
+"""The cache state of an answer whose server said nothing of a cache."""
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """A distribution in seconds; all 0 where nothing was counted."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    most: float
+
+
+class Failures(msgspec.Struct, frozen=True):
+    """Requests that failed in the same way."""
+
+    status: int
+    code: str
+    count: int
+
+
+class Generator(msgspec.Struct, frozen=True):
+    """Whether the generator kept up: if it did not, the figures are its own, not the target's.
+
+    Attributes:
+        lateness: Seconds by which requests were sent after their intended times.
+        limited: Requests that waited for one of its connections.
+        cpu: Share of one core that its players took.
+        opened: Connections that were opened.
+        warmed: Requests sent before the clock started.
+        warm_failures: How many of these failed.
+    """
+
+    lateness: Percentiles
+    limited: int
+    cpu: float
+    opened: int
+    warmed: int
+    warm_failures: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The figures of one target.
+
+    Attributes:
+        name: The target's name.
+        url: Where it is.
+        seconds: Length of the schedule.
+        requests: All that were due.
+        served: Those that were answered, whole.
+        good: Those that were answered within the SLO.
+        slo: The SLO in seconds.
+        latency: Of the answered requests, from their intended times.
+        by_cache: The same by what the server said of its cache.
+        by_stage: Seconds by stage; a request without the stage is not counted in it.
+        first_token: From the intended time to the first text, for streams.
+        gaps: Between one piece of a stream and the next.
+        failures: What failed, the most frequent first.
+        completion_tokens: Of all answers.
+        generator: How the generator did.
+    """
+
+    name: str
+    url: str
+    seconds: float
+    requests: int
+    served: int
+    good: int
+    slo: float
+    latency: Percentiles
+    by_cache: dict[str, Percentiles]
+    by_stage: dict[str, Percentiles]
+    first_token: Percentiles
+    gaps: Percentiles
+    failures: list[Failures]
+    completion_tokens: int
+    generator: Generator
+
+    @property
+    def goodput(self) -> float:
+        """The share of the requests that were good; 0 without requests."""
+        return self.good / max(1, self.requests)
+
+    def per_second(self, count: int) -> float:
+        """A count as a rate over the schedule."""
+        return count / self.seconds
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """The first target beside the second: how many times its figure the other's is.
+
+    Attributes:
+        pairs: Slices that both played.
+        ratios: By what is compared; geometric means over the pairs. None where nothing is.
+    """
+
+    pairs: int
+    ratios: dict[str, Ratio | None]
+
+
+def distribution(values: Iterable[float]) -> Percentiles:
+    """The distribution of values in seconds."""
+    ordered = sorted(values)
+    mean = sum(ordered) / max(1, len(ordered))
+    shares = (ranked(ordered, share) for share in (0.5, 0.9, 0.99, 0.999, 1.0))
+    return Percentiles(len(ordered), mean, *shares)
+
+
+def summarise(run: Run, target: int, slo: float) -> Summary:
+    """The figures of one target.
+
+    Args:
+        run: What was recorded.
+        target: 0 or 1.
+        slo: Seconds within which an answer is good.
+    """
+    records = run.of(target)
+    served = [record for record in records if record.ok]
+    by_cache: dict[str, list[float]] = defaultdict(list)
+    by_stage: dict[str, list[float]] = defaultdict(list)
+    for record in served:
+        by_cache[record.cache or UNTOLD].append(record.latency)
+        for stage, seconds in stages_of(record).items():
+            by_stage[stage].append(seconds)
+    streams = [record for record in served if record.first_token]
+    return Summary(
+        name=run.spec.targets[target].name,
+        url=run.spec.targets[target].url,
+        seconds=run.spec.arrivals.seconds,
+        requests=len(records),
+        served=len(served),
+        good=sum(record.latency <= slo for record in served),
+        slo=slo,
+        latency=distribution(record.latency for record in served),
+        by_cache={state: distribution(values) for state, values in sorted(by_cache.items())},
+        by_stage={stage: distribution(values) for stage, values in by_stage.items()},
+        first_token=distribution(record.first_token - record.intended for record in streams),
+        gaps=distribution(gap for record in streams for gap in record.gaps),
+        failures=_failures(records),
+        completion_tokens=sum(record.completion_tokens for record in served),
+        generator=_generator(records, run.health[target]),
+    )
+
+
+def stages_of(record: Record) -> dict[str, float]:
+    """A request's stages, and what of its latency none of them explains.
+
+    Empty where the server reported none.
+    """
+    if not record.stages:
+        return {}
+    outside = record.latency - sum(record.stages.values())
+    return {**record.stages, OUTSIDE: max(0.0, outside)}
+
+
+def compare(run: Run, slo: float) -> Comparison:
+    """The second target's figures as times the first's, slice by slice."""
+    count = max(1, round(run.spec.arrivals.seconds / run.spec.slice_seconds))
+    length = run.spec.arrivals.seconds / count
+    sides: list[list[list[Record]]] = []
+    for target in (0, 1):
+        slices: list[list[Record]] = [[] for _ in range(count)]
+        for record in run.of(target):
+            slices[min(count - 1, int(record.intended / length))].append(record)
+        sides.append(slices)
+    ratios = {
+        name: paired_ratio(
+            [(read(second, slo), read(first, slo)) for first, second in zip(*sides, strict=True)]
+        )
+        for name, read in _COMPARED.items()
+    }
+    return Comparison(count, ratios)
+
+
+def _latency(share: float) -> Callable[[Sequence[Record], float], float]:
+    return lambda records, _: percentile((one.latency for one in records if one.ok), share)
+
+
+def _good(records: Sequence[Record], slo: float) -> float:
+    return float(sum(one.ok and one.latency <= slo for one in records))
+
+
+_COMPARED: dict[str, Callable[[Sequence[Record], float], float]] = {
+    "good answers": _good,
+    "P50": _latency(0.5),
+    "P90": _latency(0.9),
+    "P99": _latency(0.99),
+}
+
+
+def _failures(records: Sequence[Record]) -> list[Failures]:
+    kinds = Counter((record.status, record.code) for record in records if not record.ok)
+    return [Failures(status, code, count) for (status, code), count in kinds.most_common()]
+
+
+def _generator(records: Sequence[Record], health: Health) -> Generator:
+    return Generator(
+        lateness=distribution(record.lateness for record in records),
+        limited=sum(record.limited for record in records),
+        cpu=health.cpu_seconds / max(health.wall_seconds, 1e-9),
+        opened=health.opened,
+        warmed=health.warmed,
+        warm_failures=health.warm_failures,
+    )

@@ -1,0 +1,107 @@
+"""Where objects lie: from a URL to a store.
+
+The `obstore` library is an extra of this package; it is imported when a URL is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from silkline.errors import ConfigError, EnvironmentFault
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, LocalStore, S3Config, S3Store
+
+    Store: TypeAlias = LocalStore | S3Store
+
+FORMS = "s3://bucket/prefix?endpoint=https://host:port&region=name, or file:///folder"
+
+FOLDER = "answers"
+"""Holds all objects, below the prefix or the folder of the URL."""
+
+REQUEST_SECONDS = 10
+"""When a request ends that nobody waits for any more."""
+
+_CONNECT_SECONDS = 2
+_OPTIONS = {"endpoint", "region"}
+
+
+def link_opener(url: str) -> Callable[[], Store]:
+    """Checks a URL; what is returned opens the store, and may wait for a disk.
+
+    The keys to S3 come from the standard variables (`AWS_ACCESS_KEY_ID`,
+    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`) or from the machine's or the pod's role, never
+    from the URL, so that no setting holds a secret.
+
+    Raises:
+        ConfigError: The URL has none of the known forms; it is not repeated, in case that it holds
+            a secret.
+        EnvironmentFault: The `obstore` library is not installed.
+    """
+    try:
+        import obstore.store  # noqa: F401, PLC0415 - an extra
+    except ImportError as error:
+        raise EnvironmentFault(
+            "A cache in an object store needs the obstore library.",
+            remedy="pip install 'silkline[s3]'",
+        ) from error
+    try:
+        parts = urlsplit(url)
+        # A URL with an @ is about to hold a password.
+        if "@" not in parts.netloc and parts.scheme == "s3" and parts.netloc:
+            return _in_s3(parts)
+        if parts.scheme == "file" and not parts.netloc and parts.path.strip("/"):
+            return _in_folder(Path(unquote(parts.path)))
+    except ValueError:
+        pass  # a wrong bracket or a wrong option: told below
+    raise ConfigError(
+        f"The URL of the object store is wrong; write {FORMS}. Keys to S3 stand in "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    )
+
+
+def _in_folder(folder: Path) -> Callable[[], LocalStore]:
+    from obstore.store import LocalStore  # noqa: PLC0415 - an extra
+
+    def open_folder() -> LocalStore:
+        place = folder / FOLDER
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalStore(place)
+
+    return open_folder
+
+
+def _in_s3(parts: SplitResult) -> Callable[[], S3Store]:
+    from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra
+    from obstore.store import S3Store  # noqa: PLC0415 - an extra
+
+    options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    if not options.keys() <= _OPTIONS:
+        raise ValueError(parts.query)
+    config: S3Config = {}
+    client: ClientConfig = {
+        "timeout": f"{REQUEST_SECONDS}s",
+        "connect_timeout": f"{_CONNECT_SECONDS}s",
+    }
+    if "region" in options:
+        config["region"] = options["region"]
+    if "endpoint" in options:
+        config["endpoint"] = options["endpoint"]
+        # Without TLS only where the URL says so.
+        client["allow_http"] = urlsplit(options["endpoint"]).scheme == "http"
+    prefix = f"{unquote(parts.path).strip('/')}/{FOLDER}".lstrip("/")
+    try:
+        # The breaker knows better when to try again.
+        store = S3Store(
+            parts.netloc,
+            prefix=prefix,
+            config=config,
+            client_options=client,
+            retry_config={"max_retries": 0},
+        )
+    except BaseError as error:
+        raise ValueError(type(error).__name__) from None
+    return lambda: store

@@ -1,0 +1,257 @@
+"""`silkline bench`: load on an endpoint, and how it bore it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from silkline.bench.drawn import STEP
+from silkline.bench.page import write_page
+from silkline.bench.record import Run, write_run
+from silkline.bench.session import Step, is_loopback, run_bench
+from silkline.bench.spec import Arrivals, Burst, Form, Limits, Spec, Target, Traffic
+from silkline.bench.spelling import parse_burst, parse_seconds, parse_share
+from silkline.bench.summary import Comparison, Summary, compare, summarise
+from silkline.bench.terminal import tables
+from silkline.bench.wire import Warm
+from silkline.errors import EXIT, ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILE = click.Path(exists=True, dir_okay=False)
+_FOLDER = click.Path(exists=True, file_okay=False)
+_COUNT = click.IntRange(min=1)
+_DEFAULTS = Traffic()
+
+_LOAD = (
+    click.option(
+        "--rate", default=10.0, type=click.FloatRange(min=0, min_open=True),
+        help="Requests a second, on average, outside of bursts.",
+    ),
+    click.option("--for", "seconds", default="30s", type=parse_seconds, metavar="TIME",
+                 help="How long."),
+    click.option("--burst", type=parse_burst, metavar="3x20s@60s",
+                 help="Three times the rate, for 20 s, every 60 s."),
+    click.option("--seed", default=1, help="Equal seeds send the same requests at equal times."),
+    click.option("--warm", default=0, type=click.IntRange(min=0), metavar="N",
+                 help="Ask for the N most popular pictures before the clock starts."),
+)  # fmt: skip
+
+_TRAFFIC = (
+    click.option("--catalogue", default=_DEFAULTS.catalogue, type=_COUNT, metavar="N",
+                 help="Pictures that there are."),
+    click.option("--zipf", default=_DEFAULTS.zipf, type=click.FloatRange(min=0), metavar="S",
+                 help="Exponent of their popularity; with 0 all are alike."),
+    click.option("--new", default="0%", type=parse_share, metavar="SHARE",
+                 help="Requests with a picture that was never sent before."),
+    click.option("--near", default="0%", type=parse_share, metavar="SHARE",
+                 help="Requests with a near-duplicate: a mark in the corner differs."),
+    click.option("--pixels", default=_DEFAULTS.pixels, type=click.IntRange(min=STEP),
+                 metavar="N", help=f"Sides of the drawn pictures, a multiple of {STEP}."),
+    click.option("--pictures", "folder", type=_FOLDER, metavar="FOLDER",
+                 help="Your own pictures instead of drawn ones."),
+    click.option("--requests", type=_FILE, metavar="FILE",
+                 help='Your own requests: {"picture": PATH OR URL, "prompt": TEXT} on each line.'),
+    click.option("--as", "form", default=_DEFAULTS.form.value,
+                 type=click.Choice([form.value for form in Form]),
+                 help="How a picture is sent; url serves them on loopback, see --origin-port."),
+    click.option("--origin-port", default=0, type=click.IntRange(0, 65535), metavar="PORT",
+                 help="Port that serves them, for silkline up --private-hosts 127.0.0.1:PORT."),
+    click.option("--prompt", "prompts", multiple=True, default=_DEFAULTS.prompts,
+                 help="What to ask; several go round the catalogue."),
+    click.option("--max-tokens", default=_DEFAULTS.max_tokens, type=_COUNT,
+                 help="Most tokens of an answer."),
+    click.option("--stream", is_flag=True, help="Stream the answers."),
+    click.option("--model", default="", help="Model to ask for; else the one that is served."),
+)  # fmt: skip
+
+_GENERATOR = (
+    click.option("--slice", "slice_seconds", default="10s", type=parse_seconds, metavar="TIME",
+                 help="With --against: how long each has its turn."),
+    click.option("--connections", default=Limits().connections, type=_COUNT,
+                 help="Most open connections; a request that waits for one is reported."),
+    click.option("--timeout", default="120s", type=parse_seconds, metavar="TIME",
+                 help="When a request is given up."),
+    click.option("--processes", default=Limits().processes, type=_COUNT,
+                 help="Processes that send."),
+    click.option("--key-env", metavar="NAME", help="Variable with the target's API key."),
+    click.option("--against-key-env", metavar="NAME", help="The same for the other target."),
+    click.option("--yes-load-remote", is_flag=True,
+                 help="Allow targets that are not on this machine. Load only what is yours."),
+)  # fmt: skip
+
+_RESULTS = (
+    click.option("--slo", default="420ms", type=parse_seconds, metavar="TIME",
+                 help="An answer within this time is good."),
+    click.option("--min-goodput", default="0%", type=parse_share, metavar="SHARE",
+                 help="End with exit code 1 when fewer of the first target's requests are good."),
+    click.option("--out", default="bench-results", metavar="FOLDER",
+                 type=click.Path(file_okay=False, path_type=Path),
+                 help="Folder for report.html, summary.json and requests.jsonl."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+)  # fmt: skip
+
+
+def _options(*groups: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("url")
+@click.option("--against", metavar="URL", help="A second target, in turns with the first.")
+@_options(_LOAD, _TRAFFIC, _GENERATOR, _RESULTS)
+def bench(url: str, against: str | None, **options: Any) -> None:
+    """Send load to the endpoint at URL and report how it bore it.
+
+    Requests come as in life, by a Poisson process, and wait for nobody: latency counts from the
+    time at which a request was due (docs/bench.md). The answers' times, errors and cache states go
+    to a table, and with every request to the folder --out, as one HTML page too.
+    """
+    spec = _spec(url, against, options)
+    if not options["yes_load_remote"]:
+        _refuse_remote(spec)
+    with _shown(quiet=options["as_json"]) as watch:
+        run = uvloop.run(run_bench(spec, watch, origin_port=options["origin_port"]))
+    if not run.records:
+        raise ConfigError("No request fell into this time. Take a longer one or a higher rate.")
+    _report(run, options)
+
+
+def _spec(url: str, against: str | None, options: dict[str, Any]) -> Spec:
+    urls = [(url, options["key_env"])]
+    if against:
+        urls.append((against, options["against_key_env"]))
+    burst: Burst | None = options["burst"]
+    return Spec(
+        targets=tuple(
+            Target(name, address.rstrip("/"), _key_headers(variable))
+            for name, (address, variable) in zip("AB", urls, strict=False)
+        ),
+        arrivals=Arrivals(options["rate"], options["seconds"], burst, options["seed"]),
+        traffic=Traffic(
+            catalogue=options["catalogue"],
+            zipf=options["zipf"],
+            new=options["new"],
+            near=options["near"],
+            pixels=options["pixels"],
+            folder=options["folder"] or "",
+            requests=options["requests"] or "",
+            form=Form(options["form"]),
+            prompts=tuple(options["prompts"]),
+            max_tokens=options["max_tokens"],
+            stream=options["stream"],
+            model=options["model"],
+        ),
+        limits=Limits(options["connections"], options["timeout"], options["processes"]),
+        slice_seconds=options["slice_seconds"],
+        warm=options["warm"],
+    )
+
+
+def _key_headers(variable: str | None) -> dict[str, str]:
+    if variable is None:
+        return {}
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"The variable {variable} is not set. Put the API key into it.")
+    return {"authorization": f"Bearer {key}"}
+
+
+def _refuse_remote(spec: Spec) -> None:
+    for target in spec.targets:
+        if not is_loopback(target.url):
+            raise ConfigError(
+                f"{target.url} is not on this machine, and load can do harm. If it is yours to "
+                "load, say so with --yes-load-remote."
+            )
+
+
+@contextmanager
+def _shown(*, quiet: bool) -> Iterator[Callable[[Step], None]]:
+    """A line that moves: how far, how fast, how many failed, how long still."""
+    console = Console(stderr=True, quiet=quiet)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]:.0f}/s, {task.fields[failed]} failed,"),
+        TextColumn("{task.fields[in_flight]} open"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=None, rate=0.0, failed=0, in_flight=0)
+        ended = failed = 0
+
+        def watch(step: Step) -> None:
+            nonlocal ended, failed
+            ended += step.progress.ended
+            failed += step.progress.failed
+            warming = isinstance(step.command, Warm)
+            progress.update(
+                task,
+                description=f"{'warming' if warming else 'sending to'} {step.target}",
+                total=step.total,
+                completed=step.done,
+                rate=ended / step.done if step.done else 0.0,
+                failed=failed,
+                in_flight=step.progress.in_flight,
+            )
+
+        yield watch
+
+
+def _report(run: Run, options: dict[str, Any]) -> None:
+    """Writes the files, prints the tables, and ends with 1 when the gate fails."""
+    slo, folder = options["slo"], options["out"]
+    summaries = [summarise(run, target, slo) for target in range(len(run.spec.targets))]
+    comparison = compare(run, slo) if len(summaries) > 1 else None
+    folder.mkdir(parents=True, exist_ok=True)
+    write_run(run, folder / "requests.jsonl")
+    write_page(run, summaries, comparison, folder / "report.html")
+    told = summary_json(run, summaries, comparison)
+    (folder / "summary.json").write_bytes(told)
+    if options["as_json"]:
+        click.echo(told)
+    else:
+        Console().print(tables(summaries, comparison))
+        click.echo(f"\n{folder / 'report.html'}, summary.json and requests.jsonl beside it")
+    goodput = summaries[0].goodput
+    if goodput < options["min_goodput"]:
+        wanted = f"{options['min_goodput']:.2%}"
+        click.echo(f"silkline: goodput {goodput:.2%} is below {wanted}", err=True)
+        sys.exit(EXIT.failed)
+
+
+def summary_json(run: Run, summaries: list[Summary], comparison: Comparison | None) -> bytes:
+    """The figures as JSON, with what was run."""
+    told = {
+        "began": run.began,
+        "model": run.model,
+        "spec": run.spec,
+        "targets": [
+            {
+                **msgspec.to_builtins(one),
+                "goodput": one.goodput,
+                "offered_per_second": one.per_second(one.requests),
+                "served_per_second": one.per_second(one.served),
+                "good_per_second": one.per_second(one.good),
+            }
+            for one in summaries
+        ],
+        "comparison": comparison,
+    }
+    return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"

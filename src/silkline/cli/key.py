@@ -1,0 +1,58 @@
+"""`silkline key`: a new API key for a tenant."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from silkline.errors import EnvironmentFault
+from silkline.gateway.keys import KeyRing, fragment, new_key
+
+_OWNER_ONLY = 0o600
+
+
+@click.command()
+@click.argument("tenant", metavar="NAME")
+@click.option(
+    "--into",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keys file to add the key to; a new one is made. Without it, the lines are printed.",
+)
+@click.option("--days", type=click.IntRange(min=1), help="Days that the key is good for.")
+def key(tenant: str, into: Path | None, days: int | None) -> None:
+    """Make an API key for the tenant NAME.
+
+    The key is printed this once: the keys file has only its digest. A server that uses the file
+    takes the key within seconds.
+    """
+    made = new_key()
+    end = None if days is None else (datetime.now(UTC) + timedelta(days=days)).date()
+    lines = fragment(tenant, made, end)
+    if into is None:
+        click.echo(f"# Put this into the keys file:\n{lines}", err=True)
+    else:
+        _append(into, lines)
+    click.echo(made)
+
+
+def _append(path: Path, lines: str) -> None:
+    """Adds lines to a keys file that is right before and after.
+
+    Raises:
+        ConfigError: The file is broken already.
+        EnvironmentFault: It cannot be written.
+    """
+    if path.is_file():
+        KeyRing.load(path)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _OWNER_ONLY)
+        with open(file, "a", encoding="utf-8") as keys:  # noqa: PTH123 - by its descriptor
+            keys.write(f"\n{lines}" if keys.tell() else lines)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path} cannot be written: {os.strerror(error.errno or 0)}."
+        ) from error
+    KeyRing.load(path)

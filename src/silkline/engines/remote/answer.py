@@ -1,0 +1,123 @@
+"""Puts an answer together from the chunks of a streamed chat completion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from silkline.core import FinishReason, Usage
+from silkline.engines.remote.failures import failure_in_body, lost
+from silkline.engines.remote.sse import Event
+from silkline.errors import InvalidRequest
+
+_DONE = b"[DONE]"
+_ERROR = b"error"
+_STOPPED = frozenset({"stop", "eos", "eos_token", "stop_sequence"})
+_FILTERED = "content_filter"
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    index: int = 0
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: _Count | None = None
+    image_tokens: _Count | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: _Count
+    completion_tokens: _Count = 0
+    prompt_tokens_details: _Details | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+class AnswerReader:
+    """Reads the events of one answer.
+
+    Attributes:
+        done: Whether the server said that this was all.
+        finish_reason: Why the answer ended, once it did.
+        pieces: Chunks that had text: about as many as tokens.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self.finish_reason: FinishReason | None = None
+        self.pieces = 0
+        self._usage: _Usage | None = None
+
+    def read(self, event: Event) -> str:
+        """Takes an event and gives its text, which is often empty.
+
+        Raises:
+            SilklineError: It tells of a failure, or makes no sense.
+        """
+        if event.data == _DONE:
+            self.done = True
+            return ""
+        try:
+            chunk = msgspec.json.decode(event.data, type=_Chunk)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise lost("sent what is no answer") from error
+        if chunk.error is not None or event.type == _ERROR:
+            raise failure_in_body(event.data)
+        self._usage = chunk.usage or self._usage
+        return "".join(self._text(choice) for choice in chunk.choices or () if not choice.index)
+
+    def usage(self, estimate: Usage) -> Usage:
+        """What the server says that the answer cost; the estimate where it says nothing."""
+        told = self._usage
+        if told is None:
+            return estimate
+        details = told.prompt_tokens_details or _Details()
+        image_tokens = details.image_tokens
+        if image_tokens is None:
+            image_tokens = min(estimate.image_tokens, told.prompt_tokens)
+        return Usage(
+            told.prompt_tokens,
+            told.completion_tokens,
+            image_tokens,
+            min(details.cached_tokens or 0, told.prompt_tokens),
+        )
+
+    @property
+    def tells_usage(self) -> bool:
+        """Whether the server said what the answer cost."""
+        return self._usage is not None
+
+    def _text(self, choice: _Choice) -> str:
+        if choice.finish_reason:
+            self.finish_reason = _finish(choice.finish_reason)
+        text = choice.delta.content if choice.delta is not None else None
+        if not text:
+            return ""
+        self.pieces += 1
+        return text
+
+
+def _finish(reason: str) -> FinishReason:
+    if reason == "length":
+        return FinishReason.LENGTH
+    if reason in _STOPPED:
+        return FinishReason.STOP
+    if reason == _FILTERED:
+        raise InvalidRequest(
+            "The model's server holds the answer back by its content filter; change the text or "
+            "the pictures."
+        )
+    raise lost("broke the answer off")

@@ -1,0 +1,81 @@
+"""From a `Request` to the body of `POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from silkline.core import ImagePart, Message, Request, TextPart
+from silkline.engines.remote.png import encode_png
+from silkline.errors import InvalidRequest
+
+
+def check(request: Request) -> None:
+    """Refuses what no server is to be asked.
+
+    Raises:
+        InvalidRequest: A message shows a picture that was not sent, a stop string is empty, or a
+            text is not Unicode.
+    """
+    for message in request.messages:
+        for part in message.parts:
+            if isinstance(part, ImagePart) and not 0 <= part.index < len(request.images):
+                raise InvalidRequest(
+                    "A message shows a picture that was not sent; there are "
+                    f"{len(request.images)}.",
+                    param="messages",
+                )
+    if "" in request.sampling.stop:
+        raise InvalidRequest("A stop string is empty; leave it out.", param="stop")
+
+
+def encode_body(request: Request, model: str) -> bytes:
+    """The body, with the pictures as PNG data URLs; takes a while where they are large.
+
+    Raises:
+        InvalidRequest: A text holds half of a surrogate pair.
+    """
+    pictures = [_data_url(encode_png(image)) for image in request.images]
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [_message(message, pictures) for message in request.messages],
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if sampling.temperature > 0:
+        body["top_p"] = sampling.top_p
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            "A text holds half of a surrogate pair, which is no character; send whole ones.",
+            param="messages",
+        ) from error
+
+
+def _message(message: Message, pictures: list[str]) -> dict[str, Any]:
+    content: str | list[dict[str, Any]]
+    if all(isinstance(part, TextPart) for part in message.parts) and len(message.parts) <= 1:
+        # Not every server takes a list for the roles that have no pictures.
+        content = "".join(part.text for part in message.parts if isinstance(part, TextPart))
+    else:
+        content = [
+            {"type": "text", "text": part.text}
+            if isinstance(part, TextPart)
+            else {"type": "image_url", "image_url": {"url": pictures[part.index]}}
+            for part in message.parts
+        ]
+    return {"role": message.role.value, "content": content}
+
+
+def _data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

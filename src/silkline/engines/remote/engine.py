@@ -1,0 +1,244 @@
+"""The remote engine: asks a server, and gives its answer as any other engine does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from silkline.core import Delta, ImagePart, Request, Stage, TextPart, Timeline, Usage
+from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.engines.remote.answer import AnswerReader
+from silkline.engines.remote.body import check, encode_body
+from silkline.engines.remote.failures import (
+    failure_in_body,
+    is_denial,
+    lost,
+    refusal,
+    too_late,
+)
+from silkline.engines.remote.link import RemoteLink, Reply
+from silkline.engines.remote.listing import read_listing
+from silkline.engines.remote.sse import Event, EventParser
+from silkline.errors import DeadlineExceeded, Overloaded, ShuttingDown, SilklineError
+from silkline.remotes import RemoteSettings
+
+logger = logging.getLogger("silkline.remote")
+
+PROBE_SECONDS = 5.0
+"""What a server gets to say what it is."""
+
+MOST_ANSWER_BYTES = 64 * 1024 * 1024
+"""Of a response; an answer of any model is far shorter."""
+
+_OK = 200
+_EVENTS = "text/event-stream"
+_CHARACTERS_A_TOKEN = 4
+_INLINE_PIXEL_BYTES = 64 * 1024
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    """One request at the server.
+
+    Attributes:
+        began: When it was taken, by the event loop's clock.
+        answered: When its first text came; 0.0 before.
+    """
+
+    began: float
+    answered: float = 0.0
+
+
+class RemoteEngine(Engine):
+    """A client of one server.
+
+    Attributes:
+        seen_at: When the server last showed life, by the event loop's clock: any byte of it.
+        denied_at: When it last refused us for good reason of its own (a wrong key, a wrong path);
+            -inf when it never did, or served since.
+    """
+
+    def __init__(self, settings: RemoteSettings, key: str | None) -> None:
+        """Describes the server; nothing is connected before `start`."""
+        self._settings = settings
+        self._link = RemoteLink(settings.url, key, settings.timeout)
+        self._info: EngineInfo | None = None
+        self._calls: set[_Call] = set()
+        self._warned = False
+        self._progress_at = -math.inf
+        self.seen_at = -math.inf
+        self.denied_at = -math.inf
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the server's model is. Raises `Overloaded` until the server has said so."""
+        if self._info is None:
+            raise Overloaded("The model's server is not there yet; try again shortly.")
+        return self._info
+
+    @property
+    def known_info(self) -> EngineInfo | None:
+        """What the server's model is; None until the server has said so."""
+        return self._info
+
+    async def start(self) -> None:
+        """Asks the server what it is.
+
+        Raises:
+            WorkerLost: It is not there, or is not what is wanted; may be called again.
+        """
+        self._link.open()
+        await self.probe()
+
+    async def probe(self) -> None:
+        """Asks the server what it is; cheap for the server.
+
+        Raises:
+            WorkerLost: It does not say so.
+            ShuttingDown: The engine is closed.
+        """
+        try:
+            status, body = await self._link.get("/models", PROBE_SECONDS)
+        except DeadlineExceeded as error:
+            raise lost("does not answer") from error
+        if is_denial(status):
+            self.denied_at = _now()
+            raise lost("is not set up for this gateway")
+        if status != _OK:
+            raise lost("is not ready")
+        self._info = read_listing(body, self._settings)
+        self.seen_at = _now()
+
+    def health(self) -> Health:
+        """How the calls get on, judged by the last event of any of them."""
+        if not self._calls:
+            return Health(running=0, queued=0, seconds_since_progress=0.0)
+        running = sum(1 for call in self._calls if call.answered)
+        since = max(self._progress_at, min(call.began for call in self._calls))
+        return Health(running, len(self._calls) - running, max(0.0, _now() - since))
+
+    async def aclose(self) -> None:
+        """Closes all connections; what still runs ends with `WorkerLost`."""
+        await self._link.aclose()
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Answers one request, as the contract says.
+
+        Raises:
+            InputError: The request is wrong, for us or for the server.
+            Overloaded: The server has too much to do.
+            WorkerLost: The server failed, or is not reached.
+            DeadlineExceeded: The request's time is over.
+            ShuttingDown: The engine does not run.
+        """
+        if self._info is None:
+            raise ShuttingDown("The engine does not run.")
+        check(request)
+        if request.timeout_seconds <= 0:
+            raise too_late()
+        call = _Call(_now())
+        deadline = call.began + request.timeout_seconds
+        self._calls.add(call)
+        try:
+            body = await _encoded(request, self._info.model, deadline)
+            headers = _headers(request)
+            async with (
+                self._link.post("/chat/completions", body, deadline, headers) as reply,
+                aclosing(self._answer(reply, request, call)) as deltas,
+            ):
+                async for delta in deltas:
+                    yield delta
+        finally:
+            self._calls.discard(call)
+
+    async def _answer(
+        self, reply: Reply, request: Request, call: _Call
+    ) -> AsyncGenerator[Delta, None]:
+        self.seen_at = self._progress_at = _now()
+        if reply.status != _OK or reply.media_type != _EVENTS:
+            raise await self._refused(reply)
+        self.denied_at = -math.inf
+        reader = AnswerReader()
+        async with aclosing(self._events(reply)) as events:
+            async for event in events:
+                text = reader.read(event)
+                if reader.done:
+                    break
+                if text:
+                    call.answered = call.answered or _now()
+                    yield Delta(text)
+        if reader.finish_reason is None:
+            raise lost("broke the answer off")
+        await reply.drain()
+        if not reader.tells_usage:
+            self._warn_of_estimates()
+        usage = reader.usage(self._estimate(request, reader.pieces))
+        yield Delta("", reader.finish_reason, usage, _timeline(call))
+
+    async def _events(self, reply: Reply) -> AsyncGenerator[Event, None]:
+        parser = EventParser()
+        received = 0
+        while data := await reply.read():
+            self.seen_at = _now()
+            received += len(data)
+            if received > MOST_ANSWER_BYTES:
+                raise lost("sent an answer without an end")
+            for event in parser.feed(data):
+                self._progress_at = self.seen_at
+                yield event
+
+    async def _refused(self, reply: Reply) -> SilklineError:
+        body = await reply.head_of_body()
+        if reply.status == _OK:
+            return failure_in_body(body)
+        if is_denial(reply.status):
+            self.denied_at = _now()
+        return refusal(reply.status, reply.headers, body)
+
+    def _estimate(self, request: Request, pieces: int) -> Usage:
+        """What an answer cost, for servers that do not say: characters, pictures and pieces."""
+        parts = [part for message in request.messages for part in message.parts]
+        pictures = sum(isinstance(part, ImagePart) for part in parts)
+        characters = sum(len(part.text) for part in parts if isinstance(part, TextPart))
+        image_tokens = pictures * self.info.image_tokens
+        prompt_tokens = math.ceil(characters / _CHARACTERS_A_TOKEN) + image_tokens
+        return Usage(prompt_tokens, pieces, image_tokens)
+
+    def _warn_of_estimates(self) -> None:
+        if not self._warned:
+            self._warned = True
+            fields = {"silkline.remote": self._settings.name}
+            logger.warning("a remote server tells no usage: it is estimated", extra={"ecs": fields})
+
+
+async def _encoded(request: Request, model: str, deadline: float) -> bytes:
+    """The body of the request; large pictures are written in a thread."""
+    if sum(len(image.pixels) for image in request.images) <= _INLINE_PIXEL_BYTES:
+        return encode_body(request, model)
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await asyncio.to_thread(encode_body, request, model)
+    except TimeoutError as error:
+        raise too_late() from error
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """The request's id goes along, so that both logs have it."""
+    return {"x-request-id": request.id} if _WELL_FORMED_ID.fullmatch(request.id) else {}
+
+
+def _timeline(call: _Call) -> Timeline:
+    """What is seen from here: the server's queue and the way there are in the first stage."""
+    now = _now()
+    answered = call.answered or now
+    return Timeline({Stage.PREFILL: answered - call.began, Stage.GENERATE: now - answered})
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,148 @@
+"""What a remote server's refusals and failures are in Silkline's own terms.
+
+A server's words never reach a client: they may name its files, its addresses or its code. What is
+said is said here, by its status and, where it is a Silkline, by its error code.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from silkline.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    Quarantined,
+    RequestTooLarge,
+    SilklineError,
+    WorkerLost,
+)
+
+LONGEST_RETRY_SECONDS = 300
+"""A server's `Retry-After` is believed up to this."""
+
+_KINDS = {
+    "overloaded": "busy",
+    "rate_limited": "busy",
+    "duplicate_in_progress": "busy",
+    "shutting_down": "lost",
+    "worker_lost": "lost",
+    "deadline_exceeded": "late",
+    "quarantined": "poisonous",
+    "request_too_large": "large",
+    "image_too_large": "large",
+    "context_length_exceeded": "invalid",
+}
+"""What the codes of Silkline, and one of OpenAI's, mean; other codes leave it to the status."""
+
+_BUSY = "The model's server has more to do than it can; try again later."
+_POISONOUS = (
+    "This request ended two workers of the engine and is not tried again; change its pictures or "
+    "its text."
+)
+_LARGE = (
+    "The request is larger than the model's server takes. Send fewer or smaller pictures, or less "
+    "text."
+)
+_INVALID = (
+    "The model's server refuses the request: the prompt may be too long with its pictures, or a "
+    "value is out of the model's range."
+)
+
+_NO_STATUS = 0
+_INVALID_STATUS = frozenset({400, 415, 422})
+_LARGE_STATUS = 413
+_BUSY_STATUS = frozenset({429, 503})
+_DENIED = frozenset({401, 403, 404, 405, 407})
+_REDIRECTS = range(300, 400)
+_OWN_PARAMS = frozenset({"messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
+
+
+def lost(what: str) -> WorkerLost:
+    """A call that did not come to its end, for no fault of the request."""
+    return WorkerLost(f"The model's server {what}; try again.")
+
+
+def too_late() -> DeadlineExceeded:
+    """The request's time is over."""
+    return DeadlineExceeded(
+        "The time for this request was over before its answer was whole; ask for fewer tokens or "
+        "try again when there is less to do."
+    )
+
+
+def is_denial(status: int) -> bool:
+    """Whether a status says that the server is not set up for us: key, path or model is wrong."""
+    return status in _DENIED or status in _REDIRECTS
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> SilklineError:
+    """The error for a response that is no answer; `body` may be cut, or no JSON at all."""
+    code, param = _told(body)
+    kind = _KINDS.get(code) if isinstance(code, str) else None
+    match kind or _kind(status):
+        case "busy":
+            return Overloaded(_BUSY, retry_after=_retry_after(headers.get("Retry-After", "")))
+        case "late":
+            return too_late()
+        case "poisonous":
+            return Quarantined(_POISONOUS)
+        case "large":
+            return RequestTooLarge(_LARGE, param="messages")
+        case "invalid":
+            return InvalidRequest(_INVALID, param=param)
+        case _:
+            denied = is_denial(status)
+            return lost("is not set up for this gateway" if denied else "failed")
+
+
+def _kind(status: int) -> str:
+    """What a status means that comes without a code of ours."""
+    if status in _BUSY_STATUS:
+        return "busy"
+    if status == _LARGE_STATUS:
+        return "large"
+    return "invalid" if status in _INVALID_STATUS else "lost"
+
+
+def failure_in_body(body: bytes) -> SilklineError:
+    """The error that is told where an answer should be: in a stream, or with status 200."""
+    code, _ = _told(body)
+    return refusal(code if isinstance(code, int) else _NO_STATUS, {}, body)
+
+
+def _told(body: bytes) -> tuple[object, str | None]:
+    """The code and the parameter in an error body, in the forms in which servers write them."""
+    try:
+        content: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None, None
+    error = content.get("error", content) if isinstance(content, dict) else None
+    if not isinstance(error, dict):
+        return None, None
+    code, param = error.get("code"), error.get("param")
+    if code == "context_length_exceeded":
+        return code, "messages"
+    return code, param if isinstance(param, str) and param in _OWN_PARAMS else None
+
+
+def _retry_after(text: str) -> int:
+    """Whole seconds from a `Retry-After`, which has seconds or a date.
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    """
+    try:
+        seconds = float(text) if text[:1].isdigit() else _until(text)
+    except (TypeError, ValueError, OverflowError):
+        return 1
+    return min(LONGEST_RETRY_SECONDS, max(1, math.ceil(min(seconds, LONGEST_RETRY_SECONDS))))
+
+
+def _until(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp() - time.time()

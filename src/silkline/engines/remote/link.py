@@ -1,0 +1,216 @@
+"""The way to a remote server: the only place in the engines that opens connections.
+
+The address is the operator's, so it may be private; nothing that a client sends takes part in it.
+Redirects are not followed: one would carry the key, the text and the pictures elsewhere. No
+proxies of the environment, no cookies, no compressed bodies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+from aiohttp import hdrs
+
+from silkline import __version__
+from silkline.engines.remote.failures import lost, too_late
+from silkline.errors import DeadlineExceeded, ShuttingDown, WorkerLost
+
+CONNECT_SECONDS = 5.0
+"""What connecting may take; a server that is there is connected to at once."""
+
+KEEP_ALIVE_SECONDS = 4.0
+"""How long an idle connection is kept: less than the 5 s after which uvicorn, which vLLM and SGLang
+run on, closes it. A request that meets a connection just being closed would be lost."""
+
+DRAIN_SECONDS = 0.1
+"""What the end of a response may take after its last event."""
+
+_READ_BUFFER_BYTES = 64 * 1024
+_MOST_REFUSAL_BYTES = 64 * 1024
+_MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
+_OK = 200
+
+
+class Reply:
+    """A response whose body is read piece by piece, each within its time."""
+
+    def __init__(self, response: aiohttp.ClientResponse, deadline: float, patience: float) -> None:
+        """Takes over a response.
+
+        Args:
+            response: The response, of which only the head was read.
+            deadline: When the request's time is over, by the event loop's clock.
+            patience: Seconds to wait for a piece.
+        """
+        self._response = response
+        self._deadline = deadline
+        self._patience = patience
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, whose names are found in any case."""
+        return self._response.headers
+
+    @property
+    def media_type(self) -> str:
+        """The type of the body, without parameters."""
+        return self._response.content_type
+
+    async def read(self) -> bytes:
+        """The next piece; empty at the end.
+
+        Raises:
+            WorkerLost: The connection broke, or nothing came for too long.
+            DeadlineExceeded: The request's time is over.
+        """
+        async with _within(self._deadline, self._patience):
+            return await self._response.content.readany()
+
+    async def drain(self) -> None:
+        """Reads the end of a body of which everything that counts has come.
+
+        Only then the connection can be used again; a server that takes its time loses it.
+        """
+        loop = asyncio.get_running_loop()
+        with suppress(WorkerLost, DeadlineExceeded):
+            async with _within(loop.time() + DRAIN_SECONDS, DRAIN_SECONDS):
+                while await self._response.content.readany():
+                    pass
+
+    async def head_of_body(self) -> bytes:
+        """The beginning of a body that is no answer. Raises as `read` does."""
+        body = b""
+        while len(body) < _MOST_REFUSAL_BYTES and (piece := await self.read()):
+            body += piece
+        return body[:_MOST_REFUSAL_BYTES]
+
+
+class RemoteLink:
+    """Connections to one server; lives in one event loop, between `open` and `aclose`."""
+
+    def __init__(self, url: str, key: str | None, patience: float) -> None:
+        """Describes the way.
+
+        Args:
+            url: The server's base URL, up to `/v1`.
+            key: Its API key.
+            patience: Seconds to wait for a piece of a response.
+        """
+        self._url = url
+        self._key = key
+        self._patience = patience
+        self._session: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Makes the pool of connections; connects to nothing yet."""
+        if self._session is not None:
+            return
+        headers = {
+            hdrs.USER_AGENT: f"silkline/{__version__}",
+            hdrs.ACCEPT_ENCODING: "identity",
+        }
+        if self._key is not None:
+            headers[hdrs.AUTHORIZATION] = f"Bearer {self._key}"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # the pool limits requests
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                ssl=ssl.create_default_context(),
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            read_bufsize=_READ_BUFFER_BYTES,
+        )
+
+    async def aclose(self) -> None:
+        """Closes all connections; what still runs on them is lost. Twice is the same as once."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @asynccontextmanager
+    async def post(
+        self, path: str, body: bytes, deadline: float, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Reply, None]:
+        """Sends JSON, and gives the response once its head has come.
+
+        Leaving the block closes the connection, unless the body was read to its end.
+
+        Raises:
+            WorkerLost: The server is not reached, breaks off or says nothing for too long.
+            DeadlineExceeded: The request's time is over.
+            ShuttingDown: The link is closed.
+        """
+        kind: dict[str, str] = {
+            hdrs.CONTENT_TYPE: "application/json",
+            hdrs.ACCEPT: "text/event-stream",
+        }
+        async with self._response("POST", path, deadline, {**headers, **kind}, body) as reply:
+            yield reply
+
+    async def get(self, path: str, seconds: float) -> tuple[int, bytes]:
+        """The status and the body of a small document. Raises as `post` does."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        async with self._response("GET", path, deadline, {}, None) as reply:
+            if reply.status != _OK:
+                return reply.status, b""
+            body = b""
+            while piece := await reply.read():
+                body += piece
+                if len(body) > _MOST_DOCUMENT_BYTES:
+                    raise lost("lists too many models")
+            return reply.status, body
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        headers: Mapping[str, str],
+        body: bytes | None,
+    ) -> AsyncGenerator[Reply, None]:
+        if self._session is None:
+            raise ShuttingDown("The engine does not run.")
+        async with _within(deadline, self._patience):
+            response = await self._session.request(
+                method,
+                self._url + path,
+                data=None if body is None else io.BytesIO(body),
+                headers=headers,
+                allow_redirects=False,
+            )
+        try:
+            if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+                raise lost("sent a compressed body although asked not to")
+            yield Reply(response, deadline, self._patience)
+        finally:
+            response.close()  # at once; where the body was read whole, the connection lives on
+
+
+@asynccontextmanager
+async def _within(deadline: float, patience: float) -> AsyncGenerator[None, None]:
+    """Holds a step on the network to its time, and gives its failures their names."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(min(deadline, loop.time() + patience)):
+            yield
+    except TimeoutError as error:
+        if loop.time() >= deadline:
+            raise too_late() from error
+        raise lost("said nothing for too long") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise lost("cannot be reached, or broke off") from error

@@ -1,0 +1,88 @@
+"""What a remote server says of itself: `GET /v1/models`.
+
+Silkline tells revision, precision, context length and image tokens; vLLM and SGLang
+`max_model_len`; llama-server describes the file in `meta`. What none of them tells, or tells
+wrongly, the settings can say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from silkline.engines.base import EngineInfo, PixelBudget
+from silkline.engines.remote.failures import lost
+from silkline.remotes import RemoteSettings
+
+ENGINE = "remote"
+DEFAULT_CONTEXT_LENGTH = 8192
+DEFAULT_IMAGE_TOKENS = 1024
+UNKNOWN = "unknown"
+
+_MOST_NAME_CHARS = 256
+_REVISION_BYTES = 6
+
+
+def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
+    """What the server's model is.
+
+    Args:
+        body: What `/v1/models` gave.
+        settings: Which model is wanted, and what is known better.
+
+    Raises:
+        WorkerLost: It is no list of models, or the one that is wanted is not in it.
+    """
+    model = _wanted(body, settings.model)
+    context_length = (
+        settings.context_length
+        or _count(model, "context_length")
+        or _count(model, "max_model_len")
+        or _count(model.get("meta"), "n_ctx_train")
+        or DEFAULT_CONTEXT_LENGTH
+    )
+    image_tokens = settings.image_tokens or _count(model, "image_tokens") or DEFAULT_IMAGE_TOKENS
+    budget = PixelBudget()
+    return EngineInfo(
+        engine=ENGINE,
+        model=model["id"],
+        revision=settings.revision or _text(model, "revision") or _fingerprint(model),
+        precision=_text(model, "precision") or UNKNOWN,
+        context_length=context_length,
+        image_tokens=min(image_tokens, context_length - 1) or 1,
+        pixel_budget=budget
+        if settings.max_pixels is None
+        else PixelBudget(max_pixels=settings.max_pixels),
+    )
+
+
+def _wanted(body: bytes, name: str) -> dict[str, Any]:
+    try:
+        listing: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise lost("lists no models") from error
+    models = listing.get("data") if isinstance(listing, dict) else None
+    for model in models if isinstance(models, list) else ():
+        identity = _text(model, "id")
+        if identity and name in {"", identity}:
+            return dict(model)
+    raise lost("does not have the model that is wanted of it")
+
+
+def _text(table: object, name: str) -> str:
+    value = table.get(name) if isinstance(table, dict) else None
+    return value if isinstance(value, str) and len(value) <= _MOST_NAME_CHARS else ""
+
+
+def _count(table: object, name: str) -> int:
+    value = table.get(name) if isinstance(table, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _fingerprint(model: dict[str, Any]) -> str:
+    """A revision for servers that know none: what they say of the model, but for the time."""
+    told = {name: model.get(name) for name in ("id", "root", "parent", "max_model_len", "meta")}
+    encoded = msgspec.json.encode(told, order="deterministic")
+    return hashlib.blake2b(encoded, digest_size=_REVISION_BYTES).hexdigest()

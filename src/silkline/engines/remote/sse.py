@@ -1,0 +1,86 @@
+"""Event streams, as they come: a strict, bounded, incremental parser.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from silkline.errors import WorkerLost
+
+MOST_LINE_BYTES = 1024 * 1024
+MOST_EVENT_BYTES = 2 * 1024 * 1024
+
+_LINE_END = re.compile(rb"\r\n?|\n")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its type, which is empty for most, and its data, lines parted by newlines."""
+
+    type: bytes
+    data: bytes
+
+
+class EventParser:
+    """Turns pieces of a stream into events, however the stream is cut into pieces."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+        self._type = b""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._after_return = False
+        self._first = True
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Takes the next piece and gives the events that are whole by it.
+
+        Raises:
+            WorkerLost: A line or an event is longer than any that makes sense.
+        """
+        events: list[Event] = []
+        # A line may end with CR LF, and the two may come in two pieces.
+        position = 1 if self._after_return and data[:1] == b"\n" else 0
+        for end in _LINE_END.finditer(data, position):
+            self._append(data[position : end.start()])
+            self._end_line(events)
+            position = end.end()
+        self._append(data[position:])
+        if data:
+            self._after_return = data.endswith(b"\r")
+        return events
+
+    def _append(self, piece: bytes) -> None:
+        self._line += piece
+        if len(self._line) > MOST_LINE_BYTES:
+            raise _too_long()
+
+    def _end_line(self, events: list[Event]) -> None:
+        line = bytes(self._line)
+        self._line.clear()
+        if self._first:
+            self._first = False
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line:
+            if self._data:
+                events.append(Event(self._type, b"\n".join(self._data)))
+            self._type, self._data, self._size = b"", [], 0
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value) + 1
+            if self._size > MOST_EVENT_BYTES:
+                raise _too_long()
+        elif name == b"event":
+            self._type = value
+        # All else is a comment (its name is empty) or means nothing here.
+
+
+def _too_long() -> WorkerLost:
+    return WorkerLost("The model's server sent an event that is too long; try again.")

@@ -1,0 +1,120 @@
+"""A bound on bytes that many hold at the same time and each takes bit by bit.
+
+Who takes more while holding some may wait for ever on others that do the same. Therefore the
+oldest claim may always go on to the most that a claim can have, and that much is kept free for it;
+when it ends, the next one is the oldest. So one of them always comes to its end, as long as no
+holder waits for another claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from silkline.errors import Overloaded
+
+
+class Claim:
+    """What one holder has."""
+
+    def __init__(self, bound: InflightBytes) -> None:
+        self.held = 0
+        self._bound = bound
+
+    async def grow(self, count: int) -> None:
+        """Takes more; waits its turn while there is no room.
+
+        Args:
+            count: Bytes, which with those that are held must not be more than the bound's `worst`.
+
+        Raises:
+            Overloaded: Room did not come in time.
+        """
+        await self._bound.grow(self, count)
+
+
+class InflightBytes:
+    """The bound; lives in one event loop."""
+
+    def __init__(self, capacity: int, worst: int, patience: float) -> None:
+        """Nothing is held yet.
+
+        Args:
+            capacity: Most bytes of all claims; the oldest claim may go beyond if it is less than
+                `worst`.
+            worst: Most bytes of one claim.
+            patience: Seconds to wait for room.
+        """
+        self._capacity = capacity
+        self._worst = worst
+        self._patience = patience
+        self._used = 0
+        self._claims: dict[Claim, None] = {}  # oldest first
+        self._waiting: dict[asyncio.Future[None], tuple[Claim, int]] = {}  # oldest first
+
+    @property
+    def used(self) -> int:
+        """Bytes that are held."""
+        return self._used
+
+    @property
+    def waiting(self) -> int:
+        """Claims that wait for room."""
+        return len(self._waiting)
+
+    @contextmanager
+    def claim(self) -> Iterator[Claim]:
+        """A claim of nothing yet; leaving the block gives back what it has by then."""
+        claim = Claim(self)
+        self._claims[claim] = None
+        try:
+            yield claim
+        finally:
+            del self._claims[claim]
+            self._used -= claim.held
+            self._wake()
+
+    async def grow(self, claim: Claim, count: int) -> None:
+        """See `Claim.grow`."""
+        first = not self._waiting or self._is_oldest(claim)
+        if first and self._has_room(claim, count):
+            self._give(claim, count)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = (claim, count)
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except TimeoutError:
+            raise Overloaded(
+                "The server holds as many pictures as it can. Try again later."
+            ) from None
+        finally:
+            if self._waiting.pop(turn, None):
+                self._wake()  # those behind it may be content with less
+
+    def _is_oldest(self, claim: Claim) -> bool:
+        return claim is next(iter(self._claims))
+
+    def _has_room(self, claim: Claim, count: int) -> bool:
+        if self._is_oldest(claim):
+            return True
+        reserved = self._worst - next(iter(self._claims)).held
+        return self._used + count + reserved <= self._capacity
+
+    def _give(self, claim: Claim, count: int) -> None:
+        claim.held += count
+        self._used += count
+
+    def _wake(self) -> None:
+        """Lets those go on for whom there is room: in turn, but the oldest claim out of turn."""
+        blocked = False
+        for turn, (claim, count) in tuple(self._waiting.items()):
+            if self._is_oldest(claim) or (not blocked and self._has_room(claim, count)):
+                del self._waiting[turn]
+                if not turn.done():
+                    self._give(claim, count)
+                    turn.set_result(None)
+            else:
+                blocked = True

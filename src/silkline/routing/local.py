@@ -1,0 +1,92 @@
+"""A replica in a worker process on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+
+from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
+from silkline.routing.replica import Replica, ReplicaState
+
+_STATES = {
+    WorkerState.STARTING: ReplicaState.STARTING,
+    WorkerState.SERVING: ReplicaState.SERVING,
+    WorkerState.RESTARTING: ReplicaState.LOST,
+    WorkerState.STOPPED: ReplicaState.STOPPED,
+}
+
+
+class LocalReplica(Replica):
+    """A supervised worker, as the pool sees it."""
+
+    def __init__(
+        self, name: str, worker: WorkerSupervisor, *, weight: float = 1.0, limit: int
+    ) -> None:
+        """Takes a worker that has not started; the rest is as in `Replica`."""
+        super().__init__(name, weight=weight, limit=limit)
+        self._worker = worker
+
+    @property
+    def state(self) -> ReplicaState:
+        """Where the worker is in its life."""
+        return _STATES[self._worker.state]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker serves, and what it computes goes on."""
+        return self._worker.ready
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine of the worker that serves now; None while there is none."""
+        return self._worker.engine
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is; None before the worker first served."""
+        return self._worker.info
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; None while there is no process."""
+        return self._worker.pid
+
+    @property
+    def rss_bytes(self) -> int | None:
+        """The worker's resident memory in bytes; None while there is no process."""
+        return self._worker.rss_bytes
+
+    @property
+    def restarts(self) -> int:
+        """How often the worker was replaced."""
+        return self._worker.restarts
+
+    @property
+    def start_seconds(self) -> float:
+        """How long the last worker took to serve, in seconds."""
+        return self._worker.start_seconds
+
+    @property
+    def falls_as_one(self) -> bool:
+        """A worker that loses a call has ended, with all its calls."""
+        return True
+
+    def health(self) -> Health | None:
+        """What the last look at the worker brought; None while it does not serve."""
+        return self._worker.health()
+
+    def condemn(self, engine: Engine) -> None:
+        """Has the worker of this engine replaced, if it is still the current one."""
+        self._worker.condemn(engine)
+
+    def changed(self) -> Coroutine[None, None, object]:
+        """Ends with the next change of the worker's state, or look at its health."""
+        return self._worker.changed()
+
+    async def start(self) -> None:
+        """Starts the worker and returns when it serves; raises what the supervisor raises."""
+        await self._worker.start()
+
+    async def aclose(self) -> None:
+        """Ends the worker."""
+        await self._worker.aclose()

@@ -1,0 +1,15 @@
+"""What all campaigns share: a seed that is printed, and can be given as SEED=."""
+
+import os
+import random
+
+import pytest
+
+
+@pytest.fixture
+def seed() -> int:
+    """`SEED=` replays; without it each run is another one."""
+    given = os.environ.get("SEED")
+    chosen = int(given) if given else random.SystemRandom().randrange(2**31)
+    print(f"SEED={chosen}")  # noqa: T201 - pytest shows it when the test fails
+    return chosen

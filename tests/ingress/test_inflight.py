@@ -1,0 +1,194 @@
+"""The bound on bytes that are held together: it holds, it is fair, and it never locks up."""
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from silkline.errors import Overloaded
+from silkline.ingress.inflight import Claim, InflightBytes
+from tests.ingress.intakes import BUDGET, at, coloured, serving, until
+from tests.ingress.network import Hit, gives
+
+HANG_SECONDS = 10.0
+
+
+def waits(task: "asyncio.Task[None]") -> bool:
+    return not task.done()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_the_bound_holds_and_gives_back() -> None:
+    bound = InflightBytes(100, 40, HANG_SECONDS)
+    with bound.claim() as first:
+        await first.grow(40)
+        with bound.claim() as second:
+            await second.grow(40)
+            with bound.claim() as third:
+                waiting = asyncio.create_task(third.grow(40))
+                await settle()
+                assert waits(waiting)
+                assert (bound.used, bound.waiting) == (80, 1)
+                waiting.cancel()
+                await settle()
+                assert bound.waiting == 0
+        assert bound.used == 40
+    assert bound.used == 0
+
+
+async def test_turns_are_taken_in_order() -> None:
+    bound = InflightBytes(100, 50, HANG_SECONDS)
+    order: list[str] = []
+
+    async def hold(name: str, count: int) -> None:
+        with bound.claim() as claim:
+            await claim.grow(count)
+            order.append(name)
+            await asyncio.sleep(0.01)
+
+    with bound.claim() as oldest:
+        await oldest.grow(50)
+        tasks = [
+            asyncio.create_task(hold(name, count))
+            for name, count in (("first", 50), ("second", 50), ("small", 1))
+        ]
+        await settle()
+        assert order == ["first"]
+    await asyncio.gather(*tasks)
+    assert order == ["first", "second", "small"]
+
+
+async def test_the_oldest_may_always_go_on() -> None:
+    bound = InflightBytes(100, 60, HANG_SECONDS)
+    with bound.claim() as oldest, bound.claim() as second, bound.claim() as third:
+        await second.grow(40)
+        waiting = asyncio.create_task(third.grow(1))
+        await settle()
+        assert waits(waiting)  # the rest is kept for the oldest
+        async with asyncio.timeout(HANG_SECONDS):
+            for _ in range(60):
+                await oldest.grow(1)
+        assert bound.used == 100
+        await settle()
+        assert waits(waiting)
+        waiting.cancel()
+        await settle()
+
+
+async def test_who_leaves_the_queue_lets_the_next_ones_go_on() -> None:
+    bound = InflightBytes(100, 50, HANG_SECONDS)
+    with bound.claim() as oldest, bound.claim() as greedy, bound.claim() as modest:
+        await oldest.grow(20)
+        first = asyncio.create_task(greedy.grow(60))
+        second = asyncio.create_task(modest.grow(10))
+        await settle()
+        assert waits(first)
+        assert waits(second)
+        first.cancel()
+        await settle()
+        assert second.done()
+
+
+async def test_room_that_does_not_come_in_time_is_an_overload() -> None:
+    bound = InflightBytes(10, 10, patience=0.05)
+    with bound.claim() as oldest, bound.claim() as second:
+        await oldest.grow(10)
+        with pytest.raises(Overloaded):
+            await second.grow(1)
+        assert bound.waiting == 0
+    assert bound.used == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    capacity=st.integers(1, 200),
+    worst=st.integers(1, 100),
+    seed=st.integers(0, 2**32),
+    holders=st.integers(1, 12),
+)
+def test_all_come_to_their_end(capacity: int, worst: int, seed: int, holders: int) -> None:
+    """Whatever the order in which holders grow, end and are cancelled."""
+
+    async def campaign() -> None:
+        chance = random.Random(seed)
+        bound = InflightBytes(capacity, worst, HANG_SECONDS)
+
+        async def hold() -> None:
+            left = chance.randint(0, worst)
+            with bound.claim() as claim:
+                while left:
+                    piece = chance.randint(1, left)
+                    await grown(bound, claim, piece)
+                    left -= piece
+                    await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(hold()) for _ in range(holders)]
+        await asyncio.sleep(0)
+        for task in chance.sample(tasks, holders // 4):
+            task.cancel()
+        async with asyncio.timeout(HANG_SECONDS / 2):
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(
+            outcome is None or isinstance(outcome, asyncio.CancelledError) for outcome in outcomes
+        )
+        assert (bound.used, bound.waiting) == (0, 0)
+
+    async def grown(bound: InflightBytes, claim: Claim, piece: int) -> None:
+        await claim.grow(piece)
+        assert bound.used <= max(capacity, worst)
+
+    asyncio.run(campaign())
+
+
+async def test_fetched_pictures_never_hold_more_together() -> None:
+    """Forty large pictures at once, and room for three of them."""
+    big = coloured(7) + bytes(1_000_000)
+    most = 0
+
+    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        await gives(big)(hit, writer)
+
+    async with serving(
+        respond=respond, max_image_bytes=1_100_000, max_inflight_bytes=3_300_000
+    ) as (intake, origin):
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, intake.snapshot().loading.inflight_bytes)
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
+        pictures = await asyncio.gather(
+            *(intake.take([at(origin, f"/{place}")], BUDGET) for place in range(40))
+        )
+        watching.cancel()
+        assert len(pictures) == 40
+        assert len(origin.hits) == 40
+        assert 1_100_000 < most <= 3_300_000
+        assert intake.snapshot().loading.inflight_bytes == 0
+
+
+async def test_a_picture_that_finds_no_room_is_refused() -> None:
+    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        body = bytes(1_100_000)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1100001\r\n\r\n" + body)
+        await asyncio.Event().wait()
+
+    async with serving(
+        fetch={"fetch_timeout": 2.0},
+        respond=respond,
+        max_image_bytes=1_100_001,
+        max_inflight_bytes=1_100_001,
+    ) as (intake, origin):
+        first = asyncio.create_task(intake.take([at(origin, "/1")], BUDGET))
+        await until(lambda: intake.snapshot().loading.inflight_bytes >= 1_100_000)
+        with pytest.raises(Overloaded):
+            await intake.take([at(origin, "/2", "here")], BUDGET)
+        first.cancel()

@@ -1,0 +1,189 @@
+"""Who is left out, for how long, and who never is."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silkline.errors import (
+    DeadlineExceeded,
+    InternalFault,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    SilklineError,
+    WorkerLost,
+)
+from silkline.routing.ejection import (
+    ERRORS_IN_A_ROW,
+    FIRST_SECONDS,
+    MOST_EJECTED,
+    MOST_SECONDS,
+    SLOW_IN_A_ROW,
+    Ejection,
+    Standing,
+)
+from tests.routing.clock import Clock
+
+
+class Judged:
+    """Some replicas and their calls."""
+
+    def __init__(self, replicas: int) -> None:
+        self.clock = Clock()
+        self.standings = [Standing(self.clock) for _ in range(replicas)]
+        self.ejection = Ejection(self.standings)
+
+    def call(
+        self,
+        replica: int = 0,
+        error: SilklineError | None = None,
+        *,
+        seconds: float = 0.1,
+        trial: bool = False,
+        lost_alone: bool = True,
+    ) -> None:
+        judging = self.ejection.judging(
+            self.standings[replica], "any", trial=trial, lost_alone=lost_alone
+        )
+        with suppress(SilklineError), judging as answered:
+            self.clock.now += seconds
+            if error is not None:
+                raise error
+            answered()
+
+    @property
+    def ejected(self) -> list[bool]:
+        return [standing.ejected for standing in self.standings]
+
+
+@pytest.mark.parametrize("error", [WorkerLost("gone"), InternalFault("nonsense")])
+def test_errors_in_a_row_eject(error: SilklineError) -> None:
+    judged = Judged(2)
+    for _ in range(ERRORS_IN_A_ROW - 1):
+        judged.call(error=error)
+    judged.call()
+    for _ in range(ERRORS_IN_A_ROW - 1):
+        judged.call(error=error)
+    assert judged.ejected == [False, False]
+    judged.call(error=error)
+    assert judged.ejected == [True, False]
+    assert judged.standings[0].errors == 2 * ERRORS_IN_A_ROW - 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidRequest("no"), RateLimited("no"), Overloaded("no"), DeadlineExceeded("no")],
+)
+def test_what_is_the_requests_own_business_ejects_nobody(error: SilklineError) -> None:
+    judged = Judged(2)
+    for _ in range(100):
+        judged.call(error=error)
+    assert judged.ejected == [False, False]
+    assert judged.standings[0].errors == 0
+
+
+def test_calls_that_are_lost_together_are_one_error() -> None:
+    judged = Judged(2)
+    for _ in range(100):
+        judged.call(error=WorkerLost("gone"), lost_alone=False)
+    assert judged.ejected == [False, False]
+    for _ in range(ERRORS_IN_A_ROW):
+        judged.ejection.failed(judged.standings[0])
+    assert judged.ejected == [True, False]
+
+
+EVENT = st.tuples(st.integers(0, 5), st.sampled_from(["good", "lost", "slow"]), st.floats(0, 20))
+
+
+@given(st.integers(1, 6), st.lists(EVENT, max_size=150))
+def test_at_most_half_are_ejected(replicas: int, events: list[tuple[int, str, float]]) -> None:
+    judged = Judged(replicas)
+    for number, what, pause in events:
+        replica = number % replicas
+        standing = judged.standings[replica]
+        trial = standing.due
+        standing.on_trial = trial
+        error = WorkerLost("gone") if what == "lost" else None
+        judged.call(replica, error, seconds=9.0 if what == "slow" else 0.1, trial=trial)
+        standing.on_trial = False
+        judged.ejection.look_for_slow_ones()
+        judged.clock.now += pause
+        assert sum(judged.ejected) <= MOST_EJECTED * replicas
+
+
+def due(standing: Standing) -> bool:
+    return standing.due
+
+
+def test_a_trial_decides_and_each_ejection_is_longer() -> None:
+    judged = Judged(2)
+    standing = judged.standings[0]
+    for _ in range(ERRORS_IN_A_ROW):
+        judged.call(error=WorkerLost("gone"))
+    for times in range(1, 80):
+        assert not due(standing)
+        judged.clock.now += min(MOST_SECONDS, FIRST_SECONDS * times) - 0.1
+        assert not due(standing)
+        judged.clock.now += 0.1
+        assert due(standing)
+        judged.call(error=WorkerLost("gone"), seconds=0.0, trial=True)
+    judged.clock.now += MOST_SECONDS
+    judged.call(error=Overloaded("full"), trial=True)
+    judged.call(error=InvalidRequest("no"), trial=True)
+    assert judged.ejected == [False, False]
+
+
+def test_only_one_request_is_on_trial() -> None:
+    judged = Judged(1)
+    standing = judged.standings[0]
+    assert not due(standing)
+    standing.eject()
+    judged.clock.now += FIRST_SECONDS
+    assert due(standing)
+    standing.on_trial = True
+    assert not due(standing)
+
+
+def test_the_one_that_has_become_slow_is_ejected_and_must_be_quick_to_return() -> None:
+    judged = Judged(3)
+    for _ in range(20):
+        for replica in range(3):
+            judged.call(replica)
+    for _ in range(SLOW_IN_A_ROW):
+        judged.ejection.look_for_slow_ones()
+        assert judged.ejected == [False] * 3
+        judged.call(1, seconds=5)
+    judged.ejection.look_for_slow_ones()
+    assert judged.ejected == [False, True, False]
+    judged.clock.now += FIRST_SECONDS
+    judged.call(1, seconds=5, trial=True)
+    assert judged.ejected == [False, True, False]
+    judged.clock.now += 2 * FIRST_SECONDS
+    judged.call(1, trial=True)
+    judged.ejection.look_for_slow_ones()
+    assert judged.ejected == [False] * 3
+
+
+def test_when_all_are_slow_it_is_the_load() -> None:
+    judged = Judged(3)
+    for seconds in [0.1] * 20 + [5] * 4:
+        for replica in range(3):
+            judged.call(replica, seconds=seconds)
+    judged.ejection.look_for_slow_ones()
+    assert judged.ejected == [False] * 3
+
+
+def test_a_client_that_leaves_says_nothing() -> None:
+    judged = Judged(2)
+    judged.standings[0].eject()
+    with (
+        pytest.raises(asyncio.CancelledError),
+        judged.ejection.judging(judged.standings[0], "any", trial=True, lost_alone=True),
+    ):
+        raise asyncio.CancelledError
+    assert judged.ejected == [True, False]
+    judged.clock.now += FIRST_SECONDS
+    assert judged.standings[0].due
