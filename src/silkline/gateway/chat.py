@@ -23,6 +23,14 @@ from silkline.gateway.question import Question
 from silkline.gateway.scope import RequestRecord, record_of
 from silkline.gateway.sse import EventStream, event
 
+_ANSWERS: dict[str, Any] = {
+    "description": "The completion; with `stream`, its chunks as server-sent events.",
+    "content": {
+        "application/json": {"schema": {"type": "object"}},
+        "text/event-stream": {"schema": {"type": "string"}},
+    },
+}
+
 
 def chat_routes(answering: Answering) -> APIRouter:
     """The OpenAI routes over an `Answering`."""
@@ -33,7 +41,7 @@ def chat_routes(answering: Answering) -> APIRouter:
         summary="Chat completion",
         response_model=None,
         openapi_extra=json_body(ChatRequest),
-        responses=ERROR_RESPONSES,
+        responses={200: _ANSWERS, **ERROR_RESPONSES},
     )
     async def chat(request: Request) -> Response:
         record = record_of(request)
