@@ -20,19 +20,20 @@ class Work:
     batches: list[list[int]] = field(default_factory=list)
     seconds: float = 0.0
     fails: bool = False
+    error: type[Exception] = OSError
     probes: int = 0
 
     async def double(self, jobs: Sequence[int]) -> list[int]:
         self.batches.append(list(jobs))
         await asyncio.sleep(self.seconds)
         if self.fails:
-            raise OSError
+            raise self.error
         return [2 * job for job in jobs]
 
     async def probe(self) -> None:
         self.probes += 1
         if self.fails:
-            raise OSError
+            raise self.error
 
 
 @asynccontextmanager
@@ -94,6 +95,16 @@ async def test_failures_open_it_and_its_own_probe_closes_it() -> None:
             assert await made.do(1) is None
         assert len(work.batches) == batches
         await eventually(lambda: work.probes >= 2)
+        work.fails = False
+        await eventually(lambda: not made.breaker.open)
+        assert await made.do(1) == 2
+
+
+async def test_an_error_that_nobody_expects_does_not_end_its_task() -> None:
+    work = Work(fails=True, error=LookupError)
+    async with lane(work) as made:
+        for _ in range(FAILURES_TO_OPEN):
+            assert await made.do(1) is None
         work.fails = False
         await eventually(lambda: not made.breaker.open)
         assert await made.do(1) == 2

@@ -10,12 +10,15 @@ all jobs that wait, many requests share one round trip.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from silkline.cache.breaker import Breaker
+
+logger = logging.getLogger("silkline.cache")
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -57,6 +60,7 @@ class Lane(Generic[Job, Result]):
             timeout_seconds: The longest that a job waits for its result.
         """
         self.breaker = Breaker(name)
+        self._name = name
         self._work = work
         self._probe = probe
         self._faults: tuple[type[Exception], ...] = (*faults, TimeoutError)
@@ -131,6 +135,10 @@ class Lane(Generic[Job, Result]):
             if time.monotonic() - started > self._timeout:
                 raise TimeoutError
         except self._faults as error:
+            self.breaker.failed(error)
+        except Exception as error:
+            # Without its task the lane would give nobody a result, and not say that it fails.
+            logger.exception("defect in what the cache's %s does", self._name)
             self.breaker.failed(error)
         else:
             self.breaker.succeeded()

@@ -115,8 +115,9 @@ class RedisTier(Tier):
 def _faults() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
 
-    # Besides what the library says it raises: what its parser raises at nonsense.
-    return (RedisError, OSError, ValueError)
+    # Besides what the library says it raises: what its parser raises at nonsense, and uvloop when
+    # it is to write to a connection that the other side has reset.
+    return (RedisError, OSError, ValueError, RuntimeError)
 
 
 def _name(key: bytes) -> str:
