@@ -107,11 +107,7 @@ class LimitSettings(Section):
     )
     max_messages: int = Field(256, ge=1, description="Messages in a request.")
     max_inflight_bytes: int = Field(
-        512 * MIB,
-        ge=MIB,
-        description=(
-            "Bytes of encoded pictures that are held at once, of all requests together; more wait."
-        ),
+        512 * MIB, ge=MIB, description="Bytes of fetched pictures held at once, by all requests."
     )
     max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
     max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")
@@ -123,13 +119,7 @@ class FetchSettings(Section):
     fetch_timeout: float = Field(10.0, gt=0, description="Seconds to fetch a picture in all.")
     max_redirects: int = Field(3, ge=0, le=20, description="Redirects that are followed.")
     fetch_ttl: int = Field(
-        300,
-        ge=0,
-        description=(
-            "Most seconds a URL stands for the picture that was fetched from it, if its origin "
-            "does not say less by Cache-Control or Expires (RFC 9111); with 0 every picture is "
-            "fetched each time."
-        ),
+        300, ge=0, description="Most seconds until a URL is fetched again; its origin may say less."
     )
     allowed_hosts: tuple[str, ...] = Field(
         (),
@@ -150,12 +140,7 @@ class DecodeSettings(Section):
         1024 * MIB, ge=256 * MIB, description="Address space of a decoding child."
     )
     identity_memory_bytes: int = Field(
-        64 * MIB,
-        ge=0,
-        description=(
-            "Memory to know pictures again by their bytes or URL without decoding them, about "
-            "1.2 KB a picture; with 0 none is known."
-        ),
+        64 * MIB, ge=0, description="Memory to know pictures again without decoding, 1.2 KB each."
     )
 
 
@@ -208,10 +193,10 @@ class CacheSettings(Section):
         description="s3:// or file:// URL of an object store or a folder; empty uses none.",
     )
     near_duplicates: bool = Field(
-        False, description="Whether the answer to a similar picture will do."
+        default=False, description="Whether the answer to a similar picture will do."
     )
     near_distance: int = Field(
-        3, ge=0, le=8, description="Bits of 64 in which the digests of similar pictures may differ."
+        2, ge=0, le=8, description="Bits of 64 in which the digests of similar pictures may differ."
     )
     near_sample: float = Field(
         0.05,

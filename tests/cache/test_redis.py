@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -15,6 +16,7 @@ from silkline.cache.redis import PREFIX, TIMEOUT_SECONDS, RedisTier
 from silkline.errors import ConfigError
 from tests.cache.asking import HOUR, KEY
 from tests.cache.redis_server import RedisServer, connected, free_port
+from tests.campaign.fault_proxy import Ending, FaultProxy, Toxics, fault_proxy
 
 RECOVERY_SECONDS = 5.0
 
@@ -119,19 +121,66 @@ async def test_a_frozen_server_costs_a_few_requests_a_little(
     await recovered(tier)
 
 
+@asynccontextmanager
+async def behind_proxy(server: RedisServer) -> AsyncIterator[tuple[RedisTier, FaultProxy]]:
+    """A tier that works, over a server behind a proxy."""
+    async with (
+        fault_proxy(server.port) as proxy,
+        connected(f"redis://127.0.0.1:{proxy.port}") as tier,
+    ):
+        await recovered(tier, value=b"value")
+        yield tier, proxy
+
+
+async def test_connections_that_are_reset_cost_a_few_misses(own_redis: RedisServer) -> None:
+    async with behind_proxy(own_redis) as (tier, proxy):
+        for _ in range(20):
+            reading = asyncio.create_task(latencies(tier, 20))
+            await asyncio.sleep(0.01)
+            proxy.reset_all()
+            assert max(await reading) < 1
+        assert tier.health().errors > 0
+        await recovered(tier)
+
+
+async def break_it(how: str, server: RedisServer, proxy: FaultProxy) -> None:
+    if how == "frozen":
+        server.freeze()
+    elif how == "killed":
+        server.kill()
+    elif how == "full":
+        server.configure(maxmemory_policy="noeviction", maxmemory="1")
+    elif how == "read only":
+        server.admin.replicaof("127.0.0.1", str(free_port()))
+    else:
+        proxy.down = Toxics(limit_bytes=3, ending=Ending.RESET)
+        proxy.reset_all()
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("broken", ["frozen", "killed"])
-async def test_the_added_latency_is_at_most_50_ms(
-    tier: RedisTier, own_redis: RedisServer, broken: str
-) -> None:
-    own_redis.freeze() if broken == "frozen" else own_redis.kill()
-    taken = await latencies(tier, 3000)
-    assert statistics.quantiles(taken, n=100)[-1] < 0.05
-    assert tier.health().degraded
-    own_redis.thaw()
-    if broken == "killed":
-        own_redis.start()
-    await recovered(tier)
+@pytest.mark.parametrize("broken", ["frozen", "killed", "full", "read only", "reset"])
+async def test_the_added_latency_is_at_most_50_ms(own_redis: RedisServer, broken: str) -> None:
+    async with behind_proxy(own_redis) as (tier, proxy):
+        await break_it(broken, own_redis, proxy)
+        writing = asyncio.create_task(write_on(tier))
+        taken = await latencies(tier, 3000)
+        assert statistics.quantiles(taken, n=100)[-1] < 0.05
+        assert tier.health().degraded
+        writing.cancel()
+        await asyncio.wait({writing})
+        proxy.down = Toxics()
+        own_redis.thaw()
+        if broken == "killed":
+            own_redis.start()
+        own_redis.admin.replicaof("NO", "ONE")
+        own_redis.configure(maxmemory="0")
+        await recovered(tier)
+
+
+async def write_on(tier: RedisTier) -> None:
+    while True:
+        await tier.put(bytes(32), b"other", HOUR)
+        await asyncio.sleep(0.01)
 
 
 async def test_a_server_that_was_never_there_is_a_miss() -> None:

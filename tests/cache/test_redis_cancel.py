@@ -14,7 +14,7 @@ from redis.asyncio.connection import Connection
 
 from tests.cache.asking import HOUR
 from tests.cache.redis_server import RedisServer, connected
-from tests.cache.slow_proxy import slow_proxy
+from tests.campaign.fault_proxy import Toxics, fault_proxy
 
 KEYS = 500
 
@@ -89,16 +89,17 @@ async def test_not_even_with_a_library_that_keeps_the_connection(
 
     monkeypatch.setattr(Connection, "read_response", careless)
     await fill(redis.url)
-    async with slow_proxy(redis.port, 0.004) as port:
+    async with fault_proxy(redis.port) as proxy:
+        proxy.up = proxy.down = Toxics(latency_seconds=0.004)
         dice = random.Random(28859)
-        async with Redis(port=port, single_connection_client=True) as plain:
+        async with Redis(port=proxy.port, single_connection_client=True) as plain:
             for number in range(KEYS):
                 redis.admin.set(f"plain {number}", b"%d" % number)
             _, foreign, _ = await read_and_leave(
                 lambda number: plain.get(f"plain {number}"), 200, dice, longest_stay=0.02
             )
             assert foreign > 0, "the library's defect was not made again"
-        async with connected(f"redis://127.0.0.1:{port}") as tier:
+        async with connected(f"redis://127.0.0.1:{proxy.port}") as tier:
             own, foreign, cancelled = await read_and_leave(
                 lambda number: tier.get(key(number)), 1000, dice, longest_stay=0.02
             )

@@ -8,13 +8,14 @@ from unittest.mock import ANY
 import pytest
 import pytest_asyncio
 
-from silkline.core import Sampling
+from silkline.core import Image, Sampling
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker.supervisor import WorkerSupervisor
-from silkline.errors import InvalidRequest
+from silkline.errors import ConfigError, InvalidRequest
+from silkline.ingress.identity import picture_digest
 from silkline.models.resolve import bundled_folder
-from tests.engines.asking import answer, question
+from tests.engines.asking import answer, picture, question, request, user
 from tests.engines.conformance import Conformance
 
 pytest.importorskip("openvino_genai")
@@ -43,6 +44,62 @@ class TestOpenVinoInAWorker(Conformance):
         assert worker.engine is not None
         yield worker.engine
         await worker.aclose()
+
+
+@pytest.mark.asyncio(loop_scope="class")
+class TestOpenVinoWithItsPrefixCache(Conformance):
+    @pytest_asyncio.fixture(scope="class", loop_scope="class")
+    @classmethod
+    async def engine(cls) -> AsyncIterator[Engine]:
+        engine = create_engine("openvino", replace(OPTIONS, extra={"prefix_cache": "true"}))
+        await engine.start()
+        yield engine
+        await engine.aclose()
+
+
+def similar(one: Image, kind: int) -> Image:
+    """Another picture, or this one with a single bit, or a square, changed."""
+    if kind == 0:
+        return picture(int(one.digest[:6], 16), one.width, one.height)
+    pixels = bytearray(one.pixels)
+    if kind == 1:
+        pixels[len(pixels) // 2] ^= 1
+    else:
+        for row in range(8):
+            start = 3 * (row * one.width + 8)
+            pixels[start : start + 24] = bytes(24)
+    digest = picture_digest("RGB", one.width, one.height, bytes(pixels))
+    return replace(one, pixels=bytes(pixels), digest=digest)
+
+
+@pytest.mark.parametrize("pairs", [15, pytest.param(200, marks=pytest.mark.full)])
+async def test_the_prefix_cache_mixes_no_pictures(pairs: int) -> None:
+    """The same text about two pictures, and again about the first: as without the cache."""
+    with_it = create_engine("openvino", replace(OPTIONS, extra={"prefix_cache": "true"}))
+    without = create_engine("openvino", OPTIONS)
+    await with_it.start()
+    await without.start()
+    differing = 0
+    try:
+        for number in range(pairs):
+            one = picture(number)
+            other = similar(one, number % 3)
+            asked = [
+                request(user(0, "Describe this product."), images=(image,))
+                for image in (one, other, one)
+            ]
+            texts = [(await answer(with_it, each)).text for each in asked]
+            assert texts == [(await answer(without, each)).text for each in asked]
+            differing += texts[0] != texts[1]
+    finally:
+        await with_it.aclose()
+        await without.aclose()
+    assert differing > pairs / 10, "the pictures were too alike to prove anything"
+
+
+def test_an_option_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Known are: prefix_cache"):
+        create_engine("openvino", replace(OPTIONS, extra={"prefix": "true"}))
 
 
 async def test_what_does_not_fit_the_cache_harms_nobody_else() -> None:

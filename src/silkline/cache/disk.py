@@ -73,6 +73,8 @@ class DiskTier(Tier):
         if self._closed:
             return
         self._closed = True
+        for guard in (self._reads, self._writes):
+            await guard.aclose()
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
         await asyncio.wait({closing}, timeout=OPERATION_SECONDS)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from silkline.cache.breaker import Breaker
 
 T = TypeVar("T")
+
+logger = logging.getLogger("silkline.cache")
 
 MOST_WAITING = 256
 """Uses that may wait at a time; more fail at once."""
@@ -32,14 +35,31 @@ class Guard:
             timeout_seconds: The longest that a use takes.
         """
         self.breaker = Breaker(name)
+        self._name = name
         self._faults: tuple[type[Exception], ...] = (*faults, TimeoutError)
         self._timeout = timeout_seconds
         self._waiting = 0
+        self._trial: asyncio.Task[object] | None = None
 
     async def use(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """What `work` gives; None when it failed, or was not tried."""
-        if not self.breaker.attempt():
-            return None
+        """What `work` gives; None when it failed, or was not waited for.
+
+        While the breaker is open, one use at a time is tried again, with nobody waiting for it.
+        """
+        if not self.breaker.open:
+            return await self._judged(work)
+        tried = self._trial is None or self._trial.done()
+        if tried and self.breaker.attempt():
+            self._trial = asyncio.create_task(self._judged(work))
+        return None
+
+    async def aclose(self) -> None:
+        """Ends what is still tried."""
+        if self._trial is not None:
+            self._trial.cancel()
+            await asyncio.wait({self._trial})
+
+    async def _judged(self, work: Callable[[], Awaitable[T]]) -> T | None:
         if self._waiting >= MOST_WAITING:
             self.breaker.failed(TimeoutError())
             return None
@@ -48,6 +68,11 @@ class Guard:
             async with asyncio.timeout(self._timeout):
                 result = await work()
         except self._faults as error:
+            self.breaker.failed(error)
+            return None
+        except Exception as error:
+            # A tier costs a miss, never an answer, whatever is wrong with it.
+            logger.exception("defect in what the cache's %s does", self._name)
             self.breaker.failed(error)
             return None
         finally:

@@ -133,7 +133,7 @@ class Lane(Generic[Job, Result]):
         try:
             yield
             if time.monotonic() - started > self._timeout:
-                raise TimeoutError
+                raise TimeoutError  # noqa: TRY301 - judged like those that `work` raises
         except self._faults as error:
             self.breaker.failed(error)
         except Exception as error:

@@ -107,6 +107,8 @@ class ObjectTier(Tier):
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait({self._sweeping})
+        for guard in (self._reads, self._writes, self._sweeps):
+            await guard.aclose()
 
     async def _opened(self) -> Store:
         if self._store is None:

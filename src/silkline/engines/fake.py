@@ -19,8 +19,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import msgspec
-
 from silkline.core import (
     Delta,
     FinishReason,
@@ -33,11 +31,11 @@ from silkline.core import (
     Usage,
 )
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
+from silkline.engines.extra import read_extra
 from silkline.engines.fake_options import FakeOptions
 from silkline.engines.text import TextStream
 from silkline.errors import (
     CapacityError,
-    ConfigError,
     DeadlineExceeded,
     EnvironmentFault,
     InvalidRequest,
@@ -62,13 +60,7 @@ _END = -1
 
 def create_engine(options: EngineOptions) -> Engine:
     """Builds a fake engine. Raises `ConfigError` when `options.extra` is not a `FakeOptions`."""
-    try:
-        script = msgspec.convert(dict(options.extra), FakeOptions, strict=False)
-    except msgspec.ValidationError as error:
-        known = ", ".join(FakeOptions.__struct_fields__)
-        raise ConfigError(
-            f"The fake engine's options are wrong: {error}. Known are: {known}."
-        ) from error
+    script = read_extra(options.extra, FakeOptions, "fake")
     return FakeEngine(options.max_batch, script)
 
 

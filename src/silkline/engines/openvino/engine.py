@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
 from silkline.core import Delta, Image, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health, PixelBudget
+from silkline.engines.extra import read_extra
 from silkline.engines.openvino.prompt import Prompter, reserved_tokens, without_pictures
 from silkline.engines.openvino.stepper import Failed, Job, Stepper
 from silkline.engines.text import TextStream
@@ -37,6 +39,17 @@ _SEED_BITS = 64
 """The pipeline's seeds are numbers without a sign; a client's negative one is wrapped."""
 
 
+class OpenVinoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What `EngineOptions.extra` may hold for this engine.
+
+    Attributes:
+        prefix_cache: Whether prompts that begin alike share the KV cache of what is alike, for
+            clients that trust one another (docs/decisions/0008).
+    """
+
+    prefix_cache: bool = False
+
+
 class OpenVinoEngine(Engine):
     """Serves one bundle on the CPU."""
 
@@ -44,16 +57,12 @@ class OpenVinoEngine(Engine):
         """Reads the bundle; the model is loaded by `start`.
 
         Raises:
-            ConfigError: There is no model folder, it is no bundle, or an option is unknown.
+            ConfigError: There is no model folder, it is no bundle, or an option is wrong.
         """
         if options.model is None:
             raise ConfigError("The OpenVINO engine needs a model: give the folder of a bundle.")
-        if options.extra:
-            raise ConfigError(
-                f"The OpenVINO engine has no options of its own, but was given "
-                f"{', '.join(sorted(options.extra))}. Leave them out."
-            )
         self._options = options
+        self._own = read_extra(options.extra, OpenVinoOptions, NAME)
         self._bundle = load_bundle(options.model)
         self._weights = self._bundle.weights(NAME)
         self._info = _info(self._bundle)
@@ -116,7 +125,7 @@ class OpenVinoEngine(Engine):
         scheduler.num_kv_blocks = self._kv_blocks
         scheduler.max_num_seqs = self._options.max_batch
         scheduler.max_num_batched_tokens = _STEP_TOKENS
-        scheduler.enable_prefix_caching = False
+        scheduler.enable_prefix_caching = self._own.prefix_cache
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if self._options.threads:
             properties["INFERENCE_NUM_THREADS"] = self._options.threads
