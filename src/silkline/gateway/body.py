@@ -15,6 +15,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _JSON = "application/json"
 _MAX_WORDS = 300
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_UNKNOWN_VALUE = re.compile(r"^Invalid (?:enum )?value .*$", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 
 
@@ -43,8 +44,8 @@ def decode(body: bytes, kind: type[T]) -> T:
 def unfit(error: msgspec.ValidationError) -> InvalidRequest:
     """What is wrong with a body, by the client's name for the place.
 
-    msgspec's words name types and our fields only; all that a client could put in is its own
-    field's name, which is cut.
+    msgspec's words name types and our fields; what a client can put in is its own field's name,
+    which is cut, and a value that is none of those that are known, which is left out.
     """
     found = _PLACE.match(str(error))
     what = found["what"] if found else ""
@@ -54,6 +55,7 @@ def unfit(error: msgspec.ValidationError) -> InvalidRequest:
         name = ".".join(part for part in (param, unknown["name"]) if part)[:_MAX_WORDS]
         return InvalidRequest(f"The field {name} is not supported. Leave it out.", param=name)
     subject = f"The field {param}" if param else "The body"
+    what = _UNKNOWN_VALUE.sub("it has none of the values that are known here", what)
     return InvalidRequest(f"{subject} is wrong: {what[:_MAX_WORDS]}.", param=param)
 
 
