@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from benchmarks.closed_loop import Measured
+from silkline.bench.percentiles import percentile
 
 OK = 200
 """The status of a request that was answered."""
@@ -53,18 +54,6 @@ class Spread(msgspec.Struct, frozen=True):
 def spread(values: Sequence[float]) -> Spread:
     """The spread of at least one value."""
     return Spread(statistics.median(values), min(values), max(values))
-
-
-def percentile(values: Iterable[float], share: float) -> float:
-    """The least value that at least this share of the values does not exceed; 0 without values.
-
-    The nearest-rank method: it only ever names values that were measured.
-    """
-    ordered = sorted(values)
-    if not ordered:
-        return 0.0
-    rank = -(-len(ordered) * share // 1)  # rounded up
-    return ordered[max(0, int(rank) - 1)]
 
 
 def figures(measured: Measured, cpu_seconds: dict[str, float]) -> Figures:

@@ -17,9 +17,8 @@ import uvloop
 
 from benchmarks.closed_loop import Cell, Measured, Reply, closed_loop, serve_cells
 from benchmarks.pictures import Pictures
+from silkline.bench.forms import MULTIPART_TYPE, multipart
 
-_BOUNDARY = "silkline-benchmark"
-_TYPE = f"multipart/form-data; boundary={_BOUNDARY}"
 _BROKEN = 0
 """The status of a request whose connection broke."""
 
@@ -44,7 +43,7 @@ async def run_load(url: str, pictures: Pictures) -> None:
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
 
         async def ask(body: bytes) -> tuple[int, bytes]:
-            headers = {"content-type": _TYPE}
+            headers = {"content-type": MULTIPART_TYPE}
             try:
                 async with session.post(f"{url}/predict", data=body, headers=headers) as response:
                     return response.status, await response.read()
@@ -53,21 +52,13 @@ async def run_load(url: str, pictures: Pictures) -> None:
 
         async def run(cell: Cell) -> Measured:
             numbers = range(cell.first_picture, cell.first_picture + cell.pictures)
-            bodies = [_body(pictures.jpeg(number), cell) for number in numbers]
+            bodies = [
+                b"".join(multipart(pictures.jpeg(number), cell.prompt, cell.max_tokens))
+                for number in numbers
+            ]
             return await closed_loop(cell, bodies, ask, _read)
 
         await serve_cells(run)
-
-
-def _body(jpeg: bytes, cell: Cell) -> bytes:
-    """The form of one request, RFC 7578."""
-    field = f"--{_BOUNDARY}\r\ncontent-disposition: form-data; name="
-    head = (
-        f'{field}"prompt"\r\n\r\n{cell.prompt}\r\n'
-        f'{field}"max_tokens"\r\n\r\n{cell.max_tokens}\r\n'
-        f'{field}"image"; filename="picture.jpg"\r\ncontent-type: image/jpeg\r\n\r\n'
-    )
-    return head.encode() + jpeg + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
 def _read(answer: tuple[int, bytes]) -> Reply:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-_PACKAGES = ("silkline", "openvino", "openvino-genai", "uvicorn", "fastapi", "grpcio", "pillow")
+_PACKAGES = ("silkline", "openvino", "openvino-genai", "uvicorn", "fastapi", "pillow")
 
 
 def machine() -> dict[str, str]:

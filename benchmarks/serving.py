@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -24,7 +23,7 @@ from benchmarks.figures import agreement, pooled, spread
 from benchmarks.machine import hardware_slug, machine, versions
 from benchmarks.naive_environment import naive_versions
 from benchmarks.pictures import SIZE, Pictures
-from benchmarks.processes import BenchmarkError
+from benchmarks.processes import BenchmarkError, leave
 from benchmarks.report import (
     ENGINE,
     GATEWAY,
@@ -50,7 +49,7 @@ _QUICK = Plan(rounds=1, seconds=1.0, warmup_seconds=0.5, starts=1)
 def main() -> None:
     """Runs the benchmark and says where it is written; exit code 1 when a request failed."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     names = [ENGINE, GATEWAY] + ([] if arguments.without_naive else [NAIVE])
     place = Place(arguments.cache, arguments.engine, arguments.model)
     plan = Plan(arguments.rounds, arguments.seconds, warmup_seconds=1.0, starts=3)
@@ -150,12 +149,6 @@ def _report(
         ratios=list(compare(findings, names)),
         agreements=agreements,
     )
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    """On SIGTERM: unwinds, so that every process that was started is ended."""
-    del frame
-    sys.exit(128 + number)
 
 
 def _arguments() -> argparse.Namespace:

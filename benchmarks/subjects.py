@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +71,10 @@ class Subject:
 
 
 @contextmanager
-def gateway(place: Place) -> Iterator[Server]:
-    """`silkline up` with its default settings, on a free port."""
+def gateway(place: Place, options: Sequence[str] = ("--cache-ttl", "0")) -> Iterator[Server]:
+    """`silkline up` with its default settings but for the options, on a free port."""
     log = place.log(GATEWAY)
-    command = [sys.executable, "-m", "silkline", "up", "--port", "0", "--json", "--cache-ttl", "0"]
+    command = [sys.executable, "-m", "silkline", "up", "--port", "0", "--json", *options]
     command += ["--engine", place.engine, "--model", place.model]
     began = time.perf_counter()
     with started(command, log) as process:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.closed_loop import Asked, Measured, Reply
-from benchmarks.figures import agreement, figures, percentile, spread
+from benchmarks.figures import agreement, figures, spread
 
 
 def measured(*times: tuple[float, float], window: float = 10.0, status: int = 200) -> Measured:
@@ -12,14 +12,6 @@ def measured(*times: tuple[float, float], window: float = 10.0, status: int = 20
         for number, (began, ended) in enumerate(times)
     ]
     return Measured(window, asked, cpu_seconds=1.0, wall_seconds=20.0)
-
-
-def test_percentiles_are_nearest_ranks() -> None:
-    values = [float(value) for value in range(100, 0, -1)]
-
-    assert [percentile(values, share) for share in (0.5, 0.95, 0.99, 1.0)] == [50, 95, 99, 100]
-    assert percentile([7.0], 0.01) == 7
-    assert percentile([], 0.5) == 0
 
 
 def test_requests_count_by_their_share_of_the_window() -> None:

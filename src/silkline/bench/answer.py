@@ -135,7 +135,7 @@ def _read_stream(response: Response, record: Record, zero: float) -> None:
                 if last:
                     gaps.append(round(when - last, 6))
                 else:
-                    record.first_token = when - zero
+                    record.first_token = round(when - zero, 6)
                 last = when
             if chunk.usage is not None:
                 _note_usage(chunk.usage, record)

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from silkline.bench.drawn import STEP, DrawnPictures
-from silkline.bench.spec import Traffic
+from silkline.bench.drawn import SMALLEST, STEP, DrawnPictures
+from silkline.bench.spec import Form, Traffic
 from silkline.errors import ConfigError
 
 MAX_BYTES = 1024**3
@@ -61,8 +61,10 @@ class DrawnCatalogue:
 
     def __init__(self, traffic: Traffic) -> None:
         """Draws the scenes. Raises `ConfigError` for a size that cannot be drawn."""
-        if traffic.pixels % STEP:
-            raise ConfigError(f"Drawn pictures have a multiple of {STEP} pixels a side.")
+        if traffic.pixels % STEP or traffic.pixels < SMALLEST:
+            raise ConfigError(
+                f"Drawn pictures have a multiple of {STEP} pixels a side, at least {SMALLEST}."
+            )
         self._drawn = DrawnPictures(traffic.pixels)
         self._prompts = traffic.prompts
         self.size = traffic.catalogue
@@ -109,7 +111,7 @@ def load_catalogue(traffic: Traffic) -> Catalogue:
         ConfigError: The folder or the file cannot be used.
     """
     if traffic.requests:
-        return _from_requests(Path(traffic.requests), traffic.prompts)
+        return _from_requests(Path(traffic.requests), traffic)
     if traffic.folder:
         return _from_folder(Path(traffic.folder), traffic.prompts)
     return DrawnCatalogue(traffic)
@@ -122,7 +124,7 @@ def _from_folder(folder: Path, prompts: Sequence[str]) -> OwnCatalogue:
     return OwnCatalogue(_read(paths), prompts)
 
 
-def _from_requests(file: Path, prompts: Sequence[str]) -> OwnCatalogue:
+def _from_requests(file: Path, traffic: Traffic) -> OwnCatalogue:
     try:
         lines = [
             msgspec.json.decode(line, type=_Line)
@@ -136,9 +138,12 @@ def _from_requests(file: Path, prompts: Sequence[str]) -> OwnCatalogue:
         ) from error
     if not lines:
         raise ConfigError(f"The file {file} holds no requests.")
+    if traffic.form is Form.UPLOAD and any(_is_url(line.picture) for line in lines):
+        raise ConfigError(f"The file {file} names URLs, which cannot be uploaded. Use --as url.")
     local = sorted({line.picture for line in lines if not _is_url(line.picture)})
     read = dict(zip(local, _read([file.parent / name for name in local]), strict=True))
     pictures = [read.get(line.picture) or Picture("", b"", line.picture) for line in lines]
+    prompts = traffic.prompts
     asked = [line.prompt or prompts[at % len(prompts)] for at, line in enumerate(lines)]
     return OwnCatalogue(pictures, asked)
 

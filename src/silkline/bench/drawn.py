@@ -25,8 +25,9 @@ SCENES = 128
 DISTINCT = SCENES**3
 """Pictures before the first one comes again."""
 
-STEP = 128
-"""The pictures' sides are a multiple of this."""
+STEP = 32
+SMALLEST = 128
+"""The pictures' sides are a multiple of the one and not below the other."""
 
 _MCU = 16  # pixels of a minimum coded unit with 4:2:0 subsampling
 _CELL_MCUS = 2

@@ -106,6 +106,6 @@ def _chat_body(traffic: Traffic, model: str) -> bytes:
 
 def _head(method: str, target: Target, path: str, headers: Mapping[str, str]) -> bytes:
     parts = urlsplit(target.url)
-    lines = [f"{method} {parts.path}{path} HTTP/1.1", f"host: {parts.netloc}"]
+    lines = [f"{method} {parts.path}{path} HTTP/1.1", f"host: {parts.netloc.rpartition('@')[2]}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")

@@ -9,6 +9,7 @@ allowed to fetch from it: `silkline up --private-hosts 127.0.0.1:PORT`.
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 import msgspec
@@ -52,4 +53,5 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which ends this
     uvloop.run(serve(int(sys.argv[1])))

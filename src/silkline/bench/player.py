@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,11 +31,12 @@ from silkline.bench.forms import RequestWriter
 from silkline.bench.record import Health, Record
 from silkline.bench.schedule import make_schedule
 from silkline.bench.wire import Begin, Command, Done, Play, Progress, Ready, Refused, Reply, Warm
-from silkline.errors import SilklineError
+from silkline.errors import EXIT, SilklineError
 
 _PROGRESS_SECONDS = 0.5
 _WARM_AT_ONCE = 8
 _BUFFER_BYTES = 1 << 20
+_DIGITS = 6  # records are kept to the microsecond
 
 
 class Player:
@@ -160,9 +163,11 @@ class Player:
             record.code = "malformed_response"
         except OSError:  # ConnectionError among them
             record.code = "connection_lost" if response.sent else "connect_failed"
-        record.ended = time.monotonic() - zero
-        record.sent = response.sent - zero if response.sent else 0.0
-        record.first_byte = response.first_byte - zero if response.first_byte else 0.0
+        record.intended = round(record.intended, _DIGITS)
+        record.ended = round(time.monotonic() - zero, _DIGITS)
+        record.sent = round(response.sent - zero, _DIGITS) if response.sent else 0.0
+        if response.first_byte:
+            record.first_byte = round(response.first_byte - zero, _DIGITS)
         record.bytes_in = response.received
         if record.code:
             record.status = response.status
@@ -203,8 +208,7 @@ async def serve(begin: Begin, file: BinaryIO) -> None:
 
 
 def _say(reply: Reply) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
-    sys.stdout.buffer.flush()
+    os.write(sys.stdout.fileno(), msgspec.json.encode(reply) + b"\n")  # short: written as one
 
 
 def _allow_connections() -> None:
@@ -215,10 +219,14 @@ def _allow_connections() -> None:
 
 def main() -> None:
     """Reads what to do, and does it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which ends this
     _allow_connections()
     begin = msgspec.json.decode(sys.stdin.buffer.readline(), type=Begin)
     with Path(begin.records).open("wb", buffering=_BUFFER_BYTES) as file:
-        uvloop.run(serve(begin, file))
+        try:
+            uvloop.run(serve(begin, file))
+        except BrokenPipeError:  # the session is gone, and with it the reason to send
+            sys.exit(EXIT.failed)
 
 
 if __name__ == "__main__":

@@ -69,14 +69,6 @@ def make_schedule(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Sched
     return Schedule(times, pictures, variants)
 
 
-def rate_at(arrivals: Arrivals, seconds: float) -> float:
-    """Requests a second that are offered at a time."""
-    burst = arrivals.burst
-    if burst is None or seconds < burst.every or seconds % burst.every >= burst.seconds:
-        return arrivals.rate
-    return arrivals.rate * burst.factor
-
-
 def _times(arrivals: Arrivals, chance: random.Random) -> Iterator[float]:
     pieces = _pieces(arrivals)
     begin, end, rate = next(pieces)

@@ -27,7 +27,7 @@ import msgspec
 from silkline.bench.client import HttpClient, Response
 from silkline.bench.forms import get
 from silkline.bench.record import OK, Health, Record, Run, decode_records
-from silkline.bench.spec import Form, Spec, Target, check
+from silkline.bench.spec import Form, Spec, Target, Traffic, check
 from silkline.bench.wire import Begin, Command, Done, Play, Progress, Ready, Refused, Reply, Warm
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault
 
@@ -74,11 +74,11 @@ async def run_bench(spec: Spec, watch: Watcher = lambda _: None, *, origin_port:
         InternalFault: A player ended on its own.
     """
     check(spec)
-    models = tuple([await _model_of(target, spec) for target in spec.targets])
+    models = tuple([await model_of(target, spec.traffic) for target in spec.targets])
     began = datetime.now(UTC).isoformat(timespec="seconds")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="silkline-bench-")))
-        origin = await stack.enter_async_context(_origin(spec, origin_port))
+        origin = await stack.enter_async_context(picture_origin(spec.traffic, origin_port))
         files = [folder / f"{share}.jsonl" for share in range(spec.limits.processes)]
         links = [
             await stack.enter_async_context(_player(Begin(spec, share, models, origin, str(file))))
@@ -202,9 +202,14 @@ async def _player(begin: Begin) -> AsyncIterator[_Link]:
 
 
 @asynccontextmanager
-async def _origin(spec: Spec, port: int) -> AsyncIterator[str]:
-    """The URL of the pictures' own server; empty where none is needed."""
-    traffic = spec.traffic
+async def picture_origin(traffic: Traffic, port: int) -> AsyncIterator[str]:
+    """Serves the pictures of the traffic while the block runs, where its form is `url`.
+
+    Gives the URL below which they are; empty where none is needed. Port 0 takes a free one.
+
+    Raises:
+        EnvironmentFault: The port is taken.
+    """
     if traffic.form is not Form.URL or traffic.requests:
         yield ""
         return
@@ -257,8 +262,8 @@ class _Models(msgspec.Struct):
     data: list[_Listed]
 
 
-async def _model_of(target: Target, spec: Spec) -> str:
-    """The name to ask a target for; what it says it serves, unless the spec says.
+async def model_of(target: Target, traffic: Traffic) -> str:
+    """The name to ask a target for; what it says it serves, unless the traffic says.
 
     Raises:
         EnvironmentFault: It does not answer.
@@ -275,8 +280,8 @@ async def _model_of(target: Target, spec: Spec) -> str:
         ) from error
     finally:
         client.close()
-    if spec.traffic.model or spec.traffic.form is Form.UPLOAD:
-        return spec.traffic.model
+    if traffic.model or traffic.form is Form.UPLOAD:
+        return traffic.model
     try:
         return msgspec.json.decode(response.body, type=_Models).data[0].id
     except (msgspec.DecodeError, IndexError) as error:

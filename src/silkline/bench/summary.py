@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from silkline.bench.percentiles import Ratio, paired_ratio, percentile, ranked
-from silkline.bench.record import Health, Record, Run
+from silkline.bench.record import Record, Run
+from silkline.core import Stage
 
 OUTSIDE = "outside"
 """The stage that no server reports: waiting to be sent, the network, HTTP itself."""
@@ -43,7 +44,7 @@ class Generator(msgspec.Struct, frozen=True):
     Attributes:
         lateness: Seconds by which requests were sent after their intended times.
         limited: Requests that waited for one of its connections.
-        cpu: Share of one core that its players took.
+        cpu: Share of one core that each of its players took, on average.
         opened: Connections that were opened.
         warmed: Requests sent before the clock started.
         warm_failures: How many of these failed.
@@ -151,12 +152,12 @@ def summarise(run: Run, target: int, slo: float) -> Summary:
         slo=slo,
         latency=distribution(record.latency for record in served),
         by_cache={state: distribution(values) for state, values in sorted(by_cache.items())},
-        by_stage={stage: distribution(values) for stage, values in by_stage.items()},
+        by_stage={stage: distribution(by_stage[stage]) for stage in in_order(by_stage)},
         first_token=distribution(record.first_token - record.intended for record in streams),
         gaps=distribution(gap for record in streams for gap in record.gaps),
         failures=_failures(records),
         completion_tokens=sum(record.completion_tokens for record in served),
-        generator=_generator(records, run.health[target]),
+        generator=_generator(run, target),
     )
 
 
@@ -169,6 +170,13 @@ def stages_of(record: Record) -> dict[str, float]:
         return {}
     outside = record.latency - sum(record.stages.values())
     return {**record.stages, OUTSIDE: max(0.0, outside)}
+
+
+def in_order(stages: Iterable[str]) -> list[str]:
+    """Stages as a request walks through them; unknown ones after them, `OUTSIDE` at the end."""
+    seen = set(stages)
+    known = [stage.value for stage in Stage if stage.value in seen]
+    return known + sorted(seen - {*known, OUTSIDE}) + [OUTSIDE] * (OUTSIDE in seen)
 
 
 def compare(run: Run, slo: float) -> Comparison:
@@ -211,11 +219,13 @@ def _failures(records: Sequence[Record]) -> list[Failures]:
     return [Failures(status, code, count) for (status, code), count in kinds.most_common()]
 
 
-def _generator(records: Sequence[Record], health: Health) -> Generator:
+def _generator(run: Run, target: int) -> Generator:
+    records, health = run.of(target), run.health[target]
+    players = run.spec.limits.processes
     return Generator(
         lateness=distribution(record.lateness for record in records),
         limited=sum(record.limited for record in records),
-        cpu=health.cpu_seconds / max(health.wall_seconds, 1e-9),
+        cpu=health.cpu_seconds / max(health.wall_seconds, 1e-9) / players,
         opened=health.opened,
         warmed=health.warmed,
         warm_failures=health.warm_failures,

@@ -62,8 +62,8 @@ def health_lines(summary: Summary) -> Iterator[str]:
 
 
 def _goodput(summaries: Sequence[Summary]) -> Table:
-    slo = milliseconds(summaries[0].slo)
-    table = _table("", "requests", "offered/s", "served/s", f"good/s (SLO {slo} ms)", "goodput")
+    slo = f"SLO {milliseconds(summaries[0].slo)} ms"
+    table = _table(slo, "requests", "offered/s", "served/s", "good/s", "goodput")
     for one in summaries:
         counts = (one.requests, one.served, one.good)
         rates = [f"{one.per_second(count):.1f}" for count in counts]
@@ -115,7 +115,7 @@ def ratio_texts(ratio: Ratio | None) -> tuple[str, str]:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2), title_justify="left")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), title_justify="left")
     table.add_column(first, no_wrap=True)
     for other in others:
         table.add_column(other, justify="right")

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import msgspec
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from silkline.bench.drawn import STEP
-from silkline.bench.page import write_page
-from silkline.bench.record import Run, write_run
+from silkline.bench.drawn import SMALLEST, STEP
+from silkline.bench.record import Run
+from silkline.bench.results import FIGURES, PAGE, REQUESTS, figures_json, write_results
 from silkline.bench.session import Step, is_loopback, run_bench
 from silkline.bench.spec import Arrivals, Burst, Form, Limits, Spec, Target, Traffic
 from silkline.bench.spelling import parse_burst, parse_seconds, parse_share
-from silkline.bench.summary import Comparison, Summary, compare, summarise
+from silkline.bench.summary import compare, summarise
 from silkline.bench.terminal import tables
 from silkline.bench.wire import Warm
 from silkline.errors import EXIT, ConfigError
@@ -56,7 +55,7 @@ _TRAFFIC = (
                  help="Requests with a picture that was never sent before."),
     click.option("--near", default="0%", type=parse_share, metavar="SHARE",
                  help="Requests with a near-duplicate: a mark in the corner differs."),
-    click.option("--pixels", default=_DEFAULTS.pixels, type=click.IntRange(min=STEP),
+    click.option("--pixels", default=_DEFAULTS.pixels, type=click.IntRange(min=SMALLEST),
                  metavar="N", help=f"Sides of the drawn pictures, a multiple of {STEP}."),
     click.option("--pictures", "folder", type=_FOLDER, metavar="FOLDER",
                  help="Your own pictures instead of drawn ones."),
@@ -219,39 +218,14 @@ def _report(run: Run, options: dict[str, Any]) -> None:
     slo, folder = options["slo"], options["out"]
     summaries = [summarise(run, target, slo) for target in range(len(run.spec.targets))]
     comparison = compare(run, slo) if len(summaries) > 1 else None
-    folder.mkdir(parents=True, exist_ok=True)
-    write_run(run, folder / "requests.jsonl")
-    write_page(run, summaries, comparison, folder / "report.html")
-    told = summary_json(run, summaries, comparison)
-    (folder / "summary.json").write_bytes(told)
+    write_results(run, summaries, comparison, folder)
     if options["as_json"]:
-        click.echo(told)
+        click.echo(figures_json(run, summaries, comparison))
     else:
         Console().print(tables(summaries, comparison))
-        click.echo(f"\n{folder / 'report.html'}, summary.json and requests.jsonl beside it")
+        click.echo(f"\n{folder / PAGE}, {FIGURES} and {REQUESTS} beside it")
     goodput = summaries[0].goodput
     if goodput < options["min_goodput"]:
         wanted = f"{options['min_goodput']:.2%}"
         click.echo(f"silkline: goodput {goodput:.2%} is below {wanted}", err=True)
         sys.exit(EXIT.failed)
-
-
-def summary_json(run: Run, summaries: list[Summary], comparison: Comparison | None) -> bytes:
-    """The figures as JSON, with what was run."""
-    told = {
-        "began": run.began,
-        "model": run.model,
-        "spec": run.spec,
-        "targets": [
-            {
-                **msgspec.to_builtins(one),
-                "goodput": one.goodput,
-                "offered_per_second": one.per_second(one.requests),
-                "served_per_second": one.per_second(one.served),
-                "good_per_second": one.per_second(one.good),
-            }
-            for one in summaries
-        ],
-        "comparison": comparison,
-    }
-    return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"

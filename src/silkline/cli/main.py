@@ -7,6 +7,7 @@ import sys
 import click
 
 from silkline import __version__
+from silkline.cli.bench import bench
 from silkline.cli.describe import describe
 from silkline.cli.doctor import doctor
 from silkline.cli.key import key
@@ -26,6 +27,7 @@ def silkline() -> None:
 silkline.add_command(up)
 silkline.add_command(describe)
 silkline.add_command(doctor)
+silkline.add_command(bench)
 silkline.add_command(key)
 
 

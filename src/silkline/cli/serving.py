@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from silkline.config import EngineSettings, Settings
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import pick_engine
+from silkline.engines.remote.key import read_key
+from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.worker.supervisor import WorkerSupervisor
+from silkline.errors import ConfigError
 from silkline.models.resolve import resolve_model
+from silkline.remotes import RemoteSettings
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
+from silkline.routing.remote import AgreedModel, RemoteReplica
+from silkline.routing.replica import Replica
 
-WITHOUT_MODEL = frozenset({"fake"})
-"""The engines that compute nothing, and so need no model."""
+WITHOUT_MODEL = frozenset({"fake", REMOTE})
+"""The engines that do not compute on this machine, and so need no model here."""
 
 
 async def create_pool(settings: Settings) -> EnginePool:
@@ -25,11 +32,35 @@ async def create_pool(settings: Settings) -> EnginePool:
     they are large.
 
     Raises:
-        ConfigError: The model is unknown, or its files are damaged.
+        ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
         EnvironmentFault: No engine is installed.
     """
     wanted = settings.engine
-    name = pick_engine() if wanted.engine == "auto" else wanted.engine
+    replicas = [*await _workers(wanted), *_remotes(wanted.remotes)]
+    return EnginePool(replicas, max_queue=settings.admission.max_queue)
+
+
+def _remotes(remotes: Sequence[RemoteSettings]) -> list[Replica]:
+    names = [remote.name for remote in remotes if remote.name]
+    if len(names) > len(set(names)):
+        raise ConfigError("Two remotes have the same name; give each its own.")
+    agreed = AgreedModel()
+    return [
+        RemoteReplica(f"remote-{place}", remote, read_key(remote, os.environ), agreed)
+        for place, remote in enumerate(remotes)
+    ]
+
+
+async def _workers(wanted: EngineSettings) -> list[Replica]:
+    """The replicas on this machine: none where the remotes are all that is wanted."""
+    name = wanted.engine
+    if name == REMOTE and not wanted.remotes:
+        raise ConfigError(
+            "The engine remote has no server to ask. Name one: --remotes http://host:port."
+        )
+    if name == REMOTE or (name == "auto" and wanted.remotes):
+        return []
+    name = pick_engine() if name == "auto" else name
     options = EngineOptions(
         model=None if name in WITHOUT_MODEL else await _model_folder(wanted),
         max_batch=wanted.max_batch,
@@ -37,7 +68,7 @@ async def create_pool(settings: Settings) -> EnginePool:
         threads=threads_of_worker(wanted),
         extra=wanted.engine_options,
     )
-    replicas = [
+    return [
         LocalReplica(
             str(place),
             WorkerSupervisor(name, options, hang_timeout=wanted.hang_timeout),
@@ -45,7 +76,6 @@ async def create_pool(settings: Settings) -> EnginePool:
         )
         for place in range(wanted.workers)
     ]
-    return EnginePool(replicas, max_queue=settings.admission.max_queue)
 
 
 def threads_of_worker(wanted: EngineSettings) -> int:

@@ -1,0 +1,45 @@
+"""What a run leaves behind: the page, the figures as JSON, every request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from silkline.bench.record import Run, write_run
+from silkline.bench.report.page import write_page
+from silkline.bench.summary import Comparison, Summary
+
+PAGE, FIGURES, REQUESTS = "report.html", "summary.json", "requests.jsonl"
+
+
+def write_results(
+    run: Run, summaries: Sequence[Summary], comparison: Comparison | None, folder: Path
+) -> None:
+    """Writes `PAGE`, `FIGURES` and `REQUESTS` into a folder, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_run(run, folder / REQUESTS)
+    write_page(run, summaries, comparison, folder / PAGE)
+    (folder / FIGURES).write_bytes(figures_json(run, summaries, comparison) + b"\n")
+
+
+def figures_json(run: Run, summaries: Sequence[Summary], comparison: Comparison | None) -> bytes:
+    """The figures as JSON, with what was run."""
+    told = {
+        "began": run.began,
+        "model": run.model,
+        "spec": run.spec,
+        "targets": [
+            {
+                **msgspec.to_builtins(one),
+                "goodput": one.goodput,
+                "offered_per_second": one.per_second(one.requests),
+                "served_per_second": one.per_second(one.served),
+                "good_per_second": one.per_second(one.good),
+            }
+            for one in summaries
+        ],
+        "comparison": comparison,
+    }
+    return msgspec.json.format(msgspec.json.encode(told), indent=1)
