@@ -17,6 +17,7 @@ from tests.ingress.pictures import drawing, encode
 
 BUDGET = PixelBudget(max_pixels=1024 * 1024)
 PIXELS = 60 * 40
+TENANT = b"one"
 
 
 def coloured(value: int, width: int = 60, height: int = 40) -> bytes:

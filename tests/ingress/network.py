@@ -75,9 +75,15 @@ class RawOrigin:
 
 @asynccontextmanager
 async def raw_origin(
-    respond: Respond, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    respond: Respond,
+    host: str | Sequence[str] = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> AsyncIterator[RawOrigin]:
-    """Runs an origin on a free port; it keeps connections open as long as `respond` does."""
+    """Runs an origin; it keeps connections open as long as `respond` does.
+
+    Its port is a free one where none is given.
+    """
     origin = RawOrigin()
     if tls is not None:
         tls.sni_callback = lambda _socket, name, _context: origin.server_names.append(name)
@@ -99,7 +105,7 @@ async def raw_origin(
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, host, 0, ssl=tls)
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
     origin.port = server.sockets[0].getsockname()[1]
     try:
         yield origin

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import psutil
 import pytest
@@ -91,7 +91,8 @@ async def test_a_child_that_dies_costs_its_picture_only(
         jobs = [asyncio.create_task(pool.decode(heavy, LIMIT, BUDGET)) for _ in range(2)]
         await asyncio.sleep(0.05)
         victim.send_signal(number)
-        victim.resume()
+        with suppress(psutil.NoSuchProcess):  # it may be gone, and reaped, by now
+            victim.resume()
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         assert sorted(type(one).__name__ for one in outcomes) == ["Decoded", "ImageUndecodable"]
         assert await decodes(pool)
@@ -262,7 +263,7 @@ async def test_exactly_the_limit_of_pixels_passes() -> None:
             await pool.decode(data, 60 * 40 - 1, BUDGET)
 
 
-READY = frame(b'{"type":"ready"}', 0)
+READY = frame(b'{"type":"ready","confined":true}', 0)
 PICTURE = (
     b'{"type":"picture","width":2,"height":2,"original_pixels":4,"digest":"%s",'
     b'"perceptual":"0123456789abcdef","resize_seconds":0}'
@@ -316,6 +317,15 @@ async def test_a_child_that_speaks_unasked_is_replaced() -> None:
         (babbler,) = children()
         await until_reaped(babbler)
         assert await decodes(pool)
+
+
+async def test_it_is_told_where_children_are_not_confined(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "silkline.decoder")
+    async with impersonated(f"import os, time\nos.write(1, {READY!r})\ntime.sleep(60)\n"):
+        assert not caplog.messages
+    free = frame(b'{"type":"ready","confined":false}', 0)
+    async with impersonated(f"import os, time\nos.write(1, {free!r})\ntime.sleep(60)\n"):
+        assert "not filtered" in caplog.text
 
 
 @asynccontextmanager

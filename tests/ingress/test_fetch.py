@@ -262,7 +262,7 @@ async def test_slow_origins_do_not_hold_up_others() -> None:
             waiting.release()
         await (drip if "slow" in hit.line else gives(BODY))(hit, writer)
 
-    async with fetching(respond, fetch_timeout=1.5) as (fetcher, origin):
+    async with fetching(respond, fetch_timeout=4.0) as (fetcher, origin):
         slow = [asyncio.create_task(get(fetcher, origin, "/slow")) for _ in range(parallel)]
         for _ in range(parallel):
             await waiting.acquire()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from silkline.errors import Overloaded
 from silkline.ingress.inflight import Claim, InflightBytes
-from tests.ingress.intakes import BUDGET, at, coloured, serving, until
+from tests.ingress.intakes import BUDGET, TENANT, at, coloured, serving, until
 from tests.ingress.network import Hit, gives
 
 HANG_SECONDS = 10.0
@@ -62,6 +62,24 @@ async def test_turns_are_taken_in_order() -> None:
         assert order == ["first"]
     await asyncio.gather(*tasks)
     assert order == ["first", "second", "small"]
+
+
+async def test_who_wants_little_does_not_overtake() -> None:
+    bound = InflightBytes(100, 50, HANG_SECONDS)
+    with bound.claim() as oldest, bound.claim() as greedy, bound.claim() as modest:
+        await oldest.grow(50)
+        with bound.claim() as second:
+            await second.grow(20)
+            with bound.claim() as third:
+                await third.grow(5)
+                first = asyncio.create_task(greedy.grow(40))
+                await settle()
+                little = asyncio.create_task(modest.grow(5))
+                await settle()
+            await settle()
+            assert waits(first)
+            assert waits(little)  # there is room for it by now
+        await asyncio.gather(first, little)
 
 
 async def test_the_oldest_may_always_go_on() -> None:
@@ -166,7 +184,7 @@ async def test_fetched_pictures_never_hold_more_together() -> None:
 
         watching = asyncio.create_task(watch())
         pictures = await asyncio.gather(
-            *(intake.take([at(origin, f"/{place}")], BUDGET) for place in range(40))
+            *(intake.take([at(origin, f"/{place}")], BUDGET, TENANT) for place in range(40))
         )
         watching.cancel()
         assert len(pictures) == 40
@@ -187,8 +205,8 @@ async def test_a_picture_that_finds_no_room_is_refused() -> None:
         max_image_bytes=1_100_001,
         max_inflight_bytes=1_100_001,
     ) as (intake, origin):
-        first = asyncio.create_task(intake.take([at(origin, "/1")], BUDGET))
+        first = asyncio.create_task(intake.take([at(origin, "/1")], BUDGET, TENANT))
         await until(lambda: intake.snapshot().loading.inflight_bytes >= 1_100_000)
         with pytest.raises(Overloaded):
-            await intake.take([at(origin, "/2", "here")], BUDGET)
+            await intake.take([at(origin, "/2", "here")], BUDGET, TENANT)
         first.cancel()

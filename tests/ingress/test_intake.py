@@ -20,11 +20,15 @@ from silkline.errors import (
 )
 from silkline.ingress.intake import Intake, Pictures
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
-from tests.ingress.intakes import BUDGET, PIXELS, at, coloured, data_url, serving
+from tests.ingress.intakes import BUDGET, PIXELS, TENANT, at, coloured, data_url, serving
 from tests.ingress.network import Hit, gives, raw_origin
 from tests.ingress.pictures import drawing, encode, png_claiming
 
 PNG = encode(drawing(), "PNG")
+
+
+def sizes(pictures: Pictures) -> list[int]:
+    return [identity.original_pixels for identity in pictures.identities]
 
 
 def first_pixels(pictures: Pictures) -> list[int]:
@@ -35,7 +39,7 @@ async def refused(
     intake: Intake, sources: list[Source], error: type[SilklineError]
 ) -> SilklineError:
     with pytest.raises(error) as caught:
-        await intake.take(sources, BUDGET)
+        await intake.take(sources, BUDGET, TENANT)
     return caught.value
 
 
@@ -49,22 +53,22 @@ async def test_all_kinds_come_in_order() -> None:
             parse_base64(base64.b64encode(coloured(5)).decode(), param="image_base64"),
             at(origin, "/1"),
         ]
-        pictures = await intake.take(sources, BUDGET)
+        pictures = await intake.take(sources, BUDGET, TENANT)
         assert first_pixels(pictures) == [1, 2, 3, 4, 5, 1]
-        assert pictures.original_pixels == (PIXELS,) * 6
+        assert sizes(pictures) == [PIXELS] * 6
         assert pictures.images[0] == pictures.images[5]
         assert set(pictures.timeline.seconds) == {Stage.FETCH, Stage.DECODE, Stage.RESIZE}
 
 
 async def test_no_pictures_are_no_work() -> None:
     async with serving() as (intake, _):
-        pictures = await intake.take([], BUDGET)
+        pictures = await intake.take([], BUDGET, TENANT)
         assert (pictures.images, pictures.timeline.seconds) == ((), {})
 
 
 async def test_a_stage_that_did_not_happen_is_absent() -> None:
     async with serving() as (intake, _):
-        pictures = await intake.take([uploaded(PNG, param="image")], BUDGET)
+        pictures = await intake.take([uploaded(PNG, param="image")], BUDGET, TENANT)
         assert Stage.FETCH not in pictures.timeline.seconds
 
 
@@ -74,14 +78,14 @@ async def test_too_many_pictures_are_refused_before_any_fetch(count: int) -> Non
         await refused(intake, [at(origin, "/1")] * count, RequestTooLarge)
         await refused(intake, [uploaded(b"", param="image")] * count, RequestTooLarge)
         assert origin.connections == 0
-        assert len((await intake.take([at(origin, "/1")] * 4, BUDGET)).images) == 4
+        assert len((await intake.take([at(origin, "/1")] * 4, BUDGET, TENANT)).images) == 4
 
 
 async def test_a_picture_with_too_many_bytes_is_refused_however_it_comes() -> None:
     big = encode(drawing(400, 400), "BMP")
     async with serving(max_image_bytes=len(big)) as (intake, _):
         for source in (uploaded(big, param="image"), data_url(big)):
-            assert (await intake.take([source], BUDGET)).original_pixels == (160_000,)
+            assert sizes(await intake.take([source], BUDGET, TENANT)) == [160_000]
         for source in (uploaded(big + b"x", param="image"), data_url(big + b"x")):
             await refused(intake, [source], ImageTooLarge)
 
@@ -92,7 +96,7 @@ async def test_bytes_are_counted_over_the_request() -> None:
         padding = bytes(max(0, 1024 - sum(sizes)))
         first = uploaded(coloured(0) + padding, param="image")
         fetched = [at(origin, f"/{value}") for value in range(1, 4)]
-        assert len((await intake.take([first, *fetched], BUDGET)).images) == 4
+        assert len((await intake.take([first, *fetched], BUDGET, TENANT)).images) == 4
         over = uploaded(coloured(0) + padding + b"x", param="image")
         await refused(intake, [over, *fetched], RequestTooLarge)
 
@@ -100,12 +104,20 @@ async def test_bytes_are_counted_over_the_request() -> None:
 async def test_pixels_are_counted_over_the_request_before_anything_is_decoded() -> None:
     async with serving(max_request_pixels=3 * PIXELS) as (intake, _):
         good = [uploaded(PNG, param="image")] * 3
-        assert len((await intake.take(good, BUDGET)).images) == 3
+        assert len((await intake.take(good, BUDGET, TENANT)).images) == 3
         broken = PNG[:60]  # whole as far as its header goes: to decode it would be another error
         sources = [*good, uploaded(broken, param="image")]
         await refused(intake, sources, ImageTooLarge)
         one = [uploaded(png_claiming(3 * PIXELS + 1, 1), param="image")]
         await refused(intake, one, ImageTooLarge)
+
+
+async def test_pixels_of_fetched_pictures_count() -> None:
+    async with serving(max_request_pixels=3 * PIXELS) as (intake, origin):
+        fetched = [at(origin, f"/{value}") for value in range(4)]
+        assert len((await intake.take(fetched[:3], BUDGET, TENANT)).images) == 3
+        await refused(intake, fetched, ImageTooLarge)
+        await refused(intake, [*fetched[:2], *[uploaded(PNG, param="image")] * 2], ImageTooLarge)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +141,7 @@ async def test_an_error_names_the_field_of_its_picture(
         others: list[Source] = [uploaded(PNG, param="other")] * company
         caught = await refused(intake, [*others, source, *others], error)
         assert caught.param == "here"
-        assert (await intake.take([uploaded(PNG, param="image")], BUDGET)).images
+        assert (await intake.take([uploaded(PNG, param="image")], BUDGET, TENANT)).images
 
 
 async def test_the_first_failure_ends_the_other_fetches() -> None:
@@ -169,7 +181,7 @@ async def test_fetches_of_a_request_are_bounded() -> None:
                 parse_url(f"http://127.0.0.1:{origin.port}/{place}", param="url")
                 for place in range(16)
             ]
-            assert len((await intake.take(urls, BUDGET)).images) == 16
+            assert len((await intake.take(urls, BUDGET, TENANT)).images) == 16
     assert 2 <= most <= 4
 
 
@@ -178,7 +190,7 @@ async def test_many_requests_at_once_get_their_own_pictures() -> None:
 
         async def one(value: int) -> None:
             sources = [at(origin, f"/{value}"), uploaded(coloured(value + 100), param="image")]
-            job = asyncio.create_task(intake.take(sources, BUDGET))
+            job = asyncio.create_task(intake.take(sources, BUDGET, TENANT))
             if value % 4 == 0:
                 await asyncio.sleep(value / 2000)
                 job.cancel()

@@ -11,11 +11,10 @@ from silkline.engines.base import PixelBudget
 from silkline.errors import ImageTooLarge, RequestTooLarge, UrlBlocked
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import parse_base64, parse_url, uploaded
-from tests.ingress.intakes import BUDGET, PIXELS, at, coloured, data_url, serving
+from tests.ingress.intakes import BUDGET, PIXELS, TENANT, at, coloured, data_url, serving
 from tests.ingress.network import Hit, gives, redirects
 from tests.ingress.pictures import drawing, encode
 
-TENANT = b"one"
 OTHER = b"another"
 PNG = encode(drawing(), "PNG")
 
@@ -49,6 +48,13 @@ async def test_a_tenant_does_not_know_what_another_sent() -> None:
             await intake.take([source], BUDGET, TENANT)
             assert intake.recognise([source], BUDGET, TENANT)
             assert intake.recognise([source], BUDGET, OTHER) is None
+
+
+async def test_a_url_is_not_known_to_a_tenant_that_knows_its_picture() -> None:
+    async with serving() as (intake, origin):
+        await intake.take([at(origin, "/1")], BUDGET, TENANT)
+        await intake.take([uploaded(coloured(1), param="")], BUDGET, OTHER)
+        assert intake.recognise([at(origin, "/1")], BUDGET, OTHER) is None
 
 
 async def test_another_budget_is_another_picture() -> None:

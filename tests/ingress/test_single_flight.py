@@ -15,11 +15,10 @@ from silkline.errors import (
 )
 from silkline.ingress.intake import Intake, Pictures
 from silkline.ingress.source import Source, uploaded
-from tests.ingress.intakes import BUDGET, at, coloured, data_url, serving, until
+from tests.ingress.intakes import BUDGET, TENANT, at, coloured, data_url, serving, until
 from tests.ingress.network import Hit, gives
 from tests.ingress.pictures import drawing, encode
 
-TENANT = b"one"
 PNG = encode(drawing(), "PNG")
 
 
@@ -215,6 +214,26 @@ async def test_what_is_stale_at_once_is_shared_only_while_it_comes(headers: tupl
         for _ in range(3):
             await asyncio.gather(*(taking(intake, at(origin, "/1")) for _ in range(5)))
         assert len(origin.hits) == 3
+
+
+@pytest.mark.parametrize(("headers", "fetches"), [((), 1), (("Cache-Control: no-store",), 2)])
+async def test_a_picture_that_waits_to_be_decoded_is_shared_while_it_is_fresh(
+    headers: tuple[str, ...], fetches: int
+) -> None:
+    large = encode(drawing(6000, 6000), "PNG", compress_level=1)
+    async with serving(decode={"decode_processes": 1}, respond=gives(PNG, *headers)) as (
+        intake,
+        origin,
+    ):
+        busy = taking(intake, uploaded(large, param=""))
+        await until(lambda: intake.snapshot().loading.decodes == 1)
+        first = taking(intake, at(origin, "/1"))
+        await until(lambda: intake.snapshot().loading.decodes == 2)
+        assert not busy.done()
+        second = taking(intake, at(origin, "/1"))
+        assert (await first).images == (await second).images
+        assert len(origin.hits) == fetches
+        await busy
 
 
 async def test_requests_that_leave_at_random_leave_nothing_behind() -> None:

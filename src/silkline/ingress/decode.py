@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from silkline.ingress.decoder_wire import Refusal
 from silkline.ingress.formats import sniff
 from silkline.ingress.identity import Identity
 from silkline.ingress.lifespan import Lifespan
+
+logger = logging.getLogger("silkline.decoder")
 
 _RGB_BYTES = 3
 
@@ -104,6 +107,10 @@ class DecoderPool(Lifespan):
             if isinstance(outcome, BaseException):
                 await self.aclose()
                 raise outcome
+        if not all(slot.link and slot.link.confined for slot in self._slots):
+            logger.info(
+                "decoders' system calls are not filtered here; their limits hold all the same"
+            )
         for slot in self._slots:
             self._idle.put_nowait(slot)
 

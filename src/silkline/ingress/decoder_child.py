@@ -2,9 +2,10 @@
 
 It is started by `decoder_link` with an empty environment, talks over its standard input and output
 (`decoder_wire`), and before it reads the first byte it gives up what a decoder does not need: more
-memory than its limit, new file descriptors (so no file and no socket), new processes, files,
-core dumps. It ends when its input ends, so none outlives the gateway; one that hangs in a parser
-meanwhile is ended by its limit of processor time.
+memory than its limit, new file descriptors (so no file and no socket), new processes, files, core
+dumps, and where the system can filter them all other system calls (`decoder_jail`). It ends when
+its input ends, so none outlives the gateway; one that hangs in a parser meanwhile is ended by its
+limit of processor time.
 
 Imports only the standard library, Pillow and its neighbours that do the same: it starts in well
 under 0.3 s and holds little memory.
@@ -20,6 +21,7 @@ import signal
 import time
 from typing import BinaryIO, Final, TypedDict
 
+from silkline.ingress.decoder_jail import confine
 from silkline.ingress.decoder_wire import LENGTHS, Refusal, frame
 from silkline.ingress.identity import picture_digest
 from silkline.ingress.normalise import Refused, normalise, picture_size, prepare
@@ -50,8 +52,8 @@ def main(memory_bytes: int) -> None:
     replies = os.fdopen(os.dup(1), "wb", buffering=_BUFFER_BYTES)
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
     prepare()
-    lock_down(memory_bytes)
-    _send(replies, {"type": "ready"})
+    confined = lock_down(memory_bytes)
+    _send(replies, {"type": "ready", "confined": confined})
     while _serve_one(requests, replies):
         pass
 
@@ -65,8 +67,8 @@ def _serve_one(requests: BinaryIO, replies: BinaryIO) -> bool:
     return True
 
 
-def lock_down(memory_bytes: int) -> None:
-    """Gives up, for good, what a decoder does not need."""
+def lock_down(memory_bytes: int) -> bool:
+    """Gives up, for good, what a decoder does not need; False if system calls are not filtered."""
     for limit in (
         resource.RLIMIT_CORE,
         resource.RLIMIT_FSIZE,
@@ -78,6 +80,7 @@ def lock_down(memory_bytes: int) -> None:
     # The gateway drains on these and still needs its children; they end when it closes their input.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    return confine()
 
 
 def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:

@@ -47,7 +47,9 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 
 
 class ReadyMessage(_Message, frozen=True, tag="ready"):
-    """The child has started."""
+    """The child has started; `confined` when its system calls are filtered."""
+
+    confined: bool
 
 
 class SizeMessage(_Message, frozen=True, tag="size"):
@@ -85,13 +87,18 @@ class ChildLost(Exception):
 
 
 class DecoderLink(asyncio.SubprocessProtocol):
-    """A child process and the pipes to it."""
+    """A child process and the pipes to it.
+
+    Attributes:
+        confined: Whether the child's system calls are filtered; known once it is ready.
+    """
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self._transport: asyncio.SubprocessTransport | None = None
         self._ended: asyncio.Future[None] = loop.create_future()
         self._lost = False
+        self.confined = False
         self._reply: asyncio.Future[Reply] | None = None
         self._chunks: list[bytes] = []
         self._received = 0
@@ -146,6 +153,7 @@ class DecoderLink(asyncio.SubprocessProtocol):
         message, _ = await self._await_reply(max_body=0)
         if not isinstance(message, ReadyMessage):
             raise ChildLost
+        self.confined = message.confined
 
     async def ask(self, header: bytes, body: bytes, max_body: int) -> Reply:
         """Sends a request and waits for its reply. Ask nothing else meanwhile.

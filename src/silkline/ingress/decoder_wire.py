@@ -5,7 +5,7 @@ sends a request and the encoded picture; the child answers with one frame, and s
 but the first frame, by which it is ready. Nothing is pickled.
 
 Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`, for a picture also
-`"budget": [shortest_edge or null, max_pixels]`. Replies: `{"type": "ready"}`,
+`"budget": [shortest_edge or null, max_pixels]`. Replies: `{"type": "ready", "confined"}`,
 `{"type": "size", "width", "height"}`, `{"type": "refused", "why"}`, or `{"type": "picture",
 "width", "height", "original_pixels", "digest", "perceptual", "resize_seconds"}` with the RGB pixels
 as body; both digests are in hex.

@@ -59,11 +59,6 @@ class Pictures:
     identities: tuple[Identity, ...]
     timeline: Timeline
 
-    @property
-    def original_pixels(self) -> tuple[int, ...]:
-        """How many pixels each had before its budget."""
-        return tuple(identity.original_pixels for identity in self.identities)
-
 
 @dataclass(frozen=True, slots=True)
 class IntakeSnapshot:
@@ -179,9 +174,7 @@ class Intake(Lifespan):
         self._recognised += 1
         return tuple(identities)
 
-    async def take(
-        self, sources: Sequence[Source], budget: PixelBudget, scope: bytes = b""
-    ) -> Pictures:
+    async def take(self, sources: Sequence[Source], budget: PixelBudget, scope: bytes) -> Pictures:
         """Fetches, decodes, normalises and reduces the pictures of one request.
 
         An error's `param` is that of the source at fault.

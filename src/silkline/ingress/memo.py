@@ -19,7 +19,7 @@ from silkline.engines.base import PixelBudget
 from silkline.ingress.identity import Identity
 from silkline.ingress.lru import Lru
 
-SOURCE_BYTES = 500
+SOURCE_BYTES = 550
 """What an entry of the first table takes besides its URL, if it has one."""
 
 PICTURE_BYTES = 700

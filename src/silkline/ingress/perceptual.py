@@ -3,9 +3,10 @@
 40 bits say which of the lowest frequencies of the brightness are strong (pHash: C. Zauner,
 "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010). That alone takes a red
 shirt for the same in blue, which to a shop is another product: so 24 bits measure the mean colour
-of the middle, where the product is. Measured on rendered products: copies saved anew, enlarged or
-reduced differ in at most 6 bits and most in none; other products in 25 (median, 9 at least); the
-same product in another colour in 15 (3% in at most 4, against half of them without the colours).
+of the middle, where the product is. Measured on 160 rendered products: copies saved anew, enlarged
+or reduced differ in at most 6 bits, most of them in none; two products in 7 or more, 26 on average;
+a product in another colour in 15 on average, 2% of them in at most 4, where half of them do when
+all bits go to the brightness.
 
 Needs only the standard library: the decoding child computes it.
 """
