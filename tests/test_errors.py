@@ -45,9 +45,12 @@ def test_a_code_leads_back_to_its_error(code: str) -> None:
     assert http_face(ERRORS_BY_CODE[code]("what happened")).code == code
 
 
-def test_input_errors_are_4xx_and_capacity_errors_5xx() -> None:
+def test_input_errors_are_4xx_and_capacity_errors_what_clients_try_again() -> None:
     for error, face in HTTP_FACES.items():
-        assert face.status // 100 == (4 if issubclass(error, InputError) else 5)
+        if issubclass(error, InputError):
+            assert face.status // 100 == 4
+        elif issubclass(error, CapacityError):
+            assert face.status in {409, 429, 503, 504}
 
 
 def test_an_error_outside_the_table_is_internal() -> None:

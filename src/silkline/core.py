@@ -105,6 +105,8 @@ class Request:
         timeout_seconds: Seconds left for the engine; it stops when they are over.
         stream: Whether the client reads the answer as it grows; when False, an engine that is far
             away may send the whole answer in one delta.
+        idempotency_key: The same for every attempt at one execution, for servers further on that
+            can tell by it that they have begun already; empty where there is none.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Request:
     sampling: Sampling = Sampling()
     timeout_seconds: float = 120.0
     stream: bool = True
+    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

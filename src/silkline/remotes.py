@@ -39,7 +39,9 @@ class RemoteSettings(BaseModel):
         60.0, gt=0, description="Seconds without a byte after which a request counts as lost."
     )
     revision: str = Field(
-        "", max_length=64, description="What it serves; a new one leaves cached answers behind."
+        "",
+        pattern=r"^[!-~]{0,64}$",
+        description="What it serves; a new one leaves cached answers behind.",
     )
     context_length: int | None = Field(
         None, ge=1, description="Tokens of prompt and answer; None asks it."

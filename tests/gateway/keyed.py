@@ -40,12 +40,14 @@ class Keyed:
     Attributes:
         client: Talks to it.
         port: Where it listens on loopback.
+        layer: The layer.
         executions: Bodies of the requests that were executed, in their order.
         gate: Executions of "hold" wait for it.
     """
 
     client: httpx2.AsyncClient
     port: int
+    layer: IdempotencyLayer
     executions: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -69,7 +71,7 @@ async def keyed(
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            running = Keyed(client, port)
+            running = Keyed(client, port, layer)
             _routes(app, running)
             yield running
     finally:

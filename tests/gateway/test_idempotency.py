@@ -13,6 +13,7 @@ from silkline.gateway.idempotency.base import Claim, not_served
 from silkline.gateway.idempotency.fingerprint import fingerprint
 from silkline.gateway.idempotency.layer import MOST_BODY_BYTES
 from silkline.gateway.idempotency.memory import MemoryKeys
+from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
 from tests.engines.asking import eventually
 from tests.gateway.keyed import CHAT, Keyed, keyed
@@ -68,6 +69,9 @@ async def test_a_duplicate_in_progress_is_told_when_to_come_again() -> None:
         assert (other.status_code, code(other)) == (422, "idempotency_key_reused")
         server.gate.set()
         assert (await first).text == (await server.post("hold")).text == "1"
+        (family,) = key_metrics(server.layer.snapshot())
+        counts = {sample.labels["outcome"]: sample.value for sample in family.samples}
+        assert counts == {"executed": 1, "replayed": 1, "in_progress": 5, "reused": 1}
 
 
 @pytest.mark.parametrize(("body", "status", "kept"), [
@@ -159,6 +163,18 @@ async def test_a_store_that_fails_at_the_end_does_not_cost_the_answer() -> None:
 
     async with keyed(Forgetful()) as server:
         assert [(await server.post("ask")).text for _ in range(2)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("body", ["ask", "stream"])
+async def test_who_has_the_whole_answer_finds_it_kept(body: str) -> None:
+    class Slow(MemoryKeys):
+        async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
+            await asyncio.sleep(0.1)
+            return await super().finish(key, claim, answer, ttl_seconds)
+
+    async with keyed(Slow()) as server:
+        assert [(await server.post(body)).status_code for _ in range(2)] == [200, 200]
+        assert server.executions == [body]
 
 
 async def send(server: Keyed, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

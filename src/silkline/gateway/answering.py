@@ -170,6 +170,7 @@ class Answering:
             sampling=question.sampling,
             timeout_seconds=self.seconds_left(record),
             stream=question.stream,
+            idempotency_key=record.idempotency_key,
         )
 
         def compute() -> AsyncGenerator[Delta, None]:

@@ -23,6 +23,7 @@ from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.failures import render_error
 from silkline.gateway.idempotency.layer import IdempotencyLayer
+from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.idempotency.stores import create_key_store
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.measures import (
@@ -90,4 +91,5 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     keyed = IdempotencyLayer(app, keys)
+    metrics.watch(lambda: key_metrics(keyed.snapshot()))
     return RequestLayer(Gate(keyed, settings), settings, metrics, lifecycle)

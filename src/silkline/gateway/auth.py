@@ -175,15 +175,23 @@ async def _refuse(
     if isinstance(error, Unauthorized):
         # https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1
         response.headers.append("www-authenticate", 'Bearer realm="silkline"')
-        if _is_navigation(dict(scope["headers"])):
-            # Only there: for a script's request, the browser would ask the person as well.
+        if _can_ask_a_person(dict(scope["headers"])):
             response.headers.append("www-authenticate", 'Basic realm="silkline", charset="UTF-8"')
     await response(scope, receive, send)
 
 
-def _is_navigation(headers: Headers) -> bool:
+def _can_ask_a_person(headers: Headers) -> bool:
+    """Whether the browser may ask for a password: not for a page that sent a key of its own.
+
+    Such a page says itself that the key is wrong. (Chromium then forgets the password, too, so that
+    the page's next request has neither, and the person is asked again.)
+    """
+    if headers.get(b"authorization", b"").lower().startswith(b"bearer"):
+        return False
     mode = headers.get(b"sec-fetch-mode")
-    return mode == b"navigate" if mode else b"text/html" in headers.get(b"accept", b"")
+    if mode is None:
+        return b"text/html" in headers.get(b"accept", b"")
+    return mode == b"navigate" or headers.get(b"sec-fetch-site") == b"same-origin"
 
 
 def _check_loopback(host: str) -> None:

@@ -165,6 +165,10 @@ def _model(info: EngineInfo) -> dict[str, Any]:
         "precision": info.precision,
         "context_length": info.context_length,
         "image_tokens": info.image_tokens,
+        "pixel_budget": {
+            "max_pixels": info.pixel_budget.max_pixels,
+            "shortest_edge": info.pixel_budget.shortest_edge,
+        },
     }
 
 

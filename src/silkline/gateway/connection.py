@@ -12,8 +12,6 @@ import logging
 import math
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -28,7 +26,6 @@ from silkline.errors import (
     SilklineError,
     http_face,
 )
-from silkline.gateway.disconnect import WATCH, ClientLeft
 from silkline.gateway.failures import error_body
 from silkline.gateway.lifecycle import Lifecycle
 
@@ -40,7 +37,6 @@ SWEEP_SECONDS = 0.5
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_BARE_BYTES = 512 * 1024
 """What may come of a body without a byte of content: chunk extensions and trailers."""
-_MAX_PIPELINED = 16
 _FREE_PIECES = 1024
 _LEAST_PIECE = 64
 """Bytes that the pieces of a body have on average, after the first ones; each costs time."""
@@ -48,7 +44,7 @@ _LINGER_SECONDS = 2.0
 """How long a refused client may go on sending, so that it can read why."""
 _LAST_HEAD_SECONDS = 1.0
 _MAX_REFUSED = 64
-"""Refused connections beyond the bound that are told why; more are cut."""
+"""Connections that are told why they are refused at the same time; more are cut."""
 
 
 class Connections:
@@ -58,7 +54,8 @@ class Connections:
         settings: Their deadlines.
         lifecycle: Whether they are about to close; told of those that are turned away.
         most: How many there may be.
-        waiting: Those that have no request open, longest first.
+        waiting: Those whose next request has not come whole, longest first.
+        ending: How many have been told to go, and have not yet gone.
     """
 
     def __init__(self, settings: ServerSettings, lifecycle: Lifecycle) -> None:
@@ -66,6 +63,7 @@ class Connections:
         self.lifecycle = lifecycle
         self.most = settings.max_connections
         self.waiting: dict[Connection, None] = {}
+        self.ending = 0
 
     async def sweep(self, connections: set[Connection]) -> None:
         """Looks at the deadlines of the connections until cancelled."""
@@ -75,6 +73,10 @@ class Connections:
             now = loop.time()
             for connection in tuple(connections):
                 connection.look(now)
+
+
+class _SentAhead(Exception):
+    """A request was sent before the one ahead of it was answered."""
 
 
 class Connection(HttpToolsProtocol):
@@ -89,7 +91,7 @@ class Connection(HttpToolsProtocol):
         self._is_answering = False
         self._had_request = False
         self._deaf = False
-        self._lost = False
+        self._ending = False
         self._head_due = math.inf
         self._close_due = math.inf
         self._stuck_since = math.inf
@@ -98,35 +100,32 @@ class Connection(HttpToolsProtocol):
         self._pieces = 0
         self._body_bytes = 0
         self._fault: SilklineError | None = None
-        self._on_leave: Callable[[], None] | None = None
-        self._extensions: dict[str, Any] = {WATCH: self._watch}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection; where there are too many, one that waits has to go."""
         super().connection_made(transport)
         self._head_due = self.loop.time() + self._shared.settings.head_timeout
         waiting = self._shared.waiting
-        excess = len(self.connections) - self._shared.most
-        if excess > 0:
+        if len(self.connections) - self._shared.ending > self._shared.most:
             longest = next(iter(waiting), None)
             if longest is None:
-                self._turn_away(cut=excess > _MAX_REFUSED)
+                self._refuse(Overloaded("There are too many connections; try again later."))
                 return
             longest.give_way()
         waiting[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection, and tells the request that is open."""
-        self._lost = True
+        """Forgets the connection."""
         self._shared.waiting.pop(self, None)
+        self._shared.ending -= self._ending
         super().connection_lost(exc)
-        if self._on_leave is not None:
-            self._on_leave()
 
     def data_received(self, data: bytes) -> None:
         """Parses what came, and starts the clock of a head that is not whole."""
         if self._deaf:
             return
+        was_in_body = self._in_body
+        self._head_bytes += len(data)
         self._bare_bytes += len(data)
         super().data_received(data)
         if self._listens_no_more():
@@ -134,31 +133,34 @@ class Connection(HttpToolsProtocol):
         if self._in_body:
             if self._bare_bytes > _MAX_BARE_BYTES:
                 self._refuse(InvalidRequest("The body has too little content in its chunks."))
-        elif self._in_head or not self._is_answering:
+        elif self._in_head or not (self._is_answering or was_in_body):
             if self._head_due == math.inf:
                 self._head_due = self.loop.time() + self._shared.settings.head_timeout
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                self._refuse(HeadersTooLarge("The request's head is too long. Send less headers."))
+            if self._in_head and self._head_bytes > _MAX_HEAD_BYTES:
+                self._refuse(HeadersTooLarge("The head is too long. Send fewer headers."))
 
     def on_message_begin(self) -> None:
         """Parser: the first byte of a request."""
         self._in_head = True
+        self._head_bytes = 0  # of the pieces that come after this one
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Parser: a head is whole; the request begins, or waits for those before it."""
+        """Parser: a head is whole; the request begins.
+
+        One that was sent ahead of the answer before it is not taken: its client has to send it
+        again (https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2).
+        """
+        if self._is_answering:
+            raise _SentAhead
         self._in_head = False
         self._in_body = True
         self._head_due = math.inf
-        self._head_bytes = self._bare_bytes = self._pieces = self._body_bytes = 0
+        self._bare_bytes = self._pieces = self._body_bytes = 0
         self._shared.waiting.pop(self, None)
-        if len(self.pipeline) >= _MAX_PIPELINED:
-            self._fault = InvalidRequest("Too many requests were sent ahead of their answers.")
-            raise self._fault
-        self.scope["extensions"] = self._extensions
-        self._is_answering = self._had_request = True
+        self._shared.waiting[self] = None
         super().on_headers_complete()
+        self._is_answering = self._had_request = True
         # What comes as headers from here on are trailers: nobody asked for them.
         self.headers = deque(maxlen=0)  # type: ignore[assignment]
         if self._shared.lifecycle.leaving:
@@ -178,17 +180,16 @@ class Connection(HttpToolsProtocol):
         """Parser: a request is whole."""
         self._in_body = False
         self._close_due = math.inf
+        self._shared.waiting.pop(self, None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer is written; a body that still comes has little time."""
-        self._is_answering = bool(self.pipeline)
+        self._is_answering = False
         super().on_response_complete()
-        if self._is_answering:
-            return
         if self._in_body:
             self._close_due = self.loop.time() + _LINGER_SECONDS
-        if not self.transport.is_closing():
+        elif not self.transport.is_closing():
             self._shared.waiting[self] = None
 
     def look(self, now: float) -> None:
@@ -206,10 +207,11 @@ class Connection(HttpToolsProtocol):
             self._late_head()
 
     def give_way(self) -> None:
-        """Ends the connection for a newer one; it has no request open."""
-        self._shared.lifecycle.turned_away("gave_way")
-        self._shared.waiting.pop(self, None)
-        self.connections.discard(self)
+        """Ends the connection for a newer one; it has no whole request open."""
+        if self._in_body:
+            self._refuse(Overloaded("There are too many connections; send the request again."))
+            return
+        self._end("gave_way")
         self.transport.close()
 
     def last_answer(self) -> None:
@@ -227,6 +229,10 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What came is not HTTP, or one of the callbacks above refused it."""
         del msg
+        if self._is_answering and not self._in_body:
+            self._deaf = True
+            self.cycle.keep_alive = False
+            return
         fault, self._fault = self._fault, None
         self._refuse(fault or InvalidRequest("This is not a request in HTTP/1.1."))
 
@@ -234,32 +240,30 @@ class Connection(HttpToolsProtocol):
         return self._deaf
 
     def _late_head(self) -> None:
-        if self._head_bytes == 0:
+        if not self._in_head:
             self.transport.close()  # nothing was asked
             return
         seconds = self._shared.settings.head_timeout
         self._refuse(RequestTimeout(f"The request's head did not come whole within {seconds:g} s."))
 
-    def _turn_away(self, *, cut: bool) -> None:
-        if cut:
-            self._shared.lifecycle.turned_away("too_many")
-            self.transport.abort()
-            return
-        self._refuse(Overloaded("There are too many connections; try again later."))
+    def _end(self, reason: str) -> None:
+        self._shared.lifecycle.turned_away(reason)
+        self._shared.waiting.pop(self, None)
+        self._shared.ending += not self._ending
+        self._ending = True
 
     def _refuse(self, error: SilklineError) -> None:
         """Answers with an error, listens no more and closes; an answer that has begun is cut."""
-        self._shared.lifecycle.turned_away(http_face(error).code)
-        self._shared.waiting.pop(self, None)
+        self._end(http_face(error).code)
         self._deaf = True
-        self.pipeline.clear()
+        begun = False
         if self._is_answering:
             begun = self.cycle.response_started
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-            if begun:
-                self.transport.abort()
-                return
+        if begun or self._shared.ending > _MAX_REFUSED:
+            self.transport.abort()
+            return
         request_id = uuid.uuid4().hex
         face = http_face(error)
         fields = {"http.request.id": request_id, "http.response.status_code": face.status}
@@ -268,17 +272,6 @@ class Connection(HttpToolsProtocol):
         # Closing at once would make the kernel take back what the client has not read.
         self.transport.write_eof()
         self._close_due = self.loop.time() + _LINGER_SECONDS
-
-    @contextmanager
-    def _watch(self, on_leave: Callable[[], None]) -> Iterator[None]:
-        """Calls back when the connection is lost, while the block runs."""
-        if self._lost:
-            raise ClientLeft
-        self._on_leave = on_leave
-        try:
-            yield
-        finally:
-            self._on_leave = None
 
 
 def _bare_response(error: SilklineError, request_id: str) -> bytes:

@@ -18,9 +18,10 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
+from pydantic import Field, ValidationError
 
 from silkline.admission.tenant import ANYONE, Tenant
+from silkline.config import Section
 from silkline.errors import ConfigError
 
 KEY_PREFIX = "sk-silk-"
@@ -35,24 +36,26 @@ _SALT_BYTES = 16
 _TENANT_NAME = r"[A-Za-z0-9_-]{1,64}"
 _NOBODY = hashlib.sha256(b"silkline: the key that nobody has").digest()
 
-_AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_PerMinute = Annotated[int, Field(ge=1)]
+_Path = Annotated[str, Field(pattern="^/")]
 
 
-class _KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+class _KeyEntry(Section):
+    sha256: _Digest
     expires: datetime | date | None = None
 
 
-class _TenantEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
-    requests_per_minute: _AtLeastOne | None = None
-    tokens_per_minute: _AtLeastOne | None = None
-    paths: tuple[Annotated[str, msgspec.Meta(pattern="^/")], ...] = (EVERYTHING_BELOW,)
+class _TenantEntry(Section):
+    weight: float = Field(1.0, gt=0, le=1e6)
+    requests_per_minute: _PerMinute | None = None
+    tokens_per_minute: _PerMinute | None = None
+    paths: tuple[_Path, ...] = (EVERYTHING_BELOW,)
     keys: tuple[_KeyEntry, ...] = ()
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    tenants: dict[str, _TenantEntry] = {}
+class _File(Section):
+    tenants: dict[str, _TenantEntry] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +97,16 @@ class KeyRing:
             ConfigError: It cannot be read, or something in it is wrong.
         """
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-            file = msgspec.convert(table, _File)
+            file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            # Without the values: somebody may have written down a key in place of its digest.
+            wrong = (
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}."
+                for problem in error.errors(include_url=False, include_input=False)
+            )
+            raise ConfigError(f"The keys file {path} is wrong: {' '.join(wrong)}") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"The keys file {path} cannot be read: {error}") from error
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"The keys file {path} is wrong: {error}.") from error
         return _ring(path, file.tenants)
 
     def holder(self, key: bytes) -> Holder | None:

@@ -1,4 +1,4 @@
-"""The listening socket: how many connections there is room for, and an end that loses none."""
+"""The listening socket: room for connections and for their answers, and an end that loses none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ logger = logging.getLogger("silkline.gateway")
 
 _RESERVED_FILES = 256
 """What the rest of the process may have open: fetches, decoders, caches, the engine's socket."""
+
+_SEND_BYTES = 256 * 1024
+"""What the kernel may hold for a reader that does not read; by itself it grows to several MB."""
 
 _SO_ATTACH_FILTER = 26  # Linux' asm-generic/socket.h; the module socket does not name it
 _TCP_FLAGS_OFFSET = 13
@@ -44,6 +47,12 @@ def most_connections(wanted: int) -> int:
     fields = {"silkline.max_connections": most, "process.limits.files": soft}
     logger.warning("too few files may be open for max_connections", extra={"ecs": fields})
     return most
+
+
+def bound_buffers(listening: Iterable[socket.socket]) -> None:
+    """Bounds what the kernel holds for each connection that is accepted from now on."""
+    for one in listening:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
 
 
 def refuse_new(listening: Iterable[socket.socket]) -> None:

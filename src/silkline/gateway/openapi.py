@@ -9,6 +9,7 @@ import msgspec
 from fastapi import FastAPI
 
 from silkline.errors import HTTP_FACES
+from silkline.gateway.idempotency.fingerprint import HEADER
 
 _REF = "#/components/schemas/{name}"
 _ERROR_BODY = {
@@ -28,6 +29,13 @@ _ERROR_BODY = {
     },
 }
 
+_IDEMPOTENCY_KEY = {
+    "name": HEADER,
+    "in": "header",
+    "description": "The request is executed once; sent again, it gets the same answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
 
 def _error_responses() -> dict[int | str, dict[str, Any]]:
     codes: defaultdict[int, list[str]] = defaultdict(list)
@@ -45,9 +53,12 @@ ERROR_RESPONSES = _error_responses()
 
 
 def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """The `openapi_extra` of a route whose body is JSON of a type."""
+    """The `openapi_extra` of a route that answers questions, whose body is JSON of a type."""
     schema = {"$ref": _REF.format(name=kind.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {
+        "parameters": [_IDEMPOTENCY_KEY],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+    }
 
 
 def describe(app: FastAPI, *bodies: type[msgspec.Struct]) -> None:

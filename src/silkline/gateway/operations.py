@@ -9,18 +9,18 @@ from silkline.gateway.lifecycle import Lifecycle
 from silkline.observe.metrics import CONTENT_TYPE, Metrics
 from silkline.routing.pool import EnginePool
 
-_PROBES = ["GET", "HEAD"]
-
 
 def operations_routes(pool: EnginePool, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
     """The operating routes."""
     router = APIRouter(tags=["Operations"])
 
-    @router.api_route("/live", methods=_PROBES, summary="The process answers")
+    @router.head("/live", include_in_schema=False)
+    @router.get("/live", summary="The process answers")
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
-    @router.api_route("/ready", methods=_PROBES, summary="Requests are answered: recent progress")
+    @router.head("/ready", include_in_schema=False)
+    @router.get("/ready", summary="Requests are answered: recent progress")
     async def ready() -> JSONResponse:
         if pool.ready and not lifecycle.leaving:
             return JSONResponse({"status": "ready"})

@@ -6,15 +6,16 @@ every response carries, and accounts for the request when it ends, however it en
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from contextlib import closing
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
-from silkline.errors import HeadersTooLarge, RequestTimeout, RequestTooLarge, SilklineError
+from silkline.errors import HeadersTooLarge, SilklineError
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
+from silkline.gateway.incoming import BodyBudget, Incoming
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.scope import RequestRecord, new_record
 from silkline.observe.metrics import Metrics
@@ -32,8 +33,7 @@ class RequestLayer:
         self, app: ASGIApp, settings: Settings, metrics: Metrics, lifecycle: Lifecycle
     ) -> None:
         self._app = app
-        self._max_body_bytes = settings.limits.max_body_bytes
-        self._timeout = settings.server.request_timeout
+        self._bodies = BodyBudget(settings)
         self._metrics = metrics
         self._lifecycle = lifecycle
 
@@ -44,10 +44,10 @@ class RequestLayer:
             return
         record = new_record(scope)
         outgoing = _Outgoing(send, record)
-        with self._lifecycle.request():
+        with self._lifecycle.request(), closing(Incoming(receive, self._bodies)) as incoming:
             try:
-                self._check_head(scope)
-                await self._app(scope, self._limited(receive), outgoing)
+                _check_head(scope, incoming)
+                await self._app(scope, incoming, outgoing)
             except SilklineError as error:
                 await error_response(reported(error, record))(scope, receive, outgoing)
             except Exception:
@@ -56,50 +56,6 @@ class RequestLayer:
                     raise
             finally:
                 self._account(scope, record, outgoing.status)
-
-    def _check_head(self, scope: Scope) -> None:
-        """Refuses by what the head of a request alone says."""
-        headers = scope["headers"]
-        size = sum(len(name) + len(value) for name, value in headers)
-        if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
-            raise HeadersTooLarge(
-                f"The request has {len(headers)} headers of {size} bytes; at most {_MAX_HEADERS} "
-                f"of {_MAX_HEADER_BYTES} bytes are taken."
-            )
-        for name, value in headers:
-            if name == b"content-length" and int(value) > self._max_body_bytes:
-                raise self._too_large()
-
-    def _too_large(self) -> RequestTooLarge:
-        return RequestTooLarge(
-            f"The body is longer than {self._max_body_bytes} bytes. Send less, or send the "
-            "picture's URL."
-        )
-
-    def _limited(self, receive: Receive) -> Receive:
-        """Counts the body's bytes, and the time it takes to come, as it is read."""
-        received = 0
-        complete = False
-        deadline = asyncio.get_running_loop().time() + self._timeout
-
-        async def limited() -> Message:
-            nonlocal received, complete
-            if complete:
-                return await receive()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                raise RequestTimeout(
-                    f"The body did not come whole within {self._timeout:g} s. Send it again."
-                ) from None
-            received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
-                raise self._too_large()
-            complete = not message.get("more_body", False)
-            return message
-
-        return limited
 
     def _account(self, scope: Scope, record: RequestRecord, status: int) -> None:
         seconds = record.elapsed()
@@ -119,6 +75,20 @@ class RequestLayer:
         if record.error is not None:
             fields["error.code"] = record.error
         logger.info("request", extra={"ecs": fields})
+
+
+def _check_head(scope: Scope, incoming: Incoming) -> None:
+    """Refuses by what the head of a request alone says."""
+    headers = scope["headers"]
+    size = sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+        raise HeadersTooLarge(
+            f"The request has {len(headers)} headers of {size} bytes; at most {_MAX_HEADERS} "
+            f"of {_MAX_HEADER_BYTES} bytes are taken."
+        )
+    for name, value in headers:
+        if name == b"content-length":
+            incoming.announce(int(value))
 
 
 def _route(scope: Scope) -> str:

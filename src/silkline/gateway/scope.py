@@ -34,6 +34,8 @@ class RequestRecord:
         tenant: Who asks, once the gate has let the request in.
         pixel_budget: Most pixels that its pictures may have for the model, once known.
         timeline: The stages that it went through so far.
+        idempotency_key: What its tenant's idempotency key is called in stores and further on;
+            empty where it has none.
     """
 
     id: str
@@ -44,6 +46,7 @@ class RequestRecord:
     tenant: Tenant = ANYONE
     pixel_budget: int = 0
     timeline: Timeline = field(default_factory=Timeline)
+    idempotency_key: str = ""
 
     def elapsed(self) -> float:
         """Seconds since the request came."""

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from silkline.config import ServerSettings
 from silkline.gateway.connection import Connection, Connections
 from silkline.gateway.lifecycle import Lifecycle
-from silkline.gateway.listener import most_connections, refuse_new
+from silkline.gateway.listener import bound_buffers, most_connections, refuse_new
 
 logger = logging.getLogger("silkline.gateway")
 
@@ -79,6 +79,8 @@ class GatewayServer(uvicorn.Server):
         self._connections.most = most_connections(self._settings.max_connections)
         await super().startup(sockets)
         if self.started:
+            for server in self.servers:
+                bound_buffers(server.sockets)
             sweep = self._connections.sweep(cast("set[Connection]", self.server_state.connections))
             self._sweeping = self._loop.create_task(sweep, name="connections")
             self.listening.set()

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 
 from silkline.engines.base import Engine, EngineInfo, Health
 from silkline.engines.remote.engine import RemoteEngine
-from silkline.errors import CapacityError
+from silkline.errors import CapacityError, WorkerLost
 from silkline.remotes import RemoteSettings
 from silkline.routing.replica import Replica, ReplicaState
 
@@ -28,6 +28,27 @@ DENIED_SECONDS = 30.0
 """How long a server that refused our key, path or model gets nothing."""
 
 
+class AgreedModel:
+    """Which model the remotes of a pool serve: that of the first that was there.
+
+    A pool answers with any of its replicas and keeps answers by the model's name. A server with
+    another model, which a wrong address or a forgotten upgrade makes of it, must not take part.
+    """
+
+    def __init__(self) -> None:
+        self._model: str | None = None
+
+    def check(self, model: str) -> None:
+        """Takes the first name, and every one that is the same.
+
+        Raises:
+            WorkerLost: Another one was agreed on.
+        """
+        self._model = self._model or model
+        if model != self._model:
+            raise WorkerLost("The remote server serves another model than the first one.")
+
+
 class RemoteReplica(Replica):
     """A `RemoteEngine` that is watched.
 
@@ -36,11 +57,22 @@ class RemoteReplica(Replica):
     is probed at once, and the pool counts.
     """
 
-    def __init__(self, name: str, settings: RemoteSettings, key: str | None) -> None:
-        """Describes the replica; `name` is what metrics call it, unless the settings name it."""
+    def __init__(
+        self, name: str, settings: RemoteSettings, key: str | None, agreed: AgreedModel
+    ) -> None:
+        """Describes the replica.
+
+        Args:
+            name: What metrics call it, unless the settings name it.
+            settings: Where the server is, and what it may be given.
+            key: The server's API key.
+            agreed: Shared by the remotes of a pool.
+        """
         super().__init__(settings.name or name, weight=settings.weight, limit=settings.limit)
+        self._agreed = agreed
         self._patience = settings.timeout
         self._engine = RemoteEngine(settings, key)
+        self._info: EngineInfo | None = None
         self._state = ReplicaState.STOPPED
         self._changed = asyncio.Event()
         self._doubted = asyncio.Event()
@@ -70,7 +102,7 @@ class RemoteReplica(Replica):
     @property
     def info(self) -> EngineInfo | None:
         """What the server's model is, once it has said so."""
-        return self._engine.known_info
+        return self._info
 
     def health(self) -> Health | None:
         """How its calls get on."""
@@ -106,8 +138,10 @@ class RemoteReplica(Replica):
             there = self._state is ReplicaState.SERVING
             pause = FIRST_RETRY_SECONDS if there else min(2 * pause, LAST_RETRY_SECONDS)
             await self._rest(PROBE_INTERVAL_SECONDS if there else pause)
-            served_before = self._engine.known_info is not None
-            await self._look(ReplicaState.LOST if served_before else ReplicaState.STARTING)
+            try:
+                await self._look(ReplicaState.STARTING if self._info is None else ReplicaState.LOST)
+            except Exception:  # no defect may end the watch
+                logger.exception("a remote server could not be looked at")
 
     async def _rest(self, seconds: float) -> None:
         """Waits for a while, or until a call is lost."""
@@ -122,19 +156,26 @@ class RemoteReplica(Replica):
         """Probes the server; `otherwise` is its state when it is not there."""
         try:
             await self._engine.start()
+            info = self._engine.info
+            self._agreed.check(info.model)
         except CapacityError as error:
-            alive = self._engine.health().running and self._seen_lately()
-            if not alive:
+            if not self._flows():
                 self._tell(error)
                 self._set(otherwise)
                 return
+        else:
+            self._info = info
         self._tell(None)
         self._set(ReplicaState.SERVING)
 
-    def _seen_lately(self) -> bool:
-        """A server under load may miss a probe while its answers flow."""
-        now = asyncio.get_running_loop().time()
-        return now - self._engine.seen_at < PROBE_INTERVAL_SECONDS
+    def _flows(self) -> bool:
+        """Whether answers come all the same: a server under load may miss a probe."""
+        health = self._engine.health()
+        return (
+            self._state is ReplicaState.SERVING
+            and health.running > 0
+            and health.seconds_since_progress < PROBE_INTERVAL_SECONDS
+        )
 
     def _tell(self, error: CapacityError | None) -> None:
         """One line when the server goes, one when it comes."""

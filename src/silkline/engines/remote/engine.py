@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from silkline.core import Delta, ImagePart, Request, Stage, TextPart, Timeline, Usage
@@ -35,7 +36,12 @@ PROBE_SECONDS = 5.0
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
 """Of a response; an answer of any model is far shorter."""
 
+DUPLICATE_SECONDS = 0.5
+"""How soon a server is asked again that still works on a former attempt."""
+
+_CHAT = "/chat/completions"
 _OK = 200
+_IN_PROGRESS = 409
 _EVENTS = "text/event-stream"
 _CHARACTERS_A_TOKEN = 4
 _INLINE_PIXEL_BYTES = 64 * 1024
@@ -60,8 +66,8 @@ class RemoteEngine(Engine):
 
     Attributes:
         seen_at: When the server last showed life, by the event loop's clock: any byte of it.
-        denied_at: When it last refused us for good reason of its own (a wrong key, a wrong path);
-            -inf when it never did, or served since.
+        denied_at: When it last refused a request for our key, path or model; -inf when it never
+            did, or answered since.
     """
 
     def __init__(self, settings: RemoteSettings, key: str | None) -> None:
@@ -80,11 +86,6 @@ class RemoteEngine(Engine):
         """What the server's model is. Raises `Overloaded` until the server has said so."""
         if self._info is None:
             raise Overloaded("The model's server is not there yet; try again shortly.")
-        return self._info
-
-    @property
-    def known_info(self) -> EngineInfo | None:
-        """What the server's model is; None until the server has said so."""
         return self._info
 
     async def start(self) -> None:
@@ -108,7 +109,6 @@ class RemoteEngine(Engine):
         except DeadlineExceeded as error:
             raise lost("does not answer") from error
         if is_denial(status):
-            self.denied_at = _now()
             raise lost("is not set up for this gateway")
         if status != _OK:
             raise lost("is not ready")
@@ -147,15 +147,29 @@ class RemoteEngine(Engine):
         self._calls.add(call)
         try:
             body = await _encoded(request, self._info.model, deadline)
-            headers = _headers(request)
             async with (
-                self._link.post("/chat/completions", body, deadline, headers) as reply,
+                self._reply(request, body, deadline) as reply,
                 aclosing(self._answer(reply, request, call)) as deltas,
             ):
                 async for delta in deltas:
                     yield delta
         finally:
             self._calls.discard(call)
+
+    @asynccontextmanager
+    async def _reply(
+        self, request: Request, body: bytes, deadline: float
+    ) -> AsyncGenerator[Reply, None]:
+        """The server's response; waits for a former attempt's when the server still works on it."""
+        headers = _headers(request, body)
+        while True:
+            async with self._link.post(_CHAT, body, deadline, headers) as reply:
+                if reply.status != _IN_PROGRESS or not request.idempotency_key:
+                    yield reply
+                    return
+            if _now() + DUPLICATE_SECONDS >= deadline:
+                raise too_late()
+            await asyncio.sleep(DUPLICATE_SECONDS)
 
     async def _answer(
         self, reply: Reply, request: Request, call: _Call
@@ -199,6 +213,8 @@ class RemoteEngine(Engine):
             return failure_in_body(body)
         if is_denial(reply.status):
             self.denied_at = _now()
+            fields = {"silkline.remote": self._settings.name, "silkline.status": reply.status}
+            logger.warning("a remote server refuses this gateway", extra={"ecs": fields})
         return refusal(reply.status, reply.headers, body)
 
     def _estimate(self, request: Request, pieces: int) -> Usage:
@@ -228,9 +244,17 @@ async def _encoded(request: Request, model: str, deadline: float) -> bytes:
         raise too_late() from error
 
 
-def _headers(request: Request) -> dict[str, str]:
-    """The request's id goes along, so that both logs have it."""
-    return {"x-request-id": request.id} if _WELL_FORMED_ID.fullmatch(request.id) else {}
+def _headers(request: Request, body: bytes) -> dict[str, str]:
+    """The request's id goes along, so that both logs have it, and its idempotency key.
+
+    The key is that of this very body: attempts may differ in it, as when load lowers the pictures'
+    resolution, and then they are different requests to the server.
+    """
+    headers = {"x-request-id": request.id} if _WELL_FORMED_ID.fullmatch(request.id) else {}
+    if request.idempotency_key:
+        digest = hashlib.blake2b(body, digest_size=32, key=request.idempotency_key.encode()[:64])
+        headers["idempotency-key"] = digest.hexdigest()
+    return headers
 
 
 def _timeline(call: _Call) -> Timeline:

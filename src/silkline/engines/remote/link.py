@@ -36,20 +36,68 @@ _MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
 _OK = 200
 
 
+class _Steps:
+    """Holds each step on the network to its time, gives its failure a name, and can end them all.
+
+    aiohttp leaves those who read from a connection waiting when the session is closed.
+    """
+
+    def __init__(self, patience: float) -> None:
+        """Takes the seconds that a step may take, whatever its request's deadline is."""
+        self._patience = patience
+        self._running: set[asyncio.Timeout] = set()
+        self._ended = False
+
+    @asynccontextmanager
+    async def step(
+        self, deadline: float, patience: float | None = None
+    ) -> AsyncGenerator[None, None]:
+        """Runs one step.
+
+        Raises:
+            WorkerLost: The connection broke, nothing came for too long, or all steps were ended.
+            DeadlineExceeded: The request's time is over.
+        """
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + (self._patience if patience is None else patience)
+        timeout = asyncio.timeout_at(min(deadline, limit))
+        self._running.add(timeout)
+        try:
+            async with timeout:
+                yield
+        except TimeoutError as error:
+            if self._ended:
+                raise lost("is no longer used") from error
+            if loop.time() >= deadline:
+                raise too_late() from error
+            raise lost("said nothing for too long") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise lost("cannot be reached, or broke off") from error
+        finally:
+            self._running.discard(timeout)
+
+    def end(self) -> None:
+        """Ends the steps that run, and with them their requests."""
+        self._ended = True
+        now = asyncio.get_running_loop().time()
+        for timeout in tuple(self._running):
+            timeout.reschedule(now)
+
+
 class Reply:
     """A response whose body is read piece by piece, each within its time."""
 
-    def __init__(self, response: aiohttp.ClientResponse, deadline: float, patience: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, deadline: float, steps: _Steps) -> None:
         """Takes over a response.
 
         Args:
             response: The response, of which only the head was read.
             deadline: When the request's time is over, by the event loop's clock.
-            patience: Seconds to wait for a piece.
+            steps: Holds each piece to its time.
         """
         self._response = response
         self._deadline = deadline
-        self._patience = patience
+        self._steps = steps
 
     @property
     def status(self) -> int:
@@ -73,7 +121,7 @@ class Reply:
             WorkerLost: The connection broke, or nothing came for too long.
             DeadlineExceeded: The request's time is over.
         """
-        async with _within(self._deadline, self._patience):
+        async with self._steps.step(self._deadline):
             return await self._response.content.readany()
 
     async def drain(self) -> None:
@@ -81,9 +129,8 @@ class Reply:
 
         Only then the connection can be used again; a server that takes its time loses it.
         """
-        loop = asyncio.get_running_loop()
         with suppress(WorkerLost, DeadlineExceeded):
-            async with _within(loop.time() + DRAIN_SECONDS, DRAIN_SECONDS):
+            async with self._steps.step(self._deadline, DRAIN_SECONDS):
                 while await self._response.content.readany():
                     pass
 
@@ -108,7 +155,7 @@ class RemoteLink:
         """
         self._url = url
         self._key = key
-        self._patience = patience
+        self._steps = _Steps(patience)
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
@@ -137,6 +184,7 @@ class RemoteLink:
 
     async def aclose(self) -> None:
         """Closes all connections; what still runs on them is lost. Twice is the same as once."""
+        self._steps.end()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -185,7 +233,7 @@ class RemoteLink:
     ) -> AsyncGenerator[Reply, None]:
         if self._session is None:
             raise ShuttingDown("The engine does not run.")
-        async with _within(deadline, self._patience):
+        async with self._steps.step(deadline):
             response = await self._session.request(
                 method,
                 self._url + path,
@@ -196,21 +244,6 @@ class RemoteLink:
         try:
             if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
                 raise lost("sent a compressed body although asked not to")
-            yield Reply(response, deadline, self._patience)
+            yield Reply(response, deadline, self._steps)
         finally:
             response.close()  # at once; where the body was read whole, the connection lives on
-
-
-@asynccontextmanager
-async def _within(deadline: float, patience: float) -> AsyncGenerator[None, None]:
-    """Holds a step on the network to its time, and gives its failures their names."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout_at(min(deadline, loop.time() + patience)):
-            yield
-    except TimeoutError as error:
-        if loop.time() >= deadline:
-            raise too_late() from error
-        raise lost("said nothing for too long") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise lost("cannot be reached, or broke off") from error

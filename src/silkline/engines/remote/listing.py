@@ -1,6 +1,6 @@
 """What a remote server says of itself: `GET /v1/models`.
 
-Silkline tells revision, precision, context length and image tokens; vLLM and SGLang
+Silkline tells revision, precision, context length, image tokens and pixel budget; vLLM and SGLang
 `max_model_len`; llama-server describes the file in `meta`. What none of them tells, or tells
 wrongly, the settings can say.
 """
@@ -44,7 +44,6 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
         or DEFAULT_CONTEXT_LENGTH
     )
     image_tokens = settings.image_tokens or _count(model, "image_tokens") or DEFAULT_IMAGE_TOKENS
-    budget = PixelBudget()
     return EngineInfo(
         engine=ENGINE,
         model=model["id"],
@@ -52,10 +51,15 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
         precision=_text(model, "precision") or UNKNOWN,
         context_length=context_length,
         image_tokens=min(image_tokens, context_length - 1) or 1,
-        pixel_budget=budget
-        if settings.max_pixels is None
-        else PixelBudget(max_pixels=settings.max_pixels),
+        pixel_budget=_pixel_budget(model, settings.max_pixels),
     )
+
+
+def _pixel_budget(model: dict[str, Any], max_pixels: int | None) -> PixelBudget:
+    """A Silkline's own budget: what is reduced to it here need not be sent and reduced there."""
+    told = model.get("pixel_budget")
+    most = max_pixels or _count(told, "max_pixels") or PixelBudget().max_pixels
+    return PixelBudget(max_pixels=most, shortest_edge=_count(told, "shortest_edge") or None)
 
 
 def _wanted(body: bytes, name: str) -> dict[str, Any]:
@@ -72,8 +76,11 @@ def _wanted(body: bytes, name: str) -> dict[str, Any]:
 
 
 def _text(table: object, name: str) -> str:
+    """A short text that can stand in a header; empty where there is none."""
     value = table.get(name) if isinstance(table, dict) else None
-    return value if isinstance(value, str) and len(value) <= _MOST_NAME_CHARS else ""
+    if not isinstance(value, str) or len(value) > _MOST_NAME_CHARS:
+        return ""
+    return value if value.isascii() and value.isprintable() else ""
 
 
 def _count(table: object, name: str) -> int:

@@ -20,8 +20,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,6 +63,15 @@ MOST_BODY_BYTES = 1024 * 1024
 _RENEWALS_A_LEASE = 3
 
 
+class KeyOutcome(StrEnum):
+    """What became of a keyed request."""
+
+    EXECUTED = "executed"
+    REPLAYED = "replayed"
+    IN_PROGRESS = "in_progress"
+    REUSED = "reused"
+
+
 class IdempotencyLayer:
     """Wraps the application; see the module."""
 
@@ -71,6 +82,11 @@ class IdempotencyLayer:
         self._app = app
         self._store = store
         self._lease = lease_seconds
+        self._outcomes = dict.fromkeys(KeyOutcome, 0)
+
+    def snapshot(self) -> Mapping[KeyOutcome, int]:
+        """What became of the keyed requests so far."""
+        return dict(self._outcomes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; those without a key pass untouched."""
@@ -85,12 +101,16 @@ class IdempotencyLayer:
             record.error = CLIENT_LEFT
             return
         name = stored_name(_tenant(record), key)
+        record.idempotency_key = name.hex()
+        scope["route"] = _Route(scope["path"])
         claim = Claim(fingerprint(scope, body, _tenant(record)), os.urandom(OWNER_BYTES))
         saved = await self._claim(name, claim)
         if saved is not None:
+            self._outcomes[KeyOutcome.REPLAYED] += 1
             record.error = saved.error
             await saved.send(send)
             return
+        self._outcomes[KeyOutcome.EXECUTED] += 1
         async with self._held(name, claim) as settle:
             recorder = _Recorder(send, record, settle)
             await self._app(scope, _receiving(body), recorder)
@@ -107,12 +127,14 @@ class IdempotencyLayer:
         if found is None:
             return None
         if found.fingerprint != claim.fingerprint:
+            self._outcomes[KeyOutcome.REUSED] += 1
             raise IdempotencyKeyReused(
                 "The idempotency key was used before, for a request that differs from this one. "
                 "Use a new key for each request; send the same one only to try it again.",
                 param=HEADER,
             )
         if found.answer is None:
+            self._outcomes[KeyOutcome.IN_PROGRESS] += 1
             raise DuplicateInProgress(
                 "A request with this idempotency key is still being answered. Send it again "
                 "later to get that answer.",
@@ -143,6 +165,13 @@ class IdempotencyLayer:
             await asyncio.sleep(self._lease / _RENEWALS_A_LEASE)
             with suppress(Overloaded):  # the next renewal may yet come in time
                 held = await self._store.renew(name, claim, self._lease)
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What metrics read of a route, for requests that are answered before they come to one."""
+
+    path: str
 
 
 class _Settlement:

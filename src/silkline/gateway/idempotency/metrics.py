@@ -1,0 +1,19 @@
+"""From the state of the idempotency layer to metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from silkline.gateway.idempotency.layer import KeyOutcome
+
+
+def key_metrics(snapshot: Mapping[KeyOutcome, int]) -> Iterable[Metric]:
+    """What became of the requests with a key."""
+    requests = CounterMetricFamily(
+        "silkline_idempotency_requests", "Requests with a key, by outcome.", labels=["outcome"]
+    )
+    for outcome, count in snapshot.items():
+        requests.add_metric([outcome.value], count)
+    return (requests,)

@@ -1,0 +1,110 @@
+"""A request's body on its way in: its size, its rate, and the bytes of all bodies together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NoReturn
+
+from starlette.types import Message, Receive
+
+from silkline.config import Settings
+from silkline.errors import Overloaded, RequestTimeout, RequestTooLarge
+
+LEAST_RATE = 8 * 1024
+"""Bytes a second that a body has to keep to after `body_timeout`; see Apache's MinRate."""
+
+
+class BodyBudget:
+    """The bounds of one body, and how many bytes the bodies of all open requests hold."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.max_bytes = settings.limits.max_body_bytes
+        self.grace_seconds = settings.server.body_timeout
+        self.most_seconds = settings.server.request_timeout
+        self._max_held = max(settings.limits.max_held_body_bytes, self.max_bytes)
+        self._held = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that open requests hold, or have announced."""
+        return self._held
+
+    def take(self, size: int) -> None:
+        """Holds more bytes.
+
+        Raises:
+            Overloaded: Others hold too many.
+        """
+        if self._held + size > self._max_held:
+            raise Overloaded("The bodies of other requests take all memory; try again later.")
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Holds fewer bytes."""
+        self._held -= size
+
+
+class Incoming:
+    """The receive side of one request; call `close` when the request has ended."""
+
+    def __init__(self, receive: Receive, budget: BodyBudget) -> None:
+        """Wraps `receive`; nothing is held yet."""
+        self._receive = receive
+        self._budget = budget
+        self._began = asyncio.get_running_loop().time()
+        self._received = 0
+        self._held = 0
+        self._complete = False
+
+    def announce(self, size: int) -> None:
+        """Takes the length that the head gives.
+
+        Raises:
+            RequestTooLarge: It is above the bound.
+            Overloaded: Others hold too many bytes.
+        """
+        if size > self._budget.max_bytes:
+            self._refuse_size()
+        self._budget.take(size)
+        self._held = size
+
+    async def __call__(self) -> Message:
+        """The next ASGI message.
+
+        Raises:
+            RequestTooLarge: The body is longer than the bound.
+            RequestTimeout: It comes too slowly.
+            Overloaded: Others hold too many bytes.
+        """
+        if self._complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline()):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeout(
+                "The body comes too slowly. Send it again, faster or smaller."
+            ) from None
+        self._received += len(message.get("body", b""))
+        if self._received > self._budget.max_bytes:
+            self._refuse_size()
+        if self._received > self._held:
+            self._budget.take(self._received - self._held)
+            self._held = self._received
+        self._complete = not message.get("more_body", False)
+        return message
+
+    def close(self) -> None:
+        """Holds nothing any more."""
+        self._budget.give_back(self._held)
+        self._held = 0
+
+    def _deadline(self) -> float:
+        seconds = self._budget.grace_seconds + self._received / LEAST_RATE
+        return self._began + min(seconds, self._budget.most_seconds)
+
+    def _refuse_size(self) -> NoReturn:
+        raise RequestTooLarge(
+            f"The body is longer than {self._budget.max_bytes} bytes. Send less, or send the "
+            "picture's URL."
+        )
