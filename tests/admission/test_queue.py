@@ -168,6 +168,19 @@ def test_who_was_away_gets_no_arrears() -> None:
     assert gone.count("a") == 5
 
 
+def test_who_went_and_comes_back_gets_no_arrears_either() -> None:
+    driven = Driven()
+    driven.push("b", 1)
+    for _ in range(50):
+        driven.push("a", 1)
+    for _ in range(41):
+        driven.take()
+    for _ in range(10):
+        driven.push("b", 1)
+    gone = [driven.take().tenant for _ in range(10)]
+    assert gone.count("a") == 5
+
+
 def test_who_was_served_alone_does_not_pay_for_it() -> None:
     driven = Driven()
     for _ in range(100):

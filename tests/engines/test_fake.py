@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from silkline.core import FinishReason, Sampling
+from silkline.core import FinishReason, Sampling, Stage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker.supervisor import WorkerSupervisor
@@ -111,6 +111,21 @@ async def test_a_slow_request_takes_its_time() -> None:
     with pytest.raises(DeadlineExceeded):
         await answer(engine, question("<slow> one two three", seed=None, timeout_seconds=0.1))
     assert (await answer(engine, question("<fast>", seed=None))).text == "<fast>"
+    await engine.aclose()
+
+
+async def test_tokens_and_their_time_can_follow_the_pixels() -> None:
+    engine = await started(
+        image_tokens="100", pixels_per_token="100", prefill_token_seconds="0.002"
+    )
+    assert engine.info.pixels_per_token == 100
+    usages = []
+    for width, height in ((10, 10), (96, 72), (400, 300)):
+        image = picture(width=width, height=height)
+        told = await answer(engine, request(user("Look:", 0), images=(image,)))
+        usages.append(told.usage.image_tokens)
+        assert told.timeline.seconds[Stage.PREFILL] >= 0.002 * told.usage.prompt_tokens
+    assert usages == [1, 70, 100]
     await engine.aclose()
 
 

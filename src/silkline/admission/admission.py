@@ -12,6 +12,7 @@ from functools import partial
 from silkline.admission.cost import CostModel, Size
 from silkline.admission.limits import Breach, Limits
 from silkline.admission.pace import Lookups
+from silkline.admission.places import Places
 from silkline.admission.resolution import Resolution, reduced
 from silkline.admission.tally import Refusal, Tally, TenantCounts
 from silkline.admission.tenant import Tenant
@@ -31,7 +32,8 @@ class AdmissionSnapshot:
         preparing: Requests that were let in and may still come to wait.
         waiting: Requests that wait for a turn.
         running: Requests that have one.
-        capacity: Requests that the engines can hold at present.
+        capacity: Requests that may have a turn at present: as many as the engines hold, or fewer
+            where a full batch would miss the SLO.
         queue_tokens: Tokens of those that wait, as estimated.
         predicted_wait_seconds: Until all that waits has had its turn; None while it is not known.
         pixel_share: The smallest share of the pixel budget that a tenant gets at present.
@@ -73,17 +75,18 @@ class Admission:
             ConfigError: The curve of the pixel budget does not fall.
         """
         self._slo = settings.slo
-        self._capacity = capacity
         self._clock = clock
         self._costs = CostModel()
         self._limits = Limits(clock)
         self._tally = Tally()
         self._lookups = Lookups()
         self._resolution = Resolution(settings.resolution_curve, clock)
+        self._places = Places(capacity, clock, slo=settings.slo)
         self._turns = Turns(
-            capacity,
+            self._places,
             clock,
             self._refused_later,
+            lambda ticket: self._costs.price(ticket.size, ticket.info, ticket.pixel_budget),
             max_queue=settings.max_queue,
             slo=settings.slo,
         )
@@ -182,8 +185,8 @@ class Admission:
         return AdmissionSnapshot(
             preparing=self._turns.preparing,
             waiting=self._turns.waiting,
-            running=self._turns.running,
-            capacity=self._capacity(),
+            running=self._places.taken,
+            capacity=self._places.count(),
             queue_tokens=self._turns.queue_tokens,
             predicted_wait_seconds=self._turns.backlog_seconds(),
             pixel_share=self._resolution.lowest(),
@@ -234,6 +237,7 @@ class Admission:
         return Ticket(
             tenant=tenant,
             size=size,
+            info=info,
             price=self._costs.price(size, info, budget),
             pixel_budget=budget,
             pixel_share=share,

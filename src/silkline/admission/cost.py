@@ -52,11 +52,13 @@ class Price:
         prompt_tokens: Tokens of text and pictures.
         answer_tokens: Tokens of the answer.
         work: Both together in units of a generated token, at least 1.
+        guessed: Whether no answer was known, so that all of `max_tokens` was taken.
     """
 
     prompt_tokens: int
     answer_tokens: int
     work: float
+    guessed: bool = False
 
     @property
     def tokens(self) -> int:
@@ -108,7 +110,8 @@ class CostModel:
         prompt = math.ceil(size.characters / characters_per_token)
         prompt += sum(image_tokens(pixels, info, budget) for pixels in size.pictures)
         answer = self._answer(size.max_tokens)
-        return Price(prompt, answer, self._work(prompt, answer))
+        guessed = self._answer_tokens.value is None
+        return Price(prompt, answer, self._work(prompt, answer), guessed)
 
     def learn(self, size: Size, usage: Usage, timeline: Timeline) -> float:
         """Takes what an answer has really used; returns the work that it was."""

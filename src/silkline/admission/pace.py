@@ -8,7 +8,7 @@ from collections.abc import Callable
 MOST_RETRY_SECONDS = 30
 """The longest `Retry-After`: what lies further ahead cannot be told."""
 
-_MEMORY = 0.03
+_MEMORY = 0.05
 _EVIDENCE = 4.0
 _LEAST_WEIGHT = 0.02
 

@@ -119,6 +119,11 @@ class FairQueue(Generic[_Item]):
         line.work = line.work - entry.work if line.entries else 0.0
         self._length -= 1
 
+    def reprice(self, entry: Entry[_Item], work: float) -> None:
+        """Corrects what an entry that waits will cost."""
+        self._lines[entry.tenant].work += work - entry.work
+        entry.work = work
+
     def last(self, tenant: str) -> Entry[_Item] | None:
         """The entry of a tenant that came last; None when none waits."""
         line = self._lines.get(tenant)

@@ -9,13 +9,20 @@ from enum import Enum, auto
 from silkline.admission.cost import Price, Size
 from silkline.admission.tenant import Tenant
 from silkline.core import Timeline, Usage
-from silkline.engines.base import PixelBudget
+from silkline.engines.base import EngineInfo, PixelBudget
 
 AIM = 0.8
 """The part of the allowed time in which an answer must be predicted, for its request to be let in.
 
 What waits and what is computed later takes longer than predicted as often as shorter; without a
 reserve half of the answers of a full queue would be late.
+"""
+
+VAIN = 1.2
+"""The multiple of the allowed time after which an answer is no longer worth its turn.
+
+What was let in was thought to be in time, so it is answered even if that turns out to be wrong by a
+little; beyond this it only makes those late that come after it.
 """
 
 LEAST_PATIENCE = 0.25
@@ -44,6 +51,7 @@ class Ticket:
     Attributes:
         tenant: Who asks.
         size: What is asked.
+        info: Of the engine that is asked.
         price: What that is expected to cost.
         pixel_budget: How large its pictures may be under the present load.
         pixel_share: The part of the engine's own pixel budget that this is, above 0 to 1.
@@ -53,10 +61,13 @@ class Ticket:
         looks: Whether it was let in only to ask the cache.
         phase: How far it is.
         charged: Tokens that its tenant was charged.
+        expected: The work that is counted while it may still come to wait.
+        begun: When it got its turn, by the integral over time of how many had theirs.
     """
 
     tenant: Tenant
     size: Size
+    info: EngineInfo
     price: Price
     pixel_budget: PixelBudget
     pixel_share: float
@@ -67,6 +78,8 @@ class Ticket:
     _spare: Callable[[Ticket], None] = field(repr=False)
     phase: Phase = Phase.PREPARED
     charged: int = 0
+    expected: float = 0.0
+    begun: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -80,7 +93,7 @@ class Ticket:
         """
         self._spare(self)
 
-    def latest_start(self, service_seconds: float, part: float = 1.0) -> float:
+    def latest_start(self, service_seconds: float, part: float) -> float:
         """When its turn must have come, for its answer to be whole in that part of its time.
 
         Args:

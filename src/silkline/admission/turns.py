@@ -10,16 +10,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from silkline.admission.cost import Ratio
-from silkline.admission.pace import Comebacks, Pace
+from silkline.admission.cost import Price, Ratio
+from silkline.admission.pace import Comebacks
+from silkline.admission.places import Places
 from silkline.admission.queue import Entry, FairQueue
 from silkline.admission.tally import Refusal
 from silkline.admission.tenant import Tenant
-from silkline.admission.ticket import AIM, Phase, Ticket
+from silkline.admission.ticket import AIM, VAIN, Phase, Ticket
 from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, ShuttingDown
-
-OUTAGE_SECONDS = 10.0
-"""How long requests wait for engines to be there at all."""
 
 _LONGEST_TICK = 0.1
 _SHORTEST_TICK = 0.01
@@ -45,9 +43,10 @@ class Turns:
 
     def __init__(
         self,
-        capacity: Callable[[], int],
+        places: Places,
         clock: Callable[[], float],
         refused: Callable[[Ticket, Refusal], None],
+        price: Callable[[Ticket], Price],
         *,
         max_queue: int,
         slo: float,
@@ -55,28 +54,27 @@ class Turns:
         """Has no timer and needs no event loop until a request waits.
 
         Args:
-            capacity: Requests that the engines can hold at present.
+            places: In the engines.
             clock: Seconds that never go back.
             refused: Is told of each request that is refused here.
+            price: Prices a request anew, when more is known than at the door.
             max_queue: Requests that may be prepared or wait.
             slo: Seconds in which answers should be whole; 0 for none.
         """
-        self._capacity = capacity
+        self._places = places
         self._clock = clock
         self._refused = refused
+        self._price = price
+        self._guesses = 0
         self._max_queue = max_queue
         self._tick_seconds = _LONGEST_TICK
         if slo:
             self._tick_seconds = min(_LONGEST_TICK, max(_SHORTEST_TICK, slo / _TICKS_PER_SLO))
         self._queue: FairQueue[_Waiter] = FairQueue()
-        self._pace = Pace()
         self._comebacks = Comebacks(clock)
-        self._usual_work = Ratio()
         self._turn_share = Ratio(1, 1)
         self._preparing = 0
-        self._running = 0
         self._queue_tokens = 0
-        self._out_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -91,23 +89,18 @@ class Turns:
         return len(self._queue)
 
     @property
-    def running(self) -> int:
-        """Requests that have their turn."""
-        return self._running
-
-    @property
     def queue_tokens(self) -> int:
         """Tokens of those that wait, as estimated."""
         return self._queue_tokens
 
     def backlog_seconds(self) -> float | None:
         """Until all that waits has had its turn; None while that cannot be told."""
-        return self._seconds(sum(entry.work for entry in self._queue.order()))
+        return self._places.seconds(sum(entry.work for entry in self._queue.order()))
 
     def predicted_wait(self, tenant: Tenant) -> float | None:
         """Seconds that the tenant's next request would wait; None while that cannot be told."""
         share = self._turn_share.value or 1.0
-        return self._seconds(self._queue.ahead(tenant.name, tenant.weight, share))
+        return self._places.seconds(self._queue.ahead(tenant.name, tenant.weight, share))
 
     def check(self, ticket: Ticket, wait: float | None) -> Refusal | None:
         """Why a request cannot be let in, given its predicted wait; None when it can.
@@ -127,7 +120,7 @@ class Turns:
                 "The request's time was over while it waited for the engine; allow it more time, "
                 "or try again when there is less to do."
             )
-        tenant, rate = ticket.tenant, self._rate()
+        tenant, rate = ticket.tenant, self._places.rate()
         service = 0.0
         if rate is not None:
             service = ticket.price.work / (rate * self._queue.share(tenant.name, tenant.weight))
@@ -142,7 +135,9 @@ class Turns:
         """Counts a request that was let in."""
         self._preparing += 1
         tenant = ticket.tenant
-        self._queue.expect(tenant.name, tenant.weight, ticket.price.work)
+        # A guess can be a hundred times too large, and is not told from a price any more later.
+        ticket.expected = 0.0 if ticket.price.guessed else ticket.price.work
+        self._queue.expect(tenant.name, tenant.weight, ticket.expected)
 
     def spare(self, ticket: Ticket) -> None:
         """Notes that a request needs no turn."""
@@ -153,7 +148,7 @@ class Turns:
         """No longer counts a request that was expected."""
         if ticket.phase is Phase.PREPARED:
             self._preparing -= 1
-            self._queue.no_longer_expect(ticket.tenant.name, ticket.price.work)
+            self._queue.no_longer_expect(ticket.tenant.name, ticket.expected)
         ticket.phase = phase
 
     async def wait(self, ticket: Ticket) -> None:
@@ -168,13 +163,16 @@ class Turns:
             raise _closing()
         self.leave(ticket, Phase.WAITING)
         self._turn_share.note(1, 1)
-        free = self._running < self._places() and not self._queue
+        if ticket.price.guessed:
+            ticket.price = self._price(ticket)
+        free = self._places.free and not self._queue
         if not free and (reason := self._too_late(ticket)):
             raise self._refusal(ticket, reason)
         tenant = ticket.tenant
         waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
         entry = self._queue.push(tenant.name, tenant.weight, ticket.price.work, waiter)
         self._queue_tokens += ticket.tokens
+        self._guesses += ticket.price.guessed
         if free:  # nothing is gained by refusing it, even if it is late
             self._start(entry)
         else:
@@ -194,7 +192,7 @@ class Turns:
     def release(self, ticket: Ticket) -> None:
         """Gives a turn back."""
         ticket.phase = Phase.OVER
-        self._running -= 1
+        self._places.leave()
         self._dispatch()
 
     def answered(self, ticket: Ticket, work: float, seconds: float) -> None:
@@ -205,9 +203,11 @@ class Turns:
             work: What it really was.
             seconds: How long it had its turn.
         """
-        self._pace.note(work, seconds, self._running / max(1, self._places()))
+        self._places.answered(ticket.begun, work, seconds)
         tenant = ticket.tenant
         self._queue.settle(tenant.name, tenant.weight, work - ticket.price.work)
+        if self._guesses:
+            self._reprice()
 
     def close(self) -> None:
         """Ends all that waits; nothing is let in afterwards."""
@@ -220,20 +220,19 @@ class Turns:
         self._queue.take(entry)
         ticket = entry.item.ticket
         ticket.phase = Phase.RUNNING
-        self._queue_tokens -= ticket.tokens
-        self._running += 1
-        self._usual_work.note(entry.work, 1)
+        self._uncount(ticket)
+        ticket.begun = self._places.take()
         entry.item.outcome.set_result(None)
 
     def _dispatch(self) -> None:
         """Lets go who can; whose turn comes too late is refused instead."""
-        while self._queue and self._running < self._places():
+        while self._queue and self._places.free:
             entry = self._queue.peek()
-            if reason := self._lost(entry.item.ticket, 0.0):
+            if reason := self._lost(entry.item, 0.0):
                 self._shed(entry, reason)
             else:
                 self._start(entry)
-        if not self._running and not self._queue:
+        if not self._places.taken and not self._queue:
             self._queue.forget()
         self._watch()
 
@@ -255,27 +254,31 @@ class Turns:
         """Refuses those who wait in vain; what they leave, those behind them gain."""
         ahead = 0.0
         for entry in list(self._queue.order()):
-            if reason := self._lost(entry.item.ticket, self._seconds(ahead) or 0.0):
+            if reason := self._lost(entry.item, self._places.seconds(ahead) or 0.0):
                 self._shed(entry, reason)
             else:
                 ahead += entry.work
 
-    def _lost(self, ticket: Ticket, wait: float) -> Refusal | None:
-        """Why a request that waits, and will wait so much longer, is not worth its turn."""
+    def _lost(self, waiter: _Waiter, wait: float) -> Refusal | None:
+        """Why a request that waits is not worth its turn, which comes so many seconds later."""
+        if waiter.outcome.cancelled():
+            return Refusal.SHED
+        return self._in_vain(waiter.ticket, wait)
+
+    def _in_vain(self, ticket: Ticket, wait: float) -> Refusal | None:
         now = self._clock()
         if now >= ticket.expires:
             return Refusal.EXPIRED
-        out = self._out_since is not None and now - self._out_since >= OUTAGE_SECONDS
-        late = now + wait > ticket.latest_start(self._service(ticket))
-        return Refusal.SHED if late or out else None
+        late = now + wait > ticket.latest_start(self._places.service(ticket.price.work), VAIN)
+        return Refusal.SHED if late or self._places.out else None
 
     def _too_late(self, ticket: Ticket) -> Refusal | None:
         """Why a request that comes to wait need not even begin to."""
         wait = self.predicted_wait(ticket.tenant)
         if ticket.looks and self._excess(ticket, wait, AIM) > 0:
             return Refusal.TOO_LATE
-        lost = self._lost(ticket, wait or 0.0)
-        return Refusal.TOO_LATE if lost is Refusal.SHED else lost
+        reason = self._in_vain(ticket, wait or 0.0)
+        return Refusal.TOO_LATE if reason is Refusal.SHED else reason
 
     def _make_room(self, ticket: Ticket) -> bool:
         """Ends the last request of the most crowded tenant, if that is another's."""
@@ -291,6 +294,10 @@ class Turns:
 
     def _shed(self, entry: Entry[_Waiter], reason: Refusal) -> None:
         ticket = entry.item.ticket
+        if entry.item.outcome.cancelled():  # its client has left, its task has not run since
+            self._remove(entry)
+            ticket.phase = Phase.OVER
+            return
         wait = self.predicted_wait(ticket.tenant)
         self._end(entry, self.error(ticket, reason, wait))
         self._refused(ticket, reason)
@@ -308,47 +315,30 @@ class Turns:
 
     def _remove(self, entry: Entry[_Waiter]) -> None:
         self._queue.remove(entry)
-        self._queue_tokens -= entry.item.ticket.tokens
+        self._uncount(entry.item.ticket)
         self._watch()
 
-    def _places(self) -> int:
-        """The engines' room; notes since when there is none."""
-        places = self._capacity()
-        if places > 0:
-            self._out_since = None
-        elif self._out_since is None:
-            self._out_since = self._clock()
-        return places
+    def _uncount(self, ticket: Ticket) -> None:
+        """No longer counts one that waited."""
+        self._queue_tokens -= ticket.tokens
+        self._guesses -= ticket.price.guessed
 
-    def _rate(self) -> float | None:
-        """Work that the engines get done in a second; None while that cannot be told."""
-        places, speed = self._places(), self._pace.speed
-        return places * speed if places > 0 and speed is not None else None
-
-    def _seconds(self, ahead: float) -> float | None:
-        """Until a place is free for what has so much work ahead; None while it cannot be told."""
-        places, usual = self._places(), self._usual_work.value
-        if places <= 0:
-            return None
-        free = places - self._running
-        if usual is None:
-            return 0.0 if free > 0 else None
-        work = ahead + (1 - free) * usual  # the place that it needs must be left first
-        if work <= 0:
-            return 0.0
-        rate = self._rate()
-        return None if rate is None else work / rate
-
-    def _service(self, ticket: Ticket) -> float:
-        """Seconds that a request will have its turn; 0 while that cannot be told."""
-        speed = self._pace.speed
-        return 0.0 if speed is None else ticket.price.work / speed
+    def _reprice(self) -> None:
+        """Prices those anew that came when no answer was known."""
+        for entry in list(self._queue.order()):
+            ticket = entry.item.ticket
+            if ticket.price.guessed:
+                self._uncount(ticket)
+                ticket.price = self._price(ticket)
+                self._queue_tokens += ticket.tokens
+                self._guesses += ticket.price.guessed
+                self._queue.reprice(entry, ticket.price.work)
 
     def _excess(self, ticket: Ticket, wait: float | None, part: float) -> float:
         """Seconds by which a request would come too late; 0 when in time, or not known."""
         if not wait:
             return 0.0
-        latest = ticket.latest_start(self._service(ticket), part)
+        latest = ticket.latest_start(self._places.service(ticket.price.work), part)
         return max(0.0, self._clock() + wait - latest)
 
 

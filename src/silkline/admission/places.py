@@ -1,0 +1,113 @@
+"""The places in the engines: how many there are, how many are taken, and how fast they are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from silkline.admission.concurrency import Concurrency
+from silkline.admission.cost import Ratio
+from silkline.admission.pace import Pace
+
+OUTAGE_SECONDS = 10.0
+"""How long requests wait for engines to be there at all."""
+
+_MEMORY = 0.1
+
+
+class Places:
+    """Counts places, and predicts when one is free."""
+
+    def __init__(
+        self, capacity: Callable[[], int], clock: Callable[[], float], *, slo: float
+    ) -> None:
+        """Takes what tells the engines' room, a clock, and the SLO in seconds, 0 for none."""
+        self._capacity = capacity
+        self._clock = clock
+        self._pace = Pace()
+        self._concurrency = Concurrency(slo, clock)
+        self._usual_work = Ratio(memory=_MEMORY)
+        self._changed = 0.0
+        self._last = 0.0
+        self._integral = 0.0
+        self._out_since: float | None = None
+        self.taken = 0
+
+    def count(self) -> int:
+        """How many may be taken at present; notes since when there is no room at all."""
+        capacity = self._capacity()
+        if capacity > 0:
+            self._out_since = None
+        elif self._out_since is None:
+            self._out_since = self._clock()
+        return self._concurrency.limit(capacity)
+
+    @property
+    def free(self) -> bool:
+        """Whether one may be taken."""
+        return self.taken < self.count()
+
+    @property
+    def out(self) -> bool:
+        """Whether there has been no room at all for too long."""
+        return self._out_since is not None and self._clock() - self._out_since >= OUTAGE_SECONDS
+
+    def take(self) -> float:
+        """Takes one; returns what `answered` wants to have."""
+        self._change(1)
+        return self._integral
+
+    def leave(self) -> None:
+        """Gives one back."""
+        self._change(-1)
+
+    def answered(self, begun: float, work: float, seconds: float) -> None:
+        """Learns from an answer, whose place is still taken.
+
+        Args:
+            begun: What `take` returned.
+            work: What it really was.
+            seconds: How long its place was taken.
+        """
+        self._pace.note(work, seconds, self.taken / max(1, self.count()))
+        self._usual_work.note(work, 1)
+        usual, capacity = self._usual_work.value, self._capacity()
+        if seconds > 0 and capacity > 0 and usual is not None:
+            self._change(0)
+            share = min(1.0, (self._integral - begun) / seconds / capacity)
+            self._concurrency.note(share, seconds / work, usual)
+
+    def rate(self) -> float | None:
+        """Work that the engines get done in a second; None while that cannot be told."""
+        places, speed = self.count(), self._pace.speed
+        return places * speed if places > 0 and speed is not None else None
+
+    def seconds(self, ahead: float) -> float | None:
+        """Until a place is free for what has so much work ahead; None while it cannot be told."""
+        places, usual = self.count(), self._usual_work.value
+        if places <= 0:
+            return None
+        free = places - self.taken
+        if usual is None:
+            return 0.0 if free > 0 else None
+        if ahead + (1 - free) * usual <= 0:
+            return 0.0
+        rate = self.rate()
+        if rate is None:
+            return None
+        # Places are left one by one, and the time since the last one was has passed already.
+        next_place = max(0.0, usual / rate - (self._clock() - self._last))
+        return max(0.0, ahead - free * usual) / rate + next_place
+
+    def service(self, work: float) -> float:
+        """Seconds that a place is taken for so much work; 0 while that cannot be told."""
+        speed = self._pace.speed
+        return 0.0 if speed is None else work / speed
+
+    def _change(self, more: int) -> None:
+        """Changes how many are taken, and keeps the integral of that over time."""
+        now = self._clock()
+        self._integral += self.taken * (now - self._changed)
+        self._changed = now
+        self.taken += more
+        if more:
+            self._last = now

@@ -1,0 +1,25 @@
+"""Counts by tenant."""
+
+from silkline.admission.tally import MOST_NAMES, OTHERS, Refusal, Tally
+
+
+def test_counts_are_by_tenant_and_reason() -> None:
+    tally = Tally()
+    tally.admitted("a")
+    tally.admitted("a")
+    tally.refused("a", Refusal.SHED)
+    tally.refused("b", Refusal.TOO_LATE)
+    counts = tally.counts()
+    assert (counts["a"].admitted, counts["a"].refused) == (2, {Refusal.SHED: 1})
+    assert (counts["b"].admitted, counts["b"].refused) == (0, {Refusal.TOO_LATE: 1})
+
+
+def test_names_are_bounded() -> None:
+    tally = Tally()
+    for number in range(MOST_NAMES + 10):
+        tally.admitted(str(number))
+    tally.admitted("0")
+    counts = tally.counts()
+    assert len(counts) == MOST_NAMES + 1
+    assert counts[OTHERS].admitted == 10
+    assert counts["0"].admitted == 2
