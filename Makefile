@@ -10,7 +10,7 @@ RECIPES := .cache/recipes
 help:
 	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
 	@echo "test       set up, and run the tests (under 20 minutes on two cores)"
-	@echo "test-full  the tests and the long campaigns"
+	@echo "test-full  the tests and the long campaigns; TESTS= picks some, SEED= replays one"
 	@echo "check      formatting, lint, types, import rules"
 	@echo "format     format the code"
 	@echo "bench      measure the gateway, the engine and the naive design side by side"
@@ -23,7 +23,7 @@ test: $(VENV)/.dev
 	$(BIN)/pytest -m "not full"
 
 test-full: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

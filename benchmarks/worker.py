@@ -93,9 +93,10 @@ async def measure(engine: str, side: int, seconds: float) -> None:
                 took = await load.run(at_once, seconds)
                 after = _cpu(here), _cpu(there)
                 each = 1e6 / load.answered
+                how = "streamed" if stream else "whole"
                 print(
-                    f"{engine}, {side} px, {'streamed' if stream else 'whole'}, {at_once} at once: "
-                    f"{load.answered / took:.0f}/s, {at_once * took * each:.0f} us from end to end, "
+                    f"{engine}, {side} px, {how}, {at_once} at once: {load.answered / took:.0f}/s, "
+                    f"{at_once * took * each:.0f} us from end to end, "
                     f"{(after[0] - before[0]) * each:.0f} us here, "
                     f"{(after[1] - before[1]) * each:.0f} us in the worker, "
                     f"{sum(load.running) / len(load.running):.1f} running"

@@ -9,6 +9,8 @@ import pytest
 import silkline
 from tests.serving import command, served
 
+ANYWHERE = ("up", "--engine", "fake", "--allow-anyone", "true")
+
 
 def run(
     *arguments: str, folder: Path | None = None, path: Path | None = None

@@ -114,6 +114,15 @@ def test_at_most_half_are_ejected(replicas: int, events: list[tuple[int, str, fl
         assert sum(judged.ejected) <= MOST_EJECTED * replicas
 
 
+@pytest.mark.parametrize("replicas", range(1, 8))
+def test_where_all_fail_half_are_kept(replicas: int) -> None:
+    judged = Judged(replicas)
+    for _ in range(2 * ERRORS_IN_A_ROW):
+        for replica in range(replicas):
+            judged.call(replica, WorkerLost("gone"))
+    assert sum(judged.ejected) == replicas // 2
+
+
 def due(standing: Standing) -> bool:
     return standing.due
 
@@ -172,6 +181,18 @@ def test_when_all_are_slow_it_is_the_load() -> None:
     for seconds in [0.1] * 20 + [5] * 4:
         for replica in range(3):
             judged.call(replica, seconds=seconds)
+    judged.ejection.look_for_slow_ones()
+    assert judged.ejected == [False] * 3
+
+
+def test_when_none_answers_any_more_none_is_ejected() -> None:
+    judged = Judged(3)
+    for _ in range(20):
+        for replica in range(3):
+            judged.call(replica)
+    for standing in judged.standings:
+        standing.pace.begin("any")
+    judged.clock.now += 60
     judged.ejection.look_for_slow_ones()
     assert judged.ejected == [False] * 3
 

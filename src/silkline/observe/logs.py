@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from silkline.config import LogSettings
+from silkline.observe.traces import PrivateFormatter
 
 FIELDS = "ecs"
 """Name of the `extra` under which a log call passes its ECS fields."""
@@ -22,7 +23,7 @@ _CLIENT_FAULT_LOGGERS = ("uvicorn.error", "python_multipart")
 """They warn of what clients do wrong, line by line; the access log has it in one."""
 
 
-class EcsFormatter(logging.Formatter):
+class EcsFormatter(PrivateFormatter):
     """Renders a record as one ECS JSON line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -31,7 +32,7 @@ class EcsFormatter(logging.Formatter):
             "@timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "log.level": record.levelname.lower(),
             "log.logger": record.name,
-            "message": record.getMessage(),
+            "message": self.message(record),
             **getattr(record, FIELDS, {}),
         }
         if record.exc_info:
@@ -39,7 +40,7 @@ class EcsFormatter(logging.Formatter):
         return json.dumps(event)  # plain ASCII: no line separator of Unicode gets through
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(PrivateFormatter):
     """Renders a record for a person: the message and its fields in one line."""
 
     def __init__(self) -> None:

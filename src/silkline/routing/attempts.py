@@ -11,9 +11,10 @@ from silkline.core import Delta, Request, Stage, Timeline
 from silkline.engines.text import join
 from silkline.errors import WorkerLost
 from silkline.routing.aboard import Aboard
-from silkline.routing.dispatch import Dispatch, Member, Seat
+from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
 from silkline.routing.isolation import Isolation, Turn, too_late
+from silkline.routing.members import Member, Seat
 from silkline.routing.quarantine import Quarantine
 from silkline.routing.retries import RetryBudget
 

@@ -9,72 +9,19 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from silkline.engines.base import Engine
 from silkline.errors import Overloaded, SilklineError
 from silkline.routing.choice import choose
-from silkline.routing.ejection import Ejection, Standing
+from silkline.routing.ejection import Ejection
 from silkline.routing.isolation import too_late
-from silkline.routing.replica import Replica
+from silkline.routing.members import Member, Seat
 
 RECOVERY_SECONDS = 10.0
 """How long a request waits for any replica to be ready."""
 
 LOOK_SECONDS = 0.5
 """Time between two looks for replicas that have become slow."""
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """A replica of the pool, and the pool's books on it.
-
-    Attributes:
-        replica: The replica.
-        standing: What is held against it.
-        in_flight: Requests that have a seat at it.
-        requests: Requests that were given to it so far.
-    """
-
-    replica: Replica
-    standing: Standing = field(default_factory=Standing)
-    in_flight: int = 0
-    requests: int = 0
-
-    @property
-    def name(self) -> str:
-        """The replica's name."""
-        return self.replica.name
-
-    @property
-    def weight(self) -> float:
-        """The replica's weight."""
-        return self.replica.weight
-
-    @property
-    def full(self) -> bool:
-        """Whether it has all that it takes at a time."""
-        return self.in_flight >= self.replica.limit
-
-    @property
-    def ready(self) -> bool:
-        """Whether requests can be given to it."""
-        return self.replica.ready
-
-
-@dataclass(slots=True, eq=False)
-class Seat:
-    """A request's right to be at a replica.
-
-    Attributes:
-        member: Where.
-        engine: What answers there.
-        trial: Whether this request decides if the replica comes back from its ejection.
-    """
-
-    member: Member
-    engine: Engine
-    trial: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -11,9 +11,10 @@ from silkline.core import Delta, Request
 from silkline.engines.base import EngineInfo
 from silkline.errors import Overloaded, ShuttingDown
 from silkline.routing.attempts import Attempts
-from silkline.routing.dispatch import Dispatch, Member
+from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
 from silkline.routing.health import PoolHealth, ReplicaHealth
+from silkline.routing.members import Member
 from silkline.routing.places import Places
 from silkline.routing.replica import Replica
 

@@ -2,22 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 
 from silkline.core import Delta, Request, Sampling
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.registry import create_engine
 from silkline.engines.worker import client, wire
-from silkline.engines.worker import server as server_module
 from silkline.engines.worker.client import WorkerEngine
-from silkline.engines.worker.server import create_server
+from silkline.engines.worker.frames import FrameProtocol, Kind
+from silkline.engines.worker.server import WorkerServer
 from silkline.errors import (
     DeadlineExceeded,
     EnvironmentFault,
@@ -33,7 +30,7 @@ from tests.engines.asking import answer, deltas, eventually, picture, question, 
 async def far(near: Engine, socket: Path) -> AsyncGenerator[WorkerEngine, None]:
     """The engine, started, behind a socket."""
     await near.start()
-    server = create_server(near, socket)
+    server = WorkerServer(near, socket)
     await server.start()
     engine = WorkerEngine(socket)
     await engine.start()
@@ -41,7 +38,7 @@ async def far(near: Engine, socket: Path) -> AsyncGenerator[WorkerEngine, None]:
         yield engine
     finally:
         await engine.aclose()
-        await server.stop(None)
+        await server.stop(0)
         await near.aclose()
 
 
@@ -170,13 +167,13 @@ async def test_nobody_at_the_socket_is_a_lost_worker(tmp_path: Path) -> None:
 async def test_a_server_that_ends_is_a_lost_worker(tmp_path: Path, stream: bool) -> None:
     near = create_engine("fake", EngineOptions(extra={"token_seconds": "1"}))
     await near.start()
-    server = create_server(near, tmp_path / "s")
+    server = WorkerServer(near, tmp_path / "s")
     await server.start()
     engine = WorkerEngine(tmp_path / "s")
     await engine.start()
     reader = asyncio.create_task(answer(engine, question(stream=stream)))
     await eventually(lambda: near.health().running == 1)
-    await server.stop(None)
+    await server.stop(0)
     with pytest.raises(WorkerLost):
         await reader
     await engine.aclose()
@@ -184,91 +181,144 @@ async def test_a_server_that_ends_is_a_lost_worker(tmp_path: Path, stream: bool)
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_closing_the_channel_loses_its_calls_but_cancels_nobody(
-    tmp_path: Path, stream: bool, monkeypatch: pytest.MonkeyPatch
+async def test_closing_the_connection_loses_its_calls_but_cancels_nobody(
+    tmp_path: Path, stream: bool
 ) -> None:
-    monkeypatch.setattr(client, "CLOSE_SECONDS", 0.05)
     async with far_fake(tmp_path / "s", token_seconds="1") as (near, engine):
         reader = asyncio.create_task(answer(engine, question(stream=stream)))
         await eventually(lambda: near.health().running == 1)
         await engine.aclose()
         with pytest.raises(WorkerLost):
             await reader
+        await eventually(lambda: near.health().running == 0, seconds=2)
 
 
-async def test_another_version_is_told_in_plain_words(tmp_path: Path) -> None:
-    async def info(body: bytes, context: object) -> bytes:
-        return b"\x92\x02\xa3new"
+async def test_a_worker_that_never_says_what_it_is_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.1)
+    async with impostor(tmp_path / "s", {}, silent=True) as engine:
+        with pytest.raises(WorkerLost, match="does not answer"):
+            await engine.start()
 
-    server = grpc.aio.server()
-    handlers = {wire.INFO: grpc.unary_unary_rpc_method_handler(info)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(wire.SERVICE, handlers),))
-    server.add_insecure_port(f"unix:{tmp_path / 's'}")
-    await server.start()
-    engine = WorkerEngine(tmp_path / "s")
-    with pytest.raises(EnvironmentFault, match="different versions"):
-        await engine.start()
-    await server.stop(None)
+
+class Impostor(FrameProtocol):
+    """A worker that answers calls of each kind with what it is told to."""
+
+    def __init__(
+        self, answers: Mapping[Kind, tuple[Kind, bytes] | None], *, silent: bool = False
+    ) -> None:
+        super().__init__()
+        self.silent = silent
+        self.answers = {Kind.INFO: (Kind.LAST, GOOD_INFO), **answers}
+
+    def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
+        if kind is Kind.CANCEL or self.silent:
+            return
+        answer = self.answers[kind]
+        if answer is None:
+            self.abort()
+        else:
+            self.send_now(answer[0], call, answer[1])
+
+    def ended(self) -> None: ...
+
+
+GOOD_INFO = wire.encode_info(Stubborn(None).info)
 
 
 @asynccontextmanager
-async def far_as(socket: Path, **calls: Callable[..., Any]) -> AsyncGenerator[WorkerEngine, None]:
-    """An engine whose worker answers as the calls say; the others are those of a good one."""
-    near = create_engine("fake", EngineOptions())
-    good = server_module._Service(near)
-    rpcs = {
-        wire.INFO: grpc.unary_unary_rpc_method_handler(good._info),
-        wire.HEALTH: grpc.unary_unary_rpc_method_handler(calls.get("health", good._health)),
-        wire.ANSWER: grpc.unary_unary_rpc_method_handler(calls.get("answer", good._answer)),
-        wire.GENERATE: grpc.unary_stream_rpc_method_handler(calls.get("generate", good._generate)),
-    }
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(wire.SERVICE, rpcs),))
-    server.add_insecure_port(f"unix:{socket}")
-    await server.start()
+async def impostor(
+    socket: Path, answers: Mapping[Kind, tuple[Kind, bytes] | None], *, silent: bool = False
+) -> AsyncGenerator[WorkerEngine, None]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: Impostor(answers, silent=silent), str(socket))
     engine = WorkerEngine(socket)
-    await engine.start()
     try:
         yield engine
     finally:
         await engine.aclose()
-        await server.stop(None)
+        server.close()
+        await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
-async def test_an_end_that_the_worker_does_not_explain_is_its_own(
-    tmp_path: Path, status: grpc.StatusCode
+async def test_another_version_is_told_in_plain_words(tmp_path: Path) -> None:
+    info = (Kind.LAST, b"\x92\x02\xa3new")
+    async with impostor(tmp_path / "s", {Kind.INFO: info}) as engine:
+        with pytest.raises(EnvironmentFault, match="different versions"):
+            await engine.start()
+
+
+async def test_an_end_that_the_worker_does_not_explain_is_its_own(tmp_path: Path) -> None:
+    for kind in (Kind.ANSWER, Kind.GENERATE):
+        async with impostor(tmp_path / f"s{kind}", {kind: None}) as engine:
+            await engine.start()
+            with pytest.raises(WorkerLost):
+                await answer(engine, question(stream=kind is Kind.GENERATE))
+            with pytest.raises(WorkerLost):
+                await engine.probe(1.0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (Kind.LAST, b"nonsense"),
+        (Kind.PIECE, b"nonsense"),
+        (Kind.ERROR, b"nonsense"),
+        (Kind.HEALTH, b""),
+    ],
+)
+async def test_a_worker_that_talks_nonsense_is_not_the_clients_fault(
+    tmp_path: Path, said: tuple[Kind, bytes]
 ) -> None:
-    async def abort(_body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        await context.abort(status, "Stream removed")
-        raise AssertionError
-
-    async with far_as(tmp_path / "s", answer=abort) as engine:
-        with pytest.raises(WorkerLost):
-            await answer(engine, question(stream=False))
-
-
-async def test_a_worker_that_talks_nonsense_is_not_the_clients_fault(tmp_path: Path) -> None:
-    async def nonsense(_body: bytes, _context: object) -> bytes:
-        return b"nonsense"
-
-    async def stream(_body: bytes, _context: object) -> AsyncGenerator[bytes, None]:
-        yield b"nonsense"
-
-    async def note(_body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        metadata = ((wire.ERROR_KEY, b"nonsense"),)
-        await context.abort(grpc.StatusCode.INTERNAL, trailing_metadata=metadata)
-
-    calls = {"answer": nonsense, "generate": stream, "health": nonsense}
-    async with far_as(tmp_path / "s", **calls) as engine:
-        for streamed in (True, False):
+    answers = dict.fromkeys((Kind.ANSWER, Kind.GENERATE), said)
+    async with impostor(tmp_path / "s", answers) as engine:
+        for stream in (True, False):
+            await engine.start()
             with pytest.raises(InternalFault):
-                await answer(engine, question(stream=streamed))
+                await answer(engine, question(stream=stream))
+            await engine.aclose()
+
+
+async def test_a_health_that_makes_no_sense_is_a_lost_worker(tmp_path: Path) -> None:
+    async with impostor(tmp_path / "s", {Kind.HEALTH: (Kind.LAST, b"nonsense")}) as engine:
+        await engine.start()
         with pytest.raises(WorkerLost):
             await engine.probe(1.0)
-    async with far_as(tmp_path / "t", answer=note) as engine:
-        with pytest.raises(InternalFault):
-            await answer(engine, question(stream=False))
+
+
+async def test_a_worker_that_does_not_read_gets_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits to be sent to a stopped worker is bounded, however many requests come."""
+    monkeypatch.setattr(client, "DEADLINE_SLACK_SECONDS", 0.1)
+    deaf = []
+
+    class Deaf(Impostor):
+        def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
+            super().frame_received(kind, call, body)
+            if self._transport is not None:
+                self._transport.pause_reading()
+            deaf.append(self)
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: Deaf({}), str(tmp_path / "s"))
+    engine = WorkerEngine(tmp_path / "s")
+    await engine.start()
+    asked = request(user(0), images=(picture(width=2000, height=500),), timeout_seconds=0.3)
+    outcomes = await asyncio.gather(
+        *(answer(engine, asked) for _ in range(30)), return_exceptions=True
+    )
+    assert {type(each) for each in outcomes} == {DeadlineExceeded}
+    connection = engine._connection
+    assert connection is not None
+    assert connection._transport is not None
+    assert connection._transport.get_write_buffer_size() < 10_000_000
+    await engine.aclose()
+    server.close()
+    for each in deaf:
+        each.abort()
+    await asyncio.sleep(0.01)
 
 
 async def test_the_probe_brings_the_health(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ async def test_the_imports_are_light(
         assert await ask(worker)
     lines = [record.getMessage() for record in caplog.records]
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if "|" in line}
-    assert {"grpc", "msgspec", "silkline"} <= imported
+    assert {"asyncio", "msgspec", "silkline"} <= imported
     heavy = {"fastapi", "starlette", "uvicorn", "aiohttp", "PIL", "pydantic", "numpy", "openvino"}
     assert not heavy & imported
 

@@ -22,7 +22,7 @@ from silkline.engines.base import EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker import wire
 from silkline.engines.worker.logs import configure_worker_logging
-from silkline.engines.worker.server import create_server
+from silkline.engines.worker.server import WorkerServer
 from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError, exit_code
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -
     """Serves until SIGTERM, or until the engine has failed; False tells of that."""
     engine = create_engine(name, options)
     await engine.start()
-    server = create_server(engine, socket)
+    server = WorkerServer(engine, socket)
     await server.start()
     stop = asyncio.Event()
     # Until here SIGTERM ends the process at once: loading a model cannot be interrupted otherwise.

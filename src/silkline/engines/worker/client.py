@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import itertools
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import cast
-
-import grpc
-import grpc.aio
+from typing import TypeVar
 
 from silkline.core import Delta, Request
 from silkline.engines.base import Engine, EngineInfo, Health
 from silkline.engines.worker import wire
+from silkline.engines.worker.frames import MAX_BODY_BYTES, BrokenFrame, FrameProtocol, Kind
 from silkline.errors import (
     DeadlineExceeded,
     EnvironmentFault,
@@ -29,27 +30,78 @@ CALL_SECONDS = 10.0
 DEADLINE_SLACK_SECONDS = 1.0
 """What a call may take longer than its request: the engine ends it first, and can say why."""
 
-CLOSE_SECONDS = 1.0
-"""What calls get to end by themselves when the channel closes; a dead worker's end at once."""
+_MOST_CALLS = 2**32
 
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
-    ("grpc.enable_retries", 0),  # the pool decides what is sent again
-    ("grpc.enable_http_proxy", 0),  # a proxy in the environment has no business here
-    ("grpc.use_local_subchannel_pool", 1),  # a new worker does not inherit the old one's backoff
-)
+_Told = TypeVar("_Told")
 
 
-class _Calls:
-    """The worker's calls on a channel; bodies are bytes on this side, too."""
+class _Call:
+    """What came for one call and was not read yet."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        service = f"/{wire.SERVICE}/"
-        self.info = channel.unary_unary(service + wire.INFO, bytes, bytes)
-        self.health = channel.unary_unary(service + wire.HEALTH, bytes, bytes)
-        self.answer = channel.unary_unary(service + wire.ANSWER, bytes, bytes)
-        self.generate = channel.unary_stream(service + wire.GENERATE, bytes, bytes)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: deque[tuple[Kind, bytes] | SilklineError] = deque()
+        self._reader: asyncio.Future[None] | None = None
+
+    def put(self, what: tuple[Kind, bytes] | SilklineError) -> None:
+        """Adds a frame, or why there will be none."""
+        self._arrived.append(what)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> tuple[Kind, bytes]:
+        """The next frame; raises what stands in its place."""
+        while not self._arrived:
+            self._reader = self._loop.create_future()
+            await self._reader
+        what = self._arrived.popleft()
+        if isinstance(what, SilklineError):
+            raise what
+        return what
+
+
+class _Connection(FrameProtocol):
+    """The gateway's end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: dict[int, _Call] = {}
+        self._numbers = itertools.count()
+        self._loop = asyncio.get_running_loop()
+
+    @contextmanager
+    def call(self, timeout_seconds: float) -> Generator[tuple[int, _Call], None, None]:
+        """A call and its number; one that has not ended when the block does is cancelled."""
+        number = next(self._numbers) % _MOST_CALLS
+        call = self._calls[number] = _Call(self._loop)
+        timer = self._loop.call_later(timeout_seconds, call.put, _late())
+        try:
+            yield number, call
+        finally:
+            timer.cancel()
+            if self._calls.pop(number, None) is not None:
+                with suppress(ConnectionError):
+                    self.send_now(Kind.CANCEL, number)
+
+    def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
+        """Hands the frame to its call; that of a cancelled one is late."""
+        last = kind is not Kind.PIECE
+        waiting = self._calls.pop(call, None) if last else self._calls.get(call)
+        if waiting is None:
+            return
+        if kind is Kind.ERROR:
+            waiting.put(_error(body))
+        elif kind in (Kind.PIECE, Kind.LAST):
+            waiting.put((kind, bytes(body)))
+        else:
+            waiting.put(_nonsense())
+            raise BrokenFrame
+
+    def ended(self) -> None:
+        """Ends all calls."""
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.put(_lost())
 
 
 class WorkerEngine(Engine):
@@ -62,7 +114,7 @@ class WorkerEngine(Engine):
     def __init__(self, socket: Path) -> None:
         """Names the worker's socket; nothing is connected before `start`."""
         self._socket = socket
-        self._channel: grpc.aio.Channel | None = None
+        self._connection: _Connection | None = None
         self._info: EngineInfo | None = None
         self._health = Health(running=0, queued=0, seconds_since_progress=0.0)
 
@@ -80,16 +132,22 @@ class WorkerEngine(Engine):
             WorkerLost: Nobody answers.
             EnvironmentFault: The worker speaks another version.
         """
-        self._channel = grpc.aio.insecure_channel(f"unix:{self._socket}", options=CHANNEL_OPTIONS)
-        self._calls = _Calls(self._channel)
+        loop = asyncio.get_running_loop()
         try:
-            self._info = wire.decode_info(await self._calls.info(b"", timeout=CALL_SECONDS))
-        except grpc.aio.AioRpcError as error:
-            await self.aclose()
-            raise _error(error) from error
+            _, self._connection = await loop.create_unix_connection(_Connection, str(self._socket))
+        except OSError as error:
+            raise _lost() from error
+        try:
+            self._info = await self._ask(Kind.INFO, wire.decode_info, CALL_SECONDS)
         except InvalidRequest as error:
             await self.aclose()
             raise EnvironmentFault("Gateway and worker are of different versions.") from error
+        except DeadlineExceeded as error:
+            await self.aclose()
+            raise WorkerLost("The worker does not answer.") from error
+        except SilklineError:
+            await self.aclose()
+            raise
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Answers one request, as the contract says.
@@ -98,26 +156,23 @@ class WorkerEngine(Engine):
             WorkerLost: The worker ended, or was not reached.
             SilklineError: What the far engine raised.
         """
-        if self._channel is None:
-            raise _lost()
+        connection = self._there()
         body = wire.encode_request(request)
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestTooLarge("The pictures of this request are too large for the engine.")
+        kind = Kind.GENERATE if request.stream else Kind.ANSWER
         timeout = request.timeout_seconds + DEADLINE_SLACK_SECONDS
-        try:
-            if not request.stream:
-                yield _delta(await self._calls.answer(body, timeout=timeout))
-                return
-            call = self._calls.generate(body, timeout=timeout)
+        with connection.call(timeout) as (number, call):
             try:
-                async for piece in call:
-                    yield _delta(piece)
-            finally:
-                call.cancel()
-        except grpc.aio.AioRpcError as error:
-            raise _error(error) from error
-        except asyncio.CancelledError:
-            if _cancelled_by_caller():
-                raise
-            raise _lost() from None
+                async with asyncio.timeout(timeout):
+                    await connection.send(kind, number, body)
+            except TimeoutError:
+                raise _late() from None
+            except ConnectionError as error:
+                raise _lost() from error
+            while kind is not Kind.LAST:
+                kind, piece = await call.get()
+                yield _delta(piece)
 
     async def probe(self, timeout_seconds: float) -> Health:
         """Asks the worker how its engine gets on; `health` gives the same until the next time.
@@ -126,13 +181,11 @@ class WorkerEngine(Engine):
             WorkerLost: It ended, did not answer in time, or makes no sense.
         """
         try:
-            self._health = wire.decode_health(
-                await self._calls.health(b"", timeout=timeout_seconds)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise WorkerLost("The worker does not answer.") from error
+            self._health = await self._ask(Kind.HEALTH, wire.decode_health, timeout_seconds)
         except InvalidRequest as error:
             raise WorkerLost("The worker's answer makes no sense.") from error
+        except DeadlineExceeded as error:
+            raise WorkerLost("The worker does not answer.") from error
         return self._health
 
     def health(self) -> Health:
@@ -140,10 +193,27 @@ class WorkerEngine(Engine):
         return self._health
 
     async def aclose(self) -> None:
-        """Closes the channel; the worker process is its supervisor's business."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close(CLOSE_SECONDS)
+        """Closes the connection; the worker process is its supervisor's business."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    async def _ask(
+        self, kind: Kind, decode: Callable[[bytes], _Told], timeout_seconds: float
+    ) -> _Told:
+        connection = self._there()
+        with connection.call(timeout_seconds) as (number, call):
+            try:
+                connection.send_now(kind, number)
+            except ConnectionError as error:
+                raise _lost() from error
+            _, body = await call.get()
+        return decode(body)
+
+    def _there(self) -> _Connection:
+        if self._connection is None:
+            raise _lost()
+        return self._connection
 
 
 def _delta(body: bytes) -> Delta:
@@ -153,25 +223,16 @@ def _delta(body: bytes) -> Delta:
         raise _nonsense() from error
 
 
-def _error(error: grpc.aio.AioRpcError) -> SilklineError:
-    """What ended a call: the error that the worker names, else what its absence means."""
-    trailing = cast("grpc.aio.Metadata", error.trailing_metadata())
-    note = trailing.get(wire.ERROR_KEY)
-    if isinstance(note, bytes):
-        try:
-            return wire.decode_error(note)
-        except InvalidRequest:
-            return _nonsense()
-    match error.code():
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded("The engine did not answer in the time of this request.")
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return RequestTooLarge("The pictures of this request are too large for the engine.")
-        case grpc.StatusCode.UNIMPLEMENTED:
-            return _nonsense()
-    # UNAVAILABLE or CANCELLED; a peer that crashes in the middle may also come as UNKNOWN or
-    # INTERNAL, which the worker itself never sends without a note.
-    return _lost()
+def _error(body: memoryview) -> SilklineError:
+    """What the worker says is wrong."""
+    try:
+        return wire.decode_error(bytes(body))
+    except InvalidRequest:
+        return _nonsense()
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The engine did not answer in the time of this request.")
 
 
 def _nonsense() -> InternalFault:
@@ -180,9 +241,3 @@ def _nonsense() -> InternalFault:
 
 def _lost() -> WorkerLost:
     return WorkerLost("The engine's process ended while it worked on this request; try again.")
-
-
-def _cancelled_by_caller() -> bool:
-    """Whether a cancellation was meant for this task; a closing channel cancels its calls, too."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -10,6 +10,8 @@ import sys
 
 import msgspec
 
+from silkline.observe.traces import PrivateFormatter
+
 FIELDS = "ecs"
 """Name of the `extra` with a record's ECS fields, as in `silkline.observe.logs`; that is not
 imported here, because the worker goes without the libraries of the settings."""
@@ -29,7 +31,7 @@ class _Line(msgspec.Struct, tag="silkline.log", forbid_unknown_fields=True, omit
     stack_trace: str = ""
 
 
-class LineFormatter(logging.Formatter):
+class LineFormatter(PrivateFormatter):
     """Renders a record as the line that `relay` takes."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -42,7 +44,7 @@ class LineFormatter(logging.Formatter):
         line = _Line(
             record.levelno,
             record.name,
-            _whole(record.getMessage()),
+            _whole(self.message(record)),
             fields,
             _whole(trace),
         )

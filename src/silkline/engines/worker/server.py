@@ -1,122 +1,129 @@
-"""The worker's side of the wire: an engine as a gRPC service on a socket."""
+"""The worker's side of the wire: an engine that is served on a socket."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
 
-import grpc
-import grpc.aio
-
-from silkline.core import Delta
+from silkline.core import Delta, Request
 from silkline.engines.base import Engine
 from silkline.engines.text import join
 from silkline.engines.worker import wire
+from silkline.engines.worker.frames import BrokenFrame, FrameProtocol, Kind
 from silkline.engines.worker.logs import FIELDS
-from silkline.errors import (
-    CapacityError,
-    DeadlineExceeded,
-    InputError,
-    InternalFault,
-    Overloaded,
-    SilklineError,
-)
+from silkline.errors import InternalFault, SilklineError
 
 logger = logging.getLogger(__name__)
 
-_Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
-SERVER_OPTIONS = (
-    ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),
-)
-
-_STATUS: tuple[tuple[type[SilklineError], grpc.StatusCode], ...] = (
-    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
-    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (CapacityError, grpc.StatusCode.UNAVAILABLE),
-    (SilklineError, grpc.StatusCode.INTERNAL),
-)
-"""gRPC status by the first class that fits; the exact error goes in the trailing metadata."""
-
-
-def create_server(engine: Engine, socket: Path) -> grpc.aio.Server:
-    """Makes a server, not started yet, that serves `engine` on a unix socket.
+class WorkerServer:
+    """Serves `engine` on a unix socket.
 
     Who may connect is decided by the folder of the socket, which only its owner may enter.
     """
-    service = _Service(engine)
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers((service.handlers(),))
-    server.add_insecure_port(f"unix:{socket}")
-    return server
 
-
-class _Service:
-    """The calls."""
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, socket: Path) -> None:
+        """Takes an engine that has started; nothing is served before `start`."""
         self._engine = engine
+        self._socket = socket
+        self._server: asyncio.Server | None = None
+        self._connections: set[_Connection] = set()
 
-    def handlers(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """The calls by name; bodies are left as bytes, so that a wrong one gets a typed error."""
-        return grpc.method_handlers_generic_handler(
-            wire.SERVICE,
-            {
-                wire.INFO: grpc.unary_unary_rpc_method_handler(self._info),
-                wire.HEALTH: grpc.unary_unary_rpc_method_handler(self._health),
-                wire.GENERATE: grpc.unary_stream_rpc_method_handler(self._generate),
-                wire.ANSWER: grpc.unary_unary_rpc_method_handler(self._answer),
-            },
+    async def start(self) -> None:
+        """Begins to serve."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            lambda: _Connection(self._engine, self._connections), str(self._socket)
         )
 
-    async def _info(self, _body: bytes, _context: _Context) -> bytes:
-        return wire.encode_info(self._engine.info)
+    async def stop(self, grace_seconds: float) -> None:
+        """Ends; calls that run get `grace_seconds` to end by themselves."""
+        if self._server is not None:
+            self._server.close()
+        calls = {call for connection in self._connections for call in connection.calls}
+        if calls and grace_seconds > 0:
+            await asyncio.wait(calls, timeout=grace_seconds)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        for connection in tuple(self._connections):
+            connection.close()
 
-    async def _health(self, _body: bytes, _context: _Context) -> bytes:
-        return wire.encode_health(self._engine.health())
 
-    async def _generate(self, body: bytes, context: _Context) -> None:
-        """Streams the answer; a client that leaves cancels this task, and with it the request."""
-        async with _errors_told(context), self._deltas(body) as deltas:
-            async for delta in deltas:
-                await context.write(wire.encode_delta(delta))
+class _Connection(FrameProtocol):
+    """A gateway."""
 
-    async def _answer(self, body: bytes, context: _Context) -> bytes:
-        """Gives the whole answer as one delta; a client that leaves cancels this task."""
-        async with _errors_told(context), self._deltas(body) as deltas:
-            return wire.encode_delta(join([delta async for delta in deltas]))
+    def __init__(self, engine: Engine, connections: set[_Connection]) -> None:
+        """Serves the engine; is one of `connections` while it lasts."""
+        super().__init__()
+        self._engine = engine
+        self._connections = connections
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        connections.add(self)
+
+    @property
+    def calls(self) -> list[asyncio.Task[None]]:
+        """The calls that run."""
+        return list(self._calls.values())
+
+    def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
+        """Starts or cancels a call."""
+        match kind:
+            case Kind.INFO:
+                self.send_now(Kind.LAST, call, wire.encode_info(self._engine.info))
+            case Kind.HEALTH:
+                self.send_now(Kind.LAST, call, wire.encode_health(self._engine.health()))
+            case Kind.GENERATE | Kind.ANSWER:
+                self._begin(kind, call, body)
+            case Kind.CANCEL:
+                if call in self._calls:
+                    self._calls[call].cancel()
+            case _:
+                raise BrokenFrame
+
+    def ended(self) -> None:
+        """Nobody waits for the answers any more."""
+        self._connections.discard(self)
+        for call in self._calls.values():
+            call.cancel()
+
+    def _begin(self, kind: Kind, call: int, body: memoryview) -> None:
+        try:
+            request = wire.decode_request(body)
+        except SilklineError as error:
+            self.send_now(Kind.ERROR, call, wire.encode_error(error))
+            return
+        task = asyncio.get_running_loop().create_task(self._run(kind, call, request))
+        self._calls[call] = task
+        task.add_done_callback(lambda _: self._calls.pop(call, None))
+
+    async def _run(self, kind: Kind, call: int, request: Request) -> None:
+        """Answers a call; one that is cancelled is not answered."""
+        with suppress(ConnectionError):
+            try:
+                async with self._deltas(request) as deltas:
+                    if kind is Kind.ANSWER:
+                        whole = join([delta async for delta in deltas])
+                        await self.send(Kind.LAST, call, wire.encode_delta(whole))
+                        return
+                    async for delta in deltas:
+                        piece = Kind.PIECE if delta.finish_reason is None else Kind.LAST
+                        await self.send(piece, call, wire.encode_delta(delta))
+            except SilklineError as error:
+                await self.send(Kind.ERROR, call, wire.encode_error(error))
 
     @asynccontextmanager
-    async def _deltas(self, body: bytes) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
+    async def _deltas(self, request: Request) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
         """The engine's stream; a defect while it is read is logged under the request's id."""
-        request = wire.decode_request(body)
         try:
             async with aclosing(self._engine.generate(request)) as deltas:
                 yield deltas
-        except SilklineError:
+        except (SilklineError, ConnectionError):
             raise
         except Exception as error:
             fields = {"http.request.id": request.id}
             logger.exception("the engine failed on a request", extra={FIELDS: fields})
             raise InternalFault("The engine failed on this request.") from error
-
-
-@asynccontextmanager
-async def _errors_told(context: _Context) -> AsyncGenerator[None, None]:
-    """Ends the call with the error of the block, in a form that the client can raise again."""
-    try:
-        yield
-    except SilklineError as error:
-        await _abort(context, error)
-
-
-async def _abort(context: _Context, error: SilklineError) -> None:
-    status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    note = ((wire.ERROR_KEY, wire.encode_error(error)),)
-    await context.abort(status, trailing_metadata=note)

@@ -1,9 +1,9 @@
 """What gateway and worker say to each other, strictly typed.
 
-Calls are gRPC with msgpack bodies; what the worker is told when it starts, and how it says that it
-has, are lines of JSON. Everything is decoded by its type: a missing or unknown field, a wrong type
-or a value out of range is refused. Bodies are arrays, not maps, so every change of a field is a new
-`WIRE_VERSION`; a worker and its gateway must speak the same one.
+Calls are frames (see `frames`) with msgpack bodies; what the worker is told when it starts, and how
+it says that it has, are lines of JSON. Everything is decoded by its type: a missing or unknown
+field, a wrong type or a value out of range is refused. Bodies are arrays, not maps, so every change
+of a field is a new `WIRE_VERSION`; a worker and its gateway must speak the same one.
 """
 
 from __future__ import annotations
@@ -40,17 +40,6 @@ from silkline.errors import (
 )
 
 WIRE_VERSION: Final = 2
-SERVICE = "silkline.Worker"
-INFO = "Info"
-GENERATE = "Generate"  # a request, answered by a stream of deltas
-ANSWER = "Answer"  # a request that is not streamed, answered by one delta; a third cheaper
-HEALTH = "Health"
-
-ERROR_KEY = "silkline-error-bin"
-"""The trailing metadata that says which error ended a call."""
-
-MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-"""Most bytes of a message; sixteen pictures of the default pixel budget are 50 MB."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -157,7 +146,7 @@ class StartReport(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def encode_request(request: Request) -> bytes:
-    """The body of a `Generate` or `Answer` call.
+    """The body of a request, streamed or not.
 
     Raises:
         InvalidRequest: It holds half a surrogate pair, or a seed of more than 64 bits.
@@ -188,7 +177,7 @@ def encode_request(request: Request) -> bytes:
         raise InvalidRequest("The seed has more than 64 bits.", param="seed") from error
 
 
-def decode_request(body: bytes) -> Request:
+def decode_request(body: bytes | memoryview) -> Request:
     """The way back. Raises `InvalidRequest` when the body is not a request."""
     wire = _decode(body, _Request)
     sampling = wire.sampling
@@ -212,7 +201,7 @@ def decode_request(body: bytes) -> Request:
 
 
 def encode_delta(delta: Delta) -> bytes:
-    """A body of the stream that answers a `Generate` call, or the answer to `Answer`."""
+    """The body of a part of an answer, or of a whole one."""
     usage = delta.usage
     return msgspec.msgpack.encode(
         _Delta(
@@ -248,7 +237,7 @@ def decode_delta(body: bytes) -> Delta:
 
 
 def encode_info(info: EngineInfo) -> bytes:
-    """The answer to an `Info` call."""
+    """The body of what an engine is."""
     return msgspec.msgpack.encode(
         _Info(
             WIRE_VERSION,
@@ -281,7 +270,7 @@ def decode_info(body: bytes) -> EngineInfo:
 
 
 def encode_health(health: Health) -> bytes:
-    """The answer to a `Health` call."""
+    """The body of how an engine gets on."""
     return msgspec.msgpack.encode(
         _Health(health.running, health.queued, health.seconds_since_progress, health.cache_use)
     )
@@ -294,16 +283,16 @@ def decode_health(body: bytes) -> Health:
 
 
 def encode_error(error: SilklineError) -> bytes:
-    """An error as trailing metadata; one without an HTTP face becomes an `InternalFault`."""
+    """The body of an error; one without an HTTP face becomes an `InternalFault`."""
     retry_after = error.retry_after if isinstance(error, CapacityError) else None
     return msgspec.msgpack.encode(
         _Error(http_face(error).code, error.message, error.param, retry_after)
     )
 
 
-def decode_error(note: bytes) -> SilklineError:
-    """The way back. Raises `InvalidRequest` when the note is not an error."""
-    wire = _decode(note, _Error)
+def decode_error(body: bytes) -> SilklineError:
+    """The way back. Raises `InvalidRequest` when the body is not an error."""
+    wire = _decode(body, _Error)
     kind = ERRORS_BY_CODE.get(wire.code, InternalFault)
     if issubclass(kind, CapacityError) and not issubclass(kind, DeadlineExceeded):
         return kind(wire.message, param=wire.param, retry_after=wire.retry_after)
@@ -352,7 +341,7 @@ def _part(part: str | int) -> Part:
     return TextPart(part) if isinstance(part, str) else ImagePart(part)
 
 
-def _decode(body: bytes, kind: type[_Body]) -> _Body:
+def _decode(body: bytes | memoryview, kind: type[_Body]) -> _Body:
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
