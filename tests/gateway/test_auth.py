@@ -84,7 +84,7 @@ def all_routes(routers: list[BaseRoute]) -> Iterator[Route]:
 
 def routes() -> list[tuple[str, str]]:
     """Every method and path that the application knows, with its parameters filled in."""
-    app = create_app(Settings(), EnginePool([], max_queue=1), Lifecycle())
+    app = create_app(Settings(), EnginePool([]), Lifecycle())
     while not isinstance(app, FastAPI):
         app = app._app  # type: ignore[attr-defined]
     found = set()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
+import psutil
 import pytest
 
 from tests.gateway.asking import asked
@@ -78,3 +80,34 @@ def test_a_connection_serves_many_requests(gateway: Served) -> None:
             assert read_reply(client).status == 200
             client.sendall(head("/live", "HEAD"))
             assert read_reply(client, method="HEAD").status == 200
+
+
+PART = b'--b\r\ncontent-disposition: form-data; name="f"\r\n\r\nx\r\n'
+MULTIPART = "multipart/form-data; boundary=b"
+FLOODS = {
+    "parts": (MULTIPART, PART * 30_000 + b"--b--\r\n"),
+    "files": (MULTIPART, PART.replace(b'"f"', b'"image"; filename="a"') * 20_000 + b"--b--\r\n"),
+    "a part's headers": (MULTIPART, b"--b\r\n" + b"x-a: b\r\n" * 200_000 + b"\r\n"),
+    "a part's name": (
+        MULTIPART,
+        PART.replace(b'"f"', b'"' + b"f" * 1_500_000 + b'"') + b"--b--\r\n",
+    ),
+    "no boundary in sight": (MULTIPART, b"x" * 1_900_000),
+    "dashes": (MULTIPART, b"--" * 900_000),
+    "no boundary": ("multipart/form-data", b"x" * 1000),
+    "fields": ("application/x-www-form-urlencoded", b"a=b&" * 400_000),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_in_a_form_is_refused_at_little_cost(gateway: Served, kind: str) -> None:
+    media_type, body = FLOODS[kind]
+    process = psutil.Process(gateway.process.pid)
+    before = process.memory_info().rss
+    headers = [("host", "x"), ("content-type", media_type), ("content-length", str(len(body)))]
+    began = time.monotonic()
+    reply = exchange(gateway.host_and_port, head("/predict", "POST", headers) + body)
+    assert reply.status in {400, 413}
+    assert reply.code in {"invalid_request", "request_too_large"}
+    assert time.monotonic() - began < 10
+    assert process.memory_info().rss - before < 50 * 2**20

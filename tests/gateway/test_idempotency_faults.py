@@ -156,7 +156,7 @@ async def test_what_is_lost_on_the_way_to_a_far_silkline_is_executed_once(
     before = await asyncio.to_thread(given, far)
     async with fault_proxy(far.host_and_port[1]) as proxy:
         remote = RemoteSettings(url=f"http://127.0.0.1:{proxy.port}")
-        pool = EnginePool([RemoteReplica("far", remote, None, AgreedModel())], max_queue=8)
+        pool = EnginePool([RemoteReplica("far", remote, None, AgreedModel())])
         await pool.start()
         proxy.reset_all()  # the probe's connection, which is past its first bytes
         await asyncio.sleep(0.05)

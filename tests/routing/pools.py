@@ -20,7 +20,6 @@ LONG = Sampling(max_tokens=400)
 async def pooled(
     *,
     replicas: int = 1,
-    max_queue: int = 256,
     limit: int = 256,
     hang_timeout: float = 30.0,
     **extra: str,
@@ -31,13 +30,13 @@ async def pooled(
         WorkerSupervisor("fake", options, hang_timeout=hang_timeout, health_interval=0.05)
         for _ in range(replicas)
     ]
-    async with started(pool_of(*workers, max_queue=max_queue, limit=limit)) as pool:
+    async with started(pool_of(*workers, limit=limit)) as pool:
         yield pool
 
 
-def pool_of(*workers: WorkerSupervisor, max_queue: int = 256, limit: int = 256) -> EnginePool:
+def pool_of(*workers: WorkerSupervisor, limit: int = 256) -> EnginePool:
     replicas = [LocalReplica(str(n), worker, limit=limit) for n, worker in enumerate(workers)]
-    return EnginePool(replicas, max_queue=max_queue, seed=7)
+    return EnginePool(replicas, seed=7)
 
 
 @asynccontextmanager
@@ -52,8 +51,7 @@ async def started(pool: EnginePool) -> AsyncGenerator[EnginePool, None]:
 
 async def answer(pool: EnginePool, asked: Request) -> Answer:
     """The whole answer; a pool gives the same streams as an engine."""
-    with pool.reserve():
-        return await answer_of_engine(pool, asked)  # type: ignore[arg-type]
+    return await answer_of_engine(pool, asked)  # type: ignore[arg-type]
 
 
 async def outcome(pool: EnginePool, asked: Request) -> Answer | Exception:

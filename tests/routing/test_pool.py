@@ -66,36 +66,6 @@ async def test_requests_are_spread_over_the_replicas() -> None:
         assert [each.requests for each in pool.health().replicas] == [4, 4]
 
 
-async def test_the_queue_has_an_end_and_says_when_to_come_again() -> None:
-    async with pooled(max_queue=4, token_seconds="0.01", answer_words="20") as pool:
-        asked = question(sampling=LONG)
-        readers = [asyncio.create_task(answer(pool, asked)) for _ in range(4)]
-        await eventually(lambda: pool.health().places == 4)
-        began = time.monotonic()
-        with pytest.raises(Overloaded) as full:
-            await answer(pool, asked)
-        assert full.value.retry_after is not None
-        assert 1 <= full.value.retry_after <= 30
-        assert time.monotonic() - began < 0.5
-        await asyncio.gather(*readers)
-        await answer(pool, asked)
-
-
-async def test_a_place_is_held_from_before_the_request_is_whole() -> None:
-    async with pooled(max_queue=2) as pool:
-        with pool.reserve():
-            assert pool.health().places == 1
-            with pool.reserve():
-                await deltas(pool, question())  # type: ignore[arg-type]
-                assert pool.health().places == 2
-                with pytest.raises(Overloaded), pool.reserve():
-                    pytest.fail("there were but two places")
-        assert pool.health().places == 0
-        with pytest.raises(ZeroDivisionError), pool.reserve():
-            _ = 1 / 0
-        assert pool.health().places == 0
-
-
 async def test_a_killed_worker_loses_only_what_was_streamed() -> None:
     async with pooled(token_seconds="0.01", answer_words="8") as pool:
         expected = [(await answer(pool, question(seed=n))).text for n in range(3)]

@@ -53,7 +53,7 @@ def replica_of(
 
 @asynccontextmanager
 async def pooled(*replicas: RemoteReplica) -> AsyncIterator[EnginePool]:
-    pool = EnginePool(replicas, max_queue=64, seed=7)
+    pool = EnginePool(replicas, seed=7)
     try:
         await pool.start()
         yield pool

@@ -28,7 +28,7 @@ from tests.routing.scripted import ScriptedReplica
 
 @asynccontextmanager
 async def pooling(*replicas: ScriptedReplica) -> AsyncGenerator[EnginePool, None]:
-    pool = EnginePool(replicas, max_queue=1000, seed=3)
+    pool = EnginePool(replicas, seed=3)
     tasks = len(asyncio.all_tasks())
     await pool.start()
     try:
@@ -158,7 +158,7 @@ async def test_refusals_leave_nobody_out(error: SilklineError) -> None:
     async with pooling(bad, good) as pool:
         await ask(pool, 100)
         assert not pool.health().replicas[0].ejected
-        assert not pool.health().retries
+        assert bool(pool.health().retries) == isinstance(error, Overloaded)
 
 
 async def test_the_last_one_that_serves_is_used_even_when_it_was_left_out() -> None:
@@ -217,7 +217,7 @@ async def test_requests_wait_for_a_replica_but_not_for_ever(
 async def test_the_start_waits_for_a_replica_that_serves() -> None:
     (only,) = several(1)
     only.up = False
-    pool = EnginePool([only], max_queue=10)
+    pool = EnginePool([only])
     starting = asyncio.create_task(pool.start())
     await asyncio.sleep(0.02)
     assert not starting.done()
@@ -229,7 +229,7 @@ async def test_the_start_waits_for_a_replica_that_serves() -> None:
 async def test_a_start_that_is_given_up_ends() -> None:
     (only,) = several(1)
     only.up = False
-    pool = EnginePool([only], max_queue=10)
+    pool = EnginePool([only])
     starting = asyncio.create_task(pool.start())
     await asyncio.sleep(0.02)
     await pool.aclose()
@@ -240,10 +240,39 @@ async def test_a_start_that_is_given_up_ends() -> None:
 async def test_closing_sends_those_who_wait_away() -> None:
     (only,) = several(1, limit=1)
     only.script.seconds = 0.05
-    pool = EnginePool([only], max_queue=10)
+    pool = EnginePool([only])
     await pool.start()
     readers = [asyncio.create_task(outcome(pool, question(seed=n))) for n in range(4)]
     await eventually(lambda: pool.health().waiting == 3)
     await pool.aclose()
     outcomes = await asyncio.gather(*readers)
     assert [type(each) for each in outcomes] == [Answer, *[ShuttingDown] * 3]
+
+
+async def test_what_a_full_replica_refuses_is_tried_where_there_is_room() -> None:
+    full, free = several(2)
+    full.script.error = Overloaded("full", retry_after=7)
+    async with pooling(full, free) as pool:
+        answers = await ask(pool, 8)
+        assert {each.text for each in answers if isinstance(each, Answer)} == {"replica-1"}
+        assert len(full.script.asked) == pool.health().retries > 0
+        assert not any(each.ejected for each in pool.health().replicas)
+
+
+async def test_what_all_refuse_is_refused() -> None:
+    full = several(2)
+    for each in full:
+        each.script.error = Overloaded("full", retry_after=7)
+    async with pooling(*full) as pool:
+        (refused,) = await ask(pool, 1)
+        assert isinstance(refused, Overloaded)
+        assert refused.retry_after == 7
+        assert [len(each.script.asked) for each in full] == [1, 1]
+
+
+async def test_the_only_replica_is_not_asked_twice_when_it_is_full() -> None:
+    (only,) = several(1)
+    only.script.error = Overloaded("full", retry_after=7)
+    async with pooling(only) as pool:
+        await ask(pool, 1)
+        assert len(only.script.asked) == 1

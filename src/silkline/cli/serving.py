@@ -37,7 +37,7 @@ async def create_pool(settings: Settings) -> EnginePool:
     """
     wanted = settings.engine
     replicas = [*await _workers(wanted), *_remotes(wanted.remotes)]
-    return EnginePool(replicas, max_queue=settings.admission.max_queue)
+    return EnginePool(replicas)
 
 
 def _remotes(remotes: Sequence[RemoteSettings]) -> list[Replica]:

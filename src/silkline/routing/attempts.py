@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from silkline.core import Delta, Request, Stage, Timeline
 from silkline.engines.text import join
-from silkline.errors import WorkerLost
+from silkline.errors import Overloaded, SilklineError, WorkerLost
 from silkline.routing.aboard import Aboard
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
@@ -27,7 +27,8 @@ class Attempts:
 
     When a call is lost before anything was given out, the request is sent once more, to another
     replica where there is one; after that the loss is the client's to know. What a far replica
-    loses is sent again only within the budget. What one of our workers lost when it ended always
+    loses is sent again only within the budget, as is what one refuses because it is full, where
+    another has room. What one of our workers lost when it ended always
     is: nothing computes it any more, and those who may have ended it take turns (`quarantine`).
     """
 
@@ -55,8 +56,10 @@ class Attempts:
         self._budget.request()
         arrived = time.monotonic()
         tried: list[Member] = []
+        attempts = 0
         answered = False
         while not answered:
+            attempts += 1
             begun = False
             try:
                 async with aclosing(self._attempt(request, arrived, tried)) as deltas:
@@ -64,20 +67,22 @@ class Attempts:
                         begun = True
                         yield delta
                 answered = True
-            except WorkerLost:
+            except (WorkerLost, Overloaded) as error:
                 self._check_open()
                 if begun:
                     raise
                 self._quarantine.check(request)
-                if not self._may_retry(tried):
+                if attempts == ATTEMPTS or not tried or not self._may_retry(tried[-1], error):
                     raise
                 self.retries += 1
         self._quarantine.clear(request)
 
-    def _may_retry(self, tried: list[Member]) -> bool:
-        if len(tried) >= ATTEMPTS:
+    def _may_retry(self, tried: Member, error: SilklineError) -> bool:
+        """Whether what failed at one replica may be tried at one again."""
+        if isinstance(error, Overloaded) and not self._dispatch.has_room_beside(tried):
             return False
-        return tried[-1].replica.falls_as_one or self._budget.spend()
+        lost_with_worker = isinstance(error, WorkerLost) and tried.replica.falls_as_one
+        return lost_with_worker or self._budget.spend()
 
     async def _attempt(
         self, request: Request, arrived: float, tried: list[Member]

@@ -95,6 +95,10 @@ class Dispatch:
                 self._give_back(waiter.seat.result())
             raise
 
+    def has_room_beside(self, member: Member) -> bool:
+        """Whether another replica could take a request now."""
+        return any(other is not member and not other.full for other in self._open())
+
     def close(self, reason: SilklineError) -> None:
         """Sends away those who wait; nobody may come after."""
         while self._line:

@@ -50,13 +50,11 @@ class PoolHealth:
     Attributes:
         in_flight: Requests that are being answered, those that wait for a replica included.
         waiting: Those of them that wait for a replica.
-        places: Places that are held: requests that are prepared included.
         retries: Requests that were sent again because their call was lost, so far.
         replicas: Each replica.
     """
 
     in_flight: int
     waiting: int
-    places: int
     retries: int
     replicas: tuple[ReplicaHealth, ...]

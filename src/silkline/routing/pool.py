@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from silkline.core import Delta, Request
 from silkline.engines.base import EngineInfo
@@ -15,7 +15,6 @@ from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
 from silkline.routing.health import PoolHealth, ReplicaHealth
 from silkline.routing.members import Member
-from silkline.routing.places import Places
 from silkline.routing.replica import Replica
 
 
@@ -26,14 +25,11 @@ class EnginePool:
     are left out. `attempts` says what happens when a call is lost.
     """
 
-    def __init__(
-        self, replicas: Sequence[Replica], *, max_queue: int, seed: int | None = None
-    ) -> None:
+    def __init__(self, replicas: Sequence[Replica], *, seed: int | None = None) -> None:
         """Takes replicas that have not started.
 
         Args:
             replicas: At least one; their names differ.
-            max_queue: Places in the pool.
             seed: Makes the choice between equals repeatable.
         """
         self._members = tuple(Member(replica) for replica in replicas)
@@ -41,7 +37,6 @@ class EnginePool:
         dice = random.Random(seed)  # noqa: S311 - spreads load, keeps no secret
         self._dispatch = Dispatch(self._members, ejection, dice)
         self._attempts = Attempts(self._dispatch, ejection, self._check_open)
-        self._places = Places(max_queue)
         self._watchers: list[asyncio.Task[None]] = []
         self._served = asyncio.Event()
         self._in_flight = 0
@@ -89,22 +84,9 @@ class EnginePool:
         return PoolHealth(
             in_flight=self._in_flight,
             waiting=self._dispatch.waiting,
-            places=self._places.held,
             retries=self._attempts.retries,
             replicas=tuple(map(_health, self._members)),
         )
-
-    @contextmanager
-    def reserve(self) -> Generator[None, None, None]:
-        """Holds a place in the pool for one request, from before it is whole until it is answered.
-
-        Raises:
-            Overloaded: All places are taken.
-            ShuttingDown: The pool ends.
-        """
-        self._check_open()
-        with self._places.reserve():
-            yield
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Answers one request; closing the stream, or cancelling its reader, ends it everywhere.
@@ -125,7 +107,6 @@ class EnginePool:
                     yield delta
         finally:
             self._in_flight -= 1
-        self._places.note_answer()
 
     async def aclose(self) -> None:
         """Ends all replicas; requests that still run end with `ShuttingDown`."""
