@@ -2,12 +2,14 @@ import importlib.metadata
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from silkline.cli.main import silkline
+from tests.gateway.keyrings import write_keys
 
 
 def doctor(*arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -36,6 +38,18 @@ def test_a_taken_port_is_bad_and_the_command_that_mends_it_is_named(taken_port: 
     assert code == 4
     assert findings["port"]["verdict"] == "bad"
     assert findings["port"]["remedy"] == f"silkline up --port {taken_port + 1}"
+
+
+def test_an_open_server_where_others_reach_it_is_bad(tmp_path: Path) -> None:
+    elsewhere = ("--port", "0", "--host", "0.0.0.0", "--engine", "fake")
+    code, findings = doctor(*elsewhere)
+    assert code == 4
+    assert findings["keys"]["verdict"] == "bad"
+    assert doctor(*elsewhere, "--allow-anyone", "true")[0] == 0
+    keys = write_keys(tmp_path)
+    code, findings = doctor(*elsewhere, "--keys-file", str(keys.file))
+    assert code == 0
+    assert findings["keys"]["detail"] == "tenants: 2, keys: 3"
 
 
 def test_a_missing_model_is_bad() -> None:

@@ -29,6 +29,7 @@ from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import Settings
 from silkline.engines.registry import engine_names
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
+from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
 from silkline.models.resolve import BUNDLED_MODEL, resolve_model
 
@@ -75,7 +76,7 @@ class Finding:
 
 
 @click.command()
-@settings_options("server", "decode", "engine")
+@settings_options("server", "auth", "decode", "engine")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(config: Path | None, as_json: bool, **flags: Any) -> None:
     """Look at this machine: hardware, versions, model files, ports; say what is missing.
@@ -102,6 +103,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _libraries(settings)
     yield _model(settings)
     yield _decoder(settings)
+    yield _keys(settings)
     yield _port(settings)
 
 
@@ -202,6 +204,17 @@ def _decoder(settings: Settings) -> Finding:
 async def _start_decoder(settings: Settings) -> None:
     async with DecoderPool(settings.decode.model_copy(update={"decode_processes": 1})):
         pass
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        keys = read_keys(settings)
+    except ConfigError as error:
+        return Finding("keys", Verdict.BAD, error.message)
+    if keys is None:
+        return Finding("keys", Verdict.GOOD, "none; whoever reaches the server may ask")
+    ring = keys.ring
+    return Finding("keys", Verdict.GOOD, f"tenants: {len(ring.tenants)}, keys: {len(ring)}")
 
 
 def _port(settings: Settings) -> Finding:

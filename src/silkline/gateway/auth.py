@@ -57,11 +57,7 @@ class Gate:
         """
         self._app = app
         self._anyone = settings.auth.allow_anyone
-        self._keys: KeysFile | None = None
-        if settings.auth.keys_file:
-            self._keys = KeysFile(Path(settings.auth.keys_file).expanduser())
-        elif not self._anyone:
-            _check_loopback(settings.server.host)
+        self._keys = read_keys(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; watches the keys for as long as the application lives."""
@@ -101,6 +97,19 @@ class Gate:
             raise Unauthorized("There is more than one Authorization header. Send one.")
         holder = self._keys.ring.holder(_key(scope["method"], headers))
         return _checked(holder, scope["path"])
+
+
+def read_keys(settings: Settings) -> KeysFile | None:
+    """The keys that the settings name, if any.
+
+    Raises:
+        ConfigError: As `Gate` does.
+    """
+    if settings.auth.keys_file:
+        return KeysFile(Path(settings.auth.keys_file).expanduser())
+    if not settings.auth.allow_anyone:
+        _check_loopback(settings.server.host)
+    return None
 
 
 def _checked(holder: Holder | None, path: str) -> Tenant:
