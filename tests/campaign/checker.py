@@ -7,6 +7,7 @@ checker that knows only the history judges. What it holds:
 - an answer says what the model must say for that prompt and picture, and a part of an answer is
   the beginning of that;
 - a refusal has the status of its code, an error of a kind that passes says when to come back;
+- a request that is sound is never told that it is wrong;
 - there is no 500, no truncated 200, nothing hung past its deadline;
 - no connection broke, unless a fault broke that very one.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from silkline.errors import ERRORS_BY_CODE, HTTP_FACES
+from silkline.errors import ERRORS_BY_CODE, HTTP_FACES, InputError
 from tests.campaign.history import History, Operation, Outcome
 
 SLACK_SECONDS = 5.0
@@ -99,6 +100,8 @@ def _of_refusal(operation: Operation) -> list[tuple[str, str]]:
     if error is None:
         return [("untyped error", f"status {operation.status}, code {operation.code!r}")]
     found = []
+    if operation.sound and issubclass(error, InputError):
+        found.append(("blamed", operation.detail))
     if HTTP_FACES[error].status != operation.status:
         found.append(("untyped error", f"status {operation.status} for {operation.code}"))
     retry = operation.retry_after or ""

@@ -190,6 +190,7 @@ class _Exchange:
             retry_after=self.headers.get("retry-after"),
             state=self.headers.get("x-silkline-cache"),
             stream=self.question.stream,
+            sound=self.question.sound,
             first_byte=self.first_byte,
             detail=detail,
         )

@@ -48,6 +48,7 @@ class Operation:
         retry_after: The header, when it came.
         state: `x-silkline-cache`, when it came.
         stream: Whether a stream was asked for.
+        sound: Whether nothing is wrong with the request, so that it may not be blamed.
         first_byte: When the response's head came; None when none did.
         detail: What the client saw, in words, for people.
     """
@@ -66,6 +67,7 @@ class Operation:
     retry_after: str | None = None
     state: str | None = None
     stream: bool = False
+    sound: bool = True
     first_byte: float | None = None
     detail: str = ""
 

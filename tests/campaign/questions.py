@@ -7,7 +7,7 @@ import io
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image as PillowImage
@@ -31,12 +31,14 @@ class Question:
         expected: What the model must say.
         stream: Whether the answer is streamed.
         headers: Further headers to send.
+        sound: Whether nothing is wrong with it.
     """
 
     body: bytes = field(repr=False)
     expected: str
     stream: bool
     headers: tuple[tuple[str, str], ...] = ()
+    sound: bool = True
 
 
 class Asker:
@@ -81,7 +83,7 @@ def request_for(prompt: str, pixels: bytes) -> Request:
         id="expected",
         messages=(message,),
         images=(Image(*_SIZE, pixels, digest),),
-        sampling=Sampling(max_tokens=4096),
+        sampling=Sampling(max_tokens=100_000),
     )
 
 
@@ -97,7 +99,20 @@ def body_for(prompt: str, pixels: bytes, *, stream: bool) -> bytes:
     body = {
         "model": MODEL,
         "messages": [{"role": "user", "content": content}],
-        "max_tokens": 4096,
+        "max_tokens": 256,
         "stream": stream,
     }
     return json.dumps(body).encode()
+
+
+def pointed(question: Question, url: str) -> Question:
+    """The same question with its picture at a URL."""
+    body = json.loads(question.body)
+    body["messages"][0]["content"][0]["image_url"]["url"] = url
+    return replace(question, body=json.dumps(body).encode())
+
+
+def picture(question: Question) -> bytes:
+    """The picture that the question holds, encoded."""
+    url = json.loads(question.body)["messages"][0]["content"][0]["image_url"]["url"]
+    return base64.b64decode(url.partition(",")[2])

@@ -47,6 +47,7 @@ def test_a_sound_history_has_none() -> None:
         operation("two", **REFUSED),
         operation("three", **BROKEN_OFF),
         operation("four", outcome=Outcome.LEFT, text=ANSWER[:3]),
+        operation("six", **(REFUSED | {"status": 422, "code": "quarantined", "sound": False})),
         operation("five", **(REFUSED | {"status": 504, "code": "deadline_exceeded"})),
     )
 
@@ -67,6 +68,8 @@ def test_a_sound_history_has_none() -> None:
         ("internal error", BROKEN_OFF | {"code": "internal_error"}),
         ("untyped error", REFUSED | {"status": 502, "code": None}),
         ("untyped error", REFUSED | {"status": 404}),
+        ("blamed", REFUSED | {"status": 400, "code": "image_undecodable"}),
+        ("blamed", REFUSED | {"status": 422, "code": "quarantined"}),
         ("no retry-after", REFUSED | {"retry_after": None}),
         ("no retry-after", REFUSED | {"retry_after": "0"}),
         ("another's response", {"echoed": "two"}),

@@ -27,7 +27,7 @@ ENGINE = ("--engine", "fake", "--engine-options")
 SLOW_READER = 1024.0
 """Bytes per second."""
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 10
 """How long after its deadline a slow reader is still there."""
 
 
@@ -67,9 +67,11 @@ async def test_slow_readers_are_cut_and_cost_little(seed: int, readers: float) -
     words, seconds = 30_000, 6
     asker, history = Asker(seed, words), History()
     question = (await asker.questions(1, streamed=1.0))[0]
-    limits = ("--request-timeout", str(seconds), "--max-answer-tokens", "100000")
+    limits = (
+        "--request-timeout", str(seconds), "--max-answer-tokens", "100000", "--write-timeout", "3",
+    )  # fmt: skip
     options = f"answer_words={words},context_length=200000"
-    body = question.body.replace(b'"max_tokens": 4096', b'"max_tokens": 100000')
+    body = question.body.replace(b'"max_tokens": 256', b'"max_tokens": 100000')
     long = replace(question, body=body)
     # They stay much longer than they may: it is the server that has to let go.
     manner = Manner(seconds, bytes_per_second=SLOW_READER, leave_seconds=seconds + PATIENCE_SECONDS)
@@ -83,7 +85,7 @@ async def test_slow_readers_are_cut_and_cost_little(seed: int, readers: float) -
         for _ in range(seconds):
             await asyncio.sleep(1)
             most = max(most, await asyncio.to_thread(pss_bytes, running))
-        at_rest = await settled(running, before, seconds=PATIENCE_SECONDS - 3)
+        at_rest = await settled(running, before, seconds=PATIENCE_SECONDS - 2)
         assert not load.done()
         await load
     assert_no_defects(running)

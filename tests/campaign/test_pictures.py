@@ -1,4 +1,4 @@
-"""Cases 9 to 12 through HTTP: whatever a picture is, its request ends soon and with its own code."""
+"""Cases 9 to 11 through HTTP: whatever a picture is, its request ends soon, with its own code."""
 
 import asyncio
 import io

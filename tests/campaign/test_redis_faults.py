@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
-import redis as redis_library
 
-from benchmarks.figures import percentile
+from silkline.bench.percentiles import percentile
 from tests.cache.redis_server import RedisServer
 from tests.campaign.checker import violations
 from tests.campaign.client import Client, Manner
@@ -16,6 +15,7 @@ from tests.campaign.fault_proxy import FaultProxy, Toxics, fault_proxy
 from tests.campaign.figures import record
 from tests.campaign.history import History
 from tests.campaign.load import arrivals
+from tests.campaign.nemesis import restore_redis
 from tests.campaign.questions import Asker
 from tests.campaign.sizes import sizes
 from tests.campaign.standing import assert_no_defects, idle, metric, settled, until
@@ -89,11 +89,7 @@ async def slow(redis: RedisServer, proxy: FaultProxy) -> None:
 async def mended(redis: RedisServer, proxy: FaultProxy) -> None:
     """Undoes whatever was done."""
     proxy.up = proxy.down = Toxics()
-    redis.thaw()
-    try:
-        redis.admin.ping()
-    except redis_library.RedisError:
-        await asyncio.to_thread(redis.start)
+    await restore_redis(redis)
     redis.admin.replicaof("NO", "ONE")
     redis.configure(maxmemory="0")
 
@@ -103,7 +99,7 @@ FAULTS: dict[str, Breaking] = {
 }
 
 
-@pytest.mark.parametrize("seconds", sizes(1.5, 20))
+@pytest.mark.parametrize("seconds", sizes(1.2, 20))
 async def test_faults_of_redis_cost_misses_only(
     seed: int, redis: RedisServer, seconds: float
 ) -> None:

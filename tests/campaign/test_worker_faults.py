@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -15,7 +16,14 @@ from tests.campaign.history import History, Outcome
 from tests.campaign.load import together
 from tests.campaign.questions import Asker, Question
 from tests.campaign.sizes import sizes
-from tests.campaign.standing import assert_no_defects, idle, is_ready, settled, until
+from tests.campaign.standing import (
+    Standing,
+    assert_no_defects,
+    idle,
+    is_ready,
+    settled,
+    until,
+)
 from tests.serving import Served, served
 
 WORDS = 15
@@ -29,6 +37,12 @@ FAKE = ("--engine", "fake", "--cache-ttl", "0", "--request-timeout", str(SECONDS
 def options(**more: object) -> tuple[str, str]:
     told = {"answer_words": WORDS, "token_seconds": 0.02, **more}
     return "--engine-options", ",".join(f"{name}={value}" for name, value in told.items())
+
+
+async def warm(running: Served, client: Client, asker: Asker) -> Standing:
+    """Lets the gateway learn how fast the engine is; gives how it stands then, at rest."""
+    await asked(client, await asker.questions(20), "warm")
+    return await idle(running)
 
 
 async def asked(client: Client, questions: Sequence[Question], prefix: str) -> None:
@@ -53,7 +67,7 @@ async def test_a_killed_worker_loses_nothing(seed: int, kills: float) -> None:
     downtimes = []
     with served(*FAKE, *options(), "--max-batch", "32") as running:
         client = Client(running.host_and_port, history)
-        before = await idle(running)
+        before = await warm(running, client, asker)
         for kill in range(int(kills)):
             questions = await asker.questions(100 if kills == 1 else 200)
             load = asyncio.create_task(asked(client, questions, f"kill-{kill}"))
@@ -78,10 +92,11 @@ async def test_a_killed_worker_loses_nothing(seed: int, kills: float) -> None:
 @pytest.mark.parametrize("bystanders", sizes(20, 200))
 async def test_a_poisonous_request_is_quarantined(seed: int, bystanders: float) -> None:
     asker, history = Asker(seed, WORDS), History()
-    poison = (await asker.questions(1, streamed=0, text="<<crash>>"))[0]
+    crashing = (await asker.questions(1, streamed=0, text="<<crash>>"))[0]
+    poison = replace(crashing, sound=False)
     with served(*FAKE, *options(crash_on_text="<<crash>>")) as running:
         client = Client(running.host_and_port, history)
-        before = await idle(running)
+        before = await warm(running, client, asker)
         questions = await asker.questions(int(bystanders), streamed=0)
         load = asyncio.create_task(asked(client, questions, "mate"))
         codes = [(await client.ask(f"poison-{n}", poison, MANNER)).code for n in range(4)]
@@ -103,7 +118,7 @@ async def test_a_frozen_worker_is_replaced(seed: int, requests: float) -> None:
     asker, history = Asker(seed, WORDS), History()
     with served(*FAKE, *options(), "--hang-timeout", "4") as running:
         client = Client(running.host_and_port, history)
-        before = await idle(running)
+        before = await warm(running, client, asker)
         questions = await asker.questions(int(requests))
         load = asyncio.create_task(asked(client, questions, "frozen"))
         await asyncio.sleep(0.5)
@@ -128,7 +143,7 @@ async def test_out_of_memory_ends_one_request_only(seed: int, requests: float) -
     greedy = await asker.questions(int(requests) // 10, text="<<oom>>")
     with served(*FAKE, *options(oom_on_text="<<oom>>")) as running:
         client = Client(running.host_and_port, history)
-        before = await idle(running)
+        before = await warm(running, client, asker)
         questions = await asker.questions(int(requests))
         began = time.monotonic()
         await asyncio.gather(asked(client, questions, "mate"), asked(client, greedy, "greedy"))
@@ -140,5 +155,5 @@ async def test_out_of_memory_ends_one_request_only(seed: int, requests: float) -
     )  # fmt: skip
     assert not violations(history)
     for operation in history.operations:
-        mate = operation.id.startswith("mate")
+        mate = not operation.id.startswith("greedy")
         assert (operation.outcome is Outcome.ANSWERED) == mate, operation

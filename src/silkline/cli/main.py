@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from silkline import __version__
-from silkline.cli.bench import bench
-from silkline.cli.describe import describe
-from silkline.cli.doctor import doctor
-from silkline.cli.key import key
-from silkline.cli.up import up
 from silkline.errors import SilklineError, exit_code
 
+_COMMANDS = ("up", "describe", "evaluate", "inspect", "doctor", "bench", "key")
+"""Each is a module of this package with a command of the same name; in the order of the help."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(click.Group):
+    """Imports a command when it is used, so that none waits for, or fails by, what others need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f"silkline.cli.{cmd_name}"), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{command!r} is not a command")
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="silkline")
 def silkline() -> None:
     """Put a vision-language model behind an API, with evidence that it still answers right.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 gate refused, 4 environment.
     """
-
-
-silkline.add_command(up)
-silkline.add_command(describe)
-silkline.add_command(doctor)
-silkline.add_command(bench)
-silkline.add_command(key)
 
 
 def main() -> None:
