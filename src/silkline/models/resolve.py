@@ -1,18 +1,93 @@
-"""From what the user calls a model to the bundle that is served."""
+"""From what the user calls a model to where it lies, and to the bundle that is served."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
-from silkline.errors import ConfigError
+import msgspec
+
+from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.hub import cache_folder, find_snapshot, parse_hub_id
+from silkline.models.license import read_license
 
 BUNDLED_MODEL = "silkline-mini"
+CONFIG = "config.json"
+
+
+class Kind(StrEnum):
+    """What a model was given as."""
+
+    BUNDLE = "bundle"
+    FOLDER = "folder"
+    HUB = "hub"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a model lies.
+
+    Attributes:
+        model: What the user calls it.
+        kind: What that is.
+        folder: Where its files are.
+        revision: The commit of a model from the hub, the digest of a bundle; None for a folder.
+        license: As the bundle, the model card or the text of the licence says; None where none
+            does.
+        bundle: The bundle's manifest, where it is one.
+    """
+
+    model: str
+    kind: Kind
+    folder: Path
+    revision: str | None
+    license: str | None
+    bundle: Bundle | None = None
 
 
 def bundled_folder() -> Path:
     """Where the bundled model lies inside the installed package."""
     return Path(__file__).parent / "mini"
+
+
+def locate_model(model: str, environment: Mapping[str, str]) -> Place:
+    """Finds a model on this machine, of whatever form; no weight is read and nothing is fetched.
+
+    Args:
+        model: `silkline-mini`, the path of a folder or a bundle, or a hub id, `org/name` or
+            `org/name@revision`. A folder of that name wins over a hub id.
+        environment: The process's variables, for the place of the Hugging Face cache.
+
+    Raises:
+        ConfigError: The text is none of these, or the folder holds no model.
+        EnvironmentFault: The hub's model is not in the local cache, or not whole there; the message
+            names the command that gets it.
+    """
+    folder = bundled_folder() if model == BUNDLED_MODEL else Path(model).expanduser()
+    if (folder / MANIFEST).is_file():
+        bundle = load_bundle(folder)
+        manifest = bundle.manifest
+        return Place(model, Kind.BUNDLE, folder, manifest.revision, manifest.license, bundle)
+    if (folder / CONFIG).is_file():
+        return Place(model, Kind.FOLDER, folder, None, read_license(folder))
+    if folder.is_dir():
+        raise ConfigError(
+            f"The folder {model} holds no model: expected a {CONFIG}, as transformers saves it, or "
+            f"a {MANIFEST}."
+        )
+    wanted = parse_hub_id(model)
+    if wanted is None:
+        raise ConfigError(
+            f"There is no model {model}: expected {BUNDLED_MODEL}, a folder, or a hub id such as "
+            "org/name or org/name@revision."
+        )
+    snapshot = find_snapshot(wanted, cache_folder(environment))
+    if not (snapshot.folder / CONFIG).is_file():
+        raise EnvironmentFault(
+            f"The local cache holds {model} without its {CONFIG}.", remedy=wanted.download
+        )
+    return Place(model, Kind.HUB, snapshot.folder, snapshot.commit, read_license(snapshot.folder))
 
 
 def resolve_model(model: str) -> Bundle:
@@ -28,7 +103,7 @@ def resolve_model(model: str) -> Bundle:
     if not (folder / MANIFEST).is_file():
         raise ConfigError(
             f"There is no model {model}: expected {BUNDLED_MODEL} or the folder of a bundle "
-            f"(a folder with a {MANIFEST})."
+            f"(a folder with a {MANIFEST}). About other models, ask: silkline inspect MODEL."
         )
     bundle = load_bundle(folder)
     if damaged := bundle.damaged_files():

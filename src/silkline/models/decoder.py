@@ -1,0 +1,144 @@
+"""The language model of a vision-language model: its shape, its context and its KV cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from silkline.errors import ConfigError
+from silkline.models.documents import Document
+
+BYTES_PER_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+"""Bytes of a number in the KV cache by dtype; INT8 without its scales."""
+
+
+class Sliding(msgspec.Struct, frozen=True):
+    """Layers that look back over a window only.
+
+    Attributes:
+        layers: How many layers.
+        window: Tokens that they keep.
+    """
+
+    layers: int
+    window: int
+
+
+class Decoder(msgspec.Struct, frozen=True):
+    """A decoder's shape.
+
+    Attributes:
+        model_type: In the terms of transformers, such as "llama".
+        layers: Layers with a KV cache.
+        hidden: Width of the residual stream.
+        heads: Query heads.
+        kv_heads: Key and value heads.
+        head_dim: Numbers in a head.
+        context_length: Most tokens of prompt and answer together.
+        sliding: Layers with a window, where there are any.
+    """
+
+    model_type: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context_length: int | None
+    sliding: Sliding | None = None
+
+    def kv_bytes_per_token(self, dtype: str) -> int:
+        """Bytes that a token takes in the KV cache, over all layers: a key and a value in each.
+
+        Where layers have a window, the tokens before it take less.
+        """
+        return 2 * self.layers * self.kv_heads * self.head_dim * BYTES_PER_NUMBER[dtype]
+
+
+class _Default(NamedTuple):
+    """What a config class of transformers 4.57 fills in for keys that a config.json leaves out."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int | None
+    head_dim: int | None
+    context: int
+
+
+_DEFAULTS = {
+    "gemma": _Default(3072, 28, 16, 16, 256, 8192),
+    "gemma2": _Default(2304, 26, 8, 4, 256, 8192),
+    "gemma3_text": _Default(2304, 26, 8, 4, 256, 131072),
+    "llama": _Default(4096, 32, 32, None, None, 2048),
+    "mistral": _Default(4096, 32, 32, 8, None, 131072),
+    "opt": _Default(768, 12, 12, None, None, 2048),
+    "phi3": _Default(3072, 32, 32, None, None, 4096),
+    "qwen2": _Default(4096, 32, 32, 32, None, 32768),
+    "qwen2_vl_text": _Default(8192, 80, 64, 8, None, 32768),
+    "qwen2_5_vl_text": _Default(8192, 80, 64, 8, None, 32768),
+    "qwen3": _Default(4096, 32, 32, 32, 128, 32768),
+}
+"""`kv_heads` None stands for as many as heads, `head_dim` None for hidden / heads."""
+
+_NO_DEFAULT = _Default(0, 0, 0, None, None, 0)
+_GEMMA_3_PATTERN = 6
+"""Of so many layers of Gemma 3, the last looks back over everything."""
+
+_MOST_LAYERS = 10_000
+
+
+def read_decoder(config: Document, text_type: str | None) -> Decoder | None:
+    """Reads a decoder's shape from config.json.
+
+    Args:
+        config: config.json; the decoder stands in `text_config` or `llm_config`, or, in older
+            files of Qwen2-VL, among the model's own keys.
+        text_type: The decoder's `model_type` where the file does not say.
+
+    Returns:
+        The shape; None where the file leaves out what has no default, or where the language model
+        has an encoder (T5), whose cache does not grow by the token.
+
+    Raises:
+        ConfigError: A number is no number, or out of range.
+    """
+    text = config.section("text_config") or config.section("llm_config") or config
+    model_type = text_type if text is config else text.text("model_type") or text_type
+    default = _DEFAULTS.get(model_type or "", _NO_DEFAULT)
+    hidden = text.number("hidden_size") or default.hidden
+    layers = text.number("num_hidden_layers") or default.layers
+    heads = text.number("num_attention_heads") or default.heads
+    if model_type is None or not (hidden and layers and heads):
+        return None
+    if layers > _MOST_LAYERS or heads > hidden:
+        raise ConfigError(
+            f"In {text.name}, {layers} layers of {heads} heads in a width of {hidden} are no "
+            "model's shape. Get the file again from where it was published."
+        )
+    return Decoder(
+        model_type=model_type,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=text.number("num_key_value_heads") or default.kv_heads or heads,
+        head_dim=text.number("head_dim") or default.head_dim or hidden // heads,
+        context_length=text.number("max_position_embeddings") or default.context or None,
+        sliding=_sliding(text, model_type, layers),
+    )
+
+
+def _sliding(text: Document, model_type: str, layers: int) -> Sliding | None:
+    """Layers with a window: as `layer_types` lists them, or as Gemma 2 and 3 alternate."""
+    if kinds := text.texts("layer_types"):
+        count = kinds.count("sliding_attention")
+    elif model_type == "gemma3_text":
+        every = text.number("sliding_window_pattern") or _GEMMA_3_PATTERN
+        count = layers - layers // every
+    elif model_type == "gemma2":
+        count = (layers + 1) // 2
+    else:
+        return None
+    window = text.number("sliding_window") or 4096
+    return Sliding(count, window) if count else None

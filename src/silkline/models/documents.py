@@ -1,0 +1,182 @@
+"""A model's JSON files (config.json and its kin), read with bounds and typed access.
+
+They come from strangers: what is too long, too deep or of another type than expected is refused
+with the file and the key named, and a number has a range before anything is computed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from silkline.errors import ConfigError
+
+MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
+"""Most bytes of a file; published ones stay below 100 KB, indexes of shards below 1 MB."""
+
+_MOST = 10**12
+"""Largest number that any key may hold; budgets of pixels come nearest to it."""
+
+_MOST_CHARACTERS = 1000
+_Side = Annotated[int, Meta(ge=1, le=10**6)]
+_Decimals = Annotated[list[float], Meta(max_length=16)]
+_Texts = Annotated[list[str], Meta(max_length=1000)]
+_Pairs = Annotated[list[tuple[_Side, _Side]], Meta(min_length=1, max_length=1000)]
+
+
+class Document:
+    """A JSON object of a model's file, or a section of one.
+
+    Attributes:
+        name: How messages call it, such as "config.json" or "config.json: text_config".
+        values: Its keys.
+    """
+
+    def __init__(self, name: str, values: Mapping[str, Any]) -> None:
+        self.name = name
+        self.values = values
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+    def number(self, *keys: str, least: int = 1) -> int | None:
+        """The first of the keys that is there, as a whole number; None where none is.
+
+        Raises:
+            ConfigError: It is no whole number from `least` to 10**12.
+        """
+        for key in keys:
+            value = self.values.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+                raise self._wrong(key, f"a whole number from {least} to {_MOST}")
+            return value
+        return None
+
+    def decimal(self, key: str) -> float | None:
+        """A number, or None where the key is absent.
+
+        Raises:
+            ConfigError: It is no number.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(key, "a number")
+        return float(value)
+
+    def decimals(self, key: str) -> tuple[float, ...] | None:
+        """A list of up to 16 numbers, or None where the key is absent.
+
+        Raises:
+            ConfigError: It is anything else.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return None
+        try:
+            return tuple(msgspec.convert(value, _Decimals))
+        except msgspec.ValidationError as error:
+            raise self._wrong(key, "a list of numbers") from error
+
+    def text(self, key: str) -> str | None:
+        """Words, or None where the key is absent.
+
+        Raises:
+            ConfigError: It is no text of at most 1000 characters.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or len(value) > _MOST_CHARACTERS:
+            raise self._wrong(key, f"text of at most {_MOST_CHARACTERS} characters")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of up to 1000 texts; empty where the key is absent.
+
+        Raises:
+            ConfigError: It is anything else.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return ()
+        try:
+            return tuple(msgspec.convert(value, _Texts))
+        except msgspec.ValidationError as error:
+            raise self._wrong(key, "a list of texts") from error
+
+    def flag(self, key: str) -> bool | None:
+        """True, False, or None where the key is absent.
+
+        Raises:
+            ConfigError: It is anything else.
+        """
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def pairs(self, key: str) -> tuple[tuple[int, int], ...] | None:
+        """A list of up to 1000 pairs of whole numbers from 1, or None where the key is absent.
+
+        Raises:
+            ConfigError: It is anything else, or empty.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return None
+        try:
+            return tuple(msgspec.convert(value, _Pairs))
+        except msgspec.ValidationError as error:
+            raise self._wrong(key, "a list of pairs of whole numbers") from error
+
+    def section(self, key: str) -> Document:
+        """An object inside this one; empty where the key is absent.
+
+        Raises:
+            ConfigError: It is no object.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return Document(f"{self.name}: {key}", {})
+        if not isinstance(value, dict):
+            raise self._wrong(key, "an object")
+        return Document(f"{self.name}: {key}", value)
+
+    def _wrong(self, key: str, expected: str) -> ConfigError:
+        return ConfigError(
+            f"In {self.name}, {key} is not {expected}. Get the model's files again from where they "
+            "were published."
+        )
+
+
+def read_document(path: Path, name: str) -> Document:
+    """Reads a JSON file; one that is not there gives an empty document.
+
+    Args:
+        path: The file.
+        name: How messages call it.
+
+    Raises:
+        ConfigError: It cannot be read, is longer than 8 MiB, or is no JSON object.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_DOCUMENT_BYTES + 1)
+    except FileNotFoundError:
+        return Document(name, {})
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be read: {error.strerror}.") from error
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise ConfigError(f"{name} is longer than {MAX_DOCUMENT_BYTES} bytes; no model needs that.")
+    try:
+        return Document(name, msgspec.json.decode(data, type=dict[str, Any]))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigError(f"{name} is not a JSON object. Get the file again.") from error

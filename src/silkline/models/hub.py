@@ -1,0 +1,130 @@
+"""Models in the local Hugging Face cache, read without the network and without huggingface_hub.
+
+The layout is documented (https://huggingface.co/docs/huggingface_hub/guides/manage-cache) and
+shared by every tool that uses it: `models--ORG--NAME/refs/REVISION` holds a commit, and
+`snapshots/COMMIT/` the files of that commit. Reading it takes less code than depending on a client
+that can also write and fetch; getting a model is left to that client's own command, `hf download`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from silkline.errors import EnvironmentFault
+
+DEFAULT_REVISION = "main"
+
+_ID = re.compile(
+    r"(?P<org>[A-Za-z0-9][\w.-]{0,95})/(?P<name>[A-Za-z0-9][\w.-]{0,95})"
+    r"(?:@(?P<revision>[\w./-]{1,200}))?",
+    re.ASCII,
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MAX_REF_BYTES = 64
+
+
+class HubId(NamedTuple):
+    """A model on the hub.
+
+    Attributes:
+        repository: "org/name".
+        revision: A branch, a tag or a commit.
+    """
+
+    repository: str
+    revision: str
+
+    @property
+    def download(self) -> str:
+        """The command that puts the model into the local cache."""
+        wanted = "" if self.revision == DEFAULT_REVISION else f" --revision {self.revision}"
+        return f"hf download {self.repository}{wanted}"
+
+
+class Snapshot(NamedTuple):
+    """The files of one commit in the local cache."""
+
+    folder: Path
+    commit: str
+
+
+def parse_hub_id(model: str) -> HubId | None:
+    """Reads `org/name` or `org/name@revision`; None where the text is nothing of that kind."""
+    found = _ID.fullmatch(model)
+    if found is None or any(bad in model for bad in ("..", "--", "//")):
+        return None
+    revision = found["revision"] or DEFAULT_REVISION
+    if revision.startswith("/") or revision.endswith("/"):
+        return None
+    return HubId(f"{found['org']}/{found['name']}", revision)
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where the cache lies: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or the default place.
+
+    The same variables in the same order as huggingface_hub's own
+    (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables).
+    """
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if named := environment.get(variable):
+            return Path(named).expanduser()
+    if home := environment.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(caches).expanduser() / "huggingface" / "hub"
+
+
+def find_snapshot(wanted: HubId, cache: Path) -> Snapshot:
+    """Finds a model's files in the cache.
+
+    Raises:
+        EnvironmentFault: The model or its revision is not there; the message names the folder that
+            was looked into and the command that gets it.
+    """
+    repository = cache / f"models--{wanted.repository.replace('/', '--')}"
+    if not repository.is_dir():
+        raise _absent(wanted, f"{wanted.repository} is not in the local cache ({cache}).")
+    commit = _commit(repository, wanted.revision)
+    if commit is None:
+        known = ", ".join(_revisions(repository)) or "none"
+        raise _absent(
+            wanted,
+            f"The local cache has {wanted.repository}, but not its revision {wanted.revision}; "
+            f"it has: {known}.",
+        )
+    folder = repository / "snapshots" / commit
+    if not folder.is_dir():
+        raise _absent(wanted, f"The local cache has no files of {wanted.repository}@{commit}.")
+    return Snapshot(folder, commit)
+
+
+def _commit(repository: Path, revision: str) -> str | None:
+    """The commit that a revision stands for; a commit stands for itself."""
+    if _COMMIT.fullmatch(revision):
+        return revision
+    try:
+        with (repository / "refs" / revision).open("rb") as file:
+            said = file.read(_MAX_REF_BYTES).decode("ascii", errors="replace").strip()
+    except OSError:  # no such branch or tag: the caller says so
+        return None
+    return said if _COMMIT.fullmatch(said) else None
+
+
+def _revisions(repository: Path) -> list[str]:
+    refs, snapshots = repository / "refs", repository / "snapshots"
+    named = [
+        path.relative_to(refs).as_posix() for path in sorted(refs.rglob("*")) if path.is_file()
+    ]
+    commits = [path.name for path in sorted(snapshots.glob("*")) if path.is_dir()]
+    return [*named, *commits][:20]
+
+
+def _absent(wanted: HubId, message: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"{message} Silkline reads the cache and downloads nothing itself; the command `hf` comes "
+        "with the package huggingface_hub.",
+        remedy=wanted.download,
+    )

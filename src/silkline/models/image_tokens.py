@@ -1,0 +1,342 @@
+"""How many tokens a picture takes in a prompt, as a function of its size: one rule a family.
+
+Every rule follows what the family's processor in transformers does (4.57; the file is named at each
+rule) and answers without one. A `Count` tells the places that the vision tower's output fills, and
+apart the special tokens that the processor writes around and between them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from silkline.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The tokens of a picture.
+
+    Attributes:
+        features: Places that are filled with what the vision tower saw.
+        markers: Special tokens around and between them.
+    """
+
+    features: int
+    markers: int = 0
+
+    @property
+    def total(self) -> int:
+        """Places in the context."""
+        return self.features + self.markers
+
+
+class TokenRule(Protocol):
+    """From the size of a picture to its tokens."""
+
+    def count(self, width: int, height: int) -> Count:
+        """The tokens of a picture of so many pixels, at least 1 by 1.
+
+        Raises:
+            InvalidRequest: The family takes no picture of this shape.
+        """
+
+    def most(self) -> int:
+        """A bound that no picture's tokens exceed."""
+
+    def describe(self) -> str:
+        """The rule in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Every picture is brought to one size, or read by one set of queries.
+
+    LLaVA-1.5 (transformers, models/llava/processing_llava.py): the patches of the crop. PaliGemma
+    (models/paligemma/processing_paligemma.py): `image_seq_length`. Gemma 3
+    (models/gemma3/processing_gemma3.py): `mm_tokens_per_image`, between two markers; the line
+    breaks beside them belong to the text. BLIP-2 (models/blip_2/processing_blip_2.py):
+    `num_query_tokens`.
+    """
+
+    features: int
+    markers: int = 0
+
+    def count(self, width: int, height: int) -> Count:  # noqa: ARG002 - the size does not matter
+        """See `TokenRule`."""
+        return Count(self.features, self.markers)
+
+    def most(self) -> int:
+        """See `TokenRule`."""
+        return self.features + self.markers
+
+    def describe(self) -> str:
+        """See `TokenRule`."""
+        return "the same for every picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Anyres:
+    """A small copy, and the picture laid into the best of several grids of tiles, unpadded.
+
+    LLaVA-NeXT (transformers, models/llava_next/processing_llava_next.py and
+    `select_best_resolution` in image_processing_utils.py) and, with a limit, LLaVA-OneVision
+    (models/llava_onevision/processing_llava_onevision.py, for one picture in a prompt; with
+    several, each takes `base` and one more).
+
+    Attributes:
+        base: Features of the small copy.
+        side: Patches along a side of a tile.
+        tile: Pixels along a side of a tile.
+        grids: Height and width in pixels of each grid.
+        most_tiles: Above 1.21 times the patches of so many tiles, the grid is shrunk to them;
+            None has no limit.
+    """
+
+    base: int
+    side: int
+    tile: int
+    grids: tuple[tuple[int, int], ...]
+    most_tiles: int | None = None
+
+    def count(self, width: int, height: int) -> Count:
+        """See `TokenRule`."""
+        grid_height, grid_width = max(
+            self.grids, key=lambda grid: _used_and_wasted(width, height, *grid)
+        )
+        rows = grid_height // self.tile * self.side
+        columns = grid_width // self.tile * self.side
+        if width / height > columns / rows:
+            rows = _unpadded(rows, height * (columns / width))
+        else:
+            columns = _unpadded(columns, width * (rows / height))
+        if self.most_tiles is not None:
+            rows, columns = self._shrunk(rows, columns)
+        return Count(self.base + rows * columns + rows)
+
+    def most(self) -> int:
+        """See `TokenRule`."""
+        cap = None if self.most_tiles is None else self.most_tiles * self.side**2
+        return self.base + max(self._full(*grid, cap) for grid in self.grids)
+
+    def describe(self) -> str:
+        """See `TokenRule`."""
+        return f"a small copy and the best of {len(self.grids)} grids of {self.tile} px tiles"
+
+    def _full(self, height: int, width: int, cap: int | None) -> int:
+        """Tokens of a grid that is filled to its edges, or to where it would be shrunk."""
+        rows, columns = height // self.tile * self.side, width // self.tile * self.side
+        patches = rows * columns
+        return rows + (patches if cap is None else min(patches, int(_SHRINK_FROM**2 * cap)))
+
+    def _shrunk(self, rows: int, columns: int) -> tuple[int, int]:
+        ratio = math.sqrt(rows * columns / ((self.most_tiles or 1) * self.side**2))
+        if ratio <= _SHRINK_FROM:
+            return rows, columns
+        return int(rows // ratio), int(columns // ratio)
+
+
+_SHRINK_FROM = 1.1
+
+
+def _used_and_wasted(width: int, height: int, grid_height: int, grid_width: int) -> tuple[int, int]:
+    """How good a grid is for a picture: pixels that it keeps, then pixels that it wastes."""
+    scale = min(grid_width / width, grid_height / height)
+    used = min(int(width * scale) * int(height * scale), width * height)
+    return used, used - grid_width * grid_height
+
+
+def _unpadded(full: int, needed: float) -> int:
+    """Rows or columns that are left of a grid when as many are cut off on both sides."""
+    return full - (full - int(round(needed, 7))) // 2 * 2
+
+
+@dataclass(frozen=True, slots=True)
+class SmartResize:
+    """Both sides are rounded to whole cells, and scaled so that the pixels stay in a budget.
+
+    Qwen2-VL and Qwen2.5-VL (transformers, `smart_resize` in
+    models/qwen2_vl/image_processing_qwen2_vl.py; models/qwen2_vl/processing_qwen2_vl.py). A cell
+    is a patch times the merge; a token stands for one. Two markers stand around.
+    """
+
+    cell: int
+    least_pixels: int
+    most_pixels: int
+
+    _LONGEST = 200
+    """The most that the longer side may be of the shorter."""
+
+    def count(self, width: int, height: int) -> Count:
+        """See `TokenRule`."""
+        if max(width, height) / min(width, height) > self._LONGEST:
+            raise InvalidRequest(
+                f"The picture is {width}x{height}: this model takes none whose longer side is more "
+                f"than {self._LONGEST} times the shorter. Crop it."
+            )
+        rows, columns = round(height / self.cell), round(width / self.cell)
+        pixels = rows * columns * self.cell**2
+        if pixels > self.most_pixels:
+            shrink = math.sqrt(height * width / self.most_pixels)
+            rows = max(1, math.floor(height / shrink / self.cell))
+            columns = max(1, math.floor(width / shrink / self.cell))
+        elif pixels < self.least_pixels:
+            grow = math.sqrt(self.least_pixels / (height * width))
+            rows = math.ceil(height * grow / self.cell)
+            columns = math.ceil(width * grow / self.cell)
+        return Count(rows * columns, markers=2)
+
+    def most(self) -> int:
+        """See `TokenRule`: the budget, or the longest strip where the budget is tiny."""
+        stretch = math.sqrt(self._LONGEST)
+        side, least = (
+            math.sqrt(self.most_pixels) / self.cell,
+            math.sqrt(self.least_pixels) / self.cell,
+        )
+        one_cell_high = side * stretch if side < stretch else 0
+        rounded_up = (least * stretch + 1) * (least / stretch + 1)
+        return math.ceil(max(side**2, one_cell_high, rounded_up)) + 2
+
+    def describe(self) -> str:
+        """See `TokenRule`."""
+        return (
+            f"one a {self.cell}x{self.cell} px cell, from {self.least_pixels} "
+            f"to {self.most_pixels} px a picture"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """The longest edge is brought to a size, the picture cut into tiles; a small copy follows.
+
+    Idefics3 and SmolVLM (transformers, models/idefics3/image_processing_idefics3.py and
+    processing_idefics3.py; the same in models/smolvlm). Each tile has two markers, each row of
+    tiles ends with a line break, and three markers belong to the small copy.
+
+    Attributes:
+        per_tile: Features of a tile.
+        tile: Pixels along a side of a tile.
+        longest: Pixels of the longer side before cutting; None leaves the picture's size.
+        splits: Whether pictures are cut; else only the small copy is seen.
+    """
+
+    per_tile: int
+    tile: int
+    longest: int | None
+    splits: bool = True
+
+    def count(self, width: int, height: int) -> Count:
+        """See `TokenRule`."""
+        rows, columns = self._grid(width, height)
+        tiles = rows * columns
+        return Count(self.per_tile * (tiles + 1), markers=2 * tiles + rows + 3)
+
+    def most(self) -> int:
+        """See `TokenRule`."""
+        longest = min(self.longest or _LONGEST_SIDE, _LONGEST_SIDE)
+        longest += longest % 2  # to which the other side of a square is rounded
+        side = math.ceil(longest / self.tile) if self.splits else 0
+        return self.per_tile * (side**2 + 1) + 2 * side**2 + side + 3
+
+    def describe(self) -> str:
+        """See `TokenRule`."""
+        if not self.splits:
+            return "the same for every picture"
+        size = f"{self.longest} px" if self.longest else "its own size"
+        return f"longest side to {size}, {self.per_tile} a {self.tile} px tile and a small copy"
+
+    def _grid(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of tiles; none where the picture fits into one."""
+        if not self.splits:
+            return 0, 0
+        if self.longest is not None:
+            width, height = _to_longest(width, height, self.longest)
+        width, height = _within(width, height)
+        aspect = width / height
+        if width >= height:
+            columns = math.ceil(width / self.tile)
+            rows = math.ceil(int(columns * self.tile / aspect) / self.tile)
+        else:
+            rows = math.ceil(height / self.tile)
+            columns = math.ceil(int(rows * self.tile * aspect) / self.tile)
+        return (rows, columns) if rows > 1 or columns > 1 else (0, 0)
+
+
+_LONGEST_SIDE = 4096
+"""No side is longer after resizing: MAX_IMAGE_SIZE of Idefics3's processor."""
+
+
+def _to_longest(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Scales to a longest side; the other one is rounded down, then up to an even number."""
+    aspect = width / height
+    if width >= height:
+        other = int(longest / aspect)
+        return longest, max(other + other % 2, 1)
+    other = int(longest * aspect)
+    return max(other + other % 2, 1), longest
+
+
+def _within(width: int, height: int) -> tuple[int, int]:
+    aspect = width / height
+    if width >= height and width > _LONGEST_SIDE:
+        return _LONGEST_SIDE, max(int(_LONGEST_SIDE / aspect), 1)
+    if height > width and height > _LONGEST_SIDE:
+        return max(int(_LONGEST_SIDE * aspect), 1), _LONGEST_SIDE
+    return width, height
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """The grid of tiles whose aspect comes nearest; with more than one, a small copy follows.
+
+    InternVL (transformers, `get_optimal_tiled_canvas` in
+    models/got_ocr2/image_processing_got_ocr2.py; models/internvl/processing_internvl.py). Two
+    markers stand around.
+
+    Attributes:
+        per_tile: Features of a tile.
+        tile: Pixels along a side of a tile.
+        least: Fewest tiles of a grid.
+        most_tiles: Most tiles of a grid.
+        copy: Whether a small copy follows.
+    """
+
+    per_tile: int
+    tile: int
+    least: int
+    most_tiles: int
+    copy: bool = True
+
+    def count(self, width: int, height: int) -> Count:
+        """See `TokenRule`."""
+        columns, rows = self._grid(width, height)
+        tiles = columns * rows
+        return Count(self.per_tile * (tiles + (self.copy and tiles > 1)), markers=2)
+
+    def most(self) -> int:
+        """See `TokenRule`."""
+        return self.per_tile * (self.most_tiles + (self.copy and self.most_tiles > 1)) + 2
+
+    def describe(self) -> str:
+        """See `TokenRule`."""
+        return f"{self.per_tile} a {self.tile} px tile, up to {self.most_tiles} and a small copy"
+
+    def _grid(self, width: int, height: int) -> tuple[int, int]:
+        """Columns and rows: the nearest aspect, and of equal ones the larger that is half full."""
+        aspect, best, nearest = width / height, (1, 1), math.inf
+        for columns, rows in self._grids():
+            distance = abs(aspect - columns / rows)
+            half = self.tile**2 * columns * rows / 2
+            if distance < nearest or (distance == nearest and width * height > half):
+                best, nearest = (columns, rows), distance
+        return best
+
+    def _grids(self) -> list[tuple[int, int]]:
+        grids = [
+            (columns, rows)
+            for columns in range(1, self.most_tiles + 1)
+            for rows in range(1, self.most_tiles // columns + 1)
+            if columns * rows >= self.least
+        ]
+        return sorted(grids, key=lambda grid: grid[0] * grid[1])

@@ -1,0 +1,116 @@
+"""The header of a safetensors file: which tensors it holds, without reading one of them.
+
+The format (https://github.com/huggingface/safetensors#format): 8 bytes with the length N of the
+header, little-endian and without a sign; N bytes of JSON that begin with `{`; then the tensors'
+bytes, without gaps. What does not agree with itself or with the file's length is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from silkline.errors import ConfigError
+
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+"""Longest header that is read; the format allows 100 MB, published models stay below 1 MB."""
+
+_LENGTH_BYTES = 8
+_SHORTEST = len("{}")
+
+_BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+"""Bits of an element by dtype, as the format names them."""
+
+_Size = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: Annotated[tuple[_Size, ...], Meta(max_length=16)]
+    data_offsets: tuple[_Size, _Size]
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """A tensor of a file.
+
+    Attributes:
+        name: Its name in the model, such as "lm_head.weight".
+        dtype: As the format names it, such as "BF16".
+        elements: How many numbers it holds.
+    """
+
+    name: str
+    dtype: str
+    elements: int
+
+
+def read_header(path: Path, name: str) -> tuple[Tensor, ...]:
+    """The tensors of a safetensors file, in the order of their bytes.
+
+    Args:
+        path: The file; only its header is read.
+        name: How messages call it.
+
+    Raises:
+        ConfigError: It cannot be read or is no whole safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            if not _SHORTEST <= length <= min(MAX_HEADER_BYTES, size - _LENGTH_BYTES):
+                raise _damaged(name, f"its header cannot be {length} bytes long")
+            header = file.read(length)
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be read: {error.strerror}.") from error
+    return parse_header(header, size - _LENGTH_BYTES - len(header), name)
+
+
+def parse_header(header: bytes, data_bytes: int, name: str) -> tuple[Tensor, ...]:
+    """The tensors that a header tells of, in the order of their bytes.
+
+    Args:
+        header: The JSON.
+        data_bytes: How many bytes follow it in the file.
+        name: How messages call the file.
+
+    Raises:
+        ConfigError: The header is not of the format, or does not agree with the bytes.
+    """
+    if not header.startswith(b"{"):
+        raise _damaged(name, "its header is no JSON object")
+    try:
+        raw = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        raw.pop("__metadata__", None)
+        entries = {key: msgspec.json.decode(value, type=_Entry) for key, value in raw.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(name, "its header does not have the documented form") from error
+    tensors, end = [], 0
+    for key, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+        bits = _BITS.get(entry.dtype)
+        if bits is None:
+            raise _damaged(name, f"it names a dtype that is not known, {entry.dtype[:20]!r}")
+        begin, after = entry.data_offsets
+        elements = math.prod(entry.shape)
+        if begin != end or (after - begin) * 8 != elements * bits:
+            raise _damaged(name, "the places of its tensors do not agree with their shapes")
+        tensors.append(Tensor(key, entry.dtype, elements))
+        end = after
+    if end != data_bytes:
+        raise _damaged(name, f"its tensors take {end} bytes and {data_bytes} follow the header")
+    return tuple(tensors)
+
+
+def _damaged(name: str, why: str) -> ConfigError:
+    return ConfigError(f"{name} is not a whole safetensors file: {why}. Download or copy it again.")

@@ -1,0 +1,195 @@
+"""From a model's files to the rule of its image tokens; defaults are those of transformers 4.57."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from silkline.errors import ConfigError
+from silkline.models.documents import Document
+from silkline.models.image_tokens import Anyres, Fixed, SmartResize, Splitting, Tiling, TokenRule
+
+_CLASS_TOKEN = {"clip_vision_model": 1, "siglip_vision_model": 0}
+"""Tokens that a vision tower puts before its patches."""
+
+_MOST_TILES = 1000
+"""Bounds the work of laying out grids; published models ask for 12."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The files of a model that tell what happens to a picture.
+
+    Attributes:
+        config: config.json.
+        image: preprocessor_config.json, or the image processor's part of processor_config.json.
+        processor: processor_config.json.
+    """
+
+    config: Document
+    image: Document
+    processor: Document
+
+
+def llava(files: Documents) -> TokenRule | None:
+    """LLaVA-1.5: the patches of the vision tower's one size; other towers are not known."""
+    base = _patches(files.config)
+    return None if base is None else Fixed(base)
+
+
+def llava_next(files: Documents) -> TokenRule | None:
+    """LLaVA-NeXT: the grids of `image_grid_pinpoints`."""
+    base = _patches(files.config)
+    if base is None:
+        return None
+    side, tile = _side(files.config, image=336, patch=14)
+    return Anyres(base, side, tile, _grids(files, tile, _NEXT_GRIDS))
+
+
+def llava_onevision(files: Documents) -> TokenRule | None:
+    """LLaVA-OneVision: the same with a limit, written "anyres_max_9" for nine tiles."""
+    side, tile = _side(files.config, image=384, patch=14)
+    limit = files.config.text("vision_aspect_ratio") or "anyres_max_9"
+    strategy = files.config.text("vision_feature_select_strategy") or "full"
+    number = limit.removeprefix("anyres_max_")
+    if strategy != "full" or not number.isdecimal() or not 1 <= int(number[:9]) <= _MOST_TILES:
+        return None
+    steps = range(tile, 6 * tile + 1, tile)
+    default = tuple((height, width) for height in steps for width in steps)
+    return Anyres(side**2, side, tile, _grids(files, tile, default), int(number))
+
+
+def blip_2(files: Documents) -> TokenRule:
+    """BLIP-2: as many as the Q-Former has queries."""
+    return Fixed(files.config.number("num_query_tokens") or 32)
+
+
+def idefics_3(files: Documents) -> TokenRule:
+    """Idefics3 and SmolVLM: what a tile takes follows from the tower and the pixel shuffle."""
+    tile = files.image.section("max_image_size").number("longest_edge") or 364
+    side, _ = _side(files.config, image=224, patch=32)
+    shuffled = side**2 // (files.config.number("scale_factor") or 2) ** 2
+    per_tile = files.processor.number("image_seq_len") or shuffled
+    longest = files.image.section("size").number("longest_edge") or 4 * 364
+    return Splitting(
+        per_tile=per_tile,
+        tile=tile,
+        longest=None if files.image.flag("do_resize") is False else longest,
+        splits=files.image.flag("do_image_splitting") is not False,
+    )
+
+
+def qwen_vl(files: Documents) -> TokenRule:
+    """Qwen2-VL and Qwen2.5-VL: `min_pixels` and `max_pixels`, or the edges of `size`.
+
+    Raises:
+        ConfigError: The budget is empty.
+    """
+    size = files.image.section("size")
+    least = files.image.number("min_pixels") or size.number("shortest_edge") or 56 * 56
+    most = files.image.number("max_pixels") or size.number("longest_edge") or 28 * 28 * 1280
+    patch, merge = files.image.number("patch_size") or 14, files.image.number("merge_size") or 2
+    if least > most:
+        raise ConfigError(
+            f"{files.image.name} asks for at least {least} and at most {most} pixels a picture. "
+            "Get the file again from where it was published."
+        )
+    return SmartResize(patch * merge, least, most)
+
+
+def paligemma(files: Documents) -> TokenRule:
+    """PaliGemma: the patches of the vision tower's one size."""
+    side, _ = _side(files.config, image=224, patch=14)
+    return Fixed(files.image.number("image_seq_length") or side**2)
+
+
+def gemma_3(files: Documents) -> TokenRule | None:
+    """Gemma 3: the pooled patches of one size; with pan and scan on, the rule is not known."""
+    if files.image.flag("do_pan_and_scan"):
+        return None
+    return Fixed(files.config.number("mm_tokens_per_image") or 256, markers=2)
+
+
+def internvl(files: Documents) -> TokenRule | None:
+    """InternVL as transformers has it, whose processor cuts tiles whatever the file says."""
+    size = files.image.section("size")
+    least, most = files.image.number("min_patches") or 1, files.image.number("max_patches") or 12
+    if most > _MOST_TILES:
+        return None
+    return Tiling(
+        per_tile=files.processor.number("image_seq_length")
+        or files.config.number("image_seq_length")
+        or 256,
+        tile=size.number("height") or 448,
+        least=least,
+        most_tiles=most,
+    )
+
+
+def internvl_chat(files: Documents) -> TokenRule | None:
+    """InternVL with the code of its authors: the same cut, told by config.json."""
+    config = files.config
+    side, tile = _side(config, image=448, patch=14)
+    ratio = config.decimal("downsample_ratio") or 0.5
+    dynamic = config.flag("dynamic_image_size") is not False
+    most = (config.number("max_dynamic_patch") or 12) if dynamic else 1
+    if most > _MOST_TILES or not 0 < ratio <= 1:
+        return None
+    return Tiling(
+        per_tile=int(side**2 * ratio**2),
+        tile=tile,
+        least=(config.number("min_dynamic_patch") or 1) if dynamic else 1,
+        most_tiles=most,
+        copy=config.flag("use_thumbnail") is not False,
+    )
+
+
+_NEXT_GRIDS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+
+
+def _patches(config: Document) -> int | None:
+    """Features of one picture of the tower's size; None where tower or strategy is not known.
+
+    The tower may put a class token before the patches; the strategy "default" drops the first one.
+    """
+    vision = config.section("vision_config")
+    first = _CLASS_TOKEN.get(vision.text("model_type") or "clip_vision_model")
+    strategy = config.text("vision_feature_select_strategy") or "default"
+    if first is None or strategy not in {"default", "full"}:
+        return None
+    side, _ = _side(config, image=336, patch=14)
+    return side**2 + first - (strategy == "default")
+
+
+def _side(config: Document, *, image: int, patch: int) -> tuple[int, int]:
+    """Patches and pixels along a side of what the vision tower takes, with a family's defaults.
+
+    Raises:
+        ConfigError: A patch is larger than the picture.
+    """
+    vision = config.section("vision_config")
+    pixels = config.number("force_image_size") or vision.number("image_size") or image
+    size = vision.number("patch_size") or patch
+    if size > pixels:
+        raise ConfigError(
+            f"In {vision.name}, patch_size is {size} and larger than image_size, {pixels}. Get the "
+            "file again from where it was published."
+        )
+    return pixels // size, pixels
+
+
+def _grids(
+    files: Documents, tile: int, default: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int], ...]:
+    """The grids that the files name, or a family's default.
+
+    Raises:
+        ConfigError: One is smaller than a tile.
+    """
+    name = "image_grid_pinpoints"
+    grids = files.image.pairs(name) or files.config.pairs(name) or default
+    if min(min(grid) for grid in grids) < tile:
+        raise ConfigError(
+            f"A grid of {name} is smaller than a tile of {tile} pixels. Get the model's files "
+            "again from where they were published."
+        )
+    return grids

@@ -1,0 +1,182 @@
+"""What a folder holds of a model's weights: parameters by part, dtypes, bytes, what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from silkline.errors import ConfigError
+from silkline.models.documents import Document, read_document
+from silkline.models.safetensors_header import read_header
+
+INDEX = "model.safetensors.index.json"
+PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+"""Endings of files that are unpickled to be read; Silkline never does."""
+
+_MAX_FILES = 20_000
+_MAX_SHARDS = 1000
+
+
+class Part(StrEnum):
+    """What a parameter belongs to."""
+
+    VISION = "vision tower"
+    PROJECTOR = "projector"
+    LANGUAGE = "language model"
+    EMBEDDINGS = "embeddings"
+    OTHER = "other"
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """The weights in a folder, as their headers tell.
+
+    Attributes:
+        files: The safetensors files that are there.
+        bytes: Their size together.
+        parameters: Elements of all tensors by part, where a header was read; tied embeddings,
+            which are stored once, count once.
+        dtypes: Elements by dtype.
+        missing: Shards that the index names and that are not there.
+        declared_bytes: What the index says that all shards take.
+        refused: Files with pickled weights, which are not read.
+        openvino: Bytes by file of OpenVINO IR, `.xml` and the `.bin` beside it.
+    """
+
+    files: tuple[str, ...] = ()
+    bytes: int = 0
+    parameters: dict[Part, int] = {}
+    dtypes: dict[str, int] = {}
+    missing: tuple[str, ...] = ()
+    declared_bytes: int | None = None
+    refused: tuple[str, ...] = ()
+    openvino: dict[str, int] = {}
+
+    @property
+    def total(self) -> int | None:
+        """All parameters; None where no header was read or shards are missing."""
+        return None if self.missing or not self.files else sum(self.parameters.values())
+
+
+def read_weights(folder: Path) -> Weights:
+    """Reads the headers of a folder's weights, and no weight.
+
+    Raises:
+        ConfigError: A file is damaged, or the folder holds more files than any model.
+    """
+    sizes = dict(_files(folder))
+    index = read_document(folder / INDEX, INDEX)
+    shards = _shards(index) if index else _whole(sizes)
+    present = tuple(name for name in shards if name in sizes)
+    parameters: Counter[Part] = Counter()
+    dtypes: Counter[str] = Counter()
+    for name in present:
+        for tensor in read_header(folder / name, name):
+            parameters[part_of(tensor.name)] += tensor.elements
+            dtypes[tensor.dtype] += tensor.elements
+    graphs = {name for name in sizes if name.endswith(".xml")}
+    belonging = {f"{name.removesuffix('.xml')}.bin" for name in graphs}
+    return Weights(
+        files=present,
+        bytes=sum(sizes[name] for name in present),
+        parameters={part: parameters[part] for part in Part if parameters[part]},
+        dtypes=dict(dtypes.most_common()),
+        missing=tuple(name for name in shards if name not in sizes),
+        declared_bytes=index.section("metadata").number("total_size", least=0),
+        refused=tuple(
+            name for name in sizes if Path(name).suffix in PICKLED and name not in belonging
+        ),
+        openvino={name: sizes[name] for name in sizes if name in graphs | belonging},
+    )
+
+
+def size_on_disk(folder: Path) -> int:
+    """Bytes of all files of a folder.
+
+    Raises:
+        ConfigError: It holds more files than any model.
+    """
+    return sum(size for _, size in _files(folder))
+
+
+_VISION = frozenset({"vision_tower", "vision_model", "visual", "vision_encoder", "vpm"})
+_PROJECTOR = frozenset(
+    {
+        "connector",
+        "deepstack_merger_list",
+        "embed_vision",
+        "image_newline",
+        "language_projection",
+        "merger",
+        "mlp1",
+        "mm_projector",
+        "modality_projection",
+        "multi_modal_projector",
+        "qformer",
+        "query_tokens",
+        "resampler",
+    }
+)
+_EMBEDDINGS = frozenset({"embed_tokens", "lm_head", "shared", "tok_embeddings", "wte"})
+_LANGUAGE = frozenset(
+    {"decoder", "language_model", "layers", "llm", "norm", "text_model", "transformer"}
+)
+
+
+def part_of(tensor: str) -> Part:
+    """The part of the model that a tensor belongs to, by the names that transformers uses.
+
+    What joins vision and language is the projector: a Q-Former, Qwen's merger inside `visual` and
+    LLaVA-NeXT's `image_newline` too. Embeddings are the token embeddings and the output matrix.
+    """
+    names = [name for name in tensor.split(".") if name != "model"]
+    outer = set(names[:2])
+    if outer & _PROJECTOR:
+        return Part.PROJECTOR
+    if outer & _VISION:
+        return Part.VISION
+    if set(names) & _EMBEDDINGS:
+        return Part.EMBEDDINGS
+    return Part.LANGUAGE if outer & _LANGUAGE else Part.OTHER
+
+
+def _shards(index: Document) -> tuple[str, ...]:
+    """The files that an index names, each a plain name in the same folder."""
+    values = set(index.section("weight_map").values.values())
+    names = sorted(value for value in values if isinstance(value, str))
+    plain = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
+    if len(names) != len(values) or not plain or not 0 < len(names) <= _MAX_SHARDS:
+        raise ConfigError(
+            f"{INDEX} does not name safetensors files beside it. Get the file again from where it "
+            "was published."
+        )
+    return tuple(names)
+
+
+def _whole(sizes: dict[str, int]) -> tuple[str, ...]:
+    """The weights of a folder without an index: one file, or whatever lies beside config.json."""
+    if "model.safetensors" in sizes:
+        return ("model.safetensors",)
+    return tuple(name for name in sizes if name.endswith(".safetensors") and "/" not in name)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """All files below a folder with their sizes, in order of name; links to files count.
+
+    Hidden folders do not: downloads keep their bookkeeping there.
+    """
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(root, name) for name in names]
+        if len(found) > _MAX_FILES:
+            raise ConfigError(
+                f"{folder} holds more than {_MAX_FILES} files: it is not the folder of one model."
+            )
+    for path in sorted(found):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path.stat().st_size
