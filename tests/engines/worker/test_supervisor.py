@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from silkline.engines.base import EngineOptions
+from silkline.engines.worker.__main__ import NICENESS
 from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.process import WorkerProcess
 from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
@@ -94,6 +95,11 @@ async def test_a_worker_serves_from_a_process_of_its_own(folders: Path) -> None:
     assert worker.pid is None
     assert not psutil.pid_exists(pid)
     assert not contents(folders)
+
+
+async def test_a_worker_stands_back_when_cores_are_scarce() -> None:
+    async with running() as worker:
+        assert psutil.Process(pid_of(worker)).nice() == min(19, psutil.Process().nice() + NICENESS)
 
 
 async def test_a_killed_worker_is_replaced() -> None:

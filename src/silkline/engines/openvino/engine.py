@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -34,6 +35,8 @@ _STEP_TOKENS = 2048
 
 _BLOCK_TOKENS = 32
 """Tokens in a block of the CPU plug-in's paged KV cache."""
+
+_SMALL_MODEL_BYTES = 64 * 1024 * 1024
 
 _SEED_BITS = 64
 """The pipeline's seeds are numbers without a sign; a client's negative one is wrapped."""
@@ -127,8 +130,9 @@ class OpenVinoEngine(Engine):
         scheduler.max_num_batched_tokens = _STEP_TOKENS
         scheduler.enable_prefix_caching = self._own.prefix_cache
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        if self._options.threads:
-            properties["INFERENCE_NUM_THREADS"] = self._options.threads
+        cores = len(os.sched_getaffinity(0))
+        if threads := self._options.threads or usual_threads(self._weights, cores):
+            properties["INFERENCE_NUM_THREADS"] = threads
         return genai.ContinuousBatchingPipeline(self._weights, scheduler, "CPU", properties)
 
     def _job(self, request: Request) -> Job:
@@ -198,6 +202,16 @@ def kv_blocks(weights: Path, budget: int) -> int:
     head_dim = text.get("head_dim") or text["hidden_size"] // heads
     token_bytes = 2 * text["num_hidden_layers"] * kv_heads * (head_dim + 8)
     return max(8, budget // (_BLOCK_TOKENS * token_bytes))
+
+
+def usual_threads(weights: Path, cores: int) -> int:
+    """Threads for a model when the options name none; 0 lets OpenVINO take all cores.
+
+    A step of a small model is too short to gain much by sharing it, and the cores that it would
+    take are those of the gateway and the decoders (docs/decisions/0012): it gets half of them.
+    """
+    size = sum(file.stat().st_size for file in weights.glob("*.bin"))
+    return max(1, cores // 2) if size < _SMALL_MODEL_BYTES else 0
 
 
 def _info(bundle: Bundle) -> EngineInfo:

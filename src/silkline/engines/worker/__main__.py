@@ -30,6 +30,13 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 2.0
 """What running requests get after SIGTERM; the gateway has drained before it sends one."""
 
+NICENESS = 10
+"""How far the engine's threads stand back when there are too few cores for all.
+
+The gateway and the decoders need little, answer what is cached, and keep the engine supplied: what
+they wait for a core, everybody waits (docs/decisions/0012).
+"""
+
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -42,6 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not _tie_to(arguments.parent):
         sys.exit(EXIT.failed)
+    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which drains first
     report = _take_stdout()
     configure_worker_logging()
