@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from silkline.config import load_settings
 from tests.serving import Served, served
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +75,13 @@ def test_there_is_something_to_run() -> None:
 @pytest.mark.parametrize("language", ["console", "python", "toml"])
 def test_both_languages_show_the_same(language: str) -> None:
     assert blocks(CHINESE, language) == blocks(ENGLISH, language)
+
+
+@pytest.mark.parametrize("text", blocks(ENGLISH, "toml"))
+def test_settings_shown_are_settings(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "silkline.toml"
+    file.write_text(text, encoding="utf-8")
+    assert load_settings(file, {}, {}) != load_settings(None, {}, {})
 
 
 def test_links_lead_somewhere() -> None:
