@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,22 +19,16 @@ import msgspec
 import uvloop
 from rich.console import Console
 
-from silkline.admission.admission import Admission
-from silkline.cli.serving import create_pool
+from silkline.cli.answering import create_intake, open_answering, read_picture
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import LogSettings, Settings
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
-from silkline.errors import EXIT, InvalidRequest, SilklineError, http_face
+from silkline.errors import EXIT, SilklineError, http_face
 from silkline.gateway.answering import Answering
-from silkline.gateway.caching import create_cache
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
 from silkline.gateway.question import Question
 from silkline.gateway.scope import RequestRecord
-from silkline.ingress.intake import Intake
-from silkline.ingress.source import Source, parse_url, uploaded
 from silkline.observe.logs import configure_logging
-from silkline.observe.metrics import Metrics
 
 Outcome = PredictAnswer | SilklineError
 """What becomes of a picture."""
@@ -87,7 +81,7 @@ class _Asked:
         """Asks about a picture; an error is an outcome like another."""
         record = RequestRecord(id=uuid.uuid4().hex)
         try:
-            source = await asyncio.to_thread(_source, picture, self.max_bytes)
+            source = await asyncio.to_thread(read_picture, picture, self.max_bytes, param="PICTURE")
             question = Question(
                 model=None,
                 messages=(Message(Role.USER, (ImagePart(0), TextPart(self.prompt))),),
@@ -111,7 +105,8 @@ async def _describe(
     at_once = min(settings.engine.max_batch, settings.admission.max_queue)
     with Console(stderr=True).status("loading the model") as status:
         async with (
-            _answering(settings) as answering,
+            create_intake(settings) as intake,
+            open_answering(settings, intake) as answering,
             aclosing(_in_order(partial(asked.answer, answering), pictures, at_once)) as outcomes,
         ):
             began = time.monotonic()
@@ -142,37 +137,6 @@ async def _in_order(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _answering(settings: Settings) -> AsyncGenerator[Answering, None]:
-    pool = await create_pool(settings)
-    try:
-        async with Intake(settings.limits, settings.fetch, settings.decode) as intake:
-            await pool.start()
-            async with aclosing(create_cache(settings.cache)) as cache:
-                yield Answering(
-                    settings,
-                    intake=intake,
-                    cache=cache,
-                    admission=Admission(settings.admission, pool.capacity),
-                    pool=pool,
-                    metrics=Metrics(),
-                    lifecycle=Lifecycle(),
-                )
-    finally:
-        await pool.aclose()
-
-
-def _source(picture: str, max_bytes: int) -> Source:
-    """A file's bytes, or where to fetch them; one byte too many says that a file is too large."""
-    if "://" in picture:
-        return parse_url(picture, param="PICTURE")
-    try:
-        with Path(picture).open("rb") as file:
-            return uploaded(file.read(max_bytes + 1), param="PICTURE")
-    except OSError as error:
-        raise InvalidRequest(f"The picture cannot be read: {error.strerror}.") from error
 
 
 def _print(picture: str, outcome: Outcome, *, as_json: bool) -> None:

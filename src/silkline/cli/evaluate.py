@@ -1,0 +1,273 @@
+"""`silkline evaluate`: is it still right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from silkline.cli.answering import create_intake
+from silkline.cli.asking import Spelled, open_subject, parse_subject, source_of
+from silkline.cli.settings_options import settings_options
+from silkline.config import LogSettings
+from silkline.core import Sampling
+from silkline.engines.base import PixelBudget
+from silkline.errors import EXIT, SilklineError
+from silkline.evaluate.compare import compare, differing, worst
+from silkline.evaluate.datasets import Dataset, bundled_set, load_dataset
+from silkline.evaluate.item import Item
+from silkline.evaluate.journal import Journal, Reply
+from silkline.evaluate.metrics.catalogue import METRICS, Metric, choose_metrics
+from silkline.evaluate.report.page import SHOWN, Case, write_page
+from silkline.evaluate.report.pictures import THUMBNAIL_PIXELS, data_url
+from silkline.evaluate.results import Comparison, Evaluation, Result, Scores
+from silkline.evaluate.run import Step, run_items
+from silkline.evaluate.subject import Subject
+from silkline.evaluate.summary import score_replies, summarise
+from silkline.evaluate.terminal import tables
+from silkline.ingress.intake import Intake
+from silkline.observe.logs import configure_logging
+
+JOURNAL, FIGURES, PAGE = "answers.jsonl", "evaluation.json", "report.html"
+_OWN = ("prompt", "limit", "max_tokens", "seed", "as_json")
+"""The options that are no settings."""
+
+Watch = Callable[[str, Step], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be done."""
+
+    subjects: tuple[Spelled, ...]
+    dataset: Dataset
+    metrics: Sequence[Metric]
+    folder: Path
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What one subject answered, and how right that is."""
+
+    replies: Sequence[Reply]
+    scores: Scores
+    result: Result
+
+
+@click.command()
+@click.argument("subject")
+@click.option("--against", metavar="SUBJECT", help="Another subject: what changes from the first.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="JSONL, CSV, Parquet or a folder; else the set of the bundled model.",
+)
+@click.option("--prompt", default="", help="Ask this of all items; {name} stands for a field.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help=f"The first one counts; else those that fit the set. {', '.join(METRICS)} and field:NAME.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Take only the first so many items.")
+@click.option(
+    "--max-tokens",
+    default=Sampling().max_tokens,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most tokens of an answer.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the resampling.")
+@click.option(
+    "--out",
+    default="evaluation-results",
+    show_default=True,
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder for {PAGE}, {FIGURES} and {JOURNAL}.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@settings_options("limits", "fetch", "decode")
+def evaluate(
+    subject: str,
+    against: str | None,
+    data: Path | None,
+    metrics: tuple[str, ...],
+    out: Path,
+    config: Path | None,
+    **options: Any,
+) -> None:
+    """Ask SUBJECT about each item of a data set, and say how right its answers are.
+
+    A SUBJECT is a model, such as silkline-mini, or the URL of an OpenAI-compatible server, with
+    options behind it: "silkline-mini max_tokens=32 max_pixels=4096", "http://host:8000
+    key_env=KEY". Answers are greedy and never from a cache. Each is kept in a journal as soon as
+    it is there: the same command continues a run that was stopped, and asks the failures again.
+
+    The command ends with 1 when an item got no answer.
+    """  # fmt: skip
+    configure_logging(LogSettings(log_level="warning"))
+    own = {name: options.pop(name) for name in _OWN}
+    names = (subject,) if against is None else (subject, against)
+    spelled = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
+    dataset = load_dataset(data or bundled_set(), prompt=own["prompt"], most=own["limit"])
+    plan = _Plan(spelled, dataset, choose_metrics(metrics, dataset.items), out, own["seed"])
+    as_json: bool = own["as_json"]
+    try:
+        with _shown(quiet=as_json) as watch:
+            evaluation = uvloop.run(_evaluate(plan, watch))
+    except KeyboardInterrupt:
+        click.echo(f"silkline: stopped; the same command continues from {out / JOURNAL}", err=True)
+        sys.exit(EXIT.failed)
+    if as_json:
+        click.echo(msgspec.json.encode(evaluation))
+    else:
+        Console().print(tables(evaluation))
+        click.echo(f"\n{out / PAGE}, {FIGURES} and {JOURNAL} beside it")
+    if any(result.failures for result in evaluation.results):
+        sys.exit(EXIT.failed)
+
+
+async def _evaluate(plan: _Plan, watch: Watch) -> Evaluation:
+    """Asks, compares and writes the files."""
+    sides: list[_Side] = []
+    asked: list[Subject] = []
+    items = plan.dataset.items
+    async with create_intake(plan.subjects[0].settings) as intake:
+        with Journal(plan.folder / JOURNAL) as journal:
+            for name, spelled in zip("AB", plan.subjects, strict=False):
+                watch(f"starting {name}", Step(len(items), 0, 0, 0))
+                side = await _ask(plan, spelled, intake, journal, asked, _named(watch, name))
+                sides.append(side)
+                asked.append(side.result.subject)
+        evaluation = Evaluation(
+            dataset=plan.dataset.name,
+            digest=plan.dataset.digest,
+            items=len(items),
+            seed=plan.seed,
+            results=[side.result for side in sides],
+            comparison=_compared(plan, sides),
+        )
+        cases = await _cases(plan, sides, intake)
+    figures = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
+    (plan.folder / FIGURES).write_bytes(figures + b"\n")
+    write_page(evaluation, cases, plan.folder / PAGE)
+    return evaluation
+
+
+async def _ask(
+    plan: _Plan,
+    spelled: Spelled,
+    intake: Intake,
+    journal: Journal,
+    before: Sequence[Subject],
+    watch: Callable[[Step], None],
+) -> _Side:
+    items = plan.dataset.items
+    settings = spelled.settings
+    at_once = min(settings.engine.max_batch, settings.admission.max_queue)
+    async with open_subject(spelled, intake) as asker:
+        subject = asker.subject(0)
+        same = sum(one.fingerprint == subject.fingerprint for one in before)
+        subject = asker.subject(same)
+        replies = await run_items(items, subject, asker, journal, at_once, watch)
+    scores = score_replies(items, replies, plan.metrics)
+    return _Side(replies, scores, summarise(subject, replies, plan.metrics, scores, plan.seed))
+
+
+def _compared(plan: _Plan, sides: Sequence[_Side]) -> Comparison | None:
+    if len(sides) == 1:
+        return None
+    first, second = sides
+    return compare(
+        plan.dataset.items,
+        (first.replies, second.replies),
+        plan.metrics,
+        (first.scores, second.scores),
+        plan.seed,
+    )
+
+
+async def _cases(plan: _Plan, sides: Sequence[_Side], intake: Intake) -> list[Case]:
+    """The items that the report shows, with their pictures."""
+    cases = []
+    for place in _shown_places(plan, sides):
+        item = plan.dataset.items[place]
+        cases.append(
+            Case(
+                item=item,
+                replies=tuple(side.replies[place] for side in sides),
+                picture=await _thumbnail(item, intake, plan.subjects[0]),
+            )
+        )
+    return cases
+
+
+def _shown_places(plan: _Plan, sides: Sequence[_Side]) -> list[int]:
+    if len(sides) == 1:
+        count = len(plan.dataset.items)
+        perfect = {metric.name: [metric.highest] * count for metric in plan.metrics}
+        return worst(plan.metrics, (perfect, sides[0].scores), SHOWN)
+    first, second = sides
+    if not plan.metrics:
+        return differing((first.replies, second.replies), SHOWN)
+    return worst(plan.metrics, (first.scores, second.scores), SHOWN)
+
+
+async def _thumbnail(item: Item, intake: Intake, spelled: Spelled) -> str:
+    """The picture as a data URL; empty where it cannot be had."""
+    try:
+        source = source_of(item.picture, spelled.settings.limits.max_image_bytes)
+        taken = await intake.take((source,), PixelBudget(max_pixels=THUMBNAIL_PIXELS), b"")
+    except SilklineError:
+        return ""  # its reply says why
+    return data_url(taken.images[0])
+
+
+def _named(watch: Watch, name: str) -> Callable[[Step], None]:
+    return lambda step: watch(f"asking {name}", step)
+
+
+@contextmanager
+def _shown(*, quiet: bool) -> Iterator[Watch]:
+    """A line that moves: how far, how fast, how many failed, how long still."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f}, {task.fields[rate]:.1f}/s,"),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=0, rate=0.0, failed=0)
+        shown = ""
+
+        def watch(what: str, step: Step) -> None:
+            nonlocal shown
+            if what != shown:
+                shown = what
+                progress.reset(task, description=what, rate=0.0, failed=0)
+            taken = progress.tasks[0].elapsed or 0.0
+            new = step.done - step.known
+            progress.update(
+                task,
+                total=step.total,
+                completed=step.done,
+                failed=step.failed,
+                rate=new / taken if taken else 0.0,
+            )
+
+        yield watch

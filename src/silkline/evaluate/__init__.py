@@ -1,0 +1,1 @@
+"""Is it still right: data sets, metrics, resumable runs and paired comparison."""

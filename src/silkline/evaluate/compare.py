@@ -1,0 +1,152 @@
+"""B beside A, item by item."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from silkline.evaluate.item import Item
+from silkline.evaluate.journal import Reply
+from silkline.evaluate.metrics.catalogue import Metric
+from silkline.evaluate.results import Comparison, Difference, Scores, Slice
+from silkline.evaluate.significance import bootstrap, holm, mcnemar, sign_flip
+
+PICTURE_SIZE = "picture size"
+"""The slice that every set has whose pictures differ in size."""
+
+_MOST_VALUES = 20
+_FEW_SIZES = 6
+
+
+def compare(
+    items: Sequence[Item],
+    replies: tuple[Sequence[Reply], Sequence[Reply]],
+    metrics: Sequence[Metric],
+    scores: tuple[Scores, Scores],
+    seed: int,
+) -> Comparison:
+    """Compares two subjects on the same items.
+
+    Args:
+        items: What both were asked.
+        replies: A's and B's, in the order of the items.
+        metrics: The first is the one that slices are compared by.
+        scores: A's and B's.
+        seed: Of the resampling.
+    """
+    first, second = scores
+    same = [a.answer is not None and a.answer == b.answer for a, b in zip(*replies, strict=True)]
+    return Comparison(
+        agreement=sum(same) / len(items),
+        differences=[
+            _difference(metric, first[metric.name], second[metric.name], seed) for metric in metrics
+        ],
+        slices=_slices(items, replies, metrics[0], scores, seed) if metrics else [],
+    )
+
+
+def worst(metrics: Sequence[Metric], scores: tuple[Scores, Scores], most: int) -> list[int]:
+    """Places of the items on which B falls behind A the most, the worst first.
+
+    By the first metric, then by the mean of all.
+    """
+    if not metrics:
+        return []
+    first, second = scores
+    change = {
+        metric.name: [b - a for a, b in zip(first[metric.name], second[metric.name], strict=True)]
+        for metric in metrics
+    }
+
+    def depth(place: int) -> tuple[float, float, int]:
+        whole = statistics.fmean(change[metric.name][place] / metric.highest for metric in metrics)
+        return change[metrics[0].name][place], whole, place
+
+    ranked = sorted(map(depth, range(len(change[metrics[0].name]))))
+    return [place for first_change, whole, place in ranked[:most] if (first_change, whole) < (0, 0)]
+
+
+def differing(replies: tuple[Sequence[Reply], Sequence[Reply]], most: int) -> list[int]:
+    """Places of the first items to which A and B gave different answers."""
+    pairs = enumerate(zip(*replies, strict=True))
+    return [place for place, (a, b) in pairs if a.answer != b.answer][:most]
+
+
+def _difference(
+    metric: Metric, first: Sequence[float], second: Sequence[float], seed: int
+) -> Difference:
+    changes = [b - a for a, b in zip(first, second, strict=True)]
+    better, worse = sum(one > 0 for one in changes), sum(one < 0 for one in changes)
+    interval = bootstrap(changes, seed)
+    return Difference(
+        metric=metric.name,
+        first=statistics.fmean(first),
+        second=statistics.fmean(second),
+        difference=statistics.fmean(changes),
+        low=interval.low,
+        high=interval.high,
+        better=better,
+        worse=worse,
+        p=mcnemar(better, worse) if metric.right_or_wrong else sign_flip(changes, seed),
+        right_or_wrong=metric.right_or_wrong,
+    )
+
+
+def _slices(
+    items: Sequence[Item],
+    replies: tuple[Sequence[Reply], Sequence[Reply]],
+    metric: Metric,
+    scores: tuple[Scores, Scores],
+    seed: int,
+) -> list[Slice]:
+    first, second = (one[metric.name] for one in scores)
+    found: list[tuple[str, str, int, Difference]] = []
+    for field, values in _fields(items, replies):
+        for value in sorted(set(values) - {""}):
+            places = [place for place, one in enumerate(values) if one == value]
+            left, right = ([side[place] for place in places] for side in (first, second))
+            found.append((field, value, len(places), _difference(metric, left, right, seed)))
+    corrected = holm([difference.p for *_, difference in found])
+    slices = [Slice(*one, p) for one, p in zip(found, corrected, strict=True)]
+    return sorted(slices, key=_rank)
+
+
+def _rank(one: Slice) -> tuple[bool, float, float]:
+    """Clear effects by their size, then the others by their p-value."""
+    size = -abs(one.difference.difference)
+    return (False, size, 0.0) if one.is_clear else (True, one.p_corrected, size)
+
+
+def _fields(
+    items: Sequence[Item], replies: tuple[Sequence[Reply], Sequence[Reply]]
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Fields with 2 to 20 different values, each with its value for each item."""
+    names = dict.fromkeys(name for item in items for name in item.fields)
+    for name in names:
+        values = [item.fields.get(name, "") for item in items]
+        if 1 < len(set(values)) <= _MOST_VALUES:
+            yield name, values
+    pixels = [a.pixels or b.pixels for a, b in zip(*replies, strict=True)]
+    if len(set(pixels)) > 1:
+        name_of = _sizes(pixels)
+        yield PICTURE_SIZE, [name_of[one] for one in pixels]
+
+
+def _sizes(pixels: Sequence[int]) -> Mapping[int, str]:
+    """What each size is called: itself where there are few, else its third of the items."""
+    counts = Counter(pixels)
+    if len(counts) <= _FEW_SIZES:
+        return {size: f"{size:,} pixels" if size else "" for size in counts}
+    ordered = sorted(size for size in pixels if size)
+    low, high = ordered[len(ordered) // 3], ordered[2 * len(ordered) // 3]
+    return {
+        size: ""
+        if not size
+        else f"up to {low:,} pixels"
+        if size <= low
+        else f"up to {high:,} pixels"
+        if size <= high
+        else f"over {high:,} pixels"
+        for size in counts
+    }

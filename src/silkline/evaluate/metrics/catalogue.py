@@ -1,0 +1,128 @@
+"""All metrics by name, and which of them fit a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from silkline.errors import ConfigError
+from silkline.evaluate.item import Item, Kind, kind_of
+from silkline.evaluate.metrics import cider, overlap, records, text, vqa
+
+FIELD = "field:"
+"""What the metric of one field of a record is called by, followed by the field's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measure of how right answers are; more is better.
+
+    Attributes:
+        name: What it is called on the command line and in results.
+        about: What it says, in a few words.
+        kind: What it compares answers with.
+        score: From items and their answers to a value each.
+        right_or_wrong: Whether it is always 0 or 1.
+        highest: Its highest value; the lowest is 0.
+    """
+
+    name: str
+    about: str
+    kind: Kind
+    score: Callable[[Sequence[Item], Sequence[str]], list[float]]
+    right_or_wrong: bool = False
+    highest: float = 1.0
+
+
+def _each(
+    score: Callable[[Item, str], float],
+) -> Callable[[Sequence[Item], Sequence[str]], list[float]]:
+    """A metric that looks at one item at a time."""
+
+    def scores(items: Sequence[Item], answers: Sequence[str]) -> list[float]:
+        return [score(item, answer) for item, answer in zip(items, answers, strict=True)]
+
+    return scores
+
+
+_ALL = (
+    Metric("exact_match", "the answer is a reference", Kind.TEXT, _each(text.exact_match),
+           right_or_wrong=True),
+    Metric("vqa_accuracy", "agreement with several people's answers", Kind.TEXT,
+           _each(vqa.vqa_accuracy)),
+    Metric("anls", "similarity of characters", Kind.TEXT, _each(overlap.anls)),
+    Metric("token_f1", "common words", Kind.TEXT, _each(text.token_f1)),
+    Metric("rouge_l", "common words in order", Kind.TEXT, _each(overlap.rouge_l)),
+    Metric("cider", "agreement with captions, rare words weigh more", Kind.TEXT, cider.cider,
+           highest=10.0),
+    Metric("choice_accuracy", "the right choice", Kind.CHOICE, _each(text.choice_accuracy),
+           right_or_wrong=True),
+    Metric("record", "the whole record is right", Kind.RECORD, _each(records.record),
+           right_or_wrong=True),
+    Metric("fields", "share of right fields", Kind.RECORD, _each(records.fields)),
+    Metric("record_valid", "the answer is a JSON object", Kind.RECORD,
+           _each(records.record_valid), right_or_wrong=True),
+)  # fmt: skip
+
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
+"""The metrics by name, but for those of single fields."""
+
+_USUAL = {
+    Kind.TEXT: ("exact_match", "token_f1"),
+    Kind.CHOICE: ("choice_accuracy",),
+    Kind.RECORD: ("record", "fields", "record_valid"),
+    Kind.NONE: (),
+}
+
+
+def choose_metrics(names: Sequence[str], items: Sequence[Item]) -> list[Metric]:
+    """The metrics that are wanted, the first of them the one that counts.
+
+    Args:
+        names: By name; none takes those that fit the set. Fields of records come by themselves.
+        items: The data set; all items are of one kind.
+
+    Raises:
+        ConfigError: A name is unknown, or does not fit the set.
+        EnvironmentFault: A metric's library is not installed.
+    """
+    kind = kind_of(items[0])
+    chosen = [_fitting(name, kind, items) for name in dict.fromkeys(names or _USUAL[kind])]
+    if {"anls", "rouge_l"} & {metric.name for metric in chosen}:
+        overlap.check_installed()
+    if kind is Kind.RECORD and not names:
+        fields = dict.fromkeys(name for item in items for name in item.record or {})
+        chosen += [_of_field(name) for name in fields]
+    return chosen
+
+
+def _fitting(name: str, kind: Kind, items: Sequence[Item]) -> Metric:
+    if name.startswith(FIELD) and kind is Kind.RECORD:
+        wanted = name.removeprefix(FIELD)
+        if any(wanted in (item.record or {}) for item in items):
+            return _of_field(wanted)
+    metric = METRICS.get(name)
+    fits = [one.name for one in _ALL if one.kind is kind]
+    if metric is None or metric.kind is not kind:
+        known = "does not fit" if metric else "is unknown"
+        told = f"Those for it are {', '.join(fits)}." if fits else "There are none for it."
+        raise ConfigError(f"The metric {name} {known}: the set has {kind.value}. {told}")
+    if metric.name == "vqa_accuracy":
+        few = next((one for one in items if len(one.references) < vqa.LEAST_REFERENCES), None)
+        if few is not None:
+            raise ConfigError(
+                f"The metric vqa_accuracy needs the answers of at least {vqa.LEAST_REFERENCES} "
+                f"people; item {few.id} has {len(few.references)}. Take exact_match instead."
+            )
+    return metric
+
+
+def _of_field(name: str) -> Metric:
+    return Metric(
+        f"{FIELD}{name}",
+        f"the field {name} is right",
+        Kind.RECORD,
+        _each(partial(records.field, name)),
+        right_or_wrong=True,
+    )

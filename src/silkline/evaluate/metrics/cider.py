@@ -1,0 +1,96 @@
+"""CIDEr-D: agreement with people's captions, rare words weighing more.
+
+Vedantam et al., CIDEr: Consensus-based Image Description Evaluation, CVPR 2015, section 3 and, for
+the variant D with clipped counts and a penalty on length, section 7.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from silkline.evaluate.item import Item
+
+_LONGEST = 4
+_SIGMA = 6.0
+_SCALE = 10.0
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+_Gram = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Vector:
+    """TF-IDF weights of a text's n-grams, a table and a norm for each n, and its words."""
+
+    weights: tuple[Mapping[_Gram, float], ...]
+    norms: tuple[float, ...]
+    words: int
+
+
+def cider(items: Sequence[Item], answers: Sequence[str]) -> list[float]:
+    """CIDEr-D of each answer, 0 to 10; how rare an n-gram is follows from the set's references.
+
+    Words are runs of letters and digits in lower case. A set of one item has no rare words: all
+    scores are 0 there.
+    """
+    references = [[_words(text) for text in item.references] for item in items]
+    found: Counter[_Gram] = Counter()
+    for texts in references:
+        found.update({gram for words in texts for gram in _grams(words)})
+    rarity = _Rarity(math.log(len(items)), found)
+    return [
+        _score(rarity.vector(_words(answer)), [rarity.vector(words) for words in texts])
+        for answer, texts in zip(answers, references, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rarity:
+    """Inverse document frequencies over a set's references."""
+
+    most: float
+    found: Mapping[_Gram, int]
+
+    def vector(self, words: Sequence[str]) -> _Vector:
+        """The weights of a text."""
+        weights: tuple[dict[_Gram, float], ...] = tuple({} for _ in range(_LONGEST))
+        for gram, count in Counter(_grams(words)).items():
+            rare = self.most - math.log(max(1, self.found.get(gram, 0)))
+            weights[len(gram) - 1][gram] = count * rare
+        norms = tuple(math.hypot(*table.values()) for table in weights)
+        return _Vector(weights, norms, len(words))
+
+
+def _score(said: _Vector, references: Sequence[_Vector]) -> float:
+    return _SCALE * sum(_likeness(said, one) for one in references) / len(references)
+
+
+def _likeness(said: _Vector, right: _Vector) -> float:
+    """Mean over n of the clipped cosine, less where the lengths differ."""
+    total = 0.0
+    for n in range(_LONGEST):
+        norm = said.norms[n] * right.norms[n]
+        if norm:
+            table = right.weights[n]
+            common = (
+                min(weight, table[gram]) * table[gram]
+                for gram, weight in said.weights[n].items()
+                if gram in table
+            )
+            total += sum(common) / norm
+    gap = said.words - right.words
+    return total / _LONGEST * math.exp(-gap * gap / (2 * _SIGMA**2))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _grams(words: Sequence[str]) -> Iterator[_Gram]:
+    for n in range(1, _LONGEST + 1):
+        for start in range(len(words) - n + 1):
+            yield tuple(words[start : start + n])

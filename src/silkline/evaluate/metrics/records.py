@@ -1,0 +1,71 @@
+"""Metrics of answers that are to be JSON records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from silkline.evaluate.item import Item
+
+_FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL | re.IGNORECASE)
+
+
+def parse_record(answer: str) -> Mapping[str, Any] | None:
+    """The JSON object that an answer is, a Markdown fence around it or not; None where it is none.
+
+    Words beside the object make it none: a program could not read it.
+    """
+    fenced = _FENCE.match(answer)
+    try:
+        found: Any = msgspec.json.decode(fenced[1] if fenced else answer)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def record(item: Item, answer: str) -> float:
+    """1 where the answer is the reference record, neither more nor less; else 0."""
+    found = parse_record(answer)
+    right = item.record or {}
+    return float(
+        found is not None
+        and found.keys() == right.keys()
+        and all(is_same(found[name], right[name]) for name in right)
+    )
+
+
+def record_valid(_: Item, answer: str) -> float:
+    """1 where the answer is a JSON object, else 0."""
+    return float(parse_record(answer) is not None)
+
+
+def fields(item: Item, answer: str) -> float:
+    """Share of the reference's fields that the answer has right; 0 to 1."""
+    right = item.record or {}
+    return sum(field(name, item, answer) for name in right) / len(right) if right else 1.0
+
+
+def field(name: str, item: Item, answer: str) -> float:
+    """1 where one field of the record is right, else 0; a reference without it wants none."""
+    found, right = parse_record(answer), item.record or {}
+    if found is None:
+        return 0.0
+    if name not in right or name not in found:
+        return float((name in right) == (name in found))
+    return float(is_same(found[name], right[name]))
+
+
+def is_same(said: object, right: object) -> bool:
+    """Whether two values of a field are the same.
+
+    Texts are compared without regard to case and outer spaces, numbers by value; `true` is not 1,
+    and "1" is not 1: a program that reads the record would tell them apart.
+    """
+    if isinstance(said, str) and isinstance(right, str):
+        return said.strip().casefold() == right.strip().casefold()
+    if isinstance(said, bool) or isinstance(right, bool):
+        return said is right
+    return said == right

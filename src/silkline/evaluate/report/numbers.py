@@ -1,0 +1,27 @@
+"""How figures are written, on the terminal and in the page alike."""
+
+from __future__ import annotations
+
+_LEAST_P = 0.001
+_SECOND = 1.0
+
+
+def score(value: float, highest: float = 1.0) -> str:
+    """A metric's value: a share in percent, others as they are."""
+    return f"{value:.1%}" if highest == 1.0 else f"{value:.2f}"
+
+
+def change(value: float, highest: float = 1.0) -> str:
+    """A difference with its sign: in percentage points where the metric is a share."""
+    shown = f"{value * 100:+.1f}" if highest == 1.0 else f"{value:+.2f}"
+    return "0.0" if shown in {"+0.0", "-0.0"} else shown.replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(value: float) -> str:
+    """A p-value to three digits."""
+    return f"{value:.3f}" if value >= _LEAST_P else "< 0.001"
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it."""
+    return f"{value * 1000:.0f} ms" if value < _SECOND else f"{value:.2f} s"

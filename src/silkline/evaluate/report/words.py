@@ -1,0 +1,38 @@
+"""Where two texts differ, word by word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from enum import Enum
+
+_PIECE = re.compile(r"\s+|\w+|[^\w\s]")
+_MOST_PIECES = 1_000
+
+
+class Part(Enum):
+    """What a piece of a diff is, by its HTML element."""
+
+    SAME = "span"
+    MISSING = "del"
+    EXTRA = "ins"
+
+
+def diff_words(right: str, said: str) -> Iterator[tuple[Part, str]]:
+    """Pieces of both texts in reading order: common ones, those missing and those too many.
+
+    Words, marks and runs of space are the units; what comes after the first 1,000 of them is left
+    out, since the time grows with their square.
+    """
+    first, second = (_PIECE.findall(text)[:_MOST_PIECES] for text in (right, said))
+    matcher = SequenceMatcher(None, first, second, autojunk=False)
+    for _, begin, end, place, stop in matcher.get_opcodes():
+        missing, extra = "".join(first[begin:end]), "".join(second[place:stop])
+        if missing == extra:
+            yield Part.SAME, extra
+            continue
+        if missing:
+            yield Part.MISSING, missing
+        if extra:
+            yield Part.EXTRA, extra

@@ -1,0 +1,174 @@
+"""Reads the rows of a data set, whatever its format, and says where each one stands."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.evaluate.metrics.overlap import INSTALL
+
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Longest line; a picture of 20 MiB fits into it as Base64."""
+
+PICTURE_ENDINGS = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+)
+METADATA = ("metadata.jsonl", "metadata.csv")
+"""What describes the pictures of a folder, as Hugging Face's imagefolder has it.
+
+https://huggingface.co/docs/datasets/image_dataset#imagefolder
+"""
+
+_MAX_REFERENCE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, not yet checked.
+
+    Attributes:
+        where: File and line, for messages.
+        values: Its fields by name.
+    """
+
+    where: str
+    values: dict[str, Any]
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file or a folder, one after the other.
+
+    Raises:
+        ConfigError: The format is unknown, the file cannot be read, or a row is malformed.
+        EnvironmentFault: The format needs a library that is not installed.
+    """
+    if path.is_dir():
+        yield from _folder(path)
+        return
+    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(
+            f"{path} is no data set: expected a file that ends in {', '.join(readers)}, or a "
+            "folder of pictures."
+        )
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            where = f"{path.name} line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise ConfigError(
+                    f"{where} is longer than {MAX_LINE_BYTES} bytes. Give the picture as a file."
+                )
+            if not line.strip():
+                continue
+            yield Row(where, _json_object(line, where))
+
+
+def _json_object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        found: Any = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{where} is not JSON. Each line holds one JSON object.") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where} is not a JSON object. Each line holds one.")
+    return found
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            names = reader.fieldnames or []
+            if len(set(names)) < len(names) or not all(names):
+                raise ConfigError(
+                    f"{path.name} line 1 has an empty or a repeated column name. The first line "
+                    "names each column once."
+                )
+            for values in reader:
+                where = f"{path.name} line {reader.line_num}"
+                if None in values or None in values.values():
+                    raise ConfigError(
+                        f"{where} does not have {len(names)} columns, as line 1 has. Quote texts "
+                        "that hold commas, quotes or line breaks."
+                    )
+                yield Row(where, {name: text for name, text in values.items() if text})
+        except csv.Error as error:
+            raise ConfigError(
+                f"{path.name} line {reader.line_num + 1} is not CSV, or a field is longer than "
+                f"{csv.field_size_limit()} characters. Give large pictures as files."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path.name} is not UTF-8. Save it as UTF-8.") from error
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        import pyarrow as arrow  # noqa: PLC0415
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise EnvironmentFault(f"Parquet needs pyarrow. Run: {INSTALL}.") from error
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=64):
+                for values in batch.to_pylist():
+                    number += 1
+                    kept = {name: value for name, value in values.items() if value is not None}
+                    yield Row(f"{path.name} row {number}", kept)
+    except (arrow.ArrowException, UnicodeDecodeError, NotImplementedError) as error:
+        raise ConfigError(
+            f"{path.name} is not whole Parquet after row {number}. Write it again."
+        ) from error
+
+
+def _folder(path: Path) -> Iterator[Row]:
+    """A folder with a metadata file, or pictures each with its reference in a .txt beside it."""
+    for name in METADATA:
+        if (path / name).is_file():
+            yield from read_rows(path / name)
+            return
+    pictures = sorted(
+        found
+        for found in path.rglob("*")
+        if found.suffix.lower() in PICTURE_ENDINGS and found.is_file()
+    )
+    if not pictures:
+        raise ConfigError(
+            f"The folder {path} has no pictures and none of {', '.join(METADATA)}. Expected "
+            "pictures, and for each its reference in a .txt of the same name."
+        )
+    for picture in pictures:
+        place = picture.relative_to(path)
+        values = {"id": str(place), "picture": str(place), "reference": _beside(picture, place)}
+        if len(place.parts) > 1:
+            values["folder"] = place.parts[0]
+        yield Row(str(place), values)
+
+
+def _beside(picture: Path, place: Path) -> str:
+    """The reference that lies beside a picture."""
+    expected = f"Expected its reference as UTF-8 text in {place.with_suffix('.txt').name}."
+    try:
+        with picture.with_suffix(".txt").open("rb") as file:
+            content = file.read(_MAX_REFERENCE_BYTES + 1)
+        text = content.decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{place} has no reference that can be read. {expected}") from error
+    if not text or len(content) > _MAX_REFERENCE_BYTES:
+        raise ConfigError(f"{place} has an empty or an overlong reference. {expected}")
+    return text

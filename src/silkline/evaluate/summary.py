@@ -1,0 +1,73 @@
+"""From replies to figures: how one subject did."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from silkline.core import FinishReason
+from silkline.evaluate.item import Item
+from silkline.evaluate.journal import Reply
+from silkline.evaluate.metrics.catalogue import Metric
+from silkline.evaluate.results import Latency, Result, Score, Scores
+from silkline.evaluate.significance import bootstrap, wilson
+from silkline.evaluate.subject import Subject
+
+
+def score_replies(
+    items: Sequence[Item], replies: Sequence[Reply], metrics: Sequence[Metric]
+) -> Scores:
+    """The value of each metric for each item; an item without an answer has 0."""
+    texts = [reply.answer or "" for reply in replies]
+    return {
+        metric.name: [
+            0.0 if reply.answer is None else value
+            for reply, value in zip(replies, metric.score(items, texts), strict=True)
+        ]
+        for metric in metrics
+    }
+
+
+def summarise(
+    subject: Subject,
+    replies: Sequence[Reply],
+    metrics: Sequence[Metric],
+    scores: Scores,
+    seed: int,
+) -> Result:
+    """Means with their intervals, latency, tokens and failures."""
+    answered = [reply for reply in replies if reply.answer is not None]
+    return Result(
+        subject=subject,
+        items=len(replies),
+        answered=len(answered),
+        cut=sum(reply.finish_reason == FinishReason.LENGTH for reply in answered),
+        failures=dict(Counter(reply.error for reply in replies if reply.error).most_common()),
+        scores=[_score(metric, scores[metric.name], seed) for metric in metrics],
+        latency=_latency([reply.seconds for reply in answered]),
+        prompt_tokens=sum(reply.prompt_tokens for reply in answered),
+        completion_tokens=sum(reply.completion_tokens for reply in answered),
+    )
+
+
+def _score(metric: Metric, values: Sequence[float], seed: int) -> Score:
+    if metric.right_or_wrong:
+        interval = wilson(round(sum(values)), len(values))
+    else:
+        interval = bootstrap(values, seed)
+    mean = statistics.fmean(values)
+    return Score(metric.name, metric.about, mean, interval.low, interval.high, metric.highest)
+
+
+def _latency(seconds: Sequence[float]) -> Latency | None:
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+
+    def at(share: float) -> float:
+        """The nearest-rank percentile: a value that was measured."""
+        return ordered[math.ceil(share * len(ordered)) - 1]
+
+    return Latency(statistics.fmean(ordered), at(0.5), at(0.9), at(0.99))

@@ -1,0 +1,126 @@
+"""The result on a terminal: a few tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from silkline.evaluate.report.numbers import change, p_value, score, seconds
+from silkline.evaluate.report.verdict import explanation, headline
+from silkline.evaluate.results import Comparison, Evaluation, Result, Score
+
+_MOST_SLICES = 8
+_GAP = ""
+"""An empty line between tables."""
+
+
+def tables(evaluation: Evaluation) -> RenderableType:
+    """All tables, one below the other."""
+    parts: list[RenderableType] = [
+        *(
+            Text(f"{name}  {result.subject.name}")
+            for name, result in zip("AB", evaluation.results, strict=False)
+        ),
+        _GAP,
+        _scores(evaluation),
+        _GAP,
+        _effort(evaluation),
+    ]
+    if (comparison := evaluation.comparison) is not None:
+        highest = _highest(evaluation)
+        if comparison.differences:
+            parts += [_GAP, _differences(comparison, highest)]
+        if comparison.changed:
+            parts += [_GAP, _slices(comparison, highest)]
+        first = next(iter(highest.values()), 1.0)
+        parts.append(Text(f"\n{headline(comparison)}.", style="bold"))
+        parts.append(Text(explanation(comparison, evaluation.items, first)))
+        parts.append(Text(f"The same answer, letter by letter: {comparison.agreement:.1%}."))
+    parts += [Text(line, style="yellow") for line in notes(evaluation)]
+    return Group(*parts)
+
+
+def notes(evaluation: Evaluation) -> Iterator[str]:
+    """What a reader must know about the answers."""
+    for name, result in zip("AB", evaluation.results, strict=False):
+        for code, count in result.failures.items():
+            yield f"{name}: {count} of {result.items} items got no answer ({code}); they score 0."
+        if result.cut:
+            limit = result.subject.max_tokens
+            yield f"{name}: {result.cut} answers were cut at {limit} tokens."
+
+
+def _highest(evaluation: Evaluation) -> dict[str, float]:
+    return {one.metric: one.highest for one in evaluation.results[0].scores}
+
+
+def _scores(evaluation: Evaluation) -> Table:
+    heads = [name for name, _ in zip("AB", evaluation.results, strict=False)]
+    table = _table(f"{evaluation.dataset}, {evaluation.items} items", *heads)
+    for place, one in enumerate(evaluation.results[0].scores):
+        sides = [result.scores[place] for result in evaluation.results]
+        table.add_row(Text(one.metric), *map(_interval, sides))
+    return table
+
+
+def _interval(one: Score) -> str:
+    low, high = score(one.low, one.highest), score(one.high, one.highest)
+    return f"{score(one.mean, one.highest)}  [{low}, {high}]"
+
+
+def _effort(evaluation: Evaluation) -> Table:
+    table = _table("latency", "P50", "P90", "P99", "tokens in", "out", "answered")
+    for name, result in zip("AB", evaluation.results, strict=False):
+        table.add_row(name, *_times(result))
+    return table
+
+
+def _times(result: Result) -> list[str]:
+    found = result.latency
+    times = ["-"] * 3 if found is None else map(seconds, (found.p50, found.p90, found.p99))
+    tokens = (f"{result.prompt_tokens:,}", f"{result.completion_tokens:,}")
+    return [*times, *tokens, f"{result.answered} of {result.items}"]
+
+
+def _differences(comparison: Comparison, highest: dict[str, float]) -> Table:
+    table = _table("B less A, points", "difference", "95% interval", "better", "worse", "p")
+    for one in comparison.differences:
+        top = highest[one.metric]
+        table.add_row(
+            Text(one.metric),
+            change(one.difference, top),
+            f"[{change(one.low, top)}, {change(one.high, top)}]",
+            str(one.better),
+            str(one.worse),
+            p_value(one.p),
+            style=None if not one.is_clear else "red" if one.difference < 0 else "green",
+        )
+    return table
+
+
+def _slices(comparison: Comparison, highest: dict[str, float]) -> Table:
+    shown = comparison.changed[:_MOST_SLICES]
+    of_all = f"{len(shown)} of {len(comparison.slices)} slices, {shown[0].difference.metric}"
+    table = _table(of_all, "items", "difference", "95% interval", "p by Holm")
+    for one in shown:
+        found, top = one.difference, highest[one.difference.metric]
+        table.add_row(
+            Text(f"{one.field} = {one.value}"),
+            str(one.items),
+            change(found.difference, top),
+            f"[{change(found.low, top)}, {change(found.high, top)}]",
+            p_value(one.p_corrected),
+            style="bold" if one.is_clear else None,
+        )
+    return table
+
+
+def _table(title: str, *heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(Text(title), no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table

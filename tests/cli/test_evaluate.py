@@ -1,0 +1,162 @@
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_main import run
+from tests.pictures import data_url, encoded
+from tests.serving import command, served
+
+FAKE = "silkline-mini engine=fake engine_options=answer_words=4"
+
+
+def write_set(folder: Path, count: int, **more: object) -> Path:
+    """A set of small pictures, each of another colour."""
+    path = folder / "set.jsonl"
+    lines = []
+    for number in range(count):
+        colour = f"#{number * 7919 % 0xFFFFFF:06x}"
+        row = {"id": str(number), "picture": data_url(encoded(16, 16, colour)), "prompt": "What?"}
+        lines.append(json.dumps(row | {"reference": "a mug", "half": number % 2} | more))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def lines_of(journal: Path) -> list[dict[str, Any]]:
+    """The whole lines of a journal that hold an answer."""
+    whole = journal.read_bytes().rpartition(b"\n")[0].splitlines() if journal.exists() else []
+    return [line for text in whole if (line := json.loads(text))["kind"] == "answer"]
+
+
+def asked(url: str) -> int:
+    """Chat completions that the server has ended so far."""
+    with urllib.request.urlopen(f"{url}/metrics") as response:
+        text = response.read().decode()
+    return sum(
+        int(float(line.rpartition(" ")[2]))
+        for line in text.splitlines()
+        if line.startswith("silkline_requests_total{") and "/v1/chat/completions" in line
+    )
+
+
+def test_a_model_against_itself_and_against_a_damaged_one(tmp_path: Path) -> None:
+    data = str(write_set(tmp_path, 12))
+    out = tmp_path / "out"
+    common = ("--data", data, "--out", str(out), "--json")
+    same = run("evaluate", FAKE, "--against", FAKE, *common)
+    assert same.returncode == 0, same.stderr
+    found = json.loads(same.stdout)
+    assert found["comparison"]["agreement"] == 1.0
+    assert [one["subject"]["take"] for one in found["results"]] == [0, 1]
+    assert json.loads((out / "evaluation.json").read_text()) == found
+    assert len(lines_of(out / "answers.jsonl")) == 24
+    assert {line["pixels"] for line in lines_of(out / "answers.jsonl")} == {256}
+    cut = run("evaluate", FAKE, "--against", f"{FAKE} max_tokens=1 max_pixels=16", *common)
+    assert cut.returncode == 0, cut.stderr
+    found = json.loads(cut.stdout)
+    assert found["results"][1]["cut"] == 12
+    assert found["comparison"]["agreement"] == 0.0
+    assert len(lines_of(out / "answers.jsonl")) == 36  # A's were there
+    assert {line["pixels"] for line in lines_of(out / "answers.jsonl")} == {256}
+    other = run("evaluate", FAKE.replace("=4", "=5"), *common)
+    assert other.returncode == 0, other.stderr
+    assert len(lines_of(out / "answers.jsonl")) == 48  # another engine's options, other answers
+    assert "silkline evaluate" in (out / "report.html").read_text()
+
+
+def test_the_bundled_model_on_the_bundled_set(tmp_path: Path) -> None:
+    result = run("evaluate", "silkline-mini", "--limit", "8", "--out", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "held-out, 8 items" in result.stdout
+    assert "field:category" in result.stdout
+    records = json.loads((tmp_path / "evaluation.json").read_text())["results"][0]["scores"][0]
+    assert records["metric"] == "record"
+    assert records["mean"] >= 0.5
+
+
+def test_items_without_an_answer_are_told_and_end_with_1(tmp_path: Path) -> None:
+    path = write_set(tmp_path, 2)
+    row = {"id": "bad", "picture": "bad.jpg", "prompt": "?", "reference": "m"}
+    path.write_text(path.read_text() + "\n" + json.dumps(row))
+    (tmp_path / "bad.jpg").write_text("no picture")
+    result = run("evaluate", FAKE, "--data", str(path), "--out", str(tmp_path / "out"))
+    assert result.returncode == 1
+    assert "1 of 3 items got no answer (image_format)" in result.stdout
+    assert "The picture could not be read." in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_killed_in_the_middle_it_continues_and_asks_nothing_twice(tmp_path: Path) -> None:
+    """Counts at the server, which answers 16 at a time, each within half a second or so."""
+    data, journal = str(write_set(tmp_path, 64)), tmp_path / "out" / "answers.jsonl"
+    options = "token_seconds=0.03,answer_words=10"
+    with served("--engine", "fake", "--engine-options", options) as running:
+        arguments = ("evaluate", running.url, "--data", data, "--out", str(tmp_path / "out"))
+        process = subprocess.Popen(
+            command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        limit = time.monotonic() + 60
+        while len(lines_of(journal)) < 20 and time.monotonic() < limit:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kept = len(lines_of(journal))
+        assert 20 <= kept < 64
+        with journal.open("ab") as file:
+            file.write(b'{"kind":"answer","subj')  # a line that a power cut has torn
+        time.sleep(1)  # what the killed one had asked ends
+        before = asked(running.url)
+        result = run(*arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        assert asked(running.url) - before == 64 - kept
+    lines = lines_of(journal)
+    assert sorted(int(line["id"]) for line in lines) == list(range(64))
+    assert json.loads(result.stdout)["results"][0]["answered"] == 64
+
+
+def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
+    data, journal = str(write_set(tmp_path, 40)), tmp_path / "out" / "answers.jsonl"
+    subject = "silkline-mini engine=fake max_batch=4 engine_options=token_seconds=0.03"
+    arguments = ("evaluate", subject, "--data", data, "--out", str(tmp_path / "out"))
+    process = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    limit = time.monotonic() + 60
+    while len(lines_of(journal)) < 5 and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "stopped; the same command continues" in errors
+    assert "Traceback" not in errors
+    kept = lines_of(journal)
+    assert 5 <= len(kept) < 40
+    assert not any(line.get("error") for line in kept)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("silkline-mini", "--data", "/none"), 2, "does not exist"),
+        (("silkline-mini max_tokens=0",), 2, "max_tokens is 0; expected a whole number"),
+        (("silkline-mini fast",), 2, "where name=value was expected"),
+        (("silkline-mini port=1",), 2, "unknown name port. Known are max_tokens, max_pixels"),
+        (("http://127.0.0.1:1 nonsense=1",), 2, "nonsense"),
+        (("silkline-mini", "--metric", "bleu"), 2, "The metric bleu is unknown"),
+        (("no-such-model",), 2, "There is no model no-such-model"),
+        (("http://127.0.0.1:9",), 4, "http://127.0.0.1:9 did not tell its models within 10 s"),
+        (("silkline-mini", "--limit", "0"), 2, "0 is not in the range"),
+    ],
+)
+def test_a_wrong_command_says_so(
+    arguments: tuple[str, ...], code: int, message: str, tmp_path: Path
+) -> None:
+    result = run("evaluate", *arguments, "--out", str(tmp_path / "out"))
+    assert result.returncode == code, result.stderr
+    assert message in " ".join(result.stderr.split())

@@ -1,0 +1,303 @@
+"""Data sets of each format, whole and broken."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.evaluate.datasets import bundled_set, load_dataset
+from silkline.evaluate.item import Kind, PictureKind
+from tests.pictures import data_url, encoded
+
+ROW: dict[str, Any] = {"picture": "a.png", "prompt": "What is it?", "reference": "a mug"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    inside = tmp_path / "set"
+    (inside / "more").mkdir(parents=True)
+    (inside / "a.png").write_bytes(encoded(kind="PNG"))
+    (inside / "more" / "b.png").write_bytes(encoded(kind="PNG", colour="blue"))
+    (tmp_path / "outside.png").write_bytes(encoded(kind="PNG"))
+    return inside
+
+
+def jsonl(folder: Path, *rows: object) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_jsonl(folder: Path) -> None:
+    inline = encoded()
+    found = load_dataset(
+        jsonl(
+            folder,
+            ROW | {"id": "first", "shop": "north", "price": 3, "rate": 0.5, "long": "x" * 101},
+            ROW | {"picture": data_url(inline), "reference": ["mug", "cup"]},
+            {"image": base64.b64encode(inline).decode(), "prompt": "?", "reference": 7},
+            {"file_name": "more/b.png", "prompt": "?", "reference": "b"},
+            ROW | {"picture": "https://a.example/b.jpg"},
+        )
+    )
+    first, *others = found.items
+    assert (first.id, first.fields) == ("first", {"shop": "north", "price": "3"})
+    assert first.picture.kind is PictureKind.FILE
+    assert [one.picture.kind for one in others] == [
+        PictureKind.URL, PictureKind.BASE64, PictureKind.FILE, PictureKind.URL,
+    ]  # fmt: skip
+    assert others[0].references == ("mug", "cup")
+    assert others[1].references == ("7",)
+    assert found.kind is Kind.TEXT
+    assert found.name == "rows"
+    assert len({one.key for one in found.items}) == 5
+
+
+def test_ids_and_keys_follow_from_what_is_asked(folder: Path) -> None:
+    path = jsonl(folder, ROW)
+    (before,) = load_dataset(path).items
+    assert load_dataset(path).items == (before,)
+    (asked_otherwise,) = load_dataset(path, prompt="Name it.").items
+    assert asked_otherwise.key != before.key
+    (folder / "a.png").write_bytes(encoded(kind="PNG", colour="green"))
+    assert load_dataset(path).items[0].key != before.key
+
+
+def test_records_choices_and_nothing(folder: Path) -> None:
+    (one,) = load_dataset(jsonl(folder, ROW | {"reference": {"count": 1, "label": None}})).items
+    assert one.record == {"count": 1, "label": None}
+    (one,) = load_dataset(
+        jsonl(folder, ROW | {"choices": ["red", "blue"], "reference": "blue"})
+    ).items
+    assert one.choices == ("red", "blue")
+    assert one.prompt.startswith("What is it?\nA. red\nB. blue\n")
+    assert load_dataset(jsonl(folder, {"picture": "a.png", "prompt": "?"})).kind is Kind.NONE
+
+
+def test_one_prompt_for_all_may_name_fields(folder: Path) -> None:
+    path = jsonl(folder, ROW | {"category": "mug"})
+    (one,) = load_dataset(path, prompt='Which colour has the {category}? {"a": 1}').items
+    assert one.prompt == 'Which colour has the mug? {"a": 1}'
+    with pytest.raises(ConfigError, match=r"line 1 has no field shop.* It has category"):
+        load_dataset(path, prompt="{shop}")
+
+
+def test_csv(folder: Path) -> None:
+    path = folder / "rows.csv"
+    text = (
+        "\ufeffid,picture,prompt,reference,shop\r\n"
+        'one,a.png,"What, if\nanything?",a mug,north\r\n'
+        'two,a.png,?,"[""x"", ""y""]",\r\n'
+    )
+    path.write_bytes(text.encode())
+    first, second = load_dataset(path).items
+    assert first.prompt == "What, if\nanything?"
+    assert first.fields == {"shop": "north"}
+    assert second.references == ("x", "y")
+    assert second.fields == {}
+    path.write_text('picture,prompt,reference\na.png,?,"{""count"": 2}"\n')
+    assert load_dataset(path).items[0].record == {"count": 2}
+
+
+def test_parquet_as_the_hub_has_it(folder: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    data = encoded()
+    rows = [
+        {"id": "1", "image": {"bytes": data, "path": None}, "prompt": "?", "reference": ["m", "n"]},
+        {"id": "2", "image": {"bytes": None, "path": "a.png"}, "prompt": "?", "reference": ["m"]},
+    ]
+    path = folder / "rows.parquet"
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+    first, second = load_dataset(path).items
+    assert base64.b64decode(first.picture.text) == data
+    assert second.picture.kind is PictureKind.FILE
+    assert first.references == ("m", "n")
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut", "no picture", "no prompt", "number"])
+def test_broken_parquet(folder: Path, kind: str) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = folder / "rows.parquet"
+    row = {"picture": "a.png", "prompt": "?", "reference": "m"}
+    if kind == "no picture":
+        del row["picture"]
+    if kind == "no prompt":
+        del row["prompt"]
+    rows = [row | {"picture": 3}] if kind == "number" else [row]
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+    whole = path.read_bytes()
+    if kind in {"empty", "text", "cut"}:
+        path.write_bytes({"empty": b"", "text": b"PAR1 no", "cut": whole[:-20]}[kind])
+    with pytest.raises(ConfigError, match=r"rows\.parquet (row 1|is not whole Parquet)"):
+        load_dataset(path)
+
+
+def test_parquet_without_its_library_names_the_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    path = folder / "rows.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(EnvironmentFault, match=r"pip install 'silkline\[evaluate\]'"):
+        load_dataset(path)
+
+
+def test_a_folder_of_pictures_with_references_beside_them(folder: Path) -> None:
+    (folder / "a.txt").write_text("a mug\n")
+    (folder / "more" / "b.txt").write_text("a cup")
+    first, second = load_dataset(folder, prompt="What is it?").items
+    assert (first.id, first.references, first.fields) == ("a.png", ("a mug",), {})
+    assert (second.id, second.fields) == ("more/b.png", {"folder": "more"})
+
+
+def test_a_folder_with_metadata(folder: Path) -> None:
+    row = {"file_name": "a.png", "prompt": "?", "reference": "m"}
+    (folder / "metadata.jsonl").write_text(json.dumps(row))
+    assert load_dataset(folder).items[0].references == ("m",)
+    (folder / "metadata.jsonl").unlink()
+    (folder / "metadata.csv").write_text("file_name,prompt,reference\na.png,?,n\n")
+    assert load_dataset(folder).items[0].references == ("n",)
+
+
+def test_broken_folders(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a\.png has no reference .* in a\.txt"):
+        load_dataset(folder, prompt="?")
+    for content in (b"", b" \n", b"\xff\xfe", b"x" * 70_000):
+        (folder / "a.txt").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"a\.png has"):
+            load_dataset(folder, prompt="?")
+    (folder / "a.txt").write_text("m")
+    (folder / "more" / "b.txt").mkdir()
+    with pytest.raises(ConfigError, match=r"more/b\.png has no reference"):
+        load_dataset(folder, prompt="?")
+    (folder / "more" / "b.txt").rmdir()
+    (folder / "more" / "b.txt").write_text("n")
+    with pytest.raises(ConfigError, match="has no prompt"):
+        load_dataset(folder)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ConfigError, match="has no pictures"):
+        load_dataset(tmp_path / "none")
+    (folder / "metadata.csv").write_text("file_name,prompt\nc.png,?\n")
+    with pytest.raises(ConfigError, match=r"metadata\.csv line 2: the picture c\.png is no file"):
+        load_dataset(folder)
+
+
+BROKEN_ROWS: list[tuple[object, str]] = [
+    ([], "line 1 is not a JSON object"),
+    ({"prompt": "?"}, "line 1 has no picture"),
+    (ROW | {"picture": 3}, "line 1 has no picture"),
+    (ROW | {"picture": "../outside.png"}, "no file below the data set's folder"),
+    (ROW | {"picture": "/etc/passwd"}, "no file below the data set's folder"),
+    (ROW | {"picture": "a\0.png"}, "the picture given is no file"),
+    (ROW | {"picture": "x" * 5_000 + "!"}, "the picture given is no file"),
+    (ROW | {"prompt": ""}, "has no prompt"),
+    (ROW | {"prompt": ["?"]}, "prompt is not text"),
+    (ROW | {"prompt": "x" * 100_001}, "prompt has 100001 characters; at most 100000"),
+    (ROW | {"prompt": "\ud800"}, "line 1 is not JSON"),
+    (ROW | {"id": "\x1b[2J"}, "the id is not printable"),
+    (ROW | {"id": "x" * 101}, "id has 101 characters"),
+    (ROW | {"reference": []}, "has 0 references"),
+    (ROW | {"reference": ["m"] * 101}, "has 101 references"),
+    (ROW | {"reference": [{}]}, "reference is not text"),
+    (ROW | {"reference": True}, "reference is not text"),
+    (ROW | {"reference": {}}, "the record has 0 fields"),
+    (ROW | {"reference": {"a": [1]}}, "the field a of the record is a list or an object"),
+    (ROW | {"reference": {"\n": 1}}, "has a name that is empty, not printable"),
+    (ROW | {"choices": "red"}, "choices is no list"),
+    (ROW | {"choices": ["a mug"]}, "has 1 choices. Expected 2 to 26"),
+    (ROW | {"choices": ["a mug", "a mug"]}, "Expected 2 to 26 that differ"),
+    (ROW | {"choices": ["red", "blue"]}, "needs as its reference one of its choices"),
+    (ROW | {"choices": ["a", "b"], "reference": {"a": 1}}, "choices and a record"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), BROKEN_ROWS)
+def test_broken_jsonl_rows(folder: Path, row: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=r"rows\.jsonl line 1") as caught:
+        load_dataset(jsonl(folder, row))
+    assert message in caught.value.message
+
+
+def test_broken_jsonl_files(folder: Path) -> None:
+    path = jsonl(folder, ROW, ROW)
+    with pytest.raises(ConfigError, match=r"line 2 is the same as rows\.jsonl line 1"):
+        load_dataset(path)
+    assert len(load_dataset(path, most=1).items) == 1
+    jsonl(folder, ROW, ROW | {"reference": {"a": 1}})
+    with pytest.raises(ConfigError, match="has reference records, but the rows before it have"):
+        load_dataset(path)
+    for content in (b"", b"\n\n"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="is empty"):
+            load_dataset(path)
+    for content in (b"{", b"\xff", b"[" * 100_000, b"nan"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="line 1 is not JSON"):
+            load_dataset(path)
+    (folder / "link.png").symlink_to("/etc/hostname")
+    with pytest.raises(ConfigError, match="no file below"):
+        load_dataset(jsonl(folder, ROW | {"picture": "link.png"}))
+    other = folder / "rows.txt"
+    other.write_text("x")
+    with pytest.raises(ConfigError, match=r"ends in \.jsonl, \.csv, \.parquet, or a folder"):
+        load_dataset(other)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"picture,prompt,reference\n", "is empty"),
+        (b"picture,prompt,prompt\n", "line 1 has an empty or a repeated column"),
+        (b"picture,,reference\n", "line 1 has an empty or a repeated column"),
+        (b"picture,prompt,reference\na.png,?\n", "line 2 does not have 3 columns"),
+        (b"picture,prompt,reference\na.png,?,m,n\n", "line 2 does not have 3 columns"),
+        (b'picture,prompt,reference\na.png,?,"m\n', "is not CSV"),
+        (b'picture,prompt,reference\na.png,?,"m"n\n', "line 2 is not CSV"),
+        (b"picture,prompt,reference\na.png,?,\xff\n", "is not UTF-8"),
+        (b"picture,prompt,reference\na.png,?," + b"x" * 200_000 + b"\n", "field is longer than"),
+        (b"picture,prompt,reference\n,?,m\n", "line 2 has no picture"),
+        (b"picture,prompt,choices\na.png,?,red\n", "line 2: choices is no list"),
+    ],
+)
+def test_broken_csv(folder: Path, content: bytes, message: str) -> None:
+    path = folder / "rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_dataset(path)
+    assert message in caught.value.message
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(["id", "picture", "prompt", "reference", "choices", "image", "other"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(row=st.dictionaries(NAMES, JSON))
+def test_any_row_is_read_or_refused(folder: Path, row: dict[str, Any]) -> None:
+    message = ""
+    try:
+        items = load_dataset(jsonl(folder, ROW | row)).items
+    except ConfigError as error:
+        items, message = (), error.message
+    assert len(items) == 1 or message.startswith("rows.jsonl line 1")
+
+
+def test_the_bundled_set_is_whole() -> None:
+    found = load_dataset(bundled_set())
+    assert len(found.items) == 64
+    assert found.kind is Kind.RECORD
+    assert sum(path.stat().st_size for path in bundled_set().parent.iterdir()) <= 300_000
