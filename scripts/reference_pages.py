@@ -18,7 +18,7 @@ def configuration() -> str:
     lines = [
         "# Settings",
         "",
-        "Written from `src/silkline/config.py` by `scripts/reference_pages.py`.",
+        "Written from `src/silkline/config/sections.py` by `scripts/reference_pages.py`.",
         "",
         "A setting is a key in its section of `silkline.toml` (in the working folder, or named by",
         "`--config`), a variable, or a flag; flags win over variables, variables over the file.",

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silkline.config import RemoteSettings
 from silkline.engines.base import EngineOptions, PixelBudget
 from silkline.engines.remote import create_engine
 from silkline.engines.remote.listing import read_listing
 from silkline.errors import Overloaded, WorkerLost
-from silkline.remotes import RemoteSettings
 from tests.engines.openai_server import asked, openai_server, scripted
 
 JSON = st.recursive(

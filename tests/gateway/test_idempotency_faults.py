@@ -15,9 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from silkline.config import RemoteSettings
 from silkline.core import Sampling
 from silkline.gateway.keys import fragment, new_key
-from silkline.remotes import RemoteSettings
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
 from tests.cache.redis_server import free_port

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from silkline.config import RemoteSettings
 from silkline.core import Answer
 from silkline.errors import Overloaded, WorkerLost
-from silkline.remotes import RemoteSettings
 from silkline.routing import remote as remote_module
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from silkline.config import EngineSettings, Settings
+from silkline.config import EngineSettings, RemoteSettings, Settings
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import pick_engine
 from silkline.engines.remote.key import read_key
@@ -15,7 +15,6 @@ from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError
 from silkline.models.resolve import resolve_model
-from silkline.remotes import RemoteSettings
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica

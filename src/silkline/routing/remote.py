@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 
+from silkline.config import RemoteSettings
 from silkline.engines.base import Engine, EngineInfo, Health
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.errors import CapacityError, WorkerLost
-from silkline.remotes import RemoteSettings
 from silkline.routing.replica import Replica, ReplicaState
 
 logger = logging.getLogger("silkline.remote")

@@ -9,11 +9,11 @@ import os
 
 from pydantic import ValidationError
 
+from silkline.config import RemoteSettings
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.engines.remote.key import read_key
 from silkline.errors import ConfigError
-from silkline.remotes import RemoteSettings
 
 
 def create_engine(options: EngineOptions) -> Engine:

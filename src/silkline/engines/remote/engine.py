@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from silkline.config import RemoteSettings
 from silkline.core import Delta, ImagePart, Request, Stage, TextPart, Timeline, Usage
 from silkline.engines.base import Engine, EngineInfo, Health
 from silkline.engines.remote.answer import AnswerReader
@@ -26,7 +27,6 @@ from silkline.engines.remote.link import RemoteLink, Reply
 from silkline.engines.remote.listing import read_listing
 from silkline.engines.remote.sse import Event, EventParser
 from silkline.errors import DeadlineExceeded, Overloaded, ShuttingDown, SilklineError
-from silkline.remotes import RemoteSettings
 
 logger = logging.getLogger("silkline.remote")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from silkline.config import RemoteSettings
 from silkline.errors import ConfigError
-from silkline.remotes import RemoteSettings
 
 
 def read_key(settings: RemoteSettings, environment: Mapping[str, str]) -> str | None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from silkline.config import RemoteSettings
 from silkline.engines.base import EngineInfo, PixelBudget
 from silkline.engines.remote.failures import lost
-from silkline.remotes import RemoteSettings
 
 ENGINE = "remote"
 DEFAULT_CONTEXT_LENGTH = 8192

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from silkline.config import load_settings
+from silkline.config import RemoteSettings, load_settings
 from silkline.engines.remote.key import read_key
 from silkline.errors import ConfigError
-from silkline.remotes import RemoteSettings
 
 FORMS: list[Any] = [
     "http://a:1 weight=2 key_env=K, https://b",

@@ -1,44 +1,22 @@
-"""Settings: declared once here, read from `silkline.toml`, `SILKLINE_*` variables and flags.
+"""What can be set: each setting is declared here and nowhere else.
 
 A field's name is its key in the file (under its section), its variable (`SILKLINE_` and the name
 in capitals) and its flag (`--` and the name with dashes); names are therefore unique across the
-sections. Later sources win: defaults, file, environment, flags. Unknown names are refused, but for
-the variables that Kubernetes sets in every container beside a Service called silkline
-(https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
+sections.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field
 
-from silkline.errors import ConfigError
-from silkline.remotes import RemoteSettings
+from silkline.config.remotes import RemoteSettings
 
 MIB = 1024 * 1024
-VARIABLE_PREFIX = "SILKLINE_"
-DEFAULT_FILE = "silkline.toml"
 
 _Positive = Annotated[float, Field(gt=0)]
 _Share = Annotated[float, Field(gt=0, le=1)]
-
-_KUBERNETES = re.compile(
-    r"""SILKLINE_(?:[A-Z0-9_]+_)?(?:  # of a Service called silkline, or silkline-something
-        SERVICE_HOST=[0-9a-fA-F.:]+
-      | SERVICE_PORT(?:_[A-Z0-9_]+)?=\d+
-      | PORT(?:_\d+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+:\d+
-      | PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=\d+|ADDR=[0-9a-fA-F.:]+)
-    )""",
-    re.VERBOSE,
-)
 
 
 class Section(BaseModel):
@@ -87,7 +65,7 @@ class AuthSettings(Section):
         description="TOML file of the tenants and the digests of their keys; empty asks for none.",
     )
     allow_anyone: bool = Field(
-        False,
+        default=False,
         description="Whether anyone is answered on an address that others reach, without keys.",
     )
 
@@ -250,149 +228,3 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
-
-
-def load_settings(
-    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]
-) -> Settings:
-    """Reads the settings from all sources.
-
-    Args:
-        file: A TOML file; None stands for `silkline.toml` in the working folder, if there is one.
-        environment: The variables; those that do not start with `SILKLINE_` are left alone, and
-            so are those of Kubernetes.
-        flags: Values by field name; those that are None were not given. A list or a table may
-            come as text, as in a variable, a list also as several texts.
-
-    Raises:
-        ConfigError: A name is unknown (the nearest known one is named) or a value is wrong.
-    """
-    values = _from_file(file)
-    sections = section_of_field()
-    for name, text in environment.items():
-        if name.startswith(VARIABLE_PREFIX) and not _KUBERNETES.fullmatch(f"{name}={text}"):
-            field = name.removeprefix(VARIABLE_PREFIX).lower()
-            _put(values, sections, field, text, source=f"variable {name}")
-    for field, value in flags.items():
-        if value is not None:
-            _put(values, sections, field, value, source=_flag(field))
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
-
-
-def section_of_field() -> dict[str, str]:
-    """Which section each field stands in; fields in the order of their declaration."""
-    return {
-        field: section
-        for section, group in Settings.model_fields.items()
-        for field in _fields(group)
-    }
-
-
-def field_info(field: str) -> FieldInfo:
-    """The declaration of a field: its type, default and description."""
-    return _fields(Settings.model_fields[section_of_field()[field]])[field]
-
-
-def _fields(section: FieldInfo) -> dict[str, FieldInfo]:
-    group = section.annotation
-    if not (isinstance(group, type) and issubclass(group, Section)):
-        raise TypeError(f"{group!r} is not a section of settings")
-    return group.model_fields
-
-
-def _from_file(file: Path | None) -> dict[str, dict[str, Any]]:
-    path = file or Path(DEFAULT_FILE)
-    if file is None and not path.is_file():
-        return {}
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"The settings file {path} cannot be read: {error}") from error
-    for section, group in values.items():
-        known = _known(section, list(Settings.model_fields), f"section [{section}] in {path}")
-        if not isinstance(group, dict):
-            raise ConfigError(f"{known} in {path} is a section: write [{known}] above its keys.")
-        for key in group:
-            names = list(_fields(Settings.model_fields[known]))
-            _known(key, names, f"key {key} in [{section}] of {path}")
-    return values
-
-
-def _put(
-    values: dict[str, dict[str, Any]],
-    sections: Mapping[str, str],
-    field: str,
-    value: Any,
-    *,
-    source: str,
-) -> None:
-    _known(field, list(sections), source)
-    kind = get_origin(field_info(field).annotation)
-    if kind is dict and isinstance(value, str):
-        value = _table(value, source)
-    elif kind is tuple:
-        texts = (value,) if isinstance(value, str) else value
-        value = tuple(item for text in texts for item in _list(text, source))
-    values.setdefault(sections[field], {})[field] = value
-
-
-def _list(text: str, source: str) -> Sequence[Any]:
-    """`a, b` or a JSON list."""
-    value = _json(text, source) if _is_json(text) else _parts(text)
-    if not isinstance(value, list):
-        raise ConfigError(f"The {source} holds {text!r}: expected a, b or a JSON list.")
-    return value
-
-
-def _table(text: str, source: str) -> Mapping[str, Any]:
-    """`name=value, ...` or a JSON object."""
-    if _is_json(text):
-        value = _json(text, source)
-    else:
-        pairs = [part.partition("=") for part in _parts(text)]
-        whole = all(name.strip() and separator for name, separator, _ in pairs)
-        value = {name.strip(): what.strip() for name, _, what in pairs} if whole else None
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f"The {source} holds {text!r}: expected name=value, ... or a JSON object."
-        )
-    return value
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _is_json(text: str) -> bool:
-    return text.lstrip().startswith(("[", "{"))
-
-
-def _json(text: str, source: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"The {source} holds broken JSON: {error}") from error
-
-
-def _known(name: str, names: list[str], source: str) -> str:
-    if name in names:
-        return name
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(names)}."
-    raise ConfigError(f"The {source} is unknown.{hint}")
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        section, *rest = (str(part) for part in problem["loc"])
-        where = f"{'.'.join(rest)} in [{section}]" if rest else section
-        lines.append(f"{where} is {problem['input']!r}: {problem['msg']}.")
-    return "Settings are wrong: " + " ".join(lines)
