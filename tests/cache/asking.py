@@ -61,7 +61,9 @@ def image(width: int, height: int, pixels: bytes, mode: str = "RGB") -> Image:
     return Image(width, height, pixels, picture_digest(mode, width, height, pixels))
 
 
-def asked_of(request: Request, perceptual: int | None = None) -> Asked:
+def asked_of(
+    request: Request, perceptual: int | None = None, pixel_budget: int = 1024 * 1024
+) -> Asked:
     """A request as the gateway puts it to the cache."""
     return Asked(
         request.messages,
@@ -69,6 +71,7 @@ def asked_of(request: Request, perceptual: int | None = None) -> Asked:
         request.sampling,
         request.timeout_seconds,
         request.stream,
+        pixel_budget,
         perceptual,
     )
 

@@ -39,6 +39,7 @@ questions = st.builds(
     sampling=samplings,
     timeout_seconds=st.just(120.0),
     stream=st.just(True),
+    pixel_budget=st.just(1024),
 )
 infos = st.builds(
     info,
@@ -68,6 +69,7 @@ def read_back(encoding: bytes) -> tuple[Asked, EngineInfo, bytes]:
             ),
             120.0,
             stream=True,
+            pixel_budget=1024,
         ),
         info(engine=engine, model=model, revision=revision, precision=precision),
         tenant,

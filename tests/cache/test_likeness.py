@@ -3,7 +3,7 @@
 from silkline.cache.near import NearDuplicates
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.core import Request, Sampling
-from tests.cache.asking import HOUR, ask, cached
+from tests.cache.asking import HOUR, ask, asked_of, cached, info
 from tests.engines.asking import picture, request, user
 
 HIT, MISS, NEAR = CacheState.HIT, CacheState.MISS, CacheState.NEAR
@@ -77,3 +77,13 @@ async def test_an_answer_that_is_gone_is_computed() -> None:
     async with cached(near=similar(), memory_bytes=0) as (cache, engine):
         await ask(cache, engine, about(1), perceptual=DIGEST)
         assert (await ask(cache, engine, about(2), perceptual=LIKE))[0] is MISS
+
+
+async def test_an_answer_seen_in_less_detail_is_not_that_of_the_full_picture() -> None:
+    async with cached(near=similar()) as (cache, engine):
+        for budget, expected in ((1000, MISS), (4000, MISS), (4000, NEAR)):
+            seen = asked_of(about(budget + engine.asked), DIGEST, pixel_budget=budget)
+            compute = engine.compute(about(budget + engine.asked))
+            async with cache.serve(seen, info(), CachePolicy(), compute) as served:
+                assert served.state is expected
+                assert [delta async for delta in served.deltas]

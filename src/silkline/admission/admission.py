@@ -167,14 +167,29 @@ class Admission:
         last: Delta | None = None
         async with self.turn(ticket) as turn, aclosing(compute()) as deltas:
             async for delta in deltas:
-                if delta.usage is not None and delta.timeline is not None:
-                    turn.answered(delta.usage, delta.timeline)
-                    waited = Timeline({Stage.QUEUE: turn.waited})
-                    last = replace(delta, timeline=delta.timeline.plus(waited))
-                    break
-                yield delta
+                if delta.usage is None or delta.timeline is None:
+                    yield delta
+                    continue
+                turn.answered(delta.usage, delta.timeline)
+                waited = Timeline({Stage.QUEUE: turn.waited})
+                # Read on to the end: to those below, a stream that is left did not end well.
+                last = replace(delta, timeline=delta.timeline.plus(waited))
         if last is not None:  # the place is free before anyone reads this
             yield last
+
+    def cache_missed(self, ticket: Ticket) -> None:
+        """Tells that the cache has no answer; who was let in only to ask it goes no further.
+
+        Raises:
+            Overloaded: It was.
+        """
+        if not ticket.looks:
+            return
+        self._turns.leave(ticket, Phase.OVER)
+        self._give_back(ticket)
+        self._refused_later(ticket, Refusal.TOO_LATE)
+        wait = self._turns.predicted_wait(ticket.tenant)
+        raise self._turns.error(ticket, Refusal.TOO_LATE, wait)
 
     def close(self) -> None:
         """Ends what waits with `ShuttingDown`; further turns end so as well."""

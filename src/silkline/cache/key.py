@@ -33,6 +33,7 @@ class Asked:
         sampling: How to answer.
         timeout_seconds: Seconds that the request has.
         stream: Whether its client reads the answer as it grows.
+        pixel_budget: Most pixels that its pictures may have.
         perceptual: The 64-bit perceptual digest of its picture, where it has exactly one.
     """
 
@@ -41,6 +42,7 @@ class Asked:
     sampling: Sampling
     timeout_seconds: float
     stream: bool
+    pixel_budget: int
     perceptual: int | None = None
 
 
@@ -57,8 +59,12 @@ def answer_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
 
 
 def context_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
-    """The key of all that a question's answer follows from but its pictures: BLAKE2b-256."""
-    encoding = encode_question(replace(asked, pictures=()), info, tenant)
+    """The key of all that a question's answer follows from but its pictures: BLAKE2b-256.
+
+    How far pictures are reduced is a part of it: what was seen in less detail is another answer.
+    """
+    question = encode_question(replace(asked, pictures=()), info, tenant)
+    encoding = _encoder.encode((question, asked.pixel_budget))
     return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_CONTEXT_DOMAIN).digest()
 
 

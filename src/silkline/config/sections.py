@@ -85,7 +85,7 @@ class LimitSettings(Section):
     )
     max_messages: int = Field(256, ge=1, description="Messages in a request.")
     max_inflight_bytes: int = Field(
-        512 * MIB, ge=MIB, description="Bytes of fetched pictures held at once, by all requests."
+        512 * MIB, ge=MIB, description="Bytes of fetched pictures held at once, by all requests; and of decoded ones."
     )
     max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
     max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")

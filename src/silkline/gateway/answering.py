@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from silkline.admission.admission import Admission
 from silkline.admission.ticket import Ticket
@@ -20,6 +21,7 @@ from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.question import Question, check_size, size_of
 from silkline.gateway.scope import RequestRecord
 from silkline.ingress.identity import Identity
+from silkline.ingress.inflight import Claim
 from silkline.ingress.intake import Intake, Pictures
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
@@ -160,8 +162,24 @@ class Answering:
                 if served is not None:
                     yield served
                     return
+            self._admission.cache_missed(ticket)
         record.pixel_budget = ticket.pixel_budget.max_pixels
-        pictures = await self._take(question, record, ticket, policy.tenant)
+        with self._intake.holding() as held:
+            async with self._computed(question, record, policy, ticket, held) as served:
+                yield served
+
+    @asynccontextmanager
+    async def _computed(
+        self,
+        question: Question,
+        record: RequestRecord,
+        policy: CachePolicy,
+        ticket: Ticket,
+        held: Claim,
+    ) -> AsyncGenerator[Served, None]:
+        """The answer by way of the pictures; it may yet be a kept one."""
+        info = self.info
+        pictures = await self._take(question, record, ticket, policy.tenant, held)
         record.timeline = pictures.timeline
         request = Request(
             id=record.id,
@@ -174,19 +192,32 @@ class Answering:
         )
 
         def compute() -> AsyncGenerator[Delta, None]:
-            return self._admission.computed(ticket, lambda: self._pool.generate(request))
+            # What the turn is waited for is no longer the engine's to spend.
+            return self._admission.computed(
+                ticket,
+                lambda: self._pool.generate(
+                    replace(request, timeout_seconds=self.seconds_left(record))
+                ),
+            )
 
         asked = self._asked(question, record, pictures.identities)
         async with self._cache.serve(asked, info, policy, compute) as served:
             yield served
 
     async def _take(
-        self, question: Question, record: RequestRecord, ticket: Ticket, scope: bytes
+        self,
+        question: Question,
+        record: RequestRecord,
+        ticket: Ticket,
+        scope: bytes,
+        held: Claim,
     ) -> Pictures:
         timeout = self._settings.server.request_timeout
         try:
             async with asyncio.timeout(self.seconds_left(record)):
-                pictures = await self._intake.take(question.sources, ticket.pixel_budget, scope)
+                pictures = await self._intake.take(
+                    question.sources, ticket.pixel_budget, scope, held
+                )
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The pictures did not come within the {timeout:g} s of a request."
@@ -204,6 +235,7 @@ class Answering:
             question.sampling,
             self.seconds_left(record),
             question.stream,
+            record.pixel_budget,
             pictures[0].perceptual if len(pictures) == 1 else None,
         )
 

@@ -18,6 +18,9 @@ from silkline.gateway.scope import RequestRecord
 
 DONE = b"data: [DONE]\n\n"
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_GRACE_SECONDS = 1.0
+"""What a stream gets beyond its time: its answer's own deadline comes first, and is told."""
+
 _LATE = "The request's time was over before its answer was read whole."
 
 
@@ -64,7 +67,7 @@ class EventStream(Response):
         """Runs the stream to its end, or until the client leaves or has had its time."""
         request = Request(scope, receive)
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds + _GRACE_SECONDS):
                 await unless_client_leaves(request, self._run(scope, receive, send))
         except ClientLeft:
             self._record.error = CLIENT_LEFT

@@ -15,7 +15,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,8 +27,9 @@ from silkline.ingress.allowance import ByteAllowance, PixelAllowance
 from silkline.ingress.decode import Decoded
 from silkline.ingress.fetch import Resolver
 from silkline.ingress.identity import Identity
+from silkline.ingress.inflight import Claim, InflightBytes
 from silkline.ingress.lifespan import Lifespan
-from silkline.ingress.loading import Loaded, Loader, LoadingSnapshot
+from silkline.ingress.loading import PATIENCE_SHARE, Loaded, Loader, LoadingSnapshot
 from silkline.ingress.memo import Encoded, Memo, Name, digest
 from silkline.ingress.source import (
     EncodedSource,
@@ -40,6 +41,8 @@ from silkline.ingress.source import (
 )
 
 _FETCHES_AT_ONCE = 4
+
+_BYTES_A_PIXEL = 3
 
 _Outcome = TypeVar("_Outcome")
 
@@ -81,8 +84,14 @@ class _Taking:
     """What `take` counts and measures for one request."""
 
     def __init__(
-        self, limits: LimitSettings, budget: PixelBudget, scope: bytes, pictures: int
+        self,
+        limits: LimitSettings,
+        budget: PixelBudget,
+        scope: bytes,
+        pictures: int,
+        held: Claim | None,
     ) -> None:
+        self.held = held
         self.budget = budget
         self.scope = scope
         self.bytes = ByteAllowance(limits.max_body_bytes)
@@ -119,6 +128,9 @@ class Intake(Lifespan):
         self._loader = Loader(limits, fetch, decode, resolver)
         self._memo = Memo(decode.identity_memory_bytes)
         self._recognised = 0
+        worst = _BYTES_A_PIXEL * limits.max_request_pixels
+        patience = fetch.fetch_timeout * PATIENCE_SHARE
+        self._decoded = InflightBytes(max(limits.max_inflight_bytes, worst), worst, patience)
 
     async def start(self) -> None:
         """Starts the decoding processes and opens the connection pool.
@@ -174,7 +186,17 @@ class Intake(Lifespan):
         self._recognised += 1
         return tuple(identities)
 
-    async def take(self, sources: Sequence[Source], budget: PixelBudget, scope: bytes) -> Pictures:
+    def holding(self) -> AbstractContextManager[Claim]:
+        """What a request's decoded pictures are held by, until the block ends."""
+        return self._decoded.claim()
+
+    async def take(
+        self,
+        sources: Sequence[Source],
+        budget: PixelBudget,
+        scope: bytes,
+        held: Claim | None = None,
+    ) -> Pictures:
         """Fetches, decodes, normalises and reduces the pictures of one request.
 
         An error's `param` is that of the source at fault.
@@ -183,6 +205,7 @@ class Intake(Lifespan):
             sources: The pictures of one request.
             budget: To what size they are reduced.
             scope: The tenant's salt; see `recognise`.
+            held: Grows by the decoded pictures, see `holding`; None for who takes few at a time.
 
         Raises:
             RequestTooLarge: The pictures are too many, or have too many bytes together.
@@ -190,10 +213,10 @@ class Intake(Lifespan):
             InvalidRequest: Base64 is broken, or a picture is far longer than wide.
             UrlBlocked, ImageFetchFailed, DeadlineExceeded: See `Fetcher.fetch`.
             ImageFormat, ImageUndecodable, ShuttingDown: See `DecoderPool.decode`.
-            Overloaded: There is no room for fetched pictures, or no decoder can be started.
+            Overloaded: There is no room for pictures, or no decoder can be started.
         """
         self._check_count(sources)
-        taking = _Taking(self._limits, budget, scope, len(sources))
+        taking = _Taking(self._limits, budget, scope, len(sources), held)
         sent = [
             (source, self._sent(source, taking))
             for source in sources
@@ -272,6 +295,8 @@ class Intake(Lifespan):
         scope, budget = taking.scope, taking.budget
         with _blamed_on(source):
             decoded = await self._loader.decode(loaded, scope, budget)
+            if taking.held is not None:
+                await taking.held.grow(len(decoded.image.pixels))
         self._memo.learn_picture(scope, loaded.encoded.digest, budget, decoded.identity)
         if not isinstance(source, UploadSource):
             self._memo.learn_source(scope, _name(source), loaded.encoded)

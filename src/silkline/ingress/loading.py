@@ -22,7 +22,7 @@ from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.memo import Encoded, digest
 from silkline.ingress.urls import PictureUrl
 
-_PATIENCE_SHARE = 0.5
+PATIENCE_SHARE = 0.5
 """The part of the time for a fetch that it may wait for room."""
 
 
@@ -76,7 +76,7 @@ class Loader(Lifespan):
         self._fetcher = Fetcher(fetch, resolver)
         self._decoders = DecoderPool(decode)
         self._inflight = InflightBytes(
-            limits.max_inflight_bytes, self._max_bytes, fetch.fetch_timeout * _PATIENCE_SHARE
+            limits.max_inflight_bytes, self._max_bytes, fetch.fetch_timeout * PATIENCE_SHARE
         )
         # A fetched picture that others still use will do as long as its origin says so.
         self._fetches: Flights[tuple[bytes, str], Loaded] = Flights(
