@@ -279,3 +279,18 @@ async def test_closing_while_it_computes() -> None:
         with pytest.raises(Exception, match="about to end"):
             await reader
         await eventually(lambda: engine.idle)
+
+
+async def test_what_was_looked_for_is_not_looked_for_again(disk_path: Path) -> None:
+    async with cached(DiskTier(disk_path, MIB)) as (cache, engine):
+        request = question()
+        asked, compute = asked_of(request), engine.compute(request)
+        async with cache.find(asked, info(), CachePolicy()) as found:
+            assert found is None
+        async with cache.serve(asked, info(), CachePolicy(), compute, looked=True) as served:
+            assert served.state is MISS
+            assert [delta async for delta in served.deltas]
+        assert cache.snapshot().tiers[1].misses == 1
+        async with cache.find(asked, info(), CachePolicy()) as found:
+            assert found is not None
+            assert found.state is HIT

@@ -108,7 +108,13 @@ class AnswerCache:
 
     @asynccontextmanager
     async def serve(
-        self, asked: Asked, info: EngineInfo, policy: CachePolicy, compute: Compute
+        self,
+        asked: Asked,
+        info: EngineInfo,
+        policy: CachePolicy,
+        compute: Compute,
+        *,
+        looked: bool = False,
     ) -> AsyncIterator[Served]:
         """Answers a request.
 
@@ -120,6 +126,7 @@ class AnswerCache:
             info: What `compute` asks.
             policy: How the request may use the cache.
             compute: Computes the answer.
+            looked: Whether `find` was just asked the same: the further tiers are not read again.
 
         Raises:
             SilklineError: What `compute` raises, whichever request it was called for.
@@ -142,7 +149,7 @@ class AnswerCache:
         likeness = self._likeness(asked, info, policy)
 
         def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
-            return self._produce(flight, key, likeness, compute, renew=renew)
+            return self._produce(flight, key, likeness, compute, renew=renew, looked=looked)
 
         with self._coalescer.join(
             key,
@@ -195,9 +202,11 @@ class AnswerCache:
         compute: Compute,
         *,
         renew: bool,
+        looked: bool,
     ) -> AsyncGenerator[Delta, None]:
         """An answer from a further tier or of a similar picture, or else a new one."""
-        state, kept = CacheState.HIT, None if renew else await self._tiers.get_further(key)
+        unread = not (renew or looked)
+        state, kept = CacheState.HIT, await self._tiers.get_further(key) if unread else None
         if kept is None and likeness is not None and not renew:
             # It is not kept under this key: it would pass for this picture's own from then on.
             state, kept = CacheState.NEAR, await likeness.answer()

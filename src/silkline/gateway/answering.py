@@ -165,7 +165,7 @@ class Answering:
             self._admission.cache_missed(ticket)
         record.pixel_budget = ticket.pixel_budget.max_pixels
         with self._intake.holding() as held:
-            async with self._computed(question, record, policy, ticket, held) as served:
+            async with self._computed(question, record, policy, ticket, known, held) as served:
                 yield served
 
     @asynccontextmanager
@@ -175,6 +175,7 @@ class Answering:
         record: RequestRecord,
         policy: CachePolicy,
         ticket: Ticket,
+        known: Sequence[Identity] | None,
         held: Claim,
     ) -> AsyncGenerator[Served, None]:
         """The answer by way of the pictures; it may yet be a kept one."""
@@ -201,7 +202,8 @@ class Answering:
             )
 
         asked = self._asked(question, record, pictures.identities)
-        async with self._cache.serve(asked, info, policy, compute) as served:
+        looked = known == pictures.identities
+        async with self._cache.serve(asked, info, policy, compute, looked=looked) as served:
             yield served
 
     async def _take(

@@ -52,7 +52,7 @@ class Metrics:
         )
         self._request_seconds = self._histogram(
             "silkline_request_seconds",
-            "Seconds from a request's first byte to its answer's last.",
+            "Seconds from the end of a request's head to its answer's last byte.",
             _REQUEST_BUCKETS,
             ["route"],
         )
@@ -64,7 +64,7 @@ class Metrics:
         )
         self._time_to_first_token = self._histogram(
             "silkline_time_to_first_token_seconds",
-            "Seconds from a streaming request's first byte to its first piece of text.",
+            "Seconds from the end of a streaming request's head to its first piece of text.",
             _REQUEST_BUCKETS,
         )
         self._image_pixels = self._histogram(

@@ -28,8 +28,8 @@ class Attempts:
     When a call is lost before anything was given out, the request is sent once more, to another
     replica where there is one; after that the loss is the client's to know. What a far replica
     loses is sent again only within the budget, as is what one refuses because it is full, where
-    another has room. What one of our workers lost when it ended always
-    is: nothing computes it any more, and those who may have ended it take turns (`quarantine`).
+    another has room. What one of our workers lost when it ended always is: nothing computes it any
+    more, and those who may have ended it take turns (`quarantine`).
     """
 
     def __init__(
