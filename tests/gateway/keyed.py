@@ -13,7 +13,13 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from silkline.config import ServerSettings, Settings
-from silkline.errors import InternalFault, InvalidRequest, Overloaded, SilklineError
+from silkline.errors import (
+    ImageFetchFailed,
+    InternalFault,
+    InvalidRequest,
+    Overloaded,
+    SilklineError,
+)
 from silkline.gateway.failures import render_error
 from silkline.gateway.idempotency.base import KeyStore
 from silkline.gateway.idempotency.layer import IdempotencyLayer
@@ -28,6 +34,7 @@ from tests.engines.asking import eventually
 CHAT = "/v1/chat/completions"
 ERRORS: dict[str, SilklineError] = {
     "wrong": InvalidRequest("It is wrong.", param="messages"),
+    "away": ImageFetchFailed("The picture's origin does not answer.", param="messages"),
     "busy": Overloaded("It is busy.", retry_after=7),
     "defect": InternalFault("It is broken."),
 }
@@ -104,5 +111,5 @@ def _routes(app: FastAPI, running: Keyed) -> None:
 async def _events(body: str, count: int) -> AsyncGenerator[bytes, None]:
     yield event({"count": count})
     yield event({"text": "größer 🦉"})
-    if body == "stream and fail":
-        raise ERRORS["busy"]
+    if body.startswith("stream and "):
+        raise ERRORS[body.removeprefix("stream and ")]

@@ -22,6 +22,8 @@ NO_REQUESTS = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "a proxy's request": b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n",
+    "a tunnel with a body": b"CONNECT x:1 HTTP/1.1\r\nhost: x:1\r\ncontent-length: 38\r\n\r\n"
+    + SMUGGLED,
     "a path that is not ASCII": b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
     "a control character": b"GET / HTTP/1.1\r\nhost: x\r\nx-a: \x01\r\n\r\n",
     "a folded header": b"GET / HTTP/1.1\r\nhost: x\r\nx-a: b\r\n c\r\n\r\n",
@@ -29,6 +31,10 @@ NO_REQUESTS = {
     + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
     + SMUGGLED,
     "chunks and length": POST
+    + b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "an upgrade, length and chunks": POST
+    + b"connection: upgrade\r\nupgrade: h2c\r\n"
     + b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n"
     + SMUGGLED,
     "two lengths": POST + b"content-length: 0\r\ncontent-length: 44\r\n\r\n" + SMUGGLED,
@@ -63,6 +69,62 @@ def test_garbage_behind_a_request_does_not_touch_its_answer(gateway: Served) -> 
 def test_an_upgrade_is_answered_as_if_it_were_not_asked_for(gateway: Served) -> None:
     headers = [("host", "x"), ("connection", "upgrade"), ("upgrade", "websocket")]
     assert exchange(gateway.host_and_port, head("/live", headers=headers)).status == 200
+
+
+UPGRADES = {
+    "h2c": [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "")],
+    "websocket": [("connection", "upgrade"), ("upgrade", "websocket")],
+    "two": [("connection", "upgrade"), ("upgrade", "h2c"), ("upgrade", "websocket")],
+}
+
+
+@pytest.mark.parametrize("asked_for", UPGRADES)
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_with_an_upgrade_is_taken(
+    gateway: Served, asked_for: str, pieces: int, chunked: bool
+) -> None:
+    """As Java's HttpClient and `curl --http2` send it."""
+    body = json.dumps(asked(max_tokens=1)).encode()
+    framing = ("transfer-encoding", "chunked") if chunked else ("content-length", str(len(body)))
+    headers = [("host", "x"), ("content-type", "application/json"), *UPGRADES[asked_for], framing]
+    start = head(CHAT, "POST", headers)
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    parts = {
+        1: [start + sent],
+        2: [start, sent],
+        3: [start[:-30], start[-30:] + sent[:20], sent[20:]],
+    }[pieces]
+    with socket.create_connection(gateway.host_and_port, timeout=10) as client:
+        for part in parts:
+            client.sendall(part)
+            time.sleep(0.02)
+        assert read_reply(client).status == 200
+        client.sendall(head("/live"))
+        assert read_reply(client).status == 200
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_body_with_an_upgrade_is_no_request(gateway: Served, together: bool) -> None:
+    headers = [("host", "x"), ("content-type", "application/json"), *UPGRADES["h2c"]]
+    start = head("/predict", "POST", [*headers, ("content-length", str(len(SMUGGLED)))])
+    with socket.create_connection(gateway.host_and_port, timeout=10) as client:
+        for part in [start + SMUGGLED] if together else [start, SMUGGLED]:
+            client.sendall(part)
+            time.sleep(0.05)
+        assert read_reply(client).status in {400, 415}
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+    assert not [event for event in gateway.events("request") if event["url.path"] == "/smuggled"]
+
+
+def test_an_upgrade_on_the_last_request_of_a_connection_is_ignored(gateway: Served) -> None:
+    headers = [("host", "x"), ("connection", "close, upgrade"), ("upgrade", "h2c")]
+    with socket.create_connection(gateway.host_and_port, timeout=10) as client:
+        client.sendall(head("/live", headers=headers))
+        assert read_reply(client).status == 200
+        assert read_all(client) == b""
 
 
 def test_a_connection_serves_many_requests(gateway: Served) -> None:

@@ -75,7 +75,7 @@ async def test_a_duplicate_in_progress_is_told_when_to_come_again() -> None:
 
 
 @pytest.mark.parametrize(("body", "status", "kept"), [
-    ("wrong", 400, True), ("defect", 500, True), ("busy", 503, False),
+    ("wrong", 400, True), ("away", 400, False), ("defect", 500, False), ("busy", 503, False),
     ("long 1048576", 200, True), ("long 1048577", 200, False),
 ])  # fmt: skip
 async def test_what_would_only_repeat_is_kept(body: str, status: int, kept: bool) -> None:
@@ -97,9 +97,10 @@ async def test_a_stream_is_replayed_as_a_stream() -> None:
         assert server.executions == ["stream"]
 
 
-async def test_a_stream_that_failed_for_capacity_is_executed_again() -> None:
+@pytest.mark.parametrize("failure", ["busy", "away", "defect"])
+async def test_a_stream_that_may_end_better_is_executed_again(failure: str) -> None:
     async with keyed() as server:
-        first, again = [await server.post("stream and fail") for _ in range(2)]
+        first, again = [await server.post(f"stream and {failure}") for _ in range(2)]
         assert "event: error" in first.text
         assert '"count":2' in again.text
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 logger = logging.getLogger("silkline.cache")
 
 MOST_WAITING = 256
-"""Uses that may wait at a time; more fail at once."""
+"""Uses that may wait at a time; more are left out at once, which is no failure of the store."""
 
 
 class Guard:
@@ -61,7 +61,6 @@ class Guard:
 
     async def _judged(self, work: Callable[[], Awaitable[T]]) -> T | None:
         if self._waiting >= MOST_WAITING:
-            self.breaker.failed(TimeoutError())
             return None
         self._waiting += 1
         try:

@@ -75,7 +75,7 @@ class LimitSettings(Section):
 
     max_body_bytes: int = Field(32 * MIB, ge=1024, description="Bytes of a request's body.")
     max_held_body_bytes: int = Field(
-        512 * MIB, ge=1024, description="Bytes of the bodies of all requests that are open."
+        512 * MIB, ge=1024, description="Bytes that have come of the bodies of all open requests."
     )
     max_images: int = Field(16, ge=1, description="Pictures in a request.")
     max_image_bytes: int = Field(20 * MIB, ge=1024, description="Bytes of an encoded picture.")
@@ -85,7 +85,9 @@ class LimitSettings(Section):
     )
     max_messages: int = Field(256, ge=1, description="Messages in a request.")
     max_inflight_bytes: int = Field(
-        512 * MIB, ge=MIB, description="Bytes of fetched pictures held at once, by all requests; and of decoded ones."
+        512 * MIB,
+        ge=MIB,
+        description="Bytes of fetched pictures held at once, by all requests; and of decoded ones.",
     )
     max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
     max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")

@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from typing import Any
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -79,13 +80,38 @@ class _SentAhead(Exception):
     """A request was sent before the one ahead of it was answered."""
 
 
+class _Parser(httptools.HttpRequestParser):
+    """Reads a request that asks for an upgrade as if it did not ask.
+
+    llhttp takes such a request to have no body, and what follows it to be of another protocol. A
+    server may ignore the wish (https://www.rfc-editor.org/rfc/rfc9110#section-7.8), and then the
+    body has to be read: Java's HttpClient asks for `h2c` with every first request.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._connection = connection
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]
+        """Parses what came, where need be a second time without the wish."""
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            (offset,) = upgrade.args
+            fresh = self._connection.parser = _Parser(self._connection)
+            fresh.feed_data(self._connection.head_without_upgrade() + data[offset:])
+
+
 class Connection(HttpToolsProtocol):
     """See the module."""
 
     def __init__(self, *args: Any, shared: Connections, **named: Any) -> None:
         """Takes what uvicorn gives, and what the connections share."""
         super().__init__(*args, **named)
+        self.parser = _Parser(self)
         self._shared = shared
+        self._plain_head: bytes | None = None
         self._in_head = False
         self._in_body = False
         self._is_answering = False
@@ -153,6 +179,9 @@ class Connection(HttpToolsProtocol):
         """
         if self._is_answering:
             raise _SentAhead
+        if self.parser.should_upgrade():
+            self._leave_out_upgrade()
+            return
         self._in_head = False
         self._in_body = True
         self._head_due = math.inf
@@ -177,11 +206,18 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Parser: a request is whole."""
+        """Parser: a request is whole, unless only its head was read to leave out an upgrade."""
+        if self._plain_head is not None:
+            return
         self._in_body = False
         self._close_due = math.inf
         self._shared.waiting.pop(self, None)
         super().on_message_complete()
+
+    def head_without_upgrade(self) -> bytes:
+        """The head that asked for an upgrade, as it is without; it can be taken once."""
+        head, self._plain_head = self._plain_head or b"", None
+        return head
 
     def on_response_complete(self) -> None:
         """An answer is written; a body that still comes has little time."""
@@ -235,6 +271,16 @@ class Connection(HttpToolsProtocol):
             return
         fault, self._fault = self._fault, None
         self._refuse(fault or InvalidRequest("This is not a request in HTTP/1.1."))
+
+    def _leave_out_upgrade(self) -> None:
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # an upgrade of another kind: what follows is no body
+            self._fault = InvalidRequest("There are no tunnels here. Send the request itself.")
+            raise self._fault
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
+        self._plain_head = b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _listens_no_more(self) -> bool:
         return self._deaf

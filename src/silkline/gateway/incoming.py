@@ -13,6 +13,12 @@ from silkline.errors import Overloaded, RequestTimeout, RequestTooLarge
 LEAST_RATE = 8 * 1024
 """Bytes a second that a body has to keep to after `body_timeout`; see Apache's MinRate."""
 
+RESERVE = 64 * 1024
+"""Bytes held for a body that was announced: what may wait in the connection's own buffer.
+
+Not the whole length: clients that announce much and send nothing would lock everyone else out.
+"""
+
 
 class BodyBudget:
     """The bounds of one body, and how many bytes the bodies of all open requests hold."""
@@ -23,11 +29,6 @@ class BodyBudget:
         self.most_seconds = settings.server.request_timeout
         self._max_held = max(settings.limits.max_held_body_bytes, self.max_bytes)
         self._held = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that open requests hold, or have announced."""
-        return self._held
 
     def take(self, size: int) -> None:
         """Holds more bytes.
@@ -57,7 +58,7 @@ class Incoming:
         self._complete = False
 
     def announce(self, size: int) -> None:
-        """Takes the length that the head gives.
+        """Takes the length that the head gives; of it, a reserve is held until more has come.
 
         Raises:
             RequestTooLarge: It is above the bound.
@@ -65,8 +66,9 @@ class Incoming:
         """
         if size > self._budget.max_bytes:
             self._refuse_size()
-        self._budget.take(size)
-        self._held = size
+        reserve = min(size, RESERVE)
+        self._budget.take(reserve)
+        self._held += reserve
 
     async def __call__(self) -> Message:
         """The next ASGI message.

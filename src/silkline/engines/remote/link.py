@@ -58,6 +58,8 @@ class _Steps:
             WorkerLost: The connection broke, nothing came for too long, or all steps were ended.
             DeadlineExceeded: The request's time is over.
         """
+        if self._ended:
+            raise self._lost()
         loop = asyncio.get_running_loop()
         limit = loop.time() + (self._patience if patience is None else patience)
         timeout = asyncio.timeout_at(min(deadline, limit))
@@ -67,7 +69,7 @@ class _Steps:
                 yield
         except TimeoutError as error:
             if self._ended:
-                raise lost("is no longer used") from error
+                raise self._lost() from error
             if loop.time() >= deadline:
                 raise too_late() from error
             raise lost("said nothing for too long") from error
@@ -75,6 +77,9 @@ class _Steps:
             raise lost("cannot be reached, or broke off") from error
         finally:
             self._running.discard(timeout)
+
+    def _lost(self) -> WorkerLost:
+        return lost("is no longer used")
 
     def end(self) -> None:
         """Ends the steps that run, and with them their requests."""

@@ -7,7 +7,8 @@ header `idempotent-replayed`. The same key with another request is 422.
 - The request runs to its end when its client leaves, so that the client's next attempt finds the
   answer; its deadline ends it as it does any other.
 - Kept is what a second execution would only repeat: answers, and errors that are the request's own.
-  Errors of capacity (429, 503, 504) free the key, as do responses with more than 1 MiB of body.
+  Errors of capacity (429, 503, 504), a picture that its origin did not give and a 500 free the key,
+  as do responses with more than 1 MiB of body.
 - A stream is kept whole, and replayed as an event stream in one piece.
 - The answer is kept before its last byte is sent: a client that got it all never finds its key
   still in progress.
@@ -33,6 +34,8 @@ from silkline.errors import (
     CapacityError,
     DuplicateInProgress,
     IdempotencyKeyReused,
+    ImageFetchFailed,
+    InternalFault,
     Overloaded,
 )
 from silkline.gateway.disconnect import CLIENT_LEFT
@@ -61,6 +64,9 @@ MOST_BODY_BYTES = 1024 * 1024
 """Of a response that is kept."""
 
 _RENEWALS_A_LEASE = 3
+
+_PASSING = (CapacityError, ImageFetchFailed, InternalFault)
+"""Errors after which the same request may fare better."""
 
 
 class KeyOutcome(StrEnum):
@@ -245,7 +251,7 @@ def _is_final(error: str | None) -> bool:
     if error is None:
         return True
     kind = ERRORS_BY_CODE.get(error)
-    return kind is not None and not issubclass(kind, CapacityError)
+    return kind is not None and not issubclass(kind, _PASSING)
 
 
 def _tenant(record: RequestRecord) -> str:
