@@ -24,6 +24,13 @@ async def ask(console: Console, stand_in: StandIn, reply: Reply) -> None:
     await console.ended()
 
 
+UNEARNED = {
+    "not_found", "method_not_allowed", "headers_too_large",
+    "duplicate_in_progress", "idempotency_key_reused",
+}  # fmt: skip
+"""Codes that the page's own requests cannot earn."""
+
+
 async def test_every_code_of_the_gateway_has_a_title(console: Console, stand_in: StandIn) -> None:
     await console.use_sample()
     titles = {}
