@@ -16,6 +16,7 @@ DEFAULT_BUNDLE: Final = Path(__file__).resolve().parents[2] / "src" / "silkline"
 """Where the package keeps the model."""
 
 SIZE_LIMIT: Final = 14_500_000
+_EVALUATION: Final = "evaluation"
 _UNLISTED: Final = frozenset({"bundle.json", "MODEL_CARD.md"})
 _FORBIDDEN: Final = re.compile(rb"/(?:home|root|tmp|work|mnt|opt|Users)/|https?://(?!www\.w3\.org)")
 
@@ -26,10 +27,14 @@ def digest(path: Path) -> str:
 
 
 def shipped_files(bundle: Path) -> list[Path]:
-    """Return all model files below ``bundle`` in a fixed order (no Python, no manifest)."""
+    """Return all model files below ``bundle`` in a fixed order.
+
+    Python, the manifest and the evaluation set are no part of what is served.
+    """
     return sorted(
         path for path in bundle.rglob("*")
         if path.is_file() and path.suffix not in {".py", ".pyc"} and path.name not in _UNLISTED
+        and _EVALUATION not in path.relative_to(bundle).parts
     )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def test_killed_in_the_middle_it_continues_and_asks_nothing_twice(tmp_path: Path
 
 def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
     data, journal = str(write_set(tmp_path, 40)), tmp_path / "out" / "answers.jsonl"
-    subject = "silkline-mini engine=fake max_batch=4 engine_options=token_seconds=0.03"
+    subject = "silkline-mini engine=fake max_batch=4 engine_options=token_seconds=0.15"
     arguments = ("evaluate", subject, "--data", data, "--out", str(tmp_path / "out"))
     process = subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
