@@ -19,16 +19,15 @@ async def test_requests_that_hold_pictures_leave_others_no_room() -> None:
     async with Intake(LIMITS, FetchSettings(fetch_timeout=0.2), DecodeSettings()) as intake:
         source = uploaded(encoded(300, 200), param="")  # 180,000 bytes of pixels
 
-        async def take(stack: ExitStack) -> None:
-            held = stack.enter_context(intake.holding())
-            await intake.take([source], PixelBudget(), b"", held)
+        async def take(stack: ExitStack, requests: int = 1) -> None:
+            for _ in range(requests):
+                held = stack.enter_context(intake.holding())
+                await intake.take([source], PixelBudget(), b"", held)
 
         with ExitStack() as holding:
             with ExitStack() as first:
                 await take(first)
-                for _ in range(2):
-                    await take(holding)
+                await take(holding, 2)
                 with pytest.raises(Overloaded, match="as many pictures as it can"):
-                    for _ in range(4):
-                        await take(holding)
+                    await take(holding, 4)
             await take(holding)
