@@ -29,6 +29,7 @@ from tests.engines.openai_server import (
     whole,
 )
 from tests.routing.pools import answer, outcome
+from tests.routing.scripted import ScriptedReplica
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +213,15 @@ async def test_a_stalled_server_is_not_ready_whatever_its_probe_says() -> None:
             assert isinstance(await asking, WorkerLost)
             assert time.monotonic() - began < 10
             await eventually(lambda: replica.ready)
+
+
+async def test_the_workers_of_a_pool_decide_which_model_it_serves() -> None:
+    worker = ScriptedReplica("worker")
+    agreed = AgreedModel([worker])
+    worker.up = False
+    with pytest.raises(WorkerLost, match="not told"):
+        agreed.check("another")
+    worker.up = True
+    with pytest.raises(WorkerLost, match="another model"):
+        agreed.check("another")
+    agreed.check("scripted")

@@ -11,6 +11,9 @@ from silkline.admission.pace import Pace
 OUTAGE_SECONDS = 10.0
 """How long requests wait for engines to be there at all."""
 
+_LOOK_SECONDS = 2.0
+"""While somebody waits, capacity is looked at far more often than this."""
+
 _MEMORY = 0.1
 
 
@@ -30,6 +33,7 @@ class Places:
         self._last = 0.0
         self._integral = 0.0
         self._out_since: float | None = None
+        self._looked = 0.0
         self.taken = 0
 
     def count(self) -> int:
@@ -37,8 +41,9 @@ class Places:
         capacity = self._capacity()
         if capacity > 0:
             self._out_since = None
-        elif self._out_since is None:
-            self._out_since = self._clock()
+        elif self._out_since is None or self._clock() - self._looked > _LOOK_SECONDS:
+            self._out_since = self._clock()  # nobody looked whether the last outage went on
+        self._looked = self._clock()
         return self._concurrency.limit(capacity)
 
     @property

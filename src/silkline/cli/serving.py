@@ -35,15 +35,15 @@ async def create_pool(settings: Settings) -> EnginePool:
         EnvironmentFault: No engine is installed.
     """
     wanted = settings.engine
-    replicas = [*await _workers(wanted), *_remotes(wanted.remotes)]
-    return EnginePool(replicas)
+    workers = await _workers(wanted)
+    return EnginePool([*workers, *_remotes(wanted.remotes, workers)])
 
 
-def _remotes(remotes: Sequence[RemoteSettings]) -> list[Replica]:
+def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> list[Replica]:
     names = [remote.name for remote in remotes if remote.name]
     if len(names) > len(set(names)):
         raise ConfigError("Two remotes have the same name; give each its own.")
-    agreed = AgreedModel()
+    agreed = AgreedModel(workers)
     return [
         RemoteReplica(f"remote-{place}", remote, read_key(remote, os.environ), agreed)
         for place, remote in enumerate(remotes)

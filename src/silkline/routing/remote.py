@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 
 from silkline.config import RemoteSettings
 from silkline.engines.base import Engine, EngineInfo, Health
@@ -29,24 +29,31 @@ DENIED_SECONDS = 30.0
 
 
 class AgreedModel:
-    """Which model the remotes of a pool serve: that of the first that was there.
+    """Which model a pool serves: that of its workers, else of the first remote that was there.
 
     A pool answers with any of its replicas and keeps answers by the model's name. A server with
     another model, which a wrong address or a forgotten upgrade makes of it, must not take part.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workers: Sequence[Replica] = ()) -> None:
+        """Nothing is agreed on yet; the workers of the pool, where it has any, decide."""
+        self._workers = tuple(workers)
         self._model: str | None = None
 
     def check(self, model: str) -> None:
-        """Takes the first name, and every one that is the same.
+        """Takes the workers' name, else the first one, and every one that is the same.
 
         Raises:
-            WorkerLost: Another one was agreed on.
+            WorkerLost: Another one was agreed on, or the workers are still to tell theirs.
         """
+        if self._model is None and self._workers:
+            known = [worker.info.model for worker in self._workers if worker.info is not None]
+            if not known:
+                raise WorkerLost("The workers of the pool have not told their model yet.")
+            self._model = known[0]
         self._model = self._model or model
         if model != self._model:
-            raise WorkerLost("The remote server serves another model than the first one.")
+            raise WorkerLost("The remote server serves another model than the others.")
 
 
 class RemoteReplica(Replica):

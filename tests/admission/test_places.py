@@ -1,0 +1,22 @@
+"""How long an outage has lasted, as far as anybody saw."""
+
+from silkline.admission.places import OUTAGE_SECONDS, Places
+
+
+def test_an_outage_that_ended_unseen_is_not_remembered() -> None:
+    now = [0.0]
+    places = Places(lambda: 0, lambda: now[0], slo=0.0)
+
+    def look(seconds: float) -> None:
+        until = now[0] + seconds
+        while now[0] < until:
+            places.count()
+            now[0] += 0.1
+
+    look(OUTAGE_SECONDS + 0.5)
+    assert places.out
+    now[0] += 3600.0
+    places.count()
+    assert not places.out
+    look(OUTAGE_SECONDS + 0.5)
+    assert places.out
