@@ -70,6 +70,20 @@ def test_a_model_against_itself_and_against_a_damaged_one(tmp_path: Path) -> Non
     assert "silkline evaluate" in (out / "report.html").read_text()
 
 
+def test_a_set_with_columns_of_its_own(tmp_path: Path) -> None:
+    row = {"image": data_url(encoded()), "question": "What?", "answers": [{"answer": "a mug"}]}
+    data = tmp_path / "set.jsonl"
+    data.write_text(json.dumps(row))
+    asked = ("evaluate", FAKE, "--data", str(data), "--out", str(tmp_path), "--json")
+    columns = ("--column", "prompt=question", "--column", "reference=answers.answer")
+    result = run(*asked, *columns)
+    assert result.returncode == 0, result.stderr
+    assert "exact_match" in result.stdout
+    wrong = run(*asked, "--column", "question=prompt")
+    assert wrong.returncode == 2
+    assert "FIELD of picture, id, prompt, reference, choices" in wrong.stderr
+
+
 def test_the_bundled_model_on_the_bundled_set(tmp_path: Path) -> None:
     result = run("evaluate", "silkline-mini", "--limit", "8", "--out", str(tmp_path))
     assert result.returncode == 0, result.stderr

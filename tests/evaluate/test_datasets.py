@@ -12,11 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.evaluate.datasets import bundled_set, load_dataset
+from silkline.evaluate import datasets
+from silkline.evaluate.datasets import Dataset, bundled_set
 from silkline.evaluate.item import Kind, PictureKind
+from silkline.evaluate.places import local_set
 from tests.pictures import data_url, encoded
 
 ROW: dict[str, Any] = {"picture": "a.png", "prompt": "What is it?", "reference": "a mug"}
+
+
+def load_dataset(path: Path, **options: Any) -> Dataset:
+    return datasets.load_dataset(local_set(path), **options)
 
 
 @pytest.fixture
@@ -85,8 +91,37 @@ def test_one_prompt_for_all_may_name_fields(folder: Path) -> None:
     path = jsonl(folder, ROW | {"category": "mug"})
     (one,) = load_dataset(path, prompt='Which colour has the {category}? {"a": 1}').items
     assert one.prompt == 'Which colour has the mug? {"a": 1}'
-    with pytest.raises(ConfigError, match=r"line 1 has no field shop.* It has category"):
+    with pytest.raises(ConfigError, match=r"line 1 has no field shop.* It has picture, .*category"):
         load_dataset(path, prompt="{shop}")
+
+
+def test_columns_are_named_as_the_set_has_them(folder: Path) -> None:
+    row = {
+        "picture": "a.png",
+        "question": "What is it? " * 20,
+        "answers": [{"answer": "mug", "sure": "yes"}, {"answer": "cup", "sure": "no"}],
+        "best": {"texts": ["tea cup"]},
+    }
+    path = jsonl(folder, row)
+    (one,) = load_dataset(path, columns={"prompt": "question", "reference": "answers.answer"}).items
+    assert (one.prompt, one.references) == (row["question"], ("mug", "cup"))
+    (one,) = load_dataset(path, prompt="{question}", columns={"reference": "best.texts"}).items
+    assert (one.prompt, one.references) == (row["question"], ("tea cup",))
+    for column, message in (
+        ("answer", "has no column answer; it has picture, question"),
+        ("answers.score", "the column answers has no score in it"),
+        ("question.text", "the column question has no text in it"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_dataset(path, columns={"prompt": "question", "reference": column})
+
+
+@pytest.mark.parametrize("reference", [1, "1", "B", "blue"])
+def test_a_choice_by_its_place_or_its_letter(folder: Path, reference: object) -> None:
+    row = ROW | {"choices": ["red", "blue"], "reference": reference}
+    assert load_dataset(jsonl(folder, row)).items[0].references == ("blue",)
+    row = ROW | {"choices": ["1", "0"], "reference": "1"}
+    assert load_dataset(jsonl(folder, row)).items[0].references == ("1",)
 
 
 def test_csv(folder: Path) -> None:

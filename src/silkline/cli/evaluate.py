@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,11 @@ from silkline.engines.base import PixelBudget
 from silkline.errors import EXIT, SilklineError
 from silkline.evaluate.compare import compare, differing, worst
 from silkline.evaluate.datasets import Dataset, bundled_set, load_dataset
+from silkline.evaluate.fields import PICTURE_FIELDS, TEXT_FIELDS
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.metrics.catalogue import METRICS, Metric, choose_metrics
+from silkline.evaluate.places import find_set, local_set
 from silkline.evaluate.report.page import SHOWN, Case, write_page
 from silkline.evaluate.report.pictures import THUMBNAIL_PIXELS, data_url
 from silkline.evaluate.results import Comparison, Evaluation, Result, Scores
@@ -64,14 +67,33 @@ class _Side:
     result: Result
 
 
+def _columns(
+    _context: click.Context, _parameter: click.Parameter, said: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = [text.partition("=") for text in said]
+    for text, (name, _, column) in zip(said, pairs, strict=True):
+        if name not in (*TEXT_FIELDS, PICTURE_FIELDS[0]) or not column:
+            known = ", ".join((PICTURE_FIELDS[0], *TEXT_FIELDS))
+            raise click.BadParameter(f"{text} is not FIELD=COLUMN with a FIELD of {known}.")
+    return {name: column for name, _, column in pairs}
+
+
 @click.command()
 @click.argument("subject")
 @click.option("--against", metavar="SUBJECT", help="Another subject: what changes from the first.")
 @click.option(
     "--data",
-    type=click.Path(exists=True, path_type=Path),
-    metavar="PATH",
-    help="JSONL, CSV, Parquet or a folder; else the set of the bundled model.",
+    metavar="SET",
+    help="JSONL, CSV, Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache; else "
+    "the set of the bundled model.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    callback=_columns,
+    help="Which column of the set is the picture, prompt, reference or choices.",
 )
 @click.option("--prompt", default="", help="Ask this of all items; {name} stands for a field.")
 @click.option(
@@ -103,7 +125,8 @@ class _Side:
 def evaluate(
     subject: str,
     against: str | None,
-    data: Path | None,
+    data: str | None,
+    columns: dict[str, str],
     metrics: tuple[str, ...],
     out: Path,
     config: Path | None,
@@ -117,12 +140,13 @@ def evaluate(
     it is there: the same command continues a run that was stopped, and asks the failures again.
 
     The command ends with 1 when an item got no answer.
-    """  # fmt: skip
+    """
     configure_logging(LogSettings(log_level="warning"))
     own = {name: options.pop(name) for name in _OWN}
     names = (subject,) if against is None else (subject, against)
     spelled = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
-    dataset = load_dataset(data or bundled_set(), prompt=own["prompt"], most=own["limit"])
+    place = find_set(data, os.environ) if data else local_set(bundled_set())
+    dataset = load_dataset(place, prompt=own["prompt"], most=own["limit"], columns=columns)
     plan = _Plan(spelled, dataset, choose_metrics(metrics, dataset.items), out, own["seed"])
     as_json: bool = own["as_json"]
     try:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from silkline.errors import ConfigError
 from silkline.evaluate.fields import TEXT_FIELDS, Reading, read_item
 from silkline.evaluate.item import Item, Kind, kind_of
-from silkline.evaluate.rows import read_rows
+from silkline.evaluate.places import SetPlace
+from silkline.evaluate.rows import Row, read_rows
 from silkline.models.resolve import bundled_folder
 
 MAX_ITEMS = 100_000
@@ -44,24 +45,31 @@ def bundled_set() -> Path:
     return bundled_folder() / "evaluation" / "held-out.jsonl"
 
 
-def load_dataset(path: Path, *, prompt: str = "", most: int | None = None) -> Dataset:
+def load_dataset(
+    place: SetPlace,
+    *,
+    prompt: str = "",
+    most: int | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Dataset:
     """Reads and checks a data set.
 
     Args:
-        path: A file or a folder; pictures are named relative to it and lie below its folder.
+        place: Where it lies.
         prompt: Asked instead of the set's own prompts; `{name}` stands for a field of the item.
         most: Takes only so many items, the first.
+        columns: From Silkline's names of fields to the set's own; `answers.text` takes the field
+            `text` of each of `answers`.
 
     Raises:
         ConfigError: It is malformed; the message names the file and the line.
         EnvironmentFault: Its format needs a library that is not installed.
     """
-    folder = path if path.is_dir() else path.parent
-    reading = Reading(folder.resolve(), prompt, _PLACE)
+    reading = Reading(place.folder, place.bounds, prompt, _PLACE, columns or {})
     items: list[Item] = []
     places: dict[str, str] = {}
     inline = 0
-    for row in read_rows(path):
+    for row in _rows(place):
         if len(items) == most:
             break
         item = read_item(row, reading)
@@ -80,14 +88,19 @@ def load_dataset(path: Path, *, prompt: str = "", most: int | None = None) -> Da
         items.append(item)
         if len(items) > MAX_ITEMS or inline > _MAX_INLINE_CHARS:
             raise ConfigError(
-                f"{path} has more than {MAX_ITEMS} items or 1 GiB of pictures in itself. Split it, "
-                "or give the pictures as files."
+                f"{place.name} has more than {MAX_ITEMS} items or 1 GiB of pictures in itself. "
+                "Split it, or give the pictures as files."
             )
     if not items:
         raise ConfigError(
-            f"{path} is empty: expected rows with {', '.join(TEXT_FIELDS)} and a picture."
+            f"{place.name} is empty: expected rows with {', '.join(TEXT_FIELDS)} and a picture."
         )
-    return Dataset(path.stem or path.name, tuple(items), _digest(items))
+    return Dataset(place.name, tuple(items), _digest(items))
+
+
+def _rows(place: SetPlace) -> Iterator[Row]:
+    for source in place.sources:
+        yield from read_rows(source)
 
 
 def _digest(items: Iterable[Item]) -> str:

@@ -40,14 +40,18 @@ class Reading:
     """How the rows of a set are read.
 
     Attributes:
-        folder: Where its pictures lie, absolute and without links.
+        folder: What the paths of its pictures are relative to, absolute and without links.
+        bounds: Where its pictures must lie, absolute and without links.
         prompt: Asked instead of the rows' own; empty asks these.
         place: What stands for a field in `prompt`.
+        columns: From the names of fields here to those of the set; see `load_dataset`.
     """
 
     folder: Path
+    bounds: Path
     prompt: str
     place: re.Pattern[str]
+    columns: Mapping[str, str]
 
 
 def read_item(row: Row, reading: Reading) -> Item:
@@ -56,16 +60,18 @@ def read_item(row: Row, reading: Reading) -> Item:
     Raises:
         ConfigError: A field is missing, of the wrong type or too long; the message names the line.
     """
-    values, where = row.values, row.where
+    values, where = _renamed(row, reading.columns), row.where
     fields = _fields(values)
-    picture, content = _picture(values, where, reading.folder)
+    picture, content = _picture(values, where, reading)
     choices = _choices(values, where)
     references, record = _reference(values, where)
+    if choices and len(references) == 1:
+        references = (_chosen(references[0], choices),)
     if record is not None and choices:
         raise ConfigError(f"{where} has choices and a record as its reference. Give one of them.")
     if choices and (len(references) != 1 or references[0] not in choices):
         raise ConfigError(f"{where} needs as its reference one of its choices, word for word.")
-    prompt = _prompt(values, where, reading, fields)
+    prompt = _prompt(values, where, reading)
     if choices:
         prompt = "\n".join([prompt, *map(_choice, string.ascii_uppercase, choices)])
         prompt += "\nAnswer with the letter of the right choice."
@@ -84,6 +90,48 @@ def read_item(row: Row, reading: Reading) -> Item:
         choices=choices,
         fields=fields,
     )
+
+
+def _renamed(row: Row, columns: Mapping[str, str]) -> Mapping[str, Any]:
+    """The row's values by the names that they have here."""
+    if not columns:
+        return row.values
+    values = {name: value for name, value in row.values.items() if name not in columns}
+    for name, path in columns.items():
+        first, *rest = path.split(".")
+        if first not in row.values:
+            raise ConfigError(
+                f"{row.where} has no column {first}; it has {', '.join(row.values)}. Name one of "
+                f"these: {name}=COLUMN."
+            )
+        value = row.values[first]
+        for step in rest:
+            value = _within(value, step)
+        if value is None:
+            raise ConfigError(f"{row.where}: the column {first} has no {'.'.join(rest)} in it.")
+        values[name] = value
+    return values
+
+
+def _within(value: object, name: str) -> Any:
+    """The field of an object, or of each object of a list; None where one has none."""
+    if isinstance(value, dict):
+        return value.get(name)
+    if isinstance(value, list) and all(isinstance(one, dict) and name in one for one in value):
+        return [one[name] for one in value]
+    return None
+
+
+def _chosen(reference: str, choices: Sequence[str]) -> str:
+    """The choice that a reference means: itself, its place from 0, or its letter."""
+    if reference in choices:
+        return reference
+    places = [str(place) for place in range(len(choices))]
+    letters = list(string.ascii_uppercase[: len(choices)])
+    for names in (places, letters):
+        if reference in names:
+            return choices[names.index(reference)]
+    return reference
 
 
 def _choice(letter: str, text: str) -> str:
@@ -115,9 +163,7 @@ def _text(value: object, name: str, where: str, most: int = _MAX_TEXT) -> str:
     return value
 
 
-def _prompt(
-    values: Mapping[str, Any], where: str, reading: Reading, fields: Mapping[str, str]
-) -> str:
+def _prompt(values: Mapping[str, Any], where: str, reading: Reading) -> str:
     if not reading.prompt:
         if not values.get("prompt"):
             raise ConfigError(f"{where} has no prompt. Give it one, or one for all by --prompt.")
@@ -125,10 +171,11 @@ def _prompt(
 
     def put(match: re.Match[str]) -> str:
         name = match[1]
-        if name not in fields:
-            known = f"It has {', '.join(fields)}" if fields else "It has no further fields"
-            raise ConfigError(f"{where} has no field {name}, which the prompt names. {known}.")
-        return fields[name]
+        if name not in values:
+            raise ConfigError(
+                f"{where} has no field {name}, which the prompt names. It has {', '.join(values)}."
+            )
+        return _text(values[name], name, where)
 
     return reading.place.sub(put, reading.prompt)
 
@@ -146,7 +193,7 @@ def _fields(values: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _picture(values: Mapping[str, Any], where: str, folder: Path) -> tuple[Picture, str]:
+def _picture(values: Mapping[str, Any], where: str, reading: Reading) -> tuple[Picture, str]:
     """The picture, and what tells it from others."""
     value = next((values[name] for name in PICTURE_FIELDS if name in values), None)
     if isinstance(value, dict):  # as the hub's Parquet files have it
@@ -163,7 +210,7 @@ def _picture(values: Mapping[str, Any], where: str, folder: Path) -> tuple[Pictu
         )
     if _HAS_SCHEME.match(value):
         return Picture(PictureKind.URL, value), value
-    path = _inside(value, folder)
+    path = _inside(value, reading)
     if path is None and len(value) >= _LEAST_BASE64 and _BASE64.match(value):
         return Picture(PictureKind.BASE64, value), value
     if path is None:
@@ -175,14 +222,14 @@ def _picture(values: Mapping[str, Any], where: str, folder: Path) -> tuple[Pictu
     return Picture(PictureKind.FILE, str(path)), _digest_of_file(path, where)
 
 
-def _inside(value: str, folder: Path) -> Path | None:
+def _inside(value: str, reading: Reading) -> Path | None:
     """The file that a path means, unless it lies outside the data set's folder.
 
     A set from elsewhere must not be able to show any picture of this machine to a remote server.
     """
     try:
-        path = (folder / value).resolve()
-        return path if path.is_relative_to(folder) and path.is_file() else None
+        path = (reading.folder / value).resolve()
+        return path if path.is_relative_to(reading.bounds) and path.is_file() else None
     except (OSError, ValueError):  # too long to be a path, or holds a NUL
         return None
 

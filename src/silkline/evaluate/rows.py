@@ -51,11 +51,10 @@ def read_rows(path: Path) -> Iterator[Row]:
     if path.is_dir():
         yield from _folder(path)
         return
-    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    reader = readers.get(path.suffix.lower())
+    reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(
-            f"{path} is no data set: expected a file that ends in {', '.join(readers)}, or a "
+            f"{path} is no data set: expected a file that ends in {', '.join(ENDINGS)}, or a "
             "folder of pictures."
         )
     try:
@@ -134,6 +133,12 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise ConfigError(
             f"{path.name} is not whole Parquet after row {number}. Write it again."
         ) from error
+
+
+_READERS = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+
+ENDINGS = tuple(_READERS)
+"""What files of rows end in."""
 
 
 def _folder(path: Path) -> Iterator[Row]:

@@ -1,15 +1,17 @@
-"""Models in the local Hugging Face cache, read without the network and without huggingface_hub.
+"""What lies in the local Hugging Face cache, without the network and without huggingface_hub.
 
 The layout is documented (https://huggingface.co/docs/huggingface_hub/guides/manage-cache) and
 shared by every tool that uses it: `models--ORG--NAME/refs/REVISION` holds a commit, and
-`snapshots/COMMIT/` the files of that commit. Reading it takes less code than depending on a client
-that can also write and fetch; getting a model is left to that client's own command, `hf download`.
+`snapshots/COMMIT/` the files of that commit, which are links into `blobs/`; data sets lie in
+`datasets--ORG--NAME`. Reading it takes less code than depending on a client that can also write and
+fetch; getting something is left to that client's own command, `hf download`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,40 +28,57 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_REF_BYTES = 64
 
 
+class RepositoryKind(StrEnum):
+    """What a repository of the hub holds, in the words of `hf download --repo-type`."""
+
+    MODEL = "model"
+    DATASET = "dataset"
+
+
 class HubId(NamedTuple):
-    """A model on the hub.
+    """A repository of the hub.
 
     Attributes:
         repository: "org/name".
         revision: A branch, a tag or a commit.
+        kind: What it holds.
     """
 
     repository: str
     revision: str
+    kind: RepositoryKind = RepositoryKind.MODEL
 
     @property
     def download(self) -> str:
-        """The command that puts the model into the local cache."""
-        wanted = "" if self.revision == DEFAULT_REVISION else f" --revision {self.revision}"
-        return f"hf download {self.repository}{wanted}"
+        """The command that puts it into the local cache."""
+        kind = "" if self.kind is RepositoryKind.MODEL else f" --repo-type {self.kind}"
+        revision = "" if self.revision == DEFAULT_REVISION else f" --revision {self.revision}"
+        return f"hf download {self.repository}{kind}{revision}"
 
 
 class Snapshot(NamedTuple):
-    """The files of one commit in the local cache."""
+    """The files of one commit in the local cache.
+
+    Attributes:
+        folder: Where they lie, each by its name; they may be links to others in `repository`.
+        commit: The commit.
+        repository: All that the cache holds of this repository.
+    """
 
     folder: Path
     commit: str
+    repository: Path
 
 
-def parse_hub_id(model: str) -> HubId | None:
+def parse_hub_id(text: str, kind: RepositoryKind = RepositoryKind.MODEL) -> HubId | None:
     """Reads `org/name` or `org/name@revision`; None where the text is nothing of that kind."""
-    found = _ID.fullmatch(model)
-    if found is None or any(bad in model for bad in ("..", "--", "//")):
+    found = _ID.fullmatch(text)
+    if found is None or any(bad in text for bad in ("..", "--", "//")):
         return None
     revision = found["revision"] or DEFAULT_REVISION
     if revision.startswith("/") or revision.endswith("/"):
         return None
-    return HubId(f"{found['org']}/{found['name']}", revision)
+    return HubId(f"{found['org']}/{found['name']}", revision, kind)
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
@@ -78,13 +97,13 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 def find_snapshot(wanted: HubId, cache: Path) -> Snapshot:
-    """Finds a model's files in the cache.
+    """Finds a repository's files in the cache.
 
     Raises:
-        EnvironmentFault: The model or its revision is not there; the message names the folder that
+        EnvironmentFault: It or its revision is not there; the message names the folder that
             was looked into and the command that gets it.
     """
-    repository = cache / f"models--{wanted.repository.replace('/', '--')}"
+    repository = cache / f"{wanted.kind}s--{wanted.repository.replace('/', '--')}"
     if not repository.is_dir():
         raise _absent(wanted, f"{wanted.repository} is not in the local cache ({cache}).")
     commit = _commit(repository, wanted.revision)
@@ -98,7 +117,7 @@ def find_snapshot(wanted: HubId, cache: Path) -> Snapshot:
     folder = repository / "snapshots" / commit
     if not folder.is_dir():
         raise _absent(wanted, f"The local cache has no files of {wanted.repository}@{commit}.")
-    return Snapshot(folder, commit)
+    return Snapshot(folder, commit, repository)
 
 
 def _commit(repository: Path, revision: str) -> str | None:
