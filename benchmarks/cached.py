@@ -25,8 +25,9 @@ import uvloop
 from benchmarks.closed_loop import Cell, Measured, Reply, closed_loop
 from benchmarks.figures import Figures, figures
 from benchmarks.machine import hardware_slug, machine, versions
+from benchmarks.options import base_parser, place_of
 from benchmarks.processes import BenchmarkError, cpu_seconds, free_port, leave
-from benchmarks.subjects import Place, Server, gateway
+from benchmarks.subjects import Server, gateway
 from silkline.bench.answer import read_answer
 from silkline.bench.catalogue import load_catalogue
 from silkline.bench.client import HttpClient, Response
@@ -37,7 +38,6 @@ from silkline.bench.spec import Arrivals, Form, Spec, Target, Traffic
 from silkline.bench.summary import Summary, summarise
 from silkline.errors import SilklineError
 
-ROOT = Path(__file__).parents[1]
 SLO = 0.02
 """P99 at half load, in seconds."""
 
@@ -78,7 +78,7 @@ def main() -> None:
     """Measures both forms; exit code 1 when a request failed."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, leave)
-    place = Place(arguments.cache, arguments.engine, arguments.model)
+    place = place_of(arguments)
     before, port = machine(), free_port()
     options = ["--private-hosts", f"127.0.0.1:{port}", *shlex.split(arguments.gateway_options)]
     try:
@@ -197,15 +197,11 @@ def _write(report: Report, arguments: argparse.Namespace) -> Path:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Answers from the gateway's cache.")
+    parser = base_parser("Answers from the gateway's cache.")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--most-rate", type=float, default=10_000, help="bound of the closed loop")
     parser.add_argument("--gateway-options", default="", help="more options of silkline up")
-    parser.add_argument("--engine", default="openvino")
-    parser.add_argument("--model", default="silkline-mini")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     return parser.parse_args()
 
 

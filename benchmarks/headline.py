@@ -25,6 +25,7 @@ import uvloop
 from benchmarks.headline_report import NAIVE_STEP, Headline, Side, markdown
 from benchmarks.machine import hardware_slug, machine, versions
 from benchmarks.naive_environment import naive_versions
+from benchmarks.options import base_parser, place_of
 from benchmarks.processes import BenchmarkError, cpu_seconds, leave
 from benchmarks.subjects import Place, Server, gateway, naive
 from silkline.bench.percentiles import percentile
@@ -36,7 +37,6 @@ from silkline.bench.summary import Summary, summarise
 from silkline.errors import SilklineError
 from silkline.models.resolve import resolve_model
 
-ROOT = Path(__file__).parents[1]
 _FIRST_RATE = 8.0
 _SLOWEST = 0.1
 _PROMPT = "What is this?"
@@ -93,7 +93,7 @@ def main() -> None:
     """Runs the scenario, and says where it is written; exit code 1 when it was not held."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, leave)
-    place = Place(arguments.cache, arguments.engine, arguments.model)
+    place = place_of(arguments)
     scenario = _scenario(arguments)
     before = machine()
     try:
@@ -193,7 +193,7 @@ def _write(report: Headline, run: Run, summary: Summary, folder: Path) -> Path:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="139 requests a second, with bursts.")
+    parser = base_parser("139 requests a second, with bursts.")
     parser.add_argument("--rate", type=float, default=139.0)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--burst-factor", type=float, default=3.0)
@@ -205,10 +205,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--naive-seconds", type=float, default=60.0, help="at the load it holds")
     parser.add_argument("--without-naive", action="store_true")
     parser.add_argument("--gateway-options", default="", help="more options of silkline up")
-    parser.add_argument("--engine", default="openvino")
-    parser.add_argument("--model", default="silkline-mini")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     return parser.parse_args()
 
 

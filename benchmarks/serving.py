@@ -22,6 +22,7 @@ import msgspec
 from benchmarks.figures import agreement, pooled, spread
 from benchmarks.machine import hardware_slug, machine, versions
 from benchmarks.naive_environment import naive_versions
+from benchmarks.options import base_parser, place_of
 from benchmarks.pictures import SIZE, Pictures
 from benchmarks.processes import BenchmarkError, leave
 from benchmarks.report import (
@@ -38,7 +39,6 @@ from benchmarks.rounds import CONCURRENCIES, QUESTIONS, Findings, Plan, cold_sta
 from benchmarks.subjects import Place
 from silkline.models.resolve import resolve_model
 
-ROOT = Path(__file__).parents[1]
 MOST_ADDED_MS = 3.0
 LEAST_RATE = 0.95
 """The aim: what the gateway may add to the median latency, and what it must leave of the rate."""
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, leave)
     names = [ENGINE, GATEWAY] + ([] if arguments.without_naive else [NAIVE])
-    place = Place(arguments.cache, arguments.engine, arguments.model)
+    place = place_of(arguments)
     plan = Plan(arguments.rounds, arguments.seconds, warmup_seconds=1.0, starts=3)
     if arguments.quick:
         plan = _QUICK
@@ -152,15 +152,11 @@ def _report(
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The gateway, the engine alone, a naive design.")
+    parser = base_parser("The gateway, the engine alone, a naive design.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="window of each cell")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
     parser.add_argument("--without-naive", action="store_true")
-    parser.add_argument("--engine", default="openvino")
-    parser.add_argument("--model", default="silkline-mini")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     return parser.parse_args()
 
 

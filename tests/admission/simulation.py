@@ -80,6 +80,7 @@ class Traffic:
     engine: Engine
     timeout: float = 30.0
     seed: int = 1
+    preparing: dict[str, float] = field(default_factory=dict)  # seconds, by tenant
     outcomes: list[Outcome] = field(default_factory=list)
     refusal_seconds: list[float] = field(default_factory=list)
 
@@ -126,7 +127,7 @@ class Traffic:
     async def _ask(self, tenant: Tenant, tokens: int) -> None:
         size = Size(CHARACTERS, (None,), max_tokens=64)
         with self.admission.admit(tenant, size, INFO, timeout_seconds=self.timeout) as ticket:
-            await asyncio.sleep(0.002)  # decoding
+            await asyncio.sleep(self.preparing.get(tenant.name, 0.002))  # decoding
             async for _ in self.admission.computed(ticket, lambda: self.engine.generate(tokens)):
                 pass
 

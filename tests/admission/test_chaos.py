@@ -57,7 +57,7 @@ class Chaos:
         while True:
             await asyncio.sleep(0.05)
             told = self.room.door.snapshot()
-            assert told.waiting + told.preparing <= 20
+            assert told.waiting + told.preparing <= 40  # twice `max_queue`
             assert not told.waiting or told.running >= told.capacity
 
     async def breathe(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from silkline.admission.cost import Size
 from silkline.admission.tally import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
+from silkline.admission.ticket import Ticket
 from silkline.core import Delta
 from silkline.engines.base import EngineInfo
 from silkline.errors import (
@@ -139,22 +140,103 @@ def test_what_waits_in_vain_is_told_before_its_time_is_over() -> None:
     run(main())
 
 
-def test_the_queue_is_bounded_and_the_crowd_makes_room_for_others() -> None:
+CROWD, OTHER = Tenant("crowd"), Tenant("other")
+
+
+def let_in(room: Room, stack: ExitStack, tenant: Tenant, *, lookup: bool = False) -> Ticket:
+    """One that is prepared until the stack ends."""
+    return stack.enter_context(
+        room.door.admit(tenant, SIZE, INFO, timeout_seconds=99, lookup=lookup)
+    )
+
+
+def most(room: Room, stack: ExitStack, tenant: Tenant) -> int:
+    """How many of a tenant's requests are let in."""
+    for count in range(100):
+        try:
+            let_in(room, stack, tenant)
+        except Overloaded:
+            return count
+    raise AssertionError("there is no limit")
+
+
+def test_one_tenants_slow_pictures_do_not_keep_the_others_out() -> None:
     async def main() -> None:
         room = Room(max_queue=10)
-        crowd, other = Tenant("crowd"), Tenant("other")
-        busy = asyncio.create_task(room.ask(crowd, seconds=5))
-        await asyncio.sleep(0)
-        waiting = [asyncio.create_task(room.ask(crowd)) for _ in range(10)]
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded) as refused:
-            await room.ask(crowd)
-        assert refused.value.retry_after is not None
-        answered = asyncio.create_task(room.ask(other))
-        await asyncio.gather(busy, answered)
-        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(one) for one in outcomes] == [Delta] * 9 + [Overloaded]
-        assert room.refused("crowd") == {Refusal.QUEUE_FULL: 2}
+        with ExitStack() as stack:
+            assert most(room, stack, CROWD) == 10
+            assert most(room, stack, OTHER) == 5
+            assert most(room, stack, Tenant("double", weight=2.0)) == 5
+            assert most(room, stack, Tenant("late")) == 0
+            assert room.door.snapshot().preparing == 20
+        room.assert_empty()
+
+    run(main())
+
+
+def test_a_small_share_is_still_one_request() -> None:
+    async def main() -> None:
+        room = Room(max_queue=4)
+        with ExitStack() as stack:
+            assert most(room, stack, CROWD) == 4
+            counts = [most(room, stack, Tenant(str(n), weight=0.1)) for n in range(5)]
+            assert counts == [1, 1, 1, 1, 0]
+
+    run(main())
+
+
+async def crowded(room: Room, waiting: int) -> list[asyncio.Task[Delta]]:
+    """A crowd of which one is computed for long, and so many wait."""
+    tasks = [asyncio.create_task(room.ask(CROWD, seconds=5))]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(room.ask(CROWD)) for _ in range(waiting)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_the_crowd_makes_room_for_who_has_less() -> None:
+    async def main() -> None:
+        room = Room(max_queue=10)
+        tasks = await crowded(room, 10)
+        with ExitStack() as stack:
+            assert most(room, stack, CROWD) == 0
+            assert most(room, stack, OTHER) == 7  # 5 are its share
+            told = room.door.snapshot()
+            assert (told.waiting, told.preparing) == (8, 7)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in outcomes] == [Delta] * 9 + [Overloaded] * 2
+        assert room.refused("crowd") == {Refusal.QUEUE_FULL: 3}
+        room.assert_empty()
+
+    run(main())
+
+
+def test_a_full_queue_may_ask_the_cache_and_puts_nobody_out_for_it() -> None:
+    async def main() -> None:
+        room = Room(max_queue=4)
+        with ExitStack() as stack:
+            for _ in range(8):  # so many cached answers pay for as many questions
+                let_in(room, stack, OTHER).needs_no_turn()
+        tasks = await crowded(room, 4)
+        with ExitStack() as stack:
+            for _ in range(2):
+                let_in(room, stack, OTHER)
+            let_in(room, stack, OTHER, lookup=True).needs_no_turn()
+            missed = let_in(room, stack, OTHER, lookup=True)
+            assert room.door.snapshot().waiting == 4
+            room.door.cache_missed(missed)  # now one of the crowd is put out
+            assert room.door.snapshot().waiting == 3
+            refused = let_in(room, stack, OTHER, lookup=True)
+            with pytest.raises(Overloaded, match="Too many requests wait") as told_when:
+                room.door.cache_missed(refused)
+            assert told_when.value.retry_after is not None
+            told = room.door.snapshot()
+            assert (told.waiting, told.preparing) == (3, 3)
+            assert room.refused("other") == {Refusal.QUEUE_FULL: 1}
+            async with room.door.turn(missed):
+                pass
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in outcomes] == [Delta] * 4 + [Overloaded]
         room.assert_empty()
 
     run(main())

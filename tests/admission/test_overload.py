@@ -103,6 +103,24 @@ def test_a_tenant_at_ten_times_its_load_does_not_slow_the_other(slo: float) -> N
     assert all(one.error is None for one in sent)
 
 
+@pytest.mark.parametrize("slo", [0.0, 1.0])
+def test_a_tenant_with_slow_pictures_neither_slows_nor_keeps_out_the_other(slo: float) -> None:
+    """It has more in preparation than the queue holds, all the time."""
+
+    def both(rate: float) -> Traffic:
+        async def script(traffic: Traffic) -> None:
+            traffic.preparing[SHOP.name] = 20.0
+            await asyncio.gather(traffic.send(SHOP, rate, 60), traffic.send(OTHER, 8, 60))
+
+        return simulated(script, slo, Engine(step=0.02, per_request=0.0))
+
+    quiet, loud = both(1), both(40)
+    assert any(one.error for one in loud.outcomes if one.tenant == "shop")
+    assert all(one.error is None for one in loud.outcomes if one.tenant == "other")
+    usual = percentile(quiet.answered(5, 60, "other"), 0.99)
+    assert percentile(loud.answered(5, 60, "other"), 0.99) <= 1.3 * usual
+
+
 def test_an_engine_that_stalls_recovers_without_a_pile_of_late_work() -> None:
     async def script(traffic: Traffic) -> None:
         async def stall() -> None:

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from silkline.gateway.keys import fragment, new_key
+from tests.campaign.standing import metric
 from tests.gateway.asking import asked
 from tests.pictures import data_url, encoded
 from tests.serving import served
@@ -97,6 +98,29 @@ def test_too_much_for_the_slo_is_refused_early() -> None:
         assert ask(http, 500, max_tokens=16).status_code == 200
         refused = http.get("/metrics").text
         assert 'silkline_refused_total{reason="too_late",tenant="anyone"}' in refused
+
+
+def test_a_full_queue_still_gives_kept_answers() -> None:
+    slow = ("--engine-options", "token_seconds=0.2,answer_words=16", "--max-batch", "4")
+    with (
+        served("--engine", "fake", *slow, "--max-queue", "1") as running,
+        httpx2.Client(base_url=running.url, timeout=30) as http,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        states = [ask(http, 360, max_tokens=1).headers["x-silkline-cache"] for _ in range(3)]
+        assert states == ["miss", "hit", "hit"]
+        full: list[Future[httpx2.Response]] = []
+        limit = time.monotonic() + 10
+        while not metric(running.url, "silkline_queue_waiting"):
+            assert time.monotonic() < limit
+            if len(full) == metric(running.url, "silkline_queue_running"):
+                full.append(pool.submit(ask, http, 361 + len(full), max_tokens=16))
+        refused = ask(http, 370, max_tokens=16)
+        assert refused.status_code == 503
+        assert "Too many requests wait" in refused.json()["error"]["message"]
+        assert ask(http, 360, max_tokens=1).headers["x-silkline-cache"] == "hit"
+        assert ask(http, 360, max_tokens=2).status_code == 503  # known, but not answered yet
+        assert {one.result().status_code for one in full} == {200}
 
 
 def test_pictures_get_smaller_under_load_and_every_answer_says_so() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tracemalloc
 
 import httpx2
 import pytest
@@ -234,6 +235,16 @@ def test_the_boundary_of_a_form_is_no_part_of_the_request() -> None:
     assert digest("one", "What?") == digest("another", "What?")
     assert digest("one", "What?") != digest("one", "Why?")
     assert digest("one", "What?") != digest("one", "What?", "u")
+
+
+def test_a_boundary_that_is_all_over_the_body_takes_no_memory() -> None:
+    body = b"a" * 2_000_000
+    tracemalloc.start()
+    try:
+        assert fingerprint(scope("a"), body, "t") != fingerprint(scope("a"), body[1:], "t")
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(body) + 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -13,12 +14,14 @@ from silkline.cache import redis_link
 from silkline.config import CacheSettings
 from silkline.errors import Overloaded
 from silkline.gateway.idempotency import redis as redis_module
+from silkline.gateway.idempotency import sqlite as sqlite_module
 from silkline.gateway.idempotency.base import MOST_ANSWER_BYTES, Claim, Found, KeyStore
 from silkline.gateway.idempotency.memory import ENTRY_BYTES, MemoryKeys
 from silkline.gateway.idempotency.redis import PREFIX, RedisKeys
 from silkline.gateway.idempotency.sqlite import SqliteKeys
 from silkline.gateway.idempotency.stores import create_key_store
 from tests.cache.redis_server import RedisServer
+from tests.engines.asking import eventually
 
 KEY = b"k" * 32
 LONG = 60.0
@@ -72,6 +75,15 @@ async def test_a_finished_key_gives_its_answer(store: KeyStore) -> None:
     assert await store.claim(KEY, claim(), LONG) == Found(b"a" * 32, answer)
     await store.forget(KEY)
     assert await store.claim(KEY, claim(), LONG) is None
+
+
+async def test_a_key_in_progress_is_not_forgotten(store: KeyStore) -> None:
+    """Two find a finished answer spoilt: the slower one must not undo the faster one's claim."""
+    first = claim()
+    await store.claim(KEY, first, LONG)
+    await store.forget(KEY)
+    assert await store.claim(KEY, claim(), LONG) == Found(b"a" * 32, None)
+    assert await store.renew(KEY, first, LONG)
 
 
 async def test_a_released_key_is_free(store: KeyStore) -> None:
@@ -191,9 +203,72 @@ async def test_what_others_put_into_redis_does_no_harm(server: RedisServer) -> N
     assert await store.claim(KEY, claim(), LONG) is None
     server.admin.delete(name)
     server.admin.rpush(name, b"a list")
+    first = claim()
     with pytest.raises(Overloaded):
-        await store.claim(KEY, claim(), LONG)
+        await store.claim(KEY, first, LONG)
+    await store.release(KEY, first)
+    assert not await store.renew(KEY, first, LONG)
+    await eventually(lambda: not store._freeing)
     await store.aclose()
+
+
+async def is_free(store: KeyStore, seconds: float = 10.0) -> bool:
+    """Whether the key can be claimed in less time than any lease takes."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        with suppress(Overloaded):
+            if await store.claim(KEY, claim(), LONG) is None:
+                return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+async def given_up(store: KeyStore, how: str) -> None:
+    """A claim that gets no answer: it takes too long, or its caller leaves."""
+    claiming = asyncio.create_task(store.claim(KEY, claim(), LONG))
+    if how == "cancelled":
+        await asyncio.sleep(0.05)
+        claiming.cancel()
+    with pytest.raises(asyncio.CancelledError if how == "cancelled" else Overloaded):
+        await claiming
+
+
+@pytest.mark.parametrize("how", ["too late", "cancelled"])
+async def test_a_claim_that_the_disk_makes_too_late_frees_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    store, other = SqliteKeys(tmp_path / "keys"), SqliteKeys(tmp_path / "keys")
+    for each, name in ((store, b"1" * 32), (other, b"2" * 32)):
+        await each.claim(name, claim(), LONG)
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_module, "OPERATION_SECONDS", 0.2)
+        holder = sqlite3.connect(tmp_path / "keys", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        await given_up(store, how)
+        holder.execute("COMMIT")
+        holder.close()
+    await store.renew(KEY, claim(), LONG)  # after the claim
+    assert await is_free(other)
+    for each in (store, other):
+        await each.aclose()
+
+
+@pytest.mark.parametrize("how", ["too late", "cancelled"])
+async def test_a_claim_that_redis_gets_too_late_frees_its_key(tmp_path: Path, how: str) -> None:
+    server = RedisServer(tmp_path)
+    store, other = RedisKeys(server.url), RedisKeys(server.url)
+    try:
+        for each, name in ((store, b"1" * 32), (other, b"2" * 32)):
+            await each.claim(name, claim(), LONG)
+        server.freeze()
+        await given_up(store, how)
+        server.thaw()
+        assert await comes_back(store)
+        assert await is_free(other)
+    finally:
+        await store.aclose()
+        await other.aclose()
+        server.close()
 
 
 async def test_the_settings_choose(tmp_path: Path) -> None:
@@ -207,3 +282,15 @@ async def test_the_settings_choose(tmp_path: Path) -> None:
         store = create_key_store(settings)
         assert isinstance(store, kind)
         await store.aclose()
+
+
+async def test_two_gateways_that_open_a_new_file_together_both_get_it(tmp_path: Path) -> None:
+    for place in range(60):
+        stores = [SqliteKeys(tmp_path / f"{place}.keys") for _ in range(2)]
+        keys = [bytes([number]) * 32 for number in range(2)]
+        found = await asyncio.gather(
+            *(store.claim(key, claim(), LONG) for store, key in zip(stores, keys, strict=True))
+        )
+        assert found == [None, None]
+        for store in stores:
+            await store.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -16,7 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.errors import ConfigError
+from silkline.gateway import keys_file
 from silkline.gateway.keys import KEY_PREFIX, KeyRing, fragment, new_key
+from silkline.gateway.keys_file import KeysFile
+from tests.engines.asking import eventually
 from tests.gateway.asking import asked
 from tests.gateway.keyrings import bearer, write_keys
 from tests.serving import served
@@ -97,6 +101,8 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):
         KeyRing.load(tmp_path / "bytes.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path, "deep = " + "[" * 100_000)
 
 
 @given(st.binary(max_size=100))
@@ -116,6 +122,25 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline, "nothing changed"
         time.sleep(0.05)
+
+
+async def test_nothing_ends_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_file, "_LOOK_SECONDS", 0.02)
+    keys, late = write_keys(tmp_path), new_key()
+    file = KeysFile(keys.file)
+    async with file.watched():
+        with monkeypatch.context() as patch:
+            seen = asyncio.Event()
+
+            def fail(_: Path) -> None:
+                loop.call_soon_threadsafe(seen.set)
+                raise RuntimeError("no thread can be started")
+
+            loop = asyncio.get_running_loop()
+            patch.setattr(keys_file, "_state", fail)
+            await asyncio.wait_for(seen.wait(), 10)
+        keys.file.write_text(fragment("shop", late, None), encoding="utf-8")
+        await eventually(lambda: file.ring.holder(late.encode()) is not None)
 
 
 def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None:

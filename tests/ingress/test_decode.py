@@ -81,6 +81,21 @@ async def test_many_pictures_at_once_keep_apart() -> None:
     assert children() == []
 
 
+async def test_a_crowd_of_one_tenant_does_not_hold_up_another() -> None:
+    async with running() as pool:
+        ends: list[bytes] = []
+
+        async def one(scope: bytes) -> None:
+            await pool.decode(coloured(7), LIMIT, BUDGET, scope)
+            ends.append(scope)
+
+        crowd = [asyncio.create_task(one(b"crowd")) for _ in range(40)]
+        await asyncio.sleep(0)
+        await one(b"other")
+        await asyncio.gather(*crowd)
+        assert ends.index(b"other") <= 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
 async def test_a_child_that_dies_costs_its_picture_only(
     heavy: bytes, number: signal.Signals

@@ -18,6 +18,7 @@ from silkline.errors import (
     SilklineError,
     UrlBlocked,
 )
+from silkline.ingress import fetch as fetch_module
 from silkline.ingress.fetch import Fetcher
 from silkline.ingress.urls import parse
 from tests.ingress.network import (
@@ -271,6 +272,30 @@ async def test_slow_origins_do_not_hold_up_others() -> None:
         assert not any(task.done() for task in slow)
         outcomes = await asyncio.gather(*slow, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
+
+
+async def test_a_crowd_of_one_tenant_does_not_hold_up_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetch_module, "_CONNECTIONS", 4)
+
+    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.02)
+        await gives(BODY)(hit, writer)
+
+    async with fetching(respond) as (fetcher, origin):
+        ends: list[bytes] = []
+
+        async def one(scope: bytes) -> None:
+            url = parse(f"http://origin.test:{origin.port}/a.jpg")
+            await fetcher.fetch(url, CAP, within(CAP), scope)
+            ends.append(scope)
+
+        crowd = [asyncio.create_task(one(b"crowd")) for _ in range(60)]
+        await asyncio.sleep(0)
+        await one(b"other")
+        await asyncio.gather(*crowd)
+        assert ends.index(b"other") <= 12
 
 
 async def test_a_cancelled_fetch_leaves_the_fetcher_usable() -> None:

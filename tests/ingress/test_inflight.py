@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +39,22 @@ async def test_the_bound_holds_and_gives_back() -> None:
                 waiting.cancel()
                 await settle()
                 assert bound.waiting == 0
+        assert bound.used == 40
+    assert bound.used == 0
+
+
+async def test_what_is_kept_for_others_counts_until_they_let_go() -> None:
+    bound = InflightBytes(100, 40, HANG_SECONDS)
+    with bound.claim() as claim:
+        await claim.grow(40)
+        kept = ExitStack()
+        kept.enter_context(claim.kept())
+    assert bound.used == 40
+    with claim.kept():
+        kept.close()
+        assert bound.used == 40
+    assert bound.used == 0
+    with claim.kept():
         assert bound.used == 40
     assert bound.used == 0
 

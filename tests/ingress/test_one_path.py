@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import silkline
 
 PACKAGE = Path(silkline.__file__).parent
@@ -20,8 +22,8 @@ PICTURE_LIBRARIES = {
     "PIL", "av", "avif", "cv2", "imagecodecs", "imageio", "pillow_heif", "pyvips", "rawpy",
     "simplejpeg", "skimage", "tifffile", "torchvision", "turbojpeg", "wand",
 }  # fmt: skip
-THUMBNAILS = "evaluate/report/pictures.py"
-"""Writes pictures into a report; it reads none."""
+REFERENCE = "evaluate/contract/upright.py"
+"""Opens the pictures that the preprocessing contract drew itself, to judge the decoder by."""
 
 CONNECTING = {
     "connect_ex", "create_connection", "create_datagram_endpoint", "open_connection",
@@ -87,12 +89,57 @@ def test_nothing_connects_by_hand() -> None:
     assert calls == []
 
 
+def opens_pictures(tree: ast.Module) -> bool:
+    """Whether a picture library is asked to read an encoded picture, which is what is attacked.
+
+    Pixels that were decoded already may be scaled, drawn on and written by anyone.
+    """
+    readers = {
+        name for name in imported(tree) if name.rpartition(".")[0] in {"PIL.Image", "PIL.ImageFile"}
+    }
+    opened = {
+        f"{ast.unparse(node.func.value)}.{node.func.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    names = {"Image", "PIL.Image", *aliases(tree)}
+    return bool(
+        readers & {"PIL.Image.open", "PIL.ImageFile.Parser"}
+        or opened & {f"{name}.open" for name in names}
+        or uses(tree, PICTURE_LIBRARIES - {"PIL"})
+    )
+
+
+def aliases(tree: ast.Module) -> set[str]:
+    """What a module calls `PIL.Image`."""
+    return {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if alias.asname and alias.name in {"Image", "PIL.Image"}
+    }
+
+
 def test_one_module_decodes() -> None:
     users = {name: tree for name, tree in modules() if uses(tree, PICTURE_LIBRARIES)}
-    assert set(users) == {DECODER, THUMBNAILS}
-    calls = {called(node) for node in ast.walk(users[THUMBNAILS]) if isinstance(node, ast.Call)}
-    assert "frombytes" in calls
-    assert not any("open" in call or "load" in call for call in calls)
+    assert [name for name, tree in users.items() if opens_pictures(tree)] == [REFERENCE, DECODER]
+    assert not [name for name in users if name.startswith(("cli/", "gateway/", "routing/"))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from PIL import Image\nImage.open(file)",
+        "from PIL import Image as Pillow\nPillow.open(file)",
+        "import PIL.Image\nPIL.Image.open(file)",
+        "from PIL.Image import open",
+        "import cv2",
+    ],
+)
+def test_a_second_decoder_would_be_seen(text: str) -> None:
+    assert opens_pictures(ast.parse(text))
+    assert not opens_pictures(ast.parse("from PIL import Image\nImage.frombytes(pixels)"))
 
 
 def test_only_the_child_runs_the_decoder() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from silkline.config import RemoteSettings
 from silkline.core import Answer
+from silkline.engines.base import Health
 from silkline.errors import Overloaded, WorkerLost
 from silkline.routing import remote as remote_module
 from silkline.routing.pool import EnginePool
@@ -30,6 +31,8 @@ from tests.engines.openai_server import (
 )
 from tests.routing.pools import answer, outcome
 from tests.routing.scripted import ScriptedReplica
+
+NOTHING = Health(running=0, queued=0, seconds_since_progress=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +228,20 @@ async def test_the_workers_of_a_pool_decide_which_model_it_serves() -> None:
     with pytest.raises(WorkerLost, match="another model"):
         agreed.check("another")
     agreed.check("scripted")
+
+
+async def test_one_that_changes_its_model_while_it_is_busy_leaves_the_pool() -> None:
+    words: list[bytes | float] = []
+    for _ in range(60):
+        words += [event(chunk({"content": "a "})), 0.03]
+    tail = event(chunk({}, "stop")) + event("[DONE]") + STREAM_END
+    async with openai_server(scripted(STREAM_HEAD, *words, tail)) as server:
+        replica = replica_of(server.url)
+        async with pooled(replica) as pool:
+            asking = asyncio.create_task(answer(pool, question()))
+            await eventually(lambda: (replica.health() or NOTHING).running > 0)
+            server.listing = {"data": [{"id": "another"}]}
+            await eventually(lambda: replica.state is ReplicaState.LOST)
+            assert not asking.done()
+            assert (await asking).text == "a " * 60
+            assert not pool.ready

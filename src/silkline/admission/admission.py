@@ -115,7 +115,7 @@ class Admission:
             timeout_seconds: What is left of the request's own time.
             elapsed_seconds: How long ago its head came.
             lookup: Whether the cache may have its answer and can be asked without fetching; such
-                requests may ask it even when they would be too late for the engine.
+                requests may ask it even when they would be refused otherwise (`cache_missed`).
 
         Raises:
             RateLimited: The tenant's own limit is reached.
@@ -178,18 +178,24 @@ class Admission:
             yield last
 
     def cache_missed(self, ticket: Ticket) -> None:
-        """Tells that the cache has no answer; who was let in only to ask it goes no further.
+        """Tells that the cache has no answer.
+
+        Who was let in only to ask it goes no further, unless what was full has room meanwhile, or
+        makes some: nobody is put out for an answer that is kept.
 
         Raises:
-            Overloaded: It was.
+            Overloaded: It goes no further.
         """
-        if not ticket.looks:
+        reason, ticket.looks = ticket.looks, None
+        if reason is None:
             return
         self._turns.leave(ticket, Phase.OVER)
-        self._give_back(ticket)
-        self._refused_later(ticket, Refusal.TOO_LATE)
         wait = self._turns.predicted_wait(ticket.tenant)
-        raise self._turns.error(ticket, Refusal.TOO_LATE, wait)
+        if reason is Refusal.QUEUE_FULL and self._has_room(ticket, wait):
+            self._turns.expect(ticket)
+            return
+        self._refused_later(ticket, reason)
+        raise self._turns.error(ticket, reason, wait)
 
     def close(self) -> None:
         """Ends what waits with `ShuttingDown`; further turns end so as well."""
@@ -224,10 +230,11 @@ class Admission:
             self._tally.refused(tenant.name, breach.reason)
             raise _rate_limited(breach)
         if reason := self._turns.check(ticket, wait):
-            if reason is not Refusal.TOO_LATE or not (lookup and self._lookups.allow()):
+            if lookup and self._lookups.allow():
+                ticket.looks = reason
+            elif reason is not Refusal.QUEUE_FULL or not self._turns.make_room(ticket):
                 self._tally.refused(tenant.name, reason)
                 raise self._turns.error(ticket, reason, wait)
-            ticket.looks = True
         self._limits.charge(tenant, requests=1, tokens=0)
         self._charge(ticket)
         self._turns.expect(ticket)
@@ -259,15 +266,20 @@ class Admission:
             started=started,
             due=min(expires, started + self._slo) if self._slo else expires,
             expires=expires,
-            looks=False,
+            looks=None,
             _spare=self._spare,
         )
+
+    def _has_room(self, ticket: Ticket, wait: float | None) -> bool:
+        """Whether a request may still come in that found the queue full at the door."""
+        reason = self._turns.check(ticket, wait)
+        return reason is None or (reason is Refusal.QUEUE_FULL and self._turns.make_room(ticket))
 
     def _spare(self, ticket: Ticket) -> None:
         if ticket.phase is not Phase.PREPARED:
             return
         self._turns.spare(ticket)
-        self._lookups.found(allowed=ticket.looks)
+        self._lookups.found(allowed=ticket.looks is not None)
         self._give_back(ticket)
 
     def _answered(self, ticket: Ticket, begun: float, usage: Usage, timeline: Timeline) -> None:

@@ -130,14 +130,18 @@ class FairQueue(Generic[_Item]):
         return next(reversed(line.entries)) if line is not None and line.entries else None
 
     def fullest(self) -> str | None:
-        """The tenant with the most entries for its weight; None when nothing waits."""
+        """The most crowded of the tenants of which something waits; None when nothing does."""
         full = [name for name, line in self._lines.items() if line.entries]
         return max(full, key=self.crowd, default=None)
 
     def crowd(self, tenant: str) -> float:
-        """Entries of a tenant divided by its weight."""
+        """What a tenant holds divided by its weight."""
+        return self.held(tenant) / self._lines[tenant].weight if tenant in self._lines else 0.0
+
+    def held(self, tenant: str) -> int:
+        """Requests of a tenant that wait or are expected."""
         line = self._lines.get(tenant)
-        return 0.0 if line is None else len(line.entries) / line.weight
+        return 0 if line is None else len(line.entries) + line.expected
 
     def settle(self, tenant: str, weight: float, difference: float) -> None:
         """Charges a tenant for work that was more than estimated, or less when negative."""

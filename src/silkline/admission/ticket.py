@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from silkline.admission.cost import Price, Size
+from silkline.admission.tally import Refusal
 from silkline.admission.tenant import Tenant
 from silkline.core import Timeline, Usage
 from silkline.engines.base import EngineInfo, PixelBudget
@@ -58,7 +59,7 @@ class Ticket:
         started: When its head came, by the clock.
         due: When its answer should be whole.
         expires: When its own time is over; `due` is never later.
-        looks: Whether it was let in only to ask the cache.
+        looks: Why it was let in only to ask the cache; None where it may go on to the engines.
         phase: How far it is.
         charged: Tokens that its tenant was charged.
         expected: The work that is counted while it may still come to wait.
@@ -74,7 +75,7 @@ class Ticket:
     started: float
     due: float
     expires: float
-    looks: bool
+    looks: Refusal | None
     _spare: Callable[[Ticket], None] = field(repr=False)
     phase: Phase = Phase.PREPARED
     charged: int = 0

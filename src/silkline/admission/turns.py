@@ -19,6 +19,9 @@ from silkline.admission.tenant import Tenant
 from silkline.admission.ticket import AIM, VAIN, Phase, Ticket
 from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, ShuttingDown
 
+MOST_QUEUES = 2
+"""Times `max_queue`: more requests are never prepared or wait, whoever's they are."""
+
 _LONGEST_TICK = 0.1
 _SHORTEST_TICK = 0.01
 _TICKS_PER_SLO = 20
@@ -58,7 +61,8 @@ class Turns:
             clock: Seconds that never go back.
             refused: Is told of each request that is refused here.
             price: Prices a request anew, when more is known than at the door.
-            max_queue: Requests that may be prepared or wait.
+            max_queue: Requests that may be prepared or wait, before each tenant is held to its
+                share of them.
             slo: Seconds in which answers should be whole; 0 for none.
         """
         self._places = places
@@ -105,13 +109,33 @@ class Turns:
     def check(self, ticket: Ticket, wait: float | None) -> Refusal | None:
         """Why a request cannot be let in, given its predicted wait; None when it can.
 
-        A request that finds the queue full takes the place of one that came last, of the tenant
-        that has the most waiting for its weight, if that is another.
+        Where `max_queue` are there already, a tenant may hold its share of it by weight, among the
+        tenants that hold anything; so one who fills the queue fills it for himself. With twice
+        `max_queue` there, nobody is let in.
         """
         if self._excess(ticket, wait, AIM) > 0:
             return Refusal.TOO_LATE
-        full = self._preparing + len(self._queue) >= self._max_queue
-        return Refusal.QUEUE_FULL if full and not self._make_room(ticket) else None
+        total = self._preparing + len(self._queue)
+        if total < self._max_queue:
+            return None
+        tenant = ticket.tenant
+        share = max(1.0, self._max_queue * self._queue.share(tenant.name, tenant.weight))
+        within = self._queue.held(tenant.name) + 1 <= share
+        return None if within and total < MOST_QUEUES * self._max_queue else Refusal.QUEUE_FULL
+
+    def make_room(self, ticket: Ticket) -> bool:
+        """Whether a request that finds the queue full may take another's place in it.
+
+        That is the last request of the most crowded tenant of those of whom something waits, and
+        is refused, if that tenant has more for its weight than this one would have.
+        """
+        name = self._queue.fullest()
+        entry = None if name is None else self._queue.last(name)
+        own = (self._queue.held(ticket.tenant.name) + 1) / ticket.tenant.weight
+        if name is None or entry is None or self._queue.crowd(name) <= own:
+            return False
+        self._shed(entry, Refusal.QUEUE_FULL)
+        return True
 
     def error(self, ticket: Ticket, reason: Refusal, wait: float | None) -> CapacityError:
         """What a request is refused with."""
@@ -133,6 +157,7 @@ class Turns:
 
     def expect(self, ticket: Ticket) -> None:
         """Counts a request that was let in."""
+        ticket.phase = Phase.PREPARED
         self._preparing += 1
         tenant = ticket.tenant
         # A guess can be a hundred times too large, and is not told from a price any more later.
@@ -275,22 +300,10 @@ class Turns:
     def _too_late(self, ticket: Ticket) -> Refusal | None:
         """Why a request that comes to wait need not even begin to."""
         wait = self.predicted_wait(ticket.tenant)
-        if ticket.looks and self._excess(ticket, wait, AIM) > 0:
+        if ticket.looks is not None and self._excess(ticket, wait, AIM) > 0:
             return Refusal.TOO_LATE
         reason = self._in_vain(ticket, wait or 0.0)
         return Refusal.TOO_LATE if reason is Refusal.SHED else reason
-
-    def _make_room(self, ticket: Ticket) -> bool:
-        """Ends the last request of the most crowded tenant, if that is another's."""
-        name = self._queue.fullest()
-        entry = None if name is None else self._queue.last(name)
-        if name is None or entry is None or name == ticket.tenant.name:
-            return False
-        own = self._queue.crowd(ticket.tenant.name) + 1 / ticket.tenant.weight
-        if self._queue.crowd(name) <= own:
-            return False
-        self._shed(entry, Refusal.QUEUE_FULL)
-        return True
 
     def _shed(self, entry: Entry[_Waiter], reason: Refusal) -> None:
         ticket = entry.item.ticket

@@ -126,7 +126,8 @@ class AnswerCache:
             info: What `compute` asks.
             policy: How the request may use the cache.
             compute: Computes the answer.
-            looked: Whether `find` was just asked the same: the further tiers are not read again.
+            looked: Whether `find` was just asked the same: the further tiers are not read again,
+                and what the first one has got meanwhile is all that counts there.
 
         Raises:
             SilklineError: What `compute` raises, whichever request it was called for.
@@ -141,7 +142,7 @@ class AnswerCache:
         started = time.monotonic()
         key = answer_key(asked, info, policy.tenant)
         renew = policy.use is CacheUse.RENEW
-        answer = None if renew else await self._tiers.get_near(key)
+        answer = None if renew else await self._tiers.get_near(key, again=looked)
         if answer is not None:
             yield self._hit(answer, started)
             return

@@ -121,13 +121,13 @@ class SqliteFile:
             file.execute("BEGIN IMMEDIATE")
             file.execute(_EXPIRE, (EXPIRED_ROWS, self._clock()))
             file.execute(_PUT, (key, value, expires))
-        self.bytes = _used(file)
+        self.bytes = used_bytes(file)
         while self.bytes > self._capacity:
             left = file.execute(_SWEEP, (SWEEP_ROWS,)).rowcount
             if left == 0:
                 return
             self.evictions += left
-            self.bytes = _used(file)
+            self.bytes = used_bytes(file)
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -140,10 +140,10 @@ class SqliteFile:
             file, version = self._connect(), 0
         if version == 0:
             file.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            _write_ahead(file)
+            write_ahead(file, LOCK_SECONDS)
             file.executescript(_CREATE)
         file.executescript(_CONNECT)
-        self.bytes = _used(file)
+        self.bytes = used_bytes(file)
         return file
 
     def _connect(self) -> sqlite3.Connection:
@@ -159,13 +159,20 @@ class SqliteFile:
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
 
-def _write_ahead(file: sqlite3.Connection) -> None:
-    """Turns the write-ahead log on.
+def write_ahead(file: sqlite3.Connection, patience_seconds: float) -> None:
+    """Turns the write-ahead log on, which a file of SQLite remembers.
 
     This needs the file alone, and SQLite does not wait for that: of two processes that open a new
     file together, each would have to wait for the other, and both are refused at once.
+
+    Args:
+        file: Open, and in no transaction.
+        patience_seconds: How long to wait for other processes.
+
+    Raises:
+        sqlite3.OperationalError: Others had the file all that time, or it cannot be used.
     """
-    limit = time.monotonic() + LOCK_SECONDS
+    limit = time.monotonic() + patience_seconds
     while True:
         try:
             file.execute(_WAL)
@@ -178,7 +185,10 @@ def _write_ahead(file: sqlite3.Connection) -> None:
             return
 
 
-def _used(file: sqlite3.Connection) -> int:
-    (pages,) = file.execute("PRAGMA page_count").fetchone()
-    (free,) = file.execute("PRAGMA freelist_count").fetchone()
-    return int(pages - free) * PAGE_BYTES
+def used_bytes(file: sqlite3.Connection) -> int:
+    """What the pages take that are in use: free ones are filled before the file grows."""
+    pages, free, size = (
+        file.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)

@@ -94,9 +94,14 @@ class TieredCache:
         self._ttl = ttl_seconds
         self._clock = clock
 
-    async def get_near(self, key: bytes) -> Answer | None:
-        """The answer, if the first tier has it."""
-        entry = await self._read(self._levels[0], key)
+    async def get_near(self, key: bytes, *, again: bool = False) -> Answer | None:
+        """The answer, if the first tier has it.
+
+        Args:
+            key: Of what is asked.
+            again: Whether the same request missed it before: then a miss is not counted.
+        """
+        entry = await self._read(self._levels[0], key, again=again)
         return None if entry is None else entry.answer
 
     async def get_further(self, key: bytes) -> Answer | None:
@@ -122,19 +127,18 @@ class TieredCache:
         for level in self._levels:
             await level.tier.aclose()
 
-    async def _read(self, level: _Level, key: bytes) -> Entry | None:
+    async def _read(self, level: _Level, key: bytes, *, again: bool = False) -> Entry | None:
         value = await level.tier.get(key)
         entry = None if value is None else decode_entry(key, value)
-        if value is not None and entry is None:
-            level.corrupt += 1
-        if entry is not None and self._seconds_left(entry) <= 0:
-            level.stale += 1
-            entry = None
-        if entry is None:
-            level.misses += 1
-        else:
+        stale = entry is not None and self._seconds_left(entry) <= 0
+        if entry is not None and not stale:
             level.hits += 1
-        return entry
+            return entry
+        if not again:
+            level.misses += 1
+            level.stale += stale
+            level.corrupt += value is not None and not stale
+        return None
 
     async def _write(self, levels: Sequence[_Level], key: bytes, entry: Entry) -> None:
         seconds = self._seconds_left(entry)

@@ -128,7 +128,9 @@ class EngineSettings(Section):
     """What is served and by which engine."""
 
     model: str = Field(
-        "silkline-mini", description="The bundled model's name, or a folder with a model."
+        "silkline-mini",
+        description="The bundled model's name, a folder with a model, or a hub id in the local "
+        "cache.",
     )
     engine: str = Field("auto", description="Engine by name; auto picks by hardware.")
     workers: int = Field(
@@ -141,6 +143,16 @@ class EngineSettings(Section):
     )
     hang_timeout: float = Field(
         30.0, gt=0, description="Seconds without progress after which a worker is replaced."
+    )
+    precision: str = Field(
+        "int8",
+        pattern="^(int8|fp16)$",
+        description="Weights of a model that is exported for the engine openvino: int8 or fp16.",
+    )
+    export_store: str = Field(
+        "",
+        description="Folder that keeps exported models; empty takes silkline/exports in the user's "
+        "cache folder.",
     )
     engine_options: dict[str, str] = Field(
         default_factory=dict, description="Settings that only the chosen engine knows."
@@ -190,7 +202,10 @@ class AdmissionSettings(Section):
     """Who may go on to the engine, and when a request is refused."""
 
     max_queue: int = Field(
-        256, ge=1, description="Requests that may wait for the engine; more are refused."
+        256,
+        ge=1,
+        description="Requests that may be on their way to the engine before each tenant is held "
+        "to its share of them; twice as many at most.",
     )
     slo: float = Field(
         0.0,

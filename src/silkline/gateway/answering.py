@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 
 from silkline.admission.admission import Admission
 from silkline.admission.ticket import Ticket
@@ -164,9 +163,8 @@ class Answering:
                     return
             self._admission.cache_missed(ticket)
         record.pixel_budget = ticket.pixel_budget.max_pixels
-        with self._intake.holding() as held:
-            async with self._computed(question, record, policy, ticket, known, held) as served:
-                yield served
+        async with self._computed(question, record, policy, ticket, known) as served:
+            yield served
 
     @asynccontextmanager
     async def _computed(
@@ -176,35 +174,38 @@ class Answering:
         policy: CachePolicy,
         ticket: Ticket,
         known: Sequence[Identity] | None,
-        held: Claim,
     ) -> AsyncGenerator[Served, None]:
         """The answer by way of the pictures; it may yet be a kept one."""
         info = self.info
-        pictures = await self._take(question, record, ticket, policy.tenant, held)
-        record.timeline = pictures.timeline
-        request = Request(
-            id=record.id,
-            messages=question.messages,
-            images=pictures.images,
-            sampling=question.sampling,
-            timeout_seconds=self.seconds_left(record),
-            stream=question.stream,
-            idempotency_key=record.idempotency_key,
-        )
+        with self._intake.holding() as held:
+            pictures = await self._take(question, record, ticket, policy.tenant, held)
+            record.timeline = pictures.timeline
 
-        def compute() -> AsyncGenerator[Delta, None]:
-            # What the turn is waited for is no longer the engine's to spend.
-            return self._admission.computed(
-                ticket,
-                lambda: self._pool.generate(
-                    replace(request, timeout_seconds=self.seconds_left(record))
-                ),
-            )
+            def generate() -> AsyncGenerator[Delta, None]:
+                # In its turn: the time that this was waited for is no longer the engine's to spend.
+                return self._pool.generate(
+                    Request(
+                        id=record.id,
+                        messages=question.messages,
+                        images=pictures.images,
+                        sampling=question.sampling,
+                        timeout_seconds=self.seconds_left(record),
+                        stream=question.stream,
+                        idempotency_key=record.idempotency_key,
+                    )
+                )
 
-        asked = self._asked(question, record, pictures.identities)
-        looked = known == pictures.identities
-        async with self._cache.serve(asked, info, policy, compute, looked=looked) as served:
-            yield served
+            async def compute() -> AsyncGenerator[Delta, None]:
+                # It may go on for others after this request.
+                with held.kept():
+                    async with aclosing(self._admission.computed(ticket, generate)) as deltas:
+                        async for delta in deltas:
+                            yield delta
+
+            asked = self._asked(question, record, pictures.identities)
+            looked = known == pictures.identities
+            async with self._cache.serve(asked, info, policy, compute, looked=looked) as served:
+                yield served
 
     async def _take(
         self,

@@ -283,6 +283,8 @@ class Connection(HttpToolsProtocol):
         self._plain_head = b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _listens_no_more(self) -> bool:
+        # A call, because mypy believes an attribute that was tested before to be unchanged by the
+        # calls in between, and takes what follows a second test of it for unreachable.
         return self._deaf
 
     def _late_head(self) -> None:

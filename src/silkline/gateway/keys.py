@@ -105,7 +105,7 @@ class KeyRing:
                 for problem in error.errors(include_url=False, include_input=False)
             )
             raise ConfigError(f"The keys file {path} is wrong: {' '.join(wrong)}") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"The keys file {path} cannot be read: {error}") from error
         return _ring(path, file.tenants)
 

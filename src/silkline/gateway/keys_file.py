@@ -58,12 +58,18 @@ class KeysFile:
                     await asked.wait()
             except TimeoutError:
                 pass
-            # A slow disk must not hold up requests.
-            state = await asyncio.to_thread(_state, self._path)
-            if asked.is_set() or state != self._state:
-                asked.clear()
-                self._state = state
-                await self._read()
+            try:
+                await self._look(asked)
+            except Exception:  # no defect may end the watch: keys that were taken back would stay
+                logger.exception("the keys file could not be looked at")
+
+    async def _look(self, asked: asyncio.Event) -> None:
+        # A slow disk must not hold up requests.
+        state = await asyncio.to_thread(_state, self._path)
+        if asked.is_set() or state != self._state:
+            asked.clear()
+            self._state = state
+            await self._read()
 
     async def _read(self) -> None:
         try:

@@ -42,6 +42,7 @@ from silkline.ingress.decoder_wire import Refusal
 from silkline.ingress.formats import sniff
 from silkline.ingress.identity import Identity
 from silkline.ingress.lifespan import Lifespan
+from silkline.ingress.rota import Rota
 
 logger = logging.getLogger("silkline.decoder")
 
@@ -74,6 +75,7 @@ class _Job(Generic[_Wanted]):
     header: bytes
     data: bytes
     max_pixels: int
+    scope: bytes
     max_body: int = 0
 
 
@@ -90,9 +92,8 @@ class DecoderPool(Lifespan):
     def __init__(self, settings: DecodeSettings) -> None:
         self._settings = settings
         self._slots = [_Slot() for _ in range(settings.decode_processes)]
-        self._idle: asyncio.Queue[_Slot | None] = asyncio.Queue()
+        self._idle: Rota[_Slot] = Rota()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._closed = False
 
     async def start(self) -> None:
         """Starts the children.
@@ -112,12 +113,11 @@ class DecoderPool(Lifespan):
                 "decoders' system calls are not filtered here; their limits hold all the same"
             )
         for slot in self._slots:
-            self._idle.put_nowait(slot)
+            self._idle.give(slot)
 
     async def aclose(self) -> None:
         """Ends the children; who still waits gets `ShuttingDown`. Closing twice is as once."""
-        self._closed = True
-        self._idle.put_nowait(None)
+        self._idle.close()
         while self._tasks:  # one that ends may have left another behind
             for task in self._tasks:
                 task.cancel()
@@ -126,23 +126,28 @@ class DecoderPool(Lifespan):
             if slot.link is not None:
                 await slot.link.end()
 
-    async def size(self, data: bytes, max_pixels: int) -> tuple[int, int]:
+    async def size(self, data: bytes, max_pixels: int, scope: bytes = b"") -> tuple[int, int]:
         """Width and height by a picture's header alone, which costs far less than decoding.
+
+        Those of a scope take turns with others, as in `decode`.
 
         Raises:
             SilklineError: As `decode` does.
         """
         header = self._header("size", data, max_pixels)
-        message, _ = await self._run(_Job(SizeMessage, header, data, max_pixels))
+        message, _ = await self._run(_Job(SizeMessage, header, data, max_pixels, scope))
         return message.width, message.height
 
-    async def decode(self, data: bytes, max_pixels: int, budget: PixelBudget) -> Decoded:
+    async def decode(
+        self, data: bytes, max_pixels: int, budget: PixelBudget, scope: bytes = b""
+    ) -> Decoded:
         """Decodes and normalises a picture; `normalise` describes the outcome.
 
         Args:
             data: The encoded picture, in any of the formats of `PictureFormat`.
             max_pixels: Most pixels that it may have; checked by its header before it is decoded.
             budget: To what size it is reduced.
+            scope: Whose it is; where many wait for a child, the scopes take turns.
 
         Raises:
             ImageFormat: It is in none of the formats.
@@ -156,7 +161,8 @@ class DecoderPool(Lifespan):
         limits = (budget.shortest_edge, budget.max_pixels)
         header = self._header("picture", data, max_pixels, budget=limits)
         max_body = budget.max_pixels * _RGB_BYTES
-        message, pixels = await self._run(_Job(PictureMessage, header, data, max_pixels, max_body))
+        job = _Job(PictureMessage, header, data, max_pixels, scope, max_body)
+        message, pixels = await self._run(job)
         elapsed = time.perf_counter() - begun
         resize = min(message.resize_seconds, elapsed)
         return Decoded(
@@ -178,11 +184,7 @@ class DecoderPool(Lifespan):
 
     async def _run(self, job: _Job[_Wanted]) -> tuple[_Wanted, bytes]:
         """Waits for a free child, then for its reply."""
-        slot = None if self._closed else await self._idle.get()
-        if slot is None or self._closed:
-            self._idle.put_nowait(None)  # wakes the next one who waits
-            raise _shutting_down()
-        task = self._track(self._ask(slot, job))
+        task = self._track(self._ask(await self._idle.take(job.scope), job))
         try:
             message, body = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -198,7 +200,7 @@ class DecoderPool(Lifespan):
         try:
             link = slot.link if slot.link and slot.link.alive else await self._fill(slot)
         except EnvironmentFault as error:
-            self._idle.put_nowait(slot)
+            self._idle.give(slot)
             raise Overloaded("The picture decoder cannot be started. Try again later.") from error
         try:
             async with asyncio.timeout(self._settings.decode_timeout):
@@ -213,7 +215,7 @@ class DecoderPool(Lifespan):
         except ChildLost as error:
             self._track(self._replace(slot))
             raise _broke_decoder() from error
-        self._idle.put_nowait(slot)
+        self._idle.give(slot)
         return reply
 
     async def _fill(self, slot: _Slot) -> DecoderLink:
@@ -227,7 +229,7 @@ class DecoderPool(Lifespan):
     async def _replace(self, slot: _Slot) -> None:
         with contextlib.suppress(EnvironmentFault):  # the next job tries again and reports it
             await self._fill(slot)
-        self._idle.put_nowait(slot)
+        self._idle.give(slot)
 
     def _track(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         """Runs work that goes on when nobody waits for it, until the pool closes."""

@@ -40,6 +40,7 @@ from silkline.errors import (
 )
 from silkline.ingress.freshness import fresh_seconds
 from silkline.ingress.lifespan import Lifespan
+from silkline.ingress.rota import Rota
 from silkline.ingress.source import too_many_bytes
 from silkline.ingress.urls import HostRules, PictureUrl, check_public, follow
 
@@ -94,6 +95,7 @@ class Fetcher(Lifespan):
         self._resolver = resolver
         self._public: aiohttp.ClientSession | None = None
         self._private: aiohttp.ClientSession | None = None
+        self._places = Rota(range(_CONNECTIONS))
 
     async def start(self) -> None:
         """Opens the connection pools."""
@@ -116,13 +118,16 @@ class Fetcher(Lifespan):
         """Which hosts may be asked."""
         return self._rules
 
-    async def fetch(self, url: PictureUrl, max_bytes: int, received: Received) -> Fetched:
+    async def fetch(
+        self, url: PictureUrl, max_bytes: int, received: Received, scope: bytes = b""
+    ) -> Fetched:
         """The encoded picture at a URL.
 
         Args:
             url: Where it lies.
             max_bytes: Most bytes that it may have.
             received: Is told of each piece; what it raises ends the fetch.
+            scope: For whom; where many wait for a connection, the scopes take turns.
 
         Raises:
             UrlBlocked: The URL, or one that it redirects to, leads where nothing may be fetched.
@@ -132,7 +137,10 @@ class Fetcher(Lifespan):
             DeadlineExceeded: `fetch_timeout` is over.
         """
         try:
-            async with asyncio.timeout(self._settings.fetch_timeout):
+            async with (
+                asyncio.timeout(self._settings.fetch_timeout),
+                self._places.turn(scope),
+            ):
                 return await self._follow(url, max_bytes, received)
         except TimeoutError as error:
             raise DeadlineExceeded(

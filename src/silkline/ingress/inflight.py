@@ -20,7 +20,17 @@ class Claim:
 
     def __init__(self, bound: InflightBytes) -> None:
         self.held = 0
+        self.keepers = 0
         self._bound = bound
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps what it has for one more, until the block ends, whoever lets go before."""
+        self._bound.keep(self)
+        try:
+            yield
+        finally:
+            self._bound.let_go(self)
 
     async def grow(self, count: int) -> None:
         """Takes more; waits its turn while there is no room.
@@ -65,12 +75,22 @@ class InflightBytes:
 
     @contextmanager
     def claim(self) -> Iterator[Claim]:
-        """A claim of nothing yet; leaving the block gives back what it has by then."""
+        """A claim of nothing yet; leaving the block gives back what it has, unless it is `kept`."""
         claim = Claim(self)
-        self._claims[claim] = None
-        try:
+        with claim.kept():
             yield claim
-        finally:
+
+    def keep(self, claim: Claim) -> None:
+        """See `Claim.kept`; what was given back already is taken again, room or not."""
+        if not claim.keepers:
+            self._claims[claim] = None
+            self._used += claim.held
+        claim.keepers += 1
+
+    def let_go(self, claim: Claim) -> None:
+        """The end of `keep`."""
+        claim.keepers -= 1
+        if not claim.keepers:
             del self._claims[claim]
             self._used -= claim.held
             self._wake()

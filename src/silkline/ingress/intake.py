@@ -289,7 +289,7 @@ class Intake(Lifespan):
         """Counts the pixels of a picture before it is decoded, where they could be too many."""
         if taking.pixels is not None:
             with _blamed_on(source):
-                taking.pixels.take(await self._loader.pixels(loaded.data))
+                taking.pixels.take(await self._loader.pixels(loaded.data, taking.scope))
 
     async def _decode(self, source: Source, loaded: Loaded, taking: _Taking) -> Decoded:
         scope, budget = taking.scope, taking.budget

@@ -128,15 +128,15 @@ class Loader(Lifespan):
                     flight.advance(count)
                     await claim.grow(count)
 
-                fetched = await self._fetcher.fetch(url, self._max_bytes, received)
+                fetched = await self._fetcher.fetch(url, self._max_bytes, received, scope)
                 data = fetched.data
                 yield Loaded(data, Encoded(digest(data), len(data), fetched.fresh_until))
 
         return self._fetches.join((scope, str(url.url)), load, watch)
 
-    async def pixels(self, data: bytes) -> int:
+    async def pixels(self, data: bytes, scope: bytes) -> int:
         """Pixels of an encoded picture by its header. Raises as `DecoderPool.decode` does."""
-        width, height = await self._decoders.size(data, self._max_pixels)
+        width, height = await self._decoders.size(data, self._max_pixels, scope)
         return width * height
 
     async def decode(self, loaded: Loaded, scope: bytes, budget: PixelBudget) -> Decoded:
@@ -144,7 +144,7 @@ class Loader(Lifespan):
 
         @asynccontextmanager
         async def decode(_: Flight[Decoded]) -> AsyncIterator[Decoded]:
-            yield await self._decoders.decode(loaded.data, self._max_pixels, budget)
+            yield await self._decoders.decode(loaded.data, self._max_pixels, budget, scope)
 
         key = (scope, loaded.encoded.digest, budget)
         async with self._decodes.join(key, decode) as decoded:

@@ -161,19 +161,23 @@ class RemoteReplica(Replica):
 
     async def _look(self, otherwise: ReplicaState) -> None:
         """Probes the server; `otherwise` is its state when it is not there."""
+        error = await self._missing()
+        self._tell(error)
+        self._set(ReplicaState.SERVING if error is None else otherwise)
+
+    async def _missing(self) -> CapacityError | None:
+        """Why requests cannot be sent to the server; None when they can."""
         try:
             await self._engine.start()
-            info = self._engine.info
-            self._agreed.check(info.model)
         except CapacityError as error:
-            if not self._flows():
-                self._tell(error)
-                self._set(otherwise)
-                return
-        else:
-            self._info = info
-        self._tell(None)
-        self._set(ReplicaState.SERVING)
+            return None if self._flows() else error
+        info = self._engine.info
+        try:
+            self._agreed.check(info.model)
+        except WorkerLost as error:  # answers that still come are those of the model before
+            return error
+        self._info = info
+        return None
 
     def _flows(self) -> bool:
         """Whether answers come all the same: a server under load may miss a probe."""

@@ -51,7 +51,11 @@ class KeyStore(ABC):
 
     @abstractmethod
     async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
-        """Takes a key that is free, which gives None, or tells what it stands for."""
+        """Takes a key that is free, which gives None, or tells what it stands for.
+
+        A claim whose caller was told nothing, because it came too late or the caller was cancelled,
+        may take its key all the same; the store frees it as soon as it can.
+        """
 
     @abstractmethod
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
@@ -67,7 +71,7 @@ class KeyStore(ABC):
 
     @abstractmethod
     async def forget(self, key: bytes) -> None:
-        """Frees a key whatever it stands for."""
+        """Frees a key that is finished; one that is claimed, meanwhile perhaps, stays so."""
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -71,7 +71,6 @@ class MemoryKeys(KeyStore):
 
     async def forget(self, key: bytes) -> None:
         """See `KeyStore`."""
-        self._claimed.pop(key, None)
         self._drop(key)
 
     async def aclose(self) -> None:

@@ -7,6 +7,7 @@ torn apart by another gateway. Claims end by the server's clock. The server shou
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ PREFIX = "silkline:idempotency:"
 TIMEOUT_SECONDS = 0.5
 """The longest that a request waits for Redis."""
 
+RETRY_SECONDS = 0.5
+"""How often a claim that came too late is tried to be undone."""
+
 _PROBE = f"{PREFIX}probe"
 _MILLISECONDS = 1000
 _IN_PROGRESS = b"\0"
@@ -39,16 +43,20 @@ if found then return found end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ''
 """
+# What is no string is held by nobody: `pcall` gives an error as a value, which differs too.
 _REPLACE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """
 _RELEASE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
-_FORGET = "return redis.call('DEL', KEYS[1])"
+_FORGET = """
+if redis.pcall('GETRANGE', KEYS[1], 0, 0) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
 
 
 class _Job(NamedTuple):
@@ -75,10 +83,20 @@ class RedisKeys(KeyStore):
             faults=_faults(),
             timeout_seconds=TIMEOUT_SECONDS,
         )
+        self._freeing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
         """See `KeyStore`."""
-        found = await self._do(_Job(_CLAIM, key, (_held(claim), _milliseconds(lease_seconds))))
+        sent = not self._lane.breaker.open
+        try:
+            found = await self._do(_Job(_CLAIM, key, (_held(claim), _milliseconds(lease_seconds))))
+        except BaseException:
+            if sent and not self._closed:  # it may have been received, or be on its way still
+                task = asyncio.create_task(self._free(key, claim))
+                self._freeing.add(task)
+                task.add_done_callback(self._freeing.discard)
+            raise
         if not isinstance(found, bytes):
             raise not_served()
         if not found:
@@ -99,14 +117,18 @@ class RedisKeys(KeyStore):
 
     async def release(self, key: bytes, claim: Claim) -> None:
         """See `KeyStore`."""
-        await self._do(_Job(_RELEASE, key, (_held(claim),)))
+        await self._do(_releasing(key, claim))
 
     async def forget(self, key: bytes) -> None:
         """See `KeyStore`."""
-        await self._do(_Job(_FORGET, key))
+        await self._do(_Job(_FORGET, key, (_FINISHED,)))
 
     async def aclose(self) -> None:
-        """Closes the connection."""
+        """Closes the connection; claims that are not undone yet end by their lease."""
+        self._closed = True
+        for task in self._freeing:
+            task.cancel()
+        await asyncio.gather(*self._freeing, return_exceptions=True)
         await self._lane.aclose()
         await self._link.aclose()
 
@@ -115,6 +137,13 @@ class RedisKeys(KeyStore):
         if result is None:
             raise not_served()
         return result
+
+    async def _free(self, key: bytes, claim: Claim) -> None:
+        """Undoes a claim that nobody waits for any more, as soon as Redis serves again."""
+        while True:
+            if await self._lane.do(_releasing(key, claim)) is not None:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _work(self, jobs: Sequence[_Job]) -> Sequence[object]:
         commands = self._link.client.pipeline(transaction=False)
@@ -129,6 +158,10 @@ class RedisKeys(KeyStore):
 
     async def _probe(self) -> None:
         await self._link.client.set(_PROBE, b"", px=_MILLISECONDS)
+
+
+def _releasing(key: bytes, claim: Claim) -> _Job:
+    return _Job(_RELEASE, key, (_held(claim),))
 
 
 def _held(claim: Claim) -> bytes:

@@ -11,10 +11,11 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from silkline.cache.sqlite_file import used_bytes, write_ahead
 from silkline.gateway.idempotency.base import Claim, Found, KeyStore, not_served
 
 T = TypeVar("T")
@@ -27,10 +28,11 @@ MOST_BYTES = 256 * 1024 * 1024
 OPERATION_SECONDS = 2.0
 """How long a request waits for the disk."""
 
+_LOCK_SECONDS = OPERATION_SECONDS / 2
 _SWEEP_ROWS = 64
 _SCHEMA = """
-PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS keys (
     name BLOB NOT NULL UNIQUE,
     fingerprint BLOB NOT NULL,
@@ -39,6 +41,7 @@ CREATE TABLE IF NOT EXISTS keys (
     expires REAL NOT NULL   -- Unix time in seconds
 );
 CREATE INDEX IF NOT EXISTS by_expiry ON keys (expires);
+COMMIT;
 """
 _FIND = "SELECT fingerprint, answer FROM keys WHERE name = ? AND expires > ?"
 _CLAIM = (
@@ -49,7 +52,7 @@ _HELD = "name = ? AND fingerprint = ? AND owner = ? AND answer IS NULL"
 _RENEW = f"UPDATE keys SET expires = ? WHERE {_HELD}"  # noqa: S608 - constants only
 _FINISH = f"UPDATE keys SET expires = ?, answer = ? WHERE {_HELD}"  # noqa: S608 - constants only
 _RELEASE = f"DELETE FROM keys WHERE {_HELD}"  # noqa: S608 - constants only
-_FORGET = "DELETE FROM keys WHERE name = ?"
+_FORGET = "DELETE FROM keys WHERE name = ? AND answer IS NOT NULL"
 _EXPIRE = (
     "DELETE FROM keys WHERE rowid IN "
     "(SELECT rowid FROM keys WHERE expires <= ? ORDER BY expires LIMIT ?)"
@@ -80,7 +83,13 @@ class SqliteKeys(KeyStore):
 
     async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
         """See `KeyStore`."""
-        return await self._run(lambda file: self._claim(file, key, claim, lease_seconds))
+        job = self._submit(lambda file: self._claim(file, key, claim, lease_seconds))
+        try:
+            return await self._result(job)
+        except BaseException:
+            if _may_hold(job) and not self._closed:
+                self._thread.submit(self._free, key, claim)  # after the job, which may still run
+            raise
 
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
         """See `KeyStore`."""
@@ -94,7 +103,7 @@ class SqliteKeys(KeyStore):
 
     async def release(self, key: bytes, claim: Claim) -> None:
         """See `KeyStore`."""
-        await self._run(lambda file: file.execute(_RELEASE, _held(key, claim)))
+        await self._run(_releasing(key, claim))
 
     async def forget(self, key: bytes) -> None:
         """See `KeyStore`."""
@@ -110,12 +119,17 @@ class SqliteKeys(KeyStore):
         await asyncio.wait({closing}, timeout=OPERATION_SECONDS)
 
     async def _run(self, use: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._result(self._submit(use))
+
+    def _submit(self, use: Callable[[sqlite3.Connection], T]) -> Future[T]:
         if self._closed:
             raise not_served()
-        loop = asyncio.get_running_loop()
+        return self._thread.submit(self._use, use)
+
+    async def _result(self, job: Future[T]) -> T:
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
-                return await loop.run_in_executor(self._thread, self._use, use)
+                return await asyncio.wrap_future(job)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
             fields = {"error.type": type(error).__name__}
             logger.warning("the file of idempotency keys fails", extra={"ecs": fields})
@@ -129,13 +143,22 @@ class SqliteKeys(KeyStore):
             self._close()
             raise
 
+    def _free(self, key: bytes, claim: Claim) -> None:
+        """In the thread: undoes a claim that nobody waits for any more."""
+        try:
+            self._use(_releasing(key, claim))
+        except (sqlite3.Error, OSError) as error:
+            fields = {"error.type": type(error).__name__}
+            logger.warning("a key stays claimed until its lease is over", extra={"ecs": fields})
+
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch(mode=0o600)
         # Without an isolation level, a transaction is what `BEGIN` begins.
         self._file = sqlite3.connect(
-            self._path, timeout=OPERATION_SECONDS / 2, isolation_level=None, check_same_thread=False
+            self._path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
         )
+        write_ahead(self._file, _LOCK_SECONDS)
         self._file.executescript(_SCHEMA)
         return self._file
 
@@ -163,18 +186,19 @@ class SqliteKeys(KeyStore):
     def _finish(self, file: sqlite3.Connection, values: tuple[object, ...]) -> bool:
         finished = file.execute(_FINISH, values).rowcount == 1
         file.execute(_EXPIRE, (self._clock(), _SWEEP_ROWS))
-        if _used_bytes(file) > self._most_bytes:
+        if used_bytes(file) > self._most_bytes:
             file.execute(_SWEEP, (_SWEEP_ROWS,))
         return finished
 
 
+def _may_hold(job: Future[Found | None]) -> bool:
+    """Whether a claim that was given up may have been made, or may still be."""
+    return not job.cancel() and not (job.done() and job.exception() is not None)
+
+
+def _releasing(key: bytes, claim: Claim) -> Callable[[sqlite3.Connection], object]:
+    return lambda file: file.execute(_RELEASE, _held(key, claim))
+
+
 def _held(key: bytes, claim: Claim) -> tuple[bytes, bytes, bytes]:
     return (key, claim.fingerprint, claim.owner)
-
-
-def _used_bytes(file: sqlite3.Connection) -> int:
-    pages, free, size = (
-        file.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
