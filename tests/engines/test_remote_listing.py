@@ -29,6 +29,7 @@ JSON = st.recursive(
 LISTS: list[tuple[dict[str, Any], dict[str, str], tuple[str, int, int]]] = [
     ({"id": "a", "max_model_len": 4096}, {}, ("a", 4096, 1024)),
     ({"id": "a", "meta": {"n_ctx_train": 512}}, {}, ("a", 512, 511)),
+    ({"id": "a", "meta": {"n_ctx": 256, "n_ctx_train": 512}}, {}, ("a", 256, 255)),
     ({"id": "a", "context_length": "big"}, {}, ("a", 8192, 1024)),
     ({"id": "a", "context_length": 10, "image_tokens": 4}, {}, ("a", 10, 4)),
     ({"id": "a", "max_model_len": 9}, {"context_length": "99", "image_tokens": "8"}, ("a", 99, 8)),

@@ -10,10 +10,12 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from silkline.config import RemoteSettings
 from silkline.core import Delta, ImagePart, Request, Stage, TextPart, Timeline, Usage
 from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.engines.probe import Prober
 from silkline.engines.remote.answer import AnswerReader
 from silkline.engines.remote.body import check, encode_body
 from silkline.engines.remote.failures import (
@@ -70,10 +72,18 @@ class RemoteEngine(Engine):
             did, or answered since.
     """
 
-    def __init__(self, settings: RemoteSettings, key: str | None) -> None:
-        """Describes the server; nothing is connected before `start`."""
+    def __init__(
+        self, settings: RemoteSettings, key: str | None, socket: Path | None = None
+    ) -> None:
+        """Describes the server; nothing is connected before `start`.
+
+        Args:
+            settings: What is known of it.
+            key: Its API key.
+            socket: The unix socket that it listens on, where it does.
+        """
         self._settings = settings
-        self._link = RemoteLink(settings.url, key, settings.timeout)
+        self._link = RemoteLink(settings.url, key, settings.timeout, socket)
         self._info: EngineInfo | None = None
         self._calls: set[_Call] = set()
         self._warned = False
@@ -155,6 +165,33 @@ class RemoteEngine(Engine):
                     yield delta
         finally:
             self._calls.discard(call)
+
+    async def whole(self, body: bytes, seconds: float) -> bytes:
+        """An answer that comes in one piece, as the server sends it; for the engine's prober.
+
+        Args:
+            body: Of a chat completion that is not streamed.
+            seconds: That it may take.
+
+        Raises:
+            SilklineError: As `generate` does.
+        """
+        async with self._link.post(_CHAT, body, _now() + seconds, {}) as reply:
+            self.seen_at = _now()
+            if reply.status != _OK:
+                raise await self._refused(reply)
+            answer = b""
+            while piece := await reply.read():
+                answer += piece
+                if len(answer) > MOST_ANSWER_BYTES:
+                    raise lost("sent an answer without an end")
+            return answer
+
+    async def prober(self) -> Prober:
+        """See `silkline.engines.probe.Probed`."""
+        from silkline.engines.remote.probe import RemoteProber  # noqa: PLC0415 - rarely needed
+
+        return RemoteProber(self)
 
     @asynccontextmanager
     async def _reply(

@@ -12,6 +12,7 @@ import io
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import aiohttp
 from aiohttp import hdrs
@@ -29,6 +30,10 @@ run on, closes it. A request that meets a connection just being closed would be 
 
 DRAIN_SECONDS = 0.1
 """What the end of a response may take after its last event."""
+
+_ENDS_CONNECTIONS = "llama.cpp"
+"""How a server calls itself that ends a connection after a streamed answer, although it says that
+the connection stays: a second request on it is lost. It gets a new one for each."""
 
 _READ_BUFFER_BYTES = 64 * 1024
 _MOST_REFUSAL_BYTES = 64 * 1024
@@ -150,18 +155,23 @@ class Reply:
 class RemoteLink:
     """Connections to one server; lives in one event loop, between `open` and `aclose`."""
 
-    def __init__(self, url: str, key: str | None, patience: float) -> None:
+    def __init__(
+        self, url: str, key: str | None, patience: float, socket: Path | None = None
+    ) -> None:
         """Describes the way.
 
         Args:
             url: The server's base URL, up to `/v1`.
             key: Its API key.
             patience: Seconds to wait for a piece of a response.
+            socket: The unix socket that it listens on; None for one that is reached by its URL.
         """
         self._url = url
         self._key = key
+        self._socket = socket
         self._steps = _Steps(patience)
         self._session: aiohttp.ClientSession | None = None
+        self._one_each = False
 
     def open(self) -> None:
         """Makes the pool of connections; connects to nothing yet."""
@@ -174,17 +184,23 @@ class RemoteLink:
         if self._key is not None:
             headers[hdrs.AUTHORIZATION] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,  # the pool limits requests
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-                ssl=ssl.create_default_context(),
-            ),
+            connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
             auto_decompress=False,
             trust_env=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             read_bufsize=_READ_BUFFER_BYTES,
+        )
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        """Without a limit: the pool limits requests."""
+        if self._socket is not None:
+            return aiohttp.UnixConnector(
+                str(self._socket), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS
+            )
+        return aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=ssl.create_default_context()
         )
 
     async def aclose(self) -> None:
@@ -238,6 +254,8 @@ class RemoteLink:
     ) -> AsyncGenerator[Reply, None]:
         if self._session is None:
             raise ShuttingDown("The engine does not run.")
+        if self._one_each:
+            headers = {**headers, hdrs.CONNECTION: "close"}
         async with self._steps.step(deadline):
             response = await self._session.request(
                 method,
@@ -246,6 +264,8 @@ class RemoteLink:
                 headers=headers,
                 allow_redirects=False,
             )
+        called = response.headers.get(hdrs.SERVER, "")
+        self._one_each = self._one_each or called.startswith(_ENDS_CONNECTIONS)
         try:
             if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
                 raise lost("sent a compressed body although asked not to")

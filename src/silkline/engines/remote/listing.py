@@ -1,8 +1,8 @@
 """What a remote server says of itself: `GET /v1/models`.
 
 Silkline tells revision, precision, context length, image tokens and pixel budget; vLLM and SGLang
-`max_model_len`; llama-server describes the file in `meta`. What none of them tells, or tells
-wrongly, the settings can say.
+`max_model_len`; llama-server describes the file in `meta`, and there what a request has of the
+context, `n_ctx`. What none of them tells, or tells wrongly, the settings can say.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
         settings.context_length
         or _count(model, "context_length")
         or _count(model, "max_model_len")
+        or _count(model.get("meta"), "n_ctx")
         or _count(model.get("meta"), "n_ctx_train")
         or DEFAULT_CONTEXT_LENGTH
     )
@@ -48,7 +49,7 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
         engine=ENGINE,
         model=model["id"],
         revision=settings.revision or _text(model, "revision") or _fingerprint(model),
-        precision=_text(model, "precision") or UNKNOWN,
+        precision=_text(model, "precision") or _text(model.get("meta"), "ftype") or UNKNOWN,
         context_length=context_length,
         image_tokens=min(image_tokens, context_length - 1) or 1,
         pixel_budget=_pixel_budget(model, settings.max_pixels),

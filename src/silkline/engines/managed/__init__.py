@@ -1,0 +1,57 @@
+"""vLLM and llama.cpp as engines: their server is started, supervised and asked by the worker.
+
+A managed engine lives in a worker as any engine does. It starts `vllm serve` or `llama-server` on a
+unix socket that only its own user can reach, waits until it serves, and asks it as `remote` would.
+"""
+
+from __future__ import annotations
+
+from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.extra import read_extra
+from silkline.engines.managed.options import ManagedOptions
+
+VLLM = "vllm"
+LLAMACPP = "llamacpp"
+
+_UNMANAGED_START_SECONDS = 120.0
+_REPORT_SECONDS = 30.0
+
+
+def create_vllm(options: EngineOptions) -> Engine:
+    """Builds the engine that runs `vllm serve` on a folder with safetensors.
+
+    Raises:
+        ConfigError: The folder is none that vLLM loads, or an option is wrong.
+        EnvironmentFault: vLLM is not installed.
+    """
+    from silkline.engines.managed.engine import ManagedEngine  # noqa: PLC0415 - heavy
+    from silkline.engines.managed.vllm import VllmServer  # noqa: PLC0415 - heavy
+
+    return ManagedEngine(VllmServer(options, read_extra(options.extra, ManagedOptions, VLLM)))
+
+
+def create_llamacpp(options: EngineOptions) -> Engine:
+    """Builds the engine that runs `llama-server` on a folder with GGUF files.
+
+    Raises:
+        ConfigError: The folder has none, or an option is wrong.
+        EnvironmentFault: llama.cpp is not installed.
+    """
+    from silkline.engines.managed.engine import ManagedEngine  # noqa: PLC0415 - heavy
+    from silkline.engines.managed.llamacpp import LlamaServer  # noqa: PLC0415 - heavy
+
+    return ManagedEngine(LlamaServer(options, read_extra(options.extra, ManagedOptions, LLAMACPP)))
+
+
+def start_timeout(engine: str, options: EngineOptions) -> float:
+    """Seconds that a worker with this engine gets to serve.
+
+    A server may compile and measure for minutes; its engine holds the deadline itself and says what
+    the server said last, so the worker's own deadline comes after it.
+
+    Raises:
+        ConfigError: An option of a managed engine is wrong.
+    """
+    if engine not in {VLLM, LLAMACPP}:
+        return _UNMANAGED_START_SECONDS
+    return read_extra(options.extra, ManagedOptions, engine).start_seconds + _REPORT_SECONDS

@@ -1,0 +1,213 @@
+"""`llama-server`: which flags Silkline's settings are, and which ones are not the user's to set.
+
+Names are those of llama.cpp b9000 and later; tools/server/README.md there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from silkline.engines.base import EngineOptions
+from silkline.engines.managed.flags import check_flags, find_command, split
+from silkline.engines.managed.gguf import Value, read_gguf
+from silkline.engines.managed.model import ServedModel, called, read_rule
+from silkline.engines.managed.options import ManagedOptions
+from silkline.engines.managed.plan import share_out
+from silkline.engines.managed.server import Server, model_folder
+from silkline.errors import ConfigError
+from silkline.models.image_tokens import Fixed, TokenRule
+from silkline.models.resolve import CONFIG
+
+logger = logging.getLogger("silkline.llamacpp")
+
+_BYTES_PER_NUMBER = 2  # the KV cache is in float16
+_CONTROL_TOKEN = 3
+
+_SOCKET = "the server listens on a socket of its own"
+_MODEL = "give the model to Silkline; the engine option file chooses among several"
+_CODE = "no tools are run for clients"
+_LOGGED = "what clients ask is not logged"
+_CONTEXT = "use the setting max_batch and the engine option context"
+_PICTURES = "clients' pictures come from Silkline only"
+_REFUSED = {
+    **dict.fromkeys(("--host", "--port", "--reuse-port", "--api-prefix", "--path"), _SOCKET),
+    **dict.fromkeys(("--ssl-key-file", "--ssl-cert-file"), _SOCKET),
+    **dict.fromkeys(("--api-key", "--api-key-file"), "Silkline makes a key of its own"),
+    **dict.fromkeys(("-m", "--model", "-mu", "--model-url", "-dr", "--docker-repo"), _MODEL),
+    **dict.fromkeys(("-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "--models-dir"), _MODEL),
+    **dict.fromkeys(("-mm", "--mmproj", "-mmu", "--mmproj-url", "--models-preset"), _MODEL),
+    **dict.fromkeys(("--no-mmproj", "--no-mmproj-auto", "-a", "--alias"), _MODEL),
+    **dict.fromkeys(("-np", "--parallel", "-c", "--ctx-size"), _CONTEXT),
+    **dict.fromkeys(("-kvu", "--kv-unified", "--kv-unified-per-slot"), _CONTEXT),
+    **dict.fromkeys(("-t", "--threads", "-tb", "--threads-batch"), "use the setting threads"),
+    **dict.fromkeys(("--tools", "--tools-runtime", "-ag", "--agent", "--ui-mcp-proxy"), _CODE),
+    **dict.fromkeys(("--webui-mcp-proxy", "--mcp-servers-config", "--mcp-servers-json"), _CODE),
+    **dict.fromkeys(("-v", "--verbose", "--log-verbose", "-lv", "--verbosity"), _LOGGED),
+    **dict.fromkeys(("--log-verbosity", "--log-prompts-dir", "--slots"), _LOGGED),
+    **dict.fromkeys(("--media-path",), _PICTURES),
+    **dict.fromkeys(("--cache-prompt", "--cache-ram", "-cram"), "use the option prefix_cache"),
+}
+
+
+class LlamaServer(Server):
+    """llama.cpp on a folder with GGUF files: the model, and the projector of its pictures."""
+
+    engine: ClassVar[str] = "llamacpp"
+
+    def __init__(self, options: EngineOptions, own: ManagedOptions) -> None:
+        """Reads the files' metadata and finds the program.
+
+        Raises:
+            ConfigError: The folder has no such files, or an option is wrong.
+            EnvironmentFault: llama.cpp is not installed.
+        """
+        super().__init__(options, own)
+        self._flags = split("flags", own.flags)
+        check_flags(self._flags, _REFUSED, abbreviated=False)
+        folder = model_folder(options, self.engine)
+        self._file, self._projector = find_files(folder, own.file)
+        self._model = _read(folder, self._file, self._projector, options)
+        self._plan = share_out(self._model, own, options.max_batch, options.kv_cache_bytes)
+        if self._plan.slots < options.max_batch:
+            logger.warning(
+                "the KV cache of %d bytes holds %d requests of %d tokens, not %d; raise "
+                "kv_cache_bytes, or lower the engine option context",
+                options.kv_cache_bytes, self._plan.slots, self._plan.context, options.max_batch,
+            )  # fmt: skip
+        self._program = find_command(own.command, "llama-server", "brew install llama.cpp")
+
+    @property
+    def model(self) -> ServedModel:
+        """See `Server`."""
+        return self._model
+
+    def command(self, socket: Path) -> list[str]:
+        """See `Server`."""
+        plan, threads = self._plan, str(self.options.threads or len(os.sched_getaffinity(0)))
+        words = [*self._program, "--model", str(self._file), "--mmproj", str(self._projector)]
+        words += ["--host", str(socket), "--alias", self.served_name, "--offline", "--no-webui"]
+        words += ["--parallel", str(plan.slots), "--ctx-size", str(plan.slots * plan.context)]
+        words += ["--no-kv-unified", "--no-context-shift", "--no-slots", "--jinja"]
+        words += ["--threads", threads, "--threads-batch", threads]
+        # What a request does not say is neither sampled by chance nor cut: plain top_p.
+        words += ["--top-k", "0", "--min-p", "0"]
+        if not self.own.prefix_cache:
+            words += ["--no-cache-prompt", "--cache-ram", "0", "--slot-prompt-similarity", "0"]
+        return [*words, *self._flags]
+
+    def variables(self, key: str) -> dict[str, str]:
+        """See `Server`."""
+        return {"LLAMA_API_KEY": key}
+
+    def inherits(self, variable: str) -> bool:
+        """See `Server`; llama-server reads each of its flags from the environment, too."""
+        return super().inherits(variable) and not variable.startswith("LLAMA_ARG_")
+
+
+def find_files(folder: Path, wanted: str) -> tuple[Path, Path]:
+    """The model's file and its projector's.
+
+    Args:
+        folder: Where they lie.
+        wanted: The name of the model's file; empty takes the only one.
+
+    Raises:
+        ConfigError: There is none, or several of which none is chosen.
+    """
+    files = sorted(folder.glob("*.gguf"))
+    projectors = [path for path in files if "mmproj" in path.name.lower()]
+    models = [path for path in files if path not in projectors and _begins(path.name)]
+    if wanted:
+        models = [path for path in models if path.name == wanted]
+    if not models:
+        raise ConfigError(_without_gguf(folder, wanted))
+    if len(models) > 1:
+        raise ConfigError(
+            f"The folder holds several models: {', '.join(path.name for path in models)}. Choose "
+            "one by the engine option file."
+        )
+    if not projectors:
+        raise ConfigError(
+            f"The folder holds {models[0].name}, but no mmproj*.gguf beside it, without which the "
+            f"model sees no picture. Convert it with llama.cpp's script: "
+            f"{_conversion(folder, '--mmproj')}"
+        )
+    precise = [path for path in projectors if "f16" in path.name.lower().replace("bf16", "")]
+    return models[0], (precise or projectors)[0]
+
+
+def _begins(name: str) -> bool:
+    """Whether a file is a whole model, or the first of its parts."""
+    return "-of-" not in name or "-00001-of-" in name
+
+
+def _without_gguf(folder: Path, wanted: str) -> str:
+    if wanted:
+        return f"The folder {folder} holds no {wanted}."
+    if any(folder.glob("*.safetensors")):
+        return (
+            "The folder holds safetensors; llama.cpp loads GGUF. Convert them with llama.cpp's "
+            f"script: {_conversion(folder, '')} && {_conversion(folder, '--mmproj')}"
+        )
+    return f"The folder {folder} holds no *.gguf."
+
+
+def _conversion(folder: Path, flag: str) -> str:
+    """The command, of a script that comes with llama.cpp's sources."""
+    name = "mmproj-model.gguf" if flag else "model.gguf"
+    words = ["python", "convert_hf_to_gguf.py", str(folder), flag, "--outfile", str(folder / name)]
+    return " ".join(filter(None, words))
+
+
+def _read(folder: Path, file: Path, projector: Path, options: EngineOptions) -> ServedModel:
+    data = read_gguf(file)
+    rule = read_rule(folder) if (folder / CONFIG).is_file() else None
+    name, revision = called(folder, options, (file.name, projector.name))
+    return ServedModel(
+        name=name,
+        revision=revision,
+        precision=None,
+        context_length=_number(data, f"{data.get('general.architecture')}.context_length"),
+        kv_bytes_per_token=kv_bytes_per_token(data),
+        rule=rule or projector_rule(read_gguf(projector)),
+        reserved=_control_tokens(data),
+    )
+
+
+def kv_bytes_per_token(data: dict[str, Value]) -> int | None:
+    """What a token takes in the KV cache; None where the file does not say enough."""
+    kind = data.get("general.architecture")
+    layers, width = _number(data, f"{kind}.block_count"), _number(data, f"{kind}.embedding_length")
+    heads = _number(data, f"{kind}.attention.head_count")
+    if not (layers and width and heads):
+        return None
+    told = data.get(f"{kind}.attention.head_count_kv", heads)
+    each = told if isinstance(told, list) else [told] * layers
+    key = _number(data, f"{kind}.attention.key_length") or width // heads
+    value = _number(data, f"{kind}.attention.value_length") or width // heads
+    kv_heads = sum(count for count in each if isinstance(count, int))
+    return kv_heads * (key + value) * _BYTES_PER_NUMBER or None
+
+
+def projector_rule(data: dict[str, Value]) -> TokenRule | None:
+    """The tokens of a picture, for projectors that make each patch a token, as LLaVA-1.5's does."""
+    size, patch = _number(data, "clip.vision.image_size"), _number(data, "clip.vision.patch_size")
+    if data.get("clip.projector_type") != "mlp" or not (size and patch):
+        return None
+    return Fixed((size // patch) ** 2)
+
+
+def _control_tokens(data: dict[str, Value]) -> frozenset[str]:
+    tokens, kinds = data.get("tokenizer.ggml.tokens"), data.get("tokenizer.ggml.token_type")
+    if not isinstance(tokens, list) or not isinstance(kinds, list):
+        return frozenset()
+    pairs = zip(tokens, kinds, strict=False)
+    return frozenset(str(token) for token, kind in pairs if kind == _CONTROL_TOKEN)
+
+
+def _number(data: dict[str, Value], key: str) -> int | None:
+    value = data.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

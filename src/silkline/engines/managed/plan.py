@@ -1,0 +1,75 @@
+"""How much of the KV cache a request gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from silkline.engines.managed.model import ServedModel
+from silkline.engines.managed.options import ManagedOptions
+from silkline.errors import ConfigError
+
+LEAST_TEXT_TOKENS = 64
+"""Tokens of text, question and answer, without which a request makes no sense."""
+
+USUAL_CONTEXT = 4096
+"""Most tokens that a request gets where nobody asks for more: a cache for a model's whole context
+would hold but a few requests."""
+
+_STEP = 256
+"""llama.cpp rounds the context of a request up to a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a fixed cache is shared out.
+
+    Attributes:
+        slots: Requests that are computed together.
+        context: Tokens that each of them has.
+    """
+
+    slots: int
+    context: int
+
+
+def check_room(model: ServedModel, own: ManagedOptions, cache_bytes: int) -> None:
+    """Checks that the cache holds at least one request.
+
+    Raises:
+        ConfigError: It does not; the message says how large it must be.
+    """
+    if model.kv_bytes_per_token is None:
+        return
+    least = own.context or least_context(model, own)
+    if cache_bytes // model.kv_bytes_per_token < least:
+        raise ConfigError(
+            f"The KV cache of {cache_bytes} bytes holds "
+            f"{cache_bytes // model.kv_bytes_per_token} tokens of this model, but one request "
+            f"needs {least}. Set kv_cache_bytes to {least * model.kv_bytes_per_token} or more."
+        )
+
+
+def share_out(model: ServedModel, own: ManagedOptions, max_batch: int, cache_bytes: int) -> Plan:
+    """Fixed slots: as many requests as fit, each with the context that it is promised.
+
+    Raises:
+        ConfigError: The cache does not hold one request.
+    """
+    check_room(model, own, cache_bytes)
+    made_for = model.context_length or USUAL_CONTEXT
+    wanted = _rounded(own.context or min(made_for, USUAL_CONTEXT))
+    if model.kv_bytes_per_token is None:
+        return Plan(max_batch, wanted)
+    tokens = cache_bytes // model.kv_bytes_per_token
+    slots = min(max_batch, tokens // wanted)
+    return Plan(slots, wanted) if slots else Plan(1, max(_STEP, tokens // _STEP * _STEP))
+
+
+def least_context(model: ServedModel, own: ManagedOptions) -> int:
+    """Tokens of a request with one picture and a little text."""
+    picture = own.image_tokens or (model.rule.most() if model.rule else 0)
+    return min(picture + LEAST_TEXT_TOKENS, model.context_length or picture + LEAST_TEXT_TOKENS)
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // _STEP) * _STEP

@@ -1,0 +1,125 @@
+"""`vllm serve`: which flags Silkline's settings are, and which ones are not the user's to set.
+
+Names are those of vLLM 0.32; https://docs.vllm.ai/en/latest/cli/serve.html
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from silkline.engines.base import EngineOptions
+from silkline.engines.managed.flags import check_flags, find_command, split
+from silkline.engines.managed.model import ServedModel, read_transformers
+from silkline.engines.managed.options import ManagedOptions
+from silkline.engines.managed.plan import check_room
+from silkline.engines.managed.server import Server, model_folder
+from silkline.errors import ConfigError
+
+NO_DOMAIN = "none.invalid"
+"""A name that no host has (RFC 6761); vLLM fetches from everywhere unless domains are named."""
+
+_NVIDIA, _AMD = Path("/proc/driver/nvidia/version"), Path("/dev/kfd")
+
+_ABOUT_PRECISION = ("--dtype", "--quantization", "-q")
+
+_BY_SILKLINE = "Silkline sets it"
+_REFUSED = {
+    "--trust-remote-code": "code that comes with a model is not run",
+    "--api-key": "Silkline makes a key of its own",
+    "--host": "the server listens on a socket of its own",
+    "--port": "the server listens on a socket of its own",
+    "--uds": "the server listens on a socket of its own",
+    "--grpc": "the server is asked over HTTP",
+    "--headless": "the server is asked over HTTP",
+    "--root-path": "the server is asked over HTTP",
+    "--config": "give its flags themselves",
+    "--model": "give the model to Silkline",
+    "--served-model-name": _BY_SILKLINE,
+    "--max-num-seqs": "use the setting max_batch",
+    "--kv-cache-memory-bytes": "use the setting kv_cache_bytes",
+    "--max-model-len": "use the engine option context",
+    "--enable-prefix-caching": "use the engine option prefix_cache",
+    "--allowed-local-media-path": "clients' pictures come from Silkline only",
+    "--allowed-media-domains": "clients' pictures come from Silkline only",
+    "--enable-log-requests": "what clients ask is not logged",
+    "--enable-log-outputs": "what clients are answered is not logged",
+}
+
+
+class VllmServer(Server):
+    """vLLM on a folder with safetensors."""
+
+    engine: ClassVar[str] = "vllm"
+
+    def __init__(self, options: EngineOptions, own: ManagedOptions) -> None:
+        """Reads the model's JSON files and finds the program.
+
+        Raises:
+            ConfigError: The folder is none that vLLM loads, or an option is wrong.
+            EnvironmentFault: vLLM is not installed.
+        """
+        super().__init__(options, own)
+        self._flags = split("flags", own.flags)
+        check_flags(self._flags, _REFUSED, abbreviated=True)
+        self._folder = model_folder(options, self.engine)
+        if not any(self._folder.glob("*.safetensors")):
+            raise ConfigError(_without_safetensors(self._folder))
+        self._model = read_transformers(self._folder, options)
+        if any(word.startswith(_ABOUT_PRECISION) for word in self._flags):
+            self._model = replace(self._model, precision=None)
+        if self._cache_bytes is not None:
+            check_room(self._model, own, self._cache_bytes)
+        self._program = find_command(own.command, "vllm", "pip install vllm")
+
+    @property
+    def model(self) -> ServedModel:
+        """See `Server`."""
+        return self._model
+
+    def command(self, socket: Path) -> list[str]:
+        """See `Server`."""
+        words = [*self._program, "serve", str(self._folder), "--uds", str(socket)]
+        words += ["--served-model-name", self.served_name, "--load-format", "safetensors"]
+        words += ["--max-num-seqs", str(self.options.max_batch)]
+        words += ["--max-model-len", str(self.own.context or "auto")]
+        if self._cache_bytes is not None:
+            words += ["--kv-cache-memory-bytes", str(self._cache_bytes)]
+        caching = (
+            "--enable-prefix-caching" if self.own.prefix_cache else "--no-enable-prefix-caching"
+        )
+        words += [caching, "--generation-config", "vllm"]
+        words += ["--limit-mm-per-prompt", json.dumps({"video": 0, "audio": 0})]
+        words += ["--no-trust-remote-code", "--allowed-media-domains", NO_DOMAIN]
+        words += ["--no-enable-log-requests", "--disable-uvicorn-access-log"]
+        return [*words, "--disable-fastapi-docs", *self._flags]
+
+    def variables(self, key: str) -> dict[str, str]:
+        """See `Server`."""
+        told = {"VLLM_API_KEY": key, "VLLM_HOST_IP": "127.0.0.1", "HF_HUB_OFFLINE": "1"}
+        told |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+        if threads := self.options.threads:
+            told |= {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        return told
+
+    def inherits(self, variable: str) -> bool:
+        """See `Server`; this one would go before the flag for the cache."""
+        return super().inherits(variable) and variable != "VLLM_CPU_KVCACHE_SPACE"
+
+    @property
+    def _cache_bytes(self) -> int | None:
+        """The KV cache; None leaves it to vLLM, which takes what a GPU has left."""
+        asked = self.options.kv_cache_bytes
+        on_gpu = _NVIDIA.exists() or _AMD.exists()
+        return None if on_gpu and asked == EngineOptions().kv_cache_bytes else asked
+
+
+def _without_safetensors(folder: Path) -> str:
+    if any(folder.glob("*.gguf")):
+        return f"The folder {folder} holds GGUF files; the engine llamacpp serves these."
+    return (
+        f"The folder {folder} holds no safetensors. vLLM is given no other weights: pickled ones "
+        "can run code when they are read."
+    )
