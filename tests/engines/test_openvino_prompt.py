@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from silkline.core import ImagePart, Message, Role, TextPart
 from silkline.engines.openvino.prompt import (
-    ZERO_WIDTH_SPACE,
     Prompter,
     reserved_tokens,
     without_pictures,
 )
+from silkline.engines.prompt_text import ZERO_WIDTH_SPACE
 from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.resolve import bundled_folder
 

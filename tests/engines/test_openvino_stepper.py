@@ -71,7 +71,15 @@ class Pipeline:
 def job() -> Any:
     text = TextStream(lambda tokens: "".join(chr(token) for token in tokens), ())
     config = genai.GenerationConfig()
-    return stepping.Job("test", "prompt", [], config, text, Usage(1, 0, 0), incremental=True)
+    return stepping.Job(
+        id="test",
+        prompt="prompt",
+        images=[],
+        config=config,
+        text=text,
+        usage=Usage(1, 0, 0),
+        incremental=True,
+    )
 
 
 @pytest.fixture

@@ -85,10 +85,10 @@ def test_a_bundle_may_have_its_config_beside_the_weights_only(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("files", "openvino", "why"),
     [
-        (LLAVA_15_7B, Verdict.NOT_YET, "serves bundles only"),
-        (INTERNVL2_2B, Verdict.NOT_YET, "serves bundles only"),
+        (LLAVA_15_7B, Verdict.YES, "(exports it once)"),
+        (INTERNVL2_2B, Verdict.NO, "would run the code that comes with it"),
         (INTERNVL3_1B, Verdict.NO, "knows no model_type internvl;"),
-        (SMOLVLM_500M, Verdict.NO, "knows no model_type idefics3; use the engine remote"),
+        (SMOLVLM_500M, Verdict.NO, "knows no model_type idefics3; use the engine torch"),
     ],
 )
 def test_engines_say_why(
@@ -102,13 +102,11 @@ def test_engines_say_why(
     assert "silkline up --engine remote --remotes" in said["remote"][1]
 
 
-def test_an_exported_model_without_a_manifest_is_not_served(tmp_path: Path) -> None:
+def test_an_exported_model_without_a_manifest_is_served_as_it_is(tmp_path: Path) -> None:
     save(tmp_path, LLAVA_15_7B)
     (tmp_path / "openvino_language_model.xml").write_bytes(b"<net/>")
-    assert verdicts(inspected(tmp_path))["openvino"] == (
-        Verdict.NOT_YET,
-        "OpenVINO IR is there, but no bundle.json; `silkline up` serves bundles only",
-    )
+    command = f"silkline up --engine openvino --model {tmp_path}"
+    assert verdicts(inspected(tmp_path))["openvino"] == (Verdict.YES, command)
 
 
 def test_pickled_weights_are_accepted_by_no_engine(tmp_path: Path) -> None:

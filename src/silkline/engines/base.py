@@ -83,6 +83,9 @@ class EngineOptions:
         kv_cache_bytes: Memory for the KV cache.
         threads: Threads that compute; 0 lets the engine choose.
         extra: Settings that only one engine knows; it refuses those it does not.
+        name: The model's public name, for a folder without a manifest that says it: up to 100 of
+            `A-Z a-z 0-9 . _ -`; empty where a manifest does.
+        revision: Its short revision or digest, likewise.
     """
 
     model: Path | None = None
@@ -90,6 +93,8 @@ class EngineOptions:
     kv_cache_bytes: int = 256 * 1024 * 1024
     threads: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    revision: str = ""
 
 
 class Engine(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from pathlib import Path
 
 from silkline.engines.base import Engine, EngineOptions
 from silkline.errors import ConfigError, EnvironmentFault
@@ -40,14 +41,28 @@ def create_engine(name: str, options: EngineOptions) -> Engine:
     return engine
 
 
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+"""Is there where the kernel has NVIDIA's driver."""
+
+_PREFERRED = (
+    ("vllm", "vllm", True),
+    ("torch", "torch", True),
+    ("openvino", "openvino_genai", False),
+    ("torch", "torch", False),
+)
+"""Engines, the best first: the name, the library that it needs, whether it also needs CUDA."""
+
+
 def pick_engine() -> str:
     """The engine that `auto` stands for on this machine; nothing heavy is imported to know it.
 
     Raises:
         EnvironmentFault: No engine that computes is installed.
     """
-    if find_spec("openvino_genai") is not None:
-        return "openvino"
+    cuda = _NVIDIA_DRIVER.is_file()
+    for engine, library, needs_cuda in _PREFERRED:
+        if (cuda or not needs_cuda) and find_spec(library) is not None:
+            return engine
     raise EnvironmentFault(
         "No engine is installed on this machine.", remedy='pip install "silkline[openvino]"'
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -34,11 +34,13 @@ class EngineWeights(msgspec.Struct, frozen=True):
         path: Folder, relative to the bundle.
         precision: Of the decoder's weights, such as "int8".
         vision_precision: Of the vision tower, where it differs.
+        kv_precision: Of the KV cache, in the engine's own terms; None leaves it to the engine.
     """
 
     path: InnerPath
     precision: str
     vision_precision: str | None = None
+    kv_precision: Literal["u8", "f16"] | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -51,8 +53,9 @@ class Manifest(msgspec.Struct, frozen=True):
         revision: Short digest over the weights, in the same characters.
         license: SPDX identifier.
         context_length: Most tokens of prompt and answer together.
-        image_tokens: Prompt tokens that a picture takes.
-        image_size: Shorter edge, in pixels, to which the model scales every picture.
+        image_tokens: Most prompt tokens that a picture takes.
+        image_size: Shorter edge, in pixels, to which the model scales every picture; None where it
+            has no one size.
         engines: Weights by engine name.
         files: SHA-256 in hex by file, relative to the bundle.
     """
@@ -64,7 +67,7 @@ class Manifest(msgspec.Struct, frozen=True):
     license: str
     context_length: Positive
     image_tokens: Positive
-    image_size: Positive
+    image_size: Positive | None
     engines: dict[str, EngineWeights]
     files: dict[InnerPath, str]
 

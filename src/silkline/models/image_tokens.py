@@ -170,22 +170,17 @@ class SmartResize:
 
     def count(self, width: int, height: int) -> Count:
         """See `TokenRule`."""
-        if max(width, height) / min(width, height) > self._LONGEST:
-            raise InvalidRequest(
-                f"The picture is {width}x{height}: this model takes none whose longer side is more "
-                f"than {self._LONGEST} times the shorter. Crop it."
-            )
-        rows, columns = round(height / self.cell), round(width / self.cell)
-        pixels = rows * columns * self.cell**2
-        if pixels > self.most_pixels:
-            shrink = math.sqrt(height * width / self.most_pixels)
-            rows = max(1, math.floor(height / shrink / self.cell))
-            columns = max(1, math.floor(width / shrink / self.cell))
-        elif pixels < self.least_pixels:
-            grow = math.sqrt(self.least_pixels / (height * width))
-            rows = math.ceil(height * grow / self.cell)
-            columns = math.ceil(width * grow / self.cell)
+        columns, rows = self._cells(width, height)
         return Count(rows * columns, markers=2)
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height to which a picture is scaled.
+
+        Raises:
+            InvalidRequest: The family takes no picture of this shape.
+        """
+        columns, rows = self._cells(width, height)
+        return columns * self.cell, rows * self.cell
 
     def most(self) -> int:
         """See `TokenRule`: the budget, or the longest strip where the budget is tiny."""
@@ -204,6 +199,25 @@ class SmartResize:
             f"one a {self.cell}x{self.cell} px cell, from {self.least_pixels} "
             f"to {self.most_pixels} px a picture"
         )
+
+    def _cells(self, width: int, height: int) -> tuple[int, int]:
+        """Columns and rows."""
+        if max(width, height) / min(width, height) > self._LONGEST:
+            raise InvalidRequest(
+                f"The picture is {width}x{height}: this model takes none whose longer side is more "
+                f"than {self._LONGEST} times the shorter. Crop it."
+            )
+        rows, columns = round(height / self.cell), round(width / self.cell)
+        pixels = rows * columns * self.cell**2
+        if pixels > self.most_pixels:
+            shrink = math.sqrt(height * width / self.most_pixels)
+            rows = max(1, math.floor(height / shrink / self.cell))
+            columns = max(1, math.floor(width / shrink / self.cell))
+        elif pixels < self.least_pixels:
+            grow = math.sqrt(self.least_pixels / (height * width))
+            rows = math.ceil(height * grow / self.cell)
+            columns = math.ceil(width * grow / self.cell)
+        return columns, rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from silkline.models.image_tokens import TokenRule
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
 from silkline.models.resolve import CONFIG, Kind, Place
 from silkline.models.support import Support, engine_support
-from silkline.models.token_rules import Documents
+from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import Weights, read_weights, size_on_disk
 
 PICTURES = ((224, 224), (640, 480), (1024, 768), (1920, 1080), (3000, 4000))
@@ -140,21 +140,19 @@ def inspect_model(place: Place, pictures: Sequence[tuple[int, int]] = PICTURES) 
         weights=weights,
         quantization=config.section("quantization_config").text("quant_method"),
         disk_bytes=size_on_disk(place.folder),
-        engines=engine_support(place, model_type, weights),
+        engines=engine_support(place, files, weights),
         notes=tuple(_notes(config, place, weights, decoder, known=rule is not None)),
     )
 
 
 def _documents(place: Place) -> tuple[Documents, Document, Document]:
     """What tells of pictures, the tokenizer's config and the generation config."""
+    home = _home(place)
 
     def read(name: str) -> Document:
-        return read_document(_home(place) / name, name)
+        return read_document(home / name, name)
 
-    processor = read("processor_config.json")
-    image = read("preprocessor_config.json") or processor.section("image_processor")
-    pictures = Documents(read(CONFIG), image, processor)
-    return pictures, read("tokenizer_config.json"), read("generation_config.json")
+    return read_documents(home), read("tokenizer_config.json"), read("generation_config.json")
 
 
 def _home(place: Place) -> Path:
@@ -166,9 +164,22 @@ def _home(place: Place) -> Path:
 
 
 def _context(place: Place, decoder: Decoder | None, tokenizer: Document) -> int | None:
-    """A bundle's own word; else what the decoder has places for, if the tokenizer allows it."""
+    """A bundle's own word; else what the files tell."""
     if place.bundle is not None:
         return place.bundle.manifest.context_length
+    return context_of(decoder, tokenizer)
+
+
+def context_of(decoder: Decoder | None, tokenizer: Document) -> int | None:
+    """Most tokens of prompt and answer: what the decoder has places for and the tokenizer allows.
+
+    Args:
+        decoder: The language model's shape.
+        tokenizer: tokenizer_config.json.
+
+    Raises:
+        ConfigError: The tokenizer's limit is no number.
+    """
     limit = tokenizer.decimal("model_max_length") or _MOST_LIMIT
     places = decoder.context_length if decoder else None
     if places is None:

@@ -69,12 +69,12 @@ def locate_model(model: str, environment: Mapping[str, str]) -> Place:
         bundle = load_bundle(folder)
         manifest = bundle.manifest
         return Place(model, Kind.BUNDLE, folder, manifest.revision, manifest.license, bundle)
-    if (folder / CONFIG).is_file():
+    if _holds_model(folder):
         return Place(model, Kind.FOLDER, folder, None, read_license(folder))
     if folder.is_dir():
         raise ConfigError(
-            f"The folder {model} holds no model: expected a {CONFIG}, as transformers saves it, or "
-            f"a {MANIFEST}."
+            f"The folder {model} holds no model: expected a {CONFIG}, as transformers saves it, "
+            f"GGUF files, or a {MANIFEST}."
         )
     wanted = parse_hub_id(model)
     if wanted is None:
@@ -83,7 +83,7 @@ def locate_model(model: str, environment: Mapping[str, str]) -> Place:
             "org/name or org/name@revision."
         )
     snapshot = find_snapshot(wanted, cache_folder(environment))
-    if not (snapshot.folder / CONFIG).is_file():
+    if not _holds_model(snapshot.folder):
         raise EnvironmentFault(
             f"The local cache holds {model} without its {CONFIG}.", remedy=wanted.download
         )
@@ -91,18 +91,18 @@ def locate_model(model: str, environment: Mapping[str, str]) -> Place:
 
 
 def resolve_model(model: str) -> Bundle:
-    """Finds a model and checks that its files are whole.
+    """Finds a bundle and checks that its files are whole.
 
     Args:
         model: `silkline-mini`, or the path of a bundle's folder.
 
     Raises:
-        ConfigError: There is no such model, or files of it are missing or damaged.
+        ConfigError: There is no such bundle, or files of it are missing or damaged.
     """
     folder = bundled_folder() if model == BUNDLED_MODEL else Path(model).expanduser()
     if not (folder / MANIFEST).is_file():
         raise ConfigError(
-            f"There is no model {model}: expected {BUNDLED_MODEL} or the folder of a bundle "
+            f"There is no bundle {model}: expected {BUNDLED_MODEL} or the folder of a bundle "
             f"(a folder with a {MANIFEST}). About other models, ask: silkline inspect MODEL."
         )
     bundle = load_bundle(folder)
@@ -112,3 +112,8 @@ def resolve_model(model: str) -> Bundle:
             "Install or copy the bundle again."
         )
     return bundle
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether a folder holds a model of transformers, or one for llama.cpp."""
+    return (folder / CONFIG).is_file() or any(folder.glob("*.gguf"))

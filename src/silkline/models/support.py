@@ -7,7 +7,9 @@ from enum import StrEnum
 import msgspec
 
 from silkline.models.resolve import Kind, Place
-from silkline.models.weights import Weights
+from silkline.models.token_rules import Documents
+from silkline.models.torch_support import torch_refusal
+from silkline.models.weights import Weights, why_pickled
 
 OPENVINO_MODEL_TYPES = frozenset(
     {
@@ -34,13 +36,16 @@ From src/cpp/src/visual_language/vlm_config.cpp of openvino.genai, and held agai
 library of 2026.4; it takes InternVL as its authors' code has it, not as transformers has it.
 """
 
+EXPORTED_MODEL_TYPES = frozenset({"gemma3", "llava", "llava_next", "qwen2_5_vl", "qwen2_vl"})
+"""Of these, what optimum-intel 1.27 exports from transformers' own classes; for the others it would
+need the code that comes with the model."""
+
 
 class Verdict(StrEnum):
     """Whether an engine serves a model."""
 
     YES = "yes"
     ELSEWHERE = "elsewhere"
-    NOT_YET = "not yet"
     NO = "no"
 
 
@@ -49,8 +54,7 @@ class Support(msgspec.Struct, frozen=True):
 
     Attributes:
         engine: Its name, as `--engine` takes it.
-        verdict: `yes` serves now with the command in `why`; `elsewhere` once another server runs;
-            `not yet` could, but this version of Silkline does not bring the model there.
+        verdict: `yes` serves with the command in `why`; `elsewhere` once another server runs.
         why: The command, or the reason.
     """
 
@@ -59,15 +63,61 @@ class Support(msgspec.Struct, frozen=True):
     why: str
 
 
-def engine_support(place: Place, model_type: str | None, weights: Weights) -> tuple[Support, ...]:
+def engine_support(place: Place, files: Documents, weights: Weights) -> tuple[Support, ...]:
     """What each of Silkline's engines can do with a model.
 
     Args:
         place: Where the model lies.
-        model_type: As config.json says.
+        files: What its JSON files say.
         weights: What lies in its folder.
     """
-    return (_openvino(place, model_type, weights), _remote(place, weights))
+    model_type = files.config.text("model_type")
+    return (
+        _openvino(place, model_type, weights),
+        _torch(place, files, weights),
+        _vllm(place, weights),
+        _llamacpp(place, weights),
+        _remote(place, weights),
+    )
+
+
+def _torch(place: Place, files: Documents, weights: Weights) -> Support:
+    if place.bundle is not None:
+        listed = "torch" in place.bundle.manifest.engines
+        refusal = None if listed else "the bundle has no weights for it"
+    else:
+        refusal = torch_refusal(files, weights)
+    if refusal is not None:
+        return Support("torch", Verdict.NO, refusal)
+    return Support("torch", Verdict.YES, f"silkline up --engine torch --model {place.model}")
+
+
+def _vllm(place: Place, weights: Weights) -> Support:
+    if pickled := why_pickled(weights):
+        return Support("vllm", Verdict.NO, pickled)
+    if not weights.files:
+        hint = "; use the engine llamacpp for GGUF" if weights.gguf else ""
+        return Support("vllm", Verdict.NO, f"vLLM loads safetensors, and there are none{hint}")
+    why = (
+        "where vLLM is installed and knows the model: "
+        f"silkline up --engine vllm --model {place.model}"
+    )
+    return Support("vllm", Verdict.ELSEWHERE, why)
+
+
+def _llamacpp(place: Place, weights: Weights) -> Support:
+    towers = [name for name in weights.gguf if "mmproj" in name.lower()]
+    if len(weights.gguf) > len(towers) > 0:
+        why = (
+            "where llama.cpp is installed and knows the model: "
+            f"silkline up --engine llamacpp --model {place.model}"
+        )
+        return Support("llamacpp", Verdict.ELSEWHERE, why)
+    why = why_pickled(weights) or (
+        "it reads GGUF, a language model and an mmproj: convert_hf_to_gguf.py FOLDER --outfile "
+        "model.gguf, and again with --mmproj --outfile mmproj.gguf"
+    )
+    return Support("llamacpp", Verdict.NO, why)
 
 
 def _openvino(place: Place, model_type: str | None, weights: Weights) -> Support:
@@ -75,27 +125,34 @@ def _openvino(place: Place, model_type: str | None, weights: Weights) -> Support
         if "openvino" in place.bundle.manifest.engines:
             return Support("openvino", Verdict.YES, f"silkline up --model {place.model}")
         return Support("openvino", Verdict.NO, "the bundle has no weights for it")
+    refusal = _no_export(model_type, weights)
+    if refusal is not None:
+        return Support("openvino", Verdict.NO, refusal)
+    once = "" if weights.openvino else " (exports it once)"
+    command = f"silkline up --engine openvino --model {place.model}{once}"
+    return Support("openvino", Verdict.YES, command)
+
+
+def _no_export(model_type: str | None, weights: Weights) -> str | None:
+    """Why there is no OpenVINO IR to serve, nor can be; None where there is or can be."""
     if model_type not in OPENVINO_MODEL_TYPES:
-        return Support(
-            "openvino",
-            Verdict.NO,
-            f"OpenVINO GenAI's pipeline knows no model_type {model_type}; use the engine remote",
-        )
+        return f"OpenVINO GenAI's pipeline knows no model_type {model_type}; use the engine torch"
     if weights.openvino:
-        why = "OpenVINO IR is there, but no bundle.json; `silkline up` serves bundles only"
-        return Support("openvino", Verdict.NOT_YET, why)
-    if weights.refused and not weights.files:
-        return Support("openvino", Verdict.NO, _pickled(weights))
-    why = (
-        f"OpenVINO GenAI knows {model_type}, but this version exports no model; `silkline up` "
-        "serves bundles only"
-    )
-    return Support("openvino", Verdict.NOT_YET, why)
+        return None
+    if model_type not in EXPORTED_MODEL_TYPES:
+        return (
+            f"exporting a {model_type} would run the code that comes with it; a folder with "
+            "OpenVINO IR is served"
+        )
+    if pickled := why_pickled(weights):
+        return pickled
+    here = weights.files and not weights.missing
+    return None if here else "its safetensors are not all here"
 
 
 def _remote(place: Place, weights: Weights) -> Support:
-    if weights.refused and not weights.files:
-        return Support("remote", Verdict.NO, _pickled(weights))
+    if pickled := why_pickled(weights):
+        return Support("remote", Verdict.NO, pickled)
     if not weights.files and place.kind is not Kind.HUB:
         why = "there are no safetensors that another server could load"
         return Support("remote", Verdict.NO, why)
@@ -104,10 +161,3 @@ def _remote(place: Place, weights: Weights) -> Support:
         "--remotes http://HOST:PORT"
     )
     return Support("remote", Verdict.ELSEWHERE, why)
-
-
-def _pickled(weights: Weights) -> str:
-    return (
-        f"its weights are pickled ({weights.refused[0]}), which is not accepted: they can run code "
-        "when read; get safetensors"
-    )

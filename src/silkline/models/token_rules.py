@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from silkline.errors import ConfigError
-from silkline.models.documents import Document
+from silkline.models.documents import Document, read_document
 from silkline.models.image_tokens import Anyres, Fixed, SmartResize, Splitting, Tiling, TokenRule
 
 _CLASS_TOKEN = {"clip_vision_model": 1, "siglip_vision_model": 0}
@@ -28,6 +29,21 @@ class Documents:
     config: Document
     image: Document
     processor: Document
+
+
+def read_documents(folder: Path) -> Documents:
+    """Reads them from a folder; those that are not there are empty.
+
+    Raises:
+        ConfigError: One is damaged.
+    """
+    processor = read_document(folder / "processor_config.json", "processor_config.json")
+    own = read_document(folder / "preprocessor_config.json", "preprocessor_config.json")
+    return Documents(
+        config=read_document(folder / "config.json", "config.json"),
+        image=own or processor.section("image_processor"),
+        processor=processor,
+    )
 
 
 def llava(files: Documents) -> TokenRule | None:

@@ -45,6 +45,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         declared_bytes: What the index says that all shards take.
         refused: Files with pickled weights, which are not read.
         openvino: Bytes by file of OpenVINO IR, `.xml` and the `.bin` beside it.
+        gguf: Files that llama.cpp reads, language models and vision towers.
     """
 
     files: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     declared_bytes: int | None = None
     refused: tuple[str, ...] = ()
     openvino: dict[str, int] = {}
+    gguf: tuple[str, ...] = ()
 
     @property
     def total(self) -> int | None:
@@ -91,6 +93,17 @@ def read_weights(folder: Path) -> Weights:
             name for name in sizes if Path(name).suffix in PICKLED and name not in belonging
         ),
         openvino={name: sizes[name] for name in sizes if name in graphs | belonging},
+        gguf=tuple(name for name in sizes if name.endswith(".gguf")),
+    )
+
+
+def why_pickled(weights: Weights) -> str | None:
+    """Why no engine takes these weights; None where not all are pickled."""
+    if not weights.refused or weights.files or weights.gguf:
+        return None
+    return (
+        f"its weights are pickled ({weights.refused[0]}), which is not accepted: they can run code "
+        "when read; get safetensors"
     )
 
 

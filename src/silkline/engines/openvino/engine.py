@@ -1,19 +1,20 @@
 """The engine contract over OpenVINO GenAI's continuous-batching pipeline.
 
 The asyncio side prepares prompts and hands out deltas; one thread (see `stepper`) drives the
-pipeline. https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
+pipeline. Pictures of LLaVA layouts are encoded beside it (see `embedding`), those of other families
+by the pipeline. https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,20 +22,24 @@ import openvino as ov
 import openvino_genai as genai
 
 from silkline.core import Delta, Image, Request, Sampling, Usage
-from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health, PixelBudget
+from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.extra import read_extra
-from silkline.engines.openvino.prompt import Prompter, reserved_tokens, without_pictures
-from silkline.engines.openvino.stepper import Failed, Job, Stepper
+from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
+from silkline.engines.openvino.pictures import scaled
+from silkline.engines.openvino.prompt import Prompts
+from silkline.engines.openvino.served import NAME, read_served
+from silkline.engines.openvino.stepper import Job, Stepper
+from silkline.engines.probe import Prober
+from silkline.engines.stepper import next_delta
 from silkline.engines.text import TextStream
-from silkline.errors import ConfigError, DeadlineExceeded, InvalidRequest
-from silkline.models.bundle import Bundle, load_bundle
+from silkline.errors import DeadlineExceeded, InvalidRequest
 
-NAME = "openvino"
 _STEP_TOKENS = 2048
 """Most tokens of a step: prompts of several pictures at once; the default holds but three."""
 
-_BLOCK_TOKENS = 32
-"""Tokens in a block of the CPU plug-in's paged KV cache."""
+_GROUP = 64
+"""Activations that share a scale where INT8 weights are multiplied; the plug-in's own 32 took 8%
+more of the cores at 230 million parameters, and no answer of the bundled model differed."""
 
 _SMALL_MODEL_BYTES = 64 * 1024 * 1024
 
@@ -53,51 +58,80 @@ class OpenVinoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     prefix_cache: bool = False
 
 
+class _Asked(NamedTuple):
+    """A request as the pipeline takes it.
+
+    Attributes:
+        prompt: With a tag for each picture; empty where the prompt is embedded beside it.
+        images: For the pipeline; likewise.
+        prepared: What is embedded beside it.
+        usage: The prompt's tokens.
+        room: Tokens that are left for the answer, at least 1.
+    """
+
+    prompt: str
+    images: list[ov.Tensor]
+    prepared: Prepared | None
+    usage: Usage
+    room: int
+
+
 class OpenVinoEngine(Engine):
-    """Serves one bundle on the CPU."""
+    """Serves one model on the CPU."""
 
     def __init__(self, options: EngineOptions) -> None:
-        """Reads the bundle; the model is loaded by `start`.
+        """Reads the model's files; the model is loaded by `start`.
 
         Raises:
-            ConfigError: There is no model folder, it is no bundle, or an option is wrong.
+            ConfigError: There is no model, it cannot be served, or an option is wrong.
         """
-        if options.model is None:
-            raise ConfigError("The OpenVINO engine needs a model: give the folder of a bundle.")
         self._options = options
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
-        self._bundle = load_bundle(options.model)
-        self._weights = self._bundle.weights(NAME)
-        self._info = _info(self._bundle)
-        self._kv_blocks = kv_blocks(self._weights, options.kv_cache_bytes)
-        self._most_tokens = min(self._info.context_length, self._kv_blocks * _BLOCK_TOKENS)
-        self._prompter = Prompter(reserved_tokens(self._weights, self._bundle.folder))
+        self._served = read_served(options)
         self._stepper: Stepper | None = None
+        self._embedder: Embedder | None = None
+        self._embeddings: EmbeddingQueue | None = None
 
     @property
     def info(self) -> EngineInfo:
         """See `Engine`."""
-        return self._info
+        return self._served.info
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """What embeds prompts beside the pipeline, once started; None where the pipeline does."""
+        return self._embedder
 
     async def start(self) -> None:
         """See `Engine`."""
         loop = asyncio.get_running_loop()
-        pipeline = await asyncio.to_thread(self._load)
+        pipeline = await asyncio.to_thread(self.load_pipeline, self._served.weights)
+        self._embedder = await asyncio.to_thread(self._load_embedder)
+        self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
         self._tokenizer = pipeline.get_tokenizer()
         self._defaults = pipeline.get_config()
+        self._prompts = Prompts(self._served, self._tokenizer)
         self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch)
         self._stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
+        text = TextStream(self._tokenizer.decode, request.sampling.stop)
+        async with aclosing(self._answer(request, text)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _answer(self, request: Request, text: TextStream) -> AsyncGenerator[Delta, None]:
         stepper = self._started()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + request.timeout_seconds
-        job = self._job(request)
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        asked = self._asked(request)
+        job = self._job(request, asked, text)
+        if self._embeddings is not None and asked.prepared is not None:
+            job.embeddings = await _in_time(self._embeddings, asked.prepared, deadline)
         stepper.submit(job)
         try:
             while True:
-                delta = await _next_delta(job, deadline)
+                delta = await next_delta(job, deadline)
                 yield delta
                 if delta.finish_reason is not None:
                     return
@@ -106,7 +140,9 @@ class OpenVinoEngine(Engine):
 
     def health(self) -> Health:
         """See `Engine`."""
-        return self._started().health()
+        health = self._started().health()
+        waiting = 0 if self._embeddings is None else len(self._embeddings)
+        return replace(health, queued=health.queued + waiting)
 
     async def failed(self) -> None:
         """See `Engine`."""
@@ -116,45 +152,108 @@ class OpenVinoEngine(Engine):
         """See `Engine`."""
         stepper, self._stepper = self._stepper, None
         if stepper is not None:
+            if self._embeddings is not None:
+                await self._embeddings.aclose()
             await asyncio.to_thread(stepper.close)
+
+    async def token_ids(self, request: Request) -> list[int]:
+        """The tokens of an answer, its end token included; for whoever compares engines.
+
+        Raises:
+            SilklineError: What `generate` raises.
+        """
+        text = _Recorded(self._tokenizer.decode, request.sampling.stop)
+        async for _ in self._answer(request, text):
+            pass
+        return text.ids
+
+    def prepared(self, request: Request) -> Prepared | None:
+        """A request's prompt as it is embedded beside the pipeline; None where it is not.
+
+        Raises:
+            InvalidRequest: The model cannot take it.
+        """
+        return self._asked(request).prepared
+
+    def as_pipeline_takes(self, request: Request) -> tuple[str, list[ov.Tensor]]:
+        """A request's prompt, with a tag for each picture, and its pictures; for its prober.
+
+        Raises:
+            InvalidRequest: The messages point at other pictures than there are.
+        """
+        rule, steps = self._served.rule, self._served.preprocessing
+        prompt = self._prompts.for_pipeline(request.messages, len(request.images))
+        return prompt, [_tensor(scaled(image, rule, steps)) for image in request.images]
+
+    async def prober(self) -> Prober:
+        """See `silkline.engines.probe.Probed`."""
+        from silkline.engines.openvino.probe import open_prober  # noqa: PLC0415 - heavy, rare
+
+        return await asyncio.to_thread(open_prober, self, self._served.weights)
+
+    def load_pipeline(self, weights: Path) -> genai.ContinuousBatchingPipeline:
+        """Loads a model as this engine's own, for it and for its prober."""
+        scheduler = genai.SchedulerConfig()
+        scheduler.num_kv_blocks = self._served.kv_blocks
+        scheduler.max_num_seqs = self._options.max_batch
+        scheduler.max_num_batched_tokens = _STEP_TOKENS
+        scheduler.enable_prefix_caching = self._own.prefix_cache
+        properties = {**self._properties(), "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP}
+        if self._served.kv_precision is not None:
+            properties["KV_CACHE_PRECISION"] = self._served.kv_precision
+        return genai.ContinuousBatchingPipeline(weights, scheduler, "CPU", properties)
+
+    def _load_embedder(self) -> Embedder | None:
+        if not Embedder.takes(self._served):
+            return None
+        return Embedder(self._served, self._properties())
+
+    def _properties(self) -> dict[str, Any]:
+        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        cores = len(os.sched_getaffinity(0))
+        if threads := self._options.threads or usual_threads(self._served.weights, cores):
+            properties["INFERENCE_NUM_THREADS"] = threads
+        return properties
 
     def _started(self) -> Stepper:
         if self._stepper is None:
             raise RuntimeError("the engine has not started, or was closed")
         return self._stepper
 
-    def _load(self) -> genai.ContinuousBatchingPipeline:
-        scheduler = genai.SchedulerConfig()
-        scheduler.num_kv_blocks = self._kv_blocks
-        scheduler.max_num_seqs = self._options.max_batch
-        scheduler.max_num_batched_tokens = _STEP_TOKENS
-        scheduler.enable_prefix_caching = self._own.prefix_cache
-        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        cores = len(os.sched_getaffinity(0))
-        if threads := self._options.threads or usual_threads(self._weights, cores):
-            properties["INFERENCE_NUM_THREADS"] = threads
-        return genai.ContinuousBatchingPipeline(self._weights, scheduler, "CPU", properties)
-
-    def _job(self, request: Request) -> Job:
-        """Checks a request and prepares all that the stepping thread needs for it."""
-        turns = self._prompter.turns(request.messages, len(request.images))
-        prompt = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
-        text_ids = self._tokenizer.encode(without_pictures(prompt), add_special_tokens=False)
-        image_tokens = self._info.image_tokens * len(request.images)
-        prompt_tokens = text_ids.input_ids.shape[1] + image_tokens
-        room = self._most_tokens - prompt_tokens
+    def _asked(self, request: Request) -> _Asked:
+        """Checks a request, writes its prompt and counts its tokens."""
+        messages, images = request.messages, request.images
+        each = [self._served.picture_tokens(image.width, image.height) for image in images]
+        prompt, prepared = "", None
+        tensors: list[ov.Tensor] = []
+        if self._embedder is None:
+            prompt, tensors = self.as_pipeline_takes(request)
+            tokens = self._prompts.text_tokens(prompt) + sum(each)
+        else:
+            ids = self._prompts.ids(messages, len(images))
+            prepared = self._embedder.prepare(ids, images, each)
+            tokens = len(prepared.ids)
+        room = self._served.most_tokens - tokens
         if room < 1:
             raise InvalidRequest(
-                f"The prompt has {prompt_tokens} tokens with its pictures, but prompt and answer "
-                f"together may have {self._most_tokens}. Shorten it or send fewer pictures.",
+                f"The prompt has {tokens} tokens with its pictures, but prompt and answer "
+                f"together may have {self._served.most_tokens}. Shorten it or send fewer pictures.",
                 param="messages",
             )
-        sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
-        text = TextStream(self._tokenizer.decode, sampling.stop)
-        usage = Usage(prompt_tokens, 0, image_tokens)
-        tensors = [_tensor(image) for image in request.images]
-        incremental = request.stream or bool(sampling.stop)
-        return Job(request.id, prompt, tensors, self._config(sampling), text, usage, incremental)
+        return _Asked(prompt, tensors, prepared, Usage(tokens, 0, sum(each)), room)
+
+    def _job(self, request: Request, asked: _Asked, text: TextStream) -> Job:
+        most = min(request.sampling.max_tokens, asked.room)
+        sampling = replace(request.sampling, max_tokens=most)
+        return Job(
+            id=request.id,
+            prompt=asked.prompt,
+            images=asked.images,
+            config=self._config(sampling),
+            text=text,
+            usage=asked.usage,
+            incremental=request.stream or bool(sampling.stop),
+        )
 
     def _config(self, sampling: Sampling) -> genai.GenerationConfig:
         config = genai.GenerationConfig()
@@ -172,36 +271,25 @@ class OpenVinoEngine(Engine):
         return config
 
 
-async def _next_delta(job: Job, deadline: float) -> Delta:
-    """Waits for what comes next, and takes along what has come meanwhile, as one delta."""
+class _Recorded(TextStream):
+    """Keeps the tokens of a text."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
+        super().__init__(decode, stop)
+        self.ids: list[int] = []
+
+    def push(self, ids: Sequence[int]) -> str:
+        """See `TextStream`."""
+        self.ids += ids
+        return super().push(ids)
+
+
+async def _in_time(queue: EmbeddingQueue, prepared: Prepared, deadline: float) -> ov.Tensor:
     try:
         async with asyncio.timeout_at(deadline):
-            events = [await job.events.get()]
+            return await queue.embed(prepared)
     except TimeoutError:
         raise DeadlineExceeded("The request's time was over before its answer was whole.") from None
-    while not job.events.empty():
-        events.append(job.events.get_nowait())
-    deltas = []
-    for event in events:
-        if isinstance(event, Failed):
-            raise event.error
-        deltas.append(event)
-    return replace(deltas[-1], text="".join(delta.text for delta in deltas))
-
-
-def kv_blocks(weights: Path, budget: int) -> int:
-    """How many blocks of the KV cache fit into `budget` bytes, at least 8.
-
-    A token takes a key and a value of `head_dim` bytes for each KV head of each layer, and a scale
-    and a zero point (two 32-bit floats) for each of them: the CPU plug-in keeps them in 8 bits.
-    """
-    config = json.loads((weights / "config.json").read_text(encoding="utf-8"))
-    text: dict[str, int] = config.get("text_config", config)
-    heads = text["num_attention_heads"]
-    kv_heads = text.get("num_key_value_heads") or heads
-    head_dim = text.get("head_dim") or text["hidden_size"] // heads
-    token_bytes = 2 * text["num_hidden_layers"] * kv_heads * (head_dim + 8)
-    return max(8, budget // (_BLOCK_TOKENS * token_bytes))
 
 
 def usual_threads(weights: Path, cores: int) -> int:
@@ -212,19 +300,6 @@ def usual_threads(weights: Path, cores: int) -> int:
     """
     size = sum(file.stat().st_size for file in weights.glob("*.bin"))
     return max(1, cores // 2) if size < _SMALL_MODEL_BYTES else 0
-
-
-def _info(bundle: Bundle) -> EngineInfo:
-    manifest = bundle.manifest
-    return EngineInfo(
-        engine=NAME,
-        model=manifest.name,
-        revision=manifest.revision,
-        precision=manifest.engines[NAME].precision,
-        context_length=manifest.context_length,
-        image_tokens=manifest.image_tokens,
-        pixel_budget=PixelBudget(shortest_edge=manifest.image_size),
-    )
 
 
 def _tensor(image: Image) -> ov.Tensor:

@@ -1,23 +1,32 @@
-"""From messages to the prompt string that the pipeline takes.
+"""From messages to the prompt: as the pipeline takes it, and as transformers writes it.
 
 The pipeline marks a picture's place by a tag in the prompt, so a tag, or any other special token,
-that a client typed as text must not be read as one: it is broken by a character that has no width.
+that a client typed as text must not be read as one: see `prompt_text`.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-from silkline.core import ImagePart, Message, Part, TextPart
-from silkline.errors import ConfigError, InvalidRequest
+import numpy as np
+from numpy.typing import NDArray
+
+from silkline.core import Message
+from silkline.engines.openvino.served import Served
+from silkline.engines.prompt_text import SafeText, check_places
+from silkline.errors import ConfigError
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
+_CHAT_TEMPLATE = "chat_template.jinja"
 
-ZERO_WIDTH_SPACE = "\u200b"
+_ENDINGS = {"gemma3": "\n\n\n\n", "qwen2_vl": "", "qwen2_5_vl": "", "qwen3_vl": ""}
+"""Breaks that the pipeline writes beside a picture, by family; one after it elsewhere."""
+
+_PROBE = "What is this?"
 _PIPELINE_TAGS = r"<ov_genai_[a-z]+_\d+>"
 _IMAGE_TAG = "<ov_genai_image_{}>"
 _ANY_IMAGE_TAG = re.compile(r"<ov_genai_image_\d+>")
@@ -40,12 +49,60 @@ def reserved_tokens(*folders: Path) -> tuple[str, ...]:
     )
 
 
+class Tokenizer(Protocol):
+    """What of `openvino_genai.Tokenizer` is asked here."""
+
+    def apply_chat_template(
+        self, history: list[Any], *, add_generation_prompt: bool, chat_template: str = ...
+    ) -> str:
+        """Writes a conversation as the model was trained to read it."""
+
+    def encode(self, prompts: str, *, add_special_tokens: bool) -> Any:
+        """The tokens of a text, as `input_ids`."""
+
+
+def takes_parts(tokenizer: Tokenizer, template: str = "") -> bool:
+    """Whether a chat template reads a message as a list of parts, as those of processors do.
+
+    Others read it as one text, and write a list as Python or JSON would, or fail.
+    """
+    turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _PROBE}]}]
+    try:
+        written = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, chat_template=template
+        )
+    except RuntimeError:
+        return False
+    return _PROBE in written and not any(mark in written for mark in ("'type'", '"type"'))
+
+
 class Prompter:
     """Writes the conversation as the turns that a chat template takes."""
 
     def __init__(self, reserved: Iterable[str]) -> None:
-        patterns = [_PIPELINE_TAGS, *(re.escape(token) for token in reserved)]
-        self._reserved = re.compile("|".join(patterns))
+        self._safe = SafeText(reserved, patterns=[_PIPELINE_TAGS])
+
+    def parts(self, messages: Sequence[Message], images: int) -> list[dict[str, Any]]:
+        """Each message as role and parts, text and pictures apart, as processors have it.
+
+        Args:
+            messages: The conversation.
+            images: How many pictures there are; each must stand in the messages once, in order.
+
+        Raises:
+            InvalidRequest: The messages point at other pictures than there are.
+        """
+        check_places(messages, images)
+        return [
+            {
+                "role": message.role.value,
+                "content": [
+                    {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+                    for part in self._safe.parts(message)
+                ],
+            }
+            for message in messages
+        ]
 
     def turns(self, messages: Sequence[Message], images: int) -> list[dict[str, str]]:
         """Each message as role and content, pictures as the pipeline's tags in their places.
@@ -57,41 +114,111 @@ class Prompter:
         Raises:
             InvalidRequest: The messages point at other pictures than there are.
         """
-        placed = [part.index for message in messages for part in _pictures(message.parts)]
-        if placed != list(range(images)):
-            raise InvalidRequest(
-                f"The messages point at the pictures {placed}, but {images} came. "
-                "Point at each picture once, in order."
-            )
+        check_places(messages, images)
         return [
             {"role": message.role.value, "content": self._content(message)} for message in messages
         ]
 
     def _content(self, message: Message) -> str:
-        """Text that stands together is broken as one: a token may be split over two parts."""
-        content = []
-        for is_text, parts in itertools.groupby(message.parts, _is_text):
-            if is_text:
-                text = "".join(part.text for part in parts if isinstance(part, TextPart))
-                content.append(self._reserved.sub(_broken, text))
-            else:
-                content += [_IMAGE_TAG.format(part.index) for part in _pictures(parts)]
-        return "".join(content)
+        return "".join(
+            part if isinstance(part, str) else _IMAGE_TAG.format(part.index)
+            for part in self._safe.parts(message)
+        )
 
 
-def without_pictures(prompt: str) -> str:
-    """The prompt's text alone, for counting its tokens: the pipeline ends a picture by a break."""
-    return _ANY_IMAGE_TAG.sub("\n", prompt)
+class Prompts:
+    """Writes prompts for one model, and counts their tokens."""
+
+    def __init__(self, served: Served, tokenizer: Tokenizer) -> None:
+        """Looks at what the model's chat template takes.
+
+        Args:
+            served: The model.
+            tokenizer: The pipeline's.
+
+        Raises:
+            ConfigError: No file lists the model's special tokens.
+        """
+        self._tokenizer = tokenizer
+        self._prompter = Prompter(reserved_tokens(served.weights, served.folder))
+        self._template = _own_template(served.folder, served.weights)
+        self._takes_parts = takes_parts(tokenizer, self._template)
+        self._pipeline_takes_parts = takes_parts(tokenizer)
+        self._bos = _text_of(served.tokenizer.values.get("bos_token"))
+        self._adds_bos = bool(self._encode("", add_special_tokens=True).size)
+        self._image_token = image_token_text(served)
+        self._ending = _ENDINGS.get(served.model_type, "\n")
+
+    def ids(self, messages: Sequence[Message], images: int) -> NDArray[np.int64]:
+        """A prompt's tokens as transformers has them, one image token a picture.
+
+        Raises:
+            InvalidRequest: The messages point at other pictures than there are.
+        """
+        if self._takes_parts:
+            turns: list[Any] = self._prompter.parts(messages, images)
+        else:
+            turns = self._prompter.turns(messages, images)
+        prompt = self._tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, chat_template=self._template
+        )
+        if not self._takes_parts:
+            prompt = _ANY_IMAGE_TAG.sub(f"{self._image_token}\n", prompt)
+        begun = bool(self._bos) and prompt.startswith(self._bos)
+        return self._encode(prompt, add_special_tokens=not begun)
+
+    def for_pipeline(self, messages: Sequence[Message], images: int) -> str:
+        """A prompt as the pipeline takes it: with its tags, which it replaces by the model's own.
+
+        Raises:
+            InvalidRequest: The messages point at other pictures than there are.
+        """
+        turns: list[Any] = self._prompter.turns(messages, images)
+        if self._pipeline_takes_parts:
+            for turn in turns:
+                turn["content"] = [{"type": "text", "text": turn["content"]}]
+        prompt = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
+        if self._adds_bos and self._bos and prompt.startswith(self._bos):
+            return prompt.removeprefix(self._bos)  # the pipeline puts one before every prompt
+        return prompt
+
+    def text_tokens(self, prompt: str) -> int:
+        """Tokens of a pipeline's prompt without those of its pictures."""
+        return len(self._encode(without_pictures(prompt, self._ending), add_special_tokens=True))
+
+    def _encode(self, text: str, *, add_special_tokens: bool) -> NDArray[np.int64]:
+        encoded = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        ids: NDArray[np.int64] = encoded.input_ids.data.reshape(-1)
+        return ids.copy()  # the tensor's memory is the tokenizer's own
 
 
-def _is_text(part: Part) -> bool:
-    return isinstance(part, TextPart)
+def image_token_text(served: Served) -> str:
+    """How the image token is written."""
+    identity = served.config.number("image_token_id", "image_token_index", least=0)
+    token = served.tokenizer.section("added_tokens_decoder").section(str(identity))
+    return token.text("content") or "<image>"
 
 
-def _pictures(parts: Iterable[Part]) -> list[ImagePart]:
-    return [part for part in parts if isinstance(part, ImagePart)]
+def _own_template(*folders: Path) -> str:
+    """The chat template as the model's authors wrote it; empty leaves the one in the IR."""
+    for folder in folders:
+        path = folder / _CHAT_TEMPLATE
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return ""
 
 
-def _broken(found: re.Match[str]) -> str:
-    token = found.group()
-    return token[0] + ZERO_WIDTH_SPACE + token[1:]
+def _text_of(token: object) -> str:
+    """A special token, which tokenizers write as text or as an object with its content."""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else ""
+
+
+def without_pictures(prompt: str, ending: str = "\n") -> str:
+    """The prompt's text alone, for counting its tokens.
+
+    Args:
+        prompt: With the pipeline's tags.
+        ending: What the pipeline writes beside a picture.
+    """
+    return _ANY_IMAGE_TAG.sub(ending, prompt)

@@ -131,6 +131,8 @@ class _Options(msgspec.Struct, forbid_unknown_fields=True):
     kv_cache_bytes: _Positive
     threads: _Count
     extra: dict[str, str]
+    name: str
+    revision: str
 
 
 class StartReport(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -308,6 +310,8 @@ def encode_options(options: EngineOptions) -> bytes:
             options.kv_cache_bytes,
             options.threads,
             dict(options.extra),
+            options.name,
+            options.revision,
         )
     )
 
@@ -324,6 +328,8 @@ def decode_options(line: bytes) -> EngineOptions:
         kv_cache_bytes=wire.kv_cache_bytes,
         threads=wire.threads,
         extra=wire.extra,
+        name=wire.name,
+        revision=wire.revision,
     )
 
 

@@ -1,0 +1,196 @@
+"""What is to be exported, whether it can be, and under which key it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from silkline.engines.openvino.served import LANGUAGE_MODEL
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.documents import read_document
+from silkline.models.resolve import CONFIG, Kind, Place
+from silkline.models.support import EXPORTED_MODEL_TYPES, OPENVINO_MODEL_TYPES
+from silkline.models.weights import Weights, read_weights
+
+RECIPE = 1
+"""Raised when exports come out otherwise with the same libraries; it is part of the key."""
+
+EXPORTERS = (
+    "optimum-intel",
+    "nncf",
+    "openvino",
+    "openvino-genai",
+    "openvino-tokenizers",
+    "torch",
+    "transformers",
+)
+"""Distributions whose versions decide what an export is."""
+
+_LAST_TRANSFORMERS = 4
+_REMEDY = "pip install 'silkline[export]'"
+_HALF, _BYTE = 2, 1
+_FIXED_BYTES = 64 * 1024 * 1024
+"""Graphs, tokenizers and what else does not grow with the weights."""
+
+_NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
+_LABEL_LENGTH = 100
+_KEY_LENGTH = 32
+
+
+class Precision(StrEnum):
+    """How an export's weights are kept."""
+
+    INT8 = "int8"
+    FP16 = "fp16"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be made; everything here but `source` and `name` decides about the key.
+
+    Attributes:
+        source: The folder of the model.
+        name: The model's public name.
+        parent: What it was made from: a hub id with its commit, or a folder's name.
+        license: As the model's files say; empty where they do not.
+        model_type: As config.json says.
+        digest: SHA-256 over the model's files.
+        precision: Of the weights.
+        versions: Of the libraries that export, by distribution.
+        parameters: Numbers in the weights.
+    """
+
+    source: str
+    name: str
+    parent: str
+    license: str
+    model_type: str
+    digest: str
+    precision: Precision
+    versions: dict[str, str]
+    parameters: int
+
+    @property
+    def key(self) -> str:
+        """The name in the store: alike where the export would be."""
+        said = {
+            "recipe": RECIPE,
+            "digest": self.digest,
+            "precision": self.precision,
+            "versions": self.versions,
+        }
+        text = msgspec.json.encode(said, order="sorted")
+        return hashlib.sha256(text).hexdigest()[:_KEY_LENGTH]
+
+    @property
+    def disk_bytes(self) -> int:
+        """Most bytes that the work takes on the disk: the float16 form, and the INT8 one of it."""
+        final = _HALF if self.precision is Precision.FP16 else _HALF + _BYTE
+        return self.parameters * final + _FIXED_BYTES
+
+
+def check_exportable(place: Place) -> str:
+    """The model's type, where OpenVINO can serve it and the exporter export it.
+
+    Raises:
+        ConfigError: It cannot; the message names what can.
+        EnvironmentFault: Some of its weights are not here.
+    """
+    model_type = read_document(place.folder / CONFIG, CONFIG).text("model_type") or "none"
+    if model_type not in OPENVINO_MODEL_TYPES:
+        raise ConfigError(
+            f"OpenVINO's pipeline knows no model_type {model_type}. Serve {place.model} with "
+            "another engine: --engine torch, or --engine remote where a server has it."
+        )
+    if model_type not in EXPORTED_MODEL_TYPES:
+        raise ConfigError(
+            f"Exporting a model_type {model_type} would run code that comes with the model, which "
+            f"Silkline does not do. Serve {place.model} with --engine torch or --engine remote, or "
+            "give the folder of an export with OpenVINO IR, which is served as it is."
+        )
+    _check_weights(place, read_weights(place.folder))
+    return model_type
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds OpenVINO IR already, which is served as it is."""
+    return (folder / LANGUAGE_MODEL).is_file()
+
+
+def plan_export(place: Place, precision: Precision, digest: str) -> Plan:
+    """The plan for a model.
+
+    Args:
+        place: Where the model lies.
+        precision: Of the weights.
+        digest: Over its files, see `silkline.models.source`.
+
+    Raises:
+        ConfigError: It cannot be exported, see `check_exportable`.
+        EnvironmentFault: The libraries that export are not here, or some of its weights.
+    """
+    model_type = check_exportable(place)
+    commit = f"@{place.revision}" if place.kind is Kind.HUB else ""
+    return Plan(
+        source=str(place.folder),
+        name=label_of(place),
+        parent=f"{_called(place)}{commit}",
+        license=place.license or "",
+        model_type=model_type,
+        digest=digest,
+        precision=precision,
+        versions=_versions(),
+        parameters=_parameters(read_weights(place.folder)),
+    )
+
+
+def label_of(place: Place) -> str:
+    """The public name of a model that has no manifest: the last part of what the user calls it."""
+    label = _NOT_IN_A_LABEL.sub("-", _called(place).rpartition("/")[2]).strip("-")
+    return label[:_LABEL_LENGTH] or "model"
+
+
+def _called(place: Place) -> str:
+    """The name without what only says where it lies."""
+    if place.kind is Kind.HUB:
+        return place.model.partition("@")[0]
+    return place.folder.resolve().name
+
+
+def _check_weights(place: Place, weights: Weights) -> None:
+    if weights.missing:
+        raise EnvironmentFault(
+            f"{len(weights.missing)} of the files with the weights of {place.model} are not here, "
+            f"such as {weights.missing[0]}. Get the model again."
+        )
+    if not weights.files:
+        found = f" Its pickled ones ({weights.refused[0]}) are not read." if weights.refused else ""
+        raise ConfigError(
+            f"{place.model} has no weights as safetensors.{found} Get them, or have the model "
+            "saved again by transformers' save_pretrained."
+        )
+
+
+def _parameters(weights: Weights) -> int:
+    return sum(weights.dtypes.values())
+
+
+def _versions() -> dict[str, str]:
+    """Raises `EnvironmentFault` where a distribution is not installed or too new."""
+    try:
+        versions = {name: version(name) for name in EXPORTERS}
+    except PackageNotFoundError as error:
+        raise EnvironmentFault(
+            f"Exporting a model needs {error.name}, which is not installed.", remedy=_REMEDY
+        ) from error
+    if int(versions["transformers"].partition(".")[0]) > _LAST_TRANSFORMERS:
+        raise EnvironmentFault(
+            f"Exporting needs transformers 4, not {versions['transformers']}; an environment of "
+            "its own may have both exporter and engine.",
+            remedy=_REMEDY,
+        )
+    return versions

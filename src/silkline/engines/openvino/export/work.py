@@ -1,0 +1,207 @@
+"""The export itself; imports torch, transformers, optimum-intel and nncf, so in its own process."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nncf
+import openvino as ov
+import psutil
+import torch
+from openvino_tokenizers import convert_tokenizer
+from optimum.exporters.openvino.convert import export_from_model
+from optimum.intel.openvino.configuration import OVConfig
+
+from silkline.engines.openvino.export.plan import Plan, Precision
+from silkline.engines.openvino.export.proof import ask_export, ask_transformers, compare
+from silkline.engines.openvino.export.towers import quantize_tower
+from silkline.engines.openvino.pictures import Eye
+from silkline.engines.openvino.served import NAME
+from silkline.engines.torch.families.common import Adapter
+from silkline.engines.torch.loading import load_family
+from silkline.errors import EnvironmentFault
+from silkline.models.bundle import MANIFEST, SCHEMA
+from silkline.models.preprocessing import Preprocessing, read_preprocessing
+
+Say = Callable[[str, int, int], None]
+"""What is being done, how many of its parts are done, and of how many."""
+
+_IR = "openvino"
+_EXACT = "exact"
+_PARTS = ("vision_embeddings_model", "text_embeddings_model", "language_model")
+_MERGERS = ("vision_embeddings_merger_model", "vision_embeddings_pos_model")
+_TOWER = "openvino_vision_embeddings_model.xml"
+_STATIC_FAMILIES = frozenset({"llava"})
+"""Those whose pixels the engine itself makes, so that ranges can be measured."""
+
+_KEPT = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+"""What the engine reads beside the graphs, kept as it is in the source."""
+
+_FLOAT32_BYTES, _SPARE = 4, 1.5
+
+
+def export(plan: Plan, folder: Path, say: Say) -> None:
+    """Fills a folder with a bundle.
+
+    Raises:
+        ConfigError: The model is damaged, or the export does not answer as it does.
+        EnvironmentFault: A library cannot convert this model.
+    """
+    say("reading the weights", 0, 0)
+    adapter = load_family(Path(plan.source), dtype=_dtype(plan), device=torch.device("cpu"))
+    reference = f"transformers {plan.versions['transformers']}, {adapter.model.dtype}"
+    wanted = ask_transformers(
+        adapter, lambda done, total: say("asking transformers about pictures", done, total)
+    )
+    exact = folder / (_IR if plan.precision is Precision.FP16 else _EXACT)
+    say("converting the graphs", 0, 0)
+    _convert(adapter, plan, exact)
+    steps = read_preprocessing(adapter.files.image)
+    facts = _facts(adapter, plan, steps)
+    del adapter
+    gc.collect()
+    towers = None
+    if plan.precision is Precision.INT8:
+        _compress(exact, folder / _IR, say)
+        towers = _static_tower(plan, steps, exact, folder / _IR, say)
+        _remove(exact)
+    _write_manifest(folder, plan, facts, towers, None)
+    got = ask_export(folder, lambda done, total: say("asking the export the same", done, total))
+    agreement = compare(wanted, got, reference)
+    agreement.check()
+    say("writing the manifest", 0, 0)
+    _write_manifest(folder, plan, facts, towers, msgspec.to_builtins(agreement))
+
+
+def _dtype(plan: Plan) -> torch.dtype | None:
+    """float32 where there is room for it, so that the reference is exact; else as stored."""
+    needed = plan.parameters * _FLOAT32_BYTES * _SPARE
+    return torch.float32 if psutil.virtual_memory().available > needed else None
+
+
+def _convert(adapter: Adapter, plan: Plan, target: Path) -> None:
+    """Graphs with float16 weights, tokenizer and detokenizer, and the small files beside them."""
+    target.mkdir()
+    source = Path(plan.source)
+    half = adapter.model.dtype in {torch.float16, torch.bfloat16}
+    try:
+        export_from_model(
+            model=adapter.model,
+            output=target,
+            task="image-text-to-text",
+            ov_config=OVConfig(dtype="fp16"),
+            preprocessors=[],
+            patch_16bit_model=half,
+        )
+        converted = convert_tokenizer(adapter.tokenizer.wrapped, with_detokenizer=True)
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EnvironmentFault(
+            f"optimum-intel {plan.versions['optimum-intel']} cannot convert this model "
+            f"({type(error).__name__}: {error}). Serve it with --engine torch."
+        ) from error
+    for name, graph in zip(("tokenizer", "detokenizer"), converted, strict=True):
+        ov.save_model(graph, target / f"openvino_{name}.xml")
+    for name in _KEPT:
+        if (source / name).is_file():
+            (target / name).write_bytes((source / name).read_bytes())
+    if not (target / "preprocessor_config.json").is_file():
+        adapter.image_processor.save_pretrained(target)
+
+
+def _compress(exact: Path, target: Path, say: Say) -> None:
+    """The same with INT8 weights, asymmetric, a scale for each channel."""
+    target.mkdir()
+    graphs = [f"openvino_{part}.xml" for part in (*_PARTS, *_MERGERS)]
+    graphs = [name for name in graphs if (exact / name).is_file()]
+    for place, name in enumerate(graphs):
+        say("compressing the weights", place, len(graphs))
+        graph = ov.Core().read_model(exact / name)
+        small = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
+        ov.save_model(small, target / name)
+    compressed = {name.removesuffix(".xml") for name in graphs}
+    for path in exact.iterdir():
+        if path.stem not in compressed:
+            path.rename(target / path.name)
+
+
+def _static_tower(
+    plan: Plan, steps: Preprocessing | None, exact: Path, target: Path, say: Say
+) -> dict[str, Any] | None:
+    if plan.model_type not in _STATIC_FAMILIES or steps is None or not Eye.sees(steps):
+        return None
+    say("measuring the vision tower on pictures", 0, 0)
+    return quantize_tower(exact / _TOWER, target / _TOWER, Eye(steps))
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+def _facts(adapter: Adapter, plan: Plan, steps: Preprocessing | None) -> dict[str, Any]:
+    """What the manifest says of the model."""
+    bicubic = steps is not None and steps.resample == "bicubic" and bool(steps.crop)
+    edge = steps.size.get("shortest_edge") if steps is not None and bicubic else None
+    return {
+        "schema": SCHEMA,
+        "name": plan.name,
+        "family": plan.model_type,
+        "revision": plan.key[:16],
+        "license": plan.license or "not stated",
+        "context_length": adapter.context_length,
+        "image_tokens": adapter.image_tokens,
+        "image_size": edge,
+        "parameters": plan.parameters,
+        "parent": {"model": plan.parent, "sha256": plan.digest},
+        "exporters": plan.versions,
+    }
+
+
+def _write_manifest(
+    folder: Path,
+    plan: Plan,
+    facts: dict[str, Any],
+    towers: dict[str, Any] | None,
+    agreement: dict[str, Any] | None,
+) -> None:
+    int8 = plan.precision is Precision.INT8
+    vision = "int8 static" if towers is not None and towers["chosen"] == "static" else None
+    weights = {
+        "path": _IR,
+        "precision": plan.precision,
+        "vision_precision": vision,
+        "kv_precision": "u8" if int8 else "f16",
+    }
+    seen = {"same_answers_as_transformers": agreement, "vision_towers": towers}
+    files = sorted(path for path in (folder / _IR).rglob("*") if path.is_file())
+    manifest = {
+        **facts,
+        "engines": {NAME: weights},
+        "evaluation": {name: value for name, value in seen.items() if value is not None},
+        "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,196 @@
+"""What the engine knows of the model that it serves, from its files alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from silkline.engines.base import EngineInfo, EngineOptions, PixelBudget
+from silkline.errors import ConfigError
+from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.decoder import read_decoder
+from silkline.models.documents import Document, read_document
+from silkline.models.families import find_family
+from silkline.models.image_tokens import Fixed, SmartResize, Tiling, TokenRule
+from silkline.models.inspection import context_of
+from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.token_rules import Documents
+
+NAME = "openvino"
+LANGUAGE_MODEL = "openvino_language_model.xml"
+BLOCK_TOKENS = 32
+"""Tokens in a block of the CPU plug-in's paged KV cache."""
+
+_LEAST_CONTEXT = 2048
+"""Taken where no file says how long a prompt may be."""
+
+_KV_BYTES = {"u8": 1, "f16": 2}
+_KV_SCALE_BYTES = 8
+"""A scale and a zero point, two 32-bit floats, beside each key and value in 8 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model's files, read.
+
+    Attributes:
+        folder: The bundle, or the folder with the IR.
+        weights: Where the IR is.
+        info: What the engine says it is.
+        model_type: As config.json says.
+        config: config.json.
+        tokenizer: tokenizer_config.json.
+        rule: Tokens of a picture; None where the family is unknown.
+        preprocessing: What happens to a picture; None where no file says.
+        kv_precision: Of the KV cache, as OpenVINO names it; None leaves what the IR says.
+        kv_blocks: Blocks of the KV cache.
+        most_tokens: Most tokens of prompt and answer together.
+    """
+
+    folder: Path
+    weights: Path
+    info: EngineInfo
+    model_type: str
+    config: Document
+    tokenizer: Document
+    rule: TokenRule | None
+    preprocessing: Preprocessing | None
+    kv_precision: str | None
+    kv_blocks: int
+    most_tokens: int
+
+    def picture_tokens(self, width: int, height: int) -> int:
+        """Places in the context that a picture of so many pixels takes.
+
+        Raises:
+            InvalidRequest: The model takes no picture of this shape.
+        """
+        if self.rule is None:
+            return self.info.image_tokens
+        return self.rule.count(width, height).total
+
+
+def read_served(options: EngineOptions) -> Served:
+    """Reads a bundle, or a folder with OpenVINO IR as the exporter of optimum-intel writes it.
+
+    Raises:
+        ConfigError: There is no model, it is neither of these, or a file is damaged.
+    """
+    if options.model is None:
+        raise ConfigError("The OpenVINO engine needs a model: give the folder of a bundle.")
+    bundle = None if _is_export(options.model) else load_bundle(options.model)
+    weights = options.model if bundle is None else bundle.weights(NAME)
+    config, tokenizer = _read(weights, "config.json"), _tokenizer(weights, options.model)
+    processor = _read(weights, "processor_config.json")
+    image = _read(weights, "preprocessor_config.json") or processor.section("image_processor")
+    family = find_family(config)
+    rule = family.image_tokens(Documents(config, image, processor)) if family else None
+    decoder = read_decoder(config, family.text_type if family else None)
+    context = context_of(decoder, tokenizer) or _LEAST_CONTEXT
+    info = _info(options, bundle, context, rule)
+    kv_precision = None if bundle is None else bundle.manifest.engines[NAME].kv_precision
+    blocks = kv_blocks(config, options.kv_cache_bytes, kv_precision or "u8")
+    most = min(info.context_length, blocks * BLOCK_TOKENS)
+    return Served(
+        folder=options.model,
+        weights=weights,
+        info=_fitting(info, rule, most),
+        model_type=config.text("model_type") or "",
+        config=config,
+        tokenizer=tokenizer,
+        rule=rule,
+        preprocessing=read_preprocessing(image),
+        kv_precision=kv_precision,
+        kv_blocks=blocks,
+        most_tokens=most,
+    )
+
+
+def kv_blocks(config: Document, budget: int, precision: str) -> int:
+    """How many blocks of the KV cache fit into `budget` bytes, at least 8.
+
+    Args:
+        config: The model's config.json.
+        budget: Bytes.
+        precision: Of the cache: "u8" or "f16".
+
+    Raises:
+        ConfigError: The config does not tell the decoder's shape.
+    """
+    family = find_family(config)
+    decoder = read_decoder(config, family.text_type if family else None)
+    if decoder is None:
+        raise ConfigError(
+            "The model's config.json does not tell the shape of its language model (layers, "
+            "heads, width). Get the model's files again from where they were published."
+        )
+    scales = _KV_SCALE_BYTES if precision == "u8" else 0
+    vector = decoder.head_dim * _KV_BYTES[precision] + scales
+    token = 2 * decoder.layers * decoder.kv_heads * vector
+    return max(8, budget // (BLOCK_TOKENS * token))
+
+
+def _is_export(folder: Path) -> bool:
+    return not (folder / MANIFEST).is_file() and (folder / LANGUAGE_MODEL).is_file()
+
+
+def _read(folder: Path, name: str) -> Document:
+    return read_document(folder / name, name)
+
+
+def _tokenizer(*folders: Path) -> Document:
+    name = "tokenizer_config.json"
+    found = (read_document(folder / name, name) for folder in folders)
+    return next((document for document in found if document), Document(name, {}))
+
+
+def _info(
+    options: EngineOptions, bundle: Bundle | None, context: int, rule: TokenRule | None
+) -> EngineInfo:
+    if bundle is not None:
+        manifest = bundle.manifest
+        size = manifest.image_size
+        return EngineInfo(
+            engine=NAME,
+            model=options.name or manifest.name,
+            revision=manifest.revision,
+            precision=manifest.engines[NAME].precision,
+            context_length=manifest.context_length,
+            image_tokens=manifest.image_tokens,
+            pixel_budget=PixelBudget(shortest_edge=size),
+        )
+    if rule is None:
+        raise ConfigError(
+            "How many tokens a picture takes is not known for this model, so its requests could "
+            "not be counted. Serve it with --engine torch or --engine remote."
+        )
+    return EngineInfo(
+        engine=NAME,
+        model=options.name or "model",
+        revision=options.revision or "unknown",
+        precision="as exported",
+        context_length=context,
+        image_tokens=rule.most(),
+    )
+
+
+def _fitting(info: EngineInfo, rule: TokenRule | None, most_tokens: int) -> EngineInfo:
+    """The pixel budget of what the model reads of a picture, and of what one may take of it.
+
+    Where tokens follow the pixels, one picture gets half of the context at most: a photo of today
+    would fill all of it otherwise, and leave no place for an answer.
+    """
+    if isinstance(rule, SmartResize):
+        area = rule.cell**2
+        pixels = max(area, min(rule.most_pixels, most_tokens // 2 * area))
+        return _with_budget(info, min(info.image_tokens, pixels // area + 2), pixels, area)
+    if isinstance(rule, Tiling):
+        return _with_budget(info, info.image_tokens, rule.most_tiles * rule.tile**2, None)
+    if rule is None or isinstance(rule, Fixed):
+        return info
+    return _with_budget(info, info.image_tokens, PixelBudget().max_pixels, None)
+
+
+def _with_budget(info: EngineInfo, tokens: int, pixels: int, each: int | None) -> EngineInfo:
+    budget = PixelBudget(max_pixels=pixels)
+    return replace(info, image_tokens=tokens, pixel_budget=budget, pixels_per_token=each)

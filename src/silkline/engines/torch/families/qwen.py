@@ -1,0 +1,71 @@
+"""Qwen2-VL and Qwen2.5-VL: as many tokens as a picture has cells, and positions in three axes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import PIL.Image
+import torch
+
+from silkline.engines.torch.families.base import Picture
+from silkline.engines.torch.families.common import (
+    Adapter,
+    Loaded,
+    Seen,
+    features_of,
+    picture,
+    rule_of,
+)
+from silkline.models.image_tokens import SmartResize
+
+
+class QwenVL(Adapter):
+    """Qwen2-VL and Qwen2.5-VL (transformers, models/qwen2_vl, models/qwen2_5_vl)."""
+
+    model_types = frozenset({"qwen2_vl", "qwen2_5_vl"})
+
+    def __init__(self, loaded: Loaded) -> None:
+        """See `Adapter`."""
+        super().__init__(loaded)
+        self._cell = rule_of(loaded, SmartResize).cell
+        rope_index = inspect.signature(self.model.model.get_rope_index)
+        self._tells_pictures = "mm_token_type_ids" in rope_index.parameters
+
+    @property
+    def pixels_per_token(self) -> int | None:
+        """See `Family`."""
+        return self._cell**2
+
+    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+        return [self._cells(image) for image in images]
+
+    def _cells(self, image: PIL.Image.Image) -> Seen:
+        made = self._process([image])
+        grid = made["image_grid_thw"][0]
+        tokens = int(grid.prod()) // self.config.vision_config.spatial_merge_size**2
+        tensors = {"pixel_values": made["pixel_values"], "image_grid_thw": grid}
+        return Seen(self.image_token * tokens, (picture(tensors, tokens),))
+
+    def _features(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+        made = self.model.model.get_image_features(
+            pixel_values=self._joined(pictures, "pixel_values"),
+            image_grid_thw=self._stacked(pictures, "image_grid_thw"),
+        )
+        return list(features_of(made))
+
+    def _positions(
+        self, ids: torch.Tensor, pictures: Sequence[Picture]
+    ) -> tuple[torch.Tensor, int]:
+        """Time, height and width, by the model's own rule; text has the same in all three."""
+        if not pictures:
+            return torch.arange(len(ids)).expand(3, -1), len(ids)
+        told: dict[str, Any] = {}
+        if self._tells_pictures:
+            told["mm_token_type_ids"] = (ids == self.image_token_id).int().unsqueeze(0)
+        grids = torch.stack([each.tensors["image_grid_thw"] for each in pictures])
+        positions, _ = self.model.model.get_rope_index(
+            ids.unsqueeze(0), image_grid_thw=grids, **told
+        )
+        return positions[:, 0], int(positions.max()) + 1

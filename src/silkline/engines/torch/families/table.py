@@ -1,0 +1,28 @@
+"""The families of the torch engine by `model_type`."""
+
+from __future__ import annotations
+
+from silkline.engines.torch.families.blip import Blip2
+from silkline.engines.torch.families.common import Adapter
+from silkline.engines.torch.families.gemma import Gemma3, PaliGemma
+from silkline.engines.torch.families.idefics import Idefics3
+from silkline.engines.torch.families.internvl import InternVL
+from silkline.engines.torch.families.llava import Llava, LlavaNext, LlavaOnevision
+from silkline.engines.torch.families.qwen import QwenVL
+
+ADAPTERS: tuple[type[Adapter], ...] = (
+    Llava,
+    LlavaNext,
+    LlavaOnevision,
+    Blip2,
+    Idefics3,
+    QwenVL,
+    PaliGemma,
+    Gemma3,
+    InternVL,
+)
+
+
+def adapter_for(model_type: str) -> type[Adapter]:
+    """The adapter of a family; `models.torch_support` says before whether there is one."""
+    return next(each for each in ADAPTERS if model_type in each.model_types)

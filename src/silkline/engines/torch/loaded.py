@@ -1,0 +1,114 @@
+"""Everything on the device: the model, its slots, and what runs the batch over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from silkline.core import Message, Role, TextPart
+from silkline.engines.torch import attention
+from silkline.engines.torch.batch import Batch
+from silkline.engines.torch.decode import Decoder
+from silkline.engines.torch.families.base import Family
+from silkline.engines.torch.features import FeatureCache
+from silkline.engines.torch.forward import as_taken
+from silkline.engines.torch.linear import pack_linears
+from silkline.engines.torch.loading import load_family
+from silkline.engines.torch.options import TorchOptions
+from silkline.engines.torch.placement import choose_device, choose_dtype, choose_threads
+from silkline.engines.torch.runner import Runner
+from silkline.engines.torch.slots import KvSlots
+from silkline.engines.torch.vision import Vision
+from silkline.errors import ConfigError
+from silkline.models.weights import read_weights
+
+_CHUNK_TOKENS = {"cpu": 256, "cuda": 2048}
+"""Prompt tokens of a step: what keeps the others waiting for about as long as a few steps."""
+
+_HELLO = (Message(Role.USER, (TextPart("Hello"),)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to serve.
+
+    Attributes:
+        family: The model.
+        batch: Runs it.
+        most_tokens: Most tokens of prompt and answer together.
+        dtype: Of its weights.
+    """
+
+    family: Family
+    batch: Batch
+    most_tokens: int
+    dtype: torch.dtype
+
+
+def load(
+    folder: Path, options: TorchOptions, *, max_batch: int, kv_cache_bytes: int, threads: int = 0
+) -> Loaded:
+    """Loads a model and puts its batch together.
+
+    Args:
+        folder: Of its weights.
+        options: How to run it.
+        max_batch: Most requests at a time.
+        kv_cache_bytes: Memory for keys and values.
+        threads: That compute on the CPU; 0 lets the engine choose.
+
+    Raises:
+        ConfigError: The model is not served, or the KV cache cannot hold a single request.
+        EnvironmentFault: This machine lacks the device that was asked for.
+    """
+    weights = read_weights(folder)
+    if threads := choose_threads(threads, weights.bytes):
+        torch.set_num_threads(threads)
+    device = choose_device(options)
+    dtype = choose_dtype(options, weights.dtypes, device)
+    family = load_family(folder, dtype=dtype, device=device)
+    if device.type == "cpu":
+        pack_linears(family.model, batch=max_batch)
+    with torch.inference_mode():
+        prompt = family.prepare(_HELLO, ())
+        inputs = family.embed(prompt, ())[:1]
+        found = attention.probe(
+            family.text_model, inputs.unsqueeze(0), as_taken(prompt.positions[:, :1].to(device))
+        )
+        slots = KvSlots(
+            [found.shapes[layer] for layer in sorted(found.shapes)],
+            most_slots=max_batch,
+            budget=kv_cache_bytes,
+            dtype=inputs.dtype,
+            device=device,
+            steady=device.type == "cuda",
+        )
+    if slots.most_tokens <= len(prompt.ids):
+        raise ConfigError(
+            f"A KV cache of {kv_cache_bytes} bytes holds {slots.most_tokens} tokens of this model, "
+            "too few for any request. Raise kv_cache_bytes."
+        )
+    prefill = attention.eager if options.attention == "eager" else attention.sdpa
+    decode = prefill if device.type == "cuda" else attention.eager
+    packed = attention.PackedAttention(slots, prefill, decode)
+    attention.install(family.text_model, packed)
+    decoder = Decoder(
+        family,
+        slots,
+        packed,
+        windows=found.windows,
+        position_rows=prompt.positions.shape[0],
+        device=device,
+        dtype=inputs.dtype,
+        padded=device.type == "cuda",
+    )
+    batch = Batch(
+        Runner(family, slots, packed, decoder, device=device),
+        slots,
+        Vision(family, FeatureCache(options.feature_cache_bytes)),
+        end_ids=family.end_ids,
+        chunk_tokens=options.prefill_chunk or _CHUNK_TOKENS[device.type],
+    )
+    return Loaded(family, batch, min(family.context_length, slots.most_tokens), inputs.dtype)

@@ -1,0 +1,76 @@
+"""Where a model runs, and in which type."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+
+from silkline.engines.torch.options import TorchOptions
+from silkline.errors import EnvironmentFault
+
+_SMALL_MODEL_BYTES = 64 * 1024 * 1024
+
+_NAMED = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def choose_device(options: TorchOptions) -> torch.device:
+    """The device that the options name.
+
+    Raises:
+        EnvironmentFault: There is no CUDA device, but it is asked for.
+    """
+    available = torch.cuda.is_available()
+    if options.device == "cuda" and not available:
+        raise EnvironmentFault(
+            "The torch engine is to run on CUDA, but torch finds no CUDA device. "
+            "Set its option device to cpu, or install a build of torch for the machine's driver."
+        )
+    return torch.device("cuda" if available and options.device != "cpu" else "cpu")
+
+
+def choose_dtype(
+    options: TorchOptions, stored: Mapping[str, int], device: torch.device
+) -> torch.dtype:
+    """The type of weights and KV cache.
+
+    "auto" goes by the type that most of the checkpoint has. CUDA computes float32 weights in
+    bfloat16, and half precision as it is. A CPU rounds nobody's weights unasked: float32 stays,
+    float16 becomes float32, and bfloat16 stays where the processor multiplies it in hardware.
+
+    Args:
+        options: What is asked for.
+        stored: Elements by type in the checkpoint, as safetensors names types.
+        device: Where it will run.
+    """
+    if options.dtype != "auto":
+        return _NAMED[options.dtype]
+    mostly = max(stored, key=lambda name: stored[name], default="F32")
+    if device.type == "cuda":
+        return torch.float16 if mostly == "F16" else torch.bfloat16
+    return torch.bfloat16 if mostly == "BF16" and _has_bfloat16() else torch.float32
+
+
+def choose_threads(asked: int, weights_bytes: int) -> int:
+    """Threads that compute on the CPU; 0 leaves it to torch, which takes all cores.
+
+    A step of a small model is too short to be shared well, and the gateway and the decoders need
+    cores too (docs/decisions/0012): it gets half of them.
+
+    Args:
+        asked: What the options say; 0 lets the engine choose.
+        weights_bytes: Size of the checkpoint.
+    """
+    if asked or weights_bytes >= _SMALL_MODEL_BYTES:
+        return asked
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware; known of x86 ones only."""
+    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no other door

@@ -1,0 +1,142 @@
+"""Encodes the pictures that wait, in bites that keep the others waiting only for a moment."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import torch
+
+from silkline.engines.torch.families.base import Family, Picture
+from silkline.engines.torch.features import FeatureCache
+from silkline.engines.torch.job import Job
+from silkline.errors import InvalidRequest, SilklineError
+
+logger = logging.getLogger("silkline.engines.torch")
+
+_HURRIED_SECONDS = 0.05
+"""How long a bite should take while requests generate; one picture is taken at least."""
+
+_FREE_SECONDS = 0.25
+"""How long it should take while nothing else could run: short enough to begin with those seen."""
+
+_MOST_TOKENS = 8192
+"""Of a bite, for the memory that the vision tower takes; one picture is taken at least."""
+
+PICTURE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
+"""What vision towers raise on a picture that they cannot take. If it is the device that failed, the
+text model's next step says so."""
+
+
+class Vision:
+    """The vision tower, batched over requests, behind the cache of features."""
+
+    def __init__(self, family: Family, cache: FeatureCache) -> None:
+        self._family = family
+        self._cache = cache
+        self._token_seconds = 0.0
+
+    def look(self, waiting: Sequence[Job], *, hurried: bool) -> dict[Job, SilklineError]:
+        """Takes a bite: encodes some pictures of those who wait, oldest first.
+
+        Afterwards those whose pictures are all encoded have their `inputs`.
+
+        Args:
+            waiting: Requests without `inputs`.
+            hurried: Whether others could go on meanwhile.
+
+        Returns:
+            The requests whose pictures the model cannot take, with what to tell them.
+        """
+        self._recall(waiting)
+        bite = self._bite(waiting, _HURRIED_SECONDS if hurried else _FREE_SECONDS)
+        found, refused = self._encode(bite) if bite else ({}, set())
+        failed: dict[Job, SilklineError] = {}
+        for job in waiting:
+            pictures = job.prompt.pictures
+            if any(picture.digest in refused for picture in pictures):
+                failed[job] = _refusal()
+                continue
+            for place, picture in enumerate(pictures):
+                if job.features[place] is None:
+                    job.features[place] = found.get(picture.digest)
+            try:
+                self._embed(job)
+            except PICTURE_ERRORS:
+                logger.exception(
+                    "a prompt could not be put together",
+                    extra={"ecs": {"http.request.id": job.id}},
+                )
+                failed[job] = _refusal()
+        return failed
+
+    def _recall(self, waiting: Sequence[Job]) -> None:
+        """Takes features from the cache."""
+        for job in waiting:
+            for place, picture in enumerate(job.prompt.pictures):
+                if job.features[place] is None:
+                    job.features[place] = self._cache.get(picture.digest)
+
+    def _bite(self, waiting: Sequence[Job], seconds: float) -> dict[bytes, Picture]:
+        """The pictures to encode now, each once."""
+        bite: dict[bytes, Picture] = {}
+        tokens = 0
+        for job in waiting:
+            for place, picture in enumerate(job.prompt.pictures):
+                if job.features[place] is not None or picture.digest in bite:
+                    continue
+                tokens += picture.tokens
+                late = tokens > _MOST_TOKENS or tokens * self._token_seconds > seconds
+                if bite and late:
+                    return bite
+                bite[picture.digest] = picture
+        return bite
+
+    def _encode(self, bite: dict[bytes, Picture]) -> tuple[dict[bytes, torch.Tensor], set[bytes]]:
+        """Features by digest, and the digests of pictures that cannot be encoded."""
+        began = time.perf_counter()
+        try:
+            encoded = dict(zip(bite, self._family.encode(list(bite.values())), strict=True))
+        except (SilklineError, *PICTURE_ERRORS):
+            if len(bite) == 1:
+                logger.exception("a picture could not be encoded")
+                return {}, set(bite)
+            return self._one_by_one(bite)
+        for digest, features in encoded.items():
+            self._cache.put(digest, features)
+        tokens = sum(picture.tokens for picture in bite.values())
+        if next(iter(encoded.values())).is_cuda:
+            torch.cuda.synchronize()
+        self._token_seconds = (time.perf_counter() - began) / tokens
+        return encoded, set()
+
+    def _one_by_one(
+        self, bite: dict[bytes, Picture]
+    ) -> tuple[dict[bytes, torch.Tensor], set[bytes]]:
+        """The same, for a bite with a picture in it that cannot be encoded."""
+        encoded: dict[bytes, torch.Tensor] = {}
+        refused: set[bytes] = set()
+        for digest, picture in bite.items():
+            found, wrong = self._encode({digest: picture})
+            encoded |= found
+            refused |= wrong
+        return encoded, refused
+
+    def _embed(self, job: Job) -> None:
+        features = [each for each in job.features if each is not None]
+        if len(features) < len(job.features):
+            return
+        inputs = self._family.embed(job.prompt, features)
+        if job.generated:
+            again = torch.tensor(job.generated, device=inputs.device)
+            inputs = torch.cat((inputs, self._family.embed_next(again)))
+        job.inputs = inputs
+        job.features.clear()
+
+
+def _refusal() -> InvalidRequest:
+    return InvalidRequest(
+        "The model cannot take a picture of this request. Send it in another size or form.",
+        param="messages",
+    )

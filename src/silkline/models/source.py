@@ -1,0 +1,103 @@
+"""What a model's files say it is: a digest that changes when any file that counts does.
+
+Reading tens of gigabytes at every start would be slow, so the digests of large files are kept in a
+file, each with the size, the times and the inode of what was read, as git keeps its index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+logger = logging.getLogger("silkline.models")
+
+SUFFIXES = frozenset({".bin", ".gguf", ".jinja", ".json", ".model", ".safetensors", ".txt", ".xml"})
+"""Files of a model that decide about its answers: configs, templates, tokenizers, weights."""
+
+_SMALL_BYTES = 1024 * 1024
+"""Files up to this size are read every time."""
+
+Stamp = tuple[int, int, int, int]
+"""Size in bytes, time of the last change of content and of the inode in ns, inode."""
+
+
+class _Known(msgspec.Struct):
+    """A file's digest, and what the file looked like when it was read."""
+
+    stamp: Stamp
+    digest: str
+
+
+class Digests:
+    """Digests of files, kept between runs.
+
+    A memory that cannot be read or written only costs time.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        """Takes the file that keeps the digests."""
+        self._memory = memory
+        self._known = _read(memory)
+
+    def folder(self, folder: Path) -> str:
+        """SHA-256 in hex over the names and contents of a model's files; subfolders do not count.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        whole = hashlib.sha256()
+        before = dict(self._known)
+        for path in sorted(folder.iterdir()):
+            if path.suffix in SUFFIXES and path.is_file():
+                whole.update(f"{path.name}\0{self._file(path)}\n".encode())
+        if self._known != before:
+            self._write()
+        return whole.hexdigest()
+
+    def _file(self, path: Path) -> str:
+        stamp = _stamp(path)
+        if stamp[0] <= _SMALL_BYTES:
+            return _digest(path)
+        name = str(path.resolve())
+        known = self._known.get(name)
+        if known is None or known.stamp != stamp:
+            known = _Known(stamp, _digest(path))
+            self._known[name] = known
+        return known.digest
+
+    def _write(self) -> None:
+        kept = {name: known for name, known in self._known.items() if Path(name).is_file()}
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=self._memory.parent, prefix=self._memory.name, delete=False
+            ) as file:
+                file.write(msgspec.json.encode(kept))
+            Path(file.name).replace(self._memory)
+        except OSError as error:
+            logger.warning(
+                "digests cannot be kept, so weights are read again: %s",
+                os.strerror(error.errno or 0),
+            )
+
+
+def _read(memory: Path) -> dict[str, _Known]:
+    try:
+        return msgspec.json.decode(memory.read_bytes(), type=dict[str, _Known])
+    except (OSError, msgspec.DecodeError):  # none yet, or a damaged one: it is written anew
+        return {}
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

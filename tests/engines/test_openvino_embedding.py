@@ -1,0 +1,130 @@
+"""Prompts that are embedded beside the pipeline."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino_genai")
+
+from silkline.core import Sampling
+from silkline.engines.base import EngineOptions
+from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Embeddings, Prepared
+from silkline.engines.openvino.engine import OpenVinoEngine
+from silkline.engines.openvino.served import read_served
+from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest
+from silkline.models.resolve import bundled_folder
+from tests.engines.asking import picture, question, request, user
+
+OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024, threads=1)
+PROPERTIES: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder(read_served(OPTIONS), PROPERTIES)
+
+
+def prompt(embedder: Embedder, *seeds: int) -> Prepared:
+    """A prompt with a picture for each seed, the image token being 2."""
+    ids = np.array([3, *(part for _ in seeds for part in (2, 9)), 5], np.int64)
+    pictures = [picture(seed) for seed in seeds]
+    return embedder.prepare(ids, pictures, [64] * len(seeds))
+
+
+def test_each_picture_fills_its_own_places(embedder: Embedder) -> None:
+    """Prompts of several pictures, and none, together: each as it is alone."""
+    prompts = [prompt(embedder, *seeds) for seeds in ((1,), (), (2, 3, 4), (5, 6), (7,))]
+    together = embedder.embed(prompts)
+    for prepared, embeddings in zip(prompts, together, strict=True):
+        assert embeddings.shape[:2] == (1, len(prepared.ids))
+        (alone,) = embedder.embed([prepared])
+        np.testing.assert_array_equal(embeddings, alone)
+    (first,) = embedder.embed([prompt(embedder, 2)])
+    np.testing.assert_array_equal(together[2][0, 1:65], first[0, 1:65])
+    assert not np.array_equal(together[2][0, 1:65], together[2][0, 66:130])
+
+
+def test_a_template_that_leaves_a_picture_out_is_told(embedder: Embedder) -> None:
+    with pytest.raises(InvalidRequest, match="places for 0 of the 1 pictures"):
+        embedder.prepare(np.array([3, 5], np.int64), [picture()], [64])
+
+
+class Slow:
+    """Stands in for the tower: answers when told to, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.go_on = threading.Event()
+        self.asked: list[int] = []
+        self.fails = False
+
+    def embed(self, prompts: Sequence[Prepared]) -> list[Embeddings]:
+        self.asked.append(len(prompts))
+        self.began.set()
+        assert self.go_on.wait(30)
+        if self.fails:
+            raise RuntimeError("a shape of a library's own")
+        return [np.full((1, 1, 1), prepared.ids[0], np.float32) for prepared in prompts]
+
+
+def numbered(number: int) -> Prepared:
+    return Prepared(np.array([number], np.int64), (picture(number),))
+
+
+async def test_those_who_wait_are_taken_together_and_get_their_own() -> None:
+    slow = Slow()
+    queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(queue.embed(numbered(number))) for number in range(7)]
+    assert await asyncio.to_thread(slow.began.wait, 30)
+    assert len(queue) >= 3
+    tasks[5].cancel()
+    slow.go_on.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    numbers = [None if isinstance(each, BaseException) else each.data.item() for each in answers]
+    assert numbers == [0, 1, 2, 3, 4, None, 6]
+    assert slow.asked == [4, 2]
+    await queue.aclose()
+
+
+async def test_a_failure_harms_those_who_were_taken_together_only() -> None:
+    slow = Slow()
+    slow.fails = True
+    slow.go_on.set()
+    queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match="cannot process these pictures"):
+        await queue.embed(numbered(1))
+    slow.fails = False
+    assert (await queue.embed(numbered(2))).data.item() == 2
+    await queue.aclose()
+
+
+async def test_closing_ends_those_who_wait() -> None:
+    slow = Slow()
+    queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(queue.embed(numbered(number))) for number in range(9)]
+    assert await asyncio.to_thread(slow.began.wait, 30)
+    closing = asyncio.create_task(queue.aclose())
+    slow.go_on.set()
+    await closing
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(each, InternalFault) for each in answers) == 5
+
+
+async def test_the_time_of_a_request_runs_while_it_waits_for_the_tower() -> None:
+    engine = OpenVinoEngine(OPTIONS)
+    await engine.start()
+    try:
+        with pytest.raises(DeadlineExceeded):
+            async for _ in engine.generate(
+                request(user(0, "What is this?"), images=(picture(),), timeout_seconds=0.0)
+            ):
+                pass
+        ids = await engine.token_ids(question(sampling=Sampling(max_tokens=3, temperature=0.0)))
+        assert len(ids) == 3
+        assert engine.health().queued == 0
+    finally:
+        await engine.aclose()

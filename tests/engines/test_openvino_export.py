@@ -1,0 +1,296 @@
+"""What is planned for an export, and what becomes of the process that does it."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from silkline.engines.openvino.export import plan as planning
+from silkline.engines.openvino.export.plan import Plan, Precision, label_of, plan_export
+from silkline.engines.openvino.export.process import export_model
+from silkline.errors import ConfigError, EnvironmentFault, InternalFault
+from silkline.models.resolve import locate_model
+from silkline.models.store import Store
+from tests.models.samples import (
+    INTERNVL2_2B,
+    LLAVA_15_7B,
+    SMOLVLM_500M,
+    save,
+    save_tensors,
+)
+
+WEIGHTS = {"language_model.model.layers.0.mlp.weight": ("F16", [1000, 1000])}
+VERSIONS = dict.fromkeys(planning.EXPORTERS, "4.57.0")
+
+
+@pytest.fixture(autouse=True)
+def libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planning looks at versions only, so the libraries need not be here."""
+    monkeypatch.setattr(planning, "version", VERSIONS.__getitem__)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = save(tmp_path / "My model!", LLAVA_15_7B)
+    save_tensors(folder / "model.safetensors", WEIGHTS)
+    return folder
+
+
+def planned(folder: Path, precision: Precision = Precision.INT8, digest: str = "d1") -> Plan:
+    return plan_export(locate_model(str(folder), {}), precision, digest)
+
+
+def test_a_plan_says_what_is_made_of_what(source: Path) -> None:
+    plan = planned(source)
+    assert (plan.name, plan.parent, plan.model_type) == ("My-model", "My model!", "llava")
+    assert plan.parameters == 1_000_000
+    assert 3_000_000 < plan.disk_bytes < 100_000_000
+    assert planned(source, Precision.FP16).disk_bytes < plan.disk_bytes
+
+
+def test_a_model_of_the_hub_is_named_by_its_name_and_commit(source: Path, tmp_path: Path) -> None:
+    repository, commit = tmp_path / "hub" / "models--org--Some-Model", "a" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots").mkdir()
+    source.rename(repository / "snapshots" / commit)
+    place = locate_model("org/Some-Model", {"HF_HUB_CACHE": str(tmp_path / "hub")})
+    plan = plan_export(place, Precision.INT8, "d1")
+    assert (plan.name, plan.parent) == ("Some-Model", f"org/Some-Model@{commit}")
+    pinned = locate_model(f"org/Some-Model@{commit}", {"HF_HUB_CACHE": str(tmp_path / "hub")})
+    assert label_of(pinned) == "Some-Model"
+
+
+def test_the_key_changes_with_all_that_the_export_depends_on(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {
+        planned(source).key,
+        planned(source, Precision.FP16).key,
+        planned(source, digest="d2").key,
+    }
+    monkeypatch.setitem(VERSIONS, "nncf", "9.9")
+    keys.add(planned(source).key)
+    monkeypatch.setattr(planning, "RECIPE", planning.RECIPE + 1)
+    keys.add(planned(source).key)
+    assert len(keys) == 5
+
+
+def test_the_key_does_not_depend_on_names(source: Path) -> None:
+    first = planned(source)
+    second = planned(source.rename(source.with_name("another")))
+    assert first.name != second.name
+    assert first.key == second.key
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (SMOLVLM_500M, "no model_type idefics3.*--engine torch, or --engine remote"),
+        (INTERNVL2_2B, "run code that comes with the model.*--engine torch or --engine remote"),
+    ],
+)
+def test_families_that_cannot_be_exported_are_refused_with_the_way_out(
+    tmp_path: Path, files: dict[str, object], said: str
+) -> None:
+    folder = save(tmp_path / "model", files)
+    save_tensors(folder / "model.safetensors", WEIGHTS)
+    with pytest.raises(ConfigError, match=said):
+        planned(folder)
+
+
+def test_models_without_safe_weights_are_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", LLAVA_15_7B)
+    with pytest.raises(ConfigError, match=r"no weights as safetensors\. Get them"):
+        planned(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"pickled ones \(pytorch_model\.bin\) are not read"):
+        planned(folder)
+
+
+def test_shards_that_are_not_here_are_told(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", LLAVA_15_7B)
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(EnvironmentFault, match="1 of the files with the weights"):
+        planned(folder)
+
+
+def test_a_missing_exporter_names_the_extra(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(planning, "version", lacking)
+    with pytest.raises(EnvironmentFault, match=r"needs optimum-intel.*'silkline\[export\]'"):
+        planned(source)
+
+
+def test_transformers_5_does_not_export(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERSIONS, "transformers", "5.19.0")
+    with pytest.raises(EnvironmentFault, match=r"needs transformers 4, not 5\.19\.0"):
+        planned(source)
+
+
+MANIFEST = {
+    "schema": 1,
+    "name": "tiny",
+    "family": "llava",
+    "revision": "r1",
+    "license": "MIT",
+    "context_length": 512,
+    "image_tokens": 16,
+    "image_size": 56,
+    "engines": {"openvino": {"path": ".", "precision": "int8"}},
+    "files": {"model.bin": hashlib.sha256(b"weights").hexdigest()},
+}
+
+
+def child(body: str) -> tuple[str, ...]:
+    """A command that speaks as the exporting process does."""
+    head = f"""
+        import json, os, sys, time
+        from pathlib import Path
+        order = json.loads(sys.stdin.readline())
+        folder = Path(order["folder"])
+        def say(**said): print(json.dumps(said), flush=True)
+        def bundle():
+            (folder / "model.bin").write_bytes(b"weights")
+            (folder / "bundle.json").write_text({json.dumps(MANIFEST)!r})
+    """
+    return (sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body))
+
+
+def test_the_child_fills_the_store_and_its_steps_are_shown(source: Path, tmp_path: Path) -> None:
+    body = """
+        say(type="step", stage="reading")
+        say(type="step", stage="compressing", done=1, total=3)
+        bundle()
+        say(type="ended", kind="done")
+    """
+    store, seen = Store(tmp_path / "store"), list[str]()
+    plan = planned(source)
+    bundle = export_model(plan, store, seen.append, child(body))
+    assert bundle.folder == store.folder / plan.key
+    assert any("reading" in said for said in seen)
+    assert any("compressing 1 of 3" in said and " s: " in said for said in seen)
+    again = export_model(plan, store, pytest.fail, child("sys.exit(1)"))
+    assert again.folder == bundle.folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "said"),
+    [
+        ("config", ConfigError, "as it was told"),
+        ("environment", EnvironmentFault, "as it was told"),
+        ("full", EnvironmentFault, "disk is full"),
+        ("failed", InternalFault, "My-model failed: as it was told.*--engine torch"),
+    ],
+)
+def test_what_keeps_the_child_from_it_is_told(
+    source: Path, tmp_path: Path, kind: str, error: type[Exception], said: str
+) -> None:
+    body = f"""
+        (folder / "half.bin").write_bytes(b"half")
+        say(type="ended", kind={kind!r}, message="as it was told")
+    """
+    store = Store(tmp_path / "store")
+    with pytest.raises(error, match=said):
+        export_model(planned(source), store, lambda _: None, child(body))
+    assert store.entries() == []
+    assert not list(store.folder.glob("*.draft-*"))
+
+
+def test_a_child_that_is_killed_leaves_nothing_and_the_next_works(
+    source: Path, tmp_path: Path
+) -> None:
+    body = """
+        say(type="step", stage="reading")
+        (folder / "half.bin").write_bytes(b"half")
+        os.kill(os.getpid(), 9)
+    """
+    store, plan = Store(tmp_path / "store"), planned(source)
+    with pytest.raises(InternalFault, match=r"lost \(exit code -9\)"):
+        export_model(plan, store, lambda _: None, child(body))
+    assert not list(store.folder.glob("*.draft-*"))
+    done = child("bundle(); say(type='ended', kind='done')")
+    assert export_model(plan, store, lambda _: None, done).damaged_files() == []
+
+
+def test_no_room_is_told_before_anything_is_done(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_FIXED_BYTES", 10**18)
+    with pytest.raises(EnvironmentFault, match="GB of disk"):
+        export_model(planned(source), Store(tmp_path / "store"), pytest.fail, child(""))
+
+
+@pytest.mark.parametrize("when", ["before the order", "while it works"])
+def test_the_real_child_ends_with_who_asked(tmp_path: Path, when: str) -> None:
+    command = [sys.executable, "-P", "-m", "silkline.engines.openvino.export"]
+    if when == "before the order":
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        )
+        assert done.returncode != 0
+        return
+    script = f"""
+        import subprocess, sys, time
+        child = subprocess.Popen({command!r}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        child.stdin.write(sys.stdin.buffer.readline())
+        child.stdin.flush()
+        print(child.pid, flush=True)
+        time.sleep(600)
+    """
+    order = {
+        "plan": msgspec.to_builtins(
+            Plan(
+                source=str(tmp_path),
+                name="n",
+                parent="p",
+                license="",
+                model_type="llava",
+                digest="d",
+                precision=Precision.INT8,
+                versions={},
+                parameters=1,
+            )
+        ),
+        "folder": str(tmp_path),
+    }
+    os.mkfifo(tmp_path / "config.json")  # so that it reads until it is ended
+    asker = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert asker.stdin is not None
+    assert asker.stdout is not None
+    with asker:
+        asker.stdin.write(json.dumps(order).encode() + b"\n")
+        asker.stdin.flush()
+        pid = int(asker.stdout.readline())
+        asker.send_signal(signal.SIGKILL)
+    for _ in range(600):
+        if not _runs(pid):
+            return
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the child went on")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,156 @@
+"""The stepping thread over a model that does as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import pytest
+
+from silkline.core import Delta, FinishReason, Usage
+from silkline.engines.stepper import Failed, Job, Stepper, next_delta
+from silkline.engines.text import TextStream
+from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest, WorkerLost
+from tests.engines.asking import eventually
+
+
+def job(name: str, *, incremental: bool = True, stop: tuple[str, ...] = ()) -> Job:
+    text = TextStream(lambda tokens: "".join(chr(token) for token in tokens), stop)
+    return Job(id=name, text=text, usage=Usage(3, 0, 1), incremental=incremental)
+
+
+class Letters:
+    """Says a letter a step to each, up to `most`; has room for `room`."""
+
+    def __init__(self) -> None:
+        self.room, self.most = 2, 4
+        self.inside: list[Job] = []
+        self.order: list[str] = []
+        self.error: Exception | None = None
+
+    def admit(self, job: Job) -> bool:
+        if job.id == "refused":
+            raise InvalidRequest("It cannot be done.")
+        if len(self.inside) == self.room:
+            return False
+        self.inside.append(job)
+        self.order.append(job.id)
+        return True
+
+    def drop(self, job: Job) -> None:
+        self.inside.remove(job)
+
+    def busy(self) -> bool:
+        return False
+
+    def cache_use(self) -> float:
+        return len(self.inside) / self.room
+
+    def step(self, running: Sequence[Job]) -> Iterator[tuple[Job, Delta | Failed]]:
+        if self.error is not None:
+            raise self.error
+        assert list(running) == self.inside
+        for each in running:
+            ended = FinishReason.LENGTH if each.tokens + 1 == self.most else None
+            delta = each.take([65 + each.tokens], ended, each.joined + 1)
+            if delta is not None:
+                if delta.finish_reason is not None:
+                    self.inside.remove(each)
+                yield each, delta
+
+
+@pytest.fixture
+def letters() -> Letters:
+    return Letters()
+
+
+@pytest.fixture
+async def stepper(letters: Letters) -> AsyncIterator[Stepper[Job]]:
+    stepper = Stepper(letters, asyncio.get_running_loop(), max_batch=3)
+    stepper.start()
+    yield stepper
+    await asyncio.to_thread(stepper.close)
+
+
+async def read(made: Job, seconds: float = 5.0) -> tuple[str, Delta]:
+    deadline = asyncio.get_running_loop().time() + seconds
+    text = ""
+    while True:
+        delta = await next_delta(made, deadline)
+        text += delta.text
+        if delta.finish_reason is not None:
+            return text, delta
+
+
+async def test_those_without_room_wait_their_turn(stepper: Stepper[Job], letters: Letters) -> None:
+    jobs = [job(str(number)) for number in range(6)]
+    for each in jobs:
+        stepper.submit(each)
+    read_all = await asyncio.gather(*(read(each) for each in jobs))
+    assert [text for text, _ in read_all] == ["ABCD"] * 6
+    assert letters.order == [each.id for each in jobs]
+    _, last = read_all[0]
+    assert last.usage == Usage(3, 4, 1)
+
+
+async def test_a_request_that_is_refused_goes_alone(stepper: Stepper[Job]) -> None:
+    good, bad = job("good"), job("refused")
+    stepper.submit(bad)
+    stepper.submit(good)
+    with pytest.raises(InvalidRequest):
+        await read(bad)
+    assert (await read(good))[0] == "ABCD"
+
+
+async def test_an_answer_is_cut_at_its_stop_string(stepper: Stepper[Job]) -> None:
+    for incremental in (True, False):
+        cut = job("cut", stop=("CD",), incremental=incremental)
+        stepper.submit(cut)
+        text, last = await read(cut)
+        assert text == "AB"
+        assert last.finish_reason is FinishReason.STOP
+        assert last.usage is not None
+        assert last.usage.completion_tokens == 4
+
+
+async def test_who_does_not_read_along_gets_one_delta(stepper: Stepper[Job]) -> None:
+    whole = job("whole", incremental=False)
+    stepper.submit(whole)
+    delta = await next_delta(whole, asyncio.get_running_loop().time() + 5)
+    assert (delta.text, delta.finish_reason) == ("ABCD", FinishReason.LENGTH)
+
+
+async def test_time_runs_out_and_what_was_held_is_freed(
+    stepper: Stepper[Job], letters: Letters
+) -> None:
+    letters.most = 10**9
+    slow = job("slow", incremental=False)
+    stepper.submit(slow)
+    with pytest.raises(DeadlineExceeded):
+        await read(slow, seconds=0.05)
+    assert stepper.health().running == 1
+    assert stepper.health().cache_use == 0.5
+    stepper.cancel(slow)
+    await eventually(lambda: stepper.health().running == 0)
+    assert not letters.inside
+
+
+async def test_an_error_of_the_model_ends_all_and_closing_ends_the_rest(
+    letters: Letters,
+) -> None:
+    for error, expected in ((RuntimeError("gone"), WorkerLost), (None, InternalFault)):
+        stepper = Stepper(letters, asyncio.get_running_loop(), max_batch=3)
+        letters.most, letters.error, letters.inside = 10**9, None, []
+        stepper.start()
+        jobs = [job(str(number), incremental=False) for number in range(4)]
+        for each in jobs:
+            stepper.submit(each)
+        await eventually(lambda: stepper.health().running == 2)  # noqa: B023 - awaited here
+        letters.error = error
+        if error is None:
+            await asyncio.to_thread(stepper.close)
+        for each in jobs:
+            with pytest.raises(expected):
+                await read(each)
+        assert stepper.failed.is_set() is (error is not None)
+        with pytest.raises(expected):
+            stepper.submit(job("late"))
+        await asyncio.to_thread(stepper.close)

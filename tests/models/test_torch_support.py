@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from silkline.models.inspection import inspect_model
+from silkline.models.resolve import BUNDLED_MODEL, locate_model
+from silkline.models.support import Verdict
+from tests.models.samples import (
+    BLIP_2_OPT,
+    GEMMA_3_4B,
+    INTERNVL2_2B,
+    INTERNVL3_1B,
+    LLAVA_15_7B,
+    LLAVA_NEXT_MISTRAL,
+    LLAVA_ONEVISION,
+    PALIGEMMA_448,
+    QWEN2_5_VL_3B,
+    QWEN2_VL_7B,
+    SMOLVLM_500M,
+    save,
+    save_tensors,
+)
+
+WEIGHTS = {"language_model.model.layers.0.weight": ("F16", [10])}
+IMAGE = {"preprocessor_config.json": {"do_resize": True}}
+
+
+def verdict(folder: Path, engine: str = "torch") -> tuple[Verdict, str]:
+    found = inspect_model(locate_model(str(folder), {}))
+    return next((each.verdict, each.why) for each in found.engines if each.engine == engine)
+
+
+def model(folder: Path, files: dict[str, Any], **config: Any) -> Path:
+    changed = {**files, "config.json": {**files["config.json"], **config}}
+    save_tensors(save(folder, changed) / "model.safetensors", WEIGHTS)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        LLAVA_15_7B,
+        LLAVA_NEXT_MISTRAL,
+        IMAGE | LLAVA_ONEVISION,
+        IMAGE | BLIP_2_OPT,
+        SMOLVLM_500M,
+        QWEN2_VL_7B,
+        QWEN2_5_VL_3B,
+        PALIGEMMA_448,
+        GEMMA_3_4B,
+        INTERNVL3_1B,
+    ],
+    ids=lambda files: files["config.json"]["model_type"],
+)
+def test_families_with_an_adapter_are_served(tmp_path: Path, files: dict[str, Any]) -> None:
+    said = verdict(model(tmp_path, files))
+    assert said == (Verdict.YES, f"silkline up --engine torch --model {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("files", "config", "why"),
+    [
+        (INTERNVL2_2B, {}, "needs the code of its authors, which is not run"),
+        (LLAVA_15_7B, {"model_type": "mllama"}, "no adapter for the family mllama"),
+        (BLIP_2_OPT, {"text_config": {"model_type": "t5"}}, "t5, is an encoder with a decoder"),
+        (LLAVA_ONEVISION, {}, "no preprocessor_config.json"),
+        (LLAVA_15_7B, {"vision_config": {"model_type": "pixtral"}}, "does not know"),
+        (LLAVA_15_7B, {"quantization_config": {"quant_method": "awq"}}, "quantised (awq)"),
+    ],
+)
+def test_others_are_refused_with_the_way_out(
+    tmp_path: Path, files: dict[str, Any], config: dict[str, Any], why: str
+) -> None:
+    found, said = verdict(model(tmp_path, files, **config))
+    assert found is Verdict.NO
+    assert why in said
+    assert "engine remote" in said or "get it from where" in said
+
+
+def test_weights_that_are_not_there_are_missed(tmp_path: Path) -> None:
+    assert "no safetensors" in verdict(save(tmp_path, LLAVA_15_7B))[1]
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    save(tmp_path, {"model.safetensors.index.json": index})
+    assert "2 of its shards are not here (model-1.safetensors" in verdict(tmp_path)[1]
+
+
+def test_the_bundled_model_is_served() -> None:
+    found = inspect_model(locate_model(BUNDLED_MODEL, {}))
+    said = {each.engine: each.verdict for each in found.engines}
+    assert said["torch"] is Verdict.YES
+
+
+def test_servers_that_silkline_starts_itself(tmp_path: Path) -> None:
+    model(tmp_path, LLAVA_15_7B)
+    assert verdict(tmp_path, "vllm")[0] is Verdict.ELSEWHERE
+    assert "convert_hf_to_gguf.py" in verdict(tmp_path, "llamacpp")[1]
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "llava-Q4_K_M.gguf").touch()
+    assert verdict(tmp_path, "llamacpp")[0] is Verdict.NO
+    (tmp_path / "mmproj-llava.gguf").touch()
+    assert verdict(tmp_path, "llamacpp")[0] is Verdict.ELSEWHERE
+    assert verdict(tmp_path, "vllm") == (
+        Verdict.NO,
+        "vLLM loads safetensors, and there are none; use the engine llamacpp for GGUF",
+    )
