@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("silkline-mini", "--data", "/none"), 2, "does not exist"),
+        (("silkline-mini", "--data", "/none"), 2, "There is no data set"),
         (("silkline-mini max_tokens=0",), 2, "max_tokens is 0; expected a whole number"),
         (("silkline-mini fast",), 2, "where name=value was expected"),
         (("silkline-mini port=1",), 2, "unknown name port. Known are max_tokens, max_pixels"),

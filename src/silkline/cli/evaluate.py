@@ -22,7 +22,7 @@ from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.core import Sampling
 from silkline.engines.base import PixelBudget
-from silkline.errors import EXIT, SilklineError
+from silkline.errors import EXIT, EnvironmentFault, SilklineError
 from silkline.evaluate.compare import compare, differing, worst
 from silkline.evaluate.datasets import Dataset, bundled_set, load_dataset
 from silkline.evaluate.fields import PICTURE_FIELDS, TEXT_FIELDS
@@ -41,8 +41,11 @@ from silkline.ingress.intake import Intake
 from silkline.observe.logs import configure_logging
 
 JOURNAL, FIGURES, PAGE = "answers.jsonl", "evaluation.json", "report.html"
-_OWN = ("prompt", "limit", "max_tokens", "seed", "as_json")
+_OWN = ("prompt", "limit", "max_tokens", "seed", "as_json", "contract", "reference")
 """The options that are no settings."""
+
+_REFERENCE_NEEDS = frozenset({"numpy", "torch", "transformers"})
+"""Libraries of the extra `torch`, which --contract imports."""
 
 Watch = Callable[[str, Step], None]
 
@@ -121,6 +124,18 @@ def _columns(
     help=f"Folder for {PAGE}, {FIGURES} and {JOURNAL}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--engine", metavar="NAME", help="Which engine serves a model; else the usual one.")
+@click.option(
+    "--contract",
+    is_flag=True,
+    help="Ask nothing: compare how the engine reads a pack of pictures with transformers.",
+)
+@click.option(
+    "--reference",
+    default="",
+    metavar="MODEL",
+    help="With --contract: the original model, where SUBJECT has none beside it.",
+)
 @settings_options("limits", "fetch", "decode")
 def evaluate(
     subject: str,
@@ -139,10 +154,16 @@ def evaluate(
     key_env=KEY". Answers are greedy and never from a cache. Each is kept in a journal as soon as
     it is there: the same command continues a run that was stopped, and asks the failures again.
 
-    The command ends with 1 when an item got no answer.
+    The command ends with 1 when an item got no answer. With --contract it takes no data and ends
+    with 3 when the engine differs from transformers.
     """
     configure_logging(LogSettings(log_level="warning"))
     own = {name: options.pop(name) for name in _OWN}
+    if own["contract"]:
+        side = parse_subject(subject, config, options, own["max_tokens"])
+        with _reference_libraries():
+            _contract(side, own["reference"], own["limit"], as_json=own["as_json"])
+        return
     names = (subject,) if against is None else (subject, against)
     spelled = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
     place = find_set(data, os.environ) if data else local_set(bundled_set())
@@ -162,6 +183,40 @@ def evaluate(
         click.echo(f"\n{out / PAGE}, {FIGURES} and {JOURNAL} beside it")
     if any(result.failures for result in evaluation.results):
         sys.exit(EXIT.failed)
+
+
+@contextmanager
+def _reference_libraries() -> Iterator[None]:
+    """Names the command that installs what --contract compares with."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _REFERENCE_NEEDS:
+            raise
+        raise EnvironmentFault(
+            f"The contract compares with transformers, but {error.name} is not installed.",
+            remedy="pip install 'silkline[torch]'",
+        ) from error
+
+
+def _contract(spelled: Spelled, reference: str, most: int | None, *, as_json: bool) -> None:
+    """Compares with transformers; ends the command with 3 where the engine differs."""
+    from silkline.cli.contract import Wanted, check_contract  # noqa: PLC0415 - needs an extra
+    from silkline.evaluate.contract.terminal import contract_table  # noqa: PLC0415
+
+    with _shown(quiet=as_json) as watch:
+        watch("loading both", Step(0, 0, 0, 0))
+        wanted = Wanted(spelled, reference, most)
+        compared = check_contract(
+            wanted, lambda done, total: watch("comparing", Step(total, done, 0, 0))
+        )
+        found = uvloop.run(compared)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        Console().print(contract_table(found))
+    if not found.holds:
+        sys.exit(EXIT.gate_refused)
 
 
 async def _evaluate(plan: _Plan, watch: Watch) -> Evaluation:

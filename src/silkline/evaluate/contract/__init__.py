@@ -1,0 +1,1 @@
+"""The preprocessing contract: does an engine read pictures and prompts as transformers does."""

@@ -1,0 +1,83 @@
+"""Encoders for the golden pack, by Pillow where it can and by hand where it cannot."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+_ORIENTATION = 0x0112
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _RGB = 0, 2
+_PROFILE_DATE = slice(24, 36)
+"""Bytes of an ICC profile's header that say when it was made (ICC.1, section 7.2)."""
+
+_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture is turned before it is stored with an EXIF orientation."""
+
+
+def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
+    """By Pillow's encoder of that name."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def jpeg(picture: Image.Image, **options: object) -> bytes:
+    """A JPEG as cameras write it, colours not subsampled."""
+    return encode(picture, "JPEG", quality=92, subsampling=0, **options)
+
+
+def oriented(picture: Image.Image, orientation: int) -> bytes:
+    """A JPEG that is upright once its EXIF orientation, 1 to 8, is applied."""
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    turn = _STORED.get(orientation)
+    return jpeg(picture if turn is None else picture.transpose(turn), exif=exif)
+
+
+def animated_gif(frames: list[Image.Image]) -> bytes:
+    """A GIF with several frames."""
+    first, *rest = [frame.quantize(64) for frame in frames]
+    return encode(first, "GIF", save_all=True, append_images=rest, duration=100)
+
+
+def swapped_profile() -> bytes:
+    """An ICC profile that exchanges red and blue: who applies it gets other colours."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[_PROFILE_DATE] = bytes(12)
+    return (
+        bytes(profile).replace(b"rXYZ", b"____").replace(b"bXYZ", b"rXYZ").replace(b"____", b"bXYZ")
+    )
+
+
+def png_16(samples: NDArray[np.uint16]) -> bytes:
+    """A PNG with 16 bits a sample (PNG specification, section 11.2).
+
+    Args:
+        samples: Grey `[height, width]` or RGB `[height, width, 3]`.
+    """
+    height, width = samples.shape[:2]
+    colour = _GREY if samples.ndim == 2 else _RGB  # noqa: PLR2004
+    rows = samples.astype(">u2").reshape(height, -1)
+    data = b"".join(b"\x00" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b""))
+    return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

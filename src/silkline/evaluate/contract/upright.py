@@ -1,0 +1,28 @@
+"""What a picture looks like by Silkline's documented rules, computed apart from the intake.
+
+Upright by its EXIF orientation, transparency over white, 8 bits of RGB, 16-bit samples by their
+high byte, colour profiles ignored (transformers ignores them too), the first frame: see
+docs/pictures.md. This is the reference's own way there, by other calls than `ingress.normalise`.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+_WHITE = (255, 255, 255, 255)
+
+
+def upright(data: bytes) -> Image.Image:
+    """The picture that a reader of the docs expects; RGB."""
+    with Image.open(io.BytesIO(data)) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode.startswith("I;16"):
+            high = (np.asarray(picture) >> 8).astype(np.uint8)
+            return Image.fromarray(high, "L").convert("RGB")
+        if not picture.has_transparency_data:
+            return picture.convert("RGB")
+        canvas = Image.new("RGBA", picture.size, _WHITE)
+        return Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")
