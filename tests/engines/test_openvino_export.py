@@ -17,6 +17,7 @@ import pytest
 from silkline.engines.openvino.export import plan as planning
 from silkline.engines.openvino.export.plan import Plan, Precision, label_of, plan_export
 from silkline.engines.openvino.export.process import export_model
+from silkline.engines.openvino.export.said import Order
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault
 from silkline.models.resolve import locate_model
 from silkline.models.store import Store
@@ -233,41 +234,39 @@ def test_no_room_is_told_before_anything_is_done(
         export_model(planned(source), Store(tmp_path / "store"), pytest.fail, child(""))
 
 
-@pytest.mark.parametrize("when", ["before the order", "while it works"])
-def test_the_real_child_ends_with_who_asked(tmp_path: Path, when: str) -> None:
-    command = [sys.executable, "-P", "-m", "silkline.engines.openvino.export"]
-    if when == "before the order":
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
-        )
-        assert done.returncode != 0
-        return
+REAL_CHILD = [sys.executable, "-P", "-m", "silkline.engines.openvino.export"]
+
+
+def test_the_real_child_ends_without_an_order() -> None:
+    done = subprocess.run(
+        REAL_CHILD, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode != 0
+
+
+def test_the_real_child_ends_with_who_asked(tmp_path: Path) -> None:
+    """Who asked is killed while the child reads a file that never comes to its end."""
     script = f"""
         import subprocess, sys, time
-        child = subprocess.Popen({command!r}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        child = subprocess.Popen({REAL_CHILD!r}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL)
         child.stdin.write(sys.stdin.buffer.readline())
         child.stdin.flush()
         print(child.pid, flush=True)
         time.sleep(600)
     """
-    order = {
-        "plan": msgspec.to_builtins(
-            Plan(
-                source=str(tmp_path),
-                name="n",
-                parent="p",
-                license="",
-                model_type="llava",
-                digest="d",
-                precision=Precision.INT8,
-                versions={},
-                parameters=1,
-            )
-        ),
-        "folder": str(tmp_path),
-    }
-    os.mkfifo(tmp_path / "config.json")  # so that it reads until it is ended
+    os.mkfifo(tmp_path / "config.json")
+    plan = Plan(
+        source=str(tmp_path),
+        name="n",
+        parent="p",
+        license="",
+        model_type="llava",
+        digest="d",
+        precision=Precision.INT8,
+        versions={},
+        parameters=1,
+    )
     asker = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
         stdin=subprocess.PIPE,
@@ -276,7 +275,7 @@ def test_the_real_child_ends_with_who_asked(tmp_path: Path, when: str) -> None:
     assert asker.stdin is not None
     assert asker.stdout is not None
     with asker:
-        asker.stdin.write(json.dumps(order).encode() + b"\n")
+        asker.stdin.write(msgspec.json.encode(Order(plan, str(tmp_path))) + b"\n")
         asker.stdin.flush()
         pid = int(asker.stdout.readline())
         asker.send_signal(signal.SIGKILL)

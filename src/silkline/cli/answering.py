@@ -7,7 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from silkline.admission.admission import Admission
-from silkline.cli.serving import create_pool
+from silkline.cli.model import Watch
+from silkline.cli.serving import create_pool, ignore
 from silkline.config import Settings
 from silkline.errors import InvalidRequest
 from silkline.gateway.answering import Answering
@@ -24,14 +25,21 @@ def create_intake(settings: Settings) -> Intake:
 
 
 @asynccontextmanager
-async def open_answering(settings: Settings, intake: Intake) -> AsyncGenerator[Answering, None]:
+async def open_answering(
+    settings: Settings, intake: Intake, watch: Watch = ignore
+) -> AsyncGenerator[Answering, None]:
     """Answers with the engines that the settings describe, and the pictures of a started intake.
+
+    Args:
+        settings: What is wanted.
+        intake: Where pictures come from.
+        watch: Told what is being done until the engines start, in words, from another thread.
 
     Raises:
         ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
         EnvironmentFault: No engine is installed, or it does not start.
     """
-    pool = await create_pool(settings)
+    pool = await create_pool(settings, watch)
     try:
         await pool.start()
         async with aclosing(create_cache(settings.cache)) as cache:

@@ -20,14 +20,17 @@ import uvloop
 from rich.console import Console
 
 from silkline.cli.answering import create_intake, open_answering, read_picture
-from silkline.cli.settings_options import settings_from, settings_options
+from silkline.cli.settings_options import one_model, settings_from, settings_options
 from silkline.config import LogSettings, Settings
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import EXIT, SilklineError, http_face
+from silkline.evaluate.rows import PICTURE_ENDINGS
 from silkline.gateway.answering import Answering
 from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
 from silkline.gateway.question import Question
 from silkline.gateway.scope import RequestRecord
+from silkline.models.hub import parse_hub_id
+from silkline.models.resolve import BUNDLED_MODEL
 from silkline.observe.logs import configure_logging
 
 Outcome = PredictAnswer | SilklineError
@@ -38,7 +41,7 @@ _A_FEW = 3
 
 
 @click.command()
-@click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
+@click.argument("pictures", nargs=-1, required=True, metavar="[MODEL] PICTURE...")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="What to ask.")
 @click.option(
     "--max-tokens",
@@ -59,14 +62,30 @@ def describe(
 ) -> None:
     """Answer about each PICTURE, a file or a URL, with the model that `up` would serve.
 
+    A first argument that is a folder, the bundled model's name, or a hub id, and no file, is the
+    MODEL, as with --model.
+
     A picture that fails is named and the others are answered; the command then ends with 1. With
     --json a line holds what /predict answers and the picture, or the picture and the error.
     """
+    if len(pictures) > 1 and _is_model(pictures[0]):
+        flags["model"] = one_model(pictures[0], flags["model"])
+        pictures = pictures[1:]
     settings = settings_from(config, flags)
     configure_logging(LogSettings(log_level="warning"))
     asked = _Asked(prompt, Sampling(max_tokens=max_tokens), settings.limits.max_image_bytes)
     if not uvloop.run(_describe(settings, pictures, asked, as_json=as_json)):
         sys.exit(EXIT.failed)
+
+
+def _is_model(argument: str) -> bool:
+    """Whether an argument is a model and no picture: a folder, or a name that no file has."""
+    path = Path(argument)
+    if path.is_dir() or argument == BUNDLED_MODEL:
+        return True
+    if path.suffix.lower() in PICTURE_ENDINGS or path.exists():
+        return False
+    return parse_hub_id(argument) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +125,7 @@ async def _describe(
     with Console(stderr=True).status("loading the model") as status:
         async with (
             create_intake(settings) as intake,
-            open_answering(settings, intake) as answering,
+            open_answering(settings, intake, status.update) as answering,
             aclosing(_in_order(partial(asked.answer, answering), pictures, at_once)) as outcomes,
         ):
             began = time.monotonic()

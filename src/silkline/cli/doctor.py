@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import shutil
@@ -31,7 +32,7 @@ from silkline.engines.registry import engine_names
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
-from silkline.models.resolve import BUNDLED_MODEL, resolve_model
+from silkline.models.resolve import BUNDLED_MODEL, locate_model, resolve_model
 
 GIB = 1024**3
 _LEAST_MEMORY = 2 * GIB
@@ -185,8 +186,13 @@ def _model(settings: Settings) -> Finding:
     if settings.engine.engine in WITHOUT_MODEL:
         return Finding("model", Verdict.GOOD, f"{settings.engine.engine} needs none")
     try:
+        place = locate_model(model, os.environ)
+        if place.bundle is None:
+            return Finding(
+                "model", Verdict.GOOD, f"{model} is there; `silkline inspect` tells more"
+            )
         manifest = resolve_model(model).manifest
-    except ConfigError as error:
+    except (ConfigError, EnvironmentFault) as error:
         remedy = "pip install --force-reinstall silkline" if model == BUNDLED_MODEL else None
         return Finding("model", Verdict.BAD, error.message, remedy)
     return Finding("model", Verdict.GOOD, f"{manifest.name}@{manifest.revision}, files whole")

@@ -24,7 +24,6 @@ _SIZE = re.compile(r"(\d{1,6})[xX](\d{1,6})", re.ASCII)
 _COLOURS = {
     Verdict.YES: "green",
     Verdict.ELSEWHERE: "yellow",
-    Verdict.NOT_YET: "yellow",
     Verdict.NO: "red",
 }
 _UNITS = ("B", "kB", "MB", "GB", "TB")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
+from silkline.cli.model import Watch, prepare_model
 from silkline.config import EngineSettings, RemoteSettings, Settings
 from silkline.engines.base import EngineOptions
+from silkline.engines.managed import start_timeout
 from silkline.engines.registry import pick_engine
 from silkline.engines.remote.key import read_key
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError
-from silkline.models.resolve import resolve_model
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
@@ -24,18 +25,27 @@ WITHOUT_MODEL = frozenset({"fake", REMOTE})
 """The engines that do not compute on this machine, and so need no model here."""
 
 
-async def create_pool(settings: Settings) -> EnginePool:
+def ignore(_: str) -> None:
+    """For those who do not watch."""
+
+
+async def create_pool(settings: Settings, watch: Watch = ignore) -> EnginePool:
     """The pool that the settings describe; nothing has started yet.
 
     The model's files are read to their end to see that they are whole, which takes a while where
-    they are large.
+    they are large; a model that the engine needs in another form is exported first.
+
+    Args:
+        settings: What is wanted.
+        watch: Told what is being done, in words, from another thread.
 
     Raises:
-        ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
-        EnvironmentFault: No engine is installed.
+        ConfigError: The model is unknown, its files are damaged, the engine cannot serve it, or a
+            remote's key is missing.
+        EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
     wanted = settings.engine
-    workers = await _workers(wanted)
+    workers = await _workers(wanted, watch)
     return EnginePool([*workers, *_remotes(wanted.remotes, workers)])
 
 
@@ -50,7 +60,7 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-async def _workers(wanted: EngineSettings) -> list[Replica]:
+async def _workers(wanted: EngineSettings, watch: Watch) -> list[Replica]:
     """The replicas on this machine: none where the remotes are all that is wanted."""
     name = wanted.engine
     if name == REMOTE and not wanted.remotes:
@@ -60,17 +70,29 @@ async def _workers(wanted: EngineSettings) -> list[Replica]:
     if name == REMOTE or (name == "auto" and wanted.remotes):
         return []
     name = pick_engine() if name == "auto" else name
+    files = None
+    if name not in WITHOUT_MODEL:
+        files = await asyncio.to_thread(prepare_model, wanted, name, os.environ, watch)
     options = EngineOptions(
-        model=None if name in WITHOUT_MODEL else await _model_folder(wanted),
+        model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
         kv_cache_bytes=wanted.kv_cache_bytes,
         threads=threads_of_worker(wanted),
         extra=wanted.engine_options,
+        name="" if files is None else files.name,
+        revision="" if files is None else files.revision,
+    )
+    supervisor = partial(
+        WorkerSupervisor,
+        name,
+        options,
+        hang_timeout=wanted.hang_timeout,
+        start_timeout=start_timeout(name, options),
     )
     return [
         LocalReplica(
             str(place),
-            WorkerSupervisor(name, options, hang_timeout=wanted.hang_timeout),
+            supervisor(),
             limit=limit_of_worker(wanted.max_batch),
         )
         for place in range(wanted.workers)
@@ -93,8 +115,3 @@ def limit_of_worker(max_batch: int) -> int:
     All others wait in the gateway: there they may still go elsewhere, and are not lost with it.
     """
     return max_batch + max(2, max_batch // 4)
-
-
-async def _model_folder(wanted: EngineSettings) -> Path:
-    bundle = await asyncio.to_thread(resolve_model, wanted.model)
-    return bundle.folder

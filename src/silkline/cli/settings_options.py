@@ -43,6 +43,17 @@ def settings_from(config: Path | None, flags: dict[str, Any]) -> Settings:
     return load_settings(config, os.environ, given)
 
 
+def one_model(argument: str, flag: str | None) -> str:
+    """The model, which may be given as an argument or as `--model`.
+
+    Raises:
+        click.UsageError: Both are given and differ.
+    """
+    if flag is not None and flag != argument:
+        raise click.UsageError(f"MODEL is {argument}, but --model says {flag}; give one of them.")
+    return argument
+
+
 def _option(field: str) -> Callable[[F], F]:
     info = field_info(field)
     kind = info.annotation

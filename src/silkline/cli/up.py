@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from silkline import __version__
 from silkline.cli.listening import not_listening, url_of
 from silkline.cli.serving import create_pool
-from silkline.cli.settings_options import settings_from, settings_options
+from silkline.cli.settings_options import one_model, settings_from, settings_options
 from silkline.config import Settings
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
@@ -28,16 +28,21 @@ from silkline.routing.pool import EnginePool
 
 
 @click.command()
+@click.argument("served", required=False, metavar="[MODEL]")
 @settings_options(
     "server", "auth", "limits", "fetch", "decode", "cache", "admission", "engine", "log"
 )
 @click.option("--json", "as_json", is_flag=True, help="Say when it is ready as one JSON line.")
-def up(config: Path | None, as_json: bool, **flags: Any) -> None:
+def up(served: str | None, config: Path | None, as_json: bool, **flags: Any) -> None:
     """Serve a model behind the OpenAI API, /predict and a web console.
 
-    With no option it serves the bundled model on http://127.0.0.1:8000. SIGTERM or Ctrl-C lets
-    running requests end; a second one does not.
+    MODEL is a folder, a bundle, or a model of the Hugging Face hub in the local cache, org/name or
+    org/name@revision; it is the same as --model. A model that the engine openvino needs in its own
+    form is exported once. With no option the bundled model is served on http://127.0.0.1:8000.
+    SIGTERM or Ctrl-C lets running requests end; a second one does not.
     """
+    if served is not None:
+        flags["model"] = one_model(served, flags["model"])
     settings = settings_from(config, flags)
     configure_logging(settings.log)
     uvloop.run(_serve(settings, as_json=as_json))
@@ -46,7 +51,7 @@ def up(config: Path | None, as_json: bool, **flags: Any) -> None:
 async def _serve(settings: Settings, *, as_json: bool) -> None:
     began = time.monotonic()
     with Console(stderr=True).status("checking the model's files") as status:
-        pool = await create_pool(settings)
+        pool = await create_pool(settings, status.update)
         lifecycle = Lifecycle()
         app = _Startup(create_app(settings, pool, lifecycle))
         server = GatewayServer(app, settings.server, lifecycle, give_up=pool.aclose)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tokenizers  # type: ignore[import-untyped]
+import tokenizers
 import torch
 import transformers
 from tokenizers import decoders, processors
-from tokenizers.models import BPE  # type: ignore[import-untyped]
+from tokenizers.models import BPE
 
 HIDDEN, HEADS, KV_HEADS, HEAD_DIM, LAYERS = 48, 4, 2, 12, 2
 TILE, PATCH = 32, 8

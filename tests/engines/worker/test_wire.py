@@ -107,7 +107,9 @@ def test_health_and_info_come_out_as_they_went_in(health: Health, info: EngineIn
 
 
 def test_options_come_out_as_they_went_in() -> None:
-    options = EngineOptions(Path("/models/größe"), 3, 2**33, 4, {"mode": "echo"})
+    options = EngineOptions(
+        Path("/models/größe"), 3, 2**33, 4, {"mode": "echo"}, "my-model", "0a1b2c"
+    )
     assert wire.decode_options(wire.encode_options(options)) == options
     assert wire.decode_options(wire.encode_options(EngineOptions())) == EngineOptions()
 

@@ -1,0 +1,45 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from silkline.models.store import Store
+from tests.cli.test_main import run
+from tests.models.test_store import fill
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Store:
+    kept = Store(tmp_path / "store")
+    kept.make("aa11", fill)
+    kept.make("bb22", fill)
+    (kept.folder / "bb22" / "bundle.json").unlink()
+    return kept
+
+
+def test_what_is_kept_is_listed(kept: Store) -> None:
+    result = run("store", "--export-store", str(kept.folder), "--json")
+    assert result.returncode == 0, result.stderr
+    first, second = json.loads(result.stdout)
+    assert (first["key"], first["model"], first["precision"]) == ("aa11", "tiny", "int8")
+    assert second.keys() == {"key", "folder", "bytes"}
+    table = run("store", "--export-store", str(kept.folder)).stdout
+    assert "aa11" in table
+    assert "damaged" in table
+
+
+def test_entries_are_removed_one_by_one_and_all(kept: Store) -> None:
+    result = run("store", "--export-store", str(kept.folder), "--remove", "bb")
+    assert result.stdout == "removed bb22\n"
+    assert [entry.key for entry in kept.entries()] == ["aa11"]
+    result = run("store", "--export-store", str(kept.folder), "--remove", "zz")
+    assert result.returncode == 2
+    assert "0 entries of the store begin with zz" in result.stderr
+    assert run("store", "--export-store", str(kept.folder), "--clear").stdout == "removed aa11\n"
+    assert kept.entries() == []
+
+
+def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    result = run("store", "--export-store", str(tmp_path / "none"), "--json")
+    assert (result.returncode, result.stdout) == (0, "[]\n")
+    assert not (tmp_path / "none").exists()
