@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+
 import psutil
 
 WORKER = "silkline.engines.worker"
@@ -11,6 +14,12 @@ DECODER = "silkline.ingress"
 def children(of: str) -> list[psutil.Process]:
     """This process' living children of a kind: `WORKER` or `DECODER`."""
     return [child for child in psutil.Process().children() if of in _command(child)]
+
+
+def waits_given_up() -> int:
+    """Futures that somebody still remembers although nobody waits for them any more."""
+    gc.collect()
+    return sum(type(each) is asyncio.Future and each.cancelled() for each in gc.get_objects())
 
 
 def _command(process: psutil.Process) -> str:

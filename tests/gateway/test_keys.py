@@ -124,6 +124,25 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+async def test_a_watch_that_fails_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_file, "_LOOK_SECONDS", 0.1)
+    file = KeysFile(write_keys(tmp_path).file)
+    looks: list[Path] = []
+
+    def fail(path: Path) -> None:
+        looks.append(path)
+        raise RuntimeError("no thread can be started")
+
+    async with file.watched():
+        monkeypatch.setattr(keys_file, "_state", fail)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: bool(looks))
+        await asyncio.sleep(0.5)
+        assert len(looks) < 10
+
+
 async def test_nothing_ends_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys_file, "_LOOK_SECONDS", 0.02)
     keys, late = write_keys(tmp_path), new_key()

@@ -1,5 +1,6 @@
 """Decoded pictures of all requests are held to a bound as long as their requests last."""
 
+import asyncio
 from contextlib import ExitStack
 
 import pytest
@@ -9,10 +10,49 @@ from silkline.engines.base import PixelBudget
 from silkline.errors import Overloaded
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import uploaded
+from tests.ingress.intakes import at, coloured, serving, until
+from tests.ingress.network import Hit, gives
 from tests.pictures import encoded
 
 MIB = 1024 * 1024
 LIMITS = LimitSettings(max_inflight_bytes=MIB, max_image_pixels=200_000, max_request_pixels=200_000)
+
+
+async def test_who_waits_for_room_keeps_none_from_the_oldest() -> None:
+    """Only the oldest may take the last room, so what it needs for that must not be held."""
+    asked = asyncio.Event()
+
+    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        if "slow" in hit.line:
+            await asked.wait()
+        await gives(coloured(7, 300, 200) + bytes(MIB // 2))(hit, writer)
+
+    async with serving(
+        fetch={"fetch_timeout": 4.0},
+        respond=respond,
+        max_image_bytes=2 * MIB // 3,
+        max_inflight_bytes=MIB,
+        max_image_pixels=200_000,
+        max_request_pixels=200_000,
+    ) as (intake, origin):
+
+        async def take(path: str, stack: ExitStack) -> None:
+            held = stack.enter_context(intake.holding())
+            await intake.take([at(origin, path)], PixelBudget(), b"", held)
+
+        with ExitStack() as holding:
+            slow = ExitStack()
+            oldest = asyncio.create_task(take("/slow", slow))
+            await until(lambda: len(origin.hits) == 1)
+            await take("/1", holding)
+            await take("/2", holding)
+            late = asyncio.create_task(take("/3", holding))  # the rest is kept for the oldest
+            await until(lambda: len(origin.hits) == 4)
+            await asyncio.sleep(0.3)  # it is decoded
+            asked.set()
+            await oldest
+            slow.close()
+            await late
 
 
 async def test_requests_that_hold_pictures_leave_others_no_room() -> None:

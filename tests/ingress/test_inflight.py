@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silkline.errors import Overloaded
+from silkline.ingress import fetch as fetch_module
 from silkline.ingress.inflight import Claim, InflightBytes
 from tests.ingress.intakes import BUDGET, TENANT, at, coloured, serving, until
 from tests.ingress.network import Hit, gives
@@ -208,6 +209,32 @@ async def test_fetched_pictures_never_hold_more_together() -> None:
         assert len(origin.hits) == 40
         assert 1_100_000 < most <= 3_300_000
         assert intake.snapshot().loading.inflight_bytes == 0
+
+
+async def test_who_waits_for_a_connection_keeps_no_room_from_who_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tenants take turns at connections, so the oldest of all may have to wait for one."""
+    monkeypatch.setattr(fetch_module, "_CONNECTIONS", 1)
+    asked = asyncio.Event()
+
+    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        await asked.wait()
+        await gives(coloured(7) + bytes(1_000_000))(hit, writer)
+
+    async with serving(
+        fetch={"fetch_timeout": 4.0},
+        respond=respond,
+        max_image_bytes=1_100_000,
+        max_inflight_bytes=1_100_000,
+    ) as (intake, origin):
+        taking = [
+            asyncio.create_task(intake.take([at(origin, f"/{place}")], BUDGET, scope))
+            for place, scope in enumerate([TENANT, TENANT, TENANT, b"another"])
+        ]
+        await until(lambda: len(origin.hits) == 1)
+        asked.set()
+        assert len(await asyncio.gather(*taking)) == 4
 
 
 async def test_a_picture_that_finds_no_room_is_refused() -> None:

@@ -28,6 +28,26 @@ async def test_the_scopes_take_turns_and_each_keeps_its_order() -> None:
     assert given == ["c0", "x0", "y0", "c1", "x1", "c2", "c3"]
 
 
+async def test_those_who_left_cost_their_scope_no_turn() -> None:
+    rota = Rota(["one"])
+    thing = await rota.take(b"x")
+    given: list[bytes] = []
+
+    async def want(scope: bytes) -> None:
+        async with rota.turn(scope):
+            given.append(scope)
+
+    left = [asyncio.create_task(want(b"x")) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in left:
+        task.cancel()
+    asked = [asyncio.create_task(want(scope)) for scope in (b"x", b"y", b"y", b"y")]
+    await asyncio.sleep(0)
+    rota.give(thing)
+    await asyncio.gather(*asked)
+    assert given == [b"x", b"y", b"y", b"y"]
+
+
 async def test_whoever_leaves_takes_nothing_along() -> None:
     dice = random.Random(7)
     rota = Rota(range(3))

@@ -62,6 +62,7 @@ class KeysFile:
                 await self._look(asked)
             except Exception:  # no defect may end the watch: keys that were taken back would stay
                 logger.exception("the keys file could not be looked at")
+                await asyncio.sleep(_LOOK_SECONDS)  # a signal stays asked for
 
     async def _look(self, asked: asyncio.Event) -> None:
         # A slow disk must not hold up requests.

@@ -228,7 +228,7 @@ class Intake(Lifespan):
             [
                 self._fetch(source, taking)
                 if isinstance(source, UrlSource)
-                else self._decode(*next(ready), taking)
+                else self._take_sent(*next(ready), taking)
                 for source in sources
             ]
         )
@@ -283,7 +283,16 @@ class Intake(Lifespan):
                     loaded = await held.enter_async_context(fetch)
                 taking.fetched = time.perf_counter()
                 await self._count_pixels(source, loaded, taking)
-                return await self._decode(source, loaded, taking)
+                decoded = await self._decode(source, loaded, taking)
+            # Not before: the oldest request may wait for the room that its encoded bytes took.
+            await _hold(decoded, taking)
+            return decoded
+
+    async def _take_sent(self, source: SentSource, loaded: Loaded, taking: _Taking) -> Decoded:
+        with _blamed_on(source):
+            decoded = await self._decode(source, loaded, taking)
+            await _hold(decoded, taking)
+            return decoded
 
     async def _count_pixels(self, source: Source, loaded: Loaded, taking: _Taking) -> None:
         """Counts the pixels of a picture before it is decoded, where they could be too many."""
@@ -295,12 +304,16 @@ class Intake(Lifespan):
         scope, budget = taking.scope, taking.budget
         with _blamed_on(source):
             decoded = await self._loader.decode(loaded, scope, budget)
-            if taking.held is not None:
-                await taking.held.grow(len(decoded.image.pixels))
         self._memo.learn_picture(scope, loaded.encoded.digest, budget, decoded.identity)
         if not isinstance(source, UploadSource):
             self._memo.learn_source(scope, _name(source), loaded.encoded)
         return decoded
+
+
+async def _hold(decoded: Decoded, taking: _Taking) -> None:
+    """Waits for room for a decoded picture."""
+    if taking.held is not None:
+        await taking.held.grow(len(decoded.image.pixels))
 
 
 def _name(source: UrlSource | EncodedSource) -> Name:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
@@ -17,7 +17,7 @@ from silkline.engines.base import PixelBudget
 from silkline.ingress.decode import Decoded, DecoderPool
 from silkline.ingress.fetch import Fetcher, Resolver
 from silkline.ingress.flights import Flight, Flights, Watch
-from silkline.ingress.inflight import InflightBytes
+from silkline.ingress.inflight import Claim, InflightBytes
 from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.memo import Encoded, digest
 from silkline.ingress.urls import PictureUrl
@@ -122,9 +122,13 @@ class Loader(Lifespan):
 
         @asynccontextmanager
         async def load(flight: Flight[Loaded]) -> AsyncIterator[Loaded]:
-            with self._inflight.claim() as claim:
+            with ExitStack() as held:
+                claim: Claim | None = None
 
                 async def received(count: int) -> None:
+                    nonlocal claim
+                    # Not before it has a connection: those who have one wait for the oldest claim.
+                    claim = claim or held.enter_context(self._inflight.claim())
                     flight.advance(count)
                     await claim.grow(count)
 

@@ -55,9 +55,11 @@ class Rota(Generic[Thing]):
         while self._lines:
             scope, line = self._lines.popitem(last=False)
             place = line.popleft()
+            while line and place.done():  # whose task was cancelled left its place behind
+                place = line.popleft()
             if line:
                 self._lines[scope] = line
-            if not place.done():  # whose task was cancelled left its place behind
+            if not place.done():
                 place.set_result(thing)
                 return
         self._free.append(thing)

@@ -40,7 +40,10 @@ LAST_WORDS = """Traceback (most recent call last):
   File 'x.py', line 1
 (EngineCore pid=7) ERROR 11-22 18:11:26 [core.py:1] ValueError: the weights are torn
 RuntimeError: Engine core initialization failed. See root cause above."""
-TRAITS = {"slow", "silent", "dies", "crashes", "chatty", "leaves-a-child", "stubborn", "hangs"}
+TRAITS = {
+    "slow", "deaf", "silent", "dies", "crashes", "chatty", "leaves-a-child", "stubborn", "hangs",
+    "fails",
+}  # fmt: skip
 CONTEXT = 8192
 
 
@@ -50,6 +53,7 @@ class StandIn(OpenAiServer):
     key = ""
     called = "uvicorn"
     loading = False
+    deaf = False
 
     async def _reply(
         self, received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -57,6 +61,8 @@ class StandIn(OpenAiServer):
         last = received.headers.get("connection") == "close"
         head = f"server: {self.called}\r\n" + ("connection: close\r\n" if last else "")
         told = cast("asyncio.StreamWriter", _Told(writer, head.encode()))
+        if self.deaf:
+            await asyncio.sleep(600)
         if self.loading:
             told.write(whole(503, {"error": {"message": "Loading model", "code": 503}}))
         elif received.path == "/health":
@@ -159,9 +165,10 @@ async def _serve(plan: Plan) -> None:
     if "slow" in plan.traits and not server.loading:
         await asyncio.sleep(1.0)
     listener = await asyncio.start_unix_server(server.serve, plan.socket, limit=64 * 1024 * 1024)
-    if server.loading:
+    server.deaf = "deaf" in plan.traits
+    if server.loading or server.deaf:
         await asyncio.sleep(1.0)
-        server.loading = False
+        server.loading = server.deaf = False
     _say("Application startup complete.")
     async with listener:
         await listener.serve_forever()
@@ -178,8 +185,17 @@ def _script(script: Script, traits: set[str]) -> Script:
         await asyncio.sleep(600)
         yield b""
 
+    async def failing(received: Received) -> AsyncIterator[bytes]:
+        if "poison" in str(received.body):
+            yield whole(500, {"error": {"message": "no such thing in x.cpp", "code": 500}})
+            return
+        async for piece in script(received):
+            yield piece
+
     if "crashes" in traits:
         return crashing
+    if "fails" in traits:
+        return failing
     return hanging if "hangs" in traits else script
 
 

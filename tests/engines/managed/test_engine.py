@@ -18,12 +18,14 @@ import pytest_asyncio
 
 from silkline.core import Sampling
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.managed import engine as managed_engine
 from silkline.engines.registry import create_engine
 from silkline.engines.worker.supervisor import WorkerSupervisor
-from silkline.errors import ConfigError, EnvironmentFault, ShuttingDown, WorkerLost
+from silkline.errors import ConfigError, EnvironmentFault, InternalFault, ShuttingDown, WorkerLost
 from tests.engines.asking import answer, eventually, question, request, user
 from tests.engines.conformance import Conformance
 from tests.engines.managed.models import CHILD, gguf_folder, llava_folder
+from tests.processes import waits_given_up
 
 STAND_IN = Path(__file__).parent / "stand_in.py"
 GUARD = "silkline.engines.managed.guard"
@@ -63,6 +65,13 @@ def family() -> list[psutil.Process]:
 def servers() -> list[psutil.Process]:
     """The stand-ins themselves."""
     return [child for child in family() if MARKS[0] in _words(child) and GUARD not in _words(child)]
+
+
+def socket_folder() -> Path:
+    """Where the only stand-in's socket lies."""
+    (server,) = servers()
+    (socket,) = (word for word in server.cmdline() if word.endswith(".sock"))
+    return Path(socket).parent
 
 
 def _words(process: psutil.Process) -> str:
@@ -116,6 +125,21 @@ async def test_a_slow_start_is_waited_for(name: str, tmp_path: Path) -> None:
         assert (await answer(engine, question())).text
 
 
+async def test_a_server_that_is_too_busy_loading_to_say_so_is_waited_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(managed_engine, "_PROBE_SECONDS", 0.2)
+    async with started(name, tmp_path, "deaf") as engine:
+        assert (await answer(engine, question())).text
+
+
+async def test_watching_a_server_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    async with started(name, tmp_path):
+        before = waits_given_up()
+        await asyncio.sleep(1.0)
+        assert waits_given_up() <= before + 1
+
+
 async def test_a_server_that_does_not_serve_in_time_is_ended(name: str, tmp_path: Path) -> None:
     engine = create_engine(name, options(name, tmp_path, "silent", start_seconds="1"))
     with pytest.raises(EnvironmentFault, match="had 1 seconds"):
@@ -164,11 +188,11 @@ async def test_nobody_else_gets_in(
         assert not {"SILKLINE_API_KEYS", "LLAMA_ARG_TOOLS"} & {
             variable for variable in variables if name == "llamacpp" or variable[0] == "S"
         }
-        (socket,) = (word for word in server.cmdline() if word.endswith(".sock"))
-        assert Path(socket).parent.stat().st_mode & 0o777 == 0o700
+        folder = socket_folder()
+        assert folder.stat().st_mode & 0o777 == 0o700
     assert "my key is ***" in caplog.text
     assert key not in caplog.text
-    assert not Path(socket).parent.exists()
+    assert not folder.exists()
 
 
 async def test_a_server_that_dies_loses_its_requests_and_fails_the_engine(
@@ -188,6 +212,21 @@ async def test_a_server_that_dies_loses_its_requests_and_fails_the_engine(
             await answer(engine, question())
     with pytest.raises(ShuttingDown):
         await answer(engine, question())
+
+
+async def test_a_request_that_the_server_fails_at_is_lost_alone(name: str, tmp_path: Path) -> None:
+    """A lost worker would be replaced, and whatever else it computes be lost as well."""
+    async with started(name, tmp_path, "fails") as engine:
+        failed = asyncio.create_task(engine.failed())
+        other = engine.generate(question(sampling=Sampling(max_tokens=4000)))
+        await anext(other)
+        with pytest.raises(InternalFault, match="goes on with others") as caught:
+            await answer(engine, request(user("poison")))
+        assert "x.cpp" not in caught.value.message
+        assert (await anext(other)).text
+        assert not failed.done()
+        await other.aclose()
+        failed.cancel()
 
 
 async def test_closing_ends_all_of_a_server_that_will_not_end(name: str, tmp_path: Path) -> None:
@@ -229,9 +268,11 @@ async def test_a_killed_worker_takes_its_server_along(name: str, tmp_path: Path)
     await worker.start()
     try:
         before = family()
+        folder = socket_folder()
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         await eventually(lambda: not any(process.is_running() for process in before), 15)
+        assert not folder.exists()
         await eventually(lambda: worker.engine is not None and worker.restarts == 1, 15)
         assert worker.engine is not None
         assert (await answer(worker.engine, question())).text
@@ -245,9 +286,11 @@ async def test_a_worker_whose_server_crashes_is_replaced(name: str, tmp_path: Pa
     await worker.start()
     try:
         assert worker.engine is not None
+        folder = socket_folder()
         with pytest.raises(WorkerLost):
             await answer(worker.engine, request(user("crash")))
         await eventually(lambda: worker.restarts >= 1, 15)
+        assert not folder.exists()
     finally:
         await worker.aclose()
     assert not family()

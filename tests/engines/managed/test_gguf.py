@@ -61,6 +61,8 @@ def test_the_cache_of_a_token() -> None:
     assert kv_bytes_per_token({**GGUF_MODEL, "llama.attention.head_count_kv": [1, 0]}) == 64
     assert kv_bytes_per_token({**GGUF_MODEL, "llama.attention.key_length": 32}) == 4 * 48 * 2
     assert kv_bytes_per_token({}) is None
+    many = {**GGUF_MODEL, "llama.block_count": 2**32 - 1}
+    assert kv_bytes_per_token(many) == (2**32 - 1) * 2 * 2 * 16 * 2
 
 
 def test_the_tokens_of_a_picture() -> None:

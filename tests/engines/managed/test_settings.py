@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from silkline.models.resolve import bundled_folder
 from tests.engines.managed.models import GGUF_MODEL, gguf, gguf_folder, llava_folder
 
 SOCKET = Path("/run/x.sock")
+RECORDED = Path(__file__).parent / "recorded"
 CACHE = 16 * 1024 * 1024
 """Holds 65,536 tokens of the small models."""
 
@@ -69,13 +72,19 @@ def test_vllms_flags_follow_from_the_settings(programs: Path, tmp_path: Path) ->
 
 def test_vllm_never_fetches_and_never_reports(programs: Path, tmp_path: Path) -> None:
     told = vllm(tmp_path, threads=3).environment(
-        "the key", {"VLLM_CPU_KVCACHE_SPACE": "40", "A": "1"}
+        "the key",
+        {"VLLM_CPU_KVCACHE_SPACE": "40", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "1", "A": "1"},
     )
     assert told["VLLM_API_KEY"] == "the key"
     assert (told["HF_HUB_OFFLINE"], told["VLLM_NO_USAGE_STATS"], told["A"]) == ("1", "1", "1")
     assert (told["OMP_NUM_THREADS"], told["VLLM_CPU_OMP_THREADS_BIND"]) == ("3", "nobind")
-    assert "VLLM_CPU_KVCACHE_SPACE" not in told
+    assert not {"VLLM_CPU_KVCACHE_SPACE", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE"} & told.keys()
     assert "OMP_NUM_THREADS" not in vllm(tmp_path).environment("the key", {})
+
+
+def test_no_variable_sets_a_flag_of_llama_server(programs: Path, tmp_path: Path) -> None:
+    inherited = {"LLAMA_ARG_TOOLS": "all", "LLAMA_SERVER_SLOTS_DEBUG": "1", "A": "1"}
+    assert llama(tmp_path).environment("x", inherited) == {"LLAMA_API_KEY": "x", "A": "1"}
 
 
 def test_llama_servers_flags_follow_from_the_settings(programs: Path, tmp_path: Path) -> None:
@@ -124,6 +133,8 @@ def test_a_cache_that_holds_no_request_is_refused(
         "--allowed-local-media-path /",
         "--config x.yaml",
         "--max-num-seqs 900",
+        "--limit-mm-per-prompt.video=1",
+        "--override-generation-config.temperature 2",
     ],
 )
 def test_vllms_dangerous_flags_are_refused(programs: Path, tmp_path: Path, flags: str) -> None:
@@ -139,6 +150,30 @@ def test_llama_servers_dangerous_flags_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="must not hold"):
         llama(tmp_path, ManagedOptions(flags=flags))
+
+
+@pytest.mark.parametrize(
+    ("server", "recorded"), [(vllm, "vllm-0.32.0.txt"), (llama, "llama-server-0.3.36.txt")]
+)
+@pytest.mark.parametrize("prefix_cache", [False, True])
+def test_no_flag_takes_back_what_silkline_sets(
+    programs: Path, tmp_path: Path, server: type[Server], recorded: str, *, prefix_cache: bool
+) -> None:
+    known = set(re.split(r"[,\s]+", (RECORDED / recorded).read_text()))
+    own = ManagedOptions(prefix_cache=prefix_cache)
+    words = server(tmp_path, own).command(SOCKET)  # type: ignore[arg-type]
+    taken: list[str] = []
+    for word, following in itertools.pairwise([*words, "--"]):
+        opposite = word.replace("--no-", "--") if "--no-" in word else f"--no-{word[2:]}"
+        flag = opposite if following.startswith("--") else word
+        if not word.startswith("--") or flag not in known:
+            continue
+        try:
+            server(tmp_path, ManagedOptions(flags=f"{flag} x"))  # type: ignore[arg-type]
+        except ConfigError:
+            continue
+        taken.append(flag)
+    assert taken == []
 
 
 def test_other_flags_are_not(programs: Path, tmp_path: Path) -> None:
@@ -220,6 +255,17 @@ def test_what_may_change_the_answers_changes_the_revision(programs: Path, tmp_pa
     assert server(revision="abc").revision == "abc"
     os.utime(folder / "model.safetensors", (1, 1))
     assert server().revision != plain
+
+
+def test_all_files_of_a_gguf_change_the_revision(programs: Path, tmp_path: Path) -> None:
+    folder = gguf_folder(tmp_path / "parts")
+    (folder / "tiny-f16.gguf").rename(folder / "tiny[1]-00001-of-00002.gguf")
+    (folder / "tiny[1]-00002-of-00002.gguf").write_bytes(b"")
+    seen = {llama(tmp_path, model=folder).revision}
+    for place, file in enumerate(sorted(folder.iterdir())):
+        os.utime(file, (place, place))
+        seen.add(llama(tmp_path, model=folder).revision)
+    assert len(seen) == 4
 
 
 def test_a_bundle_says_what_it_is_called(programs: Path) -> None:

@@ -22,7 +22,7 @@ from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
 from silkline.errors import ConfigError, EnvironmentFault, WorkerLost
 from tests.engines.asking import answer, eventually, question
 from tests.engines.worker.plugs import plug_in
-from tests.processes import WORKER, children
+from tests.processes import WORKER, children, waits_given_up
 
 
 def supervisor(
@@ -72,6 +72,14 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where workers put their folders."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
+
+
+async def test_watching_a_worker_leaves_nothing_behind() -> None:
+    async with running() as worker:
+        before = waits_given_up()
+        for _ in range(20):
+            await worker.changed()
+        assert waits_given_up() <= before + 3
 
 
 async def test_a_worker_serves_from_a_process_of_its_own(folders: Path) -> None:

@@ -23,7 +23,7 @@ from silkline.engines.prompt_text import SafeText
 from silkline.engines.remote.body import check
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.engines.remote.link import RemoteLink
-from silkline.errors import ShuttingDown, WorkerLost
+from silkline.errors import DeadlineExceeded, InternalFault, ShuttingDown, WorkerLost
 from silkline.models.image_tokens import SmartResize
 
 _URL = "http://localhost"
@@ -32,6 +32,9 @@ _HEALTH = "/health"
 _OK = 200
 _LOOK_SECONDS = 0.2
 _PROBE_SECONDS = 5.0
+_END_SECONDS = 2.0
+"""What a server may take to end that has lost a call by it."""
+
 _PATIENCE_SECONDS = 3600.0
 """Seconds that a request may wait without a byte: the supervisor judges by all requests together,
 and each has its own deadline."""
@@ -74,7 +77,11 @@ class ManagedEngine(Engine):
         server = self._server
         try:
             self._process = await ServerProcess.spawn(
-                server.command(socket), server.environment(key, os.environ), key, self._logger
+                server.command(socket),
+                self._folder,
+                server.environment(key, os.environ),
+                key,
+                self._logger,
             )
             self._remote = RemoteEngine(self._settings(), key, socket)
             await self._until_it_serves(self._process, self._remote, RemoteLink(
@@ -90,6 +97,8 @@ class ManagedEngine(Engine):
         """See `Engine`.
 
         Raises:
+            WorkerLost: The server has ended.
+            InternalFault: It failed at this request, and goes on with others.
             SilklineError: As the remote engine.
         """
         if self._remote is None:
@@ -98,9 +107,18 @@ class ManagedEngine(Engine):
         tokens = self._server.model.image_tokens(request)
         messages = tuple(self._without_tags(message) for message in request.messages)
         asked = replace(request, messages=messages)
-        async with aclosing(self._remote.generate(asked)) as deltas:
-            async for delta in deltas:
-                yield _counted(delta, tokens)
+        try:
+            async with aclosing(self._remote.generate(asked)) as deltas:
+                async for delta in deltas:
+                    yield _counted(delta, tokens)
+        except WorkerLost as error:
+            if await self._ends():
+                raise
+            # Whoever hears of a lost worker ends it, with all its requests.
+            raise InternalFault(
+                "The model's server failed at this request, and goes on with others. Try again, "
+                "or change the request."
+            ) from error
 
     def health(self) -> Health:
         """See `Engine`; judged by the events of the answers."""
@@ -130,6 +148,10 @@ class ManagedEngine(Engine):
         if folder is not None:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
+    async def _ends(self) -> bool:
+        """Whether the server is gone, or is just going."""
+        return self._process is None or await self._process.ended_within(_END_SECONDS)
+
     async def _until_it_serves(
         self, process: ServerProcess, remote: RemoteEngine, link: RemoteLink
     ) -> None:
@@ -153,7 +175,7 @@ class ManagedEngine(Engine):
             if status != _OK:
                 return False
             await remote.start()
-        except WorkerLost:
+        except (WorkerLost, DeadlineExceeded):  # busy loading, perhaps
             return False
         return True
 

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from silkline.errors import ConfigError, EnvironmentFault
 
+CACHING = "use the engine option prefix_cache"
+SAMPLING = "what a request does not say is as Silkline says it"
+"""Why flags are refused, whichever server's they are."""
+
 
 def split(option: str, text: str) -> list[str]:
     """The words of an option's value, as a shell would have them.
@@ -38,7 +42,8 @@ def check_flags(flags: Sequence[str], refused: Mapping[str, str], *, abbreviated
         ConfigError: One of them is given.
     """
     for word in flags:
-        name = word.partition("=")[0].replace("_", "-")
+        # vLLM takes a part of a JSON value as `--flag.part value`.
+        name = word.partition("=")[0].partition(".")[0].replace("_", "-")
         for flag, instead in refused.items():
             begins = abbreviated and len(name) > len("--") and flag.startswith(name)
             if word.startswith("-") and (name == flag or begins):

@@ -3,9 +3,10 @@
 A server may have processes of its own; vLLM's go on holding their memory when the one that was
 started is killed. So this process runs the server as its child, adopts whatever of it is orphaned,
 and ends all of it: at once when standard input closes, which even a killed worker's does; politely
-first on SIGTERM. It ends when the server does, with the server's exit code, as a shell tells it.
+first on SIGTERM. It ends when the server does, with the server's exit code, as a shell tells it,
+and removes the folder that the server had to itself.
 
-    python -m silkline.engines.managed.guard COMMAND ...
+    python -m silkline.engines.managed.guard FOLDER COMMAND ...
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,14 +44,16 @@ def main() -> None:
         signal.signal(number, _noted)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which drains first
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    folder, *command = sys.argv[1:]
     # This process has one thread, so code may run between fork and exec.
     server = subprocess.Popen(  # noqa: S603
-        sys.argv[1:],
+        command,
         stdin=subprocess.DEVNULL,
         preexec_fn=_die_with_the_guard,  # noqa: PLW1509
     )
     code = _watch(server, wake)
     _kill_all()
+    shutil.rmtree(folder, ignore_errors=True)
     sys.exit(code)
 
 

@@ -5,13 +5,14 @@ Names are those of llama.cpp b9000 and later; tools/server/README.md there.
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 from pathlib import Path
 from typing import ClassVar
 
 from silkline.engines.base import EngineOptions
-from silkline.engines.managed.flags import check_flags, find_command, split
+from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
 from silkline.engines.managed.gguf import Value, read_gguf
 from silkline.engines.managed.model import ServedModel, called, read_rule
 from silkline.engines.managed.options import ManagedOptions
@@ -48,7 +49,10 @@ _REFUSED = {
     **dict.fromkeys(("-v", "--verbose", "--log-verbose", "-lv", "--verbosity"), _LOGGED),
     **dict.fromkeys(("--log-verbosity", "--log-prompts-dir", "--slots"), _LOGGED),
     **dict.fromkeys(("--media-path",), _PICTURES),
-    **dict.fromkeys(("--cache-prompt", "--cache-ram", "-cram"), "use the option prefix_cache"),
+    **dict.fromkeys(("--cache-prompt", "--no-cache-prompt", "--cache-ram", "-cram"), CACHING),
+    **dict.fromkeys(("--slot-prompt-similarity", "-sps"), CACHING),
+    **dict.fromkeys(("--top-k", "--min-p"), SAMPLING),
+    **dict.fromkeys(("--ui", "--webui", "--no-jinja", "--context-shift"), "Silkline sets it"),
 }
 
 
@@ -103,8 +107,11 @@ class LlamaServer(Server):
         return {"LLAMA_API_KEY": key}
 
     def inherits(self, variable: str) -> bool:
-        """See `Server`; llama-server reads each of its flags from the environment, too."""
-        return super().inherits(variable) and not variable.startswith("LLAMA_ARG_")
+        """See `Server`; llama-server reads its flags from the environment, too.
+
+        Most as `LLAMA_ARG_*`, but not all: `LLAMA_SERVER_SLOTS_DEBUG` shows what clients ask.
+        """
+        return super().inherits(variable) and not variable.startswith("LLAMA_")
 
 
 def find_files(folder: Path, wanted: str) -> tuple[Path, Path]:
@@ -144,6 +151,11 @@ def _begins(name: str) -> bool:
     return "-of-" not in name or "-00001-of-" in name
 
 
+def _all_parts(name: str) -> str:
+    """A pattern for a model's file, or for all of them where it is in parts."""
+    return glob.escape(name).replace("-00001-of-", "-*-of-")
+
+
 def _without_gguf(folder: Path, wanted: str) -> str:
     if wanted:
         return f"The folder {folder} holds no {wanted}."
@@ -165,7 +177,8 @@ def _conversion(folder: Path, flag: str) -> str:
 def _read(folder: Path, file: Path, projector: Path, options: EngineOptions) -> ServedModel:
     data = read_gguf(file)
     rule = read_rule(folder) if (folder / CONFIG).is_file() else None
-    name, revision = called(folder, options, (file.name, projector.name))
+    patterns = (_all_parts(file.name), glob.escape(projector.name))
+    name, revision = called(folder, options, patterns)
     return ServedModel(
         name=name,
         revision=revision,
@@ -185,10 +198,10 @@ def kv_bytes_per_token(data: dict[str, Value]) -> int | None:
     if not (layers and width and heads):
         return None
     told = data.get(f"{kind}.attention.head_count_kv", heads)
-    each = told if isinstance(told, list) else [told] * layers
     key = _number(data, f"{kind}.attention.key_length") or width // heads
     value = _number(data, f"{kind}.attention.value_length") or width // heads
-    kv_heads = sum(count for count in each if isinstance(count, int))
+    each, times = (told, 1) if isinstance(told, list) else ([told], layers)
+    kv_heads = sum(count for count in each if isinstance(count, int)) * times
     return kv_heads * (key + value) * _BYTES_PER_NUMBER or None
 
 

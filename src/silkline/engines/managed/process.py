@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from silkline.engines.managed.guard import GRACE_SECONDS, SIGNALLED
@@ -54,6 +55,7 @@ class ServerProcess:
     async def spawn(
         cls,
         command: Sequence[str],
+        folder: Path,
         environment: Mapping[str, str],
         secret: str,
         logger: logging.Logger,
@@ -62,6 +64,7 @@ class ServerProcess:
 
         Args:
             command: Its words.
+            folder: What it has to itself; goes with it, whatever becomes of this process.
             environment: Its variables.
             secret: Never to be logged.
             logger: Where its log goes on.
@@ -69,7 +72,7 @@ class ServerProcess:
         Raises:
             EnvironmentFault: The system refuses another process.
         """
-        guard = [sys.executable, "-P", "-m", "silkline.engines.managed.guard"]
+        guard = [sys.executable, "-P", "-m", "silkline.engines.managed.guard", str(folder)]
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
@@ -134,12 +137,12 @@ class ServerProcess:
     async def _gone(self) -> None:
         """Returns when the guard is gone, even if something of the server holds its pipes open.
 
-        asyncio's `wait` alone waits for these, too.
+        asyncio's `wait` alone waits for these, too; and it remembers each wait that is given up.
         """
+        closed = asyncio.create_task(self._process.wait())
         while self._process.returncode is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._process.wait()
+            await asyncio.wait({closed}, timeout=_LOOK_SECONDS)
+        closed.cancel()
 
     async def _read_log(self) -> None:
         stdout = self._process.stdout
@@ -158,6 +161,7 @@ class ServerProcess:
     def _relay(self, line: bytes) -> None:
         """Logs a line; while the model loads, all of them, since that is all there is to see."""
         text = line.decode("utf-8", "replace").replace(self._secret, "***").rstrip()
+        text = text[:_MOST_CHARACTERS]
         if not text.strip():
             return
         self.lines.append(text)
@@ -166,4 +170,4 @@ class ServerProcess:
         trouble = _TROUBLE.search(text)
         if trouble or not self.serving:
             level = logging.WARNING if trouble and self.serving else logging.INFO
-            self._logger.log(level, "%s", text[:_MOST_CHARACTERS])
+            self._logger.log(level, "%s", text)

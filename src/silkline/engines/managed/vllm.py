@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from silkline.engines.base import EngineOptions
-from silkline.engines.managed.flags import check_flags, find_command, split
+from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
 from silkline.engines.managed.model import ServedModel, read_transformers
 from silkline.engines.managed.options import ManagedOptions
 from silkline.engines.managed.plan import check_room
@@ -22,6 +22,9 @@ NO_DOMAIN = "none.invalid"
 """A name that no host has (RFC 6761); vLLM fetches from everywhere unless domains are named."""
 
 _NVIDIA, _AMD = Path("/proc/driver/nvidia/version"), Path("/dev/kfd")
+
+_TAKING_BACK = frozenset({"VLLM_CPU_KVCACHE_SPACE", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE"})
+"""Variables of which one would go before the flag for the cache, and one log all answers."""
 
 _ABOUT_PRECISION = ("--dtype", "--quantization", "-q")
 
@@ -36,12 +39,18 @@ _REFUSED = {
     "--headless": "the server is asked over HTTP",
     "--root-path": "the server is asked over HTTP",
     "--config": "give its flags themselves",
+    "--load-format": "safetensors are loaded; pickled weights can run code when they are read",
+    "--generation-config": SAMPLING,
+    "--override-generation-config": SAMPLING,
+    "--limit-mm-per-prompt": _BY_SILKLINE,
+    "--no-disable-uvicorn-access-log": "Silkline logs the requests itself",
+    "--no-disable-fastapi-docs": _BY_SILKLINE,
     "--model": "give the model to Silkline",
     "--served-model-name": _BY_SILKLINE,
     "--max-num-seqs": "use the setting max_batch",
     "--kv-cache-memory-bytes": "use the setting kv_cache_bytes",
     "--max-model-len": "use the engine option context",
-    "--enable-prefix-caching": "use the engine option prefix_cache",
+    **dict.fromkeys(("--enable-prefix-caching", "--no-enable-prefix-caching"), CACHING),
     "--allowed-local-media-path": "clients' pictures come from Silkline only",
     "--allowed-media-domains": "clients' pictures come from Silkline only",
     "--enable-log-requests": "what clients ask is not logged",
@@ -105,8 +114,8 @@ class VllmServer(Server):
         return told
 
     def inherits(self, variable: str) -> bool:
-        """See `Server`; this one would go before the flag for the cache."""
-        return super().inherits(variable) and variable != "VLLM_CPU_KVCACHE_SPACE"
+        """See `Server`."""
+        return super().inherits(variable) and variable not in _TAKING_BACK
 
     @property
     def _cache_bytes(self) -> int | None:

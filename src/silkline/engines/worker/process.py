@@ -47,6 +47,7 @@ class WorkerProcess:
         """Takes a process that was spawned with pipes; use `spawn`."""
         self._process = process
         self._serves = False
+        self._exited = asyncio.create_task(process.wait())
         self._log = asyncio.create_task(self._forward_log())
 
     @classmethod
@@ -138,9 +139,8 @@ class WorkerProcess:
 
     async def ended_within(self, seconds: float) -> bool:
         """Waits for the end, but not longer than `seconds`; tells whether it has come."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._process.wait()
+        # One task for all waits: asyncio's `wait` remembers each that is given up.
+        await asyncio.wait({self._exited}, timeout=seconds)
         return self.ended
 
     async def end(self, grace_seconds: float) -> None:
