@@ -57,6 +57,7 @@ def write_manifest(bundle: Path, parameters: int, vision_precision: str) -> dict
         raise ValueError(f"the bundle has {size} bytes, more than {SIZE_LIMIT}")
     digests = {path.relative_to(bundle).as_posix(): digest(path) for path in files}
     weights = [v for k, v in digests.items() if k.endswith((".safetensors", ".bin"))]
+    whole = {"path": ".", "precision": "float16", "chat_template": "chat_template.jinja"}
     manifest: dict[str, Any] = {
         "schema": 1,
         "name": "silkline-mini",
@@ -73,9 +74,8 @@ def write_manifest(bundle: Path, parameters: int, vision_precision: str) -> dict
                 "path": "openvino", "precision": "int8", "vision_precision": vision_precision,
                 "chat_template": "openvino/chat_template.jinja",
             },
-            "transformers": {
-                "path": ".", "precision": "float16", "chat_template": "chat_template.jinja",
-            },
+            "torch": whole,
+            "transformers": whole,
         },
         "preprocessing": {
             "mode": "RGB", "resize": {"shortest_edge": PICTURE_SIZE, "filter": "bicubic"},
@@ -90,7 +90,7 @@ def write_manifest(bundle: Path, parameters: int, vision_precision: str) -> dict
     return manifest
 
 
-def record_evaluation(bundle: Path, result: dict[str, Any], key: str = "held_out") -> None:
+def record_evaluation(bundle: Path, result: dict[str, Any], key: str) -> None:
     """Store measurements under ``evaluation`` and render the card again."""
     manifest = json.loads((bundle / "bundle.json").read_text())
     manifest["evaluation"][key] = result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recipes.mini.scene import held_out_pairs
 from recipes.mini.vocabulary import BACKGROUNDS, CATEGORIES, COLOURS, PATTERNS
 
 _TEXT = """# silkline-mini
@@ -35,6 +36,10 @@ First the tower learns from labels (the category that covers each patch, and the
 picture); then decoder, projector and tower learn together from questions and answers. See \
 `recipes/mini/README.md` for commands, times and learning curves.
 
+Training never showed these combinations; their words occur in its questions:
+* category and colour: {new_colours};
+* category and pattern: {new_patterns}.
+
 ## Measured
 {measured}
 """
@@ -42,7 +47,7 @@ picture); then decoder, projector and tower learn together from questions and an
 
 def model_card(manifest: dict[str, Any]) -> str:
     """Return the Markdown text of the card."""
-    held_out = manifest["evaluation"].get("held_out")
+    pairs = {category: held_out_pairs(category) for category in CATEGORIES}
     return _TEXT.format(
         millions=manifest["parameters"] / 1e6,
         revision=manifest["revision"],
@@ -54,38 +59,68 @@ def model_card(manifest: dict[str, Any]) -> str:
         colours=", ".join(COLOURS),
         patterns=", ".join(PATTERNS),
         backgrounds=", ".join(BACKGROUNDS),
-        measured=_measured(held_out) if held_out else "Not measured yet.",
+        new_colours=", ".join(f"{colour} {name}" for name, (colour, _) in pairs.items()),
+        new_patterns=", ".join(f"{kind} {name}" for name, (_, kind) in pairs.items() if kind),
+        measured=_measured(manifest["evaluation"]),
     )
 
 
-def _measured(result: dict[str, Any]) -> str:
-    asked, record = result["questions"], result["record"]
+_ROWS = {
+    "valid": "record is valid", "category": "category", "colour": "colour",
+    "both": "category and colour both", "pattern": "pattern", "count": "count",
+    "label": "label", "all": "record: all five fields", "background": "background",
+    "yes_no": "yes or no", "describe": "whole sentence exact",
+    "free_record_valid": "record is valid, request worded freely",
+    "free_record_both": "category and colour both, request worded freely",
+}  # fmt: skip
+
+
+def _measured(evaluation: dict[str, Any]) -> str:
+    """Return the tables of both splits, or that there are none yet."""
+    splits = [evaluation.get("held_out"), evaluation.get("combinations")]
+    if None in splits:
+        return "Not measured yet."
+    usual, new = splits
     opening = (
-        f"The shipped INT8 IR through OpenVINO GenAI, {result['n']} held-out pictures of the "
-        f"generator, {result['date']}, `{result['command']}`."
+        f"The shipped INT8 IR through OpenVINO GenAI, {usual['n']:,} held-out pictures of the "
+        f"generator, and {new['n']:,} others that show nothing but combinations which training "
+        f"never showed; {usual['date']}, `{usual['command']}`. Each field is asked for in the JSON "
+        "record, and by a question of its own."
     )
-    lines = [opening, "", "| field | in the JSON record | as a single question |", "|---|---|---|"]
-    names = {
-        "valid": "record is valid", "category": "category", "colour": "colour",
-        "both": "category and colour both", "pattern": "pattern", "count": "count",
-        "label": "label", "all": "all five fields", "background": "background",
-        "yes_no": "yes or no", "describe": "whole sentence exact",
-        "free_record_valid": "record is valid, request worded freely",
-        "free_record_both": "category and colour both, request worded freely",
-    }  # fmt: skip
-    for name, title in names.items():
-        left = f"{record[name]:.1%}" if name in record else "-"
-        right = f"{asked[name]:.1%}" if name in asked else "-"
-        lines.append(f"| {title} | {left} | {right} |")
-    groups = ", ".join(f"{kind} {value:.1%}" for kind, value in result["label"].items())
+    lines = [
+        opening,
+        "",
+        "| field | held-out: record | question | new combinations: record | question |",
+        "|---|---|---|---|---|",
+    ]
+    for name, title in _ROWS.items():
+        cells = [
+            f"{part[name]:.1%}" if name in part else "-"
+            for split in (usual, new)
+            for part in (split["record"], split["questions"])
+        ]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    lines += ["", *_details("Held-out pictures", usual), *_details("New combinations", new)]
+    return "\n".join(lines)
+
+
+def _details(title: str, result: dict[str, Any]) -> list[str]:
+    labels = ", ".join(f"{kind} {value:.1%}" for kind, value in result["label"].items())
     counts = ", ".join(f"{number}: {value:.1%}" for number, value in result["by_count"].items())
-    summary = (
-        f"Label by kind: {groups}. Category and colour both right by number of items: {counts}."
-    )
-    lines += ["", summary, "", "Most frequent mistakes:", ""]
-    lines += ["| field | truth | answer | times |", "|---|---|---|---|"]
+    lines = [
+        f"### {title}",
+        f"Label by kind: {labels}. Category and colour both right by number of items: {counts}.",
+        "",
+        "| combination | pictures | category and colour | pattern | all five fields |",
+        "|---|---|---|---|---|",
+    ]
+    for name, scores in result["by_combination"].items():
+        cells = " | ".join(f"{scores[key]:.1%}" for key in ("both", "pattern", "all"))
+        lines.append(f"| {name} | {scores['n']:,} | {cells} |")
+    lines += ["", "Most frequent mistakes:", "", "| field | truth | answer | times |"]
+    lines.append("|---|---|---|---|")
     for field, mistakes in result["confusions"].items():
         lines += [
-            f"| {field} | {truth} | {said} | {times} |" for truth, said, times in mistakes[:8]
+            f"| {field} | {truth} | {said} | {times} |" for truth, said, times in mistakes[:5]
         ]
-    return "\n".join(lines)
+    return [*lines, ""]

@@ -1,6 +1,7 @@
 """Measure the exported model on held-out pictures: ``python -m recipes.mini.evaluate``.
 
-Every picture is asked for its record and for single attributes through OpenVINO GenAI.
+Every picture is asked for its record and for single attributes through OpenVINO GenAI. Pictures of
+the test split come first, then as many that show combinations which training never showed.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recipes.mini.bundle import DEFAULT_BUNDLE, record_evaluation
 from recipes.mini.chat import format_prompt
@@ -18,7 +20,14 @@ from recipes.mini.genai import Runner
 from recipes.mini.questions import draw_pair, label_answer
 from recipes.mini.records import parse_record, score_records
 from recipes.mini.render import render
-from recipes.mini.scene import TEST_SEEDS, Scene, generator, sample_scene
+from recipes.mini.scene import (
+    COMBINATION_SEEDS,
+    TEST_SEEDS,
+    Scene,
+    combination,
+    generator,
+    sample_scene,
+)
 from recipes.mini.wordings import (
     BACKGROUND_QUESTION,
     CATEGORY_QUESTION,
@@ -33,16 +42,15 @@ _NEW_TOKENS = 64
 _EXTRA = ("background", "yes_no", "describe", "free_record_valid", "free_record_both")
 
 
-def held_out(count: int) -> tuple[list[Scene], list[Any]]:
-    """Return the first ``count`` test scenes and their pictures."""
-    scenes = [sample_scene(seed) for seed in TEST_SEEDS[:count]]
-    return scenes, [render(scene).picture for scene in scenes]
+SPLITS: Final = {"held_out": TEST_SEEDS, "combinations": COMBINATION_SEEDS}
+"""What is measured, by the key under which the manifest keeps it."""
 
 
-def evaluate(bundle: Path, count: int) -> dict[str, Any]:
-    """Return all measurements on ``count`` pictures."""
+def evaluate(bundle: Path, count: int, seeds: range = TEST_SEEDS) -> dict[str, Any]:
+    """Return all measurements on the first ``count`` pictures of ``seeds``."""
     runner = Runner(bundle / "openvino")
-    scenes, pictures = held_out(count)
+    scenes = [sample_scene(seed) for seed in seeds[:count]]
+    pictures = [render(scene).picture for scene in scenes]
     prompt = format_prompt(RECORD_QUESTION)
     # The first requests pay for start-up; they are asked twice and not timed.
     runner.ask(pictures[:8], [prompt] * min(8, count), _NEW_TOKENS)
@@ -57,9 +65,9 @@ def evaluate(bundle: Path, count: int) -> dict[str, Any]:
     result["questions"] = _questions(runner, scenes, pictures)
     result["label"] = _labels(answers.texts, scenes)
     result["by_count"] = {
-        str(number): _rounded(score_records(*_subset(answers.texts, scenes, number)))["both"]
-        for number in (1, 2, 3)
+        number: scores["both"] for number, scores in _groups(answers.texts, scenes, _count).items()
     }
+    result["by_combination"] = _groups(answers.texts, scenes, combination)
     result["confusions"] = _confusions(answers.texts, scenes)
     return result
 
@@ -68,9 +76,24 @@ def _rounded(scores: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in scores.items()}
 
 
-def _subset(texts: list[str], scenes: list[Scene], number: int) -> tuple[list[str], list[Scene]]:
-    kept = [(t, s) for t, s in zip(texts, scenes, strict=True) if s.count == number]
-    return [t for t, _ in kept], [s for _, s in kept]
+def _count(scene: Scene) -> str:
+    return str(scene.count)
+
+
+def _groups(
+    texts: list[str], scenes: list[Scene], group_of: Callable[[Scene], str]
+) -> dict[str, dict[str, float]]:
+    """Return the scores of the records by group, with the number of pictures."""
+    members: dict[str, list[tuple[str, Scene]]] = collections.defaultdict(list)
+    for text, scene in zip(texts, scenes, strict=True):
+        members[group_of(scene)].append((text, scene))
+    return {
+        name: {
+            "n": len(kept),
+            **_rounded(score_records([t for t, _ in kept], [s for _, s in kept])),
+        }
+        for name, kept in sorted(members.items())
+    }
 
 
 def _questions(runner: Runner, scenes: list[Scene], pictures: list[Any]) -> dict[str, float]:
@@ -126,13 +149,18 @@ def _confusions(texts: list[str], scenes: list[Scene]) -> dict[str, list[list[An
     return result
 
 
-def table(result: dict[str, Any]) -> str:
+def table(results: dict[str, dict[str, Any]]) -> str:
     """Return the measurements as text."""
-    lines = [
-        f"{result['n']} held-out pictures, {result['date']}",
-        "",
-        "field        record  question",
-    ]
+    lines: list[str] = []
+    for split, result in results.items():
+        lines += [f"{split.replace('_', '-')}: {result['n']} pictures, {result['date']}", ""]
+        lines += _table(result)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _table(result: dict[str, Any]) -> list[str]:
+    lines = ["field        record  question"]
     asked = result["questions"]
     for name in ("valid", "category", "colour", "both", "pattern", "count", "label", "all"):
         question = f"{asked[name]:8.1%}" if name in asked else "       -"
@@ -142,11 +170,16 @@ def table(result: dict[str, Any]) -> str:
     lines.append(
         "both, by count: " + ", ".join(f"{k}: {v:.1%}" for k, v in result["by_count"].items())
     )
+    for name, scores in result["by_combination"].items():
+        lines.append(
+            f"{name} ({scores['n']}): both {scores['both']:.1%}, pattern {scores['pattern']:.1%}, "
+            f"all {scores['all']:.1%}"
+        )
     lines.append(f"records a second, 16 at once: {result['record_requests_per_second']}")
     for field, mistakes in result["confusions"].items():
         shown = ", ".join(f"{a} as {b} ({n})" for a, b, n in mistakes[:6])
         lines.append(f"{field} mistakes: {shown or 'none'}")
-    return "\n".join(lines)
+    return lines
 
 
 def main() -> None:
@@ -155,14 +188,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE)
-    parser.add_argument("--n", type=int, default=500, help="held-out pictures")
+    parser.add_argument("--n", type=int, default=2000, help="pictures of each split")
     parser.add_argument("--write", action="store_true", help="store into bundle.json and the card")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    result = evaluate(arguments.bundle, arguments.n)
+    results = {
+        split: evaluate(arguments.bundle, arguments.n, seeds) for split, seeds in SPLITS.items()
+    }
     if arguments.write:
-        record_evaluation(arguments.bundle, result)
-    print(json.dumps(result, indent=1) if arguments.json else table(result))
+        for split, result in results.items():
+            record_evaluation(arguments.bundle, result, split)
+    print(json.dumps(results, indent=1) if arguments.json else table(results))
 
 
 if __name__ == "__main__":

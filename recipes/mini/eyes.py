@@ -20,7 +20,7 @@ from recipes.mini.eyes_targets import HEADS, targets
 from recipes.mini.vocabulary import CATEGORIES
 
 _WEIGHTS = {"category": 1.0, "colour": 0.7, "pattern": 0.5, "count": 0.3, "background": 0.2,
-            "label": 0.5, "tens": 1.0, "ones": 1.0}  # fmt: skip
+            "label": 0.5, "tens": 1.5, "ones": 1.5}  # fmt: skip
 
 
 class EyesHeads(nn.Module):

@@ -112,7 +112,7 @@ class Packer:
             segments += [_BLIND] * len(tokens)
             positions += range(len(tokens))
         # Yes or no is the hardest to learn: it compares a word with the picture.
-        kinds = [str(kind) for kind in self._rng.permutation([*KINDS, "yes_no", "yes_no"])]
+        kinds = [str(kind) for kind in self._rng.permutation([*KINDS, *["yes_no"] * 4])]
         while room > 8 and misses < 4:
             kind = kinds[number] if number < len(kinds) else str(self._rng.choice(KINDS))
             tokens, targets = self._branch(kind, scene)

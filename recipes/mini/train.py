@@ -65,9 +65,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument("--eyes-minutes", type=float, default=20.0)
-    parser.add_argument("--talk-minutes", type=float, default=50.0, help="0: eyes only")
-    parser.add_argument("--pictures", type=int, default=100_000, help="pictures to render")
+    parser.add_argument("--eyes-minutes", type=float, default=25.0)
+    parser.add_argument("--talk-minutes", type=float, default=42.0, help="0: eyes only")
+    parser.add_argument("--pictures", type=int, default=160_000, help="pictures to render")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--processes", type=int, default=2, help="1 on a GPU")
     parser.add_argument("--report-every", type=float, default=120.0, help="seconds")

@@ -50,7 +50,10 @@ def train_eyes(
         # The rates stay up: the tower goes on learning in the second stage.
         optimizer.set_progress(progress, floor=0.3)
         batch = train.batch(train.indices(BATCH_SIZE // crew.size()))
-        dense, logits = heads(patch_features(compiled, batch.pixels))
+        # Matrices are multiplied in bfloat16: the same loss in about half the time.
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+            patches = patch_features(compiled, batch.pixels).float()
+        dense, logits = heads(patches)
         loss = eyes_loss(dense, logits, batch)
         loss.backward()
         progress = crew.average(both.parameters(), meter.progress)

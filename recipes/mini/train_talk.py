@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from recipes.mini import crew
-from recipes.mini.eyes import EyesHeads, Sampler, eyes_accuracy, eyes_loss
+from recipes.mini.eyes import EyesHeads, Sampler, eyes_accuracy, eyes_loss, patch_features
 from recipes.mini.optim import Ema, HybridOptimizer, Meter, Rates, hybrid
 from recipes.mini.quiz import quiz
 from recipes.mini.talk import IMAGE_TOKENS, Packer, TalkBatch
@@ -33,12 +33,15 @@ def _parts(model: LlavaForConditionalGeneration) -> tuple[nn.Module, nn.Module, 
 
 def talk_loss(decoder: Any, embed: nn.Module, pictures: Tensor, talk: TalkBatch) -> Tensor:
     """Return the next-token loss on the answers; ``pictures`` are projected features."""
+    kind = talk.ids.device.type
     embeds = embed(talk.ids)
     start = talk.image_start
     embeds = torch.cat([embeds[:, :start], pictures, embeds[:, start + IMAGE_TOKENS :]], dim=1)
-    hidden = decoder(
-        inputs_embeds=embeds, attention_mask=talk.mask, position_ids=talk.positions, use_cache=False
-    ).last_hidden_state
+    with torch.autocast(kind, torch.bfloat16):
+        hidden = decoder(
+            inputs_embeds=embeds, attention_mask=talk.mask, position_ids=talk.positions,
+            use_cache=False,
+        ).last_hidden_state.float()  # fmt: skip
     wanted = talk.labels[:, 1:]
     chosen = wanted != -100
     logits = nn.functional.linear(hidden[:, :-1][chosen], embed.weight)  # type: ignore[arg-type]
@@ -113,10 +116,12 @@ class TalkTrainer:
         batch = self._train.batch(indices)
         talk = self._packer.pack([self._train.pool.scenes[i] for i in indices])
         talk = talk.to(batch.pixels.device)
-        patches = self._tower(pixel_values=batch.pixels).last_hidden_state[:, 1:]
         _, projector, decoder = _parts(self._model)
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+            patches = patch_features(self._tower, batch.pixels).float()
+            pictures = projector(patches).float()
         embed = decoder.get_input_embeddings()  # type: ignore[operator]
-        spoken = talk_loss(self._decoder, embed, projector(patches), talk)
+        spoken = talk_loss(self._decoder, embed, pictures, talk)
         heads = self._all["heads"]
         dense, logits = heads(patches)
         (spoken + EYES_WEIGHT * eyes_loss(dense, logits, batch)).backward()

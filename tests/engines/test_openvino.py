@@ -108,7 +108,7 @@ async def test_what_does_not_fit_the_cache_harms_nobody_else() -> None:
     try:
         beside = asyncio.create_task(answer(engine, question()))
         with pytest.raises(InvalidRequest, match="may have 800"):
-            await answer(engine, question("word " * 290, seed=None))
+            await answer(engine, question("7" * 870, seed=None))
         long = Sampling(max_tokens=4096)
         asked = question("Count. " * 100, seed=None, sampling=long, timeout_seconds=120)
         assert (await answer(engine, asked)).usage.completion_tokens > 0

@@ -335,4 +335,4 @@ def test_the_bundled_set_is_whole() -> None:
     found = load_dataset(bundled_set())
     assert len(found.items) == 64
     assert found.kind is Kind.RECORD
-    assert sum(path.stat().st_size for path in bundled_set().parent.iterdir()) <= 300_000
+    assert sum(path.stat().st_size for path in bundled_set().parent.iterdir()) <= 600_000

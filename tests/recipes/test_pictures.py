@@ -9,8 +9,23 @@ from PIL import Image
 
 from recipes.mini.pen import Pen, Pose
 from recipes.mini.render import PAINTERS, render
-from recipes.mini.scene import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, sample_scene
-from recipes.mini.vocabulary import CATEGORIES, COLOURS, GRID, PATTERNS, PICTURE_SIZE
+from recipes.mini.scene import (
+    COMBINATION_SEEDS,
+    TEST_SEEDS,
+    TRAIN_SEEDS,
+    VALIDATION_SEEDS,
+    combination,
+    held_out_pairs,
+    sample_scene,
+)
+from recipes.mini.vocabulary import (
+    CATEGORIES,
+    COLOURS,
+    GRID,
+    PATTERNS,
+    PICTURE_SIZE,
+    PLAIN_ONLY,
+)
 
 
 def test_a_seed_fixes_truth_and_pixels() -> None:
@@ -28,9 +43,49 @@ def test_other_seeds_give_other_pictures() -> None:
 
 
 def test_the_splits_share_no_seed() -> None:
-    splits = sorted((TRAIN_SEEDS, VALIDATION_SEEDS, TEST_SEEDS), key=lambda split: split.start)
-    for left, right in itertools.pairwise(splits):
+    splits = (TRAIN_SEEDS, VALIDATION_SEEDS, TEST_SEEDS, COMBINATION_SEEDS)
+    for left, right in itertools.pairwise(sorted(splits, key=lambda split: split.start)):
         assert left.stop <= right.start
+
+
+@pytest.mark.parametrize("split", [TRAIN_SEEDS, VALIDATION_SEEDS], ids=["train", "validation"])
+def test_learning_never_shows_a_held_out_combination(split: range) -> None:
+    """Neither does it miss any other one."""
+    scenes = [sample_scene(seed) for seed in split[:6000]]
+    assert {combination(scene) for scene in scenes} == {"seen"}
+    coloured = {(scene.category, scene.colour) for scene in scenes}
+    assert coloured == {
+        (name, colour)
+        for name, colour in itertools.product(CATEGORIES, COLOURS)
+        if colour != held_out_pairs(name)[0]
+    }
+    patterned = {(scene.category, scene.pattern) for scene in scenes}
+    assert patterned == {
+        (name, pattern)
+        for name, pattern in itertools.product(CATEGORIES, PATTERNS)
+        if pattern != held_out_pairs(name)[1] and (name not in PLAIN_ONLY or pattern == "plain")
+    }
+
+
+def test_one_split_shows_held_out_combinations_only() -> None:
+    found = {combination(sample_scene(seed)) for seed in COMBINATION_SEEDS[:300]}
+    assert found == {"new colour", "new pattern", "new colour and pattern"}
+
+
+def test_the_pictures_of_the_first_version_are_still_those_of_the_test() -> None:
+    """So that its measurements compare with later ones."""
+    scenes = [sample_scene(seed) for seed in TEST_SEEDS[:500]]
+    digest = hashlib.sha256("".join(scene.record_text() for scene in scenes).encode()).hexdigest()
+    assert digest == "b22e2ba853c7695fe0eaf9a2524815d2764adf8aba6edf015630d023c928b268"
+    assert {combination(scene) for scene in scenes} > {"seen"}
+
+
+def test_training_sees_more_prices() -> None:
+    shares = [
+        sum((sample_scene(seed).label or "").startswith("$") for seed in split[:2000]) / 2000
+        for split in (TRAIN_SEEDS, TEST_SEEDS)
+    ]
+    assert shares == pytest.approx([0.385, 0.175], abs=0.04)
 
 
 def test_shapes_and_types() -> None:
