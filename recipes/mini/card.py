@@ -77,10 +77,9 @@ _ROWS = {
 
 def _measured(evaluation: dict[str, Any]) -> str:
     """Return the tables of both splits, or that there are none yet."""
-    splits = [evaluation.get("held_out"), evaluation.get("combinations")]
-    if None in splits:
+    usual, new = evaluation.get("held_out"), evaluation.get("combinations")
+    if usual is None or new is None:
         return "Not measured yet."
-    usual, new = splits
     opening = (
         f"The shipped INT8 IR through OpenVINO GenAI, {usual['n']:,} held-out pictures of the "
         f"generator, and {new['n']:,} others that show nothing but combinations which training "

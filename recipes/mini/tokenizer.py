@@ -49,6 +49,8 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
         tokenizer_object=raw, pad_token=PAD, eos_token=END, padding_side="left",
         model_max_length=CONTEXT_LENGTH, clean_up_tokenization_spaces=False,
         extra_special_tokens={"image_token": IMAGE},
+        # Else it gives token types, which `generate` refuses.
+        model_input_names=["input_ids", "attention_mask"],
     )  # fmt: skip
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
