@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,15 @@ def test_ordinary_text_stays_as_it_is() -> None:
 def test_tokens_that_overlap_are_both_broken() -> None:
     made = list(SafeText(["ab", "bc"]).parts(user(TextPart("abc"))))
     assert made == [f"a{ZERO_WIDTH_SPACE}b{ZERO_WIDTH_SPACE}c"]
+
+
+def test_thousands_of_special_tokens_take_no_longer_than_a_few() -> None:
+    tokens = [f"<unused{number}>" for number in range(20_000)] + ["[INST]"]
+    text = "<" * 100_000 + "<unused19999>" + "<unused20000>"
+    began = time.monotonic()
+    made = list(SafeText(tokens).parts(user(TextPart(text))))
+    assert made == [text.replace("<unused19999>", f"<{ZERO_WIDTH_SPACE}unused19999>")]
+    assert time.monotonic() - began < 5, "each was tried at each character"
 
 
 def test_patterns_are_broken_too() -> None:

@@ -27,8 +27,8 @@ class SafeText:
                 are ordinary text.
             patterns: Regular expressions of more of them.
         """
-        escaped = [re.escape(token) for token in sorted(set(reserved)) if token.strip()]
-        alternatives = "|".join([*patterns, *escaped]) or "(?!)"
+        words = _one_of([token for token in set(reserved) if token.strip()])
+        alternatives = "|".join([*patterns, *words]) or "(?!)"
         # Looks ahead, so that tokens which overlap are all found.
         self._begins = re.compile(f"(?={alternatives})")
 
@@ -47,6 +47,31 @@ class SafeText:
                 continue
             start, end = end, end + sum(len(part.text) for part in _texts(group))
             yield _broken(whole, start, end, breaks)
+
+
+def _one_of(words: Iterable[str]) -> list[str]:
+    """Regular expressions that find the beginnings of words, one for each first character.
+
+    Some tokenizers have thousands of special tokens. Tried one by one at each character of a text,
+    they would hold the interpreter for seconds; what they have in common is tried once instead.
+    """
+    by_first: dict[str, list[str]] = {}
+    for word in words:
+        by_first.setdefault(word[0], []).append(word)
+    found = []
+    for _, alike in sorted(by_first.items()):
+        common = _common(alike)
+        rest = [] if common in alike else _one_of(word[len(common) :] for word in alike)
+        found.append(re.escape(common) + (f"(?:{'|'.join(rest)})" if rest else ""))
+    return found
+
+
+def _common(words: Sequence[str]) -> str:
+    """The characters with which all words begin."""
+    # What the first and the last in order have in common, those between them have, too.
+    first, last = min(words), max(words)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return "".join(character for character, _ in same)
 
 
 def check_places(messages: Sequence[Message], images: int) -> None:

@@ -321,3 +321,31 @@ def test_a_prefill_that_has_begun_gives_way_to_those_who_generate(
         begun |= second.filled > 0
     assert gave_way
     assert [first.generated, second.generated] == [expected(old), expected(young)]
+
+
+def test_a_request_without_numbers_ends_alone_and_leaves_nothing_behind(
+    llava: Path, expected: Callable[[Request], list[int]], monkeypatch: Any
+) -> None:
+    """As where float16 overflows; what it left in its slot is masked, but NaN times zero is NaN."""
+    model = driving.loaded(llava)
+    driver = driving.Driver(model)
+    long = driver.add(asked(0, tokens=90))
+    for _ in range(8):
+        driver.step()
+    embed = model.family.embed
+    monkeypatch.setattr(model.family, "embed", lambda *of: embed(*of) * float("nan"))
+    broken = driver.add(question("Why? " * 10, seed=None))
+    gone = driver.add(question("Who? " * 10, seed=None))
+    for _ in range(3):
+        driver.step()
+    driver.cancel(gone)
+    monkeypatch.undo()
+    while broken in driver.running:
+        driver.step()
+    late = driver.add(question("Hi.", seed=None))
+    driver.run()
+    event = driver.ended[broken]
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, InternalFault)
+    assert long.generated == expected(asked(0, tokens=90))
+    assert late.generated == expected(question("Hi.", seed=None))

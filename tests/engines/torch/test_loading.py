@@ -18,6 +18,7 @@ from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import load_bundle
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import picture, user
+from tests.engines.torch import driving
 from tests.engines.torch.tiny import TINY, save
 
 CPU = torch.device("cpu")
@@ -239,3 +240,53 @@ def test_a_template_is_found_where_transformers_finds_it(
 def test_families_with_a_plain_prompt_need_no_template(model_type: str, tmp_path: Path) -> None:
     tiny = next(each for each in TINY if each.model_type == model_type)
     assert load(save(tiny, tmp_path / "model")).prepare([user(0, "Hi")], [picture()]).pictures
+
+
+def test_no_code_of_the_hub_is_taken_for_the_attention(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "transformers.modeling_utils.load_and_register_kernel", asked.append, raising=False
+    )
+    change(copied / "config.json", _attn_implementation="somebody/kernels")
+    family = load(copied)
+    assert family.model.model.vision_tower.config._attn_implementation == "sdpa"
+    assert not asked
+
+
+def with_language_model(folder: Path, text: dict[str, Any]) -> Path:
+    tiny = next(each for each in TINY if each.model_type == "llava")
+    return save(replace(tiny, config=tiny.config | {"text_config": text}), folder)
+
+
+def test_layers_that_are_no_plain_attention_are_refused(copied: Path) -> None:
+    text = json.loads((copied / "config.json").read_text())["text_config"]
+    change(copied / "config.json", text_config=text | {"model_type": "llama4_text"})
+    with pytest.raises(ConfigError, match="layers of the type chunked_attention"):
+        load(copied)
+
+
+def test_attention_with_sinks_is_refused(tmp_path: Path) -> None:
+    text = TINY[0].config["text_config"]
+    moe = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 12}
+    folder = with_language_model(tmp_path / "model", text | {"model_type": "gpt_oss"} | moe)
+    with pytest.raises(ConfigError, match="attends with sinks"):
+        driving.loaded(folder)
+
+
+def test_the_context_ends_where_all_rotary_frequencies_would_change(tmp_path: Path) -> None:
+    """One long request would change those of all that share its steps."""
+    rope = {"type": "longrope", "short_factor": [1.0] * 6, "long_factor": [4.0] * 6}
+    text = TINY[0].config["text_config"] | {
+        "model_type": "phi3", "pad_token_id": 0, "rope_scaling": rope,
+        "original_max_position_embeddings": 90,
+    }  # fmt: skip
+    family = load(with_language_model(tmp_path / "model", text))
+    assert family.context_length == 90
+
+
+def test_forbidden_tokens_that_the_model_does_not_have_do_no_harm(copied: Path) -> None:
+    change(copied / "generation_config.json", suppress_tokens=[3, 10**6], bad_words_ids=[[10**5]])
+    logits = load(copied).logits(torch.ones(1, 48))
+    assert logits.isneginf().nonzero().tolist() == [[0, 3]]

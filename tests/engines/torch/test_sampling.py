@@ -96,3 +96,14 @@ def test_seeds_and_places_give_other_chances() -> None:
     assert len(drawn) == 400
     assert all(0 <= chance < 1 for chance in drawn)
     assert sampling.chance(-7, 3) == sampling.chance(2**64 - 7, 3)
+
+
+@pytest.mark.parametrize("draw", [Draw(0.0), Draw(1.0, 1.0, 0.5), Draw(1.0, 0.5, 0.5)])
+def test_rows_without_numbers_get_no_token(draw: Draw) -> None:
+    logits = torch.zeros(4, 6)
+    logits[0, 3] = math.nan
+    logits[1] = -math.inf
+    logits[2, 1] = math.inf
+    logits[3, 2] = 90.0
+    ids = sampling.choose(logits, [draw] * 4).tolist()
+    assert ids == [sampling.NO_TOKEN] * 3 + [2]

@@ -1,7 +1,9 @@
 """The slots, against a plain reference: a list of rows a request."""
 
+import math
 from itertools import pairwise
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,3 +154,27 @@ def test_steady_storage_doubles_and_does_not_shrink() -> None:
     version = slots.version
     slots.reserve(1, 10, filled=[10])
     assert slots.version == version
+
+
+def test_a_slot_that_is_moved_into_or_cleared_holds_nothing_of_those_before() -> None:
+    slots = made()
+    slots.reserve(2, 64)
+    for place in range(20):
+        write(slots, 0, place, math.nan)
+        write(slots, 1, place, 1.0)
+    slots.move(1, 0, 5)
+    assert read(slots, 0, 64) == [[1.0] * 5 + [0.0] * 59] * 4
+    slots.clear(1, 7)
+    assert read(slots, 1, 64) == [[1.0] * 7 + [0.0] * 57] * 4
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_those_who_join_one_by_one_move_the_storage_seldom_in_a_small_budget_too(
+    steady: bool,
+) -> None:
+    slots = made(budget_tokens=1000)
+    slots._steady = steady
+    for count in range(1, 8):
+        slots.reserve(count, 120, filled=[120] * (count - 1))
+        assert slots.fits(slots.count, slots.length)
+    assert slots.version <= (1 if steady else 4)

@@ -19,6 +19,7 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from silkline.engines.torch.slots import KvSlots, LayerShape
+from silkline.errors import ConfigError
 
 NAME = "silkline_packed"
 _ATTRIBUTE = "silkline_batch"
@@ -348,6 +349,9 @@ def probe(text_model: nn.Module, hidden: torch.Tensor, positions: torch.Tensor) 
         text_model: See `Family.text_model`.
         hidden: A token's input, `[1, 1, hidden]`.
         positions: Its positions, as the text model takes them.
+
+    Raises:
+        ConfigError: They attend in a way that is not known here.
     """
     probed = Probed()
     install(text_model, probed)
@@ -381,6 +385,11 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls; `attention_mask` is None, as no mask function has the name."""
     del attention_mask
+    if options.get("s_aux") is not None:
+        raise ConfigError(
+            "The model's language model attends with sinks, which the torch engine does not know. "
+            "Use the engine remote with a server that has it, such as vLLM."
+        )
     window = options.get("sliding_window")
     form = Form(float(options["scaling"]), window, options.get("softcap"))
     batch: PackedAttention | Probed = getattr(module, _ATTRIBUTE)

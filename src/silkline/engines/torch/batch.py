@@ -17,10 +17,11 @@ from silkline.core import Delta, FinishReason
 from silkline.engines.stepper import Failed
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.runner import Part, Runner
+from silkline.engines.torch.sampling import NO_TOKEN
 from silkline.engines.torch.schedule import plan_chunks
 from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.vision import Vision
-from silkline.errors import SilklineError
+from silkline.errors import InternalFault, SilklineError
 
 _MARGIN = 64
 """Tokens of its answer for which a request must find room before it joins."""
@@ -91,9 +92,9 @@ class Batch:
             yield job, Failed(error)
         now = time.perf_counter()
         for job, token in came:
-            delta = self._take(job, token, now)
-            if delta is not None:
-                yield job, delta
+            event = self._take(job, token, now)
+            if event is not None:
+                yield job, event
 
     def _see(self) -> dict[Job, SilklineError]:
         """Lets requests whose pictures are encoded go on to the prefill."""
@@ -116,6 +117,9 @@ class Batch:
         everyone = [*self._decoding, *(part.job for part in parts)]
         ends = [each.filled + 1 for each in self._decoding] + [part.end for part in parts]
         self._slots.reserve(len(everyone), max(ends), filled=[each.filled for each in everyone])
+        for part in parts:
+            if part.start == 0:
+                self._slots.clear(part.slot, part.job.progress.length)
         decoding = list(self._decoding)
         ids = self._runner.run(decoding, parts)
         for job in decoding:
@@ -175,8 +179,11 @@ class Batch:
         if self._ready and self._ready[0].filled:
             self._slots.move(end + 1, end, self._ready[0].filled)
 
-    def _take(self, job: Job, token: int, now: float) -> Delta | None:
+    def _take(self, job: Job, token: int, now: float) -> Delta | Failed | None:
         """What a token means for its request; frees the slot of one that ends with it."""
+        if token == NO_TOKEN:
+            self._leave(self._decoding.index(job))
+            return Failed(_overflow())
         job.generated.append(token)
         ended = None
         if token in self._end_ids:
@@ -192,3 +199,10 @@ class Batch:
 def _wanted(job: Job) -> int:
     """Tokens that its slot should be able to hold when it joins."""
     return min(job.most, max(job.progress.length, job.filled) + _MARGIN)
+
+
+def _overflow() -> InternalFault:
+    return InternalFault(
+        "The model's arithmetic failed on this request: its next token has no likelihood that is a "
+        "number. The operator may serve the model with dtype=float32."
+    )

@@ -20,6 +20,8 @@ from silkline.models.weights import read_weights
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+_LAYERS = frozenset({"full_attention", "sliding_attention"})
+"""The types of layers, as configurations name them, whose attention the engine does."""
 _NAMES_BACKENDS = 5
 """Since this version of transformers an image processor's library is asked for by name."""
 
@@ -117,10 +119,34 @@ def _class_name(files: Documents, known: frozenset[str]) -> str:
     return next((name for name in known if name.lower().startswith(model_type)), min(known))
 
 
+def _load_config(folder: Path, kind: Any) -> Any:
+    """The model's configuration, which must not choose code of its own for the attention.
+
+    Raises:
+        ConfigError: It cannot be read, or its language model has other layers than attention.
+    """
+    try:
+        config = kind.config_class.from_pretrained(folder, **_LOCAL)
+    except Exception as error:  # transformers and its libraries raise plain ones, too
+        raise _unusable(folder, "configuration", error) from error
+    # It may name an attention by a repository of the hub, whose code would be fetched and run.
+    config._attn_implementation = None  # noqa: SLF001 - transformers' own switch
+    text = config.get_text_config()
+    others = set(getattr(text, "layer_types", None) or ()) - _LAYERS
+    if others:
+        raise ConfigError(
+            f"The language model of {folder} has layers of the type {min(others)}, which the torch "
+            "engine cannot drive. Use the engine remote with a server that has it, such as vLLM."
+        )
+    return config
+
+
 def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
+    config = _load_config(folder, kind)
     try:
         model, told = kind.from_pretrained(
             folder,
+            config=config,
             dtype="auto" if dtype is None else dtype,
             use_safetensors=True,
             output_loading_info=True,

@@ -42,6 +42,9 @@ class Draw:
 
 GREEDY = Draw(0.0)
 
+NO_TOKEN = -1
+"""In the place of a token where the logits are no numbers."""
+
 
 def chance(seed: int, place: int) -> float:
     """The draw, from 0 to below 1, for token `place` of a request with this seed."""
@@ -58,9 +61,12 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
         draws: One a row.
 
     Returns:
-        Token ids, int64 `[N]`, on the logits' device.
+        Token ids, int64 `[N]`, on the logits' device; `NO_TOKEN` for rows that hold a logit that is
+        not a number, or plus infinity, or nothing but minus infinity.
     """
     ids = _likeliest(logits)
+    # The greatest is not a number where any is none.
+    usable = logits.gather(1, ids.unsqueeze(1)).squeeze(1).isfinite()
     for nucleus in (False, True):
         rows = [
             row
@@ -71,7 +77,7 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
             places = torch.tensor(rows, device=logits.device)
             chosen = [draws[row] for row in rows]
             ids[places] = _sample(logits[places], chosen, nucleus=nucleus)
-    return ids
+    return ids.masked_fill_(~usable, NO_TOKEN)
 
 
 def _likeliest(logits: torch.Tensor) -> torch.Tensor:

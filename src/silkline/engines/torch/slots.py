@@ -105,10 +105,21 @@ class KvSlots:
         self._resize(*self._bucketed(count, length), filled)
 
     def move(self, source: int, target: int, filled: int) -> None:
-        """Copies the first `filled` tokens of one slot into another."""
+        """Copies the first `filled` tokens of one slot into another, and clears the others."""
         with torch.inference_mode():
             for tensor in (*self.keys, *self.values):
                 tensor[target, :, :filled] = tensor[source, :, :filled]
+        self.clear(target, filled)
+
+    def clear(self, slot: int, start: int) -> None:
+        """Forgets what a slot holds from token `start` on.
+
+        What others left there is masked, which means multiplied by zero: were it no number, as
+        where float16 overflowed, the product would be none either.
+        """
+        with torch.inference_mode():
+            for tensor in (*self.keys, *self.values):
+                tensor[slot, :, start:].zero_()
 
     def _padded(self, count: int) -> int:
         """The next power of two, so that those that join one by one do not copy all each time."""
@@ -122,10 +133,10 @@ class KvSlots:
     def _bucketed(self, count: int, length: int) -> tuple[int, int]:
         """The roomiest shape within the budget."""
         longer = self._longer(length)
-        if self.fits(self._padded(count), longer):
-            return self._padded(count), longer
-        most = self._budget // (count * self.token_bytes)
-        return count, max(length, min(longer, most))
+        slots = min(self._padded(count), self._budget // (longer * self.token_bytes))
+        if slots >= count:
+            return slots, longer
+        return count, self._budget // (count * self.token_bytes)
 
     def _resize(self, count: int, length: int, filled: Sequence[int]) -> None:
         for tensors in (self.keys, self.values):

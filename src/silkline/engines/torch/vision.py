@@ -11,7 +11,7 @@ import torch
 from silkline.engines.torch.families.base import Family, Picture
 from silkline.engines.torch.features import FeatureCache
 from silkline.engines.torch.job import Job
-from silkline.errors import InvalidRequest, SilklineError
+from silkline.errors import InvalidRequest, Overloaded, SilklineError
 
 logger = logging.getLogger("silkline.engines.torch")
 
@@ -25,8 +25,14 @@ _MOST_TOKENS = 8192
 """Of a bite, for the memory that the vision tower takes; one picture is taken at least."""
 
 PICTURE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
-"""What vision towers raise on a picture that they cannot take. If it is the device that failed, the
-text model's next step says so."""
+"""What vision towers raise on a picture that they cannot take."""
+
+DEVICE_ERROR = torch.AcceleratorError
+"""What torch raises when the device has failed, after which nothing runs on it: not for the picture
+to answer for."""
+
+_NO_MEMORY = "DefaultCPUAllocator"
+"""In the message of torch's error when the CPU's memory is short, which has no class of its own."""
 
 
 class Vision:
@@ -47,28 +53,35 @@ class Vision:
             hurried: Whether others could go on meanwhile.
 
         Returns:
-            The requests whose pictures the model cannot take, with what to tell them.
+            The requests whose pictures the model cannot take, or for which the memory is too short,
+            with what to tell them.
+
+        Raises:
+            torch.AcceleratorError: The device has failed.
         """
         self._recall(waiting)
         bite = self._bite(waiting, _HURRIED_SECONDS if hurried else _FREE_SECONDS)
-        found, refused = self._encode(bite) if bite else ({}, set())
+        found, refused = self._encode(bite) if bite else ({}, {})
         failed: dict[Job, SilklineError] = {}
         for job in waiting:
             pictures = job.prompt.pictures
-            if any(picture.digest in refused for picture in pictures):
-                failed[job] = _refusal()
+            why = [refused[each.digest] for each in pictures if each.digest in refused]
+            if why:
+                failed[job] = _refusal(short_of_memory=all(why))
                 continue
             for place, picture in enumerate(pictures):
                 if job.features[place] is None:
                     job.features[place] = found.get(picture.digest)
             try:
                 self._embed(job)
-            except PICTURE_ERRORS:
+            except DEVICE_ERROR:
+                raise
+            except PICTURE_ERRORS as error:
                 logger.exception(
                     "a prompt could not be put together",
                     extra={"ecs": {"http.request.id": job.id}},
                 )
-                failed[job] = _refusal()
+                failed[job] = _refusal(short_of_memory=_short_of_memory(error))
         return failed
 
     def _recall(self, waiting: Sequence[Job]) -> None:
@@ -93,30 +106,42 @@ class Vision:
                 bite[picture.digest] = picture
         return bite
 
-    def _encode(self, bite: dict[bytes, Picture]) -> tuple[dict[bytes, torch.Tensor], set[bytes]]:
-        """Features by digest, and the digests of pictures that cannot be encoded."""
+    def _encode(
+        self, bite: dict[bytes, Picture]
+    ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
+        """Features by digest, and those that cannot be encoded: whether for want of memory."""
         began = time.perf_counter()
-        try:
-            encoded = dict(zip(bite, self._family.encode(list(bite.values())), strict=True))
-        except (SilklineError, *PICTURE_ERRORS):
-            if len(bite) == 1:
-                logger.exception("a picture could not be encoded")
-                return {}, set(bite)
-            return self._one_by_one(bite)
+        encoded, short = self._tried(bite)
+        if not encoded:
+            return ({}, dict.fromkeys(bite, short)) if len(bite) == 1 else self._one_by_one(bite)
         for digest, features in encoded.items():
             self._cache.put(digest, features)
         tokens = sum(picture.tokens for picture in bite.values())
         if next(iter(encoded.values())).is_cuda:
             torch.cuda.synchronize()
         self._token_seconds = (time.perf_counter() - began) / tokens
-        return encoded, set()
+        return encoded, {}
+
+    def _tried(self, bite: dict[bytes, Picture]) -> tuple[dict[bytes, torch.Tensor], bool]:
+        """Features by digest, or nothing and whether it was the memory that was too short.
+
+        The error, whose traceback holds what the vision tower had made, is let go of here.
+        """
+        try:
+            return dict(zip(bite, self._family.encode(list(bite.values())), strict=True)), False
+        except DEVICE_ERROR:
+            raise
+        except (SilklineError, *PICTURE_ERRORS) as error:
+            if len(bite) == 1:
+                logger.exception("a picture could not be encoded")
+            return {}, _short_of_memory(error)
 
     def _one_by_one(
         self, bite: dict[bytes, Picture]
-    ) -> tuple[dict[bytes, torch.Tensor], set[bytes]]:
+    ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
         """The same, for a bite with a picture in it that cannot be encoded."""
         encoded: dict[bytes, torch.Tensor] = {}
-        refused: set[bytes] = set()
+        refused: dict[bytes, bool] = {}
         for digest, picture in bite.items():
             found, wrong = self._encode({digest: picture})
             encoded |= found
@@ -135,7 +160,17 @@ class Vision:
         job.features.clear()
 
 
-def _refusal() -> InvalidRequest:
+def _short_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error)
+
+
+def _refusal(*, short_of_memory: bool) -> SilklineError:
+    """What to tell a request when its pictures could not be taken."""
+    if short_of_memory:
+        return Overloaded(
+            "There was not enough memory for the pictures of this request. Try again, or send "
+            "fewer or smaller ones."
+        )
     return InvalidRequest(
         "The model cannot take a picture of this request. Send it in another size or form.",
         param="messages",

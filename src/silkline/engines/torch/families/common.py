@@ -78,9 +78,10 @@ class Adapter(ABC):
         self.files = loaded.files
         self.rule = loaded.rule
         self._table: nn.Module = loaded.model.get_input_embeddings()
-        self._forbidden = torch.tensor(
-            sorted(_forbidden(self._generation_config)), dtype=torch.int64, device=self._device
-        )
+        words = int(self.config.get_text_config().vocab_size)
+        # Files name tokens, too, that the model cannot say anyway, and that have no logit.
+        forbidden = sorted(each for each in _forbidden(self._generation_config) if each < words)
+        self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=self._device)
         self._forbids = self._forbidden.numel() > 0
         reserved = {*reserved_tokens(loaded.tokenizer), self.image_token, self.marker}
         self._writer = PromptWriter(
@@ -125,9 +126,19 @@ class Adapter(ABC):
 
     @property
     def context_length(self) -> int:
-        """See `Family`: places of the text model, fewer where the tokenizer says so."""
-        places = int(self.config.get_text_config().max_position_embeddings)
-        return min(places, self.tokenizer.longest)
+        """See `Family`: places of the text model, fewer where the tokenizer says so.
+
+        Rotary frequencies of the kind "longrope" are others for all tokens once one is beyond the
+        places that the model was first taught with. Requests that share a step would change each
+        other's, and those of what is in the cache already: so it ends there.
+        """
+        text: Any = self.config.get_text_config()
+        places = min(int(text.max_position_embeddings), self.tokenizer.longest)
+        rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+        if rope.get("rope_type", rope.get("type")) != "longrope":
+            return places
+        own = getattr(text, "original_max_position_embeddings", None)
+        return min(places, int(rope.get("original_max_position_embeddings") or own or places))
 
     @property
     def image_tokens(self) -> int:
