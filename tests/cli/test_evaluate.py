@@ -140,12 +140,17 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # Who runs the tests in the background of a shell hands down that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     limit = time.monotonic() + 60
     while len(lines_of(journal)) < 5 and time.monotonic() < limit:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert "stopped; the same command continues" in errors
     assert "Traceback" not in errors

@@ -27,7 +27,7 @@ _ANSWERS: dict[str, Any] = {
     "description": "The completion; with `stream`, its chunks as server-sent events.",
     "content": {
         "application/json": {"schema": {"type": "object"}},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {},  # OpenAPI 3.1 has no schema for events
     },
 }
 
