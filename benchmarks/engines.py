@@ -49,6 +49,9 @@ network."""
 _ARRIVALS = 24
 _STEP = 1.25
 _QUANTILE = 0.95
+_LOWEST = 16
+"""The search ends at this part of its first rate."""
+
 
 TITLES = {
     "openvino": "Silkline, engine openvino",
@@ -222,22 +225,36 @@ def measure_bursts(up: Sequence[Subject], rounds: int) -> dict[str, list[dict[st
 def measure_staggered(
     up: Sequence[Subject], rounds: int, latency: float, start: float
 ) -> dict[str, list[dict[str, Any]]]:
-    """The highest rate at which each subject's answers come in time, by steps of a quarter."""
+    """The highest rate at which each subject's answers come in time, by steps of a quarter.
+
+    Upwards from `start`; downwards where that is too much already.
+    """
     measured: dict[str, list[dict[str, Any]]] = defaultdict(list)
     first = BATCH
     for number in range(rounds):
         turn = number % len(up)
         for subject in (*up[turn:], *up[:turn]):
-            rate, held = start, None
-            while True:
+            rate = start
+            held: dict[str, Any] | None = None
+            while rate > start / _LOWEST:
                 cell = subject.run(first, arrivals(rate, number))
                 first += _ARRIVALS
                 slow = _quantile(cell["latencies"])
                 print(f"{subject.name} at {rate:.2f}/s: {slow:.2f} s", flush=True)
-                if slow > latency:
+                if slow <= latency:
+                    held = {**cell, "rate": rate}
+                    if rate < start:  # came down to it
+                        break
+                    rate *= _STEP
+                elif held:
                     break
-                held, rate = {**cell, "rate": rate}, rate * _STEP
-            measured[subject.name].append(held or {**cell, "rate": 0.0})
+                else:
+                    rate /= _STEP
+            if held is None:
+                raise SystemExit(
+                    f"{subject.name} answers nothing in time; give more seconds by --latency."
+                )
+            measured[subject.name].append(held)
     return measured
 
 
