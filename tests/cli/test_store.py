@@ -32,11 +32,18 @@ def test_entries_are_removed_one_by_one_and_all(kept: Store) -> None:
     result = run("store", "--export-store", str(kept.folder), "--remove", "bb")
     assert result.stdout == "removed bb22\n"
     assert [entry.key for entry in kept.entries()] == ["aa11"]
-    result = run("store", "--export-store", str(kept.folder), "--remove", "zz")
-    assert result.returncode == 2
-    assert "0 entries of the store begin with zz" in result.stderr
+    for key in ("zz", ""):
+        result = run("store", "--export-store", str(kept.folder), "--remove", key)
+        assert result.returncode == 2
+        assert f"0 entries of the store begin with '{key}'" in result.stderr
     assert run("store", "--export-store", str(kept.folder), "--clear").stdout == "removed aa11\n"
     assert kept.entries() == []
+
+
+def test_clearing_takes_along_what_killed_exports_left(kept: Store) -> None:
+    (kept.folder / "cc33.draft-x").mkdir()
+    assert run("store", "--export-store", str(kept.folder), "--clear").returncode == 0
+    assert not list(kept.folder.glob("*.draft-*"))
 
 
 def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:

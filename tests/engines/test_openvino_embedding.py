@@ -90,7 +90,7 @@ async def test_those_who_wait_are_taken_together_and_get_their_own() -> None:
     await queue.aclose()
 
 
-async def test_a_failure_harms_those_who_were_taken_together_only() -> None:
+async def test_a_failure_does_not_last() -> None:
     slow = Slow()
     slow.fails = True
     slow.go_on.set()
@@ -99,6 +99,29 @@ async def test_a_failure_harms_those_who_were_taken_together_only() -> None:
         await queue.embed(numbered(1))
     slow.fails = False
     assert (await queue.embed(numbered(2))).data.item() == 2
+    await queue.aclose()
+
+
+class Picky(Slow):
+    """Fails at one of the prompts."""
+
+    def embed(self, prompts: Sequence[Prepared]) -> list[Embeddings]:
+        answers = super().embed(prompts)
+        if any(prepared.ids[0] == 2 for prepared in prompts):
+            raise RuntimeError("a picture that cannot be encoded")
+        return answers
+
+
+async def test_who_fails_takes_nobody_along() -> None:
+    picky = Picky()
+    picky.go_on.set()
+    queue = EmbeddingQueue(picky)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(queue.embed(numbered(number))) for number in range(6)]
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(answers.pop(2), InvalidRequest)
+    numbers = [None if isinstance(each, BaseException) else each.data.item() for each in answers]
+    assert numbers == [0, 1, 3, 4, 5]
+    assert picky.asked == [4, 1, 1, 1, 1, 2]
     await queue.aclose()
 
 

@@ -1,5 +1,7 @@
 """What is planned for an export, and what becomes of the process that does it."""
 
+import asyncio
+import fcntl
 import hashlib
 import json
 import os
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -14,12 +17,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from silkline.cli.serving import create_pool
+from silkline.config import EngineSettings, Settings
 from silkline.engines.openvino.export import plan as planning
+from silkline.engines.openvino.export import process
 from silkline.engines.openvino.export.plan import Plan, Precision, label_of, plan_export
 from silkline.engines.openvino.export.process import export_model
 from silkline.engines.openvino.export.said import Order
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault
 from silkline.models.resolve import locate_model
+from silkline.models.source import Digests
 from silkline.models.store import Store
 from tests.models.samples import (
     INTERNVL2_2B,
@@ -106,6 +113,13 @@ def test_families_that_cannot_be_exported_are_refused_with_the_way_out(
     folder = save(tmp_path / "model", files)
     save_tensors(folder / "model.safetensors", WEIGHTS)
     with pytest.raises(ConfigError, match=said):
+        planned(folder)
+
+
+def test_gguf_is_left_to_llamacpp(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", LLAVA_15_7B)
+    (folder / "model.gguf").write_bytes(b"")
+    with pytest.raises(ConfigError, match="--engine llamacpp"):
         planned(folder)
 
 
@@ -219,7 +233,7 @@ def test_a_child_that_is_killed_leaves_nothing_and_the_next_works(
         os.kill(os.getpid(), 9)
     """
     store, plan = Store(tmp_path / "store"), planned(source)
-    with pytest.raises(InternalFault, match=r"lost \(exit code -9\)"):
+    with pytest.raises(EnvironmentFault, match="memory"):
         export_model(plan, store, lambda _: None, child(body))
     assert not list(store.folder.glob("*.draft-*"))
     done = child("bundle(); say(type='ended', kind='done')")
@@ -232,6 +246,43 @@ def test_no_room_is_told_before_anything_is_done(
     monkeypatch.setattr(planning, "_FIXED_BYTES", 10**18)
     with pytest.raises(EnvironmentFault, match="GB of disk"):
         export_model(planned(source), Store(tmp_path / "store"), pytest.fail, child(""))
+
+
+def test_what_a_killed_one_left_is_no_reason_to_refuse(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plan = Store(tmp_path / "store"), planned(source)
+    half = store.folder / f"{plan.key}.draft-dead" / "half.bin"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+
+    def check(_folder: Path, _needed: int) -> None:
+        assert not half.exists()
+
+    monkeypatch.setattr(process, "check_space", check)
+    done = child("bundle(); say(type='ended', kind='done')")
+    assert export_model(plan, store, lambda _: None, done).damaged_files() == []
+
+
+async def test_who_waits_for_anothers_export_can_be_stopped(source: Path, tmp_path: Path) -> None:
+    digest = Digests(tmp_path / "digests.json").folder(source)
+    folder, waits = tmp_path / "store", threading.Event()
+    folder.mkdir()
+
+    def watch(said: str) -> None:
+        if "waiting" in said:
+            waits.set()
+
+    wanted = EngineSettings(model=str(source), engine="openvino", export_store=str(folder))
+    with (folder / f"{planned(source, digest=digest).key}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = asyncio.create_task(create_pool(Settings(engine=wanted), watch))
+        assert await asyncio.to_thread(waits.wait, 30)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        loop = asyncio.get_running_loop()
+        await asyncio.wait_for(loop.shutdown_default_executor(), 10)
 
 
 REAL_CHILD = [sys.executable, "-P", "-m", "silkline.engines.openvino.export"]

@@ -1,17 +1,22 @@
 """Pixels as the vision tower takes them: those of transformers' own processor."""
 
 import json
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.pictures import Eye, scaled
-from silkline.errors import InvalidRequest
+from silkline.engines.openvino.served import read_served
+from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.documents import Document
 from silkline.models.image_tokens import Fixed, SmartResize
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.resolve import bundled_folder
 from tests.engines.asking import picture
 
 CLIP: dict[str, Any] = {
@@ -112,3 +117,15 @@ def test_pictures_for_the_pipeline_come_in_the_size_that_it_would_make(tmp_path:
     )
     assert scaled(image, Fixed(4), steps()) is image
     assert scaled(image, None, None) is image
+
+
+def test_pictures_that_are_made_square_first_are_left_to_torch(tmp_path: Path) -> None:
+    """`LlavaImageProcessor` does so where `do_pad` is set; neither this engine nor GenAI does."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundled_folder(), copy)
+    path = copy / "openvino" / "preprocessor_config.json"
+    said = json.loads(path.read_text()) | {"do_pad": True}
+    for kind, refused in (("LlavaImageProcessor", True), ("CLIPImageProcessor", False)):
+        path.write_text(json.dumps(said | {"image_processor_type": kind}))
+        with pytest.raises(ConfigError, match="--engine torch") if refused else nullcontext():
+            read_served(EngineOptions(model=copy))

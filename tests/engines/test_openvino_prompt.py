@@ -74,6 +74,20 @@ def test_the_bundled_models_special_tokens_are_known() -> None:
     assert {"<image>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"} <= set(tokens)
 
 
+def test_transformers_5_lists_special_tokens_with_the_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    added = '{"added_tokens": [{"id": 2, "content": "<image>", "special": true}], "model": {}}'
+    (tmp_path / "tokenizer.json").write_text(added)
+    assert reserved_tokens(tmp_path) == ("<image>",)
+
+
+@pytest.mark.parametrize("told", ["{}", "[]", '{"added_tokens_decoder": [1]}', "{"])
+def test_a_list_of_special_tokens_that_is_none_is_refused(tmp_path: Path, told: str) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(told)
+    with pytest.raises(ConfigError, match=r"tokenizer_config\.json"):
+        reserved_tokens(tmp_path)
+
+
 def test_a_model_whose_special_tokens_are_unknown_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tokenizer_config\.json"):
         reserved_tokens(tmp_path)

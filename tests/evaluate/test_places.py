@@ -64,6 +64,7 @@ def test_one_file_names_its_pictures_from_where_it_lies(cache: Path) -> None:
         ("shop/pictures/validation.csv", r"has no file validation\.csv .* What is there: README"),
         ("shop/pictures/../../x.csv", "is no data set"),
         ("shop/pictures//etc/x.csv", "is no data set"),
+        ("shop/pictures/**.csv", "is no data set"),
         ("shop", "is no data set"),
     ],
 )

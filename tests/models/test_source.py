@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from silkline.models.source import Digests
@@ -79,6 +80,15 @@ def test_a_damaged_memory_costs_only_time(model: Path, kept: bytes) -> None:
 def test_a_memory_that_cannot_be_written_costs_only_time(model: Path) -> None:
     (model.parent / "kept").write_text("no folder")
     assert digest(model) == digest(model)
+
+
+def test_a_remembered_place_that_cannot_be_looked_at_is_forgotten(model: Path) -> None:
+    first = digest(model)
+    memory = model.parent / "kept" / "digests.json"
+    known = msgspec.json.decode(memory.read_bytes())
+    memory.write_bytes(msgspec.json.encode({f"/{'x' * 300}": next(iter(known.values()))}))
+    assert digest(model) == first
+    assert msgspec.json.decode(memory.read_bytes()) == known
 
 
 def test_a_model_of_the_hub_is_linked_files(model: Path) -> None:

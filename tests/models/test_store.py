@@ -1,6 +1,7 @@
 """The store of exports: whole or not there, whatever happens to who fills it."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -207,6 +208,18 @@ def test_entries_are_listed_and_removed(store: Store) -> None:
     assert second.bundle is None
     store.remove("other")
     store.remove("never there")
+    assert names(store) == {KEY}
+
+
+def test_what_dead_builders_left_is_removed_and_nothing_of_the_living(store: Store) -> None:
+    for draft in ("dead.draft-1", "alive.draft-1"):
+        (store.folder / draft).mkdir(parents=True)
+        (store.folder / draft / "half.bin").write_bytes(b"half")
+    with (store.folder / "alive.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        store.make(KEY, fill)
+        assert names(store) == {KEY, "alive.draft-1"}
+    store.sweep()
     assert names(store) == {KEY}
 
 

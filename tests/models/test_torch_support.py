@@ -100,6 +100,7 @@ def test_servers_that_silkline_starts_itself(tmp_path: Path) -> None:
     assert verdict(tmp_path, "llamacpp")[0] is Verdict.NO
     (tmp_path / "mmproj-llava.gguf").touch()
     assert verdict(tmp_path, "llamacpp")[0] is Verdict.ELSEWHERE
+    assert verdict(tmp_path, "openvino")[1] == "it reads no GGUF; use the engine llamacpp"
     assert verdict(tmp_path, "vllm") == (
         Verdict.NO,
         "vLLM loads safetensors, and there are none; use the engine llamacpp for GGUF",

@@ -20,8 +20,7 @@ import msgspec
 from silkline.cache.policy import CacheUse
 from silkline.cli.answering import create_intake
 from silkline.cli.asking import Spelled
-from silkline.cli.model import prepare_model
-from silkline.cli.serving import WITHOUT_MODEL, ignore
+from silkline.cli.serving import WITHOUT_MODEL, prepared_model
 from silkline.config import EngineSettings
 from silkline.engines.base import Engine, EngineOptions, PixelBudget
 from silkline.engines.probe import Probed, Prober
@@ -205,7 +204,7 @@ async def _options(wanted: EngineSettings, name: str) -> EngineOptions:
         return EngineOptions(extra={key: str(value) for key, value in told.items()})
     if name in WITHOUT_MODEL:
         return EngineOptions(extra=wanted.engine_options)
-    files = await asyncio.to_thread(prepare_model, wanted, name, os.environ, ignore)
+    files = await prepared_model(wanted, name)
     return EngineOptions(
         model=files.folder,
         max_batch=1,

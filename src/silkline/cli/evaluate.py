@@ -159,8 +159,13 @@ def evaluate(
     """
     configure_logging(LogSettings(log_level="warning"))
     own = {name: options.pop(name) for name in _OWN}
+    _check_mode(own, against=against, data=data, column=columns, metric=metrics)
     if own["contract"]:
         side = parse_subject(subject, config, options, own["max_tokens"])
+        if side.max_pixels:
+            raise click.UsageError(
+                "--contract takes no max_pixels: its pictures come as the engine wants them."
+            )
         with _reference_libraries():
             _contract(side, own["reference"], own["limit"], as_json=own["as_json"])
         return
@@ -183,6 +188,19 @@ def evaluate(
         click.echo(f"\n{out / PAGE}, {FIGURES} and {JOURNAL} beside it")
     if any(result.failures for result in evaluation.results):
         sys.exit(EXIT.failed)
+
+
+def _check_mode(own: dict[str, Any], **of_a_set: object) -> None:
+    """Raises `click.UsageError` for an option that would be passed over."""
+    if not own["contract"]:
+        if own["reference"]:
+            raise click.UsageError("--reference goes with --contract.")
+        return
+    given = [name for name, value in {**of_a_set, "prompt": own["prompt"]}.items() if value]
+    if given:
+        raise click.UsageError(
+            f"--contract takes no --{given[0]}: it has pictures and questions of its own."
+        )
 
 
 @contextmanager

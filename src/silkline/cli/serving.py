@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Sequence
 from functools import partial
 
-from silkline.cli.model import Watch, prepare_model
+from silkline.cli.model import ModelFiles, Watch, prepare_model
 from silkline.config import EngineSettings, RemoteSettings, Settings
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed import start_timeout
@@ -15,7 +16,7 @@ from silkline.engines.registry import pick_engine
 from silkline.engines.remote.key import read_key
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.worker.supervisor import WorkerSupervisor
-from silkline.errors import ConfigError
+from silkline.errors import ConfigError, InternalFault
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
@@ -72,7 +73,7 @@ async def _workers(wanted: EngineSettings, watch: Watch) -> list[Replica]:
     name = pick_engine() if name == "auto" else name
     files = None
     if name not in WITHOUT_MODEL:
-        files = await asyncio.to_thread(prepare_model, wanted, name, os.environ, watch)
+        files = await prepared_model(wanted, name, watch)
     options = EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
@@ -97,6 +98,25 @@ async def _workers(wanted: EngineSettings, watch: Watch) -> list[Replica]:
         )
         for place in range(wanted.workers)
     ]
+
+
+async def prepared_model(wanted: EngineSettings, name: str, watch: Watch = ignore) -> ModelFiles:
+    """The files that an engine serves, by a thread that ends when nobody waits for it any more.
+
+    Raises:
+        SilklineError: What `prepare_model` raises.
+    """
+    given_up = threading.Event()
+
+    def told(what: str) -> None:
+        if given_up.is_set():  # or it would wait for another process's export to its end
+            raise InternalFault("Nobody waits for the model any more.")
+        watch(what)
+
+    try:
+        return await asyncio.to_thread(prepare_model, wanted, name, os.environ, told)
+    finally:
+        given_up.set()
 
 
 def threads_of_worker(wanted: EngineSettings) -> int:

@@ -22,7 +22,7 @@ _MB = 1_000_000
 @click.command()
 @click.option("--export-store", metavar="FOLDER", help="The store; else the one of the settings.")
 @click.option("--remove", metavar="KEY", help="Remove an entry; the first characters are enough.")
-@click.option("--clear", is_flag=True, help="Remove all entries.")
+@click.option("--clear", is_flag=True, help="Remove all entries, and what killed exports left.")
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 @click.option(
     "--config",
@@ -43,6 +43,8 @@ def store(
         for entry in entries if clear else [_named(entries, remove or "")]:
             kept.remove(entry.key)
             click.echo(f"removed {entry.key}")
+        if clear:
+            kept.sweep()
     elif as_json:
         click.echo(json.dumps([_told(entry) for entry in entries], indent=2))
     else:
@@ -52,10 +54,10 @@ def store(
 
 def _named(entries: list[Entry], key: str) -> Entry:
     """Raises `ConfigError` unless the key is the beginning of exactly one."""
-    found = [entry for entry in entries if entry.key.startswith(key)]
+    found = [entry for entry in entries if key and entry.key.startswith(key)]
     if len(found) != 1:
         raise ConfigError(
-            f"{len(found)} entries of the store begin with {key}; expected one. List them: "
+            f"{len(found)} entries of the store begin with {key!r}; expected one. List them: "
             "silkline store."
         )
     return found[0]

@@ -67,7 +67,7 @@ def _hub_set(text: str, environment: Mapping[str, str]) -> SetPlace:
     organisation, _, rest = text.partition("/")
     name, _, pattern = rest.partition("/")
     wanted = parse_hub_id(f"{organisation}/{name}", RepositoryKind.DATASET)
-    if wanted is None or ".." in pattern or pattern.startswith("/"):
+    if wanted is None or not _is_pattern(pattern):
         raise ConfigError(
             f"{HUB}{text} is no data set: expected {HUB}org/name, or {HUB}org/name@revision/FILES."
         )
@@ -95,6 +95,12 @@ def _hub_set(text: str, environment: Mapping[str, str]) -> SetPlace:
         folder.resolve(),
         snapshot.repository.resolve(),
     )
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether a pattern stays in its folder, and `Path.glob` takes it."""
+    inside = ".." not in text and not text.startswith("/")
+    return inside and all(part == "**" or "**" not in part for part in text.split("/"))
 
 
 _SHOWN = 8

@@ -71,7 +71,7 @@ class Digests:
         return known.digest
 
     def _write(self) -> None:
-        kept = {name: known for name, known in self._known.items() if Path(name).is_file()}
+        kept = {name: known for name, known in self._known.items() if _is_there(name)}
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
@@ -91,6 +91,13 @@ def _read(memory: Path) -> dict[str, _Known]:
         return msgspec.json.decode(memory.read_bytes(), type=dict[str, _Known])
     except (OSError, msgspec.DecodeError):  # none yet, or a damaged one: it is written anew
         return {}
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # such as in a folder of somebody else's
+        return False
 
 
 def _stamp(path: Path) -> Stamp:

@@ -2,7 +2,7 @@
 
 An entry is built in a folder beside its place, written to the disk and then renamed, so whoever
 finds it finds all of it. A lock on a file, which the system frees when its holder dies, lets one
-process build while others wait; what a dead one left is removed by the next that builds.
+process build while others wait; what dead ones left is removed by the next that builds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
@@ -72,6 +72,7 @@ class Store:
                 if (bundle := self.find(key)) is not None:
                     return bundle
                 self._clear(key)
+                self.sweep()
                 draft = Path(tempfile.mkdtemp(prefix=f"{key}{_DRAFT}", dir=self.folder))
                 try:
                     build(draft)
@@ -101,6 +102,19 @@ class Store:
             if folder.is_dir():
                 folder.rename(self.folder / f"{key}{_DRAFT}removed")
             self._clear(key)
+
+    def sweep(self) -> None:
+        """Removes what builders that were killed have left; nothing of those who still build.
+
+        Raises:
+            EnvironmentFault: The store cannot be written.
+        """
+        drafts = self.folder.glob(f"*{_DRAFT}*")
+        with _told(self.folder):
+            for key in {draft.name.partition(_DRAFT)[0] for draft in drafts}:
+                with (self.folder / f"{key}{_LOCK}").open("ab") as lock:
+                    if _taken(lock):
+                        self._clear(key)
 
     def _clear(self, key: str) -> None:
         """Removes what is no entry any more, or never became one; under the key's lock only."""
@@ -185,14 +199,19 @@ def _told(folder: Path) -> Iterator[None]:
 def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Holds a lock that goes with the process; the file stays, being of no size."""
     with path.open("ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waiting()
-                time.sleep(_POLL_SECONDS)
+        while not _taken(file):
+            waiting()
+            time.sleep(_POLL_SECONDS)
         yield
+
+
+def _taken(lock: IO[bytes]) -> bool:
+    """Takes a lock until the file is closed; False where another holds it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _to_disk(path: Path) -> None:

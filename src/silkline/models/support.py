@@ -135,6 +135,8 @@ def _openvino(place: Place, model_type: str | None, weights: Weights) -> Support
 
 def _no_export(model_type: str | None, weights: Weights) -> str | None:
     """Why there is no OpenVINO IR to serve, nor can be; None where there is or can be."""
+    if weights.gguf and not weights.files:
+        return "it reads no GGUF; use the engine llamacpp"
     if model_type not in OPENVINO_MODEL_TYPES:
         return f"OpenVINO GenAI's pipeline knows no model_type {model_type}; use the engine torch"
     if weights.openvino:

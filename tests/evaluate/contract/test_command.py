@@ -69,6 +69,21 @@ def test_what_cannot_be_compared_is_refused() -> None:
     assert "--reference MODEL" in server.stderr
 
 
+def test_what_would_be_passed_over_is_refused() -> None:
+    for options, said in (
+        (("--contract", "--against", "other"), "--contract takes no --against"),
+        (("--contract", "--data", "set.jsonl"), "--contract takes no --data"),
+        (("--contract", "--prompt", "What?"), "--contract takes no --prompt"),
+        (("--reference", "other"), "--reference goes with --contract"),
+    ):
+        result = run("evaluate", "silkline-mini", "--engine", "fake", *options)
+        assert result.returncode == 2
+        assert said in result.stderr
+    result = run("evaluate", "silkline-mini max_pixels=4096", "--contract", "--engine", "fake")
+    assert result.returncode == 2
+    assert "--contract takes no max_pixels" in result.stderr
+
+
 def test_the_table_says_who_differs_where_and_by_how_much() -> None:
     held = Outcome(verdict=Verdict.HELD, cell="0")
     off = Outcome(verdict=Verdict.BROKEN, cell="37", told="off by up to 37.0/255, 4.20 on average")

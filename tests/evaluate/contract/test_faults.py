@@ -158,7 +158,12 @@ async def test_wrong_counts(sides: Sides) -> None:
             shown, usage=replace(shown.usage, prompt_tokens=shown.usage.prompt_tokens + 1)
         )
 
-    for makes, stage in ((fewer, Stage.IMAGE_TOKENS), (more, Stage.PROMPT)):
+    def none(shown: Showing) -> Showing:
+        assert shown.usage is not None
+        return replace(shown, usage=replace(shown.usage, image_tokens=0))
+
+    cases = ((fewer, Stage.IMAGE_TOKENS), (none, Stage.IMAGE_TOKENS), (more, Stage.PROMPT))
+    for makes, stage in cases:
         spoiled = replace(sides, prober=SpoiledProber(sides.prober, makes=makes))
         assert await first_broken(spoiled, "odd") == {"odd": stage}
 
@@ -171,6 +176,34 @@ async def test_other_answers_from_the_same_input(sides: Sides) -> None:
     spoiled = replace(sides, prober=SpoiledProber(sides.prober, makes=other))
     found = await first_broken(spoiled, "odd", "grey", "small")
     assert set(found.values()) == {Stage.FIRST_TOKEN}
+
+
+async def test_a_likely_token_that_never_comes(sides: Sides) -> None:
+    """Left out on both sides, what is left would agree."""
+    for value in (-np.inf, np.inf, np.nan):
+
+        def without(shown: Showing, value: float = value) -> Showing:
+            assert shown.logits is not None
+            logits = shown.logits.copy()
+            logits[logits.argmax()] = value
+            return replace(shown, logits=logits)
+
+        spoiled = replace(sides, prober=SpoiledProber(sides.prober, makes=without))
+        assert await first_broken(spoiled, "odd") == {"odd": Stage.FIRST_TOKEN}
+
+
+async def test_what_fails_with_several_pictures_is_not_outvoted(sides: Sides) -> None:
+    class Muddled(SpoiledProber):
+        async def show(self, request: Request) -> Showing:
+            shown = await self.prober.show(request)
+            assert shown.logits is not None
+            several = len(request.images) > 1
+            return replace(shown, logits=np.roll(shown.logits, 1)) if several else shown
+
+    spoiled = replace(sides, prober=Muddled(sides.prober))
+    found = await first_broken(spoiled, "odd", "grey", "small", "two-pictures")
+    assert found.pop("two-pictures") == Stage.FIRST_TOKEN
+    assert set(found.values()) == {None}
 
 
 async def test_rounding_is_forgiven_where_most_cases_hold(sides: Sides) -> None:

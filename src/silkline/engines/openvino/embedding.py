@@ -161,18 +161,26 @@ class EmbeddingQueue:
 
     async def _run(self) -> None:
         while batch := self._next():
-            prompts = [asked.prepared for asked in batch]
-            try:
-                results = await asyncio.to_thread(self._embedder.embed, prompts)
-            except (RuntimeError, ValueError, MemoryError):
-                logger.exception("pictures could not be encoded")
-                refused = "The model cannot process these pictures as they stand."
-                _fail(batch, InvalidRequest(refused))
-                continue
-            for asked, embeddings in zip(batch, results, strict=True):
-                if not asked.answer.done():
-                    asked.answer.set_result(embeddings)
+            await self._answer(batch)
         self._work = None
+
+    async def _answer(self, batch: Sequence[_Asked]) -> None:
+        prompts = [asked.prepared for asked in batch]
+        try:
+            results = await asyncio.to_thread(self._embedder.embed, prompts)
+        except (RuntimeError, ValueError, MemoryError):
+            if len(batch) > 1:  # each alone, so that one takes no other along
+                for asked in batch:
+                    if not asked.answer.done():
+                        await self._answer([asked])
+                return
+            logger.exception("pictures could not be encoded")
+            refused = "The model cannot process these pictures as they stand."
+            _fail(batch, InvalidRequest(refused))
+            return
+        for asked, embeddings in zip(batch, results, strict=True):
+            if not asked.answer.done():
+                asked.answer.set_result(embeddings)
 
     def _next(self) -> list[_Asked]:
         """Those that come next, up to the number of pictures that the tower takes together."""

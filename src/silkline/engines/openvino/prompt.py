@@ -6,12 +6,12 @@ that a client typed as text must not be read as one: see `prompt_text`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ from silkline.engines.prompt_text import SafeText, check_places
 from silkline.errors import ConfigError
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
+_TOKENIZER = "tokenizer.json"
 _CHAT_TEMPLATE = "chat_template.jinja"
 
 _ENDINGS = {"gemma3": "\n\n\n\n", "qwen2_vl": "", "qwen2_5_vl": "", "qwen3_vl": ""}
@@ -32,21 +33,48 @@ _IMAGE_TAG = "<ov_genai_image_{}>"
 _ANY_IMAGE_TAG = re.compile(r"<ov_genai_image_\d+>")
 
 
+class _Token(msgspec.Struct):
+    content: str
+
+
+class _Listed(msgspec.Struct):
+    """The special tokens, as transformers 4 writes them, and as tokenizers does."""
+
+    added_tokens_decoder: dict[str, _Token] = {}
+    added_tokens: list[_Token] = []
+
+
 def reserved_tokens(*folders: Path) -> tuple[str, ...]:
     """The tokenizer's special tokens as text, from the first folder that says what they are.
 
+    transformers 5 lists them in tokenizer.json only.
+
     Raises:
-        ConfigError: None does; without them, a client's text could not be told from a tag.
+        ConfigError: None does, or a file is damaged; without them, a client's text could not be
+            told from a tag.
     """
     for folder in folders:
-        path = folder / _TOKENIZER_CONFIG
-        if path.is_file():
-            added = json.loads(path.read_text(encoding="utf-8"))["added_tokens_decoder"]
-            return tuple(str(token["content"]) for token in added.values())
+        for name in (_TOKENIZER_CONFIG, _TOKENIZER):
+            if listed := _listed(folder / name):
+                return listed
     raise ConfigError(
-        f"The model has no {_TOKENIZER_CONFIG}, which lists its special tokens. Add the one that "
-        "came with the model to the bundle."
+        f"Neither {_TOKENIZER_CONFIG} nor {_TOKENIZER} lists the model's special tokens. Add those "
+        "that came with the model to its folder."
     )
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    """The special tokens that a file lists; none where it is not there."""
+    try:
+        read = msgspec.json.decode(path.read_bytes(), type=_Listed)
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise ConfigError(
+            f"The model's {path.name} cannot be read. Get it again from where it was published."
+        ) from error
+    tokens = (*read.added_tokens_decoder.values(), *read.added_tokens)
+    return tuple(token.content for token in tokens)
 
 
 class Tokenizer(Protocol):

@@ -83,6 +83,7 @@ def read_served(options: EngineOptions) -> Served:
     config, tokenizer = _read(weights, "config.json"), _tokenizer(weights, options.model)
     processor = _read(weights, "processor_config.json")
     image = _read(weights, "preprocessor_config.json") or processor.section("image_processor")
+    _check_padding(config, image)
     family = find_family(config)
     rule = family.image_tokens(Documents(config, image, processor)) if family else None
     decoder = read_decoder(config, family.text_type if family else None)
@@ -128,6 +129,21 @@ def kv_blocks(config: Document, budget: int, precision: str) -> int:
     vector = decoder.head_dim * _KV_BYTES[precision] + scales
     token = 2 * decoder.layers * decoder.kv_heads * vector
     return max(8, budget // (BLOCK_TOKENS * token))
+
+
+def _check_padding(config: Document, image: Document) -> None:
+    """Refuses pictures that are made square first, which neither this engine nor GenAI does.
+
+    Only LLaVA's own processor does so (models/llava/image_processing_llava.py of transformers
+    4.57); others have `do_pad` for batches, or pass it over.
+    """
+    kind = image.text("image_processor_type") or "LlavaImageProcessor"
+    pads = image.flag("do_pad") is True and kind.startswith("LlavaImageProcessor")
+    if pads and config.text("model_type") == "llava":
+        raise ConfigError(
+            "This model's pictures are made square first (do_pad in preprocessor_config.json), "
+            "which the engine openvino does not do. Serve it with --engine torch."
+        )
 
 
 def _is_export(folder: Path) -> bool:

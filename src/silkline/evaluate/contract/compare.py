@@ -78,7 +78,8 @@ def compare_image_tokens(shown: Showing, truth: Truth, image_token: int) -> Outc
     counts = []
     if shown.prompt_ids is not None:
         counts.append(("computed", shown.prompt_ids.count(image_token)))
-    if shown.usage is not None and shown.usage.image_tokens:
+    tells = shown.prompt_ids is not None  # a server may leave it at 0, and hides the ids too
+    if shown.usage is not None and (tells or shown.usage.image_tokens):
         counts.append(("billed", shown.usage.image_tokens))
     if not counts:
         return _hidden(shown, "usage")
@@ -132,10 +133,16 @@ def compare_first_token(
 def _whole(
     logits: NDArray[np.float32], expected_logits: NDArray[np.float32], tolerance: Tolerance
 ) -> Outcome:
-    """All logits; a token that the engine never gives is left out on both sides."""
+    """All logits; unlikely tokens that the engine never gives are left out."""
     if logits.shape != expected_logits.shape:
         return _broken("shape", f"{logits.size} logits, expected {expected_logits.size}")
+    if not (logits < np.inf).all():
+        return _broken("infinite", "some logits are infinite, or no numbers")
     given = np.isfinite(logits) & np.isfinite(expected_logits)
+    never = float(np.exp(_log_probabilities(expected_logits))[~given].sum())
+    if never >= SHARE:
+        told = f"tokens never come that the reference gives {never:.0%} together"
+        return _broken("never", told, never=never)
     ours, expected = _log_probabilities(logits[given]), _log_probabilities(expected_logits[given])
     difference = np.abs(ours - expected)
     counted = _counted(expected)

@@ -100,6 +100,11 @@ def check_exportable(place: Place) -> str:
         ConfigError: It cannot; the message names what can.
         EnvironmentFault: Some of its weights are not here.
     """
+    weights = read_weights(place.folder)
+    if weights.gguf and not weights.files:
+        raise ConfigError(
+            f"{place.model} is GGUF, which OpenVINO does not read. Serve it with --engine llamacpp."
+        )
     model_type = read_document(place.folder / CONFIG, CONFIG).text("model_type") or "none"
     if model_type not in OPENVINO_MODEL_TYPES:
         raise ConfigError(
@@ -112,7 +117,7 @@ def check_exportable(place: Place) -> str:
             f"Silkline does not do. Serve {place.model} with --engine torch or --engine remote, or "
             "give the folder of an export with OpenVINO IR, which is served as it is."
         )
-    _check_weights(place, read_weights(place.folder))
+    _check_weights(place, weights)
     return model_type
 
 

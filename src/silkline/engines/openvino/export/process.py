@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ Watch = Callable[[str], None]
 
 COMMAND = (sys.executable, "-P", "-m", "silkline.engines.openvino.export")
 _LAST_BYTES = 4096
+_FLOAT16_BYTES = 2
 _A_RATE = 2
 """Parts done, from which on a rate says something."""
 
@@ -43,15 +45,16 @@ def export_model(
 
     Raises:
         ConfigError: The model cannot be exported, or the export answers something else.
-        EnvironmentFault: A library or disk space is missing.
+        EnvironmentFault: A library, disk space or memory is missing.
         InternalFault: The export failed.
     """
     if (bundle := store.find(plan.key)) is not None:
         return bundle
-    check_space(store.folder, plan.disk_bytes)
     began = time.monotonic()
 
     def build(folder: Path) -> None:
+        # Only now: who waits for another needs no space, and what dead ones left is gone.
+        check_space(store.folder, plan.disk_bytes)
         _run(command, Order(plan, str(folder)), watch, store)
         watch(f"exported in {time.monotonic() - began:.0f} s; checking it")
 
@@ -102,8 +105,17 @@ def _follow(child: subprocess.Popen[bytes], order: Order, watch: Watch) -> Ended
             stage, since = said.stage, time.monotonic()
             logger.info("exporting %s: %s", order.plan.name, stage)
         watch(_words(said, time.monotonic() - began, time.monotonic() - since))
-    child.wait()
+    if child.wait() == -signal.SIGKILL:
+        return Ended("environment", _killed(order.plan))
     return Ended("failed", f"its process was lost (exit code {child.returncode})")
+
+
+def _killed(plan: Plan) -> str:
+    weights = plan.parameters * _FLOAT16_BYTES / 1e9
+    return (
+        f"The export of {plan.name} was killed, as the system does when memory runs out: it holds "
+        f"the model, {weights:.1f} GB or more. Free some memory, or take a machine with more."
+    )
 
 
 def _words(step: Step, seconds: float, in_stage: float) -> str:
