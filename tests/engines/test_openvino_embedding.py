@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ PROPERTIES: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return Embedder(read_served(OPTIONS), PROPERTIES)
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(Embedder, read_served(OPTIONS), PROPERTIES).result()
 
 
 def prompt(embedder: Embedder, *seeds: int) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,7 @@ async def test_the_pipeline_of_openvino_genai_shows_what_it_reads() -> None:
     """
     engine = OpenVinoEngine(EngineOptions(model=bundled_folder(), max_batch=1, threads=1))
     await engine.start()
-    sight = PipelineSight(engine, bundled_folder() / "openvino")
+    sight = await asyncio.to_thread(PipelineSight, engine, bundled_folder() / "openvino")
     try:
         async with create_intake(Settings()) as intake:
             sides = Sides(

@@ -105,6 +105,8 @@ class OpenVinoEngine(Engine):
     async def start(self) -> None:
         """See `Engine`."""
         loop = asyncio.get_running_loop()
+        # Not in this thread: the plug-in takes the signal stack of the one that loads it, and a
+        # signal to the main thread kills the process once that memory is unmapped.
         pipeline = await asyncio.to_thread(self.load_pipeline, self._served.weights)
         self._embedder = await asyncio.to_thread(self._load_embedder)
         self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
