@@ -16,7 +16,7 @@ from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Embeddings, Prepared
 from silkline.engines.openvino.engine import OpenVinoEngine
 from silkline.engines.openvino.served import read_served
-from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest
+from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest, Overloaded
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import picture, question, request, user
 
@@ -62,14 +62,14 @@ class Slow:
         self.began = threading.Event()
         self.go_on = threading.Event()
         self.asked: list[int] = []
-        self.fails = False
+        self.fails: Exception | None = None
 
     def embed(self, prompts: Sequence[Prepared]) -> list[Embeddings]:
         self.asked.append(len(prompts))
         self.began.set()
         assert self.go_on.wait(30)
-        if self.fails:
-            raise RuntimeError("a shape of a library's own")
+        if self.fails is not None:
+            raise self.fails
         return [np.full((1, 1, 1), prepared.ids[0], np.float32) for prepared in prompts]
 
 
@@ -94,13 +94,35 @@ async def test_those_who_wait_are_taken_together_and_get_their_own() -> None:
 
 async def test_a_failure_does_not_last() -> None:
     slow = Slow()
-    slow.fails = True
+    slow.fails = RuntimeError("a shape of a library's own")
     slow.go_on.set()
     queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match="cannot process these pictures"):
         await queue.embed(numbered(1))
-    slow.fails = False
+    slow.fails = None
     assert (await queue.embed(numbered(2))).data.item() == 2
+    await queue.aclose()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[CPU] Tile node Check 'ptr' failed\nFailed to allocate 4000 bytes of memory"),
+        RuntimeError("Exception from infer_request.cpp:224:\nstd::bad_alloc"),
+    ],
+)
+async def test_too_little_memory_is_not_the_requests_fault(error: Exception) -> None:
+    slow = Slow()
+    slow.fails = error
+    slow.go_on.set()
+    queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(queue.embed(numbered(number))) for number in range(3)]
+    for told in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(told, Overloaded)
+        assert told.retry_after is not None
+        assert "not enough memory" in told.message
+        assert "allocate" not in told.message
     await queue.aclose()
 
 
@@ -137,6 +159,8 @@ async def test_closing_ends_those_who_wait() -> None:
     await closing
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert sum(isinstance(each, InternalFault) for each in answers) == 5
+    with pytest.raises(InternalFault):
+        await queue.embed(numbered(1))
 
 
 async def test_the_time_of_a_request_runs_while_it_waits_for_the_tower() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from silkline.core import Delta, Usage
 from silkline.engines.text import TextStream
-from silkline.errors import InternalFault, Overloaded, WorkerLost
+from silkline.errors import InternalFault, InvalidRequest, Overloaded, WorkerLost
 from tests.engines.asking import eventually
 
 genai = pytest.importorskip("openvino_genai")
@@ -46,8 +46,11 @@ class Pipeline:
         self.handles: list[Handle] = []
         self.script: Callable[[], None] = threading.Event().set
         self.steps = threading.Semaphore(0)
+        self.refuses: Exception | None = None
 
     def add_request(self, number: int, *_: object) -> Handle:
+        if self.refuses is not None:
+            raise self.refuses
         self.handles.append(Handle(number))
         return self.handles[-1]
 
@@ -125,6 +128,27 @@ async def test_a_request_that_the_pipeline_gives_up_ends_alone(
     last = await jobs[1].events.get()
     assert isinstance(last, Delta)
     assert last.text == "A"
+    assert not stepper.failed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("Check 'shape' failed"), InvalidRequest),
+        (RuntimeError("Failed to allocate 4000 bytes of memory"), Overloaded),
+        (MemoryError(), Overloaded),
+    ],
+)
+async def test_a_request_that_the_pipeline_does_not_take_ends_alone(
+    stepper: Any, pipeline: Pipeline, error: Exception, told: type[Exception]
+) -> None:
+    pipeline.refuses = error
+    refused, taken = job(), job()
+    stepper.submit(refused)
+    assert type(await error_of(refused)) is told
+    pipeline.refuses = None
+    stepper.submit(taken)
+    await eventually(lambda: stepper.health().running == 1)
     assert not stepper.failed.is_set()
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 
 import pytest
 
 from silkline.core import Delta, FinishReason, Usage
-from silkline.engines.stepper import Failed, Job, Stepper, next_delta
+from silkline.engines.stepper import Failed, Job, Stepper
 from silkline.engines.text import TextStream
 from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest, WorkerLost
 from tests.engines.asking import eventually
@@ -70,21 +71,21 @@ async def stepper(letters: Letters) -> AsyncIterator[Stepper[Job]]:
     await asyncio.to_thread(stepper.close)
 
 
-async def read(made: Job, seconds: float = 5.0) -> tuple[str, Delta]:
+async def deltas(stepper: Stepper[Job], made: Job, seconds: float = 5.0) -> list[Delta]:
     deadline = asyncio.get_running_loop().time() + seconds
-    text = ""
-    while True:
-        delta = await next_delta(made, deadline)
-        text += delta.text
-        if delta.finish_reason is not None:
-            return text, delta
+    async with aclosing(stepper.answer(made, deadline)) as stream:
+        return [delta async for delta in stream]
+
+
+async def read(stepper: Stepper[Job], made: Job, seconds: float = 5.0) -> tuple[str, Delta]:
+    pieces = await deltas(stepper, made, seconds)
+    assert all(delta.finish_reason is None for delta in pieces[:-1])
+    return "".join(delta.text for delta in pieces), pieces[-1]
 
 
 async def test_those_without_room_wait_their_turn(stepper: Stepper[Job], letters: Letters) -> None:
     jobs = [job(str(number)) for number in range(6)]
-    for each in jobs:
-        stepper.submit(each)
-    read_all = await asyncio.gather(*(read(each) for each in jobs))
+    read_all = await asyncio.gather(*(read(stepper, each) for each in jobs))
     assert [text for text, _ in read_all] == ["ABCD"] * 6
     assert letters.order == [each.id for each in jobs]
     _, last = read_all[0]
@@ -92,19 +93,17 @@ async def test_those_without_room_wait_their_turn(stepper: Stepper[Job], letters
 
 
 async def test_a_request_that_is_refused_goes_alone(stepper: Stepper[Job]) -> None:
-    good, bad = job("good"), job("refused")
-    stepper.submit(bad)
-    stepper.submit(good)
+    bad = asyncio.create_task(read(stepper, job("refused")))
+    good = asyncio.create_task(read(stepper, job("good")))
     with pytest.raises(InvalidRequest):
-        await read(bad)
-    assert (await read(good))[0] == "ABCD"
+        await bad
+    assert (await good)[0] == "ABCD"
 
 
 async def test_an_answer_is_cut_at_its_stop_string(stepper: Stepper[Job]) -> None:
     for incremental in (True, False):
         cut = job("cut", stop=("CD",), incremental=incremental)
-        stepper.submit(cut)
-        text, last = await read(cut)
+        text, last = await read(stepper, cut)
         assert text == "AB"
         assert last.finish_reason is FinishReason.STOP
         assert last.usage is not None
@@ -113,8 +112,7 @@ async def test_an_answer_is_cut_at_its_stop_string(stepper: Stepper[Job]) -> Non
 
 async def test_who_does_not_read_along_gets_one_delta(stepper: Stepper[Job]) -> None:
     whole = job("whole", incremental=False)
-    stepper.submit(whole)
-    delta = await next_delta(whole, asyncio.get_running_loop().time() + 5)
+    (delta,) = await deltas(stepper, whole)
     assert (delta.text, delta.finish_reason) == ("ABCD", FinishReason.LENGTH)
 
 
@@ -122,13 +120,11 @@ async def test_time_runs_out_and_what_was_held_is_freed(
     stepper: Stepper[Job], letters: Letters
 ) -> None:
     letters.most = 10**9
-    slow = job("slow", incremental=False)
-    stepper.submit(slow)
-    with pytest.raises(DeadlineExceeded):
-        await read(slow, seconds=0.05)
-    assert stepper.health().running == 1
+    slow = asyncio.create_task(read(stepper, job("slow", incremental=False), seconds=0.2))
+    await eventually(lambda: stepper.health().running == 1)
     assert stepper.health().cache_use == 0.5
-    stepper.cancel(slow)
+    with pytest.raises(DeadlineExceeded):
+        await slow
     await eventually(lambda: stepper.health().running == 0)
     assert not letters.inside
 
@@ -140,17 +136,18 @@ async def test_an_error_of_the_model_ends_all_and_closing_ends_the_rest(
         stepper = Stepper(letters, asyncio.get_running_loop(), max_batch=3)
         letters.most, letters.error, letters.inside = 10**9, None, []
         stepper.start()
-        jobs = [job(str(number), incremental=False) for number in range(4)]
-        for each in jobs:
-            stepper.submit(each)
+        readers = [
+            asyncio.create_task(read(stepper, job(str(number), incremental=False)))
+            for number in range(4)
+        ]
         await eventually(lambda: stepper.health().running == 2)  # noqa: B023 - awaited here
         letters.error = error
         if error is None:
             await asyncio.to_thread(stepper.close)
-        for each in jobs:
+        for each in readers:
             with pytest.raises(expected):
-                await read(each)
+                await each
         assert stepper.failed.is_set() is (error is not None)
         with pytest.raises(expected):
-            stepper.submit(job("late"))
+            await read(stepper, job("late"))
         await asyncio.to_thread(stepper.close)

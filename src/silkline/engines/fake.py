@@ -33,6 +33,7 @@ from silkline.core import (
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.extra import read_extra
 from silkline.engines.fake_options import FakeOptions
+from silkline.engines.sampling import answer_room
 from silkline.engines.text import TextStream
 from silkline.errors import (
     CapacityError,
@@ -210,13 +211,7 @@ class FakeEngine(Engine):
         )
         image_tokens = sum(self._image_tokens(picture) for picture in pictures)
         prompt_tokens = len(_tokens(prompt)) + image_tokens
-        room = self._script.context_length - prompt_tokens
-        if room < 1:
-            raise InvalidRequest(
-                f"The prompt has {prompt_tokens} tokens with its pictures, but prompt and answer "
-                f"together may have {self._script.context_length}; shorten it.",
-                param="messages",
-            )
+        room = answer_room(prompt_tokens, self._script.context_length)
         answer = _echo(request) if self._script.mode == "echo" else self._words(request)
         limit = min(request.sampling.max_tokens, room)
         return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)

@@ -16,15 +16,16 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from silkline.core import Delta, FinishReason, Stage, Timeline, Usage
 from silkline.engines.base import Health
+from silkline.engines.deadline import in_time
 from silkline.engines.text import TextStream
-from silkline.errors import DeadlineExceeded, InternalFault, SilklineError, WorkerLost
+from silkline.errors import InternalFault, SilklineError, WorkerLost
 
 logger = logging.getLogger("silkline.engines")
 
@@ -178,6 +179,30 @@ class Stepper(Generic[JobT]):
         """Starts the thread."""
         self._thread.start()
 
+    async def answer(self, job: JobT, deadline: float) -> AsyncGenerator[Delta, None]:
+        """Runs a request; what it holds is freed whenever its reader goes.
+
+        Args:
+            job: The request.
+            deadline: When its time is over, on the event loop's clock.
+
+        Yields:
+            What has come since the last time, as one delta; the last one has a finish reason.
+
+        Raises:
+            DeadlineExceeded: Its time is over.
+            SilklineError: What ended it.
+        """
+        self.submit(job)
+        try:
+            while True:
+                delta = await _next_delta(job, deadline)
+                yield delta
+                if delta.finish_reason is not None:
+                    return
+        finally:
+            self.cancel(job)
+
     def submit(self, job: JobT) -> None:
         """Hands a request to the thread; raises what ended it when it has ended."""
         if self._error is not None:
@@ -295,22 +320,9 @@ class Stepper(Generic[JobT]):
             self.failed.set()
 
 
-async def next_delta(job: Job, deadline: float) -> Delta:
-    """Waits for what comes next, and takes along what has come meanwhile, as one delta.
-
-    Args:
-        job: The request.
-        deadline: When its time is over, on the event loop's clock.
-
-    Raises:
-        DeadlineExceeded: It is over.
-        SilklineError: What ended the request.
-    """
-    try:
-        async with asyncio.timeout_at(deadline):
-            events = [await job.events.get()]
-    except TimeoutError:
-        raise DeadlineExceeded("The request's time was over before its answer was whole.") from None
+async def _next_delta(job: Job, deadline: float) -> Delta:
+    """Waits for what comes next, and takes along what has come meanwhile, as one delta."""
+    events = [await in_time(job.events.get(), deadline, until="its answer was whole")]
     while not job.events.empty():
         events.append(job.events.get_nowait())
     deltas = []

@@ -5,7 +5,7 @@ import torch
 
 from silkline.engines.torch import placement
 from silkline.engines.torch.options import TorchOptions
-from silkline.engines.torch.placement import choose_device, choose_dtype, choose_threads
+from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.errors import EnvironmentFault
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -48,12 +48,3 @@ def test_cuda_is_taken_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device(TorchOptions()) == CPU
     with pytest.raises(EnvironmentFault, match="no CUDA device"):
         choose_device(TorchOptions(device="cuda"))
-
-
-def test_a_small_model_gets_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    assert choose_threads(0, 10_000_000) == 4
-    assert choose_threads(0, 10_000_000_000) == 0
-    assert choose_threads(3, 10_000_000) == 3
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
-    assert choose_threads(0, 10_000_000) == 1

@@ -20,6 +20,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from silkline.core import Image
+from silkline.engines.openvino.failures import refusal
 from silkline.engines.openvino.pictures import Eye, Pixels
 from silkline.engines.openvino.served import Served
 from silkline.errors import InternalFault, InvalidRequest, SilklineError
@@ -134,6 +135,7 @@ class EmbeddingQueue:
         self._embedder = embedder
         self._waiting: deque[_Asked] = deque()
         self._work: asyncio.Task[None] | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         """Prompts that wait."""
@@ -144,8 +146,11 @@ class EmbeddingQueue:
 
         Raises:
             InvalidRequest: OpenVINO cannot process these pictures.
+            Overloaded: There was not enough memory for them.
             InternalFault: The engine was closed meanwhile.
         """
+        if self._closed:
+            raise _closed()
         asked = _Asked(prepared, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._work is None:
@@ -154,8 +159,9 @@ class EmbeddingQueue:
 
     async def aclose(self) -> None:
         """Waits for what is being embedded; those that wait still fail."""
+        self._closed = True
         while self._waiting:
-            _fail([self._waiting.popleft()], InternalFault("The engine was closed."))
+            _fail([self._waiting.popleft()], _closed())
         if self._work is not None:
             await self._work
 
@@ -165,22 +171,29 @@ class EmbeddingQueue:
         self._work = None
 
     async def _answer(self, batch: Sequence[_Asked]) -> None:
-        prompts = [asked.prepared for asked in batch]
+        results = await self._tried([asked.prepared for asked in batch])
+        if not isinstance(results, SilklineError):
+            for asked, embeddings in zip(batch, results, strict=True):
+                if not asked.answer.done():
+                    asked.answer.set_result(embeddings)
+        elif len(batch) == 1:
+            _fail(batch, results)
+        else:  # each alone, so that one takes no other along
+            for asked in batch:
+                if not asked.answer.done():
+                    await self._answer([asked])
+
+    async def _tried(self, prompts: Sequence[Prepared]) -> list[Embeddings] | SilklineError:
+        """Their embeddings, or what to tell a request whose prompt is the only one.
+
+        The error, whose traceback holds what the vision tower had made, is let go of here.
+        """
         try:
-            results = await asyncio.to_thread(self._embedder.embed, prompts)
-        except (RuntimeError, ValueError, MemoryError):
-            if len(batch) > 1:  # each alone, so that one takes no other along
-                for asked in batch:
-                    if not asked.answer.done():
-                        await self._answer([asked])
-                return
-            logger.exception("pictures could not be encoded")
-            refused = "The model cannot process these pictures as they stand."
-            _fail(batch, InvalidRequest(refused))
-            return
-        for asked, embeddings in zip(batch, results, strict=True):
-            if not asked.answer.done():
-                asked.answer.set_result(embeddings)
+            return await asyncio.to_thread(self._embedder.embed, prompts)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if len(prompts) == 1:
+                logger.exception("pictures could not be encoded")
+            return refusal(error, "The model cannot process these pictures as they stand.")
 
     def _next(self) -> list[_Asked]:
         """Those that come next, up to the number of pictures that the tower takes together."""
@@ -226,3 +239,7 @@ def _fail(batch: Sequence[_Asked], error: SilklineError) -> None:
     for asked in batch:
         if not asked.answer.done():
             asked.answer.set_exception(error)
+
+
+def _closed() -> SilklineError:
+    return InternalFault("The engine was closed.")

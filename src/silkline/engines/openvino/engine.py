@@ -1,15 +1,14 @@
 """The engine contract over OpenVINO GenAI's continuous-batching pipeline.
 
-The asyncio side prepares prompts and hands out deltas; one thread (see `stepper`) drives the
-pipeline. Pictures of LLaVA layouts are encoded beside it (see `embedding`), those of other families
-by the pipeline. https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
+The asyncio side has prompts prepared, in threads of their own, and hands out deltas; one thread
+(see `stepper`) drives the pipeline. Pictures of LLaVA layouts are encoded beside it (see
+`embedding`), those of other families by the pipeline.
+https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -23,16 +22,18 @@ import openvino_genai as genai
 
 from silkline.core import Delta, Image, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
+from silkline.engines.deadline import in_time
 from silkline.engines.extra import read_extra
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
 from silkline.engines.openvino.pictures import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
+from silkline.engines.preparing import Preparing
 from silkline.engines.probe import Prober
-from silkline.engines.stepper import next_delta
+from silkline.engines.sampling import answer_room, seed_of
 from silkline.engines.text import TextStream
-from silkline.errors import DeadlineExceeded, InvalidRequest
+from silkline.engines.threads import choose_threads
 
 _STEP_TOKENS = 2048
 """Most tokens of a step: prompts of several pictures at once; the default holds but three."""
@@ -40,11 +41,6 @@ _STEP_TOKENS = 2048
 _GROUP = 64
 """Activations that share a scale where INT8 weights are multiplied; the plug-in's own 32 took 8%
 more of the cores at 230 million parameters, and no answer of the bundled model differed."""
-
-_SMALL_MODEL_BYTES = 64 * 1024 * 1024
-
-_SEED_BITS = 64
-"""The pipeline's seeds are numbers without a sign; a client's negative one is wrapped."""
 
 
 class OpenVinoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -89,6 +85,7 @@ class OpenVinoEngine(Engine):
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
         self._served = read_served(options)
         self._stepper: Stepper | None = None
+        self._preparing = Preparing("openvino-prepare")
         self._embedder: Embedder | None = None
         self._embeddings: EmbeddingQueue | None = None
 
@@ -126,25 +123,23 @@ class OpenVinoEngine(Engine):
     async def _answer(self, request: Request, text: TextStream) -> AsyncGenerator[Delta, None]:
         stepper = self._started()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        asked = self._asked(request)
+        if self._embedder is None:  # pictures are scaled
+            asked = await self._preparing.run(self._asked, request, deadline)
+        else:  # the tokenizer holds the interpreter's lock: a thread would free nothing
+            asked = self._asked(request)
         job = self._job(request, asked, text)
         if self._embeddings is not None and asked.prepared is not None:
-            job.embeddings = await _in_time(self._embeddings, asked.prepared, deadline)
-        stepper.submit(job)
-        try:
-            while True:
-                delta = await next_delta(job, deadline)
+            embedding = self._embeddings.embed(asked.prepared)
+            job.embeddings = await in_time(embedding, deadline, until="its answer was whole")
+        async with aclosing(stepper.answer(job, deadline)) as deltas:
+            async for delta in deltas:
                 yield delta
-                if delta.finish_reason is not None:
-                    return
-        finally:
-            stepper.cancel(job)
 
     def health(self) -> Health:
         """See `Engine`."""
         health = self._started().health()
-        waiting = 0 if self._embeddings is None else len(self._embeddings)
-        return replace(health, queued=health.queued + waiting)
+        embedding = 0 if self._embeddings is None else len(self._embeddings)
+        return replace(health, queued=health.queued + len(self._preparing) + embedding)
 
     async def failed(self) -> None:
         """See `Engine`."""
@@ -157,6 +152,7 @@ class OpenVinoEngine(Engine):
             if self._embeddings is not None:
                 await self._embeddings.aclose()
             await asyncio.to_thread(stepper.close)
+            self._preparing.close()
 
     async def token_ids(self, request: Request) -> list[int]:
         """The tokens of an answer, its end token included; for whoever compares engines.
@@ -212,8 +208,7 @@ class OpenVinoEngine(Engine):
 
     def _properties(self) -> dict[str, Any]:
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        cores = len(os.sched_getaffinity(0))
-        if threads := self._options.threads or usual_threads(self._served.weights, cores):
+        if threads := choose_threads(self._options.threads, self._served.weights_bytes):
             properties["INFERENCE_NUM_THREADS"] = threads
         return properties
 
@@ -223,7 +218,10 @@ class OpenVinoEngine(Engine):
         return self._stepper
 
     def _asked(self, request: Request) -> _Asked:
-        """Checks a request, writes its prompt and counts its tokens."""
+        """Checks a request, writes its prompt and counts its tokens; in any thread.
+
+        The tokenizer's calls hold the interpreter's lock, so that there is only one at a time.
+        """
         messages, images = request.messages, request.images
         each = [self._served.picture_tokens(image.width, image.height) for image in images]
         prompt, prepared = "", None
@@ -235,13 +233,7 @@ class OpenVinoEngine(Engine):
             ids = self._prompts.ids(messages, len(images))
             prepared = self._embedder.prepare(ids, images, each)
             tokens = len(prepared.ids)
-        room = self._served.most_tokens - tokens
-        if room < 1:
-            raise InvalidRequest(
-                f"The prompt has {tokens} tokens with its pictures, but prompt and answer "
-                f"together may have {self._served.most_tokens}. Shorten it or send fewer pictures.",
-                param="messages",
-            )
+        room = answer_room(tokens, self._served.most_tokens)
         return _Asked(prompt, tensors, prepared, Usage(tokens, 0, sum(each)), room)
 
     def _job(self, request: Request, asked: _Asked, text: TextStream) -> Job:
@@ -267,9 +259,7 @@ class OpenVinoEngine(Engine):
         if config.do_sample:
             config.temperature = sampling.temperature
             config.top_p = sampling.top_p
-            # The pipeline's own default is the same number for every request.
-            seed = secrets.randbits(_SEED_BITS) if sampling.seed is None else sampling.seed
-            config.rng_seed = seed % (1 << _SEED_BITS)
+            config.rng_seed = seed_of(sampling)
         return config
 
 
@@ -284,24 +274,6 @@ class _Recorded(TextStream):
         """See `TextStream`."""
         self.ids += ids
         return super().push(ids)
-
-
-async def _in_time(queue: EmbeddingQueue, prepared: Prepared, deadline: float) -> ov.Tensor:
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await queue.embed(prepared)
-    except TimeoutError:
-        raise DeadlineExceeded("The request's time was over before its answer was whole.") from None
-
-
-def usual_threads(weights: Path, cores: int) -> int:
-    """Threads for a model when the options name none; 0 lets OpenVINO take all cores.
-
-    A step of a small model is too short to gain much by sharing it, and the cores that it would
-    take are those of the gateway and the decoders (docs/decisions/0012): it gets half of them.
-    """
-    size = sum(file.stat().st_size for file in weights.glob("*.bin"))
-    return max(1, cores // 2) if size < _SMALL_MODEL_BYTES else 0
 
 
 def _tensor(image: Image) -> ov.Tensor:

@@ -59,6 +59,11 @@ class Served:
     kv_blocks: int
     most_tokens: int
 
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the IR's weights, all its models together."""
+        return sum(file.stat().st_size for file in self.weights.glob("*.bin"))
+
     def picture_tokens(self, width: int, height: int) -> int:
         """Places in the context that a picture of so many pixels takes.
 

@@ -13,8 +13,9 @@ import openvino_genai as genai
 
 from silkline.core import Delta, FinishReason
 from silkline.engines import stepper
+from silkline.engines.openvino.failures import refusal
 from silkline.engines.stepper import Failed
-from silkline.errors import InvalidRequest, Overloaded
+from silkline.errors import Overloaded
 
 logger = logging.getLogger("silkline.engines.openvino")
 
@@ -67,13 +68,13 @@ class _Pipeline:
         inputs = (job.prompt, job.images) if job.embeddings is None else (job.embeddings,)
         try:
             job.handle = self._pipeline.add_request(self._next_id, *inputs, job.config)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             # The pipeline refuses a request by an exception; the others are not touched.
             logger.exception(
                 "the pipeline refused a request", extra={"ecs": {"http.request.id": job.id}}
             )
-            refused = "The model cannot process this request as it stands."
-            raise InvalidRequest(refused) from error
+            told = "The model cannot process this request as it stands."
+            raise refusal(error, told) from error
         return True
 
     def drop(self, job: Job) -> None:

@@ -61,14 +61,10 @@ class Piece:
         inside = [block for block in self.blocks if self.start <= block[0] < self.end]
         if window is None and not inside and self.start == 0:
             return None
-        rows = torch.arange(self.start, self.end, device=like.device).unsqueeze(1)
-        columns = torch.arange(self.end, device=like.device)
-        seen = columns <= rows
-        if window is not None:
-            seen &= columns > rows - window
+        seen = _seen(torch.arange(self.start, self.end, device=like.device), self.end, window)
         for start, end in inside:
             seen[start - self.start : end - self.start, start:end] = True
-        return additive(seen, like)
+        return _additive(seen, like.dtype)
 
 
 @dataclass(eq=False, slots=True)
@@ -271,8 +267,7 @@ def eager(
 ) -> torch.Tensor:
     """The same as `sdpa`, spelled out; softmax in float32.
 
-    On the CPU it is also the faster one for next tokens: with few rows a head, torch's fused
-    kernel there takes twice as long in bfloat16, and no less in float32. Keys times queries, not
+    It is the faster one for next tokens on many CPUs (see `choosing`). Keys times queries, not
     queries times keys, as matrices should be tall rather than wide.
     """
     count, heads, rows, _ = query.shape
@@ -284,16 +279,10 @@ def eager(
         scores = torch.tanh(scores / form.softcap) * form.softcap
     if mask is None:
         seen = torch.ones(rows, columns, dtype=torch.bool, device=query.device).tril()
-        mask = additive(seen, query)
+        mask = _additive(seen, query.dtype)
     weights = torch.softmax(scores.add_(mask), -1).to(query.dtype)
     weights = weights.reshape(count * kv_heads, heads // kv_heads * rows, columns)
     return torch.bmm(weights, value.flatten(0, 1)).reshape(count, heads, rows, -1)
-
-
-def additive(seen: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Zero where something is seen, minus infinity elsewhere, in the type of `like`."""
-    zeros = torch.zeros(seen.shape, dtype=like.dtype, device=like.device)
-    return zeros.masked_fill_(~seen, float("-inf"))
 
 
 def decode_mask(
@@ -307,13 +296,23 @@ def decode_mask(
         window: Of the layer.
         dtype: Of the scores.
     """
-    columns = torch.arange(length, device=last.device)
-    rows = last.unsqueeze(1)
-    hidden = columns > rows
+    return _additive(_seen(last, length, window), dtype)[:, None, None, :]
+
+
+def _seen(places: torch.Tensor, length: int, window: int | None) -> torch.Tensor:
+    """Which of the first `length` tokens those at `places` see; bool `[places, length]`."""
+    columns = torch.arange(length, device=places.device)
+    rows = places.unsqueeze(1)
+    seen = columns <= rows
     if window is not None:
-        hidden |= columns <= rows - window
-    mask = torch.zeros(hidden.shape, dtype=dtype, device=last.device)
-    return mask.masked_fill_(hidden, float("-inf"))[:, None, None, :]
+        seen &= columns > rows - window
+    return seen
+
+
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Zero where something is seen, minus infinity elsewhere."""
+    zeros = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return zeros.masked_fill_(~seen, float("-inf"))
 
 
 @dataclass(slots=True)
@@ -322,10 +321,12 @@ class Probed:
 
     Attributes:
         shapes: What a token takes in each layer, by its number.
+        heads: The query heads of each, likewise.
         windows: The windows that there are.
     """
 
     shapes: dict[int, LayerShape] = field(default_factory=dict)
+    heads: dict[int, int] = field(default_factory=dict)
     windows: set[int | None] = field(default_factory=set)
 
     def __call__(
@@ -338,6 +339,7 @@ class Probed:
     ) -> torch.Tensor:
         """Notes a layer; `[1, T, heads, value_dim]` of nothing."""
         self.shapes[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3])
+        self.heads[layer] = query.shape[1]
         self.windows.add(form.window)
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
 

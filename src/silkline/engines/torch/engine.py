@@ -7,9 +7,7 @@ The asyncio side prepares prompts, in threads of their own, and hands out deltas
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,21 +17,19 @@ import torch
 from silkline.core import Delta, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.extra import read_extra
+from silkline.engines.preparing import Preparing
 from silkline.engines.probe import Prober
-from silkline.engines.stepper import Stepper, next_delta
+from silkline.engines.sampling import answer_room, seed_of
+from silkline.engines.stepper import Stepper
 from silkline.engines.text import TextStream
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.loaded import Loaded, load
 from silkline.engines.torch.options import TorchOptions
-from silkline.engines.torch.sampling import SEED_BITS
-from silkline.errors import ConfigError, DeadlineExceeded, InvalidRequest
+from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 
 NAME = "torch"
-
-_PREPARING_THREADS = 2
-"""Prompts that are prepared at once: the batch stays full, and keeps most of the cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,12 @@ class _Open:
     Attributes:
         loaded: The model.
         stepper: The thread that runs it.
-        threads: Those that prepare prompts.
+        preparing: Makes prompts.
     """
 
     loaded: Loaded
     stepper: Stepper[Job]
-    threads: ThreadPoolExecutor
+    preparing: Preparing
 
 
 class TorchEngine(Engine):
@@ -70,7 +66,6 @@ class TorchEngine(Engine):
         self._folder = self._bundle.weights(NAME) if self._bundle else options.model
         self._info: EngineInfo | None = None
         self._open: _Open | None = None
-        self._preparing = 0
 
     @property
     def info(self) -> EngineInfo:
@@ -90,16 +85,15 @@ class TorchEngine(Engine):
         loaded = await asyncio.to_thread(self._load)
         self._info = _info(self._options, self._bundle, self._folder, loaded)
         stepper = Stepper(loaded.batch, loop, max_batch=self._options.max_batch, name="torch-step")
-        threads = ThreadPoolExecutor(_PREPARING_THREADS, "torch-prepare")
-        self._open = _Open(loaded, stepper, threads)
+        self._open = _Open(loaded, stepper, Preparing("torch-prepare"))
         stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        job = await self._prepare(opened, request, deadline)
-        async with aclosing(_deltas(opened.stepper, job, deadline)) as deltas:
+        job = await _prepared(opened, request, deadline)
+        async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
 
@@ -114,9 +108,9 @@ class TorchEngine(Engine):
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         asked = replace(request, sampling=Sampling(max_tokens=1))
-        job = await self._prepare(opened, asked, deadline)
+        job = await _prepared(opened, asked, deadline)
         job.keeps_logits = True
-        async with aclosing(_deltas(opened.stepper, job, deadline)) as deltas:
+        async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for _ in deltas:
                 continue
         if job.first_logits is None:
@@ -131,8 +125,9 @@ class TorchEngine(Engine):
 
     def health(self) -> Health:
         """See `Engine`."""
-        health = self._opened().stepper.health()
-        return replace(health, queued=health.queued + self._preparing)
+        opened = self._opened()
+        health = opened.stepper.health()
+        return replace(health, queued=health.queued + len(opened.preparing))
 
     async def failed(self) -> None:
         """See `Engine`."""
@@ -143,7 +138,7 @@ class TorchEngine(Engine):
         opened, self._open = self._open, None
         if opened is not None:
             await asyncio.to_thread(opened.stepper.close)
-            opened.threads.shutdown(wait=False)
+            opened.preparing.close()
 
     def _opened(self) -> _Open:
         if self._open is None:
@@ -159,47 +154,22 @@ class TorchEngine(Engine):
             threads=self._options.threads,
         )
 
-    async def _prepare(self, opened: _Open, request: Request, deadline: float) -> Job:
-        """Makes the request's prompt, in a thread, as pictures take their time, and checks it."""
-        prepare = opened.loaded.family.prepare
-        self._preparing += 1
-        try:
-            async with asyncio.timeout_at(deadline):
-                prompt = await asyncio.get_running_loop().run_in_executor(
-                    opened.threads, prepare, request.messages, request.images
-                )
-        except TimeoutError:
-            raise DeadlineExceeded(
-                "The request's time was over before its prompt was prepared."
-            ) from None
-        finally:
-            self._preparing -= 1
-        return _job(opened.loaded, request, prompt)
 
+async def _prepared(opened: _Open, request: Request, deadline: float) -> Job:
+    """Makes the request's prompt, and checks it."""
+    family = opened.loaded.family
 
-async def _deltas(stepper: Stepper[Job], job: Job, deadline: float) -> AsyncGenerator[Delta, None]:
-    """Runs a request; it frees its slot whenever the reader goes."""
-    stepper.submit(job)
-    try:
-        while True:
-            delta = await next_delta(job, deadline)
-            yield delta
-            if delta.finish_reason is not None:
-                return
-    finally:
-        stepper.cancel(job)
+    def prepare(asked: Request) -> Prompt:
+        return family.prepare(asked.messages, asked.images)
+
+    prompt = await opened.preparing.run(prepare, request, deadline)
+    return _job(opened.loaded, request, prompt)
 
 
 def _job(loaded: Loaded, request: Request, prompt: Prompt) -> Job:
     """Checks a request and makes all that the stepping thread needs for it."""
     prompt_tokens = len(prompt.ids)
-    room = loaded.most_tokens - prompt_tokens
-    if room < 1:
-        raise InvalidRequest(
-            f"The prompt has {prompt_tokens} tokens with its pictures, but prompt and answer "
-            f"together may have {loaded.most_tokens}. Shorten it or send fewer pictures.",
-            param="messages",
-        )
+    room = answer_room(prompt_tokens, loaded.most_tokens)
     sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
     image_tokens = sum(picture.tokens for picture in prompt.pictures)
     return Job(
@@ -209,7 +179,7 @@ def _job(loaded: Loaded, request: Request, prompt: Prompt) -> Job:
         incremental=request.stream or bool(sampling.stop),
         prompt=prompt,
         sampling=sampling,
-        seed=secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed,
+        seed=seed_of(sampling),
     )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from silkline.core import Message, Role, TextPart
+from silkline.engines.threads import choose_threads
 from silkline.engines.torch import attention
 from silkline.engines.torch.batch import Batch
+from silkline.engines.torch.choosing import Sizes, choose
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.features import FeatureCache
@@ -17,7 +19,7 @@ from silkline.engines.torch.forward import as_taken
 from silkline.engines.torch.linear import pack_linears
 from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.options import TorchOptions
-from silkline.engines.torch.placement import choose_device, choose_dtype, choose_threads
+from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.engines.torch.runner import Runner
 from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.vision import Vision
@@ -90,9 +92,10 @@ def load(
             f"A KV cache of {kv_cache_bytes} bytes holds {slots.most_tokens} tokens of this model, "
             "too few for any request. Raise kv_cache_bytes."
         )
-    prefill = attention.eager if options.attention == "eager" else attention.sdpa
-    decode = prefill if device.type == "cuda" else attention.eager
-    packed = attention.PackedAttention(slots, prefill, decode)
+    chunk = options.prefill_chunk or _CHUNK_TOKENS[device.type]
+    with torch.inference_mode():
+        chosen = choose(options.attention, Sizes.of(found, max_batch, chunk), inputs)
+    packed = attention.PackedAttention(slots, chosen.prefill, chosen.decode)
     attention.install(family.text_model, packed)
     decoder = Decoder(
         family,
@@ -109,6 +112,6 @@ def load(
         slots,
         Vision(family, FeatureCache(options.feature_cache_bytes)),
         end_ids=family.end_ids,
-        chunk_tokens=options.prefill_chunk or _CHUNK_TOKENS[device.type],
+        chunk_tokens=chunk,
     )
     return Loaded(family, batch, min(family.context_length, slots.most_tokens), inputs.dtype)

@@ -15,13 +15,11 @@ from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.documents import read_document
 from silkline.models.families import find_family
 from silkline.models.token_rules import Documents, read_documents
-from silkline.models.torch_support import torch_refusal
+from silkline.models.torch_support import ATTENTION_LAYERS, torch_refusal
 from silkline.models.weights import read_weights
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-_LAYERS = frozenset({"full_attention", "sliding_attention"})
-"""The types of layers, as configurations name them, whose attention the engine does."""
 _NAMES_BACKENDS = 5
 """Since this version of transformers an image processor's library is asked for by name."""
 
@@ -132,7 +130,7 @@ def _load_config(folder: Path, kind: Any) -> Any:
     # It may name an attention by a repository of the hub, whose code would be fetched and run.
     config._attn_implementation = None  # noqa: SLF001 - transformers' own switch
     text = config.get_text_config()
-    others = set(getattr(text, "layer_types", None) or ()) - _LAYERS
+    others = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
     if others:
         raise ConfigError(
             f"The language model of {folder} has layers of the type {min(others)}, which the torch "

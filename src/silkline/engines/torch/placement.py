@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import torch
 
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import EnvironmentFault
-
-_SMALL_MODEL_BYTES = 64 * 1024 * 1024
 
 _NAMED = {
     "float32": torch.float32,
@@ -54,21 +51,6 @@ def choose_dtype(
     if device.type == "cuda":
         return torch.float16 if mostly == "F16" else torch.bfloat16
     return torch.bfloat16 if mostly == "BF16" and _has_bfloat16() else torch.float32
-
-
-def choose_threads(asked: int, weights_bytes: int) -> int:
-    """Threads that compute on the CPU; 0 leaves it to torch, which takes all cores.
-
-    A step of a small model is too short to be shared well, and the gateway and the decoders need
-    cores too (docs/decisions/0012): it gets half of them.
-
-    Args:
-        asked: What the options say; 0 lets the engine choose.
-        weights_bytes: Size of the checkpoint.
-    """
-    if asked or weights_bytes >= _SMALL_MODEL_BYTES:
-        return asked
-    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def _has_bfloat16() -> bool:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-SEED_BITS = 64
-"""Seeds are numbers without a sign of this size; others are wrapped."""
+from silkline.engines.sampling import SEED_BITS
 
 _COLDEST = 1e-4
 """A temperature under this one overflows, and is greedy anyway."""
@@ -47,8 +46,8 @@ NO_TOKEN = -1
 
 
 def chance(seed: int, place: int) -> float:
-    """The draw, from 0 to below 1, for token `place` of a request with this seed."""
-    key = (seed % (1 << SEED_BITS)).to_bytes(SEED_BITS // 8)
+    """The draw, from 0 to below 1, for token `place` of a request whose `seed_of` this is."""
+    key = seed.to_bytes(SEED_BITS // 8)
     digest = hashlib.blake2b(place.to_bytes(8), key=key, digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / (1 << 53)
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import torch
 
+from silkline.engines.memory import too_little_memory
 from silkline.engines.torch.families.base import Family, Picture
 from silkline.engines.torch.features import FeatureCache
 from silkline.engines.torch.job import Job
-from silkline.errors import InvalidRequest, Overloaded, SilklineError
+from silkline.errors import InvalidRequest, SilklineError
 
 logger = logging.getLogger("silkline.engines.torch")
 
@@ -167,10 +168,7 @@ def _short_of_memory(error: Exception) -> bool:
 def _refusal(*, short_of_memory: bool) -> SilklineError:
     """What to tell a request when its pictures could not be taken."""
     if short_of_memory:
-        return Overloaded(
-            "There was not enough memory for the pictures of this request. Try again, or send "
-            "fewer or smaller ones."
-        )
+        return too_little_memory()
     return InvalidRequest(
         "The model cannot take a picture of this request. Send it in another size or form.",
         param="messages",
