@@ -19,8 +19,10 @@ help:
 serve: $(VENV)/.serve
 	$(BIN)/silkline up
 
+# Two processes share the tests; the campaign loads whole servers and has the machine to itself.
 test: $(VENV)/.dev
-	$(BIN)/pytest -m "not full"
+	$(BIN)/pytest -m "not full" --ignore tests/campaign --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not full" tests/campaign
 
 test-full: $(VENV)/.dev
 	$(BIN)/pytest $(TESTS)
