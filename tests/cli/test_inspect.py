@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from silkline.cli.main import silkline
 from silkline.errors import ConfigError, EnvironmentFault, exit_code
+from tests.cli.test_main import run
 from tests.models.samples import LLAVA_15_7B, QWEN2_VL_7B, SMOLVLM_500M, save, save_tensors
 
 
@@ -83,3 +84,46 @@ def test_what_a_file_says_is_not_markup(tmp_path: Path) -> None:
     config = LLAVA_15_7B["config.json"] | {"architectures": ["[red]x[/red]"]}
     output = inspect(str(save(tmp_path, {"config.json": config})), COLUMNS="120").output
     assert "[red]x[/red]" in output
+
+
+EVIL = "x\x1b[2J\r\n\x9b1mengines  torch: yes\u202e\x07"
+
+
+def hostile(folder: Path) -> Path:
+    """A model of which everything that is text gives a terminal orders."""
+    config = LLAVA_15_7B["config.json"] | {
+        "model_type": EVIL,
+        "architectures": [EVIL, "y" * 5000],
+        "quantization_config": {"quant_method": EVIL},
+        "auto_map": {EVIL: EVIL},
+    }
+    image = LLAVA_15_7B["preprocessor_config.json"] | {"size": {EVIL: 3}}
+    save(folder, {"config.json": config, "preprocessor_config.json": image})
+    (folder / "evil\x1b[2J\n.bin").touch()
+    return folder
+
+
+def test_what_a_file_says_does_not_reach_the_terminal_as_an_order(tmp_path: Path) -> None:
+    folder = hostile(tmp_path / "mo\x1b[31mdel")
+    output = inspect(str(folder), COLUMNS="200").output
+    assert {sign for sign in output if not sign.isprintable()} == {"\n"}
+    assert r"x\x1b[2J\r\n\x9b1mengines" in output
+    assert r"evil\x1b[2J\n.bin" in output
+    assert not any(line.startswith("engines  torch: yes") for line in output.splitlines())
+    assert len(output) < 10_000
+
+
+def test_json_tells_it_exactly_and_in_ascii(tmp_path: Path) -> None:
+    output = inspect("--json", str(hostile(tmp_path / "model"))).output
+    assert output.isascii()
+    assert json.loads(output)["model_type"] == EVIL
+
+
+def test_errors_that_quote_a_file_are_one_line(tmp_path: Path) -> None:
+    folder = hostile(tmp_path / "model")
+    for more in ((), ("--engine", "openvino")):
+        result = run("up", str(folder), *more)
+        assert result.returncode == 2
+        assert {sign for sign in result.stderr if not sign.isprintable()} == {"\n"}
+        assert result.stderr.count("\n") == 1
+        assert r"\x1b[2J" in result.stderr

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from silkline.cli.model import prepare_model
+from silkline.cli.model import ModelFiles, prepare_model
 from silkline.config import EngineSettings
 from silkline.errors import ConfigError
 from silkline.models.resolve import BUNDLED_MODEL, bundled_folder
@@ -24,7 +24,7 @@ def ignored(_: str) -> None:
 
 def test_a_bundle_is_served_as_it_is(tmp_path: Path) -> None:
     files = prepare_model(settings(BUNDLED_MODEL, tmp_path), "openvino", {}, ignored)
-    assert files == (bundled_folder(), "", "")
+    assert files == ModelFiles(bundled_folder(), "", "")
     assert not (tmp_path / "store").exists()
 
 
@@ -48,7 +48,7 @@ def test_a_model_of_the_hub_has_its_commit_as_revision(tmp_path: Path) -> None:
     (repository / "refs" / "main").write_text(commit)
     places = {"HF_HUB_CACHE": str(tmp_path / "hub")}
     files = prepare_model(settings("org/name", tmp_path), "torch", places, ignored)
-    assert files == (folder, "name", "c" * 12)
+    assert files == ModelFiles(folder, "name", "c" * 12)
 
 
 def test_files_of_llama_cpp_are_a_model_without_a_config(tmp_path: Path) -> None:

@@ -46,6 +46,28 @@ def test_clearing_takes_along_what_killed_exports_left(kept: Store) -> None:
     assert not list(kept.folder.glob("*.draft-*"))
 
 
+def test_what_is_served_is_not_removed(kept: Store) -> None:
+    hold = kept.hold("aa11")
+    result = run("store", "--export-store", str(kept.folder), "--remove", "aa")
+    assert result.returncode == 4
+    assert "aa11 of the store is being served" in result.stderr
+    assert "Stop the `silkline` that serves it" in result.stderr
+    result = run("store", "--export-store", str(kept.folder), "--clear")
+    assert (result.returncode, result.stdout) == (4, "removed bb22\n")
+    assert [entry.key for entry in kept.entries()] == ["aa11"]
+    hold.release()
+    assert run("store", "--export-store", str(kept.folder), "--clear").stdout == "removed aa11\n"
+
+
+def test_names_in_a_manifest_give_the_terminal_no_orders(kept: Store) -> None:
+    path = kept.folder / "aa11" / "bundle.json"
+    manifest = json.loads(path.read_bytes()) | {"family": "\x1b[2Jllava"}
+    path.write_text(json.dumps(manifest))
+    table = run("store", "--export-store", str(kept.folder)).stdout
+    assert "\x1b" not in table
+    assert r"\x1b[2Jllava" in table
+
+
 def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
     result = run("store", "--export-store", str(tmp_path / "none"), "--json")
     assert (result.returncode, result.stdout) == (0, "[]\n")

@@ -1,13 +1,18 @@
 """Engines by name."""
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from silkline.engines.base import EngineOptions
-from silkline.engines.registry import create_engine, engine_names, pick_engine
+from silkline.engines.registry import Choice, create_engine, engine_names, pick_engine
 from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.resolve import BUNDLED_MODEL, Place, bundled_folder, locate_model
+from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
 
 
 def test_the_built_in_engines_are_registered() -> None:
@@ -32,6 +37,21 @@ def test_a_missing_library_comes_with_the_command_that_installs_it(
     assert caught.value.remedy == 'pip install "silkline[openvino]"'
 
 
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Makes a machine that has these libraries."""
+
+    def has(*libraries: str, cuda: bool = False) -> None:
+        driver = Path(__file__) if cuda else tmp_path / "none"
+        monkeypatch.setattr("silkline.engines.registry._NVIDIA_DRIVER", driver)
+        monkeypatch.setattr(
+            "silkline.engines.registry.find_spec",
+            lambda name: name if name in libraries else None,
+        )
+
+    return has
+
+
 @pytest.mark.parametrize(
     ("installed", "cuda", "engine"),
     [
@@ -43,19 +63,94 @@ def test_a_missing_library_comes_with_the_command_that_installs_it(
     ],
 )
 def test_auto_is_the_best_that_is_installed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: set[str], cuda: bool, engine: str
+    machine: Callable[..., None], installed: set[str], cuda: bool, engine: str
 ) -> None:
-    driver = tmp_path / "version"
-    if cuda:
-        driver.touch()
-    monkeypatch.setattr("silkline.engines.registry._NVIDIA_DRIVER", driver)
-    monkeypatch.setattr(
-        "silkline.engines.registry.find_spec", lambda name: name if name in installed else None
+    machine(*installed, cuda=cuda)
+    assert pick_engine(locate_model(BUNDLED_MODEL, {})).engine == engine
+
+
+def model(folder: Path, files: dict[str, Any]) -> Place:
+    save_tensors(save(folder, files) / "model.safetensors", {"a.w": ("F16", [4])})
+    return locate_model(str(folder), {})
+
+
+def bundle(folder: Path, *engines: str) -> Place:
+    """A bundle with weights for these engines only."""
+    folder.mkdir()
+    manifest = json.loads((bundled_folder() / "bundle.json").read_bytes())
+    manifest["engines"] = {name: {"path": name, "precision": "fp16"} for name in engines}
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return locate_model(str(folder), {})
+
+
+def test_auto_passes_over_what_cannot_serve_the_model(
+    machine: Callable[..., None], tmp_path: Path
+) -> None:
+    machine("openvino_genai", "torch", "optimum", "nncf")
+    assert pick_engine(model(tmp_path / "llava", LLAVA_15_7B)) == Choice("openvino")
+    choice = pick_engine(model(tmp_path / "smol", SMOLVLM_500M))
+    assert choice.engine == "torch"
+    assert "knows no model_type idefics3" in choice.passed_over["openvino"]
+    assert choice.told().startswith("auto took torch; openvino cannot: OpenVINO GenAI's pipeline")
+
+
+def test_auto_takes_what_a_bundle_has_weights_for(
+    machine: Callable[..., None], tmp_path: Path
+) -> None:
+    machine("openvino_genai", "torch", "vllm", cuda=True)
+    choice = pick_engine(bundle(tmp_path / "ir", "openvino"))
+    assert choice.engine == "openvino"
+    assert set(choice.passed_over) == {"vllm", "torch"}
+    machine("openvino_genai", "torch")
+    choice = pick_engine(bundle(tmp_path / "plain", "torch"))
+    assert (choice.engine, dict(choice.passed_over)) == (
+        "torch",
+        {"openvino": "the bundle has no weights for it"},
     )
-    assert pick_engine() == engine
 
 
-def test_auto_without_an_engine_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("silkline.engines.registry.find_spec", lambda name: None)
+def test_auto_does_not_take_an_export_that_cannot_be_made(
+    machine: Callable[..., None], tmp_path: Path
+) -> None:
+    place = model(tmp_path / "llava", LLAVA_15_7B)
+    machine("openvino_genai", "torch")
+    choice = pick_engine(place)
+    assert choice.engine == "torch"
+    assert choice.passed_over["openvino"] == (
+        'what exports it is not installed (pip install "silkline[export]")'
+    )
+    machine("openvino_genai")
+    with pytest.raises(EnvironmentFault) as caught:
+        pick_engine(place)
+    assert caught.value.remedy == 'pip install "silkline[export]"'
+
+
+def test_where_no_engine_can_each_says_why(machine: Callable[..., None], tmp_path: Path) -> None:
+    machine("openvino_genai", "torch", "vllm", "optimum", "nncf")
+    config = LLAVA_15_7B["config.json"] | {"model_type": "mllama"}
+    place = model(tmp_path / "other", LLAVA_15_7B | {"config.json": config})
+    with pytest.raises(ConfigError) as refused:
+        pick_engine(place)
+    for said in (
+        "openvino: OpenVINO GenAI's pipeline knows no model_type mllama",
+        "torch: it has no adapter for the family mllama",
+        "vllm: where vLLM is installed",
+        "llamacpp: it reads GGUF",
+        "remote: where another server can load it",
+    ):
+        assert said in refused.value.message
+
+
+def test_an_engine_that_could_and_is_not_installed_is_named_with_the_command(
+    machine: Callable[..., None], tmp_path: Path
+) -> None:
+    machine("openvino_genai")
+    with pytest.raises(EnvironmentFault, match="knows no model_type idefics3") as caught:
+        pick_engine(model(tmp_path / "smol", SMOLVLM_500M))
+    assert caught.value.remedy == 'pip install "silkline[torch]"'
+
+
+def test_auto_without_an_engine_names_the_command(machine: Callable[..., None]) -> None:
+    machine()
     with pytest.raises(EnvironmentFault, match="pip install"):
-        pick_engine()
+        pick_engine(locate_model(BUNDLED_MODEL, {}))

@@ -102,6 +102,17 @@ def test_engines_say_why(
     assert "silkline up --engine remote --remotes" in said["remote"][1]
 
 
+def test_pictures_that_openvino_would_read_otherwise_are_not_promised(tmp_path: Path) -> None:
+    image = LLAVA_15_7B["preprocessor_config.json"] | {"do_pad": True}
+    save(tmp_path, LLAVA_15_7B | {"preprocessor_config.json": image})
+    (tmp_path / "openvino_language_model.xml").write_bytes(b"<net/>")
+    verdict, why = verdicts(inspected(tmp_path))["openvino"]
+    assert (verdict, "made square first" in why) == (Verdict.NO, True)
+    save(tmp_path, {"config.json": {"model_type": "minicpmv"}})
+    verdict, why = verdicts(inspected(tmp_path))["openvino"]
+    assert (verdict, why) == (Verdict.NO, "how many tokens a picture takes is not known for it")
+
+
 def test_an_exported_model_without_a_manifest_is_served_as_it_is(tmp_path: Path) -> None:
     save(tmp_path, LLAVA_15_7B)
     (tmp_path / "openvino_language_model.xml").write_bytes(b"<net/>")

@@ -211,6 +211,60 @@ def test_entries_are_listed_and_removed(store: Store) -> None:
     assert names(store) == {KEY}
 
 
+def test_an_entry_is_not_removed_while_somebody_serves_it(store: Store) -> None:
+    store.make(KEY, fill)
+    first, second = store.hold(KEY), store.hold(KEY)
+    assert store.make(KEY, refuse).folder == store.folder / KEY  # another that serves it finds it
+    for hold in (first, second):
+        with pytest.raises(EnvironmentFault, match=f"{KEY} of the store is being served"):
+            store.remove(KEY)
+        hold.release()
+        hold.release()
+    store.remove(KEY)
+    assert names(store) == set()
+
+
+def test_what_is_built_for_somebody_who_will_serve_it_is_not_removed(store: Store) -> None:
+    hold = store.hold(KEY)
+    with pytest.raises(EnvironmentFault, match="being served"):
+        store.remove(KEY)
+    store.make(KEY, fill)
+    hold.release()
+    store.remove(KEY)
+    assert names(store) == set()
+
+
+def test_an_entry_is_known_by_its_folder(store: Store, tmp_path: Path) -> None:
+    folder = store.make(KEY, fill).folder
+    (tmp_path / "link").symlink_to(folder)
+    assert store.key_of(folder) == store.key_of(tmp_path / "link") == KEY
+    assert store.key_of(tmp_path / "store") is None
+    assert store.key_of(folder / "openvino") is None
+
+
+def test_who_is_killed_holds_nothing(store: Store) -> None:
+    store.make(KEY, fill)
+    script = f"""
+        import time
+        from pathlib import Path
+        from silkline.models.store import Store
+        hold = Store(Path({str(store.folder)!r})).hold({KEY!r})
+        print("held", flush=True)
+        time.sleep(600)
+    """
+    holder = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(EnvironmentFault, match="being served"):
+            store.remove(KEY)
+        holder.send_signal(signal.SIGKILL)
+    store.remove(KEY)
+    assert names(store) == set()
+
+
 def test_what_dead_builders_left_is_removed_and_nothing_of_the_living(store: Store) -> None:
     for draft in ("dead.draft-1", "alive.draft-1"):
         (store.folder / draft).mkdir(parents=True)

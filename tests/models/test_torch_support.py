@@ -1,3 +1,4 @@
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from silkline.models.inspection import inspect_model
 from silkline.models.resolve import BUNDLED_MODEL, locate_model
 from silkline.models.support import Verdict
+from silkline.models.torch_support import _OTHER_LAYERS, _OWN_ATTENTION, _SINKS
 from tests.models.samples import (
     BLIP_2_OPT,
     GEMMA_3_4B,
@@ -66,6 +68,18 @@ def test_families_with_an_adapter_are_served(tmp_path: Path, files: dict[str, An
         (BLIP_2_OPT, {"text_config": {"model_type": "t5"}}, "t5, is an encoder with a decoder"),
         (LLAVA_ONEVISION, {}, "no preprocessor_config.json"),
         (LLAVA_15_7B, {"vision_config": {"model_type": "pixtral"}}, "does not know"),
+        (LLAVA_15_7B, {"text_config": {"model_type": "gpt_oss"}}, "gpt_oss, attends with sinks"),
+        (
+            LLAVA_15_7B,
+            {"text_config": {"model_type": "llama4_text"}},
+            "layers of the type chunked_attention",
+        ),
+        (
+            LLAVA_15_7B,
+            {"text_config": {"model_type": "any", "layer_types": ["full_attention", "conv"]}},
+            "any, has layers of the type conv",
+        ),
+        (LLAVA_15_7B, {"text_config": {"model_type": "mpt"}}, "mpt, has an attention of its own"),
         (LLAVA_15_7B, {"quantization_config": {"quant_method": "awq"}}, "quantised (awq)"),
     ],
 )
@@ -76,6 +90,26 @@ def test_others_are_refused_with_the_way_out(
     assert found is Verdict.NO
     assert why in said
     assert "engine remote" in said or "get it from where" in said
+
+
+def test_the_language_models_that_are_refused_are_those_of_transformers() -> None:
+    """By its sources, without importing them: what is listed has no attention to be replaced."""
+    package = find_spec("transformers")
+    if package is None or package.origin is None:
+        pytest.skip("transformers is not installed")
+    known = 0
+    for name in sorted(_OWN_ATTENTION | _SINKS | _OTHER_LAYERS.keys()):
+        folder = name.removesuffix("_text").replace("-", "_").replace("openai_gpt", "openai")
+        source = Path(package.origin).parent / "models" / folder / f"modeling_{folder}.py"
+        if not source.is_file():  # a newer or an older transformers has it
+            continue
+        known += 1
+        text = source.read_text(encoding="utf-8")
+        if name in _SINKS:
+            assert "s_aux=self.sinks" in text, name
+        elif name in _OWN_ATTENTION:
+            assert "_supports_attention_backend = True" not in text, name
+    assert known > 25
 
 
 def test_weights_that_are_not_there_are_missed(tmp_path: Path) -> None:

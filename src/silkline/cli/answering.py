@@ -8,7 +8,7 @@ from pathlib import Path
 
 from silkline.admission.admission import Admission
 from silkline.cli.model import Watch
-from silkline.cli.serving import create_pool, ignore
+from silkline.cli.serving import create_pool, ignore, tell_choice
 from silkline.config import Settings
 from silkline.errors import InvalidRequest
 from silkline.gateway.answering import Answering
@@ -39,7 +39,9 @@ async def open_answering(
         ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
         EnvironmentFault: No engine is installed, or it does not start.
     """
-    pool = await create_pool(settings, watch)
+    served = await create_pool(settings, watch)
+    pool = served.pool
+    tell_choice(served.choice)
     try:
         await pool.start()
         async with aclosing(create_cache(settings.cache)) as cache:
@@ -53,7 +55,7 @@ async def open_answering(
                 lifecycle=Lifecycle(),
             )
     finally:
-        await pool.aclose()
+        await served.aclose()
 
 
 def read_picture(path: str, max_bytes: int, *, param: str) -> Source:

@@ -20,11 +20,11 @@ import msgspec
 from silkline.cache.policy import CacheUse
 from silkline.cli.answering import create_intake
 from silkline.cli.asking import Spelled
-from silkline.cli.serving import WITHOUT_MODEL, prepared_model
+from silkline.cli.serving import WITHOUT_MODEL, choose_engine, prepared_model, tell_choice
 from silkline.config import EngineSettings
 from silkline.engines.base import Engine, EngineOptions, PixelBudget
 from silkline.engines.probe import Probed, Prober
-from silkline.engines.registry import create_engine, pick_engine
+from silkline.engines.registry import create_engine
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.errors import ConfigError, EnvironmentFault, WorkerLost
 from silkline.evaluate.contract.case import Case
@@ -116,7 +116,9 @@ async def check_contract(wanted: Wanted, watch: Callable[[int, int], None]) -> C
 
 async def _created(wanted: EngineSettings) -> tuple[Engine, Probed]:
     """The engine as a worker would have it, in both its roles."""
-    name = pick_engine() if wanted.engine == "auto" else wanted.engine
+    choice = await choose_engine(wanted)
+    tell_choice(choice)
+    name = choice.engine
     engine = create_engine(name, await _options(wanted, name))
     if not isinstance(engine, Probed):
         raise ConfigError(
@@ -204,7 +206,7 @@ async def _options(wanted: EngineSettings, name: str) -> EngineOptions:
         return EngineOptions(extra={key: str(value) for key, value in told.items()})
     if name in WITHOUT_MODEL:
         return EngineOptions(extra=wanted.engine_options)
-    files = await prepared_model(wanted, name)
+    files = await prepared_model(wanted, name)  # its hold goes with the process, which ends soon
     return EngineOptions(
         model=files.folder,
         max_batch=1,

@@ -32,11 +32,15 @@ from silkline.engines.registry import engine_names
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
+from silkline.models.foreign import printable
 from silkline.models.resolve import BUNDLED_MODEL, locate_model, resolve_model
 
 GIB = 1024**3
 _LEAST_MEMORY = 2 * GIB
 _LEAST_DISK = 1 * GIB
+_MOST_CHARACTERS = 2000
+"""Of a finding; errors may quote a model's files."""
+
 _EXTRA = "openvino"
 _REQUIREMENT = re.compile(rf"([A-Za-z0-9._-]+)>=([0-9.]+); extra == .{_EXTRA}.")
 _RELEASE = re.compile(r"\d+(?:\.\d+)*")
@@ -238,7 +242,8 @@ def _print(findings: list[Finding]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for finding in findings:
         verdict = Text(finding.verdict, style=colours[finding.verdict])
-        table.add_row(verdict, Text(finding.what), Text(finding.detail))
+        detail = Text(printable(finding.detail, _MOST_CHARACTERS))
+        table.add_row(verdict, Text(finding.what), detail)
         if finding.remedy:
             table.add_row("", "", Text(f"run: {finding.remedy}"))
     Console().print(table)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from silkline.models.decoder import Decoder
+from silkline.models.foreign import printable
 from silkline.models.inspection import PICTURES, ImageTokens, Inspection, inspect_model
 from silkline.models.preprocessing import Preprocessing
 from silkline.models.resolve import locate_model
@@ -26,6 +27,9 @@ _COLOURS = {
     Verdict.ELSEWHERE: "yellow",
     Verdict.NO: "red",
 }
+_MOST_CHARACTERS = 2000
+"""Of a cell of the table."""
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _COUNTS = ("", " thousand", " million", " billion")
 _THOUSAND = 1000
@@ -63,7 +67,7 @@ def inspect(model: str, pictures: tuple[tuple[int, int], ...], as_json: bool) ->
     """
     found = inspect_model(locate_model(model, os.environ), pictures or PICTURES)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         _print(found)
 
@@ -74,14 +78,19 @@ def _print(found: Inspection) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(found):
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(name), _text(value))
     for place, support in enumerate(found.engines):
         verdict = Text(support.verdict, style=_COLOURS[support.verdict])
-        said = Text.assemble(support.engine, ": ", verdict, "; ", support.why)
+        said = Text.assemble(support.engine, ": ", verdict, "; ", _text(support.why))
         table.add_row(Text("" if place else "engines"), said)
     for place, note in enumerate(found.notes):
-        table.add_row(Text("" if place else "notes"), Text(note))
+        table.add_row(Text("" if place else "notes"), _text(note))
     Console().print(table)
+
+
+def _text(told: str) -> Text:
+    """What a file says: no markup, and nothing that a terminal obeys."""
+    return Text(printable(told, _MOST_CHARACTERS))
 
 
 def _rows(found: Inspection) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,13 @@ import click
 
 from silkline import __version__
 from silkline.errors import SilklineError, exit_code
+from silkline.models.foreign import printable
 
 _COMMANDS = ("up", "describe", "evaluate", "inspect", "store", "doctor", "bench", "key")
 """Each is a module of this package with a command of the same name; in the order of the help."""
+
+_MOST_CHARACTERS = 4000
+"""Of an error; none of Silkline's own is near it."""
 
 
 class _Commands(click.Group):
@@ -46,5 +50,6 @@ def main() -> None:
     try:
         silkline(standalone_mode=True)
     except SilklineError as error:
-        click.echo(f"silkline: {error.message}", err=True)
+        # It may quote a model's files, whose words are not to be obeyed by the terminal.
+        click.echo(f"silkline: {printable(error.message, _MOST_CHARACTERS)}", err=True)
         sys.exit(exit_code(error))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from silkline.engines.openvino.export.process import export_model
 from silkline.errors import EnvironmentFault
 from silkline.models.resolve import Kind, Place, locate_model, resolve_model
 from silkline.models.source import Digests
-from silkline.models.store import Store, store_folder
+from silkline.models.store import Hold, Store, store_folder
 
 Watch = Callable[[str], None]
 """Told what is being done, in words."""
@@ -35,11 +36,14 @@ class ModelFiles(NamedTuple):
         folder: The model's folder.
         name: Its public name where no manifest says it; else empty.
         revision: Its short revision, likewise.
+        hold: Keeps the folder from being removed, where it is an entry of the store; to be released
+            when it is served no more.
     """
 
     folder: Path
     name: str
     revision: str
+    hold: Hold | None = None
 
 
 def prepare_model(
@@ -60,20 +64,36 @@ def prepare_model(
         EnvironmentFault: The model is not in the local cache, or what exports it is missing.
     """
     place = locate_model(wanted.model, environment)
+    store = Store(store_folder(wanted.export_store, environment))
     if place.bundle is not None:
-        return ModelFiles(resolve_model(wanted.model).folder, "", "")
+        key = store.key_of(place.folder)
+        if key is None:
+            return ModelFiles(resolve_model(wanted.model).folder, "", "")
+        with _held(store, key) as hold:
+            return ModelFiles(resolve_model(wanted.model).folder, "", "", hold)
     exports = engine == _OPENVINO and not is_export(place.folder)
     if exports:
         check_exportable(place)
     watch("reading the model's files")
-    store = Store(store_folder(wanted.export_store, environment))
     digest = _digest(place, store.folder)
     name = label_of(place)
     if exports:
         plan = plan_export(place, Precision(wanted.precision), digest)
-        return ModelFiles(export_model(plan, store, watch).folder, name, "")
+        with _held(store, plan.key) as hold:
+            return ModelFiles(export_model(plan, store, watch).folder, name, "", hold)
     commit = place.revision if place.kind is Kind.HUB else None
     return ModelFiles(place.folder, name, (commit or digest)[:_REVISION_LENGTH])
+
+
+@contextmanager
+def _held(store: Store, key: str) -> Iterator[Hold]:
+    """Holds an entry of the store for good, unless what is done with it fails."""
+    hold = store.hold(key)
+    try:
+        yield hold
+    except BaseException:
+        hold.release()
+        raise
 
 
 def _digest(place: Place, store: Path) -> str:

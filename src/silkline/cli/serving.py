@@ -7,16 +7,22 @@ import os
 import threading
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
+
+import click
 
 from silkline.cli.model import ModelFiles, Watch, prepare_model
 from silkline.config import EngineSettings, RemoteSettings, Settings
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed import start_timeout
-from silkline.engines.registry import pick_engine
+from silkline.engines.registry import Choice, pick_engine
 from silkline.engines.remote.key import read_key
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InternalFault
+from silkline.models.foreign import printable
+from silkline.models.resolve import locate_model
+from silkline.models.store import Hold
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
@@ -25,12 +31,37 @@ from silkline.routing.replica import Replica
 WITHOUT_MODEL = frozenset({"fake", REMOTE})
 """The engines that do not compute on this machine, and so need no model here."""
 
+_MOST_CHARACTERS = 2000
+"""Of why `auto` took no better engine."""
+
 
 def ignore(_: str) -> None:
     """For those who do not watch."""
 
 
-async def create_pool(settings: Settings, watch: Watch = ignore) -> EnginePool:
+class Served(NamedTuple):
+    """What serves, and what it took to.
+
+    Attributes:
+        pool: The engines.
+        choice: Which engine computes on this machine, and why no better one.
+        hold: Keeps the model's files from being removed while workers may start again.
+    """
+
+    pool: EnginePool
+    choice: Choice
+    hold: Hold | None
+
+    async def aclose(self) -> None:
+        """Ends all of it. Twice is as once."""
+        try:
+            await self.pool.aclose()
+        finally:
+            if self.hold is not None:
+                self.hold.release()
+
+
+async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
     """The pool that the settings describe; nothing has started yet.
 
     The model's files are read to their end to see that they are whole, which takes a while where
@@ -41,13 +72,42 @@ async def create_pool(settings: Settings, watch: Watch = ignore) -> EnginePool:
         watch: Told what is being done, in words, from another thread.
 
     Raises:
-        ConfigError: The model is unknown, its files are damaged, the engine cannot serve it, or a
+        ConfigError: The model is unknown, its files are damaged, no engine can serve it, or a
             remote's key is missing.
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
     wanted = settings.engine
-    workers = await _workers(wanted, watch)
-    return EnginePool([*workers, *_remotes(wanted.remotes, workers)])
+    choice = await choose_engine(wanted)
+    files = None
+    if choice.engine not in WITHOUT_MODEL:
+        files = await prepared_model(wanted, choice.engine, watch)
+    hold = None if files is None else files.hold
+    try:
+        workers = _workers(wanted, choice.engine, files)
+        pool = EnginePool([*workers, *_remotes(wanted.remotes, workers)])
+    except BaseException:
+        if hold is not None:
+            hold.release()
+        raise
+    return Served(pool, choice, hold)
+
+
+async def choose_engine(wanted: EngineSettings) -> Choice:
+    """The engine that computes: the one that is named, or for `auto` the best that can.
+
+    Raises:
+        ConfigError: The model is unknown or damaged, no engine can serve it, or no server is named.
+        EnvironmentFault: No engine is installed, or none that can, or the model is not here.
+    """
+    if wanted.engine == REMOTE and not wanted.remotes:
+        raise ConfigError(
+            "The engine remote has no server to ask. Name one: --remotes http://host:port."
+        )
+    if wanted.engine != "auto":
+        return Choice(wanted.engine)
+    if wanted.remotes:
+        return Choice(REMOTE)
+    return await asyncio.to_thread(lambda: pick_engine(locate_model(wanted.model, os.environ)))
 
 
 def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> list[Replica]:
@@ -61,19 +121,10 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-async def _workers(wanted: EngineSettings, watch: Watch) -> list[Replica]:
+def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> list[Replica]:
     """The replicas on this machine: none where the remotes are all that is wanted."""
-    name = wanted.engine
-    if name == REMOTE and not wanted.remotes:
-        raise ConfigError(
-            "The engine remote has no server to ask. Name one: --remotes http://host:port."
-        )
-    if name == REMOTE or (name == "auto" and wanted.remotes):
+    if name == REMOTE:
         return []
-    name = pick_engine() if name == "auto" else name
-    files = None
-    if name not in WITHOUT_MODEL:
-        files = await prepared_model(wanted, name, watch)
     options = EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
@@ -98,6 +149,17 @@ async def _workers(wanted: EngineSettings, watch: Watch) -> list[Replica]:
         )
         for place in range(wanted.workers)
     ]
+
+
+def why_chosen(choice: Choice) -> str:
+    """Why `auto` took no better engine, in one line; empty where it took the best."""
+    return printable(choice.told(), _MOST_CHARACTERS)
+
+
+def tell_choice(choice: Choice) -> None:
+    """Says so on standard error."""
+    if why := why_chosen(choice):
+        click.echo(f"silkline: {why}", err=True)
 
 
 async def prepared_model(wanted: EngineSettings, name: str, watch: Watch = ignore) -> ModelFiles:

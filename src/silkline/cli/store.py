@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from silkline.cli.settings_options import settings_from
-from silkline.errors import ConfigError
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.foreign import printable
 from silkline.models.store import Entry, Store, store_folder
 
 _MB = 1_000_000
@@ -40,16 +41,28 @@ def store(
     kept = Store(store_folder(settings.engine.export_store, os.environ))
     entries = kept.entries()
     if clear or remove is not None:
-        for entry in entries if clear else [_named(entries, remove or "")]:
-            kept.remove(entry.key)
-            click.echo(f"removed {entry.key}")
         if clear:
             kept.sweep()
+        _remove(kept, entries if clear else [_named(entries, remove or "")])
     elif as_json:
         click.echo(json.dumps([_told(entry) for entry in entries], indent=2))
     else:
         _print(entries)
         click.echo(f"\n{kept.folder}")
+
+
+def _remove(kept: Store, entries: list[Entry]) -> None:
+    """Removes what can be removed; raises for the first that cannot, when the others are gone."""
+    refused: list[EnvironmentFault] = []
+    for entry in entries:
+        try:
+            kept.remove(entry.key)
+        except EnvironmentFault as error:
+            refused.append(error)
+        else:
+            click.echo(f"removed {entry.key}")
+    if refused:
+        raise refused[0]
 
 
 def _named(entries: list[Entry], key: str) -> Entry:
@@ -81,5 +94,5 @@ def _print(entries: list[Entry]) -> None:
     for entry in entries:
         told = _told(entry)
         said = [str(told.get(name, "damaged")) for name in ("key", "model", "family", "precision")]
-        table.add_row(*map(Text, said), Text(f"{entry.size / _MB:.1f}"))
+        table.add_row(*(Text(printable(word)) for word in said), Text(f"{entry.size / _MB:.1f}"))
     Console().print(table)

@@ -16,13 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline import __version__
 from silkline.cli.listening import not_listening, url_of
-from silkline.cli.serving import create_pool
+from silkline.cli.serving import Served, create_pool, why_chosen
 from silkline.cli.settings_options import one_model, settings_from, settings_options
 from silkline.config import Settings
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.server import GatewayServer
+from silkline.models.foreign import printable
 from silkline.observe.logs import configure_logging
 from silkline.routing.pool import EnginePool
 
@@ -51,7 +52,8 @@ def up(served: str | None, config: Path | None, as_json: bool, **flags: Any) -> 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
     began = time.monotonic()
     with Console(stderr=True).status("checking the model's files") as status:
-        pool = await create_pool(settings, status.update)
+        served = await create_pool(settings, status.update)
+        pool = served.pool
         lifecycle = Lifecycle()
         app = _Startup(create_app(settings, pool, lifecycle))
         server = GatewayServer(app, settings.server, lifecycle, give_up=pool.aclose)
@@ -60,12 +62,12 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
             status.update("loading the model")
             if await _is_ready(serving, server, pool):
                 status.stop()
-                _announce(pool, server, time.monotonic() - began, as_json=as_json)
+                _announce(served, server, time.monotonic() - began, as_json=as_json)
             await serving
         finally:
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
-            await pool.aclose()
+            await served.aclose()
 
 
 async def _is_ready(serving: asyncio.Task[None], server: GatewayServer, pool: EnginePool) -> bool:
@@ -128,17 +130,26 @@ def _without_trace(send: Send) -> Send:
     return send_without_trace
 
 
-def _announce(pool: EnginePool, server: GatewayServer, seconds: float, *, as_json: bool) -> None:
-    info = pool.info
+def _announce(served: Served, server: GatewayServer, seconds: float, *, as_json: bool) -> None:
+    info, choice = served.pool.info, served.choice
     url = url_of(*server.address)
     if as_json:
-        ready = {"url": url, "model": info.model, "revision": info.revision, "seconds": seconds}
+        ready = {
+            "url": url,
+            "model": info.model,
+            "revision": info.revision,
+            "engine": info.engine,
+            "passed_over": dict(choice.passed_over),
+            "seconds": seconds,
+        }
         click.echo(json.dumps(ready))
         return
+    why = f"{said}\n" if (said := why_chosen(choice)) else ""
     predict, image = shlex.quote(f"{url}/predict"), shlex.quote(f"image=@{SAMPLE}")
     click.echo(
-        f"Silkline {__version__} serves {info.model}@{info.revision} "
-        f"({info.engine}, {info.precision}); ready in {seconds:.1f} s\n\n"
+        f"Silkline {__version__} serves {printable(f'{info.model}@{info.revision}')} "
+        f"({info.engine}, {info.precision}); ready in {seconds:.1f} s\n"
+        f"{why}\n"
         f"  {url}\n\n"
         f"  curl -s {predict} -F {image} -F prompt='Describe this product.'\n"
     )

@@ -132,7 +132,9 @@ class EngineSettings(Section):
         description="The bundled model's name, a folder with a model, or a hub id in the local "
         "cache.",
     )
-    engine: str = Field("auto", description="Engine by name; auto picks by hardware.")
+    engine: str = Field(
+        "auto", description="Engine by name; auto takes the best one here that can serve the model."
+    )
     workers: int = Field(
         1, ge=1, le=64, description="Processes that each hold the model and compute."
     )

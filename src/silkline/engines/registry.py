@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from silkline.engines.base import Engine, EngineOptions
-from silkline.errors import ConfigError, EnvironmentFault
+from silkline.errors import ConfigError, EnvironmentFault, SilklineError
+from silkline.models.inspection import inspect_engines
+from silkline.models.resolve import Place
+from silkline.models.support import EXPORT, Support, Verdict
 
 ENGINE_GROUP = "silkline.engines"
 
@@ -36,7 +41,7 @@ def create_engine(name: str, options: EngineOptions) -> Engine:
     except ModuleNotFoundError as error:
         raise EnvironmentFault(
             f"The engine {name!r} needs the library {error.name!r}, which is not installed.",
-            remedy=f'pip install "{_distribution(entry)}[{name}]"',
+            remedy=_install(_distribution(entry), name),
         ) from error
     return engine
 
@@ -52,20 +57,91 @@ _PREFERRED = (
 )
 """Engines, the best first: the name, the library that it needs, whether it also needs CUDA."""
 
+_EXPORTERS = ("optimum", "nncf")
+"""Libraries without which no model is exported for the engine openvino."""
 
-def pick_engine() -> str:
-    """The engine that `auto` stands for on this machine; nothing heavy is imported to know it.
+
+class Choice(NamedTuple):
+    """What `auto` came to.
+
+    Attributes:
+        engine: The engine's name.
+        passed_over: Why those could not that would have been taken before it, by their names.
+    """
+
+    engine: str
+    passed_over: Mapping[str, str] = {}
+
+    def told(self) -> str:
+        """In words, which engine was taken and why no better one; empty where it is the first."""
+        whys = "; ".join(f"{name} cannot: {why}" for name, why in self.passed_over.items())
+        return f"auto took {self.engine}; {whys}" if whys else ""
+
+
+def pick_engine(place: Place) -> Choice:
+    """What `auto` stands for: the best engine installed here that can serve a model.
+
+    Nothing heavy is imported to know it; what an engine can do is what `silkline inspect` says.
+
+    Args:
+        place: Where the model lies.
 
     Raises:
-        EnvironmentFault: No engine that computes is installed.
+        EnvironmentFault: No engine that computes is installed, or none that can serve the model.
+        ConfigError: No engine that `auto` may take can serve the model, or its files are damaged.
     """
+    usable = _usable()
+    if not usable:
+        raise EnvironmentFault(
+            "No engine is installed on this machine.", remedy=_install("silkline", "openvino")
+        )
+    support = {each.engine: each for each in inspect_engines(place)}
+    passed_over: dict[str, str] = {}
+    for engine in usable:
+        why_not = _why_not(support[engine])
+        if why_not is None:
+            return Choice(engine, passed_over)
+        passed_over[engine] = why_not
+    raise _none_can(place, usable, support.values())
+
+
+def _why_not(support: Support) -> str | None:
+    """Why an engine that is installed cannot serve the model here; None where it can."""
+    if support.verdict is Verdict.NO:
+        return support.why
+    if support.extra == EXPORT and not all(map(find_spec, _EXPORTERS)):
+        return f"what exports it is not installed ({_install('silkline', EXPORT)})"
+    return None
+
+
+def _usable() -> tuple[str, ...]:
+    """The engines that `auto` may take on this machine, the best first, each once."""
     cuda = _NVIDIA_DRIVER.is_file()
-    for engine, library, needs_cuda in _PREFERRED:
-        if (cuda or not needs_cuda) and find_spec(library) is not None:
-            return engine
-    raise EnvironmentFault(
-        "No engine is installed on this machine.", remedy='pip install "silkline[openvino]"'
+    found = (
+        engine
+        for engine, library, needs_cuda in _PREFERRED
+        if (cuda or not needs_cuda) and find_spec(library) is not None
     )
+    return tuple(dict.fromkeys(found))
+
+
+def _none_can(place: Place, usable: Collection[str], support: Collection[Support]) -> SilklineError:
+    """The error that lists every engine; where one of `auto`'s is only not installed, how to."""
+    whys = " ".join(f"{each.engine}: {each.why}." for each in support)
+    said = f"No engine that auto may take can serve {place.model} here. {whys}"
+    automatic = [engine for engine, _, needs_cuda in _PREFERRED if not needs_cuda]
+    for each in support:
+        if each.verdict is Verdict.YES and each.engine in automatic:
+            lacks = EXPORT if each.engine in usable else each.engine
+            return EnvironmentFault(
+                f"{said} For {each.engine} something is not installed.",
+                remedy=_install("silkline", lacks),
+            )
+    return ConfigError(f"{said} Name one that can with --engine, or another model.")
+
+
+def _install(distribution: str, extra: str) -> str:
+    return f'pip install "{distribution}[{extra}]"'
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -11,6 +11,7 @@ from silkline.errors import InvalidRequest
 from silkline.models.decoder import BYTES_PER_NUMBER, Decoder, read_decoder
 from silkline.models.documents import Document, read_document
 from silkline.models.families import find_family
+from silkline.models.foreign import printable
 from silkline.models.image_tokens import TokenRule
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
 from silkline.models.resolve import CONFIG, Kind, Place
@@ -145,6 +146,15 @@ def inspect_model(place: Place, pictures: Sequence[tuple[int, int]] = PICTURES) 
     )
 
 
+def inspect_engines(place: Place) -> tuple[Support, ...]:
+    """What each engine can do with a model, as `inspect_model` tells it.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    return engine_support(place, read_documents(_home(place)), read_weights(place.folder))
+
+
 def _documents(place: Place) -> tuple[Documents, Document, Document]:
     """What tells of pictures, the tokenizer's config and the generation config."""
     home = _home(place)
@@ -220,7 +230,8 @@ def _notes(
     elif weights.missing:
         notes.append(f"{len(weights.missing)} of the shards that the index names are not here.")
     if weights.refused:
-        notes.append(f"Pickled weights are not read: {', '.join(weights.refused[:3])}.")
+        few = ", ".join(map(printable, weights.refused[:3]))
+        notes.append(f"Pickled weights are not read: {few}.")
     if config.section("quantization_config"):
         notes.append("The weights are quantised: parameters count the numbers as packed.")
     if decoder is not None and decoder.sliding is not None:

@@ -2,7 +2,8 @@
 
 An entry is built in a folder beside its place, written to the disk and then renamed, so whoever
 finds it finds all of it. A lock on a file, which the system frees when its holder dies, lets one
-process build while others wait; what dead ones left is removed by the next that builds.
+process build while others wait; what dead ones left is removed by the next that builds. Another
+lock, which those share that serve an entry, keeps it from being removed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 
 _LOCK = ".lock"
+_HELD = ".held.lock"
 _DRAFT = ".draft-"
 _POLL_SECONDS = 0.2
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -34,6 +36,20 @@ class Entry(NamedTuple):
     folder: Path
     bundle: Bundle | None
     size: int
+
+
+class Hold:
+    """Keeps an entry of a store from being removed, until it is released or the process ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Takes an open file over that has the lock."""
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Lets the entry go. Twice is as once."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class Store:
@@ -81,6 +97,33 @@ class Store:
                     shutil.rmtree(draft, ignore_errors=True)
         return load_bundle(self.folder / key)
 
+    def key_of(self, folder: Path) -> str | None:
+        """The key of the entry that lies in a folder.
+
+        None where it is none of this store's, or where nothing can be removed from the store: it
+        may be read-only, and then takes no lock either.
+        """
+        place = folder.resolve()
+        inside = place.parent == self.folder.resolve() and os.access(self.folder, os.W_OK)
+        return place.name if inside else None
+
+    def hold(self, key: str) -> Hold:
+        """Keeps an entry, that is there or comes, from being removed while it is served.
+
+        Raises:
+            EnvironmentFault: The store cannot be written.
+        """
+        with _told(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            place = self.folder / f"{key}{_HELD}"
+            descriptor = os.open(place, os.O_RDONLY | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # who removes the entry lets it go soon
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return Hold(descriptor)
+
     def entries(self) -> list[Entry]:
         """All entries, in order of key; what is being built is none."""
         if not self.folder.is_dir():
@@ -92,16 +135,22 @@ class Store:
         ]
 
     def remove(self, key: str) -> None:
-        """Removes an entry; a process that serves it keeps what it has open.
+        """Removes an entry that nobody serves.
 
         Raises:
-            EnvironmentFault: It cannot be removed.
+            EnvironmentFault: It is served, or cannot be removed.
         """
-        with _told(self.folder), _locked(self.folder / f"{key}{_LOCK}", lambda: None):
-            folder = self.folder / key
-            if folder.is_dir():
-                folder.rename(self.folder / f"{key}{_DRAFT}removed")
-            self._clear(key)
+        with _told(self.folder), (self.folder / f"{key}{_HELD}").open("ab") as held:
+            if not _taken(held):
+                raise EnvironmentFault(
+                    f"The entry {key} of the store is being served: a worker that starts again "
+                    "would not find its files. Stop the `silkline` that serves it, then remove it."
+                )
+            with _locked(self.folder / f"{key}{_LOCK}", lambda: None):
+                folder = self.folder / key
+                if folder.is_dir():
+                    folder.rename(self.folder / f"{key}{_DRAFT}removed")
+                self._clear(key)
 
     def sweep(self) -> None:
         """Removes what builders that were killed have left; nothing of those who still build.

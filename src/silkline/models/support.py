@@ -6,6 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+from silkline.models.documents import Document
+from silkline.models.families import find_family
+from silkline.models.foreign import printable
 from silkline.models.resolve import Kind, Place
 from silkline.models.token_rules import Documents
 from silkline.models.torch_support import torch_refusal
@@ -41,6 +44,10 @@ EXPORTED_MODEL_TYPES = frozenset({"gemma3", "llava", "llava_next", "qwen2_5_vl",
 need the code that comes with the model."""
 
 
+EXPORT = "export"
+"""The extra with the libraries that export a model."""
+
+
 class Verdict(StrEnum):
     """Whether an engine serves a model."""
 
@@ -49,18 +56,20 @@ class Verdict(StrEnum):
     NO = "no"
 
 
-class Support(msgspec.Struct, frozen=True):
+class Support(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one engine can do with a model.
 
     Attributes:
         engine: Its name, as `--engine` takes it.
         verdict: `yes` serves with the command in `why`; `elsewhere` once another server runs.
         why: The command, or the reason.
+        extra: The extra of the package that it takes besides the engine's own, such as `export`.
     """
 
     engine: str
     verdict: Verdict
     why: str
+    extra: str | None = None
 
 
 def engine_support(place: Place, files: Documents, weights: Weights) -> tuple[Support, ...]:
@@ -71,9 +80,8 @@ def engine_support(place: Place, files: Documents, weights: Weights) -> tuple[Su
         files: What its JSON files say.
         weights: What lies in its folder.
     """
-    model_type = files.config.text("model_type")
     return (
-        _openvino(place, model_type, weights),
+        _openvino(place, files, weights),
         _torch(place, files, weights),
         _vllm(place, weights),
         _llamacpp(place, weights),
@@ -120,27 +128,35 @@ def _llamacpp(place: Place, weights: Weights) -> Support:
     return Support("llamacpp", Verdict.NO, why)
 
 
-def _openvino(place: Place, model_type: str | None, weights: Weights) -> Support:
+def _openvino(place: Place, files: Documents, weights: Weights) -> Support:
     if place.bundle is not None:
         if "openvino" in place.bundle.manifest.engines:
             return Support("openvino", Verdict.YES, f"silkline up --model {place.model}")
         return Support("openvino", Verdict.NO, "the bundle has no weights for it")
-    refusal = _no_export(model_type, weights)
+    refusal = _no_ir(files, weights)
     if refusal is not None:
         return Support("openvino", Verdict.NO, refusal)
-    once = "" if weights.openvino else " (exports it once)"
-    command = f"silkline up --engine openvino --model {place.model}{once}"
-    return Support("openvino", Verdict.YES, command)
+    command = f"silkline up --engine openvino --model {place.model}"
+    if weights.openvino:
+        return Support("openvino", Verdict.YES, command)
+    return Support("openvino", Verdict.YES, f"{command} (exports it once)", EXPORT)
 
 
-def _no_export(model_type: str | None, weights: Weights) -> str | None:
+def _no_ir(files: Documents, weights: Weights) -> str | None:
     """Why there is no OpenVINO IR to serve, nor can be; None where there is or can be."""
     if weights.gguf and not weights.files:
         return "it reads no GGUF; use the engine llamacpp"
+    model_type = files.config.text("model_type")
     if model_type not in OPENVINO_MODEL_TYPES:
-        return f"OpenVINO GenAI's pipeline knows no model_type {model_type}; use the engine torch"
-    if weights.openvino:
-        return None
+        named = printable(model_type or "none")
+        return f"OpenVINO GenAI's pipeline knows no model_type {named}; use the engine torch"
+    if unlike := _unlike_pictures(files):
+        return unlike
+    return None if weights.openvino else _no_export(model_type, weights)
+
+
+def _no_export(model_type: str | None, weights: Weights) -> str | None:
+    """Why a model cannot be exported; None where it can be."""
     if model_type not in EXPORTED_MODEL_TYPES:
         return (
             f"exporting a {model_type} would run the code that comes with it; a folder with "
@@ -150,6 +166,27 @@ def _no_export(model_type: str | None, weights: Weights) -> str | None:
         return pickled
     here = weights.files and not weights.missing
     return None if here else "its safetensors are not all here"
+
+
+def _unlike_pictures(files: Documents) -> str | None:
+    """Why the engine could not serve a model's pictures; None where it could."""
+    if pads_to_square(files.config, files.image):
+        return "its pictures are made square first (do_pad), which the engine does not do"
+    family = find_family(files.config)
+    if family is None or family.image_tokens(files) is None:
+        return "how many tokens a picture takes is not known for it"
+    return None
+
+
+def pads_to_square(config: Document, image: Document) -> bool:
+    """Whether pictures are made square before they are resized.
+
+    Only LLaVA's own processor does so (models/llava/image_processing_llava.py of transformers
+    4.57); others have `do_pad` for batches, or pass it over.
+    """
+    kind = image.text("image_processor_type") or "LlavaImageProcessor"
+    pads = image.flag("do_pad") is True and kind.startswith("LlavaImageProcessor")
+    return pads and config.text("model_type") == "llava"
 
 
 def _remote(place: Place, weights: Weights) -> Support:

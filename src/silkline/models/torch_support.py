@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from silkline.models.documents import Document
 from silkline.models.families import find_family
+from silkline.models.foreign import printable
 from silkline.models.token_rules import Documents
 from silkline.models.weights import Weights, why_pickled
 
@@ -25,6 +26,58 @@ TORCH_MODEL_TYPES = frozenset(
 """The families that the torch engine has an adapter for; its tests hold both in step."""
 
 _ENCODER_DECODERS = frozenset({"t5", "mt5", "umt5", "bart", "mbart", "florence2_language"})
+ATTENTION_LAYERS = frozenset({"full_attention", "sliding_attention"})
+"""The types of layers, as configurations name them, whose attention the torch engine does."""
+
+_OTHER_LAYERS = {
+    "granitemoehybrid": "linear_attention",
+    "lfm2": "conv",
+    "lfm2_moe": "conv",
+    "llama4_text": "chunked_attention",
+    "minimax": "linear_attention",
+    "recurrent_gemma": "linear_attention",
+}
+"""Language models whose class makes such layers where config.json does not list them."""
+
+_SINKS = frozenset({"gpt_oss"})
+"""Language models that attend with sinks: the class passes `s_aux` to the attention."""
+
+_OWN_ATTENTION = frozenset(
+    {
+        "bamba",
+        "biogpt",
+        "bloom",
+        "blt",
+        "codegen",
+        "cpmant",
+        "falcon",
+        "falcon_h1",
+        "falcon_mamba",
+        "gpt_neo",
+        "gpt_neox_japanese",
+        "gptj",
+        "jamba",
+        "mamba",
+        "mamba2",
+        "mpt",
+        "openai-gpt",
+        "qwen3_5_moe_text",
+        "qwen3_5_text",
+        "qwen3_next",
+        "reformer",
+        "rwkv",
+        "stablelm",
+        "xglm",
+        "xlm",
+        "xlnet",
+        "xlstm",
+        "zamba",
+        "zamba2",
+    }
+)
+"""Language models whose class does not let its attention be replaced, in any version from 4.57 to
+5.23 that has it (`_supports_attention_backend`); what is so in some only is told at load."""
+
 _ELSEWHERE = "use the engine remote with a server that has it, such as vLLM"
 
 
@@ -45,14 +98,10 @@ def _family_refusal(files: Documents) -> str | None:
         own = "its layout needs the code of its authors, which is not run; " * bool(
             config.values.get("auto_map")
         )
-        named = model_type or "none in config.json"
+        named = printable(model_type or "none in config.json")
         return f"{own}it has no adapter for the family {named}; {_ELSEWHERE}"
-    text = config.section("text_config")
-    if text.flag("is_encoder_decoder") or text.text("model_type") in _ENCODER_DECODERS:
-        return (
-            f"its language model, {text.text('model_type')}, is an encoder with a decoder, and the "
-            f"engine runs decoders only; {_ELSEWHERE}"
-        )
+    if unlike := _text_refusal(config.section("text_config")):
+        return f"its language model{unlike}; {_ELSEWHERE}"
     if not files.image:
         return (
             "its folder has no preprocessor_config.json, nor processor_config.json with an image "
@@ -66,15 +115,36 @@ def _family_refusal(files: Documents) -> str | None:
     return None
 
 
+def _text_refusal(text: Document) -> str | None:
+    """What is wrong with a language model for the engine's attention, after its name."""
+    model_type = text.text("model_type") or ""
+    named = f", {printable(model_type)}," if model_type else ""
+    if text.flag("is_encoder_decoder") or model_type in _ENCODER_DECODERS:
+        return f"{named} is an encoder with a decoder, and the engine runs decoders only"
+    others = set(text.texts("layer_types")) - ATTENTION_LAYERS
+    if not others and model_type in _OTHER_LAYERS:
+        others = {_OTHER_LAYERS[model_type]}
+    if others:
+        kind = printable(min(others))
+        return f"{named} has layers of the type {kind}, which the engine cannot drive"
+    if model_type in _SINKS:
+        return f"{named} attends with sinks, which the engine does not know"
+    if model_type in _OWN_ATTENTION:
+        return f"{named} has an attention of its own, which the engine cannot drive"
+    return None
+
+
 def _weights_refusal(config: Document, weights: Weights) -> str | None:
     method = config.section("quantization_config").text("quant_method")
     if method is not None:
         return (
-            f"its weights are quantised ({method}), and the engine takes plain ones; {_ELSEWHERE}"
+            f"its weights are quantised ({printable(method)}), and the engine takes plain ones; "
+            f"{_ELSEWHERE}"
         )
     if weights.missing:
+        first = printable(weights.missing[0])
         return (
-            f"{len(weights.missing)} of its shards are not here ({weights.missing[0]} for one); "
+            f"{len(weights.missing)} of its shards are not here ({first} for one); "
             "download it again"
         )
     if weights.files:

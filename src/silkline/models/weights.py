@@ -12,6 +12,7 @@ import msgspec
 
 from silkline.errors import ConfigError
 from silkline.models.documents import Document, read_document
+from silkline.models.foreign import printable
 from silkline.models.safetensors_header import read_header
 
 INDEX = "model.safetensors.index.json"
@@ -102,8 +103,8 @@ def why_pickled(weights: Weights) -> str | None:
     if not weights.refused or weights.files or weights.gguf:
         return None
     return (
-        f"its weights are pickled ({weights.refused[0]}), which is not accepted: they can run code "
-        "when read; get safetensors"
+        f"its weights are pickled ({printable(weights.refused[0])}), which is not accepted: they "
+        "can run code when read; get safetensors"
     )
 
 

@@ -1,0 +1,23 @@
+"""Words of strangers, made fit to be printed: none of them moves a cursor or begins a line."""
+
+from __future__ import annotations
+
+MOST_CHARACTERS = 200
+_CUT = "..."
+
+
+def printable(text: str, most: int = MOST_CHARACTERS) -> str:
+    r"""A text as one line that a terminal only shows.
+
+    What is no letter, digit, sign or plain space (controls, line ends, marks that turn the
+    direction of writing) is spelled as Python spells it, such as `\x1b`.
+
+    Args:
+        text: From a model's files, or a message that may quote them.
+        most: Characters to keep; a longer one ends with three dots. At least 3.
+    """
+    shown = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in text[: most + 1]
+    )
+    return shown if len(shown) <= most else shown[: most - len(_CUT)] + _CUT
