@@ -15,7 +15,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httptools
@@ -24,9 +23,10 @@ import uvloop
 
 from benchmarks.closed_loop import Cell, Measured, Reply, closed_loop
 from benchmarks.figures import Figures, figures
-from benchmarks.machine import hardware_slug, machine, versions
+from benchmarks.machine import machine, versions
 from benchmarks.options import base_parser, place_of
 from benchmarks.processes import BenchmarkError, cpu_seconds, free_port, leave
+from benchmarks.report import command_line, today, write_report
 from benchmarks.subjects import Server, gateway
 from silkline.bench.answer import read_answer
 from silkline.bench.catalogue import load_catalogue
@@ -87,12 +87,13 @@ def main() -> None:
     except (BenchmarkError, SilklineError) as error:
         sys.exit(f"benchmark: {error}")
     report = Report(
-        command=shlex.join(["python", "-m", "benchmarks.cached", *sys.argv[1:]]),
-        date=datetime.now(UTC).date().isoformat(),
+        command=command_line("cached"),
+        date=today(),
         machine=before | versions(),
         found=found,
     )
-    path = _write(report, arguments)
+    model = Path(arguments.model).name
+    path = write_report(report, markdown(report), arguments.results, model, report.date, "cached")
     print(f"\n{markdown(report)}\nwritten to {path} and .json beside it")
     if any(one.closed.errors or one.open.failures for one in found):
         sys.exit("benchmark: some requests failed")
@@ -184,16 +185,6 @@ _HEAD = (
     *("sent as", "KB a request", "closed loop, answers/s", "aim", "from a cache, warm-up too"),
     *("P99, ms", "open loop at half, answers/s", "P50, ms", "P99, ms", "aim", "failed"),
 )
-
-
-def _write(report: Report, arguments: argparse.Namespace) -> Path:
-    folder: Path = arguments.results
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{Path(arguments.model).name}_{hardware_slug()}_{report.date}_cached.md"
-    path.write_text(markdown(report), encoding="utf-8")
-    raw = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    path.with_suffix(".json").write_bytes(raw + b"\n")
-    return path
 
 
 def _arguments() -> argparse.Namespace:

@@ -28,14 +28,14 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from benchmarks.engines_subject import BATCH
-from benchmarks.machine import hardware_slug, machine, versions
+from benchmarks.machine import machine, versions
+from benchmarks.report import command_line, today, write_report
 
 ROOT = Path(__file__).parents[1]
 TOKENS = 32
@@ -312,7 +312,7 @@ def report(
         if one in rates and other in rates and all(rates[other])
     ]
     return Report(
-        command=shlex.join(["python", "-m", "benchmarks.engines", *sys.argv[1:]]),
+        command=command_line("engines"),
         machine=machine(),
         versions=versions(),
         kind=kind,
@@ -370,12 +370,7 @@ def main() -> None:
         else:
             made = report(measure_bursts(up, arguments.rounds), AIMS, f"{BATCH} at a time")
     suffix = "staggered" if arguments.staggered else "engines"
-    day = datetime.now(UTC).date().isoformat()
-    name = f"llava-230m_{hardware_slug()}_{day}_{suffix}"
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    encoded = msgspec.json.format(msgspec.json.encode(made), indent=1)
-    (arguments.results / f"{name}.json").write_bytes(encoded + b"\n")
-    (arguments.results / f"{name}.md").write_text(markdown(made), encoding="utf-8")
+    write_report(made, markdown(made), arguments.results, "llava-230m", today(), suffix)
     print(markdown(made))
 
 

@@ -16,17 +16,16 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import uvloop
 
 from benchmarks.headline_report import NAIVE_STEP, Headline, Side, markdown
-from benchmarks.machine import hardware_slug, machine, versions
+from benchmarks.machine import machine, versions
 from benchmarks.naive_environment import naive_versions
 from benchmarks.options import base_parser, place_of
 from benchmarks.processes import BenchmarkError, cpu_seconds, leave
+from benchmarks.report import command_line, today, write_report
 from benchmarks.subjects import Place, Server, gateway, naive
 from silkline.bench.percentiles import percentile
 from silkline.bench.record import Run
@@ -108,8 +107,8 @@ def main() -> None:
     if theirs is not None:
         before |= {"naive design": naive_versions()}
     report = Headline(
-        command=shlex.join(["python", "-m", "benchmarks.headline", *sys.argv[1:]]),
-        date=datetime.now(UTC).date().isoformat(),
+        command=command_line("headline"),
+        date=today(),
         machine=before | versions(),
         model=f"{manifest.name}@{manifest.revision}",
         spec=run.spec,
@@ -182,12 +181,8 @@ def _scenario(arguments: argparse.Namespace) -> Scenario:
 
 def _write(report: Headline, run: Run, summary: Summary, folder: Path) -> Path:
     """Writes the report as Markdown and JSON, and the gateway's page."""
-    folder.mkdir(parents=True, exist_ok=True)
     model = report.model.partition("@")[0]
-    path = folder / f"{model}_{hardware_slug()}_{report.date}_headline.md"
-    path.write_text(markdown(report), encoding="utf-8")
-    raw = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    path.with_suffix(".json").write_bytes(raw + b"\n")
+    path = write_report(report, markdown(report), folder, model, report.date, "headline")
     write_page(run, [summary], None, path.with_suffix(".html"))
     return path
 

@@ -1,12 +1,17 @@
-"""The report of `serving`: what is written to `results/`, as JSON and for people."""
+"""What benchmarks write to `results/`, as JSON and for people; and the report of `serving`."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
 from benchmarks.figures import Figures, Spread
+from benchmarks.machine import hardware_slug
 
 ENGINE = "engine alone"
 GATEWAY = "gateway"
@@ -14,6 +19,40 @@ NAIVE = "naive design"
 """The subjects by name."""
 
 MIB = 1024 * 1024
+
+
+def command_line(benchmark: str) -> str:
+    """What this process was started with, as it can be pasted: a module of this package."""
+    return shlex.join(["python", "-m", f"benchmarks.{benchmark}", *sys.argv[1:]])
+
+
+def today() -> str:
+    """The date of a report, ISO 8601, UTC."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def write_report(
+    report: msgspec.Struct, text: str, folder: Path, model: str, date: str, kind: str
+) -> Path:
+    """Writes a report; the files are named by model, hardware, date and kind.
+
+    Args:
+        report: What was found; goes to the JSON.
+        text: The same for people, in Markdown.
+        folder: Made where it is not there.
+        model: The model's name, without its revision.
+        date: As `today` gives it.
+        kind: Which benchmark.
+
+    Returns:
+        The Markdown's path; the JSON lies beside it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{model}_{hardware_slug()}_{date}_{kind}.md"
+    path.write_text(text, encoding="utf-8")
+    raw = msgspec.json.format(msgspec.json.encode(report), indent=1)
+    path.with_suffix(".json").write_bytes(raw + b"\n")
+    return path
 
 
 class Memory(msgspec.Struct, frozen=True):

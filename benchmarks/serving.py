@@ -10,17 +10,12 @@ that grows slower or faster meets all three alike.
 from __future__ import annotations
 
 import argparse
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-
-import msgspec
 
 from benchmarks.figures import agreement, pooled, spread
-from benchmarks.machine import hardware_slug, machine, versions
+from benchmarks.machine import machine, versions
 from benchmarks.naive_environment import naive_versions
 from benchmarks.options import base_parser, place_of
 from benchmarks.pictures import SIZE, Pictures
@@ -33,7 +28,10 @@ from benchmarks.report import (
     CellReport,
     Ratio,
     Report,
+    command_line,
     markdown,
+    today,
+    write_report,
 )
 from benchmarks.rounds import CONCURRENCIES, QUESTIONS, Findings, Plan, cold_starts, measure
 from benchmarks.subjects import Place
@@ -64,7 +62,9 @@ def main() -> None:
     except BenchmarkError as error:
         sys.exit(f"benchmark: {error}")
     report = _report(place, plan, before, starts, findings)
-    path = write(report, place.cache / "bench-quick" if arguments.quick else arguments.results)
+    folder = place.cache / "bench-quick" if arguments.quick else arguments.results
+    model = report.model.partition("@")[0]
+    path = write_report(report, markdown(report), folder, model, report.date, "serving")
     print(f"\n{markdown(report)}\n{verdict(report)}\nwritten to {path} and .json beside it")
     if any(cell.all_rounds.errors for cell in report.cells):
         sys.exit("benchmark: some requests failed; see the column errors")
@@ -99,17 +99,6 @@ def verdict(report: Report) -> str:
     return "\n".join(lines)
 
 
-def write(report: Report, folder: Path) -> Path:
-    """Writes the report; the file is named by model, hardware and date."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model = report.model.partition("@")[0]
-    path = folder / f"{model}_{hardware_slug()}_{report.date}_serving.md"
-    path.write_text(markdown(report), encoding="utf-8")
-    raw = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    path.with_suffix(".json").write_bytes(raw + b"\n")
-    return path
-
-
 def _report(
     place: Place,
     plan: Plan,
@@ -137,8 +126,8 @@ def _report(
     if NAIVE in names:
         settings["naive design"] = naive_versions()
     return Report(
-        command=shlex.join(["python", "-m", "benchmarks.serving", *sys.argv[1:]]),
-        date=datetime.now(UTC).date().isoformat(),
+        command=command_line("serving"),
+        date=today(),
         machine=before,
         versions=versions(),
         model=f"{manifest.name}@{manifest.revision}",

@@ -95,3 +95,34 @@ def test_a_picture_outside_the_repository_is_refused(cache: Path) -> None:
 def test_no_such_path(cache: Path) -> None:
     with pytest.raises(ConfigError, match="There is no data set nowhere"):
         load(cache, "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "combinations"),
+    [
+        ("held-out", {"seen", "new colour", "new pattern"}),
+        ("combinations", {"new colour", "new pattern", "new colour and pattern"}),
+    ],
+)
+def test_the_sets_that_come_with_the_bundled_model_have_names(
+    name: str, combinations: set[str], cache: Path
+) -> None:
+    found = load(cache, name)
+    assert (found.name, len(found.items)) == (name, 64)
+    assert {item.fields["combination"] for item in found.items} == combinations
+
+
+def test_a_folder_of_such_a_name_is_spelled_as_a_path(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "combinations").mkdir()
+    (tmp_path / "combinations" / "metadata.jsonl").write_text(ROW.replace("pictures/", ""))
+    (tmp_path / "combinations" / "a.png").write_bytes(encoded(kind="PNG"))
+    monkeypatch.chdir(tmp_path)
+    assert len(load(cache, "./combinations").items) == 1
+    assert len(load(cache, "combinations").items) == 64
+
+
+def test_what_is_not_there_is_told_with_what_is(cache: Path) -> None:
+    with pytest.raises(ConfigError, match="expected held-out, combinations, a file, a folder, or"):
+        load(cache, "combination")

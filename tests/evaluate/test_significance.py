@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.evaluate.significance import bootstrap, holm, mcnemar, sign_flip, wilson
+from silkline.evaluate.significance import (
+    Interval,
+    bootstrap,
+    holm,
+    mcnemar,
+    paired_shares,
+    sign_flip,
+    wilson,
+)
 
 COUNTS = st.integers(0, 60)
 
@@ -54,6 +63,40 @@ def test_wilson_gives_published_values() -> None:
         assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
     with pytest.raises(ValueError, match="at least one"):
         wilson(0, 0)
+
+
+def test_the_interval_of_paired_shares_gives_published_values() -> None:
+    """1 better and 7 worse of 21: Fagerland et al., Statistics in Medicine 2014, on Bentur's."""
+    found = paired_shares(1, 7, 21)
+    assert (found.low, found.high) == pytest.approx((-0.508, -0.013), abs=5e-4)
+    assert paired_shares(0, 0, 64).high == pytest.approx(0.042, abs=5e-4)
+
+
+@given(COUNTS, COUNTS, COUNTS)
+def test_the_interval_of_paired_shares_holds_what_was_seen(ups: int, downs: int, same: int) -> None:
+    count = ups + downs + same
+    if not count:
+        with pytest.raises(ValueError, match="at least one"):
+            paired_shares(0, 0, 0)
+        return
+    found = paired_shares(ups, downs, count)
+    assert -1 <= found.low <= (ups - downs) / count <= found.high <= 1
+    assert found.low < found.high
+    turned = paired_shares(downs, ups, count)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_few_items_get_wider_intervals_than_their_percentiles() -> None:
+    """As Student's t is wider than the normal distribution: Hesterberg 2015, section 5.2."""
+    rng = random.Random(3)
+    values = [rng.gauss(0, 1) for _ in range(10)]
+    found = bootstrap(values)
+    half = 2.262 * statistics.stdev(values) / math.sqrt(10)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
+
+
+def test_two_items_hold_no_more_than_they_do() -> None:
+    assert bootstrap([0.0, 1.0]) == Interval(0.0, 1.0)
 
 
 def test_the_bootstrap_covers_the_true_mean() -> None:

@@ -10,7 +10,7 @@ from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.evaluate.results import Comparison, Difference, Scores, Slice
-from silkline.evaluate.significance import bootstrap, holm, mcnemar, sign_flip
+from silkline.evaluate.significance import bootstrap, holm, mcnemar, paired_shares, sign_flip
 
 PICTURE_SIZE = "picture size"
 """The slice that every set has whose pictures differ in size."""
@@ -78,7 +78,10 @@ def _difference(
 ) -> Difference:
     changes = [b - a for a, b in zip(first, second, strict=True)]
     better, worse = sum(one > 0 for one in changes), sum(one < 0 for one in changes)
-    interval = bootstrap(changes, seed)
+    if metric.right_or_wrong:
+        interval, p = paired_shares(better, worse, len(changes)), mcnemar(better, worse)
+    else:
+        interval, p = bootstrap(changes, seed), sign_flip(changes, seed)
     return Difference(
         metric=metric.name,
         first=statistics.fmean(first),
@@ -88,7 +91,7 @@ def _difference(
         high=interval.high,
         better=better,
         worse=worse,
-        p=mcnemar(better, worse) if metric.right_or_wrong else sign_flip(changes, seed),
+        p=p,
         right_or_wrong=metric.right_or_wrong,
     )
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from silkline.errors import ConfigError
 from silkline.evaluate.fields import TEXT_FIELDS, Reading, read_item
 from silkline.evaluate.item import Item, Kind, kind_of
-from silkline.evaluate.places import SetPlace
+from silkline.evaluate.places import HELD_OUT, SetPlace, shipped_file
 from silkline.evaluate.rows import Row, read_rows
-from silkline.models.resolve import bundled_folder
 
 MAX_ITEMS = 100_000
 _MAX_INLINE_CHARS = 1024 * 1024 * 1024
@@ -42,7 +41,7 @@ class Dataset:
 
 def bundled_set() -> Path:
     """The evaluation set that comes with the bundled model."""
-    return bundled_folder() / "evaluation" / "held-out.jsonl"
+    return shipped_file(HELD_OUT)
 
 
 def load_dataset(

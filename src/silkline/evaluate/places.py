@@ -1,4 +1,4 @@
-"""Where a data set lies: a file, a folder, or a data set of the Hugging Face hub in the cache."""
+"""Where a data set lies: a shipped one, a file, a folder, or one of the hub in the cache."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from pathlib import Path
 from silkline.errors import ConfigError
 from silkline.evaluate.rows import ENDINGS
 from silkline.models.hub import RepositoryKind, cache_folder, find_snapshot, parse_hub_id
+from silkline.models.resolve import bundled_folder
 
 HUB = "hf://datasets/"
 """How hub data sets are spelled, as fsspec has it: `hf://datasets/org/name@revision/FILES`.
 
 https://huggingface.co/docs/huggingface_hub/guides/hf_file_system
 """
+
+HELD_OUT = "held-out"
+SHIPPED = (HELD_OUT, "combinations")
+"""The sets that come with the bundled model: pictures that training never showed, and such that
+show only colours and patterns which it never showed together with their category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,17 @@ def local_set(path: Path) -> SetPlace:
     return SetPlace(path.stem or path.name, (path,), folder, folder)
 
 
+def shipped_file(name: str) -> Path:
+    """The file of one of `SHIPPED`."""
+    return bundled_folder() / "evaluation" / f"{name}.jsonl"
+
+
 def find_set(text: str, environment: Mapping[str, str]) -> SetPlace:
     """Finds a data set by what a user calls it.
 
     Args:
-        text: A path, or `hf://datasets/org/name@revision/FILES`, where FILES is a path in the
-            repository or a pattern such as `data/test-*.parquet`.
+        text: One of `SHIPPED`, a path, or `hf://datasets/org/name@revision/FILES`, where FILES is a
+            path in the repository or a pattern such as `data/test-*.parquet`.
         environment: The process's variables, for the place of the Hugging Face cache.
 
     Raises:
@@ -53,12 +64,15 @@ def find_set(text: str, environment: Mapping[str, str]) -> SetPlace:
         EnvironmentFault: The data set is not in the local cache; the message names the command
             that gets it.
     """
+    if text in SHIPPED:
+        return local_set(shipped_file(text))
     if text.startswith(HUB):
         return _hub_set(text.removeprefix(HUB), environment)
     path = Path(text)
     if not path.exists():
         raise ConfigError(
-            f"There is no data set {text}: expected a file, a folder, or {HUB}org/name/FILES."
+            f"There is no data set {text}: expected {', '.join(SHIPPED)}, a file, a folder, or "
+            f"{HUB}org/name/FILES."
         )
     return local_set(path)
 

@@ -66,7 +66,8 @@ class Difference(msgspec.Struct, frozen=True):
         first: A's mean.
         second: B's mean.
         difference: B less A.
-        low: Where its 95% interval begins, by a paired bootstrap.
+        low: Where its 95% interval begins: Bonett and Price's where the metric is right or wrong,
+            else by a paired bootstrap.
         high: Where it ends.
         better: Items on which B is better.
         worse: Items on which B is worse.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
-_Z = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+_NORMAL = statistics.NormalDist()
+_Z = _NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
 _MANY = 5_000
 """From so many values on, the mean is as good as normal and resampling tells nothing more."""
 
@@ -29,8 +30,10 @@ class Interval:
 def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
     """Percentile bootstrap interval of a mean; given paired differences, a paired bootstrap.
 
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Values that are all
-    the same, and more than 5,000, need no resampling: those get the normal interval.
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The percentiles lie
+    further out for few values, as Student's t does: Hesterberg, What Teachers Should Know About
+    the Bootstrap, The American Statistician 2015, section 5.2. Values that are all the same, and
+    more than 5,000, need no resampling: those get the normal interval.
 
     Raises:
         ValueError: There are no values.
@@ -44,8 +47,42 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
         return Interval(mean - margin, mean + margin)
     rng = random.Random(seed)  # noqa: S311 - no secret
     means = sorted(sum(rng.choices(values, k=count)) / count for _ in range(RESAMPLES))
-    tail = round((1 - CONFIDENCE) / 2 * RESAMPLES)
+    tail = round(_NORMAL.cdf(-_student(count - 1) * math.sqrt(count / (count - 1))) * RESAMPLES)
     return Interval(means[tail], means[-1 - tail])
+
+
+def _student(freedom: int) -> float:
+    """The 97.5% quantile of Student's t, by its expansion around the normal distribution's.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5, three terms; with five
+    degrees of freedom it is 1% too low.
+    """
+    first = (_Z**3 + _Z) / 4
+    second = (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96
+    return _Z + first / freedom + second / freedom**2
+
+
+def paired_shares(better: int, worse: int, count: int) -> Interval:
+    """Interval of the difference of two shares that were seen on the same items.
+
+    Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions
+    based on paired data, Journal of Educational and Behavioral Statistics 2012. Unlike a bootstrap
+    it covers where few items differ, or none.
+
+    Args:
+        better: Items that only the second has right.
+        worse: Items that only the first has right.
+        count: All items.
+
+    Raises:
+        ValueError: `count` is not positive.
+    """
+    if count < 1:
+        raise ValueError("a difference needs at least one item")
+    ups, downs = (better + 1) / (count + 2), (worse + 1) / (count + 2)
+    centre = ups - downs
+    margin = _Z * math.sqrt((ups + downs - centre * centre) / (count + 2))
+    return Interval(max(-1.0, centre - margin), min(1.0, centre + margin))
 
 
 def wilson(right: int, count: int) -> Interval:

@@ -89,7 +89,7 @@ async def check_cases(
     for case in cases:
         rows.append(await _check(case, sides))
         watch(len(rows))
-    return _forgiven(cases, rows, sides.tolerance.share)
+    return _settled(cases, rows, sides.tolerance.share)
 
 
 async def _check(case: Case, sides: Sides) -> Row:
@@ -108,8 +108,8 @@ async def _check(case: Case, sides: Sides) -> Row:
     return Row(case=case.name, title=case.title, stages=stages, broken=broken)
 
 
-def _forgiven(cases: Sequence[Case], rows: Sequence[Row], share: float) -> list[Row]:
-    """Holds first tokens that only rounded weights can have changed, where most cases hold.
+def _settled(cases: Sequence[Case], rows: Sequence[Row], share: float) -> list[Row]:
+    """Forgives first tokens that only rounded weights can have changed, where most cases hold.
 
     Prompts of several pictures count apart: they are few, and the others would outvote what goes
     wrong with them only.
@@ -121,7 +121,7 @@ def _forgiven(cases: Sequence[Case], rows: Sequence[Row], share: float) -> list[
         held = sum(row.stages[Stage.FIRST_TOKEN].verdict is Verdict.HELD for row in seen)
         if held >= share * len(seen):
             forgiven.update(row.case for row in seen)
-    return [_rounded(row) if row.case in forgiven else row for row in rows]
+    return [row if row.case in forgiven else _unforgiven(row) for row in rows]
 
 
 def _saw_the_same(row: Row) -> bool:
@@ -130,12 +130,12 @@ def _saw_the_same(row: Row) -> bool:
     return bool(before) and all(outcome.verdict is Verdict.HELD for outcome in before)
 
 
-def _rounded(row: Row) -> Row:
-    first = row.stages[Stage.FIRST_TOKEN]
-    if first.verdict is not Verdict.BROKEN:
+def _unforgiven(row: Row) -> Row:
+    first = row.stages.get(Stage.FIRST_TOKEN)
+    if first is None or first.verdict is not Verdict.ROUNDED:
         return row
-    forgiven = replace(first, verdict=Verdict.ROUNDED)
-    return replace(row, stages={**row.stages, Stage.FIRST_TOKEN: forgiven}, broken=False)
+    stages = {**row.stages, Stage.FIRST_TOKEN: replace(first, verdict=Verdict.BROKEN)}
+    return replace(row, stages=stages, broken=True)
 
 
 def _compare(

@@ -111,22 +111,30 @@ def compare_prompt(shown: Showing, truth: Truth) -> Outcome:
 def compare_first_token(
     shown: Showing, truth: Truth, reference: Reference, tolerance: Tolerance
 ) -> Outcome:
-    """The first token of the answer: how likely the engine thinks each, and which one it gives."""
-    expected = _log_probabilities(truth.logits)
+    """The first token of the answer: how likely the engine thinks each, and which one it gives.
+
+    What is off by a degree is `ROUNDED`, for the whole pack to judge. What rounded weights cannot
+    do is `BROKEN`: tokens that never come, or another text than the engine's own logits say.
+    """
+    says = _log_probabilities(truth.logits)
     if shown.logits is not None:
         outcome = _whole(shown.logits, truth.logits, tolerance)
     elif shown.likeliest:
-        outcome = _listed(shown.likeliest, expected, reference, tolerance)
+        outcome = _listed(shown.likeliest, says, reference, tolerance)
     elif shown.served is not None:
         outcome = _held("text")
     else:
         return _hidden(shown, "logits")
     if outcome.verdict is Verdict.BROKEN or shown.served is None:
         return outcome
-    good = np.flatnonzero(expected >= expected.max() - tolerance.log_probability)
+    if outcome.verdict is Verdict.ROUNDED:
+        if shown.logits is None:
+            return outcome
+        says = _log_probabilities(shown.logits)
+    good = np.flatnonzero(says >= says.max() - tolerance.log_probability)
     if shown.served.strip() in {reference.shown_text(int(token)).strip() for token in good}:
         return outcome
-    best = reference.shown_text(int(expected.argmax()))
+    best = reference.shown_text(int(says.argmax()))
     return _broken("text", f"{shown.served!r} given, expected {best!r}", **outcome.figures)
 
 
@@ -156,7 +164,7 @@ def _whole(
         and lost <= tolerance.log_probability
     )
     told = f"log-probabilities off by {most:.2f}, divergence {divergence:.2g} nats"
-    return _judged(f"{most:.3f}", told, held, figures)
+    return _near(f"{most:.3f}", told, held, figures)
 
 
 def _listed(
@@ -179,7 +187,7 @@ def _listed(
         most = max(most, max(0.0, value - floor) if theirs is None else abs(value - theirs))
     held = most <= tolerance.log_probability
     told = f"log-probabilities off by {most:.2f}"
-    return _judged(f"{most:.3f}", told, held, {"log_probability": most})
+    return _near(f"{most:.3f}", told, held, {"log_probability": most})
 
 
 def _counted(expected: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -211,6 +219,11 @@ def _values(most: float, mean: float, held: bool) -> Outcome:  # noqa: FBT001
 
 def _judged(cell: str, told: str, held: bool, figures: dict[str, float]) -> Outcome:  # noqa: FBT001
     return _held(cell, **figures) if held else _broken(cell, told, **figures)
+
+
+def _near(cell: str, told: str, held: bool, figures: dict[str, float]) -> Outcome:  # noqa: FBT001
+    verdict = Verdict.HELD if held else Verdict.ROUNDED
+    return Outcome(verdict=verdict, cell=cell, told="" if held else told, figures=figures)
 
 
 def _held(cell: str, **figures: float) -> Outcome:

@@ -23,6 +23,7 @@ class Verdict(StrEnum):
 
     `ROUNDED` is the first token's alone: it is off by more than a case may be, but the engine took
     the very pixels and token ids of the reference, its weights are rounded, and most cases hold.
+    Only what is off by a degree can be so.
     """
 
     HELD = "held"

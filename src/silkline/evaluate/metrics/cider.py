@@ -34,8 +34,9 @@ class _Vector:
 def cider(items: Sequence[Item], answers: Sequence[str]) -> list[float]:
     """CIDEr-D of each answer, 0 to 10; how rare an n-gram is follows from the set's references.
 
-    Words are runs of letters and digits in lower case. A set of one item has no rare words: all
-    scores are 0 there.
+    Words are runs of letters and digits in lower case, apostrophes within them included; the
+    authors' script takes those of the Penn Treebank, which part "don't" in two. A set of one item
+    has no rare words: all scores are 0 there.
     """
     references = [[_words(text) for text in item.references] for item in items]
     found: Counter[_Gram] = Counter()

@@ -11,7 +11,7 @@ from silkline.errors import EnvironmentFault
 from silkline.evaluate.item import Item
 
 _THRESHOLD = 0.5
-_WORD = re.compile(r"[a-z0-9]+")
+_WORD = re.compile(r"[^\W_]+")
 
 INSTALL = "pip install 'silkline[evaluate]'"
 """The command that brings what this file and the Parquet reader need."""
@@ -31,7 +31,9 @@ def anls(item: Item, answer: str) -> float:
     """Similarity by Levenshtein distance to the nearest reference; 0 where it is under 0.5.
 
     One minus the distance over the longer text's length, without regard to case and outer spaces;
-    0 to 1. Biten et al., Scene Text Visual Question Answering, ICCV 2019, equation 1.
+    0 to 1. Biten et al., Scene Text Visual Question Answering, ICCV 2019, equation 1, but for a
+    similarity of exactly 0.5: it is 0 there, and counts here as in the script of the challenge
+    (rrc.cvc.uab.es). Inner spaces count as one in the length too, which the script leaves as it is.
     """
     from rapidfuzz.distance import Levenshtein  # noqa: PLC0415
 
@@ -45,18 +47,20 @@ def anls(item: Item, answer: str) -> float:
 def rouge_l(item: Item, answer: str) -> float:
     """F1 over the longest common subsequence of words, with the best reference; 0 to 1.
 
-    Words are runs of a-z and 0-9 in lower case, unstemmed, as in ROUGE-1.5.5. Lin, ROUGE: A Package
-    for Automatic Evaluation of Summaries, 2004, section 3.1, with beta = 1.
+    Words are runs of letters and digits in lower case, unstemmed. Lin, ROUGE: A Package for
+    Automatic Evaluation of Summaries, 2004, section 3.1, with beta = 1. ROUGE-1.5.5 and rouge-score
+    know the letters a to z only: there "café" is "caf", and Chinese has no words. Without any words
+    they give 0; here equal texts are 1.
     """
-    said = _WORD.findall(answer.lower())
-    return max(_rouge(said, _WORD.findall(one.lower())) for one in item.references)
+    return max(_rouge(answer, reference) for reference in item.references)
 
 
-def _rouge(said: list[str], right: list[str]) -> float:
+def _rouge(answer: str, reference: str) -> float:
     from rapidfuzz.distance import LCSseq  # noqa: PLC0415
 
+    said, right = (_WORD.findall(one.lower()) for one in (answer, reference))
     if not said or not right:
-        return float(said == right)
+        return float(answer.split() == reference.split())
     common: int = LCSseq.similarity(said, right)
     return 2 * common / (len(said) + len(right))
 

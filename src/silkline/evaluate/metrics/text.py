@@ -30,7 +30,8 @@ def exact_match(item: Item, answer: str) -> float:
 def token_f1(item: Item, answer: str) -> float:
     """Harmonic mean of precision and recall over words, with the best reference; 0 to 1.
 
-    The F1 of SQuAD (Rajpurkar et al. 2016). Two texts without any words are equal.
+    The F1 of SQuAD (Rajpurkar et al. 2016). Two texts without any words are equal, as in the script
+    of SQuAD 2; articles and ASCII punctuation are no words.
     """
     said = normalised(answer).split()
     return max(_f1(said, normalised(reference).split()) for reference in item.references)

@@ -29,14 +29,14 @@ _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 
 _CONTRACTIONS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
-haven't he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've
-might've mustn't must've needn't not've o'clock oughtn't shan't she'd've should've shouldn't
-shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll someone's
-something'd something'd've something'll that's there'd there'd've there're there's they'd
-they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's
-what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's
-won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
-i'm i've
+haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've
+might've mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've
+shouldn't shouldn't've somebody'd somebody'd've somebody'll somebody's someone'd someone'd've
+someone'll someone's something'd something'd've something'll that's there'd there'd've there're
+there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll
+what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll
+why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll
+you're you've i'm i've
 """
 
 
@@ -60,7 +60,8 @@ def normalised(text: str) -> str:
     """An answer in the form in which answers are compared.
 
     Punctuation goes, or becomes a space where it stands between letters; number words become
-    digits, articles go, and contractions get their apostrophes.
+    digits, articles go, and contractions get their apostrophes. The authors' script knows fewer
+    spellings without them: neither "im" nor such as lack two.
     """
     text = " ".join(text.split()).lower()
     bare = text
@@ -76,7 +77,9 @@ def vqa_accuracy(item: Item, answer: str) -> float:
     """Mean over the people of min(1, how many of the others said the same / 3); 0 to 1.
 
     With ten people, an answer that four of them gave is fully right. It needs at least
-    `LEAST_REFERENCES`.
+    `LEAST_REFERENCES`. Both sides are always normalised. The authors' script normalises nothing
+    where all people said the same, so "Yes." is wrong there where all said "yes", and of people's
+    answers only the punctuation elsewhere.
     """
     people = Counter(map(normalised, item.references))
     same = people[normalised(answer)]

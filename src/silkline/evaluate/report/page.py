@@ -145,9 +145,10 @@ def _differences(comparison: Comparison, highest: dict[str, float]) -> str:
     heads = ["metric", "B less A", "95% interval", axis(reach),
              "better", "worse", "p"]  # fmt: skip
     return (
-        "<section class='card'><h2>What changes from A to B</h2><p>Paired by item: intervals by "
-        "bootstrap over the items, p by McNemar's exact test where a metric is right or wrong, by "
-        f"a randomisation test elsewhere.</p>{_table(heads, rows)}</section>"
+        "<section class='card'><h2>What changes from A to B</h2><p>Paired by item: Bonett "
+        "and Price's intervals and McNemar's exact test where a metric is right or wrong, a "
+        "bootstrap over the items and a randomisation test elsewhere. The metrics are not "
+        f"corrected for being several: the first one counts.</p>{_table(heads, rows)}</section>"
     )
 
 
