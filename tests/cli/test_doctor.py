@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,17 @@ def test_a_machine_that_can_serve_is_good() -> None:
     assert {"processor", "memory", "disk", "openvino-genai", "model", "port"} <= set(findings)
     assert findings["model"]["verdict"] == "good"
     assert "silkline-mini" in findings["model"]["detail"]
+
+
+def test_cores_that_this_process_may_not_use_are_told() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(allowed)])
+    try:
+        _, findings = doctor("--port", "0")
+    finally:
+        os.sched_setaffinity(0, allowed)
+    said = findings["processor"]["detail"]
+    assert ("(1 usable)" in said) is (os.cpu_count() != 1)
 
 
 def test_a_taken_port_is_bad_and_the_command_that_mends_it_is_named(taken_port: int) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.evaluate import datasets
-from silkline.evaluate.datasets import Dataset, bundled_set
+from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.item import Kind, PictureKind
-from silkline.evaluate.places import local_set
+from silkline.evaluate.places import HELD_OUT, local_set, shipped_file
 from tests.pictures import data_url, encoded
 
 ROW: dict[str, Any] = {"picture": "a.png", "prompt": "What is it?", "reference": "a mug"}
@@ -332,7 +332,7 @@ def test_any_row_is_read_or_refused(folder: Path, row: dict[str, Any]) -> None:
 
 
 def test_the_bundled_set_is_whole() -> None:
-    found = load_dataset(bundled_set())
+    found = load_dataset(shipped_file(HELD_OUT))
     assert len(found.items) == 64
     assert found.kind is Kind.RECORD
-    assert sum(path.stat().st_size for path in bundled_set().parent.iterdir()) <= 600_000
+    assert sum(path.stat().st_size for path in shipped_file(HELD_OUT).parent.iterdir()) <= 600_000

@@ -29,6 +29,7 @@ from silkline.cli.serving import WITHOUT_MODEL
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import Settings
 from silkline.engines.registry import engine_names
+from silkline.engines.threads import usable_cores
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
@@ -116,7 +117,10 @@ def _processor() -> Finding:
     flags = _processor_flags()
     sets = [name for flag, name in _INSTRUCTION_SETS.items() if flag in flags]
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    detail = f"{platform.machine()}, {cores} cores, {', '.join(sets) or 'no known vector sets'}"
+    usable = usable_cores()
+    limit = f" ({usable} usable)" if usable < (psutil.cpu_count() or 1) else ""
+    known = ", ".join(sets) or "no known vector sets"
+    detail = f"{platform.machine()}, {cores} cores{limit}, {known}"
     slow = platform.machine() == "x86_64" and "avx2" not in flags
     return Finding("processor", Verdict.NOTE if slow else Verdict.GOOD, detail)
 

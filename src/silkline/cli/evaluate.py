@@ -24,12 +24,12 @@ from silkline.core import Sampling
 from silkline.engines.base import PixelBudget
 from silkline.errors import EXIT, EnvironmentFault, SilklineError
 from silkline.evaluate.compare import compare, differing, worst
-from silkline.evaluate.datasets import Dataset, bundled_set, load_dataset
+from silkline.evaluate.datasets import Dataset, load_dataset
 from silkline.evaluate.fields import PICTURE_FIELDS, TEXT_FIELDS
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.metrics.catalogue import METRICS, Metric, choose_metrics
-from silkline.evaluate.places import find_set, local_set
+from silkline.evaluate.places import HELD_OUT, find_set
 from silkline.evaluate.report.page import SHOWN, Case, write_page
 from silkline.evaluate.report.pictures import THUMBNAIL_PIXELS, data_url
 from silkline.evaluate.results import Comparison, Evaluation, Result, Scores
@@ -87,8 +87,8 @@ def _columns(
 @click.option(
     "--data",
     metavar="SET",
-    help="JSONL, CSV, Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache; else "
-    "the set of the bundled model.",
+    help="held-out (if not given) or combinations, which come with the bundled model; JSONL, CSV, "
+    "Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
 )
 @click.option(
     "--column",
@@ -171,7 +171,7 @@ def evaluate(
         return
     names = (subject,) if against is None else (subject, against)
     spelled = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
-    place = find_set(data, os.environ) if data else local_set(bundled_set())
+    place = find_set(data or HELD_OUT, os.environ)
     dataset = load_dataset(place, prompt=own["prompt"], most=own["limit"], columns=columns)
     plan = _Plan(spelled, dataset, choose_metrics(metrics, dataset.items), out, own["seed"])
     as_json: bool = own["as_json"]

@@ -18,6 +18,7 @@ from silkline.engines.managed import start_timeout
 from silkline.engines.registry import Choice, pick_engine
 from silkline.engines.remote.key import read_key
 from silkline.engines.remote.listing import ENGINE as REMOTE
+from silkline.engines.threads import usable_cores
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InternalFault
 from silkline.models.foreign import printable
@@ -188,7 +189,7 @@ def threads_of_worker(wanted: EngineSettings) -> int:
     """
     if wanted.threads or wanted.workers == 1:
         return wanted.threads
-    return max(1, len(os.sched_getaffinity(0)) // wanted.workers)
+    return max(1, usable_cores() // wanted.workers)
 
 
 def limit_of_worker(max_batch: int) -> int:

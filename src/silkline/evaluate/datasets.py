@@ -6,12 +6,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from silkline.errors import ConfigError
 from silkline.evaluate.fields import TEXT_FIELDS, Reading, read_item
 from silkline.evaluate.item import Item, Kind, kind_of
-from silkline.evaluate.places import HELD_OUT, SetPlace, shipped_file
+from silkline.evaluate.places import SetPlace
 from silkline.evaluate.rows import Row, read_rows
 
 MAX_ITEMS = 100_000
@@ -37,11 +36,6 @@ class Dataset:
     def kind(self) -> Kind:
         """What answers are compared with."""
         return kind_of(self.items[0])
-
-
-def bundled_set() -> Path:
-    """The evaluation set that comes with the bundled model."""
-    return shipped_file(HELD_OUT)
 
 
 def load_dataset(

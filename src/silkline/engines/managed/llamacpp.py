@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +17,7 @@ from silkline.engines.managed.model import ServedModel, called, read_rule
 from silkline.engines.managed.options import ManagedOptions
 from silkline.engines.managed.plan import share_out
 from silkline.engines.managed.server import Server, model_folder
+from silkline.engines.threads import usable_cores
 from silkline.errors import ConfigError
 from silkline.models.image_tokens import Fixed, TokenRule
 from silkline.models.resolve import CONFIG
@@ -90,7 +90,7 @@ class LlamaServer(Server):
 
     def command(self, socket: Path) -> list[str]:
         """See `Server`."""
-        plan, threads = self._plan, str(self.options.threads or len(os.sched_getaffinity(0)))
+        plan, threads = self._plan, str(self.options.threads or usable_cores())
         words = [*self._program, "--model", str(self._file), "--mmproj", str(self._projector)]
         words += ["--host", str(socket), "--alias", self.served_name, "--offline", "--no-webui"]
         words += ["--parallel", str(plan.slots), "--ctx-size", str(plan.slots * plan.context)]

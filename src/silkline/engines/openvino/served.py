@@ -14,6 +14,7 @@ from silkline.models.families import find_family
 from silkline.models.image_tokens import Fixed, SmartResize, Tiling, TokenRule
 from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.support import pads_to_square
 from silkline.models.token_rules import Documents
 
 NAME = "openvino"
@@ -137,14 +138,8 @@ def kv_blocks(config: Document, budget: int, precision: str) -> int:
 
 
 def _check_padding(config: Document, image: Document) -> None:
-    """Refuses pictures that are made square first, which neither this engine nor GenAI does.
-
-    Only LLaVA's own processor does so (models/llava/image_processing_llava.py of transformers
-    4.57); others have `do_pad` for batches, or pass it over.
-    """
-    kind = image.text("image_processor_type") or "LlavaImageProcessor"
-    pads = image.flag("do_pad") is True and kind.startswith("LlavaImageProcessor")
-    if pads and config.text("model_type") == "llava":
+    """Refuses pictures that are made square first, which neither this engine nor GenAI does."""
+    if pads_to_square(config, image):
         raise ConfigError(
             "This model's pictures are made square first (do_pad in preprocessor_config.json), "
             "which the engine openvino does not do. Serve it with --engine torch."
