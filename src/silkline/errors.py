@@ -24,6 +24,7 @@
     │   ├── Overloaded             503 overloaded
     │   ├── ShuttingDown           503 shutting_down
     │   ├── WorkerLost             503 worker_lost
+    │   ├── EngineFailed           503 engine_failed
     │   └── DeadlineExceeded       504 deadline_exceeded
     ├── ConfigError                a setting is wrong
     ├── EnvironmentFault           this machine lacks something; the message names the command
@@ -155,6 +156,10 @@ class WorkerLost(CapacityError):
     """The engine's process ended while it worked on the request."""
 
 
+class EngineFailed(CapacityError):
+    """The engine failed at this request, and goes on with others."""
+
+
 class DeadlineExceeded(CapacityError):
     """The request's time was over before its answer was whole."""
 
@@ -216,6 +221,7 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     Overloaded: HttpFace(503, _UNAVAILABLE, "overloaded"),
     ShuttingDown: HttpFace(503, _UNAVAILABLE, "shutting_down"),
     WorkerLost: HttpFace(503, _UNAVAILABLE, "worker_lost"),
+    EngineFailed: HttpFace(503, _UNAVAILABLE, "engine_failed"),
     DeadlineExceeded: HttpFace(504, "timeout_error", "deadline_exceeded"),
     InternalFault: HttpFace(500, "server_error", "internal_error"),
 }

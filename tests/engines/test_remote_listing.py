@@ -59,6 +59,7 @@ async def test_a_model_among_others_and_what_is_known_better() -> None:
     ({"max_pixels": 500, "shortest_edge": 96}, {}, PixelBudget(500, 96)),
     ({"max_pixels": 500, "shortest_edge": None}, {"max_pixels": "9"}, PixelBudget(9)),
     ({"max_pixels": "many", "shortest_edge": -1}, {}, PixelBudget()),
+    ({"max_pixels": 10**30, "shortest_edge": 2**63}, {}, PixelBudget()),
     (7, {}, PixelBudget()),
 ])  # fmt: skip
 async def test_pictures_are_reduced_as_the_server_would(

@@ -18,7 +18,6 @@ from silkline.errors import (
     SilklineError,
     UrlBlocked,
 )
-from silkline.ingress import fetch as fetch_module
 from silkline.ingress.fetch import Fetcher
 from silkline.ingress.urls import parse
 from tests.ingress.network import (
@@ -218,6 +217,47 @@ async def test_an_endless_body_is_cut(over: str) -> None:
     assert sent < CAP + KERNEL_BUFFERS
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "unit"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" * 1000),
+        (b"", b"\r\n" * 20_000),
+        (CHUNKED + b"1;", b"x" * 65_536),
+        (CHUNKED, b"0" * 65_536),
+        (CHUNKED, b"1\r\nx\r\n" * 10_000),
+    ],
+    ids=["interim", "empty lines", "extension", "length", "small chunks"],
+)
+async def test_what_is_no_body_does_not_go_on_for_ever(head: bytes, unit: bytes) -> None:
+    """It would count for nothing, and keep the event loop from all else."""
+    sent = 0
+
+    async def endless(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(head)
+        while True:
+            writer.write(unit)
+            await writer.drain()
+            sent += len(unit)
+
+    await fails(ImageFetchFailed, endless, fetch_timeout=1.0)
+    assert sent < 1_000_000 + KERNEL_BUFFERS
+
+
+async def test_a_body_in_small_chunks_is_taken() -> None:
+    parts = [BODY[at : at + 16] for at in range(0, len(BODY), 16)] * 200
+    body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    answer = says("HTTP/1.1 200 OK\nTransfer-Encoding: chunked", body)
+    async with fetching(answer) as (fetcher, origin):
+        for _ in range(3):
+            url = parse(f"http://origin.test:{origin.port}/")
+            assert (await fetcher.fetch(url, 2**23, within(2**23))).data == b"".join(parts)
+        assert origin.connections == 1
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "gzip, identity", "x-unknown"])
 async def test_a_compressed_body_is_refused(encoding: str) -> None:
     body = gzip.compress(bytes(10_000_000))
@@ -272,30 +312,6 @@ async def test_slow_origins_do_not_hold_up_others() -> None:
         assert not any(task.done() for task in slow)
         outcomes = await asyncio.gather(*slow, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
-
-
-async def test_a_crowd_of_one_tenant_does_not_hold_up_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(fetch_module, "_CONNECTIONS", 4)
-
-    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.02)
-        await gives(BODY)(hit, writer)
-
-    async with fetching(respond) as (fetcher, origin):
-        ends: list[bytes] = []
-
-        async def one(scope: bytes) -> None:
-            url = parse(f"http://origin.test:{origin.port}/a.jpg")
-            await fetcher.fetch(url, CAP, within(CAP), scope)
-            ends.append(scope)
-
-        crowd = [asyncio.create_task(one(b"crowd")) for _ in range(60)]
-        await asyncio.sleep(0)
-        await one(b"other")
-        await asyncio.gather(*crowd)
-        assert ends.index(b"other") <= 12
 
 
 async def test_a_cancelled_fetch_leaves_the_fetcher_usable() -> None:

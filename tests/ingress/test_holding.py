@@ -37,7 +37,7 @@ async def test_who_waits_for_room_keeps_none_from_the_oldest() -> None:
     ) as (intake, origin):
 
         async def take(path: str, stack: ExitStack) -> None:
-            held = stack.enter_context(intake.holding())
+            held = stack.enter_context(intake.holding(b""))
             await intake.take([at(origin, path)], PixelBudget(), b"", held)
 
         with ExitStack() as holding:
@@ -61,7 +61,7 @@ async def test_requests_that_hold_pictures_leave_others_no_room() -> None:
 
         async def take(stack: ExitStack, requests: int = 1) -> None:
             for _ in range(requests):
-                held = stack.enter_context(intake.holding())
+                held = stack.enter_context(intake.holding(b""))
                 await intake.take([source], PixelBudget(), b"", held)
 
         with ExitStack() as holding:

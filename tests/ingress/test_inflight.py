@@ -90,7 +90,7 @@ async def test_who_wants_little_does_not_overtake() -> None:
             await second.grow(20)
             with bound.claim() as third:
                 await third.grow(5)
-                first = asyncio.create_task(greedy.grow(40))
+                first = asyncio.create_task(greedy.grow(35))
                 await settle()
                 little = asyncio.create_task(modest.grow(5))
                 await settle()
@@ -141,6 +141,21 @@ async def test_room_that_does_not_come_in_time_is_an_overload() -> None:
     assert bound.used == 0
 
 
+async def test_a_crowd_leaves_room_for_those_of_another_scope() -> None:
+    bound = InflightBytes(100, 20, HANG_SECONDS)
+    with ExitStack() as held:
+        crowd = [held.enter_context(bound.claim(b"crowd")) for _ in range(10)]
+        growing = [asyncio.create_task(claim.grow(20)) for claim in crowd]
+        await settle()
+        assert bound.used == 80  # the oldest, and three quarters of the rest
+        for scope in (b"x", b"y"):
+            claim = held.enter_context(bound.claim(scope))
+            await asyncio.wait_for(claim.grow(5), HANG_SECONDS)
+        for task in growing:
+            task.cancel()
+        await asyncio.gather(*growing, return_exceptions=True)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     capacity=st.integers(1, 200),
@@ -157,7 +172,7 @@ def test_all_come_to_their_end(capacity: int, worst: int, seed: int, holders: in
 
         async def hold() -> None:
             left = chance.randint(0, worst)
-            with bound.claim() as claim:
+            with bound.claim(bytes([chance.randint(0, 2)])) as claim:
                 while left:
                     piece = chance.randint(1, left)
                     await grown(bound, claim, piece)
@@ -235,6 +250,34 @@ async def test_who_waits_for_a_connection_keeps_no_room_from_who_has_one(
         await until(lambda: len(origin.hits) == 1)
         asked.set()
         assert len(await asyncio.gather(*taking)) == 4
+
+
+async def test_a_crowd_of_halves_of_pictures_leaves_room_for_another_tenant() -> None:
+    """Origins that stop midway hold what they have sent until their time is over."""
+
+    async def respond(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        if "/good" in hit.line:
+            await gives(coloured(7))(hit, writer)
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n" + bytes(1_000_000))
+            await asyncio.Event().wait()
+
+    async with serving(
+        fetch={"fetch_timeout": 8.0},
+        respond=respond,
+        max_image_bytes=1_100_000,
+        max_inflight_bytes=5_000_000,
+    ) as (intake, origin):
+        crowd = [
+            asyncio.create_task(intake.take([at(origin, f"/{place}")], BUDGET, TENANT))
+            for place in range(20)
+        ]
+        await until(lambda: intake.snapshot().loading.inflight_waiting >= 15)
+        async with asyncio.timeout(3):
+            await intake.take([at(origin, "/good")], BUDGET, b"another")
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
 
 
 async def test_a_picture_that_finds_no_room_is_refused() -> None:

@@ -92,3 +92,49 @@ async def test_closing_tells_all_who_wait() -> None:
             await task
     with pytest.raises(ShuttingDown):
         await rota.take(b"")
+
+
+async def test_whoever_holds_many_leaves_some_to_who_comes_new() -> None:
+    rota = Rota(range(8), leaves_some=True)
+    crowd = [asyncio.create_task(rota.take(b"crowd")) for _ in range(100)]
+    await asyncio.sleep(0)
+    assert sum(task.done() for task in crowd) == 4
+    for number in range(3):  # nothing is given back
+        await asyncio.wait_for(rota.take(bytes([number])), 1)
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_what_is_given_back_goes_to_those_who_may_have_it() -> None:
+    rota = Rota(range(8), leaves_some=True)
+    held = [await rota.take(b"crowd") for _ in range(4)]
+    more = [asyncio.create_task(rota.take(b"crowd")) for _ in range(4)]
+    other = [asyncio.create_task(rota.take(b"other")) for _ in range(8)]
+    await asyncio.sleep(0)
+    assert [task.done() for task in other] == [True] * 2 + [False] * 6
+    for thing in held:
+        rota.give(thing)
+    await asyncio.sleep(0)
+    assert [sum(task.done() for task in tasks) for tasks in (more, other)] == [3, 3]
+    for task in (*more, *other):
+        task.cancel()
+    await asyncio.gather(*more, *other, return_exceptions=True)
+
+
+async def test_those_who_may_have_more_do_not_wait_behind_those_who_may_not() -> None:
+    rota = Rota(range(8), leaves_some=True)
+    for _ in range(4):
+        await rota.take(b"crowd")
+    held = [await rota.take(b"other") for _ in range(2)]
+    crowd = asyncio.create_task(rota.take(b"crowd"))
+    await asyncio.sleep(0)
+    other = asyncio.create_task(rota.take(b"other"))
+    await asyncio.sleep(0)
+    assert not crowd.done()
+    assert not other.done()
+    for thing in held:
+        rota.give(thing)
+    await asyncio.wait_for(other, 1)
+    crowd.cancel()
+    await asyncio.gather(crowd, return_exceptions=True)

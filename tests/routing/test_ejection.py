@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from silkline.errors import (
     DeadlineExceeded,
+    EngineFailed,
     InternalFault,
     InvalidRequest,
     Overloaded,
@@ -59,7 +60,9 @@ class Judged:
         return [standing.ejected for standing in self.standings]
 
 
-@pytest.mark.parametrize("error", [WorkerLost("gone"), InternalFault("nonsense")])
+@pytest.mark.parametrize(
+    "error", [WorkerLost("gone"), EngineFailed("no luck"), InternalFault("nonsense")]
+)
 def test_errors_in_a_row_eject(error: SilklineError) -> None:
     judged = Judged(2)
     for _ in range(ERRORS_IN_A_ROW - 1):

@@ -11,6 +11,7 @@ import pytest
 from silkline.core import Answer
 from silkline.errors import (
     DeadlineExceeded,
+    EngineFailed,
     InternalFault,
     InvalidRequest,
     Overloaded,
@@ -103,30 +104,46 @@ async def test_those_who_wait_are_served_in_their_order_and_may_leave() -> None:
         assert texts == [each.messages for each in asked[::2]]
 
 
-async def test_a_lost_call_is_tried_again_elsewhere_unless_it_has_begun() -> None:
+@pytest.mark.parametrize("error", [WorkerLost("gone"), EngineFailed("no luck")])
+async def test_a_lost_call_is_tried_again_elsewhere_unless_it_has_begun(
+    error: SilklineError,
+) -> None:
     bad, good = several(2)
-    bad.script.error = WorkerLost("gone")
+    bad.script.error = error
     async with pooling(bad, good) as pool:
         while not bad.script.asked:
             assert (await answer(pool, question("Yes?", seed=None))).text == "replica-1"
         assert pool.health().retries == 1
         bad.script.begins = True
         outcomes = await ask(pool, 20)
-        assert {type(each) for each in outcomes} == {Answer, WorkerLost}
+        assert {type(each) for each in outcomes} == {Answer, type(error)}
         assert pool.health().retries == 1
         assert pool.health().replicas[0].errors == len(bad.script.asked)
 
 
-async def test_the_budget_ends_what_is_tried_again() -> None:
+@pytest.mark.parametrize(
+    ("error", "ends_with_worker"),
+    [(WorkerLost("gone"), False), (EngineFailed("no luck"), False), (EngineFailed("no"), True)],
+)
+async def test_the_budget_ends_what_is_tried_again(
+    error: SilklineError, ends_with_worker: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails by itself in a worker of ours ends neither the worker nor the budget."""
+    monkeypatch.setattr(ScriptedReplica, "falls_as_one", ends_with_worker)
+    condemned: list[object] = []
+    monkeypatch.setattr(ScriptedReplica, "condemn", lambda _, engine: condemned.append(engine))
     only = several(1)[0]
-    only.script.error = WorkerLost("gone")
+    only.script.error = error
     async with pooling(only) as pool:
         outcomes = await ask(pool, 300)
-        assert all(isinstance(each, WorkerLost) for each in outcomes)
+        assert {type(each) for each in outcomes} == {type(error)}
+        assert bool(condemned) == isinstance(error, WorkerLost)
         assert 30 <= pool.health().retries <= 45  # a tenth, and the ten at first
 
 
-@pytest.mark.parametrize("error", [WorkerLost("gone"), InternalFault("nonsense")])
+@pytest.mark.parametrize(
+    "error", [WorkerLost("gone"), EngineFailed("no luck"), InternalFault("nonsense")]
+)
 async def test_a_bad_replica_is_left_out_and_comes_back_when_it_is_well(
     error: SilklineError, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,7 +177,7 @@ class Answering:
     ) -> AsyncGenerator[Served, None]:
         """The answer by way of the pictures; it may yet be a kept one."""
         info = self.info
-        with self._intake.holding() as held:
+        with self._intake.holding(policy.tenant) as held:
             pictures = await self._take(question, record, ticket, policy.tenant, held)
             record.timeline = pictures.timeline
 

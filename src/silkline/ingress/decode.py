@@ -79,7 +79,7 @@ class _Job(Generic[_Wanted]):
     max_body: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Slot:
     """A place for a child; empty after one could not be started."""
 

@@ -10,8 +10,11 @@ connection in the pool leads to the address that was checked when it was dialled
 resolves to by now. Hosts that the operator allows to be private have a pool of their own, behind
 which no address is checked.
 
+Connections, and the threads that ask for names, are shared out among the tenants so that origins
+and name servers which hang hold up those who named them and nobody else (`rota`).
+
 No cookies, no proxies, no credentials, no environment; bodies are taken uncompressed or not at
-all, so that a byte that is read is a byte that counts.
+all, and little else is read, so that a byte that is read is a byte that counts.
 """
 
 from __future__ import annotations
@@ -24,11 +27,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from silkline import __version__
 from silkline.config import FetchSettings
@@ -52,12 +59,18 @@ _OK = 200
 _CONNECTIONS = 512
 _READ_BUFFER_BYTES = 64 * 1024
 _RESOLVER_THREADS = 32
+_MOST_BESIDES_BYTES = 512 * 1024
+"""Of a response, beyond as many again as its body has; a head is far shorter."""
+
 _HEADERS = {
     hdrs.USER_AGENT: f"silkline/{__version__}",
     hdrs.ACCEPT: "image/avif,image/webp,image/*;q=0.9,*/*;q=0.5",
     hdrs.ACCEPT_ENCODING: "identity",
 }
 
+
+_asking: ContextVar[bytes] = ContextVar("silkline_fetch_scope", default=b"")
+"""For whom the running task fetches; nothing else goes through aiohttp to a resolver."""
 
 Received = Callable[[int], Awaitable[None]]
 """Is told of each piece of a body by its bytes; the next one is read when it returns."""
@@ -95,7 +108,7 @@ class Fetcher(Lifespan):
         self._resolver = resolver
         self._public: aiohttp.ClientSession | None = None
         self._private: aiohttp.ClientSession | None = None
-        self._places = Rota(range(_CONNECTIONS))
+        self._places = Rota(range(_CONNECTIONS), leaves_some=True)
 
     async def start(self) -> None:
         """Opens the connection pools."""
@@ -127,7 +140,8 @@ class Fetcher(Lifespan):
             url: Where it lies.
             max_bytes: Most bytes that it may have.
             received: Is told of each piece; what it raises ends the fetch.
-            scope: For whom; where many wait for a connection, the scopes take turns.
+            scope: For whom; where many wait for a connection, the scopes take turns, and none gets
+                more than are left for others.
 
         Raises:
             UrlBlocked: The URL, or one that it redirects to, leads where nothing may be fetched.
@@ -136,6 +150,7 @@ class Fetcher(Lifespan):
             ImageTooLarge: It has more than `max_bytes`; reading stops there.
             DeadlineExceeded: `fetch_timeout` is over.
         """
+        _asking.set(scope)
         try:
             async with (
                 asyncio.timeout(self._settings.fetch_timeout),
@@ -217,20 +232,25 @@ class SystemResolver(AbstractResolver):
     """Asks the system's resolver, in threads of its own.
 
     The event loop's shared threads would do, but are few: a host with a dead name server would
-    hold up everything else that runs in them.
+    hold up everything else that runs in them. A thread is held until the system has answered,
+    which may be long after whoever asked has left.
     """
 
     def __init__(self) -> None:
+        self._places = Rota(range(_RESOLVER_THREADS), leaves_some=True)
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="silkline-dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """All addresses of a host. Raises `OSError` where it has none."""
-        found = await asyncio.get_running_loop().run_in_executor(
+        place = await self._places.take(_asking.get())
+        asked = asyncio.get_running_loop().run_in_executor(
             self._threads,
             lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM),
         )
+        asked.add_done_callback(lambda _: self._places.give(place))
+        found = await asyncio.shield(asked)
         return [
             ResolveResult(
                 hostname=host,
@@ -245,6 +265,7 @@ class SystemResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Lets running queries end by themselves."""
+        self._places.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -287,10 +308,46 @@ def _open_public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return _open_socket(address)
 
 
+class _Response(ResponseHandler):
+    """Ends a connection on which more comes beside the body than any honest server sends.
+
+    Interim responses, empty lines, chunks of one byte and what may stand beside their lengths keep
+    the event loop busy without a byte that counts.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._received = 0
+
+    def set_response_params(self, **params: Any) -> None:
+        """Another response begins. See `ResponseHandler`."""
+        self._received = 0
+        self._payload = None
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """See `ResponseHandler`."""
+        body = 0 if self._payload is None else self._payload.total_bytes
+        if self._received - 2 * body > _MOST_BESIDES_BYTES and self.transport is not None:
+            self.transport.abort()
+            return
+        self._received += len(data)
+        super().data_received(data)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Reads responses by `_Response`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        kind: type[ResponseHandler] = _Response
+        self._factory = partial(kind, loop=self._loop)
+
+
 def _session(
     resolver: AbstractResolver, tls: ssl.SSLContext, open_socket: aiohttp.SocketFactoryType
 ) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
         resolver=resolver,
         use_dns_cache=False,
         ssl=tls,

@@ -80,6 +80,6 @@ def _until(expires: str, dates: list[str]) -> float:
 def _time(text: str) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or an offset beyond all bounds
         return None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed

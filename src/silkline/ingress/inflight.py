@@ -4,22 +4,30 @@ Who takes more while holding some may wait for ever on others that do the same. 
 oldest claim may always go on to the most that a claim can have, and that much is kept free for it;
 when it ends, the next one is the oldest. So one of them always comes to its end, as long as no
 holder waits for another claim.
+
+What hangs is held for long. So the claims of a scope, the oldest of all aside, get more only while
+they have no more than three times what is left: one alone gets three quarters of the room, and
+whoever comes new finds some.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from silkline.errors import Overloaded
 
+_MOST_HELD_TO_LEFT = 3
+
 
 class Claim:
     """What one holder has."""
 
-    def __init__(self, bound: InflightBytes) -> None:
+    def __init__(self, bound: InflightBytes, scope: bytes) -> None:
         self.held = 0
+        self.scope = scope
         self.keepers = 0
         self._bound = bound
 
@@ -60,6 +68,7 @@ class InflightBytes:
         self._worst = worst
         self._patience = patience
         self._used = 0
+        self._held: Counter[bytes] = Counter()
         self._claims: dict[Claim, None] = {}  # oldest first
         self._waiting: dict[asyncio.Future[None], tuple[Claim, int]] = {}  # oldest first
 
@@ -74,9 +83,9 @@ class InflightBytes:
         return len(self._waiting)
 
     @contextmanager
-    def claim(self) -> Iterator[Claim]:
+    def claim(self, scope: bytes = b"") -> Iterator[Claim]:
         """A claim of nothing yet; leaving the block gives back what it has, unless it is `kept`."""
-        claim = Claim(self)
+        claim = Claim(self, scope)
         with claim.kept():
             yield claim
 
@@ -84,7 +93,7 @@ class InflightBytes:
         """See `Claim.kept`; what was given back already is taken again, room or not."""
         if not claim.keepers:
             self._claims[claim] = None
-            self._used += claim.held
+            self._count(claim, claim.held)
         claim.keepers += 1
 
     def let_go(self, claim: Claim) -> None:
@@ -92,13 +101,13 @@ class InflightBytes:
         claim.keepers -= 1
         if not claim.keepers:
             del self._claims[claim]
-            self._used -= claim.held
+            self._count(claim, -claim.held)
             self._wake()
 
     async def grow(self, claim: Claim, count: int) -> None:
         """See `Claim.grow`."""
-        first = not self._waiting or self._is_oldest(claim)
-        if first and self._has_room(claim, count):
+        waits = any(other.scope == claim.scope for other, _ in self._waiting.values())
+        if (not waits or self._is_oldest(claim)) and self._has_room(claim, count):
             self._give(claim, count)
             return
         turn = asyncio.get_running_loop().create_future()
@@ -118,23 +127,35 @@ class InflightBytes:
         return claim is next(iter(self._claims))
 
     def _has_room(self, claim: Claim, count: int) -> bool:
-        if self._is_oldest(claim):
+        oldest = next(iter(self._claims))
+        if claim is oldest:
             return True
-        reserved = self._worst - next(iter(self._claims)).held
-        return self._used + count + reserved <= self._capacity
+        left = self._capacity - self._used - (self._worst - oldest.held)
+        held = self._held[claim.scope] - (oldest.held if oldest.scope == claim.scope else 0)
+        return count <= left and held + count <= _MOST_HELD_TO_LEFT * left
 
     def _give(self, claim: Claim, count: int) -> None:
         claim.held += count
+        self._count(claim, count)
+
+    def _count(self, claim: Claim, count: int) -> None:
         self._used += count
+        self._held[claim.scope] += count
+        if not self._held[claim.scope]:
+            del self._held[claim.scope]
 
     def _wake(self) -> None:
-        """Lets those go on for whom there is room: in turn, but the oldest claim out of turn."""
-        blocked = False
+        """Lets those go on for whom there is room.
+
+        The claims of a scope go on in turn, but the oldest of all out of turn.
+        """
+        blocked: set[bytes] = set()
         for turn, (claim, count) in tuple(self._waiting.items()):
-            if self._is_oldest(claim) or (not blocked and self._has_room(claim, count)):
+            first = claim.scope not in blocked or self._is_oldest(claim)
+            if first and self._has_room(claim, count):
                 del self._waiting[turn]
                 if not turn.done():
                     self._give(claim, count)
                     turn.set_result(None)
             else:
-                blocked = True
+                blocked.add(claim.scope)

@@ -186,9 +186,9 @@ class Intake(Lifespan):
         self._recognised += 1
         return tuple(identities)
 
-    def holding(self) -> AbstractContextManager[Claim]:
-        """What a request's decoded pictures are held by, until the block ends."""
-        return self._decoded.claim()
+    def holding(self, scope: bytes) -> AbstractContextManager[Claim]:
+        """What a request's decoded pictures are held by, until the block ends; see `recognise`."""
+        return self._decoded.claim(scope)
 
     async def take(
         self,

@@ -128,7 +128,7 @@ class Loader(Lifespan):
                 async def received(count: int) -> None:
                     nonlocal claim
                     # Not before it has a connection: those who have one wait for the oldest claim.
-                    claim = claim or held.enter_context(self._inflight.claim())
+                    claim = claim or held.enter_context(self._inflight.claim(scope))
                     flight.advance(count)
                     await claim.grow(count)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from silkline.core import Delta, Request, Stage, Timeline
 from silkline.engines.text import join
-from silkline.errors import Overloaded, SilklineError, WorkerLost
+from silkline.errors import EngineFailed, Overloaded, SilklineError, WorkerLost
 from silkline.routing.aboard import Aboard
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
@@ -27,9 +27,10 @@ class Attempts:
 
     When a call is lost before anything was given out, the request is sent once more, to another
     replica where there is one; after that the loss is the client's to know. What a far replica
-    loses is sent again only within the budget, as is what one refuses because it is full, where
-    another has room. What one of our workers lost when it ended always is: nothing computes it any
-    more, and those who may have ended it take turns (`quarantine`).
+    loses, or any fails at without ending, is sent again only within the budget, as is what one
+    refuses because it is full, where another has room. What one of our workers lost when it ended
+    always is: nothing computes it any more, and those who may have ended it take turns
+    (`quarantine`).
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Attempts:
                         begun = True
                         yield delta
                 answered = True
-            except (WorkerLost, Overloaded) as error:
+            except (WorkerLost, EngineFailed, Overloaded) as error:
                 self._check_open()
                 if begun:
                     raise

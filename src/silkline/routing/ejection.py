@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 
-from silkline.errors import InputError, InternalFault, WorkerLost
+from silkline.errors import EngineFailed, InputError, InternalFault, WorkerLost
 from silkline.routing.slowness import Pace
 
 ERRORS_IN_A_ROW = 5
@@ -110,9 +110,9 @@ class Ejection:
         try:
             yield lambda: standing.pace.answered(wait)
             well = True
-        except (WorkerLost, InternalFault) as error:
+        except (WorkerLost, EngineFailed, InternalFault) as error:
             well = False
-            if lost_alone or isinstance(error, InternalFault):
+            if lost_alone or not isinstance(error, WorkerLost):
                 self.failed(standing)
             raise
         except InputError:  # it says what is wrong with the request, as it should

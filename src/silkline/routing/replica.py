@@ -31,6 +31,8 @@ class Replica(ABC):
     - `WorkerLost`: the call was lost on the way, or its engine's process ended, or the far server
       answered 5xx (but 503 for overload). Counts against the replica. Tried again elsewhere, while
       nothing was given out.
+    - `EngineFailed`: the engine failed at this request, and goes on with others. The same, but
+      nothing else is lost with it, also where the replica falls as one.
     - `InternalFault`: what came makes no sense. Counts against the replica; not tried again.
     - `Overloaded`, `RateLimited`, `DeadlineExceeded`, any `InputError`: the request's own
       business. Does not count, and is not tried again.

@@ -21,7 +21,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.managed import engine as managed_engine
 from silkline.engines.registry import create_engine
 from silkline.engines.worker.supervisor import WorkerSupervisor
-from silkline.errors import ConfigError, EnvironmentFault, InternalFault, ShuttingDown, WorkerLost
+from silkline.errors import ConfigError, EngineFailed, EnvironmentFault, ShuttingDown, WorkerLost
 from tests.engines.asking import answer, eventually, question, request, user
 from tests.engines.conformance import Conformance
 from tests.engines.managed.models import CHILD, gguf_folder, llava_folder
@@ -220,7 +220,7 @@ async def test_a_request_that_the_server_fails_at_is_lost_alone(name: str, tmp_p
         failed = asyncio.create_task(engine.failed())
         other = engine.generate(question(sampling=Sampling(max_tokens=4000)))
         await anext(other)
-        with pytest.raises(InternalFault, match="goes on with others") as caught:
+        with pytest.raises(EngineFailed, match="goes on with others") as caught:
             await answer(engine, request(user("poison")))
         assert "x.cpp" not in caught.value.message
         assert (await anext(other)).text

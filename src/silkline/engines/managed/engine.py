@@ -23,7 +23,7 @@ from silkline.engines.prompt_text import SafeText
 from silkline.engines.remote.body import check
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.engines.remote.link import RemoteLink
-from silkline.errors import DeadlineExceeded, InternalFault, ShuttingDown, WorkerLost
+from silkline.errors import DeadlineExceeded, EngineFailed, ShuttingDown, WorkerLost
 from silkline.models.image_tokens import SmartResize
 
 _URL = "http://localhost"
@@ -98,7 +98,7 @@ class ManagedEngine(Engine):
 
         Raises:
             WorkerLost: The server has ended.
-            InternalFault: It failed at this request, and goes on with others.
+            EngineFailed: It failed at this request, and goes on with others.
             SilklineError: As the remote engine.
         """
         if self._remote is None:
@@ -115,7 +115,7 @@ class ManagedEngine(Engine):
             if await self._ends():
                 raise
             # Whoever hears of a lost worker ends it, with all its requests.
-            raise InternalFault(
+            raise EngineFailed(
                 "The model's server failed at this request, and goes on with others. Try again, "
                 "or change the request."
             ) from error

@@ -8,6 +8,7 @@ import msgspec
 
 from silkline.core import FinishReason, Usage
 from silkline.engines.remote.failures import failure_in_body, lost
+from silkline.engines.remote.listing import MOST_COUNT
 from silkline.engines.remote.sse import Event
 from silkline.errors import InvalidRequest
 
@@ -16,7 +17,7 @@ _ERROR = b"error"
 _STOPPED = frozenset({"stop", "eos", "eos_token", "stop_sequence"})
 _FILTERED = "content_filter"
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNT)]
 
 
 class _Delta(msgspec.Struct):

@@ -33,6 +33,7 @@ _KINDS = {
     "duplicate_in_progress": "busy",
     "shutting_down": "lost",
     "worker_lost": "lost",
+    "engine_failed": "lost",
     "deadline_exceeded": "late",
     "quarantined": "poisonous",
     "request_too_large": "large",

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket as sockets
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.client_exceptions import UnixClientConnectorError
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.tracing import Trace
 
 from silkline import __version__
 from silkline.engines.remote.failures import lost, too_late
@@ -23,6 +27,10 @@ from silkline.errors import DeadlineExceeded, ShuttingDown, WorkerLost
 
 CONNECT_SECONDS = 5.0
 """What connecting may take; a server that is there is connected to at once."""
+
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.16
+"""Before a unix socket is tried again whose queue of new connections is full; it doubles."""
 
 KEEP_ALIVE_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which uvicorn, which vLLM and SGLang
@@ -152,6 +160,51 @@ class Reply:
         return body[:_MOST_REFUSAL_BYTES]
 
 
+class _UnixConnector(aiohttp.UnixConnector):
+    """Waits for room in the server's queue.
+
+    Where TCP would wait, a unix socket fails at once, with EAGAIN (connect(2)); llama-server, whose
+    one thread accepts, queues 512. asyncio takes that for a connection under way, so that the
+    request fails at its first write, when nobody can tell any more whether it was sent; uvloop
+    gives up. So the socket is connected here.
+    """
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],  # noqa: ARG002 - aiohttp's own hook
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the same
+    ) -> ResponseHandler:
+        """Connects, within the time for that. What it raises is what aiohttp's own connectors do.
+
+        Raises:
+            TimeoutError: The queue stays full.
+            UnixClientConnectorError: Nobody listens.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout.sock_connect):
+            try:
+                connected = await self._connected()
+                _, protocol = await loop.create_unix_connection(self._factory, sock=connected)
+            except OSError as error:
+                raise UnixClientConnectorError(self.path, req.connection_key, error) from error
+        return protocol
+
+    async def _connected(self) -> sockets.socket:
+        """A socket that is connected, which is now or never."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            with ExitStack() as failing:
+                one = failing.enter_context(sockets.socket(sockets.AF_UNIX))
+                one.setblocking(False)  # noqa: FBT003 - the standard library's
+                with suppress(BlockingIOError):
+                    one.connect(self.path)
+                    failing.pop_all()
+                    return one
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
 class RemoteLink:
     """Connections to one server; lives in one event loop, between `open` and `aclose`."""
 
@@ -196,9 +249,7 @@ class RemoteLink:
     def _connector(self) -> aiohttp.BaseConnector:
         """Without a limit: the pool limits requests."""
         if self._socket is not None:
-            return aiohttp.UnixConnector(
-                str(self._socket), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS
-            )
+            return _UnixConnector(str(self._socket), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         return aiohttp.TCPConnector(
             limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=ssl.create_default_context()
         )

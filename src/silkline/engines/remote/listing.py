@@ -21,6 +21,9 @@ DEFAULT_CONTEXT_LENGTH = 8192
 DEFAULT_IMAGE_TOKENS = 1024
 UNKNOWN = "unknown"
 
+MOST_COUNT = 2**53
+"""Of anything that a server counts: the most that every reader of JSON takes, RFC 8259."""
+
 _MOST_NAME_CHARS = 256
 _REVISION_BYTES = 6
 
@@ -86,7 +89,9 @@ def _text(table: object, name: str) -> str:
 
 def _count(table: object, name: str) -> int:
     value = table.get(name) if isinstance(table, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 < value <= MOST_COUNT else 0
 
 
 def _fingerprint(model: dict[str, Any]) -> str:

@@ -51,6 +51,7 @@ const WORDS = {
   overloaded: ["The gateway is busy"],
   shutting_down: ["The gateway is shutting down"],
   worker_lost: ["The engine stopped while it answered"],
+  engine_failed: ["The engine failed at this request"],
   deadline_exceeded: ["The answer took too long"],
   internal_error: [
     "Something broke inside the gateway",
