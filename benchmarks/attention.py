@@ -10,6 +10,7 @@ of `benchmarks.engines`. Memory is the most that a call holds beside queries, ke
 from __future__ import annotations
 
 import argparse
+import ctypes
 import time
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -34,10 +35,10 @@ ROUNDS = 3
 SECONDS = 0.5
 
 _READING = f"""Median of {ROUNDS} rounds (least to most). Next tokens are those of {BATCH} requests.
-Memory is that of eager, that of sdpa, and the second as a share of the first."""
+Memory is the most that a call holds beside its input."""
 _HEAD = (
     "| layer of | type | stage | tokens "
-    "| eager, ms | sdpa, ms | times faster | eager, MiB | sdpa, MiB | share |"
+    "| eager, ms | sdpa, ms | times faster | eager, MiB | sdpa, MiB |"
 )
 
 
@@ -58,12 +59,11 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Both ways at one case; times and memory of `eager` divided by those of `sdpa`."""
+    """Both ways at one case; the times of `eager` divided by those of `sdpa`."""
 
     case: Case
     rounds: list[dict[str, Measured]]
     times_faster: Spread
-    share_of_memory: Spread
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -120,6 +120,7 @@ def _peak(attend: Callable[[], torch.Tensor], device: str) -> int:
         before = torch.cuda.memory_allocated()
         attend()
         return int(torch.cuda.max_memory_allocated() - before)
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed, but kept for later, would hide what is taken
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark anew
     before = psutil.Process().memory_info().rss
     attend()
@@ -135,8 +136,7 @@ def compare(case: Case, device: str) -> Row:
         ways = sorted(SCORES, reverse=turn % 2 == 1)
         rounds.append({way: measure(case, way, device) for way in ways})
     faster = [found["eager"].seconds / found["sdpa"].seconds for found in rounds]
-    memory = [found["sdpa"].peak / max(1, found["eager"].peak) for found in rounds]
-    return Row(case, rounds, spread(faster), spread(memory))
+    return Row(case, rounds, spread(faster))
 
 
 def markdown(report: Report) -> str:
@@ -144,14 +144,14 @@ def markdown(report: Report) -> str:
     lines = [f"# Attention of the torch engine on {report.device}", "", f"`{report.command}`", ""]
     for group in (report.machine, report.versions):
         lines += [f"- {name}: {value}" for name, value in group.items()]
-    lines += ["", _READING, "", _HEAD, "|---" * 10 + "|"]
+    lines += ["", _READING, "", _HEAD, "|---" * 9 + "|"]
     for row in report.rows:
         best = {way: min(found[way].seconds for found in row.rounds) * 1000 for way in SCORES}
         peak = {way: max(found[way].peak for found in row.rounds) / MIB for way in SCORES}
         lines.append(
             f"| {row.case.model} | {row.case.dtype} | {row.case.stage} | {row.case.tokens} "
             f"| {best['eager']:.2f} | {best['sdpa']:.2f} | {row.times_faster:.2f} "
-            f"| {peak['eager']:.1f} | {peak['sdpa']:.1f} | {row.share_of_memory:.2f} |"
+            f"| {peak['eager']:.1f} | {peak['sdpa']:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
