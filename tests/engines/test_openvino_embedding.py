@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("openvino_genai")
 
 from silkline.core import Sampling
-from silkline.engines.base import EngineOptions
+from silkline.engines.base import EngineOptions, Health
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Embeddings, Prepared
 from silkline.engines.openvino.engine import OpenVinoEngine
 from silkline.engines.openvino.served import read_served
 from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest, Overloaded
 from silkline.models.resolve import bundled_folder
-from tests.engines.asking import picture, question, request, user
+from tests.engines.asking import eventually, picture, question, request, user
 
 OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024, threads=1)
 PROPERTIES: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -126,6 +126,34 @@ async def test_too_little_memory_is_not_the_requests_fault(error: Exception) -> 
     await queue.aclose()
 
 
+async def test_whoever_waits_or_is_embedded_counts_until_it_has_gone() -> None:
+    slow = Slow()
+    queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(queue.embed(numbered(number))) for number in range(6)]
+    assert await asyncio.to_thread(slow.began.wait, 30)
+    assert len(queue) == 6
+    for gone in (0, 5):  # one that is being embedded, and one that waits
+        tasks[gone].cancel()
+    await asyncio.wait([tasks[0], tasks[5]])
+    assert len(queue) == 4
+    slow.go_on.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(queue) == 0
+    await queue.aclose()
+
+
+@pytest.mark.parametrize("error", [TypeError("of a library's own"), IndexError("likewise")])
+async def test_no_failure_of_the_tower_leaves_anybody_waiting(error: Exception) -> None:
+    slow = Slow()
+    slow.fails = error
+    slow.go_on.set()
+    queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match="cannot process these pictures"):
+            await asyncio.wait_for(queue.embed(numbered(1)), 10)
+    await queue.aclose()
+
+
 class Picky(Slow):
     """Fails at one of the prompts."""
 
@@ -174,6 +202,6 @@ async def test_the_time_of_a_request_runs_while_it_waits_for_the_tower() -> None
                 pass
         ids = await engine.token_ids(question(sampling=Sampling(max_tokens=3, temperature=0.0)))
         assert len(ids) == 3
-        assert engine.health().queued == 0
+        await eventually(lambda: engine.health() == Health(0, 0, 0.0, cache_use=0.0))
     finally:
         await engine.aclose()

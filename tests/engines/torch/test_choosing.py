@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,53 @@ def test_where_they_are_alike_the_one_that_keeps_no_scores_is_taken(
     ways = {name: taking(lambda _: 0.01) for name in ("eager", "sdpa")}
     monkeypatch.setattr(choosing, "SCORES", ways)
     assert choose("auto", SIZES, LIKE) == Chosen(ways["sdpa"], ways["sdpa"])
+
+
+def refusing(error: Exception) -> Score:
+    """A kernel that is not there for this type, shape or device."""
+
+    def score(*_: object, **__: object) -> torch.Tensor:
+        raise error
+
+    return score
+
+
+@pytest.mark.parametrize(("refused", "taken"), [("sdpa", "eager"), ("eager", "sdpa")])
+def test_a_way_that_does_not_work_here_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, refused: str, taken: str
+) -> None:
+    works = taking(lambda _: 0.0)
+    ways = {refused: refusing(NotImplementedError("no kernel for this type")), taken: works}
+    monkeypatch.setattr(choosing, "SCORES", ways)
+    assert choose("auto", SIZES, LIKE) == Chosen(works, works)
+
+
+def test_a_model_starts_where_there_is_no_memory_to_measure() -> None:
+    assert choose("auto", replace(SIZES, length=1 << 50), LIKE).decode is sdpa
+
+
+def test_a_device_that_fails_is_no_matter_of_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = refusing(torch.AcceleratorError("the device has failed"))
+    monkeypatch.setattr(choosing, "SCORES", {"sdpa": failed, "eager": eager})
+    with pytest.raises(torch.AcceleratorError):
+        choose("auto", SIZES, LIKE)
+
+
+def test_slow_ways_are_measured_in_turns_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+
+    def noted(name: str) -> Score:
+        def score(query: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            turns.append(name)
+            return query
+
+        return score
+
+    monkeypatch.setattr(choosing, "SCORES", {name: noted(name) for name in ("sdpa", "eager")})
+    monkeypatch.setattr(choosing, "_TRIAL_SECONDS", 0.0)
+    choose("auto", SIZES, LIKE)
+    assert turns[-4:] == ["sdpa", "eager"] * 2
+    assert len(turns) == 12, "a first turn that does not count, and one that does: 2 + 1 calls each"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

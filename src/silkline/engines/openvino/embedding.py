@@ -20,7 +20,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from silkline.core import Image
-from silkline.engines.openvino.failures import refusal
+from silkline.engines.openvino.failures import PICTURE_ERRORS, refusal
 from silkline.engines.openvino.pictures import Eye, Pixels
 from silkline.engines.openvino.served import Served
 from silkline.errors import InternalFault, InvalidRequest, SilklineError
@@ -135,11 +135,12 @@ class EmbeddingQueue:
         self._embedder = embedder
         self._waiting: deque[_Asked] = deque()
         self._work: asyncio.Task[None] | None = None
+        self._inside = 0
         self._closed = False
 
     def __len__(self) -> int:
-        """Prompts that wait."""
-        return len(self._waiting)
+        """Prompts that are embedded, or wait for it."""
+        return self._inside
 
     async def embed(self, prepared: Prepared) -> ov.Tensor:
         """A prompt's embeddings; one that is cancelled before its turn costs nothing.
@@ -155,7 +156,11 @@ class EmbeddingQueue:
         self._waiting.append(asked)
         if self._work is None:
             self._work = asyncio.create_task(self._run(), name="openvino-embeddings")
-        return ov.Tensor(await asked.answer)
+        self._inside += 1
+        try:
+            return ov.Tensor(await asked.answer)
+        finally:
+            self._inside -= 1
 
     async def aclose(self) -> None:
         """Waits for what is being embedded; those that wait still fail."""
@@ -190,7 +195,7 @@ class EmbeddingQueue:
         """
         try:
             return await asyncio.to_thread(self._embedder.embed, prompts)
-        except (RuntimeError, ValueError, MemoryError) as error:
+        except PICTURE_ERRORS as error:
             if len(prompts) == 1:
                 logger.exception("pictures could not be encoded")
             return refusal(error, "The model cannot process these pictures as they stand.")

@@ -5,6 +5,16 @@ from __future__ import annotations
 from silkline.engines.memory import too_little_memory
 from silkline.errors import InvalidRequest, SilklineError
 
+PICTURE_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+)
+"""What OpenVINO and the libraries before it raise on pictures that they cannot process."""
+
 _NO_MEMORY = ("Failed to allocate", "bad_alloc")
 """In the message of OpenVINO's error when the memory is short, which has no class of its own."""
 

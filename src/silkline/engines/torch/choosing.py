@@ -2,29 +2,38 @@
 
 No rule would do: torch's fused kernels win on long prompts and lose to plain matrix products on
 the next tokens of some processors, and which of them takes a mask differs by device and version.
+A way that does not work here is not taken; what cannot be measured keeps no model from starting.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from silkline.engines.torch.attention import Form, Probed, Score, eager, sdpa
 from silkline.engines.torch.slots import LayerShape
+from silkline.engines.torch.vision import DEVICE_ERROR
 
 logger = logging.getLogger("silkline.engines.torch")
+
+T = TypeVar("T")
 
 SCORES: Mapping[str, Score] = {"sdpa": sdpa, "eager": eager}
 """What there is to choose from, by the names that the options have for it."""
 
-_WARM_UPS = 2
 _TIMES = 5
-"""How often each is measured; the shortest time counts, as all that disturbs makes it longer."""
+"""How often each is measured, after a first time that does not count; the shortest time counts, as
+all that disturbs makes it longer."""
+
+_TRIAL_SECONDS = 1.0
+"""After this each stage has been measured enough, if once at least: some types take very long."""
 
 _LENGTH = 512
 """Tokens of a usual request: a picture, a question and an answer."""
@@ -94,13 +103,16 @@ def choose(asked: str, sizes: Sizes, like: torch.Tensor) -> Chosen:
         asked: A name of `SCORES`, or "auto".
         sizes: What to measure with.
         like: Gives the type of keys and values, and the device.
+
+    Raises:
+        torch.AcceleratorError: The device has failed.
     """
     if asked != "auto":
         return Chosen(SCORES[asked], SCORES[asked])
     form = Form(scaling=sizes.shape.key_dim**-0.5)
     return Chosen(
-        prefill=_faster("prompts", _pieces(sizes, like), form),
-        decode=_faster("next tokens", [_next_tokens(sizes, like)], form),
+        prefill=_faster("prompts", lambda: _pieces(sizes, like), form),
+        decode=_faster("next tokens", lambda: [_next_tokens(sizes, like)], form),
     )
 
 
@@ -113,26 +125,52 @@ class _Call(NamedTuple):
     mask: torch.Tensor | None
 
 
-def _faster(stage: str, calls: Sequence[_Call], form: Form) -> Score:
-    times = {name: _seconds(score, calls, form) for name, score in SCORES.items()}
-    best = "eager" if times["eager"] < _WORTH * times["sdpa"] else "sdpa"
-    told = ", ".join(f"{name} {1000 * seconds:.3f} ms" for name, seconds in times.items())
-    logger.info("attention for %s: %s; measured: %s", stage, best, told)
+def _faster(stage: str, make: Callable[[], Sequence[_Call]], form: Form) -> Score:
+    calls = _tried(make, stage)
+    if calls is None:
+        return SCORES["sdpa"]
+    ways, least = dict(SCORES), dict.fromkeys(SCORES, math.inf)
+    until = time.perf_counter() + _TRIAL_SECONDS
+    for turn in range(1 + _TIMES):
+        # In turns, so that a moment in which the machine is busy meets both.
+        for name in tuple(ways):
+            spent = _tried(partial(_seconds, ways[name], calls, form), f"{name}, {stage}")
+            if spent is None:
+                del ways[name]
+                least[name] = math.inf
+            elif turn:
+                least[name] = min(least[name], spent)
+        if turn and time.perf_counter() > until:
+            break
+    best = "eager" if least["eager"] < _WORTH * least["sdpa"] else "sdpa"
+    told = ", ".join(f"{name} {1000 * least[name]:.3f} ms" for name in ways)
+    logger.info("attention for %s: %s; measured: %s", stage, best, told or "nothing")
     return SCORES[best]
 
 
+def _tried(what: Callable[[], T], told: str) -> T | None:
+    """What comes of it; None where no kernel does it, or the memory is too short.
+
+    Raises:
+        torch.AcceleratorError: The device has failed.
+    """
+    try:
+        return what()
+    except DEVICE_ERROR:
+        raise
+    except RuntimeError:
+        logger.warning("attention could not be measured: %s", told, exc_info=True)
+        return None
+
+
 def _seconds(score: Score, calls: Sequence[_Call], form: Form) -> float:
-    least = float("inf")
     device = calls[0].query.device
-    for turn in range(_WARM_UPS + _TIMES):
-        began = time.perf_counter()
-        for call in calls:
-            score(call.query, call.key, call.value, mask=call.mask, form=form)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if turn >= _WARM_UPS:
-            least = min(least, time.perf_counter() - began)
-    return least
+    began = time.perf_counter()
+    for call in calls:
+        score(call.query, call.key, call.value, mask=call.mask, form=form)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
 
 
 def _next_tokens(sizes: Sizes, like: torch.Tensor) -> _Call:
