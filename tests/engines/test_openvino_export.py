@@ -344,3 +344,27 @@ def _runs(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_an_interrupt_ends_the_export_whatever_native_code_it_is_in(
+    source: Path, tmp_path: Path
+) -> None:
+    """No handler of Python's runs: its stack may be gone (see `tests/conftest.py`)."""
+    code = """
+        import os, signal
+        from silkline.engines.openvino.export import __main__ as child
+        child._export = lambda order, words: os.kill(os.getpid(), signal.SIGINT)
+        child.main()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Who runs the tests in the background of a shell hands down that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as ended:
+        assert ended.stdin is not None
+        assert ended.stderr is not None
+        ended.stdin.write(msgspec.json.encode(Order(planned(source), str(tmp_path))) + b"\n")
+        ended.stdin.flush()
+        assert (ended.wait(30), ended.stderr.read()) == (-signal.SIGINT, b"")

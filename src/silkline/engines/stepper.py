@@ -223,7 +223,9 @@ class Stepper(Generic[JobT]):
         """How the thread gets on."""
         running, queued = len(self._running), len(self._waiting) + self._inbox.qsize()
         idle = running + queued == 0 and not self.failed.is_set()
-        age = 0.0 if idle else time.monotonic() - self._progress
+        if idle:  # a backend's own figure may be that of its last step
+            return Health(running, queued, 0.0)
+        age = time.monotonic() - self._progress
         return Health(running, queued, age, self._backend.cache_use())
 
     def _run(self) -> None:

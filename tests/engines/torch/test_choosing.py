@@ -49,6 +49,17 @@ def test_where_they_are_alike_the_one_that_keeps_no_scores_is_taken(
     assert choose("auto", SIZES, LIKE) == Chosen(ways["sdpa"], ways["sdpa"])
 
 
+def test_what_wins_on_short_prompts_alone_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spelled-out scores grow with the square of a prompt, in time and in memory."""
+
+    def eager(query: torch.Tensor, key: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        time.sleep(0.0 if key.shape[2] <= 2 * SIZES.chunk else 0.02)
+        return query
+
+    monkeypatch.setattr(choosing, "SCORES", {"sdpa": taking(lambda _: 0.002), "eager": eager})
+    assert choose("auto", SIZES, LIKE).prefill is choosing.SCORES["sdpa"]
+
+
 def refusing(error: Exception) -> Score:
     """A kernel that is not there for this type, shape or device."""
 
@@ -93,7 +104,7 @@ def test_slow_ways_are_measured_in_turns_and_not_for_long(monkeypatch: pytest.Mo
     monkeypatch.setattr(choosing, "_TRIAL_SECONDS", 0.0)
     choose("auto", SIZES, LIKE)
     assert turns[-4:] == ["sdpa", "eager"] * 2
-    assert len(turns) == 12, "a first turn that does not count, and one that does: 2 + 1 calls each"
+    assert len(turns) == 16, "a first turn that does not count, and one that does: 3 + 1 calls each"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

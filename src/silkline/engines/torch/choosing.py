@@ -42,6 +42,9 @@ _MOST_BATCH = 16
 _MOST_CHUNK = 512
 """More would not change the choice, and the memory is not there for it."""
 
+_LONG = 4
+"""Pieces of a long prompt, of which the last one is measured."""
+
 _WORTH = 0.9
 """Share of the fused kernel's time below which `eager`, which keeps all scores, is worth it."""
 
@@ -182,12 +185,17 @@ def _next_tokens(sizes: Sizes, like: torch.Tensor) -> _Call:
 
 
 def _pieces(sizes: Sizes, like: torch.Tensor) -> list[_Call]:
-    """The first two of a prompt: one is plainly causal, the next one needs a mask."""
+    """The first two of a prompt, the second one with a mask, and one of a long prompt.
+
+    There `eager` may lose by far what it gains on a short one.
+    """
     chunk = sizes.chunk
     query = like.new_ones(1, sizes.heads, chunk, sizes.shape.key_dim)
-    mask = like.new_full((chunk, 2 * chunk), float("-inf")).triu(chunk + 1)
-    first = _Call(query, *_cache(1, chunk, sizes.shape, like), None)
-    return [first, _Call(query, *_cache(1, 2 * chunk, sizes.shape, like), mask)]
+    calls = [_Call(query, *_cache(1, chunk, sizes.shape, like), None)]
+    for length in (2 * chunk, _LONG * chunk):
+        mask = like.new_full((chunk, length), float("-inf")).triu(length - chunk + 1)
+        calls.append(_Call(query, *_cache(1, length, sizes.shape, like), mask))
+    return calls
 
 
 def _cache(

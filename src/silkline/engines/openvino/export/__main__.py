@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -30,6 +31,10 @@ _LEAST_FREE = 16 * 1024 * 1024
 
 def main() -> None:
     """Exports; the exit code is 0 when the bundle is whole."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Python's handler would wait for native code to return, for minutes, and crash where
+        # OpenVINO has taken this thread's signal stack away.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     words = _take_stdout()
     logging.basicConfig(stream=sys.stderr)
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
