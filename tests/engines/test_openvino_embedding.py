@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,14 +12,14 @@ import pytest
 
 pytest.importorskip("openvino_genai")
 
-from silkline.core import Sampling
+from silkline.core import Sampling, Stage
 from silkline.engines.base import EngineOptions, Health
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Embeddings, Prepared
 from silkline.engines.openvino.engine import OpenVinoEngine
 from silkline.engines.openvino.served import read_served
 from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest, Overloaded
 from silkline.models.resolve import bundled_folder
-from tests.engines.asking import eventually, picture, question, request, user
+from tests.engines.asking import answer, eventually, picture, question, request, user
 
 OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024, threads=1)
 PROPERTIES: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -86,7 +87,9 @@ async def test_those_who_wait_are_taken_together_and_get_their_own() -> None:
     tasks[5].cancel()
     slow.go_on.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    numbers = [None if isinstance(each, BaseException) else each.data.item() for each in answers]
+    numbers = [
+        None if isinstance(each, BaseException) else each.tensor.data.item() for each in answers
+    ]
     assert numbers == [0, 1, 2, 3, 4, None, 6]
     assert slow.asked == [4, 2]
     await queue.aclose()
@@ -100,7 +103,7 @@ async def test_a_failure_does_not_last() -> None:
     with pytest.raises(InvalidRequest, match="cannot process these pictures"):
         await queue.embed(numbered(1))
     slow.fails = None
-    assert (await queue.embed(numbered(2))).data.item() == 2
+    assert (await queue.embed(numbered(2))).tensor.data.item() == 2
     await queue.aclose()
 
 
@@ -171,7 +174,9 @@ async def test_who_fails_takes_nobody_along() -> None:
     tasks = [asyncio.create_task(queue.embed(numbered(number))) for number in range(6)]
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answers.pop(2), InvalidRequest)
-    numbers = [None if isinstance(each, BaseException) else each.data.item() for each in answers]
+    numbers = [
+        None if isinstance(each, BaseException) else each.tensor.data.item() for each in answers
+    ]
     assert numbers == [0, 1, 3, 4, 5]
     assert picky.asked == [4, 1, 1, 1, 1, 2]
     await queue.aclose()
@@ -205,3 +210,24 @@ async def test_the_time_of_a_request_runs_while_it_waits_for_the_tower() -> None
         await eventually(lambda: engine.health() == Health(0, 0, 0.0, cache_use=0.0))
     finally:
         await engine.aclose()
+
+
+async def test_pictures_are_encoded_in_the_time_of_the_prefill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not in that of the queue, which would look as if there were too few workers."""
+    engine = OpenVinoEngine(OPTIONS)
+    await engine.start()
+    try:
+        assert engine.embedder is not None
+        embed = engine.embedder.embed
+
+        def slowly(prompts: Sequence[Prepared]) -> list[Embeddings]:
+            time.sleep(0.3)
+            return embed(prompts)
+
+        monkeypatch.setattr(engine.embedder, "embed", slowly)
+        stages = (await answer(engine, question())).timeline.seconds
+    finally:
+        await engine.aclose()
+    assert stages[Stage.PREFILL] >= 0.3 > stages[Stage.QUEUE] >= 0

@@ -57,6 +57,7 @@ class Job:
         incremental: Whether the text is looked at before it is whole.
         events: Deltas, the last one with a finish reason, or a `Failed`.
         submitted: When it came, on the clock of `time.perf_counter`, as all times here.
+        encoding: Seconds of that time in which its pictures were encoded, before it could join.
         joined: When it joined the batch.
         first_token: When its first token came.
         tokens: How many have come.
@@ -70,6 +71,7 @@ class Job:
     incremental: bool
     events: asyncio.Queue[Delta | Failed] = field(default_factory=asyncio.Queue)
     submitted: float = field(default_factory=time.perf_counter)
+    encoding: float = 0.0
     joined: float = 0.0
     first_token: float = 0.0
     tokens: int = 0
@@ -107,8 +109,8 @@ class Job:
     def _timeline(self, now: float) -> Timeline:
         return Timeline(
             {
-                Stage.QUEUE: self.joined - self.submitted,
-                Stage.PREFILL: self.first_token - self.joined,
+                Stage.QUEUE: self.joined - self.submitted - self.encoding,
+                Stage.PREFILL: self.first_token - self.joined + self.encoding,
                 Stage.GENERATE: now - self.first_token,
             }
         )

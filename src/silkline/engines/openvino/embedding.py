@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,7 +126,19 @@ class _Asked(NamedTuple):
     """A prompt that waits."""
 
     prepared: Prepared
-    answer: asyncio.Future[Embeddings]
+    answer: asyncio.Future[Embedded]
+
+
+class Embedded(NamedTuple):
+    """A prompt as the pipeline takes it.
+
+    Attributes:
+        tensor: Float32 of shape (1, tokens, width).
+        seconds: How long it took, together with those that were taken along.
+    """
+
+    tensor: ov.Tensor
+    seconds: float
 
 
 class EmbeddingQueue:
@@ -142,7 +155,7 @@ class EmbeddingQueue:
         """Prompts that are embedded, or wait for it."""
         return self._inside
 
-    async def embed(self, prepared: Prepared) -> ov.Tensor:
+    async def embed(self, prepared: Prepared) -> Embedded:
         """A prompt's embeddings; one that is cancelled before its turn costs nothing.
 
         Raises:
@@ -158,7 +171,7 @@ class EmbeddingQueue:
             self._work = asyncio.create_task(self._run(), name="openvino-embeddings")
         self._inside += 1
         try:
-            return ov.Tensor(await asked.answer)
+            return await asked.answer
         finally:
             self._inside -= 1
 
@@ -176,11 +189,13 @@ class EmbeddingQueue:
         self._work = None
 
     async def _answer(self, batch: Sequence[_Asked]) -> None:
+        began = time.perf_counter()
         results = await self._tried([asked.prepared for asked in batch])
+        seconds = time.perf_counter() - began
         if not isinstance(results, SilklineError):
             for asked, embeddings in zip(batch, results, strict=True):
                 if not asked.answer.done():
-                    asked.answer.set_result(embeddings)
+                    asked.answer.set_result(Embedded(ov.Tensor(embeddings), seconds))
         elif len(batch) == 1:
             _fail(batch, results)
         else:  # each alone, so that one takes no other along

@@ -130,7 +130,8 @@ class OpenVinoEngine(Engine):
         job = self._job(request, asked, text)
         if self._embeddings is not None and asked.prepared is not None:
             embedding = self._embeddings.embed(asked.prepared)
-            job.embeddings = await in_time(embedding, deadline, until="its answer was whole")
+            embedded = await in_time(embedding, deadline, until="its answer was whole")
+            job.embeddings, job.encoding = embedded
         async with aclosing(stepper.answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
