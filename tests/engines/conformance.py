@@ -40,6 +40,12 @@ class Conformance:
             again.usage,
         )
 
+    @pytest.mark.parametrize("temperature", [1e-5, 1e-39, 1e-46])
+    async def test_next_to_no_temperature_is_none(self, engine: Engine, temperature: float) -> None:
+        sampling = Sampling(max_tokens=24, temperature=temperature, seed=7)
+        coldest = await answer(engine, question(sampling=sampling))
+        assert coldest.text == (await answer(engine, question())).text
+
     async def test_the_answer_depends_on_the_question(self, engine: Engine) -> None:
         asked = [
             question(text, seed=seed)

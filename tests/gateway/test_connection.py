@@ -173,3 +173,19 @@ def test_a_flood_in_a_form_is_refused_at_little_cost(gateway: Served, kind: str)
     assert reply.code in {"invalid_request", "request_too_large"}
     assert time.monotonic() - began < 10
     assert process.memory_info().rss - before < 50 * 2**20
+
+
+def test_a_client_of_http_1_0_gets_a_stream_without_chunks(gateway: Served) -> None:
+    # RFC 9112, 6.1: a client of HTTP/1.0 cannot be sent a transfer coding.
+    body = json.dumps(asked("", stream=True)).encode()
+    request = head(
+        CHAT,
+        "POST",
+        [("content-type", "application/json"), ("content-length", str(len(body)))],
+    ).replace(b"HTTP/1.1", b"HTTP/1.0")
+    with socket.create_connection(gateway.host_and_port, timeout=10) as client:
+        client.sendall(request + body)
+        start, _, events = read_all(client).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in start.lower()
+    assert events.startswith(b"data: {")
+    assert events.endswith(b"data: [DONE]\n\n")

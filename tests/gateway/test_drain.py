@@ -142,3 +142,14 @@ def test_nobody_is_reset_at_full_load(keep: bool, attempt: int) -> None:
         assert running.process.wait(timeout=10) == 0
     assert set(crowd.outcomes) == {"200"}, crowd.outcomes
     assert crowd.outcomes["200"] > 20
+
+
+def test_a_closed_terminal_loses_no_request() -> None:
+    with served(*SLOW) as running:
+        with socket.create_connection(running.host_and_port, timeout=15) as client:
+            length = ("content-length", str(len(BODY)))
+            client.sendall(head(CHAT, "POST", [*JSON.items(), length]) + BODY)
+            until(lambda: "silkline_queue_running 1.0" in httpx2.get(f"{running.url}/metrics").text)
+            running.process.send_signal(signal.SIGHUP)
+            assert read_reply(client).status == 200
+        assert running.process.wait(timeout=10) == 0

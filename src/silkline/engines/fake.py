@@ -33,7 +33,7 @@ from silkline.core import (
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.extra import read_extra
 from silkline.engines.fake_options import FakeOptions
-from silkline.engines.sampling import answer_room
+from silkline.engines.sampling import COLDEST, answer_room
 from silkline.engines.text import TextStream
 from silkline.errors import (
     CapacityError,
@@ -225,7 +225,7 @@ class FakeEngine(Engine):
         """An answer that follows from what was asked, as the likeliest tokens would."""
         sampling = request.sampling
         chance: bytes | int | None = None
-        if sampling.temperature > 0:
+        if sampling.temperature >= COLDEST:
             chance = os.urandom(8) if sampling.seed is None else sampling.seed
         asked = [
             (message.role, [_identity(request, part) for part in message.parts])

@@ -11,6 +11,10 @@ SEED_BITS = 64
 """Engines' seeds are numbers without a sign of this size."""
 
 
+COLDEST = 1e-4
+"""A temperature under this one overflows when logits are divided by it, and is greedy anyway."""
+
+
 def seed_of(sampling: Sampling) -> int:
     """The seed of a request's samples, from 0 to below `2**SEED_BITS`.
 

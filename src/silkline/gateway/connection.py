@@ -16,7 +16,11 @@ from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from silkline.config import ServerSettings
 from silkline.errors import (
@@ -101,6 +105,19 @@ class _Parser(httptools.HttpRequestParser):
             (offset,) = upgrade.args
             fresh = self._connection.parser = _Parser(self._connection)
             fresh.feed_data(self._connection.head_without_upgrade() + data[offset:])
+
+
+class _Unframed(RequestResponseCycle):
+    """Answers a client of HTTP/1.0, which knows no chunks: an answer ends with the connection.
+
+    https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+    """
+
+    async def send(self, message: Any) -> None:
+        """Sends a part of the answer as it is; uvicorn's count of its bytes is left out."""
+        self.chunked_encoding = False
+        self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class Connection(HttpToolsProtocol):
@@ -190,6 +207,8 @@ class Connection(HttpToolsProtocol):
         self._shared.waiting[self] = None
         super().on_headers_complete()
         self._is_answering = self._had_request = True
+        if self.scope["http_version"] == "1.0":
+            self.cycle.__class__ = _Unframed
         # What comes as headers from here on are trailers: nobody asked for them.
         self.headers = deque(maxlen=0)  # type: ignore[assignment]
         if self._shared.lifecycle.leaving:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -29,7 +31,10 @@ _LAST_ACCEPTS_SECONDS = 0.1
 
 
 class GatewayServer(uvicorn.Server):
-    """Ends gracefully on the first SIGTERM or SIGINT, at once on the second."""
+    """Ends gracefully on the first SIGTERM, SIGINT or SIGHUP, at once on the second.
+
+    A keys file takes SIGHUP for itself.
+    """
 
     def __init__(
         self,
@@ -98,6 +103,20 @@ class GatewayServer(uvicorn.Server):
         deadline.cancel()
         if self._sweeping is not None:
             self._sweeping.cancel()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Takes the signals as long as the block runs; SIGHUP unless it is ignored (nohup)."""
+        with super().capture_signals():
+            here = threading.current_thread() is threading.main_thread()
+            takes = here and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+            if takes:
+                signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                if takes:
+                    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to leave; a second signal gives up on what still runs."""

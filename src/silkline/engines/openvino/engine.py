@@ -31,7 +31,7 @@ from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
 from silkline.engines.preparing import Preparing
 from silkline.engines.probe import Prober
-from silkline.engines.sampling import answer_room, seed_of
+from silkline.engines.sampling import COLDEST, answer_room, seed_of
 from silkline.engines.text import TextStream
 from silkline.engines.threads import choose_threads
 
@@ -256,7 +256,7 @@ class OpenVinoEngine(Engine):
         config.stop_token_ids = self._defaults.stop_token_ids
         config.apply_chat_template = False
         config.max_new_tokens = sampling.max_tokens
-        config.do_sample = sampling.temperature > 0
+        config.do_sample = sampling.temperature >= COLDEST
         if config.do_sample:
             config.temperature = sampling.temperature
             config.top_p = sampling.top_p

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from silkline.engines.sampling import SEED_BITS
-
-_COLDEST = 1e-4
-"""A temperature under this one overflows, and is greedy anyway."""
+from silkline.engines.sampling import COLDEST, SEED_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class Draw:
     @property
     def greedy(self) -> bool:
         """Whether chance has no part in it."""
-        return self.temperature < _COLDEST
+        return self.temperature < COLDEST
 
 
 GREEDY = Draw(0.0)
