@@ -34,7 +34,7 @@ async def test_a_lost_worker_loses_only_what_was_streamed(
     pool: EnginePool, sent: signal.Signals
 ) -> None:
     expected = [(await answer(pool, question(seed=n))).text for n in range(4)]
-    asked = [question(seed=n % 4, stream=n % 2 == 0) for n in range(40)]
+    asked = [question(seed=n % 4, stream=n % 2 == 0) for n in range(160)]
     readers = [asyncio.create_task(outcome(pool, each)) for each in asked]
     await eventually(lambda: pool.health().replicas[0].in_flight >= 20)
     kill(pool, sent)
