@@ -86,7 +86,7 @@ def bundle(folder: Path, *engines: str) -> Place:
 def test_auto_passes_over_what_cannot_serve_the_model(
     machine: Callable[..., None], tmp_path: Path
 ) -> None:
-    machine("openvino_genai", "torch", "optimum", "nncf")
+    machine("openvino_genai", "torch", "optimum.intel", "nncf")
     assert pick_engine(model(tmp_path / "llava", LLAVA_15_7B)) == Choice("openvino")
     choice = pick_engine(model(tmp_path / "smol", SMOLVLM_500M))
     assert choice.engine == "torch"
@@ -126,7 +126,7 @@ def test_auto_does_not_take_an_export_that_cannot_be_made(
 
 
 def test_where_no_engine_can_each_says_why(machine: Callable[..., None], tmp_path: Path) -> None:
-    machine("openvino_genai", "torch", "vllm", "optimum", "nncf")
+    machine("openvino_genai", "torch", "vllm", "optimum.intel", "nncf")
     config = LLAVA_15_7B["config.json"] | {"model_type": "mllama"}
     place = model(tmp_path / "other", LLAVA_15_7B | {"config.json": config})
     with pytest.raises(ConfigError) as refused:

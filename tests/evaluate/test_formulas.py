@@ -102,7 +102,8 @@ def test_rouge_l(said: str, references: list[str]) -> None:
     ("said", "right", "value"),
     [("猫", "狗", 0.0), ("猫", "猫", 1.0), ("Größe", "GRÖSSE", 0.0),
      ("café noir", "cafe noir", 0.5), ("!", "?", 0.0), ("...", "...", 1.0),
-     ("", "", 1.0), ("", "?", 0.0)],
+     ("", "", 1.0), ("", "?", 0.0), ("cafe\u0301 noir", "caf\u00e9 noir", 1.0),
+     ("हिन्दी भाषा", "हिन्दी", 2 / 3)],
 )  # fmt: skip
 def test_rouge_l_beyond_ascii(said: str, right: str, value: float) -> None:
     pytest.importorskip("rapidfuzz")

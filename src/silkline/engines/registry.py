@@ -57,7 +57,7 @@ _PREFERRED = (
 )
 """Engines, the best first: the name, the library that it needs, whether it also needs CUDA."""
 
-_EXPORTERS = ("optimum", "nncf")
+_EXPORTERS = ("optimum.intel", "nncf")
 """Libraries without which no model is exported for the engine openvino."""
 
 
@@ -109,9 +109,16 @@ def _why_not(support: Support) -> str | None:
     """Why an engine that is installed cannot serve the model here; None where it can."""
     if support.verdict is Verdict.NO:
         return support.why
-    if support.extra == EXPORT and not all(map(find_spec, _EXPORTERS)):
+    if support.extra == EXPORT and not all(map(_is_there, _EXPORTERS)):
         return f"what exports it is not installed ({_install('silkline', EXPORT)})"
     return None
+
+
+def _is_there(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def _usable() -> tuple[str, ...]:

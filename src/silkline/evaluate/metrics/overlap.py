@@ -5,13 +5,12 @@ Both need the extra `evaluate`; it is imported where it is used.
 
 from __future__ import annotations
 
-import re
+import unicodedata
 
 from silkline.errors import EnvironmentFault
 from silkline.evaluate.item import Item
 
 _THRESHOLD = 0.5
-_WORD = re.compile(r"[^\W_]+")
 
 INSTALL = "pip install 'silkline[evaluate]'"
 """The command that brings what this file and the Parquet reader need."""
@@ -47,10 +46,10 @@ def anls(item: Item, answer: str) -> float:
 def rouge_l(item: Item, answer: str) -> float:
     """F1 over the longest common subsequence of words, with the best reference; 0 to 1.
 
-    Words are runs of letters and digits in lower case, unstemmed. Lin, ROUGE: A Package for
-    Automatic Evaluation of Summaries, 2004, section 3.1, with beta = 1. ROUGE-1.5.5 and rouge-score
-    know the letters a to z only: there "café" is "caf", and Chinese has no words. Without any words
-    they give 0; here equal texts are 1.
+    Words are runs of letters and digits, with their accents, in lower case, unstemmed. Lin, ROUGE:
+    A Package for Automatic Evaluation of Summaries, 2004, section 3.1, with beta = 1. ROUGE-1.5.5
+    and rouge-score know the letters a to z only: there "café" is "caf", and Chinese has no words.
+    Without any words they give 0; here equal texts are 1.
     """
     return max(_rouge(answer, reference) for reference in item.references)
 
@@ -58,11 +57,20 @@ def rouge_l(item: Item, answer: str) -> float:
 def _rouge(answer: str, reference: str) -> float:
     from rapidfuzz.distance import LCSseq  # noqa: PLC0415
 
-    said, right = (_WORD.findall(one.lower()) for one in (answer, reference))
+    said, right = (_words(one) for one in (answer, reference))
     if not said or not right:
         return float(answer.split() == reference.split())
     common: int = LCSseq.similarity(said, right)
     return 2 * common / (len(said) + len(right))
+
+
+def _words(text: str) -> list[str]:
+    """The same for accents that are letters of their own and for such that are set apart (NFC)."""
+    composed = unicodedata.normalize("NFC", text.lower())
+    return "".join(
+        sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " "
+        for sign in composed
+    ).split()
 
 
 def _plain(text: str) -> str:
