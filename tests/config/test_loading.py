@@ -163,3 +163,13 @@ def test_names_are_unique_across_sections_and_described() -> None:
     ]
     assert sorted(fields) == sorted(declared)
     assert all(field_info(field).description for field in fields)
+
+
+@pytest.mark.parametrize(
+    "given", ["http://user:s3cret@h", "http://user:p@s3cret@h x y", "https://s3cret@h:99999/v1"]
+)
+def test_a_wrong_url_does_not_show_its_password(given: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(None, {"SILKLINE_REMOTES": given}, {})
+    assert "://...@h" in refused.value.message
+    assert "s3cret" not in refused.value.message

@@ -24,6 +24,8 @@ from silkline.errors import ConfigError
 VARIABLE_PREFIX = "SILKLINE_"
 DEFAULT_FILE = "silkline.toml"
 
+_CREDENTIALS = re.compile(r"://[^/\s'\"]*@")
+
 _KUBERNETES = re.compile(
     r"""SILKLINE_(?:[A-Z0-9_]+_)?(?:  # of a Service called silkline, or silkline-something
         SERVICE_HOST=[0-9a-fA-F.:]+
@@ -177,5 +179,10 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         section, *rest = (str(part) for part in problem["loc"])
         where = f"{'.'.join(rest)} in [{section}]" if rest else section
-        lines.append(f"{where} is {problem['input']!r}: {problem['msg']}.")
+        lines.append(f"{where} is {_shown(problem['input'])}: {problem['msg']}.")
     return "Settings are wrong: " + " ".join(lines)
+
+
+def _shown(given: object) -> str:
+    """A wrong value for an error; who a URL is for, and their password, are left out."""
+    return _CREDENTIALS.sub("://...@", repr(given))
