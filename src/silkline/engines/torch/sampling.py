@@ -43,10 +43,13 @@ NO_TOKEN = -1
 
 
 def chance(seed: int, place: int) -> float:
-    """The draw, from 0 to below 1, for token `place` of a request whose `seed_of` this is."""
+    """The draw, from 0 to below 1, for token `place` of a request whose `seed_of` this is.
+
+    It has 24 bits, which float32 holds exactly: rounded to 1 it would choose the unlikeliest token.
+    """
     key = seed.to_bytes(SEED_BITS // 8)
     digest = hashlib.blake2b(place.to_bytes(8), key=key, digest_size=8).digest()
-    return (int.from_bytes(digest) >> 11) / (1 << 53)
+    return (int.from_bytes(digest) >> 40) / (1 << 24)
 
 
 def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
