@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPES := .cache/recipes
+QUICK := -m "not full" --hypothesis-profile ci
 
 .PHONY: help serve test test-full check format bench mini clean
 
@@ -20,9 +21,10 @@ serve: $(VENV)/.serve
 	$(BIN)/silkline up
 
 # Two processes share the tests; the campaign loads whole servers and has the machine to itself.
+# Property tests draw the same examples each time here, new ones in `test-full`.
 test: $(VENV)/.dev
-	$(BIN)/pytest -m "not full" --ignore tests/campaign --numprocesses 2 --dist loadfile
-	$(BIN)/pytest -m "not full" tests/campaign
+	$(BIN)/pytest $(QUICK) --ignore tests/campaign --numprocesses 2 --dist loadfile
+	$(BIN)/pytest $(QUICK) tests/campaign
 
 test-full: $(VENV)/.dev
 	$(BIN)/pytest $(TESTS)
