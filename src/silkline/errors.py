@@ -38,6 +38,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What msgspec raises over a document that is not what it should be; the last for depth."""
+
 
 class SilklineError(Exception):
     """Anything that Silkline refuses or fails to do.

@@ -99,7 +99,9 @@ def test_a_refusal_has_its_code(body: bytes, code: str) -> None:
     assert read(response((101.0, body), status=503)).code == code
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"usage": 1}', b'{"usage": "\xff"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"usage": 1}', b'{"usage": "\xff"}', b'{"x": ' + b"[" * 9_999]
+)
 def test_an_answer_that_is_none_is_a_failure(body: bytes) -> None:
     assert read(response((101.0, body))).code == "malformed_response"
 

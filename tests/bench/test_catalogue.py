@@ -37,7 +37,8 @@ def test_a_file_of_requests_has_paths_and_urls(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"image": "a.jpg"}', '{"picture": "missing.jpg"}', "\xff"]
+    "text",
+    ["", "[]", '{"image": "a.jpg"}', '{"picture": "missing.jpg"}', "\xff", '{"picture": "\xff"}'],
 )
 def test_what_is_no_file_of_requests_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / "requests.jsonl"

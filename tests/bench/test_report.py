@@ -10,6 +10,7 @@ import pytest
 from silkline.bench.record import Run
 from silkline.bench.report.over_time import rates
 from silkline.bench.report.page import page
+from silkline.bench.report.plot import span
 from silkline.bench.report.svg import Scale
 from silkline.bench.report.timeline import timeline
 from silkline.bench.summary import compare, summarise
@@ -130,3 +131,20 @@ def test_any_length_has_a_few_bins_and_labels(seconds: float) -> None:
     assert sum(one.offered for one in line.bins) == 2
     plot = rates([line], [""])
     assert 2 <= plot.svg.count('class="mark"') <= 15
+
+
+@pytest.mark.parametrize(
+    ("seconds", "label"),
+    [
+        (0.0, "0 µs"),
+        (0.00025, "250 µs"),
+        (0.9997, "1 s"),
+        (0.34, "340 ms"),
+        (1.234, "1.23 s"),
+        (59.96, "1 min"),
+        (240.0, "4 min"),
+        (5400.0, "1 h 30 min"),
+    ],
+)
+def test_a_time_has_the_unit_that_suits_it(seconds: float, label: str) -> None:
+    assert span(seconds) == label

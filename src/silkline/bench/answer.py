@@ -8,6 +8,7 @@ import msgspec
 
 from silkline.bench.client import Response
 from silkline.bench.record import OK, Record
+from silkline.errors import UNDECODABLE
 
 _DONE = b"[DONE]"
 _STREAM = b"text/event-stream"
@@ -112,7 +113,7 @@ def events(chunks: list[tuple[float, bytes]]) -> Iterator[tuple[float, str, byte
 def _read_whole(body: bytes, record: Record) -> None:
     try:
         whole = _WHOLE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         record.code = "malformed_response"
         return
     if whole.usage is not None:
@@ -141,7 +142,7 @@ def _read_stream(response: Response, record: Record, zero: float) -> None:
                 _note_usage(chunk.usage, record)
             if chunk.silkline is not None:
                 record.stages = chunk.silkline.timeline
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         record.code = "malformed_response"
         return
     record.gaps = gaps
@@ -157,7 +158,7 @@ def _note_usage(usage: _Usage, record: Record) -> None:
 def _error_code(body: bytes) -> str:
     try:
         code = _FAILURE.decode(body).error.code
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return ""
     return "" if code is None else str(code)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from silkline.bench.drawn import SMALLEST, STEP, DrawnPictures
 from silkline.bench.spec import Form, Traffic
-from silkline.errors import ConfigError
+from silkline.errors import UNDECODABLE, ConfigError
 
 MAX_BYTES = 1024**3
 """Most bytes of a user's own pictures: they are held in memory, so that reading them costs no
@@ -131,7 +131,7 @@ def _from_requests(file: Path, traffic: Traffic) -> OwnCatalogue:
             for line in file.read_bytes().splitlines()
             if line.strip()
         ]
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNDECODABLE) as error:
         raise ConfigError(
             f'The file {file} cannot be read: {error}. Write {{"picture": "cup.jpg", "prompt": '
             '"What is this?"} on each line; the picture is a path beside the file, or a URL.'

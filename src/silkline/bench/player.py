@@ -74,25 +74,21 @@ class Player:
         """Sends a slice of the schedule, and waits until every request of it has ended."""
         schedule, writer = self._schedule, self._writers[play.target]
         zero = play.start - play.begin
-        tasks: set[asyncio.Task[None]] = set()
-        for number in schedule.between(play.begin, play.end):
-            if number % self._spec.limits.processes != self._share:
-                continue
-            record = Record(
-                number=number,
-                target=play.target,
-                picture=schedule.pictures[number],
-                variant=schedule.variants[number],
-                intended=schedule.times[number],
-            )
-            pieces = writer.request(record.picture, record.variant)  # before it is due
-            await _until(zero + record.intended)
-            task = asyncio.create_task(self._send(pieces, record, zero))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await _until(play.start + play.end - play.begin)
-        while tasks:
-            await asyncio.wait(tasks)
+        async with asyncio.TaskGroup() as requests:  # a defect ends the run: no record is missing
+            for number in schedule.between(play.begin, play.end):
+                if number % self._spec.limits.processes != self._share:
+                    continue
+                record = Record(
+                    number=number,
+                    target=play.target,
+                    picture=schedule.pictures[number],
+                    variant=schedule.variants[number],
+                    intended=schedule.times[number],
+                )
+                pieces = writer.request(record.picture, record.variant)  # before it is due
+                await _until(zero + record.intended)
+                requests.create_task(self._send(pieces, record, zero))
+            await _until(play.start + play.end - play.begin)
         return Health()
 
     async def warm(self, warm: Warm) -> Health:

@@ -29,7 +29,7 @@ from silkline.bench.forms import get
 from silkline.bench.record import OK, Health, Record, Run, decode_records
 from silkline.bench.spec import Form, Spec, Target, Traffic, check
 from silkline.bench.wire import Begin, Command, Done, Play, Progress, Ready, Refused, Reply, Warm
-from silkline.errors import ConfigError, EnvironmentFault, InternalFault
+from silkline.errors import UNDECODABLE, ConfigError, EnvironmentFault, InternalFault
 
 _LEAD_SECONDS = 0.2
 """From the word to start until the start: enough for every player to hear it."""
@@ -284,7 +284,7 @@ async def model_of(target: Target, traffic: Traffic) -> str:
         return traffic.model
     try:
         return msgspec.json.decode(response.body, type=_Models).data[0].id
-    except (msgspec.DecodeError, IndexError) as error:
+    except (*UNDECODABLE, IndexError) as error:
         told = response.status if response.status != OK else "no model"
         raise EnvironmentFault(
             f"The target {target.name} answers GET /v1/models with {told}, so the model's name is "

@@ -67,12 +67,13 @@ def names(spec: Spec) -> list[str]:
 
 
 def span(seconds: float) -> str:
-    """A time for a label: `2.5 ms`, `340 ms`, `1.2 s`, `4 min`."""
-    if seconds < 1e-3:  # noqa: PLR2004
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    return f"{seconds:.3g} s"
+    """A time for a label: `250 µs`, `2.5 ms`, `340 ms`, `1.2 s`, `4 min`, `1 h 30 min`."""
+    for unit, name in ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s")):
+        value = float(f"{seconds / unit:.3g}")
+        if value < (60 if name == "s" else 1000):
+            return f"{value:g} {name}"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def clock(seconds: float) -> str:
