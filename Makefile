@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RECIPES := .cache/recipes
 QUICK := -m "not full" --hypothesis-profile ci
 
-.PHONY: help serve test test-full check format bench mini clean
+.PHONY: help serve test test-full check format docs bench mini clean
 
 help:
 	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
@@ -14,8 +14,10 @@ help:
 	@echo "test-full  the tests and the long campaigns; TESTS= picks some, SEED= replays one"
 	@echo "check      formatting, lint, types, import rules"
 	@echo "format     format the code"
+	@echo "docs       write docs/configuration.md and docs/errors.md anew from the code"
 	@echo "bench      measure the gateway, the engine and the naive design side by side"
 	@echo "mini       train and export the bundled model again (recipes/mini)"
+	@echo "clean      remove what the above made"
 
 serve: $(VENV)/.serve
 	$(BIN)/silkline up
@@ -29,15 +31,18 @@ test: $(VENV)/.dev
 test-full: $(VENV)/.dev
 	$(BIN)/pytest $(TESTS)
 
-check: $(VENV)/.dev
+check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.dev
+format: $(VENV)/.check
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.serve
+	$(BIN)/python -m scripts.reference_pages
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.serving
@@ -56,9 +61,13 @@ $(VENV)/.serve: pyproject.toml constraints.txt scripts/setup
 	scripts/setup "$(PYTHON)" "$(VENV)" serve
 	@touch $@
 
+$(VENV)/.check: pyproject.toml constraints.txt scripts/setup
+	scripts/setup "$(PYTHON)" "$(VENV)" check
+	@touch $(VENV)/.serve $@
+
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/setup
 	scripts/setup "$(PYTHON)" "$(VENV)" dev
-	@touch $(VENV)/.serve $@
+	@touch $(VENV)/.serve $(VENV)/.check $@
 
 clean:
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
