@@ -139,7 +139,12 @@ class EngineSettings(Section):
         1, ge=1, le=64, description="Processes that each hold the model and compute."
     )
     max_batch: int = Field(16, ge=1, description="Requests that a worker computes together.")
-    kv_cache_bytes: int = Field(128 * MIB, ge=MIB, description="A worker's KV cache memory.")
+    kv_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="A worker's KV cache memory; 0 takes enough for `max_batch` requests of 4,096 "
+        "tokens, a quarter of the free memory at most.",
+    )
     threads: int = Field(
         0, ge=0, description="Threads that a worker computes with; 0 divides the cores among them."
     )

@@ -80,7 +80,7 @@ class EngineOptions:
     Attributes:
         model: The model's folder; None for engines that need none.
         max_batch: Most requests computed together.
-        kv_cache_bytes: Memory for the KV cache.
+        kv_cache_bytes: Memory for the KV cache; 0 lets the engine choose.
         threads: Threads that compute; 0 lets the engine choose.
         extra: Settings that only one engine knows; it refuses those it does not.
         name: The model's public name, for a folder without a manifest that says it: up to 100 of
@@ -90,7 +90,7 @@ class EngineOptions:
 
     model: Path | None = None
     max_batch: int = 16
-    kv_cache_bytes: int = 256 * 1024 * 1024
+    kv_cache_bytes: int = 0
     threads: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
     name: str = ""

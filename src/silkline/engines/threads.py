@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from silkline.engines.control_groups import ROOT, groups, read
 
 _SMALL_MODEL_BYTES = 64 * 1024 * 1024
 
-_ROOT = Path("/")
-_GROUPS = "proc/self/cgroup"
-_MOUNT = "sys/fs/cgroup"
 
-
-def choose_threads(asked: int, weights_bytes: int, root: Path = _ROOT) -> int:
+def choose_threads(asked: int, weights_bytes: int, root: Path = ROOT) -> int:
     """Threads for a model; 0 leaves it to the library that computes, which takes all cores.
 
     A step of a small model is too short to gain much by sharing it, and the cores that it would
@@ -39,7 +37,7 @@ def choose_threads(asked: int, weights_bytes: int, root: Path = _ROOT) -> int:
     return 0 if cores == _bound_cores() else cores
 
 
-def usable_cores(root: Path = _ROOT) -> int:
+def usable_cores(root: Path = ROOT) -> int:
     """Cores whose time this process may use, at least 1; a part of one counts as one.
 
     Args:
@@ -54,43 +52,18 @@ def _bound_cores() -> int:
 
 
 def _quotas(root: Path) -> Iterator[int]:
-    """What the process's control groups, and those above them, may use, in cores rounded up.
-
-    A container may be told its path on the host, while what is mounted is its own group alone: the
-    mount itself counts as the last of those above, and what is not there limits nothing.
-    """
-    for line in _read(root / _GROUPS).splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        group = PurePosixPath(path.lstrip("/"))
-        if ".." in group.parts:  # outside of what this process can see
-            continue
-        mounts: set[str] = set()
-        if number == "0" and not controllers:
-            mounts = {""}
-        elif "cpu" in controllers.split(","):
-            mounts = {"cpu", controllers}
-        for mount in mounts:
-            for each in (group, *group.parents):
-                if (quota := _quota(root / _MOUNT / mount / each)) is not None:
-                    yield quota
+    """What the process's control groups, and those above them, may use, in cores rounded up."""
+    quotas = (_quota(group) for group in groups("cpu", root))
+    return (quota for quota in quotas if quota is not None)
 
 
 def _quota(group: Path) -> int | None:
     """A group's own quota, by version 2 of control groups or by version 1; None for no limit."""
-    said = _read(group / "cpu.max").split()
+    said = read(group / "cpu.max").split()
     if not said:
-        said = [_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")]
+        said = [read(group / "cpu.cfs_quota_us"), read(group / "cpu.cfs_period_us")]
     try:
         quota, period = (int(number) for number in said)
     except ValueError:  # "max", or nothing, or nothing that is known here
         return None
     return -(-quota // period) if quota > 0 and period > 0 else None
-
-
-def _read(file: Path) -> str:
-    """A file of the system; empty where there is none, or it cannot be read."""
-    try:
-        return file.read_text(encoding="utf-8", errors="surrogateescape")
-    except (OSError, ValueError):
-        return ""

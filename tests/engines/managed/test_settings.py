@@ -111,6 +111,27 @@ def test_a_small_cache_means_fewer_requests_then_a_shorter_context(
     assert (value(words, "--parallel"), value(words, "--ctx-size")) == ("1", "768")
 
 
+def test_without_a_size_the_cache_holds_every_request(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4,096 tokens of 256 bytes for each of 200 requests."""
+    absent = tmp_path / "absent"
+    monkeypatch.setattr("silkline.engines.managed.vllm._NVIDIA", absent)
+    monkeypatch.setattr("silkline.engines.managed.vllm._AMD", absent)
+    words = vllm(tmp_path, kv_cache_bytes=0, max_batch=200).command(SOCKET)
+    assert value(words, "--kv-cache-memory-bytes") == str(200 * 4096 * 256)
+    words = llama(tmp_path, kv_cache_bytes=0, max_batch=200).command(SOCKET)
+    assert (value(words, "--parallel"), value(words, "--ctx-size")) == ("200", str(200 * 4096))
+
+
+def test_on_a_gpu_vllm_takes_what_is_left_unless_told(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("silkline.engines.managed.vllm._NVIDIA", tmp_path)
+    assert "--kv-cache-memory-bytes" not in vllm(tmp_path, kv_cache_bytes=0).command(SOCKET)
+    assert value(vllm(tmp_path).command(SOCKET), "--kv-cache-memory-bytes") == str(CACHE)
+
+
 @pytest.mark.parametrize("server", [vllm, llama])
 def test_a_cache_that_holds_no_request_is_refused(
     programs: Path, tmp_path: Path, server: type[Server]

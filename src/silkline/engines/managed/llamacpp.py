@@ -15,7 +15,7 @@ from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_
 from silkline.engines.managed.gguf import Value, read_gguf
 from silkline.engines.managed.model import ServedModel, called, read_rule
 from silkline.engines.managed.options import ManagedOptions
-from silkline.engines.managed.plan import share_out
+from silkline.engines.managed.plan import cache_bytes, share_out
 from silkline.engines.managed.server import Server, model_folder
 from silkline.engines.threads import usable_cores
 from silkline.errors import ConfigError
@@ -74,12 +74,14 @@ class LlamaServer(Server):
         folder = model_folder(options, self.engine)
         self._file, self._projector = find_files(folder, own.file)
         self._model = _read(folder, self._file, self._projector, options)
-        self._plan = share_out(self._model, own, options.max_batch, options.kv_cache_bytes)
+        parts = folder.glob(_all_parts(self._file.name))
+        cache = cache_bytes(self._model, own, options, [*parts, self._projector])
+        self._plan = share_out(self._model, own, options.max_batch, cache)
         if self._plan.slots < options.max_batch:
             logger.warning(
                 "the KV cache of %d bytes holds %d requests of %d tokens, not %d; raise "
                 "kv_cache_bytes, or lower the engine option context",
-                options.kv_cache_bytes, self._plan.slots, self._plan.context, options.max_batch,
+                cache, self._plan.slots, self._plan.context, options.max_batch,
             )  # fmt: skip
         self._program = find_command(own.command, "llama-server", "brew install llama.cpp")
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from silkline.engines.base import EngineOptions
+from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.engines.managed.model import ServedModel
 from silkline.engines.managed.options import ManagedOptions
 from silkline.errors import ConfigError
 
 LEAST_TEXT_TOKENS = 64
 """Tokens of text, question and answer, without which a request makes no sense."""
-
-USUAL_CONTEXT = 4096
-"""Most tokens that a request gets where nobody asks for more: a cache for a model's whole context
-would hold but a few requests."""
 
 _STEP = 256
 """llama.cpp rounds the context of a request up to a multiple of this."""
@@ -32,13 +32,35 @@ class Plan:
     context: int
 
 
-def check_room(model: ServedModel, own: ManagedOptions, cache_bytes: int) -> None:
-    """Checks that the cache holds at least one request.
+def cache_bytes(
+    model: ServedModel, own: ManagedOptions, options: EngineOptions, weights: Iterable[Path]
+) -> int | None:
+    """Bytes of the KV cache; None where nobody says and it is not known what a token takes.
+
+    Args:
+        model: What is served.
+        own: What only managed engines are told.
+        options: What every engine is told.
+        weights: The files that the server loads.
+    """
+    if options.kv_cache_bytes or model.kv_bytes_per_token is None:
+        return options.kv_cache_bytes or None
+    return kv_budget(
+        0,
+        requests=options.max_batch,
+        tokens=_promised(model, own),
+        token_bytes=model.kv_bytes_per_token,
+        spare=spare_memory(sum(path.stat().st_size for path in weights)),
+    )
+
+
+def check_room(model: ServedModel, own: ManagedOptions, cache_bytes: int | None) -> None:
+    """Checks that the cache holds at least one request, as far as that is known.
 
     Raises:
         ConfigError: It does not; the message says how large it must be.
     """
-    if model.kv_bytes_per_token is None:
+    if model.kv_bytes_per_token is None or cache_bytes is None:
         return
     least = own.context or least_context(model, own)
     if cache_bytes // model.kv_bytes_per_token < least:
@@ -49,16 +71,17 @@ def check_room(model: ServedModel, own: ManagedOptions, cache_bytes: int) -> Non
         )
 
 
-def share_out(model: ServedModel, own: ManagedOptions, max_batch: int, cache_bytes: int) -> Plan:
+def share_out(
+    model: ServedModel, own: ManagedOptions, max_batch: int, cache_bytes: int | None
+) -> Plan:
     """Fixed slots: as many requests as fit, each with the context that it is promised.
 
     Raises:
         ConfigError: The cache does not hold one request.
     """
     check_room(model, own, cache_bytes)
-    made_for = model.context_length or USUAL_CONTEXT
-    wanted = _rounded(own.context or min(made_for, USUAL_CONTEXT))
-    if model.kv_bytes_per_token is None:
+    wanted = _promised(model, own)
+    if model.kv_bytes_per_token is None or cache_bytes is None:
         return Plan(max_batch, wanted)
     tokens = cache_bytes // model.kv_bytes_per_token
     slots = min(max_batch, tokens // wanted)
@@ -71,5 +94,7 @@ def least_context(model: ServedModel, own: ManagedOptions) -> int:
     return min(picture + LEAST_TEXT_TOKENS, model.context_length or picture + LEAST_TEXT_TOKENS)
 
 
-def _rounded(tokens: int) -> int:
+def _promised(model: ServedModel, own: ManagedOptions) -> int:
+    """Tokens of a request: what is asked for, else the model's, the usual ones at most."""
+    tokens = own.context or min(model.context_length or USUAL_CONTEXT, USUAL_CONTEXT)
     return -(-tokens // _STEP) * _STEP

@@ -14,7 +14,7 @@ from silkline.engines.base import EngineOptions
 from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
 from silkline.engines.managed.model import ServedModel, read_transformers
 from silkline.engines.managed.options import ManagedOptions
-from silkline.engines.managed.plan import check_room
+from silkline.engines.managed.plan import cache_bytes, check_room
 from silkline.engines.managed.server import Server, model_folder
 from silkline.errors import ConfigError
 
@@ -79,8 +79,8 @@ class VllmServer(Server):
         self._model = read_transformers(self._folder, options)
         if any(word.startswith(_ABOUT_PRECISION) for word in self._flags):
             self._model = replace(self._model, precision=None)
-        if self._cache_bytes is not None:
-            check_room(self._model, own, self._cache_bytes)
+        self._cache_bytes = self._cache()
+        check_room(self._model, own, self._cache_bytes)
         self._program = find_command(own.command, "vllm", "pip install vllm")
 
     @property
@@ -117,12 +117,12 @@ class VllmServer(Server):
         """See `Server`."""
         return super().inherits(variable) and variable not in _TAKING_BACK
 
-    @property
-    def _cache_bytes(self) -> int | None:
+    def _cache(self) -> int | None:
         """The KV cache; None leaves it to vLLM, which takes what a GPU has left."""
-        asked = self.options.kv_cache_bytes
-        on_gpu = _NVIDIA.exists() or _AMD.exists()
-        return None if on_gpu and asked == EngineOptions().kv_cache_bytes else asked
+        if not self.options.kv_cache_bytes and (_NVIDIA.exists() or _AMD.exists()):
+            return None
+        weights = self._folder.glob("*.safetensors")
+        return cache_bytes(self._model, self.own, self.options, weights)
 
 
 def _without_safetensors(folder: Path) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from silkline.engines.base import EngineInfo, EngineOptions, PixelBudget
+from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
-from silkline.models.decoder import read_decoder
+from silkline.models.decoder import Decoder, read_decoder
 from silkline.models.documents import Document, read_document
 from silkline.models.families import find_family
 from silkline.models.image_tokens import Fixed, SmartResize, Tiling, TokenRule
@@ -24,6 +25,11 @@ BLOCK_TOKENS = 32
 
 _LEAST_CONTEXT = 2048
 """Taken where no file says how long a prompt may be."""
+
+_LEAST_BLOCKS = 8
+
+_MOST_PICTURE_TOKENS = 4096
+"""Of one picture where its pixels decide: a photo of today would be read for minutes."""
 
 _KV_BYTES = {"u8": 1, "f16": 2}
 _KV_SCALE_BYTES = 8
@@ -63,7 +69,7 @@ class Served:
     @property
     def weights_bytes(self) -> int:
         """Size of the IR's weights, all its models together."""
-        return sum(file.stat().st_size for file in self.weights.glob("*.bin"))
+        return _size(self.weights)
 
     def picture_tokens(self, width: int, height: int) -> int:
         """Places in the context that a picture of so many pixels takes.
@@ -96,7 +102,15 @@ def read_served(options: EngineOptions) -> Served:
     context = context_of(decoder, tokenizer) or _LEAST_CONTEXT
     info = _info(options, bundle, context, rule)
     kv_precision = None if bundle is None else bundle.manifest.engines[NAME].kv_precision
-    blocks = kv_blocks(config, options.kv_cache_bytes, kv_precision or "u8")
+    token_bytes = _kv_token_bytes(decoder, kv_precision or "u8")
+    budget = kv_budget(
+        options.kv_cache_bytes,
+        requests=options.max_batch,
+        tokens=min(info.context_length, USUAL_CONTEXT),
+        token_bytes=token_bytes,
+        spare=spare_memory(_size(weights)),
+    )
+    blocks = max(_LEAST_BLOCKS, budget // (BLOCK_TOKENS * token_bytes))
     most = min(info.context_length, blocks * BLOCK_TOKENS)
     return Served(
         folder=options.model,
@@ -113,19 +127,12 @@ def read_served(options: EngineOptions) -> Served:
     )
 
 
-def kv_blocks(config: Document, budget: int, precision: str) -> int:
-    """How many blocks of the KV cache fit into `budget` bytes, at least 8.
-
-    Args:
-        config: The model's config.json.
-        budget: Bytes.
-        precision: Of the cache: "u8" or "f16".
+def _kv_token_bytes(decoder: Decoder | None, precision: str) -> int:
+    """What a token takes in the KV cache of this precision, "u8" or "f16".
 
     Raises:
         ConfigError: The config does not tell the decoder's shape.
     """
-    family = find_family(config)
-    decoder = read_decoder(config, family.text_type if family else None)
     if decoder is None:
         raise ConfigError(
             "The model's config.json does not tell the shape of its language model (layers, "
@@ -133,8 +140,11 @@ def kv_blocks(config: Document, budget: int, precision: str) -> int:
         )
     scales = _KV_SCALE_BYTES if precision == "u8" else 0
     vector = decoder.head_dim * _KV_BYTES[precision] + scales
-    token = 2 * decoder.layers * decoder.kv_heads * vector
-    return max(8, budget // (BLOCK_TOKENS * token))
+    return 2 * decoder.layers * decoder.kv_heads * vector
+
+
+def _size(weights: Path) -> int:
+    return sum(file.stat().st_size for file in weights.glob("*.bin"))
 
 
 def _check_padding(config: Document, image: Document) -> None:
@@ -193,12 +203,14 @@ def _info(
 def _fitting(info: EngineInfo, rule: TokenRule | None, most_tokens: int) -> EngineInfo:
     """The pixel budget of what the model reads of a picture, and of what one may take of it.
 
-    Where tokens follow the pixels, one picture gets half of the context at most: a photo of today
-    would fill all of it otherwise, and leave no place for an answer.
+    Where tokens follow the pixels, one picture gets half of the context at most, so that a place is
+    left for an answer.
     """
     if isinstance(rule, SmartResize):
         area = rule.cell**2
-        pixels = max(area, min(rule.most_pixels, most_tokens // 2 * area))
+        pixels = max(
+            area, min(rule.most_pixels, min(most_tokens // 2, _MOST_PICTURE_TOKENS) * area)
+        )
         return _with_budget(info, min(info.image_tokens, pixels // area + 2), pixels, area)
     if isinstance(rule, Tiling):
         return _with_budget(info, info.image_tokens, rule.most_tiles * rule.tile**2, None)

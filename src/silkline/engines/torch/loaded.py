@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from silkline.core import Message, Role, TextPart
+from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.engines.threads import choose_threads
 from silkline.engines.torch import attention
 from silkline.engines.torch.batch import Batch
@@ -21,7 +22,7 @@ from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.engines.torch.runner import Runner
-from silkline.engines.torch.slots import KvSlots
+from silkline.engines.torch.slots import KvSlots, token_bytes
 from silkline.engines.torch.vision import Vision
 from silkline.errors import ConfigError
 from silkline.models.weights import read_weights
@@ -58,7 +59,7 @@ def load(
         folder: Of its weights.
         options: How to run it.
         max_batch: Most requests at a time.
-        kv_cache_bytes: Memory for keys and values.
+        kv_cache_bytes: Memory for keys and values; 0 chooses by the model and what is free.
         threads: That compute on the CPU; 0 lets the engine choose.
 
     Raises:
@@ -79,18 +80,11 @@ def load(
         found = attention.probe(
             family.text_model, inputs.unsqueeze(0), as_taken(prompt.positions[:, :1].to(device))
         )
-        slots = KvSlots(
-            [found.shapes[layer] for layer in sorted(found.shapes)],
-            most_slots=max_batch,
-            budget=kv_cache_bytes,
-            dtype=inputs.dtype,
-            device=device,
-            steady=device.type == "cuda",
-        )
+        slots = _slots(found, family, max_batch, kv_cache_bytes, inputs)
     if slots.most_tokens <= len(prompt.ids):
         raise ConfigError(
-            f"A KV cache of {kv_cache_bytes} bytes holds {slots.most_tokens} tokens of this model, "
-            "too few for any request. Raise kv_cache_bytes."
+            f"The KV cache holds {slots.most_tokens} tokens of this model, too few for any "
+            f"request; each takes {slots.token_bytes} bytes. Raise kv_cache_bytes."
         )
     chunk = options.prefill_chunk or _CHUNK_TOKENS[device.type]
     with torch.inference_mode():
@@ -115,3 +109,32 @@ def load(
         chunk_tokens=chunk,
     )
     return Loaded(family, batch, min(family.context_length, slots.most_tokens), inputs.dtype)
+
+
+def _slots(
+    found: attention.Probed, family: Family, most: int, asked: int, inputs: torch.Tensor
+) -> KvSlots:
+    """Slots for `most` requests in `asked` bytes, or in as many as they want."""
+    layers = [found.shapes[layer] for layer in sorted(found.shapes)]
+    budget = kv_budget(
+        asked,
+        requests=most,
+        tokens=min(family.context_length, USUAL_CONTEXT),
+        token_bytes=token_bytes(layers, inputs.dtype),
+        spare=_spare(inputs.device),
+    )
+    return KvSlots(
+        layers,
+        most_slots=most,
+        budget=budget,
+        dtype=inputs.dtype,
+        device=inputs.device,
+        steady=inputs.is_cuda,
+    )
+
+
+def _spare(device: torch.device) -> int:
+    """Bytes that keys and values may take: on a card half of what the weights have left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return spare_memory()

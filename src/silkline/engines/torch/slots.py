@@ -55,9 +55,7 @@ class KvSlots:
         self._steady = steady
         self._most_slots = most_slots
         self._budget = budget
-        self.token_bytes = dtype.itemsize * sum(
-            shape.kv_heads * (shape.key_dim + shape.value_dim) for shape in layers
-        )
+        self.token_bytes = token_bytes(layers, dtype)
         """Bytes that a token takes in all layers."""
         self.count = 0
         """Slots that there are."""
@@ -149,6 +147,12 @@ class KvSlots:
                 tensors[layer] = new
         self.count, self.length = count, length
         self.version += 1
+
+
+def token_bytes(layers: Sequence[LayerShape], dtype: torch.dtype) -> int:
+    """Bytes that a token takes in all layers."""
+    numbers = sum(shape.kv_heads * (shape.key_dim + shape.value_dim) for shape in layers)
+    return dtype.itemsize * numbers
 
 
 def bucket(length: int) -> int:

@@ -128,7 +128,7 @@ class _Error(_Array):
 class _Options(msgspec.Struct, forbid_unknown_fields=True):
     model: str | None
     max_batch: _Positive
-    kv_cache_bytes: _Positive
+    kv_cache_bytes: _Count
     threads: _Count
     extra: dict[str, str]
     name: str

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import nncf
 import openvino as ov
-import psutil
 import torch
 from openvino_tokenizers import convert_tokenizer
 from optimum.exporters.openvino.convert import export_from_model
 from optimum.intel.openvino.configuration import OVConfig
 
+from silkline.engines.memory import free_memory
 from silkline.engines.openvino.export.plan import Plan, Precision
 from silkline.engines.openvino.export.proof import ask_export, ask_transformers, compare
 from silkline.engines.openvino.export.towers import quantize_tower
@@ -94,7 +94,7 @@ def export(plan: Plan, folder: Path, say: Say) -> None:
 def _dtype(plan: Plan) -> torch.dtype | None:
     """float32 where there is room for it, so that the reference is exact; else as stored."""
     needed = plan.parameters * _FLOAT32_BYTES * _SPARE
-    return torch.float32 if psutil.virtual_memory().available > needed else None
+    return torch.float32 if free_memory() > needed else None
 
 
 def _convert(adapter: Adapter, plan: Plan, target: Path) -> None:
