@@ -137,6 +137,9 @@ async def test_a_request_that_the_pipeline_gives_up_ends_alone(
         (RuntimeError("Check 'shape' failed"), InvalidRequest),
         (RuntimeError("Failed to allocate 4000 bytes of memory"), Overloaded),
         (MemoryError(), Overloaded),
+        # As the bindings give what C++ raises: std::out_of_range, std::length_error.
+        (IndexError("vector::_M_range_check"), InvalidRequest),
+        (ValueError("vector::_M_default_append"), InvalidRequest),
     ],
 )
 async def test_a_request_that_the_pipeline_does_not_take_ends_alone(

@@ -8,8 +8,9 @@ import pytest
 
 from silkline.admission.admission import Admission
 from silkline.cache.policy import CacheState
-from silkline.config import FetchSettings, LimitSettings, Settings
-from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
+from silkline.cache.redis import TIMEOUT_SECONDS
+from silkline.config import CacheSettings, FetchSettings, LimitSettings, Settings
+from silkline.core import Answer, ImagePart, Message, Role, Sampling, Stage, TextPart
 from silkline.errors import Overloaded
 from silkline.gateway.answering import Answering
 from silkline.gateway.caching import create_cache
@@ -93,3 +94,17 @@ async def test_pictures_count_as_long_as_they_are_computed_with() -> None:
         engine.seconds = 0.0
         assert (await ask("d")).text == "said"
         assert len(engine.asked) == 5
+
+
+async def test_the_time_in_which_a_tier_had_no_answer_is_told() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1") as redis:
+        port = redis.sockets[0].getsockname()[1]
+        settings = Settings(cache=CacheSettings(cache_redis=f"redis://127.0.0.1:{port}"))
+        async with answering(settings) as (one, _):
+            await one.answer(about("new"), RequestRecord("new"))
+            known = await one.answer(about("known"), RequestRecord("known"))
+    assert known.timeline.seconds[Stage.CACHE] > TIMEOUT_SECONDS / 2

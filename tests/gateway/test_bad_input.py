@@ -217,7 +217,9 @@ def test_a_redirect_into_the_private_network(http: httpx2.Client, origin: Origin
 def test_an_unknown_path_and_method(http: httpx2.Client) -> None:
     check(http.get("/v2/none"), 404, "not_found")
     check(http.post("/"), 405, "method_not_allowed")
-    check(http.get(CHAT), 405, "method_not_allowed")
+    refused = http.get(CHAT)
+    check(refused, 405, "method_not_allowed")
+    assert refused.headers["allow"] == "POST"
 
 
 def test_an_engine_out_of_memory_ends_only_its_request(http: httpx2.Client) -> None:

@@ -189,3 +189,31 @@ def test_a_client_of_http_1_0_gets_a_stream_without_chunks(gateway: Served) -> N
     assert b"transfer-encoding" not in start.lower()
     assert events.startswith(b"data: {")
     assert events.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("length", [99, 3_000_000])
+def test_a_client_that_is_not_asked_for_its_body_learns_that_it_need_not_come(
+    gateway: Served, length: int
+) -> None:
+    """It would take the connection for free, and its next request would pass for the body."""
+    wanted = f"expect: 100-continue\r\ncontent-length: {length}\r\n"
+    with socket.create_connection(gateway.host_and_port, timeout=10) as client:
+        client.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{wanted}\r\n".encode())
+        reply = read_reply(client)
+        assert reply.status in {400, 413}
+        assert reply.headers["connection"] == "close"
+        assert read_all(client) == b""
+
+
+def test_a_client_that_waits_is_asked_for_its_body(gateway: Served) -> None:
+    body = json.dumps(asked()).encode()
+    headers = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    with socket.create_connection(gateway.host_and_port, timeout=10) as client:
+        for _ in range(2):
+            start = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{headers}expect: 100-continue\r\n\r\n"
+            client.sendall(start.encode())
+            assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.sendall(body)
+            reply = read_reply(client)
+            assert reply.status == 200
+            assert "connection" not in reply.headers

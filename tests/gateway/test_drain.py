@@ -13,7 +13,11 @@ from collections.abc import Callable
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
+from silkline.config import ServerSettings
+from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.server import GatewayServer
 from tests.gateway.asking import asked
 from tests.gateway.raw import Address, head, read_all, read_reply
 from tests.serving import served
@@ -153,3 +157,16 @@ def test_a_closed_terminal_loses_no_request() -> None:
             running.process.send_signal(signal.SIGHUP)
             assert read_reply(client).status == 200
         assert running.process.wait(timeout=10) == 0
+
+
+async def test_a_signal_before_it_listens_ends_it() -> None:
+    lifecycle = Lifecycle()
+
+    async def give_up() -> None:
+        """Nothing runs."""
+
+    server = GatewayServer(FastAPI(), ServerSettings(port=0), lifecycle, give_up)
+    with server.capture_signals():
+        signal.raise_signal(signal.SIGTERM)
+    assert server.should_exit
+    assert lifecycle.leaving

@@ -1,6 +1,7 @@
 """The layer that executes keyed requests once, over a real socket."""
 
 import asyncio
+import logging
 import os
 import tracemalloc
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.errors import Overloaded
-from silkline.gateway.idempotency.base import Claim, not_served
+from silkline.gateway.idempotency.base import Claim, Found, not_served
 from silkline.gateway.idempotency.fingerprint import fingerprint
 from silkline.gateway.idempotency.layer import MOST_BODY_BYTES
 from silkline.gateway.idempotency.memory import MemoryKeys
@@ -263,3 +264,24 @@ def test_saved_answers_come_back(answer: SavedAnswer) -> None:
 @given(st.binary())
 def test_nonsense_is_no_saved_answer(data: bytes) -> None:
     assert decode_saved(data + os.urandom(1)) is None
+
+
+class BrokenKeys(MemoryKeys):
+    """A store with a defect, as where the system refuses it a thread."""
+
+    async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
+        raise RuntimeError("can't start new thread")
+
+
+async def test_a_defect_before_the_routes_is_told_as_one_in_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with keyed(BrokenKeys()) as server:
+        reply = await server.post("a")
+        assert reply.status_code == 500
+        assert reply.json()["error"]["code"] == "internal_error"
+        assert reply.headers["x-request-id"]
+        assert (await server.post("a", key=None)).status_code == 200
+    told = [vars(record)["ecs"] for record in caplog.records if record.getMessage() == "request"]
+    assert [fields["http.response.status_code"] for fields in told] == [500, 200]

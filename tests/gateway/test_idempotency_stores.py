@@ -1,6 +1,7 @@
 """The stores of idempotency keys keep one contract."""
 
 import asyncio
+import logging
 import os
 import sqlite3
 import time
@@ -170,6 +171,52 @@ async def test_a_file_that_cannot_be_used_refuses(tmp_path: Path) -> None:
         await store.claim(KEY, claim(), LONG)
 
 
+async def test_a_file_that_fails_is_told_once_and_so_is_its_return(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="silkline.gateway")
+    path = tmp_path / "keys"
+    store, first = SqliteKeys(path), claim()
+    await store.claim(KEY, first, LONG)
+
+    async def full(limit: int) -> None:
+        """What a full disk does: small writes may go on, large ones do not."""
+        await store._run("forget", lambda file: file.execute(f"PRAGMA max_page_count = {limit}"))
+
+    await full(1)  # as many as there are
+    for place in range(3):
+        assert await store.claim(bytes([place]) * 32, claim(), LONG) is None
+        with pytest.raises(Overloaded):
+            await store.finish(KEY, first, bytes(100_000), LONG)
+        await full(1)  # the file was opened anew
+    assert [each.getMessage() for each in caplog.records] == ["the file of idempotency keys fails"]
+    await full(1000)
+    assert await store.finish(KEY, first, bytes(100_000), LONG)
+    assert [each.getMessage() for each in caplog.records[1:]] == [
+        "the file of idempotency keys is back"
+    ]
+    await store.aclose()
+
+
+async def test_a_dead_owners_claim_ends_in_a_lease_though_the_clock_was_set_back(
+    tmp_path: Path,
+) -> None:
+    now = [1e9]
+    store = SqliteKeys(tmp_path / "keys", clock=lambda: now[0])
+    living, dead, other = b"l" * 32, b"d" * 32, claim()
+    for key in (living, dead):
+        await store.claim(key, other, LONG)
+    now[0] -= 3600
+    for key in (living, dead):
+        assert await store.claim(key, claim(), LONG) == Found(b"a" * 32, None)
+    now[0] += LONG / 2
+    assert await store.renew(living, other, LONG)
+    now[0] += LONG / 2 + 1
+    assert await store.claim(living, claim(), LONG) == Found(b"a" * 32, None)
+    assert await store.claim(dead, claim(), LONG) is None
+    await store.aclose()
+
+
 async def comes_back(store: KeyStore, seconds: float = 10.0) -> bool:
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
@@ -201,6 +248,9 @@ async def test_what_others_put_into_redis_does_no_harm(server: RedisServer) -> N
     name = PREFIX + KEY.hex()
     server.admin.set(name, bytes(3_000_000))
     assert await store.claim(KEY, claim(), LONG) is None
+    for junk in (b"junk", b"\1" + bytes(31), b"x" * 100):
+        server.admin.set(name, junk)
+        assert await store.claim(KEY, claim(), LONG) is None, junk
     server.admin.delete(name)
     server.admin.rpush(name, b"a list")
     first = claim()

@@ -1,11 +1,17 @@
 import base64
+import io
+import os
+import shutil
+from pathlib import Path
 
 import httpx2
 import pytest
+from PIL import Image
 
 from tests.gateway.test_bad_input import check
 from tests.origin import Origin
 from tests.pictures import data_url, encoded
+from tests.serving import served
 
 PICTURE = encoded(colour="green")
 
@@ -77,3 +83,32 @@ def test_a_bad_request_gets_its_code(
 ) -> None:
     check(http.post("/predict", **request_), status, code)  # type: ignore[arg-type]
     assert http.post("/predict", files={"image": PICTURE}).status_code == 200
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "idna", "hex", "no-such-set"])
+def test_no_character_set_of_a_form_is_a_defect(http: httpx2.Client, charset: str) -> None:
+    form = httpx2.Request("POST", "http://any", files={"image": PICTURE}, data={"prompt": "Who?"})
+    body = form.read()
+    kind = f"{form.headers['content-type']}; charset={charset}"
+    reply = http.post("/predict", content=body, headers={"content-type": kind})
+    if reply.status_code != 200:
+        check(reply, 400, "invalid_request")
+
+
+def test_an_upload_needs_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with served("--engine", "fake") as running:
+        shutil.rmtree(folder)
+        picture = noisy(800)
+        assert len(picture) > 1024 * 1024
+        reply = httpx2.post(f"{running.url}/predict", files={"image": picture}, timeout=30)
+        assert reply.status_code == 200, reply.text
+
+
+def noisy(edge: int) -> bytes:
+    """A picture that nothing makes smaller."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (edge, edge), os.urandom(3 * edge * edge)).save(file, "PNG")
+    return file.getvalue()

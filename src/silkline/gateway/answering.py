@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
@@ -13,7 +14,7 @@ from silkline.cache.answers import AnswerCache, Served
 from silkline.cache.key import Asked
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, Request, Timeline
+from silkline.core import Answer, Delta, Request, Stage, Timeline
 from silkline.engines.base import EngineInfo
 from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, ShuttingDown
 from silkline.gateway.lifecycle import Lifecycle
@@ -157,10 +158,12 @@ class Answering:
             # Under load the budget of new pictures shrinks; kept answers are of the full one.
             record.pixel_budget = info.pixel_budget.max_pixels
             asked = self._asked(question, record, known)
+            began = time.monotonic()
             async with self._cache.find(asked, info, policy) as served:
                 if served is not None:
                     yield served
                     return
+            record.timeline = Timeline({Stage.CACHE: time.monotonic() - began})
             self._admission.cache_missed(ticket)
         record.pixel_budget = ticket.pixel_budget.max_pixels
         async with self._computed(question, record, policy, ticket, known) as served:
@@ -179,7 +182,7 @@ class Answering:
         info = self.info
         with self._intake.holding(policy.tenant) as held:
             pictures = await self._take(question, record, ticket, policy.tenant, held)
-            record.timeline = pictures.timeline
+            record.timeline = record.timeline.plus(pictures.timeline)
 
             def generate() -> AsyncGenerator[Delta, None]:
                 # In its turn: the time that this was waited for is no longer the engine's to spend.

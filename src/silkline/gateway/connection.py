@@ -120,6 +120,20 @@ class _Unframed(RequestResponseCycle):
         await super().send(message)
 
 
+class _Awaited(RequestResponseCycle):
+    """Answers a client that sends its body when it is asked to: who was not will not send it.
+
+    What it sends next would pass for the body, if the connection stayed.
+    https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
+    """
+
+    async def send(self, message: Any) -> None:
+        """Sends a part of the answer, which is the last one if the body was not asked for."""
+        if self.waiting_for_100_continue and self.more_body and not self.body:
+            self.keep_alive = False
+        await super().send(message)
+
+
 class Connection(HttpToolsProtocol):
     """See the module."""
 
@@ -209,6 +223,8 @@ class Connection(HttpToolsProtocol):
         self._is_answering = self._had_request = True
         if self.scope["http_version"] == "1.0":
             self.cycle.__class__ = _Unframed
+        elif self.cycle.waiting_for_100_continue:
+            self.cycle.__class__ = _Awaited
         # What comes as headers from here on are trailers: nobody asked for them.
         self.headers = deque(maxlen=0)  # type: ignore[assignment]
         if self._shared.lifecycle.leaving:

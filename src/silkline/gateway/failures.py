@@ -82,7 +82,11 @@ async def render_error(request: Request, exception: Exception) -> Response:
     if isinstance(exception, ClientLeft | ClientDisconnect):
         record.error = CLIENT_LEFT
         return Response(status_code=CLIENT_LEFT_STATUS)
-    return error_response(reported(exception, record))
+    response = error_response(reported(exception, record))
+    if isinstance(exception, HTTPException) and (allowed := (exception.headers or {}).get("Allow")):
+        # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6
+        response.headers["allow"] = allowed
+    return response
 
 
 def _from_http(error: HTTPException) -> SilklineError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec import Meta, Struct
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
 
 from silkline.cache.policy import cache_use
@@ -139,12 +141,32 @@ async def _question(request: Request) -> Question:
     )
 
 
+class _FormParser(MultiPartParser):
+    """Keeps an upload in memory, as the rest of its body is: a full disk refuses none."""
+
+    spool_max_size = 0  # no limit, as in Python's SpooledTemporaryFile
+
+
 async def _from_form(request: Request) -> tuple[PredictForm, Source]:
-    async with request.form(max_files=1, max_fields=_MAX_FORM_FIELDS) as form:
+    form = await _form(request)
+    try:
         image = form.get("image")
         if not isinstance(image, UploadFile):
             raise InvalidRequest("Upload the picture as the form's file `image`.", param="image")
         return _fields(form), uploaded(await image.read(), param="image")
+    finally:
+        await form.close()
+
+
+async def _form(request: Request) -> FormData:
+    async with aclosing(request.stream()) as stream:
+        parser = _FormParser(request.headers, stream, max_files=1, max_fields=_MAX_FORM_FIELDS)
+        try:
+            return await parser.parse()
+        except (MultiPartException, UnicodeError) as error:  # the latter by some character sets
+            raise InvalidRequest(
+                "The form could not be read. Send it whole, as its type says, in UTF-8."
+            ) from error
 
 
 def _fields(form: FormData) -> PredictForm:

@@ -50,10 +50,13 @@ class RequestLayer:
                 await self._app(scope, incoming, outgoing)
             except SilklineError as error:
                 await error_response(reported(error, record))(scope, receive, outgoing)
-            except Exception:
-                # `render_error` has answered and logged it; Starlette raises it all the same.
+            except Exception as defect:
+                # Starlette raises what `render_error` has answered and logged all the same.
                 if record.error is None:
-                    raise
+                    response = error_response(reported(defect, record))
+                    if outgoing.status != CLIENT_LEFT_STATUS:
+                        raise  # too late to answer
+                    await response(scope, receive, outgoing)
             finally:
                 self._account(scope, record, outgoing.status)
 

@@ -80,7 +80,6 @@ class GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Binds, and tells those who wait for it."""
-        self._loop = asyncio.get_running_loop()
         self._connections.most = most_connections(self._settings.max_connections)
         await super().startup(sockets)
         if self.started:
@@ -107,6 +106,7 @@ class GatewayServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Takes the signals as long as the block runs; SIGHUP unless it is ignored (nohup)."""
+        self._loop = asyncio.get_running_loop()
         with super().capture_signals():
             here = threading.current_thread() is threading.main_thread()
             takes = here and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from enum import StrEnum
-from pathlib import Path
 
 from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
 from silkline.engines.worker.client import WorkerEngine
+from silkline.engines.worker.folder import SocketFolder
 from silkline.engines.worker.process import WorkerProcess
 from silkline.engines.worker.progress import Progress
 from silkline.errors import SilklineError, WorkerLost
@@ -80,7 +78,7 @@ class WorkerSupervisor:
         self._health_interval = health_interval
         self._state = WorkerState.STOPPED
         self._changed = asyncio.Event()
-        self._folder: Path | None = None
+        self._folder: SocketFolder | None = None
         self._task: asyncio.Task[None] | None = None
         self._process: WorkerProcess | None = None
         self._engine: WorkerEngine | None = None
@@ -148,7 +146,7 @@ class WorkerSupervisor:
             ConfigError: The engine or one of its options is wrong.
             WorkerLost: It ended without a word, or took too long.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="silkline-"))  # for this user only, 0700
+        self._folder = SocketFolder.make()
         self._set(WorkerState.STARTING)
         try:
             await self._launch()
@@ -170,7 +168,7 @@ class WorkerSupervisor:
         finally:
             folder, self._folder = self._folder, None
             if folder is not None:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await asyncio.to_thread(folder.remove)
 
     async def _supervise(self) -> None:
         """Replaces workers until it is cancelled; no defect may end it, only the worker."""
@@ -234,7 +232,7 @@ class WorkerSupervisor:
             raise WorkerLost("The worker's supervisor has not started.")
         self._launches += 1
         self._started_at = time.monotonic()
-        socket = self._folder / f"worker-{self._launches}"
+        socket = self._folder.path / f"worker-{self._launches}"
         self._process = await WorkerProcess.spawn(self._name, self._options, socket)
         await self._process.started(self._start_timeout)
         engine = WorkerEngine(socket)

@@ -36,8 +36,11 @@ _FINISHED = b"\1"
 _MOST_BYTES = 1 + DIGEST_BYTES + MOST_ANSWER_BYTES
 
 # A value is one byte that tells its kind, the fingerprint, then the owner or the answer.
+# What is none of ours is as good as nothing.
 _CLAIM = f"""
-if redis.call('STRLEN', KEYS[1]) > {_MOST_BYTES} then redis.call('DEL', KEYS[1]) end
+local size = redis.call('STRLEN', KEYS[1])
+local kind = string.byte(redis.call('GETRANGE', KEYS[1], 0, 0)) or 0
+if size <= {DIGEST_BYTES} or size > {_MOST_BYTES} or kind > 1 then redis.call('DEL', KEYS[1]) end
 local found = redis.call('GET', KEYS[1])
 if found then return found end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

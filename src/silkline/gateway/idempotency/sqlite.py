@@ -48,6 +48,8 @@ _CLAIM = (
     "INSERT OR REPLACE INTO keys (name, fingerprint, owner, answer, expires) "
     "VALUES (?, ?, ?, NULL, ?)"
 )
+# Where the clock was set back, a dead owner's claim would last for as long as it was set back by.
+_SHORTEN = "UPDATE keys SET expires = ? WHERE name = ? AND answer IS NULL AND expires > ?"
 _HELD = "name = ? AND fingerprint = ? AND owner = ? AND answer IS NULL"
 _RENEW = f"UPDATE keys SET expires = ? WHERE {_HELD}"  # noqa: S608 - constants only
 _FINISH = f"UPDATE keys SET expires = ?, answer = ? WHERE {_HELD}"  # noqa: S608 - constants only
@@ -79,13 +81,14 @@ class SqliteKeys(KeyStore):
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="silkline-keys")
         self._file: sqlite3.Connection | None = None
+        self._failing: set[str] = set()
         self._closed = False
 
     async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
         """See `KeyStore`."""
         job = self._submit(lambda file: self._claim(file, key, claim, lease_seconds))
         try:
-            return await self._result(job)
+            return await self._result("claim", job)
         except BaseException:
             if _may_hold(job) and not self._closed:
                 self._thread.submit(self._free, key, claim)  # after the job, which may still run
@@ -94,20 +97,20 @@ class SqliteKeys(KeyStore):
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
         """See `KeyStore`."""
         values = (self._clock() + lease_seconds, *_held(key, claim))
-        return await self._run(lambda file: file.execute(_RENEW, values).rowcount == 1)
+        return await self._run("renew", lambda file: file.execute(_RENEW, values).rowcount == 1)
 
     async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
         """See `KeyStore`."""
         values = (self._clock() + ttl_seconds, answer, *_held(key, claim))
-        return await self._run(lambda file: self._finish(file, values))
+        return await self._run("finish", lambda file: self._finish(file, values))
 
     async def release(self, key: bytes, claim: Claim) -> None:
         """See `KeyStore`."""
-        await self._run(_releasing(key, claim))
+        await self._run("release", _releasing(key, claim))
 
     async def forget(self, key: bytes) -> None:
         """See `KeyStore`."""
-        await self._run(lambda file: file.execute(_FORGET, (key,)))
+        await self._run("forget", lambda file: file.execute(_FORGET, (key,)))
 
     async def aclose(self) -> None:
         """Closes the file; what is in it stays."""
@@ -118,22 +121,36 @@ class SqliteKeys(KeyStore):
         self._thread.shutdown(wait=False)
         await asyncio.wait({closing}, timeout=OPERATION_SECONDS)
 
-    async def _run(self, use: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._result(self._submit(use))
+    async def _run(self, what: str, use: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._result(what, self._submit(use))
 
     def _submit(self, use: Callable[[sqlite3.Connection], T]) -> Future[T]:
         if self._closed:
             raise not_served()
         return self._thread.submit(self._use, use)
 
-    async def _result(self, job: Future[T]) -> T:
+    async def _result(self, what: str, job: Future[T]) -> T:
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
-                return await asyncio.wrap_future(job)
+                result = await asyncio.wrap_future(job)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
-            fields = {"error.type": type(error).__name__}
-            logger.warning("the file of idempotency keys fails", extra={"ecs": fields})
+            self._fails(what, error)
             raise not_served() from error
+        self._works(what)
+        return result
+
+    def _fails(self, what: str, error: Exception) -> None:
+        """Logs the first failure of a kind of use: a full disk may go on serving the others."""
+        if what not in self._failing:
+            fields = {"silkline.keys.use": what, "error.type": type(error).__name__}
+            logger.warning("the file of idempotency keys fails", extra={"ecs": fields})
+        self._failing.add(what)
+
+    def _works(self, what: str) -> None:
+        if what in self._failing:
+            fields = {"silkline.keys.use": what}
+            logger.info("the file of idempotency keys is back", extra={"ecs": fields})
+        self._failing.discard(what)
 
     def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
         """In the thread; a file that failed is opened again by the next use."""
@@ -173,6 +190,7 @@ class SqliteKeys(KeyStore):
         now = self._clock()
         file.execute("BEGIN IMMEDIATE")
         try:
+            file.execute(_SHORTEN, (now + lease_seconds, key, now + lease_seconds))
             row = file.execute(_FIND, (key, now)).fetchone()
             if row is None:
                 values = (key, claim.fingerprint, claim.owner, now + lease_seconds)
