@@ -21,7 +21,10 @@ import pytest
 from silkline.cache import sqlite_file
 from silkline.cache.breaker import FAILURES_TO_OPEN, RETRY_SECONDS
 from silkline.cache.disk import DiskTier
-from silkline.cache.sqlite_file import JOURNAL_PAGES, PAGE_BYTES, SqliteFile
+from silkline.cache.sqlite_file import APPLICATION, JOURNAL_PAGES, PAGE_BYTES, SqliteFile
+from silkline.config import CacheSettings
+from silkline.errors import ConfigError
+from silkline.gateway.caching import create_cache
 from tests.cache.asking import HOUR, KEY, MIB, files_of
 from tests.cache.conftest import PATIENCE_SECONDS
 
@@ -79,6 +82,21 @@ def write_and_crash(path: Path) -> None:
 
 def bytes_of(path: Path) -> int:
     return path.stat().st_size
+
+
+def other_file(path: Path, kind: str) -> None:
+    """Something that somebody else needs."""
+    if kind == "text":
+        path.write_text("notes")
+        return
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE entries (something TEXT)")
+        other.execute("PRAGMA user_version = 77")
+    other.close()
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write(path: Path, content: bytes) -> None:
@@ -194,12 +212,30 @@ async def test_a_crash_tears_nothing(disk_path: Path, rounds: int) -> None:
     assert found >= 20 * rounds
 
 
-@pytest.mark.parametrize("garbage", [b"not a database " * 1000, b"SQLite format 3\0" + bytes(9000)])
+OURS = b"SQLite format 3\0" + bytes(52) + APPLICATION.to_bytes(4)
+
+
+@pytest.mark.parametrize("garbage", [bytes(9000), OURS + bytes(9000), OURS + b"x" * 9000])
 async def test_a_broken_file_is_made_anew(disk_path: Path, garbage: bytes) -> None:
     write(disk_path, garbage)
     async with opened(disk_path) as tier:
         assert await tier.get(KEY) is None
         await recovered(tier)
+
+
+@pytest.mark.parametrize("theirs", ["text", "database"])
+async def test_what_is_no_cache_is_left_alone(disk_path: Path, theirs: str) -> None:
+    disk_path.parent.mkdir()
+    other_file(disk_path, theirs)
+    digest = digest_of(disk_path)
+    async with opened(disk_path, capacity=1000) as tier:
+        await tier.put(KEY, b"value", HOUR)
+        assert await tier.get(KEY) is None
+        assert tier.health().errors > 0
+    assert digest_of(disk_path) == digest
+    assert files_of(disk_path.parent) == [disk_path]
+    with pytest.raises(ConfigError, match="no cache of Silkline's"):
+        create_cache(CacheSettings(cache_disk=str(disk_path)))
 
 
 async def test_a_file_that_breaks_in_use_is_made_anew(disk_path: Path) -> None:
@@ -222,6 +258,7 @@ async def test_a_file_of_another_format_is_made_anew(disk_path: Path) -> None:
     with sqlite3.connect(disk_path) as other:
         other.execute("CREATE TABLE entries (something TEXT)")
         other.execute("PRAGMA user_version = 77")
+        other.execute(f"PRAGMA application_id = {APPLICATION}")
     other.close()
     async with opened(disk_path) as tier:
         await tier.put(KEY, b"value", HOUR)

@@ -89,6 +89,7 @@ def test_other_bytes_are_refused(value: bytes) -> None:
         {**json.loads(stored()[HEADER_BYTES:]), "more": 1},
         {"answer": json.loads(stored()[HEADER_BYTES:])["answer"]},
         {"answer": json.loads(stored()[HEADER_BYTES:])["answer"], "stored_at": "now"},
+        b'{"answer": {"text": "\xff"}}',
     ],
 )
 def test_a_right_checksum_does_not_make_it_an_answer(payload: object) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import msgspec
 
 from silkline.core import Answer
+from silkline.errors import UNDECODABLE
 
 MAGIC = b"SLK\x01"
 CHECKSUM_BYTES = 16
@@ -63,7 +64,7 @@ def decode_entry(key: bytes, value: bytes) -> Entry | None:
         return None
     try:
         return _decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except UNDECODABLE:
         return None
 
 

@@ -5,12 +5,14 @@ age and room are an index instead of a walk over a folder; a value is there whol
 and several gateways of a machine may share the file.
 
 It is a cache: nothing waits for the disk to have written (`synchronous = OFF`), and a file that is
-broken, which it may be after a loss of power, is made anew.
+broken, which it may be after a loss of power, is made anew. Only its own: a file that does not say
+that it is such a cache is somebody's, and stays as it is.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,9 @@ T = TypeVar("T")
 
 FORMAT = 1
 """Stands in the file as `user_version`; a file of another format is made anew."""
+
+APPLICATION = 0x53494C4B
+"""Stands in the file's header as `application_id`, and makes it ours."""
 
 PAGE_BYTES = 4096
 
@@ -67,6 +72,30 @@ _EXPIRE = f"DELETE FROM entries WHERE {_OLDEST} AND expires <= ?"  # noqa: S608 
 
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRIMARY_CODE = 0xFF
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER = struct.Struct(">16s52xI")
+"""The header's beginning: magic, and `application_id`. https://www.sqlite.org/fileformat2.html"""
+
+
+class ForeignFile(OSError):
+    """What is at the path is none of ours."""
+
+
+def check_own(path: Path) -> None:
+    """Checks that a path may become, or is, such a file; what is empty or zeroed may.
+
+    Raises:
+        ForeignFile: Something else is there.
+        OSError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER.size)
+    except FileNotFoundError:
+        return
+    if any(head) and _HEADER.unpack(head.ljust(_HEADER.size)) != (_MAGIC, APPLICATION):
+        raise ForeignFile(f"{path} is no cache of Silkline's")
 
 
 class SqliteFile:
@@ -131,6 +160,7 @@ class SqliteFile:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_own(self._path)
         file = self._connect()
         (version,) = file.execute("PRAGMA user_version").fetchone()
         # A smaller capacity than before: free pages would never go back to the file system.
@@ -140,6 +170,7 @@ class SqliteFile:
             file, version = self._connect(), 0
         if version == 0:
             file.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            file.execute(f"PRAGMA application_id = {APPLICATION}")
             write_ahead(file, LOCK_SECONDS)
             file.executescript(_CREATE)
         file.executescript(_CONNECT)

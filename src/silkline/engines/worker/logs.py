@@ -10,6 +10,7 @@ import sys
 
 import msgspec
 
+from silkline.errors import UNDECODABLE
 from silkline.observe.traces import PrivateFormatter
 
 FIELDS = "ecs"
@@ -71,7 +72,7 @@ def relay(line: bytes, pid: int, *, foreign: logging.Logger, foreign_level: int)
     """
     try:
         record = msgspec.json.decode(line, type=_Line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         text = line.decode("utf-8", "replace")
         foreign.log(foreign_level, "%s", text, extra={FIELDS: {"process.pid": pid}})
         return

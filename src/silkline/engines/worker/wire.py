@@ -31,6 +31,7 @@ from silkline.core import (
 from silkline.engines.base import EngineInfo, EngineOptions, Health, PixelBudget
 from silkline.errors import (
     ERRORS_BY_CODE,
+    UNDECODABLE,
     CapacityError,
     DeadlineExceeded,
     InternalFault,
@@ -320,7 +321,7 @@ def decode_options(line: bytes) -> EngineOptions:
     """The way back. Raises `InvalidRequest` when the line does not hold options."""
     try:
         wire = msgspec.json.decode(line, type=_Options)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise _malformed() from error
     return EngineOptions(
         model=None if wire.model is None else Path(wire.model),
@@ -350,7 +351,7 @@ def _part(part: str | int) -> Part:
 def _decode(body: bytes | memoryview, kind: type[_Body]) -> _Body:
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise _malformed() from error
 
 

@@ -7,6 +7,8 @@ import hashlib
 import msgspec
 from starlette.types import Message, Send
 
+from silkline.errors import UNDECODABLE
+
 _CHECKSUM_BYTES = 16
 _REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -49,7 +51,7 @@ def decode_saved(data: bytes) -> SavedAnswer | None:
         return None
     try:
         return msgspec.msgpack.decode(content, type=SavedAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # ValidationError is a DecodeError
+    except UNDECODABLE:
         return None
 
 
