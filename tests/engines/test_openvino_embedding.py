@@ -157,6 +157,19 @@ async def test_no_failure_of_the_tower_leaves_anybody_waiting(error: Exception) 
     await queue.aclose()
 
 
+async def test_a_defect_is_told_and_does_not_last() -> None:
+    slow = Slow()
+    slow.fails = AttributeError("a defect")
+    slow.go_on.set()
+    queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(InternalFault, match="could not be embedded"):
+            await asyncio.wait_for(queue.embed(numbered(1)), 10)
+    slow.fails = None
+    await asyncio.wait_for(queue.embed(numbered(1)), 10)
+    await queue.aclose()
+
+
 class Picky(Slow):
     """Fails at one of the prompts."""
 

@@ -184,18 +184,24 @@ class EmbeddingQueue:
             await self._work
 
     async def _run(self) -> None:
-        while batch := self._next():
-            await self._answer(batch)
-        self._work = None
+        try:
+            while batch := self._next():
+                try:
+                    await self._answer(batch)
+                except Exception:
+                    logger.exception("prompts could not be embedded")
+                    _fail(batch, InternalFault("The prompt could not be embedded."))
+        finally:
+            self._work = None
 
     async def _answer(self, batch: Sequence[_Asked]) -> None:
         began = time.perf_counter()
         results = await self._tried([asked.prepared for asked in batch])
         seconds = time.perf_counter() - began
         if not isinstance(results, SilklineError):
-            for asked, embeddings in zip(batch, results, strict=True):
+            for asked, tensor in zip(batch, results, strict=True):
                 if not asked.answer.done():
-                    asked.answer.set_result(Embedded(ov.Tensor(embeddings), seconds))
+                    asked.answer.set_result(Embedded(tensor, seconds))
         elif len(batch) == 1:
             _fail(batch, results)
         else:  # each alone, so that one takes no other along
@@ -203,17 +209,20 @@ class EmbeddingQueue:
                 if not asked.answer.done():
                     await self._answer([asked])
 
-    async def _tried(self, prompts: Sequence[Prepared]) -> list[Embeddings] | SilklineError:
+    async def _tried(self, prompts: Sequence[Prepared]) -> list[ov.Tensor] | SilklineError:
         """Their embeddings, or what to tell a request whose prompt is the only one.
 
         The error, whose traceback holds what the vision tower had made, is let go of here.
         """
         try:
-            return await asyncio.to_thread(self._embedder.embed, prompts)
+            return await asyncio.to_thread(self._tensors, prompts)
         except PICTURE_ERRORS as error:
             if len(prompts) == 1:
                 logger.exception("pictures could not be encoded")
             return refusal(error, "The model cannot process these pictures as they stand.")
+
+    def _tensors(self, prompts: Sequence[Prepared]) -> list[ov.Tensor]:
+        return [ov.Tensor(embeddings) for embeddings in self._embedder.embed(prompts)]
 
     def _next(self) -> list[_Asked]:
         """Those that come next, up to the number of pictures that the tower takes together."""
