@@ -1,14 +1,17 @@
 """The way to a remote server, once it is closed, and where many go it at the same time."""
 
 import asyncio
+import inspect
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 import uvloop
+from aiohttp.client_proto import ResponseHandler
 
 from silkline.engines.remote import link as link_module
 from silkline.engines.remote.link import RemoteLink
@@ -31,6 +34,17 @@ async def test_reading_on_after_the_end_is_lost_at_once() -> None:
             with pytest.raises(WorkerLost, match="no longer used"):
                 async with asyncio.timeout(5):
                     await reply.read()
+
+
+async def test_aiohttp_has_what_the_unix_connector_takes_from_it() -> None:
+    """No public part of aiohttp connects a unix socket by hand; this tells of a change in plain."""
+    theirs, ours = (
+        list(inspect.signature(each._create_connection).parameters)
+        for each in (aiohttp.UnixConnector, link_module._UnixConnector)
+    )
+    assert theirs == ours
+    async with aiohttp.UnixConnector("nowhere") as connector:
+        assert isinstance(connector._factory(), ResponseHandler)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import random
 import time
 from typing import Any
 
@@ -106,6 +107,24 @@ async def test_without_usage_it_is_estimated_and_said_once(
     assert [record.message for record in caplog.records].count(
         "a remote server tells no usage: it is estimated"
     ) == 1
+
+
+async def test_no_more_of_the_prompt_is_pictures_or_kept_than_there_is() -> None:
+    details = {"cached_tokens": 30, "image_tokens": 50}
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": details}
+    said = await outcome(scripted(STREAM_HEAD, HELLO, STOP, event(chunk(None, usage=usage)), DONE))
+    cost = said.usage  # type: ignore[attr-defined]
+    assert (cost.prompt_tokens, cost.image_tokens, cost.cached_tokens) == (9, 9, 9)
+
+
+@pytest.mark.parametrize("more", [
+    (event("[DONE]"), HELLO, STREAM_END),
+    (event("[DONE]"), *[piece(b": beat\n" * 8192)] * 2000),  # without an end
+    (event("[DONE]"), b"no piece"),
+])  # fmt: skip
+async def test_what_comes_behind_the_end_is_nothing(more: tuple[bytes, ...]) -> None:
+    said = await outcome(scripted(STREAM_HEAD, HELLO, STOP, USAGE, event("[DONE]"), *more))
+    assert said.text == "Hello"  # type: ignore[attr-defined]
 
 
 def error_body(code: Any, **fields: Any) -> dict[str, Any]:
@@ -231,6 +250,28 @@ async def test_closing_reaches_the_server_at_once(pieces: tuple[Any, ...]) -> No
         reader.cancel()
         await eventually(lambda: server.left == 1, seconds=2)
         assert server.open == 0
+
+
+async def test_a_crowd_that_leaves_at_any_moment_leaves_nothing_behind() -> None:
+    dice = random.Random(3)
+    script = scripted(0.02, STREAM_HEAD, 0.02, HELLO, 0.02, HELLO, 0.02, STOP, USAGE, DONE)
+    async with asked(script) as (engine, server):
+        before = asyncio.all_tasks()
+        whole_answers = 0
+
+        async def leave() -> None:
+            nonlocal whole_answers
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(dice.random() / 3):
+                    await answer(engine, question(seed=None))
+                    whole_answers += 1
+
+        await asyncio.gather(*(leave() for _ in range(200)))
+        await eventually(lambda: server.open <= whole_answers < 200, seconds=2)
+        await eventually(lambda: len(asyncio.all_tasks() - before) == server.open, seconds=2)
+        assert engine.health().running + engine.health().queued == 0
+        await engine.aclose()
+        await eventually(lambda: server.open == 0)
 
 
 async def test_a_connection_is_used_again() -> None:

@@ -247,6 +247,20 @@ async def test_what_is_no_body_does_not_go_on_for_ever(head: bytes, unit: bytes)
     assert sent < 1_000_000 + KERNEL_BUFFERS
 
 
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"5\r\nhelloXX\r\n"])
+async def test_broken_chunks_end_the_fetch_at_once(rest: bytes) -> None:
+    """Else the connection is gone, and the fetch waits until its time is over."""
+
+    async def breaks(hit: Hit, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + b"1\r\nx\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(rest)
+        await asyncio.Event().wait()
+
+    await fails(ImageFetchFailed, breaks, fetch_timeout=2.0)
+
+
 async def test_a_body_in_small_chunks_is_taken() -> None:
     parts = [BODY[at : at + 16] for at in range(0, len(BODY), 16)] * 200
     body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"

@@ -4,6 +4,8 @@ import asyncio
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from silkline.errors import ShuttingDown
 from silkline.ingress.rota import Rota
@@ -138,3 +140,106 @@ async def test_those_who_may_have_more_do_not_wait_behind_those_who_may_not() ->
     await asyncio.wait_for(other, 1)
     crowd.cancel()
     await asyncio.gather(crowd, return_exceptions=True)
+
+
+N_THINGS = st.integers(1, 6)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["take", "take", "give", "cancel", "rest"]), st.integers(0, 5)),
+    min_size=20,
+    max_size=60,
+)
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Crowd:
+    """Takers of three scopes, and what they have."""
+
+    def __init__(self, things: int, *, leaves_some: bool) -> None:
+        self.rota = Rota(range(things), leaves_some=leaves_some)
+        self.things = things
+        self.leaves_some = leaves_some
+        self.asked: list[tuple[int, int, asyncio.Task[None]]] = []  # number, scope
+        self.in_line: dict[int, int] = {}  # number, scope; of those who mean to stay
+        self.held: list[tuple[int, int]] = []  # scope, thing
+        self.served: dict[int, list[int]] = {scope: [] for scope in range(3)}
+        self.overtaken: dict[int, set[int]] = {scope: set() for scope in range(3)}
+
+    async def _take(self, number: int, scope: int) -> None:
+        self.in_line[number] = scope
+        try:
+            thing = await self.rota.take(bytes([scope]))
+        finally:  # whoever leaves may have had its scope's turn
+            self.in_line.pop(number, None)
+            self.overtaken[scope].clear()
+        assert thing not in {other for _, other in self.held}
+        self.held.append((scope, thing))
+        self.served[scope].append(number)
+        for other in set(self.in_line.values()) - {scope}:
+            if not self.leaves_some:
+                assert scope not in self.overtaken[other], "twice while another waited"
+                self.overtaken[other].add(scope)
+
+    def do(self, what: str, which: int) -> None:
+        waiting = [each for each in self.asked if not each[2].done()]
+        if what == "take":
+            scope, number = which % 3, len(self.asked)
+            self.asked.append((number, scope, asyncio.create_task(self._take(number, scope))))
+        elif what == "give" and self.held:
+            self.rota.give(self.held.pop(which % len(self.held))[1])
+        elif what == "cancel" and waiting:
+            number, _, task = waiting[which % len(waiting)]
+            task.cancel()
+            self.in_line.pop(number, None)
+
+    async def rest(self) -> None:
+        """Lets everything come to rest, and looks whether anybody waits who need not."""
+        await turns(8)
+        free = self.things - len(self.held)
+        for _, scope, task in self.asked:
+            if not task.done():
+                has = sum(holder == scope for holder, _ in self.held)
+                assert free <= (has if self.leaves_some else 0), "waits although it may have one"
+        for numbers in self.served.values():
+            assert numbers == sorted(numbers)
+
+    async def leave(self) -> None:
+        """Everybody goes; all must be there again."""
+        for _, _, task in self.asked:
+            task.cancel()
+        for _, thing in self.held:
+            self.rota.give(thing)
+        await asyncio.gather(*(task for _, _, task in self.asked), return_exceptions=True)
+        for _, _, task in self.asked:
+            if not task.cancelled():
+                task.result()
+        things = range(self.things)
+        new = [asyncio.create_task(self.rota.take(bytes([9, thing]))) for thing in things]
+        await turns(8)
+        assert {task.result() for task in new} == set(things)
+
+
+@settings(max_examples=300, deadline=None)
+@given(things=N_THINGS, leaves_some=st.booleans(), steps=STEPS)
+def test_nothing_is_lost_and_nobody_waits_in_vain(
+    things: int, leaves_some: bool, steps: list[tuple[str, int]]
+) -> None:
+    """Whoever takes, gives back and leaves, and in whatever moment of the event loop."""
+
+    async def campaign() -> None:
+        crowd = Crowd(things, leaves_some=leaves_some)
+        for what, which in steps:
+            if what == "take" and not leaves_some:
+                await turns(3)  # so that nobody comes between being served and knowing it
+            crowd.do(what, which)
+            if what == "rest" and which % 2:
+                await crowd.rest()
+            elif what in {"rest", "take"}:  # whoever takes is in line at once
+                await asyncio.sleep(0)
+        await crowd.rest()
+        await crowd.leave()
+
+    asyncio.run(campaign())

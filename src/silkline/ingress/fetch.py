@@ -333,6 +333,10 @@ class _Response(ResponseHandler):
             return
         self._received += len(data)
         super().data_received(data)
+        payload = self._payload
+        if self.exception() is not None and payload is not None and not payload.is_eof():
+            # aiohttp ends a connection with broken chunks, but tells nobody who reads the body.
+            payload.set_exception(aiohttp.ClientPayloadError())
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -95,6 +95,7 @@ class EnginePool:
             Overloaded: No replica gets ready.
             Quarantined: The request ended two workers.
             WorkerLost: Its call was lost after the answer began, or twice.
+            EngineFailed: The engine failed at it after the answer began, or twice.
             ShuttingDown: The pool ends.
             DeadlineExceeded: The request's time was over.
             SilklineError: What the engine says is wrong with the request.

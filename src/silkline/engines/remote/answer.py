@@ -88,11 +88,11 @@ class AnswerReader:
         details = told.prompt_tokens_details or _Details()
         image_tokens = details.image_tokens
         if image_tokens is None:
-            image_tokens = min(estimate.image_tokens, told.prompt_tokens)
+            image_tokens = estimate.image_tokens
         return Usage(
             told.prompt_tokens,
             told.completion_tokens,
-            image_tokens,
+            min(image_tokens, told.prompt_tokens),
             min(details.cached_tokens or 0, told.prompt_tokens),
         )
 
