@@ -117,3 +117,15 @@ def _read(controller: int) -> bytes:
         return os.read(controller, 65536)
     except OSError:  # EIO: the process has closed the terminal
         return b""
+
+
+def test_no_name_of_a_file_is_obeyed_by_the_terminal(pictures: list[str], tmp_path: Path) -> None:
+    there = tmp_path / "a\x1b]0;owned\x07\udcff.jpg"
+    there.write_bytes(Path(pictures[0]).read_bytes())
+    result = run("describe", "--engine", "fake", str(there), f"{there}.absent")
+    assert result.returncode == 1
+    assert "\\x1b]0;owned\\x07\\udcff.jpg: " in result.stdout
+    assert "\\x1b]0;owned\\x07\\udcff.jpg.absent: The picture" in result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+    result = run("describe", "--engine", "fake", "--json", str(there))
+    assert json.loads(result.stdout)["response"]

@@ -7,8 +7,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from silkline import __version__
+from silkline.evaluate.subject import Subject
 from tests.cli.test_main import run
 from tests.pictures import data_url, encoded
 from tests.serving import command, served
@@ -179,3 +182,27 @@ def test_a_wrong_command_says_so(
     result = run("evaluate", *arguments, "--out", str(tmp_path / "out"))
     assert result.returncode == code, result.stderr
     assert message in " ".join(result.stderr.split())
+
+
+def test_results_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "evaluation.json").mkdir(parents=True)
+    result = run("evaluate", FAKE, "--data", str(write_set(tmp_path, 1)), "--out", str(out))
+    assert result.returncode == 4
+    assert "cannot be written into" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(lines_of(out / "answers.jsonl")) == 1
+
+
+def test_answers_of_another_version_are_not_taken_for_new(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    common = ("--data", str(write_set(tmp_path, 2)), "--out", str(out), "--json")
+    result = run("evaluate", FAKE, *common)
+    subject = json.loads(result.stdout)["results"][0]["subject"]
+    assert subject["versions"] == {"silkline": __version__}
+    journal = out / "answers.jsonl"
+    old = msgspec.convert(subject | {"versions": {"silkline": "0.0.1"}}, Subject)
+    new = msgspec.convert(subject, Subject)
+    journal.write_text(journal.read_text().replace(new.fingerprint, old.fingerprint))
+    run("evaluate", FAKE, *common)
+    assert len(lines_of(journal)) == 4

@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from silkline.cli.key import key
-from silkline.errors import ConfigError
+from silkline.errors import ConfigError, EnvironmentFault
 from silkline.gateway.keys import KEY_PREFIX, KeyRing
 
 
@@ -57,3 +57,9 @@ def test_a_name_that_no_tenant_has(tmp_path: Path) -> None:
     for name in ("anyone", "a b", 'x"]', ""):
         assert isinstance(run(name, "--into", str(file)).exception, ConfigError)
     assert not file.exists()
+
+
+def test_a_file_that_cannot_be_looked_at_is_told() -> None:
+    error = run("shop", "--into", "/" + "a" * 300).exception
+    assert isinstance(error, EnvironmentFault)
+    assert "cannot be written: File name too long" in error.message

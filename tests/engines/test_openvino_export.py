@@ -37,6 +37,7 @@ from tests.models.samples import (
 )
 
 WEIGHTS = {"language_model.model.layers.0.mlp.weight": ("F16", [1000, 1000])}
+CONFIG = LLAVA_15_7B["config.json"]
 VERSIONS = dict.fromkeys(planning.EXPORTERS, "4.57.0")
 
 
@@ -120,6 +121,14 @@ def test_gguf_is_left_to_llamacpp(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", LLAVA_15_7B)
     (folder / "model.gguf").write_bytes(b"")
     with pytest.raises(ConfigError, match="--engine llamacpp"):
+        planned(folder)
+
+
+def test_packed_weights_are_refused(tmp_path: Path) -> None:
+    packed = {"quantization_config": {"quant_method": "awq", "bits": 4}}
+    folder = save(tmp_path / "model", {**LLAVA_15_7B, "config.json": CONFIG | packed})
+    save_tensors(folder / "model.safetensors", WEIGHTS)
+    with pytest.raises(ConfigError, match=r"packed \(awq\).*--engine vllm"):
         planned(folder)
 
 

@@ -3,16 +3,24 @@
 import json
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from silkline import __version__
 from silkline.engines.base import EngineOptions
-from silkline.engines.registry import Choice, create_engine, engine_names, pick_engine
+from silkline.engines.registry import (
+    Choice,
+    create_engine,
+    engine_names,
+    library_versions,
+    pick_engine,
+)
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.resolve import BUNDLED_MODEL, Place, bundled_folder, locate_model
-from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
+from tests.models.samples import GEMMA_3_4B, LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
 
 
 def test_the_built_in_engines_are_registered() -> None:
@@ -154,3 +162,24 @@ def test_auto_without_an_engine_names_the_command(machine: Callable[..., None]) 
     machine()
     with pytest.raises(EnvironmentFault, match="pip install"):
         pick_engine(locate_model(BUNDLED_MODEL, {}))
+
+
+def test_what_is_named_to_install_is_enough(machine: Callable[..., None], tmp_path: Path) -> None:
+    machine("torch")
+    save(tmp_path, GEMMA_3_4B | {"preprocessor_config.json": {"do_pan_and_scan": False}})
+    config = tmp_path / "config.json"
+    packed = json.loads(config.read_text())
+    packed["text_config"]["layer_types"] = ["chunked_attention"]
+    config.write_text(json.dumps(packed))
+    save_tensors(tmp_path / "model.safetensors", {"model.w": ("F16", [1])})
+    with pytest.raises(EnvironmentFault) as caught:
+        pick_engine(locate_model(str(tmp_path), {}))
+    assert caught.value.remedy == 'pip install "silkline[export]"'  # it brings openvino's own
+
+
+def test_the_versions_of_what_computes_are_told() -> None:
+    versions = library_versions("torch")
+    assert versions.pop("silkline") == __version__
+    assert versions.keys() <= {"jinja2", "numpy", "safetensors", "torch", "transformers"}
+    assert ("torch" in versions) is (find_spec("torch") is not None)
+    assert library_versions("remote").keys() == {"silkline"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -336,3 +337,27 @@ def test_the_bundled_set_is_whole() -> None:
     assert len(found.items) == 64
     assert found.kind is Kind.RECORD
     assert sum(path.stat().st_size for path in shipped_file(HELD_OUT).parent.iterdir()) <= 600_000
+
+
+def test_a_byte_order_mark_is_passed_over(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    path.write_bytes(codecs.BOM_UTF8 + json.dumps(ROW).encode() + b"\r\n")
+    assert load_dataset(path).items[0].references == ("a mug",)
+    path.write_bytes(json.dumps(ROW).encode() + b"\n" + codecs.BOM_UTF8 + b"{}")
+    with pytest.raises(ConfigError, match="line 2 is not JSON"):
+        load_dataset(path)
+
+
+def test_times_that_python_cannot_hold_are_told(folder: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = folder / "rows.parquet"
+    for when in (
+        arrow.array([1_234_567_891], arrow.timestamp("ns")),
+        arrow.array([10**9], arrow.date32()),
+        arrow.array([2**62], arrow.duration("s")),
+    ):
+        columns = {name: [value] for name, value in ROW.items()}
+        parquet.write_table(arrow.table(columns | {"when": when}), path)
+        with pytest.raises(ConfigError, match="after row 0 holds a value that cannot be read"):
+            load_dataset(path)

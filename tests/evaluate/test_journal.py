@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from silkline.errors import ConfigError
+from silkline.errors import ConfigError, EnvironmentFault
 from silkline.evaluate.journal import Journal
 from tests.evaluate.items import SUBJECT, reply
 
@@ -66,3 +69,34 @@ def test_a_journal_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be opened: File exists"):
         Journal(tmp_path / "file" / "answers.jsonl").__enter__()
+
+
+def test_half_a_line_on_a_full_disk_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(path) as journal:
+        journal.add(reply("one", name="0"))
+        room = path.stat().st_size + 10
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            with pytest.raises(EnvironmentFault, match="cannot be written: File too large"):
+                journal.add(reply("two", name="1"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        journal.add(reply("three", name="2"))  # was under way when the disk was full
+    with Journal(path) as journal:
+        assert [key for _, key in journal.replies] == ["key-0", "key-2"]
+
+
+def test_a_disk_that_fails_at_the_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "answers.jsonl"
+    with monkeypatch.context() as broken:
+        broken.setattr("silkline.evaluate.journal.os.fsync", fails)
+        with pytest.raises(EnvironmentFault, match="output error"):
+            write(path, "one")
+    write(path, "two")  # nobody holds it any more

@@ -202,3 +202,24 @@ def test_a_missing_library_is_told_with_its_command(
     monkeypatch.setitem(sys.modules, "rapidfuzz", None)
     with pytest.raises(EnvironmentFault, match=r"pip install 'silkline\[evaluate\]'"):
         choose_metrics((name,), [item("mug")])
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "place"),
+    [
+        (("-1", "1"), "1", 1),
+        (("-1", "1"), "-1", 0),
+        (("-1", "1"), "(B)", 1),
+        (("-1", "1"), "+1", None),
+        (("C", "C++", "C#"), "C++", 1),
+        (("C", "C++", "C#"), " c#. ", 2),
+        (("C", "C++", "C#"), "C", 0),
+        (("3.5", "35"), "35", 1),
+        (("the mug", "mug"), "Mug", 1),
+        (("red", "blue"), "The blue!", 1),
+    ],
+)
+def test_choices_that_differ_by_a_sign_are_told_apart(
+    choices: tuple[str, ...], answer: str, place: int | None
+) -> None:
+    assert text.chosen(choices, answer) == place

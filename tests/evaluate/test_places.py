@@ -126,3 +126,10 @@ def test_a_folder_of_such_a_name_is_spelled_as_a_path(
 def test_what_is_not_there_is_told_with_what_is(cache: Path) -> None:
     with pytest.raises(ConfigError, match="expected held-out, combinations, a file, a folder, or"):
         load(cache, "combination")
+
+
+def test_a_name_that_no_file_can_have_is_told() -> None:
+    for name in ("a" * 5000, "hf://datasets/org/name"):
+        with pytest.raises(EnvironmentFault, match="cannot be looked for: File name too long") as e:
+            find_set(name, {"HF_HUB_CACHE": "/" + "a" * 300})
+        assert len(e.value.message) < 400

@@ -140,3 +140,10 @@ def test_a_value_of_another_type_is_named(method: str, value: object) -> None:
     document = Document("config.json", {"key": value})
     with pytest.raises(ConfigError, match=r"In config\.json, key is not"):
         getattr(document, method)("key")
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_that_no_float_holds_is_refused(sign: str) -> None:
+    document = Document("f.json", {"limit": int(f"{sign}1{'0' * 400}")})
+    with pytest.raises(ConfigError, match="limit is not a number"):
+        document.decimal("limit")

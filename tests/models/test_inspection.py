@@ -1,3 +1,4 @@
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,22 @@ def test_code_of_its_own_is_noted_and_not_run(tmp_path: Path) -> None:
 def test_everything_can_be_written_as_json(tmp_path: Path, files: dict[str, Any]) -> None:
     found = inspected(save(tmp_path, files))
     assert msgspec.json.decode(msgspec.json.encode(found), type=Inspection) == found
+
+
+def test_commands_are_what_a_shell_takes(tmp_path: Path) -> None:
+    folder = save(tmp_path / "my models; it's", LLAVA_15_7B)
+    save_tensors(folder / "model.safetensors", WEIGHTS)
+    commands = [why.rpartition(": ")[2] for _, why in verdicts(inspected(folder)).values()]
+    named = [shlex.split(said.removesuffix(" (exports it once)")) for said in commands[:3]]
+    assert [words[-1] for words in named] == [str(folder)] * 3
+
+
+def test_other_graphs_do_not_make_a_folder_an_export(tmp_path: Path) -> None:
+    save(tmp_path, LLAVA_15_7B)
+    (tmp_path / "annotations.xml").touch()
+    verdict, why = verdicts(inspected(tmp_path))["openvino"]
+    assert (verdict, why) == (Verdict.NO, "its safetensors are not all here")
+    save_tensors(tmp_path / "model.safetensors", WEIGHTS)
+    assert verdicts(inspected(tmp_path))["openvino"][1].endswith("(exports it once)")
+    (tmp_path / "openvino_language_model.xml").touch()
+    assert not verdicts(inspected(tmp_path))["openvino"][1].endswith("(exports it once)")

@@ -5,6 +5,7 @@ import pytest
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.hub import cache_folder, parse_hub_id
 from silkline.models.resolve import BUNDLED_MODEL, Kind, bundled_folder, locate_model
+from silkline.models.store import store_folder
 from tests.models.samples import LLAVA_15_7B, save
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -163,3 +164,21 @@ def test_the_licence_is_what_the_files_say(
     save(tmp_path, LLAVA_15_7B)
     (tmp_path / name).write_text(text, newline="")
     assert locate_model(str(tmp_path), {}).license == expected
+
+
+def test_what_the_system_does_not_look_for_is_told(tmp_path: Path) -> None:
+    for there in ("a" * 5000, str(tmp_path / ("a" * 300))):
+        with pytest.raises(EnvironmentFault, match="cannot be looked for: File name too long") as e:
+            locate_model(there, {})
+        assert len(e.value.message) < 400
+    with pytest.raises(EnvironmentFault, match="cannot be looked for"):
+        locate_model("org/name", {"HF_HUB_CACHE": "/" + "a" * 300})
+
+
+def test_a_home_that_nobody_has_is_told() -> None:
+    with pytest.raises(ConfigError, match="The home in ~no-such-user/m is not known"):
+        locate_model("~no-such-user/m", {})
+    with pytest.raises(ConfigError, match="set HOME"):
+        cache_folder({"HF_HOME": "~no-such-user"})
+    with pytest.raises(ConfigError, match="set HOME"):
+        store_folder("", {"XDG_CACHE_HOME": "~no-such-user"})

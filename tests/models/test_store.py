@@ -288,3 +288,16 @@ def test_the_store_lies_where_caches_lie(tmp_path: Path) -> None:
     caches = {"XDG_CACHE_HOME": str(tmp_path)}
     assert store_folder("", caches) == tmp_path / "silkline" / "exports"
     assert store_folder("", {}) == Path("~/.cache/silkline/exports").expanduser()
+
+
+def test_a_store_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(EnvironmentFault, match="cannot be used: File name too long"):
+        Store(Path("/" + "a" * 300)).entries()
+
+
+def test_an_entry_that_is_there_needs_no_lock(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.make("key", fill)
+    (tmp_path / "key.lock").unlink()
+    (tmp_path / "key.lock").mkdir()  # as another user's, it cannot be opened to write
+    assert store.make("key", refuse).folder == tmp_path / "key"

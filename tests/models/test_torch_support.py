@@ -139,3 +139,24 @@ def test_servers_that_silkline_starts_itself(tmp_path: Path) -> None:
         Verdict.NO,
         "vLLM loads safetensors, and there are none; use the engine llamacpp for GGUF",
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "awq"),
+        ({"quantization_config": {"bits": 4}}, "unnamed"),
+        ({"quantization": {"group_size": 64, "bits": 4}}, "mlx"),
+        ({"text_config": {"quantization_config": {"quant_method": "gptq"}}}, "gptq"),
+    ],
+)
+def test_packed_weights_are_neither_run_nor_exported(
+    tmp_path: Path, config: dict[str, Any], named: str
+) -> None:
+    text = LLAVA_15_7B["config.json"]["text_config"] | config.get("text_config", {})
+    folder = model(tmp_path, LLAVA_15_7B, **(config | {"text_config": text}))
+    for engine in ("torch", "openvino"):
+        found, why = verdict(folder, engine)
+        assert found is Verdict.NO
+        assert f"its weights are quantised ({named})" in why
+    assert inspect_model(locate_model(str(folder), {})).quantization == named

@@ -19,6 +19,7 @@ from silkline.cli.settings_options import settings_from
 from silkline.config import EngineSettings, Settings
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.engines.base import PixelBudget
+from silkline.engines.registry import library_versions
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.remote.png import encode_png
 from silkline.errors import ConfigError, EnvironmentFault
@@ -132,6 +133,7 @@ class GatewayAsker:
             max_tokens=self._spelled.max_tokens,
             max_pixels=self._spelled.max_pixels,
             options=dict(engine.engine_options, **({"url": urls[0]} if urls else {})),
+            versions=library_versions(info.engine),
             take=take,
         )
 

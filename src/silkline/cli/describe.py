@@ -29,12 +29,16 @@ from silkline.gateway.answering import Answering
 from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
 from silkline.gateway.question import Question
 from silkline.gateway.scope import RequestRecord
+from silkline.models.foreign import printable
 from silkline.models.hub import parse_hub_id
 from silkline.models.resolve import BUNDLED_MODEL
 from silkline.observe.logs import configure_logging
 
 Outcome = PredictAnswer | SilklineError
 """What becomes of a picture."""
+
+_MOST_SPELLED = len(r"\U0010ffff")
+"""Characters that `printable` makes of one."""
 
 _A_FEW = 3
 """Up to so many pictures, nobody wants to know how fast they go."""
@@ -165,11 +169,19 @@ def _print(picture: str, outcome: Outcome, *, as_json: bool) -> None:
             line = {"picture": picture, "error": error}
         else:
             line = {"picture": picture, **msgspec.to_builtins(outcome)}
-        click.echo(json.dumps(line, ensure_ascii=False))
+        told = json.dumps(line, ensure_ascii=False)
+        # A file's name may be no UTF-8; JSON spells what stands for its bytes as this does.
+        click.echo(told.encode("utf-8", "backslashreplace"))
     elif isinstance(outcome, SilklineError):
-        click.echo(f"silkline: {picture}: {outcome.message}", err=True)
+        click.echo(f"silkline: {_shown(f'{picture}: {outcome.message}')}", err=True)
     else:
-        click.echo(f"{picture}: {outcome.response}")
+        lines = f"{picture}: {outcome.response}".split("\n")
+        click.echo("\n".join(map(_shown, lines)))
+
+
+def _shown(line: str) -> str:
+    """A file's name or a model's words, whole, and nothing that a terminal obeys."""
+    return printable(line, _MOST_SPELLED * len(line) + _A_FEW)
 
 
 def _progress(done: int, total: int, seconds: float) -> str:

@@ -258,10 +258,20 @@ async def _evaluate(plan: _Plan, watch: Watch) -> Evaluation:
             comparison=_compared(plan, sides),
         )
         cases = await _cases(plan, sides, intake)
-    figures = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
-    (plan.folder / FIGURES).write_bytes(figures + b"\n")
-    write_page(evaluation, cases, plan.folder / PAGE)
+    _write(evaluation, cases, plan.folder)
     return evaluation
+
+
+def _write(evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> None:
+    figures = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
+    try:
+        (folder / FIGURES).write_bytes(figures + b"\n")
+        write_page(evaluation, cases, folder / PAGE)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"The results cannot be written into {folder}: {error.strerror}. Every answer is kept: "
+            "make room, then run the same command again."
+        ) from error
 
 
 async def _ask(

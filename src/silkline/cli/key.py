@@ -45,9 +45,9 @@ def _append(path: Path, lines: str) -> None:
         ConfigError: The file is broken already.
         EnvironmentFault: It cannot be written.
     """
-    if path.is_file():
-        KeyRing.load(path)
     try:
+        if path.is_file():
+            KeyRing.load(path)
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _OWNER_ONLY)
         with open(file, "a", encoding="utf-8") as keys:  # noqa: PTH123 - by its descriptor
             keys.write(f"\n{lines}" if keys.tell() else lines)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +45,22 @@ def create_engine(name: str, options: EngineOptions) -> Engine:
             remedy=_install(_distribution(entry), name),
         ) from error
     return engine
+
+
+def library_versions(engine: str) -> dict[str, str]:
+    """Versions of Silkline and of the libraries of its extra of an engine's name, those installed.
+
+    Where another server or program computes, only it knows its own.
+    """
+    extra = re.compile(rf"([A-Za-z0-9._-]+)[^;]*; extra == .{re.escape(engine)}.")
+    wanted = [found[1] for line in requires("silkline") or () if (found := extra.fullmatch(line))]
+    versions = {}
+    for name in ("silkline", *wanted):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # Silkline runs from its folder, or the engine needs no such
+            continue
+    return versions
 
 
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -102,7 +119,7 @@ def pick_engine(place: Place) -> Choice:
         if why_not is None:
             return Choice(engine, passed_over)
         passed_over[engine] = why_not
-    raise _none_can(place, usable, support.values())
+    raise _none_can(place, support.values())
 
 
 def _why_not(support: Support) -> str | None:
@@ -132,17 +149,16 @@ def _usable() -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _none_can(place: Place, usable: Collection[str], support: Collection[Support]) -> SilklineError:
+def _none_can(place: Place, support: Collection[Support]) -> SilklineError:
     """The error that lists every engine; where one of `auto`'s is only not installed, how to."""
     whys = " ".join(f"{each.engine}: {each.why}." for each in support)
     said = f"No engine that auto may take can serve {place.model} here. {whys}"
     automatic = [engine for engine, _, needs_cuda in _PREFERRED if not needs_cuda]
     for each in support:
         if each.verdict is Verdict.YES and each.engine in automatic:
-            lacks = EXPORT if each.engine in usable else each.engine
             return EnvironmentFault(
                 f"{said} For {each.engine} something is not installed.",
-                remedy=_install("silkline", lacks),
+                remedy=_install("silkline", each.extra or each.engine),  # which brings the engine
             )
     return ConfigError(f"{said} Name one that can with --engine, or another model.")
 

@@ -114,9 +114,17 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Forces what was written to the disk, and closes."""
-        os.fsync(self._file)
-        self._close()
+        """Forces what was written to the disk, and closes.
+
+        Raises:
+            EnvironmentFault: The disk is full, or fails.
+        """
+        try:
+            os.fsync(self._file)
+        except OSError as failure:
+            raise self._fault(failure) from failure
+        finally:
+            self._close()
 
     @property
     def replies(self) -> Mapping[tuple[str, str], Reply]:
@@ -139,19 +147,29 @@ class Journal:
         self._write(reply)
 
     def _write(self, line: _Line) -> None:
-        data = msgspec.json.encode(line) + b"\n"
         self._unsynced += 1
         try:
-            while data:
-                data = data[os.write(self._file, data) :]
+            self._append(msgspec.json.encode(line) + b"\n")
             if self._unsynced >= _SYNC_EVERY:
                 os.fsync(self._file)
                 self._unsynced = 0
         except OSError as error:
-            raise EnvironmentFault(
-                f"The journal {self._path} cannot be written: {error.strerror}. Make room, then "
-                "run the same command again: it continues."
-            ) from error
+            raise self._fault(error) from error
+
+    def _append(self, data: bytes) -> None:
+        whole = os.fstat(self._file).st_size
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            os.ftruncate(self._file, whole)  # or the next line would go on from half of this one
+            raise
+
+    def _fault(self, error: OSError) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"The journal {self._path} cannot be written: {error.strerror}. Make room, then run "
+            "the same command again: it continues."
+        )
 
     def _read(self) -> None:
         """Takes the whole lines, and cuts off one that has no end."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from silkline.errors import ConfigError
+from silkline.errors import ConfigError, EnvironmentFault
 from silkline.evaluate.rows import ENDINGS
+from silkline.models.foreign import printable
 from silkline.models.hub import RepositoryKind, cache_folder, find_snapshot, parse_hub_id
 from silkline.models.resolve import bundled_folder
 
@@ -62,8 +63,18 @@ def find_set(text: str, environment: Mapping[str, str]) -> SetPlace:
     Raises:
         ConfigError: There is nothing of that name, or FILES fits no file or leaves several splits.
         EnvironmentFault: The data set is not in the local cache; the message names the command
-            that gets it.
+            that gets it. Or the system does not let it be looked for.
     """
+    try:
+        return _found(text, environment)
+    except OSError as error:  # such as a folder of somebody else's, or a name that is too long
+        raise EnvironmentFault(
+            f"The data set {printable(text)} cannot be looked for: {error.strerror}. Name another, "
+            "or see that its folder can be read."
+        ) from error
+
+
+def _found(text: str, environment: Mapping[str, str]) -> SetPlace:
     if text in SHIPPED:
         return local_set(shipped_file(text))
     if text.startswith(HUB):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,19 +49,20 @@ def read_rows(path: Path) -> Iterator[Row]:
         ConfigError: The format is unknown, the file cannot be read, or a row is malformed.
         EnvironmentFault: The format needs a library that is not installed.
     """
-    if path.is_dir():
-        yield from _folder(path)
-        return
+    try:
+        yield from _folder(path) if path.is_dir() else _file(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _file(path: Path) -> Iterator[Row]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(
             f"{path} is no data set: expected a file that ends in {', '.join(ENDINGS)}, or a "
             "folder of pictures."
         )
-    try:
-        yield from reader(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    return reader(path)
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
@@ -73,6 +75,8 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 raise ConfigError(
                     f"{where} is longer than {MAX_LINE_BYTES} bytes. Give the picture as a file."
                 )
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)  # as some editors begin a file
             if not line.strip():
                 continue
             yield Row(where, _json_object(line, where))
@@ -132,6 +136,11 @@ def _parquet(path: Path) -> Iterator[Row]:
     except (arrow.ArrowException, UnicodeDecodeError, NotImplementedError) as error:
         raise ConfigError(
             f"{path.name} is not whole Parquet after row {number}. Write it again."
+        ) from error
+    except (ValueError, OverflowError) as error:  # of `to_pylist`
+        raise ConfigError(
+            f"{path.name} after row {number} holds a value that cannot be read, such as a date out "
+            "of range or a time with nanoseconds. Leave that column out, or write it as text."
         ) from error
 
 

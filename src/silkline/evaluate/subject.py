@@ -18,6 +18,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens: Most tokens of an answer.
         max_pixels: Pixels that its pictures are reduced to; 0 leaves them.
         options: What else its answers may follow from: options of its engine, a server's URL.
+        versions: Of Silkline and of the libraries that compute, where they are in this process's
+            environment: another version is another subject, whose answers are not taken for new.
         take: 1 where the same subject is asked once more, to be compared with itself.
     """
 
@@ -28,6 +30,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     max_pixels: int = 0
     options: dict[str, str] = {}
+    versions: dict[str, str] = {}
     take: int = 0
 
     @property

@@ -69,7 +69,10 @@ class Document:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:  # JSON's whole numbers have any length
+            raise self._wrong(key, "a number") from error
 
     def decimals(self, key: str) -> tuple[float, ...] | None:
         """A list of up to 16 numbers, or None where the key is absent.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from silkline.errors import EnvironmentFault
+from silkline.models.home import expanded
 
 DEFAULT_REVISION = "main"
 
@@ -89,11 +90,11 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
     """
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if named := environment.get(variable):
-            return Path(named).expanduser()
+            return expanded(named)
     if home := environment.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
+        return expanded(home) / "hub"
     caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches).expanduser() / "huggingface" / "hub"
+    return expanded(caches) / "huggingface" / "hub"
 
 
 def find_snapshot(wanted: HubId, cache: Path) -> Snapshot:

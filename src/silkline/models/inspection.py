@@ -14,6 +14,7 @@ from silkline.models.families import find_family
 from silkline.models.foreign import printable
 from silkline.models.image_tokens import TokenRule
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.quantization import packing
 from silkline.models.resolve import CONFIG, Kind, Place
 from silkline.models.support import Support, engine_support
 from silkline.models.token_rules import Documents, read_documents
@@ -139,7 +140,7 @@ def inspect_model(place: Place, pictures: Sequence[tuple[int, int]] = PICTURES) 
         image_tokens=None if rule is None else _image_tokens(rule, pictures),
         preprocessing=read_preprocessing(files.image),
         weights=weights,
-        quantization=config.section("quantization_config").text("quant_method"),
+        quantization=packing(config),
         disk_bytes=size_on_disk(place.folder),
         engines=engine_support(place, files, weights),
         notes=tuple(_notes(config, place, weights, decoder, known=rule is not None)),
@@ -232,7 +233,7 @@ def _notes(
     if weights.refused:
         few = ", ".join(map(printable, weights.refused[:3]))
         notes.append(f"Pickled weights are not read: {few}.")
-    if config.section("quantization_config"):
+    if packing(config) is not None:
         notes.append("The weights are quantised: parameters count the numbers as packed.")
     if decoder is not None and decoder.sliding is not None:
         layers, window = decoder.sliding.layers, decoder.sliding.window

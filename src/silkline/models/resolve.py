@@ -10,6 +10,8 @@ import msgspec
 
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.foreign import printable
+from silkline.models.home import expanded
 from silkline.models.hub import cache_folder, find_snapshot, parse_hub_id
 from silkline.models.license import read_license
 
@@ -62,9 +64,19 @@ def locate_model(model: str, environment: Mapping[str, str]) -> Place:
     Raises:
         ConfigError: The text is none of these, or the folder holds no model.
         EnvironmentFault: The hub's model is not in the local cache, or not whole there; the message
-            names the command that gets it.
+            names the command that gets it. Or the system does not let it be looked for.
     """
-    folder = bundled_folder() if model == BUNDLED_MODEL else Path(model).expanduser()
+    try:
+        return _located(model, environment)
+    except OSError as error:  # such as a folder of somebody else's, or a name that is too long
+        raise EnvironmentFault(
+            f"The model {printable(model)} cannot be looked for: {error.strerror}. Name another, "
+            "or see that its folder can be read."
+        ) from error
+
+
+def _located(model: str, environment: Mapping[str, str]) -> Place:
+    folder = bundled_folder() if model == BUNDLED_MODEL else expanded(model)
     if (folder / MANIFEST).is_file():
         bundle = load_bundle(folder)
         manifest = bundle.manifest
@@ -99,7 +111,7 @@ def resolve_model(model: str) -> Bundle:
     Raises:
         ConfigError: There is no such bundle, or files of it are missing or damaged.
     """
-    folder = bundled_folder() if model == BUNDLED_MODEL else Path(model).expanduser()
+    folder = bundled_folder() if model == BUNDLED_MODEL else expanded(model)
     if not (folder / MANIFEST).is_file():
         raise ConfigError(
             f"There is no bundle {model}: expected {BUNDLED_MODEL} or the folder of a bundle "

@@ -21,6 +21,7 @@ from typing import IO, NamedTuple
 
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.home import expanded
 
 _LOCK = ".lock"
 _HELD = ".held.lock"
@@ -82,6 +83,8 @@ class Store:
             EnvironmentFault: The disk is full or the store cannot be written.
             ConfigError: What was built is no whole bundle.
         """
+        if (bundle := self.find(key)) is not None:
+            return bundle  # it takes no lock, so nor the right to write
         with _told(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / f"{key}{_LOCK}", waiting):
@@ -125,14 +128,19 @@ class Store:
         return Hold(descriptor)
 
     def entries(self) -> list[Entry]:
-        """All entries, in order of key; what is being built is none."""
-        if not self.folder.is_dir():
-            return []
-        return [
-            Entry(folder.name, folder, _loaded(folder), _size(folder))
-            for folder in sorted(self.folder.iterdir())
-            if folder.is_dir() and _DRAFT not in folder.name
-        ]
+        """All entries, in order of key; what is being built is none.
+
+        Raises:
+            EnvironmentFault: The store cannot be read.
+        """
+        with _told(self.folder):
+            if not self.folder.is_dir():
+                return []
+            return [
+                Entry(folder.name, folder, _loaded(folder), _size(folder))
+                for folder in sorted(self.folder.iterdir())
+                if folder.is_dir() and _DRAFT not in folder.name
+            ]
 
     def remove(self, key: str) -> None:
         """Removes an entry that nobody serves.
@@ -193,11 +201,14 @@ def store_folder(setting: str, environment: Mapping[str, str]) -> Path:
 
     The cache folder is `XDG_CACHE_HOME` or `~/.cache`
     (https://specifications.freedesktop.org/basedir-spec/latest/).
+
+    Raises:
+        ConfigError: The home that it begins with is not known.
     """
     if setting:
-        return Path(setting).expanduser()
+        return expanded(setting)
     caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches).expanduser() / "silkline" / "exports"
+    return expanded(caches) / "silkline" / "exports"
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from silkline.models.documents import Document
 from silkline.models.families import find_family
 from silkline.models.foreign import printable
+from silkline.models.quantization import packing
 from silkline.models.resolve import Kind, Place
 from silkline.models.token_rules import Documents
 from silkline.models.torch_support import torch_refusal
@@ -89,6 +91,11 @@ def engine_support(place: Place, files: Documents, weights: Weights) -> tuple[Su
     )
 
 
+def _command(engine: str, place: Place) -> str:
+    """What serves a model, as a shell takes it whatever its path."""
+    return f"silkline up --engine {engine} --model {shlex.quote(place.model)}"
+
+
 def _torch(place: Place, files: Documents, weights: Weights) -> Support:
     if place.bundle is not None:
         listed = "torch" in place.bundle.manifest.engines
@@ -97,7 +104,7 @@ def _torch(place: Place, files: Documents, weights: Weights) -> Support:
         refusal = torch_refusal(files, weights)
     if refusal is not None:
         return Support("torch", Verdict.NO, refusal)
-    return Support("torch", Verdict.YES, f"silkline up --engine torch --model {place.model}")
+    return Support("torch", Verdict.YES, _command("torch", place))
 
 
 def _vllm(place: Place, weights: Weights) -> Support:
@@ -106,20 +113,14 @@ def _vllm(place: Place, weights: Weights) -> Support:
     if not weights.files:
         hint = "; use the engine llamacpp for GGUF" if weights.gguf else ""
         return Support("vllm", Verdict.NO, f"vLLM loads safetensors, and there are none{hint}")
-    why = (
-        "where vLLM is installed and knows the model: "
-        f"silkline up --engine vllm --model {place.model}"
-    )
+    why = f"where vLLM is installed and knows the model: {_command('vllm', place)}"
     return Support("vllm", Verdict.ELSEWHERE, why)
 
 
 def _llamacpp(place: Place, weights: Weights) -> Support:
     towers = [name for name in weights.gguf if "mmproj" in name.lower()]
     if len(weights.gguf) > len(towers) > 0:
-        why = (
-            "where llama.cpp is installed and knows the model: "
-            f"silkline up --engine llamacpp --model {place.model}"
-        )
+        why = f"where llama.cpp is installed and knows the model: {_command('llamacpp', place)}"
         return Support("llamacpp", Verdict.ELSEWHERE, why)
     why = why_pickled(weights) or (
         "it reads GGUF, a language model and an mmproj: convert_hf_to_gguf.py FOLDER --outfile "
@@ -131,13 +132,15 @@ def _llamacpp(place: Place, weights: Weights) -> Support:
 def _openvino(place: Place, files: Documents, weights: Weights) -> Support:
     if place.bundle is not None:
         if "openvino" in place.bundle.manifest.engines:
-            return Support("openvino", Verdict.YES, f"silkline up --model {place.model}")
+            return Support(
+                "openvino", Verdict.YES, f"silkline up --model {shlex.quote(place.model)}"
+            )
         return Support("openvino", Verdict.NO, "the bundle has no weights for it")
     refusal = _no_ir(files, weights)
     if refusal is not None:
         return Support("openvino", Verdict.NO, refusal)
-    command = f"silkline up --engine openvino --model {place.model}"
-    if weights.openvino:
+    command = _command("openvino", place)
+    if weights.is_export:
         return Support("openvino", Verdict.YES, command)
     return Support("openvino", Verdict.YES, f"{command} (exports it once)", EXPORT)
 
@@ -152,16 +155,19 @@ def _no_ir(files: Documents, weights: Weights) -> str | None:
         return f"OpenVINO GenAI's pipeline knows no model_type {named}; use the engine torch"
     if unlike := _unlike_pictures(files):
         return unlike
-    return None if weights.openvino else _no_export(model_type, weights)
+    return None if weights.is_export else _no_export(files.config, weights)
 
 
-def _no_export(model_type: str | None, weights: Weights) -> str | None:
+def _no_export(config: Document, weights: Weights) -> str | None:
     """Why a model cannot be exported; None where it can be."""
+    model_type = config.text("model_type")
     if model_type not in EXPORTED_MODEL_TYPES:
         return (
             f"exporting a {model_type} would run the code that comes with it; a folder with "
             "OpenVINO IR is served"
         )
+    if (method := packing(config)) is not None:
+        return f"its weights are quantised ({printable(method)}), and only plain ones are exported"
     if pickled := why_pickled(weights):
         return pickled
     here = weights.files and not weights.missing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from silkline.models.documents import Document
 from silkline.models.families import find_family
 from silkline.models.foreign import printable
+from silkline.models.quantization import packing
 from silkline.models.token_rules import Documents
 from silkline.models.weights import Weights, why_pickled
 
@@ -135,8 +136,7 @@ def _text_refusal(text: Document) -> str | None:
 
 
 def _weights_refusal(config: Document, weights: Weights) -> str | None:
-    method = config.section("quantization_config").text("quant_method")
-    if method is not None:
+    if (method := packing(config)) is not None:
         return (
             f"its weights are quantised ({printable(method)}), and the engine takes plain ones; "
             f"{_ELSEWHERE}"

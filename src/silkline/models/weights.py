@@ -16,6 +16,9 @@ from silkline.models.foreign import printable
 from silkline.models.safetensors_header import read_header
 
 INDEX = "model.safetensors.index.json"
+LANGUAGE_MODEL = "openvino_language_model.xml"
+"""What makes a folder one of OpenVINO IR: the graph that its pipeline cannot do without."""
+
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 """Endings of files that are unpickled to be read; Silkline never does."""
 
@@ -58,6 +61,11 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...] = ()
     openvino: dict[str, int] = {}
     gguf: tuple[str, ...] = ()
+
+    @property
+    def is_export(self) -> bool:
+        """Whether OpenVINO IR is here that is served as it is; other graphs do not make it so."""
+        return LANGUAGE_MODEL in self.openvino
 
     @property
     def total(self) -> int | None:

@@ -17,9 +17,9 @@ from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
 from silkline.models.support import pads_to_square
 from silkline.models.token_rules import Documents
+from silkline.models.weights import LANGUAGE_MODEL
 
 NAME = "openvino"
-LANGUAGE_MODEL = "openvino_language_model.xml"
 BLOCK_TOKENS = 32
 """Tokens in a block of the CPU plug-in's paged KV cache."""
 

@@ -45,16 +45,26 @@ def choice_accuracy(item: Item, answer: str) -> float:
 def chosen(choices: Sequence[str], answer: str) -> int | None:
     """The place of the choice that an answer names; None where it names none.
 
-    A text that equals a choice goes before a letter, or the choice "A" could not be told apart.
+    A text that equals a choice goes before a letter, or the choice "A" could not be told apart. It
+    is compared as it is first, and without punctuation last: "-1" and "1", or "C" and "C++", are
+    the same then, and an answer that fits several names none.
     """
-    texts = [normalised(choice) or choice for choice in choices]
-    said = normalised(answer) or answer
-    if said in texts:
-        return texts.index(said)
+    for form in (str.strip, _plain, _bare):
+        texts = [form(choice) for choice in choices]
+        if fits := texts.count(said := form(answer)):
+            return texts.index(said) if fits == 1 else None
     if (letter := _LETTER.match(answer)) is None:
         return None
     place = string.ascii_uppercase.index(letter[1].upper())
     return place if place < len(choices) else None
+
+
+def _plain(text: str) -> str:
+    return text.strip().rstrip(".").casefold()
+
+
+def _bare(text: str) -> str:
+    return normalised(text) or text
 
 
 def _f1(said: Sequence[str], right: Sequence[str]) -> float:

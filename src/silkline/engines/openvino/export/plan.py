@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from silkline.engines.openvino.served import LANGUAGE_MODEL
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.documents import read_document
+from silkline.models.quantization import packing
 from silkline.models.resolve import CONFIG, Kind, Place
 from silkline.models.support import EXPORTED_MODEL_TYPES, OPENVINO_MODEL_TYPES
-from silkline.models.weights import Weights, read_weights
+from silkline.models.weights import LANGUAGE_MODEL, Weights, read_weights
 
 RECIPE = 1
 """Raised when exports come out otherwise with the same libraries; it is part of the key."""
@@ -105,7 +105,13 @@ def check_exportable(place: Place) -> str:
         raise ConfigError(
             f"{place.model} is GGUF, which OpenVINO does not read. Serve it with --engine llamacpp."
         )
-    model_type = read_document(place.folder / CONFIG, CONFIG).text("model_type") or "none"
+    config = read_document(place.folder / CONFIG, CONFIG)
+    if packed := packing(config):
+        raise ConfigError(
+            f"The weights of {place.model} are packed ({packed}), which the exporter cannot read. "
+            "Give it the model as it was before, or serve this one with --engine vllm."
+        )
+    model_type = config.text("model_type") or "none"
     if model_type not in OPENVINO_MODEL_TYPES:
         raise ConfigError(
             f"OpenVINO's pipeline knows no model_type {model_type}. Serve {place.model} with "
