@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,9 @@ from silkline.bench.report.page import page
 from silkline.bench.report.plot import span
 from silkline.bench.report.svg import Scale
 from silkline.bench.report.timeline import timeline
+from silkline.bench.results import write_results
 from silkline.bench.summary import compare, summarise
+from silkline.errors import EnvironmentFault
 from tests.bench.runs import good_run, made_run, record
 
 _VOID = {"meta", "line", "rect", "polyline", "polygon"}
@@ -148,3 +151,19 @@ def test_any_length_has_a_few_bins_and_labels(seconds: float) -> None:
 )
 def test_a_time_has_the_unit_that_suits_it(seconds: float, label: str) -> None:
     assert span(seconds) == label
+
+
+def test_no_latency_is_told_where_nothing_was_answered() -> None:
+    text, _ = rendered(made_run(*(record(number, status=404) for number in range(20))))
+    assert "<dt>P50</dt><dd>-</dd>" in text
+    assert "<dt>slowest</dt><dd>-</dd>" in text
+    assert "0.00 ms" not in text
+    assert "<td>0</td><td>-</td>" in text
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_a_folder_that_cannot_be_made_is_a_fault_of_the_machine(tmp_path: Path, place: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    run = good_run()
+    with pytest.raises(EnvironmentFault, match=r"cannot be written into .*taken.* --out"):
+        write_results(run, [summarise(run, 0, 0.42)], None, tmp_path / place)

@@ -98,6 +98,11 @@ def test_the_terminal_shows_it_all() -> None:
     assert "WARNING" not in text
 
 
+def test_no_latency_is_told_where_nothing_was_answered() -> None:
+    latency = next(line for line in shown(1, status=404).splitlines() if "latency" in line)
+    assert latency.split() == ["A", "latency", "0", "-", "-", "-", "-", "-"]
+
+
 def test_a_generator_that_did_not_keep_up_is_told() -> None:
     assert "did not keep up" in shown(1, sent=100.0)
     assert "9 requests waited for a connection" in shown(1, limited=True)

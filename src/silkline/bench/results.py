@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import msgspec
 from silkline.bench.record import Run, write_run
 from silkline.bench.report.page import write_page
 from silkline.bench.summary import Comparison, Summary
+from silkline.errors import EnvironmentFault
 
 PAGE, FIGURES, REQUESTS = "report.html", "summary.json", "requests.jsonl"
 
@@ -17,11 +19,21 @@ PAGE, FIGURES, REQUESTS = "report.html", "summary.json", "requests.jsonl"
 def write_results(
     run: Run, summaries: Sequence[Summary], comparison: Comparison | None, folder: Path
 ) -> None:
-    """Writes `PAGE`, `FIGURES` and `REQUESTS` into a folder, which is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_run(run, folder / REQUESTS)
-    write_page(run, summaries, comparison, folder / PAGE)
-    (folder / FIGURES).write_bytes(figures_json(run, summaries, comparison) + b"\n")
+    """Writes `PAGE`, `FIGURES` and `REQUESTS` into a folder, which is made where it is missing.
+
+    Raises:
+        EnvironmentFault: They cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_run(run, folder / REQUESTS)
+        write_page(run, summaries, comparison, folder / PAGE)
+        (folder / FIGURES).write_bytes(figures_json(run, summaries, comparison) + b"\n")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"The results cannot be written into {folder}: {os.strerror(error.errno or 0)}. "
+            "Choose another folder by --out."
+        ) from error
 
 
 def figures_json(run: Run, summaries: Sequence[Summary], comparison: Comparison | None) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -33,6 +33,11 @@ def milliseconds(seconds: float) -> str:
     """A time in milliseconds, with as many digits as it deserves."""
     value = seconds * 1000
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004
+
+
+def told(values: Percentiles, seconds: float, spell: Callable[[float], str]) -> str:
+    """One of a distribution's times; a dash where nothing was counted, which is no time of 0."""
+    return spell(seconds) if values.count else "-"
 
 
 def health_lines(summary: Summary) -> Iterator[str]:
@@ -124,4 +129,4 @@ def _table(first: str, *others: str) -> Table:
 
 def _row(name: str, values: Percentiles) -> list[str]:
     shown = (values.p50, values.p90, values.p99, values.p999, values.most)
-    return [name, str(values.count), *(milliseconds(value) for value in shown)]
+    return [name, str(values.count), *(told(values, value, milliseconds) for value in shown)]

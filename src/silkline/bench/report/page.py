@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +16,7 @@ from silkline.bench.report.plot import SIDES, Plot, names, span, thinned
 from silkline.bench.report.timeline import timeline
 from silkline.bench.spec import Spec
 from silkline.bench.summary import Comparison, Percentiles, Summary
-from silkline.bench.terminal import health_lines, milliseconds, ratio_texts
+from silkline.bench.terminal import health_lines, milliseconds, ratio_texts, told
 
 _TABLE_ROWS = 60
 _FINE, _POOR = 0.99, 0.9
@@ -144,13 +145,14 @@ def _tiles(summary: Summary, colour: str, *, named: bool) -> str:
         if state in summary.by_cache
     )
     failed = summary.requests - summary.served
+    time = partial(told, found, spell=span)
     tiles = [
         ("goodput", f"{summary.goodput:.2%}", f"within {span(summary.slo)}"),
         ("good answers", f"{summary.per_second(summary.good):.1f}/s",
          f"of {summary.per_second(summary.requests):.1f}/s due"),
-        ("P50", span(found.p50), f"mean {span(found.mean)}"),
-        ("P99", span(found.p99), f"P99.9 {span(found.p999)}"),
-        ("slowest", span(found.most), f"of {found.count} answers"),
+        ("P50", time(found.p50), f"mean {time(found.mean)}"),
+        ("P99", time(found.p99), f"P99.9 {time(found.p999)}"),
+        ("slowest", time(found.most), f"of {found.count} answers"),
         ("failed", str(failed), f"{failed / max(1, summary.requests):.2%} of all"),
     ]  # fmt: skip
     if summary.by_cache.keys() - {"untold"}:
@@ -210,7 +212,7 @@ def _percentile_table(summaries: Sequence[Summary]) -> str:
 
 def _row(name: str, found: Percentiles) -> list[str]:
     values = (found.mean, found.p50, found.p90, found.p99, found.p999, found.most)
-    return [name, str(found.count), *(milliseconds(value) for value in values)]
+    return [name, str(found.count), *(told(found, value, milliseconds) for value in values)]
 
 
 def _failure_table(summaries: Sequence[Summary]) -> str:
