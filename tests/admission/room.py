@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from silkline.admission.admission import Admission
 from silkline.admission.cost import Size
-from silkline.admission.tally import Refusal
+from silkline.admission.counts import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.config import AdmissionSettings
 from silkline.core import Delta, FinishReason, Stage, Timeline, Usage

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from silkline.admission.cost import Size
-from silkline.admission.tally import Refusal
+from silkline.admission.counts import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.admission.ticket import Ticket
 from silkline.core import Delta

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silkline.admission.counts import Refusal
 from silkline.admission.limits import Limits
-from silkline.admission.tally import Refusal
 from silkline.admission.tenant import Tenant
 
 

@@ -141,7 +141,7 @@ def test_the_predicted_wait_is_near_the_real_one() -> None:
     waits: list[tuple[float, float]] = []
 
     async def script(traffic: Traffic) -> None:
-        predict = traffic.admission._turns.predicted_wait
+        predict = traffic.admission._scheduler.predicted_wait
 
         async def probe() -> None:
             await asyncio.sleep(10)

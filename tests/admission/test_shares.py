@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from silkline.admission.tally import Refusal
+from silkline.admission.counts import Refusal
 from silkline.admission.tenant import Tenant
 from silkline.admission.ticket import Ticket
 from silkline.core import Delta

@@ -11,7 +11,7 @@ pytest.importorskip("openvino_genai")
 
 
 @pytest.mark.parametrize(
-    "module", ["silkline.engines.openvino.engine", "silkline.engines.openvino.export.work"]
+    "module", ["silkline.engines.openvino.engine", "silkline.engines.openvino.export.exporter"]
 )
 def test_nothing_is_reported_or_kept_of_the_user(module: str, tmp_path: Path) -> None:
     """It would leave an identity in the home directory before it reports, except on CI machines."""

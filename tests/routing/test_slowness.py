@@ -1,10 +1,10 @@
 """What counts as slow, on a clock of the test's."""
 
-from silkline.routing.slowness import LEAST_WAITS, Pace
+from silkline.routing.slowness import LEAST_WAITS, LatencyTracker
 from tests.routing.clock import Clock
 
 
-def waits(pace: Pace, clock: Clock, *seconds: float, kind: str = "a") -> None:
+def waits(pace: LatencyTracker, clock: Clock, *seconds: float, kind: str = "a") -> None:
     for each in seconds:
         wait = pace.begin(kind)
         clock.now += each
@@ -13,7 +13,7 @@ def waits(pace: Pace, clock: Clock, *seconds: float, kind: str = "a") -> None:
 
 def test_slow_is_much_slower_than_usual() -> None:
     clock = Clock()
-    pace = Pace(clock)
+    pace = LatencyTracker(clock)
     waits(pace, clock, *[0.1] * 20)
     assert pace.slow_in_a_row() == 0
     waits(pace, clock, 0.9, 1.0)  # nine times as long, but who would mind
@@ -26,7 +26,7 @@ def test_slow_is_much_slower_than_usual() -> None:
 
 def test_what_is_usual_differs_by_kind_and_must_be_known() -> None:
     clock = Clock()
-    pace = Pace(clock)
+    pace = LatencyTracker(clock)
     waits(pace, clock, *[20.0] * 20, kind="long")
     waits(pace, clock, *[0.1] * (LEAST_WAITS - 1))
     waits(pace, clock, 9.0)
@@ -40,7 +40,7 @@ def test_what_is_usual_differs_by_kind_and_must_be_known() -> None:
 
 def test_what_takes_long_elsewhere_too_is_not_slow() -> None:
     clock = Clock()
-    pace, peer = Pace(clock), Pace(clock)
+    pace, peer = LatencyTracker(clock), LatencyTracker(clock)
     pace.compare_with([peer])
     for _ in range(5):
         waits(peer, clock, *[0.1] * 20, 5.0)
@@ -53,7 +53,7 @@ def test_what_takes_long_elsewhere_too_is_not_slow() -> None:
 
 def test_one_that_is_never_answered_is_enough() -> None:
     clock = Clock()
-    pace = Pace(clock)
+    pace = LatencyTracker(clock)
     waits(pace, clock, *[0.1] * 20)
     pace.begin("a")
     clock.now += 3.5
@@ -62,7 +62,7 @@ def test_one_that_is_never_answered_is_enough() -> None:
 
 def test_those_that_still_wait_count_and_so_do_those_that_gave_up() -> None:
     clock = Clock()
-    pace = Pace(clock)
+    pace = LatencyTracker(clock)
     waits(pace, clock, *[0.1] * 20)
     stuck = [pace.begin("a") for _ in range(3)]
     assert pace.slow_in_a_row() == 0
@@ -82,7 +82,7 @@ def test_those_that_still_wait_count_and_so_do_those_that_gave_up() -> None:
 
 def test_what_lasts_becomes_usual() -> None:
     clock = Clock()
-    pace = Pace(clock)
+    pace = LatencyTracker(clock)
     waits(pace, clock, *[1.0] * 20)
     waits(pace, clock, *[8.0] * 200)
     assert pace.slow_in_a_row() == 0

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from silkline.admission.cost import CostModel, Size
+from silkline.admission.counts import AdmissionCounts, Refusal, TenantCounts
+from silkline.admission.engine_slots import EngineSlots
 from silkline.admission.limits import Breach, Limits
-from silkline.admission.pace import Lookups
-from silkline.admission.places import Places
 from silkline.admission.resolution import Resolution, reduced
-from silkline.admission.tally import Refusal, Tally, TenantCounts
+from silkline.admission.scheduler import Scheduler
 from silkline.admission.tenant import Tenant
+from silkline.admission.throughput import LookupCredit
 from silkline.admission.ticket import Phase, Ticket, Turn
-from silkline.admission.turns import Turns
 from silkline.config import AdmissionSettings
 from silkline.core import Delta, Stage, Timeline, Usage
 from silkline.engines.base import EngineInfo
@@ -78,12 +78,12 @@ class Admission:
         self._clock = clock
         self._costs = CostModel()
         self._limits = Limits(clock)
-        self._tally = Tally()
-        self._lookups = Lookups()
+        self._counts = AdmissionCounts()
+        self._lookup_credit = LookupCredit()
         self._resolution = Resolution(settings.resolution_curve, clock)
-        self._places = Places(capacity, clock, slo=settings.slo)
-        self._turns = Turns(
-            self._places,
+        self._slots = EngineSlots(capacity, clock, slo=settings.slo)
+        self._scheduler = Scheduler(
+            self._slots,
             clock,
             self._refused_later,
             lambda ticket: self._costs.price(ticket.size, ticket.info, ticket.pixel_budget),
@@ -126,7 +126,7 @@ class Admission:
             yield ticket
         finally:
             if ticket.phase is Phase.PREPARED:
-                self._turns.leave(ticket, Phase.OVER)
+                self._scheduler.leave(ticket, Phase.OVER)
                 self._give_back(ticket)
 
     @asynccontextmanager
@@ -145,7 +145,7 @@ class Admission:
             self._charge(ticket)
         arrived = self._clock()
         try:
-            await self._turns.wait(ticket)
+            await self._scheduler.wait(ticket)
         except BaseException:
             self._give_back(ticket)
             raise
@@ -153,7 +153,7 @@ class Admission:
         try:
             yield Turn(begun - arrived, partial(self._answered, ticket, begun))
         finally:
-            self._turns.release(ticket)
+            self._scheduler.release(ticket)
 
     async def computed(
         self, ticket: Ticket, compute: Callable[[], AsyncGenerator[Delta, None]]
@@ -189,29 +189,29 @@ class Admission:
         reason, ticket.looks = ticket.looks, None
         if reason is None:
             return
-        self._turns.leave(ticket, Phase.OVER)
-        wait = self._turns.predicted_wait(ticket.tenant)
+        self._scheduler.leave(ticket, Phase.OVER)
+        wait = self._scheduler.predicted_wait(ticket.tenant)
         if reason is Refusal.QUEUE_FULL and self._has_room(ticket, wait):
-            self._turns.expect(ticket)
+            self._scheduler.expect(ticket)
             return
         self._refused_later(ticket, reason)
-        raise self._turns.error(ticket, reason, wait)
+        raise self._scheduler.error(ticket, reason, wait)
 
     def close(self) -> None:
         """Ends what waits with `ShuttingDown`; further turns end so as well."""
-        self._turns.close()
+        self._scheduler.close()
 
     def snapshot(self) -> AdmissionSnapshot:
         """How it gets on; never waits."""
         return AdmissionSnapshot(
-            preparing=self._turns.preparing,
-            waiting=self._turns.waiting,
-            running=self._places.taken,
-            capacity=self._places.count(),
-            queue_tokens=self._turns.queue_tokens,
-            predicted_wait_seconds=self._turns.backlog_seconds(),
+            preparing=self._scheduler.preparing,
+            waiting=self._scheduler.waiting,
+            running=self._slots.taken,
+            capacity=self._slots.count(),
+            queue_tokens=self._scheduler.queue_tokens,
+            predicted_wait_seconds=self._scheduler.backlog_seconds(),
             pixel_share=self._resolution.lowest(),
-            tenants=self._tally.counts(),
+            tenants=self._counts.counts(),
         )
 
     def _let_in(
@@ -224,21 +224,21 @@ class Admission:
         lookup: bool,
     ) -> Ticket:
         """The door: its two checks, then the charge."""
-        wait = self._turns.predicted_wait(tenant)
+        wait = self._scheduler.predicted_wait(tenant)
         ticket = self._ticket(tenant, size, info, times, wait)
         if breach := self._limits.check(tenant, ticket.tokens):
-            self._tally.refused(tenant.name, breach.reason)
+            self._counts.refused(tenant.name, breach.reason)
             raise _rate_limited(breach)
-        if reason := self._turns.check(ticket, wait):
-            if lookup and self._lookups.allow():
+        if reason := self._scheduler.check(ticket, wait):
+            if lookup and self._lookup_credit.allow():
                 ticket.looks = reason
-            elif reason is not Refusal.QUEUE_FULL or not self._turns.make_room(ticket):
-                self._tally.refused(tenant.name, reason)
-                raise self._turns.error(ticket, reason, wait)
+            elif reason is not Refusal.QUEUE_FULL or not self._scheduler.make_room(ticket):
+                self._counts.refused(tenant.name, reason)
+                raise self._scheduler.error(ticket, reason, wait)
         self._limits.charge(tenant, requests=1, tokens=0)
         self._charge(ticket)
-        self._turns.expect(ticket)
-        self._tally.admitted(tenant.name)
+        self._scheduler.expect(ticket)
+        self._counts.admitted(tenant.name)
         return ticket
 
     def _ticket(
@@ -272,19 +272,21 @@ class Admission:
 
     def _has_room(self, ticket: Ticket, wait: float | None) -> bool:
         """Whether a request may still come in that found the queue full at the door."""
-        reason = self._turns.check(ticket, wait)
-        return reason is None or (reason is Refusal.QUEUE_FULL and self._turns.make_room(ticket))
+        reason = self._scheduler.check(ticket, wait)
+        return reason is None or (
+            reason is Refusal.QUEUE_FULL and self._scheduler.make_room(ticket)
+        )
 
     def _spare(self, ticket: Ticket) -> None:
         if ticket.phase is not Phase.PREPARED:
             return
-        self._turns.spare(ticket)
-        self._lookups.found(allowed=ticket.looks is not None)
+        self._scheduler.spare(ticket)
+        self._lookup_credit.found(allowed=ticket.looks is not None)
         self._give_back(ticket)
 
     def _answered(self, ticket: Ticket, begun: float, usage: Usage, timeline: Timeline) -> None:
         work = self._costs.learn(ticket.size, usage, timeline)
-        self._turns.answered(ticket, work, self._clock() - begun)
+        self._scheduler.answered(ticket, work, self._clock() - begun)
         real = usage.total_tokens - usage.cached_tokens
         self._limits.charge(ticket.tenant, requests=0, tokens=real - ticket.charged)
         ticket.charged = real
@@ -301,7 +303,7 @@ class Admission:
     def _refused_later(self, ticket: Ticket, reason: Refusal) -> None:
         self._limits.charge(ticket.tenant, requests=-1, tokens=0)
         self._give_back(ticket)
-        self._tally.refused(ticket.tenant.name, reason)
+        self._counts.refused(ticket.tenant.name, reason)
 
 
 def _rate_limited(breach: Breach) -> RateLimited:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from silkline.admission.tally import Refusal
+from silkline.admission.counts import Refusal
 from silkline.admission.tenant import Tenant
 
 MINUTE = 60.0

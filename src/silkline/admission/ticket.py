@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from silkline.admission.cost import Price, Size
-from silkline.admission.tally import Refusal
+from silkline.admission.counts import Refusal
 from silkline.admission.tenant import Tenant
 from silkline.core import Timeline, Usage
 from silkline.engines.base import EngineInfo, PixelBudget

@@ -20,8 +20,8 @@ from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, Shut
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.question import Question, check_size, size_of
 from silkline.gateway.scope import RequestRecord
+from silkline.ingress.byte_budget import Claim
 from silkline.ingress.identity import Identity
-from silkline.ingress.inflight import Claim
 from silkline.ingress.intake import Intake, Pictures
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool

@@ -39,10 +39,10 @@ from silkline.ingress.decoder_link import (
     SizeMessage,
 )
 from silkline.ingress.decoder_wire import Refusal
+from silkline.ingress.fair_pool import FairPool
 from silkline.ingress.formats import sniff
 from silkline.ingress.identity import Identity
 from silkline.ingress.lifespan import Lifespan
-from silkline.ingress.rota import Rota
 
 logger = logging.getLogger("silkline.decoder")
 
@@ -92,7 +92,7 @@ class DecoderPool(Lifespan):
     def __init__(self, settings: DecodeSettings) -> None:
         self._settings = settings
         self._slots = [_Slot() for _ in range(settings.decode_processes)]
-        self._idle: Rota[_Slot] = Rota()
+        self._idle: FairPool[_Slot] = FairPool()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:

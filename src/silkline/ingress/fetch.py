@@ -11,7 +11,7 @@ resolves to by now. Hosts that the operator allows to be private have a pool of 
 which no address is checked.
 
 Connections, and the threads that ask for names, are shared out among the tenants so that origins
-and name servers which hang hold up those who named them and nobody else (`rota`).
+and name servers which hang hold up those who named them and nobody else (`fair_pool`).
 
 No cookies, no proxies, no credentials, no environment; bodies are taken uncompressed or not at
 all, and little else is read, so that a byte that is read is a byte that counts.
@@ -45,9 +45,9 @@ from silkline.errors import (
     InternalFault,
     UrlBlocked,
 )
+from silkline.ingress.fair_pool import FairPool
 from silkline.ingress.freshness import fresh_seconds
 from silkline.ingress.lifespan import Lifespan
-from silkline.ingress.rota import Rota
 from silkline.ingress.source import too_many_bytes
 from silkline.ingress.urls import HostRules, PictureUrl, check_public, follow
 
@@ -108,7 +108,7 @@ class Fetcher(Lifespan):
         self._resolver = resolver
         self._public: aiohttp.ClientSession | None = None
         self._private: aiohttp.ClientSession | None = None
-        self._places = Rota(range(_CONNECTIONS), leaves_some=True)
+        self._places = FairPool(range(_CONNECTIONS), leaves_some=True)
 
     async def start(self) -> None:
         """Opens the connection pools."""
@@ -237,7 +237,7 @@ class SystemResolver(AbstractResolver):
     """
 
     def __init__(self) -> None:
-        self._places = Rota(range(_RESOLVER_THREADS), leaves_some=True)
+        self._places = FairPool(range(_RESOLVER_THREADS), leaves_some=True)
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="silkline-dns")
 
     async def resolve(

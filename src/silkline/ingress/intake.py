@@ -24,13 +24,13 @@ from silkline.core import Image, Stage, Timeline
 from silkline.engines.base import PixelBudget
 from silkline.errors import RequestTooLarge, SilklineError
 from silkline.ingress.allowance import ByteAllowance, PixelAllowance
+from silkline.ingress.byte_budget import ByteBudget, Claim
 from silkline.ingress.decode import Decoded
 from silkline.ingress.fetch import Resolver
 from silkline.ingress.identity import Identity
-from silkline.ingress.inflight import Claim, InflightBytes
+from silkline.ingress.known_pictures import Encoded, KnownPictures, Name, digest
 from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.loading import PATIENCE_SHARE, Loaded, Loader, LoadingSnapshot
-from silkline.ingress.memo import Encoded, Memo, Name, digest
 from silkline.ingress.source import (
     EncodedSource,
     SentSource,
@@ -126,11 +126,11 @@ class Intake(Lifespan):
         """
         self._limits = limits
         self._loader = Loader(limits, fetch, decode, resolver)
-        self._memo = Memo(decode.identity_memory_bytes)
+        self._known_pictures = KnownPictures(decode.identity_memory_bytes)
         self._recognised = 0
         worst = _BYTES_A_PIXEL * limits.max_request_pixels
         patience = fetch.fetch_timeout * PATIENCE_SHARE
-        self._decoded = InflightBytes(max(limits.max_inflight_bytes, worst), worst, patience)
+        self._decoded = ByteBudget(max(limits.max_inflight_bytes, worst), worst, patience)
 
     async def start(self) -> None:
         """Starts the decoding processes and opens the connection pool.
@@ -148,8 +148,8 @@ class Intake(Lifespan):
         """How it gets on; never waits."""
         return IntakeSnapshot(
             recognised=self._recognised,
-            known=self._memo.entries,
-            known_bytes=self._memo.size_bytes,
+            known=self._known_pictures.entries,
+            known_bytes=self._known_pictures.size_bytes,
             loading=self._loader.snapshot(),
         )
 
@@ -260,13 +260,13 @@ class Intake(Lifespan):
         else:
             self._check_size(source, allowance)
         if isinstance(source, UploadSource):
-            return self._memo.picture(scope, digest(source.data), budget)
-        encoded = self._memo.source(scope, _name(source))
+            return self._known_pictures.picture(scope, digest(source.data), budget)
+        encoded = self._known_pictures.source(scope, _name(source))
         if encoded is None:
             return None
         if isinstance(source, UrlSource):
             allowance.take(encoded.size)
-        return self._memo.picture(scope, encoded.digest, budget)
+        return self._known_pictures.picture(scope, encoded.digest, budget)
 
     def _sent(self, source: SentSource, taking: _Taking) -> Loaded:
         """A picture that came with the request."""
@@ -304,9 +304,9 @@ class Intake(Lifespan):
         scope, budget = taking.scope, taking.budget
         with _blamed_on(source):
             decoded = await self._loader.decode(loaded, scope, budget)
-        self._memo.learn_picture(scope, loaded.encoded.digest, budget, decoded.identity)
+        self._known_pictures.learn_picture(scope, loaded.encoded.digest, budget, decoded.identity)
         if not isinstance(source, UploadSource):
-            self._memo.learn_source(scope, _name(source), loaded.encoded)
+            self._known_pictures.learn_source(scope, _name(source), loaded.encoded)
         return decoded
 
 

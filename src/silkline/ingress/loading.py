@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.engines.base import PixelBudget
+from silkline.ingress.byte_budget import ByteBudget, Claim
 from silkline.ingress.decode import Decoded, DecoderPool
 from silkline.ingress.fetch import Fetcher, Resolver
-from silkline.ingress.flights import Flight, Flights, Watch
-from silkline.ingress.inflight import Claim, InflightBytes
+from silkline.ingress.known_pictures import Encoded, digest
 from silkline.ingress.lifespan import Lifespan
-from silkline.ingress.memo import Encoded, digest
+from silkline.ingress.single_flight import Flight, SingleFlight, Watch
 from silkline.ingress.urls import PictureUrl
 
 PATIENCE_SHARE = 0.5
@@ -75,14 +75,16 @@ class Loader(Lifespan):
         self._max_pixels = min(limits.max_image_pixels, limits.max_request_pixels)
         self._fetcher = Fetcher(fetch, resolver)
         self._decoders = DecoderPool(decode)
-        self._inflight = InflightBytes(
+        self._inflight = ByteBudget(
             limits.max_inflight_bytes, self._max_bytes, fetch.fetch_timeout * PATIENCE_SHARE
         )
         # A fetched picture that others still use will do as long as its origin says so.
-        self._fetches: Flights[tuple[bytes, str], Loaded] = Flights(
+        self._fetches: SingleFlight[tuple[bytes, str], Loaded] = SingleFlight(
             lambda loaded: loaded.encoded.fresh_until > time.monotonic()
         )
-        self._decodes: Flights[tuple[bytes, bytes, PixelBudget], Decoded] = Flights(lambda _: True)
+        self._decodes: SingleFlight[tuple[bytes, bytes, PixelBudget], Decoded] = SingleFlight(
+            lambda _: True
+        )
 
     async def start(self) -> None:
         """Starts the decoding processes and opens the connection pool.

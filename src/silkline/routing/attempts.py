@@ -10,9 +10,9 @@ from dataclasses import replace
 from silkline.core import Delta, Request, Stage, Timeline
 from silkline.engines.text import join
 from silkline.errors import EngineFailed, Overloaded, SilklineError, WorkerLost
-from silkline.routing.aboard import Aboard
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
+from silkline.routing.in_flight import InFlight
 from silkline.routing.isolation import Isolation, Turn, too_late
 from silkline.routing.members import Member, Seat
 from silkline.routing.quarantine import Quarantine
@@ -41,7 +41,7 @@ class Attempts:
         self._ejection = ejection
         self._check_open = check_open
         self._budget = RetryBudget()
-        self._aboard = Aboard()
+        self._in_flight = InFlight()
         self._quarantine = Quarantine()
         self._suspects = Isolation()
         self.retries = 0
@@ -143,7 +143,7 @@ class Attempts:
         kind = "first piece" if request.stream else request.sampling.max_tokens.bit_length()
         alone = not replica.falls_as_one
         with (
-            self._aboard.on(seat.engine, request),
+            self._in_flight.on(seat.engine, request),
             self._ejection.judging(standing, kind, trial=seat.trial, lost_alone=alone) as answered,
         ):
             try:
@@ -159,9 +159,9 @@ class Attempts:
 
     def _mourn(self, seat: Seat) -> None:
         """Judges a death, when the first of its requests tells of it."""
-        aboard = self._aboard.fallen(seat.engine)
-        if aboard is not None:
-            self._quarantine.death(aboard)
+        suspects = self._in_flight.fallen(seat.engine)
+        if suspects is not None:
+            self._quarantine.death(suspects)
             self._ejection.failed(seat.member.standing)
 
 

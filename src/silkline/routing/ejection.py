@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 
 from silkline.errors import EngineFailed, InputError, InternalFault, WorkerLost
-from silkline.routing.slowness import Pace
+from silkline.routing.slowness import LatencyTracker
 
 ERRORS_IN_A_ROW = 5
 SLOW_IN_A_ROW = 3
@@ -41,7 +41,7 @@ class Standing:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Starts with nothing; `clock` gives seconds that never go back."""
         self._clock = clock
-        self.pace = Pace(clock)
+        self.pace = LatencyTracker(clock)
         """How long its requests wait."""
         self.errors = 0
         """What was held against it so far, see `Ejection.failed`."""

@@ -52,18 +52,18 @@ class _Usual:
     waits: int = 0
 
 
-class Pace:
+class LatencyTracker:
     """How long requests wait for one replica."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Knows nothing yet; `clock` gives seconds that never go back."""
         self._clock = clock
-        self._peers: tuple[Pace, ...] = ()
+        self._peers: tuple[LatencyTracker, ...] = ()
         self._usual: dict[Hashable, _Usual] = {}
         self._waiting: set[Wait] = set()
         self._slow_in_a_row = 0
 
-    def compare_with(self, peers: Sequence[Pace]) -> None:
+    def compare_with(self, peers: Sequence[LatencyTracker]) -> None:
         """Takes the paces of the other replicas."""
         self._peers = tuple(peers)
 

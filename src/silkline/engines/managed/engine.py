@@ -18,7 +18,7 @@ from silkline.core import Delta, Message, Request, TextPart
 from silkline.engines.base import Engine, EngineInfo, Health, PixelBudget
 from silkline.engines.managed.process import ServerProcess
 from silkline.engines.managed.server import Server
-from silkline.engines.managed.words import last_words, start_failure
+from silkline.engines.managed.start_failure import last_words, start_failure
 from silkline.engines.prompt_text import SafeText
 from silkline.engines.remote.body import check
 from silkline.engines.remote.engine import RemoteEngine

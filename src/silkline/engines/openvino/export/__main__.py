@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from silkline.engines.openvino.export.said import Ended, Order, Said, Step
+from silkline.engines.openvino.export.protocol import Ended, Order, Said, Step
 from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError
 
 logger = logging.getLogger("silkline.export")
@@ -55,7 +55,7 @@ def _export(order: Order, words: int) -> Ended:
         _say(words, Step(stage, done, total))
 
     try:
-        from silkline.engines.openvino.export.work import export  # noqa: PLC0415 - after the order
+        from silkline.engines.openvino.export.exporter import export  # noqa: PLC0415 - after the order
 
         export(order.plan, folder, say)
     except ConfigError as error:

@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 
 from silkline.engines.openvino.export.plan import Plan
-from silkline.engines.openvino.export.said import Ended, Order, Said, Step
+from silkline.engines.openvino.export.protocol import Ended, Order, Said, Step
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault
 from silkline.models.bundle import Bundle
 from silkline.models.store import Store, check_space, full_disk

@@ -10,7 +10,7 @@ from silkline.core import Request
 from silkline.engines.base import Engine
 
 
-class Aboard:
+class InFlight:
     """The requests of each engine."""
 
     def __init__(self) -> None:

@@ -43,11 +43,11 @@ class Encoded(NamedTuple):
     fresh_until: float
 
 
-class Memo:
+class KnownPictures:
     """Remembers identities. No step waits."""
 
     def __init__(self, capacity_bytes: int) -> None:
-        """Makes an empty memo; each of its tables gets half of the capacity."""
+        """Makes empty tables; each of its tables gets half of the capacity."""
         self._sources: Lru[tuple[bytes, Name], Encoded] = Lru(capacity_bytes // 2)
         self._pictures: Lru[tuple[bytes, bytes, PixelBudget], Identity] = Lru(capacity_bytes // 2)
 

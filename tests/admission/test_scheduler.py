@@ -1,4 +1,4 @@
-"""Turns: who waits, for how long, and who leaves; in virtual time."""
+"""Scheduler: who waits, for how long, and who leaves; in virtual time."""
 
 import asyncio
 import gc
@@ -245,6 +245,6 @@ def test_no_task_and_no_timer_is_left() -> None:
         await asyncio.gather(*(room.ask() for _ in range(5)))
         gc.collect()
         assert len(asyncio.all_tasks()) == 1
-        assert room.door._turns._timer is None
+        assert room.door._scheduler._timer is None
 
     run(main())

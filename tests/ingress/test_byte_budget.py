@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from silkline.errors import Overloaded
 from silkline.ingress import fetch as fetch_module
-from silkline.ingress.inflight import Claim, InflightBytes
+from silkline.ingress.byte_budget import ByteBudget, Claim
 from tests.ingress.intakes import BUDGET, TENANT, at, coloured, serving, until
 from tests.ingress.network import Hit, gives
 
@@ -27,7 +27,7 @@ async def settle() -> None:
 
 
 async def test_the_bound_holds_and_gives_back() -> None:
-    bound = InflightBytes(100, 40, HANG_SECONDS)
+    bound = ByteBudget(100, 40, HANG_SECONDS)
     with bound.claim() as first:
         await first.grow(40)
         with bound.claim() as second:
@@ -45,7 +45,7 @@ async def test_the_bound_holds_and_gives_back() -> None:
 
 
 async def test_what_is_kept_for_others_counts_until_they_let_go() -> None:
-    bound = InflightBytes(100, 40, HANG_SECONDS)
+    bound = ByteBudget(100, 40, HANG_SECONDS)
     with bound.claim() as claim:
         await claim.grow(40)
         kept = ExitStack()
@@ -61,7 +61,7 @@ async def test_what_is_kept_for_others_counts_until_they_let_go() -> None:
 
 
 async def test_turns_are_taken_in_order() -> None:
-    bound = InflightBytes(100, 50, HANG_SECONDS)
+    bound = ByteBudget(100, 50, HANG_SECONDS)
     order: list[str] = []
 
     async def hold(name: str, count: int) -> None:
@@ -83,7 +83,7 @@ async def test_turns_are_taken_in_order() -> None:
 
 
 async def test_who_wants_little_does_not_overtake() -> None:
-    bound = InflightBytes(100, 50, HANG_SECONDS)
+    bound = ByteBudget(100, 50, HANG_SECONDS)
     with bound.claim() as oldest, bound.claim() as greedy, bound.claim() as modest:
         await oldest.grow(50)
         with bound.claim() as second:
@@ -101,7 +101,7 @@ async def test_who_wants_little_does_not_overtake() -> None:
 
 
 async def test_the_oldest_may_always_go_on() -> None:
-    bound = InflightBytes(100, 60, HANG_SECONDS)
+    bound = ByteBudget(100, 60, HANG_SECONDS)
     with bound.claim() as oldest, bound.claim() as second, bound.claim() as third:
         await second.grow(40)
         waiting = asyncio.create_task(third.grow(1))
@@ -118,7 +118,7 @@ async def test_the_oldest_may_always_go_on() -> None:
 
 
 async def test_who_leaves_the_queue_lets_the_next_ones_go_on() -> None:
-    bound = InflightBytes(100, 50, HANG_SECONDS)
+    bound = ByteBudget(100, 50, HANG_SECONDS)
     with bound.claim() as oldest, bound.claim() as greedy, bound.claim() as modest:
         await oldest.grow(20)
         first = asyncio.create_task(greedy.grow(60))
@@ -132,7 +132,7 @@ async def test_who_leaves_the_queue_lets_the_next_ones_go_on() -> None:
 
 
 async def test_room_that_does_not_come_in_time_is_an_overload() -> None:
-    bound = InflightBytes(10, 10, patience=0.05)
+    bound = ByteBudget(10, 10, patience=0.05)
     with bound.claim() as oldest, bound.claim() as second:
         await oldest.grow(10)
         with pytest.raises(Overloaded):
@@ -142,7 +142,7 @@ async def test_room_that_does_not_come_in_time_is_an_overload() -> None:
 
 
 async def test_a_crowd_leaves_room_for_those_of_another_scope() -> None:
-    bound = InflightBytes(100, 20, HANG_SECONDS)
+    bound = ByteBudget(100, 20, HANG_SECONDS)
     with ExitStack() as held:
         crowd = [held.enter_context(bound.claim(b"crowd")) for _ in range(10)]
         growing = [asyncio.create_task(claim.grow(20)) for claim in crowd]
@@ -168,7 +168,7 @@ def test_all_come_to_their_end(capacity: int, worst: int, seed: int, holders: in
 
     async def campaign() -> None:
         chance = random.Random(seed)
-        bound = InflightBytes(capacity, worst, HANG_SECONDS)
+        bound = ByteBudget(capacity, worst, HANG_SECONDS)
 
         async def hold() -> None:
             left = chance.randint(0, worst)
@@ -190,7 +190,7 @@ def test_all_come_to_their_end(capacity: int, worst: int, seed: int, holders: in
         )
         assert (bound.used, bound.waiting) == (0, 0)
 
-    async def grown(bound: InflightBytes, claim: Claim, piece: int) -> None:
+    async def grown(bound: ByteBudget, claim: Claim, piece: int) -> None:
         await claim.grow(piece)
         assert bound.used <= max(capacity, worst)
 

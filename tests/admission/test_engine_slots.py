@@ -1,11 +1,11 @@
 """How long an outage has lasted, as far as anybody saw."""
 
-from silkline.admission.places import OUTAGE_SECONDS, Places
+from silkline.admission.engine_slots import OUTAGE_SECONDS, EngineSlots
 
 
 def test_an_outage_that_ended_unseen_is_not_remembered() -> None:
     now = [0.0]
-    places = Places(lambda: 0, lambda: now[0], slo=0.0)
+    places = EngineSlots(lambda: 0, lambda: now[0], slo=0.0)
 
     def look(seconds: float) -> None:
         until = now[0] + seconds

@@ -13,13 +13,13 @@ _EVIDENCE = 4.0
 _LEAST_WEIGHT = 0.02
 
 
-class Pace:
-    """Work that one place in the engines gets done in a second.
+class Throughput:
+    """Work that one slot in the engines gets done in a second.
 
-    By Little's law, places times this is the rate of the whole: it needs no busy period to be
+    By Little's law, slots times this is the rate of the whole: it needs no busy period to be
     measured in, is blind to pauses, and takes answers that end together as well as those that end
-    one by one. A place is slower while the others are taken as well, so an answer counts by the
-    square of the share of places that were taken with it: a quiet hour does not hide what full
+    one by one. A slot is slower while the others are taken as well, so an answer counts by the
+    square of the share of slots that were taken with it: a quiet hour does not hide what full
     engines can do.
     """
 
@@ -33,8 +33,8 @@ class Pace:
 
         Args:
             work: What it was.
-            seconds: How long it held its place.
-            occupancy: The share of places that were taken, itself included, 0 to 1.
+            seconds: How long it held its slot.
+            occupancy: The share of slots that were taken, itself included, 0 to 1.
         """
         weight = min(1.0, max(_LEAST_WEIGHT, occupancy**2))
         keep = 1.0 - _MEMORY * weight
@@ -44,13 +44,13 @@ class Pace:
 
     @property
     def speed(self) -> float | None:
-        """Work a second and place; None until enough was answered to tell."""
+        """Work a second and slot; None until enough was answered to tell."""
         if self._evidence < _EVIDENCE or self._seconds <= 0:
             return None
         return self._work / self._seconds
 
 
-class Comebacks:
+class RetryTimes:
     """Tells those who are refused when to come back, each at a time of its own.
 
     If all were told when the queue will have room, all would come at once and all but a few would
@@ -79,7 +79,7 @@ class Comebacks:
         return min(MOST_RETRY_SECONDS, max(1, math.ceil(moment - now)))
 
 
-class Lookups:
+class LookupCredit:
     """Which requests may still ask the cache when they would be too late for the engines.
 
     A cached answer needs no engine, but whether there is one is known only after some work. So the

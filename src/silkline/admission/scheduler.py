@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from silkline.admission.cost import Price, Ratio
-from silkline.admission.pace import Comebacks
-from silkline.admission.places import Places
+from silkline.admission.counts import Refusal
+from silkline.admission.engine_slots import EngineSlots
 from silkline.admission.queue import Entry, FairQueue
-from silkline.admission.tally import Refusal
 from silkline.admission.tenant import Tenant
+from silkline.admission.throughput import RetryTimes
 from silkline.admission.ticket import AIM, VAIN, Phase, Ticket
 from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, ShuttingDown
 
@@ -41,12 +41,12 @@ class _Waiter:
     outcome: asyncio.Future[CapacityError | None]
 
 
-class Turns:
-    """The places in the engines, who has one and who waits for one."""
+class Scheduler:
+    """The slots in the engines, who has one and who waits for one."""
 
     def __init__(
         self,
-        places: Places,
+        slots: EngineSlots,
         clock: Callable[[], float],
         refused: Callable[[Ticket, Refusal], None],
         price: Callable[[Ticket], Price],
@@ -57,7 +57,7 @@ class Turns:
         """Has no timer and needs no event loop until a request waits.
 
         Args:
-            places: In the engines.
+            slots: In the engines.
             clock: Seconds that never go back.
             refused: Is told of each request that is refused here.
             price: Prices a request anew, when more is known than at the door.
@@ -65,7 +65,7 @@ class Turns:
                 share of them.
             slo: Seconds in which answers should be whole; 0 for none.
         """
-        self._places = places
+        self._slots = slots
         self._clock = clock
         self._refused = refused
         self._price = price
@@ -75,7 +75,7 @@ class Turns:
         if slo:
             self._tick_seconds = min(_LONGEST_TICK, max(_SHORTEST_TICK, slo / _TICKS_PER_SLO))
         self._queue: FairQueue[_Waiter] = FairQueue()
-        self._comebacks = Comebacks(clock)
+        self._retry_times = RetryTimes(clock)
         self._turn_share = Ratio(1, 1)
         self._preparing = 0
         self._queue_tokens = 0
@@ -99,12 +99,12 @@ class Turns:
 
     def backlog_seconds(self) -> float | None:
         """Until all that waits has had its turn; None while that cannot be told."""
-        return self._places.seconds(sum(entry.work for entry in self._queue.order()))
+        return self._slots.seconds(sum(entry.work for entry in self._queue.order()))
 
     def predicted_wait(self, tenant: Tenant) -> float | None:
         """Seconds that the tenant's next request would wait; None while that cannot be told."""
         share = self._turn_share.value or 1.0
-        return self._places.seconds(self._queue.ahead(tenant.name, tenant.weight, share))
+        return self._slots.seconds(self._queue.ahead(tenant.name, tenant.weight, share))
 
     def check(self, ticket: Ticket, wait: float | None) -> Refusal | None:
         """Why a request cannot be let in, given its predicted wait; None when it can.
@@ -144,12 +144,12 @@ class Turns:
                 "The request's time was over while it waited for the engine; allow it more time, "
                 "or try again when there is less to do."
             )
-        tenant, rate = ticket.tenant, self._places.rate()
+        tenant, rate = ticket.tenant, self._slots.rate()
         service = 0.0
         if rate is not None:
             service = ticket.price.work / (rate * self._queue.share(tenant.name, tenant.weight))
         excess = self._excess(ticket, wait, AIM)
-        seconds = self._comebacks.seconds(tenant.name, excess, service)
+        seconds = self._retry_times.seconds(tenant.name, excess, service)
         return Overloaded(
             f"{_REASONS[reason]}; try again in {seconds} s.",
             retry_after=seconds,
@@ -190,7 +190,7 @@ class Turns:
         self._turn_share.note(1, 1)
         if ticket.price.guessed:
             ticket.price = self._price(ticket)
-        free = self._places.free and not self._queue
+        free = self._slots.free and not self._queue
         if not free and (reason := self._too_late(ticket)):
             raise self._refusal(ticket, reason)
         tenant = ticket.tenant
@@ -217,7 +217,7 @@ class Turns:
     def release(self, ticket: Ticket) -> None:
         """Gives a turn back."""
         ticket.phase = Phase.OVER
-        self._places.leave()
+        self._slots.leave()
         self._dispatch()
 
     def answered(self, ticket: Ticket, work: float, seconds: float) -> None:
@@ -228,7 +228,7 @@ class Turns:
             work: What it really was.
             seconds: How long it had its turn.
         """
-        self._places.answered(ticket.begun, work, seconds)
+        self._slots.answered(ticket.begun, work, seconds)
         tenant = ticket.tenant
         self._queue.settle(tenant.name, tenant.weight, work - ticket.price.work)
         if self._guesses:
@@ -246,18 +246,18 @@ class Turns:
         ticket = entry.item.ticket
         ticket.phase = Phase.RUNNING
         self._uncount(ticket)
-        ticket.begun = self._places.take()
+        ticket.begun = self._slots.take()
         entry.item.outcome.set_result(None)
 
     def _dispatch(self) -> None:
         """Lets go who can; whose turn comes too late is refused instead."""
-        while self._queue and self._places.free:
+        while self._queue and self._slots.free:
             entry = self._queue.peek()
             if reason := self._lost(entry.item, 0.0):
                 self._shed(entry, reason)
             else:
                 self._start(entry)
-        if not self._places.taken and not self._queue:
+        if not self._slots.taken and not self._queue:
             self._queue.forget()
         self._watch()
 
@@ -279,7 +279,7 @@ class Turns:
         """Refuses those who wait in vain; what they leave, those behind them gain."""
         ahead = 0.0
         for entry in list(self._queue.order()):
-            if reason := self._lost(entry.item, self._places.seconds(ahead) or 0.0):
+            if reason := self._lost(entry.item, self._slots.seconds(ahead) or 0.0):
                 self._shed(entry, reason)
             else:
                 ahead += entry.work
@@ -294,8 +294,8 @@ class Turns:
         now = self._clock()
         if now >= ticket.expires:
             return Refusal.EXPIRED
-        late = now + wait > ticket.latest_start(self._places.service(ticket.price.work), VAIN)
-        return Refusal.SHED if late or self._places.out else None
+        late = now + wait > ticket.latest_start(self._slots.service(ticket.price.work), VAIN)
+        return Refusal.SHED if late or self._slots.out else None
 
     def _too_late(self, ticket: Ticket) -> Refusal | None:
         """Why a request that comes to wait need not even begin to."""
@@ -351,7 +351,7 @@ class Turns:
         """Seconds by which a request would come too late; 0 when in time, or not known."""
         if not wait:
             return 0.0
-        latest = ticket.latest_start(self._places.service(ticket.price.work), part)
+        latest = ticket.latest_start(self._slots.service(ticket.price.work), part)
         return max(0.0, self._clock() + wait - latest)
 
 

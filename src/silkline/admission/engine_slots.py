@@ -1,4 +1,4 @@
-"""The places in the engines: how many there are, how many are taken, and how fast they are left."""
+"""The slots in the engines: how many there are, how many are taken, and how fast they are left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from silkline.admission.concurrency import Concurrency
 from silkline.admission.cost import Ratio
-from silkline.admission.pace import Pace
+from silkline.admission.throughput import Throughput
 
 OUTAGE_SECONDS = 10.0
 """How long requests wait for engines to be there at all."""
@@ -17,8 +17,8 @@ _LOOK_SECONDS = 2.0
 _MEMORY = 0.1
 
 
-class Places:
-    """Counts places, and predicts when one is free."""
+class EngineSlots:
+    """Counts slots, and predicts when one is free."""
 
     def __init__(
         self, capacity: Callable[[], int], clock: Callable[[], float], *, slo: float
@@ -26,7 +26,7 @@ class Places:
         """Takes what tells the engines' room, a clock, and the SLO in seconds, 0 for none."""
         self._capacity = capacity
         self._clock = clock
-        self._pace = Pace()
+        self._throughput = Throughput()
         self._concurrency = Concurrency(slo, clock)
         self._usual_work = Ratio(memory=_MEMORY)
         self._changed = 0.0
@@ -66,14 +66,14 @@ class Places:
         self._change(-1)
 
     def answered(self, begun: float, work: float, seconds: float) -> None:
-        """Learns from an answer, whose place is still taken.
+        """Learns from an answer, whose slot is still taken.
 
         Args:
             begun: What `take` returned.
             work: What it really was.
-            seconds: How long its place was taken.
+            seconds: How long its slot was taken.
         """
-        self._pace.note(work, seconds, self.taken / max(1, self.count()))
+        self._throughput.note(work, seconds, self.taken / max(1, self.count()))
         self._usual_work.note(work, 1)
         usual, capacity = self._usual_work.value, self._capacity()
         if seconds > 0 and capacity > 0 and usual is not None:
@@ -83,15 +83,15 @@ class Places:
 
     def rate(self) -> float | None:
         """Work that the engines get done in a second; None while that cannot be told."""
-        places, speed = self.count(), self._pace.speed
-        return places * speed if places > 0 and speed is not None else None
+        slots, speed = self.count(), self._throughput.speed
+        return slots * speed if slots > 0 and speed is not None else None
 
     def seconds(self, ahead: float) -> float | None:
-        """Until a place is free for what has so much work ahead; None while it cannot be told."""
-        places, usual = self.count(), self._usual_work.value
-        if places <= 0:
+        """Until a slot is free for what has so much work ahead; None while it cannot be told."""
+        slots, usual = self.count(), self._usual_work.value
+        if slots <= 0:
             return None
-        free = places - self.taken
+        free = slots - self.taken
         if usual is None:
             return 0.0 if free > 0 else None
         if ahead + (1 - free) * usual <= 0:
@@ -99,13 +99,13 @@ class Places:
         rate = self.rate()
         if rate is None:
             return None
-        # Places are left one by one, and the time since the last one was has passed already.
-        next_place = max(0.0, usual / rate - (self._clock() - self._last))
-        return max(0.0, ahead - free * usual) / rate + next_place
+        # Slots are left one by one, and the time since the last one was has passed already.
+        next_slot = max(0.0, usual / rate - (self._clock() - self._last))
+        return max(0.0, ahead - free * usual) / rate + next_slot
 
     def service(self, work: float) -> float:
-        """Seconds that a place is taken for so much work; 0 while that cannot be told."""
-        speed = self._pace.speed
+        """Seconds that a slot is taken for so much work; 0 while that cannot be told."""
+        speed = self._throughput.speed
         return 0.0 if speed is None else work / speed
 
     def _change(self, more: int) -> None:

@@ -25,7 +25,7 @@ _MOST_HELD_TO_LEFT = 3
 class Claim:
     """What one holder has."""
 
-    def __init__(self, bound: InflightBytes, scope: bytes) -> None:
+    def __init__(self, bound: ByteBudget, scope: bytes) -> None:
         self.held = 0
         self.scope = scope
         self.keepers = 0
@@ -52,7 +52,7 @@ class Claim:
         await self._bound.grow(self, count)
 
 
-class InflightBytes:
+class ByteBudget:
     """The bound; lives in one event loop."""
 
     def __init__(self, capacity: int, worst: int, patience: float) -> None:

@@ -18,7 +18,7 @@ from silkline.errors import ShuttingDown
 Thing = TypeVar("Thing", bound=Hashable)
 
 
-class Rota(Generic[Thing]):
+class FairPool(Generic[Thing]):
     """Things that are free, and a line for each scope of those who wait for one.
 
     What is free goes to the scope whose turn it is, and there to who came first.

@@ -97,7 +97,7 @@ class Flight(Generic[Value]):
                 place.set_exception(error or _shutting_down())
 
 
-class Flights(Generic[Key, Value]):
+class SingleFlight(Generic[Key, Value]):
     """The work that is under way, by the key of what it gives."""
 
     def __init__(self, good: Callable[[Value], bool]) -> None:
@@ -107,7 +107,7 @@ class Flights(Generic[Key, Value]):
             good: Whether an outcome that others still use will do for one who comes now.
         """
         self._good = good
-        self._flights: dict[Key, Flight[Value]] = {}
+        self._flight_table: dict[Key, Flight[Value]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self.begun = 0
         self.joined = 0
@@ -130,7 +130,7 @@ class Flights(Generic[Key, Value]):
             SilklineError: What the work raises, whoever it was begun for, or what `watch` raises.
             ShuttingDown: The work was ended from outside.
         """
-        flight = self._flights.get(key)
+        flight = self._flight_table.get(key)
         if flight is None or not flight.joinable(self._good):
             flight = self._start(key, work)
         else:
@@ -148,15 +148,15 @@ class Flights(Generic[Key, Value]):
     def _start(
         self, key: Key, work: Callable[[Flight[Value]], AbstractAsyncContextManager[Value]]
     ) -> Flight[Value]:
-        flight = self._flights[key] = Flight(work)
+        flight = self._flight_table[key] = Flight(work)
         self.begun += 1
         self._running.add(flight.task)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
             # A newer one may have taken its place.
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+            if self._flight_table.get(key) is flight:
+                del self._flight_table[key]
 
         flight.task.add_done_callback(ended)
         return flight

@@ -43,7 +43,7 @@ class TenantCounts:
     refused: Mapping[Refusal, int]
 
 
-class Tally:
+class AdmissionCounts:
     """Counts."""
 
     def __init__(self) -> None:

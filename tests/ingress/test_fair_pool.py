@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silkline.errors import ShuttingDown
-from silkline.ingress.rota import Rota
+from silkline.ingress.fair_pool import FairPool
 
 
 async def test_the_scopes_take_turns_and_each_keeps_its_order() -> None:
-    rota = Rota(["one"])
-    thing = await rota.take(b"crowd")
+    pool = FairPool(["one"])
+    thing = await pool.take(b"crowd")
     given: list[str] = []
 
     async def want(scope: bytes, number: int) -> None:
-        async with rota.turn(scope):
+        async with pool.turn(scope):
             given.append(f"{scope.decode()}{number}")
 
     asked = [asyncio.create_task(want(b"c", number)) for number in range(4)]
@@ -25,18 +25,18 @@ async def test_the_scopes_take_turns_and_each_keeps_its_order() -> None:
     asked += [asyncio.create_task(want(b"x", number)) for number in range(2)]
     asked += [asyncio.create_task(want(b"y", 0))]
     await asyncio.sleep(0)
-    rota.give(thing)
+    pool.give(thing)
     await asyncio.gather(*asked)
     assert given == ["c0", "x0", "y0", "c1", "x1", "c2", "c3"]
 
 
 async def test_those_who_left_cost_their_scope_no_turn() -> None:
-    rota = Rota(["one"])
-    thing = await rota.take(b"x")
+    pool = FairPool(["one"])
+    thing = await pool.take(b"x")
     given: list[bytes] = []
 
     async def want(scope: bytes) -> None:
-        async with rota.turn(scope):
+        async with pool.turn(scope):
             given.append(scope)
 
     left = [asyncio.create_task(want(b"x")) for _ in range(3)]
@@ -45,19 +45,19 @@ async def test_those_who_left_cost_their_scope_no_turn() -> None:
         task.cancel()
     asked = [asyncio.create_task(want(scope)) for scope in (b"x", b"y", b"y", b"y")]
     await asyncio.sleep(0)
-    rota.give(thing)
+    pool.give(thing)
     await asyncio.gather(*asked)
     assert given == [b"x", b"y", b"y", b"y"]
 
 
 async def test_whoever_leaves_takes_nothing_along() -> None:
     dice = random.Random(7)
-    rota = Rota(range(3))
+    pool = FairPool(range(3))
     held = 0
 
     async def want(number: int) -> None:
         nonlocal held
-        async with rota.turn(bytes([number % 4])):
+        async with pool.turn(bytes([number % 4])):
             held += 1
             assert held <= 3
             try:
@@ -70,53 +70,53 @@ async def test_whoever_leaves_takes_nothing_along() -> None:
         await asyncio.sleep(dice.random() / 1000)
         task.cancel()
     await asyncio.gather(*asked, return_exceptions=True)
-    assert {await rota.take(b"") for _ in range(3)} == {0, 1, 2}
+    assert {await pool.take(b"") for _ in range(3)} == {0, 1, 2}
 
 
 async def test_one_that_is_given_as_its_taker_leaves_goes_on() -> None:
-    rota: Rota[str] = Rota()
-    first, second = (asyncio.create_task(rota.take(b"")) for _ in range(2))
+    pool: FairPool[str] = FairPool()
+    first, second = (asyncio.create_task(pool.take(b"")) for _ in range(2))
     await asyncio.sleep(0)
-    rota.give("it")
+    pool.give("it")
     first.cancel()
     assert await second == "it"
     assert first.cancelled()
 
 
 async def test_closing_tells_all_who_wait() -> None:
-    rota: Rota[str] = Rota()
-    asked = [asyncio.create_task(rota.take(bytes([number]))) for number in range(3)]
+    pool: FairPool[str] = FairPool()
+    asked = [asyncio.create_task(pool.take(bytes([number]))) for number in range(3)]
     await asyncio.sleep(0)
-    rota.give("it")
-    rota.close()
+    pool.give("it")
+    pool.close()
     for task in asked:
         with pytest.raises(ShuttingDown):
             await task
     with pytest.raises(ShuttingDown):
-        await rota.take(b"")
+        await pool.take(b"")
 
 
 async def test_whoever_holds_many_leaves_some_to_who_comes_new() -> None:
-    rota = Rota(range(8), leaves_some=True)
-    crowd = [asyncio.create_task(rota.take(b"crowd")) for _ in range(100)]
+    pool = FairPool(range(8), leaves_some=True)
+    crowd = [asyncio.create_task(pool.take(b"crowd")) for _ in range(100)]
     await asyncio.sleep(0)
     assert sum(task.done() for task in crowd) == 4
     for number in range(3):  # nothing is given back
-        await asyncio.wait_for(rota.take(bytes([number])), 1)
+        await asyncio.wait_for(pool.take(bytes([number])), 1)
     for task in crowd:
         task.cancel()
     await asyncio.gather(*crowd, return_exceptions=True)
 
 
 async def test_what_is_given_back_goes_to_those_who_may_have_it() -> None:
-    rota = Rota(range(8), leaves_some=True)
-    held = [await rota.take(b"crowd") for _ in range(4)]
-    more = [asyncio.create_task(rota.take(b"crowd")) for _ in range(4)]
-    other = [asyncio.create_task(rota.take(b"other")) for _ in range(8)]
+    pool = FairPool(range(8), leaves_some=True)
+    held = [await pool.take(b"crowd") for _ in range(4)]
+    more = [asyncio.create_task(pool.take(b"crowd")) for _ in range(4)]
+    other = [asyncio.create_task(pool.take(b"other")) for _ in range(8)]
     await asyncio.sleep(0)
     assert [task.done() for task in other] == [True] * 2 + [False] * 6
     for thing in held:
-        rota.give(thing)
+        pool.give(thing)
     await asyncio.sleep(0)
     assert [sum(task.done() for task in tasks) for tasks in (more, other)] == [3, 3]
     for task in (*more, *other):
@@ -125,18 +125,18 @@ async def test_what_is_given_back_goes_to_those_who_may_have_it() -> None:
 
 
 async def test_those_who_may_have_more_do_not_wait_behind_those_who_may_not() -> None:
-    rota = Rota(range(8), leaves_some=True)
+    pool = FairPool(range(8), leaves_some=True)
     for _ in range(4):
-        await rota.take(b"crowd")
-    held = [await rota.take(b"other") for _ in range(2)]
-    crowd = asyncio.create_task(rota.take(b"crowd"))
+        await pool.take(b"crowd")
+    held = [await pool.take(b"other") for _ in range(2)]
+    crowd = asyncio.create_task(pool.take(b"crowd"))
     await asyncio.sleep(0)
-    other = asyncio.create_task(rota.take(b"other"))
+    other = asyncio.create_task(pool.take(b"other"))
     await asyncio.sleep(0)
     assert not crowd.done()
     assert not other.done()
     for thing in held:
-        rota.give(thing)
+        pool.give(thing)
     await asyncio.wait_for(other, 1)
     crowd.cancel()
     await asyncio.gather(crowd, return_exceptions=True)
@@ -159,7 +159,7 @@ class Crowd:
     """Takers of three scopes, and what they have."""
 
     def __init__(self, things: int, *, leaves_some: bool) -> None:
-        self.rota = Rota(range(things), leaves_some=leaves_some)
+        self.pool = FairPool(range(things), leaves_some=leaves_some)
         self.things = things
         self.leaves_some = leaves_some
         self.asked: list[tuple[int, int, asyncio.Task[None]]] = []  # number, scope
@@ -171,7 +171,7 @@ class Crowd:
     async def _take(self, number: int, scope: int) -> None:
         self.in_line[number] = scope
         try:
-            thing = await self.rota.take(bytes([scope]))
+            thing = await self.pool.take(bytes([scope]))
         finally:  # whoever leaves may have had its scope's turn
             self.in_line.pop(number, None)
             self.overtaken[scope].clear()
@@ -189,7 +189,7 @@ class Crowd:
             scope, number = which % 3, len(self.asked)
             self.asked.append((number, scope, asyncio.create_task(self._take(number, scope))))
         elif what == "give" and self.held:
-            self.rota.give(self.held.pop(which % len(self.held))[1])
+            self.pool.give(self.held.pop(which % len(self.held))[1])
         elif what == "cancel" and waiting:
             number, _, task = waiting[which % len(waiting)]
             task.cancel()
@@ -211,13 +211,13 @@ class Crowd:
         for _, _, task in self.asked:
             task.cancel()
         for _, thing in self.held:
-            self.rota.give(thing)
+            self.pool.give(thing)
         await asyncio.gather(*(task for _, _, task in self.asked), return_exceptions=True)
         for _, _, task in self.asked:
             if not task.cancelled():
                 task.result()
         things = range(self.things)
-        new = [asyncio.create_task(self.rota.take(bytes([9, thing]))) for thing in things]
+        new = [asyncio.create_task(self.pool.take(bytes([9, thing]))) for thing in things]
         await turns(8)
         assert {task.result() for task in new} == set(things)
 

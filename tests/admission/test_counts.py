@@ -1,10 +1,10 @@
 """Counts by tenant."""
 
-from silkline.admission.tally import MOST_NAMES, OTHERS, Refusal, Tally
+from silkline.admission.counts import MOST_NAMES, OTHERS, AdmissionCounts, Refusal
 
 
 def test_counts_are_by_tenant_and_reason() -> None:
-    tally = Tally()
+    tally = AdmissionCounts()
     tally.admitted("a")
     tally.admitted("a")
     tally.refused("a", Refusal.SHED)
@@ -15,7 +15,7 @@ def test_counts_are_by_tenant_and_reason() -> None:
 
 
 def test_names_are_bounded() -> None:
-    tally = Tally()
+    tally = AdmissionCounts()
     for number in range(MOST_NAMES + 10):
         tally.admitted(str(number))
     tally.admitted("0")

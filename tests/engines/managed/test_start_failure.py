@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from silkline.engines.managed.words import MOST_CHARACTERS, last_words, start_failure
+from silkline.engines.managed.start_failure import MOST_CHARACTERS, last_words, start_failure
 from silkline.errors import ConfigError, EnvironmentFault
 
 LLAMA = [

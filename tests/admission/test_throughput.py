@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from silkline.admission.pace import MOST_RETRY_SECONDS, Comebacks, Lookups, Pace
+from silkline.admission.throughput import MOST_RETRY_SECONDS, LookupCredit, RetryTimes, Throughput
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 
 
 def test_nothing_is_told_before_there_is_evidence() -> None:
-    pace = Pace()
+    pace = Throughput()
     for _ in range(3):
         assert pace.speed is None
         pace.note(10, 2, occupancy=1)
@@ -25,7 +25,7 @@ def test_nothing_is_told_before_there_is_evidence() -> None:
 
 
 def test_a_quiet_hour_does_not_hide_how_slow_full_engines_are() -> None:
-    pace = Pace()
+    pace = Throughput()
     for _ in range(100):
         pace.note(10, 2, occupancy=1)
     for _ in range(200):
@@ -36,7 +36,7 @@ def test_a_quiet_hour_does_not_hide_how_slow_full_engines_are() -> None:
 
 
 def test_a_slowdown_is_seen_within_a_few_answers() -> None:
-    pace = Pace()
+    pace = Throughput()
     for _ in range(1000):
         pace.note(10, 1, occupancy=1)
     for _ in range(60):
@@ -48,7 +48,7 @@ def test_a_slowdown_is_seen_within_a_few_answers() -> None:
 
 def test_those_refused_together_are_told_different_times() -> None:
     clock = Clock()
-    comebacks = Comebacks(clock)
+    comebacks = RetryTimes(clock)
     told = [comebacks.seconds("a", excess=2.0, service=0.5) for _ in range(8)]
     assert told == [2, 3, 3, 4, 4, 5, 5, 6]
     assert comebacks.seconds("b", excess=2.0, service=0.5) == 2
@@ -58,7 +58,7 @@ def test_those_refused_together_are_told_different_times() -> None:
 
 def test_the_time_told_is_bounded_and_so_is_what_is_kept() -> None:
     clock = Clock()
-    comebacks = Comebacks(clock, most_tenants=10)
+    comebacks = RetryTimes(clock, most_tenants=10)
     assert {comebacks.seconds("a", 1e9, 1e9) for _ in range(5)} == {MOST_RETRY_SECONDS}
     assert comebacks.seconds("b", 0.0, 0.0) == 1
     for number in range(100):
@@ -71,7 +71,7 @@ def test_cached_answers_pay_for_lookups_in_vain(
     hit_share: float, least: float, most: float
 ) -> None:
     dice = random.Random(1)
-    lookups = Lookups()
+    lookups = LookupCredit()
     looked = 0
     for _ in range(5000):
         if lookups.allow():

@@ -6,7 +6,7 @@ from itertools import takewhile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from silkline.ingress.inflight import Claim, InflightBytes
+from silkline.ingress.byte_budget import ByteBudget, Claim
 
 HANG_SECONDS = 10.0
 
@@ -16,7 +16,7 @@ class Holders:
 
     def __init__(self, capacity: int, worst: int) -> None:
         self.capacity, self.worst = capacity, worst
-        self.bound = InflightBytes(capacity, worst, HANG_SECONDS)
+        self.bound = ByteBudget(capacity, worst, HANG_SECONDS)
         self.tasks: list[asyncio.Task[None]] = []
         self.told: list[asyncio.Queue[int]] = []
         self.claims: dict[int, Claim] = {}  # oldest first
