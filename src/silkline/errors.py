@@ -266,3 +266,8 @@ def http_face(error: SilklineError) -> HttpFace:
 def exit_code(error: SilklineError) -> int:
     """The exit code for an error that ends a command."""
     return EXIT_CODES.get(type(error), EXIT.failed)
+
+
+def shutting_down() -> ShuttingDown:
+    """What a request is told that finds this server at its end."""
+    return ShuttingDown("This server is shutting down. Send the request again, or elsewhere.")

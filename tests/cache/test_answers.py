@@ -276,7 +276,7 @@ async def test_closing_while_it_computes() -> None:
         reader = asyncio.create_task(ask(cache, engine))
         await eventually(lambda: engine.asked == 1)
         await cache.aclose()
-        with pytest.raises(Exception, match="about to end"):
+        with pytest.raises(Exception, match="shutting down"):
             await reader
         await eventually(lambda: engine.idle)
 

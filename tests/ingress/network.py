@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from silkline.ingress.allowance import ByteAllowance
+from silkline.ingress.allowance import Allowance
 
 PUBLIC = "93.184.216.34"
 PUBLIC_IPV6 = "2606:2800:220:1::1"
@@ -52,7 +52,7 @@ class Hit:
 
 def within(max_bytes: int) -> Callable[[int], Awaitable[None]]:
     """Takes what a fetch receives from an allowance of so many bytes."""
-    allowance = ByteAllowance(max_bytes)
+    allowance = Allowance.of_bytes(max_bytes)
 
     async def received(count: int) -> None:
         allowance.take(count)

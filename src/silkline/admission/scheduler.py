@@ -17,7 +17,7 @@ from silkline.admission.queue import Entry, FairQueue
 from silkline.admission.tenant import Tenant
 from silkline.admission.throughput import RetryTimes
 from silkline.admission.ticket import AIM, VAIN, Phase, Ticket
-from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, ShuttingDown
+from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, shutting_down
 
 MOST_QUEUES = 2
 """Times `max_queue`: more requests are never prepared or wait, whoever's they are."""
@@ -185,7 +185,7 @@ class Scheduler:
             ShuttingDown: `close` was called.
         """
         if self._closed:
-            raise _closing()
+            raise shutting_down()
         self.leave(ticket, Phase.WAITING)
         self._turn_share.note(1, 1)
         if ticket.price.guessed:
@@ -238,7 +238,7 @@ class Scheduler:
         """Ends all that waits; nothing is let in afterwards."""
         self._closed = True
         for entry in list(self._queue.order()):
-            self._end(entry, _closing())
+            self._end(entry, shutting_down())
         self._watch()
 
     def _start(self, entry: Entry[_Waiter]) -> None:
@@ -353,7 +353,3 @@ class Scheduler:
             return 0.0
         latest = ticket.latest_start(self._slots.service(ticket.price.work), part)
         return max(0.0, self._clock() + wait - latest)
-
-
-def _closing() -> ShuttingDown:
-    return ShuttingDown("The server is about to end; send the request to another one.")

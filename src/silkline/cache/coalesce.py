@@ -17,7 +17,7 @@ from typing import TypeAlias
 from silkline.cache.policy import CacheState
 from silkline.core import Delta
 from silkline.engines.text import join
-from silkline.errors import DeadlineExceeded, ShuttingDown
+from silkline.errors import DeadlineExceeded, shutting_down
 
 JOIN_SHARE = 0.5
 """The part of its own time that a computation must still have for a request to join it.
@@ -78,7 +78,7 @@ class Flight:
     def check(self) -> None:
         """Raises what ended the computation, unless it came to its end."""
         if self._given_up or self.task.cancelled():
-            raise ShuttingDown("The server is about to end; send the request to another one.")
+            raise shutting_down()
         if error := self.task.exception():
             # Each reader raises it: without this, their frames would pile up in one traceback.
             raise error.with_traceback(self._traceback)

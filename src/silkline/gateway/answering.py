@@ -16,7 +16,7 @@ from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
 from silkline.core import Answer, Delta, Request, Stage, Timeline
 from silkline.engines.base import EngineInfo
-from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, ShuttingDown
+from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, shutting_down
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.question import Question, check_size, size_of
 from silkline.gateway.scope import RequestRecord
@@ -131,7 +131,7 @@ class Answering:
     def _check(self, question: Question, record: RequestRecord) -> None:
         """Refuses what can be refused without any work."""
         if self._lifecycle.draining:
-            raise ShuttingDown("This server is shutting down. Send the request again.")
+            raise shutting_down()
         if question.model is not None:
             self.check_model(question.model)
         record.model = self.info.model

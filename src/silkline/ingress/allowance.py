@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from silkline.errors import ImageTooLarge, RequestTooLarge
+from silkline.errors import ImageTooLarge, InputError, RequestTooLarge
 
 
-class ByteAllowance:
-    """The encoded bytes of a request."""
+class Allowance:
+    """So many bytes, or pixels, of which each picture takes some."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max = max_bytes
-        self._left = max_bytes
+    def __init__(self, most: int, unit: str, error: type[InputError]) -> None:
+        """Takes the most that there may be, its unit in words, and what says that it is more."""
+        self._most = most
+        self._left = most
+        self._unit = unit
+        self._error = error
+
+    @classmethod
+    def of_bytes(cls, most: int) -> Allowance:
+        """The encoded bytes of a request."""
+        return cls(most, "bytes", RequestTooLarge)
+
+    @classmethod
+    def of_pixels(cls, most: int) -> Allowance:
+        """The pixels of a request before any budget."""
+        return cls(most, "pixels", ImageTooLarge)
 
     def take(self, count: int) -> None:
-        """Counts bytes as used.
+        """Counts some as used.
 
         Raises:
-            RequestTooLarge: They are more than are left.
+            RequestTooLarge: They are more bytes than are left.
+            ImageTooLarge: They are more pixels than are left.
         """
         self._left -= count
         if self._left < 0:
-            raise RequestTooLarge(
-                f"The pictures of the request have more than {self._max} bytes together. Send "
-                "fewer or smaller ones."
-            )
-
-
-class PixelAllowance:
-    """The pixels of a request before any budget."""
-
-    def __init__(self, max_pixels: int) -> None:
-        self._max = max_pixels
-        self._left = max_pixels
-
-    def take(self, count: int) -> None:
-        """Counts pixels as used.
-
-        Raises:
-            ImageTooLarge: They are more than are left.
-        """
-        self._left -= count
-        if self._left < 0:
-            raise ImageTooLarge(
-                f"The pictures of the request have more than {self._max} pixels together. Send "
-                "fewer or smaller ones."
+            raise self._error(
+                f"The pictures of the request have more than {self._most} {self._unit} together. "
+                "Send fewer or smaller ones."
             )

@@ -28,7 +28,7 @@ from silkline.errors import (
     InputError,
     InvalidRequest,
     Overloaded,
-    ShuttingDown,
+    shutting_down,
 )
 from silkline.ingress.decoder_link import (
     ChildLost,
@@ -189,7 +189,7 @@ class DecoderPool(Lifespan):
             message, body = await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise _shutting_down() from None
+                raise shutting_down() from None
             raise
         if isinstance(message, RefusedMessage):
             raise _refused(message.why)
@@ -280,7 +280,3 @@ def _refused(why: Refusal) -> InputError:
 
 def _broke_decoder() -> ImageUndecodable:
     return ImageUndecodable("The picture broke its decoder. Send another one, or save it anew.")
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("This server is shutting down. Send the request again.")

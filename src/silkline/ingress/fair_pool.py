@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Hashable, Iterable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from silkline.errors import ShuttingDown
+from silkline.errors import shutting_down
 
 Thing = TypeVar("Thing", bound=Hashable)
 
@@ -47,7 +47,7 @@ class FairPool(Generic[Thing]):
             ShuttingDown: `close` was called.
         """
         if self._closed:
-            raise _shutting_down()
+            raise shutting_down()
         if self._may_get_one(scope):  # then nobody of this scope waits
             return self._hand_out(scope)
         place: asyncio.Future[Thing] = asyncio.get_running_loop().create_future()
@@ -59,7 +59,7 @@ class FairPool(Generic[Thing]):
                 self.give(place.result())
             raise
         if self._closed:  # in the same moment
-            raise _shutting_down()
+            raise shutting_down()
         return thing
 
     def give(self, thing: Thing) -> None:
@@ -110,9 +110,5 @@ class FairPool(Generic[Thing]):
         for line in self._lines.values():
             for place in line:
                 if not place.done():
-                    place.set_exception(_shutting_down())
+                    place.set_exception(shutting_down())
         self._lines.clear()
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("This server is shutting down. Send the request again.")

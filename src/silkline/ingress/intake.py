@@ -23,7 +23,7 @@ from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import Image, Stage, Timeline
 from silkline.engines.base import PixelBudget
 from silkline.errors import RequestTooLarge, SilklineError
-from silkline.ingress.allowance import ByteAllowance, PixelAllowance
+from silkline.ingress.allowance import Allowance
 from silkline.ingress.byte_budget import ByteBudget, Claim
 from silkline.ingress.decode import Decoded
 from silkline.ingress.fetch import Resolver
@@ -94,10 +94,10 @@ class _Taking:
         self.held = held
         self.budget = budget
         self.scope = scope
-        self.bytes = ByteAllowance(limits.max_body_bytes)
+        self.bytes = Allowance.of_bytes(limits.max_body_bytes)
         most = pictures * min(limits.max_image_pixels, limits.max_request_pixels)
         allowed = limits.max_request_pixels
-        self.pixels = PixelAllowance(allowed) if most > allowed else None
+        self.pixels = Allowance.of_pixels(allowed) if most > allowed else None
         self.slots = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self.begun = time.perf_counter()
         self.fetched: float | None = None
@@ -173,8 +173,8 @@ class Intake(Lifespan):
             RequestTooLarge, ImageTooLarge, UrlBlocked: As `take` does.
         """
         self._check_count(sources)
-        sizes = ByteAllowance(self._limits.max_body_bytes)
-        pixels = PixelAllowance(self._limits.max_request_pixels)
+        sizes = Allowance.of_bytes(self._limits.max_body_bytes)
+        pixels = Allowance.of_pixels(self._limits.max_request_pixels)
         identities = []
         for source in sources:
             with _blamed_on(source):
@@ -245,14 +245,14 @@ class Intake(Lifespan):
                 "taken."
             )
 
-    def _check_size(self, source: SentSource, allowance: ByteAllowance) -> None:
+    def _check_size(self, source: SentSource, allowance: Allowance) -> None:
         """Holds a picture that came with the request to the limits of bytes."""
         if source.size > self._limits.max_image_bytes:
             raise too_many_bytes(self._limits.max_image_bytes)
         allowance.take(source.size)
 
     def _known(
-        self, source: Source, budget: PixelBudget, scope: bytes, allowance: ByteAllowance
+        self, source: Source, budget: PixelBudget, scope: bytes, allowance: Allowance
     ) -> Identity | None:
         """What is remembered of a picture."""
         if isinstance(source, UrlSource):

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Generic, TypeVar
 
-from silkline.errors import ShuttingDown, SilklineError
+from silkline.errors import SilklineError, shutting_down
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -94,7 +94,7 @@ class Flight(Generic[Value]):
                 # Each its own: whoever raises it names the field of its own request in it.
                 place.set_exception(copy.copy(error))
             else:
-                place.set_exception(error or _shutting_down())
+                place.set_exception(error or shutting_down())
 
 
 class SingleFlight(Generic[Key, Value]):
@@ -160,7 +160,3 @@ class SingleFlight(Generic[Key, Value]):
 
         flight.task.add_done_callback(ended)
         return flight
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("This server is shutting down. Send the request again.")

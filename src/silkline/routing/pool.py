@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from silkline.core import Delta, Request
 from silkline.engines.base import EngineInfo
-from silkline.errors import Overloaded, ShuttingDown
+from silkline.errors import Overloaded, shutting_down
 from silkline.routing.attempts import Attempts
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
@@ -113,7 +113,7 @@ class EnginePool:
         """Ends all replicas; requests that still run end with `ShuttingDown`."""
         self._closing = True
         self._served.set()
-        self._dispatch.close(_shutting_down())
+        self._dispatch.close(shutting_down())
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*(member.replica.aclose() for member in self._members))
@@ -129,7 +129,7 @@ class EnginePool:
 
     def _check_open(self) -> None:
         if self._closing:
-            raise _shutting_down()
+            raise shutting_down()
 
 
 def _health(member: Member) -> ReplicaHealth:
@@ -149,7 +149,3 @@ def _health(member: Member) -> ReplicaHealth:
         rss_bytes=replica.rss_bytes,
         engine=replica.health(),
     )
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("The server is about to end; send the request to another one.")
