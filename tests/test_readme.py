@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
 CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"
+KEYS = "--into keys.toml"
 CI_RUNS_ITSELF = ("make ",)
 
 
@@ -53,7 +54,8 @@ def run(arguments: list[str] | str, server: Served) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("command", RUNNABLE)
-def test_a_command_works(command: str, server: Served) -> None:
+def test_a_command_works(command: str, server: Served, tmp_path: Path) -> None:
+    command = command.replace(KEYS, f"--into {tmp_path}/keys.toml")
     result = run(command.replace(ADDRESS, server.url), server)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
