@@ -19,9 +19,10 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
         ({"BF16": 3, "F32": 100}, CPU, True, torch.float32),
         ({"BF16": 100}, CPU, False, torch.float32),
         ({"F16": 100}, CPU, True, torch.float32),
-        ({"F32": 100}, CUDA, False, torch.bfloat16),
-        ({"BF16": 100}, CUDA, False, torch.bfloat16),
-        ({"F16": 100}, CUDA, False, torch.float16),
+        ({"F32": 100}, CUDA, True, torch.bfloat16),
+        ({"BF16": 100}, CUDA, True, torch.bfloat16),
+        ({"BF16": 100}, CUDA, False, torch.float16),
+        ({"F16": 100}, CUDA, True, torch.float16),
     ],
 )
 def test_auto_goes_by_the_checkpoint_and_a_cpu_rounds_nothing(
@@ -31,7 +32,7 @@ def test_auto_goes_by_the_checkpoint_and_a_cpu_rounds_nothing(
     hardware: bool,
     dtype: torch.dtype,
 ) -> None:
-    monkeypatch.setattr(placement, "_has_bfloat16", lambda: hardware)
+    monkeypatch.setattr(placement, "_has_bfloat16", lambda _: hardware)
     assert choose_dtype(TorchOptions(), stored, device) is dtype
 
 

@@ -20,6 +20,7 @@ from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.forward import forward
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.slots import KvSlots, bucket
+from silkline.engines.torch.vision import DEVICE_ERROR
 
 logger = logging.getLogger("silkline.engines.torch")
 
@@ -83,6 +84,9 @@ class Decoder:
         self._device = device
         self._padded = padded
         self._captures = padded and device.type == "cuda"
+        # One pool for all graphs: logits are read before the next graph runs, so all may use the
+        # same memory, of which each would keep its own otherwise.
+        self._pool = torch.cuda.graph_pool_handle() if self._captures else None
         self._frames: OrderedDict[tuple[int, int], _Frame] = OrderedDict()
         self._version = slots.version
         self.windows = frozenset(windows)
@@ -149,6 +153,19 @@ class Decoder:
         # Runs write at place 0 of every slot of the frame: what is there must be put back.
         every = [*self._slots.keys, *self._slots.values]
         kept = [tensor[: len(frame.slots), :, 0].clone() for tensor in every]
+        try:
+            self._record(frame)
+        except DEVICE_ERROR:
+            raise
+        except torch.OutOfMemoryError:
+            logger.warning("no memory for a graph of %d requests", len(frame.slots))
+        except RuntimeError:
+            logger.exception("the model's step cannot be captured; it runs without a graph")
+            self._captures = False
+        for tensor, first in zip(every, kept, strict=True):
+            tensor[: len(first), :, 0] = first
+
+    def _record(self, frame: _Frame) -> None:
         stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -156,15 +173,9 @@ class Decoder:
                 self._compute(frame)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                frame.logits = self._compute(frame)
-            frame.graph = graph
-        except RuntimeError:
-            logger.exception("the model's step cannot be captured; it runs without a graph")
-            self._captures = False
-        for tensor, first in zip(every, kept, strict=True):
-            tensor[: len(first), :, 0] = first
+        with torch.cuda.graph(graph, pool=self._pool):
+            frame.logits = self._compute(frame)
+        frame.graph = graph
 
     def _compute(self, frame: _Frame) -> torch.Tensor:
         """The step itself; never waits for the device."""

@@ -37,8 +37,9 @@ def choose_dtype(
     """The type of weights and KV cache.
 
     "auto" goes by the type that most of the checkpoint has. CUDA computes float32 weights in
-    bfloat16, and half precision as it is. A CPU rounds nobody's weights unasked: float32 stays,
-    float16 becomes float32, and bfloat16 stays where the processor multiplies it in hardware.
+    bfloat16, and half precision as it is; cards before Ampere, which have no bfloat16, in float16.
+    A CPU rounds nobody's weights unasked: float32 stays, float16 becomes float32, and bfloat16
+    stays where the processor multiplies it in hardware.
 
     Args:
         options: What is asked for.
@@ -49,10 +50,13 @@ def choose_dtype(
         return _NAMED[options.dtype]
     mostly = max(stored, key=lambda name: stored[name], default="F32")
     if device.type == "cuda":
-        return torch.float16 if mostly == "F16" else torch.bfloat16
-    return torch.bfloat16 if mostly == "BF16" and _has_bfloat16() else torch.float32
+        half = mostly == "F16" or not _has_bfloat16(device)
+        return torch.float16 if half else torch.bfloat16
+    return torch.bfloat16 if mostly == "BF16" and _has_bfloat16(device) else torch.float32
 
 
-def _has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; known of x86 ones only."""
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; known of cards and x86 processors."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no other door

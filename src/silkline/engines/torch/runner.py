@@ -74,6 +74,13 @@ class Runner:
     def _mixed(self, decoding: Sequence[Job], parts: Sequence[Part]) -> torch.Tensor:
         """Logits of the rows to be sampled, `[N, vocabulary]`."""
         layout = self._layout(decoding, parts)
+        ends = [
+            piece.row + piece.end - piece.start - 1
+            for piece, part in zip(layout.pieces, parts, strict=True)
+            if part.finishes
+        ]
+        # Copied before the model is launched: afterwards the copy would wait for all of it.
+        rows = torch.tensor([*range(len(decoding)), *ends], dtype=torch.int64, device=self._device)
         hidden = forward(
             self._family,
             self._attention,
@@ -81,12 +88,6 @@ class Runner:
             self._inputs(decoding, parts),
             self._positions(decoding, parts),
         )
-        ends = [
-            piece.row + piece.end - piece.start - 1
-            for piece, part in zip(layout.pieces, parts, strict=True)
-            if part.finishes
-        ]
-        rows = torch.tensor([*range(len(decoding)), *ends], dtype=torch.int64, device=self._device)
         return self._family.logits(hidden[rows])
 
     def _layout(self, decoding: Sequence[Job], parts: Sequence[Part]) -> Layout:
