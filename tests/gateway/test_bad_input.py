@@ -157,7 +157,7 @@ def test_a_bad_picture(http: httpx2.Client, kind: str) -> None:
     began = time.monotonic()
     error = check(post(http, asked(url)), status, code)
     assert time.monotonic() - began < HANG_SECONDS
-    assert error["param"] == "messages.0.image_url"
+    assert error["param"] == "messages.0.content.0.image_url"
     still_works(http)
 
 

@@ -66,6 +66,23 @@ def test_everything_else_is_refused(name: str) -> None:
         sniff(OTHERS[name])
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"", "is empty"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "is HEIC"),
+        (b"%PDF-1.7", "is a PDF"),
+        (b"\n<SVG xmlns=", "is SVG"),
+        (b'{"image": 1}', "is JSON"),
+        (b"<!DOCTYPE HTML><html>", "is a web page"),
+    ],
+)
+def test_what_people_send_is_called_by_its_name(data: bytes, name: str) -> None:
+    with pytest.raises(ImageFormat, match=name):
+        sniff(data)
+
+
 @pytest.mark.parametrize("kind", ["ICO", "PPM", "TGA", "PCX", "SGI", "DDS", "MSP", "XBM",
                                   "JPEG2000", "ICNS", "EPS", "PDF", "PALM"])  # fmt: skip
 def test_other_formats_of_pillow_are_refused(kind: str) -> None:

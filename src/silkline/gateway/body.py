@@ -36,13 +36,23 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise unfit(error) from error
+        raise unfit(error, kind) from error
     except UNDECODABLE as error:
         raise InvalidRequest("The body is not valid JSON. Send one JSON object.") from error
 
 
-def unfit(error: msgspec.ValidationError) -> InvalidRequest:
+def only_without_effect(field: str, value: str) -> InvalidRequest:
+    """The error about a field that asks for what there is not."""
+    return InvalidRequest(
+        f"The field {field} is not supported, but as {value}. Leave it out.", param=field
+    )
+
+
+def unfit(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequest:
     """What is wrong with a body, by the client's name for the place.
+
+    A kind may say in `ONLY` which value of a field alone is taken, and in `INSTEAD` what is to be
+    sent in the place of an unknown field that clients take for known.
 
     msgspec's words name types and our fields; what a client can put in is its own field's name,
     which is cut, and a value that is none of those that are known, which is left out.
@@ -53,7 +63,12 @@ def unfit(error: msgspec.ValidationError) -> InvalidRequest:
     unknown = _UNKNOWN_FIELD.match(what)
     if unknown:
         name = ".".join(part for part in (param, unknown["name"]) if part)[:_MAX_WORDS]
-        return InvalidRequest(f"The field {name} is not supported. Leave it out.", param=name)
+        instead = getattr(kind, "INSTEAD", {}).get(name)
+        what = "Leave it out." if instead is None else f"Send {instead}."
+        return InvalidRequest(f"The field {name} is not supported. {what}", param=name)
+    field = (param or "").partition(".")[0]
+    if (only := getattr(kind, "ONLY", {}).get(field)) is not None:
+        return only_without_effect(field, only)
     subject = f"The field {param}" if param else "The body"
     what = _UNKNOWN_VALUE.sub("it has none of the values that are known here", what)
     return InvalidRequest(f"{subject} is wrong: {what[:_MAX_WORDS]}.", param=param)

@@ -8,13 +8,14 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from silkline.cache.policy import CacheUse
 from silkline.core import ImagePart, Message, Part, Role, Sampling, TextPart
-from silkline.errors import InvalidRequest
+from silkline.gateway.body import only_without_effect
 from silkline.gateway.question import Question
 from silkline.ingress.source import Source, parse_url
 
@@ -89,6 +90,21 @@ class PlainResponseFormat(_Body, frozen=True):
 class ChatRequest(_Body, frozen=True):
     """A chat completion request. A request that names no temperature is answered greedily."""
 
+    ONLY: ClassVar[Mapping[str, str]] = {
+        "n": "1",
+        "presence_penalty": "0",
+        "frequency_penalty": "0",
+        "logit_bias": "{}",
+        "logprobs": "false",
+        "top_logprobs": "null",
+        "response_format": '{"type": "text"}',
+        "modalities": '["text"]',
+        "tools": "[]",
+        "tool_choice": '"none" or "auto"',
+        "reasoning_effort": "null",
+    }
+    """Fields of features that there are not, with the value that wants none of them."""
+
     model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
     max_tokens: _Tokens | None = None
@@ -134,10 +150,12 @@ class ChatRequest(_Body, frozen=True):
                 for what is not supported.
         """
         if self.logprobs:
-            raise InvalidRequest("The field logprobs is not supported.", param="logprobs")
+            raise only_without_effect("logprobs", self.ONLY["logprobs"])
         sources: list[Source] = []
         messages = tuple(
-            Message(_role(message.role), _parts(message.content, sources, f"messages.{place}"))
+            Message(
+                _role(message.role), _parts(message.content, sources, f"messages.{place}.content")
+            )
             for place, message in enumerate(self.messages)
         )
         return Question(
@@ -168,10 +186,10 @@ def _parts(content: str | list[Content], sources: list[Source], param: str) -> t
     if isinstance(content, str):
         return (TextPart(content),)
     parts: list[Part] = []
-    for piece in content:
+    for place, piece in enumerate(content):
         if isinstance(piece, TextContent):
             parts.append(TextPart(piece.text))
         else:
             parts.append(ImagePart(len(sources)))
-            sources.append(parse_url(piece.image_url.url, param=f"{param}.image_url"))
+            sources.append(parse_url(piece.image_url.url, param=f"{param}.{place}.image_url"))
     return tuple(parts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -39,6 +40,14 @@ class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
     """The JSON body: the same, and the picture as an http, https or data URL, or in Base64."""
+
+    INSTEAD: ClassVar[Mapping[str, str]] = {
+        "image": "image_base64 or image_url",
+        "question": "prompt",
+        "text": "prompt",
+        "url": "image_url",
+    }
+    """What others call our fields."""
 
     image_url: str | None = None
     image_base64: str | None = None
@@ -174,7 +183,7 @@ def _fields(form: FormData) -> PredictForm:
     try:
         return msgspec.convert(fields, PredictForm, strict=False)
     except msgspec.ValidationError as error:
-        raise unfit(error) from error
+        raise unfit(error, PredictForm) from error
 
 
 def _body_forms() -> dict[str, Any]:

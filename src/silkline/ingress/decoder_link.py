@@ -17,7 +17,7 @@ from typing import Annotated, cast
 
 import msgspec
 
-from silkline.errors import EnvironmentFault
+from silkline.errors import UNDECODABLE, EnvironmentFault
 from silkline.ingress.decoder_wire import LENGTHS, Refusal, frame
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -231,7 +231,7 @@ class DecoderLink(asyncio.SubprocessProtocol):
             body_at = LENGTHS.size + header_bytes
             try:
                 message = _decoder.decode(memoryview(data)[LENGTHS.size : body_at])
-            except msgspec.MsgspecError:
+            except UNDECODABLE:
                 self._lose()
                 return
             self._chunks, self._received = [], 0

@@ -39,7 +39,16 @@ _PREFIXES = {
 _WEBP_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X"}
 _BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"}
 _MAX_BRANDS_BYTES = 256
+_OTHERS = {
+    b"%pdf": "a PDF",
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"{": "JSON",
+}
 
 
 def sniff(data: bytes) -> PictureFormat:
@@ -55,18 +64,28 @@ def sniff(data: bytes) -> PictureFormat:
         return PictureFormat.WEBP
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return PictureFormat.BMP
-    if _is_avif(data):
+    if _brands(data) & _AVIF_BRANDS:
         return PictureFormat.AVIF
     raise ImageFormat(
-        "The data is not a picture of a supported format. Send JPEG, PNG, WebP, GIF, BMP, TIFF, "
-        "AVIF or MPO."
+        f"The data is {_named(data)}. Send JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or MPO."
     )
 
 
-def _is_avif(data: bytes) -> bool:
-    """Whether the file type box, ISO/IEC 14496-12 section 4.3, names an AVIF brand."""
+def _named(data: bytes) -> str:
+    """What a client may have taken for a picture."""
+    if not data:
+        return "empty"
+    if _brands(data) & _HEIC_BRANDS:
+        return "HEIC, which is not taken"
+    for prefix, name in _OTHERS.items():
+        if data.lstrip()[: len(prefix)].lower() == prefix:
+            return f"{name}, not a picture that is taken"
+    return "not a picture of a supported format"
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """Those that the file type box names, if there is one: ISO/IEC 14496-12 section 4.3."""
     if data[4:8] != b"ftyp":
-        return False
+        return set()
     size = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)
-    brands = {data[at : at + 4] for at in (8, *range(16, size - 3, 4))}
-    return bool(brands & _AVIF_BRANDS)
+    return {data[at : at + 4] for at in (8, *range(16, size - 3, 4))}

@@ -1,0 +1,74 @@
+"""What a client is told whose body is not of the documented form."""
+
+import json
+from typing import Any
+
+import pytest
+
+from silkline.cache.policy import CacheUse
+from silkline.errors import InputError
+from silkline.gateway.body import decode
+from silkline.gateway.chat_schema import ChatRequest
+from silkline.gateway.predict import PredictRequest
+
+ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def taken(kind: type[ChatRequest | PredictRequest], body: dict[str, Any]) -> None:
+    request = decode(json.dumps(body).encode(), kind)
+    if isinstance(request, ChatRequest):
+        request.question(CacheUse.NORMAL)
+
+
+def told(kind: type[ChatRequest | PredictRequest], body: dict[str, Any]) -> InputError:
+    with pytest.raises(InputError) as caught:
+        taken(kind, body)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "taken"),
+    [
+        ("n", 2, "as 1"),
+        ("response_format", {"type": "json_object"}, 'as {"type": "text"}'),
+        ("response_format", {"type": "json_schema", "json_schema": {}}, 'as {"type": "text"}'),
+        ("tools", [{"type": "function"}], "as []"),
+        ("tool_choice", "required", 'as "none" or "auto"'),
+        ("logprobs", True, "as false"),
+        ("top_logprobs", 3, "as null"),
+        ("modalities", ["audio"], 'as ["text"]'),
+        ("presence_penalty", 0.5, "as 0"),
+        ("frequency_penalty", -1, "as 0"),
+        ("logit_bias", {"5": 1}, "as {}"),
+        ("reasoning_effort", "low", "as null"),
+    ],
+)
+def test_a_feature_that_there_is_not_is_named_with_what_is_taken(
+    field: str, value: object, taken: str
+) -> None:
+    error = told(ChatRequest, {**ASKED, field: value})
+    assert error.param == field
+    assert error.message == f"The field {field} is not supported, but {taken}. Leave it out."
+
+
+def test_the_value_that_is_taken_is_taken() -> None:
+    for field, text in ChatRequest.ONLY.items():
+        for value in text.split(" or "):
+            taken(ChatRequest, {**ASKED, field: json.loads(value)})
+
+
+@pytest.mark.parametrize(
+    ("field", "instead"), [("image", "image_base64 or image_url"), ("question", "prompt")]
+)
+def test_a_field_of_another_name_is_told_ours(field: str, instead: str) -> None:
+    error = told(PredictRequest, {field: "x"})
+    assert error.message == f"The field {field} is not supported. Send {instead}."
+
+
+def test_a_pictures_place_is_told() -> None:
+    content = [
+        {"type": "text", "text": "Compare"},
+        {"type": "image_url", "image_url": {"url": "ftp://a.example/b.jpg"}},
+    ]
+    body = {"model": "m", "messages": [*ASKED["messages"], {"role": "user", "content": content}]}
+    assert told(ChatRequest, body).param == "messages.1.content.1.image_url"
