@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
@@ -58,12 +58,13 @@ def _option(field: str) -> Callable[[F], F]:
     info = field_info(field)
     kind = info.annotation
     shape = get_origin(kind)
+    taken = str if shape in _METAVARS else kind
     default = info.get_default(call_default_factory=True)
     shown = "" if default in ((), {}) else f" [default: {default}]"
     return click.option(
         "--" + field.replace("_", "-"),
         field,
-        type=str if shape in _METAVARS else kind,
+        type=click.Choice(get_args(kind)) if shape is Literal else taken,
         metavar=_METAVARS.get(shape),
         multiple=shape is tuple,
         help=f"{info.description}{shown}",

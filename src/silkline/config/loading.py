@@ -179,7 +179,8 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         section, *rest = (str(part) for part in problem["loc"])
         where = f"{'.'.join(rest)} in [{section}]" if rest else section
-        lines.append(f"{where} is {_shown(problem['input'])}: {problem['msg']}.")
+        wrong = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{where} is {_shown(problem['input'])}: {wrong}.")
     return "Settings are wrong: " + " ".join(lines)
 
 

@@ -7,7 +7,7 @@ sections.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -151,9 +151,8 @@ class EngineSettings(Section):
     hang_timeout: float = Field(
         30.0, gt=0, description="Seconds without progress after which a worker is replaced."
     )
-    precision: str = Field(
+    precision: Literal["int8", "fp16"] = Field(
         "int8",
-        pattern="^(int8|fp16)$",
         description="Weights of a model that is exported for the engine openvino: int8 or fp16.",
     )
     export_store: str = Field(
@@ -230,12 +229,11 @@ class AdmissionSettings(Section):
 class LogSettings(Section):
     """What is written about requests."""
 
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged: debug, info, warning or error."
     )
-    log_format: str = Field(
+    log_format: Literal["auto", "json", "text"] = Field(
         "auto",
-        pattern="^(auto|json|text)$",
         description="json: one ECS line an event; text: for eyes; auto: text on a terminal.",
     )
 
