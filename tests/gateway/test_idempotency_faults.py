@@ -49,7 +49,7 @@ def running(server: Served) -> float:
 
 def given(server: Served) -> float:
     """Requests that the pool gave to the engine."""
-    return metric(server.url, "silkline_replica_given_requests")
+    return metric(server.url, "silkline_replica_given_requests_total")
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -67,7 +67,11 @@ def test_requests_errors_and_stages_are_counted(http: httpx2.Client) -> None:
     assert metric(http, "silkline_requests_total", code="415", **chat) == bad + 1
     assert metric(http, "silkline_stage_seconds_count", stage="decode") == decoded + 1
     assert metric(http, "silkline_replica_ready") == 1
-    assert "/no/such/path" not in http.get("/metrics").text
+    text = http.get("/metrics").text
+    assert "/no/such/path" not in text
+    for name in ("given_requests", "errors", "restarts"):
+        assert f"# TYPE silkline_replica_{name}_total counter" in text
+    assert "# TYPE silkline_replica_requests gauge" in text
 
 
 def test_a_request_is_one_line_of_the_log_without_its_content() -> None:

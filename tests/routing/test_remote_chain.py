@@ -178,7 +178,7 @@ def test_workers_and_remotes_stand_side_by_side(far: Served) -> None:
         }
         assert statuses == {200}
         given = [
-            metric(server.url, "silkline_replica_given_requests", replica=name)
+            metric(server.url, "silkline_replica_given_requests_total", replica=name)
             for name in ("0", "far")
         ]
         assert sum(given) == 10

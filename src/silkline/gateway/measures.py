@@ -118,14 +118,33 @@ def admission_metrics(snapshot: AdmissionSnapshot) -> Iterable[Metric]:
 def replica_metrics(health: PoolHealth) -> Iterable[Metric]:
     """How the replicas of the engine get on."""
     yield _counter("routing_retries", "Requests that were sent again.", health.retries)
-    families: dict[str, GaugeMetricFamily] = {}
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for replica in health.replicas:
         for name, value in _replica_values(replica).items():
             if name not in families:
+                family = CounterMetricFamily if name in _COUNTED else GaugeMetricFamily
                 title = f"silkline_replica_{name}"
-                families[name] = GaugeMetricFamily(title, f"Replica's {name}.", labels=["replica"])
+                families[name] = family(title, _OF_A_REPLICA[name], labels=["replica"])
             families[name].add_metric([replica.name], value)
     yield from families.values()
+
+
+_OF_A_REPLICA = {
+    "ready": "Whether a replica takes requests.",
+    "ejected": "Whether a replica is left out for its failures or its slowness.",
+    "weight": "A replica's share of the requests beside the others'.",
+    "limit": "Most requests that a replica gets at a time.",
+    "requests": "Requests that a replica has at present.",
+    "given_requests": "Requests that a replica was given.",
+    "errors": "Calls that a replica lost, or answered with nonsense.",
+    "restarts": "How often a replica's process was replaced.",
+    "resident_bytes": "Memory of a replica's process.",
+    "engine_running": "Requests that a replica's engine computes.",
+    "engine_queued": "Requests that wait inside a replica's engine.",
+    "kv_cache_ratio": "Share of a replica's KV cache in use.",
+    "progress_age_seconds": "Age of a replica's last step.",
+}
+_COUNTED = frozenset({"given_requests", "errors", "restarts"})
 
 
 def _replica_values(replica: ReplicaHealth) -> Mapping[str, float]:
