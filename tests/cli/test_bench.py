@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,7 +9,7 @@ import pytest
 
 from silkline.bench.record import read_run
 from tests.cli.test_main import run
-from tests.serving import Served, served
+from tests.serving import Served, command, served
 
 QUICK = ("--rate", "30", "--for", "2s", "--catalogue", "20", "--pixels", "128")
 
@@ -83,3 +86,24 @@ def test_what_cannot_be_done_is_told(
     assert result.returncode == code, result.stderr
     assert words in result.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_cannot_be_is_told_before_any_load(server: Served, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("bench", server.url, "--for", "10m", "--out", str(tmp_path / "file" / "out"))
+    assert result.returncode == 4
+    assert "cannot be written into" in result.stderr
+
+
+def test_an_interrupt_says_what_is_kept(server: Served, tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        command("bench", server.url, "--for", "10m", "--out", str(tmp_path / "out")),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509
+    )
+    time.sleep(2.0)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert said == "silkline: stopped; nothing of this run was kept\n"

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from silkline.cli.main import silkline
 from tests.gateway.keyrings import write_keys
+from tests.serving import served
 
 
 def doctor(*arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -129,3 +130,26 @@ def test_people_get_a_table() -> None:
     assert result.exit_code == 0
     assert "good" in result.output
     assert "processor" in result.output
+
+
+def test_the_libraries_are_those_of_the_engine() -> None:
+    _, findings = doctor("--port", "0", "--engine", "torch")
+    assert {"torch", "transformers"} <= set(findings)
+    assert "openvino" not in findings
+    _, findings = doctor("--port", "0", "--engine", "vllm")
+    assert "openvino" not in findings
+
+
+def test_a_silkline_that_runs_there_is_no_fault() -> None:
+    with served("--engine", "fake") as server:
+        code, findings = doctor("--port", str(server.host_and_port[1]))
+    assert code == 0
+    assert findings["port"]["verdict"] == "note"
+    assert "a Silkline runs on" in findings["port"]["detail"]
+
+
+def test_lines_into_a_pipe_are_neither_padded_nor_wrapped() -> None:
+    result = CliRunner().invoke(silkline, ["doctor", "--port", "0", "--model", "/" + "long/" * 40])
+    lines = result.output.splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert "/" + "long/" * 40 in result.output

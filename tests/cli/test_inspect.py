@@ -127,3 +127,34 @@ def test_errors_that_quote_a_file_are_one_line(tmp_path: Path) -> None:
         assert {sign for sign in result.stderr if not sign.isprintable()} == {"\n"}
         assert result.stderr.count("\n") == 1
         assert r"\x1b[2J" in result.stderr
+
+
+def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b'{"model_type": "llav\xe9"}')
+    error = inspect(str(tmp_path)).exception
+    assert isinstance(error, ConfigError)
+    assert "config.json is not a JSON object" in error.message
+
+
+def test_a_language_model_is_called_one(tmp_path: Path) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    folder = str(save(tmp_path, {"config.json": config}))
+    save_tensors(tmp_path / "model.safetensors", {"model.a": ("F16", [4])})
+    result = run("up", folder)
+    assert result.returncode == 2
+    assert f"silkline: {folder} is a language model without a vision tower." in result.stderr
+    assert {each["verdict"] for each in as_json(folder)["engines"]} == {"no"}
+    assert (
+        "is a language model without a vision tower"
+        in run("up", folder, "--engine", "torch").stderr
+    )
+
+
+def test_a_folder_of_gguf_is_told_who_serves_it(tmp_path: Path) -> None:
+    for name in ("model.gguf", "mmproj-model.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    said = run("up", str(tmp_path)).stderr
+    assert 0 < said.find("llamacpp: where") < said.find("openvino: ")
+    output = inspect(str(tmp_path)).output
+    assert "None" not in output
+    assert "none in config.json" not in output

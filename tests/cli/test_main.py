@@ -1,4 +1,6 @@
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -128,3 +130,37 @@ def test_the_package_is_a_command_and_its_import_reads_nothing() -> None:
 
 def test_version() -> None:
     assert run("--version").stdout.startswith("silkline, version ")
+
+
+@pytest.mark.parametrize(
+    ("plain", "shown"),
+    [
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "Modell\N{MINUS SIGN}K"),
+        ({"PYTHONIOENCODING": "latin-1"}, "Modell?K"),
+    ],
+)
+def test_a_stream_that_is_no_utf_8_ends_no_command(
+    plain: dict[str, str], shown: str, tmp_path: Path
+) -> None:
+    config = {"model_type": "llava", "architectures": ["Modell\N{MINUS SIGN}K\xf6rper"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    result = subprocess.run(
+        command("inspect", str(tmp_path)), capture_output=True, env=os.environ | plain, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert shown.encode() in result.stdout
+
+
+def test_an_interrupt_during_the_imports_is_no_traceback(tmp_path: Path) -> None:
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "click.py").write_text(code + "raise ImportError\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "silkline", "doctor"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+        check=False,
+    )
+    assert result.returncode == -signal.SIGINT
+    assert result.stderr == ""

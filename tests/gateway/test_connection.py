@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -9,6 +10,9 @@ import time
 import psutil
 import pytest
 
+from silkline.config import ServerSettings
+from silkline.gateway import connection
+from silkline.gateway.lifecycle import Lifecycle
 from tests.gateway.asking import asked
 from tests.gateway.raw import exchange, head, read_all, read_reply
 from tests.serving import Served
@@ -217,3 +221,29 @@ def test_a_client_that_waits_is_asked_for_its_body(gateway: Served) -> None:
             reply = read_reply(client)
             assert reply.status == 200
             assert "connection" not in reply.headers
+
+
+class Watched:
+    """A connection whose deadlines are looked at."""
+
+    def __init__(self, defect: Exception | None = None) -> None:
+        self.defect = defect
+        self.looks = 0
+
+    def look(self, now: float) -> None:
+        self.looks += 1
+        if self.defect is not None:
+            raise self.defect
+
+
+async def test_a_defect_at_one_connection_keeps_the_deadlines_of_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "SWEEP_SECONDS", 0.01)
+    watched = [Watched(ValueError("a defect")), Watched()]
+    shared = connection.Connections(ServerSettings(), Lifecycle())
+    sweeping = asyncio.create_task(shared.sweep(set(watched)))  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    sweeping.cancel()
+    assert all(each.looks > 1 for each in watched)
+    assert "could not be looked at" in caplog.text

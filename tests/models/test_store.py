@@ -62,6 +62,15 @@ def test_what_is_built_is_found_and_not_built_again(store: Store) -> None:
     assert names(store) == {KEY}
 
 
+def test_a_build_that_loses_its_process_is_no_fault_of_the_store(store: Store) -> None:
+    def build(_: Path) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    with pytest.raises(EnvironmentFault, match="Broken pipe") as caught:
+        store.make(KEY, build)
+    assert "cannot be used" not in caught.value.message
+
+
 def test_a_build_that_fails_leaves_nothing(store: Store) -> None:
     def half(folder: Path) -> None:
         fill(folder)

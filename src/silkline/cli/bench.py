@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, TypeVar
 
 import click
 import uvloop
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from silkline.bench.drawn import SMALLEST, STEP
@@ -23,7 +23,8 @@ from silkline.bench.spelling import parse_burst, parse_seconds, parse_share
 from silkline.bench.summary import compare, summarise
 from silkline.bench.terminal import tables
 from silkline.bench.wire import Warm
-from silkline.errors import EXIT, ConfigError
+from silkline.cli.printing import print_result, progress_console
+from silkline.errors import EXIT, ConfigError, EnvironmentFault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -124,8 +125,13 @@ def bench(url: str, against: str | None, **options: Any) -> None:
     spec = _spec(url, against, options)
     if not options["yes_load_remote"]:
         _refuse_remote(spec)
-    with _shown(quiet=options["as_json"]) as watch:
-        run = uvloop.run(run_bench(spec, watch, origin_port=options["origin_port"]))
+    _check_writable(options["out"])
+    try:
+        with _shown(quiet=options["as_json"]) as watch:
+            run = uvloop.run(run_bench(spec, watch, origin_port=options["origin_port"]))
+    except KeyboardInterrupt:
+        click.echo("silkline: stopped; nothing of this run was kept", err=True)
+        sys.exit(EXIT.failed)
     if not run.records:
         raise ConfigError("No request fell into this time. Take a longer one or a higher rate.")
     _report(run, options)
@@ -180,10 +186,26 @@ def _refuse_remote(spec: Spec) -> None:
             )
 
 
+def _check_writable(folder: Path) -> None:
+    """Refuses before any load is sent what `write_results` would refuse after it.
+
+    The folder itself is made with the results: a target that does not answer leaves none.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise EnvironmentFault(
+            f"The results cannot be written into {folder}: {os.strerror(error.errno or 0)}. "
+            "Choose another folder by --out."
+        ) from error
+
+
 @contextmanager
 def _shown(*, quiet: bool) -> Iterator[Callable[[Step], None]]:
     """A line that moves: how far, how fast, how many failed, how long still."""
-    console = Console(stderr=True, quiet=quiet)
+    console = progress_console(quiet=quiet)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -222,7 +244,7 @@ def _report(run: Run, options: dict[str, Any]) -> None:
     if options["as_json"]:
         click.echo(figures_json(run, summaries, comparison))
     else:
-        Console().print(tables(summaries, comparison))
+        print_result(tables(summaries, comparison))
         click.echo(f"\n{folder / PAGE}, {FIGURES} and {REQUESTS} beside it")
     goodput = summaries[0].goodput
     if goodput < options["min_goodput"]:

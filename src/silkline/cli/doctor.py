@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib.metadata
 import json
 import os
@@ -13,18 +14,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import psutil
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from silkline import __version__
-from silkline.cli.listening import check_listening, listening_fault, shown
+from silkline.cli.listening import check_listening, listening_fault, shown, url_of
+from silkline.cli.printing import print_result
 from silkline.cli.serving import WITHOUT_MODEL
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import Settings
@@ -42,8 +45,11 @@ _LEAST_DISK = 1 * GIB
 _MOST_CHARACTERS = 2000
 """Of a finding; errors may quote a model's files."""
 
-_EXTRA = "openvino"
-_REQUIREMENT = re.compile(rf"([A-Za-z0-9._-]+)>=([0-9.]+); extra == .{_EXTRA}.")
+_LIVE = b'{"status":"live"}'
+"""What a gateway answers at /live."""
+
+_LIVE_BYTES, _LIVE_SECONDS = 100, 2.0
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*>=([0-9.]+)[^;]*; extra == .([a-z0-9]+).")
 _RELEASE = re.compile(r"\d+(?:\.\d+)*")
 _INSTRUCTION_SETS = {
     "avx2": "AVX2",
@@ -164,22 +170,24 @@ def _engine(settings: Settings) -> Finding:
 
 
 def _libraries(settings: Settings) -> Iterator[Finding]:
-    """What the extra `openvino` asks for: installed, whole enough to be found, and new enough."""
-    lacking = Verdict.BAD if settings.engine.engine in {"auto", _EXTRA} else Verdict.NOTE
-    remedy = f'pip install "silkline[{_EXTRA}]"'
+    """What the engine's extra asks for: installed, whole enough to be found, and new enough."""
+    name = settings.engine.engine
+    extra = "openvino" if name == "auto" else name
+    remedy = f'pip install "silkline[{extra}]"'
     for line in importlib.metadata.requires("silkline") or []:
-        if not (wanted := _REQUIREMENT.fullmatch(line)):
+        wanted = _REQUIREMENT.fullmatch(line)
+        if wanted is None or wanted[3] != extra:
             continue
         package, least = wanted[1], wanted[2]
         try:
             installed = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, lacking, "not installed", remedy)
+            yield Finding(package, Verdict.BAD, "not installed", remedy)
             continue
         if find_spec(package.replace("-", "_")) is None:
-            yield Finding(package, lacking, f"{installed}, but its files are missing", remedy)
+            yield Finding(package, Verdict.BAD, f"{installed}, but its files are missing", remedy)
         elif _release(installed) < _release(least):
-            yield Finding(package, lacking, f"{installed}; {least} is the least", remedy)
+            yield Finding(package, Verdict.BAD, f"{installed}; {least} is the least", remedy)
         else:
             yield Finding(package, Verdict.GOOD, installed)
 
@@ -236,8 +244,23 @@ def _port(settings: Settings) -> Finding:
     try:
         check_listening(host, port)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE and _is_live(url_of(host, port)):
+            return Finding("port", Verdict.NOTE, f"a Silkline runs on {shown(host, port)}")
         return Finding("port", Verdict.BAD, *listening_fault(host, port, error))
     return Finding("port", Verdict.GOOD, f"{shown(host, port)} is free")
+
+
+def _is_live(url: str) -> bool:
+    """Whether a Silkline answers at a URL of this machine."""
+    place = urlsplit(url)
+    link = HTTPConnection(place.hostname or "", place.port, timeout=_LIVE_SECONDS)
+    try:
+        link.request("GET", "/live")
+        return link.getresponse().read(_LIVE_BYTES) == _LIVE
+    except (OSError, HTTPException):
+        return False
+    finally:
+        link.close()
 
 
 def _print(findings: list[Finding]) -> None:
@@ -250,4 +273,4 @@ def _print(findings: list[Finding]) -> None:
         table.add_row(verdict, Text(finding.what), detail)
         if finding.remedy:
             table.add_row("", "", Text(f"run: {finding.remedy}"))
-    Console().print(table)
+    print_result(table)

@@ -13,11 +13,11 @@ from typing import Any
 import click
 import msgspec
 import uvloop
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from silkline.cli.answering import create_intake
 from silkline.cli.asking import Spelled, open_subject, parse_subject, source_of
+from silkline.cli.printing import print_result, progress_console
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.core import Sampling
@@ -184,7 +184,7 @@ def evaluate(
     if as_json:
         click.echo(msgspec.json.encode(evaluation))
     else:
-        Console().print(tables(evaluation))
+        print_result(tables(evaluation))
         click.echo(f"\n{out / PAGE}, {FIGURES} and {JOURNAL} beside it")
     if any(result.failures for result in evaluation.results):
         sys.exit(EXIT.failed)
@@ -232,7 +232,7 @@ def _contract(spelled: Spelled, reference: str, most: int | None, *, as_json: bo
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
-        Console().print(contract_table(found))
+        print_result(contract_table(found))
     if not found.holds:
         sys.exit(EXIT.gate_refused)
 
@@ -357,7 +357,7 @@ def _shown(*, quiet: bool) -> Iterator[Watch]:
         TextColumn("{task.fields[failed]} failed"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True, quiet=quiet)
+    console = progress_console(quiet=quiet)
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=0, rate=0.0, failed=0)
         shown = ""

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from silkline.cli.printing import print_result
 from silkline.models.decoder import Decoder
 from silkline.models.foreign import printable
 from silkline.models.inspection import PICTURES, ImageTokens, Inspection, inspect_model
@@ -85,7 +85,7 @@ def _print(found: Inspection) -> None:
         table.add_row(Text("" if place else "engines"), said)
     for place, note in enumerate(found.notes):
         table.add_row(Text("" if place else "notes"), _text(note))
-    Console().print(table)
+    print_result(table)
 
 
 def _text(told: str) -> Text:
@@ -97,8 +97,8 @@ def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "model", found.model + (f" @ {found.revision}" if found.revision else "")
     yield "folder", found.folder
     yield "licence", found.license or "not stated"
-    classes = ", ".join(found.architectures) or "no class named"
-    yield "family", f"{found.family or 'unknown'} ({found.model_type}; {classes})"
+    named = "; ".join(filter(None, (found.model_type, ", ".join(found.architectures))))
+    yield "family", (found.family or "unknown") + _in_brackets(named)
     yield from _weight_rows(found.weights, found.quantization)
     yield "on disk", _bytes(found.disk_bytes)
     context = f"{found.context_length} tokens" if found.context_length else "not stated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
 
@@ -47,6 +48,8 @@ def silkline() -> None:
 
 def main() -> None:
     """Runs the command line and ends the process with the documented exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(errors="replace")  # a sign that it lacks must not end a command
     try:
         silkline(standalone_mode=True)
     except SilklineError as error:

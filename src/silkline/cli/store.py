@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from silkline.cli.printing import print_result
 from silkline.cli.settings_options import settings_from
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.foreign import printable
@@ -95,4 +95,4 @@ def _print(entries: list[Entry]) -> None:
         told = _told(entry)
         said = [str(told.get(name, "damaged")) for name in ("key", "model", "family", "precision")]
         table.add_row(*(Text(printable(word)) for word in said), Text(f"{entry.size / _MB:.1f}"))
-    Console().print(table)
+    print_result(table)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from silkline.engines.base import Engine, EngineOptions
 from silkline.errors import ConfigError, EnvironmentFault, SilklineError
+from silkline.models.families import TEXT_ONLY
 from silkline.models.inspection import inspect_engines
 from silkline.models.resolve import Place
 from silkline.models.support import EXPORT, Support, Verdict
@@ -151,7 +152,13 @@ def _usable() -> tuple[str, ...]:
 
 def _none_can(place: Place, support: Collection[Support]) -> SilklineError:
     """The error that lists every engine; where one of `auto`'s is only not installed, how to."""
-    whys = " ".join(f"{each.engine}: {each.why}." for each in support)
+    if all(each.why == TEXT_ONLY for each in support):
+        return ConfigError(
+            f"{place.model} is a language model without a vision tower. Silkline serves models "
+            "that take pictures: name one of those."
+        )
+    able_first = sorted(support, key=lambda each: each.verdict is Verdict.NO)
+    whys = " ".join(f"{each.engine}: {each.why}." for each in able_first)
     said = f"No engine that auto may take can serve {place.model} here. {whys}"
     automatic = [engine for engine, _, needs_cuda in _PREFERRED if not needs_cuda]
     for each in support:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from silkline.errors import ConfigError
+from silkline.errors import UNDECODABLE, ConfigError
 from silkline.evaluate.item import Item, Picture, PictureKind, Value
 from silkline.evaluate.rows import Row
 
@@ -307,6 +307,6 @@ def _structured(value: object) -> object:
         return value
     try:
         found: object = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except UNDECODABLE:
         return value
     return found

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import msgspec
 
-from silkline.errors import ConfigError, EnvironmentFault
+from silkline.errors import UNDECODABLE, ConfigError, EnvironmentFault
 from silkline.evaluate.subject import Subject
 
 _SYNC_EVERY = 64
@@ -187,7 +187,7 @@ class Journal:
     def _take(self, decoder: msgspec.json.Decoder[_Line], line: bytes, number: int) -> None:
         try:
             found = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             raise ConfigError(
                 f"{self._path} line {number} is no line of a journal. Remove it, or choose another "
                 "folder by --out."

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from silkline.errors import ConfigError, EnvironmentFault
+from silkline.errors import UNDECODABLE, ConfigError, EnvironmentFault
 from silkline.evaluate.metrics.overlap import INSTALL
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
@@ -85,7 +85,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
 def _json_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         found: Any = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise ConfigError(f"{where} is not JSON. Each line holds one JSON object.") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{where} is not a JSON object. Each line holds one.")

@@ -77,7 +77,10 @@ class Connections:
             await asyncio.sleep(SWEEP_SECONDS)
             now = loop.time()
             for connection in tuple(connections):
-                connection.look(now)
+                try:
+                    connection.look(now)
+                except Exception:  # the deadlines of all others hold nevertheless
+                    logger.exception("a connection's deadlines could not be looked at")
 
 
 class _SentAhead(Exception):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from silkline.errors import ConfigError
+from silkline.errors import UNDECODABLE, ConfigError
 
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 """Most bytes of a file; published ones stay below 100 KB, indexes of shards below 1 MB."""
@@ -181,5 +181,5 @@ def read_document(path: Path, name: str) -> Document:
         raise ConfigError(f"{name} is longer than {MAX_DOCUMENT_BYTES} bytes; no model needs that.")
     try:
         return Document(name, msgspec.json.decode(data, type=dict[str, Any]))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise ConfigError(f"{name} is not a JSON object. Get the file again.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -91,6 +92,24 @@ FAMILIES = (
     _family("InternVL", "internvl", "InternVLForConditionalGeneration", "qwen2", internvl),
     _family("InternVL (own code)", "internvl_chat", "InternVLChatModel", None, internvl_chat),
 )
+
+
+TEXT_ONLY = "it is a language model without a vision tower"
+"""Why no engine serves one."""
+
+_OF_PICTURES = re.compile("vision|visual|image|picture|auto_map")
+"""In a key of config.json: it sees, or its authors' code says whether it does."""
+
+
+def is_text_only(files: Documents) -> bool:
+    """Whether a model's files tell of a language model and of nothing that sees."""
+    config = files.config
+    return (
+        find_family(config) is None
+        and not files.image
+        and any(name.endswith("ForCausalLM") for name in config.texts("architectures"))
+        and not any(map(_OF_PICTURES.search, config.values))
+    )
 
 
 def find_family(config: Document) -> Family | None:

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from silkline.errors import ConfigError
+from silkline.errors import UNDECODABLE, ConfigError
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """Longest header that is read; the format allows 100 MB, published models stay below 1 MB."""
@@ -94,7 +94,7 @@ def parse_header(header: bytes, data_bytes: int, name: str) -> tuple[Tensor, ...
         raw = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         raw.pop("__metadata__", None)
         entries = {key: msgspec.json.decode(value, type=_Entry) for key, value in raw.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise _damaged(name, "its header does not have the documented form") from error
     tensors, end = [], 0
     for key, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):

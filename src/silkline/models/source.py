@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from silkline.errors import UNDECODABLE
+
 logger = logging.getLogger("silkline.models")
 
 SUFFIXES = frozenset({".bin", ".gguf", ".jinja", ".json", ".model", ".safetensors", ".txt", ".xml"})
@@ -89,7 +91,7 @@ class Digests:
 def _read(memory: Path) -> dict[str, _Known]:
     try:
         return msgspec.json.decode(memory.read_bytes(), type=dict[str, _Known])
-    except (OSError, msgspec.DecodeError):  # none yet, or a damaged one: it is written anew
+    except (OSError, *UNDECODABLE):  # none yet, or a damaged one: it is written anew
         return {}
 
 

@@ -94,7 +94,8 @@ class Store:
                 self.sweep()
                 draft = Path(tempfile.mkdtemp(prefix=f"{key}{_DRAFT}", dir=self.folder))
                 try:
-                    build(draft)
+                    with _building(self.folder):
+                        build(draft)
                     self._place(draft, key)
                 finally:
                     shutil.rmtree(draft, ignore_errors=True)
@@ -252,6 +253,19 @@ def _told(folder: Path) -> Iterator[None]:
         raise EnvironmentFault(
             f"The store {folder} cannot be used: {error.strerror}. Name another folder with "
             "--export-store."
+        ) from error
+
+
+@contextmanager
+def _building(folder: Path) -> Iterator[None]:
+    """The same of what builds an entry, which is no fault of the store unless its disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise full_disk(folder) from error
+        raise EnvironmentFault(
+            f"What makes the entry of the store failed: {error.strerror}.", remedy="silkline doctor"
         ) from error
 
 

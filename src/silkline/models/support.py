@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from silkline.models.documents import Document
-from silkline.models.families import find_family
+from silkline.models.families import TEXT_ONLY, find_family, is_text_only
 from silkline.models.foreign import printable
 from silkline.models.quantization import packing
 from silkline.models.resolve import Kind, Place
@@ -46,6 +46,8 @@ EXPORTED_MODEL_TYPES = frozenset({"gemma3", "llava", "llava_next", "qwen2_5_vl",
 need the code that comes with the model."""
 
 
+_ENGINES = ("openvino", "torch", "vllm", "llamacpp", "remote")
+
 EXPORT = "export"
 """The extra with the libraries that export a model."""
 
@@ -82,6 +84,8 @@ def engine_support(place: Place, files: Documents, weights: Weights) -> tuple[Su
         files: What its JSON files say.
         weights: What lies in its folder.
     """
+    if is_text_only(files) and not weights.gguf:
+        return tuple(Support(engine, Verdict.NO, TEXT_ONLY) for engine in _ENGINES)
     return (
         _openvino(place, files, weights),
         _torch(place, files, weights),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from silkline.models.documents import Document
-from silkline.models.families import find_family
+from silkline.models.families import TEXT_ONLY, find_family, is_text_only
 from silkline.models.foreign import printable
 from silkline.models.quantization import packing
 from silkline.models.token_rules import Documents
@@ -93,14 +93,18 @@ def torch_refusal(files: Documents, weights: Weights) -> str | None:
 
 def _family_refusal(files: Documents) -> str | None:
     config = files.config
+    if is_text_only(files):
+        return TEXT_ONLY
     model_type = config.text("model_type")
     family = find_family(config)
     if family is None or model_type not in TORCH_MODEL_TYPES:
         own = "its layout needs the code of its authors, which is not run; " * bool(
             config.values.get("auto_map")
         )
-        named = printable(model_type or "none in config.json")
-        return f"{own}it has no adapter for the family {named}; {_ELSEWHERE}"
+        named = (
+            f"the family {printable(model_type)}" if model_type else "a model without model_type"
+        )
+        return f"{own}it has no adapter for {named}; {_ELSEWHERE}"
     if unlike := _text_refusal(config.section("text_config")):
         return f"its language model{unlike}; {_ELSEWHERE}"
     if not files.image:

@@ -47,6 +47,12 @@ def test_a_model_is_loaded_in_the_dtype_that_is_asked_for(llava: Path) -> None:
     assert not half.model.training
 
 
+def test_no_progress_bar_goes_into_the_log(llava: Path) -> None:
+    transformers.utils.logging.enable_progress_bar()
+    load(llava)
+    assert not transformers.utils.logging.is_progress_bar_enabled()
+
+
 def test_the_bundled_model_is_loaded_from_what_its_manifest_names() -> None:
     bundle = load_bundle(bundled_folder())
     family = load(bundle.weights("torch"), torch.float32)

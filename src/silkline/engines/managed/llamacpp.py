@@ -142,7 +142,7 @@ def find_files(folder: Path, wanted: str) -> tuple[Path, Path]:
         raise ConfigError(
             f"The folder holds {models[0].name}, but no mmproj*.gguf beside it, without which the "
             f"model sees no picture. Convert it with llama.cpp's script: "
-            f"{_conversion(folder, '--mmproj')}"
+            f"{_conversion(folder, '--mmproj', str(folder))}"
         )
     precise = [path for path in projectors if "f16" in path.name.lower().replace("bf16", "")]
     return models[0], (precise or projectors)[0]
@@ -164,15 +164,17 @@ def _without_gguf(folder: Path, wanted: str) -> str:
     if any(folder.glob("*.safetensors")):
         return (
             "The folder holds safetensors; llama.cpp loads GGUF. Convert them with llama.cpp's "
-            f"script: {_conversion(folder, '')} && {_conversion(folder, '--mmproj')}"
+            f"script: {_conversion(folder, '', 'FOLDER')} && "
+            f"{_conversion(folder, '--mmproj', 'FOLDER')}. FOLDER is a new one of yours; serve it "
+            "with --model FOLDER."
         )
     return f"The folder {folder} holds no *.gguf."
 
 
-def _conversion(folder: Path, flag: str) -> str:
+def _conversion(folder: Path, flag: str, into: str) -> str:
     """The command, of a script that comes with llama.cpp's sources."""
     name = "mmproj-model.gguf" if flag else "model.gguf"
-    words = ["python", "convert_hf_to_gguf.py", str(folder), flag, "--outfile", str(folder / name)]
+    words = ["python", "convert_hf_to_gguf.py", str(folder), flag, "--outfile", f"{into}/{name}"]
     return " ".join(filter(None, words))
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from silkline.core import ImagePart, Request
 from silkline.engines.base import EngineOptions
-from silkline.errors import ConfigError
+from silkline.errors import UNDECODABLE, ConfigError
 from silkline.models.bundle import MANIFEST, load_bundle
 from silkline.models.decoder import read_decoder
 from silkline.models.documents import Document, read_document
@@ -110,7 +110,7 @@ def read_reserved(folder: Path) -> frozenset[str]:
     try:
         config = _decode(folder / "tokenizer_config.json", _TokenizerConfig)
         tokenizer = _decode(folder / "tokenizer.json", _Tokenizer)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise ConfigError(
             "The tokenizer's files do not say which tokens are special. Get the model's files "
             "again from where they were published."

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from silkline.core import Message
 from silkline.engines.openvino.served import Served
 from silkline.engines.prompt_text import SafeText, check_places
-from silkline.errors import ConfigError
+from silkline.errors import UNDECODABLE, ConfigError
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER = "tokenizer.json"
@@ -69,7 +69,7 @@ def _listed(path: Path) -> tuple[str, ...]:
         read = msgspec.json.decode(path.read_bytes(), type=_Listed)
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+    except (OSError, *UNDECODABLE) as error:
         raise ConfigError(
             f"The model's {path.name} cannot be read. Get it again from where it was published."
         ) from error

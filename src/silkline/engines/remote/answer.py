@@ -10,7 +10,7 @@ from silkline.core import FinishReason, Usage
 from silkline.engines.remote.failures import failure_in_body, lost
 from silkline.engines.remote.listing import MOST_COUNT
 from silkline.engines.remote.sse import Event
-from silkline.errors import InvalidRequest
+from silkline.errors import UNDECODABLE, InvalidRequest
 
 _DONE = b"[DONE]"
 _ERROR = b"error"
@@ -73,7 +73,7 @@ class AnswerReader:
             return ""
         try:
             chunk = msgspec.json.decode(event.data, type=_Chunk)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             raise lost("sent what is no answer") from error
         if chunk.error is not None or event.type == _ERROR:
             raise failure_in_body(event.data)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from silkline.errors import (
+    UNDECODABLE,
     DeadlineExceeded,
     InvalidRequest,
     Overloaded,
@@ -122,7 +123,7 @@ def _told(body: bytes) -> tuple[object, str | None]:
     """The code and the parameter in an error body, in the forms in which servers write them."""
     try:
         content: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return None, None
     error = content.get("error", content) if isinstance(content, dict) else None
     if not isinstance(error, dict):

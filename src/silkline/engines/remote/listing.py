@@ -15,6 +15,7 @@ import msgspec
 from silkline.config import RemoteSettings
 from silkline.engines.base import EngineInfo, PixelBudget
 from silkline.engines.remote.failures import lost
+from silkline.errors import UNDECODABLE
 
 ENGINE = "remote"
 DEFAULT_CONTEXT_LENGTH = 8192
@@ -69,7 +70,7 @@ def _pixel_budget(model: dict[str, Any], max_pixels: int | None) -> PixelBudget:
 def _wanted(body: bytes, name: str) -> dict[str, Any]:
     try:
         listing: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise lost("lists no models") from error
     models = listing.get("data") if isinstance(listing, dict) else None
     for model in models if isinstance(models, list) else ():

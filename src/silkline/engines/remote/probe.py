@@ -17,7 +17,7 @@ from silkline.core import Request, Usage
 from silkline.engines.probe import Showing
 from silkline.engines.remote.body import check, encode_body
 from silkline.engines.remote.failures import lost
-from silkline.errors import InvalidRequest
+from silkline.errors import UNDECODABLE, InvalidRequest
 
 if TYPE_CHECKING:
     from silkline.engines.remote.engine import RemoteEngine
@@ -115,7 +115,7 @@ class RemoteProber:
         data = await self._engine.whole(msgspec.json.encode(body), seconds)
         try:
             return msgspec.json.decode(data, type=_Completion)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             raise lost("sent what is no answer") from error
 
 

@@ -141,6 +141,7 @@ def _load_config(folder: Path, kind: Any) -> Any:
 
 def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
     config = _load_config(folder, kind)
+    transformers.utils.logging.disable_progress_bar()  # the worker's log would take it for words
     try:
         model, told = kind.from_pretrained(
             folder,

@@ -174,6 +174,7 @@ def _quiet() -> Iterator[None]:
     """Without what transformers says to those who choose its processors and classes."""
     before = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

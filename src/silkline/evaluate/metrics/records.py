@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from silkline.errors import UNDECODABLE
 from silkline.evaluate.item import Item
 
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL | re.IGNORECASE)
@@ -21,7 +22,7 @@ def parse_record(answer: str) -> Mapping[str, Any] | None:
     fenced = _FENCE.match(answer)
     try:
         found: Any = msgspec.json.decode(fenced[1] if fenced else answer)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except UNDECODABLE:
         return None
     return found if isinstance(found, dict) else None
 
