@@ -223,14 +223,16 @@ def test_any_events_are_text_or_one_of_our_errors(events: list[bytes]) -> None:
     ((STREAM_HEAD, *[piece(b"x" * 65536)] * 20, DONE), WorkerLost),
     ((b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nxx",), WorkerLost),
     ((b"nonsense\r\n\r\n",), WorkerLost),
+    ((STREAM_HEAD, HELLO, b"zz\r\n", 100.0), WorkerLost),  # a broken chunk
     ((b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",), WorkerLost),
 ])  # fmt: skip
 async def test_breaks(pieces: tuple[Any, ...], kind: type[SilklineError]) -> None:
-    assert type(await outcome(scripted(*pieces))) is kind
+    async with asyncio.timeout(30):  # far less than the engine's own patience
+        assert type(await outcome(scripted(*pieces))) is kind
 
 
 @pytest.mark.parametrize("pieces", [
-    (5.0,), (STREAM_HEAD, 5.0), (STREAM_HEAD, HELLO, 5.0), (STREAM_HEAD, HELLO, b"zz\r\n", 5.0),
+    (5.0,), (STREAM_HEAD, 5.0), (STREAM_HEAD, HELLO, 5.0),
 ])  # fmt: skip
 async def test_silence_is_a_loss_and_a_deadline_is_a_deadline(pieces: tuple[Any, ...]) -> None:
     began = time.monotonic()

@@ -29,16 +29,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
 
 from silkline import __version__
 from silkline.config import FetchSettings
+from silkline.engines.remote.response import ReadBy, Response
 from silkline.errors import (
     DeadlineExceeded,
     ImageFetchFailed,
@@ -308,7 +307,7 @@ def _open_public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return _open_socket(address)
 
 
-class _Response(ResponseHandler):
+class _Response(Response):
     """Ends a connection on which more comes beside the body than any honest server sends.
 
     Interim responses, empty lines, chunks of one byte and what may stand beside their lengths keep
@@ -333,19 +332,12 @@ class _Response(ResponseHandler):
             return
         self._received += len(data)
         super().data_received(data)
-        payload = self._payload
-        if self.exception() is not None and payload is not None and not payload.is_eof():
-            # aiohttp ends a connection with broken chunks, but tells nobody who reads the body.
-            payload.set_exception(aiohttp.ClientPayloadError())
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(ReadBy, aiohttp.TCPConnector):
     """Reads responses by `_Response`."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        kind: type[ResponseHandler] = _Response
-        self._factory = partial(kind, loop=self._loop)
+    kind = _Response
 
 
 def _session(

@@ -23,6 +23,7 @@ from aiohttp.tracing import Trace
 
 from silkline import __version__
 from silkline.engines.remote.failures import lost, too_late
+from silkline.engines.remote.response import ReadBy
 from silkline.errors import DeadlineExceeded, ShuttingDown, WorkerLost
 
 CONNECT_SECONDS = 5.0
@@ -160,7 +161,11 @@ class Reply:
         return body[:_MOST_REFUSAL_BYTES]
 
 
-class _UnixConnector(aiohttp.UnixConnector):
+class _TcpConnector(ReadBy, aiohttp.TCPConnector):
+    """Connects to a host."""
+
+
+class _UnixConnector(ReadBy, aiohttp.UnixConnector):
     """Waits for room in the server's queue.
 
     Where TCP would wait, a unix socket fails at once, with EAGAIN (connect(2)); llama-server, whose
@@ -250,7 +255,7 @@ class RemoteLink:
         """Without a limit: the pool limits requests."""
         if self._socket is not None:
             return _UnixConnector(str(self._socket), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        return aiohttp.TCPConnector(
+        return _TcpConnector(
             limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=ssl.create_default_context()
         )
 
