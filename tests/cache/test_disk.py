@@ -24,7 +24,7 @@ from silkline.cache.disk import DiskTier
 from silkline.cache.sqlite_file import APPLICATION, JOURNAL_PAGES, PAGE_BYTES, SqliteFile
 from silkline.config import CacheSettings
 from silkline.errors import ConfigError
-from silkline.gateway.caching import create_cache
+from silkline.gateway.answer_cache import create_cache
 from tests.cache.asking import HOUR, KEY, MIB, files_of
 from tests.cache.conftest import PATIENCE_SECONDS
 

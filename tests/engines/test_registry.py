@@ -19,7 +19,7 @@ from silkline.engines.registry import (
     pick_engine,
 )
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.models.resolve import BUNDLED_MODEL, Place, bundled_folder, locate_model
+from silkline.models.resolve import BUNDLED_MODEL, ModelLocation, bundled_folder, locate_model
 from tests.models.samples import GEMMA_3_4B, LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
 
 
@@ -77,12 +77,12 @@ def test_auto_is_the_best_that_is_installed(
     assert pick_engine(locate_model(BUNDLED_MODEL, {})).engine == engine
 
 
-def model(folder: Path, files: dict[str, Any]) -> Place:
+def model(folder: Path, files: dict[str, Any]) -> ModelLocation:
     save_tensors(save(folder, files) / "model.safetensors", {"a.w": ("F16", [4])})
     return locate_model(str(folder), {})
 
 
-def bundle(folder: Path, *engines: str) -> Place:
+def bundle(folder: Path, *engines: str) -> ModelLocation:
     """A bundle with weights for these engines only."""
     folder.mkdir()
     manifest = json.loads((bundled_folder() / "bundle.json").read_bytes())

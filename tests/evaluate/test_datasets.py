@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.evaluate import datasets
+from silkline.evaluate.dataset_location import HELD_OUT, local_set, shipped_file
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.item import Kind, PictureKind
-from silkline.evaluate.places import HELD_OUT, local_set, shipped_file
 from tests.pictures import data_url, encoded
 
 ROW: dict[str, Any] = {"picture": "a.png", "prompt": "What is it?", "reference": "a mug"}

@@ -23,7 +23,7 @@ from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.evaluate.report.cases import Case
 from silkline.evaluate.report.page import page, write_page
 from silkline.evaluate.report.pictures import data_url
-from silkline.evaluate.report.words import Part, diff_words
+from silkline.evaluate.report.word_diff import Part, diff_words
 from silkline.evaluate.results import Evaluation
 from silkline.evaluate.subject import Subject
 from silkline.evaluate.summary import score_replies, summarise

@@ -26,7 +26,7 @@ from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.memory import MemoryKeys
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.request_layer import RequestLayer
-from silkline.gateway.scope import record_of
+from silkline.gateway.request_record import record_of
 from silkline.gateway.sse import EventStream, event
 from silkline.observe.metrics import Metrics
 from tests.engines.asking import eventually

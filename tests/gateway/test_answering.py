@@ -12,11 +12,11 @@ from silkline.cache.redis import TIMEOUT_SECONDS
 from silkline.config import CacheSettings, FetchSettings, LimitSettings, Settings
 from silkline.core import Answer, ImagePart, Message, Role, Sampling, Stage, TextPart
 from silkline.errors import Overloaded
+from silkline.gateway.answer_cache import create_cache
 from silkline.gateway.answering import Answering
-from silkline.gateway.caching import create_cache
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.question import Question
-from silkline.gateway.scope import RequestRecord
+from silkline.gateway.request_record import RequestRecord
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import uploaded
 from silkline.observe.metrics import Metrics

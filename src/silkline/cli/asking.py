@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from silkline.cache.policy import CacheUse
-from silkline.cli.answering import open_answering, read_picture
+from silkline.cli.local_gateway import open_answering, read_picture
 from silkline.cli.settings_options import settings_from
 from silkline.config import EngineSettings, Settings
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
@@ -28,7 +28,7 @@ from silkline.evaluate.run import Asked
 from silkline.evaluate.subject import Subject
 from silkline.gateway.answering import Answering
 from silkline.gateway.question import Question
-from silkline.gateway.scope import RequestRecord
+from silkline.gateway.request_record import RequestRecord
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
 

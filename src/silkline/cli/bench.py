@@ -15,11 +15,11 @@ import uvloop
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from silkline.bench.drawn import SMALLEST, STEP
+from silkline.bench.option_types import parse_burst, parse_seconds, parse_share
 from silkline.bench.record import Run
 from silkline.bench.results import FIGURES, PAGE, REQUESTS, figures_json, write_results
 from silkline.bench.session import Step, is_loopback, run_bench
 from silkline.bench.spec import Arrivals, Burst, Form, Limits, Spec, Target, Traffic
-from silkline.bench.spelling import parse_burst, parse_seconds, parse_share
 from silkline.bench.summary import compare, summarise
 from silkline.bench.terminal import tables
 from silkline.bench.wire import Warm

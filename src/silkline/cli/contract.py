@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from silkline.cache.policy import CacheUse
-from silkline.cli.answering import create_intake
 from silkline.cli.asking import Spelled
+from silkline.cli.local_gateway import create_intake
 from silkline.cli.serving import WITHOUT_MODEL, choose_engine, prepared_model, tell_choice
 from silkline.config import EngineSettings
 from silkline.engines.base import Engine, EngineOptions, PixelBudget
@@ -34,7 +34,7 @@ from silkline.evaluate.contract.results import Contract, Row, Stage, Verdict
 from silkline.evaluate.contract.tolerances import tolerance_of
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.ingress.intake import Intake
-from silkline.models.resolve import CONFIG, Place, locate_model
+from silkline.models.resolve import CONFIG, ModelLocation, locate_model
 
 if TYPE_CHECKING:
     from silkline.evaluate.contract.reference import Reference
@@ -191,7 +191,7 @@ def _original(wanted: Wanted) -> Path:
     return folder
 
 
-def _home(place: Place) -> Path:
+def _home(place: ModelLocation) -> Path:
     if place.bundle is not None and _TRANSFORMERS in place.bundle.manifest.engines:
         return place.bundle.weights(_TRANSFORMERS)
     return place.folder

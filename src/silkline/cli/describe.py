@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 from rich.console import Console
 
-from silkline.cli.answering import create_intake, open_answering, read_picture
+from silkline.cli.local_gateway import create_intake, open_answering, read_picture
 from silkline.cli.settings_options import one_model, settings_from, settings_options
 from silkline.config import LogSettings, Settings
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
@@ -28,7 +28,7 @@ from silkline.evaluate.rows import PICTURE_ENDINGS
 from silkline.gateway.answering import Answering
 from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
 from silkline.gateway.question import Question
-from silkline.gateway.scope import RequestRecord
+from silkline.gateway.request_record import RequestRecord
 from silkline.models.foreign import printable
 from silkline.models.hub import parse_hub_id
 from silkline.models.resolve import BUNDLED_MODEL

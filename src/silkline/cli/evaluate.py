@@ -15,8 +15,8 @@ import msgspec
 import uvloop
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from silkline.cli.answering import create_intake
 from silkline.cli.asking import Spelled, open_subject, parse_subject, source_of
+from silkline.cli.local_gateway import create_intake
 from silkline.cli.printing import print_result, progress_console
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
@@ -24,12 +24,12 @@ from silkline.core import Sampling
 from silkline.engines.base import PixelBudget
 from silkline.errors import EXIT, EnvironmentFault, SilklineError
 from silkline.evaluate.compare import compare, differing, worst
+from silkline.evaluate.dataset_location import HELD_OUT, find_set
 from silkline.evaluate.datasets import Dataset, load_dataset
 from silkline.evaluate.fields import PICTURE_FIELDS, TEXT_FIELDS
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.metrics.catalogue import METRICS, Metric, choose_metrics
-from silkline.evaluate.places import HELD_OUT, find_set
 from silkline.evaluate.report.page import SHOWN, Case, write_page
 from silkline.evaluate.report.pictures import THUMBNAIL_PIXELS, data_url
 from silkline.evaluate.results import Comparison, Evaluation, Result, Scores

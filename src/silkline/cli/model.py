@@ -17,7 +17,7 @@ from silkline.engines.openvino.export.plan import (
 )
 from silkline.engines.openvino.export.process import export_model
 from silkline.errors import EnvironmentFault
-from silkline.models.resolve import Kind, Place, locate_model, resolve_model
+from silkline.models.resolve import Kind, ModelLocation, locate_model, resolve_model
 from silkline.models.source import Digests
 from silkline.models.store import Hold, Store, store_folder
 
@@ -96,7 +96,7 @@ def _held(store: Store, key: str) -> Iterator[Hold]:
         raise
 
 
-def _digest(place: Place, store: Path) -> str:
+def _digest(place: ModelLocation, store: Path) -> str:
     try:
         return Digests(store / _DIGESTS).folder(place.folder)
     except OSError as error:

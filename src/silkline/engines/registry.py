@@ -14,7 +14,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.errors import ConfigError, EnvironmentFault, SilklineError
 from silkline.models.families import TEXT_ONLY
 from silkline.models.inspection import inspect_engines
-from silkline.models.resolve import Place
+from silkline.models.resolve import ModelLocation
 from silkline.models.support import EXPORT, Support, Verdict
 
 ENGINE_GROUP = "silkline.engines"
@@ -96,7 +96,7 @@ class Choice(NamedTuple):
         return f"auto took {self.engine}; {whys}" if whys else ""
 
 
-def pick_engine(place: Place) -> Choice:
+def pick_engine(place: ModelLocation) -> Choice:
     """What `auto` stands for: the best engine installed here that can serve a model.
 
     Nothing heavy is imported to know it; what an engine can do is what `silkline inspect` says.
@@ -150,7 +150,7 @@ def _usable() -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _none_can(place: Place, support: Collection[Support]) -> SilklineError:
+def _none_can(place: ModelLocation, support: Collection[Support]) -> SilklineError:
     """The error that lists every engine; where one of `auto`'s is only not installed, how to."""
     if all(each.why == TEXT_ONLY for each in support):
         return ConfigError(

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from silkline.errors import ConfigError
+from silkline.evaluate.dataset_location import DatasetLocation
 from silkline.evaluate.fields import TEXT_FIELDS, Reading, read_item
 from silkline.evaluate.item import Item, Kind, kind_of
-from silkline.evaluate.places import SetPlace
 from silkline.evaluate.rows import Row, read_rows
 
 MAX_ITEMS = 100_000
@@ -39,7 +39,7 @@ class Dataset:
 
 
 def load_dataset(
-    place: SetPlace,
+    place: DatasetLocation,
     *,
     prompt: str = "",
     most: int | None = None,
@@ -91,7 +91,7 @@ def load_dataset(
     return Dataset(place.name, tuple(items), _digest(items))
 
 
-def _rows(place: SetPlace) -> Iterator[Row]:
+def _rows(place: DatasetLocation) -> Iterator[Row]:
     for source in place.sources:
         yield from read_rows(source)
 

@@ -19,7 +19,7 @@ from silkline.engines.base import EngineInfo
 from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, shutting_down
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.question import Question, check_size, size_of
-from silkline.gateway.scope import RequestRecord
+from silkline.gateway.request_record import RequestRecord
 from silkline.ingress.byte_budget import Claim
 from silkline.ingress.identity import Identity
 from silkline.ingress.intake import Intake, Pictures

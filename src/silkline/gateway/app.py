@@ -14,9 +14,9 @@ from silkline import __version__
 from silkline.admission.admission import Admission
 from silkline.config import Settings
 from silkline.errors import SilklineError
+from silkline.gateway.answer_cache import create_cache
 from silkline.gateway.answering import Answering
 from silkline.gateway.auth import Gate
-from silkline.gateway.caching import create_cache
 from silkline.gateway.chat import chat_routes
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.console_files import console_routes
@@ -26,17 +26,17 @@ from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.idempotency.stores import create_key_store
 from silkline.gateway.lifecycle import Lifecycle
-from silkline.gateway.measures import (
+from silkline.gateway.openapi import describe
+from silkline.gateway.operations import operations_routes
+from silkline.gateway.predict import PredictRequest, predict_routes
+from silkline.gateway.request_layer import RequestLayer
+from silkline.gateway.room_metrics import (
     admission_metrics,
     cache_metrics,
     intake_metrics,
     process_metrics,
     replica_metrics,
 )
-from silkline.gateway.openapi import describe
-from silkline.gateway.operations import operations_routes
-from silkline.gateway.predict import PredictRequest, predict_routes
-from silkline.gateway.request_layer import RequestLayer
 from silkline.ingress.intake import Intake
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool

@@ -27,7 +27,7 @@ from silkline.errors import ConfigError, Forbidden, Unauthorized
 from silkline.gateway.failures import error_response, reported
 from silkline.gateway.keys import Holder
 from silkline.gateway.keys_file import KeysFile
-from silkline.gateway.scope import record_of
+from silkline.gateway.request_record import record_of
 
 OPEN_PATHS = {b"/live", b"/ready"}
 """What probes may reach: they have no key."""

@@ -20,7 +20,7 @@ from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.question import Question
-from silkline.gateway.scope import RequestRecord, record_of
+from silkline.gateway.request_record import RequestRecord, record_of
 from silkline.gateway.sse import EventStream, event
 
 _ANSWERS: dict[str, Any] = {

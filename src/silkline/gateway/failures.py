@@ -20,7 +20,7 @@ from silkline.errors import (
     http_face,
 )
 from silkline.gateway.disconnect import CLIENT_LEFT, CLIENT_LEFT_STATUS, ClientLeft
-from silkline.gateway.scope import RequestRecord, record_of
+from silkline.gateway.request_record import RequestRecord, record_of
 
 logger = logging.getLogger("silkline.gateway")
 

@@ -21,7 +21,7 @@ from silkline.gateway.body import read_json, unfit
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.question import Question
-from silkline.gateway.scope import record_of
+from silkline.gateway.request_record import record_of
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
 
 DEFAULT_PROMPT = "Describe this product."

@@ -15,9 +15,9 @@ from silkline.config import Settings
 from silkline.errors import HeadersTooLarge, SilklineError
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
-from silkline.gateway.incoming import BodyBudget, Incoming
 from silkline.gateway.lifecycle import Lifecycle
-from silkline.gateway.scope import RequestRecord, new_record
+from silkline.gateway.request_body import BodyBudget, RequestBody
+from silkline.gateway.request_record import RequestRecord, new_record
 from silkline.observe.metrics import Metrics
 
 logger = logging.getLogger("silkline.access")
@@ -44,7 +44,7 @@ class RequestLayer:
             return
         record = new_record(scope)
         outgoing = _Outgoing(send, record)
-        with self._lifecycle.request(), closing(Incoming(receive, self._bodies)) as incoming:
+        with self._lifecycle.request(), closing(RequestBody(receive, self._bodies)) as incoming:
             try:
                 _check_head(scope, incoming)
                 await self._app(scope, incoming, outgoing)
@@ -80,7 +80,7 @@ class RequestLayer:
         logger.info("request", extra={"ecs": fields})
 
 
-def _check_head(scope: Scope, incoming: Incoming) -> None:
+def _check_head(scope: Scope, incoming: RequestBody) -> None:
     """Refuses by what the head of a request alone says."""
     headers = scope["headers"]
     size = sum(len(name) + len(value) for name, value in headers)

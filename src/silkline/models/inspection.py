@@ -15,7 +15,7 @@ from silkline.models.foreign import printable
 from silkline.models.image_tokens import TokenRule
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
 from silkline.models.quantization import packing
-from silkline.models.resolve import CONFIG, Kind, Place
+from silkline.models.resolve import CONFIG, Kind, ModelLocation
 from silkline.models.support import Support, engine_support
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import Weights, read_weights, size_on_disk
@@ -107,7 +107,9 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def inspect_model(place: Place, pictures: Sequence[tuple[int, int]] = PICTURES) -> Inspection:
+def inspect_model(
+    place: ModelLocation, pictures: Sequence[tuple[int, int]] = PICTURES
+) -> Inspection:
     """Reads a model's JSON files and the headers of its weights.
 
     Args:
@@ -147,7 +149,7 @@ def inspect_model(place: Place, pictures: Sequence[tuple[int, int]] = PICTURES) 
     )
 
 
-def inspect_engines(place: Place) -> tuple[Support, ...]:
+def inspect_engines(place: ModelLocation) -> tuple[Support, ...]:
     """What each engine can do with a model, as `inspect_model` tells it.
 
     Raises:
@@ -156,7 +158,7 @@ def inspect_engines(place: Place) -> tuple[Support, ...]:
     return engine_support(place, read_documents(_home(place)), read_weights(place.folder))
 
 
-def _documents(place: Place) -> tuple[Documents, Document, Document]:
+def _documents(place: ModelLocation) -> tuple[Documents, Document, Document]:
     """What tells of pictures, the tokenizer's config and the generation config."""
     home = _home(place)
 
@@ -166,7 +168,7 @@ def _documents(place: Place) -> tuple[Documents, Document, Document]:
     return read_documents(home), read("tokenizer_config.json"), read("generation_config.json")
 
 
-def _home(place: Place) -> Path:
+def _home(place: ModelLocation) -> Path:
     """The folder with config.json: a bundle may have it beside an engine's weights only."""
     if place.bundle is None or (place.folder / CONFIG).is_file():
         return place.folder
@@ -174,7 +176,7 @@ def _home(place: Place) -> Path:
     return next((home for home in homes if (home / CONFIG).is_file()), place.folder)
 
 
-def _context(place: Place, decoder: Decoder | None, tokenizer: Document) -> int | None:
+def _context(place: ModelLocation, decoder: Decoder | None, tokenizer: Document) -> int | None:
     """A bundle's own word; else what the files tell."""
     if place.bundle is not None:
         return place.bundle.manifest.context_length
@@ -217,7 +219,12 @@ def _picture(rule: TokenRule, width: int, height: int) -> PictureTokens:
 
 
 def _notes(
-    config: Document, place: Place, weights: Weights, decoder: Decoder | None, *, known: bool
+    config: Document,
+    place: ModelLocation,
+    weights: Weights,
+    decoder: Decoder | None,
+    *,
+    known: bool,
 ) -> list[str]:
     notes = []
     if find_family(config) is None:

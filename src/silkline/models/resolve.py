@@ -27,7 +27,7 @@ class Kind(StrEnum):
     HUB = "hub"
 
 
-class Place(msgspec.Struct, frozen=True):
+class ModelLocation(msgspec.Struct, frozen=True):
     """Where a model lies.
 
     Attributes:
@@ -53,7 +53,7 @@ def bundled_folder() -> Path:
     return Path(__file__).parent / "mini"
 
 
-def locate_model(model: str, environment: Mapping[str, str]) -> Place:
+def locate_model(model: str, environment: Mapping[str, str]) -> ModelLocation:
     """Finds a model on this machine, of whatever form; no weight is read and nothing is fetched.
 
     Args:
@@ -75,14 +75,16 @@ def locate_model(model: str, environment: Mapping[str, str]) -> Place:
         ) from error
 
 
-def _located(model: str, environment: Mapping[str, str]) -> Place:
+def _located(model: str, environment: Mapping[str, str]) -> ModelLocation:
     folder = bundled_folder() if model == BUNDLED_MODEL else expanded(model)
     if (folder / MANIFEST).is_file():
         bundle = load_bundle(folder)
         manifest = bundle.manifest
-        return Place(model, Kind.BUNDLE, folder, manifest.revision, manifest.license, bundle)
+        return ModelLocation(
+            model, Kind.BUNDLE, folder, manifest.revision, manifest.license, bundle
+        )
     if _holds_model(folder):
-        return Place(model, Kind.FOLDER, folder, None, read_license(folder))
+        return ModelLocation(model, Kind.FOLDER, folder, None, read_license(folder))
     if folder.is_dir():
         raise ConfigError(
             f"The folder {model} holds no model: expected a {CONFIG}, as transformers saves it, "
@@ -99,7 +101,9 @@ def _located(model: str, environment: Mapping[str, str]) -> Place:
         raise EnvironmentFault(
             f"The local cache holds {model} without its {CONFIG}.", remedy=wanted.download
         )
-    return Place(model, Kind.HUB, snapshot.folder, snapshot.commit, read_license(snapshot.folder))
+    return ModelLocation(
+        model, Kind.HUB, snapshot.folder, snapshot.commit, read_license(snapshot.folder)
+    )
 
 
 def resolve_model(model: str) -> Bundle:

@@ -11,7 +11,7 @@ from silkline.models.documents import Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
 from silkline.models.foreign import printable
 from silkline.models.quantization import packing
-from silkline.models.resolve import Kind, Place
+from silkline.models.resolve import Kind, ModelLocation
 from silkline.models.token_rules import Documents
 from silkline.models.torch_support import torch_refusal
 from silkline.models.weights import Weights, why_pickled
@@ -76,7 +76,7 @@ class Support(msgspec.Struct, frozen=True, omit_defaults=True):
     extra: str | None = None
 
 
-def engine_support(place: Place, files: Documents, weights: Weights) -> tuple[Support, ...]:
+def engine_support(place: ModelLocation, files: Documents, weights: Weights) -> tuple[Support, ...]:
     """What each of Silkline's engines can do with a model.
 
     Args:
@@ -95,12 +95,12 @@ def engine_support(place: Place, files: Documents, weights: Weights) -> tuple[Su
     )
 
 
-def _command(engine: str, place: Place) -> str:
+def _command(engine: str, place: ModelLocation) -> str:
     """What serves a model, as a shell takes it whatever its path."""
     return f"silkline up --engine {engine} --model {shlex.quote(place.model)}"
 
 
-def _torch(place: Place, files: Documents, weights: Weights) -> Support:
+def _torch(place: ModelLocation, files: Documents, weights: Weights) -> Support:
     if place.bundle is not None:
         listed = "torch" in place.bundle.manifest.engines
         refusal = None if listed else "the bundle has no weights for it"
@@ -111,7 +111,7 @@ def _torch(place: Place, files: Documents, weights: Weights) -> Support:
     return Support("torch", Verdict.YES, _command("torch", place))
 
 
-def _vllm(place: Place, weights: Weights) -> Support:
+def _vllm(place: ModelLocation, weights: Weights) -> Support:
     if pickled := why_pickled(weights):
         return Support("vllm", Verdict.NO, pickled)
     if not weights.files:
@@ -121,7 +121,7 @@ def _vllm(place: Place, weights: Weights) -> Support:
     return Support("vllm", Verdict.ELSEWHERE, why)
 
 
-def _llamacpp(place: Place, weights: Weights) -> Support:
+def _llamacpp(place: ModelLocation, weights: Weights) -> Support:
     towers = [name for name in weights.gguf if "mmproj" in name.lower()]
     if len(weights.gguf) > len(towers) > 0:
         why = f"where llama.cpp is installed and knows the model: {_command('llamacpp', place)}"
@@ -133,7 +133,7 @@ def _llamacpp(place: Place, weights: Weights) -> Support:
     return Support("llamacpp", Verdict.NO, why)
 
 
-def _openvino(place: Place, files: Documents, weights: Weights) -> Support:
+def _openvino(place: ModelLocation, files: Documents, weights: Weights) -> Support:
     if place.bundle is not None:
         if "openvino" in place.bundle.manifest.engines:
             return Support(
@@ -199,7 +199,7 @@ def pads_to_square(config: Document, image: Document) -> bool:
     return pads and config.text("model_type") == "llava"
 
 
-def _remote(place: Place, weights: Weights) -> Support:
+def _remote(place: ModelLocation, weights: Weights) -> Support:
     if pickled := why_pickled(weights):
         return Support("remote", Verdict.NO, pickled)
     if not weights.files and place.kind is not Kind.HUB:

@@ -12,7 +12,7 @@ from silkline.engines.stepper import Failed
 from silkline.engines.text import TextStream
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.loaded import Loaded, load
+from silkline.engines.torch.loaded import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
 
 
@@ -23,7 +23,7 @@ def loaded(
     kv_cache_bytes: int = 1 << 24,
     prefill_chunk: int = 16,
     feature_cache_bytes: int = 0,
-) -> Loaded:
+) -> LoadedModel:
     options = TorchOptions(
         device="cpu",
         dtype="float32",
@@ -59,7 +59,7 @@ class Driver:
         steps: How many there were.
     """
 
-    def __init__(self, model: Loaded, max_batch: int = 4) -> None:
+    def __init__(self, model: LoadedModel, max_batch: int = 4) -> None:
         self.model = model
         self.max_batch = max_batch
         self.running: list[Job] = []
@@ -101,7 +101,7 @@ class Driver:
             assert self.steps < 5000, "it does not end"
 
 
-def alone(model: Loaded, request: Request) -> list[int]:
+def alone(model: LoadedModel, request: Request) -> list[int]:
     """The tokens of the answer to one request."""
     driver = Driver(model)
     made = driver.add(request)

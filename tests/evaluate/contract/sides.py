@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from PIL import Image as PillowImage
 
-from silkline.cli.answering import create_intake
 from silkline.cli.contract import ClientPath
+from silkline.cli.local_gateway import create_intake
 from silkline.config import Settings
 from silkline.core import Image, Request
 from silkline.engines.base import EngineOptions, PixelBudget

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from silkline.cli.answering import create_intake
 from silkline.cli.contract import ClientPath
+from silkline.cli.local_gateway import create_intake
 from silkline.config import Settings
 from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.engine import OpenVinoEngine

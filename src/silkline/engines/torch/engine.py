@@ -24,7 +24,7 @@ from silkline.engines.stepper import Stepper
 from silkline.engines.text import TextStream
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.loaded import Loaded, load
+from silkline.engines.torch.loaded import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
@@ -42,7 +42,7 @@ class _Open:
         preparing: Makes prompts.
     """
 
-    loaded: Loaded
+    loaded: LoadedModel
     stepper: Stepper[Job]
     preparing: Preparing
 
@@ -145,7 +145,7 @@ class TorchEngine(Engine):
             raise RuntimeError("the engine has not started, or was closed")
         return self._open
 
-    def _load(self) -> Loaded:
+    def _load(self) -> LoadedModel:
         return load(
             self._folder,
             self._own,
@@ -166,7 +166,7 @@ async def _prepared(opened: _Open, request: Request, deadline: float) -> Job:
     return _job(opened.loaded, request, prompt)
 
 
-def _job(loaded: Loaded, request: Request, prompt: Prompt) -> Job:
+def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
     """Checks a request and makes all that the stepping thread needs for it."""
     prompt_tokens = len(prompt.ids)
     room = answer_room(prompt_tokens, loaded.most_tokens)
@@ -184,7 +184,7 @@ def _job(loaded: Loaded, request: Request, prompt: Prompt) -> Job:
 
 
 def _info(
-    options: EngineOptions, bundle: Bundle | None, folder: Path, loaded: Loaded
+    options: EngineOptions, bundle: Bundle | None, folder: Path, loaded: LoadedModel
 ) -> EngineInfo:
     """What the engine is: by its manifest where there is one, else by the options."""
     name = options.name or (bundle.manifest.name if bundle else folder.resolve().name)

@@ -34,7 +34,7 @@ _HELLO = (Message(Role.USER, (TextPart("Hello"),)),)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A model that is ready to serve.
 
     Attributes:
@@ -52,7 +52,7 @@ class Loaded:
 
 def load(
     folder: Path, options: TorchOptions, *, max_batch: int, kv_cache_bytes: int, threads: int = 0
-) -> Loaded:
+) -> LoadedModel:
     """Loads a model and puts its batch together.
 
     Args:
@@ -108,7 +108,7 @@ def load(
         end_ids=family.end_ids,
         chunk_tokens=chunk,
     )
-    return Loaded(family, batch, min(family.context_length, slots.most_tokens), inputs.dtype)
+    return LoadedModel(family, batch, min(family.context_length, slots.most_tokens), inputs.dtype)
 
 
 def _slots(

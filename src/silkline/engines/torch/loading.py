@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from silkline.engines.torch.families.common import Adapter, Loaded
+from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
 from silkline.errors import ConfigError, EnvironmentFault
@@ -48,7 +48,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
     template = read_template(folder)
     model = _load_model(folder, kind, dtype)
     adapter = adapter_for(model_type)(
-        Loaded(
+        ModelParts(
             model=model.to(device).eval().requires_grad_(requires_grad=False),
             tokenizer=tokenizer,
             image_processor=image_processor,

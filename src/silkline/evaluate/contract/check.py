@@ -23,8 +23,8 @@ from silkline.evaluate.contract.compare import (
     compare_prompt,
     hidden_pixels,
 )
+from silkline.evaluate.contract.expected import Expected, Untaken
 from silkline.evaluate.contract.results import Outcome, Row, Stage, Tolerance, Verdict
-from silkline.evaluate.contract.truth import Truth, Untaken
 
 if TYPE_CHECKING:
     from silkline.evaluate.contract.reference import Reference
@@ -139,7 +139,7 @@ def _unforgiven(row: Row) -> Row:
 
 
 def _compare(
-    case: Case, sides: Sides, truth: Truth, brought: tuple[Brought, Brought], shown: Showing
+    case: Case, sides: Sides, truth: Expected, brought: tuple[Brought, Brought], shown: Showing
 ) -> dict[Stage, Outcome]:
     whole, reduced = brought
     reference, tolerance = sides.reference, sides.tolerance

@@ -12,9 +12,9 @@ from PIL import Image as PillowImage
 
 from silkline.core import Image
 from silkline.engines.probe import Showing
+from silkline.evaluate.contract.expected import Expected
 from silkline.evaluate.contract.results import Outcome, Tolerance, Verdict
 from silkline.evaluate.contract.tolerances import SHARE
-from silkline.evaluate.contract.truth import Truth
 
 if TYPE_CHECKING:
     from silkline.evaluate.contract.reference import Reference
@@ -36,7 +36,7 @@ def as_picture(image: Image) -> PillowImage.Image:
     return PillowImage.frombytes("RGB", (image.width, image.height), image.pixels)
 
 
-def compare_pictures(brought: Sequence[Image], truth: Truth) -> Outcome:
+def compare_pictures(brought: Sequence[Image], truth: Expected) -> Outcome:
     """Decoded and normalised, before anything is reduced: exact but for rounding of alpha."""
     most, total, count = 0, 0, 0
     for image, expected in zip(brought, truth.pictures, strict=True):
@@ -52,7 +52,7 @@ def compare_pictures(brought: Sequence[Image], truth: Truth) -> Outcome:
 
 def compare_pixels(
     ours: NDArray[np.float32],
-    truth: Truth,
+    truth: Expected,
     reference: Reference,
     allowed: tuple[float, float],
 ) -> Outcome:
@@ -72,7 +72,7 @@ def compare_pixels(
     return _values(most, mean, most <= allowed[0] + _FLOAT and mean <= allowed[1])
 
 
-def compare_image_tokens(shown: Showing, truth: Truth, image_token: int) -> Outcome:
+def compare_image_tokens(shown: Showing, truth: Expected, image_token: int) -> Outcome:
     """How many places pictures take in the prompt, as it is computed and as it is billed."""
     expected = truth.image_tokens
     counts = []
@@ -90,7 +90,7 @@ def compare_image_tokens(shown: Showing, truth: Truth, image_token: int) -> Outc
     return _held(str(expected), count=expected)
 
 
-def compare_prompt(shown: Showing, truth: Truth) -> Outcome:
+def compare_prompt(shown: Showing, truth: Expected) -> Outcome:
     """The prompt's token ids; their number where that is all that is told."""
     expected = truth.prompt_ids
     count = len(expected)
@@ -109,7 +109,7 @@ def compare_prompt(shown: Showing, truth: Truth) -> Outcome:
 
 
 def compare_first_token(
-    shown: Showing, truth: Truth, reference: Reference, tolerance: Tolerance
+    shown: Showing, truth: Expected, reference: Reference, tolerance: Tolerance
 ) -> Outcome:
     """The first token of the answer: how likely the engine thinks each, and which one it gives.
 

@@ -22,8 +22,8 @@ from transformers import AutoModelForImageTextToText
 
 from silkline.errors import ConfigError
 from silkline.evaluate.contract.case import Case
+from silkline.evaluate.contract.expected import Expected, Untaken
 from silkline.evaluate.contract.processor import LOCAL, UNREADABLE, load_processor
-from silkline.evaluate.contract.truth import Truth, Untaken
 from silkline.evaluate.contract.upright import upright
 
 _RANGE = 255
@@ -75,7 +75,7 @@ class Reference:
         self._nests = self._template is not None or config.model_type == "paligemma"
         self.image_token: int = getattr(config, "image_token_id", None) or config.image_token_index
 
-    def truth(self, case: Case) -> Truth:
+    def truth(self, case: Case) -> Expected:
         """What transformers makes of a case.
 
         Raises:
@@ -86,7 +86,7 @@ class Reference:
             raise Untaken("it takes one picture in a prompt")
         return self.read(case, pictures)
 
-    def read(self, case: Case, pictures: Sequence[Image.Image]) -> Truth:
+    def read(self, case: Case, pictures: Sequence[Image.Image]) -> Expected:
         """What transformers makes of a case with these pictures in the place of its own.
 
         Raises:
@@ -105,7 +105,7 @@ class Reference:
         except UNREADABLE as error:
             raise Untaken(_short(error)) from error
         ids = inputs["input_ids"][0]
-        return Truth(
+        return Expected(
             pictures=tuple(pictures),
             pixels=_rows(inputs["pixel_values"].float().numpy()),
             prompt_ids=tuple(ids.tolist()),

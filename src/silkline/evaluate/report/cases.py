@@ -10,7 +10,7 @@ from html import escape
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.records import is_same, parse_record
-from silkline.evaluate.report.words import Part, diff_words
+from silkline.evaluate.report.word_diff import Part, diff_words
 
 _MOST_CHARS = 3_000
 _ABSENT = "\N{EM DASH}"

@@ -47,7 +47,7 @@ from silkline.gateway.idempotency.fingerprint import (
     stored_name,
 )
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
-from silkline.gateway.scope import RequestRecord, record_of
+from silkline.gateway.request_record import RequestRecord, record_of
 
 logger = logging.getLogger("silkline.gateway")
 

@@ -13,7 +13,7 @@ import msgspec
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.documents import read_document
 from silkline.models.quantization import packing
-from silkline.models.resolve import CONFIG, Kind, Place
+from silkline.models.resolve import CONFIG, Kind, ModelLocation
 from silkline.models.support import EXPORTED_MODEL_TYPES, OPENVINO_MODEL_TYPES
 from silkline.models.weights import LANGUAGE_MODEL, Weights, read_weights
 
@@ -93,7 +93,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.parameters * final + _FIXED_BYTES
 
 
-def check_exportable(place: Place) -> str:
+def check_exportable(place: ModelLocation) -> str:
     """The model's type, where OpenVINO can serve it and the exporter export it.
 
     Raises:
@@ -132,7 +132,7 @@ def is_export(folder: Path) -> bool:
     return (folder / LANGUAGE_MODEL).is_file()
 
 
-def plan_export(place: Place, precision: Precision, digest: str) -> Plan:
+def plan_export(place: ModelLocation, precision: Precision, digest: str) -> Plan:
     """The plan for a model.
 
     Args:
@@ -159,20 +159,20 @@ def plan_export(place: Place, precision: Precision, digest: str) -> Plan:
     )
 
 
-def label_of(place: Place) -> str:
+def label_of(place: ModelLocation) -> str:
     """The public name of a model that has no manifest: the last part of what the user calls it."""
     label = _NOT_IN_A_LABEL.sub("-", _called(place).rpartition("/")[2]).strip("-")
     return label[:_LABEL_LENGTH] or "model"
 
 
-def _called(place: Place) -> str:
+def _called(place: ModelLocation) -> str:
     """The name without what only says where it lies."""
     if place.kind is Kind.HUB:
         return place.model.partition("@")[0]
     return place.folder.resolve().name
 
 
-def _check_weights(place: Place, weights: Weights) -> None:
+def _check_weights(place: ModelLocation, weights: Weights) -> None:
     if weights.missing:
         raise EnvironmentFault(
             f"{len(weights.missing)} of the files with the weights of {place.model} are not here, "

@@ -9,7 +9,7 @@ import PIL.Image
 from torch import nn
 
 from silkline.core import Role
-from silkline.engines.torch.families.common import Loaded, OneSize, Seen, rule_of
+from silkline.engines.torch.families.common import ModelParts, OneSize, Seen, rule_of
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.errors import InvalidRequest
 from silkline.models.image_tokens import Fixed
@@ -39,7 +39,7 @@ class Blip2(OneSize):
 
     model_types = frozenset({"blip-2"})
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
         self._per_picture = rule_of(loaded, Fixed).features

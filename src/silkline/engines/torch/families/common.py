@@ -28,7 +28,7 @@ _MOST_PIXELS = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class ModelParts:
     """What lies in a model's folder, loaded.
 
     Attributes:
@@ -66,7 +66,7 @@ class Adapter(ABC):
 
     model_types: ClassVar[frozenset[str]]
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """Takes a model over.
 
         Raises:
@@ -333,7 +333,7 @@ class OneSize(Adapter):
         return self.model.model
 
 
-def rule_of(loaded: Loaded, kind: type[Rule]) -> Rule:
+def rule_of(loaded: ModelParts, kind: type[Rule]) -> Rule:
     """The rule of a picture's tokens, of the kind that the table of families has for the family."""
     if not isinstance(loaded.rule, kind):
         raise InternalFault(f"The rule of a picture's tokens is not a {kind.__name__}.")

@@ -10,7 +10,7 @@ import torch
 
 from silkline.core import Role
 from silkline.engines.torch.families.base import Picture
-from silkline.engines.torch.families.common import Loaded, OneSize, Seen, rule_of, runs
+from silkline.engines.torch.families.common import ModelParts, OneSize, Seen, rule_of, runs
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.models.image_tokens import Fixed
 
@@ -28,7 +28,7 @@ class PaliGemma(OneSize):
 
     model_types = frozenset({"paligemma"})
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
         self._per_picture = rule_of(loaded, Fixed).features
@@ -63,7 +63,7 @@ class Gemma3(OneSize):
     model_types = frozenset({"gemma3"})
     _options: ClassVar = {"do_pan_and_scan": False}
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
         self._per_picture = rule_of(loaded, Fixed).features

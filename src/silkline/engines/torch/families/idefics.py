@@ -12,7 +12,7 @@ from torch import nn
 from silkline.engines.torch.families.base import Picture
 from silkline.engines.torch.families.common import (
     Adapter,
-    Loaded,
+    ModelParts,
     Seen,
     features_of,
     picture,
@@ -29,7 +29,7 @@ class Idefics3(Adapter):
 
     model_types = frozenset({"idefics3", "smolvlm"})
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`.
 
         Raises:

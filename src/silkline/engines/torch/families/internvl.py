@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import PIL.Image
 
-from silkline.engines.torch.families.common import Loaded, OneSize, Seen, rule_of
+from silkline.engines.torch.families.common import ModelParts, OneSize, Seen, rule_of
 from silkline.models.image_tokens import Tiling
 
 
@@ -16,7 +16,7 @@ class InternVL(OneSize):
     model_types = frozenset({"internvl"})
     _options: ClassVar = {"crop_to_patches": True}
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`.
 
         Raises:

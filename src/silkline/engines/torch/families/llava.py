@@ -13,7 +13,7 @@ from silkline.engines.base import PixelBudget
 from silkline.engines.torch.families.base import Picture
 from silkline.engines.torch.families.common import (
     Adapter,
-    Loaded,
+    ModelParts,
     OneSize,
     Seen,
     features_of,
@@ -28,7 +28,7 @@ class Llava(OneSize):
 
     model_types = frozenset({"llava"})
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
         self._per_picture = rule_of(loaded, Fixed).features
@@ -84,7 +84,7 @@ class LlavaOnevision(LlavaNext):
 
     model_types = frozenset({"llava_onevision"})
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
         self._whole = rule_of(loaded, Anyres).base + 1  # a line break follows

@@ -12,7 +12,7 @@ import torch
 from silkline.engines.torch.families.base import Picture
 from silkline.engines.torch.families.common import (
     Adapter,
-    Loaded,
+    ModelParts,
     Seen,
     features_of,
     picture,
@@ -26,7 +26,7 @@ class QwenVL(Adapter):
 
     model_types = frozenset({"qwen2_vl", "qwen2_5_vl"})
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
         self._cell = rule_of(loaded, SmartResize).cell

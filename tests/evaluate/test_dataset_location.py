@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from silkline.errors import ConfigError, EnvironmentFault
+from silkline.evaluate.dataset_location import HUB, find_set
 from silkline.evaluate.datasets import Dataset, load_dataset
 from silkline.evaluate.item import PictureKind
-from silkline.evaluate.places import HUB, find_set
 from tests.pictures import encoded
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"

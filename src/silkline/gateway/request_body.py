@@ -45,7 +45,7 @@ class BodyBudget:
         self._held -= size
 
 
-class Incoming:
+class RequestBody:
     """The receive side of one request; call `close` when the request has ended."""
 
     def __init__(self, receive: Receive, budget: BodyBudget) -> None:

@@ -11,8 +11,8 @@ from silkline.cli.model import Watch
 from silkline.cli.serving import create_pool, ignore, tell_choice
 from silkline.config import Settings
 from silkline.errors import InvalidRequest
+from silkline.gateway.answer_cache import create_cache
 from silkline.gateway.answering import Answering
-from silkline.gateway.caching import create_cache
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_url, uploaded

@@ -14,7 +14,7 @@ class Untaken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Expected:
     """What transformers makes of a case.
 
     Attributes:

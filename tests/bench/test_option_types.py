@@ -1,7 +1,7 @@
 import pytest
 
+from silkline.bench.option_types import parse_burst, parse_seconds, parse_share
 from silkline.bench.spec import Arrivals, Burst, Form, Spec, Target, Traffic, check
-from silkline.bench.spelling import parse_burst, parse_seconds, parse_share
 from silkline.errors import ConfigError
 
 

@@ -25,7 +25,7 @@ show only colours and patterns which it never showed together with their categor
 
 
 @dataclass(frozen=True, slots=True)
-class SetPlace:
+class DatasetLocation:
     """Where a data set lies.
 
     Attributes:
@@ -41,10 +41,10 @@ class SetPlace:
     bounds: Path
 
 
-def local_set(path: Path) -> SetPlace:
+def local_set(path: Path) -> DatasetLocation:
     """The data set of a file or a folder."""
     folder = (path if path.is_dir() else path.parent).resolve()
-    return SetPlace(path.stem or path.name, (path,), folder, folder)
+    return DatasetLocation(path.stem or path.name, (path,), folder, folder)
 
 
 def shipped_file(name: str) -> Path:
@@ -52,7 +52,7 @@ def shipped_file(name: str) -> Path:
     return bundled_folder() / "evaluation" / f"{name}.jsonl"
 
 
-def find_set(text: str, environment: Mapping[str, str]) -> SetPlace:
+def find_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
     """Finds a data set by what a user calls it.
 
     Args:
@@ -74,7 +74,7 @@ def find_set(text: str, environment: Mapping[str, str]) -> SetPlace:
         ) from error
 
 
-def _found(text: str, environment: Mapping[str, str]) -> SetPlace:
+def _found(text: str, environment: Mapping[str, str]) -> DatasetLocation:
     if text in SHIPPED:
         return local_set(shipped_file(text))
     if text.startswith(HUB):
@@ -88,7 +88,7 @@ def _found(text: str, environment: Mapping[str, str]) -> SetPlace:
     return local_set(path)
 
 
-def _hub_set(text: str, environment: Mapping[str, str]) -> SetPlace:
+def _hub_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
     organisation, _, rest = text.partition("/")
     name, _, pattern = rest.partition("/")
     wanted = parse_hub_id(f"{organisation}/{name}", RepositoryKind.DATASET)
@@ -113,7 +113,7 @@ def _hub_set(text: str, environment: Mapping[str, str]) -> SetPlace:
             f"which by a path or a pattern, such as {HUB}{wanted.repository}/data/test-*.parquet."
         )
     folder = files[0].parent if len(files) == 1 else snapshot.folder
-    return SetPlace(
+    return DatasetLocation(
         f"{wanted.repository}@{snapshot.commit[:12]}",
         tuple(files),
         # Without links, but for the file's own: it is one into the blobs.
