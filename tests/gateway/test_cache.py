@@ -98,6 +98,9 @@ def test_predict_shares_the_cache_and_metrics_count_it(fresh: httpx2.Client) -> 
     metrics = fresh.get("/metrics").text
     assert 'silkline_cache_reads_total{outcome="hit",tier="memory"}' in metrics
     assert 'cache="hit"' in metrics
+    for name in ("evictions_total", "writes_dropped_total", "writes_waiting"):
+        assert f'silkline_cache_{name}{{tier="memory"}} 0.0' in metrics
+    assert "silkline_cache_computing 0.0" in metrics
 
 
 def test_a_cache_that_keeps_nothing() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -37,16 +36,14 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class CacheSnapshot:
-    """How the cache gets on; counts are since the start.
+    """How the cache gets on.
 
     Attributes:
-        requests: Requests by what the cache did for them.
         computing: Computations that run and may be shared.
         tiers: Each tier, the nearest first.
         near: How often pictures were taken for one another; None where they are kept apart.
     """
 
-    requests: Mapping[CacheState, int]
     computing: int
     tiers: tuple[TierSnapshot, ...]
     near: NearSnapshot | None
@@ -73,7 +70,6 @@ class AnswerCache:
         self._tiers = tiers
         self._near = near
         self._coalescer = Coalescer()
-        self._requests: Counter[CacheState] = Counter()
 
     @asynccontextmanager
     async def find(
@@ -135,7 +131,6 @@ class AnswerCache:
             ShuttingDown: The cache was closed meanwhile.
         """
         if policy.use is CacheUse.NONE or not asked.sampling.is_deterministic:
-            self._requests[CacheState.BYPASS] += 1
             async with aclosing(compute()) as deltas:
                 yield Served(CacheState.BYPASS, deltas)
             return
@@ -165,7 +160,6 @@ class AnswerCache:
     def snapshot(self) -> CacheSnapshot:
         """How it gets on; never waits."""
         return CacheSnapshot(
-            requests={state: self._requests[state] for state in CacheState},
             computing=len(self._coalescer),
             tiers=self._tiers.snapshot(),
             near=None if self._near is None else self._near.snapshot(),
@@ -177,14 +171,12 @@ class AnswerCache:
         await self._tiers.aclose()
 
     def _hit(self, answer: Answer, started: float) -> Served:
-        self._requests[CacheState.HIT] += 1
         looked_up = time.monotonic() - started
         return Served(CacheState.HIT, _accounted(CacheState.HIT, _replay(answer), looked_up))
 
     @asynccontextmanager
     async def _read(self, reader: Reader, started: float) -> AsyncIterator[Served]:
         state = await reader.state()
-        self._requests[state] += 1
         deltas = _accounted(state, reader.deltas(), time.monotonic() - started)
         async with aclosing(deltas):
             yield Served(state, deltas)

@@ -59,6 +59,15 @@ def cache_metrics(snapshot: CacheSnapshot) -> Iterable[Metric]:
     errors = CounterMetricFamily(
         "silkline_cache_errors", "Uses of a tier that failed.", labels=["tier"]
     )
+    evictions = CounterMetricFamily(
+        "silkline_cache_evictions", "Answers that left a tier for room.", labels=["tier"]
+    )
+    dropped = CounterMetricFamily(
+        "silkline_cache_writes_dropped", "Writes given up: too many waited.", labels=["tier"]
+    )
+    waiting = GaugeMetricFamily(
+        "silkline_cache_writes_waiting", "Writes that wait for a tier.", labels=["tier"]
+    )
     entries = GaugeMetricFamily("silkline_cache_entries", "Answers in a tier.", labels=["tier"])
     size = GaugeMetricFamily("silkline_cache_bytes", "Bytes that they take.", labels=["tier"])
     degraded = GaugeMetricFamily(
@@ -70,12 +79,16 @@ def cache_metrics(snapshot: CacheSnapshot) -> Iterable[Metric]:
         for outcome, count in outcomes.items():
             reads.add_metric([tier.name, outcome], count)
         errors.add_metric([tier.name], tier.health.errors)
+        evictions.add_metric([tier.name], tier.health.evictions)
+        dropped.add_metric([tier.name], tier.dropped)
+        waiting.add_metric([tier.name], tier.waiting)
         degraded.add_metric([tier.name], float(tier.health.degraded))
         if tier.health.entries is not None:
             entries.add_metric([tier.name], tier.health.entries)
         if tier.health.bytes is not None:
             size.add_metric([tier.name], tier.health.bytes)
-    yield from (reads, errors, entries, size, degraded)
+    yield from (reads, errors, evictions, dropped, waiting, entries, size, degraded)
+    yield _gauge("cache_computing", "Computations that may be shared.", snapshot.computing)
     if snapshot.near is not None:
         yield from _near_metrics(snapshot.near)
 
