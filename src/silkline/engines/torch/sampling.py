@@ -36,8 +36,6 @@ class Draw:
         return self.temperature < COLDEST
 
 
-GREEDY = Draw(0.0)
-
 NO_TOKEN = -1
 """In the place of a token where the logits are no numbers."""
 

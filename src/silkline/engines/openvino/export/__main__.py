@@ -40,9 +40,6 @@ def main() -> None:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["HF_HUB_OFFLINE"] = "1"  # whatever a library looks for, it looks here only
-    # OpenVINO's and NNCF's converters report each use to their makers, from processes that outlive
-    # this one where there is no network; both go without where the library is not there.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     ended = _export(order, words)
     _say(words, ended)
     sys.exit(0 if ended.kind == "done" else EXIT.failed)
