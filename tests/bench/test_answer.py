@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from silkline.bench.answer import events, parse_server_timing, read_answer
@@ -129,6 +129,7 @@ def test_events_are_the_same_however_they_are_cut(cuts: list[int], crlf: bool) -
     assert len(found) == 5
 
 
+@example(b"data:[DONE]\n\n")
 @given(st.binary(max_size=300))
 def test_any_stream_is_read_to_a_verdict(noise: bytes) -> None:
     assert read(response((101.0, noise), kind="text/event-stream")).code

@@ -2,7 +2,7 @@ import base64
 import io
 import os
 import shutil
-from pathlib import Path
+import tempfile
 
 import httpx2
 import pytest
@@ -95,10 +95,9 @@ def test_no_character_set_of_a_form_is_a_defect(http: httpx2.Client, charset: st
         check(reply, 400, "invalid_request")
 
 
-def test_an_upload_needs_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
+def test_an_upload_needs_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tempfile.mkdtemp(dir="/tmp")  # sockets want a short name
+    monkeypatch.setenv("TMPDIR", folder)
     with served("--engine", "fake") as running:
         shutil.rmtree(folder)
         picture = noisy(800)

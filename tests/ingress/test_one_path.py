@@ -11,6 +11,8 @@ import silkline
 PACKAGE = Path(silkline.__file__).parent
 FETCHER = "ingress/fetch.py"
 REMOTE = "engines/remote/link.py"  # dials what the operator named, and only that
+RESPONSE = "engines/remote/response.py"  # reads what the two get; dials nothing
+DOCTOR = "cli/doctor.py"  # asks this machine's own port whether Silkline has it
 DECODER = "ingress/normalise.py"
 CHILD = "ingress/decoder_child.py"
 
@@ -76,7 +78,8 @@ def uses(tree: ast.AST, libraries: set[str]) -> bool:
 
 
 def test_one_module_fetches() -> None:
-    assert [name for name, tree in modules() if uses(tree, WEB_CLIENTS)] == [REMOTE, FETCHER]
+    clients = {name for name, tree in modules() if uses(tree, WEB_CLIENTS)}
+    assert clients == {DOCTOR, REMOTE, RESPONSE, FETCHER}
 
 
 def test_nothing_connects_by_hand() -> None:

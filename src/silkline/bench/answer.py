@@ -121,7 +121,7 @@ def _read_whole(body: bytes, record: Record) -> None:
 
 
 def _read_stream(response: Response, record: Record, zero: float) -> None:
-    last, done = 0.0, False
+    last, began, done = 0.0, False, False
     gaps: list[float] = []
     try:
         for when, name, data in events(response.chunks):
@@ -131,7 +131,7 @@ def _read_stream(response: Response, record: Record, zero: float) -> None:
             if data == _DONE:
                 done = True
                 continue
-            chunk = _CHUNK.decode(data)
+            chunk, began = _CHUNK.decode(data), True
             if any(choice.delta and choice.delta.content for choice in chunk.choices):
                 if last:
                     gaps.append(round(when - last, 6))
@@ -148,6 +148,8 @@ def _read_stream(response: Response, record: Record, zero: float) -> None:
     record.gaps = gaps
     if not done:
         record.code = "stream_cut"
+    elif not began:
+        record.code = "malformed_response"
 
 
 def _note_usage(usage: _Usage, record: Record) -> None:
