@@ -146,10 +146,8 @@ def _read_stream(response: Response, record: Record, zero: float) -> None:
         record.code = "malformed_response"
         return
     record.gaps = gaps
-    if not done:
-        record.code = "stream_cut"
-    elif not began:
-        record.code = "malformed_response"
+    if not (began and done):
+        record.code = "malformed_response" if done else "stream_cut"
 
 
 def _note_usage(usage: _Usage, record: Record) -> None:
