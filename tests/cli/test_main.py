@@ -100,6 +100,7 @@ def test_a_taken_port_is_told_with_a_remedy() -> None:
         result = run("up", "--engine", "fake", "--port", str(port))
     assert result.returncode == 4
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use." in result.stderr
+    assert "uvicorn" not in result.stderr, "it is told once"
     assert f"Run: silkline up --port {port + 1 if port < 65535 else 0}" in result.stderr
 
 

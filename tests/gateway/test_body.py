@@ -29,18 +29,18 @@ def told(kind: type[ChatRequest | PredictRequest], body: dict[str, Any]) -> Inpu
 @pytest.mark.parametrize(
     ("field", "value", "taken"),
     [
-        ("n", 2, "as 1"),
-        ("response_format", {"type": "json_object"}, 'as {"type": "text"}'),
-        ("response_format", {"type": "json_schema", "json_schema": {}}, 'as {"type": "text"}'),
-        ("tools", [{"type": "function"}], "as []"),
-        ("tool_choice", "required", 'as "none" or "auto"'),
-        ("logprobs", True, "as false"),
-        ("top_logprobs", 3, "as null"),
-        ("modalities", ["audio"], 'as ["text"]'),
-        ("presence_penalty", 0.5, "as 0"),
-        ("frequency_penalty", -1, "as 0"),
-        ("logit_bias", {"5": 1}, "as {}"),
-        ("reasoning_effort", "low", "as null"),
+        ("n", 2, "1"),
+        ("response_format", {"type": "json_object"}, '{"type": "text"}'),
+        ("response_format", {"type": "json_schema", "json_schema": {}}, '{"type": "text"}'),
+        ("tools", [{"type": "function"}], "[]"),
+        ("tool_choice", "required", '"none" or "auto"'),
+        ("logprobs", True, "false"),
+        ("top_logprobs", 3, "null"),
+        ("modalities", ["audio"], '["text"]'),
+        ("presence_penalty", 0.5, "0"),
+        ("frequency_penalty", -1, "0"),
+        ("logit_bias", {"5": 1}, "{}"),
+        ("reasoning_effort", "low", "null"),
     ],
 )
 def test_a_feature_that_there_is_not_is_named_with_what_is_taken(
@@ -48,7 +48,7 @@ def test_a_feature_that_there_is_not_is_named_with_what_is_taken(
 ) -> None:
     error = told(ChatRequest, {**ASKED, field: value})
     assert error.param == field
-    assert error.message == f"The field {field} is not supported, but {taken}. Leave it out."
+    assert error.message == f"The field {field} is not supported. Leave it out, or send {taken}."
 
 
 def test_the_value_that_is_taken_is_taken() -> None:

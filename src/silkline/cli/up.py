@@ -15,7 +15,7 @@ from rich.console import Console
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline import __version__
-from silkline.cli.listening import not_listening, url_of
+from silkline.cli.listening import check_listening, not_listening, url_of
 from silkline.cli.serving import Served, create_pool, why_chosen
 from silkline.cli.settings_options import one_model, settings_from, settings_options
 from silkline.config import Settings
@@ -71,14 +71,14 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
 
 
 async def _is_ready(serving: asyncio.Task[None], server: GatewayServer, pool: EnginePool) -> bool:
-    """Waits until requests are answered; False when the server ends before."""
+    """Waits until requests are answered; False when the server ends, or is told to, before."""
     ready = asyncio.create_task(_ready(server, pool), name="engines")
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         ready.cancel()
         return False
     await ready
-    return True
+    return not server.should_exit
 
 
 async def _ready(server: GatewayServer, pool: EnginePool) -> None:
@@ -90,15 +90,20 @@ async def _listen(server: GatewayServer, app: _Startup, settings: Settings) -> N
     """Runs the server.
 
     uvicorn only logs why it cannot begin, and exits: either the application has not started, or
-    the address cannot be bound, and then the `OSError` is the context of the exit.
+    the address cannot be bound, and then the `OSError` is the context of the exit. What can be told
+    before is told before, and once.
     """
+    host, port = settings.server.host, settings.server.port
+    try:
+        check_listening(host, port)
+    except OSError as error:
+        raise not_listening(host, port, error) from error
     try:
         await server.serve()
     except SystemExit as error:
         if app.failure is not None:
             raise app.failure from None
         if isinstance(error.__context__, OSError):
-            host, port = settings.server.host, settings.server.port
             raise not_listening(host, port, error.__context__) from error
         raise
 

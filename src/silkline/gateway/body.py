@@ -44,7 +44,7 @@ def decode(body: bytes, kind: type[T]) -> T:
 def only_without_effect(field: str, value: str) -> InvalidRequest:
     """The error about a field that asks for what there is not."""
     return InvalidRequest(
-        f"The field {field} is not supported, but as {value}. Leave it out.", param=field
+        f"The field {field} is not supported. Leave it out, or send {value}.", param=field
     )
 
 

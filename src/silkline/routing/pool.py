@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -16,6 +17,8 @@ from silkline.routing.ejection import Ejection
 from silkline.routing.health import PoolHealth, ReplicaHealth
 from silkline.routing.members import Member
 from silkline.routing.replica import Replica
+
+logger = logging.getLogger("silkline.routing")
 
 
 class EnginePool:
@@ -122,9 +125,12 @@ class EnginePool:
         """Tells those who wait for a seat of the replica's changes."""
         while True:
             change = replica.changed()
-            if replica.info is not None:
-                self._served.set()
-            self._dispatch.serve()
+            try:
+                if replica.info is not None:
+                    self._served.set()
+                self._dispatch.serve()
+            except Exception:  # the next change is told all the same
+                logger.exception("a change of a replica could not be told")
             await change
 
     def _check_open(self) -> None:
