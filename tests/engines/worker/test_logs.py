@@ -1,5 +1,6 @@
 """What a worker logs reaches its parent's log, by its own level."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import pytest
 from silkline.engines.base import EngineOptions
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import WorkerLost
-from tests.engines.asking import eventually
+from tests.engines.asking import answer, eventually, question
 from tests.engines.worker.plugs import plug_in
 
 TALKATIVE = """
-import logging, os
+import asyncio, logging, os
 from silkline.engines.fake import create_engine as create_fake
 
 def create_engine(options):
@@ -26,12 +27,15 @@ def create_engine(options):
     except ZeroDivisionError:
         logger.exception("x" * 100_000)
     engine = create_fake(options)
-    start = engine.start
-    async def late():
+    start, generate = engine.start, engine.generate
+    async def start_once_read():
+        while not os.path.exists("READ"):
+            await asyncio.sleep(0.01)
         await start()
-        import asyncio
-        asyncio.get_running_loop().call_later(0.5, os.write, 2, b"late words\\n")
-    engine.start = late
+    def generate_with_words(request):
+        os.write(2, b"late words\\n")
+        return generate(request)
+    engine.start, engine.generate = start_once_read, generate_with_words
     return engine
 """
 
@@ -39,11 +43,17 @@ def create_engine(options):
 async def test_what_a_worker_logs_keeps_its_level_and_its_fields(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plug_in(tmp_path, monkeypatch, TALKATIVE)
+    read = tmp_path / "read"
+    plug_in(tmp_path, monkeypatch, TALKATIVE.replace("READ", str(read)))
     caplog.set_level(logging.INFO)
     worker = WorkerSupervisor("plug", EngineOptions(), start_timeout=20)
-    await worker.start()
+    starting = asyncio.create_task(worker.start())
+    await eventually(lambda: "json line" in caplog.text)
+    read.touch()
+    await starting
     pid = worker.pid
+    assert worker.engine is not None
+    await answer(worker.engine, question())
     await eventually(lambda: "late words" in caplog.text)
     await worker.aclose()
     logged = {record.getMessage()[:30]: record for record in caplog.records}
