@@ -249,6 +249,15 @@ def test_a_child_that_is_killed_leaves_nothing_and_the_next_works(
     assert export_model(plan, store, lambda _: None, done).damaged_files() == []
 
 
+def test_a_child_that_ends_before_it_has_its_order_is_told_as_any_other(
+    source: Path, tmp_path: Path
+) -> None:
+    longer_than_a_pipe = msgspec.structs.replace(planned(source), license="x" * 200_000)
+    ends = (sys.executable, "-c", "raise SystemExit(7)")
+    with pytest.raises(InternalFault, match=r"its process was lost \(exit code 7\)"):
+        export_model(longer_than_a_pipe, Store(tmp_path / "store"), lambda _: None, ends)
+
+
 def test_no_room_is_told_before_anything_is_done(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,12 +5,10 @@ from hypothesis import strategies as st
 from silkline.core import ImagePart, Message, Role, TextPart
 from silkline.engines.openvino.prompt import (
     Prompter,
-    reserved_tokens,
     without_pictures,
 )
 from silkline.engines.prompt_text import ZERO_WIDTH_SPACE
-from silkline.errors import ConfigError, InvalidRequest
-from silkline.models.resolve import bundled_folder
+from silkline.errors import InvalidRequest
 
 RESERVED = ("<image>", "<|end|>", "<|user|>")
 TAGS = (*RESERVED, "<ov_genai_image_0>", "<ov_genai_image_12>", "<ov_genai_video_3>")
@@ -67,27 +63,3 @@ def test_only_the_gateways_own_tags_count_as_pictures() -> None:
         [user(ImagePart(0), TextPart("<ov_genai_image_0>"))], images=1
     )[0]["content"]
     assert without_pictures(content) == f"\n<{ZERO_WIDTH_SPACE}ov_genai_image_0>"
-
-
-def test_the_bundled_models_special_tokens_are_known() -> None:
-    tokens = reserved_tokens(bundled_folder() / "openvino", bundled_folder())
-    assert {"<image>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"} <= set(tokens)
-
-
-def test_transformers_5_lists_special_tokens_with_the_tokenizer(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
-    added = '{"added_tokens": [{"id": 2, "content": "<image>", "special": true}], "model": {}}'
-    (tmp_path / "tokenizer.json").write_text(added)
-    assert reserved_tokens(tmp_path) == ("<image>",)
-
-
-@pytest.mark.parametrize("told", ["{}", "[]", '{"added_tokens_decoder": [1]}', "{"])
-def test_a_list_of_special_tokens_that_is_none_is_refused(tmp_path: Path, told: str) -> None:
-    (tmp_path / "tokenizer_config.json").write_text(told)
-    with pytest.raises(ConfigError, match=r"tokenizer_config\.json"):
-        reserved_tokens(tmp_path)
-
-
-def test_a_model_whose_special_tokens_are_unknown_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"tokenizer_config\.json"):
-        reserved_tokens(tmp_path)

@@ -6,13 +6,11 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from silkline.core import ImagePart, Request
 from silkline.engines.base import EngineOptions
-from silkline.errors import UNDECODABLE, ConfigError
+from silkline.errors import ConfigError
+from silkline.models.added_tokens import image_token, read_added_tokens
 from silkline.models.bundle import MANIFEST, load_bundle
 from silkline.models.decoder import read_decoder
 from silkline.models.documents import Document, read_document
@@ -64,7 +62,7 @@ def read_transformers(folder: Path, options: EngineOptions) -> ServedModel:
     """Reads a folder as transformers saves it: its JSON files, no weights.
 
     Raises:
-        ConfigError: There is no config.json, or a file is damaged.
+        ConfigError: A file is not there, or damaged.
     """
     if not (folder / CONFIG).is_file():
         raise ConfigError(
@@ -81,7 +79,7 @@ def read_transformers(folder: Path, options: EngineOptions) -> ServedModel:
         context_length=decoder.context_length if decoder else None,
         kv_bytes_per_token=decoder.kv_bytes_per_token("float16") if decoder else None,
         rule=read_rule(folder),
-        reserved=read_reserved(folder),
+        reserved=read_added_tokens(folder).reserved(image_token(config)),
     )
 
 
@@ -99,45 +97,6 @@ def read_rule(folder: Path) -> TokenRule | None:
     name = "preprocessor_config.json"
     image = read_document(folder / name, name) or processor.section("image_processor")
     return family.image_tokens(Documents(config, image, processor))
-
-
-def read_reserved(folder: Path) -> frozenset[str]:
-    """The special tokens that a tokenizer's files name.
-
-    Raises:
-        ConfigError: A file is damaged.
-    """
-    try:
-        config = _decode(folder / "tokenizer_config.json", _TokenizerConfig)
-        tokenizer = _decode(folder / "tokenizer.json", _Tokenizer)
-    except UNDECODABLE as error:
-        raise ConfigError(
-            "The tokenizer's files do not say which tokens are special. Get the model's files "
-            "again from where they were published."
-        ) from error
-    tokens = [*(tokenizer.added_tokens if tokenizer else ())]
-    tokens += config.added_tokens_decoder.values() if config else ()
-    return frozenset(token.content for token in tokens)
-
-
-class _Token(msgspec.Struct):
-    content: str
-
-
-class _TokenizerConfig(msgspec.Struct):
-    added_tokens_decoder: dict[str, _Token] = {}
-
-
-class _Tokenizer(msgspec.Struct):
-    added_tokens: list[_Token] = []
-
-
-_File = TypeVar("_File")
-
-
-def _decode(path: Path, kind: type[_File]) -> _File | None:
-    """What counts of a JSON file, which may be long; None where it is not there."""
-    return msgspec.json.decode(path.read_bytes(), type=kind) if path.is_file() else None
 
 
 def called(folder: Path, options: EngineOptions, patterns: Iterable[str]) -> tuple[str, str]:

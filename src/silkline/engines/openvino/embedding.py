@@ -70,7 +70,7 @@ class Embedder:
         self._vision = core.compile_model(served.weights / _VISION, "CPU", properties)
         self._text = core.compile_model(served.weights / _TEXT, "CPU", properties)
         self._eye = Eye(served.preprocessing)
-        self._image_id = image_token_id(served) or 0
+        self._image_id = served.image_token or 0
 
     @staticmethod
     def takes(served: Served) -> bool:
@@ -78,7 +78,7 @@ class Embedder:
         return (
             served.model_type in _MODEL_TYPES
             and served.rule is not None
-            and image_token_id(served) is not None
+            and served.image_token is not None
             and (served.weights / _TEXT).is_file()
             and Eye.sees(served.preprocessing)
         )
@@ -257,11 +257,6 @@ def _expanded(ids: Ids, image_id: int, tokens: Sequence[int]) -> Ids:
     times = np.ones(len(ids), np.int64)
     times[places] = tokens
     return np.repeat(ids, times)
-
-
-def image_token_id(served: Served) -> int | None:
-    """The token whose places a picture's features fill."""
-    return served.config.number("image_token_id", "image_token_index", least=0)
 
 
 def _fail(batch: Sequence[_Asked], error: SilklineError) -> None:

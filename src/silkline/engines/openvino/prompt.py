@@ -11,17 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from silkline.core import Message
 from silkline.engines.openvino.served import Served
 from silkline.engines.prompt_text import SafeText, check_places
-from silkline.errors import UNDECODABLE, ConfigError
+from silkline.models.added_tokens import read_added_tokens
 
-_TOKENIZER_CONFIG = "tokenizer_config.json"
-_TOKENIZER = "tokenizer.json"
 _CHAT_TEMPLATE = "chat_template.jinja"
 
 _ENDINGS = {"gemma3": "\n\n\n\n", "qwen2_vl": "", "qwen2_5_vl": "", "qwen3_vl": ""}
@@ -31,50 +28,6 @@ _PROBE = "What is this?"
 _PIPELINE_TAGS = r"<ov_genai_[a-z]+_\d+>"
 _IMAGE_TAG = "<ov_genai_image_{}>"
 _ANY_IMAGE_TAG = re.compile(r"<ov_genai_image_\d+>")
-
-
-class _Token(msgspec.Struct):
-    content: str
-
-
-class _Listed(msgspec.Struct):
-    """The special tokens, as transformers 4 writes them, and as tokenizers does."""
-
-    added_tokens_decoder: dict[str, _Token] = {}
-    added_tokens: list[_Token] = []
-
-
-def reserved_tokens(*folders: Path) -> tuple[str, ...]:
-    """The tokenizer's special tokens as text, from the first folder that says what they are.
-
-    transformers 5 lists them in tokenizer.json only.
-
-    Raises:
-        ConfigError: None does, or a file is damaged; without them, a client's text could not be
-            told from a tag.
-    """
-    for folder in folders:
-        for name in (_TOKENIZER_CONFIG, _TOKENIZER):
-            if listed := _listed(folder / name):
-                return listed
-    raise ConfigError(
-        f"Neither {_TOKENIZER_CONFIG} nor {_TOKENIZER} lists the model's special tokens. Add those "
-        "that came with the model to its folder."
-    )
-
-
-def _listed(path: Path) -> tuple[str, ...]:
-    """The special tokens that a file lists; none where it is not there."""
-    try:
-        read = msgspec.json.decode(path.read_bytes(), type=_Listed)
-    except FileNotFoundError:
-        return ()
-    except (OSError, *UNDECODABLE) as error:
-        raise ConfigError(
-            f"The model's {path.name} cannot be read. Get it again from where it was published."
-        ) from error
-    tokens = (*read.added_tokens_decoder.values(), *read.added_tokens)
-    return tuple(token.content for token in tokens)
 
 
 class Tokenizer(Protocol):
@@ -168,13 +121,14 @@ class Prompts:
             ConfigError: No file lists the model's special tokens.
         """
         self._tokenizer = tokenizer
-        self._prompter = Prompter(reserved_tokens(served.weights, served.folder))
+        added = read_added_tokens(served.weights, served.folder)
+        self._prompter = Prompter(added.reserved(served.image_token))
         self._template = _own_template(served.folder, served.weights)
         self._takes_parts = takes_parts(tokenizer, self._template)
         self._pipeline_takes_parts = takes_parts(tokenizer)
         self._bos = _text_of(served.tokenizer.values.get("bos_token"))
         self._adds_bos = bool(self._encode("", add_special_tokens=True).size)
-        self._image_token = image_token_text(served)
+        self._image_token = added.text(served.image_token) or "<image>"
         self._ending = _ENDINGS.get(served.model_type, "\n")
 
     def ids(self, messages: Sequence[Message], images: int) -> NDArray[np.int64]:
@@ -218,13 +172,6 @@ class Prompts:
         encoded = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         ids: NDArray[np.int64] = encoded.input_ids.data.reshape(-1)
         return ids.copy()  # the tensor's memory is the tokenizer's own
-
-
-def image_token_text(served: Served) -> str:
-    """How the image token is written."""
-    identity = served.config.number("image_token_id", "image_token_index", least=0)
-    token = served.tokenizer.section("added_tokens_decoder").section(str(identity))
-    return token.text("content") or "<image>"
 
 
 def _own_template(*folders: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from silkline.engines.base import EngineInfo, EngineOptions, PixelBudget
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.errors import ConfigError
+from silkline.models.added_tokens import TOKENIZER_CONFIG, image_token
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 from silkline.models.decoder import Decoder, read_decoder
 from silkline.models.documents import Document, read_document
@@ -65,6 +66,11 @@ class Served:
     kv_precision: str | None
     kv_blocks: int
     most_tokens: int
+
+    @property
+    def image_token(self) -> int | None:
+        """The id of the token whose places pictures fill; None where config.json has none."""
+        return image_token(self.config)
 
     @property
     def weights_bytes(self) -> int:
@@ -165,9 +171,8 @@ def _read(folder: Path, name: str) -> Document:
 
 
 def _tokenizer(*folders: Path) -> Document:
-    name = "tokenizer_config.json"
-    found = (read_document(folder / name, name) for folder in folders)
-    return next((document for document in found if document), Document(name, {}))
+    found = (_read(folder, TOKENIZER_CONFIG) for folder in folders)
+    return next((document for document in found if document), Document(TOKENIZER_CONFIG, {}))
 
 
 def _info(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -94,8 +96,9 @@ def _follow(child: subprocess.Popen[bytes], order: Order, watch: Watch) -> Ended
     """Tells what the child does until it ends."""
     if child.stdin is None or child.stdout is None:
         raise InternalFault("The export was started without its pipes.")
-    child.stdin.write(msgspec.json.encode(order) + b"\n")
-    child.stdin.flush()
+    with suppress(BrokenPipeError):  # it has ended already; its exit code says how
+        # Past the buffer, which would be written once more when the pipe is closed.
+        os.write(child.stdin.fileno(), msgspec.json.encode(order) + b"\n")
     began, stage, since = time.monotonic(), "", 0.0
     for line in child.stdout:
         said = msgspec.json.decode(line, type=Said)
