@@ -72,3 +72,32 @@ def test_a_pictures_place_is_told() -> None:
     ]
     body = {"model": "m", "messages": [*ASKED["messages"], {"role": "user", "content": content}]}
     assert told(ChatRequest, body).param == "messages.1.content.1.image_url"
+
+
+@pytest.mark.parametrize(
+    ("message", "place", "taken"),
+    [
+        (
+            {"role": "tool", "content": "Hi"},
+            "messages.1.role",
+            "system, developer, user or assistant",
+        ),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]},
+            "messages.1.content.1.type",
+            "text or image_url",
+        ),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "a", "detail": "max"}}],
+            },
+            "messages.1.content.0.image_url.detail",
+            "auto, low or high",
+        ),
+    ],
+)
+def test_of_few_values_all_are_told(message: dict[str, Any], place: str, taken: str) -> None:
+    error = told(ChatRequest, {**ASKED, "messages": [*ASKED["messages"], message]})
+    assert error.param == place
+    assert error.message == f"The field {place} is wrong: it must be {taken}."

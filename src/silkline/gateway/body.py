@@ -16,6 +16,7 @@ _JSON = "application/json"
 _MAX_WORDS = 300
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN_VALUE = re.compile(r"^Invalid (?:enum )?value .*$", re.DOTALL)
+_NUMBER = re.compile(r"\.(\d+|\.\.\.)")
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 
 
@@ -51,11 +52,11 @@ def only_without_effect(field: str, value: str) -> InvalidRequest:
 def unfit(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequest:
     """What is wrong with a body, by the client's name for the place.
 
-    A kind may say in `ONLY` which value of a field alone is taken, and in `INSTEAD` what is to be
-    sent in the place of an unknown field that clients take for known.
+    A kind may say in `ONLY` which value of a field alone is taken, in `VALUES` which few are, and
+    in `INSTEAD` what is to be sent in the place of an unknown field that clients take for known.
 
     msgspec's words name types and our fields; what a client can put in is its own field's name,
-    which is cut, and a value that is none of those that are known, which is left out.
+    which is cut, and a value, which is left out.
     """
     found = _PLACE.match(str(error))
     what = found["what"] if found else ""
@@ -70,7 +71,9 @@ def unfit(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Invalid
     if (only := getattr(kind, "ONLY", {}).get(field)) is not None:
         return only_without_effect(field, only)
     subject = f"The field {param}" if param else "The body"
-    what = _UNKNOWN_VALUE.sub("it has none of the values that are known here", what)
+    if _UNKNOWN_VALUE.match(what):
+        values = getattr(kind, "VALUES", {}).get(_NUMBER.sub("", param or ""))
+        what = f"it must be {values}" if values else "it has none of the values that are known here"
     return InvalidRequest(f"{subject} is wrong: {what[:_MAX_WORDS]}.", param=param)
 
 

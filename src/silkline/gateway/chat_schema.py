@@ -105,6 +105,13 @@ class ChatRequest(_Body, frozen=True):
     }
     """Fields of features that there are not, with the value that wants none of them."""
 
+    VALUES: ClassVar[Mapping[str, str]] = {
+        "messages.role": "system, developer, user or assistant",
+        "messages.content.type": "text or image_url",
+        "messages.content.image_url.detail": "auto, low or high",
+    }
+    """The values of fields that have few, by the field's place without numbers."""
+
     model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
     max_tokens: _Tokens | None = None
