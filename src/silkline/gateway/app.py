@@ -26,6 +26,7 @@ from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.idempotency.stores import create_key_store
 from silkline.gateway.lifecycle import Lifecycle
+from silkline.gateway.models import model_routes
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.predict import PredictRequest, predict_routes
@@ -83,9 +84,14 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         redoc_url=None,
         redirect_slashes=False,  # a redirect would go to whatever Host the client names
     )
-    app.include_router(chat_routes(answering))
-    app.include_router(predict_routes(answering))
-    app.include_router(operations_routes(pool, metrics, lifecycle))
+    # One flat list: each router that is included would be asked about every request.
+    for router in (
+        chat_routes(answering),
+        predict_routes(answering),
+        model_routes(answering),
+        operations_routes(pool, metrics, lifecycle),
+    ):
+        app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
     describe(app, ChatRequest, PredictRequest)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` and `GET /v1/models`, as the official OpenAI client speaks them."""
+"""`POST /v1/chat/completions`, as the official OpenAI client speaks it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from silkline.cache.policy import cache_use
 from silkline.core import Answer, Timeline, Usage
-from silkline.engines.base import EngineInfo
 from silkline.gateway.answering import Answering, evidence_headers, rounded
 from silkline.gateway.body import read_json
 from silkline.gateway.chat_schema import ChatRequest
+from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.question import Question
@@ -33,8 +33,8 @@ _ANSWERS: dict[str, Any] = {
 
 
 def chat_routes(answering: Answering) -> APIRouter:
-    """The OpenAI routes over an `Answering`."""
-    router = APIRouter(tags=["OpenAI"])
+    """The completions of an `Answering`."""
+    router = APIRouter(tags=["OpenAI"], route_class=DirectRoute)
 
     @router.post(
         "/v1/chat/completions",
@@ -59,19 +59,6 @@ def chat_routes(answering: Answering) -> APIRouter:
             headers=evidence_headers(record, answering.served),
             media_type="application/json",
         )
-
-    @router.get("/v1/models", summary="What is served")
-    async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_model(answering.info)]}
-
-    @router.get(
-        "/v1/models/{name:path}",
-        summary="What is served, by name",
-        responses=ERROR_RESPONSES,
-    )
-    async def model(name: str) -> dict[str, Any]:
-        answering.check_model(name)
-        return _model(answering.info)
 
     return router
 
@@ -152,24 +139,6 @@ class _Envelope:
             "pixel_budget": self._record.pixel_budget,
             "timeline": rounded(timeline),
         }
-
-
-def _model(info: EngineInfo) -> dict[str, Any]:
-    return {
-        "id": info.model,
-        "object": "model",
-        "created": 0,
-        "owned_by": "silkline",
-        "revision": info.revision,
-        "engine": info.engine,
-        "precision": info.precision,
-        "context_length": info.context_length,
-        "image_tokens": info.image_tokens,
-        "pixel_budget": {
-            "max_pixels": info.pixel_budget.max_pixels,
-            "shortest_edge": info.pixel_budget.shortest_edge,
-        },
-    }
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

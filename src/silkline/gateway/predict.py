@@ -18,6 +18,7 @@ from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
 from silkline.gateway.answering import Answering, evidence_headers, rounded
 from silkline.gateway.body import read_json, unfit
+from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.question import Question
@@ -111,7 +112,7 @@ def predict_answer(answer: Answer, *, model: str, cache: str, request_id: str) -
 
 def predict_routes(answering: Answering) -> APIRouter:
     """The `/predict` route over an `Answering`."""
-    router = APIRouter(tags=["Silkline"])
+    router = APIRouter(tags=["Silkline"], route_class=DirectRoute)
 
     @router.post(
         "/predict",

@@ -1,0 +1,49 @@
+"""`GET /v1/models`, as the official OpenAI client speaks it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from silkline.engines.base import EngineInfo
+from silkline.gateway.answering import Answering
+from silkline.gateway.openapi import ERROR_RESPONSES
+
+
+def model_routes(answering: Answering) -> APIRouter:
+    """What an `Answering` serves."""
+    router = APIRouter(tags=["OpenAI"])
+
+    @router.get("/v1/models", summary="What is served")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model(answering.info)]}
+
+    @router.get(
+        "/v1/models/{name:path}",
+        summary="What is served, by name",
+        responses=ERROR_RESPONSES,
+    )
+    async def model(name: str) -> dict[str, Any]:
+        answering.check_model(name)
+        return _model(answering.info)
+
+    return router
+
+
+def _model(info: EngineInfo) -> dict[str, Any]:
+    return {
+        "id": info.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "silkline",
+        "revision": info.revision,
+        "engine": info.engine,
+        "precision": info.precision,
+        "context_length": info.context_length,
+        "image_tokens": info.image_tokens,
+        "pixel_budget": {
+            "max_pixels": info.pixel_budget.max_pixels,
+            "shortest_edge": info.pixel_budget.shortest_edge,
+        },
+    }
