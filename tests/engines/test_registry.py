@@ -51,7 +51,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 
     def has(*libraries: str, cuda: bool = False) -> None:
         driver = Path(__file__) if cuda else tmp_path / "none"
-        monkeypatch.setattr("silkline.engines.registry._NVIDIA_DRIVER", driver)
+        monkeypatch.setattr("silkline.engines.accelerators.NVIDIA_DRIVER", driver)
         monkeypatch.setattr(
             "silkline.engines.registry.find_spec",
             lambda name: name if name in libraries else None,

@@ -31,6 +31,7 @@ from silkline.cli.printing import print_result
 from silkline.cli.serving import WITHOUT_MODEL
 from silkline.cli.settings_options import settings_from, settings_options
 from silkline.config import Settings
+from silkline.engines.accelerators import has_nvidia
 from silkline.engines.registry import engine_names
 from silkline.engines.threads import usable_cores
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
@@ -156,7 +157,7 @@ def _disk() -> Finding:
 
 
 def _accelerator() -> Finding:
-    if shutil.which("nvidia-smi"):
+    if has_nvidia():
         return Finding("accelerator", Verdict.GOOD, "NVIDIA driver installed")
     return Finding("accelerator", Verdict.GOOD, "none found; the CPU computes")
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
+from silkline.engines.accelerators import has_nvidia
 from silkline.engines.base import Engine, EngineOptions
 from silkline.errors import ConfigError, EnvironmentFault, SilklineError
 from silkline.models.families import TEXT_ONLY
@@ -63,9 +63,6 @@ def library_versions(engine: str) -> dict[str, str]:
             continue
     return versions
 
-
-_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-"""Is there where the kernel has NVIDIA's driver."""
 
 _PREFERRED = (
     ("vllm", "vllm", True),
@@ -141,7 +138,7 @@ def _is_there(library: str) -> bool:
 
 def _usable() -> tuple[str, ...]:
     """The engines that `auto` may take on this machine, the best first, each once."""
-    cuda = _NVIDIA_DRIVER.is_file()
+    cuda = has_nvidia()
     found = (
         engine
         for engine, library, needs_cuda in _PREFERRED

@@ -116,8 +116,8 @@ def test_without_a_size_the_cache_holds_every_request(
 ) -> None:
     """4,096 tokens of 256 bytes for each of 200 requests."""
     absent = tmp_path / "absent"
-    monkeypatch.setattr("silkline.engines.managed.vllm._NVIDIA", absent)
-    monkeypatch.setattr("silkline.engines.managed.vllm._AMD", absent)
+    monkeypatch.setattr("silkline.engines.accelerators.NVIDIA_DRIVER", absent)
+    monkeypatch.setattr("silkline.engines.accelerators.AMD_DRIVER", absent)
     words = vllm(tmp_path, kv_cache_bytes=0, max_batch=200).command(SOCKET)
     assert value(words, "--kv-cache-memory-bytes") == str(200 * 4096 * 256)
     words = llama(tmp_path, kv_cache_bytes=0, max_batch=200).command(SOCKET)
@@ -127,7 +127,7 @@ def test_without_a_size_the_cache_holds_every_request(
 def test_on_a_gpu_vllm_takes_what_is_left_unless_told(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("silkline.engines.managed.vllm._NVIDIA", tmp_path)
+    monkeypatch.setattr("silkline.engines.accelerators.AMD_DRIVER", tmp_path)
     assert "--kv-cache-memory-bytes" not in vllm(tmp_path, kv_cache_bytes=0).command(SOCKET)
     assert value(vllm(tmp_path).command(SOCKET), "--kv-cache-memory-bytes") == str(CACHE)
 

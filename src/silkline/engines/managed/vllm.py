@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from silkline.engines.accelerators import has_gpu
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
 from silkline.engines.managed.model import ServedModel, read_transformers
@@ -20,8 +21,6 @@ from silkline.errors import ConfigError
 
 NO_DOMAIN = "none.invalid"
 """A name that no host has (RFC 6761); vLLM fetches from everywhere unless domains are named."""
-
-_NVIDIA, _AMD = Path("/proc/driver/nvidia/version"), Path("/dev/kfd")
 
 _TAKING_BACK = frozenset({"VLLM_CPU_KVCACHE_SPACE", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE"})
 """Variables of which one would go before the flag for the cache, and one log all answers."""
@@ -119,7 +118,7 @@ class VllmServer(Server):
 
     def _cache(self) -> int | None:
         """The KV cache; None leaves it to vLLM, which takes what a GPU has left."""
-        if not self.options.kv_cache_bytes and (_NVIDIA.exists() or _AMD.exists()):
+        if not self.options.kv_cache_bytes and has_gpu():
             return None
         weights = self._folder.glob("*.safetensors")
         return cache_bytes(self._model, self.own, self.options, weights)
