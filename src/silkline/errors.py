@@ -271,3 +271,8 @@ def exit_code(error: SilklineError) -> int:
 def shutting_down() -> ShuttingDown:
     """What a request is told that finds this server at its end."""
     return ShuttingDown("This server is shutting down. Send the request again, or elsewhere.")
+
+
+def not_running() -> ShuttingDown:
+    """What an engine says that has not been started, or was closed."""
+    return ShuttingDown("The engine does not run.")

@@ -43,6 +43,7 @@ from silkline.errors import (
     Overloaded,
     ShuttingDown,
     WorkerLost,
+    not_running,
 )
 
 CRASH_EXIT_CODE = 70
@@ -155,7 +156,7 @@ class FakeEngine(Engine):
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Answers one request, as the contract says."""
         if self._loop is None:
-            raise ShuttingDown("The engine does not run.")
+            raise not_running()
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
         slot = self._slot(request)

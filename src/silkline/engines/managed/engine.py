@@ -23,7 +23,7 @@ from silkline.engines.prompt_text import SafeText
 from silkline.engines.remote.body import check
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.engines.remote.link import RemoteLink
-from silkline.errors import DeadlineExceeded, EngineFailed, ShuttingDown, WorkerLost
+from silkline.errors import DeadlineExceeded, EngineFailed, WorkerLost, not_running
 from silkline.models.image_tokens import SmartResize
 
 _URL = "http://localhost"
@@ -59,7 +59,7 @@ class ManagedEngine(Engine):
     def info(self) -> EngineInfo:
         """See `Engine`."""
         if self._info is None:
-            raise ShuttingDown("The engine does not run.")
+            raise not_running()
         return self._info
 
     async def start(self) -> None:
@@ -102,7 +102,7 @@ class ManagedEngine(Engine):
             SilklineError: As the remote engine.
         """
         if self._remote is None:
-            raise ShuttingDown("The engine does not run.")
+            raise not_running()
         check(request)
         tokens = self._server.model.image_tokens(request)
         messages = tuple(self._without_tags(message) for message in request.messages)
@@ -129,7 +129,7 @@ class ManagedEngine(Engine):
     async def failed(self) -> None:
         """See `Engine`: the server has ended."""
         if self._process is None:
-            raise ShuttingDown("The engine does not run.")
+            raise not_running()
         process = self._process
         await process.wait()
         await process.end()  # whatever it has left

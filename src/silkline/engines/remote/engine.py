@@ -28,7 +28,7 @@ from silkline.engines.remote.failures import (
 from silkline.engines.remote.link import RemoteLink, Reply
 from silkline.engines.remote.listing import read_listing
 from silkline.engines.remote.sse import Event, EventParser
-from silkline.errors import DeadlineExceeded, Overloaded, ShuttingDown, SilklineError
+from silkline.errors import DeadlineExceeded, Overloaded, SilklineError, not_running
 
 logger = logging.getLogger("silkline.remote")
 
@@ -148,7 +148,7 @@ class RemoteEngine(Engine):
             ShuttingDown: The engine does not run.
         """
         if self._info is None:
-            raise ShuttingDown("The engine does not run.")
+            raise not_running()
         check(request)
         if request.timeout_seconds <= 0:
             raise too_late()

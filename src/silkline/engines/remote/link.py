@@ -24,7 +24,7 @@ from aiohttp.tracing import Trace
 from silkline import __version__
 from silkline.engines.remote.failures import lost, too_late
 from silkline.engines.remote.response import ReadBy
-from silkline.errors import DeadlineExceeded, ShuttingDown, WorkerLost
+from silkline.errors import DeadlineExceeded, WorkerLost, not_running
 
 CONNECT_SECONDS = 5.0
 """What connecting may take; a server that is there is connected to at once."""
@@ -309,7 +309,7 @@ class RemoteLink:
         body: bytes | None,
     ) -> AsyncGenerator[Reply, None]:
         if self._session is None:
-            raise ShuttingDown("The engine does not run.")
+            raise not_running()
         if self._one_each:
             headers = {**headers, hdrs.CONNECTION: "close"}
         async with self._steps.step(deadline):
