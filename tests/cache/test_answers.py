@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from silkline.cache.disk import DiskTier
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
-from silkline.cache.redis import RedisTier
+from silkline.cache.redis import TIMEOUT_SECONDS, RedisTier
 from silkline.core import Sampling, Stage
 from silkline.errors import InvalidRequest, Overloaded
 from tests.cache.asking import MIB, ask, asked_of, cached, info
@@ -37,15 +38,15 @@ async def test_the_second_time_it_is_there(stream: bool) -> None:
 
 
 async def test_usage_and_timeline_say_what_was_spent() -> None:
-    async with cached(prefill_seconds="0.05") as (cache, engine):
+    async with cached(prefill_seconds="0.5") as (cache, engine):
         _, computed = await ask(cache, engine)
         _, kept = await ask(cache, engine)
         assert computed.usage.cached_tokens == 0
         assert kept.usage == replace(computed.usage, cached_tokens=computed.usage.prompt_tokens)
-        assert computed.timeline.seconds[Stage.PREFILL] >= 0.05
+        assert computed.timeline.seconds[Stage.PREFILL] >= 0.5
         assert {Stage.CACHE, Stage.QUEUE, Stage.PREFILL} <= set(computed.timeline.seconds)
         assert set(kept.timeline.seconds) == {Stage.CACHE}
-        assert 0 <= kept.timeline.seconds[Stage.CACHE] < 0.05
+        assert 0 <= kept.timeline.seconds[Stage.CACHE] < 0.5
 
 
 async def test_another_question_is_another_answer() -> None:
@@ -131,13 +132,13 @@ async def test_when_the_first_leaves_the_others_are_answered() -> None:
 
 
 async def test_when_all_leave_the_engine_stops() -> None:
-    async with cached(token_seconds="0.05", answer_words="24") as (cache, engine):
+    async with cached(token_seconds="0.15", answer_words="24") as (cache, engine):
         readers = [asyncio.create_task(ask(cache, engine)) for _ in range(20)]
         await eventually(lambda: engine.asked == 1)
         for reader in readers:
             reader.cancel()
         await asyncio.wait(readers)
-        await eventually(lambda: engine.idle, seconds=0.5)
+        await eventually(lambda: engine.idle, seconds=3)
         assert cache.snapshot().computing == 0
         assert (await ask(cache, engine))[0] is MISS
 
@@ -235,8 +236,7 @@ async def test_a_broken_redis_costs_time_only(own_redis: RedisServer) -> None:
                 state, _ = await ask(cache, engine, asked)
                 taken.append(time.monotonic() - started)
                 assert state is MISS
-            assert max(taken) < 1
-            assert sorted(taken)[50] < 0.02
+            assert statistics.median(taken) < TIMEOUT_SECONDS, "each waited for Redis"
             assert cache.snapshot().tiers[1].health.degraded
             own_redis.thaw()
         own_redis.start()

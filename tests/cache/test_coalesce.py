@@ -250,7 +250,7 @@ async def test_it_ends_although_being_cancelled_is_swallowed() -> None:
 
     with coalescer.join(KEY, produce, timeout_seconds=10, whole=False, renew=False) as reader:
         await reader.state()
-    await eventually(lambda: len(coalescer) == 0, seconds=2)
+    await eventually(lambda: len(coalescer) == 0)
     assert given < 3
 
 

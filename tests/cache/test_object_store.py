@@ -227,7 +227,7 @@ async def test_a_server_that_was_never_there_is_a_miss(s3: int) -> None:
         for _ in range(100):
             assert await tier.get(KEY) is None
             await tier.put(KEY, b"value", HOUR)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
         assert tier.health().degraded
 
 
@@ -277,7 +277,7 @@ async def test_a_folder_that_cannot_be_made_costs_little(tmp_path: Path) -> None
         for _ in range(100):
             await tier.put(KEY, b"value", HOUR)
             assert await tier.get(KEY) is None
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
         assert tier.health().degraded
         (tmp_path / "taken").unlink()
         await until_found(tier, KEY, b"value")

@@ -67,6 +67,6 @@ async def test_writes_go_on_after_a_failover(watched: Watched) -> None:
                 break
             assert time.monotonic() - started < FAILOVER_SECONDS, "writes did not resume"
             await asyncio.sleep(0.02)
-        assert slowest < 0.5
+        assert slowest < 2
         assert await tier.get(bytes(32)) == b"before"
         assert watched.replica.admin.role()[0] == b"master"

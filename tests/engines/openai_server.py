@@ -289,6 +289,6 @@ async def asked(
     """An engine that has started against a server of such a script."""
     async with openai_server(script, **({} if listing is None else {"listing": listing})) as server:
         engine = create_engine(EngineOptions(extra={"url": server.url, **extra}))
-        await engine.start()
-        yield engine, server
-        await engine.aclose()
+        async with aclosing(engine):
+            await engine.start()
+            yield engine, server

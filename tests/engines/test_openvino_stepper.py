@@ -215,9 +215,9 @@ async def test_a_request_that_is_cancelled_while_it_waits_is_forgotten(
     for each in jobs[2:]:
         stepper.cancel(each)
     pipeline.steps.release(2)
-    await eventually(lambda: stepper.health().queued == 0, seconds=3)
+    await eventually(lambda: stepper.health().queued == 0)
     assert stepper.health().running == 2
     for each in jobs[:2]:
         stepper.cancel(each)
     pipeline.steps.release(2)
-    await eventually(lambda: stepper.health().running == 0, seconds=3)
+    await eventually(lambda: stepper.health().running == 0)

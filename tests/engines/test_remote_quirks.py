@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from tests.engines.openai_server import (
     STREAM_END,
     STREAM_HEAD,
     Cut,
+    Received,
     Script,
     asked,
     chunk,
@@ -250,27 +252,32 @@ async def test_closing_reaches_the_server_at_once(pieces: tuple[Any, ...]) -> No
         await asyncio.sleep(0.05)
         assert engine.health().running + engine.health().queued == 1
         reader.cancel()
-        await eventually(lambda: server.left == 1, seconds=2)
+        await eventually(lambda: server.left == 1)
         assert server.open == 0
 
 
 async def test_a_crowd_that_leaves_at_any_moment_leaves_nothing_behind() -> None:
     dice = random.Random(3)
     script = scripted(0.02, STREAM_HEAD, 0.02, HELLO, 0.02, HELLO, 0.02, STOP, USAGE, DONE)
-    async with asked(script) as (engine, server):
+    sent_whole = 0
+
+    async def counted(received: Received) -> AsyncGenerator[bytes, None]:
+        nonlocal sent_whole
+        async for sent in script(received):
+            yield sent
+        sent_whole += 1
+
+    async with asked(counted) as (engine, server):
         before = asyncio.all_tasks()
-        whole_answers = 0
 
         async def leave() -> None:
-            nonlocal whole_answers
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(dice.random() / 3):
                     await answer(engine, question(seed=None))
-                    whole_answers += 1
 
         await asyncio.gather(*(leave() for _ in range(200)))
-        await eventually(lambda: server.open <= whole_answers < 200, seconds=2)
-        await eventually(lambda: len(asyncio.all_tasks() - before) == server.open, seconds=2)
+        await eventually(lambda: server.open <= sent_whole < 200)
+        await eventually(lambda: len(asyncio.all_tasks() - before) == server.open)
         assert engine.health().running + engine.health().queued == 0
         await engine.aclose()
         await eventually(lambda: server.open == 0)

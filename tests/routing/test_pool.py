@@ -259,8 +259,8 @@ async def test_clients_that_leave_at_any_time_leave_nothing_behind() -> None:
             await asyncio.gather(
                 *(leave(n) for n in range(start, start + 50)), return_exceptions=True
             )
-        await eventually(lambda: idle(pool), seconds=3)
-        await eventually(lambda: len(asyncio.all_tasks()) <= tasks, seconds=3)
+        await eventually(lambda: idle(pool))
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
         assert restarts(pool) == 0
         assert (await answer(pool, question())).text
 

@@ -59,6 +59,6 @@ async def test_clients_that_leave_leave_nothing_behind(pool: EnginePool) -> None
             await answer(pool, question(seed=n, stream=n % 2 == 0))
 
     await asyncio.gather(*(leave(n) for n in range(60)), return_exceptions=True)
-    await eventually(lambda: idle(pool), seconds=3)
+    await eventually(lambda: idle(pool))
     assert restarts(pool) == 0
     await answer(pool, question())

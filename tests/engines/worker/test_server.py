@@ -77,7 +77,7 @@ async def test_a_gateway_that_goes_takes_its_calls_along(tmp_path: Path) -> None
             writer.write(frame(kind, call, wire.encode_request(LONG)))
         await eventually(lambda: engine.health().running == 4)
         writer.close()
-        await eventually(lambda: engine.health().running == 0, seconds=2)
+        await eventually(lambda: engine.health().running == 0, seconds=5)
 
 
 async def test_calls_may_end_by_themselves_when_the_worker_stops(tmp_path: Path) -> None:

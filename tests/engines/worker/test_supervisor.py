@@ -147,7 +147,7 @@ async def test_an_engine_that_has_failed_is_replaced_at_once() -> None:
         pid = pid_of(worker)
         with pytest.raises(WorkerLost):
             await ask(worker, "<break>")
-        await eventually(lambda: not psutil.pid_exists(pid), seconds=3)
+        await eventually(lambda: not psutil.pid_exists(pid))
         await eventually(lambda: worker.restarts == 1 and worker.ready)
         assert await ask(worker)
 
