@@ -21,7 +21,9 @@ def save(folder: Path, name: str, listed: dict[str, Any]) -> None:
 
 
 def test_the_bundled_models_special_tokens_are_known() -> None:
-    reserved = read_added_tokens(bundled_folder() / "openvino", bundled_folder()).reserved(None)
+    reserved = read_added_tokens(bundled_folder() / "openvino", bundled_folder()).reserved(
+        None, None
+    )
     assert {"<image>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"} <= reserved
 
 
@@ -45,15 +47,23 @@ def test_words_are_not_reserved_but_the_image_token_is(tmp_path: Path) -> None:
     decoder = {"2": END, "7": PLACE, "8": PICTURE, "9": {"content": "<unsaid>"}}
     save(tmp_path, "tokenizer_config.json", {"added_tokens_decoder": decoder})
     added = read_added_tokens(tmp_path)
-    assert added.reserved(None) == {"</s>", "<unsaid>"}
-    assert added.reserved(8) == {"</s>", "<unsaid>", "<image>"}
+    assert added.reserved(None, None) == {"</s>", "<unsaid>"}
+    assert added.reserved(8, None) == {"</s>", "<unsaid>", "<image>"}
+
+
+def test_what_the_chat_template_marks_turns_with_is_reserved(tmp_path: Path) -> None:
+    user = {"content": "<|User|>", "special": False}
+    decoder = {"2": END, "7": PLACE, "8": user}
+    save(tmp_path, "tokenizer_config.json", {"added_tokens_decoder": decoder})
+    template = "{% for turn in messages %}<|User|>{{ turn.content }}{% endfor %}"
+    assert read_added_tokens(tmp_path).reserved(None, template) == {"</s>", "<|User|>"}
 
 
 def test_what_either_file_calls_special_is_special(tmp_path: Path) -> None:
     word = {**END, "special": False}
     save(tmp_path, "tokenizer_config.json", {"added_tokens_decoder": {"2": word}})
     save(tmp_path, "tokenizer.json", {"added_tokens": [{"id": 2, **END}]})
-    assert read_added_tokens(tmp_path).reserved(None) == {"</s>"}
+    assert read_added_tokens(tmp_path).reserved(None, None) == {"</s>"}
 
 
 def test_the_first_folder_that_lists_any_counts(tmp_path: Path) -> None:

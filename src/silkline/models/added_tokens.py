@@ -47,7 +47,7 @@ class AddedTokens:
 
     Attributes:
         texts: All of them. Some are ordinary words, such as runs of spaces or names of places.
-        special: Ids of those that are no words.
+        special: Ids of those that are no words, as far as the files say so.
     """
 
     texts: Mapping[int, str]
@@ -57,10 +57,21 @@ class AddedTokens:
         """How a token is written; None where it is no added one."""
         return None if number is None else self.texts.get(number)
 
-    def reserved(self, image_token: int | None) -> frozenset[str]:
-        """What a client must not write: special tokens, and the image token whatever it is."""
-        reserved = self.special if image_token is None else self.special | {image_token}
-        return frozenset(text for number, text in self.texts.items() if number in reserved)
+    def reserved(self, image_token: int | None, template: str | None) -> frozenset[str]:
+        """What a client must not write.
+
+        That is special tokens, the image token, and what the chat template marks turns with: some
+        models' files call these words.
+
+        Args:
+            image_token: Its id, where known.
+            template: The chat template, where there is one.
+        """
+        return frozenset(
+            text
+            for number, text in self.texts.items()
+            if number in self.special or number == image_token or text in (template or "")
+        )
 
 
 def read_added_tokens(*folders: Path) -> AddedTokens:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.engines.managed.gguf import read_gguf
-from silkline.engines.managed.llamacpp import kv_bytes_per_token, projector_rule
+from silkline.engines.managed.llamacpp import kv_bytes_per_token, projector_rule, reserved_tokens
 from silkline.errors import ConfigError
 from tests.engines.managed.models import GGUF_MODEL, GGUF_PROJECTOR, gguf
 
@@ -70,3 +71,14 @@ def test_the_tokens_of_a_picture() -> None:
     assert rule is not None
     assert rule.most() == 16
     assert projector_rule({**GGUF_PROJECTOR, "clip.projector_type": "resampler"}) is None
+
+
+def test_control_tokens_are_reserved_and_what_the_template_marks_turns_with() -> None:
+    data: dict[str, Any] = {
+        "tokenizer.ggml.tokens": ["a", "<image>", "<|User|>", "<loc1>", "User"],
+        "tokenizer.ggml.token_type": [1, 3, 4, 4, 1],
+    }
+    assert reserved_tokens(data) == {"<image>"}
+    template = {"tokenizer.chat_template": "<|User|>{{ content }}"}
+    assert reserved_tokens({**data, **template}) == {"<image>", "<|User|>"}
+    assert reserved_tokens({}) == frozenset()

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from silkline.engines.torch.families.common import Adapter
-from silkline.engines.torch.loading import load_family, read_template
+from silkline.engines.torch.loading import load_family
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import load_bundle
 from silkline.models.resolve import bundled_folder
@@ -217,29 +217,6 @@ def test_tokens_that_the_files_forbid_are_never_said(copied: Path) -> None:
     logits = family.logits(torch.zeros(2, 48))
     assert torch.isinf(logits).nonzero().tolist() == [[0, 3], [0, 5], [1, 3], [1, 5]]
     assert family.end_ids == {275, 276}
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("chat_template.json", {"chat_template": "A"}),
-        ("processor_config.json", {"chat_template": "A"}),
-        ("tokenizer_config.json", {"chat_template": "A"}),
-        (
-            "tokenizer_config.json",
-            {"chat_template": [{"name": "tool", "template": "B"},
-                               {"name": "default", "template": "A"}]},
-        ),
-    ],
-)  # fmt: skip
-def test_a_template_is_found_where_transformers_finds_it(
-    tmp_path: Path, name: str, content: dict[str, Any]
-) -> None:
-    assert read_template(tmp_path) is None
-    (tmp_path / name).write_text(json.dumps(content))
-    assert read_template(tmp_path) == "A"
-    (tmp_path / "chat_template.jinja").write_text("C")
-    assert read_template(tmp_path) == "C"
 
 
 @pytest.mark.parametrize("model_type", ["blip-2", "paligemma"])

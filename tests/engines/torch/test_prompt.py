@@ -12,7 +12,7 @@ from silkline.core import Message, Role, TextPart
 from silkline.engines.prompt_text import ZERO_WIDTH_SPACE
 from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.loading import load_family
-from silkline.engines.torch.prompt import PromptWriter, reserved_tokens
+from silkline.engines.torch.prompt import PromptWriter
 from silkline.errors import ConfigError, InvalidRequest
 from tests.engines.asking import picture, user
 from tests.engines.torch.tiny import TINY, save
@@ -109,7 +109,7 @@ def test_pictures_are_seen_together_as_alone(name: str, family: Get) -> None:
 @families
 def test_special_tokens_that_a_client_types_are_broken(name: str, family: Get) -> None:
     model = family(name)
-    typed = [*reserved_tokens(model.tokenizer), model.marker, model.image_token]
+    typed = [*model.tokenizer.added.reserved(None, None), model.marker, model.image_token]
     honest = model.prepare([user("Hello")], [])
     assert model.image_token_id not in honest.ids
     for token in typed:

@@ -19,6 +19,7 @@ from silkline.engines.managed.plan import cache_bytes, share_out
 from silkline.engines.managed.server import Server, model_folder
 from silkline.engines.threads import usable_cores
 from silkline.errors import ConfigError
+from silkline.models.added_tokens import AddedTokens
 from silkline.models.image_tokens import Fixed, TokenRule
 from silkline.models.resolve import CONFIG
 
@@ -26,6 +27,8 @@ logger = logging.getLogger("silkline.llamacpp")
 
 _BYTES_PER_NUMBER = 2  # the KV cache is in float16
 _CONTROL_TOKEN = 3
+_ADDED = frozenset({_CONTROL_TOKEN, 4})
+"""Of tokens, in GGUF: what is never text, and what users added to the vocabulary."""
 
 _SOCKET = "the server listens on a socket of its own"
 _MODEL = "give the model to Silkline; the engine option file chooses among several"
@@ -190,7 +193,7 @@ def _read(folder: Path, file: Path, projector: Path, options: EngineOptions) -> 
         context_length=_number(data, f"{data.get('general.architecture')}.context_length"),
         kv_bytes_per_token=kv_bytes_per_token(data),
         rule=rule or projector_rule(read_gguf(projector)),
-        reserved=_control_tokens(data),
+        reserved=reserved_tokens(data),
     )
 
 
@@ -217,12 +220,18 @@ def projector_rule(data: dict[str, Value]) -> TokenRule | None:
     return Fixed((size // patch) ** 2)
 
 
-def _control_tokens(data: dict[str, Value]) -> frozenset[str]:
+def reserved_tokens(data: dict[str, Value]) -> frozenset[str]:
+    """What clients must not write, as `AddedTokens.reserved` has it."""
     tokens, kinds = data.get("tokenizer.ggml.tokens"), data.get("tokenizer.ggml.token_type")
     if not isinstance(tokens, list) or not isinstance(kinds, list):
         return frozenset()
-    pairs = zip(tokens, kinds, strict=False)
-    return frozenset(str(token) for token, kind in pairs if kind == _CONTROL_TOKEN)
+    listed = list(enumerate(zip(tokens, kinds, strict=False)))
+    added = AddedTokens(
+        texts={number: str(token) for number, (token, kind) in listed if kind in _ADDED},
+        special=frozenset(number for number, (_, kind) in listed if kind == _CONTROL_TOKEN),
+    )
+    template = data.get("tokenizer.chat_template")
+    return added.reserved(None, template if isinstance(template, str) else None)
 
 
 def _number(data: dict[str, Value], key: str) -> int | None:

@@ -12,6 +12,7 @@ from silkline.engines.base import EngineOptions
 from silkline.errors import ConfigError
 from silkline.models.added_tokens import image_token, read_added_tokens
 from silkline.models.bundle import MANIFEST, load_bundle
+from silkline.models.chat_template import read_chat_template
 from silkline.models.decoder import read_decoder
 from silkline.models.documents import Document, read_document
 from silkline.models.families import find_family
@@ -79,7 +80,9 @@ def read_transformers(folder: Path, options: EngineOptions) -> ServedModel:
         context_length=decoder.context_length if decoder else None,
         kv_bytes_per_token=decoder.kv_bytes_per_token("float16") if decoder else None,
         rule=read_rule(folder),
-        reserved=read_added_tokens(folder).reserved(image_token(config)),
+        reserved=read_added_tokens(folder).reserved(
+            image_token(config), read_chat_template(folder)
+        ),
     )
 
 

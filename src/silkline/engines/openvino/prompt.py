@@ -18,8 +18,7 @@ from silkline.core import Message
 from silkline.engines.openvino.served import Served
 from silkline.engines.prompt_text import SafeText, check_places
 from silkline.models.added_tokens import read_added_tokens
-
-_CHAT_TEMPLATE = "chat_template.jinja"
+from silkline.models.chat_template import CHAT_TEMPLATE, read_chat_template
 
 _ENDINGS = {"gemma3": "\n\n\n\n", "qwen2_vl": "", "qwen2_5_vl": "", "qwen3_vl": ""}
 """Breaks that the pipeline writes beside a picture, by family; one after it elsewhere."""
@@ -121,8 +120,10 @@ class Prompts:
             ConfigError: No file lists the model's special tokens.
         """
         self._tokenizer = tokenizer
-        added = read_added_tokens(served.weights, served.folder)
-        self._prompter = Prompter(added.reserved(served.image_token))
+        folders = (served.weights, served.folder)
+        added = read_added_tokens(*folders)
+        reserved = added.reserved(served.image_token, read_chat_template(*folders))
+        self._prompter = Prompter(reserved)
         self._template = _own_template(served.folder, served.weights)
         self._takes_parts = takes_parts(tokenizer, self._template)
         self._pipeline_takes_parts = takes_parts(tokenizer)
@@ -177,7 +178,7 @@ class Prompts:
 def _own_template(*folders: Path) -> str:
     """The chat template as the model's authors wrote it; empty leaves the one in the IR."""
     for folder in folders:
-        path = folder / _CHAT_TEMPLATE
+        path = folder / CHAT_TEMPLATE
         if path.is_file():
             return path.read_text(encoding="utf-8")
     return ""

@@ -12,7 +12,7 @@ from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.models.documents import read_document
+from silkline.models.chat_template import read_chat_template
 from silkline.models.families import find_family
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.torch_support import ATTENTION_LAYERS, torch_refusal
@@ -45,7 +45,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
         raise ConfigError("The torch engine does not know this model's family.")
     kind = _class_of(files, family.architectures)
     tokenizer, image_processor = _load_tokenizer(folder), _load_image_processor(folder)
-    template = read_template(folder)
+    template = read_chat_template(folder)
     model = _load_model(folder, kind, dtype)
     adapter = adapter_for(model_type)(
         ModelParts(
@@ -63,25 +63,6 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
             "cannot drive. Use the engine remote with a server that has it, such as vLLM."
         )
     return adapter
-
-
-def read_template(folder: Path) -> str | None:
-    """The chat template in a folder, from the first file that has one, as transformers looks.
-
-    Raises:
-        ConfigError: A file is damaged.
-    """
-    plain = folder / "chat_template.jinja"
-    if plain.is_file():
-        return plain.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-        template = read_document(folder / name, name).values.get("chat_template")
-        if isinstance(template, list):  # several, by name
-            named = {each.get("name"): each.get("template") for each in template}
-            template = named.get("default")
-        if isinstance(template, str):
-            return template
-    return None
 
 
 def _checked(folder: Path) -> Documents:

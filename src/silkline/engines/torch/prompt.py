@@ -10,6 +10,7 @@ from jinja2.exceptions import TemplateError
 from silkline.core import Message, Role
 from silkline.engines.prompt_text import SafeText
 from silkline.errors import ConfigError, InvalidRequest
+from silkline.models.added_tokens import AddedTokens
 
 PlainPrompt = Callable[[Sequence[tuple[Role, str]], str], str]
 """The prompt of a model without a chat template: from the turns, each its role and its text, and
@@ -49,6 +50,15 @@ class Tokenizer:
     def longest(self) -> int:
         """Most tokens that it says the model takes."""
         return min(int(self.wrapped.model_max_length), _NO_LIMIT)
+
+    @property
+    def added(self) -> AddedTokens:
+        """The tokens that it adds to its vocabulary."""
+        added = self.wrapped.added_tokens_decoder
+        return AddedTokens(
+            texts={number: token.content for number, token in added.items()},
+            special=frozenset(number for number, token in added.items() if token.special),
+        )
 
     def text_of(self, token: int) -> str:
         """A token as text.
@@ -95,12 +105,6 @@ class Tokenizer:
         """Ids to text without special tokens; incomplete bytes become U+FFFD."""
         text: str = self._fast.decode(list(ids), skip_special_tokens=True)
         return text
-
-
-def reserved_tokens(tokenizer: Tokenizer) -> frozenset[str]:
-    """The special tokens as text; added tokens that are ordinary words are not among them."""
-    added = tokenizer.wrapped.added_tokens_decoder.values()
-    return frozenset(token.content for token in added if token.special)
 
 
 class PromptWriter:

@@ -16,7 +16,7 @@ from silkline.core import Image, Message
 from silkline.engines.base import PixelBudget
 from silkline.engines.prompt_text import check_places
 from silkline.engines.torch.families.base import Picture, Prompt
-from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer, reserved_tokens
+from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
 from silkline.models.image_tokens import TokenRule
 from silkline.models.token_rules import Documents
@@ -83,7 +83,8 @@ class Adapter(ABC):
         forbidden = sorted(each for each in _forbidden(self._generation_config) if each < words)
         self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=self._device)
         self._forbids = self._forbidden.numel() > 0
-        reserved = {*reserved_tokens(loaded.tokenizer), self.image_token, self.marker}
+        added = loaded.tokenizer.added.reserved(self.image_token_id, loaded.template)
+        reserved = {*added, self.image_token, self.marker}
         self._writer = PromptWriter(
             loaded.tokenizer, loaded.template, self.marker, reserved, self.plain_prompt
         )
