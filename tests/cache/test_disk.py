@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,10 +89,9 @@ def other_file(path: Path, kind: str) -> None:
     if kind == "text":
         path.write_text("notes")
         return
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("CREATE TABLE entries (something TEXT)")
         other.execute("PRAGMA user_version = 77")
-    other.close()
 
 
 def digest_of(path: Path) -> str:
@@ -255,11 +254,10 @@ async def test_a_file_that_breaks_in_use_is_made_anew(disk_path: Path) -> None:
 
 async def test_a_file_of_another_format_is_made_anew(disk_path: Path) -> None:
     disk_path.parent.mkdir()
-    with sqlite3.connect(disk_path) as other:
+    with closing(sqlite3.connect(disk_path)) as other, other:
         other.execute("CREATE TABLE entries (something TEXT)")
         other.execute("PRAGMA user_version = 77")
         other.execute(f"PRAGMA application_id = {APPLICATION}")
-    other.close()
     async with opened(disk_path) as tier:
         await tier.put(KEY, b"value", HOUR)
         assert await tier.get(KEY) == b"value"
@@ -268,12 +266,11 @@ async def test_a_file_of_another_format_is_made_anew(disk_path: Path) -> None:
 async def test_values_of_a_wrong_type_or_length_are_none(disk_path: Path) -> None:
     async with opened(disk_path) as tier:
         await tier.put(KEY, b"value", HOUR)
-        with sqlite3.connect(disk_path) as other:
+        with closing(sqlite3.connect(disk_path)) as other, other:
             other.execute("UPDATE entries SET value = 'text'")
         assert await tier.get(KEY) is None
-        with sqlite3.connect(disk_path) as other:
+        with closing(sqlite3.connect(disk_path)) as other, other:
             other.execute("UPDATE entries SET value = zeroblob(2000000)")
-        other.close()
         assert await tier.get(KEY) is None
         assert not tier.health().degraded
 
