@@ -25,6 +25,7 @@ from silkline.bench.terminal import tables
 from silkline.bench.wire import Warm
 from silkline.cli.printing import print_result, progress_console
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
+from silkline.models.looking import nearest_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -191,7 +192,7 @@ def _check_writable(folder: Path) -> None:
 
     The folder itself is made with the results: a target that does not answer leaves none.
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    there = nearest_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=there):
             pass

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from silkline.errors import ConfigError, EnvironmentFault
+from silkline.errors import ConfigError
 from silkline.evaluate.rows import ENDINGS
-from silkline.models.foreign import printable
 from silkline.models.hub import RepositoryKind, cache_folder, find_snapshot, parse_hub_id
+from silkline.models.looking import looking_for
 from silkline.models.resolve import bundled_folder
 
 HUB = "hf://datasets/"
@@ -65,13 +65,8 @@ def find_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
         EnvironmentFault: The data set is not in the local cache; the message names the command
             that gets it. Or the system does not let it be looked for.
     """
-    try:
+    with looking_for("data set", text):
         return _found(text, environment)
-    except OSError as error:  # such as a folder of somebody else's, or a name that is too long
-        raise EnvironmentFault(
-            f"The data set {printable(text)} cannot be looked for: {error.strerror}. Name another, "
-            "or see that its folder can be read."
-        ) from error
 
 
 def _found(text: str, environment: Mapping[str, str]) -> DatasetLocation:

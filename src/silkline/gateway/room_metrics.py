@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from silkline.admission.admission import AdmissionSnapshot
 from silkline.cache.answers import CacheSnapshot
 from silkline.cache.near import NearSnapshot
+from silkline.cache.tiered import TierSnapshot
 from silkline.gateway.lifecycle import Lifecycle
 from silkline.ingress.intake import IntakeSnapshot
 from silkline.routing.health import PoolHealth, ReplicaHealth
@@ -56,41 +57,44 @@ def cache_metrics(snapshot: CacheSnapshot) -> Iterable[Metric]:
     reads = CounterMetricFamily(
         "silkline_cache_reads", "Reads by tier and outcome.", labels=["tier", "outcome"]
     )
-    errors = CounterMetricFamily(
-        "silkline_cache_errors", "Uses of a tier that failed.", labels=["tier"]
-    )
-    evictions = CounterMetricFamily(
-        "silkline_cache_evictions", "Answers that left a tier for room.", labels=["tier"]
-    )
-    dropped = CounterMetricFamily(
-        "silkline_cache_writes_dropped", "Writes given up: too many waited.", labels=["tier"]
-    )
-    waiting = GaugeMetricFamily(
-        "silkline_cache_writes_waiting", "Writes that wait for a tier.", labels=["tier"]
-    )
-    entries = GaugeMetricFamily("silkline_cache_entries", "Answers in a tier.", labels=["tier"])
-    size = GaugeMetricFamily("silkline_cache_bytes", "Bytes that they take.", labels=["tier"])
-    degraded = GaugeMetricFamily(
-        "silkline_cache_degraded", "1 while a tier fails; it then costs misses.", labels=["tier"]
-    )
     for tier in snapshot.tiers:
         spoilt = {"corrupt": tier.corrupt, "stale": tier.stale}
         outcomes = {"hit": tier.hits, "miss": tier.misses - sum(spoilt.values()), **spoilt}
         for outcome, count in outcomes.items():
             reads.add_metric([tier.name, outcome], count)
-        errors.add_metric([tier.name], tier.health.errors)
-        evictions.add_metric([tier.name], tier.health.evictions)
-        dropped.add_metric([tier.name], tier.dropped)
-        waiting.add_metric([tier.name], tier.waiting)
-        degraded.add_metric([tier.name], float(tier.health.degraded))
-        if tier.health.entries is not None:
-            entries.add_metric([tier.name], tier.health.entries)
-        if tier.health.bytes is not None:
-            size.add_metric([tier.name], tier.health.bytes)
-    yield from (reads, errors, evictions, dropped, waiting, entries, size, degraded)
+    yield reads
+    yield from _families(
+        "cache", "tier", _OF_A_TIER, ((tier.name, _tier_values(tier)) for tier in snapshot.tiers)
+    )
     yield _gauge("cache_computing", "Computations that may be shared.", snapshot.computing)
     if snapshot.near is not None:
         yield from _near_metrics(snapshot.near)
+
+
+_OF_A_TIER = {
+    "errors": "Uses of a tier that failed.",
+    "evictions": "Answers that left a tier for room.",
+    "writes_dropped": "Writes given up: too many waited.",
+    "writes_waiting": "Writes that wait for a tier.",
+    "entries": "Answers in a tier.",
+    "bytes": "Bytes that they take.",
+    "degraded": "1 while a tier fails; it then costs misses.",
+}
+
+
+def _tier_values(tier: TierSnapshot) -> Mapping[str, float]:
+    health = tier.health
+    values = {
+        "errors": float(health.errors),
+        "evictions": float(health.evictions),
+        "writes_dropped": float(tier.dropped),
+        "writes_waiting": float(tier.waiting),
+    }
+    if health.entries is not None:
+        values["entries"] = float(health.entries)
+    if health.bytes is not None:
+        values["bytes"] = float(health.bytes)
+    return values | {"degraded": float(health.degraded)}
 
 
 def _near_metrics(near: NearSnapshot) -> Iterable[Metric]:
@@ -131,15 +135,12 @@ def admission_metrics(snapshot: AdmissionSnapshot) -> Iterable[Metric]:
 def replica_metrics(health: PoolHealth) -> Iterable[Metric]:
     """How the replicas of the engine get on."""
     yield _counter("routing_retries", "Requests that were sent again.", health.retries)
-    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-    for replica in health.replicas:
-        for name, value in _replica_values(replica).items():
-            if name not in families:
-                family = CounterMetricFamily if name in _COUNTED else GaugeMetricFamily
-                title = f"silkline_replica_{name}"
-                families[name] = family(title, _OF_A_REPLICA[name], labels=["replica"])
-            families[name].add_metric([replica.name], value)
-    yield from families.values()
+    yield from _families(
+        "replica",
+        "replica",
+        _OF_A_REPLICA,
+        ((replica.name, _replica_values(replica)) for replica in health.replicas),
+    )
 
 
 _OF_A_REPLICA = {
@@ -157,7 +158,6 @@ _OF_A_REPLICA = {
     "kv_cache_ratio": "Share of a replica's KV cache in use.",
     "progress_age_seconds": "Age of a replica's last step.",
 }
-_COUNTED = frozenset({"given_requests", "errors", "restarts"})
 
 
 def _replica_values(replica: ReplicaHealth) -> Mapping[str, float]:
@@ -178,6 +178,27 @@ def _replica_values(replica: ReplicaHealth) -> Mapping[str, float]:
         values["kv_cache_ratio"] = engine.cache_use
         values["progress_age_seconds"] = engine.seconds_since_progress
     return values
+
+
+_COUNTED = frozenset({"errors", "evictions", "given_requests", "restarts", "writes_dropped"})
+"""Of what tiers and replicas tell: what only grows."""
+
+
+def _families(
+    prefix: str,
+    label: str,
+    about: Mapping[str, str],
+    rows: Iterable[tuple[str, Mapping[str, float]]],
+) -> Iterable[Metric]:
+    """A family for each value that a row has; the rows by their names."""
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    for owner, values in rows:
+        for name, value in values.items():
+            if name not in families:
+                family = CounterMetricFamily if name in _COUNTED else GaugeMetricFamily
+                families[name] = family(f"silkline_{prefix}_{name}", about[name], labels=[label])
+            families[name].add_metric([owner], value)
+    return families.values()
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

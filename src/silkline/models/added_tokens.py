@@ -6,10 +6,10 @@ must know them, or a client could type one (see `silkline.engines.prompt_text`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -53,6 +53,15 @@ class AddedTokens:
     texts: Mapping[int, str]
     special: frozenset[int]
 
+    @classmethod
+    def of(cls, listed: Iterable[tuple[int, str, bool]]) -> Self:
+        """From ids, texts and whether a token is special; an id may be listed more than once."""
+        tokens = list(listed)
+        return cls(
+            texts={number: text for number, text, _ in tokens},
+            special=frozenset(number for number, _, special in tokens if special),
+        )
+
     def text(self, number: int | None) -> str | None:
         """How a token is written; None where it is no added one."""
         return None if number is None else self.texts.get(number)
@@ -86,10 +95,7 @@ def read_added_tokens(*folders: Path) -> AddedTokens:
         listed: list[tuple[int, _Token]] = [(token.id, token) for token in tokenizer.added_tokens]
         listed += config.added_tokens_decoder.items()
         if listed:
-            return AddedTokens(
-                texts={number: token.content for number, token in listed},
-                special=frozenset(number for number, token in listed if token.special),
-            )
+            return AddedTokens.of((number, each.content, each.special) for number, each in listed)
     raise ConfigError(
         f"Neither {TOKENIZER_CONFIG} nor {TOKENIZER} lists the model's special tokens. Add those "
         "that came with the model to its folder."

@@ -10,10 +10,10 @@ import msgspec
 
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
-from silkline.models.foreign import printable
 from silkline.models.home import expanded
 from silkline.models.hub import cache_folder, find_snapshot, parse_hub_id
 from silkline.models.license import read_license
+from silkline.models.looking import looking_for
 
 BUNDLED_MODEL = "silkline-mini"
 CONFIG = "config.json"
@@ -66,13 +66,8 @@ def locate_model(model: str, environment: Mapping[str, str]) -> ModelLocation:
         EnvironmentFault: The hub's model is not in the local cache, or not whole there; the message
             names the command that gets it. Or the system does not let it be looked for.
     """
-    try:
+    with looking_for("model", model):
         return _located(model, environment)
-    except OSError as error:  # such as a folder of somebody else's, or a name that is too long
-        raise EnvironmentFault(
-            f"The model {printable(model)} cannot be looked for: {error.strerror}. Name another, "
-            "or see that its folder can be read."
-        ) from error
 
 
 def _located(model: str, environment: Mapping[str, str]) -> ModelLocation:

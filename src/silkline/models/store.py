@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 from silkline.models.home import expanded
+from silkline.models.looking import nearest_folder
 
 _LOCK = ".lock"
 _HELD = ".held.lock"
@@ -94,7 +95,7 @@ class Store:
                 self.sweep()
                 draft = Path(tempfile.mkdtemp(prefix=f"{key}{_DRAFT}", dir=self.folder))
                 try:
-                    with _building(self.folder):
+                    with _told(self.folder, _not_built):
                         build(draft)
                     self._place(draft, key)
                 finally:
@@ -222,8 +223,7 @@ def check_space(folder: Path, needed: int) -> None:
     Raises:
         EnvironmentFault: Less is free.
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(nearest_folder(folder)).free
     if free < needed:
         raise EnvironmentFault(
             f"Exporting needs about {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free "
@@ -242,31 +242,29 @@ def full_disk(folder: Path) -> EnvironmentFault:
     )
 
 
+def _unusable(folder: Path, why: str | None) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"The store {folder} cannot be used: {why}. Name another folder with --export-store."
+    )
+
+
+def _not_built(_: Path, why: str | None) -> EnvironmentFault:
+    """Of what builds an entry, which is no fault of the store unless its disk is full."""
+    return EnvironmentFault(
+        f"What makes the entry of the store failed: {why}.", remedy="silkline doctor"
+    )
+
+
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(
+    folder: Path, fault: Callable[[Path, str | None], EnvironmentFault] = _unusable
+) -> Iterator[None]:
     """Turns what the system refuses into words."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise full_disk(folder) from error
-        raise EnvironmentFault(
-            f"The store {folder} cannot be used: {error.strerror}. Name another folder with "
-            "--export-store."
-        ) from error
-
-
-@contextmanager
-def _building(folder: Path) -> Iterator[None]:
-    """The same of what builds an entry, which is no fault of the store unless its disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise full_disk(folder) from error
-        raise EnvironmentFault(
-            f"What makes the entry of the store failed: {error.strerror}.", remedy="silkline doctor"
-        ) from error
+        full = error.errno in _FULL
+        raise (full_disk(folder) if full else fault(folder, error.strerror)) from error
 
 
 @contextmanager

@@ -51,20 +51,22 @@ class Metrics:
         self._tokens = self._counter(
             "silkline_tokens_total", "Tokens by kind: prompt, image, cached, completion.", ["kind"]
         )
-        request_seconds = self._histogram(
-            "silkline_request_seconds",
-            "Seconds from the end of a request's head to its answer's last byte.",
-            _REQUEST_BUCKETS,
-            ["route"],
+        self._request_seconds = cache(
+            self._histogram(
+                "silkline_request_seconds",
+                "Seconds from the end of a request's head to its answer's last byte.",
+                _REQUEST_BUCKETS,
+                ["route"],
+            ).labels
         )
-        self._request_seconds = cache(request_seconds.labels)
-        stage_seconds = self._histogram(
-            "silkline_stage_seconds",
-            "Seconds a request spent in a stage.",
-            _STAGE_BUCKETS,
-            ["stage"],
+        self._stage_seconds = cache(
+            self._histogram(
+                "silkline_stage_seconds",
+                "Seconds a request spent in a stage.",
+                _STAGE_BUCKETS,
+                ["stage"],
+            ).labels
         )
-        self._stage_seconds = cache(stage_seconds.labels)
         self._time_to_first_token = self._histogram(
             "silkline_time_to_first_token_seconds",
             "Seconds from the end of a streaming request's head to its first piece of text.",

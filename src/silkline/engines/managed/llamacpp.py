@@ -225,10 +225,10 @@ def reserved_tokens(data: dict[str, Value]) -> frozenset[str]:
     tokens, kinds = data.get("tokenizer.ggml.tokens"), data.get("tokenizer.ggml.token_type")
     if not isinstance(tokens, list) or not isinstance(kinds, list):
         return frozenset()
-    listed = list(enumerate(zip(tokens, kinds, strict=False)))
-    added = AddedTokens(
-        texts={number: str(token) for number, (token, kind) in listed if kind in _ADDED},
-        special=frozenset(number for number, (_, kind) in listed if kind == _CONTROL_TOKEN),
+    added = AddedTokens.of(
+        (number, str(token), kind == _CONTROL_TOKEN)
+        for number, (token, kind) in enumerate(zip(tokens, kinds, strict=False))
+        if kind in _ADDED
     )
     template = data.get("tokenizer.chat_template")
     return added.reserved(None, template if isinstance(template, str) else None)

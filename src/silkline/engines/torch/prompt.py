@@ -54,11 +54,8 @@ class Tokenizer:
     @property
     def added(self) -> AddedTokens:
         """The tokens that it adds to its vocabulary."""
-        added = self.wrapped.added_tokens_decoder
-        return AddedTokens(
-            texts={number: token.content for number, token in added.items()},
-            special=frozenset(number for number, token in added.items() if token.special),
-        )
+        added = self.wrapped.added_tokens_decoder.items()
+        return AddedTokens.of((number, token.content, token.special) for number, token in added)
 
     def text_of(self, token: int) -> str:
         """A token as text.
