@@ -25,7 +25,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.options import ROOT
 from benchmarks.report import MIB, command_line, today, write_report
 from silkline.engines.torch.attention import Form
-from silkline.engines.torch.choosing import SCORES
+from silkline.engines.torch.attention_choice import SCORES
 
 HEADS = {"llava-1.5-7b": (32, 32, 128), "llava-230m": (9, 3, 64)}
 """Query heads, KV heads and their width."""

@@ -21,8 +21,8 @@ import uvloop
 from benchmarks.closed_loop import Cell, Measured, Reply, closed_loop, serve_cells
 from benchmarks.pictures import SIZE, Pictures
 from silkline.config import Settings
-from silkline.core import Image, ImagePart, Message, Request, Role, Sampling, TextPart
-from silkline.engines.base import Engine, EngineOptions, PixelBudget
+from silkline.core import Image, ImagePart, Message, PixelBudget, Request, Role, Sampling, TextPart
+from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.ingress.identity import picture_digest
 from silkline.ingress.normalise import normalise, prepare

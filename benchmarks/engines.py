@@ -196,8 +196,8 @@ def prepare(cache: Path, names: Sequence[str]) -> dict[str, Path]:
 
 def _exported(model: Path, store: Path) -> Path:
     """The bundle that `silkline up` would serve."""
-    from silkline.cli.model import prepare_model  # noqa: PLC0415 - only where it is a subject
     from silkline.config import EngineSettings  # noqa: PLC0415
+    from silkline.service.model import prepare_model  # noqa: PLC0415 - only where it is a subject
 
     wanted = EngineSettings(model=str(model), export_store=str(store))
     return prepare_model(wanted, "openvino", os.environ, print).folder

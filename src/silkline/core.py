@@ -8,7 +8,8 @@ cache or of an engine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -188,3 +189,65 @@ class Answer:
     finish_reason: FinishReason
     usage: Usage
     timeline: Timeline
+
+
+def join(deltas: Sequence[Delta]) -> Delta:
+    """All deltas of an answer as one, which is its last; there must be at least one."""
+    return replace(deltas[-1], text="".join(delta.text for delta in deltas))
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBudget:
+    """How large a picture is of use to the model; a larger one is reduced before it gets there.
+
+    Attributes:
+        shortest_edge: Where the model scales every picture until its shorter edge has this many
+            pixels, that number: reducing to it beforehand changes nothing. None elsewhere.
+        max_pixels: Most pixels of a picture, whatever its shape.
+    """
+
+    max_pixels: int = 1024 * 1024
+    shortest_edge: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is.
+
+    Attributes:
+        engine: The engine's registered name.
+        model: The model's public name, as clients send it.
+        revision: Digest or revision of what is served, short.
+        precision: Of the weights, such as "int8" or "float32".
+        context_length: Most tokens of prompt and answer together.
+        image_tokens: Most prompt tokens that one picture takes.
+        pixel_budget: How large a picture is of use.
+        pixels_per_token: Pixels that one token of a picture stands for, where the number of tokens
+            follows the picture's size; None where every picture takes `image_tokens`.
+    """
+
+    engine: str
+    model: str
+    revision: str
+    precision: str
+    context_length: int
+    image_tokens: int
+    pixel_budget: PixelBudget = PixelBudget()
+    pixels_per_token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an engine gets on, judged by progress: a process that answers may still be stuck.
+
+    Attributes:
+        running: Requests that are being computed.
+        queued: Requests that wait inside the engine.
+        seconds_since_progress: Age of the last step; 0.0 while there is nothing to do.
+        cache_use: Share of the KV cache in use, 0 to 1.
+    """
+
+    running: int
+    queued: int
+    seconds_since_progress: float
+    cache_use: float = 0.0

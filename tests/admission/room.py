@@ -8,8 +8,7 @@ from silkline.admission.cost import Size
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.config import AdmissionSettings
-from silkline.core import Delta, FinishReason, Stage, Timeline, Usage
-from silkline.engines.base import EngineInfo, PixelBudget
+from silkline.core import Delta, EngineInfo, FinishReason, PixelBudget, Stage, Timeline, Usage
 from tests.admission.virtual import now
 
 INFO = EngineInfo("fake", "fake", "0", "none", context_length=8192, image_tokens=16)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from silkline.admission.admission import Admission
 from silkline.admission.cost import Size
 from silkline.admission.tenant import Tenant
-from silkline.core import Delta, FinishReason, Stage, Timeline, Usage
-from silkline.engines.base import EngineInfo
+from silkline.core import Delta, EngineInfo, FinishReason, Stage, Timeline, Usage
 from silkline.errors import CapacityError
 from tests.admission.virtual import now
 

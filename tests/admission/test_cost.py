@@ -3,8 +3,7 @@
 import pytest
 
 from silkline.admission.cost import CostModel, Size, image_tokens
-from silkline.core import Stage, Timeline, Usage
-from silkline.engines.base import EngineInfo, PixelBudget
+from silkline.core import EngineInfo, PixelBudget, Stage, Timeline, Usage
 
 FIXED = EngineInfo("fake", "fake", "0", "none", context_length=8192, image_tokens=64)
 BY_PIXELS = EngineInfo(

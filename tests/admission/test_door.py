@@ -9,8 +9,7 @@ from silkline.admission.cost import Size
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.admission.ticket import Ticket
-from silkline.core import Delta
-from silkline.engines.base import EngineInfo
+from silkline.core import Delta, EngineInfo
 from silkline.errors import (
     DeadlineExceeded,
     ImageUndecodable,

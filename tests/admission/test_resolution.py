@@ -3,7 +3,7 @@
 import pytest
 
 from silkline.admission.resolution import MOST_TENANTS, Resolution, reduced
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import ConfigError
 
 CURVE = {0.5: 0.5, 0.25: 0.75, 1.0: 0.25}

@@ -17,6 +17,7 @@ from silkline.cache.tiered import TieredCache
 from silkline.core import (
     Answer,
     Delta,
+    EngineInfo,
     FinishReason,
     Image,
     Request,
@@ -24,7 +25,7 @@ from silkline.core import (
     Timeline,
     Usage,
 )
-from silkline.engines.base import Engine, EngineInfo, EngineOptions
+from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.fake import create_engine
 from silkline.ingress.identity import picture_digest
 from tests.engines.asking import question

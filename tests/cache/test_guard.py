@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from silkline.cache import breaker as breaker_module
+from silkline.aio import breaker as breaker_module
+from silkline.aio.breaker import FAILURES_TO_OPEN
 from silkline.cache import guard as guard_module
-from silkline.cache.breaker import FAILURES_TO_OPEN
 from silkline.cache.guard import Guard
 
 

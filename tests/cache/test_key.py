@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from silkline.cache.key import KEY_BYTES, Asked, answer_key, encode_question
 from silkline.core import (
+    EngineInfo,
     ImagePart,
     Message,
     Role,
     Sampling,
     TextPart,
 )
-from silkline.engines.base import EngineInfo
 from tests.cache.asking import asked_of, image, info
 from tests.engines.asking import picture, question, request, user
 

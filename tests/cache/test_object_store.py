@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from silkline.cache.breaker import FAILURES_TO_OPEN
+from silkline.aio.breaker import FAILURES_TO_OPEN
 from silkline.cache.entry import MOST_ENTRY_BYTES, Entry, encode_entry
 from silkline.cache.memory import MemoryTier
 from silkline.cache.object_store import READ_SECONDS, ObjectTier

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from silkline.cache import breaker as breaker_module
+from silkline.aio import breaker as breaker_module
 from silkline.cache.entry import MOST_ENTRY_BYTES
 from silkline.cache.redis import PREFIX, TIMEOUT_SECONDS, RedisTier
 from silkline.errors import ConfigError

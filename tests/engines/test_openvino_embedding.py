@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("openvino_genai")
 
-from silkline.core import Sampling, Stage
-from silkline.engines.base import EngineOptions, Health
+from silkline.core import Health, Sampling, Stage
+from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Embeddings, Prepared
 from silkline.engines.openvino.engine import OpenVinoEngine
 from silkline.engines.openvino.served import read_served

@@ -17,7 +17,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from silkline.cli.serving import create_pool
 from silkline.config import EngineSettings, Settings
 from silkline.engines.openvino.export import plan as planning
 from silkline.engines.openvino.export import process
@@ -28,6 +27,7 @@ from silkline.errors import ConfigError, EnvironmentFault, InternalFault
 from silkline.models.resolve import locate_model
 from silkline.models.source import Digests
 from silkline.models.store import Store
+from silkline.service.pool import create_pool
 from tests.models.samples import (
     INTERNVL2_2B,
     LLAVA_15_7B,

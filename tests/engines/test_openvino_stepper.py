@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from silkline.core import Delta, Usage
-from silkline.engines.text import TextStream
+from silkline.engines.text_stream import TextStream
 from silkline.errors import InternalFault, InvalidRequest, Overloaded, WorkerLost
 from tests.engines.asking import eventually
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from silkline.cli.model import prepare_model
 from silkline.config import EngineSettings
 from silkline.core import Request, Sampling
 from silkline.engines.base import Engine, EngineOptions
@@ -27,6 +26,7 @@ from silkline.engines.registry import create_engine
 from silkline.errors import InvalidRequest
 from silkline.models.bundle import load_bundle
 from silkline.models.resolve import bundled_folder
+from silkline.service.model import prepare_model
 from tests.serving import command
 
 pytest.importorskip("openvino_genai")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.config import RemoteSettings
-from silkline.engines.base import EngineOptions, PixelBudget
+from silkline.core import PixelBudget
+from silkline.engines.base import EngineOptions
 from silkline.engines.remote import create_engine
 from silkline.engines.remote.listing import read_listing
 from silkline.errors import Overloaded, WorkerLost

@@ -8,7 +8,7 @@ import pytest
 
 from silkline.core import Delta, FinishReason, Usage
 from silkline.engines.stepper import Failed, Job, Stepper
-from silkline.engines.text import TextStream
+from silkline.engines.text_stream import TextStream
 from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest, WorkerLost
 from tests.engines.asking import eventually
 

@@ -21,14 +21,14 @@ from silkline.errors import (
     SilklineError,
 )
 from silkline.gateway.failures import render_error
-from silkline.gateway.idempotency.base import KeyStore
 from silkline.gateway.idempotency.layer import IdempotencyLayer
-from silkline.gateway.idempotency.memory import MemoryKeys
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.request_record import record_of
 from silkline.gateway.sse import EventStream, event
+from silkline.idempotency.base import KeyStore
+from silkline.idempotency.memory import MemoryKeys
 from silkline.observe.metrics import Metrics
+from silkline.service.lifecycle import Lifecycle
 from tests.engines.asking import eventually
 
 CHAT = "/v1/chat/completions"

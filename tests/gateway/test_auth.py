@@ -16,8 +16,8 @@ from starlette.routing import BaseRoute, Route
 from silkline.config import Settings
 from silkline.gateway import keys as keys_module
 from silkline.gateway.app import create_app
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.routing.pool import EnginePool
+from silkline.service.lifecycle import Lifecycle
 from tests.gateway.asking import MODEL, asked, messages
 from tests.gateway.keyrings import Keys, bearer, write_keys
 from tests.gateway.raw import Address, exchange, head

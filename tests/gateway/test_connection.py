@@ -12,7 +12,7 @@ import pytest
 
 from silkline.config import ServerSettings
 from silkline.gateway import connection
-from silkline.gateway.lifecycle import Lifecycle
+from silkline.service.lifecycle import Lifecycle
 from tests.gateway.asking import asked
 from tests.gateway.raw import exchange, head, read_all, read_reply
 from tests.serving import Served

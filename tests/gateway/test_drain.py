@@ -16,8 +16,8 @@ import pytest
 from fastapi import FastAPI
 
 from silkline.config import ServerSettings
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.server import GatewayServer
+from silkline.service.lifecycle import Lifecycle
 from tests.gateway.asking import asked
 from tests.gateway.raw import Address, head, read_all, read_reply
 from tests.serving import served

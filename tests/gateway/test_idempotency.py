@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.errors import Overloaded
-from silkline.gateway.idempotency.base import Claim, Found, not_served
 from silkline.gateway.idempotency.fingerprint import fingerprint
 from silkline.gateway.idempotency.layer import MOST_BODY_BYTES
-from silkline.gateway.idempotency.memory import MemoryKeys
 from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
+from silkline.idempotency.base import Claim, Found, not_served
+from silkline.idempotency.memory import MemoryKeys
 from tests.engines.asking import eventually
 from tests.gateway.keyed import CHAT, Keyed, keyed
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_url
 from tests.ingress.network import Hit, Names, RawOrigin, Respond, gives, raw_origin

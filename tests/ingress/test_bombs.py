@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from silkline.config import DecodeSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import ImageTooLarge, ImageUndecodable
 from silkline.ingress.decode import DecoderPool
 from tests.ingress.pictures import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from silkline.config import DecodeSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import ImageFormat, ImageTooLarge, ImageUndecodable, InvalidRequest
 from silkline.ingress.decode import DecoderPool
 from tests.processes import DECODER, children

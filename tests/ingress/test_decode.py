@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from silkline.config import DecodeSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import (
     EnvironmentFault,
     ImageFormat,

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import Overloaded
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import uploaded

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import (
     DeadlineExceeded,
     ImageFetchFailed,

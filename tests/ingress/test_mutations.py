@@ -7,8 +7,7 @@ import time
 import pytest
 
 from silkline.config import DecodeSettings
-from silkline.core import Image
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, PixelBudget
 from silkline.errors import InputError
 from silkline.ingress.decode import DecoderPool
 from tests.ingress.pictures import drawing, encode

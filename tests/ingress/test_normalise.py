@@ -9,8 +9,7 @@ import pytest_asyncio
 from PIL import Image, ImageChops, ImageOps
 
 from silkline.config import DecodeSettings
-from silkline.core import Stage
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget, Stage
 from silkline.errors import ImageUndecodable, InvalidRequest
 from silkline.ingress.decode import Decoded, DecoderPool
 from silkline.ingress.identity import picture_digest

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from silkline.config import DecodeSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.ingress.decode import DecoderPool
 from silkline.ingress.perceptual import EDGE, perceptual_digest
 from tests.ingress.pictures import encode

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import ImageTooLarge, RequestTooLarge, UrlBlocked
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import parse_base64, parse_url, uploaded

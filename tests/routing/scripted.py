@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 
-from silkline.core import Delta, FinishReason, Request, Timeline, Usage
-from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.core import Delta, EngineInfo, FinishReason, Health, Request, Timeline, Usage
+from silkline.engines.base import Engine
 from silkline.errors import SilklineError
 from silkline.routing.replica import Replica, ReplicaState
 

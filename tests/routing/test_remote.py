@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from silkline.config import RemoteSettings
-from silkline.core import Answer
-from silkline.engines.base import Health
+from silkline.core import Answer, Health
 from silkline.errors import Overloaded, WorkerLost
 from silkline.routing import remote as remote_module
 from silkline.routing.pool import EnginePool

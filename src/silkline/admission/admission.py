@@ -19,8 +19,7 @@ from silkline.admission.tenant import Tenant
 from silkline.admission.throughput import LookupCredit
 from silkline.admission.ticket import Phase, Ticket, Turn
 from silkline.config import AdmissionSettings
-from silkline.core import Delta, Stage, Timeline, Usage
-from silkline.engines.base import EngineInfo
+from silkline.core import Delta, EngineInfo, Stage, Timeline, Usage
 from silkline.errors import RateLimited
 
 

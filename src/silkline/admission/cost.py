@@ -15,8 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from silkline.core import Stage, Timeline, Usage
-from silkline.engines.base import EngineInfo, PixelBudget
+from silkline.core import EngineInfo, PixelBudget, Stage, Timeline, Usage
 
 FIRST_CHARACTERS_PER_TOKEN = 4.0
 """Characters of a token of text until an answer tells; usual for English."""

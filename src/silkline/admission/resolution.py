@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import ConfigError
 
 CALM_SHARE = 0.5

@@ -9,8 +9,7 @@ from enum import Enum, auto
 from silkline.admission.cost import Price, Size
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import Tenant
-from silkline.core import Timeline, Usage
-from silkline.engines.base import EngineInfo, PixelBudget
+from silkline.core import EngineInfo, PixelBudget, Timeline, Usage
 
 AIM = 0.8
 """The part of the allowed time in which an answer must be predicted, for its request to be let in.

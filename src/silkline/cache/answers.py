@@ -13,9 +13,7 @@ from silkline.cache.likeness import Likeness
 from silkline.cache.near import NearDuplicates, NearSnapshot
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.cache.tiered import TieredCache, TierSnapshot
-from silkline.core import Answer, Delta, Stage, Timeline
-from silkline.engines.base import EngineInfo
-from silkline.engines.text import join
+from silkline.core import Answer, Delta, EngineInfo, Stage, Timeline, join
 
 Compute = Callable[[], AsyncGenerator[Delta, None]]
 """Starts to compute an answer, as `Engine.generate` does."""

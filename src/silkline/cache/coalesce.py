@@ -15,8 +15,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from silkline.cache.policy import CacheState
-from silkline.core import Delta
-from silkline.engines.text import join
+from silkline.core import Delta, join
 from silkline.errors import DeadlineExceeded, shutting_down
 
 JOIN_SHARE = 0.5

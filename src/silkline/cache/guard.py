@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from silkline.cache.breaker import Breaker
+from silkline.aio.breaker import Breaker
 
 T = TypeVar("T")
 

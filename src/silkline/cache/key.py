@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from silkline.core import Message, Sampling, TextPart
-from silkline.engines.base import EngineInfo
+from silkline.core import EngineInfo, Message, Sampling, TextPart
 
 KEY_BYTES = 32
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from silkline.cache.base import Tier, TierHealth
 from silkline.cache.entry import MOST_ENTRY_BYTES
-from silkline.cache.lane import Lane
-from silkline.cache.redis_link import open_link
+from silkline.stores.redis import open_link
+from silkline.stores.redis_lane import Lane
 
 PREFIX = "silkline:answer:"
 """What the names of all values begin with; the key in hex follows."""

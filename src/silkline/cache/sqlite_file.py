@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from silkline.cache.entry import MOST_ENTRY_BYTES
+from silkline.stores.sqlite import PRIMARY_CODE, used_bytes, write_ahead
 
 T = TypeVar("T")
 
@@ -42,10 +42,6 @@ SWEEP_ROWS = 64
 EXPIRED_ROWS = 4
 """The oldest rows that each write looks at, to drop those whose time is over."""
 
-RETRY_SECONDS = 0.002
-"""How long to wait where SQLite itself does not."""
-
-_WAL = "PRAGMA journal_mode = WAL"
 _CREATE = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries (
@@ -71,7 +67,6 @@ _SWEEP = f"DELETE FROM entries WHERE {_OLDEST}"  # noqa: S608 - constants only
 _EXPIRE = f"DELETE FROM entries WHERE {_OLDEST} AND expires <= ?"  # noqa: S608 - constants only
 
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_PRIMARY_CODE = 0xFF
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = struct.Struct(">16s52xI")
@@ -141,7 +136,7 @@ class SqliteFile:
             return work(self._connection or self._open())
         except (sqlite3.Error, OSError) as error:
             self.close()
-            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _BROKEN:
+            if getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE in _BROKEN:
                 self._remove()
             raise
 
@@ -188,38 +183,3 @@ class SqliteFile:
     def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-
-
-def write_ahead(file: sqlite3.Connection, patience_seconds: float) -> None:
-    """Turns the write-ahead log on, which a file of SQLite remembers.
-
-    This needs the file alone, and SQLite does not wait for that: of two processes that open a new
-    file together, each would have to wait for the other, and both are refused at once.
-
-    Args:
-        file: Open, and in no transaction.
-        patience_seconds: How long to wait for other processes.
-
-    Raises:
-        sqlite3.OperationalError: Others had the file all that time, or it cannot be used.
-    """
-    limit = time.monotonic() + patience_seconds
-    while True:
-        try:
-            file.execute(_WAL)
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > limit:
-                raise
-            time.sleep(RETRY_SECONDS)
-        else:
-            return
-
-
-def used_bytes(file: sqlite3.Connection) -> int:
-    """What the pages take that are in use: free ones are filled before the file grows."""
-    pages, free, size = (
-        file.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import uvloop
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from silkline.bench.drawn import SMALLEST, STEP
 from silkline.bench.option_types import parse_burst, parse_seconds, parse_share
@@ -23,9 +21,10 @@ from silkline.bench.spec import Arrivals, Burst, Form, Limits, Spec, Target, Tra
 from silkline.bench.summary import compare, summarise
 from silkline.bench.terminal import tables
 from silkline.bench.wire import Warm
-from silkline.cli.printing import print_result, progress_console
+from silkline.cli.printing import print_result
+from silkline.cli.progress import ProgressBar, progress_bar
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
-from silkline.models.looking import nearest_folder
+from silkline.models.user_paths import nearest_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,8 +127,9 @@ def bench(url: str, against: str | None, **options: Any) -> None:
         _refuse_remote(spec)
     _check_writable(options["out"])
     try:
-        with _shown(quiet=options["as_json"]) as watch:
-            run = uvloop.run(run_bench(spec, watch, origin_port=options["origin_port"]))
+        with progress_bar(quiet=options["as_json"]) as bar:
+            running = run_bench(spec, _shown_on(bar), origin_port=options["origin_port"])
+            run = uvloop.run(running)
     except KeyboardInterrupt:
         click.echo("silkline: stopped; nothing of this run was kept", err=True)
         sys.exit(EXIT.failed)
@@ -203,37 +203,20 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-@contextmanager
-def _shown(*, quiet: bool) -> Iterator[Callable[[Step], None]]:
-    """A line that moves: how far, how fast, how many failed, how long still."""
-    console = progress_console(quiet=quiet)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[rate]:.0f}/s, {task.fields[failed]} failed,"),
-        TextColumn("{task.fields[in_flight]} open"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=None, rate=0.0, failed=0, in_flight=0)
-        ended = failed = 0
+def _shown_on(bar: ProgressBar) -> Callable[[Step], None]:
+    """Shows each step of a run: its rate, its failures and its open requests."""
+    ended = failed = 0
 
-        def watch(step: Step) -> None:
-            nonlocal ended, failed
-            ended += step.progress.ended
-            failed += step.progress.failed
-            warming = isinstance(step.command, Warm)
-            progress.update(
-                task,
-                description=f"{'warming' if warming else 'sending to'} {step.target}",
-                total=step.total,
-                completed=step.done,
-                rate=ended / step.done if step.done else 0.0,
-                failed=failed,
-                in_flight=step.progress.in_flight,
-            )
+    def on_progress(step: Step) -> None:
+        nonlocal ended, failed
+        ended += step.progress.ended
+        failed += step.progress.failed
+        doing = "warming" if isinstance(step.command, Warm) else "sending to"
+        rate = ended / step.done if step.done else 0.0
+        detail = f"{rate:.0f}/s, {failed} failed, {step.progress.in_flight} in flight"
+        bar.show(f"{doing} {step.target}", step.done, step.total, detail)
 
-        yield watch
+    return on_progress
 
 
 def _report(run: Run, options: dict[str, Any]) -> None:

@@ -19,20 +19,21 @@ import msgspec
 import uvloop
 from rich.console import Console
 
-from silkline.cli.local_gateway import create_intake, open_answering, read_picture
-from silkline.cli.settings_options import one_model, settings_from, settings_options
-from silkline.config import LogSettings, Settings
+from silkline.cli.printing import print_notice
+from silkline.cli.settings_options import one_model, settings_options
+from silkline.config import LogSettings, Settings, settings_from
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import EXIT, SilklineError, http_face
 from silkline.evaluate.rows import PICTURE_ENDINGS
-from silkline.gateway.answering import Answering
 from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
-from silkline.gateway.question import Question
-from silkline.gateway.request_record import RequestRecord
-from silkline.models.foreign import printable
 from silkline.models.hub import parse_hub_id
+from silkline.models.printable import printable
 from silkline.models.resolve import BUNDLED_MODEL
 from silkline.observe.logs import configure_logging
+from silkline.service.answering import Answering
+from silkline.service.local import create_intake, open_answering, read_picture
+from silkline.service.question import Question
+from silkline.service.record import RequestRecord
 
 Outcome = PredictAnswer | SilklineError
 """What becomes of a picture."""
@@ -129,7 +130,7 @@ async def _describe(
     with Console(stderr=True).status("loading the model") as status:
         async with (
             create_intake(settings) as intake,
-            open_answering(settings, intake, status.update) as answering,
+            open_answering(settings, intake, print_notice, status.update) as answering,
             aclosing(_in_order(partial(asked.answer, answering), pictures, at_once)) as outcomes,
         ):
             began = time.monotonic()

@@ -28,17 +28,17 @@ from rich.text import Text
 from silkline import __version__
 from silkline.cli.listening import check_listening, listening_fault, shown, url_of
 from silkline.cli.printing import print_result
-from silkline.cli.serving import WITHOUT_MODEL
-from silkline.cli.settings_options import settings_from, settings_options
-from silkline.config import Settings
+from silkline.cli.settings_options import settings_options
+from silkline.config import Settings, settings_from
 from silkline.engines.accelerators import has_nvidia
 from silkline.engines.registry import engine_names
 from silkline.engines.threads import usable_cores
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 from silkline.models.resolve import BUNDLED_MODEL, locate_model, resolve_model
+from silkline.service.pool import WITHOUT_MODEL
 
 GIB = 1024**3
 _LEAST_MEMORY = 2 * GIB

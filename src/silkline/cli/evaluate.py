@@ -4,70 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 import uvloop
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from silkline.cli.asking import Spelled, open_subject, parse_subject, source_of
-from silkline.cli.local_gateway import create_intake
-from silkline.cli.printing import print_result, progress_console
+from silkline.cli.printing import print_notice, print_result
+from silkline.cli.progress import ProgressBar, progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.core import Sampling
-from silkline.engines.base import PixelBudget
-from silkline.errors import EXIT, EnvironmentFault, SilklineError
-from silkline.evaluate.compare import compare, differing, worst
+from silkline.errors import EXIT, EnvironmentFault
 from silkline.evaluate.dataset_location import HELD_OUT, find_set
-from silkline.evaluate.datasets import Dataset, load_dataset
+from silkline.evaluate.datasets import load_dataset
 from silkline.evaluate.fields import PICTURE_FIELDS, TEXT_FIELDS
-from silkline.evaluate.item import Item
-from silkline.evaluate.journal import Journal, Reply
-from silkline.evaluate.metrics.catalogue import METRICS, Metric, choose_metrics
-from silkline.evaluate.report.page import SHOWN, Case, write_page
-from silkline.evaluate.report.pictures import THUMBNAIL_PIXELS, data_url
-from silkline.evaluate.results import Comparison, Evaluation, Result, Scores
-from silkline.evaluate.run import Step, run_items
-from silkline.evaluate.subject import Subject
-from silkline.evaluate.summary import score_replies, summarise
+from silkline.evaluate.metrics.catalogue import METRICS, choose_metrics
+from silkline.evaluate.run import Step
 from silkline.evaluate.terminal import tables
-from silkline.ingress.intake import Intake
 from silkline.observe.logs import configure_logging
+from silkline.service.evaluation import (
+    FIGURES,
+    JOURNAL,
+    PAGE,
+    EvaluationPlan,
+    OnProgress,
+)
+from silkline.service.evaluation import evaluate as run_evaluation
+from silkline.service.subject import Spelled, parse_subject
 
-JOURNAL, FIGURES, PAGE = "answers.jsonl", "evaluation.json", "report.html"
 _OWN = ("prompt", "limit", "max_tokens", "seed", "as_json", "contract", "reference")
 """The options that are no settings."""
 
 _REFERENCE_NEEDS = frozenset({"numpy", "torch", "transformers"})
 """Libraries of the extra `torch`, which --contract imports."""
-
-Watch = Callable[[str, Step], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to be done."""
-
-    subjects: tuple[Spelled, ...]
-    dataset: Dataset
-    metrics: Sequence[Metric]
-    folder: Path
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """What one subject answered, and how right that is."""
-
-    replies: Sequence[Reply]
-    scores: Scores
-    result: Result
 
 
 def _columns(
@@ -173,11 +146,13 @@ def evaluate(
     spelled = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
     place = find_set(data or HELD_OUT, os.environ)
     dataset = load_dataset(place, prompt=own["prompt"], most=own["limit"], columns=columns)
-    plan = _Plan(spelled, dataset, choose_metrics(metrics, dataset.items), out, own["seed"])
+    plan = EvaluationPlan(
+        spelled, dataset, choose_metrics(metrics, dataset.items), out, own["seed"]
+    )
     as_json: bool = own["as_json"]
     try:
-        with _shown(quiet=as_json) as watch:
-            evaluation = uvloop.run(_evaluate(plan, watch))
+        with progress_bar(quiet=as_json) as bar:
+            evaluation = uvloop.run(run_evaluation(plan, _shown_on(bar), print_notice))
     except KeyboardInterrupt:
         click.echo(f"silkline: stopped; the same command continues from {out / JOURNAL}", err=True)
         sys.exit(EXIT.failed)
@@ -219,14 +194,14 @@ def _reference_libraries() -> Iterator[None]:
 
 def _contract(spelled: Spelled, reference: str, most: int | None, *, as_json: bool) -> None:
     """Compares with transformers; ends the command with 3 where the engine differs."""
-    from silkline.cli.contract import Wanted, check_contract  # noqa: PLC0415 - needs an extra
     from silkline.evaluate.contract.terminal import contract_table  # noqa: PLC0415
+    from silkline.service.contract import Wanted, check_contract  # noqa: PLC0415 - needs an extra
 
-    with _shown(quiet=as_json) as watch:
-        watch("loading both", Step(0, 0, 0, 0))
+    with progress_bar(quiet=as_json) as bar:
+        bar.show("loading both", 0, 1)
         wanted = Wanted(spelled, reference, most)
         compared = check_contract(
-            wanted, lambda done, total: watch("comparing", Step(total, done, 0, 0))
+            wanted, lambda done, total: bar.show("comparing", done, total), print_notice
         )
         found = uvloop.run(compared)
     if as_json:
@@ -237,144 +212,12 @@ def _contract(spelled: Spelled, reference: str, most: int | None, *, as_json: bo
         sys.exit(EXIT.gate_refused)
 
 
-async def _evaluate(plan: _Plan, watch: Watch) -> Evaluation:
-    """Asks, compares and writes the files."""
-    sides: list[_Side] = []
-    asked: list[Subject] = []
-    items = plan.dataset.items
-    async with create_intake(plan.subjects[0].settings) as intake:
-        with Journal(plan.folder / JOURNAL) as journal:
-            for name, spelled in zip("AB", plan.subjects, strict=False):
-                watch(f"starting {name}", Step(len(items), 0, 0, 0))
-                side = await _ask(plan, spelled, intake, journal, asked, _named(watch, name))
-                sides.append(side)
-                asked.append(side.result.subject)
-        evaluation = Evaluation(
-            dataset=plan.dataset.name,
-            digest=plan.dataset.digest,
-            items=len(items),
-            seed=plan.seed,
-            results=[side.result for side in sides],
-            comparison=_compared(plan, sides),
-        )
-        cases = await _cases(plan, sides, intake)
-    _write(evaluation, cases, plan.folder)
-    return evaluation
+def _shown_on(bar: ProgressBar) -> OnProgress:
+    """Shows how far a run is, how fast it goes, and how many requests failed."""
 
+    def on_progress(what: str, step: Step) -> None:
+        rate = bar.rate(step.done - step.known)
+        detail = f"{step.done} of {step.total}, {rate:.1f}/s, {step.failed} failed"
+        bar.show(what, step.done, step.total, detail)
 
-def _write(evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> None:
-    figures = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
-    try:
-        (folder / FIGURES).write_bytes(figures + b"\n")
-        write_page(evaluation, cases, folder / PAGE)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"The results cannot be written into {folder}: {error.strerror}. Every answer is kept: "
-            "make room, then run the same command again."
-        ) from error
-
-
-async def _ask(
-    plan: _Plan,
-    spelled: Spelled,
-    intake: Intake,
-    journal: Journal,
-    before: Sequence[Subject],
-    watch: Callable[[Step], None],
-) -> _Side:
-    items = plan.dataset.items
-    settings = spelled.settings
-    at_once = min(settings.engine.max_batch, settings.admission.max_queue)
-    async with open_subject(spelled, intake) as asker:
-        subject = asker.subject(0)
-        same = sum(one.fingerprint == subject.fingerprint for one in before)
-        subject = asker.subject(same)
-        replies = await run_items(items, subject, asker, journal, at_once, watch)
-    scores = score_replies(items, replies, plan.metrics)
-    return _Side(replies, scores, summarise(subject, replies, plan.metrics, scores, plan.seed))
-
-
-def _compared(plan: _Plan, sides: Sequence[_Side]) -> Comparison | None:
-    if len(sides) == 1:
-        return None
-    first, second = sides
-    return compare(
-        plan.dataset.items,
-        (first.replies, second.replies),
-        plan.metrics,
-        (first.scores, second.scores),
-        plan.seed,
-    )
-
-
-async def _cases(plan: _Plan, sides: Sequence[_Side], intake: Intake) -> list[Case]:
-    """The items that the report shows, with their pictures."""
-    cases = []
-    for place in _shown_places(plan, sides):
-        item = plan.dataset.items[place]
-        cases.append(
-            Case(
-                item=item,
-                replies=tuple(side.replies[place] for side in sides),
-                picture=await _thumbnail(item, intake, plan.subjects[0]),
-            )
-        )
-    return cases
-
-
-def _shown_places(plan: _Plan, sides: Sequence[_Side]) -> list[int]:
-    if len(sides) == 1:
-        count = len(plan.dataset.items)
-        perfect = {metric.name: [metric.highest] * count for metric in plan.metrics}
-        return worst(plan.metrics, (perfect, sides[0].scores), SHOWN)
-    first, second = sides
-    if not plan.metrics:
-        return differing((first.replies, second.replies), SHOWN)
-    return worst(plan.metrics, (first.scores, second.scores), SHOWN)
-
-
-async def _thumbnail(item: Item, intake: Intake, spelled: Spelled) -> str:
-    """The picture as a data URL; empty where it cannot be had."""
-    try:
-        source = source_of(item.picture, spelled.settings.limits.max_image_bytes)
-        taken = await intake.take((source,), PixelBudget(max_pixels=THUMBNAIL_PIXELS), b"")
-    except SilklineError:
-        return ""  # its reply says why
-    return data_url(taken.images[0])
-
-
-def _named(watch: Watch, name: str) -> Callable[[Step], None]:
-    return lambda step: watch(f"asking {name}", step)
-
-
-@contextmanager
-def _shown(*, quiet: bool) -> Iterator[Watch]:
-    """A line that moves: how far, how fast, how many failed, how long still."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f}, {task.fields[rate]:.1f}/s,"),
-        TextColumn("{task.fields[failed]} failed"),
-        TimeRemainingColumn(),
-    )
-    console = progress_console(quiet=quiet)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=0, rate=0.0, failed=0)
-        shown = ""
-
-        def watch(what: str, step: Step) -> None:
-            nonlocal shown
-            if what != shown:
-                shown = what
-                progress.reset(task, description=what, rate=0.0, failed=0)
-            taken = progress.tasks[0].elapsed or 0.0
-            new = step.done - step.known
-            progress.update(
-                task,
-                total=step.total,
-                completed=step.done,
-                failed=step.failed,
-                rate=new / taken if taken else 0.0,
-            )
-
-        yield watch
+    return on_progress

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from silkline.cli.printing import print_result
 from silkline.models.decoder import Decoder
-from silkline.models.foreign import printable
 from silkline.models.inspection import PICTURES, ImageTokens, Inspection, inspect_model
 from silkline.models.preprocessing import Preprocessing
+from silkline.models.printable import printable
 from silkline.models.resolve import locate_model
 from silkline.models.support import Verdict
 from silkline.models.weights import Weights

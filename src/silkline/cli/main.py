@@ -10,7 +10,7 @@ import click
 
 from silkline import __version__
 from silkline.errors import SilklineError, exit_code
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 
 _COMMANDS = ("up", "describe", "evaluate", "inspect", "store", "doctor", "bench", "key")
 """Each is a module of this package with a command of the same name; in the order of the help."""

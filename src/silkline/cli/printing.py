@@ -21,6 +21,11 @@ def print_result(result: RenderableType) -> None:
     click.echo("\n".join(line.rstrip(" ") for line in captured.get().splitlines()))
 
 
+def print_notice(notice: str) -> None:
+    """Prints a line that the user should see to standard error."""
+    click.echo(f"silkline: {notice}", err=True)
+
+
 def progress_console(*, quiet: bool = False) -> Console:
     """Standard error for what moves; nothing of it goes into a pipe."""
     console = Console(stderr=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from silkline.config import Settings, field_info, load_settings, section_of_field
+from silkline.config import field_info, section_of_field
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,16 +30,6 @@ def settings_options(*sections: str) -> Callable[[F], F]:
         )(command)
 
     return decorate
-
-
-def settings_from(config: Path | None, flags: dict[str, Any]) -> Settings:
-    """The settings of all sources, the flags last.
-
-    Raises:
-        ConfigError: See `load_settings`.
-    """
-    given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    return load_settings(config, os.environ, given)
 
 
 def one_model(argument: str, flag: str | None) -> str:

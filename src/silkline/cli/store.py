@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from silkline.cli.printing import print_result
-from silkline.cli.settings_options import settings_from
+from silkline.config import settings_from
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 from silkline.models.store import Entry, Store, store_folder
 
 _MB = 1_000_000

@@ -16,16 +16,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline import __version__
 from silkline.cli.listening import check_listening, not_listening, url_of
-from silkline.cli.serving import Served, create_pool, why_chosen
-from silkline.cli.settings_options import one_model, settings_from, settings_options
-from silkline.config import Settings
+from silkline.cli.settings_options import one_model, settings_options
+from silkline.config import Settings, settings_from
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.server import GatewayServer
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 from silkline.observe.logs import configure_logging
 from silkline.routing.pool import EnginePool
+from silkline.service.lifecycle import Lifecycle
+from silkline.service.pool import Served, create_pool, why_chosen
 
 
 @click.command()

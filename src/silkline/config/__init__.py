@@ -5,6 +5,7 @@ from silkline.config.loading import (
     field_info,
     load_settings,
     section_of_field,
+    settings_from,
 )
 from silkline.config.remotes import RemoteSettings
 from silkline.config.sections import (
@@ -38,4 +39,5 @@ __all__ = [
     "field_info",
     "load_settings",
     "section_of_field",
+    "settings_from",
 ]

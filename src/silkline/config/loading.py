@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,16 @@ def load_settings(
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
+
+
+def settings_from(file: Path | None, flags: Mapping[str, Any]) -> Settings:
+    """The settings of this process: defaults, file, environment, then flags that were given.
+
+    Raises:
+        ConfigError: See `load_settings`.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    return load_settings(file, os.environ, given)
 
 
 def section_of_field() -> dict[str, str]:

@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 
 from silkline.core import (
     Delta,
+    EngineInfo,
     FinishReason,
+    Health,
     Image,
     ImagePart,
     Request,
@@ -30,11 +32,11 @@ from silkline.core import (
     Timeline,
     Usage,
 )
-from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
-from silkline.engines.extra import read_extra
+from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.extra_options import read_extra
 from silkline.engines.fake_options import FakeOptions
 from silkline.engines.sampling import COLDEST, answer_room
-from silkline.engines.text import TextStream
+from silkline.engines.text_stream import TextStream
 from silkline.errors import (
     CapacityError,
     DeadlineExceeded,

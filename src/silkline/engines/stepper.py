@@ -21,10 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
-from silkline.core import Delta, FinishReason, Stage, Timeline, Usage
-from silkline.engines.base import Health
+from silkline.core import Delta, FinishReason, Health, Stage, Timeline, Usage
 from silkline.engines.deadline import in_time
-from silkline.engines.text import TextStream
+from silkline.engines.text_stream import TextStream
 from silkline.errors import InternalFault, SilklineError, WorkerLost
 
 logger = logging.getLogger("silkline.engines")

@@ -9,8 +9,8 @@ from pathlib import Path
 from silkline.errors import ConfigError
 from silkline.evaluate.rows import ENDINGS
 from silkline.models.hub import RepositoryKind, cache_folder, find_snapshot, parse_hub_id
-from silkline.models.looking import looking_for
 from silkline.models.resolve import bundled_folder
+from silkline.models.user_paths import looking_for
 
 HUB = "hf://datasets/"
 """How hub data sets are spelled, as fsspec has it: `hf://datasets/org/name@revision/FILES`.

@@ -12,10 +12,9 @@ from starlette.types import ASGIApp
 
 from silkline import __version__
 from silkline.admission.admission import Admission
+from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
-from silkline.gateway.answer_cache import create_cache
-from silkline.gateway.answering import Answering
 from silkline.gateway.auth import Gate
 from silkline.gateway.chat import chat_routes
 from silkline.gateway.chat_schema import ChatRequest
@@ -24,23 +23,24 @@ from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.failures import render_error
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
-from silkline.gateway.idempotency.stores import create_key_store
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.models import model_routes
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.predict import PredictRequest, predict_routes
 from silkline.gateway.request_layer import RequestLayer
-from silkline.gateway.room_metrics import (
+from silkline.idempotency.create import create_key_store
+from silkline.ingress.intake import Intake
+from silkline.observe.metrics import Metrics
+from silkline.routing.pool import EnginePool
+from silkline.service.answering import Answering
+from silkline.service.lifecycle import Lifecycle
+from silkline.service.metrics import (
     admission_metrics,
     cache_metrics,
     intake_metrics,
     process_metrics,
     replica_metrics,
 )
-from silkline.ingress.intake import Intake
-from silkline.observe.metrics import Metrics
-from silkline.routing.pool import EnginePool
 
 
 def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:

@@ -13,15 +13,16 @@ from starlette.responses import Response
 
 from silkline.cache.policy import cache_use
 from silkline.core import Answer, Timeline, Usage
-from silkline.gateway.answering import Answering, evidence_headers, rounded
 from silkline.gateway.body import read_json
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
-from silkline.gateway.question import Question
-from silkline.gateway.request_record import RequestRecord, record_of
+from silkline.gateway.request_record import record_of
 from silkline.gateway.sse import EventStream, event
+from silkline.service.answering import Answering, evidence_headers, rounded
+from silkline.service.question import Question
+from silkline.service.record import RequestRecord
 
 _ANSWERS: dict[str, Any] = {
     "description": "The completion; with `stream`, its chunks as server-sent events.",

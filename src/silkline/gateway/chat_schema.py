@@ -16,8 +16,8 @@ from msgspec import Meta, Struct
 from silkline.cache.policy import CacheUse
 from silkline.core import ImagePart, Message, Part, Role, Sampling, TextPart
 from silkline.gateway.body import only_without_effect
-from silkline.gateway.question import Question
 from silkline.ingress.source import Source, parse_url
+from silkline.service.question import Question
 
 _MAX_SEED = 2**63 - 1
 _MAX_PARTS = 1024

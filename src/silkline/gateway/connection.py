@@ -32,7 +32,7 @@ from silkline.errors import (
     http_face,
 )
 from silkline.gateway.failures import error_body
-from silkline.gateway.lifecycle import Lifecycle
+from silkline.service.lifecycle import Lifecycle
 
 logger = logging.getLogger("silkline.access")
 

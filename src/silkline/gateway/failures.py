@@ -20,7 +20,8 @@ from silkline.errors import (
     http_face,
 )
 from silkline.gateway.disconnect import CLIENT_LEFT, CLIENT_LEFT_STATUS, ClientLeft
-from silkline.gateway.request_record import RequestRecord, record_of
+from silkline.gateway.request_record import record_of
+from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.gateway")
 

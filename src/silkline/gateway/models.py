@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from silkline.engines.base import EngineInfo
-from silkline.gateway.answering import Answering
+from silkline.core import EngineInfo
 from silkline.gateway.openapi import ERROR_RESPONSES
+from silkline.service.answering import Answering
 
 
 def model_routes(answering: Answering) -> APIRouter:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.observe.metrics import CONTENT_TYPE, Metrics
 from silkline.routing.pool import EnginePool
+from silkline.service.lifecycle import Lifecycle
 
 
 def operations_routes(pool: EnginePool, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:

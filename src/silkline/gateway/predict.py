@@ -16,14 +16,14 @@ from starlette.responses import Response
 from silkline.cache.policy import cache_use
 from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
-from silkline.gateway.answering import Answering, evidence_headers, rounded
 from silkline.gateway.body import read_json, unfit
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
-from silkline.gateway.question import Question
 from silkline.gateway.request_record import record_of
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
+from silkline.service.answering import Answering, evidence_headers, rounded
+from silkline.service.question import Question
 
 DEFAULT_PROMPT = "Describe this product."
 _MULTIPART = "multipart/form-data"

@@ -15,10 +15,11 @@ from silkline.config import Settings
 from silkline.errors import HeadersTooLarge, SilklineError
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.request_body import BodyBudget, RequestBody
-from silkline.gateway.request_record import RequestRecord, new_record
+from silkline.gateway.request_record import new_record
 from silkline.observe.metrics import Metrics
+from silkline.service.lifecycle import Lifecycle
+from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.access")
 

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 
 from silkline.config import ServerSettings
 from silkline.gateway.connection import Connection, Connections
-from silkline.gateway.lifecycle import Lifecycle
 from silkline.gateway.listener import bound_buffers, most_connections, refuse_new
+from silkline.service.lifecycle import Lifecycle
 
 logger = logging.getLogger("silkline.gateway")
 

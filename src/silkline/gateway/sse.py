@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from silkline.errors import DeadlineExceeded
 from silkline.gateway.disconnect import CLIENT_LEFT, ClientLeft, unless_client_leaves
 from silkline.gateway.failures import error_body, error_response, reported
-from silkline.gateway.request_record import RequestRecord
+from silkline.service.record import RequestRecord
 
 DONE = b"data: [DONE]\n\n"
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}

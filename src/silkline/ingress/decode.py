@@ -18,9 +18,9 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
+from silkline.aio.fair_pool import FairPool
 from silkline.config import DecodeSettings
-from silkline.core import Image, Stage
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, PixelBudget, Stage
 from silkline.errors import (
     EnvironmentFault,
     ImageTooLarge,
@@ -39,7 +39,6 @@ from silkline.ingress.decoder_link import (
     SizeMessage,
 )
 from silkline.ingress.decoder_wire import Refusal
-from silkline.ingress.fair_pool import FairPool
 from silkline.ingress.formats import sniff
 from silkline.ingress.identity import Identity
 from silkline.ingress.lifespan import Lifespan

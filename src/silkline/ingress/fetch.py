@@ -36,15 +36,15 @@ from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from silkline import __version__
+from silkline.aio.fair_pool import FairPool
+from silkline.aio.http_response import ReadBy, Response
 from silkline.config import FetchSettings
-from silkline.engines.remote.response import ReadBy, Response
 from silkline.errors import (
     DeadlineExceeded,
     ImageFetchFailed,
     InternalFault,
     UrlBlocked,
 )
-from silkline.ingress.fair_pool import FairPool
 from silkline.ingress.freshness import fresh_seconds
 from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.source import too_many_bytes

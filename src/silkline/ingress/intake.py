@@ -19,12 +19,11 @@ from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from silkline.aio.byte_budget import ByteBudget, Claim
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
-from silkline.core import Image, Stage, Timeline
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, PixelBudget, Stage, Timeline
 from silkline.errors import RequestTooLarge, SilklineError
 from silkline.ingress.allowance import Allowance
-from silkline.ingress.byte_budget import ByteBudget, Claim
 from silkline.ingress.decode import Decoded
 from silkline.ingress.fetch import Resolver
 from silkline.ingress.identity import Identity

@@ -15,7 +15,7 @@ import hashlib
 import time
 from typing import NamedTuple
 
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.ingress.identity import Identity
 from silkline.ingress.lru import Lru
 

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from silkline.aio.byte_budget import ByteBudget, Claim
+from silkline.aio.single_flight import Flight, SingleFlight, Watch
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
-from silkline.engines.base import PixelBudget
-from silkline.ingress.byte_budget import ByteBudget, Claim
+from silkline.core import PixelBudget
 from silkline.ingress.decode import Decoded, DecoderPool
 from silkline.ingress.fetch import Fetcher, Resolver
 from silkline.ingress.known_pictures import Encoded, digest
 from silkline.ingress.lifespan import Lifespan
-from silkline.ingress.single_flight import Flight, SingleFlight, Watch
 from silkline.ingress.urls import PictureUrl
 
 PATIENCE_SHARE = 0.5

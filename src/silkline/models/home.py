@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from silkline.errors import ConfigError
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 
 
 def expanded(text: str) -> Path:

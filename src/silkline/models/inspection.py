@@ -11,9 +11,9 @@ from silkline.errors import InvalidRequest
 from silkline.models.decoder import BYTES_PER_NUMBER, Decoder, read_decoder
 from silkline.models.documents import Document, read_document
 from silkline.models.families import find_family
-from silkline.models.foreign import printable
 from silkline.models.image_tokens import TokenRule
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.printable import printable
 from silkline.models.quantization import packing
 from silkline.models.resolve import CONFIG, Kind, ModelLocation
 from silkline.models.support import Support, engine_support

@@ -13,7 +13,7 @@ from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 from silkline.models.home import expanded
 from silkline.models.hub import cache_folder, find_snapshot, parse_hub_id
 from silkline.models.license import read_license
-from silkline.models.looking import looking_for
+from silkline.models.user_paths import looking_for
 
 BUNDLED_MODEL = "silkline-mini"
 CONFIG = "config.json"

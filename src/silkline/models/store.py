@@ -22,7 +22,7 @@ from typing import IO, NamedTuple
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 from silkline.models.home import expanded
-from silkline.models.looking import nearest_folder
+from silkline.models.user_paths import nearest_folder
 
 _LOCK = ".lock"
 _HELD = ".held.lock"

@@ -9,7 +9,7 @@ import msgspec
 
 from silkline.models.documents import Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 from silkline.models.quantization import packing
 from silkline.models.resolve import Kind, ModelLocation
 from silkline.models.token_rules import Documents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from silkline.models.documents import Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 from silkline.models.quantization import packing
 from silkline.models.token_rules import Documents
 from silkline.models.weights import Weights, why_pickled

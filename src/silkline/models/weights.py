@@ -12,7 +12,7 @@ import msgspec
 
 from silkline.errors import ConfigError
 from silkline.models.documents import Document, read_document
-from silkline.models.foreign import printable
+from silkline.models.printable import printable
 from silkline.models.safetensors_header import read_header
 
 INDEX = "model.safetensors.index.json"

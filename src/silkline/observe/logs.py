@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from silkline.config import LogSettings
-from silkline.observe.traces import PrivateFormatter
+from silkline.observe.tracebacks import PrivateFormatter
 
 FIELDS = "ecs"
 """Name of the `extra` under which a log call passes its ECS fields."""

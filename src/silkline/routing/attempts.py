@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from silkline.core import Delta, Request, Stage, Timeline
-from silkline.engines.text import join
+from silkline.core import Delta, Request, Stage, Timeline, join
 from silkline.errors import EngineFailed, Overloaded, SilklineError, WorkerLost
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection

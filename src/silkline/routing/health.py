@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from silkline.engines.base import Health
+from silkline.core import Health
 from silkline.routing.replica import ReplicaState
 
 

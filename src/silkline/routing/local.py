@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 
-from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.core import EngineInfo, Health
+from silkline.engines.base import Engine
 from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
 from silkline.routing.replica import Replica, ReplicaState
 

@@ -8,8 +8,7 @@ import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from silkline.core import Delta, Request
-from silkline.engines.base import EngineInfo
+from silkline.core import Delta, EngineInfo, Request
 from silkline.errors import Overloaded, shutting_down
 from silkline.routing.attempts import Attempts
 from silkline.routing.dispatch import Dispatch

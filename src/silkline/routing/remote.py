@@ -7,7 +7,8 @@ import logging
 from collections.abc import Coroutine, Sequence
 
 from silkline.config import RemoteSettings
-from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.core import EngineInfo, Health
+from silkline.engines.base import Engine
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.errors import CapacityError, WorkerLost
 from silkline.routing.replica import Replica, ReplicaState

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from enum import StrEnum
 
-from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.core import EngineInfo, Health
+from silkline.engines.base import Engine
 
 
 class ReplicaState(StrEnum):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from silkline.core import Delta, Request, Usage
 from silkline.engines.stepper import Failed
-from silkline.engines.text import TextStream
+from silkline.engines.text_stream import TextStream
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.loaded import LoadedModel, load
+from silkline.engines.torch.load_model import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
 
 

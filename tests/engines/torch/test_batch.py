@@ -11,7 +11,7 @@ import pytest
 from silkline.core import Delta, FinishReason, Request, Sampling
 from silkline.engines.stepper import Failed
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.loaded import load
+from silkline.engines.torch.load_model import load
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import ConfigError, InternalFault, InvalidRequest
 from tests.engines.asking import picture, question, request, user

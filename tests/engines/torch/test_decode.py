@@ -12,10 +12,10 @@ from silkline.engines.torch import attention
 from silkline.engines.torch.attention import PackedAttention, Score, eager, sdpa
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.common import Adapter
-from silkline.engines.torch.forward import as_taken
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.slots import KvSlots
+from silkline.engines.torch.text_forward import as_taken
 from tests.engines.torch.driving import job
 from tests.engines.torch.reference import CASES
 from tests.engines.torch.tiny import TINY, Tiny, save

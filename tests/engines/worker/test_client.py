@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from silkline.core import Delta, Request, Sampling
-from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
+from silkline.core import Delta, EngineInfo, Health, Request, Sampling
+from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker import client, wire
 from silkline.engines.worker.client import WorkerEngine

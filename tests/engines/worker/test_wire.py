@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from silkline.core import (
     Delta,
+    EngineInfo,
     FinishReason,
+    Health,
     Image,
     ImagePart,
     Message,
+    PixelBudget,
     Request,
     Role,
     Sampling,
@@ -22,7 +25,7 @@ from silkline.core import (
     Timeline,
     Usage,
 )
-from silkline.engines.base import EngineInfo, EngineOptions, Health, PixelBudget
+from silkline.engines.base import EngineOptions
 from silkline.engines.worker import wire
 from silkline.errors import (
     ERRORS_BY_CODE,

@@ -14,11 +14,9 @@ import msgspec
 import numpy as np
 from PIL import Image as PillowImage
 
-from silkline.cli.contract import ClientPath
-from silkline.cli.local_gateway import create_intake
 from silkline.config import Settings
-from silkline.core import Image, Request
-from silkline.engines.base import EngineOptions, PixelBudget
+from silkline.core import Image, PixelBudget, Request
+from silkline.engines.base import EngineOptions
 from silkline.engines.probe import Probed, Prober, Showing
 from silkline.engines.registry import create_engine
 from silkline.evaluate.contract import check
@@ -29,6 +27,8 @@ from silkline.evaluate.contract.reference import Reference
 from silkline.evaluate.contract.results import Row
 from silkline.evaluate.contract.tolerances import tolerance_of
 from silkline.models.resolve import bundled_folder
+from silkline.service.contract import ClientPath
+from silkline.service.local import create_intake
 
 
 @cache

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from silkline.cli.contract import ClientPath
-from silkline.cli.local_gateway import create_intake
 from silkline.config import Settings
 from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.engine import OpenVinoEngine
@@ -23,6 +21,8 @@ from silkline.evaluate.contract.reference import Reference
 from silkline.evaluate.contract.results import Row, Stage, Verdict
 from silkline.evaluate.contract.tolerances import tolerance_of
 from silkline.models.resolve import bundled_folder
+from silkline.service.contract import ClientPath
+from silkline.service.local import create_intake
 from tests.engines.openai_server import Received, Script, openai_server, whole
 from tests.engines.torch.tiny import TINY, Tiny, save
 from tests.evaluate.contract.sides import (

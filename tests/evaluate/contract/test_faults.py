@@ -12,8 +12,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image as PillowImage
 
-from silkline.core import Image, Request
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, PixelBudget, Request
 from silkline.engines.probe import Showing
 from silkline.evaluate.contract.check import Sides
 from silkline.evaluate.contract.results import Stage, Verdict

@@ -7,7 +7,7 @@ unix socket that only its own user can reach, waits until it serves, and asks it
 from __future__ import annotations
 
 from silkline.engines.base import Engine, EngineOptions
-from silkline.engines.extra import read_extra
+from silkline.engines.extra_options import read_extra
 from silkline.engines.managed.options import ManagedOptions
 
 VLLM = "vllm"

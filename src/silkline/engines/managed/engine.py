@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from silkline.config import RemoteSettings
-from silkline.core import Delta, Message, Request, TextPart
-from silkline.engines.base import Engine, EngineInfo, Health, PixelBudget
+from silkline.core import Delta, EngineInfo, Health, Message, PixelBudget, Request, TextPart
+from silkline.engines.base import Engine
 from silkline.engines.managed.process import ServerProcess
 from silkline.engines.managed.server import Server
 from silkline.engines.managed.start_failure import last_words, start_failure

@@ -20,19 +20,19 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, Image, Request, Sampling, Usage
-from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
+from silkline.core import Delta, EngineInfo, Health, Image, Request, Sampling, Usage
+from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.deadline import in_time
-from silkline.engines.extra import read_extra
+from silkline.engines.extra_options import read_extra
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
 from silkline.engines.openvino.pictures import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
-from silkline.engines.preparing import Preparing
+from silkline.engines.prepare_requests import Preparing
 from silkline.engines.probe import Prober
 from silkline.engines.sampling import COLDEST, answer_room, seed_of
-from silkline.engines.text import TextStream
+from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
 
 _STEP_TOKENS = 2048

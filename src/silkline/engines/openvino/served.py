@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from silkline.engines.base import EngineInfo, EngineOptions, PixelBudget
+from silkline.core import EngineInfo, PixelBudget
+from silkline.engines.base import EngineOptions
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.errors import ConfigError
 from silkline.models.added_tokens import TOKENIZER_CONFIG, image_token

@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from silkline.config import RemoteSettings
-from silkline.core import Delta, ImagePart, Request, Stage, TextPart, Timeline, Usage
-from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.core import (
+    Delta,
+    EngineInfo,
+    Health,
+    ImagePart,
+    Request,
+    Stage,
+    TextPart,
+    Timeline,
+    Usage,
+)
+from silkline.engines.base import Engine
 from silkline.engines.probe import Prober
 from silkline.engines.remote.answer import AnswerReader
 from silkline.engines.remote.body import check, encode_body

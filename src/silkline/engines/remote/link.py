@@ -22,8 +22,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.tracing import Trace
 
 from silkline import __version__
+from silkline.aio.http_response import ReadBy
 from silkline.engines.remote.failures import lost, too_late
-from silkline.engines.remote.response import ReadBy
 from silkline.errors import DeadlineExceeded, WorkerLost, not_running
 
 CONNECT_SECONDS = 5.0

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from silkline.config import RemoteSettings
-from silkline.engines.base import EngineInfo, PixelBudget
+from silkline.core import EngineInfo, PixelBudget
 from silkline.engines.remote.failures import lost
 from silkline.errors import UNDECODABLE
 

@@ -17,9 +17,9 @@ import torch
 
 from silkline.engines.torch.attention import Layout, PackedAttention, decode_mask
 from silkline.engines.torch.families.base import Family
-from silkline.engines.torch.forward import forward
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.slots import KvSlots, bucket
+from silkline.engines.torch.text_forward import forward
 from silkline.engines.torch.vision import DEVICE_ERROR
 
 logger = logging.getLogger("silkline.engines.torch")

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import torch
 
-from silkline.core import Delta, Request, Sampling, Usage
-from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
-from silkline.engines.extra import read_extra
-from silkline.engines.preparing import Preparing
+from silkline.core import Delta, EngineInfo, Health, Request, Sampling, Usage
+from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.extra_options import read_extra
+from silkline.engines.prepare_requests import Preparing
 from silkline.engines.probe import Prober
 from silkline.engines.sampling import answer_room, seed_of
 from silkline.engines.stepper import Stepper
-from silkline.engines.text import TextStream
+from silkline.engines.text_stream import TextStream
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.loaded import LoadedModel, load
+from silkline.engines.torch.load_model import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle

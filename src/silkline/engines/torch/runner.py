@@ -10,10 +10,10 @@ import torch
 from silkline.engines.torch.attention import Layout, PackedAttention, Piece, decode_mask
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
-from silkline.engines.torch.forward import forward
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.sampling import choose
 from silkline.engines.torch.slots import KvSlots
+from silkline.engines.torch.text_forward import forward
 
 
 @dataclass(frozen=True, slots=True)

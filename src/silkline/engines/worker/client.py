@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from silkline.core import Delta, Request
-from silkline.engines.base import Engine, EngineInfo, Health
+from silkline.core import Delta, EngineInfo, Health, Request
+from silkline.engines.base import Engine
 from silkline.engines.worker import wire
 from silkline.engines.worker.frames import MAX_BODY_BYTES, BrokenFrame, FrameProtocol, Kind
 from silkline.errors import (

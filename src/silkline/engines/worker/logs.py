@@ -11,7 +11,7 @@ import sys
 import msgspec
 
 from silkline.errors import UNDECODABLE
-from silkline.observe.traces import PrivateFormatter
+from silkline.observe.tracebacks import PrivateFormatter
 
 FIELDS = "ecs"
 """Name of the `extra` with a record's ECS fields, as in `silkline.observe.logs`; that is not

@@ -8,9 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
-from silkline.core import Delta, Request
+from silkline.core import Delta, Request, join
 from silkline.engines.base import Engine
-from silkline.engines.text import join
 from silkline.engines.worker import wire
 from silkline.engines.worker.frames import BrokenFrame, FrameProtocol, Kind
 from silkline.engines.worker.logs import FIELDS

@@ -9,7 +9,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from enum import StrEnum
 
-from silkline.engines.base import Engine, EngineInfo, EngineOptions, Health
+from silkline.core import EngineInfo, Health
+from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.folder import SocketFolder
 from silkline.engines.worker.process import WorkerProcess

@@ -15,11 +15,14 @@ import msgspec
 
 from silkline.core import (
     Delta,
+    EngineInfo,
     FinishReason,
+    Health,
     Image,
     ImagePart,
     Message,
     Part,
+    PixelBudget,
     Request,
     Role,
     Sampling,
@@ -28,7 +31,7 @@ from silkline.core import (
     Timeline,
     Usage,
 )
-from silkline.engines.base import EngineInfo, EngineOptions, Health, PixelBudget
+from silkline.engines.base import EngineOptions
 from silkline.errors import (
     ERRORS_BY_CODE,
     UNDECODABLE,

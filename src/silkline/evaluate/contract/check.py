@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from silkline.core import Image, Message, Request, Sampling
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, Message, PixelBudget, Request, Sampling
 from silkline.engines.probe import Prober, Showing
 from silkline.errors import SilklineError
 from silkline.evaluate.contract.case import Case

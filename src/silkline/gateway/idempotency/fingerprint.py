@@ -8,7 +8,7 @@ import re
 from starlette.types import Scope
 
 from silkline.errors import InvalidRequest
-from silkline.gateway.idempotency.base import DIGEST_BYTES
+from silkline.idempotency.base import DIGEST_BYTES
 
 HEADER = "Idempotency-Key"
 _NAME = HEADER.lower().encode()

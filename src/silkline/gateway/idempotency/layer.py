@@ -39,7 +39,6 @@ from silkline.errors import (
     Overloaded,
 )
 from silkline.gateway.disconnect import CLIENT_LEFT
-from silkline.gateway.idempotency.base import OWNER_BYTES, Claim, KeyStore, not_served
 from silkline.gateway.idempotency.fingerprint import (
     HEADER,
     fingerprint,
@@ -47,7 +46,9 @@ from silkline.gateway.idempotency.fingerprint import (
     stored_name,
 )
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
-from silkline.gateway.request_record import RequestRecord, record_of
+from silkline.gateway.request_record import record_of
+from silkline.idempotency.base import OWNER_BYTES, Claim, KeyStore, not_served
+from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.gateway")
 

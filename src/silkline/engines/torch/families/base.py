@@ -14,8 +14,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import nn
 
-from silkline.core import Image, Message
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, Message, PixelBudget
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ import PIL.Image
 import torch
 from torch import nn
 
-from silkline.core import Image, Message
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, Message, PixelBudget
 from silkline.engines.prompt_text import check_places
 from silkline.engines.torch.families.base import Picture, Prompt
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer

@@ -8,8 +8,7 @@ from typing import Any
 import PIL.Image
 import torch
 
-from silkline.core import Image
-from silkline.engines.base import PixelBudget
+from silkline.core import Image, PixelBudget
 from silkline.engines.torch.families.base import Picture
 from silkline.engines.torch.families.common import (
     Adapter,

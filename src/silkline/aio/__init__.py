@@ -1,0 +1,1 @@
+"""Concurrency primitives on asyncio that several rooms share."""

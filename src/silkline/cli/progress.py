@@ -1,0 +1,55 @@
+"""The progress bar of long commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from silkline.cli.printing import progress_console
+
+
+class ProgressBar:
+    """One line on standard error: what is being done, how far it is, how long it still takes."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Draws on a started display."""
+        self._progress = progress
+        self._task = progress.add_task("", total=None, detail="")
+        self._what = ""
+        self._began = time.monotonic()
+
+    def show(self, what: str, done: float, total: float, detail: str = "") -> None:
+        """Moves the bar.
+
+        Args:
+            what: What is being done; new words start the bar anew.
+            done: How much of `total` is done.
+            total: How much there is to do, in any unit.
+            detail: Further words behind the bar, such as a rate.
+        """
+        if what != self._what:
+            self._what, self._began = what, time.monotonic()
+            self._progress.reset(self._task, description=what)
+        self._progress.update(self._task, completed=done, total=total, detail=detail)
+
+    def rate(self, count: float) -> float:
+        """`count` per second since `what` last changed."""
+        elapsed = time.monotonic() - self._began
+        return count / elapsed if elapsed > 0 else 0.0
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[ProgressBar]:
+    """Shows a progress bar on a terminal while the block runs; nothing in a pipe."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+    )
+    console = progress_console(quiet=quiet)
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield ProgressBar(progress)

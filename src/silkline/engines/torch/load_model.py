@@ -1,0 +1,140 @@
+"""Everything on the device: the model, its slots, and what runs the batch over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from silkline.core import Message, Role, TextPart
+from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
+from silkline.engines.threads import choose_threads
+from silkline.engines.torch import attention
+from silkline.engines.torch.attention_choice import Sizes, choose
+from silkline.engines.torch.batch import Batch
+from silkline.engines.torch.decode import Decoder
+from silkline.engines.torch.families.base import Family
+from silkline.engines.torch.features import FeatureCache
+from silkline.engines.torch.linear import pack_linears
+from silkline.engines.torch.loading import load_family
+from silkline.engines.torch.options import TorchOptions
+from silkline.engines.torch.placement import choose_device, choose_dtype
+from silkline.engines.torch.runner import Runner
+from silkline.engines.torch.slots import KvSlots, token_bytes
+from silkline.engines.torch.text_forward import as_taken
+from silkline.engines.torch.vision import Vision
+from silkline.errors import ConfigError
+from silkline.models.weights import read_weights
+
+_CHUNK_TOKENS = {"cpu": 256, "cuda": 2048}
+"""Prompt tokens of a step: what keeps the others waiting for about as long as a few steps."""
+
+_HELLO = (Message(Role.USER, (TextPart("Hello"),)),)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready to serve.
+
+    Attributes:
+        family: The model.
+        batch: Runs it.
+        most_tokens: Most tokens of prompt and answer together.
+        dtype: Of its weights.
+    """
+
+    family: Family
+    batch: Batch
+    most_tokens: int
+    dtype: torch.dtype
+
+
+def load(
+    folder: Path, options: TorchOptions, *, max_batch: int, kv_cache_bytes: int, threads: int = 0
+) -> LoadedModel:
+    """Loads a model and puts its batch together.
+
+    Args:
+        folder: Of its weights.
+        options: How to run it.
+        max_batch: Most requests at a time.
+        kv_cache_bytes: Memory for keys and values; 0 chooses by the model and what is free.
+        threads: That compute on the CPU; 0 lets the engine choose.
+
+    Raises:
+        ConfigError: The model is not served, or the KV cache cannot hold a single request.
+        EnvironmentFault: This machine lacks the device that was asked for.
+    """
+    weights = read_weights(folder)
+    if threads := choose_threads(threads, weights.bytes):
+        torch.set_num_threads(threads)
+    device = choose_device(options)
+    dtype = choose_dtype(options, weights.dtypes, device)
+    family = load_family(folder, dtype=dtype, device=device)
+    if device.type == "cpu":
+        pack_linears(family.model, batch=max_batch)
+    with torch.inference_mode():
+        prompt = family.prepare(_HELLO, ())
+        inputs = family.embed(prompt, ())[:1]
+        found = attention.probe(
+            family.text_model, inputs.unsqueeze(0), as_taken(prompt.positions[:, :1].to(device))
+        )
+        slots = _slots(found, family, max_batch, kv_cache_bytes, inputs)
+    if slots.most_tokens <= len(prompt.ids):
+        raise ConfigError(
+            f"The KV cache holds {slots.most_tokens} tokens of this model, too few for any "
+            f"request; each takes {slots.token_bytes} bytes. Raise kv_cache_bytes."
+        )
+    chunk = options.prefill_chunk or _CHUNK_TOKENS[device.type]
+    with torch.inference_mode():
+        chosen = choose(options.attention, Sizes.of(found, max_batch, chunk), inputs)
+    packed = attention.PackedAttention(slots, chosen.prefill, chosen.decode)
+    attention.install(family.text_model, packed)
+    decoder = Decoder(
+        family,
+        slots,
+        packed,
+        windows=found.windows,
+        position_rows=prompt.positions.shape[0],
+        device=device,
+        dtype=inputs.dtype,
+        padded=device.type == "cuda",
+    )
+    batch = Batch(
+        Runner(family, slots, packed, decoder, device=device),
+        slots,
+        Vision(family, FeatureCache(options.feature_cache_bytes)),
+        end_ids=family.end_ids,
+        chunk_tokens=chunk,
+    )
+    return LoadedModel(family, batch, min(family.context_length, slots.most_tokens), inputs.dtype)
+
+
+def _slots(
+    found: attention.Probed, family: Family, most: int, asked: int, inputs: torch.Tensor
+) -> KvSlots:
+    """Slots for `most` requests in `asked` bytes, or in as many as they want."""
+    layers = [found.shapes[layer] for layer in sorted(found.shapes)]
+    budget = kv_budget(
+        asked,
+        requests=most,
+        tokens=min(family.context_length, USUAL_CONTEXT),
+        token_bytes=token_bytes(layers, inputs.dtype),
+        spare=_spare(inputs.device),
+    )
+    return KvSlots(
+        layers,
+        most_slots=most,
+        budget=budget,
+        dtype=inputs.dtype,
+        device=inputs.device,
+        steady=inputs.is_cuda,
+    )
+
+
+def _spare(device: torch.device) -> int:
+    """Bytes that keys and values may take: on a card half of what the weights have left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return spare_memory()

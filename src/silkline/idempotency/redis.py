@@ -1,0 +1,182 @@
+"""Keys in Redis: the gateways of several machines.
+
+Each step is one script, which Redis runs as a whole: looking a key up and claiming it cannot be
+torn apart by another gateway. Claims end by the server's clock. The server should not evict keys
+(`maxmemory-policy noeviction`, or `volatile-ttl` with room to spare): a key that it drops is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from silkline.idempotency.base import (
+    DIGEST_BYTES,
+    MOST_ANSWER_BYTES,
+    Claim,
+    Found,
+    KeyStore,
+    not_served,
+)
+from silkline.stores.redis import open_link
+from silkline.stores.redis_lane import Lane
+
+PREFIX = "silkline:idempotency:"
+TIMEOUT_SECONDS = 0.5
+"""The longest that a request waits for Redis."""
+
+RETRY_SECONDS = 0.5
+"""How often a claim that came too late is tried to be undone."""
+
+_PROBE = f"{PREFIX}probe"
+_MILLISECONDS = 1000
+_IN_PROGRESS = b"\0"
+_FINISHED = b"\1"
+_MOST_BYTES = 1 + DIGEST_BYTES + MOST_ANSWER_BYTES
+
+# A value is one byte that tells its kind, the fingerprint, then the owner or the answer.
+# What is none of ours is as good as nothing.
+_CLAIM = f"""
+local size = redis.call('STRLEN', KEYS[1])
+local kind = string.byte(redis.call('GETRANGE', KEYS[1], 0, 0)) or 0
+if size <= {DIGEST_BYTES} or size > {_MOST_BYTES} or kind > 1 then redis.call('DEL', KEYS[1]) end
+local found = redis.call('GET', KEYS[1])
+if found then return found end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ''
+"""
+# What is no string is held by nobody: `pcall` gives an error as a value, which differs too.
+_REPLACE = """
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+_RELEASE = """
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+_FORGET = """
+if redis.pcall('GETRANGE', KEYS[1], 0, 0) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+class _Job(NamedTuple):
+    script: str
+    key: bytes
+    arguments: tuple[bytes | int, ...] = ()
+
+
+class RedisKeys(KeyStore):
+    """Keeps keys in a Redis server, found by its address or by its Sentinels."""
+
+    def __init__(self, url: str) -> None:
+        """Names the server; the first use connects.
+
+        Raises:
+            ConfigError: The URL is wrong.
+            EnvironmentFault: The `redis` library is not installed.
+        """
+        self._link = open_link(url)
+        self._lane = Lane[_Job, Any](
+            "redis, idempotency keys",
+            self._work,
+            self._probe,
+            faults=_faults(),
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+        self._freeing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
+        """See `KeyStore`."""
+        sent = not self._lane.breaker.open
+        try:
+            found = await self._do(_Job(_CLAIM, key, (_held(claim), _milliseconds(lease_seconds))))
+        except BaseException:
+            if sent and not self._closed:  # it may have been received, or be on its way still
+                task = asyncio.create_task(self._free(key, claim))
+                self._freeing.add(task)
+                task.add_done_callback(self._freeing.discard)
+            raise
+        if not isinstance(found, bytes):
+            raise not_served()
+        if not found:
+            return None
+        fingerprint, rest = found[1 : 1 + DIGEST_BYTES], found[1 + DIGEST_BYTES :]
+        return Found(fingerprint, rest if found[:1] == _FINISHED else None)
+
+    async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
+        """See `KeyStore`."""
+        held = _held(claim)
+        return await self._do(_Job(_REPLACE, key, (held, held, _milliseconds(lease_seconds)))) == 1
+
+    async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
+        """See `KeyStore`."""
+        value = _FINISHED + claim.fingerprint + answer
+        job = _Job(_REPLACE, key, (_held(claim), value, _milliseconds(ttl_seconds)))
+        return await self._do(job) == 1
+
+    async def release(self, key: bytes, claim: Claim) -> None:
+        """See `KeyStore`."""
+        await self._do(_releasing(key, claim))
+
+    async def forget(self, key: bytes) -> None:
+        """See `KeyStore`."""
+        await self._do(_Job(_FORGET, key, (_FINISHED,)))
+
+    async def aclose(self) -> None:
+        """Closes the connection; claims that are not undone yet end by their lease."""
+        self._closed = True
+        for task in self._freeing:
+            task.cancel()
+        await asyncio.gather(*self._freeing, return_exceptions=True)
+        await self._lane.aclose()
+        await self._link.aclose()
+
+    async def _do(self, job: _Job) -> object:
+        result = await self._lane.do(job)
+        if result is None:
+            raise not_served()
+        return result
+
+    async def _free(self, key: bytes, claim: Claim) -> None:
+        """Undoes a claim that nobody waits for any more, as soon as Redis serves again."""
+        while True:
+            if await self._lane.do(_releasing(key, claim)) is not None:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _work(self, jobs: Sequence[_Job]) -> Sequence[object]:
+        commands = self._link.client.pipeline(transaction=False)
+        for job in jobs:
+            commands.eval(job.script, 1, PREFIX + job.key.hex(), *job.arguments)
+        results = await commands.execute(raise_on_error=False)
+        failures = [result for result in results if isinstance(result, Exception)]
+        if len(failures) == len(results):
+            raise failures[0]
+        # One value of a wrong type fails alone; what fails all commands is the server's fault.
+        return [None if isinstance(result, Exception) else result for result in results]
+
+    async def _probe(self) -> None:
+        await self._link.client.set(_PROBE, b"", px=_MILLISECONDS)
+
+
+def _releasing(key: bytes, claim: Claim) -> _Job:
+    return _Job(_RELEASE, key, (_held(claim),))
+
+
+def _held(claim: Claim) -> bytes:
+    return _IN_PROGRESS + claim.fingerprint + claim.owner
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * _MILLISECONDS))
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
+
+    # Besides what the library says it raises: what its parser raises at nonsense.
+    return (RedisError, OSError, ValueError)

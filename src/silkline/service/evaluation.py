@@ -1,0 +1,184 @@
+"""Runs an evaluation: asks one or two subjects about a data set, scores, compares and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from silkline.core import PixelBudget
+from silkline.errors import EnvironmentFault, SilklineError
+from silkline.evaluate.compare import compare, differing, worst
+from silkline.evaluate.datasets import Dataset
+from silkline.evaluate.item import Item
+from silkline.evaluate.journal import Journal, Reply
+from silkline.evaluate.metrics.catalogue import Metric
+from silkline.evaluate.report.page import SHOWN, Case, write_page
+from silkline.evaluate.report.pictures import THUMBNAIL_PIXELS, data_url
+from silkline.evaluate.results import Comparison, Evaluation, Result, Scores
+from silkline.evaluate.run import Step, run_items
+from silkline.evaluate.subject import Subject
+from silkline.evaluate.summary import score_replies, summarise
+from silkline.ingress.intake import Intake
+from silkline.service.local import create_intake
+from silkline.service.pool import OnNotice
+from silkline.service.subject import Spelled, open_subject, source_of
+
+JOURNAL, FIGURES, PAGE = "answers.jsonl", "evaluation.json", "report.html"
+
+OnProgress = Callable[[str, Step], None]
+"""Called with what is being done, and how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """What to ask, whom, and how to score it.
+
+    Attributes:
+        subjects: One, or two to compare.
+        dataset: The items.
+        metrics: The first one counts for the verdict.
+        folder: Where the journal, the figures and the page go.
+        seed: Of the resampling.
+    """
+
+    subjects: tuple[Spelled, ...]
+    dataset: Dataset
+    metrics: Sequence[Metric]
+    folder: Path
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What one subject answered, and how right that is."""
+
+    replies: Sequence[Reply]
+    scores: Scores
+    result: Result
+
+
+async def evaluate(
+    plan: EvaluationPlan, on_progress: OnProgress, on_notice: OnNotice
+) -> Evaluation:
+    """Asks the subjects, compares their answers, and writes the journal, the figures and the page.
+
+    Args:
+        plan: What to do.
+        on_progress: Called with each reply.
+        on_notice: Called with what the user should know.
+
+    Raises:
+        ConfigError: A subject's model is unknown, or no engine can serve it.
+        EnvironmentFault: A subject is not there, or a file cannot be written.
+    """
+    sides: list[_Side] = []
+    asked: list[Subject] = []
+    items = plan.dataset.items
+    async with create_intake(plan.subjects[0].settings) as intake:
+        with Journal(plan.folder / JOURNAL) as journal:
+            for name, spelled in zip("AB", plan.subjects, strict=False):
+                on_progress(f"starting {name}", Step(len(items), 0, 0, 0))
+                shown = _named(on_progress, name)
+                side = await _ask(plan, spelled, intake, journal, asked, shown, on_notice)
+                sides.append(side)
+                asked.append(side.result.subject)
+        evaluation = Evaluation(
+            dataset=plan.dataset.name,
+            digest=plan.dataset.digest,
+            items=len(items),
+            seed=plan.seed,
+            results=[side.result for side in sides],
+            comparison=_compared(plan, sides),
+        )
+        cases = await _cases(plan, sides, intake)
+    _write(evaluation, cases, plan.folder)
+    return evaluation
+
+
+def _write(evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> None:
+    figures = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
+    try:
+        (folder / FIGURES).write_bytes(figures + b"\n")
+        write_page(evaluation, cases, folder / PAGE)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"The results cannot be written into {folder}: {error.strerror}. Every answer is kept: "
+            "make room, then run the same command again."
+        ) from error
+
+
+async def _ask(
+    plan: EvaluationPlan,
+    spelled: Spelled,
+    intake: Intake,
+    journal: Journal,
+    before: Sequence[Subject],
+    on_progress: Callable[[Step], None],
+    on_notice: OnNotice,
+) -> _Side:
+    items = plan.dataset.items
+    settings = spelled.settings
+    at_once = min(settings.engine.max_batch, settings.admission.max_queue)
+    async with open_subject(spelled, intake, on_notice) as asker:
+        subject = asker.subject(0)
+        same = sum(one.fingerprint == subject.fingerprint for one in before)
+        subject = asker.subject(same)
+        replies = await run_items(items, subject, asker, journal, at_once, on_progress)
+    scores = score_replies(items, replies, plan.metrics)
+    return _Side(replies, scores, summarise(subject, replies, plan.metrics, scores, plan.seed))
+
+
+def _compared(plan: EvaluationPlan, sides: Sequence[_Side]) -> Comparison | None:
+    if len(sides) == 1:
+        return None
+    first, second = sides
+    return compare(
+        plan.dataset.items,
+        (first.replies, second.replies),
+        plan.metrics,
+        (first.scores, second.scores),
+        plan.seed,
+    )
+
+
+async def _cases(plan: EvaluationPlan, sides: Sequence[_Side], intake: Intake) -> list[Case]:
+    """The items that the report shows, with their pictures."""
+    cases = []
+    for place in _shown_places(plan, sides):
+        item = plan.dataset.items[place]
+        cases.append(
+            Case(
+                item=item,
+                replies=tuple(side.replies[place] for side in sides),
+                picture=await _thumbnail(item, intake, plan.subjects[0]),
+            )
+        )
+    return cases
+
+
+def _shown_places(plan: EvaluationPlan, sides: Sequence[_Side]) -> list[int]:
+    if len(sides) == 1:
+        count = len(plan.dataset.items)
+        perfect = {metric.name: [metric.highest] * count for metric in plan.metrics}
+        return worst(plan.metrics, (perfect, sides[0].scores), SHOWN)
+    first, second = sides
+    if not plan.metrics:
+        return differing((first.replies, second.replies), SHOWN)
+    return worst(plan.metrics, (first.scores, second.scores), SHOWN)
+
+
+async def _thumbnail(item: Item, intake: Intake, spelled: Spelled) -> str:
+    """The picture as a data URL; empty where it cannot be had."""
+    try:
+        source = source_of(item.picture, spelled.settings.limits.max_image_bytes)
+        taken = await intake.take((source,), PixelBudget(max_pixels=THUMBNAIL_PIXELS), b"")
+    except SilklineError:
+        return ""  # its reply says why
+    return data_url(taken.images[0])
+
+
+def _named(on_progress: OnProgress, name: str) -> Callable[[Step], None]:
+    return lambda step: on_progress(f"asking {name}", step)

@@ -1,0 +1,76 @@
+"""What commands share that answer without a server: the gateway's one path, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+from silkline.admission.admission import Admission
+from silkline.cache.create import create_cache
+from silkline.config import Settings
+from silkline.errors import InvalidRequest
+from silkline.ingress.intake import Intake
+from silkline.ingress.source import Source, parse_url, uploaded
+from silkline.observe.metrics import Metrics
+from silkline.service.answering import Answering
+from silkline.service.lifecycle import Lifecycle
+from silkline.service.model import Watch
+from silkline.service.pool import OnNotice, create_pool, ignore, why_chosen
+
+
+def create_intake(settings: Settings) -> Intake:
+    """The intake that the settings describe; not started."""
+    return Intake(settings.limits, settings.fetch, settings.decode)
+
+
+@asynccontextmanager
+async def open_answering(
+    settings: Settings, intake: Intake, on_notice: OnNotice, watch: Watch = ignore
+) -> AsyncGenerator[Answering, None]:
+    """Answers with the engines that the settings describe, and the pictures of a started intake.
+
+    Args:
+        settings: What is wanted.
+        intake: Where pictures come from.
+        on_notice: Called with why `auto` passed over an engine.
+        watch: Told what is being done until the engines start, in words, from another thread.
+
+    Raises:
+        ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
+        EnvironmentFault: No engine is installed, or it does not start.
+    """
+    served = await create_pool(settings, watch)
+    pool = served.pool
+    if why := why_chosen(served.choice):
+        on_notice(why)
+    try:
+        await pool.start()
+        async with aclosing(create_cache(settings.cache)) as cache:
+            yield Answering(
+                settings,
+                intake=intake,
+                cache=cache,
+                admission=Admission(settings.admission, pool.capacity),
+                pool=pool,
+                metrics=Metrics(),
+                lifecycle=Lifecycle(),
+            )
+    finally:
+        await served.aclose()
+
+
+def read_picture(path: str, max_bytes: int, *, param: str) -> Source:
+    """A file's bytes, or where to fetch them; one byte too many says that a file is too large.
+
+    Raises:
+        InvalidRequest: The file cannot be read, or the URL is none.
+        UrlBlocked: The URL is malformed or has another scheme.
+    """
+    if "://" in path:
+        return parse_url(path, param=param)
+    try:
+        with Path(path).open("rb") as file:
+            return uploaded(file.read(max_bytes + 1), param=param)
+    except OSError as error:
+        raise InvalidRequest(f"The picture cannot be read: {error.strerror}.") from error

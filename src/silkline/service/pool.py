@@ -1,0 +1,196 @@
+"""What `up` and `describe` share: from settings to a pool of engines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from silkline.config import EngineSettings, RemoteSettings, Settings
+from silkline.engines.base import EngineOptions
+from silkline.engines.managed import start_timeout
+from silkline.engines.registry import Choice, pick_engine
+from silkline.engines.remote.key import read_key
+from silkline.engines.remote.listing import ENGINE as REMOTE
+from silkline.engines.threads import usable_cores
+from silkline.engines.worker.supervisor import WorkerSupervisor
+from silkline.errors import ConfigError, InternalFault
+from silkline.models.printable import printable
+from silkline.models.resolve import locate_model
+from silkline.models.store import Hold
+from silkline.routing.local import LocalReplica
+from silkline.routing.pool import EnginePool
+from silkline.routing.remote import AgreedModel, RemoteReplica
+from silkline.routing.replica import Replica
+from silkline.service.model import ModelFiles, Watch, prepare_model
+
+WITHOUT_MODEL = frozenset({"fake", REMOTE})
+"""The engines that do not compute on this machine, and so need no model here."""
+
+_MOST_CHARACTERS = 2000
+"""Of why `auto` took no better engine."""
+
+
+OnNotice = Callable[[str], None]
+"""Called with a line that the user should see, such as why `auto` passed over an engine."""
+
+
+def ignore(_: str) -> None:
+    """Does nothing with a notice."""
+
+
+class Served(NamedTuple):
+    """What serves, and what it took to.
+
+    Attributes:
+        pool: The engines.
+        choice: Which engine computes on this machine, and why no better one.
+        hold: Keeps the model's files from being removed while workers may start again.
+    """
+
+    pool: EnginePool
+    choice: Choice
+    hold: Hold | None
+
+    async def aclose(self) -> None:
+        """Ends all of it. Twice is as once."""
+        try:
+            await self.pool.aclose()
+        finally:
+            if self.hold is not None:
+                self.hold.release()
+
+
+async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
+    """The pool that the settings describe; nothing has started yet.
+
+    The model's files are read to their end to see that they are whole, which takes a while where
+    they are large; a model that the engine needs in another form is exported first.
+
+    Args:
+        settings: What is wanted.
+        watch: Told what is being done, in words, from another thread.
+
+    Raises:
+        ConfigError: The model is unknown, its files are damaged, no engine can serve it, or a
+            remote's key is missing.
+        EnvironmentFault: No engine is installed, or the model or what exports it is not here.
+    """
+    wanted = settings.engine
+    choice = await choose_engine(wanted)
+    files = None
+    if choice.engine not in WITHOUT_MODEL:
+        files = await prepared_model(wanted, choice.engine, watch)
+    hold = None if files is None else files.hold
+    try:
+        workers = _workers(wanted, choice.engine, files)
+        pool = EnginePool([*workers, *_remotes(wanted.remotes, workers)])
+    except BaseException:
+        if hold is not None:
+            hold.release()
+        raise
+    return Served(pool, choice, hold)
+
+
+async def choose_engine(wanted: EngineSettings) -> Choice:
+    """The engine that computes: the one that is named, or for `auto` the best that can.
+
+    Raises:
+        ConfigError: The model is unknown or damaged, no engine can serve it, or no server is named.
+        EnvironmentFault: No engine is installed, or none that can, or the model is not here.
+    """
+    if wanted.engine == REMOTE and not wanted.remotes:
+        raise ConfigError(
+            "The engine remote has no server to ask. Name one: --remotes http://host:port."
+        )
+    if wanted.engine != "auto":
+        return Choice(wanted.engine)
+    if wanted.remotes:
+        return Choice(REMOTE)
+    return await asyncio.to_thread(lambda: pick_engine(locate_model(wanted.model, os.environ)))
+
+
+def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> list[Replica]:
+    names = [remote.name for remote in remotes if remote.name]
+    if len(names) > len(set(names)):
+        raise ConfigError("Two remotes have the same name; give each its own.")
+    agreed = AgreedModel(workers)
+    return [
+        RemoteReplica(f"remote-{place}", remote, read_key(remote, os.environ), agreed)
+        for place, remote in enumerate(remotes)
+    ]
+
+
+def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> list[Replica]:
+    """The replicas on this machine: none where the remotes are all that is wanted."""
+    if name == REMOTE:
+        return []
+    options = EngineOptions(
+        model=None if files is None else files.folder,
+        max_batch=wanted.max_batch,
+        kv_cache_bytes=wanted.kv_cache_bytes,
+        threads=threads_of_worker(wanted),
+        extra=wanted.engine_options,
+        name="" if files is None else files.name,
+        revision="" if files is None else files.revision,
+    )
+    supervisor = partial(
+        WorkerSupervisor,
+        name,
+        options,
+        hang_timeout=wanted.hang_timeout,
+        start_timeout=start_timeout(name, options),
+    )
+    return [
+        LocalReplica(
+            str(place),
+            supervisor(),
+            limit=limit_of_worker(wanted.max_batch),
+        )
+        for place in range(wanted.workers)
+    ]
+
+
+def why_chosen(choice: Choice) -> str:
+    """Why `auto` took no better engine, in one line; empty where it took the best."""
+    return printable(choice.told(), _MOST_CHARACTERS)
+
+
+async def prepared_model(wanted: EngineSettings, name: str, watch: Watch = ignore) -> ModelFiles:
+    """The files that an engine serves, by a thread that ends when nobody waits for it any more.
+
+    Raises:
+        SilklineError: What `prepare_model` raises.
+    """
+    given_up = threading.Event()
+
+    def told(what: str) -> None:
+        if given_up.is_set():  # or it would wait for another process's export to its end
+            raise InternalFault("Nobody waits for the model any more.")
+        watch(what)
+
+    try:
+        return await asyncio.to_thread(prepare_model, wanted, name, os.environ, told)
+    finally:
+        given_up.set()
+
+
+def threads_of_worker(wanted: EngineSettings) -> int:
+    """Threads that each worker computes with; 0 lets its engine take all the cores.
+
+    Several workers that each took all of them would wait for each other in every step.
+    """
+    if wanted.threads or wanted.workers == 1:
+        return wanted.threads
+    return max(1, usable_cores() // wanted.workers)
+
+
+def limit_of_worker(max_batch: int) -> int:
+    """Requests at a worker at a time: a batch, and a few so that it is full again at once.
+
+    All others wait in the gateway: there they may still go elsewhere, and are not lost with it.
+    """
+    return max_batch + max(2, max_batch // 4)

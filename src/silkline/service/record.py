@@ -1,0 +1,41 @@
+"""What the service knows about one request while it is open."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from silkline.admission.tenant import ANYONE, Tenant
+from silkline.core import Timeline
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """The life of one request.
+
+    Attributes:
+        id: The client's `x-request-id` when it is well-formed, else a new one.
+        started: Monotonic seconds when the request's head had come.
+        model: The model's name, once known.
+        cache: `hit`, `miss`, `coalesced`, `near` or `bypass`.
+        error: The code of the error that ended the request, if one did.
+        tenant: Who asks, once the gate has let the request in.
+        pixel_budget: Most pixels that its pictures may have for the model, once known.
+        timeline: The stages that it went through so far.
+        idempotency_key: What its tenant's idempotency key is called in stores and further on;
+            empty where it has none.
+    """
+
+    id: str
+    started: float = field(default_factory=time.monotonic)
+    model: str = ""
+    cache: str = "bypass"
+    error: str | None = None
+    tenant: Tenant = ANYONE
+    pixel_budget: int = 0
+    timeline: Timeline = field(default_factory=Timeline)
+    idempotency_key: str = ""
+
+    def elapsed(self) -> float:
+        """Seconds since the request came."""
+        return time.monotonic() - self.started

@@ -1,0 +1,1 @@
+"""SQLite and Redis, as the cache and the idempotency keys reach them."""

@@ -1,0 +1,87 @@
+"""From what the user calls a model to what an engine gets."""
+
+from pathlib import Path
+
+import pytest
+
+from silkline.config import EngineSettings
+from silkline.errors import ConfigError
+from silkline.models.resolve import BUNDLED_MODEL, bundled_folder
+from silkline.service.model import ModelFiles, prepare_model
+from tests.cli.test_main import run
+from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
+
+WEIGHTS = {"language_model.model.layers.0.mlp.weight": ("F16", [8, 8])}
+
+
+def settings(model: object, tmp_path: Path) -> EngineSettings:
+    return EngineSettings(model=str(model), export_store=str(tmp_path / "store"))
+
+
+def ignored(_: str) -> None:
+    pass
+
+
+def test_a_bundle_is_served_as_it_is(tmp_path: Path) -> None:
+    files = prepare_model(settings(BUNDLED_MODEL, tmp_path), "openvino", {}, ignored)
+    assert files == ModelFiles(bundled_folder(), "", "")
+    assert not (tmp_path / "store").exists()
+
+
+def test_other_engines_get_the_folder_with_a_name_and_a_revision_of_its_content(
+    tmp_path: Path,
+) -> None:
+    folder = save(tmp_path / "My LLaVA", LLAVA_15_7B)
+    save_tensors(folder / "model.safetensors", WEIGHTS)
+    first = prepare_model(settings(folder, tmp_path), "torch", {}, ignored)
+    assert (first.folder, first.name) == (folder, "My-LLaVA")
+    assert len(first.revision) == 12
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    second = prepare_model(settings(folder, tmp_path), "torch", {}, ignored)
+    assert second.revision != first.revision
+
+
+def test_a_model_of_the_hub_has_its_commit_as_revision(tmp_path: Path) -> None:
+    repository, commit = tmp_path / "hub" / "models--org--name", "c" * 40
+    folder = save(repository / "snapshots" / commit, SMOLVLM_500M)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    places = {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    files = prepare_model(settings("org/name", tmp_path), "torch", places, ignored)
+    assert files == ModelFiles(folder, "name", "c" * 12)
+
+
+def test_files_of_llama_cpp_are_a_model_without_a_config(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
+    files = prepare_model(settings(folder, tmp_path), "llamacpp", {}, ignored)
+    assert (files.folder, files.name) == (folder, "model")
+
+
+def test_what_openvino_does_not_know_is_refused_at_once(tmp_path: Path) -> None:
+    folder = save(tmp_path / "smol", SMOLVLM_500M)
+    with pytest.raises(ConfigError, match="--engine torch, or --engine remote"):
+        prepare_model(settings(folder, tmp_path), "openvino", {}, pytest.fail)
+
+
+def test_the_model_may_be_the_first_argument(tmp_path: Path) -> None:
+    folder = save(tmp_path / "smol", SMOLVLM_500M)
+    for command in (("up",), ("describe",)):
+        rest = ("a.jpg",) if command == ("describe",) else ()
+        result = run(*command, str(folder), *rest, "--engine", "openvino")
+        assert result.returncode == 2
+        assert f"no model_type idefics3. Serve {folder} with another engine" in result.stderr
+
+
+def test_two_models_are_one_too_many() -> None:
+    result = run("up", "one", "--model", "another")
+    assert result.returncode == 2
+    assert "MODEL is one, but --model says another" in result.stderr
+
+
+def test_pictures_are_no_models() -> None:
+    """They look like hub ids when they are not there."""
+    result = run("describe", "photos/a.jpg", "photos/b.jpg", "--engine", "fake")
+    assert result.returncode == 1
+    assert result.stderr.count("The picture cannot be read") == 2
