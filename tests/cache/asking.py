@@ -153,6 +153,7 @@ async def ask(
         asked_of(request, perceptual), info(**info_changes), policy, engine.compute(request)
     ) as served:
         async for delta in served.deltas:
+            delta = served.accounted(delta)  # noqa: PLW2901 - as the service does
             text.append(delta.text)
             if delta.finish_reason and delta.usage and delta.timeline:
                 return served.state, Answer(

@@ -8,13 +8,13 @@ import pytest
 from silkline.cache import disk as disk_module
 from silkline.cache import object_store as object_module
 from silkline.cache import redis as redis_module
+from silkline.cache import sqlite_file
 from silkline.cache.base import Tier
 from silkline.cache.disk import DiskTier
 from silkline.cache.memory import MemoryTier
 from silkline.cache.object_store import ObjectTier
 from silkline.cache.redis import RedisTier
 from silkline.stores import redis as redis_link
-from silkline.stores import sqlite as sqlite_file
 from tests.cache.asking import MIB
 from tests.cache.redis_server import RedisServer
 from tests.cache.s3_server import KEYS, s3_server, s3_url

@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 
 from silkline.aio.breaker import FAILURES_TO_OPEN, RETRY_SECONDS
+from silkline.cache import sqlite_file
 from silkline.cache.create import create_cache
 from silkline.cache.disk import DiskTier
+from silkline.cache.sqlite_file import APPLICATION, JOURNAL_PAGES, PAGE_BYTES, SqliteFile
 from silkline.config import CacheSettings
 from silkline.errors import ConfigError
-from silkline.stores import sqlite as sqlite_file
-from silkline.stores.sqlite import APPLICATION, JOURNAL_PAGES, PAGE_BYTES, SqliteFile
 from tests.cache.asking import HOUR, KEY, MIB, files_of
 from tests.cache.conftest import PATIENCE_SECONDS
 

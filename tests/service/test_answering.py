@@ -19,6 +19,7 @@ from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
 from silkline.service.answering import Answering
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.models import ServedModel, ServedModels
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 from tests.engines.asking import eventually
@@ -43,13 +44,13 @@ async def answering(settings: Settings) -> AsyncIterator[tuple[Answering, Script
     cache = create_cache(settings.cache)
     async with intake, aclosing(cache):
         await pool.start()
+        model = ServedModel(pool, Admission(settings.admission, pool.capacity))
         yield (
             Answering(
                 settings,
                 intake=intake,
                 cache=cache,
-                admission=Admission(settings.admission, pool.capacity),
-                pool=pool,
+                models=ServedModels([model]),
                 metrics=Metrics(),
                 lifecycle=Lifecycle(),
             ),

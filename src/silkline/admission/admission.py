@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -155,26 +161,35 @@ class Admission:
             self._scheduler.release(ticket)
 
     async def computed(
-        self, ticket: Ticket, compute: Callable[[], AsyncGenerator[Delta, None]]
+        self,
+        ticket: Ticket,
+        compute: Callable[[], AsyncGenerator[Delta, None]],
+        held: AbstractContextManager[object] | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """Computes an answer in a turn; the time until the turn is added to its queue stage.
+
+        Args:
+            ticket: The request's.
+            compute: Computes the answer.
+            held: Stays open until the answer is computed or given up, such as what the images hold.
 
         Raises:
             Overloaded, DeadlineExceeded, ShuttingDown: As `turn` does.
             SilklineError: What `compute` raises.
         """
         last: Delta | None = None
-        async with self.turn(ticket) as turn, aclosing(compute()) as deltas:
-            async for delta in deltas:
-                if delta.usage is None or delta.timeline is None:
-                    yield delta
-                    continue
-                turn.answered(delta.usage, delta.timeline)
-                waited = Timeline({Stage.QUEUE: turn.waited})
-                # Read on to the end: to those below, a stream that is left did not end well.
-                last = replace(delta, timeline=delta.timeline.plus(waited))
-        if last is not None:  # the place is free before anyone reads this
-            yield last
+        with held or nullcontext():
+            async with self.turn(ticket) as turn, aclosing(compute()) as deltas:
+                async for delta in deltas:
+                    if delta.usage is None or delta.timeline is None:
+                        yield delta
+                        continue
+                    turn.answered(delta.usage, delta.timeline)
+                    waited = Timeline({Stage.QUEUE: turn.waited})
+                    # Read on to the end: for those below, a stream that is left did not end well.
+                    last = replace(delta, timeline=delta.timeline.plus(waited))
+            if last is not None:  # the slot is free before anyone reads this
+                yield last
 
     def cache_missed(self, ticket: Ticket) -> None:
         """Tells that the cache has no answer.

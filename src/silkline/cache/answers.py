@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from silkline.cache.coalesce import Coalescer, Flight, Reader
 from silkline.cache.key import Asked, answer_key, context_key
@@ -25,11 +25,28 @@ class Served:
 
     Attributes:
         state: What the cache did.
-        deltas: The answer, in the form that engines give.
+        deltas: The answer as it was computed, for this request or another one.
+        looked_up: Seconds that the cache took.
+        since: When the answer began to be read, by the monotonic clock.
     """
 
     state: CacheState
     deltas: AsyncGenerator[Delta, None]
+    looked_up: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    def accounted(self, last: Delta) -> Delta:
+        """The last delta with the usage and the timeline of this request."""
+        if self.state is CacheState.BYPASS or last.usage is None or last.timeline is None:
+            return last
+        stages = Timeline({Stage.CACHE: self.looked_up})
+        if self.state is CacheState.MISS:
+            return replace(last, timeline=stages.plus(last.timeline))
+        if self.state is CacheState.COALESCED:
+            stages = stages.plus(Timeline({Stage.QUEUE: time.monotonic() - self.since}))
+        # Nothing of the prompt was computed for this request.
+        usage = replace(last.usage, cached_tokens=last.usage.prompt_tokens)
+        return replace(last, usage=usage, timeline=stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +186,13 @@ class AnswerCache:
         await self._tiers.aclose()
 
     def _hit(self, answer: Answer, started: float) -> Served:
-        looked_up = time.monotonic() - started
-        return Served(CacheState.HIT, _accounted(CacheState.HIT, _replay(answer), looked_up))
+        return Served(CacheState.HIT, _replay(answer), time.monotonic() - started)
 
     @asynccontextmanager
     async def _read(self, reader: Reader, started: float) -> AsyncIterator[Served]:
         state = await reader.state()
-        deltas = _accounted(state, reader.deltas(), time.monotonic() - started)
-        async with aclosing(deltas):
-            yield Served(state, deltas)
+        async with aclosing(reader.deltas()) as deltas:
+            yield Served(state, deltas, time.monotonic() - started)
 
     def _likeness(self, asked: Asked, info: EngineInfo, policy: CachePolicy) -> Likeness | None:
         if self._near is None or asked.perceptual is None:
@@ -229,24 +244,3 @@ def _answer(deltas: list[Delta]) -> Answer | None:
     if last.finish_reason is None or last.usage is None or last.timeline is None:
         return None
     return Answer(join(deltas).text, last.finish_reason, last.usage, last.timeline)
-
-
-async def _accounted(
-    state: CacheState, given: AsyncGenerator[Delta, None], looked_up: float
-) -> AsyncGenerator[Delta, None]:
-    """The deltas, the last one with the usage and the timeline of this request."""
-    since = time.monotonic()
-    async with aclosing(given) as deltas:
-        async for delta in deltas:
-            if delta.usage is None or delta.timeline is None:
-                yield delta
-                continue
-            stages = Timeline({Stage.CACHE: looked_up})
-            if state is CacheState.MISS:
-                yield replace(delta, timeline=stages.plus(delta.timeline))
-                continue
-            if state is CacheState.COALESCED:
-                stages = stages.plus(Timeline({Stage.QUEUE: time.monotonic() - since}))
-            # Nothing of the prompt was computed for this request.
-            usage = replace(delta.usage, cached_tokens=delta.usage.prompt_tokens)
-            yield replace(delta, usage=usage, timeline=stages)

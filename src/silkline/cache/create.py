@@ -11,10 +11,10 @@ from silkline.cache.memory import MemoryTier
 from silkline.cache.near import NearDuplicates
 from silkline.cache.object_store import ObjectTier
 from silkline.cache.redis import RedisTier
+from silkline.cache.sqlite_file import ForeignFile, check_own
 from silkline.cache.tiered import TieredCache
 from silkline.config import CacheSettings
 from silkline.errors import ConfigError
-from silkline.stores.sqlite import ForeignFile, check_own
 
 
 def create_cache(settings: CacheSettings) -> AnswerCache:

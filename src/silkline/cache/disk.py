@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from silkline.cache.base import Tier, TierHealth
 from silkline.cache.guard import Guard
-from silkline.stores.sqlite import SqliteFile
+from silkline.cache.sqlite_file import SqliteFile
 
 T = TypeVar("T")
 

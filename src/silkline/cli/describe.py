@@ -116,9 +116,7 @@ class _Asked:
             answer = await answering.answer(question, record)
         except SilklineError as error:
             return error
-        return predict_answer(
-            answer, model=answering.served, cache=record.cache, request_id=record.id
-        )
+        return predict_answer(answer, model=record.served, cache=record.cache, request_id=record.id)
 
 
 async def _describe(

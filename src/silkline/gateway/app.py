@@ -41,6 +41,7 @@ from silkline.service.metrics import (
     process_metrics,
     replica_metrics,
 )
+from silkline.service.models import ServedModel, ServedModels
 
 
 def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
@@ -54,6 +55,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     keys = create_key_store(settings.cache)
     admission = Admission(settings.admission, pool.capacity)
     lifecycle.at_draining(admission.close)
+    models = ServedModels([ServedModel(pool, admission)])
     metrics = Metrics()
     metrics.watch(lambda: replica_metrics(pool.health()))
     metrics.watch(lambda: cache_metrics(cache.snapshot()))
@@ -64,8 +66,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         settings,
         intake=intake,
         cache=cache,
-        admission=admission,
-        pool=pool,
+        models=models,
         metrics=metrics,
         lifecycle=lifecycle,
     )
@@ -89,7 +90,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         chat_routes(answering),
         predict_routes(answering),
         model_routes(answering),
-        operations_routes(pool, metrics, lifecycle),
+        operations_routes(models, metrics, lifecycle),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())

@@ -54,10 +54,10 @@ def chat_routes(answering: Answering) -> APIRouter:
                 stream.events(), record, stream.headers, seconds=answering.seconds_left(record)
             )
         answer = await unless_client_leaves(request, answering.answer(question, record))
-        envelope = _Envelope(record, answering.served)
+        envelope = _Envelope(record)
         return Response(
             msgspec.json.encode(envelope.whole(answer)),
-            headers=evidence_headers(record, answering.served),
+            headers=evidence_headers(record),
             media_type="application/json",
         )
 
@@ -77,14 +77,14 @@ class _ChatStream:
 
     def headers(self) -> dict[str, str]:
         """The headers, with the stages that are known when the first chunk is."""
-        return evidence_headers(self._record, self._answering.served)
+        return evidence_headers(self._record)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         envelope: _Envelope | None = None
         delta: dict[str, str] = {"role": "assistant"}
         async with aclosing(self._answering.deltas(self._question, self._record)) as pieces:
             async for piece in pieces:
-                envelope = envelope or _Envelope(self._record, self._answering.served)
+                envelope = envelope or _Envelope(self._record)
                 delta["content"] = piece.text
                 yield event(envelope.chunk(delta, piece.finish_reason))
                 delta = {}
@@ -95,9 +95,8 @@ class _ChatStream:
 class _Envelope:
     """What the completion objects of one request have in common."""
 
-    def __init__(self, record: RequestRecord, served: str) -> None:
+    def __init__(self, record: RequestRecord) -> None:
         self._record = record
-        self._served = served
         self._common = {
             "id": f"chatcmpl-{record.id}",
             "created": int(time.time()),
@@ -136,7 +135,7 @@ class _Envelope:
     def _evidence(self, timeline: Timeline) -> dict[str, Any]:
         return {
             "cache": self._record.cache,
-            "model": self._served,
+            "model": self._record.served,
             "pixel_budget": self._record.pixel_budget,
             "timeline": rounded(timeline),
         }

@@ -17,7 +17,7 @@ def model_routes(answering: Answering) -> APIRouter:
 
     @router.get("/v1/models", summary="What is served")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_model(answering.info)]}
+        return {"object": "list", "data": [_model(model.info) for model in answering.models]}
 
     @router.get(
         "/v1/models/{name:path}",
@@ -25,8 +25,7 @@ def model_routes(answering: Answering) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def model(name: str) -> dict[str, Any]:
-        answering.check_model(name)
-        return _model(answering.info)
+        return _model(answering.models.choose(name).info)
 
     return router
 

@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from silkline.observe.metrics import CONTENT_TYPE, Metrics
-from silkline.routing.pool import EnginePool
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.models import ServedModels
 
 
-def operations_routes(pool: EnginePool, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
+def operations_routes(models: ServedModels, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
     """The operating routes."""
     router = APIRouter(tags=["Operations"])
 
@@ -22,7 +22,7 @@ def operations_routes(pool: EnginePool, metrics: Metrics, lifecycle: Lifecycle) 
     @router.head("/ready", include_in_schema=False)
     @router.get("/ready", summary="Requests are answered: recent progress")
     async def ready() -> JSONResponse:
-        if pool.ready and not lifecycle.leaving:
+        if models.ready and not lifecycle.leaving:
             return JSONResponse({"status": "ready"})
         status = "draining" if lifecycle.leaving else "not ready"
         return JSONResponse({"status": status}, status_code=503, headers={"retry-after": "1"})

@@ -125,9 +125,8 @@ def predict_routes(answering: Answering) -> APIRouter:
         record = record_of(request)
         question = await _question(request)
         answer = await unless_client_leaves(request, answering.answer(question, record))
-        served = answering.served
-        body = predict_answer(answer, model=served, cache=record.cache, request_id=record.id)
-        headers = evidence_headers(record, served)
+        body = predict_answer(answer, model=record.served, cache=record.cache, request_id=record.id)
+        headers = evidence_headers(record)
         return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
 
     return router

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from silkline.core import Delta, Request, Stage, Timeline, join
@@ -45,40 +45,47 @@ class Attempts:
         self._suspects = Isolation()
         self.retries = 0
         """Requests that were sent again, so far."""
+        self.in_flight = 0
+        """Requests that are being answered."""
 
     async def answer(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Gives the request to a replica, and to another one when it is lost there.
+        """Gives the request to a replica, and to another one when its call is lost there.
 
         Raises:
             SilklineError: As `EnginePool.generate` does.
         """
+        self._check_open()
         self._quarantine.check(request)
         self._budget.request()
         arrived = time.monotonic()
         tried: list[Member] = []
         attempts = 0
         answered = False
-        while not answered:
-            attempts += 1
-            begun = False
-            try:
-                async with aclosing(self._attempt(request, arrived, tried)) as deltas:
-                    async for delta in deltas:
-                        begun = True
-                        yield delta
-                answered = True
-            except (WorkerLost, EngineFailed, Overloaded) as error:
-                self._check_open()
-                if begun:
-                    raise
-                self._quarantine.check(request)
-                if attempts == ATTEMPTS or not tried or not self._may_retry(tried[-1], error):
-                    raise
-                self.retries += 1
-        self._quarantine.clear(request)
+        self.in_flight += 1
+        try:
+            while not answered:
+                attempts += 1
+                begun = False
+                try:
+                    async with aclosing(self._attempt(request, arrived, tried)) as deltas:
+                        async for delta in deltas:
+                            begun = True
+                            yield delta
+                    answered = True
+                except (WorkerLost, EngineFailed, Overloaded) as error:
+                    self._check_open()
+                    if begun:
+                        raise
+                    self._quarantine.check(request)
+                    if attempts == ATTEMPTS or not tried or not self._may_retry(tried[-1], error):
+                        raise
+                    self.retries += 1
+            self._quarantine.clear(request)
+        finally:
+            self.in_flight -= 1
 
     def _may_retry(self, tried: Member, error: SilklineError) -> bool:
-        """Whether what failed at one replica may be tried at one again."""
+        """Whether what failed at one replica may be tried at another one."""
         if isinstance(error, Overloaded) and not self._dispatch.has_room_beside(tried):
             return False
         lost_with_worker = isinstance(error, WorkerLost) and tried.replica.falls_as_one
@@ -87,77 +94,76 @@ class Attempts:
     async def _attempt(
         self, request: Request, arrived: float, tried: list[Member]
     ) -> AsyncGenerator[Delta, None]:
-        """Gives the request to a replica once; a suspect waits for its turn first."""
-        deadline = arrived + request.timeout_seconds
-        turn: Turn | None = None
-        if self._quarantine.strikes(request):
-            turn = await self._suspects.turn(deadline)
-        try:
-            self._quarantine.check(request)
-            seat = await self._dispatch.seat(
-                _affinity(request), deadline, avoid=tried[-1] if tried else None
-            )
-            tried.append(seat.member)
-            with self._dispatch.held(seat):
-                deltas = self._seated(seat, request, arrived, turn)
-                async with aclosing(deltas):
-                    async for delta in deltas:
-                        yield delta
-        finally:
-            if turn is not None:
-                turn.end()
-
-    async def _seated(
-        self, seat: Seat, request: Request, arrived: float, turn: Turn | None
-    ) -> AsyncGenerator[Delta, None]:
-        """Runs the request on its replica.
+        """Runs the request on one replica.
 
         A suspect is streamed even when its client does not ask for it: its tokens tell that it
-        lives, and when the next one may go.
+        is alive, and when the next suspect may go.
         """
-        now = time.monotonic()
-        remaining = arrived + request.timeout_seconds - now
-        if remaining <= 0:
-            raise too_late()
-        attempt = replace(
-            request, timeout_seconds=remaining, stream=request.stream or turn is not None
-        )
-        pieces: list[Delta] = []
-        async with aclosing(self._board(seat, attempt, waited=now - arrived)) as deltas:
-            async for delta in deltas:
-                if turn is not None and self._quarantine.strikes(request) < ATTEMPTS:
-                    turn.yield_if_long()
-                if request.stream:
-                    yield delta
-                else:
-                    pieces.append(delta)
-        if pieces:
-            yield join(pieces)
+        deadline = arrived + request.timeout_seconds
+        async with self._turn(request, deadline) as turn:
+            self._quarantine.check(request)
+            avoid = tried[-1] if tried else None
+            seat = await self._dispatch.seat(_affinity(request), deadline, avoid=avoid)
+            tried.append(seat.member)
+            with self._dispatch.held(seat):
+                waited = time.monotonic() - arrived
+                if waited >= request.timeout_seconds:
+                    raise too_late()
+                attempt = replace(
+                    request,
+                    timeout_seconds=request.timeout_seconds - waited,
+                    stream=request.stream or turn is not None,
+                )
+                chunks: list[Delta] = []
+                with self._judged(seat, attempt) as answered:
+                    async with aclosing(seat.engine.generate(attempt)) as deltas:
+                        async for delta in deltas:
+                            answered()
+                            if turn is not None and self._quarantine.strikes(request) < ATTEMPTS:
+                                turn.yield_if_long()
+                            if request.stream:
+                                yield _with_wait(delta, waited)
+                            else:
+                                chunks.append(_with_wait(delta, waited))
+                if chunks:
+                    yield join(chunks)
 
-    async def _board(
-        self, seat: Seat, request: Request, waited: float
-    ) -> AsyncGenerator[Delta, None]:
-        """Runs the request on an engine; how that ends is held for or against the replica."""
+    @asynccontextmanager
+    async def _turn(self, request: Request, deadline: float) -> AsyncIterator[Turn | None]:
+        """A suspect's turn to be alone in flight; None for requests that are no suspects."""
+        if not self._quarantine.strikes(request):
+            yield None
+            return
+        turn = await self._suspects.turn(deadline)
+        try:
+            yield turn
+        finally:
+            turn.end()
+
+    @contextmanager
+    def _judged(self, seat: Seat, request: Request) -> Iterator[Callable[[], None]]:
+        """Judges the replica by how the block, which is one call to it, ends.
+
+        Yields:
+            What to call when the first chunk of the answer is there.
+        """
         standing, replica = seat.member.standing, seat.member.replica
-        kind = "first piece" if request.stream else request.sampling.max_tokens.bit_length()
+        kind = "first chunk" if request.stream else request.sampling.max_tokens.bit_length()
         alone = not replica.falls_as_one
         with (
             self._in_flight.on(seat.engine, request),
             self._ejection.judging(standing, kind, trial=seat.trial, lost_alone=alone) as answered,
         ):
             try:
-                async with aclosing(seat.engine.generate(request)) as deltas:
-                    async for delta in deltas:
-                        answered()
-                        yield _with_wait(delta, waited)
+                yield answered
             except WorkerLost:
                 replica.condemn(seat.engine)
                 if not alone:
-                    self._mourn(seat)
+                    self._record_worker_death(seat)
                 raise
 
-    def _mourn(self, seat: Seat) -> None:
-        """Judges a death, when the first of its requests tells of it."""
+    def _record_worker_death(self, seat: Seat) -> None:
+        """Counts a worker's death once, when the first of its requests tells of it."""
         suspects = self._in_flight.fallen(seat.engine)
         if suspects is not None:
             self._quarantine.death(suspects)

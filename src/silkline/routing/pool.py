@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 
 from silkline.core import Delta, EngineInfo, Request
 from silkline.errors import Overloaded, shutting_down
@@ -41,7 +40,6 @@ class EnginePool:
         self._attempts = Attempts(self._dispatch, ejection, self._check_open)
         self._watchers: list[asyncio.Task[None]] = []
         self._served = asyncio.Event()
-        self._in_flight = 0
         self._closing = False
 
     async def start(self) -> None:
@@ -84,13 +82,13 @@ class EnginePool:
     def health(self) -> PoolHealth:
         """A snapshot; never waits."""
         return PoolHealth(
-            in_flight=self._in_flight,
+            in_flight=self._attempts.in_flight,
             waiting=self._dispatch.waiting,
             retries=self._attempts.retries,
             replicas=tuple(map(_health, self._members)),
         )
 
-    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+    def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Answers one request; closing the stream, or cancelling its reader, ends it everywhere.
 
         Raises:
@@ -102,14 +100,7 @@ class EnginePool:
             DeadlineExceeded: The request's time was over.
             SilklineError: What the engine says is wrong with the request.
         """
-        self._check_open()
-        self._in_flight += 1
-        try:
-            async with aclosing(self._attempts.answer(request)) as deltas:
-                async for delta in deltas:
-                    yield delta
-        finally:
-            self._in_flight -= 1
+        return self._attempts.answer(request)
 
     async def aclose(self) -> None:
         """Ends all replicas; requests that still run end with `ShuttingDown`."""

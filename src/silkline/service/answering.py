@@ -1,4 +1,4 @@
-"""From a question to its answer: the one path that every route takes through the rooms."""
+"""Answers a question: the one path that every route takes through the rooms."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 
-from silkline.admission.admission import Admission
 from silkline.admission.ticket import Ticket
 from silkline.aio.byte_budget import Claim
 from silkline.cache.answers import AnswerCache, Served
 from silkline.cache.key import Asked
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, EngineInfo, Request, Stage, Timeline
-from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, shutting_down
+from silkline.core import Answer, Delta, Request, Stage, Timeline
+from silkline.errors import DeadlineExceeded, InternalFault, shutting_down
 from silkline.ingress.identity import Identity
 from silkline.ingress.intake import Intake, Pictures
 from silkline.observe.metrics import Metrics
-from silkline.routing.pool import EnginePool
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.models import ServedModel, ServedModels
 from silkline.service.question import Question, check_size, size_of
 from silkline.service.record import RequestRecord
 
@@ -29,8 +29,39 @@ _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
 """What the cache did when no engine worked for the request."""
 
 
+@dataclass(slots=True)
+class _Run:
+    """One question on its way, and what its steps have found out.
+
+    Attributes:
+        question: What is asked.
+        record: What the log line and the metrics say about the request.
+        model: Who answers.
+        policy: What the cache may do.
+        known: The images' identities, where they are known without any work.
+    """
+
+    question: Question
+    record: RequestRecord
+    model: ServedModel
+    policy: CachePolicy
+    known: tuple[Identity, ...] | None
+
+    def asked(self, images: Sequence[Identity], seconds_left: float) -> Asked:
+        """What the cache compares; `images` are those of the question, in its order."""
+        return Asked(
+            self.question.messages,
+            tuple(image.digest for image in images),
+            self.question.sampling,
+            seconds_left,
+            self.question.stream,
+            self.record.pixel_budget,
+            images[0].perceptual if len(images) == 1 else None,
+        )
+
+
 class Answering:
-    """Answers questions with the pictures from the intake and the engines of the pool."""
+    """Answers questions: images from the intake, kept answers from the cache, new ones computed."""
 
     def __init__(
         self,
@@ -38,44 +69,16 @@ class Answering:
         *,
         intake: Intake,
         cache: AnswerCache,
-        admission: Admission,
-        pool: EnginePool,
+        models: ServedModels,
         metrics: Metrics,
         lifecycle: Lifecycle,
     ) -> None:
         self._settings = settings
         self._intake = intake
         self._cache = cache
-        self._admission = admission
-        self._pool = pool
+        self.models = models
         self._metrics = metrics
         self._lifecycle = lifecycle
-
-    @property
-    def info(self) -> EngineInfo:
-        """What is served.
-
-        Raises:
-            Overloaded: No engine has started yet.
-        """
-        return self._pool.info
-
-    def check_model(self, name: str) -> None:
-        """Takes the served model's name, alone or with its revision as `name@revision`.
-
-        Raises:
-            ModelNotFound: Another model is asked for.
-        """
-        info = self.info
-        if name not in {info.model, f"{info.model}@{info.revision}"}:
-            raise ModelNotFound(
-                f"The model asked for is not served here. Ask for {info.model}.", param="model"
-            )
-
-    @property
-    def served(self) -> str:
-        """The model's name and the digest of its bundle, as answers carry it."""
-        return f"{self.info.model}@{self.info.revision}"
 
     def seconds_left(self, record: RequestRecord) -> float:
         """What is left of the time that a request may take, 0 at least."""
@@ -85,7 +88,7 @@ class Answering:
         """Answers in one piece.
 
         Raises:
-            InputError: The question or one of its pictures is wrong.
+            InputError: The question or one of its images is wrong.
             CapacityError: It cannot be answered now, or not in its time.
         """
         text: list[str] = []
@@ -100,23 +103,21 @@ class Answering:
     async def deltas(
         self, question: Question, record: RequestRecord
     ) -> AsyncGenerator[Delta, None]:
-        """Answers piece by piece; the last delta's timeline spans the whole request.
+        """Answers chunk by chunk; the last delta's timeline spans the whole request.
 
         Raises:
             InputError, CapacityError: As `answer` does.
         """
-        self._check(question, record)
-        policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
-        known = self._recognise(question, policy)
-        with self._admission.admit(
+        run = self._begin(question, record)
+        with run.model.admission.admit(
             record.tenant,
-            size_of(question, known),
-            self.info,
+            size_of(question, run.known),
+            run.model.info,
             timeout_seconds=self.seconds_left(record),
             elapsed_seconds=record.elapsed(),
-            lookup=known is not None,
+            lookup=run.known is not None,
         ) as ticket:
-            async with self._served(question, record, policy, ticket, known) as served:
+            async with self._served(run, ticket) as served:
                 record.cache = served.state
                 if served.state in _NOT_COMPUTED:
                     ticket.needs_no_turn()
@@ -125,124 +126,97 @@ class Answering:
                     if waiting and delta.text:
                         waiting = False
                         self._metrics.first_token(record.elapsed())
-                    yield delta if delta.finish_reason is None else self._ended(delta, record)
+                    if delta.finish_reason is None:
+                        yield delta
+                    else:
+                        yield self._ended(served.accounted(delta), record)
 
-    def _check(self, question: Question, record: RequestRecord) -> None:
-        """Refuses what can be refused without any work."""
+    def _begin(self, question: Question, record: RequestRecord) -> _Run:
+        """Chooses the model, and refuses what can be refused without any work."""
         if self._lifecycle.draining:
             raise shutting_down()
-        if question.model is not None:
-            self.check_model(question.model)
-        record.model = self.info.model
+        model = self.models.choose(question.model)
+        record.model = model.info.model
+        record.served = model.label
         check_size(question, self._settings.limits)
+        policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
+        return _Run(question, record, model, policy, self._recognise(question, model, policy))
 
-    def _recognise(self, question: Question, policy: CachePolicy) -> tuple[Identity, ...] | None:
-        """The pictures' identities, where they can be told without work and are of use."""
+    def _recognise(
+        self, question: Question, model: ServedModel, policy: CachePolicy
+    ) -> tuple[Identity, ...] | None:
+        """The images' identities, where they are known without work and are of use."""
         if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
             return None
-        return self._intake.recognise(question.sources, self.info.pixel_budget, policy.tenant)
+        return self._intake.recognise(question.sources, model.info.pixel_budget, policy.tenant)
 
     @asynccontextmanager
-    async def _served(
-        self,
-        question: Question,
-        record: RequestRecord,
-        policy: CachePolicy,
-        ticket: Ticket,
-        known: Sequence[Identity] | None,
-    ) -> AsyncGenerator[Served, None]:
-        """The answer: a kept one where the pictures are known, else by way of the pictures."""
-        info = self.info
-        if known is not None:
-            # Under load the budget of new pictures shrinks; kept answers are of the full one.
+    async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[Served, None]:
+        """The answer: a kept one where the images are known, else by way of the images."""
+        info, record = run.model.info, run.record
+        if run.known is not None:
+            # Under load the budget of new images shrinks; kept answers are of the full one.
             record.pixel_budget = info.pixel_budget.max_pixels
-            asked = self._asked(question, record, known)
+            asked = run.asked(run.known, self.seconds_left(record))
             began = time.monotonic()
-            async with self._cache.find(asked, info, policy) as served:
+            async with self._cache.find(asked, info, run.policy) as served:
                 if served is not None:
                     yield served
                     return
             record.timeline = Timeline({Stage.CACHE: time.monotonic() - began})
-            self._admission.cache_missed(ticket)
+            run.model.admission.cache_missed(ticket)
         record.pixel_budget = ticket.pixel_budget.max_pixels
-        async with self._computed(question, record, policy, ticket, known) as served:
+        async with self._computed(run, ticket) as served:
             yield served
 
     @asynccontextmanager
-    async def _computed(
-        self,
-        question: Question,
-        record: RequestRecord,
-        policy: CachePolicy,
-        ticket: Ticket,
-        known: Sequence[Identity] | None,
-    ) -> AsyncGenerator[Served, None]:
-        """The answer by way of the pictures; it may yet be a kept one."""
-        info = self.info
-        with self._intake.holding(policy.tenant) as held:
-            pictures = await self._take(question, record, ticket, policy.tenant, held)
-            record.timeline = record.timeline.plus(pictures.timeline)
+    async def _computed(self, run: _Run, ticket: Ticket) -> AsyncGenerator[Served, None]:
+        """The answer by way of the images; it may yet be a kept one."""
+        with self._intake.holding(run.policy.tenant) as held:
+            images = await self._take(run, ticket, held)
+            run.record.timeline = run.record.timeline.plus(images.timeline)
 
             def generate() -> AsyncGenerator[Delta, None]:
-                # In its turn: the time that this was waited for is no longer the engine's to spend.
-                return self._pool.generate(
-                    Request(
-                        id=record.id,
-                        messages=question.messages,
-                        images=pictures.images,
-                        sampling=question.sampling,
-                        timeout_seconds=self.seconds_left(record),
-                        stream=question.stream,
-                        idempotency_key=record.idempotency_key,
-                    )
-                )
+                # Called in its turn: the time that it waited is no longer the engine's to spend.
+                return run.model.pool.generate(self._request(run, images))
 
-            async def compute() -> AsyncGenerator[Delta, None]:
-                # It may go on for others after this request.
-                with held.kept():
-                    async with aclosing(self._admission.computed(ticket, generate)) as deltas:
-                        async for delta in deltas:
-                            yield delta
+            def compute() -> AsyncGenerator[Delta, None]:
+                # It may go on for others after this request, so it keeps what the images hold.
+                return run.model.admission.computed(ticket, generate, held.kept())
 
-            asked = self._asked(question, record, pictures.identities)
-            looked = known == pictures.identities
-            async with self._cache.serve(asked, info, policy, compute, looked=looked) as served:
+            asked = run.asked(images.identities, self.seconds_left(run.record))
+            looked = run.known == images.identities
+            async with self._cache.serve(
+                asked, run.model.info, run.policy, compute, looked=looked
+            ) as served:
                 yield served
 
-    async def _take(
-        self,
-        question: Question,
-        record: RequestRecord,
-        ticket: Ticket,
-        scope: bytes,
-        held: Claim,
-    ) -> Pictures:
-        timeout = self._settings.server.request_timeout
+    def _request(self, run: _Run, images: Pictures) -> Request:
+        return Request(
+            id=run.record.id,
+            messages=run.question.messages,
+            images=images.images,
+            sampling=run.question.sampling,
+            timeout_seconds=self.seconds_left(run.record),
+            stream=run.question.stream,
+            idempotency_key=run.record.idempotency_key,
+        )
+
+    async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> Pictures:
+        """Fetches and decodes the images."""
         try:
-            async with asyncio.timeout(self.seconds_left(record)):
-                pictures = await self._intake.take(
-                    question.sources, ticket.pixel_budget, scope, held
+            async with asyncio.timeout(self.seconds_left(run.record)):
+                images = await self._intake.take(
+                    run.question.sources, ticket.pixel_budget, run.policy.tenant, held
                 )
         except TimeoutError:
+            timeout = self._settings.server.request_timeout
             raise DeadlineExceeded(
-                f"The pictures did not come within the {timeout:g} s of a request."
+                f"The images did not come within the {timeout:g} s of a request."
             ) from None
-        for identity in pictures.identities:
+        for identity in images.identities:
             self._metrics.picture_came(identity.original_pixels)
-        return pictures
-
-    def _asked(
-        self, question: Question, record: RequestRecord, pictures: Sequence[Identity]
-    ) -> Asked:
-        return Asked(
-            question.messages,
-            tuple(picture.digest for picture in pictures),
-            question.sampling,
-            self.seconds_left(record),
-            question.stream,
-            record.pixel_budget,
-            pictures[0].perceptual if len(pictures) == 1 else None,
-        )
+        return images
 
     def _ended(self, last: Delta, record: RequestRecord) -> Delta:
         if last.usage is None or last.timeline is None:
@@ -252,14 +226,14 @@ class Answering:
         return Delta(last.text, last.finish_reason, last.usage, record.timeline)
 
 
-def evidence_headers(record: RequestRecord, served: str) -> dict[str, str]:
+def evidence_headers(record: RequestRecord) -> dict[str, str]:
     """The headers that say what answered, from where, of how many pixels, and in what time.
 
     `server-timing` has each stage in milliseconds: https://www.w3.org/TR/server-timing/.
     """
     headers = {
         "x-silkline-cache": record.cache,
-        "x-silkline-model": served,
+        "x-silkline-model": record.served,
         "x-silkline-pixel-budget": str(record.pixel_budget),
     }
     stages = ", ".join(

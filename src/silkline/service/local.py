@@ -16,6 +16,7 @@ from silkline.observe.metrics import Metrics
 from silkline.service.answering import Answering
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.model import Watch
+from silkline.service.models import ServedModel, ServedModels
 from silkline.service.pool import OnNotice, create_pool, ignore, why_chosen
 
 
@@ -47,12 +48,12 @@ async def open_answering(
     try:
         await pool.start()
         async with aclosing(create_cache(settings.cache)) as cache:
+            model = ServedModel(pool, Admission(settings.admission, pool.capacity))
             yield Answering(
                 settings,
                 intake=intake,
                 cache=cache,
-                admission=Admission(settings.admission, pool.capacity),
-                pool=pool,
+                models=ServedModels([model]),
                 metrics=Metrics(),
                 lifecycle=Lifecycle(),
             )

@@ -17,6 +17,7 @@ class RequestRecord:
         id: The client's `x-request-id` when it is well-formed, else a new one.
         started: Monotonic seconds when the request's head had come.
         model: The model's name, once known.
+        served: The name and the digest of its bundle, once known.
         cache: `hit`, `miss`, `coalesced`, `near` or `bypass`.
         error: The code of the error that ended the request, if one did.
         tenant: Who asks, once the gate has let the request in.
@@ -29,6 +30,7 @@ class RequestRecord:
     id: str
     started: float = field(default_factory=time.monotonic)
     model: str = ""
+    served: str = ""
     cache: str = "bypass"
     error: str | None = None
     tenant: Tenant = ANYONE

@@ -122,11 +122,11 @@ class GatewayAsker:
 
     def subject(self, take: int) -> Subject:
         """Who this is; `take` counts how often the same one is asked in this run, from 0."""
-        info, engine = self._answering.info, self._spelled.settings.engine
+        info, engine = self._answering.models.default.info, self._spelled.settings.engine
         urls = [remote.url for remote in engine.remotes]
         return Subject(
             name=self._spelled.name,
-            model=self._answering.served,
+            model=self._answering.models.default.label,
             engine=info.engine,
             precision=info.precision,
             max_tokens=self._spelled.max_tokens,
@@ -156,7 +156,7 @@ class GatewayAsker:
         )
         answer = await self._answering.answer(question, record)
         if not pixels:
-            budget = self._answering.info.pixel_budget
+            budget = self._answering.models.default.info.pixel_budget
             known = self._intake.recognise((source,), budget, scope)
             pixels = known[0].original_pixels if known else 0
         return Asked(answer, pixels)
