@@ -104,7 +104,10 @@ async def shop(folder: Path, seed: int) -> AsyncIterator[Targets]:
         async with fault_proxy(redis.port, seed=seed) as to_redis:
             url = f"redis://127.0.0.1:{to_redis.port}"
             gateways = [
-                stack.enter_context(served(*OPTIONS, "--cache-redis", url)) for _ in range(2)
+                stack.enter_context(
+                    served(*OPTIONS, "--cache-redis", url, "--idempotency-store", url)
+                )
+                for _ in range(2)
             ]
             ports = [Upstream(each.host_and_port[1]) for each in gateways]
             front = stack.enter_context(nginx(folder, ports))

@@ -75,7 +75,7 @@ def test_a_worker_that_dies_in_between_costs_no_second_answer() -> None:
 
 def test_a_gateway_that_dies_leaves_its_answers_and_frees_what_it_worked_on(tmp_path: Path) -> None:
     port = str(free_port())
-    options = (*FAKE, SLOW, "--port", port, "--cache-disk", str(tmp_path / "cache"))
+    options = (*FAKE, SLOW, "--port", port, "--idempotency-store", str(tmp_path / "keys"))
     with ThreadPoolExecutor(1) as threads:
         with served(*options) as server:
             text = said(ask(server, "done"))

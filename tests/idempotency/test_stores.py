@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from silkline.config import CacheSettings
+from silkline.config import IdempotencySettings
 from silkline.errors import Overloaded
 from silkline.idempotency import redis as redis_module
 from silkline.idempotency import sqlite as sqlite_module
@@ -322,14 +322,13 @@ async def test_a_claim_that_redis_gets_too_late_frees_its_key(tmp_path: Path, ho
 
 
 async def test_the_settings_choose(tmp_path: Path) -> None:
-    disk = str(tmp_path / "answers")
-    kinds: dict[CacheSettings, type[KeyStore]] = {
-        CacheSettings(): MemoryKeys,
-        CacheSettings(cache_disk=disk): SqliteKeys,
-        CacheSettings(cache_disk=disk, cache_redis="redis://127.0.0.1:1"): RedisKeys,
+    kinds: dict[str, type[KeyStore]] = {
+        "": MemoryKeys,
+        str(tmp_path / "keys"): SqliteKeys,
+        "redis://127.0.0.1:1": RedisKeys,
     }
-    for settings, kind in kinds.items():
-        store = create_key_store(settings)
+    for where, kind in kinds.items():
+        store = create_key_store(IdempotencySettings(idempotency_store=where))
         assert isinstance(store, kind)
         await store.aclose()
 

@@ -16,6 +16,23 @@ _METAVARS: dict[Any, str] = {tuple: "TEXT,...", dict: "NAME=VALUE,..."}
 """Settings that are written as one text; `load_settings` reads it."""
 
 
+class SectionedCommand(click.Command):
+    """A command whose help lists the settings under the sections of `silkline.toml`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes one list of options for each section, the command's own options first."""
+        sections = section_of_field()
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                section = sections.get(parameter.name or "")
+                groups.setdefault(f"[{section}]" if section else "Options", []).append(record)
+        for title in sorted(groups, key=lambda title: title != "Options"):
+            with formatter.section(title):
+                formatter.write_dl(groups[title])
+
+
 def settings_options(*sections: str) -> Callable[[F], F]:
     """Adds `--config` and one option for each setting of the named sections."""
 
@@ -49,7 +66,7 @@ def _option(field: str) -> Callable[[F], F]:
     shape = get_origin(kind)
     taken = str if shape in _METAVARS else kind
     default = info.get_default(call_default_factory=True)
-    shown = "" if default in ((), {}) else f" [default: {default}]"
+    shown = "" if default in ((), {}, "") else f" [default: {default}]"
     return click.option(
         "--" + field.replace("_", "-"),
         field,

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline import __version__
 from silkline.cli.listening import check_listening, not_listening, url_of
-from silkline.cli.settings_options import one_model, settings_options
+from silkline.cli.settings_options import SectionedCommand, one_model, settings_options
 from silkline.config import Settings, settings_from
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
@@ -28,10 +28,19 @@ from silkline.service.lifecycle import Lifecycle
 from silkline.service.pool import Served, create_pool, why_chosen
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("served", required=False, metavar="[MODEL]")
 @settings_options(
-    "server", "auth", "limits", "fetch", "decode", "cache", "admission", "engine", "log"
+    "server",
+    "auth",
+    "limits",
+    "fetch",
+    "decode",
+    "cache",
+    "idempotency",
+    "admission",
+    "engine",
+    "log",
 )
 @click.option("--json", "as_json", is_flag=True, help="Say when it is ready as one JSON line.")
 def up(served: str | None, config: Path | None, as_json: bool, **flags: Any) -> None:

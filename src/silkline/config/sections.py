@@ -204,6 +204,16 @@ class CacheSettings(Section):
     )
 
 
+class IdempotencySettings(Section):
+    """Where requests with an `Idempotency-Key` are remembered; see `docs/idempotency.md`."""
+
+    idempotency_store: str = Field(
+        "",
+        description="File, or redis:// URL that gateways share; empty keeps keys in memory, "
+        "until this gateway ends.",
+    )
+
+
 class AdmissionSettings(Section):
     """Who may go on to the engine, and when a request is refused."""
 
@@ -248,5 +258,6 @@ class Settings(Section):
     decode: DecodeSettings = DecodeSettings()
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()

@@ -52,7 +52,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     """
     intake = Intake(settings.limits, settings.fetch, settings.decode)
     cache = create_cache(settings.cache)
-    keys = create_key_store(settings.cache)
+    keys = create_key_store(settings.idempotency)
     admission = Admission(settings.admission, pool.capacity)
     lifecycle.at_draining(admission.close)
     models = ServedModels([ServedModel(pool, admission)])

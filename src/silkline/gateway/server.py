@@ -17,17 +17,36 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from silkline.config import ServerSettings
+from silkline.errors import EnvironmentFault
 from silkline.gateway.connection import Connection, Connections
 from silkline.gateway.listener import bound_buffers, most_connections, refuse_new
 from silkline.service.lifecycle import Lifecycle
 
 logger = logging.getLogger("silkline.gateway")
 
+_OLDEST_UVICORN, _NEWEST_UVICORN = (0, 40), (0, 54)
+"""Releases that the tests ran with; `pyproject.toml` has the same bounds."""
+
 _LAST_ANSWERS_SECONDS = 5
 """What requests get to tell their clients of the end, once draining is over."""
 
 _LAST_ACCEPTS_SECONDS = 0.1
 """What connections that are there already get to be taken, before listening ends."""
+
+
+def check_uvicorn(version: str) -> None:
+    """Refuses a uvicorn that was not tested: `connection` changes private parts of it.
+
+    Raises:
+        EnvironmentFault: The version lies outside of the tested ones.
+    """
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if not _OLDEST_UVICORN <= (major, minor) <= _NEWEST_UVICORN:
+        oldest, newest = (".".join(map(str, end)) for end in (_OLDEST_UVICORN, _NEWEST_UVICORN))
+        raise EnvironmentFault(
+            f"uvicorn {version} is installed; Silkline is tested with {oldest} to {newest}.",
+            remedy=f'pip install "uvicorn=={newest}.*"',
+        )
 
 
 class GatewayServer(uvicorn.Server):
@@ -52,6 +71,7 @@ class GatewayServer(uvicorn.Server):
             give_up: Ends all requests that still run, each with an error of its own; called when
                 the time to drain is over, or at the second signal.
         """
+        check_uvicorn(uvicorn.__version__)
         self._connections = Connections(settings, lifecycle)
         super().__init__(
             uvicorn.Config(
