@@ -242,6 +242,11 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     (ROW | {"id": "\x1b[2J"}, "the id is not printable"),
     (ROW | {"id": "x" * 101}, "id has 101 characters"),
     (ROW | {"reference": []}, "has 0 references"),
+    (ROW | {"reference": [None]}, "has 0 references"),
+    (ROW | {"reference": [["m"]]}, "reference is not text"),
+    (ROW | {"Prompt": "!"}, "has the same column twice: prompt and Prompt"),
+    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has a choice D but no choice C"),
+    (ROW | {"choices": ["red", None, "blue"]}, "a choice is missing before the last one"),
     (ROW | {"reference": ["m"] * 101}, "has 101 references"),
     (ROW | {"reference": [{}]}, "reference is not text"),
     (ROW | {"reference": True}, "reference is not text"),
@@ -265,9 +270,10 @@ def test_broken_jsonl_rows(folder: Path, row: object, message: str) -> None:
 
 def test_broken_jsonl_files(folder: Path) -> None:
     path = jsonl(folder, ROW, ROW)
-    with pytest.raises(ConfigError, match=r"line 2 is the same as rows\.jsonl line 1"):
-        load_dataset(path)
     assert len(load_dataset(path, most=1).items) == 1
+    jsonl(folder, ROW | {"id": "1"}, ROW, ROW | {"id": "1", "reference": "a cup"})
+    with pytest.raises(ConfigError, match=r"line 3 has the same id as rows\.jsonl line 1, 1, but"):
+        load_dataset(path)
     jsonl(folder, ROW, ROW | {"reference": {"a": 1}})
     with pytest.raises(ConfigError, match="has reference records, but the rows before it have"):
         load_dataset(path)
@@ -284,23 +290,27 @@ def test_broken_jsonl_files(folder: Path) -> None:
         load_dataset(jsonl(folder, ROW | {"picture": "link.png"}))
     other = folder / "rows.txt"
     other.write_text("x")
-    with pytest.raises(ConfigError, match=r"ends in \.jsonl, \.csv, \.parquet, or a folder"):
+    with pytest.raises(ConfigError, match=r"ends in \.jsonl, \.csv, \.tsv, \.parquet, or a folder"):
         load_dataset(other)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"p\0i\0c\0\n\0", "line 1 is no text: it may be UTF-16 without a byte order mark"),
+        (b"\xff\xfep\0\n\0\0", "is not whole UTF-16"),
         (b"", "is empty"),
         (b"picture,prompt,reference\n", "is empty"),
-        (b"picture,prompt,prompt\n", "line 1 has an empty or a repeated column"),
-        (b"picture,,reference\n", "line 1 has an empty or a repeated column"),
-        (b"picture,prompt,reference\na.png,?\n", "line 2 does not have 3 columns"),
-        (b"picture,prompt,reference\na.png,?,m,n\n", "line 2 does not have 3 columns"),
+        (b"picture,prompt,prompt\n", "line 1 names the same column twice: prompt, prompt"),
+        (b"picture;prompt;A;A\n", "separated by semicolons: picture, prompt, A, A"),
+        (b"Picture,prompt,picture \n", "line 1 names the same column twice: Picture, picture"),
+        (b"picture,prompt,,reference\na.png,?,m,n\n", "line 2 has a value in column 3, which has"),
+        (b"picture,prompt,reference\na.png,?\n", "line 2 has no reference: its column reference"),
+        (b"picture,prompt,reference\na.png,?,m,n\n", "line 2 has a value in column 4, which has"),
         (b'picture,prompt,reference\na.png,?,"m\n', "is not CSV"),
         (b'picture,prompt,reference\na.png,?,"m"n\n', "line 2 is not CSV"),
-        (b"picture,prompt,reference\na.png,?,\xff\n", "is not UTF-8"),
-        (b"picture,prompt,reference\na.png,?," + b"x" * 200_000 + b"\n", "field is longer than"),
+        (b"picture,prompt,reference\na.png,?,\xff\n", "line 2 is not UTF-8 (byte 0xFF); it may be"),
+        (b"picture,prompt,reference\na.png,?," + b"x" * 200_000 + b"\n", "at most 100000"),
         (b"picture,prompt,reference\n,?,m\n", "line 2 has no picture"),
         (b"picture,prompt,choices\na.png,?,red\n", "line 2: choices is no list"),
     ],

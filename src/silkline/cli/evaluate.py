@@ -23,10 +23,10 @@ from silkline.config import LogSettings
 from silkline.core import Sampling
 from silkline.engines.base import PixelBudget
 from silkline.errors import EXIT, EnvironmentFault, SilklineError
+from silkline.evaluate.columns import FIELDS
 from silkline.evaluate.compare import compare, differing, worst
 from silkline.evaluate.dataset_location import HELD_OUT, find_set
 from silkline.evaluate.datasets import Dataset, load_dataset
-from silkline.evaluate.fields import PICTURE_FIELDS, TEXT_FIELDS
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.metrics.catalogue import METRICS, Metric, choose_metrics
@@ -75,8 +75,8 @@ def _columns(
 ) -> dict[str, str]:
     pairs = [text.partition("=") for text in said]
     for text, (name, _, column) in zip(said, pairs, strict=True):
-        if name not in (*TEXT_FIELDS, PICTURE_FIELDS[0]) or not column:
-            known = ", ".join((PICTURE_FIELDS[0], *TEXT_FIELDS))
+        if name not in FIELDS or not column:
+            known = ", ".join(FIELDS)
             raise click.BadParameter(f"{text} is not FIELD=COLUMN with a FIELD of {known}.")
     return {name: column for name, _, column in pairs}
 
@@ -88,7 +88,7 @@ def _columns(
     "--data",
     metavar="SET",
     help="held-out (if not given) or combinations, which come with the bundled model; JSONL, CSV, "
-    "Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
+    "TSV, Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
 )
 @click.option(
     "--column",
@@ -256,6 +256,7 @@ async def _evaluate(plan: _Plan, watch: Watch) -> Evaluation:
             seed=plan.seed,
             results=[side.result for side in sides],
             comparison=_compared(plan, sides),
+            duplicates=plan.dataset.duplicates,
         )
         cases = await _cases(plan, sides, intake)
     _write(evaluation, cases, plan.folder)
@@ -323,14 +324,14 @@ async def _cases(plan: _Plan, sides: Sequence[_Side], intake: Intake) -> list[Ca
 
 
 def _shown_places(plan: _Plan, sides: Sequence[_Side]) -> list[int]:
+    items = plan.dataset.items
     if len(sides) == 1:
-        count = len(plan.dataset.items)
-        perfect = {metric.name: [metric.highest] * count for metric in plan.metrics}
-        return worst(plan.metrics, (perfect, sides[0].scores), SHOWN)
+        perfect = {metric.name: [metric.highest] * len(items) for metric in plan.metrics}
+        return worst(items, plan.metrics, (perfect, sides[0].scores), SHOWN)
     first, second = sides
     if not plan.metrics:
-        return differing((first.replies, second.replies), SHOWN)
-    return worst(plan.metrics, (first.scores, second.scores), SHOWN)
+        return differing(items, (first.replies, second.replies), SHOWN)
+    return worst(items, plan.metrics, (first.scores, second.scores), SHOWN)
 
 
 async def _thumbnail(item: Item, intake: Intake, spelled: Spelled) -> str:
