@@ -77,6 +77,35 @@ def test_ids_and_keys_follow_from_what_is_asked(folder: Path) -> None:
     assert load_dataset(path).items[0].key != before.key
 
 
+def test_duplicate_rows_are_one_question(folder: Path) -> None:
+    path = jsonl(
+        folder, ROW | {"shop": "north"}, ROW | {"shop": "south"}, ROW | {"picture": "more/b.png"}
+    )
+    found = load_dataset(path)
+    first, second, other = found.items
+    assert (first.key, first.id) == (second.key, second.id)
+    assert [one.fields["shop"] for one in (first, second)] == ["north", "south"]
+    assert other.key != first.key
+    assert found.duplicates == 1
+    assert load_dataset(jsonl(folder, *[ROW | {"id": "1"}] * 3)).duplicates == 2
+    records = [ROW | {"reference": {"count": number}} for number in (1, 2, 1)]
+    assert load_dataset(jsonl(folder, *records)).duplicates == 1
+    chosen = [ROW | {"choices": ["red", "blue"], "reference": one} for one in ("blue", "B", 0)]
+    assert load_dataset(jsonl(folder, *chosen)).duplicates == 1
+
+
+def test_names_and_missing_values_are_the_same_in_each_format(folder: Path) -> None:
+    row = {"Image": "a.png", "Question": "?", "Answer": "m", "id": None, "choices": None}
+    (one,) = load_dataset(jsonl(folder, row)).items
+    assert (one.prompt, one.references) == ("?", ("m",))
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = folder / "rows.parquet"
+    row |= {"picture": None, "score": float("nan")}
+    parquet.write_table(arrow.Table.from_pylist([row]), path)
+    assert load_dataset(path).items == (one,)
+
+
 def test_records_choices_and_nothing(folder: Path) -> None:
     (one,) = load_dataset(jsonl(folder, ROW | {"reference": {"count": 1, "label": None}})).items
     assert one.record == {"count": 1, "label": None}

@@ -6,7 +6,7 @@ from silkline.config.loading import (
     load_settings,
     section_of_field,
 )
-from silkline.config.remotes import RemoteSettings
+from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
     AdmissionSettings,
     AuthSettings,
@@ -38,4 +38,5 @@ __all__ = [
     "field_info",
     "load_settings",
     "section_of_field",
+    "server_root",
 ]
