@@ -95,7 +95,13 @@ def test_duplicate_rows_are_one_question(folder: Path) -> None:
 
 
 def test_names_and_missing_values_are_the_same_in_each_format(folder: Path) -> None:
-    row = {"Image": "a.png", "Question": "?", "Answer": "m", "id": None, "choices": None}
+    row: dict[str, Any] = {
+        "Image": "a.png",
+        "Question": "?",
+        "Answer": "m",
+        "id": None,
+        "choices": None,
+    }
     (one,) = load_dataset(jsonl(folder, row)).items
     assert (one.prompt, one.references) == ("?", ("m",))
     arrow = pytest.importorskip("pyarrow")

@@ -57,8 +57,10 @@ SECOND = [GOOD, BAD, HALF, GOOD, BAD, HALF, BAD, GOOD]
 def test_a_set_written_several_times_says_no_more_than_once(times: int) -> None:
     once, often = result(FIRST, [1] * 8), result(FIRST, [times] * 8)
     assert often.items == 8 * times
-    for one, other in zip(once.scores, often.scores, strict=True):
-        assert (one.mean, one.low, one.high) == pytest.approx((other.mean, other.low, other.high))
+    for score, same in zip(once.scores, often.scores, strict=True):
+        assert (score.mean, score.low, score.high) == pytest.approx(
+            (same.mean, same.low, same.high)
+        )
     assert often.latency == once.latency
     assert often.prompt_tokens == once.prompt_tokens
     for one, other in zip(
