@@ -152,31 +152,6 @@ def test_columns_are_named_as_the_set_has_them(folder: Path) -> None:
             load_dataset(path, columns={"prompt": "question", "reference": column})
 
 
-@pytest.mark.parametrize("reference", [1, "1", "B", "blue"])
-def test_a_choice_by_its_place_or_its_letter(folder: Path, reference: object) -> None:
-    row = ROW | {"choices": ["red", "blue"], "reference": reference}
-    assert load_dataset(jsonl(folder, row)).items[0].references == ("blue",)
-    row = ROW | {"choices": ["1", "0"], "reference": "1"}
-    assert load_dataset(jsonl(folder, row)).items[0].references == ("1",)
-
-
-def test_csv(folder: Path) -> None:
-    path = folder / "rows.csv"
-    text = (
-        "\ufeffid,picture,prompt,reference,shop\r\n"
-        'one,a.png,"What, if\nanything?",a mug,north\r\n'
-        'two,a.png,?,"[""x"", ""y""]",\r\n'
-    )
-    path.write_bytes(text.encode())
-    first, second = load_dataset(path).items
-    assert first.prompt == "What, if\nanything?"
-    assert first.fields == {"shop": "north"}
-    assert second.references == ("x", "y")
-    assert second.fields == {}
-    path.write_text('picture,prompt,reference\na.png,?,"{""count"": 2}"\n')
-    assert load_dataset(path).items[0].record == {"count": 2}
-
-
 def test_parquet_as_the_hub_has_it(folder: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

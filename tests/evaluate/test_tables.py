@@ -72,6 +72,20 @@ def test_the_delimiter_is_found_and_names_may_be_spelled_otherwise(
     assert found.key == jsonl(folder, ROW)[0].key
 
 
+def test_quoted_cells_hold_delimiters_quotes_and_line_breaks(folder: Path) -> None:
+    first, second = read(
+        folder,
+        "\ufeffid,picture,prompt,reference,shop\r\n"
+        'one,a.png,"What, if\nanything?",a mug,north\r\n'
+        'two,a.png,?,"[""x"", ""y""]",\r\n',
+    ).items
+    assert (first.prompt, first.fields) == ("What, if\nanything?", {"shop": "north"})
+    assert (second.references, second.fields) == (("x", "y"), {})
+    assert item(folder, 'picture,prompt,reference\na.png,?,"{""count"": 2}"\n').record == {
+        "count": 2
+    }
+
+
 @pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;", "sep=;\r"])
 def test_the_first_line_of_excel_names_the_delimiter(folder: Path, line: str) -> None:
     text = f'{line}\npicture;prompt;reference\na.png;"?";"m"\n'
@@ -137,6 +151,10 @@ def test_an_error_about_a_column_names_those_that_are_there(folder: Path) -> Non
     message = refused(folder, "Bild;Frage\na.png;?\n", columns={"picture": "Foto"})
     assert message.startswith(
         "rows.csv line 1 has no column Foto; it has Bild, Frage, separated by"
+    )
+    message = refused(folder, "a.png,What?,a mug\n")
+    assert (
+        "no row follows rows.csv line 1, which names, separated by commas: a.png, What?" in message
     )
     message = refused(folder, "picture\x01\x1b[2J," + "x" * 500 + ",prompt\na.png,1,?\n")
     assert message.isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
 from collections.abc import Mapping
@@ -107,16 +108,14 @@ def name_fields(row: Row, columns: Mapping[str, str]) -> Named:
         if column is not None:
             found[field], used[field] = row.values[column], column
             taken.add(column)
-    lettered: tuple[Any, ...] = ()
-    if "choices" not in found:
-        lettered = _lettered(row)
-        taken.update(_LETTERS[: len(lettered)])
+    letters = [] if "choices" in found else _lettered(row)
+    taken.update(letters)
     others = {
         name: value
         for name, value in row.values.items()
         if name not in taken and name not in found and fold(name) not in _RESERVED
     }
-    return Named(row, found, used, lettered, others)
+    return Named(row, found, used, tuple(row.values[column] for column in letters), others)
 
 
 def fold(name: str) -> str:
@@ -193,19 +192,18 @@ def _within(value: object, name: str) -> Any:
     return None
 
 
-def _lettered(row: Row) -> tuple[Any, ...]:
-    """The values of the columns A, B and so on, where there are at least these two."""
-    count = 0
-    while count < len(_LETTERS) and _LETTERS[count] in row.values:
-        count += 1
-    if count < 2:  # noqa: PLR2004 - nothing to choose from
-        return ()
-    if count + 1 < len(_LETTERS) and _LETTERS[count + 1] in row.values:
+def _lettered(row: Row) -> list[str]:
+    """The columns A, B and so on, in this order, where there are at least these two."""
+    columns = [_match(letter, row.values) for letter in _LETTERS]
+    found = list(itertools.takewhile(lambda column: column is not None, columns))
+    if len(found) < 2:  # noqa: PLR2004 - nothing to choose from
+        return []
+    if len(found) + 1 < len(columns) and columns[len(found) + 1] is not None:
         raise ConfigError(
-            f"{row.where} has a choice {_LETTERS[count + 1]} but no choice {_LETTERS[count]}. "
-            "Expected one in each of the columns from A to the last."
+            f"{row.where} has a choice {_LETTERS[len(found) + 1]} but no choice "
+            f"{_LETTERS[len(found)]}. Expected one in each of the columns from A to the last."
         )
-    return tuple(row.values[letter] for letter in _LETTERS[:count])
+    return [column for column in found if column is not None]
 
 
 def _either(names: tuple[str, ...]) -> str:

@@ -135,6 +135,8 @@ def _digest(*texts: str) -> str:
 def _text(value: object, name: str, where: str, most: int = _MAX_TEXT) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
+    if isinstance(value, list | dict):
+        raise ConfigError(f"{where}: {name} is not text but a list or an object. Expected text.")
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {name} is not text. Put it in quotes.")
     if len(value) > most:

@@ -73,7 +73,9 @@ def _rows(file: TextIO, name: str) -> Iterator[Row]:
     number, cells = next(records, (dialect.skipped + 1, []))
     names = _column_names(cells, f"{name} line {number}", dialect)
     header = Header(f"{name} line {number}", dialect.words, tuple(one for one in names if one))
+    empty = True
     for number, cells in records:
+        empty = False
         where = f"{name} line {number}"
         _check_width(cells, names, where, header)
         values = {
@@ -82,6 +84,11 @@ def _rows(file: TextIO, name: str) -> Iterator[Row]:
             if column and cell.strip() not in MISSING
         }
         yield Row(where, values, header)
+    if empty:
+        raise ConfigError(
+            f"{name} is empty: no row follows {header.where}, which names, separated by "
+            f"{header.delimiter}: {listed(header.names)}."
+        )
 
 
 def _records(file: TextIO, name: str, dialect: _Dialect) -> Iterator[tuple[int, list[str]]]:
