@@ -255,7 +255,7 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     (ROW | {"reference": [None]}, "has 0 references"),
     (ROW | {"reference": [["m"]]}, "reference is not text"),
     (ROW | {"Prompt": "!"}, "has the same column twice: prompt and Prompt"),
-    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has a choice D but no choice C"),
+    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has no choice C but one after it"),
     (ROW | {"choices": ["red", None, "blue"]}, "a choice is missing before the last one"),
     (ROW | {"reference": ["m"] * 101}, "has 101 references"),
     (ROW | {"reference": [{}]}, "reference is not text"),

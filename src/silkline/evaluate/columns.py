@@ -7,6 +7,7 @@ import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from silkline.errors import ConfigError
@@ -118,6 +119,7 @@ def name_fields(row: Row, columns: Mapping[str, str]) -> Named:
     return Named(row, found, used, tuple(row.values[column] for column in letters), others)
 
 
+@lru_cache(maxsize=1024)
 def fold(name: str) -> str:
     """A column name without its spelling: `Image Path ` is `image_path`."""
     return _GAP.sub("_", name.strip()).casefold()
@@ -194,16 +196,19 @@ def _within(value: object, name: str) -> Any:
 
 def _lettered(row: Row) -> list[str]:
     """The columns A, B and so on, in this order, where there are at least these two."""
-    columns = [_match(letter, row.values) for letter in _LETTERS]
-    found = list(itertools.takewhile(lambda column: column is not None, columns))
+    matches = (_match(letter, row.values) for letter in _LETTERS)
+    found = [
+        column for column in itertools.takewhile(lambda one: one is not None, matches) if column
+    ]
     if len(found) < 2:  # noqa: PLR2004 - nothing to choose from
         return []
-    if len(found) + 1 < len(columns) and columns[len(found) + 1] is not None:
+    if next(matches, None) is not None:
+        letter = _LETTERS[len(found)]
         raise ConfigError(
-            f"{row.where} has a choice {_LETTERS[len(found) + 1]} but no choice "
-            f"{_LETTERS[len(found)]}. Expected one in each of the columns from A to the last."
+            f"{row.where} has no choice {letter} but one after it. Expected one in each of the "
+            "columns from A to the last."
         )
-    return [column for column in found if column is not None]
+    return found
 
 
 def _either(names: tuple[str, ...]) -> str:

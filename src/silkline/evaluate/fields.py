@@ -25,6 +25,7 @@ _MAX_REFERENCES = 100
 _MAX_RECORD_FIELDS = 64
 _MAX_NAME = 100
 _MAX_SLICE_VALUE = 100
+_MAX_PATH = 4096
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _HAS_SCHEME = re.compile(r"(https?|data):", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}\Z")
@@ -216,6 +217,8 @@ def _inside(value: str, reading: Reading) -> Path | None:
 
     A set from elsewhere must not be able to show any picture of this machine to a remote server.
     """
+    if len(value) > _MAX_PATH:  # looking along a long Base64 text takes time by its square
+        return None
     try:
         path = (reading.folder / value).resolve()
         return path if path.is_relative_to(reading.bounds) and path.is_file() else None
