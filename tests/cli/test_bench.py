@@ -67,9 +67,32 @@ def test_goodput_below_the_gate_is_exit_code_1(server: Served, tmp_path: Path) -
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/", "/v1/chat/completions"])
+def test_the_base_url_of_other_clients_is_taken(server: Served, tmp_path: Path, path: str) -> None:
+    quick = ("--rate", "10", "--for", "1s", "--catalogue", "2", "--pixels", "128", "--json")
+    result = run(
+        *("bench", server.url + path, "--against", server.url + path, "--slice", "1s"),
+        *(*quick, "--out", str(tmp_path)),
+    )
+    assert result.returncode == 0, result.stderr
+    for target in json.loads(result.stdout)["targets"]:
+        assert target["url"] == server.url
+        assert target["served"] == target["requests"] > 0
+
+
+def test_a_target_that_answers_nothing_is_exit_code_1(server: Served, tmp_path: Path) -> None:
+    result = run("bench", server.url, *QUICK, "--model", "NOPE", "--out", str(tmp_path))
+    assert result.returncode == 1
+    assert "silkline: A answered none of " in result.stderr
+    assert "ended with status 404, model_not_found. Check the URL, --model" in result.stderr
+    assert (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (("http://me:secret@127.0.0.1",), 2, "no user, password"),
+        (("http://127.0.0.1:x",), 2, "is no target"),
         (("http://192.0.2.1:8000",), 2, "--yes-load-remote"),
         (("ftp://127.0.0.1",), 2, "is no target"),
         (("http://127.0.0.1:9",), 4, "does not answer"),

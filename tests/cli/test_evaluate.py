@@ -206,3 +206,30 @@ def test_answers_of_another_version_are_not_taken_for_new(tmp_path: Path) -> Non
     journal.write_text(journal.read_text().replace(new.fingerprint, old.fingerprint))
     run("evaluate", FAKE, *common)
     assert len(lines_of(journal)) == 4
+
+
+def test_a_table_with_duplicate_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encoded())
+    data = tmp_path / "set.csv"
+    rows = ["Picture;Prompt;Reference", *["a.jpg;What?;a mug"] * 3, "a.jpg;Who?;['a', 'b']"]
+    data.write_text("\n".join(rows))
+    out = tmp_path / "out"
+    arguments = ("evaluate", FAKE, "--against", FAKE, "--data", str(data), "--out", str(out))
+    for _ in range(2):  # the second run asks nothing
+        result = run(*arguments)
+        assert result.returncode == 0, result.stderr
+        assert "2 of 4 items are duplicates of earlier rows" in " ".join(result.stdout.split())
+        assert "4 of 4" in result.stdout
+        assert len(lines_of(out / "answers.jsonl")) == 4
+    assert json.loads((out / "evaluation.json").read_text())["duplicates"] == 2
+    assert "2 of 4 items are duplicates" in (out / "report.html").read_text()
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    data = tmp_path / "set.csv"
+    data.write_text("Bild;Frage;Antwort\na.jpg;Was?;ein Becher\n")
+    result = run("evaluate", FAKE, "--data", str(data), "--out", str(tmp_path / "out"))
+    assert result.returncode == 2
+    said = " ".join(result.stderr.split())
+    assert "set.csv line 1 names no column for the picture" in said
+    assert "separated by semicolons: Bild, Frage, Antwort" in said

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from silkline.config import RemoteSettings, load_settings
+from silkline.config import RemoteSettings, load_settings, server_root
 from silkline.engines.remote.key import read_key
 from silkline.errors import ConfigError
 
@@ -39,6 +39,24 @@ def test_in_the_file(tmp_path: Path) -> None:
     first, second = load_settings(file, {}, {}).engine.remotes
     assert (first.url, first.limit) == ("http://a/api/v1", 8)
     assert second.url == "http://[::1]:9/v1"
+
+
+@pytest.mark.parametrize(("text", "root"), [
+    ("http://a:1", "http://a:1"),
+    ("http://a:1/", "http://a:1"),
+    ("http://a:1/v1", "http://a:1"),
+    ("http://a:1/v1/", "http://a:1"),
+    ("http://a:1//v1//", "http://a:1"),
+    ("HTTPS://a/api/v1/", "https://a/api"),
+    ("https://a/v1beta/openai", "https://a/v1beta/openai"),
+    ("http://[::1]:9/v1/chat/completions", "http://[::1]:9"),
+    ("http://a/v1/models/", "http://a"),
+    ("http://a/models", "http://a/models"),
+    (" http://a/v1 ", "http://a"),
+])  # fmt: skip
+def test_a_server_may_be_named_with_and_without_the_api_in_its_url(text: str, root: str) -> None:
+    assert server_root(text) == root
+    assert RemoteSettings(url=text).url == f"{root}/v1"
 
 
 @pytest.mark.parametrize("wrong", [

@@ -77,6 +77,41 @@ def test_ids_and_keys_follow_from_what_is_asked(folder: Path) -> None:
     assert load_dataset(path).items[0].key != before.key
 
 
+def test_duplicate_rows_are_one_question(folder: Path) -> None:
+    path = jsonl(
+        folder, ROW | {"shop": "north"}, ROW | {"shop": "south"}, ROW | {"picture": "more/b.png"}
+    )
+    found = load_dataset(path)
+    first, second, other = found.items
+    assert (first.key, first.id) == (second.key, second.id)
+    assert [one.fields["shop"] for one in (first, second)] == ["north", "south"]
+    assert other.key != first.key
+    assert found.duplicates == 1
+    assert load_dataset(jsonl(folder, *[ROW | {"id": "1"}] * 3)).duplicates == 2
+    records = [ROW | {"reference": {"count": number}} for number in (1, 2, 1)]
+    assert load_dataset(jsonl(folder, *records)).duplicates == 1
+    chosen = [ROW | {"choices": ["red", "blue"], "reference": one} for one in ("blue", "B", 0)]
+    assert load_dataset(jsonl(folder, *chosen)).duplicates == 1
+
+
+def test_names_and_missing_values_are_the_same_in_each_format(folder: Path) -> None:
+    row: dict[str, Any] = {
+        "Image": "a.png",
+        "Question": "?",
+        "Answer": "m",
+        "id": None,
+        "choices": None,
+    }
+    (one,) = load_dataset(jsonl(folder, row)).items
+    assert (one.prompt, one.references) == ("?", ("m",))
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = folder / "rows.parquet"
+    row |= {"picture": None, "score": float("nan")}
+    parquet.write_table(arrow.Table.from_pylist([row]), path)
+    assert load_dataset(path).items == (one,)
+
+
 def test_records_choices_and_nothing(folder: Path) -> None:
     (one,) = load_dataset(jsonl(folder, ROW | {"reference": {"count": 1, "label": None}})).items
     assert one.record == {"count": 1, "label": None}
@@ -115,31 +150,6 @@ def test_columns_are_named_as_the_set_has_them(folder: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             load_dataset(path, columns={"prompt": "question", "reference": column})
-
-
-@pytest.mark.parametrize("reference", [1, "1", "B", "blue"])
-def test_a_choice_by_its_place_or_its_letter(folder: Path, reference: object) -> None:
-    row = ROW | {"choices": ["red", "blue"], "reference": reference}
-    assert load_dataset(jsonl(folder, row)).items[0].references == ("blue",)
-    row = ROW | {"choices": ["1", "0"], "reference": "1"}
-    assert load_dataset(jsonl(folder, row)).items[0].references == ("1",)
-
-
-def test_csv(folder: Path) -> None:
-    path = folder / "rows.csv"
-    text = (
-        "\ufeffid,picture,prompt,reference,shop\r\n"
-        'one,a.png,"What, if\nanything?",a mug,north\r\n'
-        'two,a.png,?,"[""x"", ""y""]",\r\n'
-    )
-    path.write_bytes(text.encode())
-    first, second = load_dataset(path).items
-    assert first.prompt == "What, if\nanything?"
-    assert first.fields == {"shop": "north"}
-    assert second.references == ("x", "y")
-    assert second.fields == {}
-    path.write_text('picture,prompt,reference\na.png,?,"{""count"": 2}"\n')
-    assert load_dataset(path).items[0].record == {"count": 2}
 
 
 def test_parquet_as_the_hub_has_it(folder: Path) -> None:
@@ -242,6 +252,11 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     (ROW | {"id": "\x1b[2J"}, "the id is not printable"),
     (ROW | {"id": "x" * 101}, "id has 101 characters"),
     (ROW | {"reference": []}, "has 0 references"),
+    (ROW | {"reference": [None]}, "has 0 references"),
+    (ROW | {"reference": [["m"]]}, "reference is not text"),
+    (ROW | {"Prompt": "!"}, "has the same column twice: prompt and Prompt"),
+    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has no choice C but one after it"),
+    (ROW | {"choices": ["red", None, "blue"]}, "a choice is missing before the last one"),
     (ROW | {"reference": ["m"] * 101}, "has 101 references"),
     (ROW | {"reference": [{}]}, "reference is not text"),
     (ROW | {"reference": True}, "reference is not text"),
@@ -265,9 +280,10 @@ def test_broken_jsonl_rows(folder: Path, row: object, message: str) -> None:
 
 def test_broken_jsonl_files(folder: Path) -> None:
     path = jsonl(folder, ROW, ROW)
-    with pytest.raises(ConfigError, match=r"line 2 is the same as rows\.jsonl line 1"):
-        load_dataset(path)
     assert len(load_dataset(path, most=1).items) == 1
+    jsonl(folder, ROW | {"id": "1"}, ROW, ROW | {"id": "1", "reference": "a cup"})
+    with pytest.raises(ConfigError, match=r"line 3 has the same id as rows\.jsonl line 1, 1, but"):
+        load_dataset(path)
     jsonl(folder, ROW, ROW | {"reference": {"a": 1}})
     with pytest.raises(ConfigError, match="has reference records, but the rows before it have"):
         load_dataset(path)
@@ -284,23 +300,27 @@ def test_broken_jsonl_files(folder: Path) -> None:
         load_dataset(jsonl(folder, ROW | {"picture": "link.png"}))
     other = folder / "rows.txt"
     other.write_text("x")
-    with pytest.raises(ConfigError, match=r"ends in \.jsonl, \.csv, \.parquet, or a folder"):
+    with pytest.raises(ConfigError, match=r"ends in \.jsonl, \.csv, \.tsv, \.parquet, or a folder"):
         load_dataset(other)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"p\0i\0c\0\n\0", "line 1 is no text: it may be UTF-16 without a byte order mark"),
+        (b"\xff\xfep\0\n\0\0", "is not whole UTF-16"),
         (b"", "is empty"),
         (b"picture,prompt,reference\n", "is empty"),
-        (b"picture,prompt,prompt\n", "line 1 has an empty or a repeated column"),
-        (b"picture,,reference\n", "line 1 has an empty or a repeated column"),
-        (b"picture,prompt,reference\na.png,?\n", "line 2 does not have 3 columns"),
-        (b"picture,prompt,reference\na.png,?,m,n\n", "line 2 does not have 3 columns"),
+        (b"picture,prompt,prompt\n", "line 1 names the same column twice: prompt, prompt"),
+        (b"picture;prompt;A;A\n", "separated by semicolons: picture, prompt, A, A"),
+        (b"Picture,prompt,picture \n", "line 1 names the same column twice: Picture, picture"),
+        (b"picture,prompt,,reference\na.png,?,m,n\n", "line 2 has a value in column 3, which has"),
+        (b"picture,prompt,reference\na.png,?\n", "line 2 has no reference: its column reference"),
+        (b"picture,prompt,reference\na.png,?,m,n\n", "line 2 has a value in column 4, which has"),
         (b'picture,prompt,reference\na.png,?,"m\n', "is not CSV"),
         (b'picture,prompt,reference\na.png,?,"m"n\n', "line 2 is not CSV"),
-        (b"picture,prompt,reference\na.png,?,\xff\n", "is not UTF-8"),
-        (b"picture,prompt,reference\na.png,?," + b"x" * 200_000 + b"\n", "field is longer than"),
+        (b"picture,prompt,reference\na.png,?,\xff\n", "line 2 is not UTF-8 (byte 0xFF); it may be"),
+        (b"picture,prompt,reference\na.png,?," + b"x" * 200_000 + b"\n", "at most 100000"),
         (b"picture,prompt,reference\n,?,m\n", "line 2 has no picture"),
         (b"picture,prompt,choices\na.png,?,red\n", "line 2: choices is no list"),
     ],

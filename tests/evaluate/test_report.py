@@ -50,7 +50,7 @@ def evaluated(items: Sequence[Item], *sides: Sequence[Reply]) -> tuple[Evaluatio
     if len(sides) > 1:
         pair, both = (sides[0], sides[1]), (scores[0], scores[1])
         comparison = compare(items, pair, metrics, both, 0)
-        places = worst(metrics, both, 24) or differing(pair, 24)
+        places = worst(items, metrics, both, 24) or differing(items, pair, 24)
     found = Evaluation("set", "0" * 16, len(items), 0, results, comparison)
     cases = [Case(items[n], tuple(side[n] for side in sides), PICTURE) for n in places]
     console = Console(width=100, record=True, file=io.StringIO())

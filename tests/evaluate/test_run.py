@@ -102,3 +102,18 @@ async def test_a_full_disk_ends_the_run_and_leaves_a_good_journal(tmp_path: Path
     person = Person()
     assert all(one.answer for one in await ask(tmp_path / "a", person))
     assert 0 < len(person.asked) < 20
+
+
+async def test_items_of_the_same_key_are_asked_once(tmp_path: Path) -> None:
+    person, steps = Person(), list[Step]()
+    repeated = [*ITEMS[:3], ITEMS[0], ITEMS[2], ITEMS[2]]
+    with Journal(tmp_path / "a") as journal:
+        replies = await run_items(repeated, SUBJECT, person, journal, 4, steps.append)
+    assert [one.answer for one in replies] == ["0", "1", "2", "0", "2", "2"]
+    assert set(person.asked.values()) == {1}
+    assert steps[-1] == Step(3, 3, 0, 0)
+    again = Person()
+    with Journal(tmp_path / "a") as journal:
+        assert await run_items(repeated, SUBJECT, again, journal, 4, steps.append) == replies
+    assert not again.asked
+    assert steps[-1] == Step(3, 3, 3, 0)

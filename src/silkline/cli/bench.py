@@ -18,11 +18,12 @@ from silkline.bench.record import Run
 from silkline.bench.results import FIGURES, PAGE, REQUESTS, figures_json, write_results
 from silkline.bench.session import Step, is_loopback, run_bench
 from silkline.bench.spec import Arrivals, Burst, Form, Limits, Spec, Target, Traffic
-from silkline.bench.summary import compare, summarise
+from silkline.bench.summary import Summary, compare, summarise
 from silkline.bench.terminal import tables
 from silkline.bench.wire import Warm
 from silkline.cli.printing import print_result
 from silkline.cli.progress import ProgressBar, progress_bar
+from silkline.config import server_root
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.models.user_paths import nearest_folder
 
@@ -120,7 +121,11 @@ def bench(url: str, against: str | None, **options: Any) -> None:
 
     Requests come as in life, by a Poisson process, and wait for nobody: latency counts from the
     time at which a request was due (docs/bench.md). The answers' times, errors and cache states go
-    to a table, and with every request to the folder --out, as one HTML page too.
+    to a table, and with every request to the folder --out, as one HTML page too. URL is the address
+    of the server or its base URL, up to /v1.
+
+    The command ends with 1 when a target answered no request, or too few within --slo
+    (--min-goodput).
     """
     spec = _spec(url, against, options)
     if not options["yes_load_remote"]:
@@ -145,7 +150,7 @@ def _spec(url: str, against: str | None, options: dict[str, Any]) -> Spec:
     burst: Burst | None = options["burst"]
     return Spec(
         targets=tuple(
-            Target(name, address.rstrip("/"), _key_headers(variable))
+            Target(name, _root(address), _key_headers(variable))
             for name, (address, variable) in zip("AB", urls, strict=False)
         ),
         arrivals=Arrivals(options["rate"], options["seconds"], burst, options["seed"]),
@@ -167,6 +172,16 @@ def _spec(url: str, against: str | None, options: dict[str, Any]) -> Spec:
         slice_seconds=options["slice_seconds"],
         warm=options["warm"],
     )
+
+
+def _root(address: str) -> str:
+    try:
+        return server_root(address)
+    except ValueError as error:
+        raise ConfigError(
+            f"{address.rpartition('@')[2]!r} is no target: {error}. Write it like "
+            "http://127.0.0.1:8000, and name the variable of a key by --key-env."
+        ) from error
 
 
 def _key_headers(variable: str | None) -> dict[str, str]:
@@ -220,7 +235,7 @@ def _shown_on(bar: ProgressBar) -> Callable[[Step], None]:
 
 
 def _report(run: Run, options: dict[str, Any]) -> None:
-    """Writes the files, prints the tables, and ends with 1 when the gate fails."""
+    """Writes the files, prints the tables, and ends with 1 when the gate or a target fails."""
     slo, folder = options["slo"], options["out"]
     summaries = [summarise(run, target, slo) for target in range(len(run.spec.targets))]
     comparison = compare(run, slo) if len(summaries) > 1 else None
@@ -230,8 +245,22 @@ def _report(run: Run, options: dict[str, Any]) -> None:
     else:
         print_result(tables(summaries, comparison))
         click.echo(f"\n{folder / PAGE}, {FIGURES} and {REQUESTS} beside it")
+    if silent := [summary for summary in summaries if not summary.served]:
+        for summary in silent:
+            click.echo(f"silkline: {_told_failures(summary)}", err=True)
+        sys.exit(EXIT.failed)
     goodput = summaries[0].goodput
     if goodput < options["min_goodput"]:
         wanted = f"{options['min_goodput']:.2%}"
         click.echo(f"silkline: goodput {goodput:.2%} is below {wanted}", err=True)
         sys.exit(EXIT.failed)
+
+
+def _told_failures(summary: Summary) -> str:
+    """Why a target that answered no request did not, in one line."""
+    first = summary.failures[0]
+    status = f"status {first.status}, {first.code}" if first.status else first.code
+    return (
+        f"{summary.name} answered none of {summary.requests} requests; {first.count} ended with "
+        f"{status}. Check the URL, --model and --key-env."
+    )

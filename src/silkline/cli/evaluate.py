@@ -19,9 +19,9 @@ from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.core import Sampling
 from silkline.errors import EXIT, EnvironmentFault
+from silkline.evaluate.columns import FIELDS
 from silkline.evaluate.dataset_location import HELD_OUT, find_set
 from silkline.evaluate.datasets import load_dataset
-from silkline.evaluate.fields import PICTURE_FIELDS, TEXT_FIELDS
 from silkline.evaluate.metrics.catalogue import METRICS, choose_metrics
 from silkline.evaluate.run import Step
 from silkline.evaluate.terminal import tables
@@ -48,8 +48,8 @@ def _columns(
 ) -> dict[str, str]:
     pairs = [text.partition("=") for text in said]
     for text, (name, _, column) in zip(said, pairs, strict=True):
-        if name not in (*TEXT_FIELDS, PICTURE_FIELDS[0]) or not column:
-            known = ", ".join((PICTURE_FIELDS[0], *TEXT_FIELDS))
+        if name not in FIELDS or not column:
+            known = ", ".join(FIELDS)
             raise click.BadParameter(f"{text} is not FIELD=COLUMN with a FIELD of {known}.")
     return {name: column for name, _, column in pairs}
 
@@ -61,7 +61,7 @@ def _columns(
     "--data",
     metavar="SET",
     help="held-out (if not given) or combinations, which come with the bundled model; JSONL, CSV, "
-    "Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
+    "TSV, Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
 )
 @click.option(
     "--column",

@@ -7,7 +7,7 @@ from silkline.config.loading import (
     section_of_field,
     settings_from,
 )
-from silkline.config.remotes import RemoteSettings
+from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
     AdmissionSettings,
     AuthSettings,
@@ -41,5 +41,6 @@ __all__ = [
     "field_info",
     "load_settings",
     "section_of_field",
+    "server_root",
     "settings_from",
 ]

@@ -19,6 +19,31 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _API = "/v1"
+_ENDPOINTS = ("/chat/completions", "/models")
+
+
+def server_root(text: str) -> str:
+    """The URL of an OpenAI-compatible server that its paths, `/v1` included, are put after.
+
+    Taken are the server's own address, the base URL that clients take (`http://host/v1/`) and that
+    of an endpoint (`http://host/v1/chat/completions`).
+
+    Raises:
+        ValueError: It is no http or https URL, or holds more than scheme, host, port and path.
+    """
+    parts = urlsplit(text.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected http://host:port or https://host:port")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(
+            "expected no user, password, query or fragment; give a key by key_env or key_file"
+        )
+    _ = parts.port  # raises where it is no port
+    path = parts.path.rstrip("/")
+    for endpoint in _ENDPOINTS:
+        if path.endswith(_API + endpoint):
+            path = path.removesuffix(endpoint)
+    return f"{parts.scheme}://{parts.netloc}{path.removesuffix(_API).rstrip('/')}"
 
 
 class RemoteSettings(BaseModel):
@@ -68,17 +93,8 @@ class RemoteSettings(BaseModel):
     @field_validator("url")
     @classmethod
     def _base_url(cls, value: str) -> str:
-        """The address that API paths are put after: without a slash at its end."""
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("expected http://host:port or https://host:port")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError(
-                "expected no user, password, query or fragment; give a key by key_env or key_file"
-            )
-        base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        _ = parts.port  # raises where it is no port
-        return base if base.endswith(_API) else base + _API
+        """The base URL, up to `/v1`."""
+        return server_root(value) + _API
 
     @model_validator(mode="after")
     def _one_key(self) -> RemoteSettings:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import Metric
+from silkline.evaluate.repeats import sample
 from silkline.evaluate.results import Comparison, Difference, Scores, Slice
 from silkline.evaluate.significance import bootstrap, holm, mcnemar, paired_shares, sign_flip
 
@@ -36,20 +37,24 @@ def compare(
         seed: Of the resampling.
     """
     first, second = scores
+    keys = [item.key for item in items]
     same = [a.answer is not None and a.answer == b.answer for a, b in zip(*replies, strict=True)]
     return Comparison(
         agreement=sum(same) / len(items),
         differences=[
-            _difference(metric, first[metric.name], second[metric.name], seed) for metric in metrics
+            _difference(metric, keys, (first[metric.name], second[metric.name]), seed)
+            for metric in metrics
         ],
         slices=_slices(items, replies, metrics[0], scores, seed) if metrics else [],
     )
 
 
-def worst(metrics: Sequence[Metric], scores: tuple[Scores, Scores], most: int) -> list[int]:
-    """Places of the items on which B falls behind A the most, the worst first.
+def worst(
+    items: Sequence[Item], metrics: Sequence[Metric], scores: tuple[Scores, Scores], limit: int
+) -> list[int]:
+    """Indexes of the items on which B falls behind A the furthest, the worst first.
 
-    By the first metric, then by the mean of all.
+    By the first metric, then by the mean of all. Of items that are the same question, the first.
     """
     if not metrics:
         return []
@@ -59,29 +64,49 @@ def worst(metrics: Sequence[Metric], scores: tuple[Scores, Scores], most: int) -
         for metric in metrics
     }
 
-    def depth(place: int) -> tuple[float, float, int]:
-        whole = statistics.fmean(change[metric.name][place] / metric.highest for metric in metrics)
-        return change[metrics[0].name][place], whole, place
+    def depth(index: int) -> tuple[float, float, int]:
+        whole = statistics.fmean(change[metric.name][index] / metric.highest for metric in metrics)
+        return change[metrics[0].name][index], whole, index
 
-    ranked = sorted(map(depth, range(len(change[metrics[0].name]))))
-    return [place for first_change, whole, place in ranked[:most] if (first_change, whole) < (0, 0)]
+    ranked = sorted(map(depth, _first_of_each(items)))
+    return [
+        index for first_change, whole, index in ranked[:limit] if (first_change, whole) < (0, 0)
+    ]
 
 
-def differing(replies: tuple[Sequence[Reply], Sequence[Reply]], most: int) -> list[int]:
-    """Places of the first items to which A and B gave different answers."""
-    pairs = enumerate(zip(*replies, strict=True))
-    return [place for place, (a, b) in pairs if a.answer != b.answer][:most]
+def differing(
+    items: Sequence[Item], replies: tuple[Sequence[Reply], Sequence[Reply]], limit: int
+) -> list[int]:
+    """Indexes of the first questions to which A and B gave different answers."""
+    a, b = replies
+    return [index for index in _first_of_each(items) if a[index].answer != b[index].answer][:limit]
+
+
+def _first_of_each(items: Sequence[Item]) -> list[int]:
+    """Indexes of the items, without those that repeat the question of an earlier one."""
+    found: dict[str, int] = {}
+    for index, item in enumerate(items):
+        found.setdefault(item.key, index)
+    return list(found.values())
 
 
 def _difference(
-    metric: Metric, first: Sequence[float], second: Sequence[float], seed: int
+    metric: Metric,
+    keys: Sequence[str],
+    scores: tuple[Sequence[float], Sequence[float]],
+    seed: int,
 ) -> Difference:
+    """The difference on some items; those with the same key are one observation."""
+    first, second = scores
     changes = [b - a for a, b in zip(first, second, strict=True)]
     better, worse = sum(one > 0 for one in changes), sum(one < 0 for one in changes)
+    found = sample(keys, changes)
     if metric.right_or_wrong:
-        interval, p = paired_shares(better, worse, len(changes)), mcnemar(better, worse)
+        scale = found.effective / len(changes)
+        interval = paired_shares(better * scale, worse * scale, found.effective)
+        p = mcnemar(sum(one > 0 for one in found.values), sum(one < 0 for one in found.values))
     else:
-        interval, p = bootstrap(changes, seed), sign_flip(changes, seed)
+        interval, p = bootstrap(found.linear, seed), sign_flip(found.weighted, seed)
     return Difference(
         metric=metric.name,
         first=statistics.fmean(first),
@@ -108,8 +133,10 @@ def _slices(
     for field, values in _fields(items, replies):
         for value in sorted(set(values) - {""}):
             places = [place for place, one in enumerate(values) if one == value]
+            keys = [items[place].key for place in places]
             left, right = ([side[place] for place in places] for side in (first, second))
-            found.append((field, value, len(places), _difference(metric, left, right, seed)))
+            change = _difference(metric, keys, (left, right), seed)
+            found.append((field, value, len(places), change))
     corrected = holm([difference.p for *_, difference in found])
     slices = [Slice(*one, p) for one, p in zip(found, corrected, strict=True)]
     return sorted(slices, key=_rank)

@@ -1,38 +1,35 @@
-"""Checks a row of a data set and makes an `Item` of it: the border that hostile rows stop at."""
+"""Checks a row of a data set and makes an `Item` of it: hostile rows stop here."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from silkline.errors import UNDECODABLE, ConfigError
+from silkline.errors import ConfigError
+from silkline.evaluate.choices import MAX_CHOICES, Pick
+from silkline.evaluate.columns import ALIASES, Named, name_fields, written
 from silkline.evaluate.item import Item, Picture, PictureKind, Value
-from silkline.evaluate.rows import Row
-
-TEXT_FIELDS = ("id", "prompt", "reference", "choices")
-"""The fields that a row may have beside its picture and those to slice by."""
-
-PICTURE_FIELDS = ("picture", "image", "file_name")
-"""Where a row's picture may stand; imagefolder calls it file_name, most of the hub image."""
+from silkline.evaluate.row import Row, listed
 
 _MAX_TEXT = 100_000
 _MAX_REFERENCES = 100
-_MAX_CHOICES = len(string.ascii_uppercase)
 _MAX_RECORD_FIELDS = 64
 _MAX_NAME = 100
 _MAX_SLICE_VALUE = 100
+_MAX_PATH = 4096
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _HAS_SCHEME = re.compile(r"(https?|data):", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}\Z")
-_LEAST_BASE64 = 64
+_MIN_BASE64 = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,98 +37,86 @@ class Reading:
     """How the rows of a set are read.
 
     Attributes:
-        folder: What the paths of its pictures are relative to, absolute and without links.
-        bounds: Where its pictures must lie, absolute and without links.
+        folder: What the paths of its images are relative to, absolute and without links.
+        bounds: Where its images must lie, absolute and without links.
         prompt: Asked instead of the rows' own; empty asks these.
-        place: What stands for a field in `prompt`.
+        placeholder: What stands for a field in `prompt`.
         columns: From the names of fields here to those of the set; see `load_dataset`.
     """
 
     folder: Path
     bounds: Path
     prompt: str
-    place: re.Pattern[str]
+    placeholder: re.Pattern[str]
     columns: Mapping[str, str]
 
 
-def read_item(row: Row, reading: Reading) -> Item:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A row that was checked; which of its choices is right takes the whole set to say.
+
+    Attributes:
+        where: File and line, for messages.
+        item: Without a key and, where the row has no id of its own, without an id; without
+            references where there are choices.
+        content: Tells its image from others.
+        pick: Its reference to one of the choices; None where there are none.
+    """
+
+    where: str
+    item: Item
+    content: str
+    pick: Pick | None
+
+    def finish(self, choice: str | None) -> Item:
+        """The item, given the right choice where there are choices."""
+        references = self.item.references if choice is None else (choice,)
+        record = [] if self.item.record is None else [_canonical(self.item.record)]
+        prompt = self.item.prompt
+        identity = self.item.id or _digest(prompt, self.content, *references, *record)[:12]
+        key = _digest(identity, prompt, self.content)
+        return replace(self.item, id=identity, key=key, references=references)
+
+
+def read_row(row: Row, reading: Reading) -> Draft:
     """Checks a row.
 
     Raises:
         ConfigError: A field is missing, of the wrong type or too long; the message names the line.
     """
-    values, where = _renamed(row, reading.columns), row.where
-    fields = _fields(values)
-    picture, content = _picture(values, where, reading)
-    choices = _choices(values, where)
-    references, record = _reference(values, where)
-    if choices and len(references) == 1:
-        references = (_chosen(references[0], choices),)
-    if record is not None and choices:
-        raise ConfigError(f"{where} has choices and a record as its reference. Give one of them.")
-    if choices and (len(references) != 1 or references[0] not in choices):
-        raise ConfigError(f"{where} needs as its reference one of its choices, word for word.")
-    prompt = _prompt(values, where, reading)
+    named, where = name_fields(row, reading.columns), row.where
+    picture, content = _picture(named, reading)
+    choices = _choices(named)
+    value = _reference_value(named)
+    pick = _pick(named, value, choices) if choices else None
+    references, record = ((), None) if choices else _reference(value, where)
+    prompt = _prompt(named, reading)
     if choices:
         prompt = "\n".join([prompt, *map(_choice, string.ascii_uppercase, choices)])
         prompt += "\nAnswer with the letter of the right choice."
-    identity = _text(values.get("id", ""), "id", where, _MAX_NAME)
-    if not identity:
-        identity = _digest(prompt, content, *references)[:12]
+    identity = _text(_present(named.known.get("id")) or "", "id", where, _MAX_NAME)
     if not identity.isprintable():
         raise ConfigError(f"{where}: the id is not printable. Take letters, digits and marks.")
-    return Item(
+    item = Item(
         id=identity,
-        key=_digest(identity, prompt, content),
+        key="",
         picture=picture,
         prompt=prompt,
         references=references,
         record=record,
         choices=choices,
-        fields=fields,
+        fields=_slice_fields(named.others),
     )
+    return Draft(where, item, content, pick)
 
 
-def _renamed(row: Row, columns: Mapping[str, str]) -> Mapping[str, Any]:
-    """The row's values by the names that they have here."""
-    if not columns:
-        return row.values
-    values = {name: value for name, value in row.values.items() if name not in columns}
-    for name, path in columns.items():
-        first, *rest = path.split(".")
-        if first not in row.values:
-            raise ConfigError(
-                f"{row.where} has no column {first}; it has {', '.join(row.values)}. Name one of "
-                f"these: {name}=COLUMN."
-            )
-        value = row.values[first]
-        for step in rest:
-            value = _within(value, step)
-        if value is None:
-            raise ConfigError(f"{row.where}: the column {first} has no {'.'.join(rest)} in it.")
-        values[name] = value
-    return values
+def _present(value: object) -> Any:
+    """The value, or None where it is the NaN that data frames put for a missing one."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _within(value: object, name: str) -> Any:
-    """The field of an object, or of each object of a list; None where one has none."""
-    if isinstance(value, dict):
-        return value.get(name)
-    if isinstance(value, list) and all(isinstance(one, dict) and name in one for one in value):
-        return [one[name] for one in value]
-    return None
-
-
-def _chosen(reference: str, choices: Sequence[str]) -> str:
-    """The choice that a reference means: itself, its place from 0, or its letter."""
-    if reference in choices:
-        return reference
-    places = [str(place) for place in range(len(choices))]
-    letters = list(string.ascii_uppercase[: len(choices)])
-    for names in (places, letters):
-        if reference in names:
-            return choices[names.index(reference)]
-    return reference
+def _canonical(record: Mapping[str, Value]) -> str:
+    return msgspec.json.encode(record, order="sorted").decode()
 
 
 def _choice(letter: str, text: str) -> str:
@@ -151,6 +136,8 @@ def _digest(*texts: str) -> str:
 def _text(value: object, name: str, where: str, most: int = _MAX_TEXT) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
+    if isinstance(value, list | dict):
+        raise ConfigError(f"{where}: {name} is not text but a list or an object. Expected text.")
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {name} is not text. Put it in quotes.")
     if len(value) > most:
@@ -163,29 +150,34 @@ def _text(value: object, name: str, where: str, most: int = _MAX_TEXT) -> str:
     return value
 
 
-def _prompt(values: Mapping[str, Any], where: str, reading: Reading) -> str:
+def _prompt(named: Named, reading: Reading) -> str:
+    where = named.row.where
     if not reading.prompt:
-        if not values.get("prompt"):
-            raise ConfigError(f"{where} has no prompt. Give it one, or one for all by --prompt.")
-        return _text(values["prompt"], "prompt", where)
+        value = _present(named.known.get("prompt"))
+        if value is None or value == "":
+            raise named.missing("prompt", "what to ask, or one prompt for all by --prompt,")
+        text = _text(value, "prompt", where)
+        hint = _present(named.find("hint")) if named.lettered else None
+        return text if hint is None else f"{_text(hint, 'hint', where)}\n{text}"
 
     def put(match: re.Match[str]) -> str:
         name = match[1]
-        if name not in values:
+        value = _present(named.find(name))
+        if value is None:
             raise ConfigError(
-                f"{where} has no field {name}, which the prompt names. It has {', '.join(values)}."
+                f"{where} has no field {name}, which the prompt names. It has "
+                f"{listed(named.row.values)}."
             )
-        return _text(values[name], name, where)
+        return _text(value, name, where)
 
-    return reading.place.sub(put, reading.prompt)
+    return reading.placeholder.sub(put, reading.prompt)
 
 
-def _fields(values: Mapping[str, Any]) -> dict[str, str]:
-    """The further values of a row that are short enough to slice by."""
+def _slice_fields(values: Mapping[str, Any]) -> dict[str, str]:
+    """The values of a row that are short enough to slice by."""
     found: dict[str, str] = {}
     for name, value in values.items():
-        taken = name in TEXT_FIELDS or name in PICTURE_FIELDS
-        if taken or not _is_name(name) or not isinstance(value, str | int | bool):
+        if not _is_name(name) or not isinstance(value, str | int | bool):
             continue
         text = str(value)
         if len(text) <= _MAX_SLICE_VALUE and text.isprintable():
@@ -193,9 +185,9 @@ def _fields(values: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _picture(values: Mapping[str, Any], where: str, reading: Reading) -> tuple[Picture, str]:
-    """The picture, and what tells it from others."""
-    value = next((values[name] for name in PICTURE_FIELDS if name in values), None)
+def _picture(named: Named, reading: Reading) -> tuple[Picture, str]:
+    """The image, and what tells it from others."""
+    value, where = named.known.get("picture"), named.row.where
     if isinstance(value, dict):  # as the hub's Parquet files have it
         if isinstance(value.get("bytes"), bytes):
             value = base64.b64encode(value["bytes"]).decode("ascii")
@@ -203,21 +195,19 @@ def _picture(values: Mapping[str, Any], where: str, reading: Reading) -> tuple[P
             value = value.get("path")
     if isinstance(value, bytes):
         value = base64.b64encode(value).decode("ascii")
-    if not isinstance(value, str) or not value:
-        raise ConfigError(
-            f"{where} has no picture. Expected in {PICTURE_FIELDS[0]} a path, an http, https or "
-            "data URL, or Base64 text."
-        )
+    if not isinstance(value, str) or not value.strip():
+        raise named.missing("picture", "a path, an http, https or data URL, or Base64 text")
+    value = value.strip()
     if _HAS_SCHEME.match(value):
         return Picture(PictureKind.URL, value), value
     path = _inside(value, reading)
-    if path is None and len(value) >= _LEAST_BASE64 and _BASE64.match(value):
+    if path is None and len(value) >= _MIN_BASE64 and _BASE64.match(value):
         return Picture(PictureKind.BASE64, value), value
     if path is None:
         shown = value if len(value) <= _MAX_NAME and value.isprintable() else "given"
         raise ConfigError(
             f"{where}: the picture {shown} is no file below the data set's folder, no URL and no "
-            "Base64 text."
+            f"Base64 text; it stands in the column {named.columns['picture']}."
         )
     return Picture(PictureKind.FILE, str(path)), _digest_of_file(path, where)
 
@@ -227,6 +217,8 @@ def _inside(value: str, reading: Reading) -> Path | None:
 
     A set from elsewhere must not be able to show any picture of this machine to a remote server.
     """
+    if len(value) > _MAX_PATH:  # looking along a long Base64 text takes time by its square
+        return None
     try:
         path = (reading.folder / value).resolve()
         return path if path.is_relative_to(reading.bounds) and path.is_file() else None
@@ -248,28 +240,80 @@ def _digest_of_file(path: Path, where: str) -> str:
         ) from error
 
 
-def _choices(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    value = _structured(values.get("choices") or [])
+def _choices(named: Named) -> tuple[str, ...]:
+    where = named.row.where
+    value: object = _present(named.known.get("choices")) or list(named.lettered)
+    if isinstance(value, str):  # can only be a list, whatever the format
+        value = written(value, where, named.columns["choices"])
     if not isinstance(value, list):
-        raise ConfigError(f"{where}: choices is no list. Expected a JSON list of texts.")
-    found = tuple(_text(choice, "a choice", where) for choice in value)
-    if found and not 1 < len(set(found)) == len(found) <= _MAX_CHOICES:
         raise ConfigError(
-            f"{where} has {len(found)} choices. Expected 2 to {_MAX_CHOICES} that differ."
+            f'{where}: choices is no list. Expected a list of texts, such as ["red", "blue"]; it '
+            f"stands in the column {named.columns['choices']}."
+        )
+    present = _without_missing(value)
+    if present != value[: len(present)]:
+        raise ConfigError(f"{where}: a choice is missing before the last one. Expected texts.")
+    found = tuple(_text(choice, "a choice", where) for choice in present)
+    if found and not 1 < len(set(found)) == len(found) <= MAX_CHOICES:
+        raise ConfigError(
+            f"{where} has {len(found)} choices. Expected 2 to {MAX_CHOICES} that differ."
         )
     return found
 
 
-def _reference(
-    values: Mapping[str, Any], where: str
-) -> tuple[tuple[str, ...], Mapping[str, Value] | None]:
+def _without_missing(values: Sequence[object]) -> list[object]:
+    return [value for value in values if _present(value) is not None]
+
+
+def _reference_value(named: Named) -> object:
+    """The reference as it stands in the row; a list or object in a CSV cell is read as such.
+
+    A list of numbers in a cell stays the text that it is: a box, most likely.
+    """
+    value: object = _present(named.known.get("reference"))
+    if named.row.header is None:
+        return value
+    if value is None and named.column_of("reference") is not None:
+        raise named.missing("reference", "one in each row, or no such column")
+    if not isinstance(value, str):
+        return value
+    found = written(value, named.row.where, named.columns["reference"])
+    if isinstance(found, list) and found and not any(map(_has_text, found)):
+        return value
+    return found
+
+
+def _has_text(value: object) -> bool:
+    return any(map(_has_text, value)) if isinstance(value, list) else isinstance(value, str)
+
+
+def _pick(named: Named, value: object, choices: tuple[str, ...]) -> Pick:
+    """The reference to one of the choices."""
+    where, column = named.row.where, named.columns.get("reference", ALIASES["reference"][0])
+    if isinstance(value, dict):
+        raise ConfigError(f"{where} has choices and a record as its reference. Give one of them.")
+    several = _without_missing(value) if isinstance(value, list) else [value]
+    if len(several) != 1 or several[0] is None:
+        count = 0 if several == [None] else len(several)
+        raise ConfigError(
+            f"{where} needs as its reference one of its choices; the column {column} has {count}."
+        )
+    said = several[0]
+    if isinstance(said, float) and said.is_integer():
+        said = int(said)
+    if not isinstance(said, int) or isinstance(said, bool):
+        said = _text(said, "reference", where)
+    untyped = named.row.header is not None
+    return Pick(where, column, choices, said, untyped=untyped, lettered=bool(named.lettered))
+
+
+def _reference(value: object, where: str) -> tuple[tuple[str, ...], Mapping[str, Value] | None]:
     """The right texts, or the right record."""
-    value = _structured(values.get("reference"))
     if value is None:
         return (), None
     if isinstance(value, dict):
         return (), _record(value, where)
-    several: Sequence[object] = value if isinstance(value, list) else [value]
+    several = _without_missing(value) if isinstance(value, list) else [value]
     if not 1 <= len(several) <= _MAX_REFERENCES:
         raise ConfigError(
             f"{where} has {len(several)} references. Expected 1 to {_MAX_REFERENCES}."
@@ -299,14 +343,3 @@ def _record(value: Mapping[str, Any], where: str) -> Mapping[str, Value]:
 def _is_name(text: str) -> bool:
     """Whether a text can name something on a terminal."""
     return 0 < len(text) <= _MAX_NAME and text.isprintable()
-
-
-def _structured(value: object) -> object:
-    """JSON in a text, as CSV and Parquet have it; any other value as it is."""
-    if not isinstance(value, str) or value[:1] not in {"{", "["} or len(value) > _MAX_TEXT:
-        return value
-    try:
-        found: object = msgspec.json.decode(value)
-    except UNDECODABLE:
-        return value
-    return found

@@ -37,14 +37,14 @@ class Result(msgspec.Struct, frozen=True):
 
     Attributes:
         subject: Who was asked.
-        items: How many.
+        items: How many, each row of the set for itself.
         answered: How many got an answer.
         cut: Answers that ended at `max_tokens`.
         failures: Number of items by error code.
         scores: The metrics, the one that counts first.
         latency: None where nothing was answered.
-        prompt_tokens: Of all items.
-        completion_tokens: Of all items.
+        prompt_tokens: Of all answers; a question that stands in several rows has one.
+        completion_tokens: Of all answers.
     """
 
     subject: Subject
@@ -72,7 +72,7 @@ class Difference(msgspec.Struct, frozen=True):
         better: Items on which B is better.
         worse: Items on which B is worse.
         p: Of McNemar's exact test where the metric is right or wrong, else of a paired
-            randomisation test.
+            randomisation test. Items that are the same question count as one observation.
         right_or_wrong: Which of the two.
     """
 
@@ -145,6 +145,7 @@ class Evaluation(msgspec.Struct, frozen=True):
         seed: Of the resampling.
         results: By subject, in the order of the command.
         comparison: None where there is one subject.
+        duplicates: Items that repeat the question of an earlier row; it was asked once.
     """
 
     dataset: str
@@ -153,6 +154,12 @@ class Evaluation(msgspec.Struct, frozen=True):
     seed: int
     results: list[Result]
     comparison: Comparison | None = None
+    duplicates: int = 0
+
+    @property
+    def questions(self) -> int:
+        """Items that differ."""
+        return self.items - self.duplicates
 
 
 Scores = Mapping[str, list[float]]

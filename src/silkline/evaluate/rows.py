@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ import msgspec
 
 from silkline.errors import UNDECODABLE, ConfigError, EnvironmentFault
 from silkline.evaluate.metrics.overlap import INSTALL
+from silkline.evaluate.row import Row
+from silkline.evaluate.tables import read_table
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """Longest line; a picture of 20 MiB fits into it as Base64."""
@@ -27,19 +27,6 @@ https://huggingface.co/docs/datasets/image_dataset#imagefolder
 """
 
 _MAX_REFERENCE_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row, not yet checked.
-
-    Attributes:
-        where: File and line, for messages.
-        values: Its fields by name.
-    """
-
-    where: str
-    values: dict[str, Any]
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -77,9 +64,16 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 )
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)  # as some editors begin a file
+                if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise ConfigError(f"{path.name} is UTF-16. Save it as UTF-8.")
             if not line.strip():
                 continue
-            yield Row(where, _json_object(line, where))
+            yield Row(where, _present(_json_object(line, where)))
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    """Null is the same as absent."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _json_object(line: bytes, where: str) -> dict[str, Any]:
@@ -90,33 +84,6 @@ def _json_object(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"{where} is not a JSON object. Each line holds one.")
     return found
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            names = reader.fieldnames or []
-            if len(set(names)) < len(names) or not all(names):
-                raise ConfigError(
-                    f"{path.name} line 1 has an empty or a repeated column name. The first line "
-                    "names each column once."
-                )
-            for values in reader:
-                where = f"{path.name} line {reader.line_num}"
-                if None in values or None in values.values():
-                    raise ConfigError(
-                        f"{where} does not have {len(names)} columns, as line 1 has. Quote texts "
-                        "that hold commas, quotes or line breaks."
-                    )
-                yield Row(where, {name: text for name, text in values.items() if text})
-        except csv.Error as error:
-            raise ConfigError(
-                f"{path.name} line {reader.line_num + 1} is not CSV, or a field is longer than "
-                f"{csv.field_size_limit()} characters. Give large pictures as files."
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path.name} is not UTF-8. Save it as UTF-8.") from error
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -131,8 +98,7 @@ def _parquet(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=64):
                 for values in batch.to_pylist():
                     number += 1
-                    kept = {name: value for name, value in values.items() if value is not None}
-                    yield Row(f"{path.name} row {number}", kept)
+                    yield Row(f"{path.name} row {number}", _present(values))
     except (arrow.ArrowException, UnicodeDecodeError, NotImplementedError) as error:
         raise ConfigError(
             f"{path.name} is not whole Parquet after row {number}. Write it again."
@@ -144,7 +110,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         ) from error
 
 
-_READERS = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+_READERS = {".jsonl": _jsonl, ".csv": read_table, ".tsv": read_table, ".parquet": _parquet}
 
 ENDINGS = tuple(_READERS)
 """What files of rows end in."""

@@ -33,7 +33,7 @@ class Asker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a run is: items in all, with a reply, found in the journal, and failed."""
+    """How far a run is: questions in all, with a reply, found in the journal, and failed."""
 
     total: int
     done: int
@@ -52,7 +52,7 @@ async def run_items(
     """Asks what the journal has no answer to, so many at a time; failures are asked again.
 
     Args:
-        items: What to ask.
+        items: What to ask; those with the same key are asked once.
         subject: Who is asked.
         asker: How to ask it.
         journal: Where answers are found and kept.
@@ -60,16 +60,17 @@ async def run_items(
         watch: Is told of each reply.
 
     Returns:
-        The replies in the order of the items; a failure is a reply too.
+        A reply for each item, in their order; a failure is a reply too.
 
     Raises:
         EnvironmentFault: The journal cannot be written.
     """
     mark = subject.fingerprint
     journal.begin(subject)
-    missing = [item for item in items if not _answered(journal, mark, item)]
-    known, failed = len(items) - len(missing), 0
-    watch(Step(len(items), known, known, 0))
+    questions = {item.key: item for item in items}
+    missing = [item for item in questions.values() if not _answered(journal, mark, item)]
+    known, failed = len(questions) - len(missing), 0
+    watch(Step(len(questions), known, known, 0))
     rest: Iterator[Item] = iter(missing)
     done = known
 
@@ -80,7 +81,7 @@ async def run_items(
             journal.add(reply)
             done += 1
             failed += bool(reply.error)
-            watch(Step(len(items), done, known, failed))
+            watch(Step(len(questions), done, known, failed))
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -62,7 +62,7 @@ def _student(freedom: int) -> float:
     return _Z + first / freedom + second / freedom**2
 
 
-def paired_shares(better: int, worse: int, count: int) -> Interval:
+def paired_shares(better: float, worse: float, count: float) -> Interval:
     """Interval of the difference of two shares that were seen on the same items.
 
     Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions
@@ -72,10 +72,10 @@ def paired_shares(better: int, worse: int, count: int) -> Interval:
     Args:
         better: Items that only the second has right.
         worse: Items that only the first has right.
-        count: All items.
+        count: All items; an effective number where they have weights.
 
     Raises:
-        ValueError: `count` is not positive.
+        ValueError: `count` is below 1.
     """
     if count < 1:
         raise ValueError("a difference needs at least one item")
@@ -85,13 +85,17 @@ def paired_shares(better: int, worse: int, count: int) -> Interval:
     return Interval(max(-1.0, centre - margin), min(1.0, centre + margin))
 
 
-def wilson(right: int, count: int) -> Interval:
+def wilson(right: float, count: float) -> Interval:
     """Wilson's score interval of a share: sound for few items and near 0 and 1 too.
 
     Wilson, Probable Inference, JASA 1927.
 
+    Args:
+        right: Items that are right.
+        count: All items; an effective number where they have weights.
+
     Raises:
-        ValueError: `count` is not positive.
+        ValueError: `count` is below 1.
     """
     if count < 1:
         raise ValueError("a share needs at least one item")

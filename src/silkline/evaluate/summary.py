@@ -11,6 +11,7 @@ from silkline.core import FinishReason
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import Metric
+from silkline.evaluate.repeats import sample
 from silkline.evaluate.results import Latency, Result, Score, Scores
 from silkline.evaluate.significance import bootstrap, wilson
 from silkline.evaluate.subject import Subject
@@ -37,28 +38,34 @@ def summarise(
     scores: Scores,
     seed: int,
 ) -> Result:
-    """Means with their intervals, latency, tokens and failures."""
+    """Means with their intervals, latency, tokens and failures.
+
+    Rows of the same question share a reply: each row counts in the means and failures, the one
+    reply in latency and tokens.
+    """
     answered = [reply for reply in replies if reply.answer is not None]
+    once = list({reply.item: reply for reply in answered}.values())
+    keys = [reply.item for reply in replies]
     return Result(
         subject=subject,
         items=len(replies),
         answered=len(answered),
         cut=sum(reply.finish_reason == FinishReason.LENGTH for reply in answered),
         failures=dict(Counter(reply.error for reply in replies if reply.error).most_common()),
-        scores=[_score(metric, scores[metric.name], seed) for metric in metrics],
-        latency=_latency([reply.seconds for reply in answered]),
-        prompt_tokens=sum(reply.prompt_tokens for reply in answered),
-        completion_tokens=sum(reply.completion_tokens for reply in answered),
+        scores=[_score(metric, keys, scores[metric.name], seed) for metric in metrics],
+        latency=_latency([reply.seconds for reply in once]),
+        prompt_tokens=sum(reply.prompt_tokens for reply in once),
+        completion_tokens=sum(reply.completion_tokens for reply in once),
     )
 
 
-def _score(metric: Metric, values: Sequence[float], seed: int) -> Score:
+def _score(metric: Metric, keys: Sequence[str], values: Sequence[float], seed: int) -> Score:
+    found = sample(keys, values)
     if metric.right_or_wrong:
-        interval = wilson(round(sum(values)), len(values))
+        interval = wilson(found.mean * found.effective, found.effective)
     else:
-        interval = bootstrap(values, seed)
-    mean = statistics.fmean(values)
-    return Score(metric.name, metric.about, mean, interval.low, interval.high, metric.highest)
+        interval = bootstrap(found.linear, seed)
+    return Score(metric.name, metric.about, found.mean, interval.low, interval.high, metric.highest)
 
 
 def _latency(seconds: Sequence[float]) -> Latency | None:

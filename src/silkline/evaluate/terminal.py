@@ -37,14 +37,20 @@ def tables(evaluation: Evaluation) -> RenderableType:
             parts += [_GAP, _slices(comparison, highest)]
         first = next(iter(highest.values()), 1.0)
         parts.append(Text(f"\n{headline(comparison)}.", style="bold"))
-        parts.append(Text(explanation(comparison, evaluation.items, first)))
+        parts.append(Text(explanation(comparison, evaluation.questions, first)))
         parts.append(Text(f"The same answer, letter by letter: {comparison.agreement:.1%}."))
     parts += [Text(line, style="yellow") for line in notes(evaluation)]
     return Group(*parts)
 
 
 def notes(evaluation: Evaluation) -> Iterator[str]:
-    """What a reader must know about the answers."""
+    """What a reader must know about the items and answers."""
+    if evaluation.duplicates:
+        yield (
+            f"{evaluation.duplicates} of {evaluation.items} items are duplicates of earlier rows: "
+            "asked once, counted in the means as often as they stand, and as one observation in "
+            "intervals and tests."
+        )
     for name, result in zip("AB", evaluation.results, strict=False):
         for code, count in result.failures.items():
             yield f"{name}: {count} of {result.items} items got no answer ({code}); they score 0."

@@ -92,6 +92,7 @@ async def evaluate(
             seed=plan.seed,
             results=[side.result for side in sides],
             comparison=_compared(plan, sides),
+            duplicates=plan.dataset.duplicates,
         )
         cases = await _cases(plan, sides, intake)
     _write(evaluation, cases, plan.folder)
@@ -160,14 +161,14 @@ async def _cases(plan: EvaluationPlan, sides: Sequence[_Side], intake: Intake) -
 
 
 def _shown_places(plan: EvaluationPlan, sides: Sequence[_Side]) -> list[int]:
+    items = plan.dataset.items
     if len(sides) == 1:
-        count = len(plan.dataset.items)
-        perfect = {metric.name: [metric.highest] * count for metric in plan.metrics}
-        return worst(plan.metrics, (perfect, sides[0].scores), SHOWN)
+        perfect = {metric.name: [metric.highest] * len(items) for metric in plan.metrics}
+        return worst(items, plan.metrics, (perfect, sides[0].scores), SHOWN)
     first, second = sides
     if not plan.metrics:
-        return differing((first.replies, second.replies), SHOWN)
-    return worst(plan.metrics, (first.scores, second.scores), SHOWN)
+        return differing(items, (first.replies, second.replies), SHOWN)
+    return worst(items, plan.metrics, (first.scores, second.scores), SHOWN)
 
 
 async def _thumbnail(item: Item, intake: Intake, spelled: Spelled) -> str:

@@ -102,7 +102,7 @@ def _verdict(evaluation: Evaluation, comparison: Comparison, highest: dict[str, 
     first = next(iter(highest.values()), 1.0)
     return (
         f"<section class='card verdict {tone}'><h2>{escape(headline(comparison))}</h2>"
-        f"<p>{escape(explanation(comparison, evaluation.items, first))}</p>"
+        f"<p>{escape(explanation(comparison, evaluation.questions, first))}</p>"
         f"<p>Both gave the same answer, letter by letter, to {comparison.agreement:.1%} of the "
         f"items.</p>{_warnings(evaluation)}</section>"
     )
