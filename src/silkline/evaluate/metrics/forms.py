@@ -15,12 +15,22 @@ _SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("⁄"): "/"}
 _FORMS = _FULL_WIDTH | _DASHES | _SEPARATORS
 _DIGIT = re.compile(r"[^\D0-9]")
 
-PUNCTUATION = string.punctuation + "".join(
-    char
-    for char in map(chr, range(0x80, 0x10000))
-    if unicodedata.category(char).startswith("P")
-)
-"""ASCII's punctuation and symbols, and the punctuation (Unicode's category P) of other scripts."""
+_BLOCKS = ((0x80, 0x3400), (0xA000, 0xAC00), (0xFB00, 0x12000), (0x16A00, 0x17000), (0x1BC00, 0x1F000))
+"""Where scripts have marks and punctuation: all beyond ASCII but ideographs, Hangul, hieroglyphs."""
+
+
+def _others(category: str) -> str:
+    """The characters of one of Unicode's categories beyond ASCII."""
+    characters = (chr(code) for block in _BLOCKS for code in range(*block))
+    return "".join(one for one in characters if unicodedata.category(one).startswith(category))
+
+
+PUNCTUATION = string.punctuation + _others("P")
+"""ASCII's punctuation and symbols, and the punctuation of other scripts."""
+
+LETTER = rf"(?:[^\W_]|[{_others('M')}])"
+"""A pattern for one letter, digit, or mark on a letter, as Hindi has them within words."""
+
 
 
 def composed(text: str) -> str:
