@@ -74,7 +74,15 @@ def test_a_text_goes_before_a_letter(
     assert choices.chosen(offered, said) == place
 
 
-WORDING = ["{0}", "({0})", "{0}. It fits.", "The answer is {0}", "**{0}**", r"\boxed{{{0}}}", "选{0}"]
+WORDING = [
+    "{0}",
+    "({0})",
+    "{0}. It fits.",
+    "The answer is {0}",
+    "**{0}**",
+    r"\boxed{{{0}}}",
+    "选{0}",
+]
 
 
 @given(st.integers(2, 26), st.data(), st.sampled_from(WORDING), st.booleans())

@@ -160,7 +160,12 @@ def test_vqa_normalisation_as_its_site_describes_it(said: str, normalised: str) 
 
 @pytest.mark.parametrize(
     ("said", "right"),
-    [("cafe\u0301 noir", "caf\u00e9 noir"), ("हिन्दी", "हिन्दी"), ("3.5 m", "3.5 m"), ("It's", "it's")],
+    [
+        ("cafe\u0301 noir", "caf\u00e9 noir"),
+        ("हिन्दी", "हिन्दी"),
+        ("3.5 m", "3.5 m"),
+        ("It's", "it's"),
+    ],
 )
 def test_cider_keeps_words_and_numbers_whole(said: str, right: str) -> None:
     items = [item(right, name="1"), item("3 5 caf\u00e9s हिन it 5", name="2")]

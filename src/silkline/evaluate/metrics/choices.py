@@ -73,7 +73,6 @@ _SLACK = 20
 """Characters beside a choice's text that may stand between it and its statement."""
 
 
-
 def _without_case(text: str) -> str:
     return folded(text).strip().removesuffix(".").casefold() or text.strip()
 

@@ -15,7 +15,13 @@ _SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("⁄"): "/"}
 _FORMS = _FULL_WIDTH | _DASHES | _SEPARATORS
 _DIGIT = re.compile(r"[^\D0-9]")
 
-_BLOCKS = ((0x80, 0x3400), (0xA000, 0xAC00), (0xFB00, 0x12000), (0x16A00, 0x17000), (0x1BC00, 0x1F000))
+_BLOCKS = (
+    (0x80, 0x3400),
+    (0xA000, 0xAC00),
+    (0xFB00, 0x12000),
+    (0x16A00, 0x17000),
+    (0x1BC00, 0x1F000),
+)
 """Where scripts have marks and punctuation: all beyond ASCII but ideographs, Hangul, hieroglyphs."""
 
 
@@ -30,7 +36,6 @@ PUNCTUATION = string.punctuation + _others("P")
 
 LETTER = rf"(?:[^\W_]|[{_others('M')}])"
 """A pattern for one letter, digit, or mark on a letter, as Hindi has them within words."""
-
 
 
 def composed(text: str) -> str:

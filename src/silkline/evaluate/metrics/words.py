@@ -37,7 +37,8 @@ _QUANTITY = re.compile(
     rf"(?P<digits>\.?\d++(?:{_MARK}++\d++)*+)(?:e(?P<exponent>[-+]?\d{{1,9}}+)(?!\w))?"
     r"(?P<rest>\D*+)"
 )
-_LIST = re.compile(r"\d++(?:[,;]\d++)++")
+_BRACKETED = re.compile(r"[\[(][^\[\]()]*+[\])]")
+_BETWEEN_ITEMS = re.compile(r"[^\w\s.,;-]*+[,;]++[^\w\s.-]*+")
 _LOST = re.compile(rf"(?<=\d)({_MARK}++)(?=\d)|(?<=\w)([-+#]++)(?={_MARK}*+\Z)|{_MARK}")
 
 
@@ -79,6 +80,7 @@ def _spaced(text: str) -> str:
         ),
         text,
     )
+    text = _BRACKETED.sub(lambda found: found[0].replace(",", ", "), text)
     for pattern, replacement in _SPACING:
         text = pattern.sub(replacement, text)
     return text
@@ -105,12 +107,12 @@ def _numbers(sign: str, digits: str, exponent: str) -> Iterator[str]:
     """The number, the numbers of a list without spaces, or the digits as they are written."""
     if number := spelled(sign, digits, exponent):
         yield number
-    elif _LIST.fullmatch(digits) and not exponent:
-        for one in re.split("[,;]", sign + digits):
-            bare = one.removeprefix("-")
-            yield spelled(one[: len(one) - len(bare)], bare, "") or one
-    else:
-        yield sign + digits + (f"e{exponent}" if exponent else "")
+        return
+    *others, last = _BETWEEN_ITEMS.split(sign + digits)
+    for one, power in (*((other, "") for other in others), (last, exponent)):
+        bare = one.removeprefix("-")
+        written = one + (f"e{power}" if power else "")
+        yield spelled(one[: len(one) - len(bare)], bare, power) or written
 
 
 def _bare(chunk: str) -> str:
