@@ -18,22 +18,30 @@ LIKE_LETTERS = ("a dog", "a cat", "I", "DNA")
 
 @pytest.mark.parametrize(
     "said",
-    ["B", "b", "(B)", "B)", "B.", "B:", "[B]", "**B**", "*B*", "__B__", "`B`", "**(B)**", "**B.** it is",
-     "Ｂ", "（Ｂ）", "“B”", " B \n", "B\nThe sky is seen.", "The sky is seen.\n\nB", "The sky is seen.\n**B**",
+    ["B", "b", "(B)", "B)", "B.", "B:", "[B]", "**B**", "*B*", "__B__", "`B`", "**(B)**",
+     "**B.** it is",
+     "\uff22", "\uff08\uff22\uff09", "“B”", " B \n", "B\nThe sky is seen.", "The sky is seen.\n\nB",
+     "The sky is seen.\n**B**",
      "- B", "B. blue", "B) blue", "(B) blue", "B: it is blue", "B、blue", "B - blue", "**B. blue**",
      "The answer is B.", "The answer is **B**.", "the answer is (b)", "Answer: B", "**Answer:** B",
-     "**Answer: B**", "ANSWER: B", "Answer:\nB", "Final answer: B", "The correct answer is B because it is.",
+     "**Answer: B**", "ANSWER: B", "Answer:\nB", "Final answer: B",
+     "The correct answer is B because it is.",
      "The answer is option B.", "Answer: (B) blue", "Answer B", "The correct option is B.",
      "Option B", "option B is correct", "The best choice is B", "I choose B.", "I'd go with B.",
      "B is correct.", "So B is the right answer", r"\boxed{B}", r"$\boxed{\text{B}}$",
      r"So we get \boxed{(b)}.", "<answer>B</answer>", "<answer> b", '{"answer": "B"}',
-     '```json\n{"choice": "B"}\n```', "答案是B", "答案：B", "答案为 B。", "答案应为B", "正确答案是（B）。", "选B", "我选择B",
-     "故选：B。", "选B项", "选项B", "不选A，选B", "正解はBです。", "정답은 B입니다.",
+     '```json\n{"choice": "B"}\n```', "答案是B", "答案\uff1aB", "答案为 B。", "答案应为B",
+     "正确答案是\uff08B\uff09。",
+     "选B", "我选择B",
+     "故选\uff1aB。", "选B项", "选项B", "不选A\uff0c选B", "正解はBです。", "정답은 B입니다.",
      "It is not A; (B)", "A is wrong. The answer is B.", "(A) is wrong, (B) is right",
-     "The answer is A. No: the answer is B.", "Answer: B, I think", "Answer: B, not A", "It is up there: B",
+     "The answer is A. No: the answer is B.", "Answer: B, I think", "Answer: B, not A",
+     "It is up there: B",
      "B, because the sky is seen", "A. red\nB. blue\nC. green\nD. yellow\nAnswer: B",
-     "blue", "Blue.", "The blue", "**blue**", "The answer is blue.", "Answer: **blue**", r"\boxed{blue}",
-     "答案是blue。", "Blue\nThe sky is seen.", "I choose blue.", "Option A is wrong, option B fits"],
+     "blue", "Blue.", "The blue", "**blue**", "The answer is blue.", "Answer: **blue**",
+     r"\boxed{blue}",
+     "答案是blue。", "Blue\nThe sky is seen.", "I choose blue.",
+     "Option A is wrong, option B fits"],
 )  # fmt: skip
 def test_an_answer_names_the_second_choice(said: str) -> None:
     assert choices.chosen(COLOURS, said) == 1
@@ -41,13 +49,21 @@ def test_an_answer_names_the_second_choice(said: str) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["", " ", ".", "...", "E", "Answer: E", "(E)", r"\boxed{E}", "A or B", "A and B", "A, B", "A/B", "(A) or (B)",
-     "The answer is A or B.", "Answer: A and C", "Answer: A, B", r"\boxed{A and B}", "选A或B", "ABCD",
-     "A. red\nB. blue", "A\nB", "**A** or **B**", "red or blue", "red\nblue", "A dog is shown.", "a dog",
-     "Answer: a dog", "The answer is a small dog.", "I see a dog", "A red dog", "It is a b", "The answer is not B",
-     "I would not choose B.", "(B) is wrong", "Option B is incorrect", "Vitamin B", "Plan B is good.", "cat(b)",
-     "field_B", "B2", "DNA.", "the value of C", "because", "It shows the blue sky", "No letter here",
-     "Answer: none", "I pick B. Final answer: unknown", "e.g. a box", "B.C. was long ago", "答案不确定", "图B显示"],
+    ["", " ", ".", "...", "E", "Answer: E", "(E)", r"\boxed{E}", "A or B", "A and B", "A, B", "A/B",
+     "(A) or (B)",
+     "The answer is A or B.", "Answer: A and C", "Answer: A, B", r"\boxed{A and B}", "选A或B",
+     "ABCD",
+     "A. red\nB. blue", "A\nB", "**A** or **B**", "red or blue", "red\nblue", "A dog is shown.",
+     "a dog",
+     "Answer: a dog", "The answer is a small dog.", "I see a dog", "A red dog", "It is a b",
+     "The answer is not B",
+     "I would not choose B.", "(B) is wrong", "Option B is incorrect", "Vitamin B",
+     "Plan B is good.", "cat(b)",
+     "field_B", "B2", "DNA.", "the value of C", "because", "It shows the blue sky",
+     "No letter here",
+     "Answer: none", "I pick B. Final answer: unknown", "e.g. a box", "B.C. was long ago",
+     "答案不确定",
+     "图B显示"],
 )  # fmt: skip
 def test_an_answer_names_no_choice(said: str) -> None:
     assert choices.chosen(COLOURS, said) is None
@@ -57,14 +73,19 @@ def test_an_answer_names_no_choice(said: str) -> None:
     ("offered", "said", "place"),
     [
         (TEN, "I", 8), (TEN, "The answer is I.", 8), (TEN, "I think it is blurred", None),
-        (TEN, "J", 9), (TEN, "Answer: j", 9), (TEN, "K", None), (TEN, "Final answer: I cannot say", None),
-        (LIKE_LETTERS, "A dog", 0), (LIKE_LETTERS, "The answer is a cat.", 1), (LIKE_LETTERS, "I", 2),
+        (TEN, "J", 9), (TEN, "Answer: j", 9), (TEN, "K", None),
+        (TEN, "Final answer: I cannot say", None),
+        (LIKE_LETTERS, "A dog", 0), (LIKE_LETTERS, "The answer is a cat.", 1),
+        (LIKE_LETTERS, "I", 2),
         (LIKE_LETTERS, "C", 2), (LIKE_LETTERS, "The answer is DNA", 3), (LIKE_LETTERS, "A", 0),
-        (("B", "A"), "B", 0), (("B", "A"), "The answer is B", 0), (("3.5", "35"), "Answer: 3.5.", 0),
-        (("-1", "1"), "−1", 0), (("-1", "1"), "+1", 1), (("-1", "1"), "The answer is -1", 0),
-        (("1/2", "2"), "0.5", 0), (("5 cm", "5 mm"), "5mm", 1), (("C", "C++", "C#"), "Answer: C#", 2),
+        (("B", "A"), "B", 0), (("B", "A"), "The answer is B", 0),
+        (("3.5", "35"), "Answer: 3.5.", 0),
+        (("-1", "1"), "\u22121", 0), (("-1", "1"), "+1", 1), (("-1", "1"), "The answer is -1", 0),
+        (("1/2", "2"), "0.5", 0), (("5 cm", "5 mm"), "5mm", 1),
+        (("C", "C++", "C#"), "Answer: C#", 2),
         (("$5", "$50"), "The answer is $5.", 0), (("cafe", "caf\u00e9"), "cafe\u0301", 1),
-        (("-", "+"), "+", 1), (("!", "?"), ".", None), (("是", "否"), "答案是否", 1), (("x<2", "x>2"), "x > 2", 1),
+        (("-", "+"), "+", 1), (("!", "?"), ".", None), (("是", "否"), "答案是否", 1),
+        (("x<2", "x>2"), "x > 2", 1),
         (("the mug", "mug"), "Mug", 1), (("red", "Red"), "RED", None), (("yes", "no"), "No.", 1),
     ],
 )  # fmt: skip
@@ -99,7 +120,9 @@ def test_each_letter_works_in_each_wording(
 
 
 PARTS = st.sampled_from(
-    ["A", "b", "(", ")", "*", "answer", " is ", ":", "\n", "red", "blue", " ", "I", "选", "\\boxed{", "}",
+    ["A", "b", "(", ")", "*", "answer", " is ", ":", "\n", "red", "blue", " ", "I", "选",
+     "\\boxed{",
+     "}",
      "option", "or", "not", ".", ",", "<answer>", "答案", "_", "$"]
 )  # fmt: skip
 

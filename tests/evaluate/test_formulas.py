@@ -121,7 +121,8 @@ def test_rouge_l_beyond_ascii(said: str, right: str, value: float) -> None:
 
 @pytest.mark.parametrize(
     ("said", "right", "value"),
-    [("cafe\u0301", "caf\u00e9", 1.0), ("", "", 1.0), (" ", "", 1.0), ("", "?", 0.0), ("!", "?", 0.0),
+    [("cafe\u0301", "caf\u00e9", 1.0), ("", "", 1.0), (" ", "", 1.0), ("", "?", 0.0),
+     ("!", "?", 0.0),
      ("-", "+", 0.0), ("A", "", 0.0), ("a", "A", 1.0)],
 )  # fmt: skip
 def test_anls_of_short_texts(said: str, right: str, value: float) -> None:
@@ -131,7 +132,8 @@ def test_anls_of_short_texts(said: str, right: str, value: float) -> None:
 
 @pytest.mark.parametrize(
     ("said", "right", "value"),
-    [("", "a", 0.0), ("a", "a", 1.0), ("A.", "a", 1.0), ("?", "!", 0.0), ("-", "+", 0.0), ("", "?", 0.0),
+    [("", "a", 0.0), ("a", "a", 1.0), ("A.", "a", 1.0), ("?", "!", 0.0), ("-", "+", 0.0),
+     ("", "?", 0.0),
      ("the", "a", 0.0), ("1.5", "15", 0.0), ("cafe\u0301", "caf\u00e9", 1.0), ("-3", "3", 1.0)],
 )  # fmt: skip
 def test_vqa_accuracy_of_short_texts(said: str, right: str, value: float) -> None:

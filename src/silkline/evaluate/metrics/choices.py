@@ -12,10 +12,11 @@ from silkline.evaluate.item import Item
 from silkline.evaluate.metrics.forms import folded
 from silkline.evaluate.metrics.words import is_same, words_of
 
-_OPEN, _CLOSE = r"[(\[{\"'“‘「【]", r"[)\]}\"'”’」】]"
+_OPEN, _CLOSE = r"[(\[{\"'“\u2018「【]", r"[)\]}\"'”\u2019」】]"
 _BLANK = r"[^\S\n]*+"
 _FINAL = re.compile(
-    r"(?<!/)\banswers?(?:\s+(?:is|are|was|be|would be|should be|must be)\b\s*+:?|\"?\s*+[:=>]|\s-\s)"
+    r"(?<!/)\banswers?"
+    r"(?:\s+(?:is|are|was|be|would be|should be|must be)\b\s*+:?|\"?\s*+[:=>]|\s-\s)"
     r"|(?:答案|正解|答え|정답|답)(?:应该|應該|应|應)?[是为為は은는]?\s*+:?"
     r"|\\boxed\s*+(?=\{)",
     re.IGNORECASE,
@@ -38,7 +39,7 @@ _ASSERTED = re.compile(
 _LETTER = re.compile(
     rf"\s*+(?:(?:the\s+)?(?:option|choice|letter|选项|選項)\s*+:?\s*+)?{_OPEN}*+\s*+"
     rf"(?P<letter>[A-Z])(?P<close>(?:\s*+{_CLOSE})*+)"
-    r"(?!(?!です|だ|입니다|이다|项|項|选项|選項)\w|['’]\w)",
+    r"(?!(?!です|だ|입니다|이다|项|項|选项|選項)\w|['\u2019]\w)",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"\s+(?!(?:because|since|as|is|and|or|for|due)\b)\w", re.IGNORECASE)
@@ -63,7 +64,7 @@ _MARKED = (
     re.compile(r"(?<!\b[A-Za-z])[,;:]\s+([A-Z])[.!。]*+\s*+\Z"),
     re.compile(r"\A\s*+([A-Za-z])(?=,?\s+because\b)"),
 )
-"""A letter alone on its line, before a text, in brackets, at the end after a mark, with a reason."""
+"""A letter alone on its line, before a text, in brackets, last after a mark, or with a reason."""
 
 _EMPHASIS = re.compile(r"(?<!\w)(\*\*|__|[*_`$])[^\w\s]{0,3}+([A-Za-z])[^\w\s*_`$]{0,3}+\1(?!\w)")
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*+\{([^{}]*+)\}")
@@ -113,14 +114,14 @@ def choice_accuracy(item: Item, answer: str) -> float:
 
 
 def chosen(choices: Sequence[str], answer: str) -> int | None:
-    """The index of the choice that an answer names; None where it names none, or several.
+    r"""The index of the choice that an answer names; None where it names none, or several.
 
     The first of these that there is decides:
 
     1. The whole answer is the text of a choice. A text goes before a letter, or the choice "A"
        could not be told apart.
     2. The last statement of a choice, by its letter or its text: "the answer is", "I choose",
-       "B is correct", `\\boxed{B}`, "答案是". "A" and "I" before another word are no letters there.
+       "B is correct", `\boxed{B}`, "答案是". "A" and "I" before another word are no letters there.
     3. The only letter that is alone on its line, in brackets or bold, before a choice's text, after
        "option", or at the end after a comma or colon.
     4. The only choice whose text is a line.
@@ -164,8 +165,7 @@ def _named_at(offered: _Choices, text: str, place: int) -> int | None:
     letter = found["letter"]
     other = _AND_ANOTHER.match(text, found.end())
     if other and other["letter"].isupper() == letter.isupper() and not _is_word(text, other):
-        if offered.by_letter(other["letter"]) is not None:
-            return None
+        return None if offered.by_letter(other["letter"]) is not None else offered.by_letter(letter)
     return offered.by_letter(letter)
 
 

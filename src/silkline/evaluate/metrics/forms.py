@@ -10,8 +10,8 @@ _FULL_WIDTH = {
     code: unicodedata.normalize("NFKC", chr(code))
     for code in (*range(0xFF01, 0xFF5F), *range(0xFFE0, 0xFFE7), 0x3000)
 }
-_DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−﹣"), "-")
-_SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("⁄"): "/"}
+_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013—―\u2212﹣"), "-")
+_SEPARATORS = {ord("\u066b"): ".", ord("٬"): ",", ord("\u2044"): "/"}
 _FORMS = _FULL_WIDTH | _DASHES | _SEPARATORS
 _DIGIT = re.compile(r"[^\D0-9]")
 
@@ -22,7 +22,7 @@ _BLOCKS = (
     (0x16A00, 0x17000),
     (0x1BC00, 0x1F000),
 )
-"""Where scripts have marks and punctuation: all beyond ASCII but ideographs, Hangul, hieroglyphs."""
+"""Where scripts have marks and punctuation: not among ideographs, Hangul and hieroglyphs."""
 
 
 def _others(category: str) -> str:

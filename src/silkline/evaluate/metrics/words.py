@@ -18,7 +18,7 @@ _UNIT = "unit "
 _ARTICLES = (["a"], ["an"], ["the"])
 _VULGAR = re.compile(r"(?P<whole>\d?)(?P<part>[¼-¾⅐-⅞↉])")
 _SPACING: Sequence[tuple[re.Pattern[str], str]] = (
-    (re.compile(r"(?<=\d)(?<!\d{4})['’_\u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),
+    (re.compile(r"(?<=\d)(?<!\d{4})['\u2019_\u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<!\de)(?<=[\w)])\+(?=[\w(])|</|[<>=]"), r" \g<0> "),
     (re.compile(r"(?<![\w/.,])(\d{1,9}) (?=\d{1,9}/\d{1,9}(?![\w/]))"), r"\1+"),
     (re.compile(r"(?<=\d) ([-/:]) (?=\d)"), r"\1"),
@@ -76,7 +76,7 @@ def _spaced(text: str) -> str:
     text = _VULGAR.sub(
         lambda found: (
             (f"{found['whole']} " if found["whole"] else "")
-            + unicodedata.normalize("NFKC", found["part"]).replace("⁄", "/")
+            + unicodedata.normalize("NFKC", found["part"]).replace("\u2044", "/")
         ),
         text,
     )
