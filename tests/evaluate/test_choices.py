@@ -41,7 +41,10 @@ LIKE_LETTERS = ("a dog", "a cat", "I", "DNA")
      "blue", "Blue.", "The blue", "**blue**", "The answer is blue.", "Answer: **blue**",
      r"\boxed{blue}",
      "答案是blue。", "Blue\nThe sky is seen.", "I choose blue.",
-     "Option A is wrong, option B fits"],
+     "Option A is wrong, option B fits",
+     "B.blue", "\uff08B\uff09蓝色", "选项B正确", "B正确", "# B", "> B",
+     "The answer to the question is B.", "<think>A seems right</think>B",
+     "<think>The answer is A, or is it?</think>\nB", "The answer is A?\n</think>\n\nblue"],
 )  # fmt: skip
 def test_an_answer_names_the_second_choice(said: str) -> None:
     assert choices.chosen(COLOURS, said) == 1

@@ -40,7 +40,9 @@ SAME = [
     # texts
     ("The red mug.", "red mug"), ("a  Red-mug", "redmug"), ("C++", "c++."), ("A-", "**A-**"),
     ("x < 2", "x<2"), ("AT&T", "att"), ("U.S.", "us"), ("红色。", "红色"), ("“yes”", "yes"),
-    ("¿Sí?", "sí"), ("cafe\u0301", "caf\u00e9"), ("한", "\u1112\u1161\u11ab"),
+    ("¿Sí?", "sí"), ("cafe\u0301", "caf\u00e9"),
+    ("\u200f5\ufeff", "5"), ("stra\u00dfe", "STRASSE"), ("\u2764\ufe0f", "\u2764"),
+    ("한", "\u1112\u1161\u11ab"),
     ("\uff2f\uff2b", "ok"),
     # nothing but articles or punctuation
     ("A.", "a"), ("(a)", "A"), ("The", "the"), (" ! ", "!"), ("", " \n"), ("\uff05", "%"),

@@ -168,6 +168,21 @@ def test_text_metrics_stay_in_range_and_take_the_reference_for_right(
             assert metric.score(items, [right, other]) == pytest.approx([1, 1])
 
 
+@given(one=st.text(max_size=40) | WORDS, other=st.text(max_size=40) | WORDS)
+def test_likeness_goes_both_ways_and_nothing_is_like_no_text(one: str, other: str) -> None:
+    pytest.importorskip("rapidfuzz")
+    for name in ("exact_match", "token_f1", "anls", "rouge_l", "vqa_accuracy"):
+        score = METRICS[name].score
+        there, back = (
+            score([item(*[right] * 4)], [said])[0] for said, right in ((one, other), (other, one))
+        )
+        assert there == pytest.approx(back)
+        assert 0 <= there <= 1
+        assert score([item(*[one] * 4)], [one]) == [1]
+        if one.strip():
+            assert score([item(*[one] * 4)], [""]) == score([item(*[""] * 4)], [one]) == [0]
+
+
 def test_the_usual_metrics_follow_from_the_set() -> None:
     names = [one.name for one in choose_metrics((), [item(record=MUG)])]
     assert names[:3] == ["record", "fields", "record_valid"]

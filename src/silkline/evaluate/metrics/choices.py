@@ -15,7 +15,7 @@ from silkline.evaluate.metrics.words import is_same, words_of
 _OPEN, _CLOSE = r"[(\[{\"'“\u2018「【]", r"[)\]}\"'”\u2019」】]"
 _BLANK = r"[^\S\n]*+"
 _FINAL = re.compile(
-    r"(?<!/)\banswers?"
+    r"(?<!/)\banswers?(?:\s+(?:to|for)\b[^.\n:]{0,60}?)?"
     r"(?:\s+(?:is|are|was|be|would be|should be|must be)\b\s*+:?|\"?\s*+[:=>]|\s-\s)"
     r"|(?:答案|正解|答え|정답|답)(?:应该|應該|应|應)?[是为為は은는]?\s*+:?"
     r"|\\boxed\s*+(?=\{)",
@@ -39,7 +39,7 @@ _ASSERTED = re.compile(
 _LETTER = re.compile(
     rf"\s*+(?:(?:the\s+)?(?:option|choice|letter|选项|選項)\s*+:?\s*+)?{_OPEN}*+\s*+"
     rf"(?P<letter>[A-Z])(?P<close>(?:\s*+{_CLOSE})*+)"
-    r"(?!(?!です|だ|입니다|이다|项|項|选项|選項)\w|['\u2019]\w)",
+    r"(?!(?!です|だ|입니다|이다|项|項|选项|選項|是?正[确確])\w|['\u2019]\w)",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"\s+(?!(?:because|since|as|is|and|or|for|due)\b)\w", re.IGNORECASE)
@@ -56,17 +56,22 @@ _DENIED = re.compile(
 )
 _MARKED = (
     re.compile(
-        rf"^{_BLANK}(?:[-*•]\s)?{_BLANK}{_OPEN}*+([A-Za-z])(?:{_CLOSE}|[.:,、。!])*+{_BLANK}$",
+        rf"^{_BLANK}(?:[-*•#>]++\s)?{_BLANK}{_OPEN}*+([A-Za-z])(?:{_CLOSE}|[.:,、。!])*+{_BLANK}$",
         re.MULTILINE,
     ),
-    re.compile(rf"^{_BLANK}([A-Za-z])(?:\.(?![A-Za-z][.\s]|[a-z])|[):、]|\s-\s)", re.MULTILINE),
-    re.compile(r"(?<![\w/])[(\[【]\s*+([A-Za-z])\s*+[)\]】](?!\w)"),
+    re.compile(
+        rf"^{_BLANK}([A-Za-z])(?:\.(?![A-Za-z][.\s])(?:(?<=[A-Z]\.)|(?![a-z]))|[):、]|\s-\s)",
+        re.MULTILINE,
+    ),
+    re.compile(r"(?<![\w/])[(\[【]\s*+([A-Za-z])\s*+[)\]】](?![A-Za-z0-9_])"),
     re.compile(r"(?<!\b[A-Za-z])[,;:]\s+([A-Z])[.!。]*+\s*+\Z"),
     re.compile(r"\A\s*+([A-Za-z])(?=,?\s+because\b)"),
+    re.compile(r"(?<!\w)([A-Z])(?:项|項|选项|選項)?是?正[确確]"),
 )
 """A letter alone on its line, before a text, in brackets, last after a mark, or with a reason."""
 
 _EMPHASIS = re.compile(r"(?<!\w)(\*\*|__|[*_`$])[^\w\s]{0,3}+([A-Za-z])[^\w\s*_`$]{0,3}+\1(?!\w)")
+_REASONING = re.compile(r"\A.*</think\s*+>", re.DOTALL | re.IGNORECASE)
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*+\{([^{}]*+)\}")
 _END = re.compile(r"[\n}<]|[.!?。](?=\s|\Z)")
 _AROUND = " \t(){}[]\"'“”"
@@ -116,7 +121,7 @@ def choice_accuracy(item: Item, answer: str) -> float:
 def chosen(choices: Sequence[str], answer: str) -> int | None:
     r"""The index of the choice that an answer names; None where it names none, or several.
 
-    The first of these that there is decides:
+    Of an answer with `<think>`, what follows it counts. The first of these that there is decides:
 
     1. The whole answer is the text of a choice. A text goes before a letter, or the choice "A"
        could not be told apart.
@@ -127,6 +132,7 @@ def chosen(choices: Sequence[str], answer: str) -> int | None:
     4. The only choice whose text is a line.
     """
     offered = _Choices(choices)
+    answer = _REASONING.sub("", answer)
     if (named := offered.by_text(answer)) is not None:
         return named
     plain = _plain(answer)

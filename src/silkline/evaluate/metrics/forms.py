@@ -6,13 +6,26 @@ import re
 import string
 import unicodedata
 
-_FULL_WIDTH = {
+_FULL_WIDTH: dict[int, str | None] = {
     code: unicodedata.normalize("NFKC", chr(code))
     for code in (*range(0xFF01, 0xFF5F), *range(0xFFE0, 0xFFE7), 0x3000)
 }
-_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013—―\u2212﹣"), "-")
-_SEPARATORS = {ord("\u066b"): ".", ord("٬"): ",", ord("\u2044"): "/"}
-_FORMS = _FULL_WIDTH | _DASHES | _SEPARATORS
+_DASHES: dict[int, str | None] = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013—―\u2212﹣"), "-")
+_SEPARATORS: dict[int, str | None] = {ord("\u066b"): ".", ord("٬"): ",", ord("\u2044"): "/"}
+_INVISIBLE: dict[int, str | None] = dict.fromkeys(
+    (
+        0xAD,
+        0x200B,
+        0x200E,
+        0x200F,
+        *range(0x202A, 0x202F),
+        *range(0x2060, 0x206A),
+        0xFE0E,
+        0xFE0F,
+        0xFEFF,
+    )
+)
+_FORMS = _FULL_WIDTH | _DASHES | _SEPARATORS | _INVISIBLE
 _DIGIT = re.compile(r"[^\D0-9]")
 
 _BLOCKS = (
@@ -44,6 +57,9 @@ def composed(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """The text composed, with ASCII for full-width characters, dashes and decimal digits."""
+    """The text composed, with ASCII for full-width characters, dashes and decimal digits.
+
+    What is never seen goes: breaks without width, marks of direction, the choice of a glyph.
+    """
     plain = composed(text).translate(_FORMS)
     return _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), plain)

@@ -43,14 +43,14 @@ _LOST = re.compile(rf"(?<=\d)({_MARK}++)(?=\d)|(?<=\w)([-+#]++)(?={_MARK}*+\Z)|{
 
 
 def words_of(text: str) -> list[str]:
-    """An answer's words in lower case, without punctuation and English articles.
+    """An answer's words, without case, punctuation and English articles.
 
     The normalisation of SQuAD (Rajpurkar et al., EMNLP 2016, 6.1), but for what it loses: numbers
     are spelled by their value, marks between digits stay, and so do `+ < > =` and a sign that ends
     a word ("A-", "C#"). Punctuation of any script goes. Where nothing would be left, articles stay;
     where there are none either, the text itself does.
     """
-    chunks = _spaced(folded(text.lower())).split()
+    chunks = _spaced(folded(text.casefold())).split()
     found = [words for chunk in chunks if (words := list(_words(chunk)))]
     content = [word for words in found if words not in _ARTICLES for word in words]
     return content or [word for words in found for word in words] or chunks
