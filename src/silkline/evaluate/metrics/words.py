@@ -38,7 +38,7 @@ _QUANTITY = re.compile(
     r"(?P<rest>\D*+)"
 )
 _BRACKETED = re.compile(r"[\[(][^\[\]()]*+[\])]")
-_BETWEEN_ITEMS = re.compile(r"[^\w\s.,;-]*+[,;]++[^\w\s.-]*+")
+_BETWEEN_ITEMS = re.compile(r"[^\w\s.,;-]{0,3}+[,;]++[^\w\s.-]*+")
 _LOST = re.compile(rf"(?<=\d)({_MARK}++)(?=\d)|(?<=\w)([-+#]++)(?={_MARK}*+\Z)|{_MARK}")
 
 
