@@ -8,7 +8,7 @@ from functools import partial
 
 from silkline.errors import ConfigError
 from silkline.evaluate.item import Item, Kind, kind_of
-from silkline.evaluate.metrics import cider, overlap, records, text, vqa
+from silkline.evaluate.metrics import choices, cider, overlap, records, text, vqa
 
 FIELD = "field:"
 """What the metric of one field of a record is called by, followed by the field's name."""
@@ -56,7 +56,7 @@ _ALL = (
     Metric("rouge_l", "common words in order", Kind.TEXT, _each(overlap.rouge_l)),
     Metric("cider", "agreement with captions, rare words weigh more", Kind.TEXT, cider.cider,
            highest=10.0),
-    Metric("choice_accuracy", "the right choice", Kind.CHOICE, _each(text.choice_accuracy),
+    Metric("choice_accuracy", "the right choice", Kind.CHOICE, _each(choices.choice_accuracy),
            right_or_wrong=True),
     Metric("record", "the whole record is right", Kind.RECORD, _each(records.record),
            right_or_wrong=True),

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from silkline.evaluate.item import Item
+from silkline.evaluate.metrics.forms import LETTER, composed
 
 _LONGEST = 4
 _SIGMA = 6.0
 _SCALE = 10.0
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_WORD = re.compile(rf"{LETTER}+(?:(?:'|(?<=\d)[.,](?=\d)){LETTER}+)*")
 
 _Gram = tuple[str, ...]
 
@@ -34,9 +35,10 @@ class _Vector:
 def cider(items: Sequence[Item], answers: Sequence[str]) -> list[float]:
     """CIDEr-D of each answer, 0 to 10; how rare an n-gram is follows from the set's references.
 
-    Words are runs of letters and digits in lower case, apostrophes within them included; the
-    authors' script takes those of the Penn Treebank, which part "don't" in two. A set of one item
-    has no rare words: all scores are 0 there.
+    Words are runs of letters and digits in lower case, with the apostrophes within them and the
+    points and commas within numbers; the authors' script takes those of the Penn Treebank, which
+    part "don't" in two. A text without words scores 0, also against itself, as there. A set of one
+    item has no rare words: all scores are 0.
     """
     references = [[_words(text) for text in item.references] for item in items]
     found: Counter[_Gram] = Counter()
@@ -88,7 +90,7 @@ def _likeness(said: _Vector, right: _Vector) -> float:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+    return _WORD.findall(composed(text.lower()))
 
 
 def _grams(words: Sequence[str]) -> Iterator[_Gram]:

@@ -5,12 +5,14 @@ Both need the extra `evaluate`; it is imported where it is used.
 
 from __future__ import annotations
 
-import unicodedata
+import re
 
 from silkline.errors import EnvironmentFault
 from silkline.evaluate.item import Item
+from silkline.evaluate.metrics.forms import LETTER, composed
 
 _THRESHOLD = 0.5
+_WORD = re.compile(f"{LETTER}+")
 
 INSTALL = "pip install 'silkline[evaluate]'"
 """The command that brings what this file and the Parquet reader need."""
@@ -32,7 +34,8 @@ def anls(item: Item, answer: str) -> float:
     One minus the distance over the longer text's length, without regard to case and outer spaces;
     0 to 1. Biten et al., Scene Text Visual Question Answering, ICCV 2019, equation 1, but for a
     similarity of exactly 0.5: it is 0 there, and counts here as in the script of the challenge
-    (rrc.cvc.uab.es). Inner spaces count as one in the length too, which the script leaves as it is.
+    (rrc.cvc.uab.es). Inner spaces count as one in the length too, which the script leaves as it is,
+    and an accent apart from its letter is composed with it.
     """
     from rapidfuzz.distance import Levenshtein  # noqa: PLC0415
 
@@ -59,19 +62,14 @@ def _rouge(answer: str, reference: str) -> float:
 
     said, right = (_words(one) for one in (answer, reference))
     if not said or not right:
-        return float(answer.split() == reference.split())
+        return float(composed(answer).split() == composed(reference).split())
     common: int = LCSseq.similarity(said, right)
     return 2 * common / (len(said) + len(right))
 
 
 def _words(text: str) -> list[str]:
-    """The same for accents that are letters of their own and for such that are set apart (NFC)."""
-    composed = unicodedata.normalize("NFC", text.lower())
-    return "".join(
-        sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " "
-        for sign in composed
-    ).split()
+    return _WORD.findall(composed(text.lower()))
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
+    return " ".join(composed(text.lower()).split())

@@ -10,6 +10,7 @@ import msgspec
 
 from silkline.errors import UNDECODABLE
 from silkline.evaluate.item import Item
+from silkline.evaluate.metrics.forms import composed
 
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL | re.IGNORECASE)
 
@@ -66,7 +67,7 @@ def is_same(said: object, right: object) -> bool:
     and "1" is not 1: a program that reads the record would tell them apart.
     """
     if isinstance(said, str) and isinstance(right, str):
-        return said.strip().casefold() == right.strip().casefold()
+        return composed(said.strip().casefold()) == composed(right.strip().casefold())
     if isinstance(said, bool) or isinstance(right, bool):
         return said is right
     return said == right

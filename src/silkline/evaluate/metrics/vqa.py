@@ -11,6 +11,7 @@ from collections import Counter
 from itertools import product
 
 from silkline.evaluate.item import Item
+from silkline.evaluate.metrics.forms import composed
 
 LEAST_REFERENCES = 4
 """The measure asks whether three others said the same, each person left out in turn."""
@@ -61,16 +62,18 @@ def normalised(text: str) -> str:
 
     Punctuation goes, or becomes a space where it stands between letters; number words become
     digits, articles go, and contractions get their apostrophes. The authors' script knows fewer
-    spellings without them: neither "im" nor such as lack two.
+    spellings without them: neither "im" nor such as lack two. Where nothing would be left, articles
+    stay, or the text itself: else an empty answer would equal "a", and "?" equal "!".
     """
-    text = " ".join(text.split()).lower()
+    text = " ".join(composed(text.lower()).split())
     bare = text
     joins = _COMMA_IN_NUMBER.search(text) is not None
     for mark in _MARKS:
         loose = joins or f"{mark} " in text or f" {mark}" in text
         bare = bare.replace(mark, "" if loose else " ")
     words = [_NUMBERS.get(word, word) for word in _PERIOD.sub("", bare).split()]
-    return " ".join(_SPELLED.get(word, word) for word in words if word not in _ARTICLES)
+    content = [_SPELLED.get(word, word) for word in words if word not in _ARTICLES]
+    return " ".join(content or words) or text
 
 
 def vqa_accuracy(item: Item, answer: str) -> float:
