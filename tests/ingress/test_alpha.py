@@ -171,3 +171,11 @@ async def test_a_png_that_is_transparent_throughout_is_white(pool: DecoderPool) 
         encode(Image.new("RGB", (4, 4), RED), "PNG", transparency=RED),
     ):
         assert await pixels(pool, data) == [WHITE] * 16
+
+
+async def test_a_run_length_bitmap_is_opaque(pool: DecoderPool) -> None:
+    palette = b"".join(bytes([*reversed(colour), 0]) for colour in COLOURS)
+    rows = bytes([1, 2, 1, 3, 0, 0, 1, 0, 1, 1, 0, 0, 0, 1])  # from the bottom
+    head = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 8, 1, len(rows), 0, 0, 4, 0) + palette
+    data = b"BM" + struct.pack("<IHHI", 14 + len(head) + len(rows), 0, 0, 14 + len(head))
+    assert await pixels(pool, data + head + rows) == list(COLOURS)
