@@ -125,6 +125,14 @@ async def test_other_fields_that_have_no_effect(form: Any) -> None:
         assert first == second
 
 
+async def test_a_field_that_may_not_stand_beside_another() -> None:
+    warm = Sampling(max_tokens=24, temperature=0.5)
+    body = {"error": {"message": "`temperature` and `top_p` cannot both be specified."}}
+    async with asked(refusing("top_p", 400, body)) as (engine, server):
+        first, second = await asks(engine, server, sampling=warm)
+        assert (first.pop("top_p"), first) == (1.0, second)
+
+
 async def test_several_fields_are_learned_one_by_one() -> None:
     async def script(received: Received) -> AsyncIterator[bytes]:
         for field in ("max_tokens", "stream_options", "top_p"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from silkline.core import Sampling
-from silkline.engines.remote.failures import refused_field
+from silkline.engines.remote.failures import refused_fields
 
 _STREAM_OPTIONS = "stream_options"
 _TOP_P = "top_p"
@@ -52,10 +52,11 @@ class Dialect:
         ours = {_STREAM_OPTIONS, *_NEWER_NAMES} - self.refused
         if sampling.top_p == 1:
             ours |= {_TOP_P} - self.refused
-        field = refused_field(refusal)
-        if field is None and not self.proven:
-            field = _STREAM_OPTIONS
-        return Dialect(self.refused | {field}) if field in ours else None
+        named = refused_fields(refusal)
+        if not named and not self.proven:
+            named = [_STREAM_OPTIONS]
+        field = next((name for name in named if name in ours), None)
+        return Dialect(self.refused | {field}) if field is not None else None
 
     def taken(self) -> Dialect:
         """The same, after the server took a request."""

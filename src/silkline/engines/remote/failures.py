@@ -119,7 +119,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> SilklineErr
         case "large":
             return RequestTooLarge(_LARGE, param="messages")
         case "invalid":
-            return _invalid(code, param or refused_field(body))
+            return _invalid(code, param or next(iter(refused_fields(body)), None))
         case _:
             denied = is_denial(status)
             return lost("is not set up for this gateway" if denied else "failed")
@@ -142,21 +142,20 @@ def _invalid(code: object, param: str | None) -> SilklineError:
 def is_about_fields(error: SilklineError) -> bool:
     """Whether a server may have refused a request for a field that no client asked for."""
     if isinstance(error, InvalidRequest):
-        return error.param in {None, "max_tokens", "top_p"}
+        return error.param != "messages"
     return isinstance(error, UnknownField)
 
 
-def refused_field(body: bytes) -> str | None:
-    """The field of a request that a refusal says the server does not know or support.
+def refused_fields(body: bytes) -> list[str]:
+    """The fields of a request that a refusal names as not known or not supported, in its order.
 
-    Servers tell it in many forms, often in words only: the first of our fields that is named, where
-    the words are those of such a refusal.
+    Servers tell it in many forms, often in words only: the fields count that are named where the
+    words are those of such a refusal.
     """
     said = _TAKEN_FIELDS.split(body.lower(), maxsplit=1)[0]
     if _NOT_TAKEN.search(said) is None:
-        return None
-    field = _FIELD.search(said)
-    return field[0].decode() if field else None
+        return []
+    return [field[0].decode() for field in _FIELD.finditer(said)]
 
 
 def _kind(status: int) -> str:
