@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from silkline.config import FetchSettings
-from silkline.errors import ConfigError, UrlBlocked
+from silkline.errors import ConfigError, InputError, InvalidRequest, UrlBlocked
 from silkline.ingress.urls import HostRules, follow, parse
 
 LEGITIMATE = {
@@ -42,14 +42,64 @@ def test_legitimate_urls_pass(text: str) -> None:
     assert HostRules(FetchSettings()).admit(target) is False
 
 
-def test_what_is_ascii_goes_out_as_it_came() -> None:
-    path = "/a%7eb/%E2%82%AC?sig=a%2bb%3D&x=+~(')*"
-    assert parse(f"https://pictures.example{path}").url.raw_path_qs == path
+def test_characters_beyond_ascii_are_encoded_as_utf_8() -> None:
+    url = parse("https://images.example/图?a=é&b=\u202f").url
+    assert url.raw_path_qs == "/%E5%9B%BE?a=%C3%A9&b=%E2%80%AF"
 
 
-def test_what_is_not_ascii_is_encoded() -> None:
-    url = parse("https://pictures.example/图?a=é").url
-    assert url.raw_path_qs == "/%E5%9B%BE?a=%C3%A9"
+SCHEMES = {
+    "file:///a.jpg": "'file'", "file:a.jpg": "'file'", "FILE:///C:/a.jpg": "'file'",
+    "ftp://a.example/a.jpg": "'ftp'", "gs://bucket/a.jpg": "'gs'", "s3://bucket/a.jpg": "'s3'",
+    "javascript:alert(1)": "'javascript'", "blob:https://a.example/1": "'blob'",
+    "cid:part1@a.example": "'cid'", "datas:image/png;base64,QQ==": "'datas'",
+    "htps://a.example/a.jpg": "'htps'", "urn:isbn:1": "'urn'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SCHEMES)
+def test_a_scheme_that_is_not_taken_is_named(text: str) -> None:
+    with pytest.raises(UrlBlocked) as caught:
+        parse(text)
+    assert caught.value.message == (
+        f"The image's URL has the scheme {SCHEMES[text]}; images are fetched by http and https "
+        "only. Send an http or https URL, or the image itself as a data URL."
+    )
+
+
+WITHOUT_SCHEME = {
+    "": "is empty", "/a.jpg": "path of a file", "./a.jpg": "path of a file",
+    "../a.jpg": "path of a file", "~/a.jpg": "path of a file", "C:\\a.jpg": "path of a file",
+    "c:/images/a.jpg": "path of a file", "\\\\host\\share\\a.jpg": "path of a file",
+    "//a.example/a.jpg": "Put https: before it", "www.a.example/a.jpg": "Put https:// before it",
+    "a.example": "Put https:// before it", "localhost:8000/a.jpg": "Put https:// before it",
+    "a.example:8000": "Put https:// before it", "127.0.0.1:80?a": "Put https:// before it",
+    "a.jpg": "has no scheme", " https://a.example/": "has no scheme",
+    "/9j/4AAQSkZJRgABAQAA" + "A" * 80: "is Base64 without a head",
+    "iVBORw0KGgoAAAANSUhEUgAA" + "A" * 80: "is Base64 without a head",
+    "image/png;base64,iVBORw0KGgo=": "lacks 'data:'", ";base64,QQ==": "lacks 'data:'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WITHOUT_SCHEME)
+def test_a_text_without_a_scheme_is_told_what_it_is(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=WITHOUT_SCHEME[text]):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("https://a.example/a b", "has a space"),
+        ("https://a.example/a\\b", "a backslash"),
+        ("https://user@a.example/", "has a user name"),
+        ("https://a.example@b.example/", "has a user name"),
+        ("https:///a.jpg", "is malformed"),
+        ("https://" + "a" * 9000, "is longer than 8192 characters"),
+    ],
+)
+def test_a_url_that_is_not_taken_says_why(text: str, why: str) -> None:
+    with pytest.raises(UrlBlocked, match=f"The image's URL.* {why}"):
+        parse(text)
 
 
 @given(st.text())
@@ -59,7 +109,7 @@ def test_any_text_is_a_url_or_blocked(text: str) -> None:
     for candidate in (text, f"http://{text}", f"https://a.example/{text}"):
         try:
             target = parse(candidate)
-        except UrlBlocked:
+        except InputError:
             continue
         assert target.scheme in {"http", "https"}
 
@@ -87,24 +137,59 @@ def test_another_parser_reads_the_same_host(before: str, after: str) -> None:
         ("/b.jpg", "https://a.example/b.jpg"),
         ("b.jpg", "https://a.example/dir/b.jpg"),
         ("../b.jpg?x=%2F", "https://a.example/b.jpg?x=%2F"),
+        ("./b.jpg?x=../y", "https://a.example/dir/b.jpg?x=../y"),
+        ("../../../b/.", "https://a.example/b/"),
+        ("c/..", "https://a.example/dir/"),
+        ("c//../b.jpg", "https://a.example/dir/c/b.jpg"),
         ("?page=2", "https://a.example/dir/a.jpg?page=2"),
+        ("?", "https://a.example/dir/a.jpg?"),
+        ("", "https://a.example/dir/a.jpg?v=/1"),
+        ("#part", "https://a.example/dir/a.jpg?v=/1"),
+        ("/x/../b.jpg?", "https://a.example/x/../b.jpg?"),
+        ("/b%7e%2f.jpg?a=%2B+;&&", "https://a.example/b%7e%2f.jpg?a=%2B+;&&"),
         ("//b.example/c.jpg", "https://b.example/c.jpg"),
-        ("https://b.example/c.jpg#d", "https://b.example/c.jpg"),
+        ("//b.example?d", "https://b.example/?d"),
+        ("https://b.example/c.jpg#d e", "https://b.example/c.jpg"),
+        ("HTTPS://B.example:444/c.jpg", "https://b.example:444/c.jpg"),
+        ("/my image.jpg?a=b c", "https://a.example/my%20image.jpg?a=b%20c"),
+        ("my image.jpg", "https://a.example/dir/my%20image.jpg"),
+        ("https://b.example/my image%20.jpg", "https://b.example/my%20image%20.jpg"),
+        ("/图.jpg", "https://a.example/%E5%9B%BE.jpg"),
+        ("https://münchen.example/ä b", "https://xn--mnchen-3ya.example/%C3%A4%20b"),
+        ("/caf\udce9.jpg", "https://a.example/caf%E9.jpg"),  # Latin-1, as headers are read
     ],
 )
 def test_redirects_are_resolved(location: str, expected: str) -> None:
-    assert str(follow(parse("https://a.example/dir/a.jpg"), location).url) == expected
+    assert str(follow(parse("https://a.example/dir/a.jpg?v=/1"), location).url) == expected
 
 
 @pytest.mark.parametrize(
-    "location",
-    ["http://a.example/", "file:///etc/passwd", "javascript:alert(1)", "\\\\b.example/c",
-     "//user@b.example/", "///b.example", "https:b.example", "//127.1/", "/a b", "/a\r\nX: y",
-     "//[::1"],
-)  # fmt: skip
-def test_redirects_to_what_is_not_taken_are_blocked(location: str) -> None:
-    with pytest.raises(UrlBlocked):
+    ("location", "why"),
+    [
+        ("http://a.example/", "from https to http"),
+        ("file:///etc/passwd", "the scheme 'file'"),
+        ("javascript:alert(1)", "the scheme 'javascript'"),
+        ("localhost:8000/a.jpg", "the scheme 'localhost'"),
+        ("\\\\b.example/c", "a backslash"),
+        ("/a\\b", "a backslash"),
+        ("//user@b.example/", "has a user name"),
+        ("https://user:word@b.example/", "has a user name"),
+        ("///b.example", "is malformed"),
+        ("https:b.example", "is malformed"),
+        ("https:///b.example", "is malformed"),
+        ("//127.1/", "is malformed"),
+        ("https://a b.example/", "is malformed"),
+        ("https://caf\udce9.example/", "is malformed"),
+        ("/a\r\nX: y", "a control character"),
+        ("/a\tb", "a control character"),
+        ("//[::1", "is malformed"),
+        ("/" + "x" * 9000, "is longer than"),
+    ],
+)
+def test_an_error_about_a_redirect_says_that_it_is_the_redirect(location: str, why: str) -> None:
+    with pytest.raises(UrlBlocked, match="The image's URL redirects") as caught:
         follow(parse("https://a.example/dir/a.jpg"), location)
+    assert why in caught.value.message
 
 
 def test_http_may_redirect_to_https() -> None:

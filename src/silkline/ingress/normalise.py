@@ -2,7 +2,8 @@
 
 A normalised picture is upright, opaque, 8-bit RGB, made in this order:
 
-1. The first frame is decoded; a truncated file is refused, not filled up with grey.
+1. The first frame is decoded; a truncated file is refused, not filled up with grey. A file that
+   lacks only its end marker is not truncated: JPEG (`jpeg_end`), PNG and GIF.
 2. The EXIF orientation is applied (AVIF's rotation and mirroring too). Unreadable EXIF is none.
 3. Colours become 8-bit RGB. 16-bit samples keep their high byte (value >> 8), 12-bit ones their
    upper 8 bits, 1-bit ones become 0 and 255. 32-bit integers count as 16-bit when none is above
@@ -10,7 +11,8 @@ A normalised picture is upright, opaque, 8-bit RGB, made in this order:
    or 0..65535, the first of these that holds the largest, else scaled to the largest. Palettes are
    looked up. CMYK, YCCK, YCbCr and Lab are converted as Pillow does, Adobe's inverted CMYK
    included. ICC profiles, gamma and chromaticities are ignored.
-4. Alpha channels, transparent palette entries and transparent colours (tRNS) are laid over white;
+4. Alpha channels, transparent palette entries and transparent colours (tRNS) are laid over white.
+   An alpha channel of a BMP, or of a TIFF that does not declare one, is none where it is all zero;
    the transparent colour of a PNG with 2 or 4 bits of grey, or 16 bits of RGB, is not, as Pillow
    gives it in other units than the pixels.
 5. The pixel budget reduces it (`resize.target_size`) with Pillow's antialiased bicubic filter.
@@ -57,6 +59,7 @@ from PIL import (
 )
 
 from silkline.ingress.decoder_wire import Refusal
+from silkline.ingress.jpeg_end import with_end
 from silkline.ingress.perceptual import EDGE, perceptual_digest
 from silkline.ingress.resize import target_size
 
@@ -84,6 +87,8 @@ _DRAFT_MARGIN: Final = 2
 _WHITE: Final = (255, 255, 255)
 _FLOAT_RANGES: Final = (1.0, 255.0, 65535.0)
 _TIFF_BITS_PER_SAMPLE: Final = 258
+_TIFF_EXTRA_SAMPLES: Final = 338
+_TIFF_ALPHA: Final = frozenset({1, 2})  # associated (premultiplied) and unassociated
 
 _TRANSPOSED: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -172,7 +177,7 @@ def normalise(
     Raises:
         Refused: It is broken or too much.
     """
-    with _refusing(), _open(data, name, max_pixels) as image:
+    with _refusing(), _open(_ended(data, name, max_pixels), name, max_pixels) as image:
         size = image.size
         part = _draft(image, target_size(*size, *budget))
         image.load()
@@ -218,6 +223,21 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
     return image
 
 
+def _ended(data: bytes, name: str, max_pixels: int) -> bytes:
+    """The file with its end marker, if it is a JPEG that lacks nothing else."""
+    if name != "JPEG":
+        return data
+
+    def pixels(trial: bytes) -> bytes:
+        with _open(trial, name, max_pixels) as image:
+            return image.tobytes()
+
+    ended = with_end(data, pixels)
+    if ended is None:
+        raise Refused(Refusal.UNDECODABLE)
+    return ended
+
+
 def _draft(image: ImageFile.ImageFile, target: tuple[int, int]) -> _Box | None:
     """Has a JPEG decoded at a fraction of its size; None where nothing is gained.
 
@@ -253,12 +273,25 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _from_32_bit(image)
     if image.mode == "F":
         return _from_float(image)
-    if image.has_transparency_data:
-        return _over_white(image.convert("RGBA"))
+    if image.has_transparency_data and not _is_unused_alpha(image):
+        return _over_white(image.convert("LA") if image.mode == "La" else image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _is_unused_alpha(image: Image.Image) -> bool:
+    """Whether a channel in the place of alpha, which may be any, is zero throughout.
+
+    Programs that know no alpha leave it so in BMP files, and in TIFF files that do not say what the
+    channel is. In all other files a picture without an opaque pixel is meant to be one.
+    """
+    declared = _TIFF_ALPHA.intersection(getattr(image, "tag_v2", {}).get(_TIFF_EXTRA_SAMPLES, ()))
+    if image.format not in {"BMP", "TIFF"} or declared:
+        return False
+    return "A" in image.getbands() and image.getchannel("A").getextrema() == (0, 0)
+
+
 def _over_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
     canvas = Image.new("RGB", image.size, _WHITE)
     canvas.paste(image, (0, 0), image)
     return canvas
@@ -278,7 +311,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     opaque = ImageChops.lighter(
         high.point(_all_but(transparent >> 8)), low.point(_all_but(transparent & 255))
     )
-    return _over_white(Image.merge("LA", (high, opaque)).convert("RGBA"))
+    return _over_white(Image.merge("LA", (high, opaque)))
 
 
 def _all_but(value: int) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass, field
 
-from silkline.errors import ImageTooLarge, InvalidRequest, UrlBlocked
+from silkline.errors import ImageTooLarge, InputError, InvalidRequest
 from silkline.ingress import urls
 
 _DATA_SCHEME = "data:"
@@ -95,11 +95,9 @@ def parse_url(text: str, *, param: str) -> Source:
     """
     if text[: len(_DATA_SCHEME)].lower() == _DATA_SCHEME:
         return _parse_data_url(text, param)
-    if not urls.HAS_SCHEME.match(text):
-        raise InvalidRequest("The picture is no URL. Send an http, https or data URL.", param=param)
     try:
         return UrlSource(urls.parse(text), param)
-    except UrlBlocked as error:
+    except InputError as error:
         error.param = param
         raise
 

@@ -1,10 +1,15 @@
-"""URLs of pictures: one strict grammar, one parse, and the rules for hosts.
+"""URLs of images: one strict grammar, one parse, and the rules for hosts.
 
 A URL is parsed once, and the object that was checked is the object that the HTTP client gets, so
 that no second parser can read another host out of the same text. The grammar is narrower than
-RFC 3986: http and https only, no userinfo, no backslash, space or control character, IP addresses
-only in their one canonical form, host names of letters, digits, hyphens and underscores. Names in
-other scripts are taken when they encode to a real IDNA name, not when they only fold to ASCII.
+RFC 3986 up to the path: http and https only, no userinfo, IP addresses only in their one canonical
+form, host names of letters, digits, hyphens and underscores. Names in other scripts are taken when
+they encode to a real IDNA name, not when they only fold to ASCII.
+
+Path and query go out byte for byte, since clients sign them: nothing is decoded, requoted, merged
+or dropped, dot segments and an empty query included. Only what HTTP cannot carry is
+percent-encoded: characters beyond ASCII as UTF-8, and in a redirect also spaces. A fragment is left
+out. A backslash or a control character is refused, and so is a space in a client's own URL.
 """
 
 from __future__ import annotations
@@ -16,25 +21,34 @@ from ipaddress import IPv4Address, IPv6Address
 from yarl import URL
 
 from silkline.config import FetchSettings
-from silkline.errors import ConfigError, UrlBlocked
+from silkline.errors import ConfigError, InvalidRequest, UrlBlocked
 from silkline.ingress.addresses import IPAddress, is_public
 
 MAX_URL_CHARS = 8192
 MAX_HOST_CHARS = 253
 MAX_PORT = 65535
 DEFAULT_PORTS = {"http": 80, "https": 443}
-HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
+    r"//"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]/?#@:%]+)"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"(?P<rest>[/?][^#]*)?"
     r"(?:#.*)?"
 )
+_USER = re.compile(r"//[^/?#]*@")
+_NOT_SENDABLE = re.compile(r"[\x00-\x20\x7f\\]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
+
+_FILE_PATH = re.compile(r"[A-Za-z]:[\\/]|/(?!/)|\\|~|\.{1,2}[\\/]")
+_HOST_BEFORE_PORT = re.compile(r"[^:/?#]+:[0-9]{1,5}(?:[/?#]|$)")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64}")
+
+_SEND_ITSELF = "Send an http or https URL, or the image itself as a data URL."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +56,7 @@ class PictureUrl:
     """A URL that has passed the grammar; only `parse` and `follow` make one.
 
     Attributes:
-        url: What the HTTP client gets.
+        url: What the HTTP client gets; path and query both stand in its path, as they came.
         host: Lower case; an IPv6 address without its brackets.
         port: 1 to 65535, the scheme's own where the URL names none.
         address: The host as an address, None where it is a name.
@@ -59,54 +73,50 @@ class PictureUrl:
         return self.url.scheme
 
 
+class _Unfit(ValueError):
+    """A URL that is not taken: `why` says what it is or has, `remedy` what to send instead."""
+
+    def __init__(self, why: str, remedy: str = _SEND_ITSELF) -> None:
+        super().__init__(why)
+        self.why = why
+        self.remedy = remedy
+
+
 def parse(text: str) -> PictureUrl:
-    """Reads a URL.
+    """Reads the URL of an image that a client sent.
 
     Raises:
-        UrlBlocked: It is not written in the strict form that this module describes.
+        InvalidRequest: It has no scheme.
+        UrlBlocked: It has another scheme, or is not written in the strict form that this module
+            describes.
     """
-    _check_characters(text)
-    match = _URL.fullmatch(text)
-    if match is None:
-        raise _malformed()
-    scheme = match["scheme"].lower()
-    if scheme not in DEFAULT_PORTS:
-        raise UrlBlocked("Pictures are fetched by http and https only. Send such a URL.")
-    port = int(match["port"] or DEFAULT_PORTS[scheme])
-    host, address = _canonical_host(match["host"])
-    literal = f"[{host}]" if isinstance(address, IPv6Address) else host
-    explicit = f":{port}" if match["port"] else ""
-    canonical = f"{scheme}://{literal}{explicit}{match['rest'] or '/'}"
+    if _SCHEME.match(text) is None or _FILE_PATH.match(text) or _HOST_BEFORE_PORT.match(text):
+        raise InvalidRequest(f"The image's URL {_without_scheme(text)}")
     try:
-        # What is ASCII goes out as it came: requoting breaks signed URLs.
-        url = URL(canonical, encoded=canonical.isascii())
-        agreed = (url.scheme, url.raw_host, url.port) == (scheme, host, port)
-        readable = url.host is not None  # fails on a name that only looks like IDNA
-    except ValueError as error:
-        raise _malformed() from error
-    if not agreed or not readable or url.raw_user is not None or url.raw_password is not None:
-        raise _malformed()
-    return PictureUrl(url, host, port, address)
+        return _read(text)
+    except _Unfit as error:
+        raise UrlBlocked(f"The image's URL {error.why}. {error.remedy}") from error
 
 
 def follow(origin: PictureUrl, location: str) -> PictureUrl:
     """The URL that a redirect leads to.
 
+    Args:
+        origin: What was asked for.
+        location: The `Location` of the response; bytes that are no UTF-8 as lone surrogates.
+
     Raises:
-        UrlBlocked: It is not one that `parse` takes, or it leaves https for http.
+        UrlBlocked: It is not one that is taken, or it leaves https for http.
     """
-    _check_characters(location)
-    if HAS_SCHEME.match(location):
-        target = parse(location)
-    elif location.startswith("//"):
-        target = parse(f"{origin.scheme}:{location}")
-    else:
-        try:
-            target = parse(str(origin.url.join(URL(location, encoded=True))))
-        except ValueError as error:
-            raise _malformed() from error
+    try:
+        target = _read(_resolved(origin, location))
+    except _Unfit as error:
+        raise UrlBlocked(
+            f"The image's URL redirects to another one, which {error.why}. Send the URL of the "
+            "image itself, or the image as a data URL."
+        ) from error
     if origin.scheme == "https" and target.scheme == "http":
-        raise UrlBlocked("The picture's URL redirects from https to http. Send the last URL.")
+        raise UrlBlocked("The image's URL redirects from https to http. Send the last URL.")
     return target
 
 
@@ -159,18 +169,107 @@ def check_public(address: IPAddress) -> None:
         )
 
 
-def _malformed() -> UrlBlocked:
-    return UrlBlocked(
-        "The picture's URL is malformed. Send http://host/path or https://host/path with a plain "
-        "host name, without user name, spaces or backslashes."
-    )
+def _without_scheme(text: str) -> str:
+    """What a text without a scheme seems to be, and what to send instead."""
+    if not text:
+        return "is empty. Send an http, https or data URL."
+    if ";base64," in text[:MAX_HOST_CHARS]:
+        return "lacks 'data:' at its beginning. Send data:<media type>;base64,<data>."
+    if _BASE64.match(text):
+        return "is Base64 without a head. Put 'data:image/jpeg;base64,' before it."
+    if _FILE_PATH.match(text):
+        return "is the path of a file, which is not read. Send the file's content as a data URL."
+    before = "https:" if text.startswith("//") else "https://"
+    return f"has no scheme. Put {before} before it, or send the image as a data URL."
 
 
-def _check_characters(text: str) -> None:
+def _read(text: str) -> PictureUrl:
+    """Reads an absolute URL. Raises `_Unfit` where it is not taken."""
+    scheme, _, behind = text.partition(":")
+    scheme = scheme.lower()
+    if scheme not in DEFAULT_PORTS:
+        raise _Unfit(f"has the scheme '{scheme[:32]}'; images are fetched by http and https only")
     if len(text) > MAX_URL_CHARS:
-        raise UrlBlocked(f"The picture's URL is longer than {MAX_URL_CHARS} characters.")
-    if not text.isprintable() or " " in text or "\\" in text:
+        raise _Unfit(f"is longer than {MAX_URL_CHARS} characters")
+    if _NOT_SENDABLE.search(behind):
+        raise _Unfit(
+            "has a space, a control character or a backslash", "Percent-encode it: a space is %20."
+        )
+    match = _URL.fullmatch(behind)
+    if match is None:
+        user = _USER.match(behind)
+        raise _Unfit("has a user name", "Send it without.") if user else _malformed()
+    port = int(match["port"] or DEFAULT_PORTS[scheme])
+    host, address = _canonical_host(match["host"])
+    literal = f"[{host}]" if isinstance(address, IPv6Address) else host
+    authority = f"{literal}:{port}" if match["port"] else literal
+    target = _encoded("/" + (match["rest"] or "").removeprefix("/"))
+    try:
+        # All in the path: a query of its own would lose its question mark where it is empty.
+        url = URL.build(scheme=scheme, authority=authority, path=target, encoded=True)
+        agreed = (url.scheme, url.raw_host, url.port) == (scheme, host, port)
+        readable = url.host is not None  # fails on a name that only looks like IDNA
+    except ValueError as error:
+        raise _malformed() from error
+    if not agreed or not readable or url.raw_user is not None or url.raw_password is not None:
         raise _malformed()
+    return PictureUrl(url, host, port, address)
+
+
+def _encoded(text: str) -> str:
+    """A text with all that is not ASCII percent-encoded.
+
+    U+DC80 to U+DCFF stand for bytes that are no UTF-8, as the HTTP client gives them in headers.
+    Raises `_Unfit` at another half of a surrogate pair.
+    """
+    try:
+        return _BEYOND_ASCII.sub(_percent, text)
+    except UnicodeEncodeError as error:
+        raise _Unfit("has half of a surrogate pair, which is no character") from error
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape"))
+
+
+def _resolved(origin: PictureUrl, location: str) -> str:
+    """The absolute URL that a redirect names, by RFC 3986 section 5.2, with its spaces encoded.
+
+    Only a relative path loses its dot segments; all else stays as the server wrote it.
+    """
+    reference = location.partition("#")[0].replace(" ", "%20")
+    if _SCHEME.match(reference):
+        return reference
+    if reference.startswith("//"):
+        return f"{origin.scheme}:{reference}"
+    target = origin.url.raw_path
+    path = target.partition("?")[0]
+    if reference.startswith("/"):
+        target = reference
+    elif reference.startswith("?"):
+        target = path + reference
+    elif reference:
+        relative, mark, query = reference.partition("?")
+        merged = path.rpartition("/")[0] + "/" + relative
+        target = _without_dots(merged) + mark + query
+    return f"{origin.url.origin()}{target}"
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _malformed() -> _Unfit:
+    return _Unfit("is malformed", "Send http://host/path or https://host/path with a plain host.")
 
 
 def _canonical_host(text: str) -> tuple[str, IPAddress | None]:
@@ -203,7 +302,7 @@ def _allowed_host(entry: str) -> str:
     name = entry[2:] if wildcard else entry
     try:
         host, address = _canonical_host(name if ":" not in name else f"[{name.strip('[]')}]")
-    except UrlBlocked as error:
+    except _Unfit as error:
         raise _bad_entry("allowed_hosts", entry, "example.com or *.example.com") from error
     if wildcard and address is not None:
         raise _bad_entry("allowed_hosts", entry, "example.com or *.example.com")
@@ -218,7 +317,7 @@ def _private_host(entry: str) -> tuple[str, int | None]:
         raise _bad_entry("private_hosts", entry, expected)
     try:
         host, _ = _canonical_host(match["host"])
-    except UrlBlocked as error:
+    except _Unfit as error:
         raise _bad_entry("private_hosts", entry, expected) from error
     return host, int(match["port"]) if match["port"] else None
 

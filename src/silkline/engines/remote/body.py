@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from silkline.core import ImagePart, Message, Request, TextPart
+from silkline.engines.remote.dialect import Dialect
 from silkline.engines.remote.png import encode_png
 from silkline.errors import InvalidRequest
 
@@ -31,8 +32,13 @@ def check(request: Request) -> None:
         raise InvalidRequest("A stop string is empty; leave it out.", param="stop")
 
 
-def encode_body(request: Request, model: str) -> bytes:
-    """The body, with the pictures as PNG data URLs; takes a while where they are large.
+def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
+    """The body, with the images as PNG data URLs; takes a while where they are large.
+
+    Args:
+        request: What is asked.
+        model: The name of the model at the server.
+        dialect: Which fields the server takes.
 
     Raises:
         InvalidRequest: A text holds half of a surrogate pair.
@@ -54,7 +60,7 @@ def encode_body(request: Request, model: str) -> bytes:
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     try:
-        return msgspec.json.encode(body)
+        return msgspec.json.encode(dialect.spoken(body))
     except UnicodeEncodeError as error:
         raise InvalidRequest(
             "A text holds half of a surrogate pair, which is no character; send whole ones.",

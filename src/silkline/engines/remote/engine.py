@@ -28,8 +28,10 @@ from silkline.engines.base import Engine
 from silkline.engines.probe import Prober
 from silkline.engines.remote.answer import AnswerReader
 from silkline.engines.remote.body import check, encode_body
+from silkline.engines.remote.dialect import Dialect
 from silkline.engines.remote.failures import (
     failure_in_body,
+    is_about_fields,
     is_denial,
     lost,
     refusal,
@@ -38,7 +40,13 @@ from silkline.engines.remote.failures import (
 from silkline.engines.remote.link import RemoteLink, Reply
 from silkline.engines.remote.listing import read_listing
 from silkline.engines.remote.sse import Event, EventParser
-from silkline.errors import DeadlineExceeded, Overloaded, SilklineError, not_running
+from silkline.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    SilklineError,
+    WorkerLost,
+    not_running,
+)
 
 logger = logging.getLogger("silkline.remote")
 
@@ -80,6 +88,8 @@ class RemoteEngine(Engine):
         seen_at: When the server last showed life, by the event loop's clock: any byte of it.
         denied_at: When it last refused a request for our key, path or model; -inf when it never
             did, or answered since.
+        dialect: Which fields it takes, as far as it is known; learned anew when it restarts or
+            changes.
     """
 
     def __init__(
@@ -96,10 +106,11 @@ class RemoteEngine(Engine):
         self._link = RemoteLink(settings.url, key, settings.timeout, socket)
         self._info: EngineInfo | None = None
         self._calls: set[_Call] = set()
-        self._warned = False
+        self._warned: set[str] = set()
         self._progress_at = -math.inf
         self.seen_at = -math.inf
         self.denied_at = -math.inf
+        self.dialect = Dialect()
 
     @property
     def info(self) -> EngineInfo:
@@ -125,6 +136,17 @@ class RemoteEngine(Engine):
             ShuttingDown: The engine is closed.
         """
         try:
+            info = await self._described()
+        except WorkerLost:
+            self.dialect = Dialect()  # it may come back as another one
+            raise
+        if info != self._info:
+            self.dialect = Dialect()
+        self._info = info
+        self.seen_at = _now()
+
+    async def _described(self) -> EngineInfo:
+        try:
             status, body = await self._link.get("/models", PROBE_SECONDS)
         except DeadlineExceeded as error:
             raise lost("does not answer") from error
@@ -132,8 +154,7 @@ class RemoteEngine(Engine):
             raise lost("is not set up for this gateway")
         if status != _OK:
             raise lost("is not ready")
-        self._info = read_listing(body, self._settings)
-        self.seen_at = _now()
+        return read_listing(body, self._settings)
 
     def health(self) -> Health:
         """How the calls get on, judged by the last event of any of them."""
@@ -166,9 +187,8 @@ class RemoteEngine(Engine):
         deadline = call.began + request.timeout_seconds
         self._calls.add(call)
         try:
-            body = await _encoded(request, self._info.model, deadline)
             async with (
-                self._reply(request, body, deadline) as reply,
+                self._stream(request, deadline) as reply,
                 aclosing(self._answer(reply, request, call)) as deltas,
             ):
                 async for delta in deltas:
@@ -189,7 +209,7 @@ class RemoteEngine(Engine):
         async with self._link.post(_CHAT, body, _now() + seconds, {}) as reply:
             self.seen_at = _now()
             if reply.status != _OK:
-                raise await self._refused(reply)
+                raise self._refused(reply, await reply.head_of_body())
             answer = b""
             while piece := await reply.read():
                 answer += piece
@@ -202,6 +222,34 @@ class RemoteEngine(Engine):
         from silkline.engines.remote.probe import RemoteProber  # noqa: PLC0415 - rarely needed
 
         return RemoteProber(self)
+
+    @asynccontextmanager
+    async def _stream(self, request: Request, deadline: float) -> AsyncGenerator[Reply, None]:
+        """A response that is a stream; where the server refuses our fields, it is asked again."""
+        dialect, before = self.dialect, None
+        while True:
+            body = await _encoded(request, self.info.model, dialect, deadline)
+            async with self._reply(request, body, deadline) as reply:
+                self.seen_at = self._progress_at = _now()
+                if reply.status == _OK and reply.media_type == _EVENTS:
+                    self._learn(dialect.taken())
+                    yield reply
+                    return
+                refused = await reply.head_of_body()
+                error = self._refused(reply, refused)
+                other = dialect.after(refused, request.sampling) if is_about_fields(error) else None
+                if other is None or refused == before:
+                    raise error
+            dialect, before = other, refused
+
+    def _learn(self, dialect: Dialect) -> None:
+        if dialect.refused > self.dialect.refused:
+            names = sorted(dialect.refused)
+            fields = {"silkline.remote": self._settings.name, "silkline.fields": names}
+            logger.warning(
+                "a remote server refuses fields that are optional", extra={"ecs": fields}
+            )
+        self.dialect = dialect
 
     @asynccontextmanager
     async def _reply(
@@ -221,9 +269,6 @@ class RemoteEngine(Engine):
     async def _answer(
         self, reply: Reply, request: Request, call: _Call
     ) -> AsyncGenerator[Delta, None]:
-        self.seen_at = self._progress_at = _now()
-        if reply.status != _OK or reply.media_type != _EVENTS:
-            raise await self._refused(reply)
         self.denied_at = -math.inf
         reader = AnswerReader()
         async with aclosing(self._events(reply)) as events:
@@ -237,8 +282,10 @@ class RemoteEngine(Engine):
         if reader.finish_reason is None:
             raise lost("broke the answer off")
         await reply.drain()
+        if reader.odd_parts:
+            self._warn("a remote server sends parts that are no text: they are left out")
         if not reader.tells_usage:
-            self._warn_of_estimates()
+            self._warn("a remote server tells no usage: it is estimated")
         usage = reader.usage(self._estimate(request, reader.pieces))
         yield Delta("", reader.finish_reason, usage, _timeline(call))
 
@@ -254,8 +301,7 @@ class RemoteEngine(Engine):
                 self._progress_at = self.seen_at
                 yield event
 
-    async def _refused(self, reply: Reply) -> SilklineError:
-        body = await reply.head_of_body()
+    def _refused(self, reply: Reply, body: bytes) -> SilklineError:
         if reply.status == _OK:
             return failure_in_body(body)
         if is_denial(reply.status):
@@ -273,20 +319,20 @@ class RemoteEngine(Engine):
         prompt_tokens = math.ceil(characters / _CHARACTERS_A_TOKEN) + image_tokens
         return Usage(prompt_tokens, pieces, image_tokens)
 
-    def _warn_of_estimates(self) -> None:
-        if not self._warned:
-            self._warned = True
-            fields = {"silkline.remote": self._settings.name}
-            logger.warning("a remote server tells no usage: it is estimated", extra={"ecs": fields})
+    def _warn(self, message: str) -> None:
+        """Logs a peculiarity of the server, once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning(message, extra={"ecs": {"silkline.remote": self._settings.name}})
 
 
-async def _encoded(request: Request, model: str, deadline: float) -> bytes:
-    """The body of the request; large pictures are written in a thread."""
+async def _encoded(request: Request, model: str, dialect: Dialect, deadline: float) -> bytes:
+    """The body of the request; large images are written in a thread."""
     if sum(len(image.pixels) for image in request.images) <= _INLINE_PIXEL_BYTES:
-        return encode_body(request, model)
+        return encode_body(request, model, dialect)
     try:
         async with asyncio.timeout_at(deadline):
-            return await asyncio.to_thread(encode_body, request, model)
+            return await asyncio.to_thread(encode_body, request, model, dialect)
     except TimeoutError as error:
         raise too_late() from error
 

@@ -15,6 +15,7 @@ import msgspec
 
 from silkline.core import Request, Usage
 from silkline.engines.probe import Showing
+from silkline.engines.remote.answer import Content, Text
 from silkline.engines.remote.body import check, encode_body
 from silkline.engines.remote.failures import lost
 from silkline.errors import UNDECODABLE, InvalidRequest
@@ -42,7 +43,7 @@ class _Places(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: Content = None
 
 
 class _Choice(msgspec.Struct):
@@ -77,7 +78,8 @@ class RemoteProber:
         """See `Prober`."""
         check(request)
         first = replace(request, sampling=replace(request.sampling, max_tokens=1))
-        encoded = await asyncio.to_thread(encode_body, first, self._engine.info.model)
+        engine = self._engine
+        encoded = await asyncio.to_thread(encode_body, first, engine.info.model, engine.dialect)
         told = await self._ask(msgspec.json.decode(encoded), first.timeout_seconds)
         if not told.choices:
             raise lost("sent what is no answer")
@@ -89,7 +91,7 @@ class RemoteProber:
         return Showing(
             usage=_usage(told.usage),
             likeliest=likeliest or None,
-            served=choice.message.content or "",
+            served=Text.of(choice.message.content).text,
             hidden=hidden,
         )
 
