@@ -1,148 +1,101 @@
-"""choice_accuracy: which choice an answer names."""
+"""Which choice a reference means: by the row, and by the other rows of the set."""
 
 from __future__ import annotations
 
-import string
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from silkline.evaluate.metrics import choices
-from tests.evaluate.items import item
+from silkline.errors import ConfigError
+from silkline.evaluate.dataset_location import local_set
+from silkline.evaluate.datasets import load_dataset
+from tests.pictures import encoded
 
-COLOURS = ("red", "blue", "green", "yellow")
-TEN = tuple(f"shape {number}" for number in range(1, 11))
-LIKE_LETTERS = ("a dog", "a cat", "I", "DNA")
+Rows = list[tuple[list[Any], Any]]
+"""Choices and reference of each row."""
 
 
-@pytest.mark.parametrize(
-    "said",
-    ["B", "b", "(B)", "B)", "B.", "B:", "[B]", "**B**", "*B*", "__B__", "`B`", "**(B)**",
-     "**B.** it is",
-     "\uff22", "\uff08\uff22\uff09", "“B”", " B \n", "B\nThe sky is seen.", "The sky is seen.\n\nB",
-     "The sky is seen.\n**B**",
-     "- B", "B. blue", "B) blue", "(B) blue", "B: it is blue", "B、blue", "B - blue", "**B. blue**",
-     "The answer is B.", "The answer is **B**.", "the answer is (b)", "Answer: B", "**Answer:** B",
-     "**Answer: B**", "ANSWER: B", "Answer:\nB", "Final answer: B",
-     "The correct answer is B because it is.",
-     "The answer is option B.", "Answer: (B) blue", "Answer B", "The correct option is B.",
-     "Option B", "option B is correct", "The best choice is B", "I choose B.", "I'd go with B.",
-     "B is correct.", "So B is the right answer", r"\boxed{B}", r"$\boxed{\text{B}}$",
-     r"So we get \boxed{(b)}.", "<answer>B</answer>", "<answer> b", '{"answer": "B"}',
-     '```json\n{"choice": "B"}\n```', "答案是B", "答案\uff1aB", "答案为 B。", "答案应为B",
-     "正确答案是\uff08B\uff09。",
-     "选B", "我选择B",
-     "故选\uff1aB。", "选B项", "选项B", "不选A\uff0c选B", "正解はBです。", "정답은 B입니다.",
-     "It is not A; (B)", "A is wrong. The answer is B.", "(A) is wrong, (B) is right",
-     "The answer is A. No: the answer is B.", "Answer: B, I think", "Answer: B, not A",
-     "It is up there: B",
-     "B, because the sky is seen", "A. red\nB. blue\nC. green\nD. yellow\nAnswer: B",
-     "blue", "Blue.", "The blue", "**blue**", "The answer is blue.", "Answer: **blue**",
-     r"\boxed{blue}",
-     "答案是blue。", "Blue\nThe sky is seen.", "I choose blue.",
-     "Option A is wrong, option B fits",
-     "B.blue", "\uff08B\uff09蓝色", "选项B正确", "B正确", "# B", "> B",
-     "The answer to the question is B.", "<think>A seems right</think>B",
-     "<think>The answer is A, or is it?</think>\nB", "The answer is A?\n</think>\n\nblue"],
-)  # fmt: skip
-def test_an_answer_names_the_second_choice(said: str) -> None:
-    assert choices.chosen(COLOURS, said) == 1
+def write(folder: Path, rows: Rows, ending: str) -> Path:
+    (folder / "a.png").write_bytes(encoded(kind="PNG"))
+    path = folder / f"rows.{ending}"
+    found = [
+        {"image": "a.png", "question": f"{number}?", "choices": choices, "answer": answer}
+        for number, (choices, answer) in enumerate(rows)
+    ]
+    if ending == "jsonl":
+        path.write_text("\n".join(map(json.dumps, found)))
+    elif ending == "parquet":
+        arrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        numbers = {name: [row[name] for row in found] for name in found[0]}
+        numbers["answer"] = arrow.array(numbers["answer"], arrow.int8())
+        parquet.write_table(arrow.table(numbers), path)
+    else:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, found[0].keys())
+        writer.writeheader()
+        writer.writerows(found)
+        path.write_text(text.getvalue())
+    return path
+
+
+def right(folder: Path, rows: Rows, ending: str) -> list[str]:
+    items = load_dataset(local_set(write(folder, rows, ending))).items
+    return [item.references[0] for item in items]
 
 
 @pytest.mark.parametrize(
-    "said",
-    ["", " ", ".", "...", "E", "Answer: E", "(E)", r"\boxed{E}", "A or B", "A and B", "A, B", "A/B",
-     "(A) or (B)",
-     "The answer is A or B.", "Answer: A and C", "Answer: A, B", r"\boxed{A and B}", "选A或B",
-     "ABCD",
-     "A. red\nB. blue", "A\nB", "**A** or **B**", "red or blue", "red\nblue", "A dog is shown.",
-     "a dog",
-     "Answer: a dog", "The answer is a small dog.", "I see a dog", "A red dog", "It is a b",
-     "The answer is not B",
-     "I would not choose B.", "(B) is wrong", "Option B is incorrect", "Vitamin B",
-     "Plan B is good.", "cat(b)",
-     "field_B", "B2", "DNA.", "the value of C", "because", "It shows the blue sky",
-     "No letter here",
-     "Answer: none", "I pick B. Final answer: unknown", "e.g. a box", "B.C. was long ago",
-     "答案不确定",
-     "图B显示"],
-)  # fmt: skip
-def test_an_answer_names_no_choice(said: str) -> None:
-    assert choices.chosen(COLOURS, said) is None
-
-
-@pytest.mark.parametrize(
-    ("offered", "said", "place"),
+    ("rows", "expected", "endings"),
     [
-        (TEN, "I", 8), (TEN, "The answer is I.", 8), (TEN, "I think it is blurred", None),
-        (TEN, "J", 9), (TEN, "Answer: j", 9), (TEN, "K", None),
-        (TEN, "Final answer: I cannot say", None),
-        (LIKE_LETTERS, "A dog", 0), (LIKE_LETTERS, "The answer is a cat.", 1),
-        (LIKE_LETTERS, "I", 2),
-        (LIKE_LETTERS, "C", 2), (LIKE_LETTERS, "The answer is DNA", 3), (LIKE_LETTERS, "A", 0),
-        (("B", "A"), "B", 0), (("B", "A"), "The answer is B", 0),
-        (("3.5", "35"), "Answer: 3.5.", 0),
-        (("-1", "1"), "\u22121", 0), (("-1", "1"), "+1", 1), (("-1", "1"), "The answer is -1", 0),
-        (("1/2", "2"), "0.5", 0), (("5 cm", "5 mm"), "5mm", 1),
-        (("C", "C++", "C#"), "Answer: C#", 2),
-        (("$5", "$50"), "The answer is $5.", 0), (("cafe", "caf\u00e9"), "cafe\u0301", 1),
-        (("-", "+"), "+", 1), (("!", "?"), ".", None), (("是", "否"), "答案是否", 1),
-        (("x<2", "x>2"), "x > 2", 1),
-        (("the mug", "mug"), "Mug", 1), (("red", "Red"), "RED", None), (("yes", "no"), "No.", 1),
+        ([([3, 4, 5], 1)], ["4"], "jsonl parquet"),  # an integer is an index
+        ([([2, 1, 0], 1), ([2, 1, 0], 0)], ["1", "2"], "jsonl parquet"),
+        ([([2, 1, 0], 1.0)], ["1"], "jsonl"),
+        ([(["red", "blue"], 1), ([0, 2, 1], 2)], ["blue", "1"], "jsonl csv"),
+        ([(["red", "blue"], "1"), ([0, 2, 1], "2")], ["blue", "1"], "jsonl csv"),
+        ([(["red", "blue"], 1.0), ([0, 2, 1], 2.0)], ["blue", "1"], "jsonl csv"),
+        ([([1, 2, 4, 3], 3), ([10, 20, 30], 20)], ["3", "20"], "jsonl csv parquet"),  # texts
+        ([([1, 2, 4, 3], "3")], ["3"], "jsonl"),  # a text is a text
+        ([([1, 2, 4, 3], "D"), ([0, 1], "a")], ["3", "0"], "jsonl csv"),
+        ([(["B", "A"], "A"), (["C", "D"], "D")], ["A", "D"], "jsonl csv"),
+        ([(["B", "A"], "A"), (["red", "blue"], "A")], ["B", "red"], "jsonl csv"),
+        ([(["red", "blue"], 1), (["red", "blue"], 0)], ["blue", "red"], "jsonl csv parquet"),
+        ([([0, 1, 2, 3], 2)], ["2"], "jsonl csv parquet"),
+        ([(["red", "blue"], "1")], ["blue"], "jsonl csv"),
+        ([(["red", "blue"], "blue"), (["red", "blue"], "B")], ["blue"] * 2, "jsonl csv"),
+        ([(["1", "0"], "1")], ["1"], "jsonl"),
+        ([(["red", "blue"], ["blue"])], ["blue"], "jsonl csv"),
+        ([(["red", "blue"], "(b)"), (["red", "blue"], "A.")], ["blue", "red"], "jsonl csv"),
     ],
-)  # fmt: skip
-def test_a_text_goes_before_a_letter(
-    offered: tuple[str, ...], said: str, place: int | None
-) -> None:
-    assert choices.chosen(offered, said) == place
-
-
-WORDING = [
-    "{0}",
-    "({0})",
-    "{0}. It fits.",
-    "The answer is {0}",
-    "**{0}**",
-    r"\boxed{{{0}}}",
-    "选{0}",
-]
-
-
-@given(st.integers(2, 26), st.data(), st.sampled_from(WORDING), st.booleans())
-def test_each_letter_works_in_each_wording(
-    count: int, data: st.DataObject, wording: str, lower: bool
-) -> None:
-    place = data.draw(st.integers(0, count - 1))
-    offered = [f"choice number {number}" for number in range(100, 100 + count)]
-    letter = string.ascii_uppercase[place]
-    said = wording.format(letter.lower() if lower else letter)
-    assert choices.chosen(offered, said) == place
-    assert choices.choice_accuracy(item(offered[place], choices=offered), said) == 1
-    assert choices.chosen(offered[:place] or ["x", "y"], said) is None or place < 2
-
-
-PARTS = st.sampled_from(
-    ["A", "b", "(", ")", "*", "answer", " is ", ":", "\n", "red", "blue", " ", "I", "选",
-     "\\boxed{",
-     "}",
-     "option", "or", "not", ".", ",", "<answer>", "答案", "_", "$"]
-)  # fmt: skip
-
-
-@settings(deadline=None)
-@given(
-    st.text(max_size=40) | st.lists(PARTS, max_size=12).map("".join),
-    st.lists(st.text(max_size=5).map(str.strip), min_size=2, max_size=5, unique=True),
 )
-def test_any_text_names_a_choice_or_none(said: str, offered: list[str]) -> None:
-    named = choices.chosen(offered, said)
-    assert named is None or 0 <= named < len(offered)
-    assert [choices.chosen(offered, one) for one in offered] == list(range(len(offered)))
+def test_a_reference_means(rows: Rows, expected: list[str], endings: str, tmp_path: Path) -> None:
+    for ending in endings.split():
+        assert right(tmp_path, rows, ending) == expected, ending
+
+
+BASE = "no row has 0: its indexes seem to begin at 1, but here they begin at 0"
 
 
 @pytest.mark.parametrize(
-    "part", ["answer: ", "\n", "*", "_*", "(A", "option a ", "\\text{", "B, ", "选", "- ", "A\n"]
+    ("rows", "message", "endings"),
+    [
+        ([(["red", "blue"], 1), (["red", "blue"], 2)], BASE, "jsonl csv parquet"),
+        ([([30, 10, 20], 1), ([30, 10, 20], 3)], BASE, "jsonl csv parquet"),
+        ([(["red", "blue"], 0), (["red", "blue"], 2)], "line 2 needs as its", "jsonl csv"),
+        ([(["red", "blue"], -1)], "word for word, its letter or its index from 0", "jsonl csv"),
+        ([(["red", "blue"], True)], "reference is not text", "jsonl"),
+        ([(["red", "blue"], "green")], "the column answer has 'green' for 2 choices", "jsonl csv"),
+        ([(["red", "blue"], ["red", "blue"])], "the column answer has 2", "jsonl csv"),
+        ([([2, 1, 0], 0)], "line 2: the column answer has '0', which is the text of one", "csv"),
+        ([([2, 1, 0], 0)], "Write the letter of the choice instead", "csv"),
+    ],
 )
-def test_an_answer_of_any_length_is_read(part: str) -> None:
-    assert choices.chosen(COLOURS, part * 20_000 + "\nAnswer: C") == 2
+def test_what_is_unclear_is_refused(rows: Rows, message: str, endings: str, tmp_path: Path) -> None:
+    for ending in endings.split():
+        with pytest.raises(ConfigError) as caught:
+            right(tmp_path, rows, ending)
+        said = caught.value.message
+        assert message in said or message.replace("line 2", "line 3") in said, ending
