@@ -44,7 +44,9 @@ class RequestLayer:
             return
         record = new_record(scope)
         outgoing = _Outgoing(send, record)
-        with self._lifecycle.request(), closing(RequestBody(receive, self._bodies)) as incoming:
+        encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
+        body = RequestBody(receive, self._bodies, b",".join(encodings).decode("latin-1"))
+        with self._lifecycle.request(), closing(body) as incoming:
             try:
                 _check_head(scope, incoming)
                 await self._app(scope, incoming, outgoing)
