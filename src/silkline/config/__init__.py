@@ -6,6 +6,7 @@ from silkline.config.loading import (
     load_settings,
     section_of_field,
 )
+from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings
 from silkline.config.sections import (
     AdmissionSettings,
@@ -22,6 +23,7 @@ from silkline.config.sections import (
 )
 
 __all__ = [
+    "EVERY_ORIGIN",
     "VARIABLE_PREFIX",
     "AdmissionSettings",
     "AuthSettings",
