@@ -99,8 +99,8 @@ class LimitSettings(Section):
     max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")
     strict_base64: bool = Field(
         default=False,
-        description="Whether Base64 with white space, in the URL-safe alphabet or without padding is "
-        "refused.",
+        description="Whether Base64 with white space, in the URL-safe alphabet or without padding "
+        "is refused.",
     )
 
 

@@ -29,7 +29,7 @@ _FILE = "image"
 
 
 class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes with an uploaded picture."""
+    """What goes with an uploaded image."""
 
     prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
     max_tokens: Annotated[int, Meta(ge=1)] = Sampling().max_tokens
@@ -38,7 +38,7 @@ class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
-    """The JSON body: the same, and the picture as an http, https or data URL, or in Base64."""
+    """The JSON body: the same, and the image as an http, https or data URL, or in Base64."""
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
@@ -52,17 +52,18 @@ class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
     image_base64: str | None = None
 
     def source(self) -> Source:
-        """Where the picture comes from.
+        """Where the image comes from.
 
         Raises:
-            InvalidRequest: There is not exactly one picture, or its Base64 is broken.
+            InvalidRequest: There is not exactly one image, or its data URL holds none.
+            UrlBlocked: Its URL is not one that is taken.
         """
         if self.image_url is not None and self.image_base64 is None:
             return parse_url(self.image_url, param="image_url")
         if self.image_base64 is not None and self.image_url is None:
             return parse_base64(self.image_base64, param="image_base64")
         raise InvalidRequest(
-            "Give the picture as exactly one of image_url and image_base64.", param="image_url"
+            "Give the image as exactly one of image_url and image_base64.", param="image_url"
         )
 
 
@@ -114,7 +115,7 @@ def predict_routes(answering: Answering) -> APIRouter:
 
     @router.post(
         "/predict",
-        summary="One picture, one answer",
+        summary="One image, one answer",
         response_model=None,
         openapi_extra=_body_forms(),
         responses=ERROR_RESPONSES,
