@@ -16,6 +16,10 @@ IMAGE = encoded(8, 8, "green", "PNG")
 BOUNDARY = b"silk"
 END = b"\r\n--silk--\r\n"
 FILE = 'form-data; name="image"; filename="a.png"'
+BROKEN_BOUNDARY = (
+    "The boundary after part 1 of the form is broken. End its line in CRLF, or in -- and "
+    "CRLF after the last part."
+)
 LARGEST_FIELD = 1024 * 1024
 
 Part = tuple[str, bytes]
@@ -301,8 +305,17 @@ def test_a_field_that_is_too_long(http: httpx2.Client) -> None:
         (
             WHOLE.replace(b"\r\n--silk\r\n", b"\r\n--silk x\r\n"),
             "; boundary=silk",
-            ("The boundary after part 1 of the form is broken. End its line in CRLF, or in -- and "
-            "CRLF after the last part."),
+            BROKEN_BOUNDARY,
+        ),
+        (
+            WHOLE.replace(b"\r\n--silk\r\n", b"\r\n--silk-\r\n"),
+            "; boundary=silk",
+            BROKEN_BOUNDARY,
+        ),
+        (
+            WHOLE.replace(b"\r\n--silk\r\n", b"\r\n--silk\n"),
+            "; boundary=silk",
+            BROKEN_BOUNDARY,
         ),
         (
             WHOLE.replace(b"What is", b"\x81"),

@@ -66,6 +66,16 @@ def test_what_is_no_url_is_refused(text: str) -> None:
     assert "data:image/jpeg;base64," in caught.value.message
 
 
+@pytest.mark.parametrize("text", ["https://a.example/b.jpg", "file:///a.jpg"])
+def test_a_url_in_the_place_of_base64_is_told_its_field(text: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_base64(text, param="image_base64")
+    assert (caught.value.message, caught.value.param) == (
+        "The image is a URL, and Base64 was expected. Send a URL as image_url.",
+        "image_base64",
+    )
+
+
 @pytest.mark.parametrize("text", ["file:///etc/passwd", "ftp://a.example/", "http://127.1/"])
 def test_a_blocked_url_names_its_field(text: str) -> None:
     with pytest.raises(UrlBlocked) as caught:

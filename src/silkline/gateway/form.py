@@ -89,7 +89,9 @@ class _Reader:
         kind = _Headers()
         kind.add("content-type", content_type)
         self._charset = kind.parameter("charset", "content-type") or _UTF_8
-        self._parser = self._create_parser(kind.parameter("boundary", "content-type") or "")
+        boundary = kind.parameter("boundary", "content-type") or ""
+        self._boundary = boundary.encode("latin-1", "replace")
+        self._parser = self._create_parser()
         self._form = Form()
         self._complete = False
         self._parts = 0
@@ -117,18 +119,18 @@ class _Reader:
             )
         return self._form
 
-    def _create_parser(self, boundary: str) -> MultipartParser:
-        if not boundary:
+    def _create_parser(self) -> MultipartParser:
+        if not self._boundary:
             raise InvalidRequest(
                 "The form's Content-Type names no boundary. Leave that header to the HTTP client, "
                 "or send multipart/form-data; boundary=...."
             )
-        if len(boundary) > MAX_BOUNDARY_LENGTH:
+        if len(self._boundary) > MAX_BOUNDARY_LENGTH:
             raise InvalidRequest(
-                f"The form's boundary is {len(boundary)} bytes long. Send one of 1 to 70."
+                f"The form's boundary is {len(self._boundary)} bytes long. Send one of 1 to 70."
             )
         return MultipartParser(
-            boundary.encode("latin-1", "replace"),
+            self._boundary,
             {
                 "on_part_begin": self._on_part_begin,
                 "on_header_field": self._on_header_field,
@@ -234,6 +236,9 @@ class _Reader:
     def _on_part_end(self) -> None:
         if not self._data:
             return
+        # A boundary that does not end its line would hide the parts that follow it.
+        if b"\r\n--" + self._boundary in self._data:
+            raise InvalidRequest(self._fault())
         if self._is_file:
             self._form.file = bytes(self._data)
         else:

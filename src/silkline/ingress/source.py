@@ -23,6 +23,7 @@ _BASE64_HEAD = re.compile(
         ; \s{0,64}+ base64 \s{0,64}+ ,""",
     re.IGNORECASE | re.VERBOSE,
 )
+_MAX_SCHEME_CHARS = 32
 _EXAMPLE = "data:image/jpeg;base64,<data>"
 
 _DIGITS = (string.ascii_letters + string.digits + "+/").encode()
@@ -144,10 +145,14 @@ def parse_base64(text: str, *, param: str) -> SentSource:
     """Takes Base64 text, or a data URL; `EncodedSource.decode` says whether the text is right.
 
     Raises:
-        InvalidRequest: It is a data URL without data.
+        InvalidRequest: It is another URL, or a data URL without data.
     """
     if _DATA_URL.match(text):
         return _parse_data_url(text, param)
+    if urls.HAS_SCHEME.match(text, 0, _MAX_SCHEME_CHARS):
+        raise InvalidRequest(
+            "The image is a URL, and Base64 was expected. Send a URL as image_url.", param=param
+        )
     return EncodedSource(text, param)
 
 
