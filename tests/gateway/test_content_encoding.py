@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -219,3 +220,27 @@ def test_an_image_that_comes_packed(http: httpx2.Client) -> None:
     headers = {"content-type": files.headers["content-type"], "content-encoding": "gzip"}
     reply = http.post("/predict", content=gzip.compress(files.read()), headers=headers)
     assert reply.status_code == 200
+
+
+def test_what_all_bodies_hold_is_what_they_unpack_to() -> None:
+    """While one packed body of a megabyte is open, there is no room for another."""
+    packed = gzip.compress(b" " * 1_000_000)
+    head = (
+        b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
+    )
+    limits = ("--max-body-bytes", str(MIB), "--max-held-body-bytes", str(MIB))
+    with (
+        served("--engine", "fake", *limits) as running,
+        httpx2.Client(base_url=running.url, timeout=30) as http,
+    ):
+        plain = BODY + b" " * 500_000
+        assert send(http, plain, "identity").status_code == 200
+        with socket.create_connection(running.host_and_port, timeout=15) as connection:
+            connection.sendall(head + packed[:-1])
+
+            def no_room() -> bool:
+                return send(http, plain, "identity").status_code == 503
+
+            assert any(no_room() for _ in range(50))
+        assert any(not no_room() for _ in range(50))
