@@ -7,6 +7,7 @@
     │   ├── ImageFetchFailed       400 image_fetch_failed
     │   ├── ImageUndecodable       400 image_undecodable
     │   ├── ImageFormat            415 image_format
+    │   ├── UnsupportedEncoding    415 unsupported_encoding
     │   ├── ImageTooLarge          413 image_too_large
     │   ├── RequestTooLarge        413 request_too_large
     │   ├── HeadersTooLarge        431 headers_too_large
@@ -80,6 +81,10 @@ class ImageUndecodable(InputError):
 
 class ImageFormat(InputError):
     """The bytes are not a picture of a supported format."""
+
+
+class UnsupportedEncoding(InputError):
+    """The body has a Content-Encoding that is not taken; Accept-Encoding lists those that are."""
 
 
 class ImageTooLarge(InputError):
@@ -210,6 +215,7 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     ImageFetchFailed: HttpFace(400, _INVALID, "image_fetch_failed"),
     ImageUndecodable: HttpFace(400, _INVALID, "image_undecodable"),
     ImageFormat: HttpFace(415, _INVALID, "image_format"),
+    UnsupportedEncoding: HttpFace(415, _INVALID, "unsupported_encoding"),
     ImageTooLarge: HttpFace(413, _INVALID, "image_too_large"),
     RequestTooLarge: HttpFace(413, _INVALID, "request_too_large"),
     HeadersTooLarge: HttpFace(431, _INVALID, "headers_too_large"),

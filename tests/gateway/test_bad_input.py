@@ -1,6 +1,5 @@
 """Bad input of each kind gets its documented code, and the next good request works."""
 
-import base64
 import io
 import json
 import struct
@@ -233,10 +232,3 @@ def test_an_engine_out_of_memory_ends_only_its_request(http: httpx2.Client) -> N
 def test_an_error_before_the_first_token_of_a_stream_has_its_status(http: httpx2.Client) -> None:
     body = {"model": MODEL, "messages": messages(text="é" * 5000), "stream": True}
     check(post(http, body), 400, "invalid_request")
-
-
-def test_special_forms_of_base64(http: httpx2.Client) -> None:
-    data = encoded()
-    spaced = base64.encodebytes(data).decode()
-    assert post(http, asked(f"data:image/jpeg;base64,{spaced}")).status_code in {200, 400}
-    still_works(http)

@@ -8,7 +8,7 @@ import pytest_asyncio
 from PIL import Image
 
 from silkline.config import DecodeSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.ingress.decode import DecoderPool
 from tests.ingress.pictures import encode
 

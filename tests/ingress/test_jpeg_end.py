@@ -9,7 +9,7 @@ import pytest_asyncio
 from PIL import Image
 
 from silkline.config import DecodeSettings
-from silkline.engines.base import PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import ImageUndecodable
 from silkline.ingress.decode import DecoderPool
 from silkline.ingress.jpeg_end import with_end

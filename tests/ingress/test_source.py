@@ -31,24 +31,49 @@ def test_the_three_kinds() -> None:
 @pytest.mark.parametrize(
     "text",
     ["DATA:IMAGE/PNG;BASE64,QUJD", "data:;base64,QUJD", "data:text/html;base64,QUJD",
-     "data:image/svg+xml;charset=utf-8;base64,QUJD"],
+     "data:image/svg+xml;charset=utf-8;base64,QUJD", "data:image/jpg;base64,QUJD",
+     "data:image/png;name=a%20b.png;base64,QUJD", 'data:image/png;name="a,b.png";base64,QUJD',
+     "data:image/png;charset=utf-8;name=x;base64,QUJD", "data:image/png; base64,QUJD",
+     "data:image/png;base64 ,QUJD", " data:image/png;base64,QUJD", "\n\tdata:;base64,\nQUJD\n",
+     "data:image/png;name=" + "%E5%9B%BE" * 100 + ";base64,QUJD",
+     "data:image/png,%41BC", "data:,A%42C", "data:image/png;name=x.png,AB%43"],
 )  # fmt: skip
 def test_the_media_type_does_not_matter(text: str) -> None:
-    source = parse_url(text, param=PARAM)
-    assert isinstance(source, EncodedSource)
-    assert source.decode() == b"ABC"
+    for source in (parse_url(text, param=PARAM), parse_base64(text, param=PARAM)):
+        assert isinstance(source, EncodedSource | UploadSource)
+        assert (source.decode() if isinstance(source, EncodedSource) else source.data) == b"ABC"
 
 
 @pytest.mark.parametrize(
     "text",
     ["data:", "data:,", "data:image/png", "data:image/png,QUJD", "data:image/png;base64",
-     "data:image/png;base64 ,QUJD", "data:image/png;base64;QUJD", "data:QUJD",
-     "data:" + "x" * 300 + ";base64,QUJD", "picture.jpg", "../../etc/passwd", "/etc/passwd", ""],
+     "data:image/png;base64;QUJD", "data:QUJD", "data:image/png;base32,QUJD",
+     "data:" + "x" * 3000 + ";base64,QUJD"],
 )  # fmt: skip
+def test_a_data_url_without_base64_is_told_what_it_lacks(text: str) -> None:
+    for parse in (parse_url, parse_base64):
+        with pytest.raises(InvalidRequest) as caught:
+            parse(text, param=PARAM)
+        assert caught.value.param == PARAM
+        assert "data:image/jpeg;base64," in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["picture.jpg", "../../etc/passwd", "/etc/passwd", "", "QUJD"])
 def test_what_is_no_url_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_url(text, param=PARAM)
     assert caught.value.param == PARAM
+    assert "data:image/jpeg;base64," in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["https://a.example/b.jpg", "file:///a.jpg"])
+def test_a_url_in_the_place_of_base64_is_told_its_field(text: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_base64(text, param="image_base64")
+    assert (caught.value.message, caught.value.param) == (
+        "The image is a URL, and Base64 was expected. Send a URL as image_url.",
+        "image_base64",
+    )
 
 
 @pytest.mark.parametrize("text", ["file:///etc/passwd", "ftp://a.example/", "http://127.1/"])
@@ -58,14 +83,58 @@ def test_a_blocked_url_names_its_field(text: str) -> None:
     assert caught.value.param == PARAM
 
 
+MENDED = {
+    "QUJD\n": b"ABC",
+    "\r\n QU\tJD\f\v": b"ABC",
+    "QU\nI=\n": b"AB",
+    "QUI =": b"AB",
+    "QUI": b"AB",
+    "QQ": b"A",
+    "QQ\n": b"A",
+    "--__": b"\xfb\xef\xff",
+    "+-/_": b"\xfb\xef\xff",
+    "-_8=": b"\xfb\xff",
+    "-_8": b"\xfb\xff",
+    "QUJD%0A": b"ABC",
+    "QQ%3D%3d": b"A",
+    "%2B%2F8=": b"\xfb\xff",
+}
+
+
+@pytest.mark.parametrize("text", MENDED)
+def test_base64_in_other_forms(text: str) -> None:
+    assert EncodedSource(text, PARAM).decode() == MENDED[text]
+    with pytest.raises(InvalidRequest) as caught:
+        EncodedSource(text, PARAM).decode(strict=True)
+    assert "strict_base64" in caught.value.message
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["Q", "QU", "QUJ", "QUJDR", "QUI", "QUI==", "QUJD====", "=QUJ", "QU=I", "QUJD\n", " QUJD",
-     "QU JD", "QU-_", "QUJD%3D", "QUJDé", "QUJD\0", "@@@@", "QQ==QQ=="],
+    ("text", "wrong"),
+    [("Q", "is cut"), ("QUJDR", "is cut"), ("QUI==", "padding"), ("QUJD====", "padding"),
+     ("QUJD=", "padding"), ("Q=", "is cut"), ("=QUJ", "has '='"), ("QU=I", "has '='"),
+     ("QQ==QQ==", "has '='"), ("QUJDé", "has 'é'"), ("QUJD\0", "has '\\x00'"), ("@@@@", "has '@'"),
+     ("QUJD%", "has '%'"), ("QUJD\ud800", "has"), ("QU\u00a0JD", "has '\\xa0'"),
+     ("QUJD%zz", "has '%'"), ("====", "padding"), ("=", "padding")],
 )  # fmt: skip
-def test_base64_is_strict(text: str) -> None:
-    with pytest.raises(InvalidRequest):
-        EncodedSource(text, PARAM).decode()
+def test_what_is_no_base64_is_told(text: str, wrong: str) -> None:
+    for strict in (False, True):
+        with pytest.raises(InvalidRequest) as caught:
+            EncodedSource(text, PARAM).decode(strict=strict)
+        if not strict:
+            assert wrong in caught.value.message, caught.value.message
+
+
+@given(st.binary(max_size=200), st.integers(1, 80), st.booleans(), st.booleans())
+def test_base64_in_lines_comes_back(data: bytes, width: int, url_safe: bool, padded: bool) -> None:
+    text = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(data).decode()
+    text = text if padded else text.rstrip("=")
+    lines = "\r\n".join(text[start : start + width] for start in range(0, len(text), width))
+    source = EncodedSource(lines, PARAM)
+    assert source.decode() == data
+    assert source.size >= len(data)
+    assert not source.exceeds(len(data))
+    assert data == b"" or source.exceeds(len(data) - 1)
 
 
 @given(st.binary(max_size=200))

@@ -7,6 +7,7 @@ from silkline.config.loading import (
     section_of_field,
     settings_from,
 )
+from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
     AdmissionSettings,
@@ -24,6 +25,7 @@ from silkline.config.sections import (
 )
 
 __all__ = [
+    "EVERY_ORIGIN",
     "VARIABLE_PREFIX",
     "AdmissionSettings",
     "AuthSettings",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from silkline.config.origins import browser_origins
 from silkline.config.remotes import RemoteSettings
 
 MIB = 1024 * 1024
@@ -68,6 +69,11 @@ class AuthSettings(Section):
         default=False,
         description="Whether anyone is answered on an address that others reach, without keys.",
     )
+    cors_origins: Annotated[tuple[str, ...], AfterValidator(browser_origins)] = Field(
+        (),
+        description="Origins whose web pages may ask, such as https://app.example:8443; * allows "
+        "every page, empty none but the server's own.",
+    )
 
 
 class LimitSettings(Section):
@@ -91,6 +97,11 @@ class LimitSettings(Section):
     )
     max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
     max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")
+    strict_base64: bool = Field(
+        default=False,
+        description="Whether Base64 with white space, in the URL-safe alphabet or without padding "
+        "is refused.",
+    )
 
 
 class FetchSettings(Section):

@@ -6,7 +6,7 @@ for every path that it does not know.
 
 A key in the `Authorization` header that a program sent is proof by itself. What a browser adds on
 its own is not: Basic credentials, and the right to reach a server that asks for no key. These are
-taken from this server's own pages only.
+taken from this server's own pages only; the latter from pages of the origins in `cors_origins` too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.config import Settings
 from silkline.errors import ConfigError, Forbidden, Unauthorized
+from silkline.gateway.cors import Cors, is_preflight
 from silkline.gateway.failures import error_response, reported
 from silkline.gateway.keys import Holder
 from silkline.gateway.keys_file import KeysFile
@@ -36,11 +37,17 @@ _SAFE = {"GET", "HEAD"}
 _OWN_PAGES = {b"same-origin", b"none"}
 
 _HERE = re.compile(
-    rb"""(?: \[[0-9a-f:.]+\] | [0-9.]+     # an address
-        | [^.:]+ | [^:]+\.localhost       # a name that no public DNS server gives
-        ) (?: :\d+ )?""",
+    rb"""(?: \[ [0-9a-f:.]+ (?: % [\w.~%-]+ )? \] | [0-9.]+    # an address
+        | [\w-]+                                              # one label
+        | (?: [\w-]+ \. )* (?: localhost | local | internal | test | home\.arpa ) \.?
+        ) (?: : \d* )?""",
     re.VERBOSE | re.IGNORECASE,
 )
+"""Hosts that no public DNS gives, so that no web site can point one at this machine.
+
+The domains are reserved: by RFC 6761 (`localhost`, `test`), RFC 6762 (`local`), RFC 8375
+(`home.arpa`) and ICANN (`internal`). Containers reach their host by such names.
+"""
 
 Headers = dict[bytes, bytes]
 
@@ -57,6 +64,7 @@ class Gate:
         """
         self._app = app
         self._anyone = settings.auth.allow_anyone
+        self._cors = Cors(settings.auth.cors_origins)
         self._keys = read_keys(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +76,9 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
+            if is_preflight(scope):
+                await self._cors.preflight_response(dict(scope["headers"]))(scope, receive, send)
+                return
             tenant = self._admitted(scope)
         except (Unauthorized, Forbidden) as error:
             await _refuse(error, scope, receive, send)
@@ -89,7 +100,8 @@ class Gate:
             return ANYONE
         headers: Headers = dict(scope["headers"])
         if self._keys is None:
-            _check_own_page(scope["method"], headers)
+            if not self._cors.allows(headers):
+                _check_own_page(scope["method"], headers)
             if not self._anyone:
                 _check_host(headers)
             return ANYONE
@@ -164,7 +176,10 @@ def _check_own_page(method: str, headers: Headers) -> None:
         and headers.get(b"sec-fetch-dest") == b"document"
     ):
         return
-    raise Forbidden("A page of another site sent this. Use this server's own console, or a key.")
+    raise Forbidden(
+        "A page of another site sent this. Use this server's own console or a key, or list the "
+        "page's origin in the setting cors_origins."
+    )
 
 
 def _check_host(headers: Headers) -> None:
@@ -172,8 +187,9 @@ def _check_host(headers: Headers) -> None:
     host = headers.get(b"host")
     if host is not None and not _HERE.fullmatch(host):
         raise Forbidden(
-            "This server asks for no key, so it answers under its own address only. Use that, or "
-            "set keys_file or allow_anyone."
+            "This server asks for no key, so it does not answer under a public host name. Use its "
+            "address, localhost, or a name without a dot or that ends in .localhost, .local or "
+            ".internal; or set keys_file or allow_anyone."
         )
 
 

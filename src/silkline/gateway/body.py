@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
 from typing import TypeVar
 
@@ -16,30 +18,61 @@ _JSON = "application/json"
 _MAX_WORDS = 300
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN_VALUE = re.compile(r"^Invalid (?:enum )?value .*$", re.DOTALL)
+_POSITION = re.compile(r"\(byte (\d+)\)")
 _NUMBER = re.compile(r"\.(\d+|\.\.\.)")
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 
 
-async def read_json(request: Request, kind: type[T]) -> T:
+def media_type(request: Request) -> str:
+    """The media type that the request's Content-Type names, in lower case; empty without one."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_json(request: Request, kind: type[T], *, instead: str = "") -> T:
     """The body as a `kind`.
+
+    Args:
+        request: The request.
+        kind: What the JSON must be.
+        instead: What the route takes besides JSON, for the error about another media type.
 
     Raises:
         InvalidRequest: It is not JSON, or not of this type; `param` is the field at fault.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
-        raise InvalidRequest(f"The body is not JSON by its type. Send Content-Type: {_JSON}.")
+    given = media_type(request)
+    if given != _JSON:
+        came = f"is {given[:_MAX_WORDS]} by its" if given else "has no"
+        taken = f"{_JSON}, or {instead}" if instead else _JSON
+        raise InvalidRequest(f"The body {came} Content-Type. Send {taken}.")
     return decode(await request.body(), kind)
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Like `read_json`, for bytes."""
+    """Like `read_json`, for bytes. A byte order mark of UTF-8 is left out."""
+    text = body.removeprefix(codecs.BOM_UTF8)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         raise unfit(error, kind) from error
     except UNDECODABLE as error:
-        raise InvalidRequest("The body is not valid JSON. Send one JSON object.") from error
+        raise InvalidRequest(_no_json(text, error)) from error
+
+
+def _no_json(text: bytes, error: Exception) -> str:
+    """What is wrong with a body that is not JSON. Of msgspec's words only the position is told."""
+    encoding = json.detect_encoding(text)
+    found = _POSITION.search(str(error))
+    if not text:
+        return "The body is empty. Send one JSON object."
+    if not encoding.startswith("utf-8"):
+        return f"The body is in {encoding.upper()}. Send JSON in UTF-8."
+    if isinstance(error, UnicodeError):
+        return "The body is not in UTF-8. Send JSON in UTF-8."
+    if isinstance(error, RecursionError):
+        return "The body is nested too deeply. Send one JSON object with the documented fields."
+    if found is None:
+        return "The body is not valid JSON: it, or a text in it, is cut. Send one JSON object."
+    return f"The body is not valid JSON, at byte {found[1]}. Send one JSON object."
 
 
 def only_without_effect(field: str, value: str) -> InvalidRequest:

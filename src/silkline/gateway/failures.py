@@ -17,8 +17,10 @@ from silkline.errors import (
     MethodNotAllowed,
     RouteNotFound,
     SilklineError,
+    UnsupportedEncoding,
     http_face,
 )
+from silkline.gateway.content_encoding import TAKEN
 from silkline.gateway.disconnect import CLIENT_LEFT, CLIENT_LEFT_STATUS, ClientLeft
 from silkline.gateway.request_record import record_of
 from silkline.service.record import RequestRecord
@@ -59,6 +61,9 @@ def error_response(error: SilklineError) -> Response:
     headers = {}
     if isinstance(error, CapacityError) and error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, UnsupportedEncoding):
+        # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16
+        headers["accept-encoding"] = TAKEN
     return Response(
         msgspec.json.encode(error_body(error)),
         status_code=http_face(error).status,

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec import Meta, Struct
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
 
 from silkline.cache.policy import cache_use
 from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
-from silkline.gateway.body import read_json, unfit
+from silkline.gateway.body import media_type, read_json, unfit
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
+from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
@@ -27,11 +25,11 @@ from silkline.service.question import Question
 
 DEFAULT_PROMPT = "Describe this product."
 _MULTIPART = "multipart/form-data"
-_MAX_FORM_FIELDS = 8
+_FILE = "image"
 
 
 class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes with an uploaded picture."""
+    """What goes with an uploaded image."""
 
     prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
     max_tokens: Annotated[int, Meta(ge=1)] = Sampling().max_tokens
@@ -40,7 +38,7 @@ class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
-    """The JSON body: the same, and the picture as an http, https or data URL, or in Base64."""
+    """The JSON body: the same, and the image as an http, https or data URL, or in Base64."""
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
@@ -54,17 +52,18 @@ class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
     image_base64: str | None = None
 
     def source(self) -> Source:
-        """Where the picture comes from.
+        """Where the image comes from.
 
         Raises:
-            InvalidRequest: There is not exactly one picture, or its Base64 is broken.
+            InvalidRequest: There is not exactly one image, or its data URL holds none.
+            UrlBlocked: Its URL is not one that is taken.
         """
         if self.image_url is not None and self.image_base64 is None:
             return parse_url(self.image_url, param="image_url")
         if self.image_base64 is not None and self.image_url is None:
             return parse_base64(self.image_base64, param="image_base64")
         raise InvalidRequest(
-            "Give the picture as exactly one of image_url and image_base64.", param="image_url"
+            "Give the image as exactly one of image_url and image_base64.", param="image_url"
         )
 
 
@@ -116,7 +115,7 @@ def predict_routes(answering: Answering) -> APIRouter:
 
     @router.post(
         "/predict",
-        summary="One picture, one answer",
+        summary="One image, one answer",
         response_model=None,
         openapi_extra=_body_forms(),
         responses=ERROR_RESPONSES,
@@ -133,11 +132,10 @@ def predict_routes(answering: Answering) -> APIRouter:
 
 
 async def _question(request: Request) -> Question:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == _MULTIPART:
+    if media_type(request) == _MULTIPART:
         form, source = await _from_form(request)
     else:
-        form = body = await read_json(request, PredictRequest)
+        form = body = await read_json(request, PredictRequest, instead=f"a form as {_MULTIPART}")
         source = body.source()
     parts = (ImagePart(0), TextPart(form.prompt))
     return Question(
@@ -150,40 +148,18 @@ async def _question(request: Request) -> Question:
     )
 
 
-class _FormParser(MultiPartParser):
-    """Keeps an upload in memory, as the rest of its body is: a full disk refuses none."""
-
-    spool_max_size = 0  # no limit, as in Python's SpooledTemporaryFile
-
-
 async def _from_form(request: Request) -> tuple[PredictForm, Source]:
-    form = await _form(request)
+    form = await read_form(request, _FILE, PredictForm.__struct_fields__)
+    if form.file is None:
+        raise InvalidRequest(
+            f"The form has no file `{_FILE}`. Upload the image as the form's file `{_FILE}`.",
+            param=_FILE,
+        )
     try:
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise InvalidRequest("Upload the picture as the form's file `image`.", param="image")
-        return _fields(form), uploaded(await image.read(), param="image")
-    finally:
-        await form.close()
-
-
-async def _form(request: Request) -> FormData:
-    async with aclosing(request.stream()) as stream:
-        parser = _FormParser(request.headers, stream, max_files=1, max_fields=_MAX_FORM_FIELDS)
-        try:
-            return await parser.parse()
-        except (MultiPartException, UnicodeError) as error:  # the latter by some character sets
-            raise InvalidRequest(
-                "The form could not be read. Send it whole, as its type says, in UTF-8."
-            ) from error
-
-
-def _fields(form: FormData) -> PredictForm:
-    fields: dict[str, Any] = {name: value for name, value in form.items() if name != "image"}
-    try:
-        return msgspec.convert(fields, PredictForm, strict=False)
+        fields = msgspec.convert(form.fields, PredictForm, strict=False)
     except msgspec.ValidationError as error:
         raise unfit(error, PredictForm) from error
+    return fields, uploaded(form.file, param=_FILE)
 
 
 def _body_forms() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
 from silkline.errors import HeadersTooLarge, SilklineError
+from silkline.gateway.cors import Cors, Pairs
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
 from silkline.gateway.request_body import BodyBudget, RequestBody
@@ -35,6 +36,7 @@ class RequestLayer:
     ) -> None:
         self._app = app
         self._bodies = BodyBudget(settings)
+        self._cors = Cors(settings.auth.cors_origins)
         self._metrics = metrics
         self._lifecycle = lifecycle
 
@@ -44,8 +46,10 @@ class RequestLayer:
             await self._app(scope, receive, send)
             return
         record = new_record(scope)
-        outgoing = _Outgoing(send, record)
-        with self._lifecycle.request(), closing(RequestBody(receive, self._bodies)) as incoming:
+        outgoing = _Outgoing(send, record, self._cors.response_headers(dict(scope["headers"])))
+        encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
+        body = RequestBody(receive, self._bodies, b",".join(encodings).decode("latin-1"))
+        with self._lifecycle.request(), closing(body) as incoming:
             try:
                 _check_head(scope, incoming)
                 await self._app(scope, incoming, outgoing)
@@ -105,9 +109,10 @@ def _route(scope: Scope) -> str:
 class _Outgoing:
     """The send side of a request: remembers the status and adds the headers of every response."""
 
-    def __init__(self, send: Send, record: RequestRecord) -> None:
+    def __init__(self, send: Send, record: RequestRecord, cors: Pairs) -> None:
         self._send = send
         self._record = record
+        self._cors = cors
         self.status = CLIENT_LEFT_STATUS
 
     async def __call__(self, message: Message) -> None:
@@ -117,5 +122,6 @@ class _Outgoing:
                 *message.get("headers", []),
                 (b"x-request-id", self._record.id.encode()),
                 (b"x-content-type-options", b"nosniff"),
+                *self._cors,
             ]
         await self._send(message)

@@ -246,7 +246,7 @@ class Intake(Lifespan):
 
     def _check_size(self, source: SentSource, allowance: Allowance) -> None:
         """Holds a picture that came with the request to the limits of bytes."""
-        if source.size > self._limits.max_image_bytes:
+        if source.exceeds(self._limits.max_image_bytes):
             raise too_many_bytes(self._limits.max_image_bytes)
         allowance.take(source.size)
 
@@ -271,7 +271,10 @@ class Intake(Lifespan):
         """A picture that came with the request."""
         with _blamed_on(source):
             self._check_size(source, taking.bytes)
-            data = source.decode() if isinstance(source, EncodedSource) else source.data
+            if isinstance(source, EncodedSource):
+                data = source.decode(strict=self._limits.strict_base64)
+            else:
+                data = source.data
         return Loaded(data, Encoded(digest(data), len(data), fresh_until=math.inf))
 
     async def _fetch(self, source: UrlSource, taking: _Taking) -> Decoded:

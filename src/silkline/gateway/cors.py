@@ -1,0 +1,94 @@
+"""Which pages of other origins may ask, and what their browsers are told.
+
+A page is allowed by its origin alone, never with what its browser adds by itself (cookies, a
+password): no answer has Access-Control-Allow-Credentials.
+https://fetch.spec.whatwg.org/#http-cors-protocol
+
+starlette's CORSMiddleware is not used. It answers preflights with 200 or 400 and a bare text,
+without a request id or a line in the log, and has to be told every header that a client may send.
+"""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from silkline.config import EVERY_ORIGIN
+from silkline.errors import Forbidden
+
+_METHODS = "GET, HEAD, POST"
+_HEADERS = b"authorization, content-type, content-encoding, idempotency-key, x-request-id"
+_MAX_AGE_SECONDS = "7200"
+"""How long a browser keeps what a preflight allowed: the longest that Chromium takes."""
+
+_READABLE = ", ".join(
+    (
+        "idempotent-replayed",
+        "retry-after",
+        "server-timing",
+        "x-request-id",
+        "x-silkline-cache",
+        "x-silkline-ignored",
+        "x-silkline-model",
+        "x-silkline-pixel-budget",
+    )
+).encode()
+
+Headers = dict[bytes, bytes]
+Pairs = list[tuple[bytes, bytes]]
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks what a page of another origin may send; it cannot send a key."""
+    names = {name for name, _ in scope["headers"]}
+    return scope["method"] == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names
+
+
+class Cors:
+    """The origins that the setting `cors_origins` lists."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        """Takes the setting; with no origins, no response says anything about them."""
+        self._origins = {origin.encode() for origin in origins}
+        self._every = origins == (EVERY_ORIGIN,)
+
+    def allows(self, headers: Headers) -> bool:
+        """Whether a request comes from a page whose origin is listed."""
+        origin = headers.get(b"origin")
+        return origin is not None and (self._every or origin in self._origins)
+
+    def response_headers(self, headers: Headers) -> Pairs:
+        """What every response to a request with these headers carries."""
+        if not self._origins:
+            return []
+        pairs = [(b"vary", b"Origin")]
+        if self.allows(headers):
+            allowed = b"*" if self._every else headers[b"origin"]
+            pairs.append((b"access-control-allow-origin", allowed))
+            pairs.append((b"access-control-expose-headers", _READABLE))
+        return pairs
+
+    def preflight_response(self, headers: Headers) -> Response:
+        """What a preflight is answered with, besides what every response carries.
+
+        It may send whatever headers it likes: none of them means more from a page.
+
+        Raises:
+            Forbidden: Its origin is not listed.
+        """
+        if not self.allows(headers):
+            raise Forbidden(
+                "A page of another origin asks to use this server. To allow it, list its origin in "
+                "the setting cors_origins."
+            )
+        response = Response(
+            status_code=204,
+            headers={
+                "access-control-allow-methods": _METHODS,
+                "access-control-max-age": _MAX_AGE_SECONDS,
+                "vary": "Access-Control-Request-Headers",
+            },
+        )
+        wanted = headers.get(b"access-control-request-headers", _HEADERS)
+        response.raw_headers.append((b"access-control-allow-headers", wanted))
+        return response

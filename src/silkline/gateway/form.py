@@ -1,0 +1,259 @@
+"""Reads a multipart form: one file, a few fields, and an error of its own for each fault.
+
+python-multipart finds the parts. starlette's parser over it is not used: it takes a form that ends
+early for a whole one, does not see a file whose name comes as `filename*`, and raises one exception
+for everything. https://www.rfc-editor.org/rfc/rfc7578
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from email.message import Message
+from email.utils import collapse_rfc2231_value
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import (
+    DEFAULT_MAX_HEADER_COUNT,
+    MAX_BOUNDARY_LENGTH,
+    MultipartParser,
+)
+from starlette.requests import Request
+
+from silkline.errors import InvalidRequest, RequestTooLarge
+
+MAX_FIELDS = 8
+MAX_FIELD_BYTES = 1024 * 1024
+
+_MAX_NAME_CHARS = 100
+_UTF_8 = "UTF-8"
+_AS_IT_IS = {"", "7bit", "8bit", "binary"}
+
+
+@dataclass(slots=True)
+class Form:
+    """What a form holds. A part without content counts as absent, as HTML forms send them.
+
+    Attributes:
+        file: The bytes of its file; None where it has none.
+        fields: The text of its fields, by name.
+    """
+
+    file: bytes | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+async def read_form(request: Request, file: str, fields: Collection[str]) -> Form:
+    """Reads the body as a multipart form.
+
+    Args:
+        request: Its Content-Type is `multipart/form-data`.
+        file: The name that the form's file must have.
+        fields: The names of the known fields, for errors; others are read as well.
+
+    Raises:
+        InvalidRequest: The form is broken, not whole, or has more than one file.
+        RequestTooLarge: A field has more than `MAX_FIELD_BYTES` bytes.
+    """
+    reader = _Reader(request.headers.get("content-type", ""), file, fields)
+    async with aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            reader.write(chunk)
+    return reader.whole_form()
+
+
+class _Headers:
+    """The headers of a part, or the Content-Type of the form."""
+
+    def __init__(self) -> None:
+        self._message = Message()
+
+    def add(self, name: str, value: str) -> None:
+        self._message[name] = value
+
+    def value(self, name: str) -> str:
+        """A header without its parameters, in lower case; empty where there is none."""
+        return str(self._message.get(name, "")).partition(";")[0].strip().lower()
+
+    def parameter(self, name: str, header: str) -> str | None:
+        """A parameter of a header, also where it comes as `name*`."""
+        value = self._message.get_param(name, header=header)
+        return None if value is None else collapse_rfc2231_value(value)
+
+
+class _Reader:
+    def __init__(self, content_type: str, file: str, fields: Collection[str]) -> None:
+        self._file_name = file
+        self._known = ", ".join(fields)
+        kind = _Headers()
+        kind.add("content-type", content_type)
+        self._charset = kind.parameter("charset", "content-type") or _UTF_8
+        boundary = kind.parameter("boundary", "content-type") or ""
+        self._boundary = boundary.encode("latin-1", "replace")
+        self._parser = self._create_parser()
+        self._form = Form()
+        self._complete = False
+        self._parts = 0
+        self._fields = 0
+        self._in_headers = False
+        self._header_name = b""
+        self._header_value = b""
+        self._headers = _Headers()
+        self._name = ""
+        self._is_file = False
+        self._data = bytearray()
+
+    def write(self, chunk: bytes) -> None:
+        """Takes the next bytes of the body. Raises as `read_form` does."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise InvalidRequest(self._fault()) from error
+
+    def whole_form(self) -> Form:
+        """The form, when all bytes have come. Raises as `read_form` does."""
+        if not self._complete:
+            raise InvalidRequest(
+                "The form is not whole: it ends before its closing boundary. Send it whole."
+            )
+        return self._form
+
+    def _create_parser(self) -> MultipartParser:
+        if not self._boundary:
+            raise InvalidRequest(
+                "The form's Content-Type names no boundary. Leave that header to the HTTP client, "
+                "or send multipart/form-data; boundary=...."
+            )
+        if len(self._boundary) > MAX_BOUNDARY_LENGTH:
+            raise InvalidRequest(
+                f"The form's boundary is {len(self._boundary)} bytes long. Send one of 1 to 70."
+            )
+        return MultipartParser(
+            self._boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_part_end": self._on_part_end,
+                "on_end": self._on_end,
+            },
+        )
+
+    def _fault(self) -> str:
+        """What python-multipart could not read, by how far it came."""
+        if self._in_headers:
+            return (
+                f"The headers of part {self._parts} of the form cannot be read. Send at most "
+                f"{DEFAULT_MAX_HEADER_COUNT} lines of `Name: value` and 4 KiB each, which end in "
+                "CRLF, then an empty line."
+            )
+        if self._parts == 0:
+            return (
+                "The form does not begin with its boundary. Send --, the boundary that its "
+                "Content-Type names, and CRLF."
+            )
+        return (
+            f"The boundary after part {self._parts} of the form is broken. End its line in CRLF, "
+            "or in -- and CRLF after the last part."
+        )
+
+    def _on_part_begin(self) -> None:
+        self._parts += 1
+        self._in_headers = True
+        self._headers = _Headers()
+        self._data = bytearray()
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        name, value = self._header_name.decode("ascii"), self._header_value.decode(errors="replace")
+        self._headers.add(name, value)
+        self._header_name = self._header_value = b""
+
+    def _on_headers_finished(self) -> None:
+        self._in_headers = False
+        disposition = "content-disposition"
+        self._name = (self._headers.parameter("name", disposition) or "")[:_MAX_NAME_CHARS]
+        if not self._name:
+            raise InvalidRequest(
+                f"Part {self._parts} of the form has no name. Send a header such as "
+                'Content-Disposition: form-data; name="image"; filename="a.png".'
+            )
+        encoding = self._headers.value("content-transfer-encoding")
+        if encoding not in _AS_IT_IS:
+            raise InvalidRequest(
+                f"Part {self._parts} of the form has the Content-Transfer-Encoding "
+                f"{encoding[:_MAX_NAME_CHARS]}. Send it as it is, in binary."
+            )
+        kind = self._headers.value("content-type")
+        self._is_file = (
+            self._headers.parameter("filename", disposition) is not None
+            or kind.startswith("image/")
+            or (self._name == self._file_name and kind == "application/octet-stream")
+        )
+        self._fields += not self._is_file
+        if self._fields > MAX_FIELDS:
+            raise InvalidRequest(
+                f"The form has more than {MAX_FIELDS} fields. Known are {self._known}."
+            )
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._data:
+            self._check_part()
+        self._data += memoryview(data)[start:end]
+        if not self._is_file and len(self._data) > MAX_FIELD_BYTES:
+            raise RequestTooLarge(
+                f"The form's field `{self._name}` is longer than {MAX_FIELD_BYTES} bytes. Send a "
+                "shorter one.",
+                param=self._name,
+            )
+
+    def _check_part(self) -> None:
+        """Refuses a part that is not empty and has no place in the form."""
+        name, expected = self._name, self._file_name
+        if self._is_file and self._form.file is not None:
+            wrong = f"The form has a second file, `{name}`. Send one file, as `{expected}`."
+        elif self._is_file and name != expected:
+            wrong = f"The form's file is called `{name}`. Send it as `{expected}`."
+        elif not self._is_file and name == expected:
+            wrong = (
+                f"The form's part `{name}` is not a file. Give it a file name, or an image type."
+            )
+        elif name in self._form.fields:
+            wrong = f"The form has the field `{name}` twice. Send it once."
+        else:
+            return
+        raise InvalidRequest(wrong, param=name)
+
+    def _on_part_end(self) -> None:
+        if not self._data:
+            return
+        # A boundary that does not end its line would hide the parts that follow it.
+        if b"\r\n--" + self._boundary in self._data:
+            raise InvalidRequest(self._fault())
+        if self._is_file:
+            self._form.file = bytes(self._data)
+        else:
+            self._form.fields[self._name] = self._text()
+
+    def _text(self) -> str:
+        charset = self._headers.parameter("charset", "content-type") or self._charset
+        try:
+            return self._data.decode(charset)
+        except (LookupError, ValueError) as error:  # no such set, or other bytes
+            raise InvalidRequest(
+                f"The form's field `{self._name}` is not in {charset[:_MAX_NAME_CHARS]}, as its "
+                "type says. Send it in UTF-8.",
+                param=self._name,
+            ) from error
+
+    def _on_end(self) -> None:
+        self._complete = True
