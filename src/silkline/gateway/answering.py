@@ -14,11 +14,18 @@ from silkline.cache.answers import AnswerCache, Served
 from silkline.cache.key import Asked
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, Request, Stage, Timeline
+from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline
 from silkline.engines.base import EngineInfo
-from silkline.errors import DeadlineExceeded, InternalFault, ModelNotFound, shutting_down
+from silkline.errors import (
+    DeadlineExceeded,
+    InternalFault,
+    InvalidRequest,
+    ModelNotFound,
+    shutting_down,
+)
+from silkline.gateway.fields import header_value, unsupported
 from silkline.gateway.lifecycle import Lifecycle
-from silkline.gateway.question import Question, check_size, size_of
+from silkline.gateway.question import Question, check_size, clamped, size_of
 from silkline.gateway.request_record import RequestRecord
 from silkline.ingress.byte_budget import Claim
 from silkline.ingress.identity import Identity
@@ -106,7 +113,7 @@ class Answering:
         Raises:
             InputError, CapacityError: As `answer` does.
         """
-        self._check(question, record)
+        question = self._checked(question, record)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
         known = self._recognise(question, policy)
         with self._admission.admit(
@@ -126,16 +133,28 @@ class Answering:
                     if waiting and delta.text:
                         waiting = False
                         self._metrics.first_token(record.elapsed())
-                    yield delta if delta.finish_reason is None else self._ended(delta, record)
+                    last = delta.finish_reason is not None
+                    yield self._ended(delta, question, record) if last else delta
 
-    def _check(self, question: Question, record: RequestRecord) -> None:
-        """Refuses what can be refused without any work."""
+    def _checked(self, question: Question, record: RequestRecord) -> Question:
+        """The question, with no more tokens to answer than there can be.
+
+        Refuses what can be refused without any work.
+        """
         if self._lifecycle.draining:
             raise shutting_down()
         if question.model is not None:
             self.check_model(question.model)
         record.model = self.info.model
-        check_size(question, self._settings.limits)
+        limits = self._settings.limits
+        check_size(question, limits)
+        most_tokens = min(limits.max_answer_tokens, self.info.context_length)
+        fitting = clamped(question, most_tokens)
+        if limits.strict_fields:
+            _check_strictly(question, record, most_tokens)
+        if fitting is not question:
+            record.max_tokens = most_tokens
+        return fitting
 
     def _recognise(self, question: Question, policy: CachePolicy) -> tuple[Identity, ...] | None:
         """The pictures' identities, where they can be told without work and are of use."""
@@ -245,24 +264,42 @@ class Answering:
             pictures[0].perceptual if len(pictures) == 1 else None,
         )
 
-    def _ended(self, last: Delta, record: RequestRecord) -> Delta:
+    def _ended(self, last: Delta, question: Question, record: RequestRecord) -> Delta:
         if last.usage is None or last.timeline is None:
             raise InternalFault("The engine's last delta has no usage or no timeline.")
+        tokens = last.usage.completion_tokens
+        if last.finish_reason is FinishReason.LENGTH and tokens < question.sampling.max_tokens:
+            record.max_tokens = tokens  # the prompt took the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
         self._metrics.answered(last.usage, record.timeline)
         return Delta(last.text, last.finish_reason, last.usage, record.timeline)
 
 
+def _check_strictly(question: Question, record: RequestRecord, most_tokens: int) -> None:
+    """Refuses what is otherwise left out of a request, and said in its answer."""
+    if record.ignored:
+        raise unsupported(record.ignored[0])
+    if (asked := question.sampling.max_tokens) > most_tokens:
+        raise InvalidRequest(
+            f"max_tokens is {asked}; at most {most_tokens} may be asked for.", param="max_tokens"
+        )
+
+
 def evidence_headers(record: RequestRecord, served: str) -> dict[str, str]:
     """The headers that say what answered, from where, of how many pixels, and in what time.
 
-    `server-timing` has each stage in milliseconds: https://www.w3.org/TR/server-timing/.
+    Also what of the request was left out: fields, and tokens. `server-timing` has each stage in
+    milliseconds: https://www.w3.org/TR/server-timing/.
     """
     headers = {
         "x-silkline-cache": record.cache,
         "x-silkline-model": served,
         "x-silkline-pixel-budget": str(record.pixel_budget),
     }
+    if record.max_tokens is not None:
+        headers["x-silkline-max-tokens"] = str(record.max_tokens)
+    if record.ignored:
+        headers["x-silkline-ignored"] = header_value(record.ignored)
     stages = ", ".join(
         f"{stage.value};dur={seconds * 1000:.2f}"
         for stage, seconds in record.timeline.seconds.items()

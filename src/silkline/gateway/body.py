@@ -1,4 +1,4 @@
-"""Reads a JSON body into its declared type: once, closed, and stopped by the first thing wrong."""
+"""Reads a JSON body into its declared type; the first thing that is wrong ends it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import msgspec
 from starlette.requests import Request
 
 from silkline.errors import UNDECODABLE, InvalidRequest
+from silkline.gateway.fields import convert
+from silkline.gateway.request_record import record_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -21,39 +23,34 @@ _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", r
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
-    """The body as a `kind`.
+    """The body as a `kind`; the request's record gets the paths of the unknown fields.
 
     Raises:
-        InvalidRequest: It is not JSON, or not of this type; `param` is the field at fault.
+        InvalidRequest: It is not JSON, or not of this type, or has a field that is not supported;
+            `param` is the field at fault.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _JSON:
         raise InvalidRequest(f"The body is not JSON by its type. Send Content-Type: {_JSON}.")
-    return decode(await request.body(), kind)
+    value, record_of(request).ignored = decode(await request.body(), kind)
+    return value
 
 
-def decode(body: bytes, kind: type[T]) -> T:
-    """Like `read_json`, for bytes."""
+def decode(body: bytes, kind: type[T]) -> tuple[T, tuple[str, ...]]:
+    """Like `read_json`, for bytes; with the paths of the unknown fields."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return convert(msgspec.json.decode(body), kind)
     except msgspec.ValidationError as error:
         raise unfit(error, kind) from error
     except UNDECODABLE as error:
         raise InvalidRequest("The body is not valid JSON. Send one JSON object.") from error
 
 
-def only_without_effect(field: str, value: str) -> InvalidRequest:
-    """The error about a field that asks for what there is not."""
-    return InvalidRequest(
-        f"The field {field} is not supported. Leave it out, or send {value}.", param=field
-    )
-
-
 def unfit(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequest:
     """What is wrong with a body, by the client's name for the place.
 
-    A kind may say in `ONLY` which value of a field alone is taken, in `VALUES` which few are, and
-    in `INSTEAD` what is to be sent in the place of an unknown field that clients take for known.
+    A kind may say in `VALUES` which few values of a field are taken, and in `INSTEAD` what is to be
+    sent in the place of an unknown field that clients take for known.
 
     msgspec's words name types and our fields; what a client can put in is its own field's name,
     which is cut, and a value, which is left out.
@@ -67,9 +64,6 @@ def unfit(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Invalid
         instead = getattr(kind, "INSTEAD", {}).get(name)
         what = "Leave it out." if instead is None else f"Send {instead}."
         return InvalidRequest(f"The field {name} is not supported. {what}", param=name)
-    field = (param or "").partition(".")[0]
-    if (only := getattr(kind, "ONLY", {}).get(field)) is not None:
-        return only_without_effect(field, only)
     subject = f"The field {param}" if param else "The body"
     if _UNKNOWN_VALUE.match(what):
         values = getattr(kind, "VALUES", {}).get(_NUMBER.sub("", param or ""))

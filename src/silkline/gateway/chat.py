@@ -79,29 +79,39 @@ class _ChatStream:
         return evidence_headers(self._record, self._answering.served)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
+        """Chunks with text, one with the finish reason alone, and one with the usage if wanted."""
         envelope: _Envelope | None = None
         delta: dict[str, str] = {"role": "assistant"}
         async with aclosing(self._answering.deltas(self._question, self._record)) as pieces:
             async for piece in pieces:
-                envelope = envelope or _Envelope(self._record, self._answering.served)
-                delta["content"] = piece.text
-                yield event(envelope.chunk(delta, piece.finish_reason))
-                delta = {}
+                envelope = envelope or _Envelope(
+                    self._record, self._answering.served, with_usage=self._with_usage
+                )
+                chunks = []
+                if piece.text or delta:
+                    chunks.append(envelope.chunk({**delta, "content": piece.text}))
+                    delta = {}
+                if piece.finish_reason is not None:
+                    chunks.append(envelope.finish_chunk(piece.finish_reason))
                 if self._with_usage and piece.usage and piece.timeline:
-                    yield event(envelope.usage_chunk(piece.usage, piece.timeline))
+                    chunks.append(envelope.usage_chunk(piece.usage, piece.timeline))
+                yield b"".join(map(event, chunks))
 
 
 class _Envelope:
     """What the completion objects of one request have in common."""
 
-    def __init__(self, record: RequestRecord, served: str) -> None:
+    def __init__(self, record: RequestRecord, served: str, *, with_usage: bool = False) -> None:
         self._record = record
         self._served = served
-        self._common = {
+        self._common: dict[str, Any] = {
             "id": f"chatcmpl-{record.id}",
             "created": int(time.time()),
             "model": record.model,
         }
+        self._of_chunks = {**self._common, "object": "chat.completion.chunk"}
+        if with_usage:
+            self._of_chunks["usage"] = None
 
     def whole(self, answer: Answer) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
@@ -119,14 +129,19 @@ class _Envelope:
             "silkline": self._evidence(answer.timeline),
         }
 
-    def chunk(self, delta: dict[str, str], finish_reason: str | None) -> dict[str, Any]:
+    def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**self._of_chunks, "choices": [choice]}
+
+    def finish_chunk(self, finish_reason: str) -> dict[str, Any]:
+        """Has no text: clients leave out the text of a chunk with a finish reason."""
+        clamped = self._clamped()
+        chunk = self.chunk({}, finish_reason)
+        return {**chunk, "silkline": clamped} if clamped else chunk
 
     def usage_chunk(self, usage: Usage, timeline: Timeline) -> dict[str, Any]:
         return {
-            **self._common,
-            "object": "chat.completion.chunk",
+            **self._of_chunks,
             "choices": [],
             "usage": _usage(usage),
             "silkline": self._evidence(timeline),
@@ -138,7 +153,12 @@ class _Envelope:
             "model": self._served,
             "pixel_budget": self._record.pixel_budget,
             "timeline": rounded(timeline),
+            **self._clamped(),
         }
+
+    def _clamped(self) -> dict[str, int]:
+        tokens = self._record.max_tokens
+        return {} if tokens is None else {"max_tokens": tokens}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

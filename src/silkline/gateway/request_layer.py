@@ -42,6 +42,7 @@ class RequestLayer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        _strip_slash(scope)
         record = new_record(scope)
         outgoing = _Outgoing(send, record)
         with self._lifecycle.request(), closing(RequestBody(receive, self._bodies)) as incoming:
@@ -66,6 +67,8 @@ class RequestLayer:
         self._metrics.request_ended(route, status, record.cache, record.model, seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
+        if record.ignored:
+            self._metrics.fields_ignored(len(record.ignored))
         fields = {
             "http.request.id": record.id,
             "http.request.method": scope["method"],
@@ -78,6 +81,16 @@ class RequestLayer:
         if record.error is not None:
             fields["error.code"] = record.error
         logger.info("request", extra={"ecs": fields})
+
+
+def _strip_slash(scope: Scope) -> None:
+    """Makes a path with a slash at its end the path without it, for the gate and all routes.
+
+    A redirect would go to whatever Host the client names.
+    """
+    if scope["path"] != "/" and scope["raw_path"].endswith(b"/"):
+        scope["path"] = scope["path"].removesuffix("/")
+        scope["raw_path"] = scope["raw_path"].removesuffix(b"/")
 
 
 def _check_head(scope: Scope, incoming: RequestBody) -> None:
