@@ -1,6 +1,7 @@
 """What a client is told whose body is not of the documented form."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,15 @@ def test_the_values_that_are_taken_are_taken() -> None:
             if field not in kind.__struct_fields__:
                 for value in (None, *values):
                     taken(kind, {**body, field: value})
+
+
+def test_the_documentation_names_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    for field in (*INSTEAD, *WITHOUT_EFFECT, *PredictRequest.NEUTRAL, *PredictRequest.INSTEAD):
+        assert f"`{field}`" in page
+    for field, values in NEUTRAL.items():
+        taken = " ".join(f"`{json.dumps(value)}`" for value in values) or "-"
+        assert f"| `{field}` | {taken} |" in page
 
 
 def test_no_field_is_in_two_tables() -> None:

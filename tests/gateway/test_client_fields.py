@@ -63,9 +63,14 @@ def examples(hint: Any) -> list[Any]:
         return [{key: examples(arguments[1])[0] for key in ("a",)}]
     if origin is not None:  # a list, an iterable, a sequence
         return [[value] for value in examples(arguments[-1])] or [[]]
-    return {
-        str: ["a"], bool: [True, False], int: [1, 0], float: [0.5, 0.0, 1.0], type(None): [None]
-    }.get(hint, [{}])  # fmt: skip
+    plain: dict[Any, list[Any]] = {
+        str: ["a"],
+        bool: [True, False],
+        int: [1, 0],
+        float: [0.5, 0.0, 1.0],
+        type(None): [None],
+    }
+    return plain.get(hint, [{}])
 
 
 def fields_of(*kinds: Any) -> dict[str, Any]:
@@ -135,7 +140,7 @@ PARTS = {
     "image_url": client_types.ChatCompletionContentPartImageParam,
     "refusal": client_types.ChatCompletionContentPartRefusalParam,
 }
-WHOLE = {
+WHOLE: dict[str, dict[str, Any]] = {
     "text": {"type": "text", "text": "Hello"},
     "image_url": {"type": "image_url", "image_url": {"url": URL}},
     "refusal": {"type": "refusal", "refusal": "No."},

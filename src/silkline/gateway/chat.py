@@ -91,10 +91,10 @@ class _ChatStream:
                 if piece.text or delta:
                     chunks.append(envelope.chunk({**delta, "content": piece.text}))
                     delta = {}
-                if piece.finish_reason is not None:
-                    chunks.append(envelope.finish_chunk(piece.finish_reason))
-                if self._with_usage and piece.usage and piece.timeline:
-                    chunks.append(envelope.usage_chunk(piece.usage, piece.timeline))
+                if piece.finish_reason and piece.usage and piece.timeline:
+                    chunks.append(envelope.finish_chunk(piece.finish_reason, piece.timeline))
+                    if self._with_usage:
+                        chunks.append(envelope.usage_chunk(piece.usage, piece.timeline))
                 yield b"".join(map(event, chunks))
 
 
@@ -133,11 +133,12 @@ class _Envelope:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
         return {**self._of_chunks, "choices": [choice]}
 
-    def finish_chunk(self, finish_reason: str) -> dict[str, Any]:
+    def finish_chunk(self, finish_reason: str, timeline: Timeline) -> dict[str, Any]:
         """Has no text: clients leave out the text of a chunk with a finish reason."""
-        clamped = self._clamped()
         chunk = self.chunk({}, finish_reason)
-        return {**chunk, "silkline": clamped} if clamped else chunk
+        if self._record.max_tokens is None:
+            return chunk
+        return {**chunk, "silkline": self._evidence(timeline)}
 
     def usage_chunk(self, usage: Usage, timeline: Timeline) -> dict[str, Any]:
         return {
@@ -148,17 +149,15 @@ class _Envelope:
         }
 
     def _evidence(self, timeline: Timeline) -> dict[str, Any]:
-        return {
+        evidence = {
             "cache": self._record.cache,
             "model": self._served,
             "pixel_budget": self._record.pixel_budget,
             "timeline": rounded(timeline),
-            **self._clamped(),
         }
-
-    def _clamped(self) -> dict[str, int]:
-        tokens = self._record.max_tokens
-        return {} if tokens is None else {"max_tokens": tokens}
+        if self._record.max_tokens is not None:
+            evidence["max_tokens"] = self._record.max_tokens
+        return evidence
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -109,14 +109,13 @@ class _Sorter:
         self._instead: Mapping[str, str] = getattr(kind, "INSTEAD", {})
         self.ignored: dict[str, str] = {}
 
-    def value(self, value: Any, shape: _Shape | None, path: str) -> Any:
+    def value(self, value: Any, shape: _Shape, path: str) -> Any:
         """The value of a field without what its type does not have; `path` ends with a dot."""
-        if shape is None:
-            return value
         if isinstance(value, dict):
             return self._object(value, shape, path)
-        if isinstance(value, list) and len(value) <= shape.max_items:
-            return [self.value(one, shape.items, f"{path}{i}.") for i, one in enumerate(value)]
+        items = shape.items
+        if items is not None and isinstance(value, list) and len(value) <= shape.max_items:
+            return [self.value(one, items, f"{path}{i}.") for i, one in enumerate(value)]
         if isinstance(value, float) and shape.whole:
             if not value.is_integer():
                 name = path.removesuffix(".")
@@ -136,7 +135,8 @@ class _Sorter:
             if one is None:
                 continue
             if name in fields:
-                taken[name] = self.value(one, fields[name], f"{path}{name}.")
+                inner = fields[name]
+                taken[name] = one if inner is None else self.value(one, inner, f"{path}{name}.")
             elif name == shape.tag_field:
                 taken[name] = one
             else:
@@ -145,17 +145,19 @@ class _Sorter:
 
     def _other(self, name: str, value: object, path: str) -> None:
         """Refuses a field that the type does not have, or leaves it out."""
-        place = _without_indices(path + name)
-        if name in known_fields.WITHOUT_EFFECT or place in known_fields.WITHOUT_EFFECT:
-            return
-        instead = self._instead.get(name, known_fields.INSTEAD.get(name))
-        if instead is not None:
-            raise unsupported(path + name, f"Send {instead}.")
         neutral = self._neutral.get(name, known_fields.NEUTRAL.get(name))
-        if neutral is None:
-            if len(self.ignored) < MAX_IGNORED:
-                self.ignored.setdefault(place, (path + name)[:_MAX_PATH_CHARS])
-        elif not any(_is_same(value, one) for one in neutral):
+        instead = self._instead.get(name, known_fields.INSTEAD.get(name))
+        is_unknown = neutral is None and instead is None
+        if is_unknown and len(self.ignored) >= MAX_IGNORED:
+            return  # a million names cost little
+        place = _without_indices(path + name)
+        if not known_fields.WITHOUT_EFFECT.isdisjoint((name, place)):
+            return
+        if is_unknown:
+            self.ignored.setdefault(place, (path + name)[:_MAX_PATH_CHARS])
+        elif instead is not None:
+            raise unsupported(path + name, f"Send {instead}.")
+        elif neutral is not None and not any(_is_same(value, one) for one in neutral):
             values = " or ".join(map(json.dumps, neutral)) or "null"
             raise unsupported(path + name, f"Leave it out, or send {values}.")
 
