@@ -1,7 +1,8 @@
 """The outermost layer: pure ASGI, around every route.
 
 It takes a slash off the end of each request's path, gives the request its id, holds its body to the
-limits while it is read, adds the headers that every response carries, and accounts for the request when it ends, however it ends.
+limits while it is read, adds the headers that every response carries, and accounts for the request
+when it ends, however it ends.
 """
 
 from __future__ import annotations
