@@ -80,6 +80,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "continue_final_message": (False,),
     "documents": ([],),
     "echo": (False,),
+    "enable_search": (False,),
     "enable_thinking": (),
     "input": (),
     "instructions": (),
