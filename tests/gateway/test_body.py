@@ -1,6 +1,7 @@
 """What a client is told whose body is not of the documented form."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ from silkline.cache.policy import CacheUse
 from silkline.errors import InputError
 from silkline.gateway.body import decode
 from silkline.gateway.chat_schema import ChatRequest
+from silkline.gateway.known_fields import INSTEAD, NEUTRAL, WITHOUT_EFFECT
 from silkline.gateway.predict import PredictRequest
 
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def taken(kind: type[ChatRequest | PredictRequest], body: dict[str, Any]) -> None:
-    request = decode(json.dumps(body).encode(), kind)
+    request, _ = decode(json.dumps(body).encode(), kind)
     if isinstance(request, ChatRequest):
         request.question(CacheUse.NORMAL)
 
@@ -35,12 +37,15 @@ def told(kind: type[ChatRequest | PredictRequest], body: dict[str, Any]) -> Inpu
         ("tools", [{"type": "function"}], "[]"),
         ("tool_choice", "required", '"none" or "auto"'),
         ("logprobs", True, "false"),
-        ("top_logprobs", 3, "null"),
+        ("top_logprobs", 3, "0"),
         ("modalities", ["audio"], '["text"]'),
         ("presence_penalty", 0.5, "0"),
         ("frequency_penalty", -1, "0"),
         ("logit_bias", {"5": 1}, "{}"),
-        ("reasoning_effort", "low", "null"),
+        ("reasoning_effort", "low", '"none"'),
+        ("top_k", 40, "-1 or 0"),
+        ("guided_json", {}, "null"),
+        ("audio", {"voice": "alloy"}, "null"),
     ],
 )
 def test_a_feature_that_there_is_not_is_named_with_what_is_taken(
@@ -51,14 +56,37 @@ def test_a_feature_that_there_is_not_is_named_with_what_is_taken(
     assert error.message == f"The field {field} is not supported. Leave it out, or send {taken}."
 
 
-def test_the_value_that_is_taken_is_taken() -> None:
-    for field, text in ChatRequest.ONLY.items():
-        for value in text.split(" or "):
-            taken(ChatRequest, {**ASKED, field: json.loads(value)})
+def test_the_values_that_are_taken_are_taken() -> None:
+    for kind, body in ((ChatRequest, ASKED), (PredictRequest, {"image_url": "data:,"})):
+        own = getattr(kind, "NEUTRAL", {})
+        for field, values in {**NEUTRAL, **own}.items():
+            if field not in kind.__struct_fields__:
+                for value in (None, *values):
+                    taken(kind, {**body, field: value})
+
+
+def test_the_documentation_names_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    for field in (*INSTEAD, *WITHOUT_EFFECT, *PredictRequest.NEUTRAL, *PredictRequest.INSTEAD):
+        assert f"`{field}`" in page
+    for field, values in NEUTRAL.items():
+        taken = " ".join(f"`{json.dumps(value)}`" for value in values) or "-"
+        assert f"| `{field}` | {taken} |" in page
+
+
+def test_no_field_is_in_two_tables() -> None:
+    assert not set(NEUTRAL) & set(INSTEAD)
+    assert not (set(NEUTRAL) | set(INSTEAD)) & WITHOUT_EFFECT
 
 
 @pytest.mark.parametrize(
-    ("field", "instead"), [("image", "image_base64 or image_url"), ("question", "prompt")]
+    ("field", "instead"),
+    [
+        ("image", "image_base64 or image_url"),
+        ("question", "prompt"),
+        ("max_completion_tokens", "max_tokens"),
+        ("max_new_tokens", "max_tokens"),
+    ],
 )
 def test_a_field_of_another_name_is_told_ours(field: str, instead: str) -> None:
     error = told(PredictRequest, {field: "x"})
@@ -85,7 +113,7 @@ def test_a_pictures_place_is_told() -> None:
         (
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]},
             "messages.1.content.1.type",
-            "text or image_url",
+            "text, image_url or refusal",
         ),
         (
             {
@@ -93,7 +121,7 @@ def test_a_pictures_place_is_told() -> None:
                 "content": [{"type": "image_url", "image_url": {"url": "a", "detail": "max"}}],
             },
             "messages.1.content.0.image_url.detail",
-            "auto, low or high",
+            "auto, low, high or original",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 
 from tests.gateway.asking import MODEL, asked, messages
-from tests.gateway.test_chat import streamed, text_of
+from tests.gateway.test_chat import check_chunks, streamed, text_of
 from tests.pictures import data_url, encoded
 from tests.serving import served
 
@@ -62,6 +62,7 @@ def test_a_hit_streams_the_same_text(fresh: httpx2.Client) -> None:
     with OpenAI(base_url=base_url, api_key="none") as openai:
         chunks = streamed(openai, messages(data_url(encoded(width=104))))
     assert text_of(chunks) == text
+    check_chunks(chunks, "stop")
 
 
 def test_a_client_may_leave_the_cache_out(fresh: httpx2.Client) -> None:

@@ -52,6 +52,44 @@ def test_a_stream_is_the_whole_answer_in_pieces(openai: OpenAI) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+def check_chunks(chunks: list[Any], finish_reason: str) -> None:
+    """Text in chunks without a finish reason, then one with it and an empty delta."""
+    *texts, last = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    assert texts
+    assert texts[0].delta.role == "assistant"
+    assert all(one.finish_reason is None for one in texts)
+    assert last.finish_reason == finish_reason
+    assert last.delta.to_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "finish_reason"),
+    [({}, "stop"), ({"max_tokens": 1}, "length"), ({"max_tokens": 3}, "length")],
+)
+def test_the_finish_chunk_of_a_stream_has_no_text(
+    openai: OpenAI, options: dict[str, Any], finish_reason: str
+) -> None:
+    conversation = messages(data_url(encoded()))
+    whole = complete(openai, conversation, **options)
+    chunks = streamed(openai, conversation, **options)
+    check_chunks(chunks, finish_reason)
+    assert text_of(chunks) == whole.choices[0].message.content
+
+
+def test_a_stream_of_no_text_has_its_role_and_its_finish(openai: OpenAI) -> None:
+    conversation = messages(data_url(encoded()))
+    text = complete(openai, conversation).choices[0].message.content
+    chunks = streamed(openai, conversation, stop=text.split()[0])
+    check_chunks(chunks, "stop")
+    assert text_of(chunks) == ""
+
+
+def test_all_chunks_before_the_usage_have_none(openai: OpenAI) -> None:
+    chunks = streamed(openai, messages(), stream_options={"include_usage": True})
+    assert all("usage" in chunk.to_dict() and chunk.usage is None for chunk in chunks[:-1])
+    assert all("usage" not in chunk.to_dict() for chunk in streamed(openai, messages()))
+
+
 def test_usage_is_left_out_of_a_stream_unless_asked_for(openai: OpenAI) -> None:
     assert all(chunk.choices for chunk in streamed(openai, messages("", text="hello")))
 

@@ -96,11 +96,18 @@ class LimitSettings(Section):
         description="Bytes of fetched pictures held at once, by all requests; and of decoded ones.",
     )
     max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
-    max_answer_tokens: int = Field(4096, ge=1, description="Tokens that a request may ask for.")
+    max_answer_tokens: int = Field(
+        4096, ge=1, description="Tokens of an answer; a request that asks for more gets these."
+    )
     strict_base64: bool = Field(
         default=False,
         description="Whether Base64 with white space, in the URL-safe alphabet or without padding "
         "is refused.",
+    )
+    strict_fields: bool = Field(
+        default=False,
+        description="Whether a request is refused that has unknown fields, or asks for more tokens "
+        "than there can be.",
     )
 
 

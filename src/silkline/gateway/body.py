@@ -1,4 +1,4 @@
-"""Reads a JSON body into its declared type: once, closed, and stopped by the first thing wrong."""
+"""Reads a JSON body into its declared type; the first thing that is wrong ends it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from silkline.errors import UNDECODABLE, InvalidRequest
+from silkline.errors import UNDECODABLE, InvalidRequest, RequestTooLarge
+from silkline.gateway.fields import convert
+from silkline.gateway.request_record import record_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 _JSON = "application/json"
 _MAX_WORDS = 300
+_MAX_COMMAS = 400_000
+"""Of a JSON body: more than texts and messages within the limits can have."""
+
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN_VALUE = re.compile(r"^Invalid (?:enum )?value .*$", re.DOTALL)
 _POSITION = re.compile(r"\(byte (\d+)\)")
@@ -29,7 +34,7 @@ def media_type(request: Request) -> str:
 
 
 async def read_json(request: Request, kind: type[T], *, instead: str = "") -> T:
-    """The body as a `kind`.
+    """The body as a `kind`; the request's record gets the paths of the unknown fields.
 
     Args:
         request: The request.
@@ -37,21 +42,34 @@ async def read_json(request: Request, kind: type[T], *, instead: str = "") -> T:
         instead: What the route takes besides JSON, for the error about another media type.
 
     Raises:
-        InvalidRequest: It is not JSON, or not of this type; `param` is the field at fault.
+        InvalidRequest: It is not JSON, or not of this type, or has a field that is not supported;
+            `param` is the field at fault.
     """
     given = media_type(request)
     if given != _JSON:
         came = f"is {given[:_MAX_WORDS]} by its" if given else "has no"
         taken = f"{_JSON}, or {instead}" if instead else _JSON
         raise InvalidRequest(f"The body {came} Content-Type. Send {taken}.")
-    return decode(await request.body(), kind)
+    value, record_of(request).ignored = decode(await request.body(), kind)
+    return value
 
 
-def decode(body: bytes, kind: type[T]) -> T:
-    """Like `read_json`, for bytes. A byte order mark of UTF-8 is left out."""
+def decode(body: bytes, kind: type[T]) -> tuple[T, tuple[str, ...]]:
+    """Like `read_json`, for bytes; with the paths of the unknown fields.
+
+    A byte order mark of UTF-8 is left out.
+
+    Raises:
+        RequestTooLarge: The body has more values than a request can need.
+        InvalidRequest: As `read_json`.
+    """
+    if body.count(b",") > _MAX_COMMAS:  # before the values are made, each of which takes memory
+        raise RequestTooLarge(
+            f"The body has more than {_MAX_COMMAS} values. Send fewer, and less text."
+        )
     text = body.removeprefix(codecs.BOM_UTF8)
     try:
-        return msgspec.json.decode(text, type=kind)
+        return convert(msgspec.json.decode(text), kind)
     except msgspec.ValidationError as error:
         raise unfit(error, kind) from error
     except UNDECODABLE as error:
@@ -75,18 +93,11 @@ def _no_json(text: bytes, error: Exception) -> str:
     return f"The body is not valid JSON, at byte {found[1]}. Send one JSON object."
 
 
-def only_without_effect(field: str, value: str) -> InvalidRequest:
-    """The error about a field that asks for what there is not."""
-    return InvalidRequest(
-        f"The field {field} is not supported. Leave it out, or send {value}.", param=field
-    )
-
-
 def unfit(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequest:
     """What is wrong with a body, by the client's name for the place.
 
-    A kind may say in `ONLY` which value of a field alone is taken, in `VALUES` which few are, and
-    in `INSTEAD` what is to be sent in the place of an unknown field that clients take for known.
+    A kind may say in `VALUES` which few values of a field are taken, and in `INSTEAD` what is to be
+    sent in the place of an unknown field that clients take for known.
 
     msgspec's words name types and our fields; what a client can put in is its own field's name,
     which is cut, and a value, which is left out.
@@ -100,9 +111,6 @@ def unfit(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Invalid
         instead = getattr(kind, "INSTEAD", {}).get(name)
         what = "Leave it out." if instead is None else f"Send {instead}."
         return InvalidRequest(f"The field {name} is not supported. {what}", param=name)
-    field = (param or "").partition(".")[0]
-    if (only := getattr(kind, "ONLY", {}).get(field)) is not None:
-        return only_without_effect(field, only)
     subject = f"The field {param}" if param else "The body"
     if _UNKNOWN_VALUE.match(what):
         values = getattr(kind, "VALUES", {}).get(_NUMBER.sub("", param or ""))

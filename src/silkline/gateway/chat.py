@@ -17,10 +17,11 @@ from silkline.gateway.body import read_json
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
+from silkline.gateway.evidence import evidence_headers, rounded
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
 from silkline.gateway.sse import EventStream, event
-from silkline.service.answering import Answering, evidence_headers, rounded
+from silkline.service.answering import Answering
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 
@@ -80,28 +81,36 @@ class _ChatStream:
         return evidence_headers(self._record)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
+        """Chunks with text, one with the finish reason alone, and one with the usage if wanted."""
         envelope: _Envelope | None = None
         delta: dict[str, str] = {"role": "assistant"}
         async with aclosing(self._answering.deltas(self._question, self._record)) as pieces:
             async for piece in pieces:
-                envelope = envelope or _Envelope(self._record)
-                delta["content"] = piece.text
-                yield event(envelope.chunk(delta, piece.finish_reason))
-                delta = {}
-                if self._with_usage and piece.usage and piece.timeline:
-                    yield event(envelope.usage_chunk(piece.usage, piece.timeline))
+                envelope = envelope or _Envelope(self._record, with_usage=self._with_usage)
+                chunks = []
+                if piece.text or delta:
+                    chunks.append(envelope.chunk({**delta, "content": piece.text}))
+                    delta = {}
+                if piece.finish_reason and piece.usage and piece.timeline:
+                    chunks.append(envelope.finish_chunk(piece.finish_reason, piece.timeline))
+                    if self._with_usage:
+                        chunks.append(envelope.usage_chunk(piece.usage, piece.timeline))
+                yield b"".join(map(event, chunks))
 
 
 class _Envelope:
     """What the completion objects of one request have in common."""
 
-    def __init__(self, record: RequestRecord) -> None:
+    def __init__(self, record: RequestRecord, *, with_usage: bool = False) -> None:
         self._record = record
-        self._common = {
+        self._common: dict[str, Any] = {
             "id": f"chatcmpl-{record.id}",
             "created": int(time.time()),
             "model": record.model,
         }
+        self._of_chunks = {**self._common, "object": "chat.completion.chunk"}
+        if with_usage:
+            self._of_chunks["usage"] = None
 
     def whole(self, answer: Answer) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
@@ -119,26 +128,35 @@ class _Envelope:
             "silkline": self._evidence(answer.timeline),
         }
 
-    def chunk(self, delta: dict[str, str], finish_reason: str | None) -> dict[str, Any]:
+    def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**self._of_chunks, "choices": [choice]}
+
+    def finish_chunk(self, finish_reason: str, timeline: Timeline) -> dict[str, Any]:
+        """Has no text: clients leave out the text of a chunk with a finish reason."""
+        chunk = self.chunk({}, finish_reason)
+        if self._record.max_tokens is None:
+            return chunk
+        return {**chunk, "silkline": self._evidence(timeline)}
 
     def usage_chunk(self, usage: Usage, timeline: Timeline) -> dict[str, Any]:
         return {
-            **self._common,
-            "object": "chat.completion.chunk",
+            **self._of_chunks,
             "choices": [],
             "usage": _usage(usage),
             "silkline": self._evidence(timeline),
         }
 
     def _evidence(self, timeline: Timeline) -> dict[str, Any]:
-        return {
+        evidence = {
             "cache": self._record.cache,
             "model": self._record.served,
             "pixel_budget": self._record.pixel_budget,
             "timeline": rounded(timeline),
         }
+        if self._record.max_tokens is not None:
+            evidence["max_tokens"] = self._record.max_tokens
+        return evidence
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

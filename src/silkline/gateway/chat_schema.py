@@ -1,21 +1,19 @@
-"""The body of `POST /v1/chat/completions`: what of the OpenAI API is taken, and what it means.
+"""The body of `POST /v1/chat/completions`: the fields that have an effect, and what they mean.
 
-A field that would change the answer but is not supported is refused, never silently ignored, except
-at the value that has no effect (`n` of 1, an empty `tools`); null is the same as absent. Fields
-with no effect on the answer (`user`, `metadata`, ...) are taken and left alone.
+All other fields are sorted out before: see `silkline.gateway.fields` and `known_fields`.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from silkline.cache.policy import CacheUse
 from silkline.core import ImagePart, Message, Part, Role, Sampling, TextPart
-from silkline.gateway.body import only_without_effect
+from silkline.errors import InvalidRequest
 from silkline.ingress.source import Source, parse_url
 from silkline.service.question import Question
 
@@ -25,9 +23,6 @@ _MAX_MESSAGES = 10_000
 _MAX_STOPS = 4
 _MAX_STOP_CHARS = 256
 
-_EmptyList = Annotated[list[Any], Meta(max_length=0)]
-_EmptyTable = Annotated[dict[str, Any], Meta(max_length=0)]
-_Zero = Annotated[float, Meta(ge=0, le=0)]
 _Tokens = Annotated[int, Meta(ge=1)]
 _StopString = Annotated[str, Meta(min_length=1, max_length=_MAX_STOP_CHARS)]
 
@@ -37,80 +32,65 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TextContent(_Body, frozen=True, tag_field="type", tag="text"):
-    """A piece of text in a message."""
+    """Text in a message."""
 
     text: str
 
 
-class ImageUrl(_Body, frozen=True):
-    """Where a picture is: an http, https or data URL.
+class RefusalContent(_Body, frozen=True, tag_field="type", tag="refusal"):
+    """What an assistant said when it refused to answer."""
 
-    `detail` is taken for compatibility; the model's own picture size is used.
+    refusal: str
+
+
+class ImageUrl(_Body, frozen=True):
+    """Where an image is: an http, https or data URL.
+
+    `detail` has no effect; the image size of the model is used.
     """
 
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImageContent(_Body, frozen=True, tag_field="type", tag="image_url"):
-    """A picture in a message."""
+    """An image in a message."""
 
     image_url: ImageUrl
 
 
-Content = TextContent | ImageContent
+Content = TextContent | RefusalContent | ImageContent
 
 
 class ChatMessage(_Body, frozen=True):
-    """One turn of the conversation; an answer of this server may be sent back as it came."""
+    """One turn of the conversation; an answer of this server may be sent back as it came.
+
+    An assistant's turn may have no content: it is empty, or the text of its `refusal`.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[Content], Meta(max_length=_MAX_PARTS)]
-    name: str | None = None
-    refusal: None = None
-    audio: None = None
-    function_call: None = None
-    annotations: _EmptyList | None = None
-    tool_calls: _EmptyList | None = None
+    content: str | Annotated[list[Content], Meta(max_length=_MAX_PARTS)] | None = None
+    refusal: str | None = None
 
 
 class StreamOptions(_Body, frozen=True):
-    """What a stream carries beside text; `include_obfuscation` has no effect."""
+    """What a stream has besides text."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class PlainResponseFormat(_Body, frozen=True):
-    """The only response format there is."""
-
-    type: Literal["text"]
 
 
 class ChatRequest(_Body, frozen=True):
-    """A chat completion request. A request that names no temperature is answered greedily."""
+    """A chat completion request.
 
-    ONLY: ClassVar[Mapping[str, str]] = {
-        "n": "1",
-        "presence_penalty": "0",
-        "frequency_penalty": "0",
-        "logit_bias": "{}",
-        "logprobs": "false",
-        "top_logprobs": "null",
-        "response_format": '{"type": "text"}',
-        "modalities": '["text"]',
-        "tools": "[]",
-        "tool_choice": '"none" or "auto"',
-        "reasoning_effort": "null",
-    }
-    """Fields of features that there are not, with the value that wants none of them."""
+    Without a temperature it is answered greedily. A negative seed is none.
+    """
 
     VALUES: ClassVar[Mapping[str, str]] = {
         "messages.role": "system, developer, user or assistant",
-        "messages.content.type": "text or image_url",
-        "messages.content.image_url.detail": "auto, low or high",
+        "messages.content.type": "text, image_url or refusal",
+        "messages.content.image_url.detail": "auto, low, high or original",
     }
-    """The values of fields that have few, by the field's place without numbers."""
+    """The values of fields that have few, by the field's path without indices."""
 
     model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
@@ -118,28 +98,10 @@ class ChatRequest(_Body, frozen=True):
     max_completion_tokens: _Tokens | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    seed: Annotated[int, Meta(ge=0, le=_MAX_SEED)] | None = None
+    seed: Annotated[int, Meta(le=_MAX_SEED)] | None = None
     stop: _StopString | Annotated[list[_StopString], Meta(max_length=_MAX_STOPS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Literal[1] | None = None
-    presence_penalty: _Zero | None = None
-    frequency_penalty: _Zero | None = None
-    logit_bias: _EmptyTable | None = None
-    logprobs: bool | None = None
-    top_logprobs: None = None
-    response_format: PlainResponseFormat | None = None
-    modalities: list[Literal["text"]] | None = None
-    tools: _EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
-    reasoning_effort: None = None
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
 
     @property
     def wants_usage(self) -> bool:
@@ -153,17 +115,13 @@ class ChatRequest(_Body, frozen=True):
             cache_use: What the request's headers want of the cache.
 
         Raises:
-            InvalidRequest, UrlBlocked: A picture's URL is not one that is taken, or a field asks
-                for what is not supported.
+            InvalidRequest, UrlBlocked: An image's URL is not one that is taken, or a message that
+                needs content has none.
         """
-        if self.logprobs:
-            raise only_without_effect("logprobs", self.ONLY["logprobs"])
         sources: list[Source] = []
         messages = tuple(
-            Message(
-                _role(message.role), _parts(message.content, sources, f"messages.{place}.content")
-            )
-            for place, message in enumerate(self.messages)
+            Message(_role(message.role), _parts(message, sources, f"messages.{index}.content"))
+            for index, message in enumerate(self.messages)
         )
         return Question(
             model=self.model,
@@ -180,7 +138,7 @@ class ChatRequest(_Body, frozen=True):
             max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
             temperature=self.temperature or defaults.temperature,
             top_p=self.top_p or defaults.top_p,
-            seed=self.seed,
+            seed=None if self.seed is None or self.seed < 0 else self.seed,
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
         )
 
@@ -189,14 +147,24 @@ def _role(role: str) -> Role:
     return Role.SYSTEM if role == "developer" else Role(role)
 
 
-def _parts(content: str | list[Content], sources: list[Source], param: str) -> tuple[Part, ...]:
+def _parts(message: ChatMessage, sources: list[Source], param: str) -> tuple[Part, ...]:
+    """The parts of a message; the sources of its images are added to `sources`."""
+    content = message.content
+    if content is None:
+        if message.role != "assistant":
+            raise InvalidRequest(
+                f"The field {param} is missing. Send the text of the message, or its parts.",
+                param=param,
+            )
+        content = message.refusal or ""
     if isinstance(content, str):
         return (TextPart(content),)
     parts: list[Part] = []
-    for place, piece in enumerate(content):
-        if isinstance(piece, TextContent):
-            parts.append(TextPart(piece.text))
-        else:
-            parts.append(ImagePart(len(sources)))
-            sources.append(parse_url(piece.image_url.url, param=f"{param}.{place}.image_url"))
+    for index, one in enumerate(content):
+        match one:
+            case TextContent(text=text) | RefusalContent(refusal=text):
+                parts.append(TextPart(text))
+            case ImageContent(image_url=image_url):
+                parts.append(ImagePart(len(sources)))
+                sources.append(parse_url(image_url.url, param=f"{param}.{index}.image_url"))
     return tuple(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 
 from silkline.core import EngineInfo
 from silkline.gateway.openapi import ERROR_RESPONSES
@@ -25,6 +25,8 @@ def model_routes(answering: Answering) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def model(name: str) -> dict[str, Any]:
+        if not name:
+            raise HTTPException(404)
         return _model(answering.models.choose(name).info)
 
     return router

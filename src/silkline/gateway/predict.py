@@ -16,11 +16,12 @@ from silkline.errors import InvalidRequest
 from silkline.gateway.body import media_type, read_json, unfit
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
+from silkline.gateway.evidence import evidence_headers, rounded
 from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
-from silkline.service.answering import Answering, evidence_headers, rounded
+from silkline.service.answering import Answering
 from silkline.service.question import Question
 
 DEFAULT_PROMPT = "Describe this product."
@@ -42,11 +43,21 @@ class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
+        "max_completion_tokens": "max_tokens",
         "question": "prompt",
         "text": "prompt",
         "url": "image_url",
     }
     """What others call our fields."""
+
+    NEUTRAL: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "messages": (),
+        "seed": (-1,),
+        "stop": ([],),
+        "stream": (False,),
+        "top_p": (1,),
+    }
+    """Fields that `/v1/chat/completions` takes, and their values without effect here."""
 
     image_url: str | None = None
     image_base64: str | None = None
@@ -78,7 +89,11 @@ class PredictUsage(Struct, frozen=True):
 
 
 class PredictAnswer(Struct, frozen=True):
-    """What `/predict` answers; `timeline` has seconds by stage."""
+    """What `/predict` answers.
+
+    `timeline` has seconds by stage; `silkline` has the `max_tokens` that there could be, where that
+    is fewer than were asked for.
+    """
 
     response: str
     finish_reason: str
@@ -87,10 +102,13 @@ class PredictAnswer(Struct, frozen=True):
     timeline: dict[str, float]
     model: str
     request_id: str
+    silkline: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
-def predict_answer(answer: Answer, *, model: str, cache: str, request_id: str) -> PredictAnswer:
-    """An answer in the simple form."""
+def predict_answer(
+    answer: Answer, *, model: str, cache: str, request_id: str, max_tokens: int | None = None
+) -> PredictAnswer:
+    """An answer in the simple form; `max_tokens` as in a `RequestRecord`."""
     usage = answer.usage
     return PredictAnswer(
         response=answer.text,
@@ -106,6 +124,7 @@ def predict_answer(answer: Answer, *, model: str, cache: str, request_id: str) -
         timeline=rounded(answer.timeline),
         model=model,
         request_id=request_id,
+        silkline=msgspec.UNSET if max_tokens is None else {"max_tokens": max_tokens},
     )
 
 
@@ -124,7 +143,13 @@ def predict_routes(answering: Answering) -> APIRouter:
         record = record_of(request)
         question = await _question(request)
         answer = await unless_client_leaves(request, answering.answer(question, record))
-        body = predict_answer(answer, model=record.served, cache=record.cache, request_id=record.id)
+        body = predict_answer(
+            answer,
+            model=record.served,
+            cache=record.cache,
+            request_id=record.id,
+            max_tokens=record.max_tokens,
+        )
         headers = evidence_headers(record)
         return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
 

@@ -1,7 +1,8 @@
 """The outermost layer: pure ASGI, around every route.
 
-It gives each request its id, holds its body to the limits while it is read, adds the headers that
-every response carries, and accounts for the request when it ends, however it ends.
+It takes a slash off the end of each request's path, gives the request its id, holds its body to the
+limits while it is read, adds the headers that every response carries, and accounts for the request
+when it ends, however it ends.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class RequestLayer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        _strip_slash(scope)
         record = new_record(scope)
         outgoing = _Outgoing(send, record, self._cors.response_headers(dict(scope["headers"])))
         encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
@@ -71,6 +73,8 @@ class RequestLayer:
         self._metrics.request_ended(route, status, record.cache, record.model, seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
+        if record.ignored:
+            self._metrics.fields_ignored(len(record.ignored))
         fields = {
             "http.request.id": record.id,
             "http.request.method": scope["method"],
@@ -83,6 +87,16 @@ class RequestLayer:
         if record.error is not None:
             fields["error.code"] = record.error
         logger.info("request", extra={"ecs": fields})
+
+
+def _strip_slash(scope: Scope) -> None:
+    """Makes a path with a slash at its end the path without it, for the gate and all routes.
+
+    A redirect would go to whatever Host the client names.
+    """
+    if scope["path"] != "/" and scope["raw_path"].endswith(b"/"):
+        scope["path"] = scope["path"].removesuffix("/")
+        scope["raw_path"] = scope["raw_path"].removesuffix(b"/")
 
 
 def _check_head(scope: Scope, incoming: RequestBody) -> None:

@@ -51,6 +51,11 @@ class Metrics:
         self._tokens = self._counter(
             "silkline_tokens_total", "Tokens by kind: prompt, image, cached, completion.", ["kind"]
         )
+        self._ignored = Counter(
+            "silkline_ignored_fields_total",
+            "Unknown fields of requests that were left out.",
+            registry=self.registry,
+        )
         self._request_seconds = cache(
             self._histogram(
                 "silkline_request_seconds",
@@ -102,6 +107,10 @@ class Metrics:
     def failed(self, route: str, code: str) -> None:
         """Counts a request that ended in an error, by the error's code."""
         self._errors(route, code).inc()
+
+    def fields_ignored(self, count: int) -> None:
+        """Counts unknown fields of a request that were left out."""
+        self._ignored.inc(count)
 
     def first_token(self, seconds: float) -> None:
         """Notes how long a streaming client waited for the first text."""

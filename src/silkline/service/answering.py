@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -15,14 +14,14 @@ from silkline.cache.answers import AnswerCache, Served
 from silkline.cache.key import Asked
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, Request, Stage, Timeline
+from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline
 from silkline.errors import DeadlineExceeded, InternalFault, shutting_down
 from silkline.ingress.identity import Identity
 from silkline.ingress.intake import Intake, Pictures
 from silkline.observe.metrics import Metrics
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModel, ServedModels
-from silkline.service.question import Question, check_size, size_of
+from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
 
 _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
@@ -129,7 +128,7 @@ class Answering:
                     if delta.finish_reason is None:
                         yield delta
                     else:
-                        yield self._ended(served.accounted(delta), record)
+                        yield self._ended(served.accounted(delta), run)
 
     def _begin(self, question: Question, record: RequestRecord) -> _Run:
         """Chooses the model, and refuses what can be refused without any work."""
@@ -138,9 +137,21 @@ class Answering:
         model = self.models.choose(question.model)
         record.model = model.info.model
         record.served = model.label
-        check_size(question, self._settings.limits)
+        question = self._fitting(question, record, model)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
         return _Run(question, record, model, policy, self._recognise(question, model, policy))
+
+    def _fitting(self, question: Question, record: RequestRecord, model: ServedModel) -> Question:
+        """The question, asking for no more tokens than there can be."""
+        limits = self._settings.limits
+        check_size(question, limits)
+        max_tokens = min(limits.max_answer_tokens, model.info.context_length)
+        if limits.strict_fields:
+            check_strictly(question, record.ignored, max_tokens)
+        fitting = clamped(question, max_tokens)
+        if fitting is not question:
+            record.max_tokens = max_tokens
+        return fitting
 
     def _recognise(
         self, question: Question, model: ServedModel, policy: CachePolicy
@@ -218,33 +229,12 @@ class Answering:
             self._metrics.picture_came(identity.original_pixels)
         return images
 
-    def _ended(self, last: Delta, record: RequestRecord) -> Delta:
+    def _ended(self, last: Delta, run: _Run) -> Delta:
         if last.usage is None or last.timeline is None:
             raise InternalFault("The engine's last delta has no usage or no timeline.")
+        record, tokens = run.record, last.usage.completion_tokens
+        if last.finish_reason is FinishReason.LENGTH and tokens < run.question.sampling.max_tokens:
+            record.max_tokens = tokens  # the prompt took the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
         self._metrics.answered(last.usage, record.timeline)
         return Delta(last.text, last.finish_reason, last.usage, record.timeline)
-
-
-def evidence_headers(record: RequestRecord) -> dict[str, str]:
-    """The headers that say what answered, from where, of how many pixels, and in what time.
-
-    `server-timing` has each stage in milliseconds: https://www.w3.org/TR/server-timing/.
-    """
-    headers = {
-        "x-silkline-cache": record.cache,
-        "x-silkline-model": record.served,
-        "x-silkline-pixel-budget": str(record.pixel_budget),
-    }
-    stages = ", ".join(
-        f"{stage.value};dur={seconds * 1000:.2f}"
-        for stage, seconds in record.timeline.seconds.items()
-    )
-    return {**headers, "server-timing": stages} if stages else headers
-
-
-def rounded(timeline: Timeline) -> dict[str, float]:
-    """A timeline for a response's body: seconds by stage, to the microsecond."""
-    return {
-        stage.value: math.floor(seconds * 1e6) / 1e6 for stage, seconds in timeline.seconds.items()
-    }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from silkline.admission.cost import Size
 from silkline.cache.policy import CacheUse
 from silkline.config import LimitSettings
 from silkline.core import Message, Sampling, TextPart
-from silkline.errors import InvalidRequest, RequestTooLarge
+from silkline.errors import RequestTooLarge
 from silkline.ingress.identity import Identity
 from silkline.ingress.source import Source
 
@@ -60,7 +60,6 @@ def check_size(question: Question, limits: LimitSettings) -> None:
 
     Raises:
         RequestTooLarge: Too many messages, pictures or characters.
-        InvalidRequest: More tokens are asked for than may be.
     """
     if len(question.messages) > limits.max_messages:
         raise RequestTooLarge(
@@ -80,9 +79,31 @@ def check_size(question: Question, limits: LimitSettings) -> None:
             f"{limits.max_text_chars} are taken.",
             param="messages",
         )
-    if question.sampling.max_tokens > limits.max_answer_tokens:
+
+
+def clamped(question: Question, most_tokens: int) -> Question:
+    """The question with at most `most_tokens` tokens of answer; the same one where it fits."""
+    if question.sampling.max_tokens <= most_tokens:
+        return question
+    return replace(question, sampling=replace(question.sampling, max_tokens=most_tokens))
+
+
+def check_strictly(question: Question, ignored: Sequence[str], max_tokens: int) -> None:
+    """Refuses what is otherwise left out of a question and said in its answer.
+
+    Args:
+        question: As the client asked it.
+        ignored: The paths of its unknown fields.
+        max_tokens: Tokens that its answer may have.
+
+    Raises:
+        InvalidRequest: A field is unknown, or more tokens are asked for.
+    """
+    if ignored:
         raise InvalidRequest(
-            f"max_tokens is {question.sampling.max_tokens}; at most {limits.max_answer_tokens} "
-            "may be asked for.",
-            param="max_tokens",
+            f"The field {ignored[0]} is not supported. Leave it out.", param=ignored[0]
+        )
+    if (asked := question.sampling.max_tokens) > max_tokens:
+        raise InvalidRequest(
+            f"max_tokens is {asked}; at most {max_tokens} may be asked for.", param="max_tokens"
         )

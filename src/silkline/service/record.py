@@ -25,6 +25,8 @@ class RequestRecord:
         timeline: The stages that it went through so far.
         idempotency_key: What its tenant's idempotency key is called in stores and further on;
             empty where it has none.
+        ignored: The paths of fields in its body that are unknown here.
+        max_tokens: Tokens that its answer may have, where that is fewer than it asked for.
     """
 
     id: str
@@ -37,6 +39,8 @@ class RequestRecord:
     pixel_budget: int = 0
     timeline: Timeline = field(default_factory=Timeline)
     idempotency_key: str = ""
+    ignored: tuple[str, ...] = ()
+    max_tokens: int | None = None
 
     def elapsed(self) -> float:
         """Seconds since the request came."""
