@@ -9,7 +9,7 @@ from silkline.admission.cost import Size
 from silkline.cache.policy import CacheUse
 from silkline.config import LimitSettings
 from silkline.core import Message, Sampling, TextPart
-from silkline.errors import RequestTooLarge
+from silkline.errors import InvalidRequest, RequestTooLarge
 from silkline.ingress.identity import Identity
 from silkline.ingress.source import Source
 
