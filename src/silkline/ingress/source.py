@@ -144,7 +144,7 @@ def parse_base64(text: str, *, param: str) -> SentSource:
     """
     if _DATA_URL.match(text):
         return _parse_data_url(text, param)
-    if urls.HAS_SCHEME.match(text, 0, _MAX_SCHEME_CHARS):
+    if urls.SCHEME.match(text, 0, _MAX_SCHEME_CHARS):
         raise InvalidRequest(
             "The image is a URL, and Base64 was expected. Send a URL as image_url.", param=param
         )

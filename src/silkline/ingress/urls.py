@@ -29,7 +29,7 @@ MAX_HOST_CHARS = 253
 MAX_PORT = 65535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _URL = re.compile(
     r"//"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]/?#@:%]+)"
@@ -90,7 +90,7 @@ def parse(text: str) -> PictureUrl:
         UrlBlocked: It has another scheme, or is not written in the strict form that this module
             describes.
     """
-    if _SCHEME.match(text) is None or _FILE_PATH.match(text) or _HOST_BEFORE_PORT.match(text):
+    if SCHEME.match(text) is None or _FILE_PATH.match(text) or _HOST_BEFORE_PORT.match(text):
         raise InvalidRequest(f"The image's URL {_without_scheme(text)}")
     try:
         return _read(text)
@@ -238,7 +238,7 @@ def _resolved(origin: PictureUrl, location: str) -> str:
     Only a relative path loses its dot segments; all else stays as the server wrote it.
     """
     reference = location.partition("#")[0].replace(" ", "%20")
-    if _SCHEME.match(reference):
+    if SCHEME.match(reference):
         return reference
     if reference.startswith("//"):
         return f"{origin.scheme}:{reference}"
