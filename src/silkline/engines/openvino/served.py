@@ -7,6 +7,7 @@ from pathlib import Path
 
 from silkline.engines.base import EngineInfo, EngineOptions, PixelBudget
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
+from silkline.engines.processor import instruction_set
 from silkline.errors import ConfigError
 from silkline.models.added_tokens import TOKENIZER_CONFIG, image_token
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
@@ -189,6 +190,7 @@ def _info(
             context_length=manifest.context_length,
             image_tokens=manifest.image_tokens,
             pixel_budget=PixelBudget(shortest_edge=size),
+            instruction_set=instruction_set(),
         )
     if rule is None:
         raise ConfigError(
@@ -202,6 +204,7 @@ def _info(
         precision="as exported",
         context_length=context,
         image_tokens=rule.most(),
+        instruction_set=instruction_set(),
     )
 
 
