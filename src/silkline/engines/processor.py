@@ -1,7 +1,7 @@
 """Which vector instructions the engines compute with on this machine's CPU.
 
-The kernel lists what the processor has. Both torch and OpenVINO multiply matrices with oneDNN, which
-uses the best of it, and no more than the environment variable ONEDNN_MAX_CPU_ISA allows.
+The kernel lists what the processor has. Both torch and OpenVINO multiply matrices with oneDNN,
+which uses the best of it, and no more than the environment variable ONEDNN_MAX_CPU_ISA allows.
 https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
 """
 

@@ -28,7 +28,6 @@ _TRIAL_ROWS = 64
 """Rows of a trial, besides those of a full batch; few, as large layers take their time."""
 
 
-
 class PackedLinear(nn.Module):
     """A linear layer whose weight lies in oneDNN's layout."""
 
