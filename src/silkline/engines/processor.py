@@ -68,7 +68,7 @@ def features(
     """
     known = _flags(cpuinfo) & _INSTRUCTION_SETS.keys()
     limit = next((environment[name] for name in _LIMITS if environment.get(name)), "")
-    return known & _ALLOWED.get(limit.upper(), known)
+    return frozenset(known & _ALLOWED.get(limit.upper(), frozenset(known)))
 
 
 def instruction_set(environment: Mapping[str, str] = os.environ, cpuinfo: Path = CPUINFO) -> str:
