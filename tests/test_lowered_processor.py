@@ -22,16 +22,18 @@ ENGINES = [
 ]
 
 
-@pytest.mark.parametrize(("engine", "options"), ENGINES, ids=lambda value: " ".join(value[-1:]))
+@pytest.mark.parametrize(("engine", "options"), ENGINES)
 def test_every_engine_and_type_answers_and_says_its_instructions(
     engine: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    with served("--engine", engine, "--model", "silkline-mini", *options) as running:
-        with httpx2.Client(base_url=running.url, timeout=60) as client:
-            asked = {"model": "silkline-mini", "messages": messages(text="Hello"), "max_tokens": 3}
-            reply = client.post("/v1/chat/completions", json=asked)
-            (model,) = client.get("/v1/models").json()["data"]
+    asked = {"model": "silkline-mini", "messages": messages(text="Hello"), "max_tokens": 3}
+    with (
+        served("--engine", engine, "--model", "silkline-mini", *options) as running,
+        httpx2.Client(base_url=running.url, timeout=60) as client,
+    ):
+        reply = client.post("/v1/chat/completions", json=asked)
+        (model,) = client.get("/v1/models").json()["data"]
     assert reply.status_code == 200, reply.text
     assert reply.json()["usage"]["completion_tokens"] >= 1
     assert model["instruction_set"] == instruction_set()
