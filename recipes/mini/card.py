@@ -83,7 +83,8 @@ def _measured(evaluation: dict[str, Any]) -> str:
     opening = (
         f"The shipped INT8 IR through OpenVINO GenAI, {usual['n']:,} held-out pictures of the "
         f"generator, and {new['n']:,} others that show nothing but combinations which training "
-        f"never showed; {usual['date']}, `{usual['command']}`. Each field is asked for in the JSON "
+        f"never showed; {usual['date']}, `{usual['command']}` on a processor with "
+        f"{usual['instruction_set']}. Each field is asked for in the JSON "
         "record, and by a question of its own."
     )
     lines = [

@@ -19,6 +19,7 @@ from recipes.mini.records import score_records
 from recipes.mini.render import render
 from recipes.mini.scene import VALIDATION_SEEDS, sample_scene
 from recipes.mini.wordings import RECORD_QUESTION
+from silkline.engines.openvino.arithmetic import arithmetic
 
 _TOWER_PICTURES = 300
 _ALLOWED_LOSS = 0.005
@@ -55,7 +56,7 @@ def compare_towers(folders: dict[str, Path], tower: str) -> dict[str, Any]:
 def _tower_milliseconds(towers: dict[str, Path], pictures: list[Any]) -> dict[str, float]:
     """Return the median time of one picture, the towers taking turns."""
     core = openvino.Core()
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    options = {**arithmetic(), "PERFORMANCE_HINT": "LATENCY"}
     compiled = {name: core.compile_model(path, "CPU", options) for name, path in towers.items()}
     times: dict[str, list[float]] = {name: [] for name in towers}
     for picture in pictures[:100]:

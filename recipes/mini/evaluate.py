@@ -37,6 +37,7 @@ from recipes.mini.wordings import (
     PATTERN_QUESTION,
     RECORD_QUESTION,
 )
+from silkline.engines.processor import instruction_set
 
 _NEW_TOKENS = 64
 _EXTRA = ("background", "yes_no", "describe", "free_record_valid", "free_record_both")
@@ -59,6 +60,7 @@ def evaluate(bundle: Path, count: int, seeds: range = TEST_SEEDS) -> dict[str, A
         "n": count,
         "date": date.today().isoformat(),
         "command": f"python -m recipes.mini.evaluate --n {count}",
+        "instruction_set": instruction_set(),
         "record": _rounded(score_records(answers.texts, scenes)),
         "record_requests_per_second": round(count / answers.seconds, 2),
     }

@@ -13,6 +13,7 @@ import openvino_genai
 from numpy.typing import NDArray
 
 from recipes.mini.chat import END_ID
+from silkline.engines.openvino.arithmetic import arithmetic
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Runner:
         scheduler.max_num_seqs = at_once
         scheduler.max_num_batched_tokens = 2048
         scheduler.enable_prefix_caching = False
-        properties = {"INFERENCE_PRECISION_HINT": "f32"}
+        properties = arithmetic()
         if exact:
             properties |= {"KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(

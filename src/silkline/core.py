@@ -224,6 +224,8 @@ class EngineInfo:
         pixel_budget: How large a picture is of use.
         pixels_per_token: Pixels that one token of a picture stands for, where the number of tokens
             follows the picture's size; None where every picture takes `image_tokens`.
+        instruction_set: Of the CPU that computes, such as "AVX2"; None where the engine computes
+            on a GPU, on another machine, or does not say.
     """
 
     engine: str
@@ -234,6 +236,7 @@ class EngineInfo:
     image_tokens: int
     pixel_budget: PixelBudget = PixelBudget()
     pixels_per_token: int | None = None
+    instruction_set: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

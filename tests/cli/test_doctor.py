@@ -1,6 +1,7 @@
 import importlib.metadata
 import json
 import os
+import platform
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from silkline.cli.main import silkline
+from silkline.engines.processor import instruction_set
 from tests.gateway.keyrings import write_keys
 from tests.serving import served
 
@@ -44,6 +46,30 @@ def test_cores_that_this_process_may_not_use_are_told() -> None:
         os.sched_setaffinity(0, allowed)
     said = findings["processor"]["detail"]
     assert ("(1 usable)" in said) is (os.cpu_count() != 1)
+
+
+def test_the_instructions_that_engines_compute_with_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "DEFAULT")
+    best = instruction_set()
+    _, findings = doctor("--port", "0")
+    assert findings["processor"]["detail"].endswith(f"engines compute with {best}")
+    if platform.machine() == "x86_64":
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+        _, findings = doctor("--port", "0")
+        assert (
+            f"SSE4.1 (ONEDNN_MAX_CPU_ISA allows no more; the processor has {best})"
+            in (findings["processor"]["detail"])
+        )
+        assert findings["processor"]["verdict"] == "note"
+
+
+def test_arm64_is_told_that_it_was_never_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    code, findings = doctor("--port", "0")
+    assert code == 0
+    assert "never run on arm64" in findings["processor"]["detail"]
 
 
 def test_a_taken_port_is_bad_and_the_command_that_mends_it_is_named(taken_port: int) -> None:

@@ -31,6 +31,7 @@ from silkline.cli.printing import print_result
 from silkline.cli.settings_options import settings_options
 from silkline.config import Settings, settings_from
 from silkline.engines.accelerators import has_nvidia
+from silkline.engines.processor import features, instruction_set
 from silkline.engines.registry import engine_names
 from silkline.engines.threads import usable_cores
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
@@ -52,15 +53,8 @@ _LIVE = b'{"status":"live"}'
 _LIVE_BYTES, _LIVE_SECONDS = 100, 2.0
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*>=([0-9.]+)[^;]*; extra == .([a-z0-9]+).")
 _RELEASE = re.compile(r"\d+(?:\.\d+)*")
-_INSTRUCTION_SETS = {
-    "avx2": "AVX2",
-    "avx512f": "AVX-512",
-    "avx512_vnni": "AVX-512 VNNI",
-    "avx512_bf16": "AVX-512 BF16",
-    "amx_int8": "AMX INT8",
-    "amx_bf16": "AMX BF16",
-    "asimd": "NEON",
-}
+_MACHINES = {"x86_64", "aarch64"}
+"""Those that every library of the engine openvino is published for."""
 
 
 class Verdict(StrEnum):
@@ -121,26 +115,19 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _processor() -> Finding:
-    flags = _processor_flags()
-    sets = [name for flag, name in _INSTRUCTION_SETS.items() if flag in flags]
+    machine = platform.machine()
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     usable = usable_cores()
     limit = f" ({usable} usable)" if usable < (psutil.cpu_count() or 1) else ""
-    known = ", ".join(sets) or "no known vector sets"
-    detail = f"{platform.machine()}, {cores} cores{limit}, {known}"
-    slow = platform.machine() == "x86_64" and "avx2" not in flags
+    detail = f"{machine}, {cores} cores{limit}; engines compute with {instruction_set()}"
+    best = instruction_set({})
+    if instruction_set() != best:
+        detail += f" (ONEDNN_MAX_CPU_ISA allows no more; the processor has {best})"
+    if machine == "aarch64":
+        detail += "; Silkline was never run on arm64 by its authors, see docs/processors.md"
+    found = features()
+    slow = machine not in _MACHINES or ("sse4_1" in found and "avx2" not in found)
     return Finding("processor", Verdict.NOTE if slow else Verdict.GOOD, detail)
-
-
-def _processor_flags() -> set[str]:
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        return set()
-    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in {"flags", "Features"}:
-            return set(value.split())
-    return set()
 
 
 def _memory() -> Finding:

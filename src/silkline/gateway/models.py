@@ -41,6 +41,7 @@ def _model(info: EngineInfo) -> dict[str, Any]:
         "revision": info.revision,
         "engine": info.engine,
         "precision": info.precision,
+        "instruction_set": info.instruction_set,
         "context_length": info.context_length,
         "image_tokens": info.image_tokens,
         "pixel_budget": {

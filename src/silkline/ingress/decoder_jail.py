@@ -5,7 +5,8 @@ needs none of them: signals to the gateway, a look into its memory, higher limit
 runs as root. The list has what computing, memory and the two open pipes need. Anything else fails
 with EPERM, as if it were not allowed to this user, which libraries expect of any call.
 
-Linux on x86-64 only. https://docs.kernel.org/userspace-api/seccomp_filter.html
+Linux on x86-64 and arm64 only; on arm64 the list has the kernel's numbers, but was never run there.
+https://docs.kernel.org/userspace-api/seccomp_filter.html
 """
 
 from __future__ import annotations
@@ -17,42 +18,45 @@ from collections.abc import Iterator
 from typing import Final
 
 _ALLOWED: Final = {
-    "read": 0,
-    "write": 1,
-    "close": 3,
-    "fstat": 5,
-    "lseek": 8,
-    "mmap": 9,
-    "mprotect": 10,
-    "munmap": 11,
-    "brk": 12,
-    "rt_sigaction": 13,
-    "rt_sigprocmask": 14,
-    "rt_sigreturn": 15,
-    "sched_yield": 24,
-    "mremap": 25,
-    "madvise": 28,
-    "getpid": 39,
-    "exit": 60,
-    "gettimeofday": 96,
-    "getrlimit": 97,
-    "getrusage": 98,
-    "times": 100,
-    "sigaltstack": 131,
-    "gettid": 186,
-    "futex": 202,
-    "restart_syscall": 219,
-    "clock_gettime": 228,
-    "clock_getres": 229,
-    "exit_group": 231,
-    "getrandom": 318,
+    "read": (0, 63),
+    "write": (1, 64),
+    "close": (3, 57),
+    "fstat": (5, 80),
+    "lseek": (8, 62),
+    "mmap": (9, 222),
+    "mprotect": (10, 226),
+    "munmap": (11, 215),
+    "brk": (12, 214),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139),
+    "sched_yield": (24, 124),
+    "mremap": (25, 216),
+    "madvise": (28, 233),
+    "getpid": (39, 172),
+    "exit": (60, 93),
+    "gettimeofday": (96, 169),
+    "getrlimit": (97, 163),
+    "getrusage": (98, 165),
+    "times": (100, 153),
+    "sigaltstack": (131, 132),
+    "gettid": (186, 178),
+    "futex": (202, 98),
+    "restart_syscall": (219, 128),
+    "clock_gettime": (228, 113),
+    "clock_getres": (229, 114),
+    "exit_group": (231, 94),
+    "getrandom": (318, 278),
 }
-"""Numbers on x86-64: arch/x86/entry/syscalls/syscall_64.tbl of Linux."""
+"""Numbers on x86-64 and on arm64: arch/x86/entry/syscalls/syscall_64.tbl and
+include/uapi/asm-generic/unistd.h of Linux."""
 
-_PRLIMIT: Final = 302  # for the child itself only: each job has its own limit of processor time
+_PRLIMIT: Final = (302, 261)
+"""For the child itself only: each job has its own limit of processor time."""
 
-_MACHINE: Final = "x86_64"
-_AUDIT_ARCH: Final = 0xC000003E
+_MACHINES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+"""Which of the numbers count, and the kernel's name of the architecture (linux/audit.h)."""
+
 _INSTRUCTION: Final = struct.Struct("HBBI")
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JUMP_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -76,9 +80,9 @@ def confine() -> bool:
     """Puts the filter on this process, for good; False where the system has none of this kind."""
     system = os.uname()
     bits = ctypes.sizeof(ctypes.c_void_p) * 8
-    if (system.sysname, system.machine, bits) != ("Linux", _MACHINE, 64):
+    if system.sysname != "Linux" or system.machine not in _MACHINES or bits != 64:  # noqa: PLR2004
         return False
-    code = b"".join(_instructions())
+    code = b"".join(_instructions(*_MACHINES[system.machine]))
     program = _Program(len(code) // _INSTRUCTION.size, code)
     prctl = ctypes.CDLL(None).prctl
     zero = ctypes.c_ulong(0)
@@ -88,16 +92,16 @@ def confine() -> bool:
     return bool(prctl(_PR_SET_SECCOMP, mode, ctypes.byref(program), zero, zero) == 0)
 
 
-def _instructions() -> Iterator[bytes]:
+def _instructions(column: int, architecture: int) -> Iterator[bytes]:
     """Classic BPF; a jump counts the instructions that it leaves out."""
     yield _INSTRUCTION.pack(_LOAD, 0, 0, _ARCH_AT)
-    yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 1, 0, _AUDIT_ARCH)
+    yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 1, 0, architecture)
     yield _INSTRUCTION.pack(_RETURN, 0, 0, _FAIL)
     yield _INSTRUCTION.pack(_LOAD, 0, 0, _NUMBER_AT)
-    for number in _ALLOWED.values():
-        yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 0, 1, number)
+    for numbers in _ALLOWED.values():
+        yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 0, 1, numbers[column])
         yield _INSTRUCTION.pack(_RETURN, 0, 0, _ALLOW)
-    yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 0, 3, _PRLIMIT)
+    yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 0, 3, _PRLIMIT[column])
     yield _INSTRUCTION.pack(_LOAD, 0, 0, _FIRST_ARGUMENT_AT)
     yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 0, 1, 0)
     yield _INSTRUCTION.pack(_RETURN, 0, 0, _ALLOW)

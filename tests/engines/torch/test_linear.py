@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from silkline.engines.torch import linear
-from silkline.engines.torch.linear import PackedLinear, pack_linears
+from silkline.engines.torch.linear import PackedLinear, pack_linears, packable_types
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", sorted(packable_types(), key=str))
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_packed_layer_computes_the_same(dtype: torch.dtype, bias: bool) -> None:
     plain = nn.Linear(48, 80, bias=bias, dtype=dtype)
@@ -22,6 +22,20 @@ def test_a_packed_layer_computes_the_same(dtype: torch.dtype, bias: bool) -> Non
         assert torch.allclose(packed(rows), expected, atol=tolerance, rtol=tolerance)
     crosswise = torch.randn(48, 9, dtype=dtype).t()
     assert torch.allclose(packed(crosswise), plain(crosswise), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_layers_of_every_type_compute_on_every_processor(dtype: torch.dtype) -> None:
+    plain = nn.Linear(512, 512, dtype=dtype)
+    whole = nn.Sequential(plain)
+    pack_linears(whole, batch=4)
+    rows = torch.randn(4, 512, dtype=dtype)
+    assert torch.allclose(whole(rows), plain(rows), atol=0.05, rtol=0.05)
+
+
+def test_bfloat16_is_left_to_torch_without_avx_512(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "features", lambda: frozenset({"avx2"}))
+    assert packable_types() == {torch.float32}
 
 
 def model() -> nn.Module:

@@ -90,6 +90,7 @@ infos = st.builds(
     image_tokens=counts,
     pixel_budget=st.builds(PixelBudget, st.integers(1, 10**9), st.none() | st.integers(1, 10**5)),
     pixels_per_token=st.none() | st.integers(1, 10**5),
+    instruction_set=st.none() | st.text(max_size=20),
 )
 
 

@@ -8,6 +8,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from silkline.evaluate.contract.results import Contract, Outcome, Row, Stage, Verdict
@@ -17,15 +18,22 @@ from tests.evaluate.contract.sides import spoiled_bundle
 from tests.serving import command
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """As users run it; the import of torch alone takes its time on a busy machine."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=110, check=False
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+        env={**os.environ, **environment},
     )
 
 
-def test_the_bundled_model_keeps_the_contract_with_openvino() -> None:
-    result = run("evaluate", "silkline-mini", "--contract", "--engine", "openvino", "--json")
+@pytest.mark.parametrize("limit", ["DEFAULT", "AVX2"])
+def test_the_bundled_model_keeps_the_contract_with_openvino(limit: str) -> None:
+    asked = ("evaluate", "silkline-mini", "--contract", "--engine", "openvino", "--json")
+    result = run(*asked, ONEDNN_MAX_CPU_ISA=limit)
     assert result.returncode == 0, result.stderr + result.stdout[-2000:]
     found = json.loads(result.stdout)
     assert found["engine"] == "openvino"

@@ -24,6 +24,7 @@ from silkline.core import Delta, EngineInfo, Health, Image, Request, Sampling, U
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
+from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
 from silkline.engines.openvino.pictures import scaled
 from silkline.engines.openvino.prompt import Prompts
@@ -197,7 +198,7 @@ class OpenVinoEngine(Engine):
         scheduler.max_num_seqs = self._options.max_batch
         scheduler.max_num_batched_tokens = _STEP_TOKENS
         scheduler.enable_prefix_caching = self._own.prefix_cache
-        properties = {**self._properties(), "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP}
+        properties = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP, **self._properties()}
         if self._served.kv_precision is not None:
             properties["KV_CACHE_PRECISION"] = self._served.kv_precision
         return genai.ContinuousBatchingPipeline(weights, scheduler, "CPU", properties)
@@ -208,7 +209,7 @@ class OpenVinoEngine(Engine):
         return Embedder(self._served, self._properties())
 
     def _properties(self) -> dict[str, Any]:
-        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        properties = arithmetic()
         if threads := choose_threads(self._options.threads, self._served.weights_bytes):
             properties["INFERENCE_NUM_THREADS"] = threads
         return properties

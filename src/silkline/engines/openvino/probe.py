@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from silkline.core import Request
+from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder
 from silkline.engines.probe import Showing
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 _LANGUAGE = "openvino_language_model"
 _SHOWN = {"last_hidden_state", "intermediate_hidden_states"}
 """The names under which the pipeline looks for what it is to hand out."""
-
-_F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class Sight(Protocol):
@@ -89,7 +88,7 @@ class EmbeddedSight:
         """Loads the language model once more."""
         self._engine = engine
         self._embedder = embedder
-        self._model = ov.Core().compile_model(weights / f"{_LANGUAGE}.xml", "CPU", _F32)
+        self._model = ov.Core().compile_model(weights / f"{_LANGUAGE}.xml", "CPU", arithmetic())
 
     def look(self, request: Request) -> Showing:
         """See `Sight`."""
@@ -171,7 +170,7 @@ def _write_language_model(weights: Path, folder: Path) -> Callable[[Any], Any]:
     hidden = ops.parameter([-1, -1, width], np.float32)
     _head(rest).input(0).replace_source_output(hidden.output(0))
     compiled: Callable[[Any], Any] = core.compile_model(
-        ov.Model([_logits(rest)], [hidden], "head"), "CPU", _F32
+        ov.Model([_logits(rest)], [hidden], "head"), "CPU", arithmetic()
     )
     return compiled
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from silkline.core import EngineInfo, PixelBudget
 from silkline.engines.base import EngineOptions
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
+from silkline.engines.processor import instruction_set
 from silkline.errors import ConfigError
 from silkline.models.added_tokens import TOKENIZER_CONFIG, image_token
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
@@ -190,6 +191,7 @@ def _info(
             context_length=manifest.context_length,
             image_tokens=manifest.image_tokens,
             pixel_budget=PixelBudget(shortest_edge=size),
+            instruction_set=instruction_set(),
         )
     if rule is None:
         raise ConfigError(
@@ -203,6 +205,7 @@ def _info(
         precision="as exported",
         context_length=context,
         image_tokens=rule.most(),
+        instruction_set=instruction_set(),
     )
 
 

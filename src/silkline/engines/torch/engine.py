@@ -19,6 +19,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
 from silkline.engines.prepare_requests import Preparing
 from silkline.engines.probe import Prober
+from silkline.engines.processor import instruction_set
 from silkline.engines.sampling import answer_room, seed_of
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
@@ -198,4 +199,5 @@ def _info(
         image_tokens=loaded.family.image_tokens,
         pixel_budget=loaded.family.pixel_budget,
         pixels_per_token=loaded.family.pixels_per_token,
+        instruction_set=None if loaded.device == "cuda" else instruction_set(),
     )

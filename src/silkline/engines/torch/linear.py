@@ -16,6 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from silkline.engines.processor import features
+
 _TRIAL_SECONDS = 1.0
 """Time for all trials; shapes that it does not reach, smallest last, stay as they are."""
 
@@ -24,8 +26,6 @@ _TRIALS = 5
 
 _TRIAL_ROWS = 64
 """Rows of a trial, besides those of a full batch; few, as large layers take their time."""
-
-_TYPES = (torch.float32, torch.bfloat16)
 
 
 class PackedLinear(nn.Module):
@@ -68,12 +68,11 @@ def pack_linears(model: nn.Module, *, batch: int) -> int:
     Returns:
         How many layers were replaced.
     """
-    if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
-        return 0
+    types = packable_types()
     by_shape: dict[tuple[object, ...], list[tuple[nn.Module, str, nn.Linear]]] = defaultdict(list)
     for parent in model.modules():
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and _is_packable(child.weight):
+            if type(child) is nn.Linear and _is_packable(child.weight, types):
                 kind = (child.weight.shape, child.weight.dtype, child.bias is None)
                 by_shape[kind].append((parent, name, child))
     heaviest = sorted(by_shape.values(), key=lambda same: -len(same) * same[0][2].weight.numel())
@@ -92,8 +91,22 @@ def pack_linears(model: nn.Module, *, batch: int) -> int:
     return replaced
 
 
-def _is_packable(weight: torch.Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype in _TYPES and weight.numel() > 0
+def packable_types() -> frozenset[torch.dtype]:
+    """Types of weights that oneDNN multiplies on this processor, within what it may use.
+
+    bfloat16 takes AVX-512 or newer; torch refuses it elsewhere, and so does oneDNN when its
+    instruction set is limited. float16 is left to torch.
+    """
+    if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        return frozenset()
+    types = {torch.float32}
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported() and "avx512bw" in features():  # noqa: SLF001
+        types.add(torch.bfloat16)
+    return frozenset(types)
+
+
+def _is_packable(weight: torch.Tensor, types: frozenset[torch.dtype]) -> bool:
+    return weight.device.type == "cpu" and weight.dtype in types and weight.numel() > 0
 
 
 def _packed_wins(plain: nn.Linear, batch: int) -> bool:

@@ -42,12 +42,14 @@ class LoadedModel:
         batch: Runs it.
         most_tokens: Most tokens of prompt and answer together.
         dtype: Of its weights.
+        device: "cpu" or "cuda".
     """
 
     family: Family
     batch: Batch
     most_tokens: int
     dtype: torch.dtype
+    device: str
 
 
 def load(
@@ -108,7 +110,8 @@ def load(
         end_ids=family.end_ids,
         chunk_tokens=chunk,
     )
-    return LoadedModel(family, batch, min(family.context_length, slots.most_tokens), inputs.dtype)
+    most_tokens = min(family.context_length, slots.most_tokens)
+    return LoadedModel(family, batch, most_tokens, inputs.dtype, device.type)
 
 
 def _slots(

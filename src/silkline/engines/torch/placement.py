@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from silkline.engines.processor import features
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import EnvironmentFault
 
@@ -56,7 +57,7 @@ def choose_dtype(
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; known of cards and x86 processors."""
+    """Whether the device multiplies bfloat16 in hardware; known of GPUs and x86 processors."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no other door
+    return not features().isdisjoint({"avx512_bf16", "amx_bf16"})

@@ -43,7 +43,7 @@ from silkline.errors import (
     http_face,
 )
 
-WIRE_VERSION: Final = 2
+WIRE_VERSION: Final = 3
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -79,7 +79,7 @@ class _Sampling(_Array):
 
 
 class _Request(_Array):
-    wire: Literal[2]
+    wire: Literal[3]
     id: str
     messages: Annotated[tuple[_Message, ...], msgspec.Meta(min_length=1)]
     images: tuple[_Image, ...]
@@ -103,7 +103,7 @@ class _Delta(_Array):
 
 
 class _Info(_Array):
-    wire: Literal[2]
+    wire: Literal[3]
     engine: str
     model: str
     revision: str
@@ -113,6 +113,7 @@ class _Info(_Array):
     max_pixels: _Positive
     shortest_edge: _Positive | None
     pixels_per_token: _Positive | None
+    instruction_set: str | None
 
 
 class _Health(_Array):
@@ -256,6 +257,7 @@ def encode_info(info: EngineInfo) -> bytes:
             info.pixel_budget.max_pixels,
             info.pixel_budget.shortest_edge,
             info.pixels_per_token,
+            info.instruction_set,
         )
     )
 
@@ -272,6 +274,7 @@ def decode_info(body: bytes) -> EngineInfo:
         image_tokens=wire.image_tokens,
         pixel_budget=PixelBudget(wire.max_pixels, wire.shortest_edge),
         pixels_per_token=wire.pixels_per_token,
+        instruction_set=wire.instruction_set,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.export.pictures import draw_pictures
 from silkline.engines.openvino.pictures import Eye, Pixels
 
@@ -71,9 +72,7 @@ def quantize_tower(exact: Path, weights: Path, eye: Eye) -> dict[str, Any]:
 
 def _features(tower: ov.Model, shown: list[Pixels]) -> tuple[NDArray[np.float32], float]:
     """The tower's features of each picture, and the median seconds that one took."""
-    run: Callable[[Pixels], Any] = ov.Core().compile_model(
-        tower, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    run: Callable[[Pixels], Any] = ov.Core().compile_model(tower, "CPU", arithmetic())
     run(shown[0])
     features, seconds = [], []
     for pixels in shown:
