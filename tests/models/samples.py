@@ -242,6 +242,18 @@ PUBLISHED = (
     INTERNVL2_2B,
 )
 
+BESIDE: dict[str, Any] = {
+    "preprocessor_config.json": {"do_resize": True},
+    "tokenizer.json": {
+        "model": {"type": "BPE", "vocab": {}, "merges": []},
+        "added_tokens": [{"id": 0, "content": "<image>", "special": True}],
+    },
+    "chat_template.json": {"chat_template": "{{ messages[0]['content'] }}"},
+}
+"""What a whole model has besides its config and its weights."""
+
+LANGUAGE_WEIGHTS = {"language_model.model.layers.0.weight": ("F16", [10])}
+
 BITS = {"F32": 32, "F16": 16, "BF16": 16, "I8": 8, "F4": 4}
 
 
@@ -250,6 +262,12 @@ def save(folder: Path, files: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def save_whole(folder: Path, files: dict[str, Any]) -> Path:
+    """Writes a model that lacks nothing that engines look for, with one tensor."""
+    save_tensors(save(folder, BESIDE | files) / "model.safetensors", LANGUAGE_WEIGHTS)
     return folder
 
 

@@ -34,7 +34,8 @@ from silkline.evaluate.contract.results import Contract, Row, Stage, Verdict
 from silkline.evaluate.contract.tolerances import tolerance_of
 from silkline.gateway.chat_schema import ChatRequest
 from silkline.ingress.intake import Intake
-from silkline.models.resolve import CONFIG, ModelLocation, locate_model
+from silkline.models.documents import CONFIG
+from silkline.models.resolve import ModelLocation, locate_model
 
 if TYPE_CHECKING:
     from silkline.evaluate.contract.reference import Reference

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from silkline.config import EngineSettings
 from silkline.engines.openvino.export.plan import (
     Precision,
-    check_exportable,
     is_export,
     label_of,
     plan_export,
 )
 from silkline.engines.openvino.export.process import export_model
 from silkline.errors import EnvironmentFault
+from silkline.models.inspection import check_engine
 from silkline.models.resolve import Kind, ModelLocation, locate_model, resolve_model
 from silkline.models.source import Digests
 from silkline.models.store import Hold, Store, store_folder
@@ -71,9 +71,8 @@ def prepare_model(
             return ModelFiles(resolve_model(wanted.model).folder, "", "")
         with _held(store, key) as hold:
             return ModelFiles(resolve_model(wanted.model).folder, "", "", hold)
+    check_engine(place, engine)
     exports = engine == _OPENVINO and not is_export(place.folder)
-    if exports:
-        check_exportable(place)
     watch("reading the model's files")
     digest = _digest(place, store.folder)
     name = label_of(place)

@@ -1,0 +1,124 @@
+"""Which files of a folder llama.cpp loads: a language model, and the projector of its images."""
+
+from __future__ import annotations
+
+import glob
+import re
+import shlex
+from pathlib import Path
+
+from silkline.errors import ConfigError
+from silkline.models.foreign import printable
+from silkline.models.gguf import read_gguf
+
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf\Z")
+_PROJECTOR = "mmproj"
+
+
+def gguf_lacks(folder: Path) -> str | None:
+    """What a folder lacks of a model for llama.cpp; None where it is whole.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    models, projectors = _sorted(folder)
+    if not models and not projectors:
+        return _no_gguf(folder)
+    if not models:
+        return (
+            f"the folder holds {projectors[0].name}, which is the projector of a model's images, "
+            "and no *.gguf of the model itself; put it beside it"
+        )
+    if not projectors:
+        return (
+            f"the folder holds {printable(models[0].name)}, but no mmproj*.gguf beside it, without "
+            "which the model sees no image; get that file, or convert it with llama.cpp's script: "
+            f"{_conversion(folder, _PROJECTOR, str(folder))}"
+        )
+    if absent := _absent_parts(models):
+        return f"parts of the model are not here: {', '.join(absent)}; download them"
+    for path in (*models, *projectors):
+        read_gguf(path)
+    return None
+
+
+def choose_files(folder: Path, wanted: str) -> tuple[Path, Path]:
+    """The model's file and its projector's.
+
+    Args:
+        folder: Where they lie.
+        wanted: The name of the model's file; empty takes the only one.
+
+    Raises:
+        ConfigError: Files are missing or damaged, or there are several models and none is chosen.
+    """
+    if lacks := gguf_lacks(folder):
+        raise ConfigError(f"The engine llamacpp cannot serve {folder}: {lacks}.")
+    models, projectors = _sorted(folder)
+    models = _whole(models)
+    if wanted:
+        models = [path for path in models if path.name == wanted]
+        if not models:
+            raise ConfigError(f"The folder {folder} holds no {wanted}.")
+    if len(models) > 1:
+        raise ConfigError(
+            f"The folder holds several models: {', '.join(path.name for path in models)}. Choose "
+            f"one: --engine-options file={shlex.quote(models[0].name)}."
+        )
+    precise = [path for path in projectors if "f16" in path.name.lower().replace("bf16", "")]
+    return models[0], (precise or projectors)[0]
+
+
+def first_of_several(folder: Path) -> str | None:
+    """The first model's file name, where a folder has several of which one must be chosen."""
+    models = _whole(_sorted(folder)[0])
+    return models[0].name if len(models) > 1 else None
+
+
+def all_parts(name: str) -> str:
+    """A pattern for a model's file, or for all of them where it is in parts."""
+    return glob.escape(name).replace("-00001-of-", "-*-of-")
+
+
+def _sorted(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Language models, with all their parts, and projectors."""
+    files = sorted(path for path in folder.glob("*.gguf") if path.is_file())
+    projectors = [path for path in files if _PROJECTOR in path.name.lower()]
+    return [path for path in files if path not in projectors], projectors
+
+
+def _whole(models: list[Path]) -> list[Path]:
+    """Of models in parts the first part, which names the others."""
+    return [
+        path for path in models if (part := _PART.search(path.name)) is None or part[1] == "00001"
+    ]
+
+
+def _absent_parts(models: list[Path]) -> list[str]:
+    here = {path.name for path in models}
+    absent = set()
+    for name in here:
+        if part := _PART.search(name):
+            stem, count = name[: part.start()], min(int(part[2]), 1000)
+            wanted = {f"{stem}-{number:05}-of-{part[2]}.gguf" for number in range(1, count + 1)}
+            absent |= wanted - here
+    return sorted(absent)
+
+
+def _no_gguf(folder: Path) -> str:
+    if any(folder.glob("*.safetensors")):
+        return (
+            "it loads GGUF, and the folder holds safetensors. Convert them with llama.cpp's "
+            f"script: {_conversion(folder, '', 'FOLDER')} && "
+            f"{_conversion(folder, _PROJECTOR, 'FOLDER')}. FOLDER is a new one of yours; serve it "
+            "with --model FOLDER"
+        )
+    return "it loads GGUF, and the folder holds no *.gguf"
+
+
+def _conversion(folder: Path, kind: str, into: str) -> str:
+    """The command, of a script that comes with llama.cpp's sources."""
+    name = "mmproj-model.gguf" if kind else "model.gguf"
+    flags = [f"--{kind}"] if kind else []
+    words = ["python", "convert_hf_to_gguf.py", str(folder), *flags, "--outfile", f"{into}/{name}"]
+    return shlex.join(words)
