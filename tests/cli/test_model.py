@@ -32,7 +32,7 @@ def test_other_engines_get_the_folder_with_a_name_and_a_revision_of_its_content(
 ) -> None:
     folder = save_whole(tmp_path / "My LLaVA", LLAVA_15_7B)
     first = prepare_model(settings(folder, tmp_path), "torch", {}, ignored)
-    assert (first.folder, first.name) == (folder, "My-LLaVA")
+    assert (first.folder, first.name) == (folder, "My-LLaVA-ff0cfc3b")
     assert len(first.revision) == 12
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}!")
     second = prepare_model(settings(folder, tmp_path), "torch", {}, ignored)

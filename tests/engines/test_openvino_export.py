@@ -61,7 +61,7 @@ def planned(folder: Path, precision: Precision = Precision.INT8, digest: str = "
 
 def test_a_plan_says_what_is_made_of_what(source: Path) -> None:
     plan = planned(source)
-    assert (plan.name, plan.parent, plan.model_type) == ("My-model", "My model!", "llava")
+    assert (plan.name, plan.parent, plan.model_type) == ("My-model-8bbe44c7", "My model!", "llava")
     assert plan.parameters == 1_000_000
     assert 3_000_000 < plan.disk_bytes < 100_000_000
     assert planned(source, Precision.FP16).disk_bytes < plan.disk_bytes
@@ -217,7 +217,7 @@ def test_the_child_fills_the_store_and_its_steps_are_shown(source: Path, tmp_pat
         ("config", ConfigError, "as it was told"),
         ("environment", EnvironmentFault, "as it was told"),
         ("full", EnvironmentFault, "disk is full"),
-        ("failed", InternalFault, "My-model failed: as it was told.*--engine torch"),
+        ("failed", InternalFault, "My-model-[0-9a-f]{8} failed: as it was told.*--engine torch"),
     ],
 )
 def test_what_keeps_the_child_from_it_is_told(

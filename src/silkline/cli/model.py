@@ -34,7 +34,8 @@ class ModelFiles(NamedTuple):
 
     Attributes:
         folder: The model's folder.
-        name: Its public name where no manifest says it; else empty.
+        name: Its public name: the setting `served_name`, or where no manifest says one, the
+            model's label; else empty.
         revision: Its short revision, likewise.
         hold: Keeps the folder from being removed, where it is an entry of the store; to be released
             when it is served no more.
@@ -68,14 +69,14 @@ def prepare_model(
     if place.bundle is not None:
         key = store.key_of(place.folder)
         if key is None:
-            return ModelFiles(resolve_model(wanted.model).folder, "", "")
+            return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "")
         with _held(store, key) as hold:
-            return ModelFiles(resolve_model(wanted.model).folder, "", "", hold)
+            return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "", hold)
     check_engine(place, engine)
     exports = engine == _OPENVINO and not is_export(place.folder)
     watch("reading the model's files")
     digest = _digest(place, store.folder)
-    name = label_of(place)
+    name = wanted.served_name or label_of(place)
     if exports:
         plan = plan_export(place, Precision(wanted.precision), digest)
         with _held(store, plan.key) as hold:

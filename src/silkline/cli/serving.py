@@ -79,6 +79,11 @@ async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
     """
     wanted = settings.engine
     choice = await choose_engine(wanted)
+    if wanted.served_name and choice.engine == REMOTE:
+        raise ConfigError(
+            "The setting served_name names a model that is computed on this machine, and the "
+            "engine remote has the name of its server's model. Leave the setting out."
+        )
     files = None
     if choice.engine not in WITHOUT_MODEL:
         files = await prepared_model(wanted, choice.engine, watch)
@@ -132,7 +137,7 @@ def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> lis
         kv_cache_bytes=wanted.kv_cache_bytes,
         threads=threads_of_worker(wanted),
         extra=wanted.engine_options,
-        name="" if files is None else files.name,
+        name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,
     )
     supervisor = partial(

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import PurePath
 
 from silkline.admission.admission import Admission
 from silkline.admission.ticket import Ticket
@@ -28,6 +29,9 @@ from silkline.routing.pool import EnginePool
 
 _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
 """What the cache did when no engine worked for the request."""
+
+_WITHOUT_MODEL = {"fake", "remote"}
+"""Engines that do not serve the model of the settings."""
 
 
 class Answering:
@@ -64,14 +68,24 @@ class Answering:
     def check_model(self, name: str) -> None:
         """Takes the served model's name, alone or with its revision as `name@revision`.
 
+        Where no name was set, the model as it was named at the start is taken, too: a folder's
+        name in any script, or a hub id.
+
         Raises:
             ModelNotFound: Another model is asked for.
         """
         info = self.info
-        if name not in {info.model, f"{info.model}@{info.revision}"}:
+        if name not in {info.model, f"{info.model}@{info.revision}", *self._as_typed()}:
             raise ModelNotFound(
                 f"The model asked for is not served here. Ask for {info.model}.", param="model"
             )
+
+    def _as_typed(self) -> set[str]:
+        wanted = self._settings.engine
+        if wanted.served_name or self.info.engine in _WITHOUT_MODEL:
+            return set()
+        typed = wanted.model.partition("@")[0]
+        return {wanted.model, typed, PurePath(typed).name}
 
     @property
     def served(self) -> str:

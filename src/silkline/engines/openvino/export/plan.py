@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
+from anyascii import anyascii
 
 from silkline.errors import EnvironmentFault
 from silkline.models.documents import CONFIG, read_document
@@ -38,6 +39,8 @@ _FIXED_BYTES = 64 * 1024 * 1024
 
 _NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
 _LABEL_LENGTH = 100
+_LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LABEL_LENGTH - 1}}}")
+_DIGEST_LENGTH = 8
 _KEY_LENGTH = 32
 
 
@@ -125,9 +128,17 @@ def plan_export(place: ModelLocation, precision: Precision, digest: str) -> Plan
 
 
 def label_of(place: ModelLocation) -> str:
-    """The public name of a model that has no manifest: the last part of what the user calls it."""
-    label = _NOT_IN_A_LABEL.sub("-", _called(place).rpartition("/")[2]).strip("-")
-    return label[:_LABEL_LENGTH] or "model"
+    """The public name of a model that has no manifest: the last part of what the user calls it.
+
+    HTTP headers carry it, so it is ASCII. A name that is not a `Label` already is transliterated,
+    and ends with digits of its digest, so that no two names give the same label.
+    """
+    name = _called(place).rpartition("/")[2]
+    if _LABEL.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    words = _NOT_IN_A_LABEL.sub("-", anyascii(name)).strip("-._")
+    return f"{words[: _LABEL_LENGTH - _DIGEST_LENGTH - 1] or 'model'}-{digest}"
 
 
 def _called(place: ModelLocation) -> str:
