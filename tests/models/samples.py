@@ -271,6 +271,25 @@ def save_whole(folder: Path, files: dict[str, Any]) -> Path:
     return folder
 
 
+GRAPHS = (
+    "language_model",
+    "text_embeddings_model",
+    "vision_embeddings_model",
+    "tokenizer",
+    "detokenizer",
+)
+"""Of OpenVINO IR."""
+
+
+def save_export(folder: Path, files: dict[str, Any]) -> Path:
+    """Writes a folder with OpenVINO IR that lacks nothing; its graphs are empty."""
+    save(folder, BESIDE | files)
+    for name in GRAPHS:
+        (folder / f"openvino_{name}.xml").write_bytes(b"<net></net>")
+        (folder / f"openvino_{name}.bin").touch()
+    return folder
+
+
 def header_of(tensors: dict[str, tuple[str, list[int]]]) -> tuple[bytes, int]:
     """A right header for tensors of these dtypes and shapes, and the bytes that follow it."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}

@@ -19,17 +19,11 @@ from tests.models.samples import (
     PUBLISHED,
     SMOLVLM_500M,
     save,
+    save_export,
     save_tensors,
     save_whole,
 )
 
-GRAPHS = (
-    "language_model",
-    "text_embeddings_model",
-    "vision_embeddings_model",
-    "tokenizer",
-    "detokenizer",
-)
 WEIGHTS: dict[str, tuple[str, list[int]]] = {
     "vision_tower.w": ("F16", [30]),
     "language_model.model.embed_tokens.weight": ("F16", [20]),
@@ -123,10 +117,7 @@ def test_pictures_that_openvino_would_read_otherwise_are_not_promised(tmp_path: 
 
 
 def test_an_exported_model_without_a_manifest_is_served_as_it_is(tmp_path: Path) -> None:
-    save(tmp_path, BESIDE | LLAVA_15_7B)
-    for name in GRAPHS:
-        (tmp_path / f"openvino_{name}.xml").write_bytes(b"<net></net>")
-        (tmp_path / f"openvino_{name}.bin").touch()
+    save_export(tmp_path, LLAVA_15_7B)
     command = f"silkline up --engine openvino --model {tmp_path}"
     assert verdicts(inspected(tmp_path))["openvino"] == (Verdict.YES, command)
 

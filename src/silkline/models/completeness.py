@@ -104,13 +104,13 @@ def shards_lack(weights: Weights) -> str | None:
         size = bytes_text(sum(weights.pointers.values()))
         lacks.append(
             f"{size} of its weights are not here, only Git LFS pointers to them "
-            f"({_named(weights.pointers)}): {FETCH}"
+            f"({few(weights.pointers)}): {FETCH}"
         )
     if weights.missing:
         size = f" ({bytes_text(weights.missing_bytes)})" if weights.missing_bytes else ""
         lacks.append(
             f"{len(weights.missing)} of its shards are not here{size}, which {INDEX} names: "
-            f"{_named(weights.missing)}; download them again"
+            f"{few(weights.missing)}; download them again"
         )
     if weights.absent:
         lacks.append(
@@ -239,16 +239,16 @@ def _unnamed(weights: Weights) -> str | None:
     if weights.named:
         return None
     if any("-of-" in name for name in weights.files):
-        return f"it has shards ({_named(weights.files)}) without their {INDEX}; {_AGAIN}"
+        return f"it has shards ({few(weights.files)}) without their {INDEX}; {_AGAIN}"
     return (
-        f"its weights are in {_named(weights.files)}, and transformers looks for {WHOLE} or "
+        f"its weights are in {few(weights.files)}, and transformers looks for {WHOLE} or "
         f"{INDEX}; rename the file if it holds the whole model"
     )
 
 
 def _no_safetensors(weights: Weights) -> str:
     found = weights.gguf or weights.other
-    other = f", only {_named(found)}" if found else ""
+    other = f", only {few(found)}" if found else ""
     hint = "; use the engine llamacpp for GGUF" if weights.gguf else ""
     return (
         f"there are no safetensors in its folder{other}; download {WHOLE}, or the shards and their "
@@ -259,7 +259,8 @@ def _no_safetensors(weights: Weights) -> str:
 _A_FEW = 3
 
 
-def _named(names: Collection[str]) -> str:
+def few(names: Collection[str]) -> str:
+    """The first names of several, and how many more there are."""
     listed = [printable(name) for name in names]
     more = len(listed) - _A_FEW
     return ", ".join(listed[:_A_FEW]) + (f" and {more} more" if more > 0 else "")

@@ -13,31 +13,22 @@ from silkline.models.gguf import read_gguf
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf\Z")
 _PROJECTOR = "mmproj"
+_MAX_PARTS = 1000
 
 
 def gguf_lacks(folder: Path) -> str | None:
     """What a folder lacks of a model for llama.cpp; None where it is whole.
 
+    Of several models the first is looked at.
+
     Raises:
         ConfigError: A file is damaged.
     """
     models, projectors = _sorted(folder)
-    if not models and not projectors:
-        return _no_gguf(folder)
-    if not models:
-        return (
-            f"the folder holds {projectors[0].name}, which is the projector of a model's images, "
-            "and no *.gguf of the model itself; put it beside it"
-        )
-    if not projectors:
-        return (
-            f"the folder holds {printable(models[0].name)}, but no mmproj*.gguf beside it, without "
-            "which the model sees no image; get that file, or convert it with llama.cpp's script: "
-            f"{_conversion(folder, _PROJECTOR, str(folder))}"
-        )
-    if absent := _absent_parts(models):
-        return f"parts of the model are not here: {', '.join(absent)}; download them"
-    for path in (*models, *projectors):
+    if (lacks := _files_lack(folder, models, projectors)) is not None:
+        return lacks
+    first = _whole(models)[0]
+    for path in (*folder.glob(all_parts(first.name)), _precise(projectors)):
         read_gguf(path)
     return None
 
@@ -50,23 +41,22 @@ def choose_files(folder: Path, wanted: str) -> tuple[Path, Path]:
         wanted: The name of the model's file; empty takes the only one.
 
     Raises:
-        ConfigError: Files are missing or damaged, or there are several models and none is chosen.
+        ConfigError: Files are missing, or there are several models and none is chosen.
     """
-    if lacks := gguf_lacks(folder):
-        raise ConfigError(f"The engine llamacpp cannot serve {folder}: {lacks}.")
     models, projectors = _sorted(folder)
-    models = _whole(models)
     if wanted:
         models = [path for path in models if path.name == wanted]
         if not models:
             raise ConfigError(f"The folder {folder} holds no {wanted}.")
+    if (lacks := _files_lack(folder, models, projectors)) is not None:
+        raise ConfigError(f"The engine llamacpp cannot serve {folder}: {lacks}.")
+    models = _whole(models)
     if len(models) > 1:
         raise ConfigError(
             f"The folder holds several models: {', '.join(path.name for path in models)}. Choose "
-            f"one: --engine-options file={shlex.quote(models[0].name)}."
+            f"one: --engine-options {shlex.quote(f'file={models[0].name}')}."
         )
-    precise = [path for path in projectors if "f16" in path.name.lower().replace("bf16", "")]
-    return models[0], (precise or projectors)[0]
+    return models[0], _precise(projectors)
 
 
 def first_of_several(folder: Path) -> str | None:
@@ -94,14 +84,39 @@ def _whole(models: list[Path]) -> list[Path]:
     ]
 
 
-def _absent_parts(models: list[Path]) -> list[str]:
-    here = {path.name for path in models}
+def _precise(projectors: list[Path]) -> Path:
+    """Of several projectors one in float16."""
+    precise = [path for path in projectors if "f16" in path.name.lower().replace("bf16", "")]
+    return (precise or projectors)[0]
+
+
+def _files_lack(folder: Path, models: list[Path], projectors: list[Path]) -> str | None:
+    """What is missing by the names of the files."""
+    if not models and not projectors:
+        return _no_gguf(folder)
+    if not models:
+        return (
+            f"the folder holds {printable(projectors[0].name)}, the projector of a model's images, "
+            "and no *.gguf of the model itself; put it beside it"
+        )
+    if not projectors:
+        return (
+            f"the folder holds {printable(models[0].name)}, but no mmproj*.gguf beside it, without "
+            "which the model sees no image; get that file, or convert it with llama.cpp's script: "
+            f"{_conversion(folder, _PROJECTOR, str(folder))}"
+        )
+    if absent := _absent_parts(folder, models):
+        return f"parts of the model are not here: {', '.join(absent)}; download them"
+    return None
+
+
+def _absent_parts(folder: Path, models: list[Path]) -> list[str]:
     absent = set()
-    for name in here:
+    for name in (path.name for path in models):
         if part := _PART.search(name):
-            stem, count = name[: part.start()], min(int(part[2]), 1000)
-            wanted = {f"{stem}-{number:05}-of-{part[2]}.gguf" for number in range(1, count + 1)}
-            absent |= wanted - here
+            stem, count = name[: part.start()], min(int(part[2]), _MAX_PARTS)
+            wanted = (f"{stem}-{number:05}-of-{part[2]}.gguf" for number in range(1, count + 1))
+            absent |= {each for each in wanted if not (folder / each).is_file()}
     return sorted(absent)
 
 

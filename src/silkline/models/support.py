@@ -13,12 +13,13 @@ from silkline.errors import ConfigError
 from silkline.models.adapter import adapter_refusal
 from silkline.models.completeness import (
     check_documents,
+    few,
     image_processor_lacks,
     shards_lack,
     special_tokens_lack,
     template_lacks,
 )
-from silkline.models.documents import Document
+from silkline.models.documents import CONFIG, Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
 from silkline.models.foreign import printable
 from silkline.models.gguf_files import first_of_several, gguf_lacks
@@ -123,9 +124,7 @@ def _no_engine(place: ModelLocation, files: Documents, weights: Weights) -> str 
     """Why no engine at all serves a model; None where one may."""
     if place.bundle is not None:
         damaged = place.bundle.damaged_files()
-        return (
-            f"files of the bundle are missing or damaged: {', '.join(damaged)}" if damaged else None
-        )
+        return f"files of the bundle are missing or damaged: {few(damaged)}" if damaged else None
     if weights.gguf:
         return None
     if is_text_only(files):
@@ -150,8 +149,7 @@ def _torch(place: ModelLocation, files: Documents, weights: Weights) -> Support:
 
 
 def _vllm(place: ModelLocation, files: Documents, weights: Weights) -> Support:
-    refusal = None if place.bundle is not None else _vllm_refusal(place.folder, files, weights)
-    if refusal is not None:
+    if (refusal := _vllm_refusal(place.folder, files, weights)) is not None:
         return Support("vllm", Verdict.NO, refusal)
     why = f"where vLLM is installed and knows the model: {_command('vllm', place)}"
     return Support("vllm", Verdict.ELSEWHERE, why)
@@ -159,8 +157,8 @@ def _vllm(place: ModelLocation, files: Documents, weights: Weights) -> Support:
 
 def _vllm_refusal(folder: Path, files: Documents, weights: Weights) -> str | None:
     """What vLLM would miss in a folder; it knows more families than Silkline."""
-    if not files.config:
-        return "its folder has no config.json"
+    if not (folder / CONFIG).is_file():
+        return f"its folder has no {CONFIG}"
     check_documents(folder)
     lacks = [shards_lack(weights), special_tokens_lack(folder)]
     model_type = files.config.text("model_type")
