@@ -40,7 +40,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=DAMAGES, ids=lambda damage: damage.name)
 def damage(request: pytest.FixtureRequest) -> Damage:
-    return request.param
+    damage: Damage = request.param
+    return damage
 
 
 @pytest.fixture
@@ -139,13 +140,15 @@ def test_damage_that_one_engine_does_not_read_is_not_its_concern(
 def test_doctor_says_so_too(whole: Path, tmp_path: Path, engine: str) -> None:
     folder = shutil.copytree(whole, tmp_path / "model")
     asked = ["doctor", "--json", "--port", "0", "--engine", engine, "--model", str(folder)]
-    for harmed, verdict in ((False, "good"), (True, "bad")):
-        if harmed:
-            (folder / "tokenizer.json").unlink()
+
+    def told() -> dict[str, str]:
         found = json.loads(CliRunner().invoke(silkline, asked).output)
-        model = next(each for each in found if each["what"] == "model")
-        assert model["verdict"] == verdict
-    assert "no tokenizer.json" in model["detail"]
+        return next(each for each in found if each["what"] == "model")
+
+    assert told()["verdict"] == "good"
+    (folder / "tokenizer.json").unlink()
+    assert told()["verdict"] == "bad"
+    assert "no tokenizer.json" in told()["detail"]
 
 
 def test_up_refuses_with_the_same_words(whole: Path, tmp_path: Path) -> None:
