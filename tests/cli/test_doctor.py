@@ -148,7 +148,7 @@ def test_an_address_that_is_not_this_machines_is_bad(host: str, message: str) ->
 
 def test_brackets_are_shown_as_they_are() -> None:
     result = CliRunner().invoke(silkline, ["doctor", "--port", "0", "--model", "/a[openvino]"])
-    assert "There is no model /a[openvino]" in result.output
+    assert "There is no file or folder /a[openvino]" in result.output
 
 
 def test_people_get_a_table() -> None:

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from silkline.cli.main import silkline
 from silkline.errors import ConfigError, EnvironmentFault, exit_code
 from tests.cli.test_main import run
+from tests.engines.managed.models import GGUF_MODEL, GGUF_PROJECTOR, gguf
 from tests.models.samples import LLAVA_15_7B, QWEN2_VL_7B, SMOLVLM_500M, save, save_tensors
 
 
@@ -74,9 +75,9 @@ def test_a_missing_shard_is_told(tmp_path: Path) -> None:
     weight_map = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
     index = {"metadata": {"total_size": 14_126_854_144}, "weight_map": weight_map}
     save(tmp_path, {"model.safetensors.index.json": index})
-    save_tensors(tmp_path / "model-1.safetensors", {"vision_tower.a": ("F16", [4])})
+    save_tensors(tmp_path / "model-1.safetensors", {"a": ("F16", [2_063_427_072])})
     output = inspect(str(tmp_path), COLUMNS="120").output
-    assert "1 file of 14.13 GB, such as model-2.safetensors" in output
+    assert "1 file of 10.00 GB, such as model-2.safetensors" in output
     assert "parameters" not in output.partition("notes")[0]
 
 
@@ -151,8 +152,8 @@ def test_a_language_model_is_called_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_gguf_is_told_who_serves_it(tmp_path: Path) -> None:
-    for name in ("model.gguf", "mmproj-model.gguf"):
-        (tmp_path / name).write_bytes(b"GGUF")
+    (tmp_path / "model.gguf").write_bytes(gguf(GGUF_MODEL))
+    (tmp_path / "mmproj-model.gguf").write_bytes(gguf(GGUF_PROJECTOR))
     said = run("up", str(tmp_path)).stderr
     assert 0 < said.find("llamacpp: where") < said.find("openvino: ")
     output = inspect(str(tmp_path)).output

@@ -43,7 +43,7 @@ def broken_pillow(folder: Path) -> Path:
         (("up", "--port", "many"), 2, "is not a valid integer"),
         (("up", "--port", "99999"), 2, "port in [server] is 99999"),
         (("up", "--engine", "opnvino", "--port", "0"), 2, "Did you mean openvino?"),
-        (("up", "--model", "/none"), 2, "There is no model /none"),
+        (("up", "--model", "/none"), 2, "There is no file or folder /none"),
         (
             ("up", "--engine", "fake", "--port", "0", "--engine-options", "mode=sing"),
             2,

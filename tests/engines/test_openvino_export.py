@@ -29,6 +29,7 @@ from silkline.models.source import Digests
 from silkline.models.store import Store
 from silkline.service.pool import create_pool
 from tests.models.samples import (
+    BESIDE,
     INTERNVL2_2B,
     LLAVA_15_7B,
     SMOLVLM_500M,
@@ -49,7 +50,7 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    folder = save(tmp_path / "My model!", LLAVA_15_7B)
+    folder = save(tmp_path / "My model!", BESIDE | LLAVA_15_7B)
     save_tensors(folder / "model.safetensors", WEIGHTS)
     return folder
 
@@ -60,7 +61,7 @@ def planned(folder: Path, precision: Precision = Precision.INT8, digest: str = "
 
 def test_a_plan_says_what_is_made_of_what(source: Path) -> None:
     plan = planned(source)
-    assert (plan.name, plan.parent, plan.model_type) == ("My-model", "My model!", "llava")
+    assert (plan.name, plan.parent, plan.model_type) == ("My-model-8bbe44c7", "My model!", "llava")
     assert plan.parameters == 1_000_000
     assert 3_000_000 < plan.disk_bytes < 100_000_000
     assert planned(source, Precision.FP16).disk_bytes < plan.disk_bytes
@@ -104,8 +105,8 @@ def test_the_key_does_not_depend_on_names(source: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (SMOLVLM_500M, "no model_type idefics3.*--engine torch, or --engine remote"),
-        (INTERNVL2_2B, "run code that comes with the model.*--engine torch or --engine remote"),
+        (SMOLVLM_500M, "no model_type idefics3; use the engine torch"),
+        (INTERNVL2_2B, "would run the code that comes with it"),
     ],
 )
 def test_families_that_cannot_be_exported_are_refused_with_the_way_out(
@@ -120,7 +121,7 @@ def test_families_that_cannot_be_exported_are_refused_with_the_way_out(
 def test_gguf_is_left_to_llamacpp(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", LLAVA_15_7B)
     (folder / "model.gguf").write_bytes(b"")
-    with pytest.raises(ConfigError, match="--engine llamacpp"):
+    with pytest.raises(ConfigError, match="it reads no GGUF; use the engine llamacpp"):
         planned(folder)
 
 
@@ -128,16 +129,16 @@ def test_packed_weights_are_refused(tmp_path: Path) -> None:
     packed = {"quantization_config": {"quant_method": "awq", "bits": 4}}
     folder = save(tmp_path / "model", {**LLAVA_15_7B, "config.json": CONFIG | packed})
     save_tensors(folder / "model.safetensors", WEIGHTS)
-    with pytest.raises(ConfigError, match=r"packed \(awq\).*--engine vllm"):
+    with pytest.raises(ConfigError, match=r"its weights are quantised \(awq\).*such as vLLM"):
         planned(folder)
 
 
 def test_models_without_safe_weights_are_refused(tmp_path: Path) -> None:
-    folder = save(tmp_path / "model", LLAVA_15_7B)
-    with pytest.raises(ConfigError, match=r"no weights as safetensors\. Get them"):
+    folder = save(tmp_path / "model", BESIDE | LLAVA_15_7B)
+    with pytest.raises(ConfigError, match=r"no safetensors in its folder; download model\.safe"):
         planned(folder)
     (folder / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"pickled ones \(pytorch_model\.bin\) are not read"):
+    with pytest.raises(ConfigError, match=r"pickled \(pytorch_model\.bin\), which is not"):
         planned(folder)
 
 
@@ -145,7 +146,7 @@ def test_shards_that_are_not_here_are_told(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", LLAVA_15_7B)
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(EnvironmentFault, match="1 of the files with the weights"):
+    with pytest.raises(ConfigError, match=r"1 of its shards are not here.*model-00001-of"):
         planned(folder)
 
 
@@ -216,7 +217,7 @@ def test_the_child_fills_the_store_and_its_steps_are_shown(source: Path, tmp_pat
         ("config", ConfigError, "as it was told"),
         ("environment", EnvironmentFault, "as it was told"),
         ("full", EnvironmentFault, "disk is full"),
-        ("failed", InternalFault, "My-model failed: as it was told.*--engine torch"),
+        ("failed", InternalFault, "My-model-[0-9a-f]{8} failed: as it was told.*--engine torch"),
     ],
 )
 def test_what_keeps_the_child_from_it_is_told(

@@ -1,6 +1,7 @@
 """Engines by name."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from silkline.engines.registry import (
 )
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.resolve import BUNDLED_MODEL, ModelLocation, bundled_folder, locate_model
-from tests.models.samples import GEMMA_3_4B, LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
+from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save_export, save_whole
 
 
 def test_the_built_in_engines_are_registered() -> None:
@@ -78,8 +79,7 @@ def test_auto_is_the_best_that_is_installed(
 
 
 def model(folder: Path, files: dict[str, Any]) -> ModelLocation:
-    save_tensors(save(folder, files) / "model.safetensors", {"a.w": ("F16", [4])})
-    return locate_model(str(folder), {})
+    return locate_model(str(save_whole(folder, files)), {})
 
 
 def bundle(folder: Path, *engines: str) -> ModelLocation:
@@ -87,7 +87,7 @@ def bundle(folder: Path, *engines: str) -> ModelLocation:
     folder.mkdir()
     manifest = json.loads((bundled_folder() / "bundle.json").read_bytes())
     manifest["engines"] = {name: {"path": name, "precision": "fp16"} for name in engines}
-    (folder / "bundle.json").write_text(json.dumps(manifest))
+    (folder / "bundle.json").write_text(json.dumps(manifest | {"files": {}}))
     return locate_model(str(folder), {})
 
 
@@ -143,10 +143,21 @@ def test_where_no_engine_can_each_says_why(machine: Callable[..., None], tmp_pat
         "openvino: OpenVINO GenAI's pipeline knows no model_type mllama",
         "torch: it has no adapter for the family mllama",
         "vllm: where vLLM is installed",
-        "llamacpp: it reads GGUF",
+        "llamacpp: it loads GGUF",
         "remote: where another server can load it",
     ):
         assert said in refused.value.message
+
+
+def test_what_is_wrong_for_every_engine_is_said_once(
+    machine: Callable[..., None], tmp_path: Path
+) -> None:
+    machine("openvino_genai", "torch")
+    shutil.copytree(bundled_folder(), tmp_path / "mini")
+    (tmp_path / "mini" / "openvino" / "openvino_tokenizer.bin").write_bytes(b"")
+    with pytest.raises(ConfigError) as refused:
+        pick_engine(locate_model(str(tmp_path / "mini"), {}))
+    assert refused.value.message.count("openvino/openvino_tokenizer.bin") == 1
 
 
 def test_an_engine_that_could_and_is_not_installed_is_named_with_the_command(
@@ -166,15 +177,10 @@ def test_auto_without_an_engine_names_the_command(machine: Callable[..., None]) 
 
 def test_what_is_named_to_install_is_enough(machine: Callable[..., None], tmp_path: Path) -> None:
     machine("torch")
-    save(tmp_path, GEMMA_3_4B | {"preprocessor_config.json": {"do_pan_and_scan": False}})
-    config = tmp_path / "config.json"
-    packed = json.loads(config.read_text())
-    packed["text_config"]["layer_types"] = ["chunked_attention"]
-    config.write_text(json.dumps(packed))
-    save_tensors(tmp_path / "model.safetensors", {"model.w": ("F16", [1])})
+    folder = save_export(tmp_path / "ir", LLAVA_15_7B)
     with pytest.raises(EnvironmentFault) as caught:
-        pick_engine(locate_model(str(tmp_path), {}))
-    assert caught.value.remedy == 'pip install "silkline[export]"'  # it brings openvino's own
+        pick_engine(locate_model(str(folder), {}))
+    assert caught.value.remedy == 'pip install "silkline[openvino]"'
 
 
 def test_the_versions_of_what_computes_are_told() -> None:

@@ -223,7 +223,7 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
 
 def test_a_server_without_its_model_does_not_start() -> None:
     with (
-        pytest.raises(AssertionError, match="There is no model /no/such/model"),
+        pytest.raises(AssertionError, match="There is no file or folder /no/such/model"),
         served("--model", "/no/such/model"),
     ):
         pass

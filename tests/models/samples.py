@@ -242,6 +242,18 @@ PUBLISHED = (
     INTERNVL2_2B,
 )
 
+BESIDE: dict[str, Any] = {
+    "preprocessor_config.json": {"do_resize": True},
+    "tokenizer.json": {
+        "model": {"type": "BPE", "vocab": {}, "merges": []},
+        "added_tokens": [{"id": 0, "content": "<image>", "special": True}],
+    },
+    "chat_template.json": {"chat_template": "{{ messages[0]['content'] }}"},
+}
+"""What a whole model has besides its config and its weights."""
+
+LANGUAGE_WEIGHTS = {"language_model.model.layers.0.weight": ("F16", [10])}
+
 BITS = {"F32": 32, "F16": 16, "BF16": 16, "I8": 8, "F4": 4}
 
 
@@ -250,6 +262,31 @@ def save(folder: Path, files: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def save_whole(folder: Path, files: dict[str, Any]) -> Path:
+    """Writes a model that lacks nothing that engines look for, with one tensor."""
+    save_tensors(save(folder, BESIDE | files) / "model.safetensors", LANGUAGE_WEIGHTS)
+    return folder
+
+
+GRAPHS = (
+    "language_model",
+    "text_embeddings_model",
+    "vision_embeddings_model",
+    "tokenizer",
+    "detokenizer",
+)
+"""Of OpenVINO IR."""
+
+
+def save_export(folder: Path, files: dict[str, Any]) -> Path:
+    """Writes a folder with OpenVINO IR that lacks nothing; its graphs are empty."""
+    save(folder, BESIDE | files)
+    for name in GRAPHS:
+        (folder / f"openvino_{name}.xml").write_bytes(b"<net></net>")
+        (folder / f"openvino_{name}.bin").touch()
     return folder
 
 

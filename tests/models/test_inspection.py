@@ -12,13 +12,16 @@ from silkline.models.resolve import BUNDLED_MODEL, bundled_folder, locate_model
 from silkline.models.support import Verdict
 from silkline.models.weights import Part
 from tests.models.samples import (
+    BESIDE,
     INTERNVL2_2B,
     INTERNVL3_1B,
     LLAVA_15_7B,
     PUBLISHED,
     SMOLVLM_500M,
     save,
+    save_export,
     save_tensors,
+    save_whole,
 )
 
 WEIGHTS: dict[str, tuple[str, list[int]]] = {
@@ -95,8 +98,7 @@ def test_a_bundle_may_have_its_config_beside_the_weights_only(tmp_path: Path) ->
 def test_engines_say_why(
     tmp_path: Path, files: dict[str, Any], openvino: Verdict, why: str
 ) -> None:
-    save_tensors(save(tmp_path, files) / "model.safetensors", WEIGHTS)
-    said = verdicts(inspected(tmp_path))
+    said = verdicts(inspected(save_whole(tmp_path, files)))
     assert said["openvino"][0] is openvino
     assert why in said["openvino"][1]
     assert said["remote"][0] is Verdict.ELSEWHERE
@@ -115,8 +117,7 @@ def test_pictures_that_openvino_would_read_otherwise_are_not_promised(tmp_path: 
 
 
 def test_an_exported_model_without_a_manifest_is_served_as_it_is(tmp_path: Path) -> None:
-    save(tmp_path, LLAVA_15_7B)
-    (tmp_path / "openvino_language_model.xml").write_bytes(b"<net/>")
+    save_export(tmp_path, LLAVA_15_7B)
     command = f"silkline up --engine openvino --model {tmp_path}"
     assert verdicts(inspected(tmp_path))["openvino"] == (Verdict.YES, command)
 
@@ -162,19 +163,19 @@ def test_everything_can_be_written_as_json(tmp_path: Path, files: dict[str, Any]
 
 
 def test_commands_are_what_a_shell_takes(tmp_path: Path) -> None:
-    folder = save(tmp_path / "my models; it's", LLAVA_15_7B)
-    save_tensors(folder / "model.safetensors", WEIGHTS)
+    folder = save_whole(tmp_path / "my models; it's", LLAVA_15_7B)
     commands = [why.rpartition(": ")[2] for _, why in verdicts(inspected(folder)).values()]
     named = [shlex.split(said.removesuffix(" (exports it once)")) for said in commands[:3]]
     assert [words[-1] for words in named] == [str(folder)] * 3
 
 
 def test_other_graphs_do_not_make_a_folder_an_export(tmp_path: Path) -> None:
-    save(tmp_path, LLAVA_15_7B)
+    save(tmp_path, BESIDE | LLAVA_15_7B)
     (tmp_path / "annotations.xml").touch()
     verdict, why = verdicts(inspected(tmp_path))["openvino"]
-    assert (verdict, why) == (Verdict.NO, "its safetensors are not all here")
+    assert (verdict, "no safetensors in its folder" in why) == (Verdict.NO, True)
     save_tensors(tmp_path / "model.safetensors", WEIGHTS)
     assert verdicts(inspected(tmp_path))["openvino"][1].endswith("(exports it once)")
     (tmp_path / "openvino_language_model.xml").touch()
-    assert not verdicts(inspected(tmp_path))["openvino"][1].endswith("(exports it once)")
+    verdict, why = verdicts(inspected(tmp_path))["openvino"]
+    assert (verdict, "openvino_tokenizer.xml" in why) == (Verdict.NO, True)

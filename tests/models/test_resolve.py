@@ -131,7 +131,7 @@ def test_a_folder_wins_over_a_hub_id(
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected a config\.json"):
+    with pytest.raises(ConfigError, match=r"is empty: expected a config\.json"):
         locate_model(str(tmp_path), {})
 
 

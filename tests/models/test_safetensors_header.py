@@ -139,7 +139,7 @@ def test_only_the_header_of_a_file_is_read(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"model\.safetensors is not a whole") as caught:
+    with pytest.raises(ConfigError, match=r"model\.safetensors is (not a whole|empty)") as caught:
         read_header(path, path.name)
     assert str(tmp_path) not in caught.value.message
 
@@ -157,5 +157,5 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     path = save_tensors(tmp_path / "model.safetensors", {"w": ("F32", [10])})
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 1)
-    with pytest.raises(ConfigError, match="take 40 bytes and 39 follow"):
+    with pytest.raises(ConfigError, match="cut off, 39 B of 40 B of tensors are here"):
         read_header(path, path.name)

@@ -8,6 +8,7 @@ from silkline.models.inspection import inspect_model
 from silkline.models.resolve import BUNDLED_MODEL, locate_model
 from silkline.models.support import Verdict
 from silkline.models.torch_support import _OTHER_LAYERS, _OWN_ATTENTION, _SINKS
+from tests.engines.managed.models import GGUF_MODEL, GGUF_PROJECTOR, gguf
 from tests.models.samples import (
     BLIP_2_OPT,
     GEMMA_3_4B,
@@ -21,11 +22,8 @@ from tests.models.samples import (
     QWEN2_VL_7B,
     SMOLVLM_500M,
     save,
-    save_tensors,
+    save_whole,
 )
-
-WEIGHTS = {"language_model.model.layers.0.weight": ("F16", [10])}
-IMAGE = {"preprocessor_config.json": {"do_resize": True}}
 
 
 def verdict(folder: Path, engine: str = "torch") -> tuple[Verdict, str]:
@@ -34,9 +32,7 @@ def verdict(folder: Path, engine: str = "torch") -> tuple[Verdict, str]:
 
 
 def model(folder: Path, files: dict[str, Any], **config: Any) -> Path:
-    changed = {**files, "config.json": {**files["config.json"], **config}}
-    save_tensors(save(folder, changed) / "model.safetensors", WEIGHTS)
-    return folder
+    return save_whole(folder, {**files, "config.json": {**files["config.json"], **config}})
 
 
 @pytest.mark.parametrize(
@@ -44,8 +40,8 @@ def model(folder: Path, files: dict[str, Any], **config: Any) -> Path:
     [
         LLAVA_15_7B,
         LLAVA_NEXT_MISTRAL,
-        IMAGE | LLAVA_ONEVISION,
-        IMAGE | BLIP_2_OPT,
+        LLAVA_ONEVISION,
+        BLIP_2_OPT,
         SMOLVLM_500M,
         QWEN2_VL_7B,
         QWEN2_5_VL_3B,
@@ -66,7 +62,7 @@ def test_families_with_an_adapter_are_served(tmp_path: Path, files: dict[str, An
         (INTERNVL2_2B, {}, "needs the code of its authors, which is not run"),
         (LLAVA_15_7B, {"model_type": "mllama"}, "no adapter for the family mllama"),
         (BLIP_2_OPT, {"text_config": {"model_type": "t5"}}, "t5, is an encoder with a decoder"),
-        (LLAVA_ONEVISION, {}, "no preprocessor_config.json"),
+        (LLAVA_ONEVISION | {"preprocessor_config.json": {}}, {}, "no preprocessor_config.json"),
         (LLAVA_15_7B, {"vision_config": {"model_type": "pixtral"}}, "does not know"),
         (LLAVA_15_7B, {"text_config": {"model_type": "gpt_oss"}}, "gpt_oss, attends with sinks"),
         (
@@ -89,7 +85,7 @@ def test_others_are_refused_with_the_way_out(
     found, said = verdict(model(tmp_path, files, **config))
     assert found is Verdict.NO
     assert why in said
-    assert "engine remote" in said or "get it from where" in said
+    assert "engine remote" in said or "get it with `hf download`, or from where" in said
 
 
 def test_the_language_models_that_are_refused_are_those_of_transformers() -> None:
@@ -116,7 +112,9 @@ def test_weights_that_are_not_there_are_missed(tmp_path: Path) -> None:
     assert "no safetensors" in verdict(save(tmp_path, LLAVA_15_7B))[1]
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     save(tmp_path, {"model.safetensors.index.json": index})
-    assert "2 of its shards are not here (model-1.safetensors" in verdict(tmp_path)[1]
+    said = verdict(tmp_path)[1]
+    assert "2 of its shards are not here, which model.safetensors.index.json names" in said
+    assert "model-1.safetensors, model-2.safetensors" in said
 
 
 def test_the_bundled_model_is_served() -> None:
@@ -130,15 +128,15 @@ def test_servers_that_silkline_starts_itself(tmp_path: Path) -> None:
     assert verdict(tmp_path, "vllm")[0] is Verdict.ELSEWHERE
     assert "convert_hf_to_gguf.py" in verdict(tmp_path, "llamacpp")[1]
     (tmp_path / "model.safetensors").unlink()
-    (tmp_path / "llava-Q4_K_M.gguf").touch()
+    (tmp_path / "llava-Q4_K_M.gguf").write_bytes(gguf(GGUF_MODEL))
     assert verdict(tmp_path, "llamacpp")[0] is Verdict.NO
-    (tmp_path / "mmproj-llava.gguf").touch()
+    (tmp_path / "mmproj-llava.gguf").write_bytes(gguf(GGUF_PROJECTOR))
     assert verdict(tmp_path, "llamacpp")[0] is Verdict.ELSEWHERE
     assert verdict(tmp_path, "openvino")[1] == "it reads no GGUF; use the engine llamacpp"
-    assert verdict(tmp_path, "vllm") == (
-        Verdict.NO,
-        "vLLM loads safetensors, and there are none; use the engine llamacpp for GGUF",
-    )
+    found, why = verdict(tmp_path, "vllm")
+    assert found is Verdict.NO
+    assert "no safetensors in its folder, only llava-Q4_K_M.gguf, mmproj-llava.gguf" in why
+    assert why.endswith("use the engine llamacpp for GGUF")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from silkline.errors import ConfigError
 from silkline.models.resolve import BUNDLED_MODEL, bundled_folder
 from silkline.service.model import ModelFiles, prepare_model
 from tests.cli.test_main import run
-from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
-
-WEIGHTS = {"language_model.model.layers.0.mlp.weight": ("F16", [8, 8])}
+from tests.engines.managed.models import GGUF_MODEL, GGUF_PROJECTOR, gguf
+from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_whole
 
 
 def settings(model: object, tmp_path: Path) -> EngineSettings:
@@ -31,19 +30,18 @@ def test_a_bundle_is_served_as_it_is(tmp_path: Path) -> None:
 def test_other_engines_get_the_folder_with_a_name_and_a_revision_of_its_content(
     tmp_path: Path,
 ) -> None:
-    folder = save(tmp_path / "My LLaVA", LLAVA_15_7B)
-    save_tensors(folder / "model.safetensors", WEIGHTS)
+    folder = save_whole(tmp_path / "My LLaVA", LLAVA_15_7B)
     first = prepare_model(settings(folder, tmp_path), "torch", {}, ignored)
-    assert (first.folder, first.name) == (folder, "My-LLaVA")
+    assert (first.folder, first.name) == (folder, "My-LLaVA-ff0cfc3b")
     assert len(first.revision) == 12
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}!")
     second = prepare_model(settings(folder, tmp_path), "torch", {}, ignored)
     assert second.revision != first.revision
 
 
 def test_a_model_of_the_hub_has_its_commit_as_revision(tmp_path: Path) -> None:
     repository, commit = tmp_path / "hub" / "models--org--name", "c" * 40
-    folder = save(repository / "snapshots" / commit, SMOLVLM_500M)
+    folder = save_whole(repository / "snapshots" / commit, SMOLVLM_500M)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     places = {"HF_HUB_CACHE": str(tmp_path / "hub")}
@@ -54,14 +52,15 @@ def test_a_model_of_the_hub_has_its_commit_as_revision(tmp_path: Path) -> None:
 def test_files_of_llama_cpp_are_a_model_without_a_config(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
+    (folder / "model-Q8_0.gguf").write_bytes(gguf(GGUF_MODEL))
+    (folder / "mmproj-model.gguf").write_bytes(gguf(GGUF_PROJECTOR))
     files = prepare_model(settings(folder, tmp_path), "llamacpp", {}, ignored)
     assert (files.folder, files.name) == (folder, "model")
 
 
 def test_what_openvino_does_not_know_is_refused_at_once(tmp_path: Path) -> None:
     folder = save(tmp_path / "smol", SMOLVLM_500M)
-    with pytest.raises(ConfigError, match="--engine torch, or --engine remote"):
+    with pytest.raises(ConfigError, match="no model_type idefics3; use the engine torch"):
         prepare_model(settings(folder, tmp_path), "openvino", {}, pytest.fail)
 
 
@@ -71,7 +70,8 @@ def test_the_model_may_be_the_first_argument(tmp_path: Path) -> None:
         rest = ("a.jpg",) if command == ("describe",) else ()
         result = run(*command, str(folder), *rest, "--engine", "openvino")
         assert result.returncode == 2
-        assert f"no model_type idefics3. Serve {folder} with another engine" in result.stderr
+        assert f"The engine openvino cannot serve {folder}: " in result.stderr
+        assert "no model_type idefics3; use the engine torch" in result.stderr
 
 
 def test_two_models_are_one_too_many() -> None:

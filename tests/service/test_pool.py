@@ -17,7 +17,7 @@ from silkline.service.pool import (
     why_chosen,
 )
 from tests.cli.test_main import run
-from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
+from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_whole
 from tests.models.test_store import KEY, fill
 from tests.processes import WORKER, children
 
@@ -53,8 +53,7 @@ async def test_several_workers_are_several_replicas() -> None:
 
 
 async def test_auto_looks_at_the_model(tmp_path: Path) -> None:
-    folder = save(tmp_path / "smol", SMOLVLM_500M)
-    save_tensors(folder / "model.safetensors", WEIGHTS)
+    folder = save_whole(tmp_path / "smol", SMOLVLM_500M)
     store = str(tmp_path / "store")
     served = await create_pool(
         Settings(engine=EngineSettings(model=str(folder), export_store=store))

@@ -32,13 +32,14 @@ from silkline.cli.settings_options import settings_options
 from silkline.config import Settings, settings_from
 from silkline.engines.accelerators import has_nvidia
 from silkline.engines.processor import features, instruction_set
-from silkline.engines.registry import engine_names
+from silkline.engines.registry import engine_names, pick_engine
 from silkline.engines.threads import usable_cores
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
+from silkline.models.inspection import check_engine
 from silkline.models.printable import printable
-from silkline.models.resolve import BUNDLED_MODEL, locate_model, resolve_model
+from silkline.models.resolve import BUNDLED_MODEL, ModelLocation, locate_model, resolve_model
 from silkline.service.pool import WITHOUT_MODEL
 
 GIB = 1024**3
@@ -192,14 +193,21 @@ def _model(settings: Settings) -> Finding:
     try:
         place = locate_model(model, os.environ)
         if place.bundle is None:
-            return Finding(
-                "model", Verdict.GOOD, f"{model} is there; `silkline inspect` tells more"
-            )
+            return _folder(settings.engine.engine, place)
         manifest = resolve_model(model).manifest
     except (ConfigError, EnvironmentFault) as error:
         remedy = "pip install --force-reinstall silkline" if model == BUNDLED_MODEL else None
         return Finding("model", Verdict.BAD, error.message, remedy)
     return Finding("model", Verdict.GOOD, f"{manifest.name}@{manifest.revision}, files whole")
+
+
+def _folder(engine: str, place: ModelLocation) -> Finding:
+    """Whether the engine that is named can serve a model, or which one `auto` takes."""
+    if engine == "auto":
+        engine = pick_engine(place).engine
+    check_engine(place, engine)
+    detail = f"{place.model}: {engine} can serve it; `silkline inspect` tells more"
+    return Finding("model", Verdict.GOOD, detail)
 
 
 def _decoder(settings: Settings) -> Finding:

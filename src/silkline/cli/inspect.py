@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from silkline.cli.printing import print_result
+from silkline.models.amounts import bytes_text, count_text
 from silkline.models.decoder import Decoder
 from silkline.models.inspection import PICTURES, ImageTokens, Inspection, inspect_model
 from silkline.models.preprocessing import Preprocessing
@@ -30,9 +31,6 @@ _COLOURS = {
 _MOST_CHARACTERS = 2000
 """Of a cell of the table."""
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_COUNTS = ("", " thousand", " million", " billion")
-_THOUSAND = 1000
 _A_FEW = 3
 
 
@@ -100,14 +98,14 @@ def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
     named = "; ".join(filter(None, (found.model_type, ", ".join(found.architectures))))
     yield "family", (found.family or "unknown") + _in_brackets(named)
     yield from _weight_rows(found.weights, found.quantization)
-    yield "on disk", _bytes(found.disk_bytes)
+    yield "on disk", bytes_text(found.disk_bytes)
     context = f"{found.context_length} tokens" if found.context_length else "not stated"
     answers = f", answers up to {found.max_new_tokens}" if found.max_new_tokens else ""
     yield "context", context + answers
     if found.decoder is not None:
         yield "decoder", _decoder(found.decoder)
     if found.kv_bytes_per_token is not None:
-        sizes = (f"{_bytes(size)} {dtype}" for dtype, size in found.kv_bytes_per_token.items())
+        sizes = (f"{bytes_text(size)} {dtype}" for dtype, size in found.kv_bytes_per_token.items())
         yield "KV cache a token", ", ".join(sizes)
     if found.preprocessing is not None:
         yield "preprocessing", _preprocessing(found.preprocessing)
@@ -117,21 +115,27 @@ def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
 
 def _weight_rows(weights: Weights, quantization: str | None) -> Iterator[tuple[str, str]]:
     if weights.total is not None:
-        yield "parameters", _count(weights.total)
+        yield "parameters", count_text(weights.total)
         for part, count in weights.parameters.items():
-            yield f"  {part}", _count(count)
+            yield f"  {part}", count_text(count)
     if weights.dtypes:
         packed = f", packed by {quantization}" if quantization else ""
         yield "dtypes", ", ".join(weights.dtypes) + packed
     if weights.files:
-        yield "safetensors", f"{_bytes(weights.bytes)} in {_files(len(weights.files))}"
+        yield "safetensors", f"{bytes_text(weights.bytes)} in {_files(len(weights.files))}"
     if weights.openvino:
-        size = _bytes(sum(weights.openvino.values()))
+        size = bytes_text(sum(weights.openvino.values()))
         yield "OpenVINO IR", f"{size} in {_files(len(weights.openvino))}"
     if weights.missing:
-        size = f" of {_bytes(weights.declared_bytes)}" if weights.declared_bytes else ""
+        size = f" of {bytes_text(weights.missing_bytes)}" if weights.missing_bytes else ""
         few = ", ".join(weights.missing[:_A_FEW])
         yield "missing", f"{_files(len(weights.missing))}{size}, such as {few}"
+    if weights.pointers:
+        size, few = (
+            bytes_text(sum(weights.pointers.values())),
+            ", ".join([*weights.pointers][:_A_FEW]),
+        )
+        yield "Git LFS pointers", f"{_files(len(weights.pointers))} of {size}, such as {few}"
 
 
 def _decoder(decoder: Decoder) -> str:
@@ -184,18 +188,3 @@ def _in_brackets(text: str | None) -> str:
 
 def _files(count: int) -> str:
     return f"{count} file" + ("" if count == 1 else "s")
-
-
-def _bytes(size: int) -> str:
-    return _scaled(size, _UNITS, " ")
-
-
-def _count(number: int) -> str:
-    return _scaled(number, _COUNTS, "")
-
-
-def _scaled(number: int, units: tuple[str, ...], gap: str) -> str:
-    value, unit = float(number), 0
-    while value >= _THOUSAND and unit < len(units) - 1:
-        value, unit = value / _THOUSAND, unit + 1
-    return f"{number if unit == 0 else format(value, '.2f')}{gap}{units[unit]}"

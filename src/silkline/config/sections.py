@@ -150,6 +150,12 @@ class EngineSettings(Section):
         description="The bundled model's name, a folder with a model, or a hub id in the local "
         "cache.",
     )
+    served_name: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._:/-]{0,99})?$",
+        description="Name that clients ask for: up to 100 of `A-Z a-z 0-9 . _ : / -`, a letter or "
+        "digit first; empty takes the bundle's name, or the last part of `model` in ASCII.",
+    )
     engine: str = Field(
         "auto", description="Engine by name; auto takes the best one here that can serve the model."
     )

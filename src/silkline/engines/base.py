@@ -26,8 +26,8 @@ class EngineOptions:
         kv_cache_bytes: Memory for the KV cache; 0 lets the engine choose.
         threads: Threads that compute; 0 lets the engine choose.
         extra: Settings that only one engine knows; it refuses those it does not.
-        name: The model's public name, for a folder without a manifest that says it: up to 100 of
-            `A-Z a-z 0-9 . _ -`; empty where a manifest does.
+        name: The model's public name: up to 100 of `A-Z a-z 0-9 . _ : / -`; empty takes the one
+            of its manifest.
         revision: Its short revision or digest, likewise.
     """
 

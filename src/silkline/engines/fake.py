@@ -65,7 +65,7 @@ _END = -1
 def create_engine(options: EngineOptions) -> Engine:
     """Builds a fake engine. Raises `ConfigError` when `options.extra` is not a `FakeOptions`."""
     script = read_extra(options.extra, FakeOptions, "fake")
-    return FakeEngine(options.max_batch, script)
+    return FakeEngine(options.max_batch, script, options.name)
 
 
 @dataclass(eq=False, slots=True)
@@ -123,7 +123,8 @@ class _Reader:
 class FakeEngine(Engine):
     """See the module."""
 
-    def __init__(self, max_batch: int, script: FakeOptions) -> None:
+    def __init__(self, max_batch: int, script: FakeOptions, name: str = "") -> None:
+        self._name = name or "silkline-fake"
         self._max_batch = max_batch
         self._script = script
         self._waiting: deque[_Slot] = deque()
@@ -139,7 +140,7 @@ class FakeEngine(Engine):
         """What this engine is."""
         return EngineInfo(
             engine="fake",
-            model="silkline-fake",
+            model=self._name,
             revision="0",
             precision="none",
             context_length=self._script.context_length,

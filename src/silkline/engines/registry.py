@@ -154,6 +154,8 @@ def _none_can(place: ModelLocation, support: Collection[Support]) -> SilklineErr
             f"{place.model} is a language model without a vision tower. Silkline serves models "
             "that take pictures: name one of those."
         )
+    if len(reasons := {each.why for each in support}) == 1:
+        return ConfigError(f"No engine can serve {place.model}: {reasons.pop()}.")
     able_first = sorted(support, key=lambda each: each.verdict is Verdict.NO)
     whys = " ".join(f"{each.engine}: {each.why}." for each in able_first)
     said = f"No engine that auto may take can serve {place.model} here. {whys}"

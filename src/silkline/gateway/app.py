@@ -42,6 +42,7 @@ from silkline.service.metrics import (
     replica_metrics,
 )
 from silkline.service.models import ServedModel, ServedModels
+from silkline.service.pool import aliases
 
 
 def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
@@ -55,7 +56,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     keys = create_key_store(settings.idempotency)
     admission = Admission(settings.admission, pool.capacity)
     lifecycle.at_draining(admission.close)
-    models = ServedModels([ServedModel(pool, admission)])
+    models = ServedModels([ServedModel(pool, admission, aliases(settings.engine))])
     metrics = Metrics()
     metrics.watch(lambda: replica_metrics(pool.health()))
     metrics.watch(lambda: cache_metrics(cache.snapshot()))

@@ -14,6 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from silkline.errors import UNDECODABLE, ConfigError
+from silkline.models.stand_in import stand_in
+
+CONFIG = "config.json"
+"""What makes a folder one of a model of transformers."""
 
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 """Most bytes of a file; published ones stay below 100 KB, indexes of shards below 1 MB."""
@@ -168,9 +172,12 @@ def read_document(path: Path, name: str) -> Document:
         name: How messages call it.
 
     Raises:
-        ConfigError: It cannot be read, is longer than 8 MiB, or is no JSON object.
+        ConfigError: It cannot be read, is longer than 8 MiB, is no JSON object, or something else
+            stands in its place, such as a Git LFS pointer.
     """
     try:
+        if instead := stand_in(path):
+            raise ConfigError(f"{name} {instead}.")
         with path.open("rb") as file:
             data = file.read(MAX_DOCUMENT_BYTES + 1)
     except FileNotFoundError:
@@ -182,4 +189,7 @@ def read_document(path: Path, name: str) -> Document:
     try:
         return Document(name, msgspec.json.decode(data, type=dict[str, Any]))
     except UNDECODABLE as error:
-        raise ConfigError(f"{name} is not a JSON object. Get the file again.") from error
+        raise ConfigError(
+            f"{name} is not a JSON object ({len(data)} bytes): it is cut off or damaged. Download "
+            "it again."
+        ) from error

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from silkline.errors import InvalidRequest
+from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.decoder import BYTES_PER_NUMBER, Decoder, read_decoder
-from silkline.models.documents import Document, read_document
+from silkline.models.documents import CONFIG, Document, read_document
 from silkline.models.families import find_family
 from silkline.models.image_tokens import TokenRule
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
 from silkline.models.printable import printable
 from silkline.models.quantization import packing
-from silkline.models.resolve import CONFIG, Kind, ModelLocation
-from silkline.models.support import Support, engine_support
+from silkline.models.resolve import Kind, ModelLocation
+from silkline.models.support import Support, Verdict, engine_support
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import Weights, read_weights, size_on_disk
 
@@ -158,6 +158,21 @@ def inspect_engines(place: ModelLocation) -> tuple[Support, ...]:
     return engine_support(place, read_documents(_home(place)), read_weights(place.folder))
 
 
+def check_engine(place: ModelLocation, engine: str) -> None:
+    """Refuses a model that an engine cannot serve, in the words of `inspect_model`.
+
+    Args:
+        place: Where the model lies.
+        engine: The engine's name; nothing is known of others than `inspect_model` tells of.
+
+    Raises:
+        ConfigError: The engine cannot serve it, or a file is damaged.
+    """
+    for support in inspect_engines(place):
+        if support.engine == engine and support.verdict is Verdict.NO:
+            raise ConfigError(f"The engine {engine} cannot serve {place.model}: {support.why}.")
+
+
 def _documents(place: ModelLocation) -> tuple[Documents, Document, Document]:
     """What tells of pictures, the tokenizer's config and the generation config."""
     home = _home(place)
@@ -233,10 +248,12 @@ def _notes(
         notes.append("How many tokens a picture takes is not known for this configuration.")
     if place.bundle is None and config.values.get("auto_map"):
         notes.append("The model asks for code of its own (auto_map); Silkline runs none of it.")
-    if not weights.files:
+    if not (weights.files or weights.pointers):
         notes.append("No safetensors are here: parameters and dtypes are not told.")
     elif weights.missing:
         notes.append(f"{len(weights.missing)} of the shards that the index names are not here.")
+    if weights.pointers:
+        notes.append("Git LFS pointers are in place of weights: the weights were not downloaded.")
     if weights.refused:
         few = ", ".join(map(printable, weights.refused[:3]))
         notes.append(f"Pickled weights are not read: {few}.")

@@ -9,14 +9,22 @@ from pathlib import Path
 import msgspec
 
 from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.adapter import adapter_refusal
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.documents import CONFIG
 from silkline.models.home import expanded
 from silkline.models.hub import cache_folder, find_snapshot, parse_hub_id
 from silkline.models.license import read_license
+from silkline.models.not_a_model import (
+    absence,
+    file_refusal,
+    folder_refusal,
+    is_path,
+)
 from silkline.models.user_paths import looking_for
 
 BUNDLED_MODEL = "silkline-mini"
-CONFIG = "config.json"
+_EXPECTED = f"{BUNDLED_MODEL}, a folder, or a hub id such as org/name or org/name@revision"
 
 
 class Kind(StrEnum):
@@ -62,7 +70,7 @@ def locate_model(model: str, environment: Mapping[str, str]) -> ModelLocation:
         environment: The process's variables, for the place of the Hugging Face cache.
 
     Raises:
-        ConfigError: The text is none of these, or the folder holds no model.
+        ConfigError: The text is none of these, or names a file, or a folder without a model.
         EnvironmentFault: The hub's model is not in the local cache, or not whole there; the message
             names the command that gets it. Or the system does not let it be looked for.
     """
@@ -71,34 +79,43 @@ def locate_model(model: str, environment: Mapping[str, str]) -> ModelLocation:
 
 
 def _located(model: str, environment: Mapping[str, str]) -> ModelLocation:
+    if not model.strip():
+        raise ConfigError(f"No model is named: expected {_EXPECTED}.")
     folder = bundled_folder() if model == BUNDLED_MODEL else expanded(model)
-    if (folder / MANIFEST).is_file():
-        bundle = load_bundle(folder)
-        manifest = bundle.manifest
-        return ModelLocation(
-            model, Kind.BUNDLE, folder, manifest.revision, manifest.license, bundle
-        )
-    if _holds_model(folder):
-        return ModelLocation(model, Kind.FOLDER, folder, None, read_license(folder))
-    if folder.is_dir():
-        raise ConfigError(
-            f"The folder {model} holds no model: expected a {CONFIG}, as transformers saves it, "
-            f"GGUF files, or a {MANIFEST}."
-        )
-    wanted = parse_hub_id(model)
+    if folder.exists():
+        return _in_folder(model, folder)
+    wanted = None if is_path(model) else parse_hub_id(model)
     if wanted is None:
-        raise ConfigError(
-            f"There is no model {model}: expected {BUNDLED_MODEL}, a folder, or a hub id such as "
-            "org/name or org/name@revision."
-        )
-    snapshot = find_snapshot(wanted, cache_folder(environment))
+        raise absence(model, folder, _EXPECTED)
+    try:
+        snapshot = find_snapshot(wanted, cache_folder(environment))
+    except EnvironmentFault:
+        if folder.parent.is_dir():  # then org/name is rather meant as a path
+            raise absence(model, folder, _EXPECTED) from None
+        raise
     if not _holds_model(snapshot.folder):
+        if adapter := adapter_refusal(snapshot.folder):
+            raise ConfigError(f"The repository {model} is no model: {adapter}.")
         raise EnvironmentFault(
             f"The local cache holds {model} without its {CONFIG}.", remedy=wanted.download
         )
     return ModelLocation(
         model, Kind.HUB, snapshot.folder, snapshot.commit, read_license(snapshot.folder)
     )
+
+
+def _in_folder(model: str, folder: Path) -> ModelLocation:
+    if not folder.is_dir():
+        raise file_refusal(model, folder)
+    if (folder / MANIFEST).is_file():
+        bundle = load_bundle(folder)
+        manifest = bundle.manifest
+        return ModelLocation(
+            model, Kind.BUNDLE, folder, manifest.revision, manifest.license, bundle
+        )
+    if not _holds_model(folder):
+        raise folder_refusal(model, folder)
+    return ModelLocation(model, Kind.FOLDER, folder, None, read_license(folder))
 
 
 def resolve_model(model: str) -> Bundle:

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from silkline.errors import UNDECODABLE, ConfigError
+from silkline.models.amounts import bytes_text
+from silkline.models.stand_in import stand_in
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """Longest header that is read; the format allows 100 MB, published models stay below 1 MB."""
@@ -54,6 +56,11 @@ class Tensor(msgspec.Struct, frozen=True):
     dtype: str
     elements: int
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes it takes in the file."""
+        return self.elements * _BITS[self.dtype] // 8
+
 
 def read_header(path: Path, name: str) -> tuple[Tensor, ...]:
     """The tensors of a safetensors file, in the order of their bytes.
@@ -66,11 +73,13 @@ def read_header(path: Path, name: str) -> tuple[Tensor, ...]:
         ConfigError: It cannot be read or is no whole safetensors file.
     """
     try:
+        if instead := stand_in(path):
+            raise ConfigError(f"{name} {instead}.")
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             if not _SHORTEST <= length <= min(MAX_HEADER_BYTES, size - _LENGTH_BYTES):
-                raise _damaged(name, f"its header cannot be {length} bytes long")
+                raise _damaged(name, f"its header cannot be {length} bytes long in {size}")
             header = file.read(length)
     except OSError as error:
         raise ConfigError(f"{name} cannot be read: {error.strerror}.") from error
@@ -107,6 +116,11 @@ def parse_header(header: bytes, data_bytes: int, name: str) -> tuple[Tensor, ...
             raise _damaged(name, "the places of its tensors do not agree with their shapes")
         tensors.append(Tensor(key, entry.dtype, elements))
         end = after
+    if end > data_bytes:
+        raise _damaged(
+            name,
+            f"it is cut off, {bytes_text(data_bytes)} of {bytes_text(end)} of tensors are here",
+        )
     if end != data_bytes:
         raise _damaged(name, f"its tensors take {end} bytes and {data_bytes} follow the header")
     return tuple(tensors)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
-from silkline.models.documents import Document
+from silkline.errors import ConfigError
+from silkline.models.adapter import adapter_refusal
+from silkline.models.completeness import (
+    check_documents,
+    few,
+    image_processor_lacks,
+    shards_lack,
+    special_tokens_lack,
+    template_lacks,
+)
+from silkline.models.documents import CONFIG, Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
+from silkline.models.gguf_files import first_of_several, gguf_lacks
+from silkline.models.openvino_ir import ir_lacks
 from silkline.models.printable import printable
-from silkline.models.quantization import packing
 from silkline.models.resolve import Kind, ModelLocation
 from silkline.models.token_rules import Documents
-from silkline.models.torch_support import torch_refusal
+from silkline.models.torch_support import TORCH_MODEL_TYPES, WITHOUT_TEMPLATE, torch_refusal
 from silkline.models.weights import Weights, why_pickled
 
 OPENVINO_MODEL_TYPES = frozenset(
@@ -83,16 +96,40 @@ def engine_support(place: ModelLocation, files: Documents, weights: Weights) -> 
         place: Where the model lies.
         files: What its JSON files say.
         weights: What lies in its folder.
+
+    Raises:
+        ConfigError: A file is damaged.
     """
-    if is_text_only(files) and not weights.gguf:
-        return tuple(Support(engine, Verdict.NO, TEXT_ONLY) for engine in _ENGINES)
-    return (
-        _openvino(place, files, weights),
-        _torch(place, files, weights),
-        _vllm(place, weights),
-        _llamacpp(place, weights),
-        _remote(place, weights),
-    )
+    if (refusal := _no_engine(place, files, weights)) is not None:
+        return tuple(Support(engine, Verdict.NO, refusal) for engine in _ENGINES)
+    judges: dict[str, Callable[[], Support]] = {
+        "openvino": lambda: _openvino(place, files, weights),
+        "torch": lambda: _torch(place, files, weights),
+        "vllm": lambda: _vllm(place, files, weights),
+        "llamacpp": lambda: _llamacpp(place, weights),
+        "remote": lambda: _remote(place, weights),
+    }
+    return tuple(_judged(engine, judge) for engine, judge in judges.items())
+
+
+def _judged(engine: str, judge: Callable[[], Support]) -> Support:
+    """A damaged file keeps only those engines from serving that read it."""
+    try:
+        return judge()
+    except ConfigError as error:
+        return Support(engine, Verdict.NO, error.message.removesuffix("."))
+
+
+def _no_engine(place: ModelLocation, files: Documents, weights: Weights) -> str | None:
+    """Why no engine at all serves a model; None where one may."""
+    if place.bundle is not None:
+        damaged = place.bundle.damaged_files()
+        return f"files of the bundle are missing or damaged: {few(damaged)}" if damaged else None
+    if weights.gguf:
+        return None
+    if is_text_only(files):
+        return TEXT_ONLY
+    return None if weights.named or weights.is_export else adapter_refusal(place.folder)
 
 
 def _command(engine: str, place: ModelLocation) -> str:
@@ -105,32 +142,41 @@ def _torch(place: ModelLocation, files: Documents, weights: Weights) -> Support:
         listed = "torch" in place.bundle.manifest.engines
         refusal = None if listed else "the bundle has no weights for it"
     else:
-        refusal = torch_refusal(files, weights)
+        refusal = torch_refusal(place.folder, files, weights)
     if refusal is not None:
         return Support("torch", Verdict.NO, refusal)
     return Support("torch", Verdict.YES, _command("torch", place))
 
 
-def _vllm(place: ModelLocation, weights: Weights) -> Support:
-    if pickled := why_pickled(weights):
-        return Support("vllm", Verdict.NO, pickled)
-    if not weights.files:
-        hint = "; use the engine llamacpp for GGUF" if weights.gguf else ""
-        return Support("vllm", Verdict.NO, f"vLLM loads safetensors, and there are none{hint}")
+def _vllm(place: ModelLocation, files: Documents, weights: Weights) -> Support:
+    if (refusal := _vllm_refusal(place.folder, files, weights)) is not None:
+        return Support("vllm", Verdict.NO, refusal)
     why = f"where vLLM is installed and knows the model: {_command('vllm', place)}"
     return Support("vllm", Verdict.ELSEWHERE, why)
 
 
+def _vllm_refusal(folder: Path, files: Documents, weights: Weights) -> str | None:
+    """What vLLM would miss in a folder; it knows more families than Silkline."""
+    if not (folder / CONFIG).is_file():
+        return f"its folder has no {CONFIG}"
+    check_documents(folder)
+    lacks = [shards_lack(weights), special_tokens_lack(folder)]
+    model_type = files.config.text("model_type")
+    if find_family(files.config) is not None and model_type in TORCH_MODEL_TYPES:
+        lacks.append(image_processor_lacks(files))
+        lacks.append(None if model_type in WITHOUT_TEMPLATE else template_lacks(folder))
+    return "; ".join(filter(None, lacks)) or None
+
+
 def _llamacpp(place: ModelLocation, weights: Weights) -> Support:
-    towers = [name for name in weights.gguf if "mmproj" in name.lower()]
-    if len(weights.gguf) > len(towers) > 0:
-        why = f"where llama.cpp is installed and knows the model: {_command('llamacpp', place)}"
-        return Support("llamacpp", Verdict.ELSEWHERE, why)
-    why = why_pickled(weights) or (
-        "it reads GGUF, a language model and an mmproj: convert_hf_to_gguf.py FOLDER --outfile "
-        "model.gguf, and again with --mmproj --outfile mmproj.gguf"
-    )
-    return Support("llamacpp", Verdict.NO, why)
+    refusal = why_pickled(weights) or gguf_lacks(place.folder)
+    if refusal is not None:
+        return Support("llamacpp", Verdict.NO, refusal)
+    command = _command("llamacpp", place)
+    if several := first_of_several(place.folder):
+        command += f" --engine-options {shlex.quote(f'file={several}')}"
+    why = f"where llama.cpp is installed and knows the model: {command}"
+    return Support("llamacpp", Verdict.ELSEWHERE, why)
 
 
 def _openvino(place: ModelLocation, files: Documents, weights: Weights) -> Support:
@@ -140,7 +186,7 @@ def _openvino(place: ModelLocation, files: Documents, weights: Weights) -> Suppo
                 "openvino", Verdict.YES, f"silkline up --model {shlex.quote(place.model)}"
             )
         return Support("openvino", Verdict.NO, "the bundle has no weights for it")
-    refusal = _no_ir(files, weights)
+    refusal = _no_ir(place.folder, files, weights)
     if refusal is not None:
         return Support("openvino", Verdict.NO, refusal)
     command = _command("openvino", place)
@@ -149,7 +195,7 @@ def _openvino(place: ModelLocation, files: Documents, weights: Weights) -> Suppo
     return Support("openvino", Verdict.YES, f"{command} (exports it once)", EXPORT)
 
 
-def _no_ir(files: Documents, weights: Weights) -> str | None:
+def _no_ir(folder: Path, files: Documents, weights: Weights) -> str | None:
     """Why there is no OpenVINO IR to serve, nor can be; None where there is or can be."""
     if weights.gguf and not weights.files:
         return "it reads no GGUF; use the engine llamacpp"
@@ -159,23 +205,18 @@ def _no_ir(files: Documents, weights: Weights) -> str | None:
         return f"OpenVINO GenAI's pipeline knows no model_type {named}; use the engine torch"
     if unlike := _unlike_pictures(files):
         return unlike
-    return None if weights.is_export else _no_export(files.config, weights)
+    return ir_lacks(folder, files) if weights.is_export else _no_export(folder, files, weights)
 
 
-def _no_export(config: Document, weights: Weights) -> str | None:
-    """Why a model cannot be exported; None where it can be."""
-    model_type = config.text("model_type")
+def _no_export(folder: Path, files: Documents, weights: Weights) -> str | None:
+    """Why a model cannot be exported, which the torch engine's loading is a part of."""
+    model_type = files.config.text("model_type")
     if model_type not in EXPORTED_MODEL_TYPES:
         return (
             f"exporting a {model_type} would run the code that comes with it; a folder with "
             "OpenVINO IR is served"
         )
-    if (method := packing(config)) is not None:
-        return f"its weights are quantised ({printable(method)}), and only plain ones are exported"
-    if pickled := why_pickled(weights):
-        return pickled
-    here = weights.files and not weights.missing
-    return None if here else "its safetensors are not all here"
+    return torch_refusal(folder, files, weights)
 
 
 def _unlike_pictures(files: Documents) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from silkline.models.completeness import model_lacks
 from silkline.models.documents import Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
 from silkline.models.printable import printable
-from silkline.models.quantization import packing
 from silkline.models.token_rules import Documents
-from silkline.models.weights import Weights, why_pickled
+from silkline.models.weights import Weights
 
 TORCH_MODEL_TYPES = frozenset(
     {
@@ -25,6 +27,9 @@ TORCH_MODEL_TYPES = frozenset(
     }
 )
 """The families that the torch engine has an adapter for; its tests hold both in step."""
+
+WITHOUT_TEMPLATE = frozenset({"blip-2", "paligemma"})
+"""Of these, the families that are asked without a chat template; a test holds both in step."""
 
 _ENCODER_DECODERS = frozenset({"t5", "mt5", "umt5", "bart", "mbart", "florence2_language"})
 ATTENTION_LAYERS = frozenset({"full_attention", "sliding_attention"})
@@ -82,13 +87,21 @@ _OWN_ATTENTION = frozenset(
 _ELSEWHERE = "use the engine remote with a server that has it, such as vLLM"
 
 
-def torch_refusal(files: Documents, weights: Weights) -> str | None:
+def torch_refusal(folder: Path, files: Documents, weights: Weights) -> str | None:
     """Why the torch engine does not serve a model, with the way out; None where it does.
+
+    Args:
+        folder: Where the model lies.
+        files: Its JSON files that tell of images.
+        weights: What its headers tell.
 
     Raises:
         ConfigError: A file is damaged.
     """
-    return _family_refusal(files) or _weights_refusal(files.config, weights)
+    if refusal := _family_refusal(files) or _rule_refusal(files):
+        return refusal
+    template = files.config.text("model_type") not in WITHOUT_TEMPLATE
+    return model_lacks(folder, files, weights, template=template)
 
 
 def _family_refusal(files: Documents) -> str | None:
@@ -107,17 +120,17 @@ def _family_refusal(files: Documents) -> str | None:
         return f"{own}it has no adapter for {named}; {_ELSEWHERE}"
     if unlike := _text_refusal(config.section("text_config")):
         return f"its language model{unlike}; {_ELSEWHERE}"
-    if not files.image:
-        return (
-            "its folder has no preprocessor_config.json, nor processor_config.json with an image "
-            "processor; get it from where the model was published"
-        )
-    if family.image_tokens(files) is None:
-        return (
-            "its configuration asks for tokens of a picture in a way that the adapter does not "
-            f"know; {_ELSEWHERE}"
-        )
     return None
+
+
+def _rule_refusal(files: Documents) -> str | None:
+    family = find_family(files.config)
+    if family is None or family.image_tokens(files) is not None:
+        return None
+    return (
+        "its configuration asks for the tokens of an image in a way that the adapter does not "
+        f"know; {_ELSEWHERE}"
+    )
 
 
 def _text_refusal(text: Document) -> str | None:
@@ -137,20 +150,3 @@ def _text_refusal(text: Document) -> str | None:
     if model_type in _OWN_ATTENTION:
         return f"{named} has an attention of its own, which the engine cannot drive"
     return None
-
-
-def _weights_refusal(config: Document, weights: Weights) -> str | None:
-    if (method := packing(config)) is not None:
-        return (
-            f"its weights are quantised ({printable(method)}), and the engine takes plain ones; "
-            f"{_ELSEWHERE}"
-        )
-    if weights.missing:
-        first = printable(weights.missing[0])
-        return (
-            f"{len(weights.missing)} of its shards are not here ({first} for one); "
-            "download it again"
-        )
-    if weights.files:
-        return None
-    return why_pickled(weights) or "there are no safetensors in its folder; download them"

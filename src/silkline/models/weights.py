@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -13,14 +14,23 @@ import msgspec
 from silkline.errors import ConfigError
 from silkline.models.documents import Document, read_document
 from silkline.models.printable import printable
-from silkline.models.safetensors_header import read_header
+from silkline.models.safetensors_header import Tensor, read_header
+from silkline.models.stand_in import pointer_size
 
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 LANGUAGE_MODEL = "openvino_language_model.xml"
 """What makes a folder one of OpenVINO IR: the graph that its pipeline cannot do without."""
 
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 """Endings of files that are unpickled to be read; Silkline never does."""
+
+_OTHER_FORMATS = frozenset({".onnx", ".h5", ".msgpack", ".npz", ".tflite", ".pte", ".engine"})
+"""Endings of weights in formats that no engine here reads."""
+
+_PLAIN_DTYPES = frozenset({"F16", "BF16", "F32", "F64", "I64", "BOOL"})
+_PACKED_SHARE = 0.1
+"""Share of elements in other dtypes, such as U32 or F8_E4M3, that only packed weights exceed."""
 
 _MAX_FILES = 20_000
 _MAX_SHARDS = 1000
@@ -45,22 +55,33 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         parameters: Elements of all tensors by part, where a header was read; tied embeddings,
             which are stored once, count once.
         dtypes: Elements by dtype.
+        tensor_bytes: Bytes of all tensors that are there.
         missing: Shards that the index names and that are not there.
-        declared_bytes: What the index says that all shards take.
+        pointers: Git LFS pointers in place of safetensors, and the bytes of the files they stand
+            for.
+        absent: Tensors that the index places in a shard that does not have them.
+        declared_bytes: What the index says that all tensors take.
+        named: Whether transformers finds the files: by `model.safetensors` or by the index.
         refused: Files with pickled weights, which are not read.
         openvino: Bytes by file of OpenVINO IR, `.xml` and the `.bin` beside it.
-        gguf: Files that llama.cpp reads, language models and vision towers.
+        gguf: Files beside config.json that llama.cpp reads, language models and vision towers.
+        other: Weights in formats that no engine reads, such as ONNX.
     """
 
     files: tuple[str, ...] = ()
     bytes: int = 0
     parameters: dict[Part, int] = {}
     dtypes: dict[str, int] = {}
+    tensor_bytes: int = 0
     missing: tuple[str, ...] = ()
+    pointers: dict[str, int] = {}
+    absent: tuple[str, ...] = ()
     declared_bytes: int | None = None
+    named: bool = False
     refused: tuple[str, ...] = ()
     openvino: dict[str, int] = {}
     gguf: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
 
     @property
     def is_export(self) -> bool:
@@ -68,9 +89,23 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         return LANGUAGE_MODEL in self.openvino
 
     @property
+    def is_packed(self) -> bool:
+        """Whether many of the tensors are of dtypes that only packed weights have."""
+        packed = sum(count for dtype, count in self.dtypes.items() if dtype not in _PLAIN_DTYPES)
+        return packed > _PACKED_SHARE * sum(self.dtypes.values())
+
+    @property
+    def missing_bytes(self) -> int | None:
+        """Bytes of the tensors in missing shards; None where the index does not say."""
+        if self.declared_bytes is None:
+            return None
+        return max(0, self.declared_bytes - self.tensor_bytes - sum(self.pointers.values()))
+
+    @property
     def total(self) -> int | None:
         """All parameters; None where no header was read or shards are missing."""
-        return None if self.missing or not self.files else sum(self.parameters.values())
+        whole = self.files and not self.missing and not self.pointers
+        return sum(self.parameters.values()) if whole else None
 
 
 def read_weights(folder: Path) -> Weights:
@@ -80,15 +115,16 @@ def read_weights(folder: Path) -> Weights:
         ConfigError: A file is damaged, or the folder holds more files than any model.
     """
     sizes = dict(_files(folder))
-    index = read_document(folder / INDEX, INDEX)
+    index = Document(INDEX, {}) if WHOLE in sizes else read_document(folder / INDEX, INDEX)
     shards = _shards(index) if index else _whole(sizes)
-    present = tuple(name for name in shards if name in sizes)
+    pointers = _pointers(folder, [name for name in shards if name in sizes])
+    present = tuple(name for name in shards if name in sizes and name not in pointers)
+    tensors = {name: read_header(folder / name, name) for name in present}
     parameters: Counter[Part] = Counter()
     dtypes: Counter[str] = Counter()
-    for name in present:
-        for tensor in read_header(folder / name, name):
-            parameters[part_of(tensor.name)] += tensor.elements
-            dtypes[tensor.dtype] += tensor.elements
+    for tensor in chain.from_iterable(tensors.values()):
+        parameters[part_of(tensor.name)] += tensor.elements
+        dtypes[tensor.dtype] += tensor.elements
     graphs = {name for name in sizes if name.endswith(".xml")}
     belonging = {f"{name.removesuffix('.xml')}.bin" for name in graphs}
     return Weights(
@@ -96,13 +132,18 @@ def read_weights(folder: Path) -> Weights:
         bytes=sum(sizes[name] for name in present),
         parameters={part: parameters[part] for part in Part if parameters[part]},
         dtypes=dict(dtypes.most_common()),
+        tensor_bytes=sum(tensor.bytes for tensor in chain.from_iterable(tensors.values())),
         missing=tuple(name for name in shards if name not in sizes),
+        pointers=pointers,
+        absent=_absent(index, tensors),
         declared_bytes=index.section("metadata").number("total_size", least=0),
+        named=WHOLE in sizes or bool(index),
         refused=tuple(
             name for name in sizes if Path(name).suffix in PICKLED and name not in belonging
         ),
         openvino={name: sizes[name] for name in sizes if name in graphs | belonging},
-        gguf=tuple(name for name in sizes if name.endswith(".gguf")),
+        gguf=tuple(name for name in sizes if name.endswith(".gguf") and "/" not in name),
+        other=tuple(name for name in sizes if Path(name).suffix in _OTHER_FORMATS),
     )
 
 
@@ -179,10 +220,26 @@ def _shards(index: Document) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _pointers(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Git LFS pointers among files, and the bytes of the files that they stand for."""
+    try:
+        sizes = {name: pointer_size(folder / name) for name in names}
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def _absent(index: Document, tensors: Mapping[str, tuple[Tensor, ...]]) -> tuple[str, ...]:
+    """Tensors that the index places in a file that is there and does not have them."""
+    here = {shard: {tensor.name for tensor in listed} for shard, listed in tensors.items()}
+    placed = index.section("weight_map").values.items()
+    return tuple(sorted(name for name, shard in placed if name not in here.get(shard, {name})))
+
+
 def _whole(sizes: dict[str, int]) -> tuple[str, ...]:
     """The weights of a folder without an index: one file, or whatever lies beside config.json."""
-    if "model.safetensors" in sizes:
-        return ("model.safetensors",)
+    if WHOLE in sizes:
+        return (WHOLE,)
     return tuple(name for name in sizes if name.endswith(".safetensors") and "/" not in name)
 
 

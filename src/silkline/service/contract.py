@@ -30,7 +30,8 @@ from silkline.evaluate.contract.results import Contract, Row, Stage, Verdict
 from silkline.evaluate.contract.tolerances import tolerance_of
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import parse_url
-from silkline.models.resolve import CONFIG, ModelLocation, locate_model
+from silkline.models.documents import CONFIG
+from silkline.models.resolve import ModelLocation, locate_model
 from silkline.service.local import create_intake
 from silkline.service.pool import WITHOUT_MODEL, OnNotice, choose_engine, prepared_model, why_chosen
 from silkline.service.subject import Spelled

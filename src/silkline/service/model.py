@@ -10,13 +10,13 @@ from typing import NamedTuple
 from silkline.config import EngineSettings
 from silkline.engines.openvino.export.plan import (
     Precision,
-    check_exportable,
     is_export,
     label_of,
     plan_export,
 )
 from silkline.engines.openvino.export.process import export_model
 from silkline.errors import EnvironmentFault
+from silkline.models.inspection import check_engine
 from silkline.models.resolve import Kind, ModelLocation, locate_model, resolve_model
 from silkline.models.source import Digests
 from silkline.models.store import Hold, Store, store_folder
@@ -34,7 +34,8 @@ class ModelFiles(NamedTuple):
 
     Attributes:
         folder: The model's folder.
-        name: Its public name where no manifest says it; else empty.
+        name: Its public name: the setting `served_name`, or where no manifest says one, the
+            model's label; else empty.
         revision: Its short revision, likewise.
         hold: Keeps the folder from being removed, where it is an entry of the store; to be released
             when it is served no more.
@@ -68,15 +69,14 @@ def prepare_model(
     if place.bundle is not None:
         key = store.key_of(place.folder)
         if key is None:
-            return ModelFiles(resolve_model(wanted.model).folder, "", "")
+            return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "")
         with _held(store, key) as hold:
-            return ModelFiles(resolve_model(wanted.model).folder, "", "", hold)
+            return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "", hold)
+    check_engine(place, engine)
     exports = engine == _OPENVINO and not is_export(place.folder)
-    if exports:
-        check_exportable(place)
     watch("reading the model's files")
     digest = _digest(place, store.folder)
-    name = label_of(place)
+    name = wanted.served_name or label_of(place)
     if exports:
         plan = plan_export(place, Precision(wanted.precision), digest)
         with _held(store, plan.key) as hold:

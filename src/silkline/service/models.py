@@ -18,10 +18,12 @@ class ServedModel:
     Attributes:
         pool: The engines that compute its answers.
         admission: Decides which of its requests go on, and when.
+        aliases: Further names that requests may use.
     """
 
     pool: EnginePool
     admission: Admission
+    aliases: frozenset[str] = frozenset()
 
     @property
     def info(self) -> EngineInfo:
@@ -55,7 +57,7 @@ class ServedModels:
         return all(model.pool.ready for model in self._models)
 
     def choose(self, name: str | None) -> ServedModel:
-        """The model of a name, alone or with its revision as `name@revision`.
+        """The model of a name, with or without its revision (`name@revision`), or of an alias.
 
         Raises:
             ModelNotFound: No model has this name.
@@ -67,7 +69,7 @@ class ServedModels:
         loading: Overloaded | None = None
         for model in self._models:
             try:
-                if name in {model.info.model, model.label}:
+                if name in {model.info.model, model.label, *model.aliases}:
                     return model
                 started.append(model.info.model)
             except Overloaded as error:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import PurePath
 from typing import NamedTuple
 
 from silkline.config import EngineSettings, RemoteSettings, Settings
@@ -81,6 +82,11 @@ async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
     """
     wanted = settings.engine
     choice = await choose_engine(wanted)
+    if wanted.served_name and choice.engine == REMOTE:
+        raise ConfigError(
+            "The setting served_name names a model that is computed on this machine, and the "
+            "engine remote has the name of its server's model. Leave the setting out."
+        )
     files = None
     if choice.engine not in WITHOUT_MODEL:
         files = await prepared_model(wanted, choice.engine, watch)
@@ -93,6 +99,17 @@ async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
             hold.release()
         raise
     return Served(pool, choice, hold)
+
+
+def aliases(wanted: EngineSettings) -> frozenset[str]:
+    """The model as the settings name it: a folder's own name in any script, or a hub id.
+
+    None where a name was set, or where the engine does not serve the model of the settings.
+    """
+    if wanted.served_name or wanted.remotes or wanted.engine in WITHOUT_MODEL:
+        return frozenset()
+    typed = wanted.model.partition("@")[0]
+    return frozenset({wanted.model, typed, PurePath(typed).name})
 
 
 async def choose_engine(wanted: EngineSettings) -> Choice:
@@ -134,7 +151,7 @@ def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> lis
         kv_cache_bytes=wanted.kv_cache_bytes,
         threads=threads_of_worker(wanted),
         extra=wanted.engine_options,
-        name="" if files is None else files.name,
+        name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,
     )
     supervisor = partial(

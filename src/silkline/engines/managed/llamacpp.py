@@ -12,16 +12,16 @@ from typing import ClassVar
 
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
-from silkline.engines.managed.gguf import Value, read_gguf
 from silkline.engines.managed.model import ServedModel, called, read_rule
 from silkline.engines.managed.options import ManagedOptions
 from silkline.engines.managed.plan import cache_bytes, share_out
 from silkline.engines.managed.server import Server, model_folder
 from silkline.engines.threads import usable_cores
-from silkline.errors import ConfigError
 from silkline.models.added_tokens import AddedTokens
+from silkline.models.documents import CONFIG
+from silkline.models.gguf import Value, read_gguf
+from silkline.models.gguf_files import all_parts, choose_files
 from silkline.models.image_tokens import Fixed, TokenRule
-from silkline.models.resolve import CONFIG
 
 logger = logging.getLogger("silkline.llamacpp")
 
@@ -75,9 +75,9 @@ class LlamaServer(Server):
         self._flags = split("flags", own.flags)
         check_flags(self._flags, _REFUSED, abbreviated=False)
         folder = model_folder(options, self.engine)
-        self._file, self._projector = find_files(folder, own.file)
+        self._file, self._projector = choose_files(folder, own.file)
         self._model = _read(folder, self._file, self._projector, options)
-        parts = folder.glob(_all_parts(self._file.name))
+        parts = folder.glob(all_parts(self._file.name))
         cache = cache_bytes(self._model, own, options, [*parts, self._projector])
         self._plan = share_out(self._model, own, options.max_batch, cache)
         if self._plan.slots < options.max_batch:
@@ -119,72 +119,10 @@ class LlamaServer(Server):
         return super().inherits(variable) and not variable.startswith("LLAMA_")
 
 
-def find_files(folder: Path, wanted: str) -> tuple[Path, Path]:
-    """The model's file and its projector's.
-
-    Args:
-        folder: Where they lie.
-        wanted: The name of the model's file; empty takes the only one.
-
-    Raises:
-        ConfigError: There is none, or several of which none is chosen.
-    """
-    files = sorted(folder.glob("*.gguf"))
-    projectors = [path for path in files if "mmproj" in path.name.lower()]
-    models = [path for path in files if path not in projectors and _begins(path.name)]
-    if wanted:
-        models = [path for path in models if path.name == wanted]
-    if not models:
-        raise ConfigError(_without_gguf(folder, wanted))
-    if len(models) > 1:
-        raise ConfigError(
-            f"The folder holds several models: {', '.join(path.name for path in models)}. Choose "
-            "one by the engine option file."
-        )
-    if not projectors:
-        raise ConfigError(
-            f"The folder holds {models[0].name}, but no mmproj*.gguf beside it, without which the "
-            f"model sees no picture. Convert it with llama.cpp's script: "
-            f"{_conversion(folder, '--mmproj', str(folder))}"
-        )
-    precise = [path for path in projectors if "f16" in path.name.lower().replace("bf16", "")]
-    return models[0], (precise or projectors)[0]
-
-
-def _begins(name: str) -> bool:
-    """Whether a file is a whole model, or the first of its parts."""
-    return "-of-" not in name or "-00001-of-" in name
-
-
-def _all_parts(name: str) -> str:
-    """A pattern for a model's file, or for all of them where it is in parts."""
-    return glob.escape(name).replace("-00001-of-", "-*-of-")
-
-
-def _without_gguf(folder: Path, wanted: str) -> str:
-    if wanted:
-        return f"The folder {folder} holds no {wanted}."
-    if any(folder.glob("*.safetensors")):
-        return (
-            "The folder holds safetensors; llama.cpp loads GGUF. Convert them with llama.cpp's "
-            f"script: {_conversion(folder, '', 'FOLDER')} && "
-            f"{_conversion(folder, '--mmproj', 'FOLDER')}. FOLDER is a new one of yours; serve it "
-            "with --model FOLDER."
-        )
-    return f"The folder {folder} holds no *.gguf."
-
-
-def _conversion(folder: Path, flag: str, into: str) -> str:
-    """The command, of a script that comes with llama.cpp's sources."""
-    name = "mmproj-model.gguf" if flag else "model.gguf"
-    words = ["python", "convert_hf_to_gguf.py", str(folder), flag, "--outfile", f"{into}/{name}"]
-    return " ".join(filter(None, words))
-
-
 def _read(folder: Path, file: Path, projector: Path, options: EngineOptions) -> ServedModel:
     data = read_gguf(file)
     rule = read_rule(folder) if (folder / CONFIG).is_file() else None
-    patterns = (_all_parts(file.name), glob.escape(projector.name))
+    patterns = (all_parts(file.name), glob.escape(projector.name))
     name, revision = called(folder, options, patterns)
     return ServedModel(
         name=name,

@@ -14,10 +14,9 @@ from silkline.models.added_tokens import image_token, read_added_tokens
 from silkline.models.bundle import MANIFEST, load_bundle
 from silkline.models.chat_template import read_chat_template
 from silkline.models.decoder import read_decoder
-from silkline.models.documents import Document, read_document
+from silkline.models.documents import CONFIG, Document, read_document
 from silkline.models.families import find_family
 from silkline.models.image_tokens import TokenRule
-from silkline.models.resolve import CONFIG
 from silkline.models.token_rules import Documents
 
 _REVISION_BYTES = 6

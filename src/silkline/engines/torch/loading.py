@@ -18,7 +18,6 @@ from silkline.models.token_rules import Documents, read_documents
 from silkline.models.torch_support import ATTENTION_LAYERS, torch_refusal
 from silkline.models.weights import read_weights
 
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _NAMES_BACKENDS = 5
 """Since this version of transformers an image processor's library is asked for by name."""
@@ -69,13 +68,9 @@ def _checked(folder: Path) -> Documents:
     files = read_documents(folder)
     if not files.config:
         raise ConfigError(f"{folder} has no config.json, so it is no model of transformers.")
-    refusal = torch_refusal(files, read_weights(folder))
+    refusal = torch_refusal(folder, files, read_weights(folder))
     if refusal is not None:
-        raise ConfigError(f"The torch engine does not serve {folder}: {refusal}.")
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise ConfigError(
-            f"{folder} has no tokenizer.json. Get it from where the model was published."
-        )
+        raise ConfigError(f"The engine torch cannot serve {folder}: {refusal}.")
     return files
 
 

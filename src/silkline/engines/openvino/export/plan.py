@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
+from anyascii import anyascii
 
-from silkline.errors import ConfigError, EnvironmentFault
-from silkline.models.documents import read_document
-from silkline.models.quantization import packing
-from silkline.models.resolve import CONFIG, Kind, ModelLocation
-from silkline.models.support import EXPORTED_MODEL_TYPES, OPENVINO_MODEL_TYPES
+from silkline.errors import EnvironmentFault
+from silkline.models.documents import CONFIG, read_document
+from silkline.models.inspection import check_engine
+from silkline.models.resolve import Kind, ModelLocation
 from silkline.models.weights import LANGUAGE_MODEL, Weights, read_weights
 
 RECIPE = 1
@@ -39,6 +39,8 @@ _FIXED_BYTES = 64 * 1024 * 1024
 
 _NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
 _LABEL_LENGTH = 100
+_LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LABEL_LENGTH - 1}}}")
+_DIGEST_LENGTH = 8
 _KEY_LENGTH = 32
 
 
@@ -93,40 +95,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.parameters * final + _FIXED_BYTES
 
 
-def check_exportable(place: ModelLocation) -> str:
-    """The model's type, where OpenVINO can serve it and the exporter export it.
-
-    Raises:
-        ConfigError: It cannot; the message names what can.
-        EnvironmentFault: Some of its weights are not here.
-    """
-    weights = read_weights(place.folder)
-    if weights.gguf and not weights.files:
-        raise ConfigError(
-            f"{place.model} is GGUF, which OpenVINO does not read. Serve it with --engine llamacpp."
-        )
-    config = read_document(place.folder / CONFIG, CONFIG)
-    if packed := packing(config):
-        raise ConfigError(
-            f"The weights of {place.model} are packed ({packed}), which the exporter cannot read. "
-            "Give it the model as it was before, or serve this one with --engine vllm."
-        )
-    model_type = config.text("model_type") or "none"
-    if model_type not in OPENVINO_MODEL_TYPES:
-        raise ConfigError(
-            f"OpenVINO's pipeline knows no model_type {model_type}. Serve {place.model} with "
-            "another engine: --engine torch, or --engine remote where a server has it."
-        )
-    if model_type not in EXPORTED_MODEL_TYPES:
-        raise ConfigError(
-            f"Exporting a model_type {model_type} would run code that comes with the model, which "
-            f"Silkline does not do. Serve {place.model} with --engine torch or --engine remote, or "
-            "give the folder of an export with OpenVINO IR, which is served as it is."
-        )
-    _check_weights(place, weights)
-    return model_type
-
-
 def is_export(folder: Path) -> bool:
     """Whether a folder holds OpenVINO IR already, which is served as it is."""
     return (folder / LANGUAGE_MODEL).is_file()
@@ -141,17 +109,17 @@ def plan_export(place: ModelLocation, precision: Precision, digest: str) -> Plan
         digest: Over its files, see `silkline.models.source`.
 
     Raises:
-        ConfigError: It cannot be exported, see `check_exportable`.
-        EnvironmentFault: The libraries that export are not here, or some of its weights.
+        ConfigError: The engine openvino cannot serve it.
+        EnvironmentFault: The libraries that export are not here.
     """
-    model_type = check_exportable(place)
+    check_engine(place, "openvino")
     commit = f"@{place.revision}" if place.kind is Kind.HUB else ""
     return Plan(
         source=str(place.folder),
         name=label_of(place),
         parent=f"{_called(place)}{commit}",
         license=place.license or "",
-        model_type=model_type,
+        model_type=read_document(place.folder / CONFIG, CONFIG).text("model_type") or "",
         digest=digest,
         precision=precision,
         versions=_versions(),
@@ -160,9 +128,17 @@ def plan_export(place: ModelLocation, precision: Precision, digest: str) -> Plan
 
 
 def label_of(place: ModelLocation) -> str:
-    """The public name of a model that has no manifest: the last part of what the user calls it."""
-    label = _NOT_IN_A_LABEL.sub("-", _called(place).rpartition("/")[2]).strip("-")
-    return label[:_LABEL_LENGTH] or "model"
+    """The public name of a model that has no manifest: the last part of what the user calls it.
+
+    HTTP headers carry it, so it is ASCII. A name that is not a `Label` already is transliterated,
+    and ends with digits of its digest, so that no two names give the same label.
+    """
+    name = _called(place).rpartition("/")[2]
+    if _LABEL.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    words = _NOT_IN_A_LABEL.sub("-", anyascii(name)).strip("-._")
+    return f"{words[: _LABEL_LENGTH - _DIGEST_LENGTH - 1] or 'model'}-{digest}"
 
 
 def _called(place: ModelLocation) -> str:
@@ -170,20 +146,6 @@ def _called(place: ModelLocation) -> str:
     if place.kind is Kind.HUB:
         return place.model.partition("@")[0]
     return place.folder.resolve().name
-
-
-def _check_weights(place: ModelLocation, weights: Weights) -> None:
-    if weights.missing:
-        raise EnvironmentFault(
-            f"{len(weights.missing)} of the files with the weights of {place.model} are not here, "
-            f"such as {weights.missing[0]}. Get the model again."
-        )
-    if not weights.files:
-        found = f" Its pickled ones ({weights.refused[0]}) are not read." if weights.refused else ""
-        raise ConfigError(
-            f"{place.model} has no weights as safetensors.{found} Get them, or have the model "
-            "saved again by transformers' save_pretrained."
-        )
 
 
 def _parameters(weights: Weights) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from silkline.errors import ConfigError
+from silkline.models.stand_in import stand_in
 
 Value: TypeAlias = "int | float | bool | str | list[Value]"
 
@@ -28,9 +29,12 @@ def read_gguf(path: Path) -> dict[str, Value]:
     """The metadata by key, in the file's order.
 
     Raises:
-        ConfigError: The file is no GGUF of version 2 or 3, is cut off, or says what makes no sense.
+        ConfigError: The file is no GGUF of version 2 or 3, is cut off, says what makes no sense, or
+            something else stands in its place, such as a Git LFS pointer.
     """
     try:
+        if instead := stand_in(path):
+            raise ConfigError(f"{path.name} {instead}.")
         with path.open("rb") as file:
             return _Reader(file).metadata()
     except (OSError, struct.error, UnicodeDecodeError, _Nonsense) as error:

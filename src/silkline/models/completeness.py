@@ -1,0 +1,277 @@
+"""What a folder lacks of a whole model as transformers saves it: one list for every command.
+
+`inspect`, `doctor` and the start of each engine ask here, so that they agree. What is missing is
+returned in words, with file names, sizes and what to do; a damaged file is an error that names it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from silkline.errors import UNDECODABLE, ConfigError
+from silkline.models.adapter import adapter_refusal
+from silkline.models.added_tokens import TOKENIZER, TOKENIZER_CONFIG, read_added_tokens
+from silkline.models.amounts import bytes_text
+from silkline.models.chat_template import read_chat_template
+from silkline.models.documents import Document, read_document
+from silkline.models.printable import printable
+from silkline.models.quantization import packing
+from silkline.models.stand_in import FETCH, stand_in
+from silkline.models.token_rules import Documents
+from silkline.models.weights import INDEX, WHOLE, Weights, why_pickled
+
+_DOCUMENTS = (
+    "generation_config.json",
+    TOKENIZER_CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""JSON files that transformers reads besides those that tell of images. All are optional."""
+
+_AGAIN = "get it with `hf download`, or from where the model was published"
+_SLOW = "tokenizer.model"
+_SLOW_LIBRARIES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
+"""What transformers needs to read `tokenizer.model`: distributions by module."""
+
+_OWN_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+"""A tag of chat templates that only transformers knows."""
+
+
+class _Tokenizer(msgspec.Struct):
+    """The part without which the library `tokenizers` reads no tokenizer.json."""
+
+    model: msgspec.Raw
+
+
+def model_lacks(folder: Path, files: Documents, weights: Weights, *, template: bool) -> str | None:
+    """What keeps transformers from loading the model in a folder; None where nothing does.
+
+    Args:
+        folder: Where it lies.
+        files: Its JSON files that tell of images.
+        weights: What its headers tell.
+        template: Whether it needs a chat template.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    check_documents(folder)
+    lacks = (
+        weights_lack(folder, files.config, weights),
+        image_processor_lacks(files),
+        tokenizer_lacks(folder),
+        template_lacks(folder) if template else None,
+    )
+    return "; ".join(filter(None, lacks)) or None
+
+
+def check_documents(folder: Path) -> None:
+    """Reads the JSON files that no other check reads.
+
+    Raises:
+        ConfigError: One is damaged.
+    """
+    for name in _DOCUMENTS:
+        read_document(folder / name, name)
+
+
+def weights_lack(folder: Path, config: Document, weights: Weights) -> str | None:
+    """What is missing of plain weights in safetensors; None where they are whole.
+
+    Raises:
+        ConfigError: config.json or adapter_config.json is damaged.
+    """
+    if not weights.named and (adapter := adapter_refusal(folder)):
+        return adapter
+    if (method := packing(config) or ("unnamed" if weights.is_packed else None)) is not None:
+        return (
+            f"its weights are quantised ({printable(method)}), and the engine takes plain ones: "
+            "get the model as it was before, or use the engine remote with a server that has it, "
+            "such as vLLM"
+        )
+    return shards_lack(weights) or _unnamed(weights)
+
+
+def shards_lack(weights: Weights) -> str | None:
+    """What is missing of weights in safetensors of any name; None where they are whole."""
+    lacks = []
+    if weights.pointers:
+        size = bytes_text(sum(weights.pointers.values()))
+        lacks.append(
+            f"{size} of its weights are not here, only Git LFS pointers to them "
+            f"({few(weights.pointers)}): {FETCH}"
+        )
+    if weights.missing:
+        size = f" ({bytes_text(weights.missing_bytes)})" if weights.missing_bytes else ""
+        lacks.append(
+            f"{len(weights.missing)} of its shards are not here{size}, which {INDEX} names: "
+            f"{few(weights.missing)}; download them again"
+        )
+    if weights.absent:
+        lacks.append(
+            f"{len(weights.absent)} tensors are not in the shards that {INDEX} names for them "
+            f"({printable(weights.absent[0])} for one); download all of them again"
+        )
+    if lacks or weights.files:
+        return "; ".join(lacks) or None
+    return why_pickled(weights) or _no_safetensors(weights)
+
+
+def image_processor_lacks(files: Documents) -> str | None:
+    """Says so where nothing tells how images are prepared."""
+    if files.image:
+        return None
+    return (
+        "its folder has no preprocessor_config.json, nor processor_config.json with an image "
+        f"processor; {_AGAIN}"
+    )
+
+
+def tokenizer_lacks(folder: Path) -> str | None:
+    """What is missing of a tokenizer that transformers loads; None where it is whole.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    if (folder / TOKENIZER).is_file():
+        _check_fast(folder / TOKENIZER)
+        return None
+    if (folder / _SLOW).is_file():
+        _check_here(folder / _SLOW)
+        absent = [name for module, name in _SLOW_LIBRARIES.items() if not _is_installed(module)]
+        if not absent:
+            return None
+        return (
+            f"its tokenizer is {_SLOW} alone, without {TOKENIZER}: transformers reads that with "
+            "the libraries sentencepiece and protobuf, and "
+            f"{' and '.join(absent)} {_is(absent)} not installed; run: pip install sentencepiece "
+            "protobuf"
+        )
+    pair = ("vocab.json", "merges.txt")
+    here = [name for name in pair if (folder / name).is_file()]
+    for name in here:
+        _check_here(folder / name)
+    if len(here) == len(pair):
+        return None
+    half = f" ({here[0]} alone is not enough)" if here else ""
+    return (
+        f"its folder has no {TOKENIZER}, nor {_SLOW}, nor vocab.json with merges.txt{half}; "
+        f"{_AGAIN}"
+    )
+
+
+def special_tokens_lack(folder: Path) -> str | None:
+    """Says so where no file lists the special tokens, which clients must not write.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    if (folder / TOKENIZER).is_file():
+        _check_fast(folder / TOKENIZER)
+    try:
+        read_added_tokens(folder)
+    except ConfigError as error:
+        return error.message.rstrip(".")
+    return None
+
+
+def template_lacks(folder: Path) -> str | None:
+    """What is missing of a chat template; None where there is a usable one.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    template = read_chat_template(folder)
+    if template is None:
+        return (
+            "it has no chat template (chat_template.jinja, chat_template.json, or chat_template in "
+            f"{TOKENIZER_CONFIG}), and its family cannot be asked without one; {_AGAIN}; a base "
+            "model has none: choose one that was taught to answer"
+        )
+    if fault := _template_fault(template):
+        return f"its chat template {fault}; get the one that came with the model"
+    return None
+
+
+def _template_fault(template: str) -> str | None:
+    if "content" not in template:
+        return "does not write what a message says (content)"
+    if not _is_installed("jinja2"):  # nor is an engine here that could run it
+        return None
+    from jinja2 import Environment, TemplateSyntaxError  # noqa: PLC0415 - of the extras
+
+    try:
+        reader = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=True)
+        reader.parse(_OWN_TAG.sub("", template))
+    except TemplateSyntaxError as error:
+        return f"is cut off or damaged (line {error.lineno}: {printable(error.message or '')})"
+    return None
+
+
+def _check_fast(path: Path) -> None:
+    _check_here(path)
+    try:
+        msgspec.json.decode(path.read_bytes(), type=_Tokenizer)
+    except (OSError, *UNDECODABLE) as error:
+        raise ConfigError(
+            f"{path.name} is not a whole tokenizer ({bytes_text(path.stat().st_size)}): it is cut "
+            "off or damaged. Download it again."
+        ) from error
+
+
+def _check_here(path: Path) -> None:
+    """Raises `ConfigError` where something else stands in a file's place."""
+    try:
+        instead = stand_in(path)
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}.") from error
+    if instead:
+        raise ConfigError(f"{path.name} {instead}.")
+
+
+def _unnamed(weights: Weights) -> str | None:
+    """Says so where transformers would not find the weights by their names."""
+    if weights.named:
+        return None
+    if any("-of-" in name for name in weights.files):
+        return f"it has shards ({few(weights.files)}) without their {INDEX}; {_AGAIN}"
+    return (
+        f"its weights are in {few(weights.files)}, and transformers looks for {WHOLE} or "
+        f"{INDEX}; rename the file if it holds the whole model"
+    )
+
+
+def _no_safetensors(weights: Weights) -> str:
+    found = weights.gguf or weights.other
+    other = f", only {few(found)}" if found else ""
+    hint = "; use the engine llamacpp for GGUF" if weights.gguf else ""
+    return (
+        f"there are no safetensors in its folder{other}; download {WHOLE}, or the shards and their "
+        f"{INDEX}{hint}"
+    )
+
+
+_A_FEW = 3
+
+
+def few(names: Collection[str]) -> str:
+    """The first names of several, and how many more there are."""
+    listed = [printable(name) for name in names]
+    more = len(listed) - _A_FEW
+    return ", ".join(listed[:_A_FEW]) + (f" and {more} more" if more > 0 else "")
+
+
+def _is(names: Collection[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False

@@ -1,0 +1,150 @@
+"""What a user named that is no model's folder: said in the terms of what is there."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from pathlib import Path
+
+from silkline.errors import ConfigError
+from silkline.models.adapter import adapter_refusal
+from silkline.models.bundle import MANIFEST
+from silkline.models.documents import CONFIG
+from silkline.models.printable import printable
+from silkline.models.weights import PICKLED
+
+_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+_WEIGHTS = PICKLED | {".safetensors", ".onnx", ".h5", ".msgpack", ".npz"}
+_FILES = _ARCHIVES | _WEIGHTS | {".gguf", ".json", ".xml", ".jinja"}
+"""Endings that name a file, not a repository of the hub."""
+
+_URL = re.compile(r"(?i)(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_ORG_AND_NAME = 2
+_MOST = 4096
+"""Characters of a path, which is shown whole."""
+
+
+def is_path(text: str) -> bool:
+    """Whether a text can only be a path: hub ids are `org/name` or `org/name@revision`."""
+    name, at, _ = text.partition("@")
+    return (
+        text.startswith(("/", "./", "../", "~", ".\\", "..\\"))
+        or text in {".", ".."}
+        or "\\" in text
+        or _DRIVE.match(text) is not None
+        or text.endswith("/")
+        or name.count("/") >= _ORG_AND_NAME
+        or (not at and Path(text).suffix.lower() in _FILES)
+    )
+
+
+def file_refusal(text: str, path: Path) -> ConfigError:
+    """The error for the path of a file where a folder is expected."""
+    shown, folder = printable(text, _MOST), path.parent
+    suffix = path.suffix.lower()
+    if suffix == ".gguf":
+        return ConfigError(
+            f"{shown} is a file. The engine llamacpp serves GGUF from its folder, where the "
+            "projector of its images, mmproj*.gguf, lies beside it. Run: silkline up --engine "
+            f"llamacpp --model {_quoted(folder)} --engine-options "
+            f"{shlex.quote(f'file={printable(path.name)}')}"
+        )
+    if suffix in _ARCHIVES:
+        return ConfigError(
+            f"{shown} is an archive. A model is a folder: unpack it, and name the folder with its "
+            f"{CONFIG}."
+        )
+    if (folder / MANIFEST).is_file() or (folder / CONFIG).is_file():
+        return ConfigError(
+            f"{shown} is a file. A model is named by its folder. Run: silkline up --model "
+            f"{_quoted(folder)}"
+        )
+    return ConfigError(
+        f"{shown} is a file, and its folder has no {CONFIG} beside it. A model is a folder with "
+        f"{CONFIG}, safetensors, tokenizer and preprocessing, as transformers saves it."
+    )
+
+
+def folder_refusal(text: str, folder: Path) -> ConfigError:
+    """The error for a folder that holds no whole model.
+
+    Raises:
+        ConfigError: A file that was looked into is damaged.
+    """
+    shown = f"The folder {printable(text, _MOST)}"
+    if (adapter := adapter_refusal(folder)) is not None:
+        return ConfigError(f"{shown} is no model: {adapter}.")
+    names = sorted(path.name for path in folder.iterdir())
+    expected = f"expected a {CONFIG}, as transformers saves it, GGUF files, or a {MANIFEST}"
+    if not names:
+        return ConfigError(f"{shown} is empty: {expected}.")
+    inner = [path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))]
+    inner += [path.parent for path in sorted(folder.glob(f"snapshots/*/{CONFIG}"))]
+    if inner:
+        return ConfigError(
+            f"{shown} holds no model itself, but {_quoted(inner[0])} does. Name that."
+        )
+    if "model_index.json" in names:
+        return ConfigError(
+            f"{shown} holds a pipeline of diffusers (model_index.json), which makes images. "
+            "Silkline serves models that read them."
+        )
+    weights = [name for name in names if Path(name).suffix in _WEIGHTS]
+    if weights:
+        return ConfigError(
+            f"{shown} holds weights ({printable(weights[0])}) without a {CONFIG}, so nothing tells "
+            f"what they are. Get the {CONFIG} and what else belongs to the model with `hf "
+            "download`, or from where it was published."
+        )
+    few = ", ".join(printable(name, 60) for name in names[:3])
+    return ConfigError(f"{shown} holds no model, but {few}: {expected}.")
+
+
+def absence(text: str, path: Path, expected: str) -> ConfigError:
+    """The error for a text that names nothing on this machine.
+
+    Args:
+        text: What the user typed.
+        path: The same as a path.
+        expected: What can be named.
+    """
+    shown = printable(text, _MOST)
+    if found := _URL.match(text):
+        return ConfigError(
+            f"{shown} is a URL. A model of the hub is named {found[1]}; it has to be in the local "
+            f"cache: hf download {found[1]}"
+        )
+    if _SCHEME.match(text):
+        return ConfigError(
+            f"{shown} is a URL, and Silkline downloads no models. Name a folder of this machine, "
+            "or the id of a model in the Hugging Face cache."
+        )
+    if path.is_symlink():
+        return ConfigError(
+            f"{shown} is a link to {printable(str(path.readlink()))}, which is not there. Name the "
+            "model's folder."
+        )
+    if "/" in text or is_path(text):
+        return ConfigError(
+            f"There is no file or folder {shown}.{_near(path)} Name the folder of a model; a model "
+            "of the hub has to be in the local cache."
+        )
+    return ConfigError(f"There is no model {shown}: expected {expected}.{_near(path)}")
+
+
+def _near(path: Path) -> str:
+    """What has a similar name, or the nearest folder that is there."""
+    around = path.parent
+    if around.is_dir():
+        names = [each.name for each in around.iterdir()]
+        if found := difflib.get_close_matches(path.name, names, n=1):
+            return f" Did you mean {_quoted(around / found[0])}?"
+    return ""
+
+
+def _quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(printable(str(path), _MOST))

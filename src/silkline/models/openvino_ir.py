@@ -1,0 +1,87 @@
+"""What a folder lacks of OpenVINO IR, as the exporter of optimum-intel writes it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from silkline.errors import ConfigError
+from silkline.models.amounts import bytes_text
+from silkline.models.chat_template import read_chat_template
+from silkline.models.completeness import check_documents, image_processor_lacks, special_tokens_lack
+from silkline.models.stand_in import stand_in
+from silkline.models.token_rules import Documents
+
+_GRAPHS = (
+    "openvino_language_model",
+    "openvino_text_embeddings_model",
+    "openvino_vision_embeddings_model",
+    "openvino_tokenizer",
+    "openvino_detokenizer",
+)
+"""What OpenVINO GenAI's pipeline loads of every family, each an `.xml` with a `.bin` beside it."""
+
+_MERGERS = dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), "openvino_vision_embeddings_merger_model")
+"""What it loads besides, by `model_type`."""
+
+_TOKENIZER = "openvino_tokenizer.xml"
+_CONSTANT = re.compile(rb'\boffset="(\d{1,18})"\s+size="(\d{1,18})"')
+_END = b"</net>"
+
+
+def ir_lacks(folder: Path, files: Documents) -> str | None:
+    """What is missing of IR that the engine openvino serves as it is; None where it is whole.
+
+    Args:
+        folder: Where it lies.
+        files: Its JSON files that tell of images.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    check_documents(folder)
+    merger = _MERGERS.get(files.config.text("model_type") or "")
+    lacks = [
+        _graphs_lack(folder, (*_GRAPHS, merger) if merger else _GRAPHS),
+        image_processor_lacks(files),
+        special_tokens_lack(folder),
+        _template_lacks(folder),
+    ]
+    return "; ".join(filter(None, lacks)) or None
+
+
+def _graphs_lack(folder: Path, graphs: tuple[str, ...]) -> str | None:
+    names = [f"{graph}.{ending}" for graph in graphs for ending in ("xml", "bin")]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        return f"files of its OpenVINO IR are not here: {', '.join(missing)}; export it again"
+    for graph in graphs:
+        _check_graph(folder / f"{graph}.xml", folder / f"{graph}.bin")
+    return None
+
+
+def _check_graph(graph: Path, weights: Path) -> None:
+    """Raises `ConfigError` where a graph or its weights are not whole."""
+    try:
+        text, size = graph.read_bytes(), weights.stat().st_size
+        for path in (graph, weights) if size else (graph,):  # a graph may have no constants
+            if instead := stand_in(path):
+                raise ConfigError(f"{path.name} {instead}.")
+    except OSError as error:
+        raise ConfigError(f"{graph.name} cannot be read: {error.strerror}.") from error
+    if not text.rstrip().endswith(_END):
+        raise ConfigError(f"{graph.name} is cut off or damaged. Download or export it again.")
+    needed = max((int(begin) + int(length) for begin, length in _CONSTANT.findall(text)), default=0)
+    if size < needed:
+        raise ConfigError(
+            f"{weights.name} is cut off: {bytes_text(size)} of {bytes_text(needed)} are here. "
+            "Download or export it again."
+        )
+
+
+def _template_lacks(folder: Path) -> str | None:
+    """The exporter keeps the chat template in the tokenizer's graph, too."""
+    graph = folder / _TOKENIZER
+    if read_chat_template(folder) or (graph.is_file() and b"chat_template" in graph.read_bytes()):
+        return None
+    return "it has no chat template; get chat_template.jinja from where the model was published"
