@@ -50,44 +50,39 @@ class Ranking:
 
 
 class _Chunk:
-    """Keys in order, the two values of each, and the sums of these."""
+    """Keys in order, and the two values of each."""
 
-    __slots__ = ("first_sum", "firsts", "keys", "second_sum", "seconds")
+    __slots__ = ("firsts", "keys", "seconds")
 
     def __init__(self, keys: list[Rank], firsts: list[float], seconds: list[float]) -> None:
         self.keys = keys
         self.firsts = firsts
         self.seconds = seconds
-        self.add_up()
-
-    def add_up(self) -> None:
-        """Sums are taken anew after each change, so that no rounding error piles up."""
-        self.first_sum = sum(self.firsts)
-        self.second_sum = sum(self.seconds)
 
 
 class PrefixSums:
     """Pairs of values by a unique key, and the sums of those up to a key.
 
     The keys lie in chunks of bounded length, each with its sums, so an operation looks into one
-    chunk and adds up the sums of those before it.
+    chunk and adds up the sums of those before it. The sums of a chunk are taken anew after each
+    change, so that no rounding error piles up.
     """
 
     def __init__(self) -> None:
         self._chunks: list[_Chunk] = []
         self._ends: list[Rank] = []
+        self._first_sums: list[float] = []
+        self._second_sums: list[float] = []
 
     @property
     def total_second(self) -> float:
         """The second sum over all keys."""
-        return sum(chunk.second_sum for chunk in self._chunks)
+        return sum(self._second_sums)
 
     def add(self, key: Rank, first: float, second: float) -> None:
         """Adds a key that is not there."""
         if not self._chunks:
-            self._chunks = [_Chunk([key], [first], [second])]
-            self._ends = [key]
-            return
+            self._insert(0, _Chunk([], [], []))
         place = min(bisect_left(self._ends, key), len(self._ends) - 1)
         chunk = self._chunks[place]
         at = bisect_left(chunk.keys, key)
@@ -97,10 +92,9 @@ class PrefixSums:
         if len(chunk.keys) > 2 * _CHUNK:
             rest = _Chunk(chunk.keys[_CHUNK:], chunk.firsts[_CHUNK:], chunk.seconds[_CHUNK:])
             del chunk.keys[_CHUNK:], chunk.firsts[_CHUNK:], chunk.seconds[_CHUNK:]
-            self._chunks.insert(place + 1, rest)
-            self._ends.insert(place + 1, rest.keys[-1])
-        self._ends[place] = chunk.keys[-1]
-        chunk.add_up()
+            self._insert(place + 1, rest)
+            self._add_up(place + 1)
+        self._add_up(place)
 
     def remove(self, key: Rank) -> None:
         """Removes a key that is there."""
@@ -109,19 +103,16 @@ class PrefixSums:
         at = bisect_left(chunk.keys, key)
         del chunk.keys[at], chunk.firsts[at], chunk.seconds[at]
         if chunk.keys:
-            self._ends[place] = chunk.keys[-1]
-            chunk.add_up()
+            self._add_up(place)
         else:
             del self._chunks[place], self._ends[place]
+            del self._first_sums[place], self._second_sums[place]
 
     def up_to(self, bound: float) -> tuple[float, float]:
         """The two sums over all keys whose number is at most the bound."""
         key = (bound, _AFTER_ALL)
         place = bisect_right(self._ends, key)
-        first = second = 0.0
-        for chunk in self._chunks[:place]:
-            first += chunk.first_sum
-            second += chunk.second_sum
+        first, second = sum(self._first_sums[:place]), sum(self._second_sums[:place])
         if place < len(self._chunks):
             chunk = self._chunks[place]
             at = bisect_right(chunk.keys, key)
@@ -129,3 +120,14 @@ class PrefixSums:
             second += sum(chunk.seconds[:at])
         return first, second
 
+    def _insert(self, place: int, chunk: _Chunk) -> None:
+        self._chunks.insert(place, chunk)
+        self._ends.insert(place, (0.0, 0))
+        self._first_sums.insert(place, 0.0)
+        self._second_sums.insert(place, 0.0)
+
+    def _add_up(self, place: int) -> None:
+        chunk = self._chunks[place]
+        self._ends[place] = chunk.keys[-1]
+        self._first_sums[place] = sum(chunk.firsts)
+        self._second_sums[place] = sum(chunk.seconds)

@@ -47,6 +47,7 @@ class _Kept:
     """Where a tenant's points are."""
 
     load: Load
+    waits: bool
     points: tuple[Rank, ...] = ()
     idle: Rank | None = None
 
@@ -63,10 +64,13 @@ class WorkAhead:
 
     def set(self, tenant: str, load: Load, *, waits: bool) -> None:
         """Takes a tenant's load; unless it `waits`, its tag rises with the floor."""
+        kept = self._kept.get(tenant)
+        if kept is not None and kept.load == load and kept.waits == waits:
+            return
         self.remove(tenant)
         if load.work <= 0:
             return
-        self._kept[tenant] = self._rising(load)
+        self._kept[tenant] = self._rising(load, waits=waits)
         if not waits:
             heapq.heappush(self._later, (load.tag, self._kept[tenant].points[0][1], tenant))
 
@@ -91,14 +95,14 @@ class WorkAhead:
         weight = self._idle.total_second
         return constant + slope * tag + whole + lead * (weight - weight_whole)
 
-    def _rising(self, load: Load) -> _Kept:
+    def _rising(self, load: Load, *, waits: bool) -> _Kept:
         number = next(self._numbers)
         begins = load.tag, number
         ends = load.tag + (load.work - load.first) / load.weight, next(self._numbers)
         constant = load.first - load.tag * load.weight
         self._points.add(begins, constant, load.weight)
         self._points.add(ends, load.work - constant, -load.weight)
-        return _Kept(load, (begins, ends))
+        return _Kept(load, waits, (begins, ends))
 
     def _settle(self, floor: float) -> None:
         """Moves those that the floor has reached to the ones that rise with it."""
@@ -111,4 +115,4 @@ class WorkAhead:
             self.remove(tenant)
             rank = load.work / load.weight, number
             self._idle.add(rank, load.work, load.weight)
-            self._kept[tenant] = _Kept(load, idle=rank)
+            self._kept[tenant] = _Kept(load, waits=False, idle=rank)

@@ -108,7 +108,7 @@ class Answering:
         """
         self._check(question, record)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
-        known = self._recognise(question, policy)
+        known = await self._recognise(question, policy)
         with self._admission.admit(
             record.tenant,
             size_of(question, known),
@@ -137,10 +137,13 @@ class Answering:
         record.model = self.info.model
         check_size(question, self._settings.limits)
 
-    def _recognise(self, question: Question, policy: CachePolicy) -> tuple[Identity, ...] | None:
+    async def _recognise(
+        self, question: Question, policy: CachePolicy
+    ) -> tuple[Identity, ...] | None:
         """The pictures' identities, where they can be told without work and are of use."""
         if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
             return None
+        await self._intake.hash_large(question.sources)
         return self._intake.recognise(question.sources, self.info.pixel_budget, policy.tenant)
 
     @asynccontextmanager

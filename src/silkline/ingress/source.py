@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from silkline.errors import ImageTooLarge, InvalidRequest, UrlBlocked
 from silkline.ingress import urls
+from silkline.ingress.known_pictures import digest
 
 _DATA_SCHEME = "data:"
 _MAX_MEDIA_TYPE_CHARS = 256
@@ -29,7 +31,7 @@ class UrlSource:
     param: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EncodedSource:
     """A picture that came as Base64 text, not yet decoded.
 
@@ -46,6 +48,11 @@ class EncodedSource:
         """The picture's bytes by the length of the text, if that is right."""
         return len(self.text) // 4 * 3 - self.text[-2:].count("=")
 
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the text, computed once; text that is not ASCII is no Base64."""
+        return digest(self.text.encode("utf-8", "replace"))
+
     def decode(self) -> bytes:
         """The picture's bytes; check `size` before.
 
@@ -61,7 +68,7 @@ class EncodedSource:
             raise _bad_base64() from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UploadSource:
     """A picture that came as plain bytes.
 
@@ -77,6 +84,11 @@ class UploadSource:
     def size(self) -> int:
         """The picture's bytes."""
         return len(self.data)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the bytes, computed once."""
+        return digest(self.data)
 
 
 SentSource = EncodedSource | UploadSource
