@@ -265,7 +265,10 @@ def _connections(counts: Sequence[int], place: Place) -> dict[int, float]:
         {"model": "fake", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}
     )
     found = {}
-    with gateway(place, ("--max-connections", str(max(counts) + 64))) as server, ExitStack() as held:
+    with (
+        gateway(place, ("--max-connections", str(max(counts) + 64))) as server,
+        ExitStack() as held,
+    ):
         address = urlsplit(server.url)
         host, port = str(address.hostname), int(address.port or 80)
         client = http.client.HTTPConnection(host, port)

@@ -13,8 +13,8 @@ SIGMETRICS 2004. Work is estimated when a request goes and corrected when it is 
 Y. Sheng et al.: Fairness in Serving Large Language Models, arXiv:2401.00588.
 
 This is a plain data structure: it knows no time, no event loop and no capacity. An operation takes
-at most O(log n) in the number of tenants, but for `order` and for `ahead`, which adds up the sums of
-n / 64 chunks.
+at most O(log n) in the number of tenants, but for `order`, and for `ahead`, which adds up n / 64
+sums besides.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from silkline.admission.work_ahead import Load, WorkAhead
 from silkline.admission.ordered import Ranking
+from silkline.admission.work_ahead import Load, WorkAhead
 
 _Item = TypeVar("_Item")
 
@@ -140,8 +140,9 @@ class FairQueue(Generic[_Item]):
         return self._lines[tenant].head
 
     def has_credit(self, tenant: str) -> bool:
-        """Whether a tenant of which something waits is behind virtual time, so below its share."""
-        return self._lines[tenant].tag < self._now
+        """Whether a tenant's next request is behind virtual time: it used less than its share."""
+        line = self._lines.get(tenant)
+        return (self._floor if line is None else self._tag(line)) < self._now
 
     def take(self, entry: Entry[_Item]) -> None:
         """Lets the entry that `peek` gave go, and charges its tenant."""

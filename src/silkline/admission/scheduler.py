@@ -13,15 +13,13 @@ in between would wait for all of them.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from silkline.admission.cost import Price, Ratio
 from silkline.admission.counts import Refusal
 from silkline.admission.engine_slots import EngineSlots
+from silkline.admission.pacing import Pacing
 from silkline.admission.queue import Entry, FairQueue
 from silkline.admission.tenant import Tenant
 from silkline.admission.throughput import RetryTimes
@@ -31,10 +29,7 @@ from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, shuttin
 MOST_QUEUES = 2
 """Times `max_queue`: more requests are never prepared or wait, whoever's they are."""
 
-ACTIVE_SECONDS = 2.0
-"""For how long a tenant counts as active after a request of its came."""
-
-_MIN_PAUSE = 1e-6
+_MAX_OVERTAKING = 0.75
 _LONGEST_TICK = 0.1
 _SHORTEST_TICK = 0.01
 _TICKS_PER_SLO = 20
@@ -90,8 +85,9 @@ class Scheduler:
         self._queue: FairQueue[_Waiter] = FairQueue()
         self._retry_times = RetryTimes(clock)
         self._turn_share = Ratio(1, 1)
-        self._seen: OrderedDict[str, float] = OrderedDict()
-        self._started = -math.inf
+        self._pacing = Pacing(clock)
+        self._overtaking = Ratio()
+        """The part of the work of late that came with credit, and so overtook what waited."""
         self._pause: asyncio.TimerHandle | None = None
         self._preparing = 0
         self._queue_tokens = 0
@@ -119,7 +115,10 @@ class Scheduler:
 
     def predicted_wait(self, tenant: Tenant) -> float | None:
         """Seconds that the tenant's next request would wait; None while that cannot be told."""
-        return self._slots.seconds(self._queue.ahead(tenant.name, tenant.weight))
+        ahead = self._queue.ahead(tenant.name, tenant.weight)
+        if not self._queue.has_credit(tenant.name):
+            ahead /= 1.0 - min(_MAX_OVERTAKING, self._overtaking.value or 0.0)
+        return self._slots.seconds(ahead)
 
     def check(self, ticket: Ticket, wait: float | None) -> Refusal | None:
         """Why a request cannot be let in, given its predicted wait; None when it can.
@@ -178,7 +177,7 @@ class Scheduler:
         # A guess can be a hundred times too large, and is not told from a price any more later.
         probability = self._turn_share.value or 1.0
         ticket.expected = 0.0 if ticket.price.guessed else ticket.price.work * probability
-        self._note_active(tenant.name)
+        self._pacing.came(tenant.name)
         self._queue.expect(tenant.name, tenant.weight, ticket.expected)
 
     def spare(self, ticket: Ticket) -> None:
@@ -260,12 +259,14 @@ class Scheduler:
         self._watch()
 
     def _start(self, entry: Entry[_Waiter]) -> None:
+        overtook = self._queue.has_credit(entry.tenant)
+        self._overtaking.note(entry.work if overtook else 0.0, entry.work)
         self._queue.take(entry)
         ticket = entry.item.ticket
         ticket.phase = Phase.RUNNING
         self._uncount(ticket)
         ticket.begun = self._slots.take()
-        self._started = self._clock()
+        self._pacing.started()
         entry.item.outcome.set_result(None)
 
     def _dispatch(self) -> None:
@@ -285,28 +286,14 @@ class Scheduler:
 
     def _pause_before(self, entry: Entry[_Waiter]) -> float:
         """Seconds that the next entry has to wait, though a slot is free; 0 for none."""
-        if self._queue.has_credit(entry.tenant) or not self._others_active(entry.tenant):
+        if self._queue.has_credit(entry.tenant):
             return 0.0
-        seconds = self._started + self._slots.interval - self._clock()
-        return seconds if seconds > _MIN_PAUSE else 0.0
+        return self._pacing.pause(entry.tenant, self._slots.interval)
 
     def _dispatch_after(self, seconds: float) -> None:
         if self._pause is not None:
             self._pause.cancel()
         self._pause = asyncio.get_running_loop().call_later(seconds, self._dispatch)
-
-    def _note_active(self, tenant: str) -> None:
-        now = self._clock()
-        self._seen[tenant] = now
-        self._seen.move_to_end(tenant)
-        while next(iter(self._seen.values())) < now - ACTIVE_SECONDS:
-            self._seen.popitem(last=False)
-
-    def _others_active(self, tenant: str) -> bool:
-        """Whether a request of another tenant came of late."""
-        earliest = self._clock() - ACTIVE_SECONDS
-        latest = itertools.islice(reversed(self._seen.items()), 2)
-        return any(name != tenant and at >= earliest for name, at in latest)
 
     def _watch(self) -> None:
         """Keeps the timers going while something waits, and only then."""
