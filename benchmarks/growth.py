@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
@@ -114,7 +114,7 @@ def main() -> None:
     print(f"\n{text}\nwritten to {path} and .json beside it")
 
 
-def measure(sizes: dict[str, Sequence[int]], place: Place | None) -> list[Row]:
+def measure(sizes: Mapping[str, Sequence[int]], place: Place | None) -> list[Row]:
     """Measures what is named in `sizes`; open connections only where there is a `place`."""
     rows = []
     for grows, (operation, seconds) in _OPERATIONS.items():
