@@ -32,12 +32,14 @@ class Room:
     def __init__(self, places: int = 1, **chosen: object) -> None:
         self.places = places
         self.running = 0
+        self.started_at = 0.0
         self.door = Admission(
             AdmissionSettings.model_validate(chosen), lambda: self.places, clock=now
         )
 
     async def compute(self, seconds: float = 1.0) -> AsyncGenerator[Delta, None]:
         self.running += 1
+        self.started_at = now()
         assert self.running <= self.places
         try:
             await asyncio.sleep(seconds)

@@ -224,7 +224,6 @@ def test_what_is_expected_counts_as_ahead_of_its_tenant_only_as_much_as_is_fair(
     for _ in range(100):
         queue.expect("a", 1, 1)
     assert queue.ahead("a", 1) == pytest.approx(100)
-    assert queue.ahead("a", 1, coming_share=0.1) == pytest.approx(10)
     assert queue.ahead("b", 1) == pytest.approx(0, abs=1)
     for _ in range(100):
         queue.no_longer_expect("a", 1)

@@ -1,6 +1,7 @@
 """Who is left out, for how long, and who never is."""
 
 import asyncio
+from collections.abc import Hashable
 from contextlib import suppress
 
 import pytest
@@ -26,6 +27,7 @@ from silkline.routing.ejection import (
     Ejection,
     Standing,
 )
+from silkline.routing.slowness import LatencyTracker
 from tests.routing.clock import Clock
 
 
@@ -186,6 +188,33 @@ def test_when_all_are_slow_it_is_the_load() -> None:
             judged.call(replica, seconds=seconds)
     judged.ejection.look_for_slow_ones()
     assert judged.ejected == [False] * 3
+
+
+def test_a_look_at_many_replicas_asks_peers_only_where_a_wait_is_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With 32 replicas, a look that asks every peer about every wait takes over 10 ms."""
+    judged = Judged(32)
+    for _ in range(20):
+        for replica in range(32):
+            judged.call(replica)
+    for standing in judged.standings:
+        for _ in range(16):
+            standing.pace.begin("any")
+    asked: list[object] = []
+    longest = LatencyTracker.longest
+
+    def counted(pace: LatencyTracker, kind: Hashable) -> float:
+        asked.append(kind)
+        return longest(pace, kind)
+
+    monkeypatch.setattr(LatencyTracker, "longest", counted)
+    judged.ejection.look_for_slow_ones()
+    assert not asked
+    judged.clock.now += 60  # all are slow: two are enough to tell that it is the load
+    judged.ejection.look_for_slow_ones()
+    assert len(asked) <= 2 * 31
+    assert not any(judged.ejected)
 
 
 def test_when_none_answers_any_more_none_is_ejected() -> None:

@@ -86,6 +86,17 @@ class EngineSlots:
         slots, speed = self.count(), self._throughput.speed
         return slots * speed if slots > 0 and speed is not None else None
 
+    @property
+    def batch_work(self) -> float:
+        """Work of as many usual requests as may be taken at present; 0 while it is not known."""
+        return self.count() * (self._usual_work.value or 0.0)
+
+    @property
+    def interval(self) -> float:
+        """Mean seconds between two answers while all slots are taken; 0 while it is not known."""
+        rate, usual = self.rate(), self._usual_work.value
+        return usual / rate if rate and usual is not None else 0.0
+
     def seconds(self, ahead: float) -> float | None:
         """Until a slot is free for what has so much work ahead; None while it cannot be told."""
         slots, usual = self.count(), self._usual_work.value

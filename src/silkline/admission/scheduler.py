@@ -2,6 +2,12 @@
 
 What waits is looked after by one timer, which runs only while something waits: it lets requests go
 when the engines have got more room, and ends those that would not be answered in time any more.
+
+Two things keep a tenant that floods the server from slowing another one that uses less than its
+share. The other has credit for one full batch in the fair queue, so a burst of its requests goes
+first. And while more than one tenant is active, the requests of tenants without credit start at
+least the mean time between two answers apart: starts that come together end together, and who comes
+in between would wait for all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ from dataclasses import dataclass
 from silkline.admission.cost import Price, Ratio
 from silkline.admission.counts import Refusal
 from silkline.admission.engine_slots import EngineSlots
+from silkline.admission.pacing import Pacing
 from silkline.admission.queue import Entry, FairQueue
 from silkline.admission.tenant import Tenant
 from silkline.admission.throughput import RetryTimes
@@ -22,6 +29,7 @@ from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, shuttin
 MOST_QUEUES = 2
 """Times `max_queue`: more requests are never prepared or wait, whoever's they are."""
 
+_MAX_OVERTAKING = 0.75
 _LONGEST_TICK = 0.1
 _SHORTEST_TICK = 0.01
 _TICKS_PER_SLO = 20
@@ -77,6 +85,10 @@ class Scheduler:
         self._queue: FairQueue[_Waiter] = FairQueue()
         self._retry_times = RetryTimes(clock)
         self._turn_share = Ratio(1, 1)
+        self._pacing = Pacing(clock)
+        self._overtaking = Ratio()
+        """The part of the work of late that came with credit, and so overtook what waited."""
+        self._pause: asyncio.TimerHandle | None = None
         self._preparing = 0
         self._queue_tokens = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -99,12 +111,14 @@ class Scheduler:
 
     def backlog_seconds(self) -> float | None:
         """Until all that waits has had its turn; None while that cannot be told."""
-        return self._slots.seconds(sum(entry.work for entry in self._queue.order()))
+        return self._slots.seconds(self._queue.work)
 
     def predicted_wait(self, tenant: Tenant) -> float | None:
         """Seconds that the tenant's next request would wait; None while that cannot be told."""
-        share = self._turn_share.value or 1.0
-        return self._slots.seconds(self._queue.ahead(tenant.name, tenant.weight, share))
+        ahead = self._queue.ahead(tenant.name, tenant.weight)
+        if not self._queue.has_credit(tenant.name):
+            ahead /= 1.0 - min(_MAX_OVERTAKING, self._overtaking.value or 0.0)
+        return self._slots.seconds(ahead)
 
     def check(self, ticket: Ticket, wait: float | None) -> Refusal | None:
         """Why a request cannot be let in, given its predicted wait; None when it can.
@@ -161,7 +175,9 @@ class Scheduler:
         self._preparing += 1
         tenant = ticket.tenant
         # A guess can be a hundred times too large, and is not told from a price any more later.
-        ticket.expected = 0.0 if ticket.price.guessed else ticket.price.work
+        probability = self._turn_share.value or 1.0
+        ticket.expected = 0.0 if ticket.price.guessed else ticket.price.work * probability
+        self._pacing.came(tenant.name)
         self._queue.expect(tenant.name, tenant.weight, ticket.expected)
 
     def spare(self, ticket: Ticket) -> None:
@@ -195,6 +211,7 @@ class Scheduler:
             raise self._refusal(ticket, reason)
         tenant = ticket.tenant
         waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
+        self._queue.credit = self._slots.batch_work
         entry = self._queue.push(tenant.name, tenant.weight, ticket.price.work, waiter)
         self._queue_tokens += ticket.tokens
         self._guesses += ticket.price.guessed
@@ -242,11 +259,14 @@ class Scheduler:
         self._watch()
 
     def _start(self, entry: Entry[_Waiter]) -> None:
+        overtook = self._queue.has_credit(entry.tenant)
+        self._overtaking.note(entry.work if overtook else 0.0, entry.work)
         self._queue.take(entry)
         ticket = entry.item.ticket
         ticket.phase = Phase.RUNNING
         self._uncount(ticket)
         ticket.begun = self._slots.take()
+        self._pacing.started()
         entry.item.outcome.set_result(None)
 
     def _dispatch(self) -> None:
@@ -255,14 +275,31 @@ class Scheduler:
             entry = self._queue.peek()
             if reason := self._lost(entry.item, 0.0):
                 self._shed(entry, reason)
+            elif (seconds := self._pause_before(entry)) > 0:
+                self._dispatch_after(seconds)
+                break
             else:
                 self._start(entry)
         if not self._slots.taken and not self._queue:
             self._queue.forget()
         self._watch()
 
+    def _pause_before(self, entry: Entry[_Waiter]) -> float:
+        """Seconds that the next entry has to wait, though a slot is free; 0 for none."""
+        if self._queue.has_credit(entry.tenant):
+            return 0.0
+        return self._pacing.pause(entry.tenant, self._slots.interval)
+
+    def _dispatch_after(self, seconds: float) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = asyncio.get_running_loop().call_later(seconds, self._dispatch)
+
     def _watch(self) -> None:
-        """Keeps the timer going while something waits, and only then."""
+        """Keeps the timers going while something waits, and only then."""
+        if not self._queue and self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._queue and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
         elif not self._queue and self._timer is not None:

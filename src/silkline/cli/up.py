@@ -22,6 +22,7 @@ from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
 from silkline.gateway.server import GatewayServer
 from silkline.models.printable import printable
+from silkline.observe.heap import freeze_heap
 from silkline.observe.logs import configure_logging
 from silkline.routing.pool import EnginePool
 from silkline.service.lifecycle import Lifecycle
@@ -71,6 +72,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
             status.update("loading the model")
             if await _is_ready(serving, server, pool):
                 status.stop()
+                freeze_heap()
                 _announce(served, server, time.monotonic() - began, as_json=as_json)
             await serving
         finally:

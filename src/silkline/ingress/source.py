@@ -10,10 +10,12 @@ import binascii
 import re
 import string
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
 from silkline.errors import ImageTooLarge, InputError, InvalidRequest
 from silkline.ingress import urls
+from silkline.ingress.known_pictures import digest
 
 # Each repetition is bounded: it costs time that is the same for every text.
 _DATA_URL = re.compile(r"\s{0,64}+data:", re.IGNORECASE)
@@ -45,7 +47,7 @@ class UrlSource:
     param: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EncodedSource:
     """An image that came as Base64 text, not yet decoded.
 
@@ -66,6 +68,11 @@ class EncodedSource:
     def exceeds(self, max_bytes: int) -> bool:
         """Whether the image has more bytes; the text is read only where its length is too great."""
         return self.size > max_bytes and len(_digits(self.text)[0]) * 3 // _GROUP > max_bytes
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the text, computed once; text that is not ASCII is no Base64."""
+        return digest(self.text.encode("utf-8", "replace"))
 
     def decode(self, *, strict: bool = False) -> bytes:
         """The image's bytes; check `exceeds` before.
@@ -92,7 +99,7 @@ class EncodedSource:
         return _decode_mended(text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UploadSource:
     """An image that came as plain bytes.
 
@@ -112,6 +119,11 @@ class UploadSource:
     def exceeds(self, max_bytes: int) -> bool:
         """Whether the image has more bytes."""
         return self.size > max_bytes
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the bytes, computed once."""
+        return digest(self.data)
 
 
 SentSource = EncodedSource | UploadSource

@@ -135,14 +135,18 @@ class Ejection:
             self._eject(standing)
 
     def look_for_slow_ones(self) -> None:
-        """Ejects the one replica that has become slow; costs a look at all that is in flight."""
-        slow = [
+        """Ejects the one replica that has become slow; takes a look at each request in flight.
+
+        Where a second one is slow as well, it is the load, and no further one is looked at.
+        """
+        slow = (
             standing
             for standing in self._standings
             if not standing.ejected and standing.pace.slow_in_a_row() >= SLOW_IN_A_ROW
-        ]
-        if len(slow) == 1:
-            self._eject(slow[0])
+        )
+        first, second = next(slow, None), next(slow, None)
+        if first is not None and second is None:
+            self._eject(first)
 
     def _eject(self, standing: Standing) -> None:
         if standing.ejected:

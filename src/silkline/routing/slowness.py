@@ -98,9 +98,24 @@ class LatencyTracker:
     def slow_in_a_row(self) -> int:
         """Slow answers since the last good one; one that is waited for still counts several times.
 
-        So a replica that answers nothing is found out by the first requests that wait for it.
+        So a replica that answers nothing is found by the first requests that wait for it. The limit
+        of each kind is taken once, and the other replicas are asked only where a wait is long.
         """
-        return self._slow_in_a_row + sum(map(self._times_too_long, self._waiting))
+        now = self._clock()
+        limits: dict[Hashable, float] = {}
+        whole: dict[Hashable, float] = {}
+        total = self._slow_in_a_row
+        for wait in self._waiting:
+            seconds = now - wait.began
+            own = limits.get(wait.kind)
+            if own is None:
+                own = limits[wait.kind] = self._own_limit(wait.kind)
+            if seconds < own:
+                continue
+            if wait.kind not in whole:
+                whole[wait.kind] = self._limit(wait.kind)
+            total += int(seconds / whole[wait.kind])
+        return total
 
     def forgive(self) -> None:
         """Forgets slow answers; what is usual stays."""
@@ -115,12 +130,13 @@ class LatencyTracker:
         return int((self._clock() - wait.began) / self._limit(wait.kind))
 
     def _limit(self, kind: Hashable) -> float:
+        """Seconds beyond which a wait is slow."""
+        peers = (peer.longest(kind) for peer in self._peers)
+        return max(self._own_limit(kind), PEER_FACTOR * max(peers, default=0.0))
+
+    def _own_limit(self, kind: Hashable) -> float:
+        """The same as far as this replica alone tells."""
         usual = self._usual.get(kind)
         if usual is None or usual.waits < LEAST_WAITS:
             return float("inf")
-        peers = (peer.longest(kind) for peer in self._peers)
-        return max(
-            SLOW_FACTOR * usual.seconds,
-            usual.seconds + SLOW_SECONDS,
-            PEER_FACTOR * max(peers, default=0.0),
-        )
+        return max(SLOW_FACTOR * usual.seconds, usual.seconds + SLOW_SECONDS)

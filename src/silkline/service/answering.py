@@ -107,7 +107,7 @@ class Answering:
         Raises:
             InputError, CapacityError: As `answer` does.
         """
-        run = self._begin(question, record)
+        run = await self._begin(question, record)
         with run.model.admission.admit(
             record.tenant,
             size_of(question, run.known),
@@ -130,7 +130,7 @@ class Answering:
                     else:
                         yield self._ended(served.accounted(delta), run)
 
-    def _begin(self, question: Question, record: RequestRecord) -> _Run:
+    async def _begin(self, question: Question, record: RequestRecord) -> _Run:
         """Chooses the model, and refuses what can be refused without any work."""
         if self._lifecycle.draining:
             raise shutting_down()
@@ -139,7 +139,8 @@ class Answering:
         record.served = model.label
         question = self._fitting(question, record, model)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
-        return _Run(question, record, model, policy, self._recognise(question, model, policy))
+        known = await self._recognise(question, model, policy)
+        return _Run(question, record, model, policy, known)
 
     def _fitting(self, question: Question, record: RequestRecord, model: ServedModel) -> Question:
         """The question, asking for no more tokens than there can be."""
@@ -153,12 +154,13 @@ class Answering:
             record.max_tokens = max_tokens
         return fitting
 
-    def _recognise(
+    async def _recognise(
         self, question: Question, model: ServedModel, policy: CachePolicy
     ) -> tuple[Identity, ...] | None:
         """The images' identities, where they are known without work and are of use."""
         if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
             return None
+        await self._intake.hash_large(question.sources)
         return self._intake.recognise(question.sources, model.info.pixel_budget, policy.tenant)
 
     @asynccontextmanager

@@ -24,6 +24,7 @@ from silkline.engines.worker import wire
 from silkline.engines.worker.logs import configure_worker_logging
 from silkline.engines.worker.server import WorkerServer
 from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError, exit_code
+from silkline.observe.heap import freeze_heap
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -
     stop = asyncio.Event()
     # Until here SIGTERM ends the process at once: loading a model cannot be interrupted otherwise.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    freeze_heap()
     _tell(report, "ready")
     ends = [asyncio.ensure_future(end) for end in (stop.wait(), engine.failed())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
