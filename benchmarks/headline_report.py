@@ -116,7 +116,7 @@ def _row(name: str, side: Side) -> list[str]:
 
 
 def _ms(found: Percentiles) -> list[str]:
-    values = (found.p50, found.p90, found.p99, found.p999, found.most)
+    values = (found.p50, found.p90, found.p99, found.p999, found.maximum)
     return [f"{value * 1000:.1f}" for value in values]
 
 

@@ -13,8 +13,8 @@ def test_a_folder_is_read_in_order(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(name.encode())
     catalogue = load_catalogue(Traffic(folder=str(tmp_path), prompts=("one", "two")))
     assert catalogue.size == 2
-    assert [catalogue.picture(n, 0).data for n in range(2)] == [b"a.png", b"b.jpg"]
-    assert catalogue.picture(0, 0).media_type == "image/png"
+    assert [catalogue.image(n, 0).data for n in range(2)] == [b"a.png", b"b.jpg"]
+    assert catalogue.image(0, 0).media_type == "image/png"
     assert [catalogue.prompt(n) for n in range(2)] == ["one", "two"]
 
 
@@ -29,8 +29,8 @@ def test_a_file_of_requests_has_paths_and_urls(tmp_path: Path) -> None:
         Traffic(requests=str(tmp_path / "requests.jsonl"), prompts=("What?",))
     )
     assert catalogue.size == 2
-    assert catalogue.picture(0, 0).data == encoded()
-    assert catalogue.picture(1, 0).url == "https://a.b/c.jpg"
+    assert catalogue.image(0, 0).data == encoded()
+    assert catalogue.image(1, 0).url == "https://a.b/c.jpg"
     assert [catalogue.prompt(n) for n in range(2)] == ["Which colour?", "What?"]
     with pytest.raises(ConfigError, match="cannot be uploaded"):
         load_catalogue(Traffic(requests=str(tmp_path / "requests.jsonl"), form=Form.UPLOAD))

@@ -52,7 +52,7 @@ def test_a_schedule_lies_in_its_time_and_follows_from_its_seed(
     assert list(schedule.times) == sorted(schedule.times)
     assert all(0 <= time < seconds for time in schedule.times)
     assert schedule == make_schedule(arrivals, traffic, 50)
-    assert len(schedule) == len(schedule.pictures) == len(schedule.variants)
+    assert len(schedule) == len(schedule.images) == len(schedule.variants)
     assert list(schedule.between(0, seconds)) == list(range(len(schedule)))
 
 
@@ -63,7 +63,7 @@ def test_another_seed_is_another_schedule() -> None:
 
 def test_popularity_is_zipf() -> None:
     catalogue = 1000
-    pictures = Counter(make_schedule(LONG, Traffic(zipf=1.0), catalogue).pictures)
+    pictures = Counter(make_schedule(LONG, Traffic(zipf=1.0), catalogue).images)
     harmonic = sum(1 / rank for rank in range(1, catalogue + 1))
     for rank in (1, 2, 5, 10):
         expected = 30_000 / harmonic / rank
@@ -72,16 +72,16 @@ def test_popularity_is_zipf() -> None:
 
 
 def test_without_an_exponent_all_are_alike() -> None:
-    pictures = Counter(make_schedule(LONG, Traffic(zipf=0), 10).pictures)
+    pictures = Counter(make_schedule(LONG, Traffic(zipf=0), 10).images)
     assert all(pictures[number] == pytest.approx(3000, rel=0.1) for number in range(10))
 
 
 def test_new_pictures_are_never_sent_twice_and_near_ones_are_of_the_catalogue() -> None:
     schedule = make_schedule(LONG, Traffic(new=0.02, near=0.05), 500)
-    fresh = [number for number in schedule.pictures if number >= 500]
+    fresh = [number for number in schedule.images if number >= 500]
     assert len(fresh) == len(set(fresh)) == pytest.approx(600, rel=0.15)
     assert fresh == list(range(500, 500 + len(fresh)))
-    pairs = zip(schedule.pictures, schedule.variants, strict=True)
+    pairs = zip(schedule.images, schedule.variants, strict=True)
     near = [number for number, variant in pairs if variant]
     assert len(near) == pytest.approx(1500, rel=0.1)
     assert max(near) < 500

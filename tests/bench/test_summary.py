@@ -30,7 +30,7 @@ def test_goodput_counts_what_was_due_not_what_was_answered() -> None:
     assert (found.requests, found.served, found.good) == (10, 8, 6)
     assert found.goodput == pytest.approx(0.6)
     assert found.latency.count == 8
-    assert found.latency.most == pytest.approx(0.5)
+    assert found.latency.maximum == pytest.approx(0.5)
     assert {(one.status, one.code, one.count) for one in found.failures} == {
         (503, "overloaded", 1),
         (0, "timeout", 1),

@@ -134,7 +134,7 @@ def test_columns_that_a_program_added_are_left_out(folder: Path) -> None:
 def test_missing_cells(folder: Path, missing: str) -> None:
     text = f"id,image,picture,prompt,reference,shop\n{missing},a.png,{missing},?,m,{missing}\n"
     found = item(folder, text)
-    assert (found.picture.text, found.fields) == (str(folder / "a.png"), {})
+    assert (found.image.text, found.fields) == (str(folder / "a.png"), {})
     assert len(found.id) == 12
     for column, name in ((0, "picture"), (1, "prompt"), (2, "reference")):
         cells = ["a.png", "?", "m"]
@@ -241,7 +241,7 @@ def test_the_sets_of_vlmevalkit(folder: Path) -> None:
         (0, image, "Which?", "Look.", "B", "A", "red", "", "A", "colour"),
         (1, image, "Which?", "", "yes", "no", "", "", "B", "truth"),
     ), "set.tsv").items  # fmt: skip
-    assert first.picture.text == image
+    assert first.image.text == image
     assert (first.choices, first.references) == (("B", "A", "red"), ("B",))  # by its letter
     assert first.prompt.startswith("Look.\nWhich?\nA. B\nB. A\nC. red\nAnswer with")
     assert (second.choices, second.references) == (("yes", "no"), ("no",))
@@ -257,7 +257,7 @@ def test_rows_of_any_size_up_to_the_bound(folder: Path, monkeypatch: pytest.Monk
     assert tables.MAX_CELL_CHARS == MAX_LINE_BYTES
     monkeypatch.setattr(tables, "MAX_CELL_CHARS", 300_000)
     large = base64.b64encode(bytes(200_000)).decode()
-    assert item(folder, f"picture,prompt,reference\n{large},?,m\n").picture.text == large
+    assert item(folder, f"picture,prompt,reference\n{large},?,m\n").image.text == large
     message = refused(folder, f"picture,prompt,reference\n{large * 2},?,m\n")
     assert "line 2 is longer than 300000 characters" in message
 

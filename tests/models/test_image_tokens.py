@@ -65,7 +65,7 @@ def test_tokens_that_were_reckoned_by_hand(
     rule: TokenRule, width: int, height: int, expected: Count
 ) -> None:
     assert rule.count(width, height) == expected
-    assert expected.total <= rule.most()
+    assert expected.total <= rule.maximum()
 
 
 @settings(deadline=None)
@@ -76,7 +76,7 @@ def test_no_picture_takes_more_than_the_most(rule: TokenRule, width: int, height
     except InvalidRequest:
         assert max(width, height) > 200 * min(width, height)
     else:
-        assert 0 < count.total <= rule.most()
+        assert 0 < count.total <= rule.maximum()
         assert count.features > 0
         assert count.markers >= 0
 
@@ -92,7 +92,7 @@ def test_no_picture_takes_more_than_the_most(rule: TokenRule, width: int, height
 def test_no_budget_is_exceeded(cell: int, least: int, more: int, width: int, height: int) -> None:
     rule = SmartResize(cell, least, least + more)
     if max(width, height) <= 200 * min(width, height):
-        assert rule.count(width, height).total <= rule.most()
+        assert rule.count(width, height).total <= rule.maximum()
 
 
 @settings(deadline=None)
@@ -103,7 +103,7 @@ def test_no_split_exceeds_its_bound(
     tile: int, longest: int | None, width: int, height: int
 ) -> None:
     rule = Splitting(81, tile, longest)
-    assert rule.count(width, height).total <= rule.most()
+    assert rule.count(width, height).total <= rule.maximum()
 
 
 @settings(deadline=None)

@@ -58,7 +58,7 @@ def test_the_rule_and_the_bundle_agree_on_the_tokens_of_a_picture() -> None:
     assert place.bundle is not None
     found = inspect_model(place)
     assert found.image_tokens is not None
-    assert {picture.total for picture in found.image_tokens.pictures} == {
+    assert {picture.total for picture in found.image_tokens.images} == {
         place.bundle.manifest.image_tokens
     }
 

@@ -42,7 +42,7 @@ def test_tokens_of_a_full_hd_picture(
     found = inspected(tmp_path, files)
     assert found.family == family
     assert found.image_tokens is not None
-    assert [picture.total for picture in found.image_tokens.pictures] == [tokens]
+    assert [picture.total for picture in found.image_tokens.images] == [tokens]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_image_processor_of_transformers_5_stands_inside_the_processor(tmp_p
     del files["preprocessor_config.json"]
     found = inspected(tmp_path, files, (1300, 876))
     assert found.image_tokens is not None
-    assert found.image_tokens.pictures[0].features == 330
+    assert found.image_tokens.images[0].features == 330
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_a_tokenizer_may_allow_less(tmp_path: Path) -> None:
 def test_a_refused_shape_is_told_beside_the_others(tmp_path: Path) -> None:
     tokens = inspected(tmp_path, samples.QWEN2_VL_7B, (1, 1000), (28, 28)).image_tokens
     assert tokens is not None
-    assert tokens.pictures[0].refused is not None
-    assert tokens.pictures[1].total == 6
+    assert tokens.images[0].refused is not None
+    assert tokens.images[1].total == 6
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,6 @@ def test_the_page_tells_the_same(tmp_path: Path, files: dict[str, Any], name: st
     found = inspected(tmp_path, files, *SIZES)
     assert found.image_tokens is not None
     assert found.kv_bytes_per_token is not None
-    tokens = " | ".join(str(picture.total) for picture in found.image_tokens.pictures)
+    tokens = " | ".join(str(picture.total) for picture in found.image_tokens.images)
     row = f"| {name} | {tokens} | {found.kv_bytes_per_token['bfloat16']:,} |"
     assert row in PAGE.read_text(encoding="utf-8"), row

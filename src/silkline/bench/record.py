@@ -22,7 +22,7 @@ class Record(msgspec.Struct, array_like=True):
     Attributes:
         number: Its place in the schedule.
         target: 0 or 1, as in the spec.
-        picture: Number of the picture.
+        image: Number of the picture.
         variant: 0, or the number of the near-duplicate.
         intended: When it was to be sent; what its latency counts from.
         sent: When it was handed to the socket.
@@ -44,7 +44,7 @@ class Record(msgspec.Struct, array_like=True):
 
     number: int
     target: int
-    picture: int
+    image: int = msgspec.field(name="picture")
     variant: int
     intended: float
     sent: float = 0.0

@@ -27,7 +27,7 @@ class Percentiles(msgspec.Struct, frozen=True):
     p90: float
     p99: float
     p999: float
-    most: float
+    maximum: float = msgspec.field(name="most")
 
 
 class Failures(msgspec.Struct, frozen=True):

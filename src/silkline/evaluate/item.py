@@ -10,7 +10,7 @@ Value = str | int | float | bool | None
 """What a field of a record may hold."""
 
 
-class PictureKind(Enum):
+class ImageKind(Enum):
     """How a data set gives a picture."""
 
     FILE = "a file"
@@ -19,7 +19,7 @@ class PictureKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ItemImage:
     """Where a picture comes from.
 
     Attributes:
@@ -27,7 +27,7 @@ class Picture:
         text: Absolute path, URL or Base64.
     """
 
-    kind: PictureKind
+    kind: ImageKind
     text: str = field(repr=False)
 
 
@@ -38,7 +38,7 @@ class Item:
     Attributes:
         id: Its name, unique in the set.
         key: Digest of the id, the prompt and the picture: what an answer is kept under.
-        picture: What it is about.
+        image: What it is about.
         prompt: What is asked, choices included.
         references: Texts that are right; several where several people answered.
         record: The right record, where the answer is to be JSON; `references` is empty then.
@@ -48,7 +48,7 @@ class Item:
 
     id: str
     key: str
-    picture: Picture
+    image: ItemImage
     prompt: str
     references: tuple[str, ...] = ()
     record: Mapping[str, Value] | None = None

@@ -66,7 +66,7 @@ def test_each_request_sees_its_own_past_and_nothing_else(
     case = Case(form, blocks)
     slots = KvSlots(
         [LayerShape(KV_HEADS, DIM, VALUE_DIM)],
-        most_slots=4,
+        max_slots=4,
         budget=1 << 20,
         dtype=torch.float32,
         device=torch.device("cpu"),
@@ -89,7 +89,7 @@ def test_each_request_sees_its_own_past_and_nothing_else(
         for each, start, end in pieces:
             pieces_of.append(attention.Piece(row, each, start, end, case.blocks[each]))
             row += end - start
-        layout.pieces = pieces_of
+        layout.chunks = pieces_of
         packed.layout = layout
         query, key, value = (
             torch.cat([case.rows[each][name][start:end] for each, start, end in where])

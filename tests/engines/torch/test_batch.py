@@ -190,7 +190,7 @@ def test_a_picture_that_cannot_be_encoded_harms_its_request_alone(
     model = driving.loaded(llava)
     bad = request(user(0, "Look", 1), images=(picture(1), picture(99)))
     encode = model.family.encode
-    broken = model.family.prepare(bad.messages, bad.images).pictures[1].digest
+    broken = model.family.prepare(bad.messages, bad.images).images[1].digest
 
     def picky(pictures: Any) -> Any:
         if any(each.digest == broken for each in pictures):

@@ -51,9 +51,7 @@ def decoder_of(family: Adapter, score: Score, position_rows: int) -> Decoder:
     positions = as_taken(torch.zeros(position_rows, 1, dtype=torch.int64))
     found = attention.probe(family.text_model, token.unsqueeze(0), positions)
     layers = [found.shapes[layer] for layer in sorted(found.shapes)]
-    slots = KvSlots(
-        layers, most_slots=4, budget=1 << 24, dtype=token.dtype, device=CPU, steady=True
-    )
+    slots = KvSlots(layers, max_slots=4, budget=1 << 24, dtype=token.dtype, device=CPU, steady=True)
     slots.reserve(2, LENGTH)
     packed = PackedAttention(slots, score, score)
     attention.install(family.text_model, packed)

@@ -225,7 +225,7 @@ def causal(prompt: Prompt) -> Prompt:
 
 def swapped(prompt: Prompt) -> Prompt:
     """The pictures, or tiles, in another order."""
-    return replace(prompt, pictures=prompt.pictures[::-1])
+    return replace(prompt, images=prompt.images[::-1])
 
 
 def negative(prompt: Prompt) -> Prompt:
@@ -233,13 +233,13 @@ def negative(prompt: Prompt) -> Prompt:
     seen = (
         {name: tensor.neg() if tensor.is_floating_point() else tensor
          for name, tensor in each.tensors.items()}
-        for each in prompt.pictures
+        for each in prompt.images
     )  # fmt: skip
     pictures = tuple(
         replace(each, digest=each.digest[::-1], tensors=tensors)
-        for each, tensors in zip(prompt.pictures, seen, strict=True)
+        for each, tensors in zip(prompt.images, seen, strict=True)
     )
-    return replace(prompt, pictures=pictures)
+    return replace(prompt, images=pictures)
 
 
 WRONGS = [

@@ -43,7 +43,7 @@ def test_a_model_is_loaded_in_the_dtype_that_is_asked_for(llava: Path) -> None:
     half = load(llava, torch.bfloat16)
     assert half.model.dtype == torch.bfloat16
     prompt = half.prepare([user(0, "What?")], [picture()])
-    assert half.embed(prompt, half.encode(prompt.pictures)).dtype == torch.bfloat16
+    assert half.embed(prompt, half.encode(prompt.images)).dtype == torch.bfloat16
     assert not half.model.training
 
 
@@ -57,7 +57,7 @@ def test_the_bundled_model_is_loaded_from_what_its_manifest_names() -> None:
     bundle = load_bundle(bundled_folder())
     family = load(bundle.weights("torch"), torch.float32)
     prompt = family.prepare([user("Look: ", 0, "What is this?")], [picture(1, 300, 200)])
-    assert family.image_tokens == bundle.manifest.image_tokens == prompt.pictures[0].tokens
+    assert family.image_tokens == bundle.manifest.image_tokens == prompt.images[0].tokens
     assert family.context_length >= bundle.manifest.context_length
     assert family.pixel_budget.shortest_edge == bundle.manifest.image_size
     # The template puts pictures first, and that is how the model was taught.
@@ -222,7 +222,7 @@ def test_tokens_that_the_files_forbid_are_never_said(copied: Path) -> None:
 @pytest.mark.parametrize("model_type", ["blip-2", "paligemma"])
 def test_families_with_a_plain_prompt_need_no_template(model_type: str, tmp_path: Path) -> None:
     tiny = next(each for each in TINY if each.model_type == model_type)
-    assert load(save(tiny, tmp_path / "model")).prepare([user(0, "Hi")], [picture()]).pictures
+    assert load(save(tiny, tmp_path / "model")).prepare([user(0, "Hi")], [picture()]).images
 
 
 def test_no_code_of_the_hub_is_taken_for_the_attention(

@@ -43,10 +43,10 @@ def test_a_picture_takes_what_inspect_says(name: str, family: Get) -> None:
     for width, height in SIZES:
         said = model.rule.count(width, height)
         prompt = model.prepare([user(0, "What?")], [picture(1, width, height)])
-        assert sum(each.tokens for each in prompt.pictures) == said.features, (width, height)
+        assert sum(each.tokens for each in prompt.images) == said.features, (width, height)
         assert said.total <= model.image_tokens
-        features = model.encode(prompt.pictures)
-        assert [len(each) for each in features] == [each.tokens for each in prompt.pictures]
+        features = model.encode(prompt.images)
+        assert [len(each) for each in features] == [each.tokens for each in prompt.images]
 
 
 @families
@@ -76,15 +76,15 @@ def test_the_same_picture_has_the_same_digest(name: str, family: Get) -> None:
     here = model.prepare([user("A ", 0, " B")], [picture(1, 90, 40)])
     there = model.prepare([user(0, "Else?")], [picture(1, 90, 40)])
     other = model.prepare([user(0, "Else?")], [picture(2, 90, 40)])
-    digests = [[each.digest for each in prompt.pictures] for prompt in (here, there, other)]
+    digests = [[each.digest for each in prompt.images] for prompt in (here, there, other)]
     assert digests[0] == digests[1]
     assert not set(digests[0]) & set(digests[2])
 
 
 def test_onevision_tiles_one_picture_but_not_several(family: Get) -> None:
     model = family("llava_onevision")
-    one = model.prepare([user(0)], [picture(1, 90, 40)]).pictures[0]
-    two = model.prepare([user(0, 1)], [picture(1, 90, 40)] * 2).pictures
+    one = model.prepare([user(0)], [picture(1, 90, 40)]).images[0]
+    two = model.prepare([user(0, 1)], [picture(1, 90, 40)] * 2).images
     assert one.tensors["pixel_values"].shape[0] > 1
     assert {each.tokens for each in two} == {17}
     assert two[0].digest == two[1].digest != one.digest
@@ -99,7 +99,7 @@ def test_pictures_are_seen_together_as_alone(name: str, family: Get) -> None:
     ]
     if name == "llava_onevision":
         prompts.append(model.prepare([user(0, 1)], [picture(7, 90, 40), picture(8)]))
-    seen = [each for prompt in prompts for each in prompt.pictures]
+    seen = [each for prompt in prompts for each in prompt.images]
     for order in (seen, seen[::-1], seen[1:] + seen[:1]):
         for together, each in zip(model.encode(order), order, strict=True):
             (alone,) = model.encode([each])
@@ -138,7 +138,7 @@ def test_prompts_may_be_prepared_in_many_threads(name: str, family: Get) -> None
     def made(index: int) -> tuple[list[int], list[bytes]]:
         words = [user(0, f"What is this? {'x' * index}")]
         prompt = model.prepare(words, [picture(index, 40 + index, 60)])
-        return prompt.ids.tolist(), [each.digest for each in prompt.pictures]
+        return prompt.ids.tolist(), [each.digest for each in prompt.images]
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(made, range(12))) == [made(index) for index in range(12)]

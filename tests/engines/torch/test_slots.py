@@ -17,7 +17,7 @@ TOKEN_BYTES = 4 * (2 * 6 + 6)
 def made(budget_tokens: int = 10_000, most_slots: int = 8) -> KvSlots:
     return KvSlots(
         LAYERS,
-        most_slots=most_slots,
+        max_slots=most_slots,
         budget=budget_tokens * TOKEN_BYTES,
         dtype=torch.float32,
         device=torch.device("cpu"),
@@ -131,7 +131,7 @@ def test_slots_grow_by_a_quarter_at_most() -> None:
 def test_half_precision_is_read_in_one_piece_where_little_is_left_out() -> None:
     for dtype, expected in ((torch.bfloat16, (100, 128)), (torch.float32, (100, 110))):
         slots = KvSlots(
-            LAYERS, most_slots=2, budget=1 << 20, dtype=dtype, device=torch.device("cpu")
+            LAYERS, max_slots=2, budget=1 << 20, dtype=dtype, device=torch.device("cpu")
         )
         slots.reserve(1, 120)
         assert slots.length == 128
@@ -141,7 +141,7 @@ def test_half_precision_is_read_in_one_piece_where_little_is_left_out() -> None:
 def test_steady_storage_doubles_and_does_not_shrink() -> None:
     slots = KvSlots(
         LAYERS,
-        most_slots=8,
+        max_slots=8,
         budget=8 * 256 * TOKEN_BYTES,
         dtype=torch.float32,
         device=torch.device("cpu"),

@@ -29,7 +29,7 @@ def test_without_memory_for_its_pictures_a_request_may_come_again(
 
     driver = driving.Driver(model)
     asked = driver.add(request(user(0, "Look"), images=(picture(9),)))
-    large = asked.prompt.pictures[0].digest
+    large = asked.prompt.images[0].digest
     beside = driver.add(question(seed=2))
     monkeypatch.setattr(model.family, "encode", short)
     driver.run()

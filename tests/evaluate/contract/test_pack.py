@@ -19,7 +19,7 @@ def digest(pictures: list[bytes]) -> str:
 
 def test_the_pack_is_the_same_every_time() -> None:
     first, second = (
-        [data for case in cases for data in case.pictures]
+        [data for case in cases for data in case.images]
         for cases in (pack().values(), golden_pack())
     )
     assert digest(first) == digest(second)
@@ -31,16 +31,14 @@ def test_the_pack_holds_every_kind_once() -> None:
     assert [name for name in names if name.startswith("exif-")] == [
         f"exif-{n}" for n in range(1, 9)
     ]
-    modes = {
-        Image.open(io.BytesIO(data)).mode for case in pack().values() for data in case.pictures
-    }
+    modes = {Image.open(io.BytesIO(data)).mode for case in pack().values() for data in case.images}
     assert modes == {"RGB", "RGBA", "LA", "L", "P", "1", "CMYK", "I;16"}
 
 
 def test_every_orientation_shows_the_same_picture() -> None:
     expected = np.asarray(scene(200, 150), np.int16)
     for orientation in range(1, 9):
-        (data,) = pack()[f"exif-{orientation}"].pictures
+        (data,) = pack()[f"exif-{orientation}"].images
         turned = np.asarray(upright(data), np.int16)
         assert turned.shape == expected.shape
         assert np.abs(turned - expected).mean() < 6  # what JPEG loses
@@ -76,5 +74,5 @@ def test_the_profile_swaps_colours_for_who_applies_it() -> None:
     turned = ImageCms.profileToProfile(red, profile, ImageCms.createProfile("sRGB"))
     assert turned is not None
     assert turned.getpixel((0, 0)) == (0, 0, 255)
-    (data,) = pack()["profile"].pictures
+    (data,) = pack()["profile"].images
     assert np.abs(np.asarray(upright(data), np.int16) - np.asarray(scene(320, 240))).mean() < 6

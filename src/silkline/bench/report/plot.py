@@ -91,6 +91,6 @@ def slo_line(drawing: Drawing, y: Scale, slo: float) -> None:
     drawing.text(at, f"SLO {span(slo)}", 'class="slo-name" text-anchor="end"')
 
 
-def thinned(count: int, most: int) -> Sequence[int]:
+def thinned(count: int, maximum: int) -> Sequence[int]:
     """At most so many of the numbers below `count`, evenly."""
-    return range(0, count, max(1, -(-count // most)))
+    return range(0, count, max(1, -(-count // maximum)))

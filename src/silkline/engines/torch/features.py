@@ -8,7 +8,7 @@ import torch
 
 
 class FeatureCache:
-    """Least recently used first out, by bytes; keys are `Picture.digest`s."""
+    """Least recently used first out, by bytes; keys are `PreparedImage.digest`s."""
 
     def __init__(self, limit: int) -> None:
         """Makes an empty cache.

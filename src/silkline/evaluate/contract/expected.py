@@ -18,7 +18,7 @@ class Expected:
     """What transformers makes of a case.
 
     Attributes:
-        pictures: Upright, RGB, as they were sent, in order.
+        images: Upright, RGB, as they were sent, in order.
         pixels: For the vision tower, all tiles of all pictures: `[n, 3, height, width]`, or
             flattened patches `[n, numbers]`.
         prompt_ids: With the image token in each place that a feature fills.
@@ -26,7 +26,7 @@ class Expected:
         logits: Of the first token of the answer, `[vocabulary]`.
     """
 
-    pictures: tuple[Image.Image, ...] = field(repr=False)
+    images: tuple[Image.Image, ...] = field(repr=False)
     pixels: NDArray[np.float32] = field(repr=False)
     prompt_ids: tuple[int, ...]
     image_tokens: int

@@ -10,7 +10,7 @@ import msgspec
 class Stage(StrEnum):
     """Where an engine can begin to differ, in the order in which a request walks."""
 
-    PICTURE = "picture"
+    IMAGE = "picture"
     REDUCTION = "reduction"
     PIXELS = "pixels"
     IMAGE_TOKENS = "image tokens"
@@ -79,9 +79,9 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
     """How far an engine may be from the reference; see docs/contract.md for why.
 
     Attributes:
-        most: Largest difference of a pixel value, in 1/255 of the picture's range.
+        maximum: Largest difference of a pixel value, in 1/255 of the picture's range.
         mean: Mean difference of the pixel values, likewise.
-        scaled_most: As `most`, for pictures that are decoded at a fraction of their size.
+        scaled_maximum: As `most`, for pictures that are decoded at a fraction of their size.
         scaled_mean: As `mean`, likewise.
         log_probability: Largest difference of the natural log-probability of a token that the
             reference gives at least `SHARE`.
@@ -90,9 +90,9 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
         share: Of the cases with the reference's pixels and token ids, how many must hold these two.
     """
 
-    most: float
+    maximum: float = msgspec.field(name="most")
     mean: float
-    scaled_most: float
+    scaled_maximum: float = msgspec.field(name="scaled_most")
     scaled_mean: float
     log_probability: float
     divergence: float

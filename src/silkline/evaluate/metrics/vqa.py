@@ -13,7 +13,7 @@ from itertools import product
 from silkline.evaluate.item import Item
 from silkline.evaluate.metrics.forms import composed
 
-LEAST_REFERENCES = 4
+MIN_REFERENCES = 4
 """The measure asks whether three others said the same, each person left out in turn."""
 
 _AGREEING = 3
@@ -80,7 +80,7 @@ def vqa_accuracy(item: Item, answer: str) -> float:
     """Mean over the people of min(1, how many of the others said the same / 3); 0 to 1.
 
     With ten people, an answer that four of them gave is fully right. It needs at least
-    `LEAST_REFERENCES`. Both sides are always normalised. The authors' script normalises nothing
+    `MIN_REFERENCES`. Both sides are always normalised. The authors' script normalises nothing
     where all people said the same, so "Yes." is wrong there where all said "yes", and of people's
     answers only the punctuation elsewhere.
     """

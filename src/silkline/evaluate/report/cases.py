@@ -12,7 +12,7 @@ from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.records import is_same, parse_record
 from silkline.evaluate.report.word_diff import Part, diff_words
 
-_MOST_CHARS = 3_000
+_MAX_CHARS = 3_000
 _ABSENT = "\N{EM DASH}"
 
 
@@ -23,20 +23,20 @@ class Case:
     Attributes:
         item: What was asked.
         replies: A's, and B's where there is one.
-        picture: As a data URL; empty where it could not be had.
+        image: As a data URL; empty where it could not be had.
     """
 
     item: Item
     replies: tuple[Reply, ...]
-    picture: str
+    image: str
 
 
 def show(case: Case) -> str:
     """A case as an article."""
     item = case.item
-    picture = (
-        f"<img src='{escape(case.picture)}' alt='The picture of item {escape(item.id)}'>"
-        if case.picture
+    image = (
+        f"<img src='{escape(case.image)}' alt='The picture of item {escape(item.id)}'>"
+        if case.image
         else "<p class='missing'>The picture could not be read.</p>"
     )
     chips = "".join(
@@ -44,7 +44,7 @@ def show(case: Case) -> str:
     )
     answers = _records(case) if item.record is not None else _texts(case)
     return (
-        f"<article class='card case'><figure>{picture}</figure><div><h3>{escape(item.id)}</h3>"
+        f"<article class='card case'><figure>{image}</figure><div><h3>{escape(item.id)}</h3>"
         f"<p class='prompt'>{escape(_cut(item.prompt))}</p></div><div>{answers}"
         f"{f'<ul class=chips>{chips}</ul>' if chips else ''}</div></article>"
     )
@@ -58,7 +58,7 @@ def _records(case: Case) -> str:
         return _texts(case)
     names = dict.fromkeys([*right, *(name for one in found for name in one or ())])
     rows = "".join(
-        f"<tr><th scope='row'>{escape(name[:_MOST_CHARS])}</th><td>{_value(right, name)}</td>"
+        f"<tr><th scope='row'>{escape(name[:_MAX_CHARS])}</th><td>{_value(right, name)}</td>"
         + "".join(_field(one, right, name) for one in found)
         + "</tr>"
         for name in names
@@ -121,7 +121,7 @@ def _marked(right: str, said: str) -> Iterator[str]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARS else text[:_MOST_CHARS] + "\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def show_all(cases: Sequence[Case]) -> str:

@@ -9,14 +9,14 @@ from silkline.evaluate.report.numbers import change
 from silkline.evaluate.results import Difference
 
 _WIDTH, _HEIGHT, _MARGIN = 256, 28, 8
-_LEAST_REACH = 0.02
+_MIN_REACH = 0.02
 """The scale never shows less than two points to a side, or noise would look like an effect."""
 
 
 def reach_of(differences: Iterable[Difference], highest: dict[str, float]) -> float:
     """How far to either side the scale must go, as a share of the metrics' highest values."""
     ends = (max(-one.low, one.high) / highest[one.metric] for one in differences)
-    return max(_LEAST_REACH, *ends)
+    return max(_MIN_REACH, *ends)
 
 
 def forest(one: Difference, reach: float, highest: float, *, clear: bool) -> str:

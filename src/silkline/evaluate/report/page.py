@@ -22,7 +22,7 @@ SHOWN = 24
 
 _FEW = 20
 _MANY_SLICES = 10
-_MOST_SLICES = 60
+_MAX_SLICES = 60
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 __all__ = ["SHOWN", "Case", "page", "write_page"]
@@ -182,7 +182,7 @@ def _effort(results: Sequence[Result]) -> str:
 
 
 def _slices(comparison: Comparison, highest: dict[str, float]) -> str:
-    slices, shown = comparison.slices, comparison.changed[:_MOST_SLICES]
+    slices, shown = comparison.slices, comparison.changed[:_MAX_SLICES]
     reach = reach_of([one.difference for one in shown], highest)
     rows = []
     for one in shown:

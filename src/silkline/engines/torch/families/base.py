@@ -18,7 +18,7 @@ from silkline.core import Image, Message, PixelBudget
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PreparedImage:
     """What the vision tower takes at once: a picture, or one tile where tiles are seen alone.
 
     Attributes:
@@ -40,7 +40,7 @@ class Prompt:
     Attributes:
         ids: Token ids, int64 `[T]`, in which every place of a picture's feature holds the family's
             `image_token_id`.
-        pictures: In the order in which they fill these places.
+        images: In the order in which they fill these places.
         positions: Of each token, int64 `[P, T]`: `P` is 1, or 3 (time, height, width) for
             multimodal rotary positions.
         next_position: Of the first generated token, the same in all rows; each later one is one
@@ -51,7 +51,7 @@ class Prompt:
     """
 
     ids: torch.Tensor
-    pictures: tuple[Picture, ...]
+    images: tuple[PreparedImage, ...]
     positions: torch.Tensor
     next_position: int
     blocks: tuple[tuple[int, int], ...] = ()
@@ -120,14 +120,14 @@ class Family(Protocol):
                 refuses the conversation, or the family takes no picture of such a shape.
         """
 
-    def encode(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+    def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """The features of pictures, of one request or of many, each `[tokens, hidden]`.
 
         They lie on the model's device, in its dtype.
         """
 
     def embed(self, prompt: Prompt, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The text model's input `[T, hidden]`; `features` belong to `prompt.pictures`."""
+        """The text model's input `[T, hidden]`; `features` belong to `prompt.images`."""
 
     def embed_next(self, ids: torch.Tensor) -> torch.Tensor:
         """The input `[B, hidden]` for generated tokens, int64 `[B]` on the model's device."""
