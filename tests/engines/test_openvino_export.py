@@ -20,10 +20,11 @@ import pytest
 from silkline.config import EngineSettings, Settings
 from silkline.engines.openvino.export import plan as planning
 from silkline.engines.openvino.export import process
-from silkline.engines.openvino.export.plan import Plan, Precision, label_of, plan_export
+from silkline.engines.openvino.export.plan import Plan, Precision, plan_export
 from silkline.engines.openvino.export.process import export_model
 from silkline.engines.openvino.export.protocol import Order
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault
+from silkline.models.label import label_of
 from silkline.models.resolve import locate_model
 from silkline.models.source import Digests
 from silkline.models.store import Store

@@ -20,10 +20,10 @@ from silkline.engines.openvino.export import plan as planning
 from silkline.engines.openvino.export.plan import Precision, plan_export
 from silkline.engines.registry import create_engine
 from silkline.engines.torch.families.table import ADAPTERS
+from silkline.engines.torch.support import WITHOUT_TEMPLATE
 from silkline.errors import ConfigError, SilklineError
 from silkline.models import completeness
 from silkline.models.resolve import locate_model
-from silkline.models.torch_support import WITHOUT_TEMPLATE
 from silkline.service.model import prepare_model
 from silkline.service.pool import choose_engine
 from tests.cli.test_main import run

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from silkline.engines.registry import engine_names
+from silkline.engines.registry import engine_names, judge
 from silkline.models.inspection import Inspection, inspect_model
 from silkline.models.resolve import BUNDLED_MODEL, bundled_folder, locate_model
 from silkline.models.support import Verdict
@@ -32,7 +32,7 @@ WEIGHTS: dict[str, tuple[str, list[int]]] = {
 
 
 def inspected(model: str | Path) -> Inspection:
-    return inspect_model(locate_model(str(model), {}))
+    return inspect_model(locate_model(str(model), {}), judge)
 
 
 def verdicts(found: Inspection) -> dict[str, tuple[Verdict, str]]:
@@ -56,7 +56,7 @@ def test_the_bundled_model_is_what_its_card_says() -> None:
 def test_the_rule_and_the_bundle_agree_on_the_tokens_of_a_picture() -> None:
     place = locate_model(BUNDLED_MODEL, {})
     assert place.bundle is not None
-    found = inspect_model(place)
+    found = inspect_model(place, judge)
     assert found.image_tokens is not None
     assert {picture.total for picture in found.image_tokens.images} == {
         place.bundle.manifest.image_tokens

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from silkline.engines.registry import check_engine
 from silkline.errors import ConfigError
-from silkline.models.inspection import check_engine
 from silkline.models.resolve import bundled_folder, locate_model
 from tests.models.damage import cut, pointer, with_file, without
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from silkline.engines.registry import judge
 from silkline.errors import ConfigError
 from silkline.models.inspection import Inspection, inspect_model
 from silkline.models.resolve import locate_model
@@ -17,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
 
 def inspected(folder: Path, files: dict[str, Any], *pictures: tuple[int, int]) -> Inspection:
-    return inspect_model(locate_model(str(save(folder, files)), {}), pictures or (HD,))
+    return inspect_model(locate_model(str(save(folder, files)), {}), judge, pictures or (HD,))
 
 
 @pytest.mark.parametrize(

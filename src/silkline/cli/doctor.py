@@ -32,15 +32,20 @@ from silkline.cli.settings_options import settings_options
 from silkline.config import Settings, settings_from
 from silkline.engines.accelerators import has_nvidia
 from silkline.engines.processor import features, instruction_set
-from silkline.engines.registry import engine_names, pick_engine
+from silkline.engines.registry import (
+    check_engine,
+    engine_names,
+    engine_spec,
+    is_installed,
+    pick_engine,
+)
 from silkline.engines.threads import usable_cores
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
-from silkline.models.inspection import check_engine
 from silkline.models.printable import printable
 from silkline.models.resolve import BUNDLED_MODEL, ModelLocation, locate_model, resolve_model
-from silkline.service.pool import WITHOUT_MODEL
+from silkline.service.pool import needs_model
 
 GIB = 1024**3
 _MIN_MEMORY = 2 * GIB
@@ -155,11 +160,19 @@ def _engine(settings: Settings) -> Finding:
     if wanted not in {"auto", *known}:
         detail = f"there is no engine {wanted}; installed are: {', '.join(known)}"
         return Finding("engine", Verdict.BAD, detail)
+    try:
+        spec = None if wanted == "auto" else engine_spec(wanted)
+    except EnvironmentFault as error:
+        return Finding("engine", Verdict.BAD, error.message, error.remedy)
+    missing = [] if spec is None else [name for name in spec.libraries if not is_installed(name)]
+    if spec is not None and missing:
+        detail = f"{wanted} needs {', '.join(missing)}, which cannot be found"
+        return Finding("engine", Verdict.BAD, detail, spec.install or None)
     return Finding("engine", Verdict.GOOD, wanted)
 
 
 def _libraries(settings: Settings) -> Iterator[Finding]:
-    """What the engine's extra asks for: installed, whole enough to be found, and new enough."""
+    """Versions of what the engine's extra requires: installed, complete, and new enough."""
     name = settings.engine.engine
     extra = "openvino" if name == "auto" else name
     remedy = f'pip install "silkline[{extra}]"'
@@ -176,7 +189,8 @@ def _libraries(settings: Settings) -> Iterator[Finding]:
         if find_spec(package.replace("-", "_")) is None:
             yield Finding(package, Verdict.BAD, f"{installed}, but its files are missing", remedy)
         elif _release(installed) < _release(minimum):
-            yield Finding(package, Verdict.BAD, f"{installed}; {minimum} is the least", remedy)
+            detail = f"{installed}; {minimum} or newer is needed"
+            yield Finding(package, Verdict.BAD, detail, remedy)
         else:
             yield Finding(package, Verdict.GOOD, installed)
 
@@ -188,7 +202,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 def _model(settings: Settings) -> Finding:
     model = settings.engine.model
-    if settings.engine.engine in WITHOUT_MODEL:
+    if not needs_model(settings.engine.engine):
         return Finding("model", Verdict.GOOD, f"{settings.engine.engine} needs none")
     try:
         place = locate_model(model, os.environ)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from silkline.cli.printing import print_result
+from silkline.engines.registry import judge
 from silkline.models.amounts import bytes_text, count_text
 from silkline.models.decoder import Decoder
 from silkline.models.inspection import IMAGES, ImageTokens, Inspection, inspect_model
@@ -63,7 +64,7 @@ def inspect(model: str, images: tuple[tuple[int, int], ...], as_json: bool) -> N
     MODEL is silkline-mini, a folder, a bundle, or a model of the Hugging Face hub that lies in the
     local cache: org/name or org/name@revision.
     """
-    found = inspect_model(locate_model(model, os.environ), images or IMAGES)
+    found = inspect_model(locate_model(model, os.environ), judge, images or IMAGES)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:

@@ -36,6 +36,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
 from silkline.engines.fake_options import FakeOptions
 from silkline.engines.sampling import COLDEST, answer_room
+from silkline.engines.spec import EngineSpec
 from silkline.engines.text_stream import TextStream
 from silkline.errors import (
     CapacityError,
@@ -66,6 +67,9 @@ def create_engine(options: EngineOptions) -> Engine:
     """Builds a fake engine. Raises `ConfigError` when `options.extra` is not a `FakeOptions`."""
     script = read_extra(options.extra, FakeOptions, "fake")
     return FakeEngine(options.max_batch, script, options.name)
+
+
+SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 
 @dataclass(eq=False, slots=True)

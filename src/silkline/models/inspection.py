@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from silkline.errors import ConfigError, InvalidRequest
+from silkline.errors import InvalidRequest
 from silkline.models.decoder import BYTES_PER_NUMBER, Decoder, read_decoder
 from silkline.models.documents import CONFIG, Document, read_document
 from silkline.models.families import find_family
@@ -16,7 +16,7 @@ from silkline.models.preprocessing import Preprocessing, read_preprocessing
 from silkline.models.printable import printable
 from silkline.models.quantization import packing
 from silkline.models.resolve import Kind, ModelLocation
-from silkline.models.support import Support, Verdict, engine_support
+from silkline.models.support import ModelFacts, Support
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import Weights, read_weights, size_on_disk
 
@@ -107,33 +107,38 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def inspect_model(place: ModelLocation, images: Sequence[tuple[int, int]] = IMAGES) -> Inspection:
+def inspect_model(
+    location: ModelLocation,
+    judge: Callable[[ModelFacts], tuple[Support, ...]],
+    images: Sequence[tuple[int, int]] = IMAGES,
+) -> Inspection:
     """Reads a model's JSON files and the headers of its weights.
 
     Args:
-        place: Where it lies.
+        location: Where it lies.
+        judge: Says what each engine can do with the model.
         images: Widths and heights, at least 1, to tell the tokens for.
 
     Raises:
         ConfigError: A file is damaged, or says what no model can mean.
     """
-    files, tokenizer, generation = _documents(place)
+    files, tokenizer, generation = _documents(location)
     config = files.config
     family = find_family(config)
     decoder = read_decoder(config, family.text_type if family else None)
     rule = family.image_tokens(files) if family else None
-    weights = read_weights(place.folder)
+    weights = read_weights(location.folder)
     model_type = config.text("model_type")
     return Inspection(
-        model=place.model,
-        kind=place.kind,
-        folder=str(place.folder),
-        revision=place.revision,
-        license=place.license,
+        model=location.model,
+        kind=location.kind,
+        folder=str(location.folder),
+        revision=location.revision,
+        license=location.license,
         family=family.title if family else None,
         model_type=model_type,
         architectures=config.texts("architectures"),
-        context_length=_context(place, decoder, tokenizer),
+        context_length=_context(location, decoder, tokenizer),
         max_new_tokens=generation.number("max_new_tokens"),
         decoder=decoder,
         kv_bytes_per_token=None if decoder is None else _kv_bytes(decoder),
@@ -141,39 +146,24 @@ def inspect_model(place: ModelLocation, images: Sequence[tuple[int, int]] = IMAG
         preprocessing=read_preprocessing(files.image),
         weights=weights,
         quantization=packing(config),
-        disk_bytes=size_on_disk(place.folder),
-        engines=engine_support(place, files, weights),
-        notes=tuple(_notes(config, place, weights, decoder, known=rule is not None)),
+        disk_bytes=size_on_disk(location.folder),
+        engines=judge(ModelFacts(location, files, weights)),
+        notes=tuple(_notes(config, location, weights, decoder, known=rule is not None)),
     )
 
 
-def inspect_engines(place: ModelLocation) -> tuple[Support, ...]:
-    """What each engine can do with a model, as `inspect_model` tells it.
+def read_facts(location: ModelLocation) -> ModelFacts:
+    """What an engine judges a model by.
 
     Raises:
         ConfigError: A file is damaged.
     """
-    return engine_support(place, read_documents(_home(place)), read_weights(place.folder))
+    return ModelFacts(location, read_documents(_home(location)), read_weights(location.folder))
 
 
-def check_engine(place: ModelLocation, engine: str) -> None:
-    """Refuses a model that an engine cannot serve, in the words of `inspect_model`.
-
-    Args:
-        place: Where the model lies.
-        engine: The engine's name; nothing is known of others than `inspect_model` tells of.
-
-    Raises:
-        ConfigError: The engine cannot serve it, or a file is damaged.
-    """
-    for support in inspect_engines(place):
-        if support.engine == engine and support.verdict is Verdict.NO:
-            raise ConfigError(f"The engine {engine} cannot serve {place.model}: {support.why}.")
-
-
-def _documents(place: ModelLocation) -> tuple[Documents, Document, Document]:
+def _documents(location: ModelLocation) -> tuple[Documents, Document, Document]:
     """What tells of pictures, the tokenizer's config and the generation config."""
-    home = _home(place)
+    home = _home(location)
 
     def read(name: str) -> Document:
         return read_document(home / name, name)
@@ -181,18 +171,18 @@ def _documents(place: ModelLocation) -> tuple[Documents, Document, Document]:
     return read_documents(home), read("tokenizer_config.json"), read("generation_config.json")
 
 
-def _home(place: ModelLocation) -> Path:
+def _home(location: ModelLocation) -> Path:
     """The folder with config.json: a bundle may have it beside an engine's weights only."""
-    if place.bundle is None or (place.folder / CONFIG).is_file():
-        return place.folder
-    homes = (place.bundle.weights(engine) for engine in place.bundle.manifest.engines)
-    return next((home for home in homes if (home / CONFIG).is_file()), place.folder)
+    if location.bundle is None or (location.folder / CONFIG).is_file():
+        return location.folder
+    homes = (location.bundle.weights(engine) for engine in location.bundle.manifest.engines)
+    return next((home for home in homes if (home / CONFIG).is_file()), location.folder)
 
 
-def _context(place: ModelLocation, decoder: Decoder | None, tokenizer: Document) -> int | None:
+def _context(location: ModelLocation, decoder: Decoder | None, tokenizer: Document) -> int | None:
     """A bundle's own word; else what the files tell."""
-    if place.bundle is not None:
-        return place.bundle.manifest.context_length
+    if location.bundle is not None:
+        return location.bundle.manifest.context_length
     return context_of(decoder, tokenizer)
 
 
@@ -233,7 +223,7 @@ def _image(rule: TokenRule, width: int, height: int) -> ImageTokensBySize:
 
 def _notes(
     config: Document,
-    place: ModelLocation,
+    location: ModelLocation,
     weights: Weights,
     decoder: Decoder | None,
     *,
@@ -244,14 +234,16 @@ def _notes(
         notes.append("The family is not in Silkline's table; what depends on it is not told.")
     elif not known:
         notes.append("How many tokens a picture takes is not known for this configuration.")
-    if place.bundle is None and config.values.get("auto_map"):
+    if location.bundle is None and config.values.get("auto_map"):
         notes.append("The model asks for code of its own (auto_map); Silkline runs none of it.")
     if not (weights.files or weights.pointers):
         notes.append("No safetensors are here: parameters and dtypes are not told.")
     elif weights.missing:
         notes.append(f"{len(weights.missing)} of the shards that the index names are not here.")
     if weights.pointers:
-        notes.append("Git LFS pointers are in place of weights: the weights were not downloaded.")
+        notes.append(
+            "Git LFS pointers are in location of weights: the weights were not downloaded."
+        )
     if weights.refused:
         few = ", ".join(map(printable, weights.refused[:3]))
         notes.append(f"Pickled weights are not read: {few}.")

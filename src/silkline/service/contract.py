@@ -33,7 +33,7 @@ from silkline.ingress.source import parse_url
 from silkline.models.documents import CONFIG
 from silkline.models.resolve import ModelLocation, locate_model
 from silkline.service.local import create_intake
-from silkline.service.pool import WITHOUT_MODEL, OnNotice, choose_engine, prepared_model, why_chosen
+from silkline.service.pool import OnNotice, choose_engine, needs_model, prepared_model, why_chosen
 from silkline.service.subject import Spelled
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ async def _options(wanted: EngineSettings, name: str) -> EngineOptions:
             raise ConfigError("The engine remote needs a server: give its URL as the SUBJECT.")
         told = wanted.remotes[0].model_dump(exclude_defaults=True)
         return EngineOptions(extra={key: str(value) for key, value in told.items()})
-    if name in WITHOUT_MODEL:
+    if not needs_model(name):
         return EngineOptions(extra=wanted.engine_options)
     files = await prepared_model(wanted, name)  # its hold goes with the process, which ends soon
     return EngineOptions(

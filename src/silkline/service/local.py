@@ -15,7 +15,7 @@ from silkline.ingress.source import Source, parse_url, uploaded
 from silkline.observe.metrics import Metrics
 from silkline.service.answering import Answering
 from silkline.service.lifecycle import Lifecycle
-from silkline.service.model import Watch
+from silkline.service.model import OnProgress
 from silkline.service.models import ServedModel, ServedModels
 from silkline.service.pool import OnNotice, create_pool, ignore, why_chosen
 
@@ -27,7 +27,7 @@ def create_intake(settings: Settings) -> Intake:
 
 @asynccontextmanager
 async def open_answering(
-    settings: Settings, intake: Intake, on_notice: OnNotice, watch: Watch = ignore
+    settings: Settings, intake: Intake, on_notice: OnNotice, on_progress: OnProgress = ignore
 ) -> AsyncGenerator[Answering, None]:
     """Answers with the engines that the settings describe, and the pictures of a started intake.
 
@@ -35,13 +35,13 @@ async def open_answering(
         settings: What is wanted.
         intake: Where pictures come from.
         on_notice: Called with why `auto` passed over an engine.
-        watch: Told what is being done until the engines start, in words, from another thread.
+        on_progress: Called with what is being done until the engines start, from another thread.
 
     Raises:
         ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
         EnvironmentFault: No engine is installed, or it does not start.
     """
-    served = await create_pool(settings, watch)
+    served = await create_pool(settings, on_progress)
     pool = served.pool
     if why := why_chosen(served.choice):
         on_notice(why)

@@ -8,23 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from silkline.config import EngineSettings
-from silkline.engines.openvino.export.plan import (
-    Precision,
-    is_export,
-    label_of,
-    plan_export,
-)
-from silkline.engines.openvino.export.process import export_model
+from silkline.engines.registry import check_engine, engine_spec
 from silkline.errors import EnvironmentFault
-from silkline.models.inspection import check_engine
+from silkline.models.label import label_of
 from silkline.models.resolve import Kind, ModelLocation, locate_model, resolve_model
 from silkline.models.source import Digests
 from silkline.models.store import Hold, Store, store_folder
 
-Watch = Callable[[str], None]
-"""Told what is being done, in words."""
+OnProgress = Callable[[str], None]
+"""Called with what is being done, in words."""
 
-_OPENVINO = "openvino"
 _DIGESTS = "digests.json"
 _REVISION_LENGTH = 12
 
@@ -48,7 +41,7 @@ class ModelFiles(NamedTuple):
 
 
 def prepare_model(
-    wanted: EngineSettings, engine: str, environment: Mapping[str, str], watch: Watch
+    wanted: EngineSettings, engine: str, environment: Mapping[str, str], on_progress: OnProgress
 ) -> ModelFiles:
     """Finds a model, checks its files, and exports it where the engine needs that.
 
@@ -58,31 +51,31 @@ def prepare_model(
         wanted: Which model, and how it is exported.
         engine: The engine's name; not `auto`.
         environment: The process's variables, for the places of caches.
-        watch: Told what is being done.
+        on_progress: Called with what is being done.
 
     Raises:
         ConfigError: There is no such model, its files are damaged, or the engine cannot serve it.
         EnvironmentFault: The model is not in the local cache, or what exports it is missing.
     """
-    place = locate_model(wanted.model, environment)
+    location = locate_model(wanted.model, environment)
     store = Store(store_folder(wanted.export_store, environment))
-    if place.bundle is not None:
-        key = store.key_of(place.folder)
+    if location.bundle is not None:
+        key = store.key_of(location.folder)
         if key is None:
             return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "")
         with _held(store, key) as hold:
             return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "", hold)
-    check_engine(place, engine)
-    exports = engine == _OPENVINO and not is_export(place.folder)
-    watch("reading the model's files")
-    digest = _digest(place, store.folder)
-    name = wanted.served_name or label_of(place)
-    if exports:
-        plan = plan_export(place, Precision(wanted.precision), digest)
-        with _held(store, plan.key) as hold:
-            return ModelFiles(export_model(plan, store, watch).folder, name, "", hold)
-    commit = place.revision if place.kind is Kind.HUB else None
-    return ModelFiles(place.folder, name, (commit or digest)[:_REVISION_LENGTH])
+    check_engine(location, engine)
+    on_progress("reading the model's files")
+    digest = _digest(location, store.folder)
+    name = wanted.served_name or label_of(location)
+    plan = engine_spec(engine).export
+    export = None if plan is None else plan(location, wanted, digest)
+    if export is not None:
+        with _held(store, export.key) as hold:
+            return ModelFiles(export.make(store, on_progress), name, "", hold)
+    commit = location.revision if location.kind is Kind.HUB else None
+    return ModelFiles(location.folder, name, (commit or digest)[:_REVISION_LENGTH])
 
 
 @contextmanager
@@ -96,10 +89,10 @@ def _held(store: Store, key: str) -> Iterator[Hold]:
         raise
 
 
-def _digest(place: ModelLocation, store: Path) -> str:
+def _digest(location: ModelLocation, store: Path) -> str:
     try:
-        return Digests(store / _DIGESTS).folder(place.folder)
+        return Digests(store / _DIGESTS).folder(location.folder)
     except OSError as error:
         raise EnvironmentFault(
-            f"A file of {place.model} cannot be read: {error.strerror}."
+            f"A file of {location.model} cannot be read: {error.strerror}."
         ) from error

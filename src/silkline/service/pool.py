@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from silkline.config import EngineSettings, RemoteSettings, Settings
 from silkline.engines.base import EngineOptions
-from silkline.engines.managed import start_timeout
-from silkline.engines.registry import Choice, pick_engine
+from silkline.engines.registry import Choice, engine_spec, pick_engine
 from silkline.engines.remote.key import read_key
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.threads import usable_cores
@@ -26,10 +25,7 @@ from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
 from silkline.routing.replica import Replica
-from silkline.service.model import ModelFiles, Watch, prepare_model
-
-WITHOUT_MODEL = frozenset({"fake", REMOTE})
-"""The engines that do not compute on this machine, and so need no model here."""
+from silkline.service.model import ModelFiles, OnProgress, prepare_model
 
 _MAX_CHARACTERS = 2000
 """Of why `auto` took no better engine."""
@@ -65,7 +61,7 @@ class Served(NamedTuple):
                 self.hold.release()
 
 
-async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
+async def create_pool(settings: Settings, on_progress: OnProgress = ignore) -> Served:
     """The pool that the settings describe; nothing has started yet.
 
     The model's files are read to their end to see that they are whole, which takes a while where
@@ -73,7 +69,7 @@ async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
 
     Args:
         settings: What is wanted.
-        watch: Told what is being done, in words, from another thread.
+        on_progress: Called with what is being done, in words, from another thread.
 
     Raises:
         ConfigError: The model is unknown, its files are damaged, no engine can serve it, or a
@@ -88,8 +84,8 @@ async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
             "engine remote has the name of its server's model. Leave the setting out."
         )
     files = None
-    if choice.engine not in WITHOUT_MODEL:
-        files = await prepared_model(wanted, choice.engine, watch)
+    if engine_spec(choice.engine).needs_model:
+        files = await prepared_model(wanted, choice.engine, on_progress)
     hold = None if files is None else files.hold
     try:
         workers = _workers(wanted, choice.engine, files)
@@ -101,12 +97,17 @@ async def create_pool(settings: Settings, watch: Watch = ignore) -> Served:
     return Served(pool, choice, hold)
 
 
+def needs_model(engine: str) -> bool:
+    """Whether an engine computes with a model on this machine; `auto` chooses only such ones."""
+    return engine == "auto" or engine_spec(engine).needs_model
+
+
 def aliases(wanted: EngineSettings) -> frozenset[str]:
     """The model as the settings name it: a folder's own name in any script, or a hub id.
 
     None where a name was set, or where the engine does not serve the model of the settings.
     """
-    if wanted.served_name or wanted.remotes or wanted.engine in WITHOUT_MODEL:
+    if wanted.served_name or wanted.remotes or not needs_model(wanted.engine):
         return frozenset()
     typed = wanted.model.partition("@")[0]
     return frozenset({wanted.model, typed, PurePath(typed).name})
@@ -136,8 +137,8 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
         raise ConfigError("Two remotes have the same name; give each its own.")
     agreed = AgreedModel(workers)
     return [
-        RemoteReplica(f"remote-{place}", remote, read_key(remote, os.environ), agreed)
-        for place, remote in enumerate(remotes)
+        RemoteReplica(f"remote-{index}", remote, read_key(remote, os.environ), agreed)
+        for index, remote in enumerate(remotes)
     ]
 
 
@@ -159,15 +160,15 @@ def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> lis
         name,
         options,
         hang_timeout=wanted.hang_timeout,
-        start_timeout=start_timeout(name, options),
+        start_timeout=engine_spec(name).start_seconds(options),
     )
     return [
         LocalReplica(
-            str(place),
+            str(index),
             supervisor(),
             limit=limit_of_worker(wanted.max_batch),
         )
-        for place in range(wanted.workers)
+        for index in range(wanted.workers)
     ]
 
 
@@ -176,7 +177,9 @@ def why_chosen(choice: Choice) -> str:
     return printable(choice.told(), _MAX_CHARACTERS)
 
 
-async def prepared_model(wanted: EngineSettings, name: str, watch: Watch = ignore) -> ModelFiles:
+async def prepared_model(
+    wanted: EngineSettings, name: str, on_progress: OnProgress = ignore
+) -> ModelFiles:
     """The files that an engine serves, by a thread that ends when nobody waits for it any more.
 
     Raises:
@@ -187,7 +190,7 @@ async def prepared_model(wanted: EngineSettings, name: str, watch: Watch = ignor
     def told(what: str) -> None:
         if given_up.is_set():  # or it would wait for another process's export to its end
             raise InternalFault("Nobody waits for the model any more.")
-        watch(what)
+        on_progress(what)
 
     try:
         return await asyncio.to_thread(prepare_model, wanted, name, os.environ, told)

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from silkline.engines.base import EngineOptions
-from silkline.engines.managed import start_timeout
 from silkline.engines.managed.llamacpp import LlamaServer
 from silkline.engines.managed.options import ManagedOptions
 from silkline.engines.managed.server import Server
 from silkline.engines.managed.vllm import VllmServer
-from silkline.engines.registry import create_engine
+from silkline.engines.registry import create_engine, engine_spec
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import load_bundle
 from silkline.models.resolve import bundled_folder
@@ -300,11 +299,14 @@ def test_a_bundle_says_what_it_is_called(programs: Path) -> None:
 
 
 def test_a_worker_gets_the_time_that_its_server_gets() -> None:
-    assert start_timeout("openvino", EngineOptions()) == 120
-    assert start_timeout("vllm", EngineOptions()) == 930
-    assert start_timeout("llamacpp", EngineOptions(extra={"start_seconds": "60"})) == 90
+    def seconds(engine: str, **extra: str) -> float:
+        return engine_spec(engine).start_seconds(EngineOptions(extra=extra))
+
+    assert seconds("openvino") == 120
+    assert seconds("vllm") == 930
+    assert seconds("llamacpp", start_seconds="60") == 90
     with pytest.raises(ConfigError, match="start_seconds"):
-        start_timeout("vllm", EngineOptions(extra={"start_seconds": "-1"}))
+        seconds("vllm", start_seconds="-1")
 
 
 @pytest.mark.parametrize("name", ["vllm", "llamacpp"])

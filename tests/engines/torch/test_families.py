@@ -20,8 +20,8 @@ from silkline.engines.torch import create_engine
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.families.table import ADAPTERS
+from silkline.engines.torch.support import TORCH_MODEL_TYPES
 from silkline.models.families import FAMILIES
-from silkline.models.torch_support import TORCH_MODEL_TYPES
 from tests.engines.torch.reference import CASES, Case, Reference
 from tests.engines.torch.tiny import TINY, Tiny, save
 

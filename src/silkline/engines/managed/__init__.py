@@ -6,14 +6,14 @@ unix socket that only its own user can reach, waits until it serves, and asks it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
 from silkline.engines.managed.options import ManagedOptions
+from silkline.engines.managed.support import LLAMACPP, VLLM, llamacpp_support, vllm_support
+from silkline.engines.spec import EngineSpec
 
-VLLM = "vllm"
-LLAMACPP = "llamacpp"
-
-_UNMANAGED_START_SECONDS = 120.0
 _REPORT_SECONDS = 30.0
 
 
@@ -43,15 +43,32 @@ def create_llamacpp(options: EngineOptions) -> Engine:
     return ManagedEngine(LlamaServer(options, read_extra(options.extra, ManagedOptions, LLAMACPP)))
 
 
-def start_timeout(engine: str, options: EngineOptions) -> float:
-    """Seconds that a worker with this engine gets to serve.
+def _start_seconds(engine: str) -> Callable[[EngineOptions], float]:
+    """How long a worker may take to start.
 
-    A server may compile and measure for minutes; its engine holds the deadline itself and says what
-    the server said last, so the worker's own deadline comes after it.
-
-    Raises:
-        ConfigError: An option of a managed engine is wrong.
+    A server may compile and measure for minutes. Its engine holds the deadline itself and reports
+    the server's last words, so the worker's own deadline comes after it.
     """
-    if engine not in {VLLM, LLAMACPP}:
-        return _UNMANAGED_START_SECONDS
-    return read_extra(options.extra, ManagedOptions, engine).start_seconds + _REPORT_SECONDS
+
+    def seconds(options: EngineOptions) -> float:
+        return read_extra(options.extra, ManagedOptions, engine).start_seconds + _REPORT_SECONDS
+
+    return seconds
+
+
+VLLM_SPEC = EngineSpec(
+    name=VLLM,
+    create=create_vllm,
+    install="pip install vllm",
+    libraries=("vllm",),
+    gpu_rank=1,
+    support=vllm_support,
+    start_seconds=_start_seconds(VLLM),
+)
+
+LLAMACPP_SPEC = EngineSpec(
+    name=LLAMACPP,
+    create=create_llamacpp,
+    support=llamacpp_support,
+    start_seconds=_start_seconds(LLAMACPP),
+)

@@ -8,6 +8,7 @@ from pathlib import Path
 from silkline.core import EngineInfo, PixelBudget
 from silkline.engines.base import EngineOptions
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
+from silkline.engines.openvino.support import pads_to_square
 from silkline.engines.processor import instruction_set
 from silkline.errors import ConfigError
 from silkline.models.added_tokens import TOKENIZER_CONFIG, image_token
@@ -18,7 +19,6 @@ from silkline.models.families import find_family
 from silkline.models.image_tokens import Fixed, SmartResize, Tiling, TokenRule
 from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
-from silkline.models.support import pads_to_square
 from silkline.models.token_rules import Documents
 from silkline.models.weights import LANGUAGE_MODEL
 

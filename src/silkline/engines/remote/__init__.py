@@ -13,6 +13,9 @@ from silkline.config import RemoteSettings
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.engines.remote.key import read_key
+from silkline.engines.remote.listing import ENGINE
+from silkline.engines.remote.support import remote_support
+from silkline.engines.spec import EngineSpec
 from silkline.errors import ConfigError
 
 
@@ -32,3 +35,6 @@ def create_engine(options: EngineOptions) -> Engine:
             f"Known are: {known}."
         ) from error
     return RemoteEngine(settings, read_key(settings, os.environ))
+
+
+SPEC = EngineSpec(name=ENGINE, create=create_engine, needs_model=False, support=remote_support)

@@ -11,11 +11,11 @@ import transformers
 from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
+from silkline.engines.torch.support import ATTENTION_LAYERS, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.chat_template import read_chat_template
 from silkline.models.families import find_family
 from silkline.models.token_rules import Documents, read_documents
-from silkline.models.torch_support import ATTENTION_LAYERS, torch_refusal
 from silkline.models.weights import read_weights
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}

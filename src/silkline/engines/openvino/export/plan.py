@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
-from anyascii import anyascii
 
+from silkline.engines.registry import check_engine
 from silkline.errors import EnvironmentFault
 from silkline.models.documents import CONFIG, read_document
-from silkline.models.inspection import check_engine
+from silkline.models.label import label_of, public_name
 from silkline.models.resolve import Kind, ModelLocation
 from silkline.models.weights import LANGUAGE_MODEL, Weights, read_weights
 
@@ -37,10 +36,6 @@ _HALF, _BYTE = 2, 1
 _FIXED_BYTES = 64 * 1024 * 1024
 """Graphs, tokenizers and what else does not grow with the weights."""
 
-_NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
-_LABEL_LENGTH = 100
-_LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LABEL_LENGTH - 1}}}")
-_DIGEST_LENGTH = 8
 _KEY_LENGTH = 32
 
 
@@ -100,11 +95,11 @@ def is_export(folder: Path) -> bool:
     return (folder / LANGUAGE_MODEL).is_file()
 
 
-def plan_export(place: ModelLocation, precision: Precision, digest: str) -> Plan:
+def plan_export(location: ModelLocation, precision: Precision, digest: str) -> Plan:
     """The plan for a model.
 
     Args:
-        place: Where the model lies.
+        location: Where the model lies.
         precision: Of the weights.
         digest: Over its files, see `silkline.models.source`.
 
@@ -112,40 +107,19 @@ def plan_export(place: ModelLocation, precision: Precision, digest: str) -> Plan
         ConfigError: The engine openvino cannot serve it.
         EnvironmentFault: The libraries that export are not here.
     """
-    check_engine(place, "openvino")
-    commit = f"@{place.revision}" if place.kind is Kind.HUB else ""
+    check_engine(location, "openvino")
+    commit = f"@{location.revision}" if location.kind is Kind.HUB else ""
     return Plan(
-        source=str(place.folder),
-        name=label_of(place),
-        parent=f"{_called(place)}{commit}",
-        license=place.license or "",
-        model_type=read_document(place.folder / CONFIG, CONFIG).text("model_type") or "",
+        source=str(location.folder),
+        name=label_of(location),
+        parent=f"{public_name(location)}{commit}",
+        license=location.license or "",
+        model_type=read_document(location.folder / CONFIG, CONFIG).text("model_type") or "",
         digest=digest,
         precision=precision,
         versions=_versions(),
-        parameters=_parameters(read_weights(place.folder)),
+        parameters=_parameters(read_weights(location.folder)),
     )
-
-
-def label_of(place: ModelLocation) -> str:
-    """The public name of a model that has no manifest: the last part of what the user calls it.
-
-    HTTP headers carry it, so it is ASCII. A name that is not a `Label` already is transliterated,
-    and ends with digits of its digest, so that no two names give the same label.
-    """
-    name = _called(place).rpartition("/")[2]
-    if _LABEL.fullmatch(name):
-        return name
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
-    words = _NOT_IN_A_LABEL.sub("-", anyascii(name)).strip("-._")
-    return f"{words[: _LABEL_LENGTH - _DIGEST_LENGTH - 1] or 'model'}-{digest}"
-
-
-def _called(place: ModelLocation) -> str:
-    """The name without what only says where it lies."""
-    if place.kind is Kind.HUB:
-        return place.model.partition("@")[0]
-    return place.folder.resolve().name
 
 
 def _parameters(weights: Weights) -> int:

@@ -24,5 +24,5 @@ ADAPTERS: tuple[type[Adapter], ...] = (
 
 
 def adapter_for(model_type: str) -> type[Adapter]:
-    """The adapter of a family; `models.torch_support` says before whether there is one."""
+    """The adapter of a family; `engines.torch.support` says before whether there is one."""
     return next(each for each in ADAPTERS if model_type in each.model_types)

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from silkline.engines.registry import judge
+from silkline.engines.torch.support import _OTHER_LAYERS, _OWN_ATTENTION, _SINKS
 from silkline.models.inspection import inspect_model
 from silkline.models.resolve import BUNDLED_MODEL, locate_model
 from silkline.models.support import Verdict
-from silkline.models.torch_support import _OTHER_LAYERS, _OWN_ATTENTION, _SINKS
 from tests.engines.managed.models import GGUF_MODEL, GGUF_PROJECTOR, gguf
 from tests.models.samples import (
     BLIP_2_OPT,
@@ -27,7 +28,7 @@ from tests.models.samples import (
 
 
 def verdict(folder: Path, engine: str = "torch") -> tuple[Verdict, str]:
-    found = inspect_model(locate_model(str(folder), {}))
+    found = inspect_model(locate_model(str(folder), {}), judge)
     return next((each.verdict, each.why) for each in found.engines if each.engine == engine)
 
 
@@ -118,7 +119,7 @@ def test_weights_that_are_not_there_are_missed(tmp_path: Path) -> None:
 
 
 def test_the_bundled_model_is_served() -> None:
-    found = inspect_model(locate_model(BUNDLED_MODEL, {}))
+    found = inspect_model(locate_model(BUNDLED_MODEL, {}), judge)
     said = {each.engine: each.verdict for each in found.engines}
     assert said["torch"] is Verdict.YES
 
@@ -157,4 +158,4 @@ def test_packed_weights_are_neither_run_nor_exported(
         found, why = verdict(folder, engine)
         assert found is Verdict.NO
         assert f"its weights are quantised ({named})" in why
-    assert inspect_model(locate_model(str(folder), {})).quantization == named
+    assert inspect_model(locate_model(str(folder), {}), judge).quantization == named

@@ -8,8 +8,11 @@ from silkline.models.completeness import model_lacks
 from silkline.models.documents import Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
 from silkline.models.printable import printable
+from silkline.models.support import ModelFacts, Support, Verdict, serving_command
 from silkline.models.token_rules import Documents
 from silkline.models.weights import Weights
+
+NAME = "torch"
 
 TORCH_MODEL_TYPES = frozenset(
     {
@@ -150,3 +153,16 @@ def _text_refusal(text: Document) -> str | None:
     if model_type in _OWN_ATTENTION:
         return f"{named} has an attention of its own, which the engine cannot drive"
     return None
+
+
+def torch_support(facts: ModelFacts) -> Support:
+    """Whether the torch engine serves a model."""
+    location, files, weights = facts
+    if location.bundle is not None:
+        listed = NAME in location.bundle.manifest.engines
+        refusal = None if listed else "the bundle has no weights for it"
+    else:
+        refusal = torch_refusal(location.folder, files, weights)
+    if refusal is not None:
+        return Support(NAME, Verdict.NO, refusal)
+    return Support(NAME, Verdict.YES, serving_command(NAME, location))
