@@ -261,7 +261,11 @@ _OPERATIONS: dict[str, tuple[str, Callable[[int], float]]] = {
 def _connections(counts: Sequence[int], place: Place) -> dict[int, float]:
     """Processor seconds of the gateway for an answer while others are connected and silent."""
     body = msgspec.json.encode(
-        {"model": "fake", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}
+        {
+            "model": "silkline-fake",
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": "Hello"}],
+        }
     )
     found = {}
     with (

@@ -2,9 +2,14 @@
 
 import asyncio
 import base64
+import hashlib
+import io
+import os
+import threading
 import time
 
 import pytest
+from PIL import Image
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import PixelBudget
@@ -229,3 +234,44 @@ async def test_without_memory_nothing_is_known() -> None:
     async with serving(decode={"identity_memory_bytes": 0}) as (intake, _):
         await intake.take([data_url(PNG)], BUDGET, TENANT)
         assert intake.recognise([data_url(PNG)], BUDGET, TENANT) is None
+
+
+def large_png() -> bytes:
+    """An image that no format makes small: more than half a MiB."""
+    encoded = io.BytesIO()
+    Image.frombytes("RGB", (600, 600), os.urandom(600 * 600 * 3)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+@pytest.mark.parametrize("form", ["data URL", "upload"])
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_new_image_is_hashed_once_and_a_large_one_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, form: str, large: bool
+) -> None:
+    """Base64 text and the bytes that it stands for are two things: each is hashed once."""
+    data = large_png() if large else PNG
+    source = data_url(data) if form == "data URL" else uploaded(data, param="")
+    hashed: list[tuple[int, bool]] = []
+    sha256 = hashlib.sha256
+
+    def counted(content: bytes) -> "hashlib._Hash":
+        hashed.append((len(content), threading.current_thread() is threading.main_thread()))
+        return sha256(content)
+
+    monkeypatch.setattr(hashlib, "sha256", counted)
+    async with serving() as (intake, _):
+        await intake.hash_large([source])
+        assert intake.recognise([source], BUDGET, TENANT) is None
+        await intake.take([source], BUDGET, TENANT)
+        assert intake.recognise([source], BUDGET, TENANT)
+    text = [(len(base64.b64encode(data)), not large)] if form == "data URL" else []
+    assert hashed == [*text, (len(data), not large)]
+
+
+async def test_what_is_refused_for_its_size_is_not_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = uploaded(large_png(), param="")
+    monkeypatch.setattr(hashlib, "sha256", lambda _: pytest.fail("hashed"))
+    async with serving(max_image_bytes=100_000) as (intake, _):
+        await intake.hash_large([source])
+        with pytest.raises(ImageTooLarge):
+            intake.recognise([source], BUDGET, TENANT)

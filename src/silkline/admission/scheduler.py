@@ -259,7 +259,7 @@ class Scheduler:
         self._watch()
 
     def _start(self, entry: Entry[_Waiter]) -> None:
-        overtook = self._queue.has_credit(entry.tenant)
+        overtook = len(self._queue) > 1 and self._queue.has_credit(entry.tenant)
         self._overtaking.note(entry.work if overtook else 0.0, entry.work)
         self._queue.take(entry)
         ticket = entry.item.ticket
