@@ -12,6 +12,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from silkline.report import numbers
+from silkline.report.svg import interval
 
 _KIT = "silkline.report"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -58,6 +59,7 @@ def _environment(package: str) -> Environment:
     )
     written = (numbers.change, numbers.p_value, numbers.score, numbers.seconds, numbers.span)
     environment.filters |= {one.__name__: one for one in written}
+    environment.globals["interval"] = interval
     environment.filters |= {"data": _data, "indented": _indented, "thinned": _thinned}
     return environment
 

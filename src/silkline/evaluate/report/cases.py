@@ -10,7 +10,7 @@ from typing import NamedTuple
 from silkline.evaluate.item import Item, Value
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.records import is_same, parse_record
-from silkline.evaluate.report.word_diff import diff_words
+from silkline.evaluate.report.word_diff import Part, diff_words
 
 _MOST_CHARS = 3_000
 _ABSENT = "\N{EM DASH}"
@@ -31,13 +31,6 @@ class Case:
     picture: str
 
 
-class Cell(NamedTuple):
-    """A value of a record, and whether it is right."""
-
-    text: str
-    right: bool
-
-
 class Answer(NamedTuple):
     """A subject's answer: parts of text with the HTML element that marks each, or a failure."""
 
@@ -56,8 +49,8 @@ class Shown:
         image: As a data URL; empty where it could not be had.
         fields: What the item is sliced by.
         compared: How many sides the table has; 0 without a table.
-        rows: A field of the record each: its name, the right value, and that of each side.
-        reference: What is right, where there is no table.
+        rows: A field each: its name, the right value, each side's value and whether it is right.
+        reference: What is right; None where that is not known, or the table says it.
         answers: Those that are not in the table.
     """
 
@@ -66,8 +59,8 @@ class Shown:
     image: str
     fields: Mapping[str, str]
     compared: int
-    rows: list[tuple[str, str, list[Cell]]]
-    reference: str
+    rows: list[tuple[str, str, list[tuple[str, bool]]]]
+    reference: str | None
     answers: list[Answer]
 
 
@@ -91,37 +84,39 @@ def shown(case: Case) -> Shown:
         for side, reply, one in zip(sides, case.replies, found, strict=True)
         if one is None
     ]
-    return Shown(*common, len(sides), rows, "", broken)
+    return Shown(*common, len(sides), rows, None, broken)
 
 
-def _cell(found: Mapping[str, object] | None, right: Mapping[str, Value], name: str) -> Cell:
+def _cell(
+    found: Mapping[str, object] | None, right: Mapping[str, Value], name: str
+) -> tuple[str, bool]:
     if found is None:
-        return Cell(_ABSENT, right=True)
+        return _ABSENT, True
     same = (name in found) == (name in right) and is_same(found.get(name), right.get(name))
-    return Cell(_value(found, name), same)
+    return _value(found, name), same
 
 
 def _value(record: Mapping[str, object], name: str) -> str:
     return _cut(json.dumps(record[name], ensure_ascii=False)) if name in record else _ABSENT
 
 
-def _reference(case: Case) -> tuple[str, str]:
+def _reference(case: Case) -> tuple[str | None, str]:
     """What is right, and the text that answers are compared with: without one, A's answer."""
     item = case.item
     right: Sequence[str] = list(dict.fromkeys(item.references))
     if item.record is not None:
         right = [json.dumps(dict(item.record), ensure_ascii=False)]
-    return _cut(" / ".join(right)), right[0] if right else case.replies[0].answer or ""
+    if not right:
+        return None, case.replies[0].answer or ""
+    return _cut(" / ".join(right)), right[0]
 
 
 def _answer(side: str, reply: Reply, right: str) -> Answer:
     if reply.answer is None:
         return Answer(side, [], f"{reply.error}: {reply.message}")
     said = _cut(reply.answer)
-    if not right:
-        return Answer(side, [("", said)], "")
-    parts = [(part.value, text) for part, text in diff_words(_cut(right), said)]
-    return Answer(side, parts, "")
+    marked = diff_words(_cut(right), said) if right else [(Part.SAME, said)]
+    return Answer(side, [(part.value, text) for part, text in marked], "")
 
 
 def _cut(text: str) -> str:

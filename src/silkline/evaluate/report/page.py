@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from markupsafe import Markup
 
 from silkline.evaluate.item import Kind, kind_of
 from silkline.evaluate.report.cases import Case, shown
 from silkline.evaluate.report.verdict import explanation, headline
-from silkline.evaluate.results import Comparison, Difference, Evaluation, Result
+from silkline.evaluate.results import Difference, Evaluation, Result
 from silkline.evaluate.terminal import notes
-from silkline.report.numbers import change
 from silkline.report.page import render
-from silkline.report.svg import interval
 
 SHOWN = 24
 """Most items that are shown with their pictures."""
@@ -42,6 +37,10 @@ def page(evaluation: Evaluation, cases: Sequence[Case]) -> str:
         cases: The items to show, the worst first.
     """
     results, comparison = evaluation.results, evaluation.comparison
+    highest = {one.metric: one.highest for one in results[0].scores}
+    first = next(iter(highest.values()), 1.0)
+    differences = comparison.differences if comparison else []
+    slices = comparison.changed[:_MOST_SLICES] if comparison else []
     return render(
         "silkline.evaluate.report",
         title="Evaluation of " + " and ".join(one.subject.name for one in results),
@@ -54,55 +53,13 @@ def page(evaluation: Evaluation, cases: Sequence[Case]) -> str:
         many_slices=_MANY_SLICES,
         cases=list(map(shown, cases)),
         referenced=not cases or kind_of(cases[0].item) is not Kind.NONE,
-        **({} if comparison is None else _compared(evaluation, comparison)),
+        highest=highest,
+        reach=_reach(differences, highest),
+        slices=slices,
+        slice_reach=_reach([one.difference for one in slices], highest),
+        headline=comparison and headline(comparison),
+        explanation=comparison and explanation(comparison, evaluation.questions, first),
     )
-
-
-def _compared(evaluation: Evaluation, comparison: Comparison) -> dict[str, object]:
-    """What the template shows of a comparison."""
-    highest = {one.metric: one.highest for one in evaluation.results[0].scores}
-    differences, slices = comparison.differences, comparison.changed[:_MOST_SLICES]
-    reach = _reach(differences, highest)
-    slice_reach = _reach([one.difference for one in slices], highest)
-    first = next(iter(highest.values()), 1.0)
-    return {
-        "headline": headline(comparison),
-        "explanation": explanation(comparison, evaluation.questions, first),
-        "tone": _tone(differences[0], clear=differences[0].is_clear) if differences else "",
-        "reach": reach,
-        "differences": [
-            (one, _effect(one, reach, highest[one.metric], clear=one.is_clear))
-            for one in differences
-        ],
-        "slice_reach": slice_reach,
-        "slices": [
-            (one, _effect(found, slice_reach, highest[found.metric], clear=one.is_clear))
-            for one in slices
-            for found in (one.difference,)
-        ],
-    }
-
-
-class _Effect(NamedTuple):
-    """A difference, ready for the template."""
-
-    change: str
-    ends: str
-    tone: str
-    drawing: Markup
-
-
-def _effect(one: Difference, reach: float, highest: float, *, clear: bool) -> _Effect:
-    shown, low, high = (change(value, highest) for value in (one.difference, one.low, one.high))
-    values = (value / highest for value in (one.difference, one.low, one.high))
-    tone, label = _tone(one, clear=clear), f"{shown}, 95% interval {low} to {high}"
-    drawing = interval(*values, reach, tone=tone, label=label)
-    return _Effect(shown, f"{low} to {high}", tone, drawing)
-
-
-def _tone(one: Difference, *, clear: bool) -> str:
-    """The class of a difference: up, down, or none where it is not clear."""
-    return "" if not clear else "down" if one.difference < 0 else "up"
 
 
 def _reach(differences: Sequence[Difference], highest: dict[str, float]) -> float:
