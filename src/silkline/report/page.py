@@ -40,6 +40,7 @@ def render(
     policy, script = _POLICY, Markup()
     if figures:
         script = _script()
+        # the URL-safe alphabet has no "//": the page holds nothing that looks like an address
         digest = base64.urlsafe_b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
     template = _environment(package).get_template("page.html.jinja")
