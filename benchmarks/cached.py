@@ -33,7 +33,7 @@ from silkline.bench.catalogue import load_catalogue
 from silkline.bench.client import HttpClient, Response
 from silkline.bench.forms import RequestWriter
 from silkline.bench.record import OK, Record
-from silkline.bench.session import model_of, picture_origin, run_bench
+from silkline.bench.session import model_of, image_origin, run_bench
 from silkline.bench.spec import Arrivals, Form, Spec, Target, Traffic
 from silkline.bench.summary import Summary, summarise
 from silkline.errors import SilklineError
@@ -118,7 +118,7 @@ async def _closed(
 ) -> tuple[Measured, float]:
     """As fast as it goes; every picture was asked for once before."""
     client = HttpClient(target.url, arguments.connections)
-    async with picture_origin(traffic, port) as origin:
+    async with image_origin(traffic, port) as origin:
         model = await model_of(target, traffic)
         writer = RequestWriter(target, traffic, load_catalogue(traffic), model, origin)
         bodies = [writer.request(number, 0) for number in range(_PICTURES)]
@@ -140,7 +140,7 @@ async def _closed(
             warmup_seconds=1.0,
             seconds=arguments.seconds,
             first_picture=0,
-            pictures=round(arguments.most_rate * (arguments.seconds + 1)),
+            pictures=round(arguments.max_rate * (arguments.seconds + 1)),
         )
         questions = [bodies[number % _PICTURES] for number in range(cell.pictures)]
         measured = await closed_loop(cell, questions, ask, _read)

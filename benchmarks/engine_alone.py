@@ -24,7 +24,7 @@ from silkline.config import Settings
 from silkline.core import Image, ImagePart, Message, PixelBudget, Request, Role, Sampling, TextPart
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
-from silkline.ingress.identity import picture_digest
+from silkline.ingress.identity import image_digest
 from silkline.ingress.normalise import normalise, prepare
 from silkline.models.resolve import resolve_model
 
@@ -83,7 +83,7 @@ async def _answer(engine: Engine, threads: Executor, jpeg: bytes, cell: Cell) ->
 def _decode(jpeg: bytes, budget: PixelBudget) -> Image:
     picture = normalise(jpeg, "JPEG", SIZE * SIZE, (budget.shortest_edge, budget.max_pixels))
     size = picture.width, picture.height
-    return Image(*size, picture.pixels, picture_digest("RGB", *size, picture.pixels))
+    return Image(*size, picture.pixels, image_digest("RGB", *size, picture.pixels))
 
 
 if __name__ == "__main__":

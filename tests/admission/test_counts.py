@@ -1,6 +1,6 @@
 """Counts by tenant."""
 
-from silkline.admission.counts import MOST_NAMES, OTHERS, AdmissionCounts, Refusal
+from silkline.admission.counts import MAX_NAMES, OTHERS, AdmissionCounts, Refusal
 
 
 def test_counts_are_by_tenant_and_reason() -> None:
@@ -16,10 +16,10 @@ def test_counts_are_by_tenant_and_reason() -> None:
 
 def test_names_are_bounded() -> None:
     tally = AdmissionCounts()
-    for number in range(MOST_NAMES + 10):
+    for number in range(MAX_NAMES + 10):
         tally.admitted(str(number))
     tally.admitted("0")
     counts = tally.counts()
-    assert len(counts) == MOST_NAMES + 1
+    assert len(counts) == MAX_NAMES + 1
     assert counts[OTHERS].admitted == 10
     assert counts["0"].admitted == 2

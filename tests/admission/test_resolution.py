@@ -2,7 +2,7 @@
 
 import pytest
 
-from silkline.admission.resolution import MOST_TENANTS, Resolution, reduced
+from silkline.admission.resolution import MAX_TENANTS, Resolution, reduced
 from silkline.core import PixelBudget
 from silkline.errors import ConfigError
 
@@ -72,9 +72,9 @@ def test_a_curve_that_rises_is_refused() -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     resolution = Resolution(CURVE, Clock())
-    for number in range(2 * MOST_TENANTS):
+    for number in range(2 * MAX_TENANTS):
         resolution.share(str(number), 1.0)
-    assert len(resolution._steps) == MOST_TENANTS
+    assert len(resolution._steps) == MAX_TENANTS
 
 
 def test_a_reduced_budget_keeps_the_rest() -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from silkline.admission.throughput import MOST_RETRY_SECONDS, LookupCredit, RetryTimes, Throughput
+from silkline.admission.throughput import MAX_RETRY_SECONDS, LookupCredit, RetryTimes, Throughput
 
 
 class Clock:
@@ -58,8 +58,8 @@ def test_those_refused_together_are_told_different_times() -> None:
 
 def test_the_time_told_is_bounded_and_so_is_what_is_kept() -> None:
     clock = Clock()
-    comebacks = RetryTimes(clock, most_tenants=10)
-    assert {comebacks.seconds("a", 1e9, 1e9) for _ in range(5)} == {MOST_RETRY_SECONDS}
+    comebacks = RetryTimes(clock, max_tenants=10)
+    assert {comebacks.seconds("a", 1e9, 1e9) for _ in range(5)} == {MAX_RETRY_SECONDS}
     assert comebacks.seconds("b", 0.0, 0.0) == 1
     for number in range(100):
         comebacks.seconds(str(number), 1.0, 1.0)

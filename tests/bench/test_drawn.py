@@ -6,14 +6,14 @@ import io
 import pytest
 from PIL import Image
 
-from silkline.bench.drawn import DISTINCT, SCENES, DrawnPictures
+from silkline.bench.drawn import DISTINCT, SCENES, DrawnImages
 
 SIZE = 128
 
 
 @pytest.fixture(scope="module")
-def drawn() -> DrawnPictures:
-    return DrawnPictures(SIZE)
+def drawn() -> DrawnImages:
+    return DrawnImages(SIZE)
 
 
 def pixels(jpeg: bytes, size: int = SIZE) -> bytes:
@@ -23,12 +23,12 @@ def pixels(jpeg: bytes, size: int = SIZE) -> bytes:
         return picture.convert("RGB").tobytes()
 
 
-def test_joined_pictures_are_whole_and_distinct(drawn: DrawnPictures) -> None:
+def test_joined_pictures_are_whole_and_distinct(drawn: DrawnImages) -> None:
     seen = {hashlib.md5(pixels(drawn.jpeg(number))).digest() for number in range(2000)}
     assert len(seen) == 2000
 
 
-def test_near_duplicates_differ_in_a_corner_only(drawn: DrawnPictures) -> None:
+def test_near_duplicates_differ_in_a_corner_only(drawn: DrawnImages) -> None:
     plain = pixels(drawn.jpeg(7))
     marked = [pixels(drawn.jpeg(7, variant)) for variant in range(1, 300)]
     assert len({*marked, plain}) == 300
@@ -37,8 +37,8 @@ def test_near_duplicates_differ_in_a_corner_only(drawn: DrawnPictures) -> None:
         assert one[SIZE * 3 * rows_of_the_mark :] == plain[SIZE * 3 * rows_of_the_mark :]
 
 
-def test_the_same_number_is_the_same_picture_in_every_process(drawn: DrawnPictures) -> None:
-    again = DrawnPictures(SIZE)
+def test_the_same_number_is_the_same_picture_in_every_process(drawn: DrawnImages) -> None:
+    again = DrawnImages(SIZE)
     assert [again.jpeg(n, n % 3) for n in range(50)] == [drawn.jpeg(n, n % 3) for n in range(50)]
     assert drawn.jpeg(3) == drawn.jpeg(3 + DISTINCT)
 
@@ -50,7 +50,7 @@ def test_there_are_enough_for_a_long_run() -> None:
 @pytest.mark.parametrize("size", [160, 224, 384])
 def test_joining_moves_no_pixel(size: int) -> None:
     """A picture shows its two products just as pictures do that share one of them with it."""
-    drawn = DrawnPictures(size)
+    drawn = DrawnImages(size)
     first = [halves(drawn.jpeg(number), size) for number in range(400)]
     lefts, rights = ({half[side] for half in first} for side in (0, 1))
     assert len(lefts) <= SCENES

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from silkline.bench.drawn import DrawnPictures
+from silkline.bench.drawn import DrawnImages
 from silkline.bench.percentiles import percentile
 from silkline.bench.session import Step, is_loopback, run_bench
 from silkline.bench.spec import Arrivals, Form, Limits, Spec, Target, Traffic
@@ -174,7 +174,7 @@ async def test_pictures_are_served_for_urls() -> None:
     async with stand_in(fetch) as server:
         run = await run_bench(spec(server, traffic=traffic))
     assert all(record.ok for record in run.records)
-    drawn = DrawnPictures(128)
+    drawn = DrawnImages(128)
     assert 1 < len(fetched) <= 5
     for url, data in fetched.items():
         assert url.startswith("http://127.0.0.1:")

@@ -27,7 +27,7 @@ from silkline.core import (
 )
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.fake import create_engine
-from silkline.ingress.identity import picture_digest
+from silkline.ingress.identity import image_digest
 from tests.engines.asking import question
 
 MIB = 1024 * 1024
@@ -59,7 +59,7 @@ def answer(text: str = "a red mug", *, completion_tokens: int = 3) -> Answer:
 
 def image(width: int, height: int, pixels: bytes, mode: str = "RGB") -> Image:
     """A picture with the digest that the ingress gives it."""
-    return Image(width, height, pixels, picture_digest(mode, width, height, pixels))
+    return Image(width, height, pixels, image_digest(mode, width, height, pixels))
 
 
 def asked_of(

@@ -10,7 +10,7 @@ from silkline.cache import entry as entry_module
 from silkline.cache.entry import (
     HEADER_BYTES,
     MAGIC,
-    MOST_ENTRY_BYTES,
+    MAX_ENTRY_BYTES,
     Entry,
     decode_entry,
     encode_entry,
@@ -101,8 +101,8 @@ def test_the_forger_of_these_tests_can_make_a_good_one() -> None:
 
 
 def test_an_answer_that_is_too_long_is_not_stored() -> None:
-    assert encode_entry(KEY, Entry(answer("x" * MOST_ENTRY_BYTES), 0.0)) is None
-    longest = answer("x" * (MOST_ENTRY_BYTES - 1000))
+    assert encode_entry(KEY, Entry(answer("x" * MAX_ENTRY_BYTES), 0.0)) is None
+    longest = answer("x" * (MAX_ENTRY_BYTES - 1000))
     assert encode_entry(KEY, Entry(longest, 0.0)) is not None
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.cache import near as near_module
-from silkline.cache.near import DIGEST_BITS, MOST_DISTANCE, NearDuplicates, NearSnapshot
+from silkline.cache.near import DIGEST_BITS, MAX_DISTANCE, NearDuplicates, NearSnapshot
 from tests.cache.asking import HOUR
 
 CONTEXT = b"context"
 OTHER = b"other"
 
-distances = st.integers(0, MOST_DISTANCE)
+distances = st.integers(0, MAX_DISTANCE)
 # Digests of few bits are near one another often; those of all bits hit every band's edges.
 digests = st.one_of(
     st.integers(0, 2**DIGEST_BITS - 1),
@@ -140,7 +140,7 @@ def test_hits_samples_and_false_hits_are_counted() -> None:
 def test_a_full_one_is_still_quick() -> None:
     dice = random.Random(7)
     tier = near(distance=4)
-    shown = [dice.getrandbits(DIGEST_BITS) for _ in range(near_module.MOST_ENTRIES)]
+    shown = [dice.getrandbits(DIGEST_BITS) for _ in range(near_module.MAX_ENTRIES)]
     for digest in shown:
         tier.remember(CONTEXT, digest, key(digest))
     asked = dice.sample(shown, 500)

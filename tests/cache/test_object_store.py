@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from silkline.aio.breaker import FAILURES_TO_OPEN
-from silkline.cache.entry import MOST_ENTRY_BYTES, Entry, encode_entry
+from silkline.cache.entry import MAX_ENTRY_BYTES, Entry, encode_entry
 from silkline.cache.memory import MemoryTier
 from silkline.cache.object_store import READ_SECONDS, ObjectTier
 from silkline.cache.policy import CacheState
@@ -42,7 +42,7 @@ CHANGES = {
     "zeros": lambda body: bytes(len(body)),
     "text": lambda _: b"<html>Please log in</html>",
     "longer": lambda body: body + bytes(100),
-    "huge": lambda body: body + bytes(2 * MOST_ENTRY_BYTES),
+    "huge": lambda body: body + bytes(2 * MAX_ENTRY_BYTES),
     "later": lambda body: b"\x7f\xef" + body[2:],
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from silkline.aio import breaker as breaker_module
-from silkline.cache.entry import MOST_ENTRY_BYTES
+from silkline.cache.entry import MAX_ENTRY_BYTES
 from silkline.cache.redis import PREFIX, TIMEOUT_SECONDS, RedisTier
 from silkline.errors import ConfigError
 from tests.cache.asking import HOUR, KEY
@@ -88,12 +88,12 @@ async def test_it_needs_two_connections_however_many_ask(redis: RedisServer) -> 
 async def test_strange_values_harm_only_themselves(redis: RedisServer) -> None:
     strange, long = bytes(32), bytes([1] * 32)
     redis.admin.rpush(PREFIX + strange.hex(), "a", "list")
-    redis.admin.set(PREFIX + long.hex(), b"x" * (MOST_ENTRY_BYTES + 100))
+    redis.admin.set(PREFIX + long.hex(), b"x" * (MAX_ENTRY_BYTES + 100))
     async with connected(redis.url) as tier:
         await tier.put(KEY, b"value", HOUR)
         values = await asyncio.gather(*(tier.get(key) for key in (strange, KEY, long)))
         assert values[:2] == [None, b"value"]
-        assert len(values[2] or b"") == MOST_ENTRY_BYTES
+        assert len(values[2] or b"") == MAX_ENTRY_BYTES
         assert not tier.health().degraded
 
 

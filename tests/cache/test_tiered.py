@@ -13,7 +13,7 @@ from silkline.cache.entry import Entry, encode_entry
 from silkline.cache.memory import MemoryTier
 from silkline.cache.redis import RedisTier
 from silkline.cache.tiered import TieredCache
-from silkline.cache.write_behind import MOST_WAITING_BYTES
+from silkline.cache.write_behind import MAX_WAITING_BYTES
 from tests.cache.asking import HOUR, KEY, MIB, answer
 from tests.cache.redis_server import RedisServer
 from tests.engines.asking import eventually
@@ -174,7 +174,7 @@ async def test_putting_does_not_wait_for_a_frozen_tier(own_redis: RedisServer) -
     loop = asyncio.get_running_loop()
     started = loop.time()
     long = answer("x" * 500_000)
-    puts = 2 * MOST_WAITING_BYTES // 500_000
+    puts = 2 * MAX_WAITING_BYTES // 500_000
     for number in range(puts):
         await cache.put(number.to_bytes(32), long)
     assert loop.time() - started < 1.0

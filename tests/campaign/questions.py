@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from silkline.core import Image, ImagePart, Message, Request, Role, Sampling, TextPart
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import create_engine
-from silkline.ingress.identity import picture_digest
+from silkline.ingress.identity import image_digest
 from tests.gateway.asking import MODEL
 
 _SIZE = (24, 16)
@@ -77,7 +77,7 @@ class Asker:
 
 def request_for(prompt: str, pixels: bytes) -> Request:
     """The request that reaches an engine for a prompt about a picture."""
-    digest = picture_digest("RGB", *_SIZE, pixels)
+    digest = image_digest("RGB", *_SIZE, pixels)
     message = Message(Role.USER, (ImagePart(0), TextPart(prompt)))
     return Request(
         id="expected",

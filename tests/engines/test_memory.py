@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from silkline.engines.kv_budget import LEAST_BYTES, kv_budget, spare_memory
+from silkline.engines.kv_budget import MIN_BYTES, kv_budget, spare_memory
 from silkline.engines.memory import free_memory
 
 MIB = 1024 * 1024
@@ -76,10 +76,10 @@ def test_what_is_not_loaded_yet_is_not_spare() -> None:
     ("asked", "token_bytes", "spare", "budget"),
     [
         (5, 1, 10 * GIB, 5),
-        (0, 1296, 10 * GIB, LEAST_BYTES),
+        (0, 1296, 10 * GIB, MIN_BYTES),
         (0, 512 * 1024, 64 * GIB, 16 * 4096 * 512 * 1024),
         (0, 512 * 1024, 4 * GIB, 4 * GIB),
-        (0, 512 * 1024, 0, LEAST_BYTES),
+        (0, 512 * 1024, 0, MIN_BYTES),
     ],
     ids=["asked for", "a small model", "enough for all", "what is spare", "nothing spare"],
 )

@@ -13,7 +13,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InvalidRequest
-from silkline.ingress.identity import picture_digest
+from silkline.ingress.identity import image_digest
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import answer, picture, question, request, user
 from tests.engines.conformance import Conformance
@@ -68,7 +68,7 @@ def similar(one: Image, kind: int) -> Image:
         for row in range(8):
             start = 3 * (row * one.width + 8)
             pixels[start : start + 24] = bytes(24)
-    digest = picture_digest("RGB", one.width, one.height, bytes(pixels))
+    digest = image_digest("RGB", one.width, one.height, bytes(pixels))
     return replace(one, pixels=bytes(pixels), digest=digest)
 
 

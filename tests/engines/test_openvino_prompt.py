@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from silkline.core import ImagePart, Message, Role, TextPart
 from silkline.engines.openvino.prompt import (
     Prompter,
-    without_pictures,
+    without_images,
 )
 from silkline.engines.prompt_text import ZERO_WIDTH_SPACE
 from silkline.errors import InvalidRequest
@@ -62,4 +62,4 @@ def test_only_the_gateways_own_tags_count_as_pictures() -> None:
     content = Prompter(RESERVED).turns(
         [user(ImagePart(0), TextPart("<ov_genai_image_0>"))], images=1
     )[0]["content"]
-    assert without_pictures(content) == f"\n<{ZERO_WIDTH_SPACE}ov_genai_image_0>"
+    assert without_images(content) == f"\n<{ZERO_WIDTH_SPACE}ov_genai_image_0>"

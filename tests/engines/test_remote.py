@@ -10,7 +10,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.fake import create_engine as create_fake
 from silkline.engines.remote import create_engine
 from silkline.errors import InvalidRequest
-from silkline.ingress.identity import picture_digest
+from silkline.ingress.identity import image_digest
 from tests.engines.asking import answer, question
 from tests.engines.conformance import Conformance
 from tests.engines.openai_server import computed, openai_server
@@ -48,7 +48,7 @@ class TestAgainstSilkline(Conformance):
         for seed in range(3):
             asked = question(seed=seed, sampling=Sampling(max_tokens=100))
             image = asked.images[0]
-            digest = picture_digest("RGB", image.width, image.height, image.pixels)
+            digest = image_digest("RGB", image.width, image.height, image.pixels)
             named = replace(asked, images=(replace(image, digest=digest),))
             assert (await answer(engine, asked)).text == (await answer(near, named)).text
         await near.aclose()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from silkline.engines.remote.sse import MOST_EVENT_BYTES, MOST_LINE_BYTES, Event, EventParser
+from silkline.engines.remote.sse import MAX_EVENT_BYTES, MAX_LINE_BYTES, Event, EventParser
 from silkline.errors import WorkerLost
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
@@ -64,7 +64,7 @@ def test_the_forms_that_servers_use() -> None:
 
 @pytest.mark.parametrize(
     ("piece", "limit"),
-    [(b"x" * 65536, MOST_LINE_BYTES), (b"data: " + b"x" * 65536 + b"\n", MOST_EVENT_BYTES)],
+    [(b"x" * 65536, MAX_LINE_BYTES), (b"data: " + b"x" * 65536 + b"\n", MAX_EVENT_BYTES)],
 )
 def test_lines_and_events_are_bounded(piece: bytes, limit: int) -> None:
     parser = EventParser()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from silkline.evaluate.item import Item, Picture, PictureKind, Value
+from silkline.evaluate.item import Item, ItemImage, ImageKind, Value
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.subject import Subject
 
@@ -21,7 +21,7 @@ def item(
     return Item(
         id=name,
         key=f"key-{name}",
-        picture=Picture(PictureKind.URL, "https://a.example/b.jpg"),
+        picture=ItemImage(ImageKind.URL, "https://a.example/b.jpg"),
         prompt="What is it?",
         references=references,
         record=record,

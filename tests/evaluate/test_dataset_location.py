@@ -10,7 +10,7 @@ import pytest
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.evaluate.dataset_location import HUB, find_set
 from silkline.evaluate.datasets import Dataset, load_dataset
-from silkline.evaluate.item import PictureKind
+from silkline.evaluate.item import ImageKind
 from tests.pictures import encoded
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -49,7 +49,7 @@ def test_a_pattern_of_files(cache: Path) -> None:
     found = load(cache, f"{HUB}shop/pictures/data/test-*.jsonl")
     assert found.name == "shop/pictures@0123456789ab"
     assert [one.prompt for one in found.items] == ["?", "!"]
-    assert all(one.picture.kind is PictureKind.FILE for one in found.items)
+    assert all(one.picture.kind is ImageKind.FILE for one in found.items)
 
 
 def test_one_file_names_its_pictures_from_where_it_lies(cache: Path) -> None:

@@ -16,7 +16,7 @@ from silkline.errors import ConfigError, EnvironmentFault
 from silkline.evaluate import datasets
 from silkline.evaluate.dataset_location import HELD_OUT, local_set, shipped_file
 from silkline.evaluate.datasets import Dataset
-from silkline.evaluate.item import Kind, PictureKind
+from silkline.evaluate.item import Kind, ImageKind
 from tests.pictures import data_url, encoded
 
 ROW: dict[str, Any] = {"picture": "a.png", "prompt": "What is it?", "reference": "a mug"}
@@ -56,9 +56,9 @@ def test_jsonl(folder: Path) -> None:
     )
     first, *others = found.items
     assert (first.id, first.fields) == ("first", {"shop": "north", "price": "3"})
-    assert first.picture.kind is PictureKind.FILE
+    assert first.picture.kind is ImageKind.FILE
     assert [one.picture.kind for one in others] == [
-        PictureKind.URL, PictureKind.BASE64, PictureKind.FILE, PictureKind.URL,
+        ImageKind.URL, ImageKind.BASE64, ImageKind.FILE, ImageKind.URL,
     ]  # fmt: skip
     assert others[0].references == ("mug", "cup")
     assert others[1].references == ("7",)
@@ -164,7 +164,7 @@ def test_parquet_as_the_hub_has_it(folder: Path) -> None:
     parquet.write_table(arrow.Table.from_pylist(rows), path)
     first, second = load_dataset(path).items
     assert base64.b64decode(first.picture.text) == data
-    assert second.picture.kind is PictureKind.FILE
+    assert second.picture.kind is ImageKind.FILE
     assert first.references == ("m", "n")
 
 

@@ -16,13 +16,13 @@ from playwright.async_api import async_playwright
 from rich.console import Console
 
 from silkline.core import Image
-from silkline.evaluate.compare import PICTURE_SIZE, compare, differing, worst
+from silkline.evaluate.compare import IMAGE_SIZE, compare, differing, worst
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.evaluate.report.cases import Case
 from silkline.evaluate.report.page import page, write_page
-from silkline.evaluate.report.pictures import data_url
+from silkline.evaluate.report.images import data_url
 from silkline.evaluate.report.word_diff import Part, diff_words
 from silkline.evaluate.results import Evaluation
 from silkline.evaluate.subject import Subject
@@ -83,7 +83,7 @@ def test_damage_in_one_slice_is_found_there() -> None:
     clear = [(one.field, one.value) for one in found.comparison.slices if one.is_clear]
     assert clear[0] == ("group", "e")
     assert ("group", "n") not in clear
-    assert {one.field for one in found.comparison.slices} == {"group", PICTURE_SIZE}
+    assert {one.field for one in found.comparison.slices} == {"group", IMAGE_SIZE}
     assert {case.item.fields["group"] for case in cases} == {"e"}
     assert "B is worse than A." in shown
     assert "group = e" in shown

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from silkline.errors import Overloaded
 from silkline.gateway.idempotency.fingerprint import fingerprint
-from silkline.gateway.idempotency.layer import MOST_BODY_BYTES
+from silkline.gateway.idempotency.layer import MAX_BODY_BYTES
 from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
 from silkline.idempotency.base import Claim, Found, not_served
@@ -87,7 +87,7 @@ async def test_what_would_only_repeat_is_kept(body: str, status: int, kept: bool
         assert responses[0].content == responses[1].content
         assert len(server.executions) == (1 if kept else 2)
         assert (REPLAYED in responses[1].headers) == kept
-    assert MOST_BODY_BYTES == 1048576
+    assert MAX_BODY_BYTES == 1048576
 
 
 async def test_a_stream_is_replayed_as_a_stream() -> None:

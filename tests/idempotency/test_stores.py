@@ -15,7 +15,7 @@ from silkline.config import IdempotencySettings
 from silkline.errors import Overloaded
 from silkline.idempotency import redis as redis_module
 from silkline.idempotency import sqlite as sqlite_module
-from silkline.idempotency.base import MOST_ANSWER_BYTES, Claim, Found, KeyStore
+from silkline.idempotency.base import MAX_ANSWER_BYTES, Claim, Found, KeyStore
 from silkline.idempotency.create import create_key_store
 from silkline.idempotency.memory import ENTRY_BYTES, MemoryKeys
 from silkline.idempotency.redis import PREFIX, RedisKeys
@@ -69,7 +69,7 @@ async def test_a_free_key_is_claimed_by_one(store: KeyStore) -> None:
 async def test_a_finished_key_gives_its_answer(store: KeyStore) -> None:
     first = claim()
     await store.claim(KEY, first, LONG)
-    answer = os.urandom(MOST_ANSWER_BYTES)
+    answer = os.urandom(MAX_ANSWER_BYTES)
     assert await store.finish(KEY, first, answer, LONG)
     assert await store.claim(KEY, claim(b"b"), LONG) == Found(b"a" * 32, answer)
     await store.release(KEY, first)  # too late

@@ -6,26 +6,26 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from silkline.errors import ImageFormat
-from silkline.ingress.formats import PictureFormat, sniff
+from silkline.ingress.formats import FileFormat, sniff
 from tests.ingress.pictures import drawing, encode
 
 
-@pytest.mark.parametrize("kind", list(PictureFormat))
-def test_each_format_is_known(kind: PictureFormat) -> None:
+@pytest.mark.parametrize("kind", list(FileFormat))
+def test_each_format_is_known(kind: FileFormat) -> None:
     assert sniff(encode(drawing(), kind)) is kind
 
 
 def test_variants_are_known() -> None:
     assert features.check("avif")
-    assert sniff(encode(drawing(), "TIFF", big_tiff=True)) is PictureFormat.TIFF
-    assert sniff(encode(drawing(mode="P"), "BMP")) is PictureFormat.BMP
-    assert sniff(encode(drawing(mode="RGBA"), "WEBP", lossless=True)) is PictureFormat.WEBP
+    assert sniff(encode(drawing(), "TIFF", big_tiff=True)) is FileFormat.TIFF
+    assert sniff(encode(drawing(mode="P"), "BMP")) is FileFormat.BMP
+    assert sniff(encode(drawing(mode="RGBA"), "WEBP", lossless=True)) is FileFormat.WEBP
     frames = [drawing(), drawing(mode="L").convert("RGB")]
-    for kind in (PictureFormat.WEBP, PictureFormat.GIF, PictureFormat.PNG, PictureFormat.AVIF):
+    for kind in (FileFormat.WEBP, FileFormat.GIF, FileFormat.PNG, FileFormat.AVIF):
         data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
         assert sniff(data) is kind
     mpo = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
-    assert sniff(mpo) is PictureFormat.JPEG
+    assert sniff(mpo) is FileFormat.JPEG
 
 
 OTHERS = {
@@ -106,4 +106,4 @@ def test_any_bytes_have_a_format_or_none(data: bytes) -> None:
         kind = sniff(data)
     except ImageFormat:
         return
-    assert kind in PictureFormat
+    assert kind in FileFormat

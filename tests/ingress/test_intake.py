@@ -18,7 +18,7 @@ from silkline.errors import (
     SilklineError,
     UrlBlocked,
 )
-from silkline.ingress.intake import Intake, Pictures
+from silkline.ingress.intake import Intake, TakenImages
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
 from tests.ingress.intakes import BUDGET, PIXELS, TENANT, at, coloured, data_url, serving
 from tests.ingress.network import Hit, gives, raw_origin
@@ -27,11 +27,11 @@ from tests.ingress.pictures import drawing, encode, png_claiming
 PNG = encode(drawing(), "PNG")
 
 
-def sizes(pictures: Pictures) -> list[int]:
+def sizes(pictures: TakenImages) -> list[int]:
     return [identity.original_pixels for identity in pictures.identities]
 
 
-def first_pixels(pictures: Pictures) -> list[int]:
+def first_pixels(pictures: TakenImages) -> list[int]:
     return [image.pixels[0] for image in pictures.images]
 
 

@@ -13,7 +13,7 @@ from silkline.errors import (
     RequestTooLarge,
     ShuttingDown,
 )
-from silkline.ingress.intake import Intake, Pictures
+from silkline.ingress.intake import Intake, TakenImages
 from silkline.ingress.source import Source, uploaded
 from tests.ingress.intakes import BUDGET, TENANT, at, coloured, data_url, serving, until
 from tests.ingress.network import Hit, gives
@@ -46,7 +46,7 @@ class Gate:
             raise
 
 
-def taking(intake: Intake, source: Source, scope: bytes = TENANT) -> asyncio.Task[Pictures]:
+def taking(intake: Intake, source: Source, scope: bytes = TENANT) -> asyncio.Task[TakenImages]:
     return asyncio.create_task(intake.take([source], BUDGET, scope))
 
 
@@ -200,7 +200,7 @@ async def test_the_deadline_of_the_fetch_is_that_of_all() -> None:
 
 
 async def test_closing_ends_all_who_wait() -> None:
-    tasks: list[asyncio.Task[Pictures]] = []
+    tasks: list[asyncio.Task[TakenImages]] = []
     async with serving() as (intake, origin):
         tasks += [taking(intake, at(origin, "/hang")) for _ in range(5)]
         await until(lambda: bool(origin.hits))

@@ -12,7 +12,7 @@ from silkline.config import DecodeSettings
 from silkline.core import PixelBudget, Stage
 from silkline.errors import ImageUndecodable, InvalidRequest
 from silkline.ingress.decode import Decoded, DecoderPool
-from silkline.ingress.identity import picture_digest
+from silkline.ingress.identity import image_digest
 from tests.ingress.pictures import chunk, drawing, encode, photograph, png, tiff
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,7 +51,7 @@ async def test_a_plain_picture_comes_back_as_it_is(pool: DecoderPool) -> None:
     picture = drawing()
     decoded = await pool.decode(encode(picture, "PNG"), LIMIT, ANY_SIZE)
     assert same(as_image(decoded), picture)
-    assert decoded.image.digest == picture_digest("RGB", 60, 40, picture.tobytes())
+    assert decoded.image.digest == image_digest("RGB", 60, 40, picture.tobytes())
     assert decoded.identity.original_pixels == 60 * 40
     assert set(decoded.seconds) == {Stage.DECODE, Stage.RESIZE}
     assert all(seconds >= 0 for seconds in decoded.seconds.values())

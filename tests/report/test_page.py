@@ -21,7 +21,7 @@ from silkline.bench.report.page import page as bench_page
 from silkline.bench.spec import Target
 from silkline.bench.summary import compare, summarise
 from silkline.evaluate.compare import compare as compare_answers
-from silkline.evaluate.item import Item, Picture, PictureKind
+from silkline.evaluate.item import Item, Picture, ImageKind
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.evaluate.report.cases import Case
@@ -121,7 +121,7 @@ def bench_of(run: Run) -> str:
 
 def evaluated(text: str, *, as_record: bool) -> str:
     """A page of an evaluation in which every text is this one."""
-    asked = Picture(PictureKind.URL, text)
+    asked = Picture(ImageKind.URL, text)
     items = [
         Item(
             id=text,

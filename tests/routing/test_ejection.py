@@ -21,8 +21,8 @@ from silkline.errors import (
 from silkline.routing.ejection import (
     ERRORS_IN_A_ROW,
     FIRST_SECONDS,
-    MOST_EJECTED,
-    MOST_SECONDS,
+    MAX_EJECTED_SHARE,
+    MAX_SECONDS,
     SLOW_IN_A_ROW,
     Ejection,
     Standing,
@@ -116,7 +116,7 @@ def test_at_most_half_are_ejected(replicas: int, events: list[tuple[int, str, fl
         standing.on_trial = False
         judged.ejection.look_for_slow_ones()
         judged.clock.now += pause
-        assert sum(judged.ejected) <= MOST_EJECTED * replicas
+        assert sum(judged.ejected) <= MAX_EJECTED_SHARE * replicas
 
 
 @pytest.mark.parametrize("replicas", range(1, 8))
@@ -139,12 +139,12 @@ def test_a_trial_decides_and_each_ejection_is_longer() -> None:
         judged.call(error=WorkerLost("gone"))
     for times in range(1, 80):
         assert not due(standing)
-        judged.clock.now += min(MOST_SECONDS, FIRST_SECONDS * times) - 0.1
+        judged.clock.now += min(MAX_SECONDS, FIRST_SECONDS * times) - 0.1
         assert not due(standing)
         judged.clock.now += 0.1
         assert due(standing)
         judged.call(error=WorkerLost("gone"), seconds=0.0, trial=True)
-    judged.clock.now += MOST_SECONDS
+    judged.clock.now += MAX_SECONDS
     judged.call(error=Overloaded("full"), trial=True)
     judged.call(error=InvalidRequest("no"), trial=True)
     assert judged.ejected == [False, False]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.routing.retries import FLOOR_PER_SECOND, MOST_SAVED, SHARE, RetryBudget
+from silkline.routing.retries import FLOOR_PER_SECOND, MAX_SAVED, SHARE, RetryBudget
 from tests.routing.clock import Clock
 
 
@@ -53,4 +53,4 @@ def test_no_more_is_saved_than_one_fall_may_need() -> None:
         budget.request()
     clock.now += 1_000_000
     spent = sum(budget.spend() for _ in range(1000))
-    assert spent == MOST_SAVED
+    assert spent == MAX_SAVED

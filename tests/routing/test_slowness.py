@@ -1,6 +1,6 @@
 """What counts as slow, on a clock of the test's."""
 
-from silkline.routing.slowness import LEAST_WAITS, LatencyTracker
+from silkline.routing.slowness import MIN_WAITS, LatencyTracker
 from tests.routing.clock import Clock
 
 
@@ -28,7 +28,7 @@ def test_what_is_usual_differs_by_kind_and_must_be_known() -> None:
     clock = Clock()
     pace = LatencyTracker(clock)
     waits(pace, clock, *[20.0] * 20, kind="long")
-    waits(pace, clock, *[0.1] * (LEAST_WAITS - 1))
+    waits(pace, clock, *[0.1] * (MIN_WAITS - 1))
     waits(pace, clock, 9.0)
     assert pace.slow_in_a_row() == 0
     waits(pace, clock, 30.0, kind="long")

@@ -9,7 +9,7 @@ import pytest
 
 from silkline.aio import breaker as breaker_module
 from silkline.aio.breaker import FAILURES_TO_OPEN
-from silkline.stores.redis_lane import MOST_JOBS_AT_ONCE, MOST_WAITING, Lane
+from silkline.stores.redis_lane import MAX_JOBS_AT_ONCE, MAX_WAITING, Lane
 from tests.engines.asking import eventually
 
 
@@ -56,8 +56,8 @@ async def test_jobs_share_round_trips_and_get_their_own_results() -> None:
         results = await asyncio.gather(*(made.do(number) for number in range(500)))
     assert results == [2 * number for number in range(500)]
     assert [job for batch in work.batches for job in batch] == list(range(500))
-    assert max(map(len, work.batches)) == MOST_JOBS_AT_ONCE
-    assert len(work.batches) == -(-500 // MOST_JOBS_AT_ONCE)
+    assert max(map(len, work.batches)) == MAX_JOBS_AT_ONCE
+    assert len(work.batches) == -(-500 // MAX_JOBS_AT_ONCE)
 
 
 async def test_who_has_left_costs_no_work() -> None:
@@ -78,7 +78,7 @@ async def test_who_has_left_costs_no_work() -> None:
 async def test_too_many_waiting_get_nothing_at_once() -> None:
     work = Work(seconds=0.2)
     async with lane(work) as made:
-        tasks = [asyncio.create_task(made.do(n)) for n in range(MOST_WAITING + 200)]
+        tasks = [asyncio.create_task(made.do(n)) for n in range(MAX_WAITING + 200)]
         await asyncio.sleep(0.05)
         assert sum(task.done() for task in tasks) >= 100
         for task in tasks:

@@ -23,8 +23,8 @@ FIRST_CHARACTERS_PER_TOKEN = 4.0
 FIRST_PREFILL_WEIGHT = 0.1
 """Work of a prompt token until an answer tells."""
 
-_LEAST_PREFILL_WEIGHT = 0.001
-_MOST_PREFILL_WEIGHT = 10.0
+_MIN_PREFILL_WEIGHT = 0.001
+_MAX_PREFILL_WEIGHT = 10.0
 _MEMORY = 0.02
 
 
@@ -39,7 +39,7 @@ class Size:
     """
 
     characters: int
-    pictures: tuple[int | None, ...]
+    images: tuple[int | None, ...]
     max_tokens: int
 
 
@@ -101,13 +101,13 @@ class CostModel:
         prefill, generate = self._prefill_seconds.value, self._generate_seconds.value
         if prefill is None or not generate:
             return FIRST_PREFILL_WEIGHT
-        return min(max(prefill / generate, _LEAST_PREFILL_WEIGHT), _MOST_PREFILL_WEIGHT)
+        return min(max(prefill / generate, _MIN_PREFILL_WEIGHT), _MAX_PREFILL_WEIGHT)
 
     def price(self, size: Size, info: EngineInfo, budget: PixelBudget) -> Price:
         """Prices a request whose pictures are reduced to the budget."""
         characters_per_token = self._characters.value or FIRST_CHARACTERS_PER_TOKEN
         prompt = math.ceil(size.characters / characters_per_token)
-        prompt += sum(image_tokens(pixels, info, budget) for pixels in size.pictures)
+        prompt += sum(image_tokens(pixels, info, budget) for pixels in size.images)
         answer = self._answer(size.max_tokens)
         guessed = self._answer_tokens.value is None
         return Price(prompt, answer, self._work(prompt, answer), guessed)
@@ -144,5 +144,5 @@ def image_tokens(pixels: int | None, info: EngineInfo, budget: PixelBudget) -> i
     """Prompt tokens of a picture; one whose pixels are not known takes as many as it may."""
     if info.pixels_per_token is None:
         return info.image_tokens
-    most = budget.max_pixels if pixels is None else min(pixels, budget.max_pixels)
-    return min(info.image_tokens, math.ceil(most / info.pixels_per_token))
+    maximum = budget.max_pixels if pixels is None else min(pixels, budget.max_pixels)
+    return min(info.image_tokens, math.ceil(maximum / info.pixels_per_token))

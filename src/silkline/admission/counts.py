@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-MOST_NAMES = 200
+MAX_NAMES = 200
 """Tenants that are counted by name: the first that come. Further ones are counted together.
 
 It bounds the series that a scrape of the metrics reads. They are the first, not the busiest,
@@ -69,7 +69,7 @@ class AdmissionCounts:
         }
 
     def _name(self, tenant: str) -> str:
-        known = tenant in self._refused or len(self._refused) < MOST_NAMES
+        known = tenant in self._refused or len(self._refused) < MAX_NAMES
         name = tenant if known else OTHERS
         self._refused.setdefault(name, Counter())
         return name

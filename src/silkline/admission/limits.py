@@ -18,7 +18,7 @@ from silkline.admission.tenant import Tenant
 
 MINUTE = 60.0
 
-MOST_TENANTS = 10_000
+MAX_TENANTS = 10_000
 """Tenants whose buckets are kept; the one that was away longest is forgotten for a further one."""
 
 
@@ -48,10 +48,10 @@ class _Buckets:
 class Limits:
     """Holds tenants to their limits."""
 
-    def __init__(self, clock: Callable[[], float], *, most_tenants: int = MOST_TENANTS) -> None:
+    def __init__(self, clock: Callable[[], float], *, max_tenants: int = MAX_TENANTS) -> None:
         """Takes a clock that gives seconds and never goes back."""
         self._clock = clock
-        self._most = most_tenants
+        self._maximum = max_tenants
         self._tenants: OrderedDict[str, _Buckets] = OrderedDict()
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Limits:
             buckets.tokens_full = _filled(
                 buckets.tokens_full, now, tokens, tenant.tokens_per_minute
             )
-        if len(self._tenants) > self._most:
+        if len(self._tenants) > self._maximum:
             self._tenants.popitem(last=False)
 
 

@@ -22,7 +22,7 @@ CALM_SHARE = 0.5
 CALM_SECONDS = 2.0
 """For how long the load must have been so low."""
 
-MOST_TENANTS = 1000
+MAX_TENANTS = 1000
 """Tenants whose step is kept; that of the one that was away longest is forgotten."""
 
 
@@ -67,7 +67,7 @@ class Resolution:
             return 1.0
         self._steps[tenant] = step
         self._steps.move_to_end(tenant)
-        if len(self._steps) > MOST_TENANTS:
+        if len(self._steps) > MAX_TENANTS:
             self._steps.popitem(last=False)
         return self._curve[step.place - 1][1]
 

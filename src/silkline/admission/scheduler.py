@@ -26,7 +26,7 @@ from silkline.admission.throughput import RetryTimes
 from silkline.admission.ticket import AIM, VAIN, Phase, Ticket
 from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, shutting_down
 
-MOST_QUEUES = 2
+MAX_QUEUES = 2
 """Times `max_queue`: more requests are never prepared or wait, whoever's they are."""
 
 _MAX_OVERTAKING = 0.75
@@ -135,7 +135,7 @@ class Scheduler:
         tenant = ticket.tenant
         share = max(1.0, self._max_queue * self._queue.share(tenant.name, tenant.weight))
         within = self._queue.held(tenant.name) + 1 <= share
-        return None if within and total < MOST_QUEUES * self._max_queue else Refusal.QUEUE_FULL
+        return None if within and total < MAX_QUEUES * self._max_queue else Refusal.QUEUE_FULL
 
     def make_room(self, ticket: Ticket) -> bool:
         """Whether a request that finds the queue full may take another's place in it.

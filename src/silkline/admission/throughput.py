@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-MOST_RETRY_SECONDS = 30
+MAX_RETRY_SECONDS = 30
 """The longest `Retry-After`: what lies further ahead cannot be told."""
 
 _MEMORY = 0.05
 _EVIDENCE = 4.0
-_LEAST_WEIGHT = 0.02
+_MIN_WEIGHT = 0.02
 
 
 class Throughput:
@@ -36,7 +36,7 @@ class Throughput:
             seconds: How long it held its slot.
             occupancy: The share of slots that were taken, itself included, 0 to 1.
         """
-        weight = min(1.0, max(_LEAST_WEIGHT, occupancy**2))
+        weight = min(1.0, max(_MIN_WEIGHT, occupancy**2))
         keep = 1.0 - _MEMORY * weight
         self._work = self._work * keep + work * weight
         self._seconds = self._seconds * keep + seconds * weight
@@ -57,9 +57,9 @@ class RetryTimes:
     be refused again. So each one's time is put behind the one before it, by what its answer takes.
     """
 
-    def __init__(self, clock: Callable[[], float], *, most_tenants: int = 1000) -> None:
+    def __init__(self, clock: Callable[[], float], *, max_tenants: int = 1000) -> None:
         self._clock = clock
-        self._most = most_tenants
+        self._maximum = max_tenants
         self._next: dict[str, float] = {}
 
     def seconds(self, tenant: str, excess: float, service: float) -> int:
@@ -72,11 +72,11 @@ class RetryTimes:
         """
         now = self._clock()
         moment = max(self._next.get(tenant, 0.0), now + excess)
-        if len(self._next) >= self._most and tenant not in self._next:
+        if len(self._next) >= self._maximum and tenant not in self._next:
             self._next = {name: at for name, at in self._next.items() if at > now}
-        if len(self._next) < self._most or tenant in self._next:
-            self._next[tenant] = min(moment + service, now + MOST_RETRY_SECONDS)
-        return min(MOST_RETRY_SECONDS, max(1, math.ceil(moment - now)))
+        if len(self._next) < self._maximum or tenant in self._next:
+            self._next[tenant] = min(moment + service, now + MAX_RETRY_SECONDS)
+        return min(MAX_RETRY_SECONDS, max(1, math.ceil(moment - now)))
 
 
 class LookupCredit:
@@ -86,7 +86,7 @@ class LookupCredit:
     cached answers pay for the lookups that are in vain: these are never many more than those.
     """
 
-    _MOST_CREDIT = 64.0
+    _MAX_CREDIT = 64.0
     _TRICKLE = 1 / 16
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class LookupCredit:
 
     def allow(self) -> bool:
         """Whether one more may look."""
-        self._credit = min(self._MOST_CREDIT, self._credit + self._TRICKLE)
+        self._credit = min(self._MAX_CREDIT, self._credit + self._TRICKLE)
         if self._credit < 1.0:
             return False
         self._credit -= 1.0
@@ -102,4 +102,4 @@ class LookupCredit:
 
     def found(self, *, allowed: bool) -> None:
         """Notes that the cache had the answer; `allowed` when it was asked by `allow`."""
-        self._credit = min(self._MOST_CREDIT, self._credit + (2.0 if allowed else 1.0))
+        self._credit = min(self._MAX_CREDIT, self._credit + (2.0 if allowed else 1.0))

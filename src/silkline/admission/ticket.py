@@ -25,7 +25,7 @@ What was let in was thought to be in time, so it is answered even if that turns 
 little; beyond this it only makes those late that come after it.
 """
 
-LEAST_PATIENCE = 0.25
+MIN_PATIENCE = 0.25
 """The part of the allowed time that a request may wait even if its answer takes all of it."""
 
 
@@ -101,7 +101,7 @@ class Ticket:
             part: Of the time from its start until it is due.
         """
         allowed = self.due - self.started
-        patience = max(part * allowed - service_seconds, LEAST_PATIENCE * allowed)
+        patience = max(part * allowed - service_seconds, MIN_PATIENCE * allowed)
         return self.started + patience
 
 

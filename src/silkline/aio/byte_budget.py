@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 from silkline.errors import Overloaded
 
-_MOST_HELD_TO_LEFT = 3
+_MAX_HELD_TO_LEFT = 3
 
 
 class Claim:
@@ -132,7 +132,7 @@ class ByteBudget:
             return True
         left = self._capacity - self._used - (self._worst - oldest.held)
         held = self._held[claim.scope] - (oldest.held if oldest.scope == claim.scope else 0)
-        return count <= left and held + count <= _MOST_HELD_TO_LEFT * left
+        return count <= left and held + count <= _MAX_HELD_TO_LEFT * left
 
     def _give(self, claim: Claim, count: int) -> None:
         claim.held += count

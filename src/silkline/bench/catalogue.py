@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from silkline.bench.drawn import SMALLEST, STEP, DrawnPictures
+from silkline.bench.drawn import SMALLEST, STEP, DrawnImages
 from silkline.bench.spec import Form, Traffic
 from silkline.errors import UNDECODABLE, ConfigError
 
@@ -31,7 +31,7 @@ _MEDIA_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CatalogueImage:
     """An encoded picture, or, when `url` is set, where it lies."""
 
     media_type: str
@@ -47,7 +47,7 @@ class Catalogue(Protocol):
         """Pictures in the catalogue; their numbers begin at 0, the most popular."""
         ...
 
-    def picture(self, number: int, variant: int) -> Picture:
+    def image(self, number: int, variant: int) -> CatalogueImage:
         """A picture; beyond the catalogue, one that was never sent."""
         ...
 
@@ -65,13 +65,13 @@ class DrawnCatalogue:
             raise ConfigError(
                 f"Drawn pictures have a multiple of {STEP} pixels a side, at least {SMALLEST}."
             )
-        self._drawn = DrawnPictures(traffic.pixels)
+        self._drawn = DrawnImages(traffic.pixels)
         self._prompts = traffic.prompts
         self.size = traffic.catalogue
 
-    def picture(self, number: int, variant: int) -> Picture:
+    def image(self, number: int, variant: int) -> CatalogueImage:
         """See `Catalogue`."""
-        return Picture("image/jpeg", self._drawn.jpeg(number, variant))
+        return CatalogueImage("image/jpeg", self._drawn.jpeg(number, variant))
 
     def prompt(self, number: int) -> str:
         """See `Catalogue`."""
@@ -81,23 +81,23 @@ class DrawnCatalogue:
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     """A line of a file of requests."""
 
-    picture: str
+    image: str
     prompt: str = ""
 
 
 class OwnCatalogue:
     """The user's own pictures, all in memory."""
 
-    def __init__(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> None:
+    def __init__(self, images: Sequence[CatalogueImage], prompts: Sequence[str]) -> None:
         """Takes the pictures by popularity, and prompts that go round."""
-        self._pictures = pictures
+        self._images = images
         self._prompts = prompts
-        self.size = len(pictures)
+        self.size = len(images)
 
-    def picture(self, number: int, variant: int) -> Picture:
+    def image(self, number: int, variant: int) -> CatalogueImage:
         """See `Catalogue`; there are no variants of these."""
         del variant
-        return self._pictures[number]
+        return self._images[number]
 
     def prompt(self, number: int) -> str:
         """See `Catalogue`."""
@@ -138,18 +138,18 @@ def _from_requests(file: Path, traffic: Traffic) -> OwnCatalogue:
         ) from error
     if not lines:
         raise ConfigError(f"The file {file} holds no requests.")
-    if traffic.form is Form.UPLOAD and any(_is_url(line.picture) for line in lines):
+    if traffic.form is Form.UPLOAD and any(_is_url(line.image) for line in lines):
         raise ConfigError(f"The file {file} names URLs, which cannot be uploaded. Use --as url.")
-    local = sorted({line.picture for line in lines if not _is_url(line.picture)})
+    local = sorted({line.image for line in lines if not _is_url(line.image)})
     read = dict(zip(local, _read([file.parent / name for name in local]), strict=True))
-    pictures = [read.get(line.picture) or Picture("", b"", line.picture) for line in lines]
+    images = [read.get(line.image) or CatalogueImage("", b"", line.image) for line in lines]
     prompts = traffic.prompts
     asked = [line.prompt or prompts[at % len(prompts)] for at, line in enumerate(lines)]
-    return OwnCatalogue(pictures, asked)
+    return OwnCatalogue(images, asked)
 
 
-def _read(paths: Sequence[Path]) -> list[Picture]:
-    pictures, left = [], MAX_BYTES
+def _read(paths: Sequence[Path]) -> list[CatalogueImage]:
+    images, left = [], MAX_BYTES
     for path in paths:
         try:
             data = path.read_bytes()
@@ -161,8 +161,8 @@ def _read(paths: Sequence[Path]) -> list[Picture]:
                 f"The pictures have more than {MAX_BYTES // 1024**2} MiB together, and are held "
                 "in memory. Take fewer."
             )
-        pictures.append(Picture(_MEDIA_TYPES.get(path.suffix.lower(), "image/jpeg"), data))
-    return pictures
+        images.append(CatalogueImage(_MEDIA_TYPES.get(path.suffix.lower(), "image/jpeg"), data))
+    return images
 
 
 def _is_url(text: str) -> bool:

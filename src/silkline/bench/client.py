@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         """Monotonic second at which the last exchange ended."""
 
-    async def exchange(self, pieces: Sequence[bytes], response: Response) -> None:
+    async def exchange(self, chunks: Sequence[bytes], response: Response) -> None:
         """Sends a request and waits until `response` is whole.
 
         Raises:
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._whole = asyncio.get_running_loop().create_future()
         response.sent = time.monotonic()
-        self._transport.writelines(pieces)
+        self._transport.writelines(chunks)
         await self._whole
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
 class HttpClient:
     """Connections to one target, the one that was used last first."""
 
-    def __init__(self, url: str, most: int) -> None:
+    def __init__(self, url: str, maximum: int) -> None:
         """Opens nothing yet.
 
         Args:
@@ -152,7 +152,7 @@ class HttpClient:
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._tls else 80)
-        self._places = asyncio.Semaphore(most)
+        self._places = asyncio.Semaphore(maximum)
         self._idle: list[Connection] = []
         self.opened = 0
         """Connections that were opened so far."""
@@ -162,7 +162,7 @@ class HttpClient:
         """Whether the next request has to wait for a connection."""
         return self._places.locked()
 
-    async def exchange(self, pieces: Sequence[bytes], response: Response) -> None:
+    async def exchange(self, chunks: Sequence[bytes], response: Response) -> None:
         """Sends a request over an idle connection or a new one; see `Connection.exchange`.
 
         Raises:
@@ -172,7 +172,7 @@ class HttpClient:
         async with self._places:
             connection = self._take() or await self._open()
             try:
-                await connection.exchange(pieces, response)
+                await connection.exchange(chunks, response)
             finally:
                 if response.first_byte and connection.reusable and connection.idle_since:
                     self._idle.append(connection)

@@ -79,7 +79,7 @@ class _Parts:
     right: list[bytes]
 
 
-class DrawnPictures:
+class DrawnImages:
     """The sequence of pictures; the same number gives the same bytes, in every process."""
 
     def __init__(self, size: int) -> None:
@@ -109,12 +109,12 @@ class DrawnPictures:
         right, left = (self._scenes[one] for one in divmod(rest, SCENES))
         ground = self._scenes[ground_number]
         corner = self._corners[ground_number] if not variant else self._marked(variant)
-        pieces = [self._head, *corner, ground.top]
+        chunks = [self._head, *corner, ground.top]
         rows = zip(ground.sides, left.left, right.right, strict=True)
         for (before, between, after), one, other in rows:
-            pieces += (before, one, between, other, after)
-        pieces += (ground.bottom, _END)
-        return b"".join(pieces)
+            chunks += (before, one, between, other, after)
+        chunks += (ground.bottom, _END)
+        return b"".join(chunks)
 
     def _marked(self, variant: int) -> list[bytes]:
         first, second = divmod(variant % NEAR_VARIANTS, _TINTS)
@@ -154,8 +154,8 @@ def _marks(size: int) -> list[list[bytes]]:
     """The first two cells in each tint."""
     found = []
     for tint in range(_TINTS):
-        picture = Image.new("RGB", (size, _MCU), "white")
+        image = Image.new("RGB", (size, _MCU), "white")
         inner = mark(tint, _TINTS)
-        ImageDraw.Draw(picture).rectangle((0, 0, 2 * _CELL - 1, _MCU - 1), fill=inner)
-        found.append(_encode(picture)[1][:2])
+        ImageDraw.Draw(image).rectangle((0, 0, 2 * _CELL - 1, _MCU - 1), fill=inner)
+        found.append(_encode(image)[1][:2])
     return found

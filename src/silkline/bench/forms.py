@@ -64,9 +64,9 @@ class RequestWriter:
         """The request about a picture."""
         prompt = self._catalogue.prompt(number)
         if self._traffic.form is Form.UPLOAD:
-            jpeg = self._catalogue.picture(number, variant).data
-            pieces = multipart(jpeg, prompt, self._traffic.max_tokens)
-            return [self._length(sum(map(len, pieces))), *pieces]
+            jpeg = self._catalogue.image(number, variant).data
+            chunks = multipart(jpeg, prompt, self._traffic.max_tokens)
+            return [self._length(sum(map(len, chunks))), *chunks]
         before, between, after = self._chat
         begin, middle = before + b'"', self._url(number, variant)
         end = b'"' + between + msgspec.json.encode(prompt) + after
@@ -76,10 +76,10 @@ class RequestWriter:
     def _url(self, number: int, variant: int) -> list[bytes]:
         if self._traffic.form is Form.URL and self._origin:
             return [f"{self._origin}/{number}-{variant}".encode()]
-        picture = self._catalogue.picture(number, variant)
-        if picture.url:
-            return [msgspec.json.encode(picture.url)[1:-1]]
-        return [f"data:{picture.media_type};base64,".encode(), base64.b64encode(picture.data)]
+        image = self._catalogue.image(number, variant)
+        if image.url:
+            return [msgspec.json.encode(image.url)[1:-1]]
+        return [f"data:{image.media_type};base64,".encode(), base64.b64encode(image.data)]
 
     def _length(self, length: int) -> bytes:
         return self._head + b"%d\r\n\r\n" % length

@@ -26,14 +26,14 @@ PATH = "/pictures"
 def create_app(catalogue: Catalogue) -> web.Application:
     """`GET /pictures/NUMBER-VARIANT` over a catalogue."""
 
-    async def picture(request: web.Request) -> web.Response:
-        found = catalogue.picture(
+    async def image(request: web.Request) -> web.Response:
+        found = catalogue.image(
             int(request.match_info["number"]), int(request.match_info["variant"])
         )
         return web.Response(body=found.data, content_type=found.media_type)
 
     app = web.Application()
-    app.router.add_get(PATH + r"/{number:\d+}-{variant:\d+}", picture)
+    app.router.add_get(PATH + r"/{number:\d+}-{variant:\d+}", image)
     return app
 
 

@@ -62,8 +62,8 @@ class Player:
             RequestWriter(target, spec.traffic, catalogue, model, begin.origin)
             for target, model in zip(spec.targets, begin.model, strict=True)
         ]
-        most = max(1, spec.limits.connections // spec.limits.processes)
-        self._clients = [HttpClient(target.url, most) for target in spec.targets]
+        maximum = max(1, spec.limits.connections // spec.limits.processes)
+        self._clients = [HttpClient(target.url, maximum) for target in spec.targets]
         self._file = file
         self._encoder = msgspec.json.Encoder()
         self._in_flight = 0
@@ -81,35 +81,35 @@ class Player:
                 record = Record(
                     number=number,
                     target=play.target,
-                    picture=schedule.pictures[number],
+                    image=schedule.images[number],
                     variant=schedule.variants[number],
                     intended=schedule.times[number],
                 )
-                pieces = writer.request(record.picture, record.variant)  # before it is due
+                chunks = writer.request(record.image, record.variant)  # before it is due
                 await _until(zero + record.intended)
-                requests.create_task(self._send(pieces, record, zero))
+                requests.create_task(self._send(chunks, record, zero))
             await _until(play.start + play.end - play.begin)
         return Health()
 
     async def warm(self, warm: Warm) -> Health:
         """Asks for this player's part of the most popular pictures."""
-        most = min(self._spec.warm, self._size)
-        numbers = iter(range(self._share, most, self._spec.limits.processes))
+        maximum = min(self._spec.warm, self._size)
+        numbers = iter(range(self._share, maximum, self._spec.limits.processes))
         failures = 0
 
         async def asker() -> None:
             nonlocal failures
             for number in numbers:
-                pieces = self._writers[warm.target].request(number, 0)
+                chunks = self._writers[warm.target].request(number, 0)
                 now = time.monotonic()
                 record = Record(number, warm.target, number, 0, 0.0)
-                await self._exchange(pieces, record, now)
+                await self._exchange(chunks, record, now)
                 self._count(record)
                 failures += not record.ok
 
         await asyncio.gather(*(asker() for _ in range(_WARM_AT_ONCE)))
         return Health(
-            warmed=len(range(self._share, most, self._spec.limits.processes)),
+            warmed=len(range(self._share, maximum, self._spec.limits.processes)),
             warm_failures=failures,
         )
 
@@ -136,23 +136,23 @@ class Player:
         self._ended = self._failed = 0
         return progress
 
-    async def _send(self, pieces: Sequence[bytes], record: Record, zero: float) -> None:
+    async def _send(self, chunks: Sequence[bytes], record: Record, zero: float) -> None:
         self._in_flight += 1
-        await self._exchange(pieces, record, zero)
+        await self._exchange(chunks, record, zero)
         self._in_flight -= 1
         self._count(record)
         self._file.write(self._encoder.encode(record) + b"\n")
 
-    async def _exchange(self, pieces: Sequence[bytes], record: Record, zero: float) -> None:
+    async def _exchange(self, chunks: Sequence[bytes], record: Record, zero: float) -> None:
         """One request, however it ends."""
         client = self._clients[record.target]
         response = Response()
         record.limited = client.full
-        record.bytes_out = sum(map(len, pieces))
+        record.bytes_out = sum(map(len, chunks))
         left = zero + record.intended + self._spec.limits.timeout - time.monotonic()
         try:
             async with asyncio.timeout(left):
-                await client.exchange(pieces, response)
+                await client.exchange(chunks, response)
         except TimeoutError:
             record.code = "timeout"
         except httptools.HttpParserError:
@@ -209,8 +209,8 @@ def _say(reply: Reply) -> None:
 
 def _allow_connections() -> None:
     """As many files as the system allows: each connection is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Record(msgspec.Struct, array_like=True):
 
     number: int
     target: int
-    picture: int
+    image: int
     variant: int
     intended: float
     sent: float = 0.0

@@ -37,7 +37,7 @@ def draw_scene(number: int, size: int, cards: Sequence[Box]) -> Image.Image:
     draw = ImageDraw.Draw(scene)
     for card in cards:
         box = tuple(edge * _OVERSIZE for edge in card)
-        draw.rectangle(box, fill=_shade(chance, saturation=0.1, least=0.82))
+        draw.rectangle(box, fill=_shade(chance, saturation=0.1, minimum=0.82))
         left, top, right, bottom = _inside(box, 0.14)
         low = bottom - (bottom - top) // 12
         draw.ellipse((left, low, right, bottom + (bottom - low)), fill=_shade(chance, 0.1, 0.6))
@@ -68,8 +68,8 @@ def _grain(chance: random.Random, size: int) -> Image.Image:
     return Image.merge("RGB", (dimmed, dimmed, dimmed))
 
 
-def _shade(chance: random.Random, saturation: float, least: float) -> Colour:
-    value = least + (1 - least) * chance.random()
+def _shade(chance: random.Random, saturation: float, minimum: float) -> Colour:
+    value = minimum + (1 - minimum) * chance.random()
     channels = colorsys.hsv_to_rgb(chance.random(), saturation * chance.random(), value)
     red, green, blue = (round(channel * 255) for channel in channels)
     return red, green, blue

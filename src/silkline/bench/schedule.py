@@ -32,7 +32,7 @@ class Schedule:
     """
 
     times: array[float]
-    pictures: array[int]
+    images: array[int]
     variants: array[int]
 
     def __len__(self) -> int:
@@ -53,31 +53,31 @@ def make_schedule(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Sched
     """
     chance = random.Random(arrivals.seed)  # noqa: S311 - a repeatable draw, not a secret
     times = array("d", _times(arrivals, chance))
-    pictures, variants = array("q"), array("H")
+    images, variants = array("q"), array("H")
     weights = list(accumulate(1.0 / rank**traffic.zipf for rank in range(1, catalogue + 1)))
     fresh = catalogue
     for _ in times:
         kind, variant = chance.random(), 0
         if kind < traffic.new:
-            picture, fresh = fresh, fresh + 1
+            image, fresh = fresh, fresh + 1
         else:
-            picture = bisect.bisect_left(weights, chance.random() * weights[-1])
+            image = bisect.bisect_left(weights, chance.random() * weights[-1])
             if kind < traffic.new + traffic.near:
                 variant = 1 + chance.randrange(NEAR_VARIANTS)
-        pictures.append(picture)
+        images.append(image)
         variants.append(variant)
-    return Schedule(times, pictures, variants)
+    return Schedule(times, images, variants)
 
 
 def _times(arrivals: Arrivals, chance: random.Random) -> Iterator[float]:
-    pieces = _pieces(arrivals)
-    begin, end, rate = next(pieces)
+    chunks = _chunks(arrivals)
+    begin, end, rate = next(chunks)
     at = begin
     while True:
         wait = chance.expovariate(1.0)  # in expected requests, not in seconds
         while at + wait / rate >= end:
             wait -= (end - at) * rate
-            following = next(pieces, None)
+            following = next(chunks, None)
             if following is None:
                 return
             at, end, rate = following
@@ -85,7 +85,7 @@ def _times(arrivals: Arrivals, chance: random.Random) -> Iterator[float]:
         yield at
 
 
-def _pieces(arrivals: Arrivals) -> Iterator[tuple[float, float, float]]:
+def _chunks(arrivals: Arrivals) -> Iterator[tuple[float, float, float]]:
     """The stretches of constant rate: begin, end, requests a second."""
     burst, total = arrivals.burst, arrivals.seconds
     if burst is None:

@@ -78,7 +78,7 @@ async def run_bench(spec: Spec, watch: Watcher = lambda _: None, *, origin_port:
     began = datetime.now(UTC).isoformat(timespec="seconds")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="silkline-bench-")))
-        origin = await stack.enter_async_context(picture_origin(spec.traffic, origin_port))
+        origin = await stack.enter_async_context(image_origin(spec.traffic, origin_port))
         files = [folder / f"{share}.jsonl" for share in range(spec.limits.processes)]
         links = [
             await stack.enter_async_context(_player(Begin(spec, share, models, origin, str(file))))
@@ -202,7 +202,7 @@ async def _player(begin: Begin) -> AsyncIterator[_Link]:
 
 
 @asynccontextmanager
-async def picture_origin(traffic: Traffic, port: int) -> AsyncIterator[str]:
+async def image_origin(traffic: Traffic, port: int) -> AsyncIterator[str]:
     """Serves the pictures of the traffic while the block runs, where its form is `url`.
 
     Gives the URL below which they are; empty where none is needed. Port 0 takes a free one.

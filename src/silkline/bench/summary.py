@@ -27,7 +27,7 @@ class Percentiles(msgspec.Struct, frozen=True):
     p90: float
     p99: float
     p999: float
-    most: float
+    maximum: float
 
 
 class Failures(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ def health_lines(summary: Summary) -> Iterator[str]:
     late = generator.lateness
     yield (
         f"generator {summary.name}: sent late by P50 {milliseconds(late.p50)} ms, "
-        f"P99 {milliseconds(late.p99)} ms, max {milliseconds(late.most)} ms; "
+        f"P99 {milliseconds(late.p99)} ms, max {milliseconds(late.maximum)} ms; "
         f"{generator.cpu:.0%} of a core; {generator.opened} connections"
     )
     if generator.warmed:
@@ -128,5 +128,5 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _row(name: str, values: Percentiles) -> list[str]:
-    shown = (values.p50, values.p90, values.p99, values.p999, values.most)
+    shown = (values.p50, values.p90, values.p99, values.p999, values.maximum)
     return [name, str(values.count), *(told(values, value, milliseconds) for value in shown)]

@@ -234,9 +234,9 @@ class Coalescer:
                 flight.give_up()
                 self._forget(key, flight)
 
-    def _joinable(self, key: bytes, least_deadline: float) -> Flight | None:
+    def _joinable(self, key: bytes, min_deadline: float) -> Flight | None:
         flight = self._flights.get(key)
-        if flight is not None and (flight.complete or flight.deadline >= least_deadline):
+        if flight is not None and (flight.complete or flight.deadline >= min_deadline):
             return flight
         return None
 

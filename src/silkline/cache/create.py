@@ -36,7 +36,7 @@ def create_cache(settings: CacheSettings) -> AnswerCache:
         further.append(ObjectTier(settings.cache_objects))
     near = MemoryTier(settings.cache_memory_bytes)
     tiers = TieredCache(near, further, ttl_seconds=settings.cache_ttl)
-    return AnswerCache(tiers, _similar_pictures(settings))
+    return AnswerCache(tiers, _similar_images(settings))
 
 
 def _check_own(path: Path) -> None:
@@ -51,7 +51,7 @@ def _check_own(path: Path) -> None:
         return  # a disk that fails at present: the tier is told as degraded, and tries again
 
 
-def _similar_pictures(settings: CacheSettings) -> NearDuplicates | None:
+def _similar_images(settings: CacheSettings) -> NearDuplicates | None:
     if not settings.near_duplicates:
         return None
     return NearDuplicates(

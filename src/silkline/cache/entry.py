@@ -19,7 +19,7 @@ MAGIC = b"SLK\x01"
 CHECKSUM_BYTES = 16
 HEADER_BYTES = len(MAGIC) + CHECKSUM_BYTES
 
-MOST_ENTRY_BYTES = 1024 * 1024
+MAX_ENTRY_BYTES = 1024 * 1024
 """Longer values are neither stored nor read; the longest answers take a tenth of it."""
 
 _DOMAIN = b"silkline.entry.1"
@@ -50,14 +50,14 @@ def encode_entry(key: bytes, entry: Entry) -> bytes | None:
         payload = _encoder.encode(entry)
     except UnicodeEncodeError:
         return None
-    if HEADER_BYTES + len(payload) > MOST_ENTRY_BYTES:
+    if HEADER_BYTES + len(payload) > MAX_ENTRY_BYTES:
         return None
     return b"".join((MAGIC, _checksum(key, payload), payload))
 
 
 def decode_entry(key: bytes, value: bytes) -> Entry | None:
     """The entry that was stored under `key`; None when the bytes are anything else."""
-    if len(value) > MOST_ENTRY_BYTES or not value.startswith(MAGIC):
+    if len(value) > MAX_ENTRY_BYTES or not value.startswith(MAGIC):
         return None
     payload = value[HEADER_BYTES:]
     if value[len(MAGIC) : HEADER_BYTES] != _checksum(key, payload):

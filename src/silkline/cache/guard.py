@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("silkline.cache")
 
-MOST_WAITING = 256
+MAX_WAITING = 256
 """Uses that may wait at a time; more are left out at once, which is no failure of the store."""
 
 
@@ -60,7 +60,7 @@ class Guard:
             await asyncio.wait({self._trial})
 
     async def _judged(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             return None
         self._waiting += 1
         try:

@@ -37,7 +37,7 @@ class Asked:
     """
 
     messages: tuple[Message, ...]
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     sampling: Sampling
     timeout_seconds: float
     stream: bool
@@ -62,7 +62,7 @@ def context_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
 
     How far pictures are reduced is a part of it: what was seen in less detail is another answer.
     """
-    question = encode_question(replace(asked, pictures=()), info, tenant)
+    question = encode_question(replace(asked, images=()), info, tenant)
     encoding = _encoder.encode((question, asked.pixel_budget))
     return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_CONTEXT_DOMAIN).digest()
 
@@ -79,7 +79,7 @@ def encode_question(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
             tenant,
             tuple(map(_bytes, (info.engine, info.model, info.revision, info.precision))),
             [_message(message) for message in asked.messages],
-            [_bytes(digest) for digest in asked.pictures],
+            [_bytes(digest) for digest in asked.images],
             sampling.max_tokens,
             # Adding zero makes one number of 0, 0.0 and -0.0.
             sampling.temperature + 0.0,

@@ -23,7 +23,7 @@ from silkline.cache.base import Tier, TierHealth
 SMALL_SHARE = 0.1
 """The part of the capacity in which values wait to be read for the first time."""
 
-MOST_READS = 3
+MAX_READS = 3
 """More reads than this between two visits of the queue's end do not count."""
 
 ENTRY_OVERHEAD_BYTES = 350
@@ -94,7 +94,7 @@ class MemoryTier(Tier):
         if item.expires <= self._clock():
             queue.take(key)
             return None
-        item.reads = min(item.reads + 1, MOST_READS)
+        item.reads = min(item.reads + 1, MAX_READS)
         return item.value
 
     async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:

@@ -25,10 +25,10 @@ from random import random
 
 DIGEST_BITS = 64
 
-MOST_DISTANCE = 8
+MAX_DISTANCE = 8
 """Bits; at larger distances most digests have near neighbours, whatever they show."""
 
-MOST_ENTRIES = 32_768
+MAX_ENTRIES = 32_768
 """Pictures that are remembered; the oldest leave for newer ones.
 
 They take 10 MB, and 45 MB where each has a context of its own.
@@ -110,7 +110,7 @@ class NearDuplicates:
         digests = self._contexts.setdefault(context, _Digests(self._distance))
         digests.add(perceptual)
         self._entries[context, perceptual] = _Entry(key, self._clock() + self._ttl)
-        if len(self._entries) > MOST_ENTRIES:
+        if len(self._entries) > MAX_ENTRIES:
             self._forget(*next(iter(self._entries)))
 
     def sampled(self) -> bool:
@@ -177,14 +177,14 @@ class _Digests:
 
     def nearest(self, digest: int) -> int | None:
         """The digest that differs least from `digest`, in at most the distance."""
-        least, nearest = self._distance + 1, None
+        minimum, nearest = self._distance + 1, None
         for band in self._bands:
             rotated = _rotate(digest, band.start)
             for other in band.sharing(rotated):
                 differing = (rotated ^ other).bit_count()
-                if differing < least:
-                    least, nearest = differing, _rotate(other, DIGEST_BITS - band.start)
-            if least == 0:
+                if differing < minimum:
+                    minimum, nearest = differing, _rotate(other, DIGEST_BITS - band.start)
+            if minimum == 0:
                 break
         return nearest
 
@@ -206,9 +206,9 @@ class _Band:
 
     def sharing(self, rotated: int) -> array[int]:
         """Those whose bits of this band are the same."""
-        least = rotated >> self._rest << self._rest
-        begin = bisect_left(self.digests, least)
-        end = bisect_left(self.digests, least + (1 << self._rest), begin)
+        minimum = rotated >> self._rest << self._rest
+        begin = bisect_left(self.digests, minimum)
+        end = bisect_left(self.digests, minimum + (1 << self._rest), begin)
         return self.digests[begin:end]
 
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from silkline.cache.base import Tier, TierHealth
-from silkline.cache.entry import MOST_ENTRY_BYTES
+from silkline.cache.entry import MAX_ENTRY_BYTES
 from silkline.cache.guard import Guard
 from silkline.cache.object_link import link_opener
 
@@ -122,7 +122,7 @@ class ObjectTier(Tier):
             found = await obstore.get_async(await self._opened(), _name(key))
         except FileNotFoundError:
             return None
-        if not _EXPIRES.size <= found.meta["size"] <= _EXPIRES.size + MOST_ENTRY_BYTES:
+        if not _EXPIRES.size <= found.meta["size"] <= _EXPIRES.size + MAX_ENTRY_BYTES:
             return None
         content = bytes(await found.bytes_async())
         (expires,) = _EXPIRES.unpack_from(content)

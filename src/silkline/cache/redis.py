@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from silkline.cache.base import Tier, TierHealth
-from silkline.cache.entry import MOST_ENTRY_BYTES
+from silkline.cache.entry import MAX_ENTRY_BYTES
 from silkline.stores.redis import open_link
 from silkline.stores.redis_lane import Lane
 
@@ -88,7 +88,7 @@ class RedisTier(Tier):
     async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         commands = self._for_reading.client.pipeline(transaction=False)
         for key in keys:
-            commands.getrange(_name(key), 0, MOST_ENTRY_BYTES - 1)
+            commands.getrange(_name(key), 0, MAX_ENTRY_BYTES - 1)
         results = await commands.execute(raise_on_error=False)
         failures = _failures(results)
         if len(failures) == len(results):

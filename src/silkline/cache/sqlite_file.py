@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from silkline.cache.entry import MOST_ENTRY_BYTES
+from silkline.cache.entry import MAX_ENTRY_BYTES
 from silkline.stores.sqlite import PRIMARY_CODE, used_bytes, write_ahead
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class SqliteFile:
     def get(self, key: bytes) -> bytes | None:
         """The value; None when there is none, its time is over or it is too long."""
         row = self._use(
-            lambda file: file.execute(_GET, (key, self._clock(), MOST_ENTRY_BYTES)).fetchone()
+            lambda file: file.execute(_GET, (key, self._clock(), MAX_ENTRY_BYTES)).fetchone()
         )
         value = None if row is None else row[0]
         return value if isinstance(value, bytes) else None

@@ -7,7 +7,7 @@ from collections import deque
 
 from silkline.cache.base import Tier
 
-MOST_WAITING_BYTES = 16 * 1024 * 1024
+MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Values that may wait to be written; more are dropped."""
 
 
@@ -32,7 +32,7 @@ class WriteBehind:
 
     def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
         """Takes a value to be written soon."""
-        if self._bytes + len(value) > MOST_WAITING_BYTES:
+        if self._bytes + len(value) > MAX_WAITING_BYTES:
             self.dropped += 1
             return
         self._waiting.append((key, value, ttl_seconds))

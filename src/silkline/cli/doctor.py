@@ -43,9 +43,9 @@ from silkline.models.resolve import BUNDLED_MODEL, ModelLocation, locate_model, 
 from silkline.service.pool import WITHOUT_MODEL
 
 GIB = 1024**3
-_LEAST_MEMORY = 2 * GIB
-_LEAST_DISK = 1 * GIB
-_MOST_CHARACTERS = 2000
+_MIN_MEMORY = 2 * GIB
+_MIN_DISK = 1 * GIB
+_MAX_CHARACTERS = 2000
 """Of a finding; errors may quote a model's files."""
 
 _LIVE = b'{"status":"live"}'
@@ -134,13 +134,13 @@ def _processor() -> Finding:
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
     detail = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB available"
-    enough = memory.available >= _LEAST_MEMORY
+    enough = memory.available >= _MIN_MEMORY
     return Finding("memory", Verdict.GOOD if enough else Verdict.NOTE, detail)
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
-    enough = free >= _LEAST_DISK
+    enough = free >= _MIN_DISK
     return Finding("disk", Verdict.GOOD if enough else Verdict.NOTE, f"{free / GIB:.1f} GiB free")
 
 
@@ -167,7 +167,7 @@ def _libraries(settings: Settings) -> Iterator[Finding]:
         wanted = _REQUIREMENT.fullmatch(line)
         if wanted is None or wanted[3] != extra:
             continue
-        package, least = wanted[1], wanted[2]
+        package, minimum = wanted[1], wanted[2]
         try:
             installed = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -175,8 +175,8 @@ def _libraries(settings: Settings) -> Iterator[Finding]:
             continue
         if find_spec(package.replace("-", "_")) is None:
             yield Finding(package, Verdict.BAD, f"{installed}, but its files are missing", remedy)
-        elif _release(installed) < _release(least):
-            yield Finding(package, Verdict.BAD, f"{installed}; {least} is the least", remedy)
+        elif _release(installed) < _release(minimum):
+            yield Finding(package, Verdict.BAD, f"{installed}; {minimum} is the least", remedy)
         else:
             yield Finding(package, Verdict.GOOD, installed)
 
@@ -265,7 +265,7 @@ def _print(findings: list[Finding]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for finding in findings:
         verdict = Text(finding.verdict, style=colours[finding.verdict])
-        detail = Text(printable(finding.detail, _MOST_CHARACTERS))
+        detail = Text(printable(finding.detail, _MAX_CHARACTERS))
         table.add_row(verdict, Text(finding.what), detail)
         if finding.remedy:
             table.add_row("", "", Text(f"run: {finding.remedy}"))

@@ -145,7 +145,7 @@ def evaluate(
     names = (subject,) if against is None else (subject, against)
     spelled = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
     place = find_set(data or HELD_OUT, os.environ)
-    dataset = load_dataset(place, prompt=own["prompt"], most=own["limit"], columns=columns)
+    dataset = load_dataset(place, prompt=own["prompt"], maximum=own["limit"], columns=columns)
     plan = EvaluationPlan(
         spelled, dataset, choose_metrics(metrics, dataset.items), out, own["seed"]
     )
@@ -192,14 +192,14 @@ def _reference_libraries() -> Iterator[None]:
         ) from error
 
 
-def _contract(spelled: Spelled, reference: str, most: int | None, *, as_json: bool) -> None:
+def _contract(spelled: Spelled, reference: str, maximum: int | None, *, as_json: bool) -> None:
     """Compares with transformers; ends the command with 3 where the engine differs."""
     from silkline.evaluate.contract.terminal import contract_table  # noqa: PLC0415
     from silkline.service.contract import Wanted, check_contract  # noqa: PLC0415 - needs an extra
 
     with progress_bar(quiet=as_json) as bar:
         bar.show("loading both", 0, 1)
-        wanted = Wanted(spelled, reference, most)
+        wanted = Wanted(spelled, reference, maximum)
         compared = check_contract(
             wanted, lambda done, total: bar.show("comparing", done, total), print_notice
         )

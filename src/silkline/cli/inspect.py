@@ -15,7 +15,7 @@ from rich.text import Text
 from silkline.cli.printing import print_result
 from silkline.models.amounts import bytes_text, count_text
 from silkline.models.decoder import Decoder
-from silkline.models.inspection import PICTURES, ImageTokens, Inspection, inspect_model
+from silkline.models.inspection import IMAGES, ImageTokens, Inspection, inspect_model
 from silkline.models.preprocessing import Preprocessing
 from silkline.models.printable import printable
 from silkline.models.resolve import locate_model
@@ -28,13 +28,13 @@ _COLOURS = {
     Verdict.ELSEWHERE: "yellow",
     Verdict.NO: "red",
 }
-_MOST_CHARACTERS = 2000
+_MAX_CHARACTERS = 2000
 """Of a cell of the table."""
 
 _A_FEW = 3
 
 
-def picture_size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     """Reads a picture's width and height in pixels, written `1024x768`.
 
     Raises:
@@ -52,18 +52,18 @@ def picture_size(text: str) -> tuple[int, int]:
     "--picture",
     "pictures",
     multiple=True,
-    type=picture_size,
+    type=image_size,
     metavar="WxH",
     help="Tell the tokens of a picture of this size; may be given several times.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-def inspect(model: str, pictures: tuple[tuple[int, int], ...], as_json: bool) -> None:
+def inspect(model: str, images: tuple[tuple[int, int], ...], as_json: bool) -> None:
     """Tell what MODEL is, from its files alone: no weight is read and nothing is downloaded.
 
     MODEL is silkline-mini, a folder, a bundle, or a model of the Hugging Face hub that lies in the
     local cache: org/name or org/name@revision.
     """
-    found = inspect_model(locate_model(model, os.environ), pictures or PICTURES)
+    found = inspect_model(locate_model(model, os.environ), images or IMAGES)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
@@ -88,7 +88,7 @@ def _print(found: Inspection) -> None:
 
 def _text(told: str) -> Text:
     """What a file says: no markup, and nothing that a terminal obeys."""
-    return Text(printable(told, _MOST_CHARACTERS))
+    return Text(printable(told, _MAX_CHARACTERS))
 
 
 def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
@@ -110,7 +110,7 @@ def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
     if found.preprocessing is not None:
         yield "preprocessing", _preprocessing(found.preprocessing)
     if found.image_tokens is not None:
-        yield from _picture_rows(found.image_tokens)
+        yield from _image_rows(found.image_tokens)
 
 
 def _weight_rows(weights: Weights, quantization: str | None) -> Iterator[tuple[str, str]]:
@@ -160,15 +160,15 @@ def _preprocessing(steps: Preprocessing) -> str:
     return ", ".join(said) or "not stated"
 
 
-def _picture_rows(tokens: ImageTokens) -> Iterator[tuple[str, str]]:
-    if all(picture.total == tokens.most for picture in tokens.pictures):
-        yield "tokens a picture", f"{tokens.most}, {tokens.rule}"
+def _image_rows(tokens: ImageTokens) -> Iterator[tuple[str, str]]:
+    if all(image.total == tokens.maximum for image in tokens.images):
+        yield "tokens a picture", f"{tokens.maximum}, {tokens.rule}"
         return
-    yield "tokens a picture", f"{tokens.rule}; at most {tokens.most}"
-    for picture in tokens.pictures:
-        size = f"  {picture.width} x {picture.height}"
-        markers = f" ({picture.markers} of them markers)" if picture.markers else ""
-        yield size, picture.refused or f"{picture.total}{markers}"
+    yield "tokens a picture", f"{tokens.rule}; at most {tokens.maximum}"
+    for image in tokens.images:
+        size = f"  {image.width} x {image.height}"
+        markers = f" ({image.markers} of them markers)" if image.markers else ""
+        yield size, image.refused or f"{image.total}{markers}"
 
 
 def _lengths(lengths: dict[str, int]) -> str:

@@ -15,7 +15,7 @@ from silkline.models.printable import printable
 _COMMANDS = ("up", "describe", "evaluate", "inspect", "store", "doctor", "bench", "key")
 """Each is a module of this package with a command of the same name; in the order of the help."""
 
-_MOST_CHARACTERS = 4000
+_MAX_CHARACTERS = 4000
 """Of an error; none of Silkline's own is near it."""
 
 
@@ -54,5 +54,5 @@ def main() -> None:
         silkline(standalone_mode=True)
     except SilklineError as error:
         # It may quote a model's files, whose words are not to be obeyed by the terminal.
-        click.echo(f"silkline: {printable(error.message, _MOST_CHARACTERS)}", err=True)
+        click.echo(f"silkline: {printable(error.message, _MAX_CHARACTERS)}", err=True)
         sys.exit(exit_code(error))

@@ -98,18 +98,18 @@ class _Reader:
 
     def read(self, tokens: Sequence[int]) -> Delta:
         """Takes the next tokens; those after the end of the answer are left alone."""
-        piece = ""
+        chunk = ""
         for token in tokens:
             self._used += 1
             if token != _END:
-                piece += self._text.push((token,))
+                chunk += self._text.push((token,))
             if token == _END or self._text.stopped:
-                return self._last(piece, FinishReason.STOP)
+                return self._last(chunk, FinishReason.STOP)
             if self._used == self._slot.limit:
-                return self._last(piece, FinishReason.LENGTH)
-        return Delta(piece)
+                return self._last(chunk, FinishReason.LENGTH)
+        return Delta(chunk)
 
-    def _last(self, piece: str, finish: FinishReason) -> Delta:
+    def _last(self, chunk: str, finish: FinishReason) -> Delta:
         slot = self._slot
         seconds = {
             Stage.QUEUE: slot.admitted - slot.arrived,
@@ -117,7 +117,7 @@ class _Reader:
             Stage.GENERATE: time.monotonic() - slot.prefilled,
         }
         usage = Usage(slot.prompt_tokens, self._used, slot.image_tokens)
-        return Delta(piece + self._text.finish(), finish, usage, Timeline(seconds))
+        return Delta(chunk + self._text.finish(), finish, usage, Timeline(seconds))
 
 
 class FakeEngine(Engine):
@@ -206,24 +206,24 @@ class FakeEngine(Engine):
         self._waiting.clear()
 
     def _slot(self, request: Request) -> _Slot:
-        pictures = _pictures(request)
+        images = _images(request)
         prompt = "\n".join(
             part.text
             for message in request.messages
             for part in message.parts
             if isinstance(part, TextPart)
         )
-        image_tokens = sum(self._image_tokens(picture) for picture in pictures)
+        image_tokens = sum(self._image_tokens(image) for image in images)
         prompt_tokens = len(_tokens(prompt)) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
         answer = _echo(request) if self._script.mode == "echo" else self._words(request)
         limit = min(request.sampling.max_tokens, room)
         return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)
 
-    def _image_tokens(self, picture: Image) -> int:
+    def _image_tokens(self, image: Image) -> int:
         per_token = self._script.pixels_per_token
-        most = self._script.image_tokens
-        return min(most, -(-picture.width * picture.height // per_token)) if per_token else most
+        maximum = self._script.image_tokens
+        return min(maximum, -(-image.width * image.height // per_token)) if per_token else maximum
 
     def _words(self, request: Request) -> str:
         """An answer that follows from what was asked, as the likeliest tokens would."""
@@ -330,7 +330,7 @@ async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
         tokens.append(token)
 
 
-def _pictures(request: Request) -> list[Image]:
+def _images(request: Request) -> list[Image]:
     """The pictures in the order in which the messages show them."""
     places = [
         part.index

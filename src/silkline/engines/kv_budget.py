@@ -8,7 +8,7 @@ USUAL_CONTEXT = 4096
 """Tokens of a request, pictures and answer included, that a cache is made for where the model's
 context is longer: one for the whole context of each request would fill any machine."""
 
-LEAST_BYTES = 128 * 1024 * 1024
+MIN_BYTES = 128 * 1024 * 1024
 """What the cache of a small model may take in any case."""
 
 _SHARES = 4
@@ -27,7 +27,7 @@ def kv_budget(asked: int, *, requests: int, tokens: int, token_bytes: int, spare
         token_bytes: What a token takes.
         spare: Bytes that the cache may take.
     """
-    return asked or max(LEAST_BYTES, min(requests * tokens * token_bytes, spare))
+    return asked or max(MIN_BYTES, min(requests * tokens * token_bytes, spare))
 
 
 def spare_memory(weights_bytes: int = 0) -> int:

@@ -43,7 +43,7 @@ class SafeText:
         end = 0
         for is_text, group in itertools.groupby(message.parts, _is_text):
             if not is_text:
-                yield from _pictures(group)
+                yield from _images(group)
                 continue
             start, end = end, end + sum(len(part.text) for part in _texts(group))
             yield _broken(whole, start, end, breaks)
@@ -80,7 +80,7 @@ def check_places(messages: Sequence[Message], images: int) -> None:
     Raises:
         InvalidRequest: They point at other pictures than there are.
     """
-    placed = [part.index for message in messages for part in _pictures(message.parts)]
+    placed = [part.index for message in messages for part in _images(message.parts)]
     if placed != list(range(images)):
         raise InvalidRequest(
             f"The messages point at the pictures {placed}, but {images} came. "
@@ -92,7 +92,7 @@ def _is_text(part: Part) -> bool:
     return isinstance(part, TextPart)
 
 
-def _pictures(parts: Iterable[Part]) -> list[ImagePart]:
+def _images(parts: Iterable[Part]) -> list[ImagePart]:
     return [part for part in parts if isinstance(part, ImagePart)]
 
 

@@ -26,7 +26,7 @@ def seed_of(sampling: Sampling) -> int:
     return sampling.seed % (1 << SEED_BITS)
 
 
-def answer_room(prompt_tokens: int, most_tokens: int) -> int:
+def answer_room(prompt_tokens: int, max_tokens: int) -> int:
     """Tokens that are left for an answer, at least 1.
 
     Args:
@@ -36,11 +36,11 @@ def answer_room(prompt_tokens: int, most_tokens: int) -> int:
     Raises:
         InvalidRequest: None are left.
     """
-    room = most_tokens - prompt_tokens
+    room = max_tokens - prompt_tokens
     if room < 1:
         raise InvalidRequest(
             f"The prompt has {prompt_tokens} tokens with its pictures, but prompt and answer "
-            f"together may have {most_tokens}. Shorten it or send fewer pictures.",
+            f"together may have {max_tokens}. Shorten it or send fewer pictures.",
             param="messages",
         )
     return room

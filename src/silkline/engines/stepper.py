@@ -95,12 +95,12 @@ class Job:
         self.unread.extend(ids)
         if ended is None and not self.incremental:
             return None
-        piece = self.text.push(self.unread)
+        chunk = self.text.push(self.unread)
         self.unread.clear()
         if ended is None and not self.text.stopped:
-            return Delta(piece) if piece else None
+            return Delta(chunk) if chunk else None
         reason = ended if ended is not None and not self.text.stopped else FinishReason.STOP
-        return Delta(piece + self.text.finish(), reason, self._used(), self._timeline(now))
+        return Delta(chunk + self.text.finish(), reason, self._used(), self._timeline(now))
 
     def _used(self) -> Usage:
         return replace(self.usage, completion_tokens=self.tokens)

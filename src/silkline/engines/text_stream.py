@@ -9,7 +9,7 @@ from silkline.errors import InvalidRequest
 REPLACEMENT = "\ufffd"
 """What decoders put where bytes are not, or not yet, a character."""
 
-MOST_CHARACTER_BYTES = 4
+MAX_CHARACTER_BYTES = 4
 """The longest UTF-8 sequence; one character is at most that many byte tokens."""
 
 CONTEXT_TOKENS = 8
@@ -64,20 +64,20 @@ class TextStream:
         self._window.extend(tokens)
         self._text = self._decode(self._window)
         certain = len(self._text) - self._unsure(len(tokens))
-        piece = self._text[self._sent : certain]
+        chunk = self._text[self._sent : certain]
         self._sent = max(self._sent, certain)
-        if len(self._window) > self._limit and not 0 < self._open < MOST_CHARACTER_BYTES:
+        if len(self._window) > self._limit and not 0 < self._open < MAX_CHARACTER_BYTES:
             self._shorten()
-        return self._search(piece)
+        return self._search(chunk)
 
     def finish(self) -> str:
         """Gives the rest, when no more tokens will come."""
         if self._stopped:
             return ""
-        piece = self._search(self._text[self._sent :])
+        chunk = self._search(self._text[self._sent :])
         if self.stopped:
-            return piece
-        rest, self._held = piece + self._held, ""
+            return chunk
+        rest, self._held = chunk + self._held, ""
         self._sent = len(self._text)
         return rest
 
@@ -88,15 +88,15 @@ class TextStream:
             self._open = 0
             return 0
         self._open += new_tokens if self._open else 1
-        if self._open < MOST_CHARACTER_BYTES:
+        if self._open < MAX_CHARACTER_BYTES:
             # Some decoders replace all bytes of a run until the last character of it is whole.
             return replaced
         # No character takes so many tokens: these are bytes that never become text.
-        return min(replaced, MOST_CHARACTER_BYTES - 1)
+        return min(replaced, MAX_CHARACTER_BYTES - 1)
 
     def _shorten(self) -> None:
         """Forgets tokens that can no longer change the text, and keeps a context of some."""
-        for start in range(CONTEXT_TOKENS, CONTEXT_TOKENS + MOST_CHARACTER_BYTES):
+        for start in range(CONTEXT_TOKENS, CONTEXT_TOKENS + MAX_CHARACTER_BYTES):
             window = self._window[-start:]
             text = self._decode(window)
             sent = self._sent - (len(self._text) - len(text))
@@ -107,11 +107,11 @@ class TextStream:
                 return
         self._limit = 2 * len(self._window)
 
-    def _search(self, piece: str) -> str:
+    def _search(self, chunk: str) -> str:
         """Looks for stop strings in what was held back and `piece`; gives what is before them."""
         if not self._stop:
-            return piece
-        text = self._held + piece
+            return chunk
+        text = self._held + chunk
         found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
             self._stopped = True

@@ -13,10 +13,10 @@ from silkline.evaluate.repeats import sample
 from silkline.evaluate.results import Comparison, Difference, Scores, Slice
 from silkline.evaluate.significance import bootstrap, holm, mcnemar, paired_shares, sign_flip
 
-PICTURE_SIZE = "picture size"
+IMAGE_SIZE = "picture size"
 """The slice that every set has whose pictures differ in size."""
 
-_MOST_VALUES = 20
+_MAX_VALUES = 20
 _FEW_SIZES = 6
 
 
@@ -155,12 +155,12 @@ def _fields(
     names = dict.fromkeys(name for item in items for name in item.fields)
     for name in names:
         values = [item.fields.get(name, "") for item in items]
-        if 1 < len(set(values)) <= _MOST_VALUES:
+        if 1 < len(set(values)) <= _MAX_VALUES:
             yield name, values
     pixels = [a.pixels or b.pixels for a, b in zip(*replies, strict=True)]
     if len(set(pixels)) > 1:
         name_of = _sizes(pixels)
-        yield PICTURE_SIZE, [name_of[one] for one in pixels]
+        yield IMAGE_SIZE, [name_of[one] for one in pixels]
 
 
 def _sizes(pixels: Sequence[int]) -> Mapping[int, str]:

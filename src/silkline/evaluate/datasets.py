@@ -51,7 +51,7 @@ def load_dataset(
     place: DatasetLocation,
     *,
     prompt: str = "",
-    most: int | None = None,
+    maximum: int | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Reads and checks a data set.
@@ -68,19 +68,19 @@ def load_dataset(
         EnvironmentFault: Its format needs a library that is not installed.
     """
     reading = Reading(place.folder, place.bounds, prompt, _PLACEHOLDER, columns or {})
-    drafts = list(_drafts(place, reading, most))
+    drafts = list(_drafts(place, reading, maximum))
     if not drafts:
         raise ConfigError(f"{place.name} is empty: expected rows with {', '.join(FIELDS)}.")
     items = _finished(drafts)
     return Dataset(place.name, items, _digest(items))
 
 
-def _drafts(place: DatasetLocation, reading: Reading, most: int | None) -> Iterator[Draft]:
+def _drafts(place: DatasetLocation, reading: Reading, maximum: int | None) -> Iterator[Draft]:
     """The checked rows, the first `most` of them; all hold the same to compare answers with."""
     inline = 0
     kind: Kind | None = None
     for count, row in enumerate(_rows(place)):
-        if count == most:
+        if count == maximum:
             break
         draft = read_row(row, reading)
         kind = kind or kind_of(draft.item)
@@ -89,7 +89,7 @@ def _drafts(place: DatasetLocation, reading: Reading, most: int | None) -> Itera
                 f"{row.where} has {kind_of(draft.item).value}, but the rows before it have "
                 f"{kind.value}. All rows of a set have the same; split it."
             )
-        inline += len(draft.item.picture.text)
+        inline += len(draft.item.image.text)
         if count >= MAX_ITEMS or inline > _MAX_INLINE_CHARS:
             raise ConfigError(
                 f"{place.name} has more than {MAX_ITEMS} items or 1 GiB of images in itself. "

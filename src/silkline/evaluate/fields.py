@@ -17,7 +17,7 @@ import msgspec
 from silkline.errors import ConfigError
 from silkline.evaluate.choices import MAX_CHOICES, Pick
 from silkline.evaluate.columns import ALIASES, Named, name_fields, written
-from silkline.evaluate.item import Item, Picture, PictureKind, Value
+from silkline.evaluate.item import Item, ItemImage, ImageKind, Value
 from silkline.evaluate.row import Row, listed
 
 _MAX_TEXT = 100_000
@@ -85,7 +85,7 @@ def read_row(row: Row, reading: Reading) -> Draft:
         ConfigError: A field is missing, of the wrong type or too long; the message names the line.
     """
     named, where = name_fields(row, reading.columns), row.where
-    picture, content = _picture(named, reading)
+    image, content = _image(named, reading)
     choices = _choices(named)
     value = _reference_value(named)
     pick = _pick(named, value, choices) if choices else None
@@ -100,7 +100,7 @@ def read_row(row: Row, reading: Reading) -> Draft:
     item = Item(
         id=identity,
         key="",
-        picture=picture,
+        image=image,
         prompt=prompt,
         references=references,
         record=record,
@@ -133,15 +133,15 @@ def _digest(*texts: str) -> str:
     return found.hexdigest()
 
 
-def _text(value: object, name: str, where: str, most: int = _MAX_TEXT) -> str:
+def _text(value: object, name: str, where: str, maximum: int = _MAX_TEXT) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, list | dict):
         raise ConfigError(f"{where}: {name} is not text but a list or an object. Expected text.")
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {name} is not text. Put it in quotes.")
-    if len(value) > most:
-        raise ConfigError(f"{where}: {name} has {len(value)} characters; at most {most} are read.")
+    if len(value) > maximum:
+        raise ConfigError(f"{where}: {name} has {len(value)} characters; at most {maximum} are read.")
     if not value.isprintable() and not value.isascii():
         try:
             value.encode("utf-8")
@@ -185,7 +185,7 @@ def _slice_fields(values: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _picture(named: Named, reading: Reading) -> tuple[Picture, str]:
+def _image(named: Named, reading: Reading) -> tuple[ItemImage, str]:
     """The image, and what tells it from others."""
     value, where = named.known.get("picture"), named.row.where
     if isinstance(value, dict):  # as the hub's Parquet files have it
@@ -199,17 +199,17 @@ def _picture(named: Named, reading: Reading) -> tuple[Picture, str]:
         raise named.missing("picture", "a path, an http, https or data URL, or Base64 text")
     value = value.strip()
     if _HAS_SCHEME.match(value):
-        return Picture(PictureKind.URL, value), value
+        return ItemImage(ImageKind.URL, value), value
     path = _inside(value, reading)
     if path is None and len(value) >= _MIN_BASE64 and _BASE64.match(value):
-        return Picture(PictureKind.BASE64, value), value
+        return ItemImage(ImageKind.BASE64, value), value
     if path is None:
         shown = value if len(value) <= _MAX_NAME and value.isprintable() else "given"
         raise ConfigError(
             f"{where}: the picture {shown} is no file below the data set's folder, no URL and no "
             f"Base64 text; it stands in the column {named.columns['picture']}."
         )
-    return Picture(PictureKind.FILE, str(path)), _digest_of_file(path, where)
+    return ItemImage(ImageKind.FILE, str(path)), _digest_of_file(path, where)
 
 
 def _inside(value: str, reading: Reading) -> Path | None:

@@ -10,7 +10,7 @@ Value = str | int | float | bool | None
 """What a field of a record may hold."""
 
 
-class PictureKind(Enum):
+class ImageKind(Enum):
     """How a data set gives a picture."""
 
     FILE = "a file"
@@ -19,7 +19,7 @@ class PictureKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ItemImage:
     """Where a picture comes from.
 
     Attributes:
@@ -27,7 +27,7 @@ class Picture:
         text: Absolute path, URL or Base64.
     """
 
-    kind: PictureKind
+    kind: ImageKind
     text: str = field(repr=False)
 
 
@@ -48,7 +48,7 @@ class Item:
 
     id: str
     key: str
-    picture: Picture
+    image: ItemImage
     prompt: str
     references: tuple[str, ...] = ()
     record: Mapping[str, Value] | None = None

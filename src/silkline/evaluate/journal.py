@@ -175,8 +175,8 @@ class Journal:
         """Takes the whole lines, and cuts off one that has no end."""
         decoder = msgspec.json.Decoder(_Line)
         rest, number, whole = b"", 0, 0
-        while piece := os.read(self._file, _READ_BYTES):
-            *lines, rest = (rest + piece).split(b"\n")
+        while chunk := os.read(self._file, _READ_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 number += 1
                 whole += len(line) + 1

@@ -17,7 +17,7 @@ from silkline.evaluate.tables import read_table
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """Longest line; a picture of 20 MiB fits into it as Base64."""
 
-PICTURE_ENDINGS = frozenset(
+IMAGE_ENDINGS = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 )
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -122,29 +122,29 @@ def _folder(path: Path) -> Iterator[Row]:
         if (path / name).is_file():
             yield from read_rows(path / name)
             return
-    pictures = sorted(
+    images = sorted(
         found
         for found in path.rglob("*")
-        if found.suffix.lower() in PICTURE_ENDINGS and found.is_file()
+        if found.suffix.lower() in IMAGE_ENDINGS and found.is_file()
     )
-    if not pictures:
+    if not images:
         raise ConfigError(
             f"The folder {path} has no pictures and none of {', '.join(METADATA)}. Expected "
             "pictures, and for each its reference in a .txt of the same name."
         )
-    for picture in pictures:
-        place = picture.relative_to(path)
-        values = {"id": str(place), "picture": str(place), "reference": _beside(picture, place)}
+    for image in images:
+        place = image.relative_to(path)
+        values = {"id": str(place), "picture": str(place), "reference": _beside(image, place)}
         if len(place.parts) > 1:
             values["folder"] = place.parts[0]
         yield Row(str(place), values)
 
 
-def _beside(picture: Path, place: Path) -> str:
+def _beside(image: Path, place: Path) -> str:
     """The reference that lies beside a picture."""
     expected = f"Expected its reference as UTF-8 text in {place.with_suffix('.txt').name}."
     try:
-        with picture.with_suffix(".txt").open("rb") as file:
+        with image.with_suffix(".txt").open("rb") as file:
             content = file.read(_MAX_REFERENCE_BYTES + 1)
         text = content.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -12,7 +12,7 @@ from silkline.evaluate.report.verdict import explanation, headline
 from silkline.evaluate.results import Comparison, Evaluation, Result, Score
 from silkline.report.numbers import change, p_value, score, seconds
 
-_MOST_SLICES = 8
+_MAX_SLICES = 8
 _GAP = ""
 """An empty line between tables."""
 
@@ -108,7 +108,7 @@ def _differences(comparison: Comparison, highest: dict[str, float]) -> Table:
 
 
 def _slices(comparison: Comparison, highest: dict[str, float]) -> Table:
-    shown = comparison.changed[:_MOST_SLICES]
+    shown = comparison.changed[:_MAX_SLICES]
     of_all = f"{len(shown)} of {len(comparison.slices)} slices, {shown[0].difference.metric}"
     table = _table(of_all, "items", "difference", "95% interval", "p by Holm")
     for one in shown:

@@ -84,17 +84,17 @@ class _ChatStream:
         """Chunks with text, one with the finish reason alone, and one with the usage if wanted."""
         envelope: _Envelope | None = None
         delta: dict[str, str] = {"role": "assistant"}
-        async with aclosing(self._answering.deltas(self._question, self._record)) as pieces:
-            async for piece in pieces:
+        async with aclosing(self._answering.deltas(self._question, self._record)) as chunks:
+            async for chunk in chunks:
                 envelope = envelope or _Envelope(self._record, with_usage=self._with_usage)
                 chunks = []
-                if piece.text or delta:
-                    chunks.append(envelope.chunk({**delta, "content": piece.text}))
+                if chunk.text or delta:
+                    chunks.append(envelope.chunk({**delta, "content": chunk.text}))
                     delta = {}
-                if piece.finish_reason and piece.usage and piece.timeline:
-                    chunks.append(envelope.finish_chunk(piece.finish_reason, piece.timeline))
+                if chunk.finish_reason and chunk.usage and chunk.timeline:
+                    chunks.append(envelope.finish_chunk(chunk.finish_reason, chunk.timeline))
                     if self._with_usage:
-                        chunks.append(envelope.usage_chunk(piece.usage, piece.timeline))
+                        chunks.append(envelope.usage_chunk(chunk.usage, chunk.timeline))
                 yield b"".join(map(event, chunks))
 
 

@@ -42,8 +42,8 @@ SWEEP_SECONDS = 0.5
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_BARE_BYTES = 512 * 1024
 """What may come of a body without a byte of content: chunk extensions and trailers."""
-_FREE_PIECES = 1024
-_LEAST_PIECE = 64
+_FREE_CHUNKS = 1024
+_MIN_CHUNK = 64
 """Bytes that the pieces of a body have on average, after the first ones; each costs time."""
 _LINGER_SECONDS = 2.0
 """How long a refused client may go on sending, so that it can read why."""
@@ -66,7 +66,7 @@ class Connections:
     def __init__(self, settings: ServerSettings, lifecycle: Lifecycle) -> None:
         self.settings = settings
         self.lifecycle = lifecycle
-        self.most = settings.max_connections
+        self.maximum = settings.max_connections
         self.waiting: dict[Connection, None] = {}
         self.ending = 0
 
@@ -157,7 +157,7 @@ class Connection(HttpToolsProtocol):
         self._stuck_since = math.inf
         self._head_bytes = 0
         self._bare_bytes = 0
-        self._pieces = 0
+        self._chunks = 0
         self._body_bytes = 0
         self._fault: SilklineError | None = None
 
@@ -166,7 +166,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_due = self.loop.time() + self._shared.settings.head_timeout
         waiting = self._shared.waiting
-        if len(self.connections) - self._shared.ending > self._shared.most:
+        if len(self.connections) - self._shared.ending > self._shared.maximum:
             longest = next(iter(waiting), None)
             if longest is None:
                 self._refuse(Overloaded("There are too many connections; try again later."))
@@ -219,7 +219,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._in_body = True
         self._head_due = math.inf
-        self._bare_bytes = self._pieces = self._body_bytes = 0
+        self._bare_bytes = self._chunks = self._body_bytes = 0
         self._shared.waiting.pop(self, None)
         self._shared.waiting[self] = None
         super().on_headers_complete()
@@ -236,9 +236,9 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Parser: a piece of a body."""
         self._bare_bytes = 0
-        self._pieces += 1
+        self._chunks += 1
         self._body_bytes += len(body)
-        if self._pieces > _FREE_PIECES and self._body_bytes < self._pieces * _LEAST_PIECE:
+        if self._chunks > _FREE_CHUNKS and self._body_bytes < self._chunks * _MIN_CHUNK:
             self._fault = InvalidRequest("The body comes in too small pieces. Send larger ones.")
             raise self._fault
         super().on_body(body)

@@ -92,9 +92,9 @@ def _shape_of(info: inspect.Type) -> _Shape | None:
         match member:
             case inspect.IntType():
                 shape.whole = True
-            case inspect.ListType(item_type=item, max_length=most):
+            case inspect.ListType(item_type=item, max_length=maximum):
                 shape.items = _shape_of(item)
-                shape.max_items = math.inf if most is None else most
+                shape.max_items = math.inf if maximum is None else maximum
             case inspect.StructType(tag_field=tag_field, tag=tag, fields=fields):
                 shape.tag_field = tag_field
                 shape.objects[tag] = {one.encode_name: _shape_of(one.type) for one in fields}

@@ -34,7 +34,7 @@ _WITHOUT_NEW = b"".join(
 """A filter on packets: https://docs.kernel.org/networking/filter.html, "classic BPF"."""
 
 
-def most_connections(wanted: int) -> int:
+def max_connections(wanted: int) -> int:
     """How many connections fit into the files that the process may open; raises that if it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _RESERVED_FILES
@@ -43,10 +43,10 @@ def most_connections(wanted: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
-    most = max(1, soft - _RESERVED_FILES)
-    fields = {"silkline.max_connections": most, "process.limits.files": soft}
+    maximum = max(1, soft - _RESERVED_FILES)
+    fields = {"silkline.max_connections": maximum, "process.limits.files": soft}
     logger.warning("too few files may be open for max_connections", extra={"ecs": fields})
-    return most
+    return maximum
 
 
 def bound_buffers(listening: Iterable[socket.socket]) -> None:

@@ -191,7 +191,7 @@ def _body_forms() -> dict[str, Any]:
     """The OpenAPI description of both forms of the body."""
     extra = json_body(PredictRequest)
     fields = msgspec.json.schema(PredictForm)["$defs"]["PredictForm"]["properties"]
-    picture = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": ["image"], "properties": {"image": picture, **fields}}
+    image = {"type": "string", "format": "binary"}
+    form = {"type": "object", "required": ["image"], "properties": {"image": image, **fields}}
     extra["requestBody"]["content"][_MULTIPART] = {"schema": form}
     return extra

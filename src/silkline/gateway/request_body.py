@@ -14,7 +14,7 @@ from silkline.config import Settings
 from silkline.errors import Overloaded, RequestTimeout, RequestTooLarge
 from silkline.gateway.content_encoding import Unpacker, create_unpacker
 
-LEAST_RATE = 8 * 1024
+MIN_RATE = 8 * 1024
 """Bytes a second that a body has to keep to after `body_timeout`; see Apache's MinRate."""
 
 RESERVE = 64 * 1024
@@ -30,7 +30,7 @@ class BodyBudget:
     def __init__(self, settings: Settings) -> None:
         self.max_bytes = settings.limits.max_body_bytes
         self.grace_seconds = settings.server.body_timeout
-        self.most_seconds = settings.server.request_timeout
+        self.max_seconds = settings.server.request_timeout
         self._max_held = max(settings.limits.max_held_body_bytes, self.max_bytes)
         self._held = 0
 
@@ -149,8 +149,8 @@ class RequestBody:
         self._held = 0
 
     def _deadline(self) -> float:
-        seconds = self._budget.grace_seconds + self._received / LEAST_RATE
-        return self._began + min(seconds, self._budget.most_seconds)
+        seconds = self._budget.grace_seconds + self._received / MIN_RATE
+        return self._began + min(seconds, self._budget.max_seconds)
 
     def _refuse_size(self) -> NoReturn:
         raise RequestTooLarge(

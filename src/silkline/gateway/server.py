@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from silkline.config import ServerSettings
 from silkline.errors import EnvironmentFault
 from silkline.gateway.connection import Connection, Connections
-from silkline.gateway.listener import bound_buffers, most_connections, refuse_new
+from silkline.gateway.listener import bound_buffers, max_connections, refuse_new
 from silkline.service.lifecycle import Lifecycle
 
 logger = logging.getLogger("silkline.gateway")
@@ -100,7 +100,7 @@ class GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Binds, and tells those who wait for it."""
-        self._connections.most = most_connections(self._settings.max_connections)
+        self._connections.maximum = max_connections(self._settings.max_connections)
         await super().startup(sockets)
         if self.started:
             for server in self.servers:

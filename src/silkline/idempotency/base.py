@@ -16,7 +16,7 @@ DIGEST_BYTES = 32
 """Of a key's name in a store, and of a request's fingerprint."""
 
 OWNER_BYTES = 16
-MOST_ANSWER_BYTES = 1024 * 1024 + 64 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024 + 64 * 1024
 """Of an answer as it is kept: a body of 1 MiB, and its headers."""
 
 

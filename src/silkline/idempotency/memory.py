@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from silkline.idempotency.base import Claim, Found, KeyStore
 
-MOST_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES = 512
 """What an entry takes beside its answer, roughly."""
 
@@ -29,10 +29,10 @@ class MemoryKeys(KeyStore):
     """Keeps the latest finished keys; the oldest leave when there is no room."""
 
     def __init__(
-        self, most_bytes: int = MOST_BYTES, *, clock: Callable[[], float] = time.monotonic
+        self, max_bytes: int = MAX_BYTES, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Makes an empty one; `clock` gives seconds."""
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._clock = clock
         self._claimed: dict[bytes, _Entry] = {}  # bounded by the requests that the gateway holds
         self._finished: OrderedDict[bytes, _Entry] = OrderedDict()  # oldest first
@@ -95,7 +95,7 @@ class MemoryKeys(KeyStore):
         now = self._clock()
         while self._finished:
             key, oldest = next(iter(self._finished.items()))
-            if self._bytes <= self._most_bytes and oldest.expires > now:
+            if self._bytes <= self._max_bytes and oldest.expires > now:
                 return
             self._drop(key)
 

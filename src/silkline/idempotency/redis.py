@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from silkline.idempotency.base import (
     DIGEST_BYTES,
-    MOST_ANSWER_BYTES,
+    MAX_ANSWER_BYTES,
     Claim,
     Found,
     KeyStore,
@@ -33,14 +33,14 @@ _PROBE = f"{PREFIX}probe"
 _MILLISECONDS = 1000
 _IN_PROGRESS = b"\0"
 _FINISHED = b"\1"
-_MOST_BYTES = 1 + DIGEST_BYTES + MOST_ANSWER_BYTES
+_MAX_BYTES = 1 + DIGEST_BYTES + MAX_ANSWER_BYTES
 
 # A value is one byte that tells its kind, the fingerprint, then the owner or the answer.
 # What is none of ours is as good as nothing.
 _CLAIM = f"""
 local size = redis.call('STRLEN', KEYS[1])
 local kind = string.byte(redis.call('GETRANGE', KEYS[1], 0, 0)) or 0
-if size <= {DIGEST_BYTES} or size > {_MOST_BYTES} or kind > 1 then redis.call('DEL', KEYS[1]) end
+if size <= {DIGEST_BYTES} or size > {_MAX_BYTES} or kind > 1 then redis.call('DEL', KEYS[1]) end
 local found = redis.call('GET', KEYS[1])
 if found then return found end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("silkline.gateway")
 
-MOST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 """Of the file; the oldest finished keys leave when there are more."""
 
 OPERATION_SECONDS = 2.0
@@ -71,13 +71,13 @@ class SqliteKeys(KeyStore):
     def __init__(
         self,
         path: Path,
-        most_bytes: int = MOST_BYTES,
+        max_bytes: int = MAX_BYTES,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Names the file, which the first use opens or makes; `clock` gives Unix time."""
         self._path = path
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="silkline-keys")
         self._file: sqlite3.Connection | None = None
@@ -204,7 +204,7 @@ class SqliteKeys(KeyStore):
     def _finish(self, file: sqlite3.Connection, values: tuple[object, ...]) -> bool:
         finished = file.execute(_FINISH, values).rowcount == 1
         file.execute(_EXPIRE, (self._clock(), _SWEEP_ROWS))
-        if used_bytes(file) > self._most_bytes:
+        if used_bytes(file) > self._max_bytes:
             file.execute(_SWEEP, (_SWEEP_ROWS,))
         return finished
 

@@ -8,22 +8,22 @@ from silkline.errors import ImageTooLarge, InputError, RequestTooLarge
 class Allowance:
     """So many bytes, or pixels, of which each picture takes some."""
 
-    def __init__(self, most: int, unit: str, error: type[InputError]) -> None:
+    def __init__(self, maximum: int, unit: str, error: type[InputError]) -> None:
         """Takes the most that there may be, its unit in words, and what says that it is more."""
-        self._most = most
-        self._left = most
+        self._maximum = maximum
+        self._left = maximum
         self._unit = unit
         self._error = error
 
     @classmethod
-    def of_bytes(cls, most: int) -> Allowance:
+    def of_bytes(cls, maximum: int) -> Allowance:
         """The encoded bytes of a request."""
-        return cls(most, "bytes", RequestTooLarge)
+        return cls(maximum, "bytes", RequestTooLarge)
 
     @classmethod
-    def of_pixels(cls, most: int) -> Allowance:
+    def of_pixels(cls, maximum: int) -> Allowance:
         """The pixels of a request before any budget."""
-        return cls(most, "pixels", ImageTooLarge)
+        return cls(maximum, "pixels", ImageTooLarge)
 
     def take(self, count: int) -> None:
         """Counts some as used.
@@ -35,6 +35,6 @@ class Allowance:
         self._left -= count
         if self._left < 0:
             raise self._error(
-                f"The pictures of the request have more than {self._most} {self._unit} together. "
+                f"The pictures of the request have more than {self._maximum} {self._unit} together. "
                 "Send fewer or smaller ones."
             )

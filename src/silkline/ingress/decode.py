@@ -33,7 +33,7 @@ from silkline.errors import (
 from silkline.ingress.decoder_link import (
     ChildLost,
     DecoderLink,
-    PictureMessage,
+    ImageMessage,
     RefusedMessage,
     Reply,
     SizeMessage,
@@ -48,7 +48,7 @@ logger = logging.getLogger("silkline.decoder")
 _RGB_BYTES = 3
 
 _Result = TypeVar("_Result")
-_Wanted = TypeVar("_Wanted", SizeMessage, PictureMessage)
+_Wanted = TypeVar("_Wanted", SizeMessage, ImageMessage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class DecoderPool(Lifespan):
         limits = (budget.shortest_edge, budget.max_pixels)
         header = self._header("picture", data, max_pixels, budget=limits)
         max_body = budget.max_pixels * _RGB_BYTES
-        job = _Job(PictureMessage, header, data, max_pixels, scope, max_body)
+        job = _Job(ImageMessage, header, data, max_pixels, scope, max_body)
         message, pixels = await self._run(job)
         elapsed = time.perf_counter() - begun
         resize = min(message.resize_seconds, elapsed)
@@ -255,7 +255,7 @@ def _check(reply: Reply, job: _Job[_Wanted]) -> None:
     pixels, expected = 0, 0
     if isinstance(message, SizeMessage):
         pixels = message.width * message.height
-    elif isinstance(message, PictureMessage):
+    elif isinstance(message, ImageMessage):
         pixels = message.original_pixels
         expected = message.width * message.height * _RGB_BYTES
     if pixels > job.max_pixels or len(body) != expected:

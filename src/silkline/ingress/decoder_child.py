@@ -23,8 +23,8 @@ from typing import BinaryIO, Final, TypedDict
 
 from silkline.ingress.decoder_jail import confine
 from silkline.ingress.decoder_wire import LENGTHS, Refusal, frame
-from silkline.ingress.identity import picture_digest
-from silkline.ingress.normalise import Refused, normalise, picture_size, prepare
+from silkline.ingress.identity import image_digest
+from silkline.ingress.normalise import Refused, normalise, image_size, prepare
 
 MODE: Final = "RGB"
 _BUFFER_BYTES: Final = 64 * 1024
@@ -88,24 +88,24 @@ def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
     _limit_processor_time(request["cpu_seconds"])
     try:
         if request["op"] == "size":
-            width, height = picture_size(data, name, max_pixels)
+            width, height = image_size(data, name, max_pixels)
             return {"type": "size", "width": width, "height": height}, b""
         shortest_edge, budget_pixels = request["budget"]
-        picture = normalise(data, name, max_pixels, (shortest_edge, budget_pixels))
+        image = normalise(data, name, max_pixels, (shortest_edge, budget_pixels))
     except Refused as refused:
         return {"type": "refused", "why": refused.why.value}, b""
     except MemoryError:
         return {"type": "refused", "why": Refusal.OUT_OF_MEMORY.value}, b""
     reply: Reply = {
         "type": "picture",
-        "width": picture.width,
-        "height": picture.height,
-        "original_pixels": picture.original_pixels,
-        "digest": picture_digest(MODE, picture.width, picture.height, picture.pixels),
-        "perceptual": f"{picture.perceptual:016x}",
-        "resize_seconds": picture.resize_seconds,
+        "width": image.width,
+        "height": image.height,
+        "original_pixels": image.original_pixels,
+        "digest": image_digest(MODE, image.width, image.height, image.pixels),
+        "perceptual": f"{image.perceptual:016x}",
+        "resize_seconds": image.resize_seconds,
     }
-    return reply, picture.pixels
+    return reply, image.pixels
 
 
 def _limit_processor_time(seconds: float) -> None:

@@ -65,7 +65,7 @@ class RefusedMessage(_Message, frozen=True, tag="refused"):
     why: Refusal
 
 
-class PictureMessage(_Message, frozen=True, tag="picture"):
+class ImageMessage(_Message, frozen=True, tag="picture"):
     """A normalised picture; see `normalise.Normalised`."""
 
     width: _Count
@@ -76,7 +76,7 @@ class PictureMessage(_Message, frozen=True, tag="picture"):
     resize_seconds: _Seconds
 
 
-Message = ReadyMessage | SizeMessage | RefusedMessage | PictureMessage
+Message = ReadyMessage | SizeMessage | RefusedMessage | ImageMessage
 Reply = tuple[Message, bytes]
 
 _decoder = msgspec.json.Decoder(Message)

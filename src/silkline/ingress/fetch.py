@@ -48,7 +48,7 @@ from silkline.errors import (
 from silkline.ingress.freshness import fresh_seconds
 from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.source import too_many_bytes
-from silkline.ingress.urls import HostRules, PictureUrl, check_public, follow
+from silkline.ingress.urls import HostRules, ImageAddress, check_public, follow
 
 Resolver = AbstractResolver
 """What turns a host's name into addresses."""
@@ -58,7 +58,7 @@ _OK = 200
 _CONNECTIONS = 512
 _READ_BUFFER_BYTES = 64 * 1024
 _RESOLVER_THREADS = 32
-_MOST_BESIDES_BYTES = 512 * 1024
+_MAX_BESIDES_BYTES = 512 * 1024
 """Of a response, beyond as many again as its body has; a head is far shorter."""
 
 _HEADERS = {
@@ -131,7 +131,7 @@ class Fetcher(Lifespan):
         return self._rules
 
     async def fetch(
-        self, url: PictureUrl, max_bytes: int, received: Received, scope: bytes = b""
+        self, url: ImageAddress, max_bytes: int, received: Received, scope: bytes = b""
     ) -> Fetched:
         """The encoded picture at a URL.
 
@@ -162,7 +162,7 @@ class Fetcher(Lifespan):
                 "or send the picture itself."
             ) from error
 
-    async def _follow(self, url: PictureUrl, max_bytes: int, received: Received) -> Fetched:
+    async def _follow(self, url: ImageAddress, max_bytes: int, received: Received) -> Fetched:
         fresh_until = float("inf")
         for _ in range(self._settings.max_redirects + 1):
             asked = time.monotonic()
@@ -181,11 +181,11 @@ class Fetcher(Lifespan):
         )
 
     def _fresh_seconds(self, response: aiohttp.ClientResponse) -> float:
-        most = float(self._settings.fetch_ttl)
-        return min(most, fresh_seconds(response.status, response.headers, most))
+        maximum = float(self._settings.fetch_ttl)
+        return min(maximum, fresh_seconds(response.status, response.headers, maximum))
 
     @asynccontextmanager
-    async def _get(self, url: PictureUrl) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _get(self, url: ImageAddress) -> AsyncIterator[aiohttp.ClientResponse]:
         """One hop. Every way in which it can fail comes out as one of our errors."""
         session = self._private if self._rules.admit(url) else self._public
         if session is None:
@@ -327,7 +327,7 @@ class _Response(Response):
     def data_received(self, data: bytes) -> None:
         """See `ResponseHandler`."""
         body = 0 if self._payload is None else self._payload.total_bytes
-        if self._received - 2 * body > _MOST_BESIDES_BYTES and self.transport is not None:
+        if self._received - 2 * body > _MAX_BESIDES_BYTES and self.transport is not None:
             self.transport.abort()
             return
         self._received += len(data)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from silkline.errors import ImageFormat
 
 
-class PictureFormat(StrEnum):
+class FileFormat(StrEnum):
     """The formats that are decoded, by their names in Pillow.
 
     An MPO file is a JPEG with further pictures behind the first, which is the one that is taken.
@@ -27,14 +27,14 @@ class PictureFormat(StrEnum):
 
 
 _PREFIXES = {
-    b"\xff\xd8\xff": PictureFormat.JPEG,
-    b"\x89PNG\r\n\x1a\n": PictureFormat.PNG,
-    b"GIF87a": PictureFormat.GIF,
-    b"GIF89a": PictureFormat.GIF,
-    b"II*\0": PictureFormat.TIFF,
-    b"MM\0*": PictureFormat.TIFF,
-    b"II+\0": PictureFormat.TIFF,  # BigTIFF
-    b"MM\0+": PictureFormat.TIFF,
+    b"\xff\xd8\xff": FileFormat.JPEG,
+    b"\x89PNG\r\n\x1a\n": FileFormat.PNG,
+    b"GIF87a": FileFormat.GIF,
+    b"GIF89a": FileFormat.GIF,
+    b"II*\0": FileFormat.TIFF,
+    b"MM\0*": FileFormat.TIFF,
+    b"II+\0": FileFormat.TIFF,  # BigTIFF
+    b"MM\0+": FileFormat.TIFF,
 }
 _WEBP_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X"}
 _BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
@@ -51,7 +51,7 @@ _OTHERS = {
 }
 
 
-def sniff(data: bytes) -> PictureFormat:
+def sniff(data: bytes) -> FileFormat:
     """Tells the format of an encoded picture.
 
     Raises:
@@ -61,11 +61,11 @@ def sniff(data: bytes) -> PictureFormat:
         if data.startswith(prefix):
             return known
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and data[12:16] in _WEBP_CHUNKS:
-        return PictureFormat.WEBP
+        return FileFormat.WEBP
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
-        return PictureFormat.BMP
+        return FileFormat.BMP
     if _brands(data) & _AVIF_BRANDS:
-        return PictureFormat.AVIF
+        return FileFormat.AVIF
     raise ImageFormat(
         f"The data is {_named(data)}. Send JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or MPO."
     )

@@ -25,7 +25,7 @@ class Identity(NamedTuple):
     perceptual: int
 
 
-def picture_digest(mode: str, width: int, height: int, pixels: bytes) -> str:
+def image_digest(mode: str, width: int, height: int, pixels: bytes) -> str:
     """BLAKE2b-256 over mode, size and pixels, in hex.
 
     Mode and size stand in front, so that a picture of 30 x 100 pixels never equals one of

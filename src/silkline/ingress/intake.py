@@ -27,7 +27,7 @@ from silkline.ingress.allowance import Allowance
 from silkline.ingress.decode import Decoded
 from silkline.ingress.fetch import Resolver
 from silkline.ingress.identity import Identity
-from silkline.ingress.known_pictures import Encoded, KnownPictures, Name, digest
+from silkline.ingress.known_images import Encoded, KnownImages, Name, digest
 from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.loading import PATIENCE_SHARE, Loaded, Loader, LoadingSnapshot
 from silkline.ingress.source import (
@@ -50,7 +50,7 @@ _Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class TakenImages:
     """The pictures of a request.
 
     Attributes:
@@ -90,16 +90,16 @@ class _Taking:
         limits: LimitSettings,
         budget: PixelBudget,
         scope: bytes,
-        pictures: int,
+        images: int,
         held: Claim | None,
     ) -> None:
         self.held = held
         self.budget = budget
         self.scope = scope
         self.bytes = Allowance.of_bytes(limits.max_body_bytes)
-        most = pictures * min(limits.max_image_pixels, limits.max_request_pixels)
+        maximum = images * min(limits.max_image_pixels, limits.max_request_pixels)
         allowed = limits.max_request_pixels
-        self.pixels = Allowance.of_pixels(allowed) if most > allowed else None
+        self.pixels = Allowance.of_pixels(allowed) if maximum > allowed else None
         self.slots = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self.begun = time.perf_counter()
         self.fetched: float | None = None
@@ -128,7 +128,7 @@ class Intake(Lifespan):
         """
         self._limits = limits
         self._loader = Loader(limits, fetch, decode, resolver)
-        self._known_pictures = KnownPictures(decode.identity_memory_bytes)
+        self._known_images = KnownImages(decode.identity_memory_bytes)
         self._recognised = 0
         worst = _BYTES_A_PIXEL * limits.max_request_pixels
         patience = fetch.fetch_timeout * PATIENCE_SHARE
@@ -150,8 +150,8 @@ class Intake(Lifespan):
         """How it gets on; never waits."""
         return IntakeSnapshot(
             recognised=self._recognised,
-            known=self._known_pictures.entries,
-            known_bytes=self._known_pictures.size_bytes,
+            known=self._known_images.entries,
+            known_bytes=self._known_images.size_bytes,
             loading=self._loader.snapshot(),
         )
 
@@ -216,7 +216,7 @@ class Intake(Lifespan):
         budget: PixelBudget,
         scope: bytes,
         held: Claim | None = None,
-    ) -> Pictures:
+    ) -> TakenImages:
         """Fetches, decodes, normalises and reduces the pictures of one request.
 
         An error's `param` is that of the source at fault.
@@ -252,9 +252,9 @@ class Intake(Lifespan):
                 for source in sources
             ]
         )
-        return Pictures(
-            tuple(picture.image for picture in decoded),
-            tuple(picture.identity for picture in decoded),
+        return TakenImages(
+            tuple(image.image for image in decoded),
+            tuple(image.identity for image in decoded),
             _timeline(taking, decoded),
         )
 
@@ -280,13 +280,13 @@ class Intake(Lifespan):
         else:
             self._check_size(source, allowance)
         if isinstance(source, UploadSource):
-            return self._known_pictures.picture(scope, source.digest, budget)
-        encoded = self._known_pictures.source(scope, _name(source))
+            return self._known_images.image(scope, source.digest, budget)
+        encoded = self._known_images.source(scope, _name(source))
         if encoded is None:
             return None
         if isinstance(source, UrlSource):
             allowance.take(encoded.size)
-        return self._known_pictures.picture(scope, encoded.digest, budget)
+        return self._known_images.image(scope, encoded.digest, budget)
 
     async def _sent(self, source: SentSource, taking: _Taking) -> Loaded:
         """A picture that came with the request."""
@@ -326,9 +326,9 @@ class Intake(Lifespan):
         scope, budget = taking.scope, taking.budget
         with _blamed_on(source):
             decoded = await self._loader.decode(loaded, scope, budget)
-        self._known_pictures.learn_picture(scope, loaded.encoded.digest, budget, decoded.identity)
+        self._known_images.learn_image(scope, loaded.encoded.digest, budget, decoded.identity)
         if not isinstance(source, UploadSource):
-            self._known_pictures.learn_source(scope, _name(source), loaded.encoded)
+            self._known_images.learn_source(scope, _name(source), loaded.encoded)
         return decoded
 
 
@@ -383,8 +383,8 @@ def _timeline(taking: _Taking, decoded: Sequence[Decoded]) -> Timeline:
     since = taking.begun if taking.fetched is None else taking.fetched
     spent = Timeline() if taking.fetched is None else Timeline({Stage.FETCH: since - taking.begun})
     own = Timeline()
-    for picture in decoded:
-        own = own.plus(Timeline(picture.seconds))
+    for image in decoded:
+        own = own.plus(Timeline(image.seconds))
     total = sum(own.seconds.values())
     if total == 0:
         return spent

@@ -18,9 +18,9 @@ from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import PixelBudget
 from silkline.ingress.decode import Decoded, DecoderPool
 from silkline.ingress.fetch import Fetcher, Resolver
-from silkline.ingress.known_pictures import Encoded, digest
+from silkline.ingress.known_images import Encoded, digest
 from silkline.ingress.lifespan import Lifespan
-from silkline.ingress.urls import PictureUrl
+from silkline.ingress.urls import ImageAddress
 
 PATIENCE_SHARE = 0.5
 """The part of the time for a fetch that it may wait for room."""
@@ -102,12 +102,12 @@ class Loader(Lifespan):
         await self._fetcher.aclose()
         await self._decoders.aclose()
 
-    def admit(self, url: PictureUrl) -> None:
+    def admit(self, url: ImageAddress) -> None:
         """Raises `UrlBlocked` where nothing may be fetched from the URL's host."""
         self._fetcher.rules.admit(url)
 
     def fetch(
-        self, url: PictureUrl, scope: bytes, watch: Watch
+        self, url: ImageAddress, scope: bytes, watch: Watch
     ) -> AbstractAsyncContextManager[Loaded]:
         """The encoded picture at a URL, which is held while the context is open.
 

@@ -153,7 +153,7 @@ def prepare() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-def picture_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
+def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
     """Width and height by the header alone.
 
     Raises:
@@ -182,18 +182,18 @@ def normalise(
         part = _draft(image, target_size(*size, *budget))
         image.load()
         turn = _TRANSPOSED.get(_orientation(image))
-        picture = _to_rgb(image)
+        image = _to_rgb(image)
         if part is None:  # else the turn waits until the picture is small
-            picture, turn = _turned(picture, turn), None
-            size = picture.size
+            image, turn = _turned(image, turn), None
+            size = image.size
         begun = time.perf_counter()
         target = target_size(*size, *budget)
-        if picture.size != target:
-            picture = picture.resize(target, Image.Resampling.BICUBIC, part)
+        if image.size != target:
+            image = image.resize(target, Image.Resampling.BICUBIC, part)
         resize_seconds = time.perf_counter() - begun
-        picture = _turned(picture, turn)
-        pixels, perceptual = picture.tobytes(), _perceptual(picture)
-    return Normalised(*picture.size, pixels, math.prod(size), perceptual, resize_seconds)
+        image = _turned(image, turn)
+        pixels, perceptual = image.tobytes(), _perceptual(image)
+    return Normalised(*image.size, pixels, math.prod(size), perceptual, resize_seconds)
 
 
 @contextmanager
@@ -260,9 +260,9 @@ def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _perceptual(picture: Image.Image) -> int:
+def _perceptual(image: Image.Image) -> int:
     """The gap has a large picture first reduced to twice the size by whole pixels: faster."""
-    small = picture.resize((EDGE, EDGE), Image.Resampling.BOX, reducing_gap=2.0)
+    small = image.resize((EDGE, EDGE), Image.Resampling.BOX, reducing_gap=2.0)
     return perceptual_digest(small.convert("YCbCr").tobytes())
 
 

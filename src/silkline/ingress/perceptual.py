@@ -22,7 +22,7 @@ EDGE: Final = 16
 
 _FREQUENCIES: Final = 8
 _LUMA_BITS: Final = 40
-_LEAST_STRENGTH: Final = 1.0  # below is only rounding
+_MIN_STRENGTH: Final = 1.0  # below is only rounding
 _NEUTRAL: Final = 128
 _CHROMA_STEPS: Final = (-48, -32, -20, -12, -6, -2, 2, 6, 12, 20, 32, 48)
 
@@ -53,7 +53,7 @@ def perceptual_digest(ycbcr: bytes) -> int:
     """
     strengths = _strengths(ycbcr[0::3])
     median = sorted(strengths)[len(strengths) // 2]
-    bits = [strength - median > _LEAST_STRENGTH for strength in strengths]
+    bits = [strength - median > _MIN_STRENGTH for strength in strengths]
     for channel in (ycbcr[1::3], ycbcr[2::3]):
         mean = sum(channel[place] for place in _MIDDLE) / len(_MIDDLE) - _NEUTRAL
         bits += [mean > step for step in _CHROMA_STEPS]

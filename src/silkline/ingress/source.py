@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from silkline.errors import ImageTooLarge, InputError, InvalidRequest
 from silkline.ingress import urls
-from silkline.ingress.known_pictures import digest
+from silkline.ingress.known_images import digest
 
 # Each repetition is bounded: it costs time that is the same for every text.
 _DATA_URL = re.compile(r"\s{0,64}+data:", re.IGNORECASE)
@@ -43,7 +43,7 @@ class UrlSource:
         param: The field of the request that named it, in the client's terms.
     """
 
-    url: urls.PictureUrl
+    url: urls.ImageAddress
     param: str
 
 

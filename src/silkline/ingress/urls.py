@@ -52,7 +52,7 @@ _SEND_ITSELF = "Send an http or https URL, or the image itself as a data URL."
 
 
 @dataclass(frozen=True, slots=True)
-class PictureUrl:
+class ImageAddress:
     """A URL that has passed the grammar; only `parse` and `follow` make one.
 
     Attributes:
@@ -82,7 +82,7 @@ class _Unfit(ValueError):
         self.remedy = remedy
 
 
-def parse(text: str) -> PictureUrl:
+def parse(text: str) -> ImageAddress:
     """Reads the URL of an image that a client sent.
 
     Raises:
@@ -98,7 +98,7 @@ def parse(text: str) -> PictureUrl:
         raise UrlBlocked(f"The image's URL {error.why}. {error.remedy}") from error
 
 
-def follow(origin: PictureUrl, location: str) -> PictureUrl:
+def follow(origin: ImageAddress, location: str) -> ImageAddress:
     """The URL that a redirect leads to.
 
     Args:
@@ -134,7 +134,7 @@ class HostRules:
         self._suffixes = tuple(name for name in names if name.startswith("."))
         self._private = frozenset(_private_host(entry) for entry in settings.private_hosts)
 
-    def admit(self, target: PictureUrl) -> bool:
+    def admit(self, target: ImageAddress) -> bool:
         """Whether the host may have an address that is not public; most may not.
 
         Raises:
@@ -183,7 +183,7 @@ def _without_scheme(text: str) -> str:
     return f"has no scheme. Put {before} before it, or send the image as a data URL."
 
 
-def _read(text: str) -> PictureUrl:
+def _read(text: str) -> ImageAddress:
     """Reads an absolute URL. Raises `_Unfit` where it is not taken."""
     scheme, _, behind = text.partition(":")
     scheme = scheme.lower()
@@ -213,7 +213,7 @@ def _read(text: str) -> PictureUrl:
         raise _malformed() from error
     if not agreed or not readable or url.raw_user is not None or url.raw_password is not None:
         raise _malformed()
-    return PictureUrl(url, host, port, address)
+    return ImageAddress(url, host, port, address)
 
 
 def _encoded(text: str) -> str:
@@ -232,7 +232,7 @@ def _percent(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape"))
 
 
-def _resolved(origin: PictureUrl, location: str) -> str:
+def _resolved(origin: ImageAddress, location: str) -> str:
     """The absolute URL that a redirect names, by RFC 3986 section 5.2, with its spaces encoded.
 
     Only a relative path loses its dot segments; all else stays as the server wrote it.

@@ -108,7 +108,7 @@ def image_token(config: Document) -> int | None:
     Raises:
         ConfigError: It is no id.
     """
-    return config.number("image_token_id", "image_token_index", least=0)
+    return config.number("image_token_id", "image_token_index", minimum=0)
 
 
 _File = TypeVar("_File", _TokenizerConfig, _Tokenizer)

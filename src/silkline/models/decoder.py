@@ -86,7 +86,7 @@ _NO_DEFAULT = _Default(0, 0, 0, None, None, 0)
 _GEMMA_3_PATTERN = 6
 """Of so many layers of Gemma 3, the last looks back over everything."""
 
-_MOST_LAYERS = 10_000
+_MAX_LAYERS = 10_000
 
 
 def read_decoder(config: Document, text_type: str | None) -> Decoder | None:
@@ -112,7 +112,7 @@ def read_decoder(config: Document, text_type: str | None) -> Decoder | None:
     heads = text.number("num_attention_heads") or default.heads
     if model_type is None or not (hidden and layers and heads):
         return None
-    if layers > _MOST_LAYERS or heads > hidden:
+    if layers > _MAX_LAYERS or heads > hidden:
         raise ConfigError(
             f"In {text.name}, {layers} layers of {heads} heads in a width of {hidden} are no "
             "model's shape. Get the file again from where it was published."

@@ -22,10 +22,10 @@ CONFIG = "config.json"
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 """Most bytes of a file; published ones stay below 100 KB, indexes of shards below 1 MB."""
 
-_MOST = 10**12
+_MAX = 10**12
 """Largest number that any key may hold; budgets of pixels come nearest to it."""
 
-_MOST_CHARACTERS = 1000
+_MAX_CHARACTERS = 1000
 _Side = Annotated[int, Meta(ge=1, le=10**6)]
 _Decimals = Annotated[list[float], Meta(max_length=16)]
 _Texts = Annotated[list[str], Meta(max_length=1000)]
@@ -47,7 +47,7 @@ class Document:
     def __bool__(self) -> bool:
         return bool(self.values)
 
-    def number(self, *keys: str, least: int = 1) -> int | None:
+    def number(self, *keys: str, minimum: int = 1) -> int | None:
         """The first of the keys that is there, as a whole number; None where none is.
 
         Raises:
@@ -57,8 +57,8 @@ class Document:
             value = self.values.get(key)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
-                raise self._wrong(key, f"a whole number from {least} to {_MOST}")
+            if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= _MAX:
+                raise self._wrong(key, f"a whole number from {minimum} to {_MAX}")
             return value
         return None
 
@@ -101,8 +101,8 @@ class Document:
         value = self.values.get(key)
         if value is None:
             return None
-        if not isinstance(value, str) or len(value) > _MOST_CHARACTERS:
-            raise self._wrong(key, f"text of at most {_MOST_CHARACTERS} characters")
+        if not isinstance(value, str) or len(value) > _MAX_CHARACTERS:
+            raise self._wrong(key, f"text of at most {_MAX_CHARACTERS} characters")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ FAMILIES = (
 TEXT_ONLY = "it is a language model without a vision tower"
 """Why no engine serves one."""
 
-_OF_PICTURES = re.compile("vision|visual|image|picture|auto_map")
+_OF_IMAGES = re.compile("vision|visual|image|picture|auto_map")
 """In a key of config.json: it sees, or its authors' code says whether it does."""
 
 
@@ -108,7 +108,7 @@ def is_text_only(files: Documents) -> bool:
         find_family(config) is None
         and not files.image
         and any(name.endswith("ForCausalLM") for name in config.texts("architectures"))
-        and not any(map(_OF_PICTURES.search, config.values))
+        and not any(map(_OF_IMAGES.search, config.values))
     )
 
 

@@ -16,9 +16,9 @@ Value: TypeAlias = "int | float | bool | str | list[Value]"
 
 _MAGIC = b"GGUF"
 _VERSIONS = frozenset({2, 3})
-_MOST_KEYS = 65_536
-_MOST_ITEMS = 4_000_000
-_MOST_TEXT_BYTES = 16 * 1024 * 1024
+_MAX_KEYS = 65_536
+_MAX_ITEMS = 4_000_000
+_MAX_TEXT_BYTES = 16 * 1024 * 1024
 
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q",
             11: "<q", 12: "<d"}  # fmt: skip
@@ -58,7 +58,7 @@ class _Reader:
         if self._bytes(4) != _MAGIC or self._number("<I") not in _VERSIONS:
             raise _Nonsense
         self._number("<Q")  # tensors
-        keys = self._count(_MOST_KEYS)
+        keys = self._count(_MAX_KEYS)
         return {self._text(): self._value(int(self._number("<I"))) for _ in range(keys)}
 
     def _value(self, kind: int, depth: int = 0) -> Value:
@@ -69,21 +69,21 @@ class _Reader:
         if kind != _ARRAY or depth > 1:
             raise _Nonsense
         inner = int(self._number("<I"))
-        count = self._count(_MOST_ITEMS)
+        count = self._count(_MAX_ITEMS)
         if inner in _NUMBERS:
             form = _NUMBERS[inner]
             data = self._bytes(count * struct.calcsize(form))
             return [value for (value,) in struct.iter_unpack(form, data)]
         return [self._value(inner, depth + 1) for _ in range(count)]
 
-    def _count(self, most: int) -> int:
+    def _count(self, maximum: int) -> int:
         count = int(self._number("<Q"))
-        if count > most:
+        if count > maximum:
             raise _Nonsense
         return count
 
     def _text(self) -> str:
-        return self._bytes(self._count(_MOST_TEXT_BYTES)).decode("utf-8", "replace")
+        return self._bytes(self._count(_MAX_TEXT_BYTES)).decode("utf-8", "replace")
 
     def _number(self, form: str) -> int | float | bool:
         (value,) = struct.unpack(form, self._bytes(struct.calcsize(form)))

@@ -42,7 +42,7 @@ class TokenRule(Protocol):
             InvalidRequest: The family takes no picture of this shape.
         """
 
-    def most(self) -> int:
+    def maximum(self) -> int:
         """A bound that no picture's tokens exceed."""
 
     def describe(self) -> str:
@@ -67,7 +67,7 @@ class Fixed:
         """See `TokenRule`."""
         return Count(self.features, self.markers)
 
-    def most(self) -> int:
+    def maximum(self) -> int:
         """See `TokenRule`."""
         return self.features + self.markers
 
@@ -98,7 +98,7 @@ class Anyres:
     side: int
     tile: int
     grids: tuple[tuple[int, int], ...]
-    most_tiles: int | None = None
+    max_tiles: int | None = None
 
     def count(self, width: int, height: int) -> Count:
         """See `TokenRule`."""
@@ -111,13 +111,13 @@ class Anyres:
             rows = _unpadded(rows, height * (columns / width))
         else:
             columns = _unpadded(columns, width * (rows / height))
-        if self.most_tiles is not None:
+        if self.max_tiles is not None:
             rows, columns = self._shrunk(rows, columns)
         return Count(self.base + rows * columns + rows)
 
-    def most(self) -> int:
+    def maximum(self) -> int:
         """See `TokenRule`."""
-        cap = None if self.most_tiles is None else self.most_tiles * self.side**2
+        cap = None if self.max_tiles is None else self.max_tiles * self.side**2
         return self.base + max(self._full(*grid, cap) for grid in self.grids)
 
     def describe(self) -> str:
@@ -131,7 +131,7 @@ class Anyres:
         return rows + (patches if cap is None else min(patches, int(_SHRINK_FROM**2 * cap)))
 
     def _shrunk(self, rows: int, columns: int) -> tuple[int, int]:
-        ratio = math.sqrt(rows * columns / ((self.most_tiles or 1) * self.side**2))
+        ratio = math.sqrt(rows * columns / ((self.max_tiles or 1) * self.side**2))
         if ratio <= _SHRINK_FROM:
             return rows, columns
         return int(rows // ratio), int(columns // ratio)
@@ -162,8 +162,8 @@ class SmartResize:
     """
 
     cell: int
-    least_pixels: int
-    most_pixels: int
+    min_pixels: int
+    max_pixels: int
 
     _LONGEST = 200
     """The most that the longer side may be of the shorter."""
@@ -182,22 +182,22 @@ class SmartResize:
         columns, rows = self._cells(width, height)
         return columns * self.cell, rows * self.cell
 
-    def most(self) -> int:
+    def maximum(self) -> int:
         """See `TokenRule`: the budget, or the longest strip where the budget is tiny."""
         stretch = math.sqrt(self._LONGEST)
-        side, least = (
-            math.sqrt(self.most_pixels) / self.cell,
-            math.sqrt(self.least_pixels) / self.cell,
+        side, minimum = (
+            math.sqrt(self.max_pixels) / self.cell,
+            math.sqrt(self.min_pixels) / self.cell,
         )
         one_cell_high = side * stretch if side < stretch else 0
-        rounded_up = (least * stretch + 1) * (least / stretch + 1)
+        rounded_up = (minimum * stretch + 1) * (minimum / stretch + 1)
         return math.ceil(max(side**2, one_cell_high, rounded_up)) + 2
 
     def describe(self) -> str:
         """See `TokenRule`."""
         return (
-            f"one a {self.cell}x{self.cell} px cell, from {self.least_pixels} "
-            f"to {self.most_pixels} px a picture"
+            f"one a {self.cell}x{self.cell} px cell, from {self.min_pixels} "
+            f"to {self.max_pixels} px a picture"
         )
 
     def _cells(self, width: int, height: int) -> tuple[int, int]:
@@ -209,12 +209,12 @@ class SmartResize:
             )
         rows, columns = round(height / self.cell), round(width / self.cell)
         pixels = rows * columns * self.cell**2
-        if pixels > self.most_pixels:
-            shrink = math.sqrt(height * width / self.most_pixels)
+        if pixels > self.max_pixels:
+            shrink = math.sqrt(height * width / self.max_pixels)
             rows = max(1, math.floor(height / shrink / self.cell))
             columns = max(1, math.floor(width / shrink / self.cell))
-        elif pixels < self.least_pixels:
-            grow = math.sqrt(self.least_pixels / (height * width))
+        elif pixels < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (height * width))
             rows = math.ceil(height * grow / self.cell)
             columns = math.ceil(width * grow / self.cell)
         return columns, rows
@@ -246,7 +246,7 @@ class Splitting:
         tiles = rows * columns
         return Count(self.per_tile * (tiles + 1), markers=2 * tiles + rows + 3)
 
-    def most(self) -> int:
+    def maximum(self) -> int:
         """See `TokenRule`."""
         longest = min(self.longest or _LONGEST_SIDE, _LONGEST_SIDE)
         longest += longest % 2  # to which the other side of a square is rounded
@@ -318,8 +318,8 @@ class Tiling:
 
     per_tile: int
     tile: int
-    least: int
-    most_tiles: int
+    minimum: int
+    max_tiles: int
     copy: bool = True
 
     def count(self, width: int, height: int) -> Count:
@@ -328,13 +328,13 @@ class Tiling:
         tiles = columns * rows
         return Count(self.per_tile * (tiles + (self.copy and tiles > 1)), markers=2)
 
-    def most(self) -> int:
+    def maximum(self) -> int:
         """See `TokenRule`."""
-        return self.per_tile * (self.most_tiles + (self.copy and self.most_tiles > 1)) + 2
+        return self.per_tile * (self.max_tiles + (self.copy and self.max_tiles > 1)) + 2
 
     def describe(self) -> str:
         """See `TokenRule`."""
-        return f"{self.per_tile} a {self.tile} px tile, up to {self.most_tiles} and a small copy"
+        return f"{self.per_tile} a {self.tile} px tile, up to {self.max_tiles} and a small copy"
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
         """Columns and rows: the nearest aspect, and of equal ones the larger that is half full."""
@@ -349,8 +349,8 @@ class Tiling:
     def _grids(self) -> list[tuple[int, int]]:
         grids = [
             (columns, rows)
-            for columns in range(1, self.most_tiles + 1)
-            for rows in range(1, self.most_tiles // columns + 1)
-            if columns * rows >= self.least
+            for columns in range(1, self.max_tiles + 1)
+            for rows in range(1, self.max_tiles // columns + 1)
+            if columns * rows >= self.minimum
         ]
         return sorted(grids, key=lambda grid: grid[0] * grid[1])

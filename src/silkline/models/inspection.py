@@ -20,14 +20,14 @@ from silkline.models.support import Support, Verdict, engine_support
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import Weights, read_weights, size_on_disk
 
-PICTURES = ((224, 224), (640, 480), (1024, 768), (1920, 1080), (3000, 4000))
+IMAGES = ((224, 224), (640, 480), (1024, 768), (1920, 1080), (3000, 4000))
 """Widths and heights for which tokens are told where none are asked for."""
 
-_MOST_LIMIT = 10**9
+_MAX_LIMIT = 10**9
 """A tokenizer's limit above this stands for none: transformers writes 1e30 there."""
 
 
-class PictureTokens(msgspec.Struct, frozen=True, omit_defaults=True):
+class ImageTokensBySize(msgspec.Struct, frozen=True, omit_defaults=True):
     """The tokens of a picture of one size.
 
     Attributes:
@@ -57,8 +57,8 @@ class ImageTokens(msgspec.Struct, frozen=True):
     """
 
     rule: str
-    most: int
-    pictures: tuple[PictureTokens, ...]
+    maximum: int
+    images: tuple[ImageTokensBySize, ...]
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +108,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_model(
-    place: ModelLocation, pictures: Sequence[tuple[int, int]] = PICTURES
+    place: ModelLocation, images: Sequence[tuple[int, int]] = IMAGES
 ) -> Inspection:
     """Reads a model's JSON files and the headers of its weights.
 
@@ -139,7 +139,7 @@ def inspect_model(
         max_new_tokens=generation.number("max_new_tokens"),
         decoder=decoder,
         kv_bytes_per_token=None if decoder is None else _kv_bytes(decoder),
-        image_tokens=None if rule is None else _image_tokens(rule, pictures),
+        image_tokens=None if rule is None else _image_tokens(rule, images),
         preprocessing=read_preprocessing(files.image),
         weights=weights,
         quantization=packing(config),
@@ -208,29 +208,29 @@ def context_of(decoder: Decoder | None, tokenizer: Document) -> int | None:
     Raises:
         ConfigError: The tokenizer's limit is no number.
     """
-    limit = tokenizer.decimal("model_max_length") or _MOST_LIMIT
+    limit = tokenizer.decimal("model_max_length") or _MAX_LIMIT
     places = decoder.context_length if decoder else None
     if places is None:
-        return None if not 1 <= limit < _MOST_LIMIT else int(limit)
-    return min(places, int(limit)) if 1 <= limit < _MOST_LIMIT else places
+        return None if not 1 <= limit < _MAX_LIMIT else int(limit)
+    return min(places, int(limit)) if 1 <= limit < _MAX_LIMIT else places
 
 
 def _kv_bytes(decoder: Decoder) -> dict[str, int]:
     return {dtype: decoder.kv_bytes_per_token(dtype) for dtype in BYTES_PER_NUMBER}
 
 
-def _image_tokens(rule: TokenRule, pictures: Sequence[tuple[int, int]]) -> ImageTokens:
+def _image_tokens(rule: TokenRule, images: Sequence[tuple[int, int]]) -> ImageTokens:
     return ImageTokens(
-        rule.describe(), rule.most(), tuple(_picture(rule, *picture) for picture in pictures)
+        rule.describe(), rule.maximum(), tuple(_image(rule, *image) for image in images)
     )
 
 
-def _picture(rule: TokenRule, width: int, height: int) -> PictureTokens:
+def _image(rule: TokenRule, width: int, height: int) -> ImageTokensBySize:
     try:
         count = rule.count(width, height)
     except InvalidRequest as error:
-        return PictureTokens(width, height, refused=error.message)
-    return PictureTokens(width, height, count.features, count.markers, count.total)
+        return ImageTokensBySize(width, height, refused=error.message)
+    return ImageTokensBySize(width, height, count.features, count.markers, count.total)
 
 
 def _notes(

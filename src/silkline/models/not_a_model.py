@@ -23,7 +23,7 @@ _URL = re.compile(r"(?i)(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ORG_AND_NAME = 2
-_MOST = 4096
+_MAX = 4096
 """Characters of a path, which is shown whole."""
 
 
@@ -43,7 +43,7 @@ def is_path(text: str) -> bool:
 
 def file_refusal(text: str, path: Path) -> ConfigError:
     """The error for the path of a file where a folder is expected."""
-    shown, folder = printable(text, _MOST), path.parent
+    shown, folder = printable(text, _MAX), path.parent
     suffix = path.suffix.lower()
     if suffix == ".gguf":
         return ConfigError(
@@ -74,7 +74,7 @@ def folder_refusal(text: str, folder: Path) -> ConfigError:
     Raises:
         ConfigError: A file that was looked into is damaged.
     """
-    shown = f"The folder {printable(text, _MOST)}"
+    shown = f"The folder {printable(text, _MAX)}"
     if (adapter := adapter_refusal(folder)) is not None:
         return ConfigError(f"{shown} is no model: {adapter}.")
     names = sorted(path.name for path in folder.iterdir())
@@ -111,7 +111,7 @@ def absence(text: str, path: Path, expected: str) -> ConfigError:
         path: The same as a path.
         expected: What can be named.
     """
-    shown = printable(text, _MOST)
+    shown = printable(text, _MAX)
     if found := _URL.match(text):
         return ConfigError(
             f"{shown} is a URL. A model of the hub is named {found[1]}; it has to be in the local "
@@ -147,4 +147,4 @@ def _near(path: Path) -> str:
 
 def _quoted(path: Path) -> str:
     """A path as a shell takes it."""
-    return shlex.quote(printable(str(path), _MOST))
+    return shlex.quote(printable(str(path), _MAX))

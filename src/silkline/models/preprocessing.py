@@ -45,7 +45,7 @@ def read_preprocessing(image: Document) -> Preprocessing | None:
     resizes = image.flag("do_resize") is not False
     scales = image.flag("do_rescale") is not False
     normalizes = image.flag("do_normalize") is not False
-    resample = image.number("resample", least=0)
+    resample = image.number("resample", minimum=0)
     return Preprocessing(
         processor=image.text("image_processor_type") or image.text("feature_extractor_type"),
         size=_lengths(image, "size") if resizes else {},

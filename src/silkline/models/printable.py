@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-MOST_CHARACTERS = 200
+MAX_CHARACTERS = 200
 _CUT = "..."
 
 
-def printable(text: str, most: int = MOST_CHARACTERS) -> str:
+def printable(text: str, maximum: int = MAX_CHARACTERS) -> str:
     r"""A text as one line that a terminal only shows.
 
     What is no letter, digit, sign or plain space (controls, line ends, marks that turn the
@@ -18,6 +18,6 @@ def printable(text: str, most: int = MOST_CHARACTERS) -> str:
     """
     shown = "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in text[: most + 1]
+        for sign in text[: maximum + 1]
     )
-    return shown if len(shown) <= most else shown[: most - len(_CUT)] + _CUT
+    return shown if len(shown) <= maximum else shown[: maximum - len(_CUT)] + _CUT

@@ -203,7 +203,7 @@ def _no_ir(folder: Path, files: Documents, weights: Weights) -> str | None:
     if model_type not in OPENVINO_MODEL_TYPES:
         named = printable(model_type or "none")
         return f"OpenVINO GenAI's pipeline knows no model_type {named}; use the engine torch"
-    if unlike := _unlike_pictures(files):
+    if unlike := _unlike_images(files):
         return unlike
     return ir_lacks(folder, files) if weights.is_export else _no_export(folder, files, weights)
 
@@ -219,7 +219,7 @@ def _no_export(folder: Path, files: Documents, weights: Weights) -> str | None:
     return torch_refusal(folder, files, weights)
 
 
-def _unlike_pictures(files: Documents) -> str | None:
+def _unlike_images(files: Documents) -> str | None:
     """Why the engine could not serve a model's pictures; None where it could."""
     if pads_to_square(files.config, files.image):
         return "its pictures are made square first (do_pad), which the engine does not do"

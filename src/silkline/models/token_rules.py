@@ -12,7 +12,7 @@ from silkline.models.image_tokens import Anyres, Fixed, SmartResize, Splitting, 
 _CLASS_TOKEN = {"clip_vision_model": 1, "siglip_vision_model": 0}
 """Tokens that a vision tower puts before its patches."""
 
-_MOST_TILES = 1000
+_MAX_TILES = 1000
 """Bounds the work of laying out grids; published models ask for 12."""
 
 
@@ -67,7 +67,7 @@ def llava_onevision(files: Documents) -> TokenRule | None:
     limit = files.config.text("vision_aspect_ratio") or "anyres_max_9"
     strategy = files.config.text("vision_feature_select_strategy") or "full"
     number = limit.removeprefix("anyres_max_")
-    if strategy != "full" or not number.isdecimal() or not 1 <= int(number[:9]) <= _MOST_TILES:
+    if strategy != "full" or not number.isdecimal() or not 1 <= int(number[:9]) <= _MAX_TILES:
         return None
     steps = range(tile, 6 * tile + 1, tile)
     default = tuple((height, width) for height in steps for width in steps)
@@ -101,15 +101,15 @@ def qwen_vl(files: Documents) -> TokenRule:
         ConfigError: The budget is empty.
     """
     size = files.image.section("size")
-    least = files.image.number("min_pixels") or size.number("shortest_edge") or 56 * 56
-    most = files.image.number("max_pixels") or size.number("longest_edge") or 28 * 28 * 1280
+    minimum = files.image.number("min_pixels") or size.number("shortest_edge") or 56 * 56
+    maximum = files.image.number("max_pixels") or size.number("longest_edge") or 28 * 28 * 1280
     patch, merge = files.image.number("patch_size") or 14, files.image.number("merge_size") or 2
-    if least > most:
+    if minimum > maximum:
         raise ConfigError(
-            f"{files.image.name} asks for at least {least} and at most {most} pixels a picture. "
+            f"{files.image.name} asks for at least {minimum} and at most {maximum} pixels a picture. "
             "Get the file again from where it was published."
         )
-    return SmartResize(patch * merge, least, most)
+    return SmartResize(patch * merge, minimum, maximum)
 
 
 def paligemma(files: Documents) -> TokenRule:
@@ -128,16 +128,16 @@ def gemma_3(files: Documents) -> TokenRule | None:
 def internvl(files: Documents) -> TokenRule | None:
     """InternVL as transformers has it, whose processor cuts tiles whatever the file says."""
     size = files.image.section("size")
-    least, most = files.image.number("min_patches") or 1, files.image.number("max_patches") or 12
-    if most > _MOST_TILES:
+    minimum, maximum = files.image.number("min_patches") or 1, files.image.number("max_patches") or 12
+    if maximum > _MAX_TILES:
         return None
     return Tiling(
         per_tile=files.processor.number("image_seq_length")
         or files.config.number("image_seq_length")
         or 256,
         tile=size.number("height") or 448,
-        least=least,
-        most_tiles=most,
+        minimum=minimum,
+        max_tiles=maximum,
     )
 
 
@@ -147,14 +147,14 @@ def internvl_chat(files: Documents) -> TokenRule | None:
     side, tile = _side(config, image=448, patch=14)
     ratio = config.decimal("downsample_ratio") or 0.5
     dynamic = config.flag("dynamic_image_size") is not False
-    most = (config.number("max_dynamic_patch") or 12) if dynamic else 1
-    if most > _MOST_TILES or not 0 < ratio <= 1:
+    maximum = (config.number("max_dynamic_patch") or 12) if dynamic else 1
+    if maximum > _MAX_TILES or not 0 < ratio <= 1:
         return None
     return Tiling(
         per_tile=int(side**2 * ratio**2),
         tile=tile,
-        least=(config.number("min_dynamic_patch") or 1) if dynamic else 1,
-        most_tiles=most,
+        minimum=(config.number("min_dynamic_patch") or 1) if dynamic else 1,
+        max_tiles=maximum,
         copy=config.flag("use_thumbnail") is not False,
     )
 

@@ -136,7 +136,7 @@ def read_weights(folder: Path) -> Weights:
         missing=tuple(name for name in shards if name not in sizes),
         pointers=pointers,
         absent=_absent(index, tensors),
-        declared_bytes=index.section("metadata").number("total_size", least=0),
+        declared_bytes=index.section("metadata").number("total_size", minimum=0),
         named=WHOLE in sizes or bool(index),
         refused=tuple(
             name for name in sizes if Path(name).suffix in PICKLED and name not in belonging

@@ -116,7 +116,7 @@ class Metrics:
         """Notes how long a streaming client waited for the first text."""
         self._time_to_first_token.observe(seconds)
 
-    def picture_came(self, pixels: int) -> None:
+    def image_came(self, pixels: int) -> None:
         """Notes a picture's original size in pixels."""
         self._image_pixels.observe(pixels)
 

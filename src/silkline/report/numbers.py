@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LEAST_P = 0.001
+_MIN_P = 0.001
 _SECOND = 1.0
 
 
@@ -19,7 +19,7 @@ def change(value: float, highest: float = 1.0) -> str:
 
 def p_value(value: float) -> str:
     """A p-value to three digits."""
-    return f"{value:.3f}" if value >= _LEAST_P else "< 0.001"
+    return f"{value:.3f}" if value >= _MIN_P else "< 0.001"
 
 
 def seconds(value: float) -> str:

@@ -24,11 +24,11 @@ from silkline.routing.slowness import LatencyTracker
 
 ERRORS_IN_A_ROW = 5
 SLOW_IN_A_ROW = 3
-MOST_EJECTED = 0.5
+MAX_EJECTED_SHARE = 0.5
 """Share of the replicas that may be ejected at a time."""
 
 FIRST_SECONDS = 5.0
-MOST_SECONDS = 300.0
+MAX_SECONDS = 300.0
 """How long a replica is left out: the first time, and at most."""
 
 FORGET_SECONDS = 300.0
@@ -69,7 +69,7 @@ class Standing:
         if self._until is None and now - self._returned_at > FORGET_SECONDS:
             self._ejections = 0
         self._ejections += 1
-        self._until = now + min(MOST_SECONDS, FIRST_SECONDS * self._ejections)
+        self._until = now + min(MAX_SECONDS, FIRST_SECONDS * self._ejections)
 
     def restore(self) -> None:
         """Takes it back."""
@@ -152,5 +152,5 @@ class Ejection:
         if standing.ejected:
             return
         ejected = sum(each.ejected for each in self._standings)
-        if ejected + 1 <= MOST_EJECTED * len(self._standings):
+        if ejected + 1 <= MAX_EJECTED_SHARE * len(self._standings):
             standing.eject()

@@ -30,7 +30,7 @@ from silkline.errors import Quarantined
 RECORD_SECONDS = 600.0
 """How long a strike or a conviction is remembered."""
 
-MOST_RECORDS = 4096
+MAX_RECORDS = 4096
 """The oldest records are forgotten when there are more."""
 
 
@@ -72,7 +72,7 @@ class Quarantine:
             record.convicted = record.convicted or digest == convicted
             record.expires = time.monotonic() + RECORD_SECONDS
             self._records[digest] = record
-        while len(self._records) > MOST_RECORDS:
+        while len(self._records) > MAX_RECORDS:
             self._records.popitem(last=False)
 
     def clear(self, request: Request) -> None:

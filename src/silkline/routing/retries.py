@@ -16,7 +16,7 @@ SHARE = 0.1
 FLOOR_PER_SECOND = 0.1
 """Retries that are free, so that the odd failure at night is mended too."""
 
-MOST_SAVED = 100.0
+MAX_SAVED = 100.0
 """Retries that can be saved up, for the moment in which a replica with many requests is lost."""
 
 SAVED_AT_FIRST = 10.0
@@ -33,14 +33,14 @@ class RetryBudget:
 
     def request(self) -> None:
         """Counts a request, which earns its share of a retry."""
-        self._saved = min(MOST_SAVED, self._saved + SHARE)
+        self._saved = min(MAX_SAVED, self._saved + SHARE)
 
     def spend(self) -> bool:
         """Takes one retry; False when there is none left."""
         now = self._clock()
         earned = (now - self._filled_at) * FLOOR_PER_SECOND
         self._filled_at = now
-        self._saved = min(MOST_SAVED, self._saved + earned)
+        self._saved = min(MAX_SAVED, self._saved + earned)
         # Ten tenths of a retry are one, although their sum in floating point is a little less.
         if self._saved < 1 - 1e-9:
             return False

@@ -20,7 +20,7 @@ SLOW_SECONDS = 1.0
 PEER_FACTOR = 2.0
 """It must also be this many times as long as the longest of the others."""
 
-LEAST_WAITS = 5
+MIN_WAITS = 5
 """Waits of a kind that have to be known before any is called slow."""
 
 NEWS = 0.1
@@ -137,6 +137,6 @@ class LatencyTracker:
     def _own_limit(self, kind: Hashable) -> float:
         """The same as far as this replica alone tells."""
         usual = self._usual.get(kind)
-        if usual is None or usual.waits < LEAST_WAITS:
+        if usual is None or usual.waits < MIN_WAITS:
             return float("inf")
         return max(SLOW_FACTOR * usual.seconds, usual.seconds + SLOW_SECONDS)

@@ -17,7 +17,7 @@ from silkline.config import Settings
 from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline
 from silkline.errors import DeadlineExceeded, InternalFault, shutting_down
 from silkline.ingress.identity import Identity
-from silkline.ingress.intake import Intake, Pictures
+from silkline.ingress.intake import Intake, TakenImages
 from silkline.observe.metrics import Metrics
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModel, ServedModels
@@ -204,7 +204,7 @@ class Answering:
             ) as served:
                 yield served
 
-    def _request(self, run: _Run, images: Pictures) -> Request:
+    def _request(self, run: _Run, images: TakenImages) -> Request:
         return Request(
             id=run.record.id,
             messages=run.question.messages,
@@ -215,7 +215,7 @@ class Answering:
             idempotency_key=run.record.idempotency_key,
         )
 
-    async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> Pictures:
+    async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:
         """Fetches and decodes the images."""
         try:
             async with asyncio.timeout(self.seconds_left(run.record)):
@@ -228,7 +228,7 @@ class Answering:
                 f"The images did not come within the {timeout:g} s of a request."
             ) from None
         for identity in images.identities:
-            self._metrics.picture_came(identity.original_pixels)
+            self._metrics.image_came(identity.original_pixels)
         return images
 
     def _ended(self, last: Delta, run: _Run) -> Delta:

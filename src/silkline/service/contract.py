@@ -75,7 +75,7 @@ class Wanted:
 
     subject: Spelled
     reference: str
-    most: int | None = None
+    maximum: int | None = None
 
 
 async def check_contract(
@@ -98,7 +98,7 @@ async def check_contract(
     place = _original(wanted)
     engine, probed = await _created(settings.engine, on_notice)
     reference, cases = await asyncio.gather(
-        asyncio.to_thread(_reference, place), asyncio.to_thread(golden_pack, wanted.most)
+        asyncio.to_thread(_reference, place), asyncio.to_thread(golden_pack, wanted.maximum)
     )
     async with create_intake(settings) as intake, _started(engine, probed) as prober:
         info = engine.info

@@ -16,7 +16,7 @@ from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.evaluate.report.page import SHOWN, Case, write_page
-from silkline.evaluate.report.pictures import THUMBNAIL_PIXELS, data_url
+from silkline.evaluate.report.images import THUMBNAIL_PIXELS, data_url
 from silkline.evaluate.results import Comparison, Evaluation, Result, Scores
 from silkline.evaluate.run import Step, run_items
 from silkline.evaluate.subject import Subject
@@ -154,7 +154,7 @@ async def _cases(plan: EvaluationPlan, sides: Sequence[_Side], intake: Intake) -
             Case(
                 item=item,
                 replies=tuple(side.replies[place] for side in sides),
-                picture=await _thumbnail(item, intake, plan.subjects[0]),
+                image=await _thumbnail(item, intake, plan.subjects[0]),
             )
         )
     return cases
@@ -174,7 +174,7 @@ def _shown_places(plan: EvaluationPlan, sides: Sequence[_Side]) -> list[int]:
 async def _thumbnail(item: Item, intake: Intake, spelled: Spelled) -> str:
     """The picture as a data URL; empty where it cannot be had."""
     try:
-        source = source_of(item.picture, spelled.settings.limits.max_image_bytes)
+        source = source_of(item.image, spelled.settings.limits.max_image_bytes)
         taken = await intake.take((source,), PixelBudget(max_pixels=THUMBNAIL_PIXELS), b"")
     except SilklineError:
         return ""  # its reply says why

@@ -61,7 +61,7 @@ async def open_answering(
         await served.aclose()
 
 
-def read_picture(path: str, max_bytes: int, *, param: str) -> Source:
+def read_image(path: str, max_bytes: int, *, param: str) -> Source:
     """A file's bytes, or where to fetch them; one byte too many says that a file is too large.
 
     Raises:

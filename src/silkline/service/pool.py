@@ -31,7 +31,7 @@ from silkline.service.model import ModelFiles, Watch, prepare_model
 WITHOUT_MODEL = frozenset({"fake", REMOTE})
 """The engines that do not compute on this machine, and so need no model here."""
 
-_MOST_CHARACTERS = 2000
+_MAX_CHARACTERS = 2000
 """Of why `auto` took no better engine."""
 
 
@@ -173,7 +173,7 @@ def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> lis
 
 def why_chosen(choice: Choice) -> str:
     """Why `auto` took no better engine, in one line; empty where it took the best."""
-    return printable(choice.told(), _MOST_CHARACTERS)
+    return printable(choice.told(), _MAX_CHARACTERS)
 
 
 async def prepared_model(wanted: EngineSettings, name: str, watch: Watch = ignore) -> ModelFiles:

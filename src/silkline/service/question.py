@@ -47,12 +47,12 @@ class Question:
 
 def size_of(question: Question, known: Sequence[Identity] | None) -> Size:
     """What a question is priced by; the pictures' sizes where they are known."""
-    pictures = (
+    images = (
         tuple(identity.original_pixels for identity in known)
         if known is not None
         else (None,) * len(question.sources)
     )
-    return Size(question.characters, pictures, question.sampling.max_tokens)
+    return Size(question.characters, images, question.sampling.max_tokens)
 
 
 def check_size(question: Question, limits: LimitSettings) -> None:
@@ -81,11 +81,11 @@ def check_size(question: Question, limits: LimitSettings) -> None:
         )
 
 
-def clamped(question: Question, most_tokens: int) -> Question:
+def clamped(question: Question, max_tokens: int) -> Question:
     """The question with at most `most_tokens` tokens of answer; the same one where it fits."""
-    if question.sampling.max_tokens <= most_tokens:
+    if question.sampling.max_tokens <= max_tokens:
         return question
-    return replace(question, sampling=replace(question.sampling, max_tokens=most_tokens))
+    return replace(question, sampling=replace(question.sampling, max_tokens=max_tokens))
 
 
 def check_strictly(question: Question, ignored: Sequence[str], max_tokens: int) -> None:

@@ -20,13 +20,13 @@ from silkline.engines.registry import library_versions
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.remote.png import encode_png
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.evaluate.item import Item, Picture, PictureKind
+from silkline.evaluate.item import Item, ItemImage, ImageKind
 from silkline.evaluate.run import Asked
 from silkline.evaluate.subject import Subject
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
 from silkline.service.answering import Answering
-from silkline.service.local import open_answering, read_picture
+from silkline.service.local import open_answering, read_image
 from silkline.service.pool import OnNotice
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
@@ -139,7 +139,7 @@ class GatewayAsker:
     async def ask(self, item: Item) -> Asked:
         """Asks about an item, past the cache. Raises `SilklineError` where it gets no answer."""
         record = RequestRecord(id=uuid.uuid4().hex)
-        source = await asyncio.to_thread(source_of, item.picture, self._max_bytes)
+        source = await asyncio.to_thread(source_of, item.image, self._max_bytes)
         scope, pixels = record.tenant.salt, 0
         if self._spelled.max_pixels:
             budget = PixelBudget(max_pixels=self._spelled.max_pixels)
@@ -187,10 +187,10 @@ async def open_subject(
         yield GatewayAsker(spelled, answering, intake)
 
 
-def source_of(picture: Picture, max_bytes: int) -> Source:
+def source_of(image: ItemImage, max_bytes: int) -> Source:
     """An item's picture as the intake takes it. Raises as `read_picture` and `parse_url` do."""
-    if picture.kind is PictureKind.URL:
-        return parse_url(picture.text, param=_PARAM)
-    if picture.kind is PictureKind.BASE64:
-        return parse_base64(picture.text, param=_PARAM)
-    return read_picture(picture.text, max_bytes, param=_PARAM)
+    if image.kind is ImageKind.URL:
+        return parse_url(image.text, param=_PARAM)
+    if image.kind is ImageKind.BASE64:
+        return parse_base64(image.text, param=_PARAM)
+    return read_image(image.text, max_bytes, param=_PARAM)

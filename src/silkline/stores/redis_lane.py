@@ -23,10 +23,10 @@ logger = logging.getLogger("silkline.cache")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-MOST_JOBS_AT_ONCE = 64
+MAX_JOBS_AT_ONCE = 64
 """Jobs of one round trip."""
 
-MOST_WAITING = 4096
+MAX_WAITING = 4096
 """Jobs that may wait; more get no result at once."""
 
 
@@ -72,7 +72,7 @@ class Lane(Generic[Job, Result]):
 
     async def do(self, job: Job) -> Result | None:
         """The job's result; None when it did not come in time, or the work fails."""
-        if self._closed or self.breaker.open or len(self._jobs) >= MOST_WAITING:
+        if self._closed or self.breaker.open or len(self._jobs) >= MAX_WAITING:
             return None
         if self._task is None:
             self._task = asyncio.create_task(self._run())
@@ -99,7 +99,7 @@ class Lane(Generic[Job, Result]):
     async def _run(self) -> None:
         while not self._closed:
             await self._wanted.wait()
-            jobs, self._jobs = self._jobs[:MOST_JOBS_AT_ONCE], self._jobs[MOST_JOBS_AT_ONCE:]
+            jobs, self._jobs = self._jobs[:MAX_JOBS_AT_ONCE], self._jobs[MAX_JOBS_AT_ONCE:]
             if not self._jobs:
                 self._wanted.clear()
             # Who has left meanwhile, or waited too long, needs no work.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from silkline.engines.managed.start_failure import MOST_CHARACTERS, last_words, start_failure
+from silkline.engines.managed.start_failure import MAX_CHARACTERS, last_words, start_failure
 from silkline.errors import ConfigError, EnvironmentFault
 
 LLAMA = [
@@ -30,7 +30,7 @@ def test_without_an_error_the_last_lines_are_all_there_is() -> None:
 
 
 def test_they_are_short() -> None:
-    assert len(last_words(["ValueError: " + "x" * 10_000] * 5)) == MOST_CHARACTERS
+    assert len(last_words(["ValueError: " + "x" * 10_000] * 5)) == MAX_CHARACTERS
 
 
 @pytest.mark.parametrize(

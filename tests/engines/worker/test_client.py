@@ -258,7 +258,7 @@ async def test_an_end_that_the_worker_does_not_explain_is_its_own(tmp_path: Path
     "said",
     [
         (Kind.LAST, b"nonsense"),
-        (Kind.PIECE, b"nonsense"),
+        (Kind.CHUNK, b"nonsense"),
         (Kind.ERROR, b"nonsense"),
         (Kind.HEALTH, b""),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from silkline.engines.worker.folder import MOST_NAME_BYTES, PREFIX, SocketFolder
+from silkline.engines.worker.folder import MAX_NAME_BYTES, PREFIX, SocketFolder
 from silkline.errors import EnvironmentFault
 
 NOBODY = 65534
@@ -133,7 +133,7 @@ def test_a_place_whose_name_is_too_long_for_sockets_is_told(
         if length == 76:
             folder = SocketFolder.make()
             with socket.socket(socket.AF_UNIX) as listening:
-                listening.bind(str(folder.path / ("w" * MOST_NAME_BYTES)))
+                listening.bind(str(folder.path / ("w" * MAX_NAME_BYTES)))
             folder.remove()
         else:
             with pytest.raises(EnvironmentFault, match="TMPDIR"):

@@ -46,7 +46,7 @@ async def test_garbage_ends_its_connection_and_no_other(tmp_path: Path) -> None:
     async with serving(tmp_path / "s"):
         engine = WorkerEngine(tmp_path / "s")
         await engine.start()
-        for garbage in (b"GET / HTTP/1.1\r\n\r\n", frame(Kind.LAST, 1), frame(Kind.PIECE, 1)):
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", frame(Kind.LAST, 1), frame(Kind.CHUNK, 1)):
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
             writer.write(garbage)
             assert not await reader.read()

@@ -66,13 +66,13 @@ async def test_without_a_fault_nothing_is_found(sides: Sides) -> None:
 async def test_dropped_orientation(sides: Sides) -> None:
     spoiled = replace(sides, path=SpoiledPath(sides.path, files=unturned))
     found = await first_broken(spoiled, *ORIENTED)
-    assert found == {"exif-1": None} | dict.fromkeys(ORIENTED[1:], Stage.PICTURE)
+    assert found == {"exif-1": None} | dict.fromkeys(ORIENTED[1:], Stage.IMAGE)
 
 
 async def test_channels_swapped_by_the_intake(sides: Sides) -> None:
     spoiled = replace(sides, path=SpoiledPath(sides.path, images=swapped))
     found = await first_broken(spoiled, "odd", "grey", "pixel")
-    assert found == {"odd": Stage.PICTURE, "grey": None, "pixel": Stage.PICTURE}
+    assert found == {"odd": Stage.IMAGE, "grey": None, "pixel": Stage.IMAGE}
 
 
 async def test_channels_swapped_by_the_engine(sides: Sides) -> None:
@@ -99,7 +99,7 @@ async def test_dropped_alpha(sides: Sides) -> None:
     spoiled = replace(sides, path=SpoiledPath(sides.path, files=opaque))
     clear = ("alpha", "alpha-hole", "alpha-webp", "grey-alpha", "colour-key", "palette-alpha")
     found = await first_broken(spoiled, *clear, "odd", "palette")
-    assert found == dict.fromkeys(clear, Stage.PICTURE) | {"odd": None, "palette": None}
+    assert found == dict.fromkeys(clear, Stage.IMAGE) | {"odd": None, "palette": None}
 
 
 async def test_a_crop_that_is_off_by_one(sides: Sides) -> None:

@@ -17,7 +17,7 @@ _BANDS = ((0.0, 0.5), (0.5, 0.9), (0.9, 0.99), (0.99, 0.999), (0.999, 1.0))
 _BAR, _GAP = 26, 12
 _TOTAL_WIDTH = 80
 _STEPS_A_NINE = 24
-_MOST_NINES = 5
+_MAX_NINES = 5
 _ENOUGH = 10  # a percentile is drawn when at least so many requests are beyond it
 
 Line = tuple[str, str, list[float]]
@@ -40,15 +40,15 @@ def percentile_curves(title: str, lines: Sequence[Line], slo: float | None = Non
     low = max(1e-5, min(ends) * 0.9)
     y = drawing.y(low, max(max(ends) * 1.15, low * 10), log=True)
     drawing.y_axis(y, [(tick, span(tick)) for tick in y.ticks(7)], "at most")
-    most = max(_nines(len(values)) for _, _, values in lines)
-    x = drawing.x(0, most)
+    maximum = max(_nines(len(values)) for _, _, values in lines)
+    x = drawing.x(0, maximum)
     names = ["0%", "90%", "99%", "99.9%", "99.99%", "99.999%"]
-    at = [0.0, *(float(n) for n in range(1, _MOST_NINES + 1)), math.log10(2)]
-    ticks = [one for one in zip(at, [*names, "50%"], strict=True) if one[0] <= most + 1e-9]
+    at = [0.0, *(float(n) for n in range(1, _MAX_NINES + 1)), math.log10(2)]
+    ticks = [one for one in zip(at, [*names, "50%"], strict=True) if one[0] <= maximum + 1e-9]
     drawing.x_axis(x, ticks, "percentile")
     for tick, _ in ticks:
         drawing.line((x(tick), drawing.top), (x(tick), drawing.bottom), "grid faint")
-    stops = [n / _STEPS_A_NINE for n in range(math.ceil(most * _STEPS_A_NINE) + 1)]
+    stops = [n / _STEPS_A_NINE for n in range(math.ceil(maximum * _STEPS_A_NINE) + 1)]
     shown = []
     for name, colour, values in lines:
         curve = [(x(stop), y(_at(values, stop))) for stop in stops if stop <= _nines(len(values))]
@@ -133,7 +133,7 @@ def _share(nines: float) -> float:
 
 def _nines(count: int) -> float:
     """How far a curve of so many values is drawn."""
-    return min(float(_MOST_NINES), max(math.log10(2), math.log10(max(1.0, count / _ENOUGH))))
+    return min(float(_MAX_NINES), max(math.log10(2), math.log10(max(1.0, count / _ENOUGH))))
 
 
 def _at(values: list[float], nines: float) -> float:

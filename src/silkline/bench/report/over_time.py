@@ -37,8 +37,8 @@ def rates(lines: Sequence[Timeline], names: Sequence[str]) -> Plot:
     offered = [first.rate(n, one.offered) for n, one in enumerate(first.bins)]
     good = [[line.rate(n, one.good) for n, one in enumerate(line.bins)] for line in lines]
     served = [[line.rate(n, one.served) for n, one in enumerate(line.bins)] for line in lines]
-    most = max(1.0, *offered, *(value for side in served for value in side))
-    x, y = drawing.x(0, first.seconds), drawing.y(0, most * 1.06)
+    maximum = max(1.0, *offered, *(value for side in served for value in side))
+    x, y = drawing.x(0, first.seconds), drawing.y(0, maximum * 1.06)
     drawing.y_axis(y, [(tick, f"{tick:g}") for tick in y.ticks(5)], "requests/s")
     _time_axis(drawing, x)
     edges = [x(edge) for edge in first.edges]
@@ -130,8 +130,8 @@ def failures(line: Timeline, name: str) -> Plot | None:
         return {code: count / line.width for code, count in one.failures.items()}
 
     drawing = Drawing(200, title, about)
-    most = max(sum(one.failures.values()) / line.width for one in line.bins)
-    y = drawing.y(0, most * 1.06)
+    maximum = max(sum(one.failures.values()) / line.width for one in line.bins)
+    y = drawing.y(0, maximum * 1.06)
     drawing.y_axis(y, [(tick, f"{tick:g}") for tick in y.ticks(4)], "failures/s")
     return _stacked(drawing, line, y, colours, parts, "{:.1f}")
 
@@ -183,12 +183,12 @@ def _heat(drawing: Drawing, line: Timeline, x: Scale, y: Scale, colour: str) -> 
         )
         for one in line.bins
     ]
-    most = max(count for rows in columns for count in (0, *rows.values())) or 1
+    maximum = max(count for rows in columns for count in (0, *rows.values())) or 1
     edges = line.edges
     for number, rows in enumerate(columns):
         left, right = x(edges[number]), x(edges[number + 1])
         for row, count in rows.items():
-            shade = _FAINTEST + (1 - _FAINTEST) * math.sqrt(count / most)
+            shade = _FAINTEST + (1 - _FAINTEST) * math.sqrt(count / maximum)
             box = (left, drawing.top + row * height, right - left, height)
             drawing.rect(box, f"cell {colour}", opacity=f"{shade:.2f}")
 

@@ -131,7 +131,7 @@ def _tiles(summary: Summary) -> list[tuple[str, str, str]]:
          f"of {summary.per_second(summary.requests):.1f}/s due"),
         ("P50", time(found.p50), f"mean {time(found.mean)}"),
         ("P99", time(found.p99), f"P99.9 {time(found.p999)}"),
-        ("slowest", time(found.most), f"of {found.count} answers"),
+        ("slowest", time(found.maximum), f"of {found.count} answers"),
         ("failed", str(failed), f"{failed / max(1, summary.requests):.2%} of all"),
     ]  # fmt: skip
     if summary.by_cache.keys() - {"untold"}:
@@ -156,7 +156,7 @@ def _percentiles(summaries: Sequence[Summary]) -> Iterator[list[str]]:
 
 
 def _row(name: str, found: Percentiles) -> list[str]:
-    values = (found.mean, found.p50, found.p90, found.p99, found.p999, found.most)
+    values = (found.mean, found.p50, found.p90, found.p99, found.p999, found.maximum)
     return [name, str(found.count), *(told(found, value, milliseconds) for value in values)]
 
 

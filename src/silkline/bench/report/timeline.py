@@ -10,7 +10,7 @@ from silkline.bench.record import Record
 from silkline.bench.summary import UNTOLD
 
 _WIDTHS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-_MOST_BINS = 120
+_MAX_BINS = 120
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def timeline(records: Sequence[Record], seconds: float, slo: float) -> Timeline:
 
     Answers that end after the schedule count in the last bin.
     """
-    width = next((one for one in _WIDTHS if seconds / one <= _MOST_BINS), _WIDTHS[-1])
+    width = next((one for one in _WIDTHS if seconds / one <= _MAX_BINS), _WIDTHS[-1])
     count = max(1, -int(-seconds // width))
     bins = [Bin() for _ in range(count)]
     for record in records:

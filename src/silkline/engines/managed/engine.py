@@ -187,12 +187,12 @@ class ManagedEngine(Engine):
             model=server.served_name,
             timeout=_PATIENCE_SECONDS,
             revision=server.revision,
-            image_tokens=self._most_image_tokens(),
+            image_tokens=self._max_image_tokens(),
         )
 
-    def _most_image_tokens(self) -> int | None:
+    def _max_image_tokens(self) -> int | None:
         rule = self._server.model.rule
-        return self._server.own.image_tokens or (rule.most() if rule is not None else None)
+        return self._server.own.image_tokens or (rule.maximum() if rule is not None else None)
 
     def _told(self, info: EngineInfo) -> EngineInfo:
         """What the server says of itself, under the names that Silkline has for it."""
@@ -200,7 +200,7 @@ class ManagedEngine(Engine):
         precision = model.precision or info.precision
         known = replace(info, engine=self._server.engine, model=model.name, precision=precision)
         if isinstance(model.rule, SmartResize):
-            budget = PixelBudget(max_pixels=model.rule.most_pixels)
+            budget = PixelBudget(max_pixels=model.rule.max_pixels)
             return replace(
                 known, pixel_budget=budget, pixels_per_token=model.rule.cell * model.rule.cell
             )

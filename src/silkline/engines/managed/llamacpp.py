@@ -35,7 +35,7 @@ _MODEL = "give the model to Silkline; the engine option file chooses among sever
 _CODE = "no tools are run for clients"
 _LOGGED = "what clients ask is not logged"
 _CONTEXT = "use the setting max_batch and the engine option context"
-_PICTURES = "clients' pictures come from Silkline only"
+_IMAGES = "clients' pictures come from Silkline only"
 _REFUSED = {
     **dict.fromkeys(("--host", "--port", "--reuse-port", "--api-prefix", "--path"), _SOCKET),
     **dict.fromkeys(("--ssl-key-file", "--ssl-cert-file"), _SOCKET),
@@ -51,7 +51,7 @@ _REFUSED = {
     **dict.fromkeys(("--webui-mcp-proxy", "--mcp-servers-config", "--mcp-servers-json"), _CODE),
     **dict.fromkeys(("-v", "--verbose", "--log-verbose", "-lv", "--verbosity"), _LOGGED),
     **dict.fromkeys(("--log-verbosity", "--log-prompts-dir", "--slots"), _LOGGED),
-    **dict.fromkeys(("--media-path",), _PICTURES),
+    **dict.fromkeys(("--media-path",), _IMAGES),
     **dict.fromkeys(("--cache-prompt", "--no-cache-prompt", "--cache-ram", "-cram"), CACHING),
     **dict.fromkeys(("--slot-prompt-similarity", "-sps"), CACHING),
     **dict.fromkeys(("--top-k", "--min-p"), SAMPLING),

@@ -12,7 +12,7 @@ from silkline.engines.managed.model import ServedModel
 from silkline.engines.managed.options import ManagedOptions
 from silkline.errors import ConfigError
 
-LEAST_TEXT_TOKENS = 64
+MIN_TEXT_TOKENS = 64
 """Tokens of text, question and answer, without which a request makes no sense."""
 
 _STEP = 256
@@ -62,12 +62,12 @@ def check_room(model: ServedModel, own: ManagedOptions, cache_bytes: int | None)
     """
     if model.kv_bytes_per_token is None or cache_bytes is None:
         return
-    least = own.context or least_context(model, own)
-    if cache_bytes // model.kv_bytes_per_token < least:
+    minimum = own.context or min_context(model, own)
+    if cache_bytes // model.kv_bytes_per_token < minimum:
         raise ConfigError(
             f"The KV cache of {cache_bytes} bytes holds "
             f"{cache_bytes // model.kv_bytes_per_token} tokens of this model, but one request "
-            f"needs {least}. Set kv_cache_bytes to {least * model.kv_bytes_per_token} or more."
+            f"needs {minimum}. Set kv_cache_bytes to {minimum * model.kv_bytes_per_token} or more."
         )
 
 
@@ -88,10 +88,10 @@ def share_out(
     return Plan(slots, wanted) if slots else Plan(1, max(_STEP, tokens // _STEP * _STEP))
 
 
-def least_context(model: ServedModel, own: ManagedOptions) -> int:
+def min_context(model: ServedModel, own: ManagedOptions) -> int:
     """Tokens of a request with one picture and a little text."""
-    picture = own.image_tokens or (model.rule.most() if model.rule else 0)
-    return min(picture + LEAST_TEXT_TOKENS, model.context_length or picture + LEAST_TEXT_TOKENS)
+    image = own.image_tokens or (model.rule.maximum() if model.rule else 0)
+    return min(image + MIN_TEXT_TOKENS, model.context_length or image + MIN_TEXT_TOKENS)
 
 
 def _promised(model: ServedModel, own: ManagedOptions) -> int:

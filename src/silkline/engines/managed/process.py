@@ -21,8 +21,8 @@ KEPT_LINES = 400
 """Of the log, for the server's last words."""
 
 _READ_BYTES = 16 * 1024
-_MOST_LINE_BYTES = 64 * 1024
-_MOST_CHARACTERS = 2000
+_MAX_LINE_BYTES = 64 * 1024
+_MAX_CHARACTERS = 2000
 _LAST_WORDS_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _GUARD_SECONDS = 2.0
@@ -151,7 +151,7 @@ class ServerProcess:
         rest = b""
         while chunk := await stdout.read(_READ_BYTES):
             *lines, rest = _LINE_END.split(rest + chunk)
-            if len(rest) > _MOST_LINE_BYTES:
+            if len(rest) > _MAX_LINE_BYTES:
                 lines.append(rest)
                 rest = b""
             for line in lines:
@@ -161,7 +161,7 @@ class ServerProcess:
     def _relay(self, line: bytes) -> None:
         """Logs a line; while the model loads, all of them, since that is all there is to see."""
         text = line.decode("utf-8", "replace").replace(self._secret, "***").rstrip()
-        text = text[:_MOST_CHARACTERS]
+        text = text[:_MAX_CHARACTERS]
         if not text.strip():
             return
         self.lines.append(text)

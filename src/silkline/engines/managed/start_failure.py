@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from silkline.errors import ConfigError, EnvironmentFault, SilklineError
 
-MOST_CHARACTERS = 700
+MAX_CHARACTERS = 700
 """Of the last words."""
 
 _PREFIXES = re.compile(
@@ -34,7 +34,7 @@ def last_words(lines: Sequence[str]) -> str:
     plain = [line for line in plain if line and not _PLACES.match(line)]
     telling = list(dict.fromkeys(line for line in plain if _TELLING.search(line)))
     chosen = dict.fromkeys([*telling[:1], *telling[-2:]])  # the cause, and what came of it
-    return " | ".join(chosen or plain[-3:])[:MOST_CHARACTERS]
+    return " | ".join(chosen or plain[-3:])[:MAX_CHARACTERS]
 
 
 def start_failure(program: str, ending: str, lines: Sequence[str]) -> SilklineError:

@@ -21,8 +21,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from silkline.core import Image
-from silkline.engines.openvino.failures import PICTURE_ERRORS, refusal
-from silkline.engines.openvino.pictures import Eye, Pixels
+from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
+from silkline.engines.openvino.images import Eye, Pixels
 from silkline.engines.openvino.served import Served
 from silkline.errors import InternalFault, InvalidRequest, SilklineError
 
@@ -216,7 +216,7 @@ class EmbeddingQueue:
         """
         try:
             return await asyncio.to_thread(self._tensors, prompts)
-        except PICTURE_ERRORS as error:
+        except IMAGE_ERRORS as error:
             if len(prompts) == 1:
                 logger.exception("pictures could not be encoded")
             return refusal(error, "The model cannot process these pictures as they stand.")
@@ -227,12 +227,12 @@ class EmbeddingQueue:
     def _next(self) -> list[_Asked]:
         """Those that come next, up to the number of pictures that the tower takes together."""
         batch: list[_Asked] = []
-        pictures = 0
-        while self._waiting and (not batch or pictures < _AT_ONCE):
+        images = 0
+        while self._waiting and (not batch or images < _AT_ONCE):
             asked = self._waiting.popleft()
             if not asked.answer.done():
                 batch.append(asked)
-                pictures += len(asked.prepared.images)
+                images += len(asked.prepared.images)
         return batch
 
 

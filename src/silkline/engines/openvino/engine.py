@@ -26,7 +26,7 @@ from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
-from silkline.engines.openvino.pictures import scaled
+from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
@@ -225,7 +225,7 @@ class OpenVinoEngine(Engine):
         The tokenizer's calls hold the interpreter's lock, so that there is only one at a time.
         """
         messages, images = request.messages, request.images
-        each = [self._served.picture_tokens(image.width, image.height) for image in images]
+        each = [self._served.image_tokens(image.width, image.height) for image in images]
         prompt, prepared = "", None
         tensors: list[ov.Tensor] = []
         if self._embedder is None:
@@ -235,12 +235,12 @@ class OpenVinoEngine(Engine):
             ids = self._prompts.ids(messages, len(images))
             prepared = self._embedder.prepare(ids, images, each)
             tokens = len(prepared.ids)
-        room = answer_room(tokens, self._served.most_tokens)
+        room = answer_room(tokens, self._served.max_tokens)
         return _Asked(prompt, tensors, prepared, Usage(tokens, 0, sum(each)), room)
 
     def _job(self, request: Request, asked: _Asked, text: TextStream) -> Job:
-        most = min(request.sampling.max_tokens, asked.room)
-        sampling = replace(request.sampling, max_tokens=most)
+        maximum = min(request.sampling.max_tokens, asked.room)
+        sampling = replace(request.sampling, max_tokens=maximum)
         return Job(
             id=request.id,
             prompt=asked.prompt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from silkline.engines.memory import too_little_memory
 from silkline.errors import InvalidRequest, SilklineError
 
-PICTURE_ERRORS = (
+IMAGE_ERRORS = (
     RuntimeError,
     ValueError,
     TypeError,

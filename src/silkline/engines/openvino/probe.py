@@ -134,14 +134,14 @@ class PipelineSight:
 
     def look(self, request: Request) -> Showing:
         """See `Sight`."""
-        prompt, pictures = self._engine.as_pipeline_takes(request)
+        prompt, images = self._engine.as_pipeline_takes(request)
         config = genai.GenerationConfig()
         config.apply_chat_template = False
         config.max_new_tokens = 1
         config.do_sample = False
         config.ignore_eos = True
         config.return_omni_outputs = True
-        (result,) = self._pipeline.generate([prompt], [pictures], [config])
+        (result,) = self._pipeline.generate([prompt], [images], [config])
         shown: NDArray[np.float32] = result.intermediate_hidden_states[0][-1].data.reshape(-1)
         logits = self._head(shown[shown.size // 2 :].reshape(1, 1, -1))[0]
         return Showing(

@@ -167,7 +167,7 @@ class Prompts:
 
     def text_tokens(self, prompt: str) -> int:
         """Tokens of a pipeline's prompt without those of its pictures."""
-        return len(self._encode(without_pictures(prompt, self._ending), add_special_tokens=True))
+        return len(self._encode(without_images(prompt, self._ending), add_special_tokens=True))
 
     def _encode(self, text: str, *, add_special_tokens: bool) -> NDArray[np.int64]:
         encoded = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
@@ -190,7 +190,7 @@ def _text_of(token: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def without_pictures(prompt: str, ending: str = "\n") -> str:
+def without_images(prompt: str, ending: str = "\n") -> str:
     """The prompt's text alone, for counting its tokens.
 
     Args:

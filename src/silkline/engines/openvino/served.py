@@ -26,12 +26,12 @@ NAME = "openvino"
 BLOCK_TOKENS = 32
 """Tokens in a block of the CPU plug-in's paged KV cache."""
 
-_LEAST_CONTEXT = 2048
+_MIN_CONTEXT = 2048
 """Taken where no file says how long a prompt may be."""
 
-_LEAST_BLOCKS = 8
+_MIN_BLOCKS = 8
 
-_MOST_PICTURE_TOKENS = 4096
+_MAX_IMAGE_TOKENS = 4096
 """Of one picture where its pixels decide: a photo of today would be read for minutes."""
 
 _KV_BYTES = {"u8": 1, "f16": 2}
@@ -67,7 +67,7 @@ class Served:
     preprocessing: Preprocessing | None
     kv_precision: str | None
     kv_blocks: int
-    most_tokens: int
+    max_tokens: int
 
     @property
     def image_token(self) -> int | None:
@@ -79,7 +79,7 @@ class Served:
         """Size of the IR's weights, all its models together."""
         return _size(self.weights)
 
-    def picture_tokens(self, width: int, height: int) -> int:
+    def image_tokens(self, width: int, height: int) -> int:
         """Places in the context that a picture of so many pixels takes.
 
         Raises:
@@ -107,7 +107,7 @@ def read_served(options: EngineOptions) -> Served:
     family = find_family(config)
     rule = family.image_tokens(Documents(config, image, processor)) if family else None
     decoder = read_decoder(config, family.text_type if family else None)
-    context = context_of(decoder, tokenizer) or _LEAST_CONTEXT
+    context = context_of(decoder, tokenizer) or _MIN_CONTEXT
     info = _info(options, bundle, context, rule)
     kv_precision = None if bundle is None else bundle.manifest.engines[NAME].kv_precision
     token_bytes = _kv_token_bytes(decoder, kv_precision or "u8")
@@ -118,12 +118,12 @@ def read_served(options: EngineOptions) -> Served:
         token_bytes=token_bytes,
         spare=spare_memory(_size(weights)),
     )
-    blocks = max(_LEAST_BLOCKS, budget // (BLOCK_TOKENS * token_bytes))
-    most = min(info.context_length, blocks * BLOCK_TOKENS)
+    blocks = max(_MIN_BLOCKS, budget // (BLOCK_TOKENS * token_bytes))
+    maximum = min(info.context_length, blocks * BLOCK_TOKENS)
     return Served(
         folder=options.model,
         weights=weights,
-        info=_fitting(info, rule, most),
+        info=_fitting(info, rule, maximum),
         model_type=config.text("model_type") or "",
         config=config,
         tokenizer=tokenizer,
@@ -131,7 +131,7 @@ def read_served(options: EngineOptions) -> Served:
         preprocessing=read_preprocessing(image),
         kv_precision=kv_precision,
         kv_blocks=blocks,
-        most_tokens=most,
+        max_tokens=maximum,
     )
 
 
@@ -204,12 +204,12 @@ def _info(
         revision=options.revision or "unknown",
         precision="as exported",
         context_length=context,
-        image_tokens=rule.most(),
+        image_tokens=rule.maximum(),
         instruction_set=instruction_set(),
     )
 
 
-def _fitting(info: EngineInfo, rule: TokenRule | None, most_tokens: int) -> EngineInfo:
+def _fitting(info: EngineInfo, rule: TokenRule | None, max_tokens: int) -> EngineInfo:
     """The pixel budget of what the model reads of a picture, and of what one may take of it.
 
     Where tokens follow the pixels, one picture gets half of the context at most, so that a place is
@@ -218,11 +218,11 @@ def _fitting(info: EngineInfo, rule: TokenRule | None, most_tokens: int) -> Engi
     if isinstance(rule, SmartResize):
         area = rule.cell**2
         pixels = max(
-            area, min(rule.most_pixels, min(most_tokens // 2, _MOST_PICTURE_TOKENS) * area)
+            area, min(rule.max_pixels, min(max_tokens // 2, _MAX_IMAGE_TOKENS) * area)
         )
         return _with_budget(info, min(info.image_tokens, pixels // area + 2), pixels, area)
     if isinstance(rule, Tiling):
-        return _with_budget(info, info.image_tokens, rule.most_tiles * rule.tile**2, None)
+        return _with_budget(info, info.image_tokens, rule.max_tiles * rule.tile**2, None)
     if rule is None or isinstance(rule, Fixed):
         return info
     return _with_budget(info, info.image_tokens, PixelBudget().max_pixels, None)

@@ -13,7 +13,7 @@ import openvino_genai as genai
 
 from silkline.core import Delta, FinishReason
 from silkline.engines import stepper
-from silkline.engines.openvino.failures import PICTURE_ERRORS, refusal
+from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.stepper import Failed
 from silkline.errors import Overloaded
 
@@ -68,7 +68,7 @@ class _Pipeline:
         inputs = (job.prompt, job.images) if job.embeddings is None else (job.embeddings,)
         try:
             job.handle = self._pipeline.add_request(self._next_id, *inputs, job.config)
-        except PICTURE_ERRORS as error:
+        except IMAGE_ERRORS as error:
             # The pipeline refuses a request by an exception; the others are not touched.
             logger.exception(
                 "the pipeline refused a request", extra={"ecs": {"http.request.id": job.id}}

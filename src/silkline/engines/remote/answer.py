@@ -8,7 +8,7 @@ import msgspec
 
 from silkline.core import FinishReason, Usage
 from silkline.engines.remote.failures import failure_in_body, lost
-from silkline.engines.remote.listing import MOST_COUNT
+from silkline.engines.remote.listing import MAX_COUNT
 from silkline.engines.remote.sse import Event
 from silkline.errors import UNDECODABLE, InvalidRequest
 
@@ -22,7 +22,7 @@ _FILTERED = frozenset({"content_filter", "safety", "refusal"})
 _FAILED = frozenset({"abort", "aborted", "cancelled", "canceled", "error", "timeout"})
 _WITHOUT_TEXT = frozenset({"thinking", "reasoning", "reference"})
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNT)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 Content = str | list[Any] | None
 """Of a message or a delta: a text, or a list of parts."""
@@ -96,7 +96,7 @@ class AnswerReader:
     def __init__(self) -> None:
         self.done = False
         self.finish_reason: FinishReason | None = None
-        self.pieces = 0
+        self.chunks = 0
         self.odd_parts = False
         self._usage: _Usage | None = None
 
@@ -146,7 +146,7 @@ class AnswerReader:
         text, odd = Text.of(choice.delta.content if choice.delta is not None else None)
         self.odd_parts = self.odd_parts or odd
         if text:
-            self.pieces += 1
+            self.chunks += 1
         return text
 
 

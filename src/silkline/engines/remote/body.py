@@ -43,11 +43,11 @@ def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
     Raises:
         InvalidRequest: A text holds half of a surrogate pair.
     """
-    pictures = [_data_url(encode_png(image)) for image in request.images]
+    images = [_data_url(encode_png(image)) for image in request.images]
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
-        "messages": [_message(message, pictures) for message in request.messages],
+        "messages": [_message(message, images) for message in request.messages],
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "stream": True,
@@ -68,7 +68,7 @@ def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
         ) from error
 
 
-def _message(message: Message, pictures: list[str]) -> dict[str, Any]:
+def _message(message: Message, images: list[str]) -> dict[str, Any]:
     content: str | list[dict[str, Any]]
     if all(isinstance(part, TextPart) for part in message.parts) and len(message.parts) <= 1:
         # Not every server takes a list for the roles that have no pictures.
@@ -77,7 +77,7 @@ def _message(message: Message, pictures: list[str]) -> dict[str, Any]:
         content = [
             {"type": "text", "text": part.text}
             if isinstance(part, TextPart)
-            else {"type": "image_url", "image_url": {"url": pictures[part.index]}}
+            else {"type": "image_url", "image_url": {"url": images[part.index]}}
             for part in message.parts
         ]
     return {"role": message.role.value, "content": content}

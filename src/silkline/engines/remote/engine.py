@@ -53,7 +53,7 @@ logger = logging.getLogger("silkline.remote")
 PROBE_SECONDS = 5.0
 """What a server gets to say what it is."""
 
-MOST_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of a response; an answer of any model is far shorter."""
 
 DUPLICATE_SECONDS = 0.5
@@ -211,9 +211,9 @@ class RemoteEngine(Engine):
             if reply.status != _OK:
                 raise self._refused(reply, await reply.head_of_body())
             answer = b""
-            while piece := await reply.read():
-                answer += piece
-                if len(answer) > MOST_ANSWER_BYTES:
+            while chunk := await reply.read():
+                answer += chunk
+                if len(answer) > MAX_ANSWER_BYTES:
                     raise lost("sent an answer without an end")
             return answer
 
@@ -286,7 +286,7 @@ class RemoteEngine(Engine):
             self._warn("a remote server sends parts that are no text: they are left out")
         if not reader.tells_usage:
             self._warn("a remote server tells no usage: it is estimated")
-        usage = reader.usage(self._estimate(request, reader.pieces))
+        usage = reader.usage(self._estimate(request, reader.chunks))
         yield Delta("", reader.finish_reason, usage, _timeline(call))
 
     async def _events(self, reply: Reply) -> AsyncGenerator[Event, None]:
@@ -295,7 +295,7 @@ class RemoteEngine(Engine):
         while data := await reply.read():
             self.seen_at = _now()
             received += len(data)
-            if received > MOST_ANSWER_BYTES:
+            if received > MAX_ANSWER_BYTES:
                 raise lost("sent an answer without an end")
             for event in parser.feed(data):
                 self._progress_at = self.seen_at
@@ -310,14 +310,14 @@ class RemoteEngine(Engine):
             logger.warning("a remote server refuses this gateway", extra={"ecs": fields})
         return refusal(reply.status, reply.headers, body)
 
-    def _estimate(self, request: Request, pieces: int) -> Usage:
+    def _estimate(self, request: Request, chunks: int) -> Usage:
         """What an answer cost, for servers that do not say: characters, pictures and pieces."""
         parts = [part for message in request.messages for part in message.parts]
-        pictures = sum(isinstance(part, ImagePart) for part in parts)
+        images = sum(isinstance(part, ImagePart) for part in parts)
         characters = sum(len(part.text) for part in parts if isinstance(part, TextPart))
-        image_tokens = pictures * self.info.image_tokens
+        image_tokens = images * self.info.image_tokens
         prompt_tokens = math.ceil(characters / _CHARACTERS_A_TOKEN) + image_tokens
-        return Usage(prompt_tokens, pieces, image_tokens)
+        return Usage(prompt_tokens, chunks, image_tokens)
 
     def _warn(self, message: str) -> None:
         """Logs a peculiarity of the server, once."""

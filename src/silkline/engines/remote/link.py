@@ -45,8 +45,8 @@ _ENDS_CONNECTIONS = "llama.cpp"
 the connection stays: a second request on it is lost. It gets a new one for each."""
 
 _READ_BUFFER_BYTES = 64 * 1024
-_MOST_REFUSAL_BYTES = 64 * 1024
-_MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
+_MAX_REFUSAL_BYTES = 64 * 1024
+_MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 _OK = 200
 
 
@@ -156,9 +156,9 @@ class Reply:
     async def head_of_body(self) -> bytes:
         """The beginning of a body that is no answer. Raises as `read` does."""
         body = b""
-        while len(body) < _MOST_REFUSAL_BYTES and (piece := await self.read()):
-            body += piece
-        return body[:_MOST_REFUSAL_BYTES]
+        while len(body) < _MAX_REFUSAL_BYTES and (chunk := await self.read()):
+            body += chunk
+        return body[:_MAX_REFUSAL_BYTES]
 
 
 class _TcpConnector(ReadBy, aiohttp.TCPConnector):
@@ -293,9 +293,9 @@ class RemoteLink:
             if reply.status != _OK:
                 return reply.status, b""
             body = b""
-            while piece := await reply.read():
-                body += piece
-                if len(body) > _MOST_DOCUMENT_BYTES:
+            while chunk := await reply.read():
+                body += chunk
+                if len(body) > _MAX_DOCUMENT_BYTES:
                     raise lost("lists too many models")
             return reply.status, body
 

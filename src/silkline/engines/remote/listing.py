@@ -22,10 +22,10 @@ DEFAULT_CONTEXT_LENGTH = 8192
 DEFAULT_IMAGE_TOKENS = 1024
 UNKNOWN = "unknown"
 
-MOST_COUNT = 2**53
+MAX_COUNT = 2**53
 """Of anything that a server counts: the most that every reader of JSON takes, RFC 8259."""
 
-_MOST_NAME_CHARS = 256
+_MAX_NAME_CHARS = 256
 _REVISION_BYTES = 6
 
 
@@ -63,8 +63,8 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
 def _pixel_budget(model: dict[str, Any], max_pixels: int | None) -> PixelBudget:
     """A Silkline's own budget: what is reduced to it here need not be sent and reduced there."""
     told = model.get("pixel_budget")
-    most = max_pixels or _count(told, "max_pixels") or PixelBudget().max_pixels
-    return PixelBudget(max_pixels=most, shortest_edge=_count(told, "shortest_edge") or None)
+    maximum = max_pixels or _count(told, "max_pixels") or PixelBudget().max_pixels
+    return PixelBudget(max_pixels=maximum, shortest_edge=_count(told, "shortest_edge") or None)
 
 
 def _wanted(body: bytes, name: str) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _wanted(body: bytes, name: str) -> dict[str, Any]:
 def _text(table: object, name: str) -> str:
     """A short text that can stand in a header; empty where there is none."""
     value = table.get(name) if isinstance(table, dict) else None
-    if not isinstance(value, str) or len(value) > _MOST_NAME_CHARS:
+    if not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
         return ""
     return value if value.isascii() and value.isprintable() else ""
 
@@ -92,7 +92,7 @@ def _count(table: object, name: str) -> int:
     value = table.get(name) if isinstance(table, dict) else None
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
-    return value if 0 < value <= MOST_COUNT else 0
+    return value if 0 < value <= MAX_COUNT else 0
 
 
 def _fingerprint(model: dict[str, Any]) -> str:

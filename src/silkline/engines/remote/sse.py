@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from silkline.errors import WorkerLost
 
-MOST_LINE_BYTES = 1024 * 1024
-MOST_EVENT_BYTES = 2 * 1024 * 1024
+MAX_LINE_BYTES = 1024 * 1024
+MAX_EVENT_BYTES = 2 * 1024 * 1024
 
 _LINE_END = re.compile(rb"\r\n?|\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -54,9 +54,9 @@ class EventParser:
             self._after_return = data.endswith(b"\r")
         return events
 
-    def _append(self, piece: bytes) -> None:
-        self._line += piece
-        if len(self._line) > MOST_LINE_BYTES:
+    def _append(self, chunk: bytes) -> None:
+        self._line += chunk
+        if len(self._line) > MAX_LINE_BYTES:
             raise _too_long()
 
     def _end_line(self, events: list[Event]) -> None:
@@ -75,7 +75,7 @@ class EventParser:
         if name == b"data":
             self._data.append(value)
             self._size += len(value) + 1
-            if self._size > MOST_EVENT_BYTES:
+            if self._size > MAX_EVENT_BYTES:
                 raise _too_long()
         elif name == b"event":
             self._type = value

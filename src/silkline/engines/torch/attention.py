@@ -85,7 +85,7 @@ class Layout:
     decoding: int = 0
     length: int = 0
     masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
-    pieces: Sequence[Piece] = ()
+    chunks: Sequence[Piece] = ()
     _rows: dict[int, torch.Tensor] = field(default_factory=dict, init=False)
 
     def rows(self, storage: torch.Tensor) -> torch.Tensor:
@@ -156,8 +156,8 @@ class PackedAttention:
         parts = []
         if layout.decoding:
             parts.append(self._decode(layout, query, keys, values, form))
-        for piece in layout.pieces:
-            parts.append(self._prefill(piece, query, keys, values, form))  # noqa: PERF401 - clear
+        for chunk in layout.chunks:
+            parts.append(self._prefill(chunk, query, keys, values, form))  # noqa: PERF401 - clear
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).unsqueeze(0)
 
     def _decode(
@@ -186,19 +186,19 @@ class PackedAttention:
 
     def _prefill(
         self,
-        piece: Piece,
+        chunk: Piece,
         query: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
         form: Form,
     ) -> torch.Tensor:
         """One piece over its prompt so far; `[end - start, heads, value_dim]`."""
-        rows = query[:, :, piece.row : piece.row + piece.end - piece.start]
+        rows = query[:, :, chunk.row : chunk.row + chunk.end - chunk.start]
         seen = self._prefill_score(
             rows,
-            keys[piece.slot : piece.slot + 1, :, : piece.end],
-            values[piece.slot : piece.slot + 1, :, : piece.end],
-            mask=piece.mask(form.window, rows),
+            keys[chunk.slot : chunk.slot + 1, :, : chunk.end],
+            values[chunk.slot : chunk.slot + 1, :, : chunk.end],
+            mask=chunk.mask(form.window, rows),
             form=form,
         )
         return seen[0].transpose(0, 1)

@@ -38,8 +38,8 @@ _TRIAL_SECONDS = 1.0
 _LENGTH = 512
 """Tokens of a usual request: a picture, a question and an answer."""
 
-_MOST_BATCH = 16
-_MOST_CHUNK = 512
+_MAX_BATCH = 16
+_MAX_CHUNK = 512
 """More would not change the choice, and the memory is not there for it."""
 
 _LONG = 4
@@ -93,9 +93,9 @@ class Sizes:
         return cls(
             found.shapes[layer],
             found.heads[layer],
-            min(batch, _MOST_BATCH),
+            min(batch, _MAX_BATCH),
             _LENGTH,
-            min(chunk, _MOST_CHUNK),
+            min(chunk, _MAX_CHUNK),
         )
 
 
@@ -114,7 +114,7 @@ def choose(asked: str, sizes: Sizes, like: torch.Tensor) -> Chosen:
         return Chosen(SCORES[asked], SCORES[asked])
     form = Form(scaling=sizes.shape.key_dim**-0.5)
     return Chosen(
-        prefill=_faster("prompts", lambda: _pieces(sizes, like), form),
+        prefill=_faster("prompts", lambda: _chunks(sizes, like), form),
         decode=_faster("next tokens", lambda: [_next_tokens(sizes, like)], form),
     )
 
@@ -132,7 +132,7 @@ def _faster(stage: str, make: Callable[[], Sequence[_Call]], form: Form) -> Scor
     calls = _tried(make, stage)
     if calls is None:
         return SCORES["sdpa"]
-    ways, least = dict(SCORES), dict.fromkeys(SCORES, math.inf)
+    ways, minimum = dict(SCORES), dict.fromkeys(SCORES, math.inf)
     until = time.perf_counter() + _TRIAL_SECONDS
     for turn in range(1 + _TIMES):
         # In turns, so that a moment in which the machine is busy meets both.
@@ -140,13 +140,13 @@ def _faster(stage: str, make: Callable[[], Sequence[_Call]], form: Form) -> Scor
             spent = _tried(partial(_seconds, ways[name], calls, form), f"{name}, {stage}")
             if spent is None:
                 del ways[name]
-                least[name] = math.inf
+                minimum[name] = math.inf
             elif turn:
-                least[name] = min(least[name], spent)
+                minimum[name] = min(minimum[name], spent)
         if turn and time.perf_counter() > until:
             break
-    best = "eager" if least["eager"] < _WORTH * least["sdpa"] else "sdpa"
-    told = ", ".join(f"{name} {1000 * least[name]:.3f} ms" for name in ways)
+    best = "eager" if minimum["eager"] < _WORTH * minimum["sdpa"] else "sdpa"
+    told = ", ".join(f"{name} {1000 * minimum[name]:.3f} ms" for name in ways)
     logger.info("attention for %s: %s; measured: %s", stage, best, told or "nothing")
     return SCORES[best]
 
@@ -184,7 +184,7 @@ def _next_tokens(sizes: Sizes, like: torch.Tensor) -> _Call:
     return _Call(query, *_cache(batch, sizes.length, shape, like), mask)
 
 
-def _pieces(sizes: Sizes, like: torch.Tensor) -> list[_Call]:
+def _chunks(sizes: Sizes, like: torch.Tensor) -> list[_Call]:
     """The first two of a prompt, the second one with a mask, and one of a long prompt.
 
     There `eager` may lose by far what it gains on a short one.

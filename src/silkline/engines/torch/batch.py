@@ -80,7 +80,7 @@ class Batch:
 
     def cache_use(self) -> float:
         """Tokens in the slots as a share of what the budget holds."""
-        return min(1.0, sum(each.filled for each in self._decoding) / self._slots.most_tokens)
+        return min(1.0, sum(each.filled for each in self._decoding) / self._slots.max_tokens)
 
     def step(self, running: Sequence[Job]) -> Iterator[tuple[Job, Delta | Failed]]:
         """Encodes some pictures, and runs the text model over all that is ready."""
@@ -198,7 +198,7 @@ class Batch:
 
 def _wanted(job: Job) -> int:
     """Tokens that its slot should be able to hold when it joins."""
-    return min(job.most, max(job.progress.length, job.filled) + _MARGIN)
+    return min(job.maximum, max(job.progress.length, job.filled) + _MARGIN)
 
 
 def _overflow() -> InternalFault:

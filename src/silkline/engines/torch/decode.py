@@ -24,7 +24,7 @@ from silkline.engines.torch.vision import DEVICE_ERROR
 
 logger = logging.getLogger("silkline.engines.torch")
 
-_MOST_FRAMES = 64
+_MAX_FRAMES = 64
 """Shapes that are kept; the one not used for longest goes first."""
 
 _WARMING_RUNS = 2
@@ -137,7 +137,7 @@ class Decoder:
         frame = self._frames.get(shape)
         if frame is None:
             frame = self._frames[shape] = self._make(*shape)
-            if len(self._frames) > _MOST_FRAMES:
+            if len(self._frames) > _MAX_FRAMES:
                 self._frames.popitem(last=False)
         self._frames.move_to_end(shape)
         return frame

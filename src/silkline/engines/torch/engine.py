@@ -170,9 +170,9 @@ async def _prepared(opened: _Open, request: Request, deadline: float) -> Job:
 def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
     """Checks a request and makes all that the stepping thread needs for it."""
     prompt_tokens = len(prompt.ids)
-    room = answer_room(prompt_tokens, loaded.most_tokens)
+    room = answer_room(prompt_tokens, loaded.max_tokens)
     sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
-    image_tokens = sum(picture.tokens for picture in prompt.pictures)
+    image_tokens = sum(image.tokens for image in prompt.images)
     return Job(
         id=request.id,
         text=TextStream(loaded.family.decode, sampling.stop),

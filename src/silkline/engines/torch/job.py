@@ -56,7 +56,7 @@ class Job(stepper.Job):
         return self.progress.done
 
     @property
-    def most(self) -> int:
+    def maximum(self) -> int:
         """Tokens that its slot holds at the very most."""
         return self.prompt_length + self.sampling.max_tokens
 
@@ -67,7 +67,7 @@ class Job(stepper.Job):
 
     def rewind(self) -> None:
         """Starts again without a slot, from the pictures on; what was generated stays."""
-        self.features = [None] * len(self.prompt.pictures)
+        self.features = [None] * len(self.prompt.images)
         self.inputs = None
         length = self.prompt_length + len(self.generated)
         self.progress = Progress(length, 0, self.prompt.blocks)

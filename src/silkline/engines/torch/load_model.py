@@ -47,7 +47,7 @@ class LoadedModel:
 
     family: Family
     batch: Batch
-    most_tokens: int
+    max_tokens: int
     dtype: torch.dtype
     device: str
 
@@ -83,9 +83,9 @@ def load(
             family.text_model, inputs.unsqueeze(0), as_taken(prompt.positions[:, :1].to(device))
         )
         slots = _slots(found, family, max_batch, kv_cache_bytes, inputs)
-    if slots.most_tokens <= len(prompt.ids):
+    if slots.max_tokens <= len(prompt.ids):
         raise ConfigError(
-            f"The KV cache holds {slots.most_tokens} tokens of this model, too few for any "
+            f"The KV cache holds {slots.max_tokens} tokens of this model, too few for any "
             f"request; each takes {slots.token_bytes} bytes. Raise kv_cache_bytes."
         )
     chunk = options.prefill_chunk or _CHUNK_TOKENS[device.type]
@@ -110,25 +110,25 @@ def load(
         end_ids=family.end_ids,
         chunk_tokens=chunk,
     )
-    most_tokens = min(family.context_length, slots.most_tokens)
-    return LoadedModel(family, batch, most_tokens, inputs.dtype, device.type)
+    max_tokens = min(family.context_length, slots.max_tokens)
+    return LoadedModel(family, batch, max_tokens, inputs.dtype, device.type)
 
 
 def _slots(
-    found: attention.Probed, family: Family, most: int, asked: int, inputs: torch.Tensor
+    found: attention.Probed, family: Family, maximum: int, asked: int, inputs: torch.Tensor
 ) -> KvSlots:
     """Slots for `most` requests in `asked` bytes, or in as many as they want."""
     layers = [found.shapes[layer] for layer in sorted(found.shapes)]
     budget = kv_budget(
         asked,
-        requests=most,
+        requests=maximum,
         tokens=min(family.context_length, USUAL_CONTEXT),
         token_bytes=token_bytes(layers, inputs.dtype),
         spare=_spare(inputs.device),
     )
     return KvSlots(
         layers,
-        most_slots=most,
+        max_slots=maximum,
         budget=budget,
         dtype=inputs.dtype,
         device=inputs.device,

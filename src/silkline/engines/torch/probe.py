@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from silkline.core import Request
 from silkline.engines.probe import Showing
-from silkline.engines.torch.families.base import Picture
+from silkline.engines.torch.families.base import PreparedImage
 
 if TYPE_CHECKING:
     from silkline.engines.torch.engine import TorchEngine
@@ -39,7 +39,7 @@ class TorchProber:
         family = self._engine.family
         prompt = await asyncio.to_thread(family.prepare, first.messages, first.images)
         return Showing(
-            pixels=_joined(prompt.pictures),
+            pixels=_joined(prompt.images),
             prompt_ids=tuple(prompt.ids.tolist()),
             usage=usage,
             logits=logits.float().cpu().numpy(),
@@ -50,9 +50,9 @@ class TorchProber:
         """See `Prober`."""
 
 
-def _joined(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+def _joined(images: Sequence[PreparedImage]) -> NDArray[np.float32]:
     """All tiles, or all patches, of all pictures in order."""
-    return torch.cat([_rows(each.tensors[_PIXELS]) for each in pictures]).float().cpu().numpy()
+    return torch.cat([_rows(each.tensors[_PIXELS]) for each in images]).float().cpu().numpy()
 
 
 def _rows(pixels: torch.Tensor) -> torch.Tensor:

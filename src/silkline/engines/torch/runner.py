@@ -75,8 +75,8 @@ class Runner:
         """Logits of the rows to be sampled, `[N, vocabulary]`."""
         layout = self._layout(decoding, parts)
         ends = [
-            piece.row + piece.end - piece.start - 1
-            for piece, part in zip(layout.pieces, parts, strict=True)
+            chunk.row + chunk.end - chunk.start - 1
+            for chunk, part in zip(layout.chunks, parts, strict=True)
             if part.finishes
         ]
         # Copied before the model is launched: afterwards the copy would wait for all of it.
@@ -91,13 +91,13 @@ class Runner:
         return self._family.logits(hidden[rows])
 
     def _layout(self, decoding: Sequence[Job], parts: Sequence[Part]) -> Layout:
-        count, pieces = len(decoding), []
+        count, chunks = len(decoding), []
         slots = [torch.arange(count)]
         places = [torch.tensor([each.filled for each in decoding], dtype=torch.int64)]
         row = count
         for part in parts:
             blocks = part.job.progress.blocks
-            pieces.append(Piece(row, part.slot, part.start, part.end, blocks))
+            chunks.append(Piece(row, part.slot, part.start, part.end, blocks))
             places.append(torch.arange(part.start, part.end))
             slots.append(torch.full((part.end - part.start,), part.slot))
             row += part.end - part.start
@@ -105,7 +105,7 @@ class Runner:
             torch.cat(slots).to(self._device),
             torch.cat(places).to(self._device),
             decoding=count,
-            pieces=pieces,
+            chunks=chunks,
         )
         if decoding:
             longest = max(each.filled for each in decoding) + 1

@@ -34,7 +34,7 @@ class KvSlots:
         self,
         layers: Sequence[LayerShape],
         *,
-        most_slots: int,
+        max_slots: int,
         budget: int,
         dtype: torch.dtype,
         device: torch.device,
@@ -53,7 +53,7 @@ class KvSlots:
         """
         self._dtype = dtype
         self._steady = steady
-        self._most_slots = most_slots
+        self._max_slots = max_slots
         self._budget = budget
         self.token_bytes = token_bytes(layers, dtype)
         """Bytes that a token takes in all layers."""
@@ -70,7 +70,7 @@ class KvSlots:
         """A layer's values, `[count, kv_heads, length, value_dim]`."""
 
     @property
-    def most_tokens(self) -> int:
+    def max_tokens(self) -> int:
         """The longest request that the budget can hold, alone."""
         return self._budget // self.token_bytes
 
@@ -84,8 +84,8 @@ class KvSlots:
         Torch multiplies half precision on the CPU only in one piece: a view that leaves a few
         tokens at the end of each slot out would be copied in each call.
         """
-        in_one_piece = self._dtype.itemsize < torch.float32.itemsize
-        return self.length if in_one_piece and 4 * self.length <= 5 * longest else longest
+        in_one_chunk = self._dtype.itemsize < torch.float32.itemsize
+        return self.length if in_one_chunk and 4 * self.length <= 5 * longest else longest
 
     def reserve(self, count: int, length: int, *, filled: Sequence[int] = ()) -> None:
         """Makes room for `count` slots of `length` tokens, which must fit; may shrink what is more.
@@ -122,8 +122,8 @@ class KvSlots:
     def _padded(self, count: int) -> int:
         """The next power of two, so that those that join one by one do not copy all each time."""
         if self._steady:
-            return self._most_slots
-        return min(self._most_slots, 1 << (count - 1).bit_length()) if count else 0
+            return self._max_slots
+        return min(self._max_slots, 1 << (count - 1).bit_length()) if count else 0
 
     def _longer(self, length: int) -> int:
         return max(_SHORTEST, 1 << (length - 1).bit_length()) if self._steady else bucket(length)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from silkline.engines.memory import too_little_memory
-from silkline.engines.torch.families.base import Family, Picture
+from silkline.engines.torch.families.base import Family, PreparedImage
 from silkline.engines.torch.features import FeatureCache
 from silkline.engines.torch.job import Job
 from silkline.errors import InvalidRequest, SilklineError
@@ -22,10 +22,10 @@ _HURRIED_SECONDS = 0.05
 _FREE_SECONDS = 0.25
 """How long it should take while nothing else could run: short enough to begin with those seen."""
 
-_MOST_TOKENS = 8192
+_MAX_TOKENS = 8192
 """Of a bite, for the memory that the vision tower takes; one picture is taken at least."""
 
-PICTURE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
+IMAGE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
 """What vision towers raise on a picture that they cannot take."""
 
 DEVICE_ERROR = torch.AcceleratorError
@@ -65,19 +65,19 @@ class Vision:
         found, refused = self._encode(bite) if bite else ({}, {})
         failed: dict[Job, SilklineError] = {}
         for job in waiting:
-            pictures = job.prompt.pictures
-            why = [refused[each.digest] for each in pictures if each.digest in refused]
+            images = job.prompt.images
+            why = [refused[each.digest] for each in images if each.digest in refused]
             if why:
                 failed[job] = _refusal(short_of_memory=all(why))
                 continue
-            for place, picture in enumerate(pictures):
+            for place, image in enumerate(images):
                 if job.features[place] is None:
-                    job.features[place] = found.get(picture.digest)
+                    job.features[place] = found.get(image.digest)
             try:
                 self._embed(job)
             except DEVICE_ERROR:
                 raise
-            except PICTURE_ERRORS as error:
+            except IMAGE_ERRORS as error:
                 logger.exception(
                     "a prompt could not be put together",
                     extra={"ecs": {"http.request.id": job.id}},
@@ -88,27 +88,27 @@ class Vision:
     def _recall(self, waiting: Sequence[Job]) -> None:
         """Takes features from the cache."""
         for job in waiting:
-            for place, picture in enumerate(job.prompt.pictures):
+            for place, image in enumerate(job.prompt.images):
                 if job.features[place] is None:
-                    job.features[place] = self._cache.get(picture.digest)
+                    job.features[place] = self._cache.get(image.digest)
 
-    def _bite(self, waiting: Sequence[Job], seconds: float) -> dict[bytes, Picture]:
+    def _bite(self, waiting: Sequence[Job], seconds: float) -> dict[bytes, PreparedImage]:
         """The pictures to encode now, each once."""
-        bite: dict[bytes, Picture] = {}
+        bite: dict[bytes, PreparedImage] = {}
         tokens = 0
         for job in waiting:
-            for place, picture in enumerate(job.prompt.pictures):
-                if job.features[place] is not None or picture.digest in bite:
+            for place, image in enumerate(job.prompt.images):
+                if job.features[place] is not None or image.digest in bite:
                     continue
-                tokens += picture.tokens
-                late = tokens > _MOST_TOKENS or tokens * self._token_seconds > seconds
+                tokens += image.tokens
+                late = tokens > _MAX_TOKENS or tokens * self._token_seconds > seconds
                 if bite and late:
                     return bite
-                bite[picture.digest] = picture
+                bite[image.digest] = image
         return bite
 
     def _encode(
-        self, bite: dict[bytes, Picture]
+        self, bite: dict[bytes, PreparedImage]
     ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
         """Features by digest, and those that cannot be encoded: whether for want of memory."""
         began = time.perf_counter()
@@ -117,13 +117,13 @@ class Vision:
             return ({}, dict.fromkeys(bite, short)) if len(bite) == 1 else self._one_by_one(bite)
         for digest, features in encoded.items():
             self._cache.put(digest, features)
-        tokens = sum(picture.tokens for picture in bite.values())
+        tokens = sum(image.tokens for image in bite.values())
         if next(iter(encoded.values())).is_cuda:
             torch.cuda.synchronize()
         self._token_seconds = (time.perf_counter() - began) / tokens
         return encoded, {}
 
-    def _tried(self, bite: dict[bytes, Picture]) -> tuple[dict[bytes, torch.Tensor], bool]:
+    def _tried(self, bite: dict[bytes, PreparedImage]) -> tuple[dict[bytes, torch.Tensor], bool]:
         """Features by digest, or nothing and whether it was the memory that was too short.
 
         The error, whose traceback holds what the vision tower had made, is let go of here.
@@ -132,19 +132,19 @@ class Vision:
             return dict(zip(bite, self._family.encode(list(bite.values())), strict=True)), False
         except DEVICE_ERROR:
             raise
-        except (SilklineError, *PICTURE_ERRORS) as error:
+        except (SilklineError, *IMAGE_ERRORS) as error:
             if len(bite) == 1:
                 logger.exception("a picture could not be encoded")
             return {}, _short_of_memory(error)
 
     def _one_by_one(
-        self, bite: dict[bytes, Picture]
+        self, bite: dict[bytes, PreparedImage]
     ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
         """The same, for a bite with a picture in it that cannot be encoded."""
         encoded: dict[bytes, torch.Tensor] = {}
         refused: dict[bytes, bool] = {}
-        for digest, picture in bite.items():
-            found, wrong = self._encode({digest: picture})
+        for digest, image in bite.items():
+            found, wrong = self._encode({digest: image})
             encoded |= found
             refused |= wrong
         return encoded, refused

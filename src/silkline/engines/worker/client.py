@@ -30,7 +30,7 @@ CALL_SECONDS = 10.0
 DEADLINE_SLACK_SECONDS = 1.0
 """What a call may take longer than its request: the engine ends it first, and can say why."""
 
-_MOST_CALLS = 2**32
+_MAX_CALLS = 2**32
 
 _Told = TypeVar("_Told")
 
@@ -72,7 +72,7 @@ class _Connection(FrameProtocol):
     @contextmanager
     def call(self, timeout_seconds: float) -> Generator[tuple[int, _Call], None, None]:
         """A call and its number; one that has not ended when the block does is cancelled."""
-        number = next(self._numbers) % _MOST_CALLS
+        number = next(self._numbers) % _MAX_CALLS
         call = self._calls[number] = _Call(self._loop)
         timer = self._loop.call_later(timeout_seconds, call.put, _late())
         try:
@@ -85,13 +85,13 @@ class _Connection(FrameProtocol):
 
     def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
         """Hands the frame to its call; that of a cancelled one is late."""
-        last = kind is not Kind.PIECE
+        last = kind is not Kind.CHUNK
         waiting = self._calls.pop(call, None) if last else self._calls.get(call)
         if waiting is None:
             return
         if kind is Kind.ERROR:
             waiting.put(_error(body))
-        elif kind in (Kind.PIECE, Kind.LAST):
+        elif kind in (Kind.CHUNK, Kind.LAST):
             waiting.put((kind, bytes(body)))
         else:
             waiting.put(_nonsense())
@@ -171,8 +171,8 @@ class WorkerEngine(Engine):
             except ConnectionError as error:
                 raise _lost() from error
             while kind is not Kind.LAST:
-                kind, piece = await call.get()
-                yield _delta(piece)
+                kind, chunk = await call.get()
+                yield _delta(chunk)
 
     async def probe(self, timeout_seconds: float) -> Health:
         """Asks the worker how its engine gets on; `health` gives the same until the next time.

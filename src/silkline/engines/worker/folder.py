@@ -20,10 +20,10 @@ from silkline.errors import EnvironmentFault
 PREFIX = "silkline."
 """What the names begin with; other rooms' folders begin with `silkline-`, and have no lock."""
 
-MOST_NAME_BYTES = 12
+MAX_NAME_BYTES = 12
 """Of a socket in it."""
 
-_MOST_PATH_BYTES = 107  # unix(7): `sun_path`, without its end
+_MAX_PATH_BYTES = 107  # unix(7): `sun_path`, without its end
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -60,11 +60,11 @@ class SocketFolder:
                 f"files: {error.strerror}. Make room there, or set TMPDIR to another place."
             ) from error
         folder = cls(path, held)
-        if (size := len(os.fsencode(path)) + 1 + MOST_NAME_BYTES) > _MOST_PATH_BYTES:
+        if (size := len(os.fsencode(path)) + 1 + MAX_NAME_BYTES) > _MAX_PATH_BYTES:
             folder.remove()
             raise EnvironmentFault(
                 f"The name of the worker's socket would have {size} bytes, of which the system "
-                f"takes {_MOST_PATH_BYTES}. Set TMPDIR to a place with a shorter name."
+                f"takes {_MAX_PATH_BYTES}. Set TMPDIR to a place with a shorter name."
             )
         return folder
 

@@ -18,11 +18,11 @@ from typing import Final, cast
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 """Most bytes of a body; sixteen pictures of the default pixel budget are 50 MB."""
 
-LEAST_BUFFER_BYTES: Final = 64 * 1024
+MIN_BUFFER_BYTES: Final = 64 * 1024
 KEPT_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Room to receive in: at first, and at most for long; more only while a frame needs more."""
 
-MOST_UNSENT_BYTES: Final = 4 * 1024 * 1024
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """Bytes that wait to be sent before writers have to wait, should the other side not read."""
 
 _HEADER: Final = struct.Struct("<IBI")
@@ -41,7 +41,7 @@ class Kind(IntEnum):
     """A request that is answered by `LAST` alone."""
     CANCEL = 5
     """The call is not of interest any more."""
-    PIECE = 6
+    CHUNK = 6
     """A part of the answer; more follow."""
     LAST = 7
     """The rest of the answer, or all of it."""
@@ -60,7 +60,7 @@ class FrameBuffer:
     """Takes bytes as they come, gives frames."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray(LEAST_BUFFER_BYTES)
+        self._bytes = bytearray(MIN_BUFFER_BYTES)
         self._filled = 0
 
     def space(self) -> memoryview:
@@ -153,7 +153,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop's word that there is a connection."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._transport.set_write_buffer_limits(high=MOST_UNSENT_BYTES)
+        self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's interface
         """Where the event loop puts what it receives."""

@@ -17,10 +17,10 @@ FIELDS = "ecs"
 """Name of the `extra` with a record's ECS fields, as in `silkline.observe.logs`; that is not
 imported here, because the worker goes without the libraries of the settings."""
 
-MOST_CHARACTERS = 16_000
+MAX_CHARACTERS = 16_000
 """Of a message or a stack trace; the end of a longer one is kept, since it names the cause."""
 
-MOST_LINE_BYTES = 256 * 1024
+MAX_LINE_BYTES = 256 * 1024
 """More than a record takes: a character becomes six bytes at most."""
 
 
@@ -84,4 +84,4 @@ def relay(line: bytes, pid: int, *, foreign: logging.Logger, foreign_level: int)
 
 def _whole(text: str) -> str:
     """The text, cut to what a line holds, without halves of surrogate pairs."""
-    return text[-MOST_CHARACTERS:].encode("utf-8", "replace").decode()
+    return text[-MAX_CHARACTERS:].encode("utf-8", "replace").decode()

@@ -16,7 +16,7 @@ import psutil
 
 from silkline.engines.base import EngineOptions
 from silkline.engines.worker import wire
-from silkline.engines.worker.logs import MOST_LINE_BYTES, relay
+from silkline.engines.worker.logs import MAX_LINE_BYTES, relay
 from silkline.errors import (
     ConfigError,
     EnvironmentFault,
@@ -166,7 +166,7 @@ class WorkerProcess:
         rest = b""
         while chunk := await stderr.read(READ_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > MOST_LINE_BYTES:
+            if len(rest) > MAX_LINE_BYTES:
                 lines.append(rest)
                 rest = b""
             for line in lines:

@@ -109,8 +109,8 @@ class _Connection(FrameProtocol):
                         await self.send(Kind.LAST, call, wire.encode_delta(whole))
                         return
                     async for delta in deltas:
-                        piece = Kind.PIECE if delta.finish_reason is None else Kind.LAST
-                        await self.send(piece, call, wire.encode_delta(delta))
+                        chunk = Kind.CHUNK if delta.finish_reason is None else Kind.LAST
+                        await self.send(chunk, call, wire.encode_delta(delta))
             except SilklineError as error:
                 await self.send(Kind.ERROR, call, wire.encode_error(error))
 

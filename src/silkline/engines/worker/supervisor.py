@@ -19,7 +19,7 @@ from silkline.errors import SilklineError, WorkerLost
 
 logger = logging.getLogger("silkline.worker")
 
-LEAST_HANG_INTERVALS = 3
+MIN_HANG_INTERVALS = 3
 """A shorter hang timeout would take the time between two looks for a hang."""
 
 TERM_GRACE_SECONDS = 5.0
@@ -74,7 +74,7 @@ class WorkerSupervisor:
         """
         self._name = engine
         self._options = options
-        self._progress = Progress(max(hang_timeout, LEAST_HANG_INTERVALS * health_interval))
+        self._progress = Progress(max(hang_timeout, MIN_HANG_INTERVALS * health_interval))
         self._start_timeout = start_timeout
         self._health_interval = health_interval
         self._state = WorkerState.STOPPED

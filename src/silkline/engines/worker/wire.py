@@ -47,8 +47,8 @@ WIRE_VERSION: Final = 3
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_MOST_SECONDS = 1e9  # neither endless nor not a number
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MOST_SECONDS)]
+_MAX_SECONDS = 1e9  # neither endless nor not a number
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MAX_SECONDS)]
 _Body = TypeVar("_Body")
 
 StartKind: TypeAlias = Literal["ready", "environment", "config", "failed"]
@@ -170,7 +170,7 @@ def encode_request(request: Request) -> bytes:
             for image in request.images
         ),
         _sampling(request.sampling),
-        min(max(request.timeout_seconds, 0.0), _MOST_SECONDS),
+        min(max(request.timeout_seconds, 0.0), _MAX_SECONDS),
         request.stream,
     )
     try:

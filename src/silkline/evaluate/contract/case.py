@@ -24,24 +24,24 @@ class Case:
     parts: tuple[str | bytes, ...] = field(repr=False)
 
     @property
-    def pictures(self) -> tuple[bytes, ...]:
+    def images(self) -> tuple[bytes, ...]:
         """The encoded pictures, in order."""
         return tuple(part for part in self.parts if isinstance(part, bytes))
 
     @property
     def has_jpeg(self) -> bool:
         """Whether a picture is a JPEG: large ones are decoded at a fraction (decision 5)."""
-        return any(data.startswith(_JPEG) for data in self.pictures)
+        return any(data.startswith(_JPEG) for data in self.images)
 
     @property
     def message(self) -> Message:
         """As Silkline has it once the pictures are elsewhere."""
         parts: list[TextPart | ImagePart] = []
-        pictures = 0
+        images = 0
         for part in self.parts:
             if isinstance(part, str):
                 parts.append(TextPart(part))
             else:
-                parts.append(ImagePart(pictures))
-                pictures += 1
+                parts.append(ImagePart(images))
+                images += 1
         return Message(Role.USER, tuple(parts))

@@ -14,10 +14,10 @@ from silkline.engines.probe import Prober, Showing
 from silkline.errors import SilklineError
 from silkline.evaluate.contract.case import Case
 from silkline.evaluate.contract.compare import (
-    as_picture,
+    as_image,
     compare_first_token,
     compare_image_tokens,
-    compare_pictures,
+    compare_images,
     compare_pixels,
     compare_prompt,
     hidden_pixels,
@@ -115,7 +115,7 @@ def _settled(cases: Sequence[Case], rows: Sequence[Row], share: float) -> list[R
     """
     forgiven: set[str] = set()
     for several in (False, True):
-        kind = {case.name for case in cases if (len(case.pictures) > 1) is several}
+        kind = {case.name for case in cases if (len(case.images) > 1) is several}
         seen = [row for row in rows if row.case in kind and _saw_the_same(row)]
         held = sum(row.stages[Stage.FIRST_TOKEN].verdict is Verdict.HELD for row in seen)
         if held >= share * len(seen):
@@ -142,18 +142,18 @@ def _compare(
 ) -> dict[Stage, Outcome]:
     whole, reduced = brought
     reference, tolerance = sides.reference, sides.tolerance
-    allowed = (tolerance.most, tolerance.mean)
+    allowed = (tolerance.maximum, tolerance.mean)
     if case.has_jpeg and _shrunk(whole, reduced) >= _FRACTION:
-        allowed = (tolerance.scaled_most, tolerance.scaled_mean)
+        allowed = (tolerance.scaled_maximum, tolerance.scaled_mean)
     try:
-        reread = reference.read(case, [as_picture(image) for image in reduced.images])
+        reread = reference.read(case, [as_image(image) for image in reduced.images])
         reduction = compare_pixels(reread.pixels, truth, reference, allowed)
     except Untaken as error:
         told = f"transformers takes none such: {error}"
         reread = truth
         reduction = Outcome(verdict=Verdict.BROKEN, cell="refused", told=told)
     return {
-        Stage.PICTURE: compare_pictures(whole.images, truth),
+        Stage.IMAGE: compare_images(whole.images, truth),
         Stage.REDUCTION: reduction,
         Stage.PIXELS: hidden_pixels(shown)
         if shown.pixels is None

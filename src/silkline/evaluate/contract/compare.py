@@ -31,23 +31,23 @@ _ROUNDING = 1
 """Of 255: what two exact ways of laying a half-transparent pixel over white may differ by."""
 
 
-def as_picture(image: Image) -> PillowImage.Image:
+def as_image(image: Image) -> PillowImage.Image:
     """A normalised picture as Pillow has it."""
     return PillowImage.frombytes("RGB", (image.width, image.height), image.pixels)
 
 
-def compare_pictures(brought: Sequence[Image], truth: Expected) -> Outcome:
+def compare_images(brought: Sequence[Image], truth: Expected) -> Outcome:
     """Decoded and normalised, before anything is reduced: exact but for rounding of alpha."""
-    most, total, count = 0, 0, 0
-    for image, expected in zip(brought, truth.pictures, strict=True):
+    maximum, total, count = 0, 0, 0
+    for image, expected in zip(brought, truth.images, strict=True):
         if (image.width, image.height) != expected.size:
             width, height = expected.size
             return _broken("size", f"{image.width}x{image.height}, expected {width}x{height}")
-        ours = np.asarray(as_picture(image), np.int16)
+        ours = np.asarray(as_image(image), np.int16)
         difference = np.abs(ours - np.asarray(expected, np.int16))
-        most = max(most, int(difference.max()))
+        maximum = max(maximum, int(difference.max()))
         total, count = total + int(difference.sum()), count + difference.size
-    return _values(most, total / count, most <= _ROUNDING)
+    return _values(maximum, total / count, maximum <= _ROUNDING)
 
 
 def compare_pixels(
@@ -68,8 +68,8 @@ def compare_pixels(
     if ours.shape != expected.shape:
         return _broken("shape", f"{_shape(ours)}, expected {_shape(expected)}")
     difference = np.abs(ours - expected) / reference.step(expected)
-    most, mean = float(difference.max()), float(difference.mean())
-    return _values(most, mean, most <= allowed[0] + _FLOAT and mean <= allowed[1])
+    maximum, mean = float(difference.max()), float(difference.mean())
+    return _values(maximum, mean, maximum <= allowed[0] + _FLOAT and mean <= allowed[1])
 
 
 def compare_image_tokens(shown: Showing, truth: Expected, image_token: int) -> Outcome:
@@ -154,17 +154,17 @@ def _whole(
     ours, expected = _log_probabilities(logits[given]), _log_probabilities(expected_logits[given])
     difference = np.abs(ours - expected)
     counted = _counted(expected)
-    most = float(difference[counted].max())
+    maximum = float(difference[counted].max())
     divergence = max(0.0, float((np.exp(expected) * (expected - ours)).sum()))
     lost = float(expected.max() - expected[ours.argmax()])
-    figures = {"log_probability": most, "divergence": divergence, "lost": lost}
+    figures = {"log_probability": maximum, "divergence": divergence, "lost": lost}
     held = (
-        most <= tolerance.log_probability
+        maximum <= tolerance.log_probability
         and divergence <= tolerance.divergence
         and lost <= tolerance.log_probability
     )
-    told = f"log-probabilities off by {most:.2f}, divergence {divergence:.2g} nats"
-    return _near(f"{most:.3f}", told, held, figures)
+    told = f"log-probabilities off by {maximum:.2f}, divergence {divergence:.2g} nats"
+    return _near(f"{maximum:.3f}", told, held, figures)
 
 
 def _listed(
@@ -180,14 +180,14 @@ def _listed(
     known = {text.strip(): value for text, value in likeliest.items()}
     left = max(_NOTHING, 1.0 - math.fsum(map(math.exp, likeliest.values())))
     floor = min(*likeliest.values(), math.log(left))
-    most = 0.0
+    maximum = 0.0
     for token in _counted(expected):
         text, value = reference.text(int(token)).strip(), float(expected[token])
         theirs = known.get(text)
-        most = max(most, max(0.0, value - floor) if theirs is None else abs(value - theirs))
-    held = most <= tolerance.log_probability
-    told = f"log-probabilities off by {most:.2f}"
-    return _near(f"{most:.3f}", told, held, {"log_probability": most})
+        maximum = max(maximum, max(0.0, value - floor) if theirs is None else abs(value - theirs))
+    held = maximum <= tolerance.log_probability
+    told = f"log-probabilities off by {maximum:.2f}"
+    return _near(f"{maximum:.3f}", told, held, {"log_probability": maximum})
 
 
 def _counted(expected: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -211,10 +211,10 @@ def _first_difference(ours: Sequence[int], expected: Sequence[int]) -> int:
     )
 
 
-def _values(most: float, mean: float, held: bool) -> Outcome:  # noqa: FBT001
-    told = f"off by up to {most:.1f}/255, {mean:.2f} on average"
-    cell = f"{most:.0f}" if most >= 10 else f"{most:.2g}"  # noqa: PLR2004 - two digits are enough
-    return _judged(cell, told, held, {"most": most, "mean": mean})
+def _values(maximum: float, mean: float, held: bool) -> Outcome:  # noqa: FBT001
+    told = f"off by up to {maximum:.1f}/255, {mean:.2f} on average"
+    cell = f"{maximum:.0f}" if maximum >= 10 else f"{maximum:.2g}"  # noqa: PLR2004 - two digits are enough
+    return _judged(cell, told, held, {"most": maximum, "mean": mean})
 
 
 def _judged(cell: str, told: str, held: bool, figures: dict[str, float]) -> Outcome:  # noqa: FBT001

@@ -25,8 +25,8 @@ def scene(width: int, height: int, *, warm: bool = True) -> Image.Image:
         height: Likewise.
         warm: Whether its colours lean to red; else to blue.
     """
-    picture = _slope(width, height, warm=warm)
-    draw = ImageDraw.Draw(picture)
+    image = _slope(width, height, warm=warm)
+    draw = ImageDraw.Draw(image)
     unit = max(1, min(width, height) // 12)
     edge = (30, 90, 220) if warm else (220, 120, 20)
     draw.rectangle((unit, unit, 4 * unit, 3 * unit), fill=(220, 30, 40) if warm else (20, 60, 200))
@@ -35,16 +35,16 @@ def scene(width: int, height: int, *, warm: bool = True) -> Image.Image:
     for column in range(width // 2, width // 2 + 2 * unit, 2):  # as fine as pixels are
         draw.line((column, unit, column, 3 * unit), fill=(10, 120, 40))
     draw.line((0, 0, width - 1, height // 3), fill=(250, 240, 20))
-    return _grained(picture)
+    return _grained(image)
 
 
 def tiny_text(width: int, height: int) -> Image.Image:
     """Lines of small text, dark on light."""
-    picture = Image.new("RGB", (width, height), (250, 248, 240))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), (250, 248, 240))
+    draw = ImageDraw.Draw(image)
     for line, top in enumerate(range(1, height, _LINE_HEIGHT)):
         draw.text((2 + 3 * line, top), _TEXT, fill=(20, 20, 60), font_size=8)
-    return picture
+    return image
 
 
 def opacity(width: int, height: int) -> Image.Image:
@@ -77,8 +77,8 @@ def _slope(width: int, height: int, *, warm: bool) -> Image.Image:
     return Image.merge("RGB", [Image.fromarray(channel, "L") for channel in channels])
 
 
-def _grained(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture, np.int16)
+def _grained(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, np.int16)
     edge = 256
     noise = np.random.default_rng(_SEED).integers(-_GRAIN, _GRAIN + 1, (edge, edge, 3), np.int16)
     height, width = values.shape[:2]

@@ -28,24 +28,24 @@ _STORED = {
 """How an upright picture is turned before it is stored with an EXIF orientation."""
 
 
-def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
     """By Pillow's encoder of that name."""
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def jpeg(picture: Image.Image, **options: object) -> bytes:
+def jpeg(image: Image.Image, **options: object) -> bytes:
     """A JPEG as cameras write it, colours not subsampled."""
-    return encode(picture, "JPEG", quality=92, subsampling=0, **options)
+    return encode(image, "JPEG", quality=92, subsampling=0, **options)
 
 
-def oriented(picture: Image.Image, orientation: int) -> bytes:
+def oriented(image: Image.Image, orientation: int) -> bytes:
     """A JPEG that is upright once its EXIF orientation, 1 to 8, is applied."""
     exif = Image.Exif()
     exif[_ORIENTATION] = orientation
     turn = _STORED.get(orientation)
-    return jpeg(picture if turn is None else picture.transpose(turn), exif=exif)
+    return jpeg(image if turn is None else image.transpose(turn), exif=exif)
 
 
 def animated_gif(frames: list[Image.Image]) -> bytes:

@@ -26,7 +26,7 @@ class Expected:
         logits: Of the first token of the answer, `[vocabulary]`.
     """
 
-    pictures: tuple[Image.Image, ...] = field(repr=False)
+    images: tuple[Image.Image, ...] = field(repr=False)
     pixels: NDArray[np.float32] = field(repr=False)
     prompt_ids: tuple[int, ...]
     image_tokens: int

@@ -27,7 +27,7 @@ _KEY = (90, 90, 90)
 """The colour that stands for nothing in one of the pictures."""
 
 
-def golden_pack(most: int | None = None) -> tuple[Case, ...]:
+def golden_pack(maximum: int | None = None) -> tuple[Case, ...]:
     """The cases, or the first so many; drawn and encoded anew, which takes a second or two."""
     cases = chain(
         _orientations(),
@@ -38,11 +38,11 @@ def golden_pack(most: int | None = None) -> tuple[Case, ...]:
         _files(),
         _prompts(),
     )
-    return tuple(islice(cases, most))
+    return tuple(islice(cases, maximum))
 
 
-def _asked(name: str, title: str, picture: bytes) -> Case:
-    return Case(name, title, (picture, _ASK))
+def _asked(name: str, title: str, image: bytes) -> Case:
+    return Case(name, title, (image, _ASK))
 
 
 def _orientations() -> Iterator[Case]:

@@ -81,12 +81,12 @@ class Reference:
         Raises:
             Untaken: It refuses the case.
         """
-        pictures = tuple(upright(data) for data in case.pictures)
-        if len(pictures) > 1 and not self._nests:
+        images = tuple(upright(data) for data in case.images)
+        if len(images) > 1 and not self._nests:
             raise Untaken("it takes one picture in a prompt")
-        return self.read(case, pictures)
+        return self.read(case, images)
 
-    def read(self, case: Case, pictures: Sequence[Image.Image]) -> Expected:
+    def read(self, case: Case, images: Sequence[Image.Image]) -> Expected:
         """What transformers makes of a case with these pictures in the place of its own.
 
         Raises:
@@ -94,7 +94,7 @@ class Reference:
         """
         try:
             with _quiet(), torch.inference_mode():
-                inputs = self._inputs(case, pictures)
+                inputs = self._inputs(case, images)
                 answer = self._model.generate(
                     **inputs,
                     do_sample=False,
@@ -106,7 +106,7 @@ class Reference:
             raise Untaken(_short(error)) from error
         ids = inputs["input_ids"][0]
         return Expected(
-            pictures=tuple(pictures),
+            images=tuple(images),
             pixels=_rows(inputs["pixel_values"].float().numpy()),
             prompt_ids=tuple(ids.tolist()),
             image_tokens=int((ids == self.image_token).sum()),
@@ -134,14 +134,14 @@ class Reference:
         """The text of an answer that has only this token."""
         return str(self._processor.tokenizer.decode([token], skip_special_tokens=True))
 
-    def _inputs(self, case: Case, pictures: Sequence[Image.Image]) -> Mapping[str, torch.Tensor]:
+    def _inputs(self, case: Case, images: Sequence[Image.Image]) -> Mapping[str, torch.Tensor]:
         prompt = self._prompt(case)
         tokenizer = self._processor.tokenizer
         # A template that writes the first token itself must not get a second one.
         begun = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
         inputs: Mapping[str, torch.Tensor] = self._processor(
             text=[prompt],
-            images=[list(pictures)] if self._nests else list(pictures),
+            images=[list(images)] if self._nests else list(images),
             return_tensors="pt",
             add_special_tokens=not begun,
             # Told, because transformers guesses the axis of colours from an array's shape, and
@@ -158,9 +158,9 @@ class Reference:
         ]
         if self._template is None:
             words = "".join(part for part in case.parts if isinstance(part, str))
-            markers = self.text(self.image_token) * len(case.pictures)
+            markers = self.text(self.image_token) * len(case.images)
             asked = _WITHOUT_TEMPLATE.get(self._model.config.model_type, "{words}")
-            return asked.format(words=words, pictures=markers)
+            return asked.format(words=words, images=markers)
         turns = [{"role": "user", "content": content}]
         return str(
             self._processor.apply_chat_template(
@@ -188,7 +188,7 @@ def _rows(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     if pixels.ndim <= 4:  # noqa: PLR2004
         return pixels
     tiles = pixels.reshape(-1, pixels.shape[-4], *pixels.shape[-3:])
-    kept = [picture[: _used(picture)] for picture in tiles]
+    kept = [image[: _used(image)] for image in tiles]
     return np.concatenate(kept)
 
 

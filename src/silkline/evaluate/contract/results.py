@@ -10,7 +10,7 @@ import msgspec
 class Stage(StrEnum):
     """Where an engine can begin to differ, in the order in which a request walks."""
 
-    PICTURE = "picture"
+    IMAGE = "picture"
     REDUCTION = "reduction"
     PIXELS = "pixels"
     IMAGE_TOKENS = "image tokens"
@@ -90,9 +90,9 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
         share: Of the cases with the reference's pixels and token ids, how many must hold these two.
     """
 
-    most: float
+    maximum: float
     mean: float
-    scaled_most: float
+    scaled_maximum: float
     scaled_mean: float
     log_probability: float
     divergence: float

@@ -71,8 +71,8 @@ def _notes(found: Contract) -> Iterator[str]:
 
 def _legend(allowed: Tolerance) -> Iterator[str]:
     yield (
-        f"picture, reduced, pixels: largest difference in 1/255; allowed {allowed.most:g}, on "
-        f"average {allowed.mean:g}; of scaled JPEGs {allowed.scaled_most:g} and "
+        f"picture, reduced, pixels: largest difference in 1/255; allowed {allowed.maximum:g}, on "
+        f"average {allowed.mean:g}; of scaled JPEGs {allowed.scaled_maximum:g} and "
         f"{allowed.scaled_mean:g}."
     )
     yield (

@@ -18,11 +18,11 @@ _WHITE = (255, 255, 255, 255)
 def upright(data: bytes) -> Image.Image:
     """The picture that a reader of the docs expects; RGB."""
     with Image.open(io.BytesIO(data)) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if picture.mode.startswith("I;16"):
-            high = (np.asarray(picture) >> 8).astype(np.uint8)
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I;16"):
+            high = (np.asarray(image) >> 8).astype(np.uint8)
             return Image.fromarray(high, "L").convert("RGB")
-        if not picture.has_transparency_data:
-            return picture.convert("RGB")
-        canvas = Image.new("RGBA", picture.size, _WHITE)
-        return Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        canvas = Image.new("RGBA", image.size, _WHITE)
+        return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")

@@ -109,10 +109,10 @@ def _fitting(name: str, kind: Kind, items: Sequence[Item]) -> Metric:
         told = f"Those for it are {', '.join(fits)}." if fits else "There are none for it."
         raise ConfigError(f"The metric {name} {known}: the set has {kind.value}. {told}")
     if metric.name == "vqa_accuracy":
-        few = next((one for one in items if len(one.references) < vqa.LEAST_REFERENCES), None)
+        few = next((one for one in items if len(one.references) < vqa.MIN_REFERENCES), None)
         if few is not None:
             raise ConfigError(
-                f"The metric vqa_accuracy needs the answers of at least {vqa.LEAST_REFERENCES} "
+                f"The metric vqa_accuracy needs the answers of at least {vqa.MIN_REFERENCES} "
                 f"people; item {few.id} has {len(few.references)}. Take exact_match instead."
             )
     return metric

@@ -55,14 +55,14 @@ def cider(items: Sequence[Item], answers: Sequence[str]) -> list[float]:
 class _Rarity:
     """Inverse document frequencies over a set's references."""
 
-    most: float
+    maximum: float
     found: Mapping[_Gram, int]
 
     def vector(self, words: Sequence[str]) -> _Vector:
         """The weights of a text."""
         weights: tuple[dict[_Gram, float], ...] = tuple({} for _ in range(_LONGEST))
         for gram, count in Counter(_grams(words)).items():
-            rare = self.most - math.log(max(1, self.found.get(gram, 0)))
+            rare = self.maximum - math.log(max(1, self.found.get(gram, 0)))
             weights[len(gram) - 1][gram] = count * rare
         norms = tuple(math.hypot(*table.values()) for table in weights)
         return _Vector(weights, norms, len(words))

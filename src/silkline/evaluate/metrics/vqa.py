@@ -13,7 +13,7 @@ from itertools import product
 from silkline.evaluate.item import Item
 from silkline.evaluate.metrics.forms import composed
 
-LEAST_REFERENCES = 4
+MIN_REFERENCES = 4
 """The measure asks whether three others said the same, each person left out in turn."""
 
 _AGREEING = 3

@@ -12,7 +12,7 @@ from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.records import is_same, parse_record
 from silkline.evaluate.report.word_diff import Part, diff_words
 
-_MOST_CHARS = 3_000
+_MAX_CHARS = 3_000
 _ABSENT = "\N{EM DASH}"
 
 
@@ -28,7 +28,7 @@ class Case:
 
     item: Item
     replies: tuple[Reply, ...]
-    picture: str
+    image: str
 
 
 class Answer(NamedTuple):
@@ -69,14 +69,14 @@ def shown(case: Case) -> Shown:
     item, sides = case.item, "AB"[: len(case.replies)]
     right = item.record
     found = [None if right is None else parse_record(one.answer or "") for one in case.replies]
-    common = (item.id, _cut(item.prompt), case.picture, item.fields)
+    common = (item.id, _cut(item.prompt), case.image, item.fields)
     if right is None or all(one is None for one in found):
         reference, nearest = _reference(case)
         answers = list(map(_answer, sides, case.replies, [nearest] * len(sides)))
         return Shown(*common, 0, [], reference, answers)
     names = dict.fromkeys([*right, *(name for one in found for name in one or ())])
     rows = [
-        (name[:_MOST_CHARS], _value(right, name), [_cell(one, right, name) for one in found])
+        (name[:_MAX_CHARS], _value(right, name), [_cell(one, right, name) for one in found])
         for name in names
     ]
     broken = [
@@ -120,4 +120,4 @@ def _answer(side: str, reply: Reply, right: str) -> Answer:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARS else text[:_MOST_CHARS] + "\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + "\N{HORIZONTAL ELLIPSIS}"

@@ -17,8 +17,8 @@ SHOWN = 24
 
 _FEW = 20
 _MANY_SLICES = 10
-_MOST_SLICES = 60
-_LEAST_REACH = 0.02
+_MAX_SLICES = 60
+_MIN_REACH = 0.02
 """The scale never shows less than two points to a side, or noise would look like an effect."""
 
 __all__ = ["SHOWN", "Case", "page", "write_page"]
@@ -40,7 +40,7 @@ def page(evaluation: Evaluation, cases: Sequence[Case]) -> str:
     highest = {one.metric: one.highest for one in results[0].scores}
     first = next(iter(highest.values()), 1.0)
     differences = comparison.differences if comparison else []
-    slices = comparison.changed[:_MOST_SLICES] if comparison else []
+    slices = comparison.changed[:_MAX_SLICES] if comparison else []
     return render(
         "silkline.evaluate.report",
         title="Evaluation of " + " and ".join(one.subject.name for one in results),
@@ -65,7 +65,7 @@ def page(evaluation: Evaluation, cases: Sequence[Case]) -> str:
 def _reach(differences: Sequence[Difference], highest: dict[str, float]) -> float:
     """How far to either side the scale must go, as a share of the metrics' highest values."""
     ends = (max(-one.low, one.high) / highest[one.metric] for one in differences)
-    return max((_LEAST_REACH, *ends))
+    return max((_MIN_REACH, *ends))
 
 
 def _about(result: Result) -> str:

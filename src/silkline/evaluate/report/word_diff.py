@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from enum import Enum
 
-_PIECE = re.compile(r"\s+|\w+|[^\w\s]")
-_MOST_PIECES = 1_000
+_CHUNK = re.compile(r"\s+|\w+|[^\w\s]")
+_MAX_CHUNKS = 1_000
 
 
 class Part(Enum):
@@ -25,7 +25,7 @@ def diff_words(right: str, said: str) -> Iterator[tuple[Part, str]]:
     Words, marks and runs of space are the units; what comes after the first 1,000 of them is left
     out, since the time grows with their square.
     """
-    first, second = (_PIECE.findall(text)[:_MOST_PIECES] for text in (right, said))
+    first, second = (_CHUNK.findall(text)[:_MAX_CHUNKS] for text in (right, said))
     matcher = SequenceMatcher(None, first, second, autojunk=False)
     for _, begin, end, place, stop in matcher.get_opcodes():
         missing, extra = "".join(first[begin:end]), "".join(second[place:stop])

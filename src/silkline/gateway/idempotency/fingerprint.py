@@ -15,7 +15,7 @@ _NAME = HEADER.lower().encode()
 _KEY = re.compile(rb"[\x20-\x7e]{1,255}")
 _BOUNDARY = re.compile(rb'^multipart/[^;]*;.*?\bboundary="?([^";]{1,70})"?', re.IGNORECASE)
 _SAME_BOUNDARY = b"silkline-boundary"
-_MOST_BOUNDARIES = 64
+_MAX_BOUNDARIES = 64
 """More than any form that is taken has parts."""
 
 
@@ -49,7 +49,7 @@ def fingerprint(scope: Scope, body: bytes, tenant: str) -> bytes:
     """
     for name, value in scope["headers"]:
         found = _BOUNDARY.match(value) if name == b"content-type" else None
-        if found and body.count(found[1]) <= _MOST_BOUNDARIES:
+        if found and body.count(found[1]) <= _MAX_BOUNDARIES:
             body = body.replace(found[1], _SAME_BOUNDARY)
     parts = (scope["method"].encode(), scope["path"].encode("utf-8", "surrogatepass"), body)
     return _digest(b"silkline.idemreq", tenant.encode(), *parts)

@@ -61,7 +61,7 @@ KEPT_SECONDS = 24 * 3600.0
 LEASE_SECONDS = 10.0
 """How long a key is in progress after the gateway that worked on it has died."""
 
-MOST_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 """Of a response that is kept."""
 
 _RENEWALS_A_LEASE = 3
@@ -230,12 +230,12 @@ class _Recorder:
                 await self._settle()
         await self._send(message)
 
-    def _take(self, piece: bytes) -> None:
-        self._too_long = self._too_long or len(self._body) + len(piece) > MOST_BODY_BYTES
+    def _take(self, chunk: bytes) -> None:
+        self._too_long = self._too_long or len(self._body) + len(chunk) > MAX_BODY_BYTES
         if self._too_long:
             self._body.clear()
         else:
-            self._body += piece
+            self._body += chunk
 
     async def _settle(self) -> None:
         """Before the last byte is sent."""

@@ -25,7 +25,7 @@ logger = logging.getLogger("silkline.export")
 
 _Kind: TypeAlias = Literal["full", "environment", "failed"]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_LEAST_FREE = 16 * 1024 * 1024
+_MIN_FREE = 16 * 1024 * 1024
 """Less free than this after a failure of a native library says that the disk was full."""
 
 
@@ -71,7 +71,7 @@ def _export(order: Order, words: int) -> Ended:
 
 
 def _or_full(kind: _Kind, folder: Path) -> _Kind:
-    return "full" if shutil.disk_usage(folder).free < _LEAST_FREE else kind
+    return "full" if shutil.disk_usage(folder).free < _MIN_FREE else kind
 
 
 def _take_stdout() -> int:

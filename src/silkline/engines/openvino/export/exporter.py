@@ -21,7 +21,7 @@ from silkline.engines.memory import free_memory
 from silkline.engines.openvino.export.plan import Plan, Precision
 from silkline.engines.openvino.export.proof import ask_export, ask_transformers, compare
 from silkline.engines.openvino.export.towers import quantize_tower
-from silkline.engines.openvino.pictures import Eye
+from silkline.engines.openvino.images import Eye
 from silkline.engines.openvino.served import NAME
 from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.loading import load_family

@@ -18,11 +18,11 @@ import torch
 from silkline.core import Image, ImagePart, Message, Request, Role, Sampling, TextPart
 from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.engine import OpenVinoEngine
-from silkline.engines.openvino.export.pictures import draw_pictures
+from silkline.engines.openvino.export.images import draw_images
 from silkline.engines.torch.families.common import Adapter
 from silkline.errors import ConfigError
 
-PICTURES, _SEED = 6, 3
+IMAGES, _SEED = 6, 3
 TOKENS = 8
 """Of each answer: enough to see it drift, few enough for large models."""
 
@@ -60,13 +60,13 @@ class Agreement(msgspec.Struct, frozen=True):
         cost_most: The largest of these.
     """
 
-    pictures: int
+    images: int
     tokens: int
     reference: str
     same_first_token: int
     same_answers: int
     cost_mean: float
-    cost_most: float
+    max_cost: float
 
     def check(self) -> None:
         """Refuses an export that answers something else.
@@ -77,7 +77,7 @@ class Agreement(msgspec.Struct, frozen=True):
         """
         if self.cost_mean > _LOST:
             raise ConfigError(
-                f"The export does not answer as the model does: about {self.pictures} pictures, "
+                f"The export does not answer as the model does: about {self.images} pictures, "
                 f"{self.same_first_token} answers begin alike, and its first tokens are "
                 f"{self.cost_mean:.1f} nats less likely than transformers' own. It is not kept. "
                 "Try --precision fp16, or serve the model with --engine torch."
@@ -87,8 +87,8 @@ class Agreement(msgspec.Struct, frozen=True):
 def ask_transformers(adapter: Adapter, watch: Watch) -> list[Told]:
     """Asks the loaded model about each picture."""
     told = []
-    for place, image in enumerate(draw_pictures(PICTURES, _SEED)):
-        watch(place, PICTURES)
+    for place, image in enumerate(draw_images(IMAGES, _SEED)):
+        watch(place, IMAGES)
         told.append(_ask(adapter, image))
     return told
 
@@ -103,13 +103,13 @@ def compare(wanted: Sequence[Told], got: Sequence[Sequence[int]], reference: str
     pairs = list(zip(wanted, got, strict=True))
     costs = [max(told.logprobs) - told.logprobs[ids[0]] for told, ids in pairs]
     return Agreement(
-        pictures=len(pairs),
+        images=len(pairs),
         tokens=TOKENS,
         reference=reference,
         same_first_token=sum(told.ids[0] == ids[0] for told, ids in pairs),
         same_answers=sum(told.ids == list(ids) for told, ids in pairs),
         cost_mean=round(sum(costs) / len(costs), 4),
-        cost_most=round(max(costs), 4),
+        max_cost=round(max(costs), 4),
     )
 
 
@@ -120,7 +120,7 @@ def _messages() -> tuple[Message, ...]:
 def _ask(adapter: Adapter, image: Image) -> Told:
     """What `generate` answers, given what the family's own processor makes of picture and text."""
     prompt = adapter.prepare(_messages(), [image])
-    tensors = prompt.pictures[0].tensors
+    tensors = prompt.images[0].tensors
     inputs: dict[str, Any] = {
         name: tensor if name == "pixel_values" and "image_grid_thw" in tensors else tensor[None]
         for name, tensor in tensors.items()
@@ -146,8 +146,8 @@ async def _ask_engine(bundle: Path, watch: Watch) -> list[list[int]]:
     await engine.start()
     try:
         answers = []
-        for place, image in enumerate(draw_pictures(PICTURES, _SEED)):
-            watch(place, PICTURES)
+        for place, image in enumerate(draw_images(IMAGES, _SEED)):
+            watch(place, IMAGES)
             asked = Request(
                 id=f"export-{place}",
                 messages=_messages(),

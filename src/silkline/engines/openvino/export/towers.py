@@ -19,16 +19,16 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from silkline.engines.openvino.arithmetic import arithmetic
-from silkline.engines.openvino.export.pictures import draw_pictures
-from silkline.engines.openvino.pictures import Eye, Pixels
+from silkline.engines.openvino.export.images import draw_images
+from silkline.engines.openvino.images import Eye, Pixels
 
 _CALIBRATION, _CALIBRATION_SEED = 48, 1
 _HELD_OUT, _HELD_OUT_SEED = 12, 2
 
-LEAST_COSINE = 0.99
+MIN_COSINE = 0.99
 """Mean over the features of all pictures, between the tower and itself in INT8, to be taken."""
 
-_MOST_TIME = 0.9
+_MAX_TIME = 0.9
 """The static tower is taken when it needs at most this share of the other one's time."""
 
 
@@ -43,7 +43,7 @@ def quantize_tower(exact: Path, weights: Path, eye: Eye) -> dict[str, Any]:
     Returns:
         What was measured, and which was chosen: "static" or "weights".
     """
-    images = draw_pictures(_CALIBRATION, _CALIBRATION_SEED)
+    images = draw_images(_CALIBRATION, _CALIBRATION_SEED)
     pixels = [eye.look([image]) for image in images]
     core = ov.Core()
     static = nncf.quantize(
@@ -53,7 +53,7 @@ def quantize_tower(exact: Path, weights: Path, eye: Eye) -> dict[str, Any]:
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(pixels),
     )
-    shown = [eye.look([image]) for image in draw_pictures(_HELD_OUT, _HELD_OUT_SEED)]
+    shown = [eye.look([image]) for image in draw_images(_HELD_OUT, _HELD_OUT_SEED)]
     wanted, _ = _features(core.read_model(exact), shown)
     measured = {}
     for name, tower in (("weights", core.read_model(weights)), ("static", static)):
@@ -63,8 +63,8 @@ def quantize_tower(exact: Path, weights: Path, eye: Eye) -> dict[str, Any]:
             "cosine_least": round(float(_cosines(wanted, seen).min()), 5),
             "milliseconds": round(1000 * seconds, 2),
         }
-    good = measured["static"]["cosine_mean"] >= LEAST_COSINE
-    fast = measured["static"]["milliseconds"] <= _MOST_TIME * measured["weights"]["milliseconds"]
+    good = measured["static"]["cosine_mean"] >= MIN_COSINE
+    fast = measured["static"]["milliseconds"] <= _MAX_TIME * measured["weights"]["milliseconds"]
     if good and fast:
         _replace(weights, static)
     return {"pictures": _HELD_OUT, **measured, "chosen": "static" if good and fast else "weights"}

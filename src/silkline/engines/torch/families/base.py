@@ -18,7 +18,7 @@ from silkline.core import Image, Message, PixelBudget
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PreparedImage:
     """What the vision tower takes at once: a picture, or one tile where tiles are seen alone.
 
     Attributes:
@@ -51,7 +51,7 @@ class Prompt:
     """
 
     ids: torch.Tensor
-    pictures: tuple[Picture, ...]
+    images: tuple[PreparedImage, ...]
     positions: torch.Tensor
     next_position: int
     blocks: tuple[tuple[int, int], ...] = ()
@@ -120,7 +120,7 @@ class Family(Protocol):
                 refuses the conversation, or the family takes no picture of such a shape.
         """
 
-    def encode(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+    def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """The features of pictures, of one request or of many, each `[tokens, hidden]`.
 
         They lie on the model's device, in its dtype.

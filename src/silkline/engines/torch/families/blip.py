@@ -15,19 +15,19 @@ from silkline.errors import InvalidRequest
 from silkline.models.image_tokens import Fixed
 
 
-def questions(turns: Sequence[tuple[Role, str]], pictures: str) -> str:
+def questions(turns: Sequence[tuple[Role, str]], images: str) -> str:
     """The prompt that BLIP-2's authors ask by: "Question: ... Answer:", earlier answers within.
 
     A single turn without words asks for a caption.
     """
     if not any(text for _, text in turns):
-        return pictures
+        return images
     said = {
         Role.SYSTEM: "{}",
         Role.USER: "Question: {} Answer:",
         Role.ASSISTANT: "{}",
     }
-    return pictures + " ".join(said[role].format(text) for role, text in turns)
+    return images + " ".join(said[role].format(text) for role, text in turns)
 
 
 class Blip2(OneSize):
@@ -42,7 +42,7 @@ class Blip2(OneSize):
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
-        self._per_picture = rule_of(loaded, Fixed).features
+        self._per_image = rule_of(loaded, Fixed).features
 
     @property
     def plain_prompt(self) -> PlainPrompt:

@@ -14,7 +14,7 @@ from torch import nn
 
 from silkline.core import Image, Message, PixelBudget
 from silkline.engines.prompt_text import check_places
-from silkline.engines.torch.families.base import Picture, Prompt
+from silkline.engines.torch.families.base import PreparedImage, Prompt
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
 from silkline.models.image_tokens import TokenRule
@@ -22,7 +22,7 @@ from silkline.models.token_rules import Documents
 
 Rule = TypeVar("Rule")
 
-_MOST_PIXELS = 32 * 1024 * 1024
+_MAX_PIXELS = 32 * 1024 * 1024
 """Bounds what the image processors have to take; photographs of today's cameras are below it."""
 
 
@@ -57,7 +57,7 @@ class Seen:
     """
 
     text: str
-    pictures: tuple[Picture, ...]
+    images: tuple[PreparedImage, ...]
 
 
 class Adapter(ABC):
@@ -143,12 +143,12 @@ class Adapter(ABC):
     @property
     def image_tokens(self) -> int:
         """See `Family`."""
-        return self.rule.most()
+        return self.rule.maximum()
 
     @property
     def pixel_budget(self) -> PixelBudget:
         """See `Family`: what is not reduced beforehand is resized as the model was taught."""
-        return PixelBudget(max_pixels=_MOST_PIXELS)
+        return PixelBudget(max_pixels=_MAX_PIXELS)
 
     @property
     def pixels_per_token(self) -> int | None:
@@ -162,21 +162,21 @@ class Adapter(ABC):
         self._check_room(images)
         seen = self._see([as_pillow(image) for image in images]) if images else []
         ids = torch.tensor(self._ids(text, seen), dtype=torch.int64)
-        pictures = tuple(picture for each in seen for picture in each.pictures)
+        images = tuple(image for each in seen for image in each.images)
         places = int((ids == self.image_token_id).sum())
-        if places != sum(picture.tokens for picture in pictures):
+        if places != sum(image.tokens for image in images):
             raise InternalFault("The prompt has other places for pictures than these fill.")
-        positions, next_position = self._positions(ids, pictures)
-        return Prompt(ids, pictures, positions, next_position, self._blocks(ids))
+        positions, next_position = self._positions(ids, images)
+        return Prompt(ids, images, positions, next_position, self._blocks(ids))
 
-    def encode(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+    def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """See `Family`."""
-        if not pictures:
+        if not images:
             return []
         with torch.inference_mode():
-            features = [each.to(self._dtype) for each in self._features(pictures)]
-        for picture, each in zip(pictures, features, strict=True):
-            if each.shape[0] != picture.tokens:
+            features = [each.to(self._dtype) for each in self._features(images)]
+        for image, each in zip(images, features, strict=True):
+            if each.shape[0] != image.tokens:
                 raise InternalFault("The vision tower gave other features than a picture takes.")
         return features
 
@@ -229,7 +229,7 @@ class Adapter(ABC):
         """Preprocesses the pictures of a prompt, in order."""
 
     @abstractmethod
-    def _features(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """Runs the vision tower and what brings its output to the text model."""
 
     def _ids(self, text: str, seen: Sequence[Seen]) -> list[int]:
@@ -246,7 +246,7 @@ class Adapter(ABC):
     def _positions(
         self,
         ids: torch.Tensor,
-        pictures: Sequence[Picture],  # noqa: ARG002 - others need them
+        images: Sequence[PreparedImage],  # noqa: ARG002 - others need them
     ) -> tuple[torch.Tensor, int]:
         """Positions `[P, T]` and the one after."""
         return torch.arange(len(ids)).unsqueeze(0), len(ids)
@@ -291,13 +291,13 @@ class Adapter(ABC):
             ) from error
         return made
 
-    def _stacked(self, pictures: Sequence[Picture], name: str) -> torch.Tensor:
+    def _stacked(self, images: Sequence[PreparedImage], name: str) -> torch.Tensor:
         """One tensor of equal pictures, on the model's device, pixels in the tower's dtype."""
-        return self._placed(torch.stack([picture.tensors[name] for picture in pictures]))
+        return self._placed(torch.stack([image.tensors[name] for image in images]))
 
-    def _joined(self, pictures: Sequence[Picture], name: str) -> torch.Tensor:
+    def _joined(self, images: Sequence[PreparedImage], name: str) -> torch.Tensor:
         """One tensor of what differs in its first dimension."""
-        return self._placed(torch.cat([picture.tensors[name] for picture in pictures]))
+        return self._placed(torch.cat([image.tensors[name] for image in images]))
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         dtype = self._dtype if tensor.is_floating_point() else tensor.dtype
@@ -313,17 +313,17 @@ class OneSize(Adapter):
     _options: ClassVar[dict[str, Any]] = {}
     """What the family's processor tells the image processor."""
 
-    _per_picture: int
+    _per_image: int
     """Features of a picture or tile; set by each family when it is loaded."""
 
     def _seen(self, made: Mapping[str, Any]) -> Seen:
         """One tensor `pixel_values` `[n, 3, height, width]` as `n` pictures, and their text."""
         pixels = made["pixel_values"]
-        pictures = tuple(picture({"pixel_values": each}, self._per_picture) for each in pixels)
-        return Seen(self.image_token * (self._per_picture * len(pictures)), pictures)
+        images = tuple(image({"pixel_values": each}, self._per_image) for each in pixels)
+        return Seen(self.image_token * (self._per_image * len(images)), images)
 
-    def _features(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
-        pixels = self._stacked(pictures, "pixel_values")
+    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
+        pixels = self._stacked(images, "pixel_values")
         features = features_of(self._tower.get_image_features(pixel_values=pixels))
         return list(features)
 
@@ -340,14 +340,14 @@ def rule_of(loaded: ModelParts, kind: type[Rule]) -> Rule:
     return loaded.rule
 
 
-def picture(tensors: Mapping[str, torch.Tensor], tokens: int) -> Picture:
+def image(tensors: Mapping[str, torch.Tensor], tokens: int) -> PreparedImage:
     """A picture of these tensors, which are made compact, with its digest."""
     compact = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
     digest = hashlib.blake2b(digest_size=32)
     for name, tensor in compact.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.numpy().data)
-    return Picture(compact, tokens, digest.digest())
+    return PreparedImage(compact, tokens, digest.digest())
 
 
 def features_of(result: Any) -> Any:

@@ -9,18 +9,18 @@ import PIL.Image
 import torch
 
 from silkline.core import Role
-from silkline.engines.torch.families.base import Picture
+from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import ModelParts, OneSize, Seen, rule_of, runs
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.models.image_tokens import Fixed
 
 
-def prefix(turns: Sequence[tuple[Role, str]], pictures: str) -> str:
+def prefix(turns: Sequence[tuple[Role, str]], images: str) -> str:
     """The prompt that PaliGemma was taught with: the pictures, then a line of words for each turn.
 
     The processor's token that begins a text, and the line break that ends it, come later.
     """
-    return pictures + "\n".join(text for _, text in turns if text)
+    return images + "\n".join(text for _, text in turns if text)
 
 
 class PaliGemma(OneSize):
@@ -31,7 +31,7 @@ class PaliGemma(OneSize):
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
-        self._per_picture = rule_of(loaded, Fixed).features
+        self._per_image = rule_of(loaded, Fixed).features
 
     @property
     def plain_prompt(self) -> PlainPrompt:
@@ -48,7 +48,7 @@ class PaliGemma(OneSize):
     def _positions(
         self,
         ids: torch.Tensor,
-        pictures: Sequence[Picture],  # noqa: ARG002
+        images: Sequence[PreparedImage],  # noqa: ARG002
     ) -> tuple[torch.Tensor, int]:
         """Positions begin at 1."""
         return torch.arange(1, len(ids) + 1).unsqueeze(0), len(ids) + 1
@@ -66,7 +66,7 @@ class Gemma3(OneSize):
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
-        self._per_picture = rule_of(loaded, Fixed).features
+        self._per_image = rule_of(loaded, Fixed).features
 
     @property
     def marker(self) -> str:
@@ -76,7 +76,7 @@ class Gemma3(OneSize):
     def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
         end = self.tokenizer.text_of(int(self.config.eoi_token_index))
         return [
-            Seen(f"\n\n{self.marker}{each.text}{end}\n\n", each.pictures)
+            Seen(f"\n\n{self.marker}{each.text}{end}\n\n", each.images)
             for each in super()._see(images)
         ]
 

@@ -9,13 +9,13 @@ import PIL.Image
 import torch
 from torch import nn
 
-from silkline.engines.torch.families.base import Picture
+from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
     Seen,
     features_of,
-    picture,
+    image,
     rule_of,
 )
 from silkline.models.image_tokens import Splitting
@@ -51,11 +51,11 @@ class Idefics3(Adapter):
     def _tiled(self, image: PIL.Image.Image) -> Seen:
         made = self._process([image], return_row_col_info=True)
         tiles = zip(made["pixel_values"][0], made["pixel_attention_mask"][0], strict=True)
-        pictures = tuple(
-            picture({"pixel_values": pixels, "pixel_attention_mask": mask}, self._per_tile)
+        images = tuple(
+            image({"pixel_values": pixels, "pixel_attention_mask": mask}, self._per_tile)
             for pixels, mask in tiles
         )
-        return Seen(self._text(int(made["rows"][0][0]), int(made["cols"][0][0])), pictures)
+        return Seen(self._text(int(made["rows"][0][0]), int(made["cols"][0][0])), images)
 
     def _text(self, rows: int, columns: int) -> str:
         """Where the tiles stand: each after its row and column, the small copy at the end."""
@@ -69,17 +69,17 @@ class Idefics3(Adapter):
         )
         return "".join(f"{line}\n" for line in lines) + f"\n{whole}"
 
-    def _features(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """Tiles of each shape together, each as a prompt of its own to the model."""
         shapes: dict[Any, list[int]] = {}
-        for index, each in enumerate(pictures):
+        for index, each in enumerate(images):
             shapes.setdefault(each.tensors["pixel_values"].shape, []).append(index)
         found: dict[int, torch.Tensor] = {}
         for indices in shapes.values():
-            alike = [pictures[index] for index in indices]
+            alike = [images[index] for index in indices]
             made = self.model.model.get_image_features(
                 pixel_values=self._stacked(alike, "pixel_values").unsqueeze(1),
                 pixel_attention_mask=self._stacked(alike, "pixel_attention_mask").unsqueeze(1),
             )
             found.update(zip(indices, features_of(made), strict=True))
-        return [found[index] for index in range(len(pictures))]
+        return [found[index] for index in range(len(images))]

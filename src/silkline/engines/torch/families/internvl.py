@@ -23,7 +23,7 @@ class InternVL(OneSize):
             ConfigError: Besides, the tokens that stand around a picture are missing.
         """
         super().__init__(loaded)
-        self._per_picture = rule_of(loaded, Tiling).per_tile
+        self._per_image = rule_of(loaded, Tiling).per_tile
         wrapped = self.tokenizer.wrapped
         self._start = getattr(wrapped, "start_image_token", "<img>")
         self._end = getattr(wrapped, "end_image_token", "</img>")
@@ -32,6 +32,6 @@ class InternVL(OneSize):
 
     def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
         return [
-            Seen(f"{self._start}{each.text}{self._end}", each.pictures)
+            Seen(f"{self._start}{each.text}{self._end}", each.images)
             for each in super()._see(images)
         ]

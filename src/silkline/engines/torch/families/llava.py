@@ -9,14 +9,14 @@ import PIL.Image
 import torch
 
 from silkline.core import Image, PixelBudget
-from silkline.engines.torch.families.base import Picture
+from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
     OneSize,
     Seen,
     features_of,
-    picture,
+    image,
     rule_of,
 )
 from silkline.models.image_tokens import Anyres, Fixed
@@ -30,7 +30,7 @@ class Llava(OneSize):
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
-        self._per_picture = rule_of(loaded, Fixed).features
+        self._per_image = rule_of(loaded, Fixed).features
 
     @property
     def pixel_budget(self) -> PixelBudget:
@@ -38,7 +38,7 @@ class Llava(OneSize):
         image = self.files.image
         edge = image.section("size").number("shortest_edge")
         bicubic = PIL.Image.Resampling.BICUBIC
-        if edge is None or image.number("resample", least=0) not in {None, bicubic}:
+        if edge is None or image.number("resample", minimum=0) not in {None, bicubic}:
             return super().pixel_budget
         return PixelBudget(shortest_edge=edge, max_pixels=super().pixel_budget.max_pixels)
 
@@ -54,8 +54,8 @@ class LlavaNext(Adapter):
     def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
         return [self._tiled(image) for image in images]
 
-    def _features(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
-        return self._grids(pictures)
+    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
+        return self._grids(images)
 
     def _tiled(self, image: PIL.Image.Image) -> Seen:
         tokens = self.rule.count(image.width, image.height).features
@@ -64,11 +64,11 @@ class LlavaNext(Adapter):
 
     def _seen(self, pixels: torch.Tensor, size: torch.Tensor, tokens: int) -> Seen:
         tensors = {"pixel_values": pixels, "image_sizes": size}
-        return Seen(self.image_token * tokens, (picture(tensors, tokens),))
+        return Seen(self.image_token * tokens, (image(tensors, tokens),))
 
-    def _grids(self, pictures: Sequence[Picture], **options: Any) -> list[torch.Tensor]:
-        sizes = torch.stack([each.tensors["image_sizes"] for each in pictures])
-        pixels = self._joined(pictures, "pixel_values")
+    def _grids(self, images: Sequence[PreparedImage], **options: Any) -> list[torch.Tensor]:
+        sizes = torch.stack([each.tensors["image_sizes"] for each in images])
+        pixels = self._joined(images, "pixel_values")
         made = self.model.model.get_image_features(
             pixel_values=pixels, image_sizes=sizes, **options
         )
@@ -98,11 +98,11 @@ class LlavaOnevision(LlavaNext):
     def _features_in(self, images: Sequence[Image]) -> int:
         return self._whole * len(images) if len(images) > 1 else super()._features_in(images)
 
-    def _features(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """Tiled ones and whole ones apart: the model is told which by the pictures of a prompt."""
-        whole = [each.tensors["pixel_values"].shape[0] == 1 for each in pictures]
+        whole = [each.tensors["pixel_values"].shape[0] == 1 for each in images]
         groups = {
-            is_whole: [each for each, one in zip(pictures, whole, strict=True) if one is is_whole]
+            is_whole: [each for each, one in zip(images, whole, strict=True) if one is is_whole]
             for is_whole in (False, True)
         }
         made = {

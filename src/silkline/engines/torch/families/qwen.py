@@ -9,13 +9,13 @@ from typing import Any
 import PIL.Image
 import torch
 
-from silkline.engines.torch.families.base import Picture
+from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
     Seen,
     features_of,
-    picture,
+    image,
     rule_of,
 )
 from silkline.models.image_tokens import SmartResize
@@ -31,7 +31,7 @@ class QwenVL(Adapter):
         super().__init__(loaded)
         self._cell = rule_of(loaded, SmartResize).cell
         rope_index = inspect.signature(self.model.model.get_rope_index)
-        self._tells_pictures = "mm_token_type_ids" in rope_index.parameters
+        self._tells_images = "mm_token_type_ids" in rope_index.parameters
 
     @property
     def pixels_per_token(self) -> int | None:
@@ -46,25 +46,25 @@ class QwenVL(Adapter):
         grid = made["image_grid_thw"][0]
         tokens = int(grid.prod()) // self.config.vision_config.spatial_merge_size**2
         tensors = {"pixel_values": made["pixel_values"], "image_grid_thw": grid}
-        return Seen(self.image_token * tokens, (picture(tensors, tokens),))
+        return Seen(self.image_token * tokens, (image(tensors, tokens),))
 
-    def _features(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         made = self.model.model.get_image_features(
-            pixel_values=self._joined(pictures, "pixel_values"),
-            image_grid_thw=self._stacked(pictures, "image_grid_thw"),
+            pixel_values=self._joined(images, "pixel_values"),
+            image_grid_thw=self._stacked(images, "image_grid_thw"),
         )
         return list(features_of(made))
 
     def _positions(
-        self, ids: torch.Tensor, pictures: Sequence[Picture]
+        self, ids: torch.Tensor, images: Sequence[PreparedImage]
     ) -> tuple[torch.Tensor, int]:
         """Time, height and width, by the model's own rule; text has the same in all three."""
-        if not pictures:
+        if not images:
             return torch.arange(len(ids)).expand(3, -1), len(ids)
         told: dict[str, Any] = {}
-        if self._tells_pictures:
+        if self._tells_images:
             told["mm_token_type_ids"] = (ids == self.image_token_id).int().unsqueeze(0)
-        grids = torch.stack([each.tensors["image_grid_thw"] for each in pictures])
+        grids = torch.stack([each.tensors["image_grid_thw"] for each in images])
         positions, _ = self.model.model.get_rope_index(
             ids.unsqueeze(0), image_grid_thw=grids, **told
         )

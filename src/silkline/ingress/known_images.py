@@ -22,7 +22,7 @@ from silkline.ingress.lru import Lru
 SOURCE_BYTES = 550
 """What an entry of the first table takes besides its URL, if it has one."""
 
-PICTURE_BYTES = 700
+IMAGE_BYTES = 700
 """What an entry of the second table takes."""
 
 Name = str | bytes
@@ -43,23 +43,23 @@ class Encoded(NamedTuple):
     fresh_until: float
 
 
-class KnownPictures:
+class KnownImages:
     """Remembers identities. No step waits."""
 
     def __init__(self, capacity_bytes: int) -> None:
         """Makes empty tables; each of its tables gets half of the capacity."""
         self._sources: Lru[tuple[bytes, Name], Encoded] = Lru(capacity_bytes // 2)
-        self._pictures: Lru[tuple[bytes, bytes, PixelBudget], Identity] = Lru(capacity_bytes // 2)
+        self._images: Lru[tuple[bytes, bytes, PixelBudget], Identity] = Lru(capacity_bytes // 2)
 
     @property
     def entries(self) -> int:
         """Sources and pictures that are known."""
-        return len(self._sources) + len(self._pictures)
+        return len(self._sources) + len(self._images)
 
     @property
     def size_bytes(self) -> int:
         """About what they take."""
-        return self._sources.size_bytes + self._pictures.size_bytes
+        return self._sources.size_bytes + self._images.size_bytes
 
     def source(self, scope: bytes, name: Name) -> Encoded | None:
         """The encoded picture behind a source; None where it is not known, or not any more."""
@@ -77,15 +77,15 @@ class KnownPictures:
         else:
             self._sources.drop((scope, name))
 
-    def picture(self, scope: bytes, encoded: bytes, budget: PixelBudget) -> Identity | None:
+    def image(self, scope: bytes, encoded: bytes, budget: PixelBudget) -> Identity | None:
         """What the encoded picture of this digest becomes; None where it is not known."""
-        return self._pictures.get((scope, encoded, budget))
+        return self._images.get((scope, encoded, budget))
 
-    def learn_picture(
+    def learn_image(
         self, scope: bytes, encoded: bytes, budget: PixelBudget, identity: Identity
     ) -> None:
         """Keeps what an encoded picture becomes."""
-        self._pictures.put((scope, encoded, budget), identity, PICTURE_BYTES)
+        self._images.put((scope, encoded, budget), identity, IMAGE_BYTES)
 
 
 def digest(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from silkline.engines.base import EngineOptions
-from silkline.engines.openvino.pictures import Eye, scaled
+from silkline.engines.openvino.images import Eye, scaled
 from silkline.engines.openvino.served import read_served
 from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.documents import Document

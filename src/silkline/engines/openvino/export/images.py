@@ -21,18 +21,18 @@ _WORDS = ("SALE 50%", "Model 8", "Made of wool", "4.99", "Size L", "Keep dry")
 _SHAPES = 6
 
 
-def draw_pictures(count: int, seed: int) -> tuple[Image, ...]:
+def draw_images(count: int, seed: int) -> tuple[Image, ...]:
     """Draws pictures; those of two seeds have nothing in common but how they are made."""
     generator = np.random.default_rng(seed)
-    return tuple(_picture(generator, place) for place in range(count))
+    return tuple(_image(generator, place) for place in range(count))
 
 
-def _picture(generator: np.random.Generator, place: int) -> Image:
+def _image(generator: np.random.Generator, place: int) -> Image:
     width, height = _SIZES[place % len(_SIZES)]
-    picture = Pillow.fromarray(_scene(generator, width, height))
+    image = Pillow.fromarray(_scene(generator, width, height))
     if place % 3:  # every third one is left as noise alone, which is nearest to a photograph
-        _draw_things(generator, picture)
-    pixels = picture.tobytes()
+        _draw_things(generator, image)
+    pixels = image.tobytes()
     return Image(width, height, pixels, hashlib.blake2b(pixels, digest_size=16).hexdigest())
 
 
@@ -49,11 +49,11 @@ def _scene(generator: np.random.Generator, width: int, height: int) -> NDArray[n
     return np.ascontiguousarray(levels.transpose(1, 2, 0).astype(np.uint8))
 
 
-def _draw_things(generator: np.random.Generator, picture: Pillow.Image) -> None:
-    pen = ImageDraw.Draw(picture)
-    width, height = picture.size
+def _draw_things(generator: np.random.Generator, image: Pillow.Image) -> None:
+    pen = ImageDraw.Draw(image)
+    width, height = image.size
     for _ in range(_SHAPES):
-        left, top = (int(generator.integers(0, most)) for most in (width - 60, height - 60))
+        left, top = (int(generator.integers(0, maximum)) for maximum in (width - 60, height - 60))
         box = (left, top, left + int(generator.integers(30, 200)), top + 40)
         colour = tuple(int(level) for level in generator.integers(0, 256, 3))
         match int(generator.integers(0, 4)):

@@ -22,7 +22,7 @@ from silkline.models.preprocessing import Preprocessing
 Pixels = NDArray[np.float32]
 
 _LEVELS = 256
-_MOST_PIXELS = 100_000_000
+_MAX_PIXELS = 100_000_000
 """A longer strip than this, once scaled, would take the memory of all others."""
 
 _SIDES = {"height", "width"}
@@ -62,7 +62,7 @@ class Eye:
             InvalidRequest: It would.
         """
         width, height = self._size(image.width, image.height)
-        if width * height > _MOST_PIXELS:
+        if width * height > _MAX_PIXELS:
             raise InvalidRequest(
                 f"The picture is {image.width}x{image.height}: this model scales its shorter side "
                 "first, and the longer one would be too long then. Crop it."
@@ -73,11 +73,11 @@ class Eye:
         return np.stack([self._one(image) for image in images])
 
     def _one(self, image: Image) -> Pixels:
-        picture = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
+        image = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
         size = self._size(image.width, image.height)
-        if size != picture.size:
-            picture = picture.resize(size, self._filter)
-        levels = np.asarray(picture)
+        if size != image.size:
+            image = image.resize(size, self._filter)
+        levels = np.asarray(image)
         if crop := self._steps.crop:
             levels = _middle(levels, crop["height"], crop["width"])
         return np.stack([self._table[channel][levels[..., channel]] for channel in range(3)])
@@ -109,8 +109,8 @@ def scaled(image: Image, rule: TokenRule | None, steps: Preprocessing | None) ->
         kind = Pillow.Resampling[(steps.resample or "").upper()]
     if size == (image.width, image.height):
         return image
-    picture = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
-    return Image(*size, picture.resize(size, kind).tobytes(), image.digest)
+    image = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
+    return Image(*size, image.resize(size, kind).tobytes(), image.digest)
 
 
 def _is_one_size(steps: Preprocessing) -> bool:
