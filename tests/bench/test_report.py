@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 from silkline.bench.record import Run
 from silkline.bench.report.over_time import rates
 from silkline.bench.report.page import page
-from silkline.bench.report.plot import span
-from silkline.bench.report.svg import Scale
 from silkline.bench.report.timeline import timeline
 from silkline.bench.results import write_results
 from silkline.bench.summary import compare, summarise
@@ -114,17 +111,6 @@ def test_thin_runs_have_a_page(run: Run) -> None:
     rendered(run)
 
 
-@pytest.mark.parametrize("log", [False, True])
-def test_ticks_are_round_and_inside(log: bool) -> None:
-    for low, high in ((0.001, 3), (0.5, 0.9), (1, 20_000)):
-        scale = Scale(low, high, 0, 100, log)
-        ticks = scale.ticks(6)
-        assert ticks or log
-        assert all(low * 0.99 <= tick <= high * 1.01 for tick in ticks)
-        assert all(scale(one) < scale(other) for one, other in pairwise(ticks))
-        assert (scale(low), scale(high), scale(high * 9)) == (0, 100, 100)
-
-
 @pytest.mark.parametrize("seconds", [0.5, 18.0, 90.0, 600.0, 86_400.0])
 def test_any_length_has_a_few_bins_and_labels(seconds: float) -> None:
     records = [record(0), record(1, ended=seconds * 2)]
@@ -134,23 +120,6 @@ def test_any_length_has_a_few_bins_and_labels(seconds: float) -> None:
     assert sum(one.offered for one in line.bins) == 2
     plot = rates([line], [""])
     assert 2 <= plot.svg.count('class="mark"') <= 15
-
-
-@pytest.mark.parametrize(
-    ("seconds", "label"),
-    [
-        (0.0, "0 µs"),
-        (0.00025, "250 µs"),
-        (0.9997, "1 s"),
-        (0.34, "340 ms"),
-        (1.234, "1.23 s"),
-        (59.96, "1 min"),
-        (240.0, "4 min"),
-        (5400.0, "1 h 30 min"),
-    ],
-)
-def test_a_time_has_the_unit_that_suits_it(seconds: float, label: str) -> None:
-    assert span(seconds) == label
 
 
 def test_no_latency_is_told_where_nothing_was_answered() -> None:

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from silkline.evaluate.report.numbers import change, p_value, score, seconds
 from silkline.evaluate.report.verdict import explanation, headline
 from silkline.evaluate.results import Comparison, Evaluation, Result, Score
+from silkline.report.numbers import change, p_value, score, seconds
 
 _MAX_SLICES = 8
 _GAP = ""

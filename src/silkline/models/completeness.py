@@ -201,9 +201,7 @@ def template_lacks(folder: Path) -> str | None:
 def _template_fault(template: str) -> str | None:
     if "content" not in template:
         return "does not write what a message says (content)"
-    if not _is_installed("jinja2"):  # nor is an engine here that could run it
-        return None
-    from jinja2 import Environment, TemplateSyntaxError  # noqa: PLC0415 - of the extras
+    from jinja2 import Environment, TemplateSyntaxError  # noqa: PLC0415 - slow to import
 
     try:
         reader = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=True)

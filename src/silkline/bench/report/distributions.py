@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from silkline.bench.percentiles import ranked
 from silkline.bench.record import Record
-from silkline.bench.report.plot import Hover, Plot, Series, slo_line, span
-from silkline.bench.report.svg import Drawing, Scale
 from silkline.bench.summary import OUTSIDE, in_order, stages_of
 from silkline.core import Stage
+from silkline.report.numbers import span
+from silkline.report.plot import Hover, Plot, Series
+from silkline.report.svg import Drawing, Scale
 
 _BANDS = ((0.0, 0.5), (0.5, 0.9), (0.9, 0.99), (0.99, 0.999), (0.999, 1.0))
 _BAR, _GAP = 26, 12
@@ -46,15 +47,15 @@ def percentile_curves(title: str, lines: Sequence[Line], slo: float | None = Non
     ticks = [one for one in zip(at, [*names, "50%"], strict=True) if one[0] <= maximum + 1e-9]
     drawing.x_axis(x, ticks, "percentile")
     for tick, _ in ticks:
-        drawing.line((x(tick), drawing.top), (x(tick), drawing.bottom), 'class="grid faint"')
+        drawing.line((x(tick), drawing.top), (x(tick), drawing.bottom), "grid faint")
     stops = [n / _STEPS_A_NINE for n in range(math.ceil(maximum * _STEPS_A_NINE) + 1)]
     shown = []
     for name, colour, values in lines:
         curve = [(x(stop), y(_at(values, stop))) for stop in stops if stop <= _nines(len(values))]
-        drawing.path(curve, f'class="line {colour}"')
+        drawing.path(curve, f"line {colour}")
         shown.append(Series(name, colour, [_told(values, stop) for stop in stops]))
     if slo:
-        slo_line(drawing, y, slo)
+        drawing.limit(y, slo, f"SLO {span(slo)}")
     labels = [f"P{100 * _share(stop):.6g}" for stop in stops]
     legend = [(colour, name) for name, colour, _ in lines]
     hover = Hover([x(stop) for stop in stops], labels, shown)
@@ -100,10 +101,8 @@ def _bar(
     top, at = drawing.top + 4 + row * (_BAR + _GAP), x.low
     words, count = label
     total = sum(mean.values()) or 1.0
-    drawing.text((drawing.left - 10, top + 12), words, 'class="tick" text-anchor="end"')
-    drawing.text(
-        (drawing.left - 10, top + 25), f"{count} answers", 'class="fine" text-anchor="end"'
-    )
+    drawing.text((drawing.left - 10, top + 12), words, "tick", "end")
+    drawing.text((drawing.left - 10, top + 25), f"{count} answers", "fine", "end")
     for stage in order:
         seconds = mean.get(stage, 0.0)
         left, right = x(at), x(at + seconds / total)
@@ -111,8 +110,8 @@ def _bar(
         if right - left > 0.05:  # noqa: PLR2004 - below, nothing would be seen
             tip = f"{words}, {stage}: {span(seconds)}"
             box = (left, float(top), right - left, float(_BAR))
-            drawing.rect(box, f'class="fill stage-{_class(stage)}"', tip)
-    drawing.text((x(1.0) + 10, top + _BAR * 0.68), span(total), 'class="total"')
+            drawing.rect(box, f"fill stage-{_class(stage)}", tip)
+    drawing.text((x(1.0) + 10, top + _BAR * 0.68), span(total), "total")
 
 
 def _mean_stages(records: Sequence[Record]) -> dict[str, float]:

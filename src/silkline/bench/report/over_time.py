@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from silkline.bench.percentiles import ranked
-from silkline.bench.report.plot import SIDES, Hover, Plot, Series, clock, slo_line, span
-from silkline.bench.report.svg import Drawing, Scale, steps
 from silkline.bench.report.timeline import Bin, Timeline
+from silkline.report.numbers import clock, span
+from silkline.report.plot import SIDES, Hover, Plot, Series
+from silkline.report.svg import Drawing, Scale, steps
 
 _HEAT_ROWS = 44
 _FAINTEST = 0.12
@@ -41,12 +42,12 @@ def rates(lines: Sequence[Timeline], names: Sequence[str]) -> Plot:
     drawing.y_axis(y, [(tick, f"{tick:g}") for tick in y.ticks(5)], "requests/s")
     _time_axis(drawing, x)
     edges = [x(edge) for edge in first.edges]
-    _area(drawing, edges, [y(value) for value in offered], 'class="offered"')
+    _area(drawing, edges, [y(value) for value in offered], "offered")
     for side, colour in zip(good, SIDES, strict=False):
         heights = [y(value) for value in side]
         if len(lines) == 1:
-            _area(drawing, edges, heights, f'class="area {colour}"')
-        drawing.path(steps(edges, heights), f'class="line {colour}"')
+            _area(drawing, edges, heights, f"area {colour}")
+        drawing.path(steps(edges, heights), f"line {colour}")
     shown = [Series("offered", "grey", [f"{value:.1f}" for value in offered])]
     for name, colour, one, other in zip(names, SIDES, served, good, strict=False):
         shown.append(Series(f"{name}served", "", [f"{value:.1f}" for value in one]))
@@ -68,7 +69,7 @@ def latency(line: Timeline, name: str, side: int, slo: float, scale: tuple[float
     _time_axis(drawing, x)
     colour = SIDES[side]
     _heat(drawing, line, x, y, colour)
-    slo_line(drawing, y, slo)
+    drawing.limit(y, slo, f"SLO {span(slo)}")
     filled = [number for number, one in enumerate(line.bins) if one.latencies]
     edges = line.edges
     middles = [x((edges[n] + edges[n + 1]) / 2) for n in filled]
@@ -77,7 +78,7 @@ def latency(line: Timeline, name: str, side: int, slo: float, scale: tuple[float
         values = [ranked(line.bins[n].latencies, share) for n in filled]
         points = dict(zip(filled, zip(middles, map(y, values), strict=True), strict=True))
         for together in _neighbours(filled):
-            drawing.path([points[n] for n in together], f'class="line {style}"')
+            drawing.path([points[n] for n in together], f"line {style}")
         shown.append(Series(words, style, [span(value) for value in values]))
     shown.append(Series("max", "", [span(line.bins[n].latencies[-1]) for n in filled]))
     labels = [clock(edges[n]) for n in filled]
@@ -152,7 +153,7 @@ def _stacked(
         above = [low + one.get(name, 0.0) for low, one in zip(below, shares, strict=True)]
         outline = steps(edges, [y(value) for value in above])
         outline += reversed(steps(edges, [y(value) for value in below]))
-        drawing.path(outline, f'class="fill {colour}"', closed=True)
+        drawing.path(outline, f"fill {colour}", closed=True)
         below = above
     _time_axis(drawing, x)
     shown = [
@@ -189,7 +190,7 @@ def _heat(drawing: Drawing, line: Timeline, x: Scale, y: Scale, colour: str) -> 
         for row, count in rows.items():
             shade = _FAINTEST + (1 - _FAINTEST) * math.sqrt(count / maximum)
             box = (left, drawing.top + row * height, right - left, height)
-            drawing.rect(box, f'class="cell {colour}" opacity="{shade:.2f}"')
+            drawing.rect(box, f"cell {colour}", opacity=f"{shade:.2f}")
 
 
 def _area(drawing: Drawing, edges: Sequence[float], heights: Sequence[float], style: str) -> None:

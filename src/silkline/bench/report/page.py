@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-
-import msgspec
 
 from silkline.bench.record import Run
 from silkline.bench.report import distributions, over_time
-from silkline.bench.report.plot import SIDES, Plot, names, span, thinned
 from silkline.bench.report.timeline import timeline
 from silkline.bench.spec import Spec
 from silkline.bench.summary import Comparison, Percentiles, Summary
 from silkline.bench.terminal import health_lines, milliseconds, ratio_texts, told
+from silkline.report.numbers import span
+from silkline.report.page import render
+from silkline.report.plot import SIDES, Plot
 
-_TABLE_ROWS = 60
 _FINE, _POOR = 0.99, 0.9
 """Goodput from which it is shown as good, and below which as bad."""
 
@@ -34,22 +31,32 @@ def write_page(
 
 def page(run: Run, summaries: Sequence[Summary], comparison: Comparison | None) -> str:
     """The report of a run: HTML without a reference to anything outside."""
-    here = files("silkline.bench.report")
-    style, script = (here.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    title = "Bench of " + " and ".join(one.url for one in summaries)
-    body = "\n".join(_body(run, summaries, comparison))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        f"{body}\n<script>\n{script}</script>\n</body>\n</html>\n"
+    return render(
+        "silkline.bench.report",
+        title="Bench of " + " and ".join(one.url for one in summaries),
+        command="silkline bench",
+        figures=True,
+        run=run,
+        sentence=_sentence(run),
+        sides=list(
+            zip(summaries, SIDES, map(_tiles, summaries), map(_grade, summaries), strict=False)
+        ),
+        comparison=comparison,
+        ratios=[(name, *ratio_texts(one)) for name, one in comparison.ratios.items()]
+        if comparison
+        else [],
+        plots=plots(run, summaries),
+        percentiles=_percentiles(summaries),
+        failures=_failures(summaries),
+        notes=[line for one in summaries for line in health_lines(one)],
     )
 
 
 def plots(run: Run, summaries: Sequence[Summary]) -> Iterator[Plot]:
     """All plots of a run, in the order of the page."""
     spec, slo = run.spec, summaries[0].slo
-    labels, seconds = names(spec), spec.arrivals.seconds
+    labels = [f"{one.name} " if len(spec.targets) > 1 else "" for one in spec.targets]
+    seconds = spec.arrivals.seconds
     sides = [run.of(target) for target in range(len(summaries))]
     lines = [timeline(records, seconds, slo) for records in sides]
     yield over_time.rates(lines, labels)
@@ -93,34 +100,6 @@ def _stream_curves(run: Run, labels: Sequence[str]) -> list[distributions.Line]:
     return curves
 
 
-def _body(run: Run, summaries: Sequence[Summary], comparison: Comparison | None) -> Iterator[str]:
-    yield "<header><p class='brand'>silkline bench</p>"
-    hosts = "<span class='against'>against</span>".join(
-        f"<span class='target {colour if comparison else ''}'>{escape(one.url)}</span>"
-        for one, colour in zip(summaries, SIDES, strict=False)
-    )
-    yield f"<h1>{hosts}</h1><p class='lede'>{escape(_sentence(run))}</p></header><main>"
-    for summary, colour in zip(summaries, SIDES, strict=False):
-        yield _tiles(summary, colour, named=comparison is not None)
-    if comparison is not None:
-        yield _compared(summaries, comparison)
-    for plot in plots(run, summaries):
-        yield _figure(plot)
-    yield _details("Percentiles, milliseconds", _percentile_table(summaries))
-    if any(one.failures for one in summaries):
-        yield _details("Failures", _failure_table(summaries))
-    notes = [line for one in summaries for line in health_lines(one)]
-    marked = "".join(
-        f"<li{' class=warning' if note.startswith('WARNING') else ''}>{escape(note)}</li>"
-        for note in notes
-    )
-    yield f"<section class='card'><h2>The generator</h2><ul class='notes'>{marked}</ul></section>"
-    settings = msgspec.json.format(msgspec.json.encode(run.spec), indent=2).decode()
-    told = f"<summary>Settings</summary><pre>{escape(settings)}</pre>"
-    yield f"<details class='card'>{told}</details>"
-    yield f"</main><footer>Begun {escape(run.began)}. Every request is in requests.jsonl.</footer>"
-
-
 def _sentence(run: Run) -> str:
     """What was run, in words."""
     spec: Spec = run.spec
@@ -137,7 +116,7 @@ def _sentence(run: Run) -> str:
     return words + (f"; model {run.model}." if run.model else ".")
 
 
-def _tiles(summary: Summary, colour: str, *, named: bool) -> str:
+def _tiles(summary: Summary) -> list[tuple[str, str, str]]:
     found = summary.latency
     hits = summary.served - sum(
         summary.by_cache[state].count
@@ -158,56 +137,22 @@ def _tiles(summary: Summary, colour: str, *, named: bool) -> str:
     if summary.by_cache.keys() - {"untold"}:
         share = hits / max(1, summary.served)
         tiles.append(("from a cache", f"{share:.1%}", f"{hits} answers"))
-    shown = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd class='sub'>{escape(sub)}</dd>"
-        "</div>"
-        for name, value, sub in tiles
-    )
-    grade = "fine" if summary.goodput >= _FINE else "poor" if summary.goodput < _POOR else ""
-    head = f"<h2 class='target {colour}'>{escape(f'{summary.name}  {summary.url}')}</h2>"
-    return f"<section>{head if named else ''}<dl class='tiles {grade}'>{shown}</dl></section>"
+    return tiles
 
 
-def _compared(summaries: Sequence[Summary], comparison: Comparison) -> str:
-    first, second = (one.name for one in summaries)
-    rows = [[name, *ratio_texts(ratio)] for name, ratio in comparison.ratios.items()]
-    head = [f"{second} is so many times {first}", "times", "95% interval"]
-    about = (
-        f"Geometric mean over {comparison.pairs} pairs of slices, both played within seconds of "
-        "each other; the interval is a bootstrap over the pairs."
-    )
-    table = _table(head, rows)
-    return f"<section class='card'><h2>{second} beside {first}</h2><p>{about}</p>{table}</section>"
+def _grade(summary: Summary) -> str:
+    return "fine" if summary.goodput >= _FINE else "poor" if summary.goodput < _POOR else ""
 
 
-def _figure(plot: Plot) -> str:
-    legend = "".join(
-        f"<li><i class='swatch {colour}'></i>{escape(name)}</li>" for colour, name in plot.legend
-    )
-    data = table = ""
-    if plot.hover is not None:
-        told = msgspec.json.encode(plot.hover).decode().replace("<", "\\u003c")
-        data = f"<script type='application/json'>{told}</script>"
-        rows = [
-            [plot.hover.labels[n], *(series.texts[n] for series in plot.hover.series)]
-            for n in thinned(len(plot.hover.labels), _TABLE_ROWS)
-        ]
-        head = [plot.stop, *(series.name for series in plot.hover.series)]
-        table = f"<details><summary>As a table</summary>{_table(head, rows)}</details>"
-    return (
-        f"<figure class='card'><figcaption><h2>{escape(plot.title)}</h2>"
-        f"<ul class='legend'>{legend}</ul><p>{escape(plot.about)}</p></figcaption>"
-        f"<div class='plot'>{plot.svg}</div>{data}{table}</figure>"
-    )
-
-
-def _percentile_table(summaries: Sequence[Summary]) -> str:
-    rows = []
+def _percentiles(summaries: Sequence[Summary]) -> Iterator[list[str]]:
     for one in summaries:
-        rows.append(_row(f"{one.name}  latency", one.latency))
-        rows += [_row(f"{one.name}  cache {name}", values) for name, values in one.by_cache.items()]
-        rows += [_row(f"{one.name}  stage {name}", values) for name, values in one.by_stage.items()]
-    return _table(["", "n", "mean", "P50", "P90", "P99", "P99.9", "max"], rows)
+        yield _row(f"{one.name}  latency", one.latency)
+        yield from (
+            _row(f"{one.name}  cache {name}", found) for name, found in one.by_cache.items()
+        )
+        yield from (
+            _row(f"{one.name}  stage {name}", found) for name, found in one.by_stage.items()
+        )
 
 
 def _row(name: str, found: Percentiles) -> list[str]:
@@ -215,26 +160,9 @@ def _row(name: str, found: Percentiles) -> list[str]:
     return [name, str(found.count), *(told(found, value, milliseconds) for value in values)]
 
 
-def _failure_table(summaries: Sequence[Summary]) -> str:
-    rows = [
+def _failures(summaries: Sequence[Summary]) -> list[list[str]]:
+    return [
         [one.name, failure.code, str(failure.status or "-"), str(failure.count)]
         for one in summaries
         for failure in one.failures
     ]
-    return _table(["target", "code", "status", "requests"], rows)
-
-
-def _details(title: str, table: str) -> str:
-    return f"<section class='card'><h2>{escape(title)}</h2>{table}</section>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    heads = "".join(f"<th scope='col'>{escape(name)}</th>" for name in head)
-    body = "".join(
-        f"<tr><th scope='row'>{escape(first)}</th>"
-        + "".join(f"<td>{escape(value)}</td>" for value in rest)
-        + "</tr>"
-        for first, *rest in rows
-    )
-    table = f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
-    return f"<div class='wide'><table>{table}</table></div>"

@@ -1,13 +1,13 @@
-"""The items of which an answer went wrong, picture by picture."""
+"""The items of which an answer went wrong, as the page shows them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import NamedTuple
 
-from silkline.evaluate.item import Item
+from silkline.evaluate.item import Item, Value
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.records import is_same, parse_record
 from silkline.evaluate.report.word_diff import Part, diff_words
@@ -31,99 +31,93 @@ class Case:
     image: str
 
 
-def show(case: Case) -> str:
-    """A case as an article."""
-    item = case.item
-    image = (
-        f"<img src='{escape(case.image)}' alt='The picture of item {escape(item.id)}'>"
-        if case.image
-        else "<p class='missing'>The picture could not be read.</p>"
-    )
-    chips = "".join(
-        f"<li>{escape(name)}: {escape(value)}</li>" for name, value in item.fields.items()
-    )
-    answers = _records(case) if item.record is not None else _texts(case)
-    return (
-        f"<article class='card case'><figure>{image}</figure><div><h3>{escape(item.id)}</h3>"
-        f"<p class='prompt'>{escape(_cut(item.prompt))}</p></div><div>{answers}"
-        f"{f'<ul class=chips>{chips}</ul>' if chips else ''}</div></article>"
-    )
+class Answer(NamedTuple):
+    """A subject's answer: parts of text with the HTML element that marks each, or a failure."""
+
+    side: str
+    parts: list[tuple[str, str]]
+    failure: str
 
 
-def _records(case: Case) -> str:
-    """Field by field; what is wrong is marked."""
-    right = case.item.record or {}
-    found = [parse_record(reply.answer or "") for reply in case.replies]
-    if all(one is None for one in found):
-        return _texts(case)
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A case, ready for the template.
+
+    Attributes:
+        id: The item's.
+        prompt: What was asked.
+        image: As a data URL; empty where it could not be had.
+        fields: What the item is sliced by.
+        compared: How many sides the table has; 0 without a table.
+        rows: A field each: its name, the right value, each side's value and whether it is right.
+        reference: What is right; None where that is not known, or the table says it.
+        answers: Those that are not in the table.
+    """
+
+    id: str
+    prompt: str
+    image: str
+    fields: Mapping[str, str]
+    compared: int
+    rows: list[tuple[str, str, list[tuple[str, bool]]]]
+    reference: str | None
+    answers: list[Answer]
+
+
+def shown(case: Case) -> Shown:
+    """What the page shows of a case: field by field where there is a record to compare."""
+    item, sides = case.item, "AB"[: len(case.replies)]
+    right = item.record
+    found = [None if right is None else parse_record(one.answer or "") for one in case.replies]
+    common = (item.id, _cut(item.prompt), case.image, item.fields)
+    if right is None or all(one is None for one in found):
+        reference, nearest = _reference(case)
+        answers = list(map(_answer, sides, case.replies, [nearest] * len(sides)))
+        return Shown(*common, 0, [], reference, answers)
     names = dict.fromkeys([*right, *(name for one in found for name in one or ())])
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(name[:_MAX_CHARS])}</th><td>{_value(right, name)}</td>"
-        + "".join(_field(one, right, name) for one in found)
-        + "</tr>"
+    rows = [
+        (name[:_MAX_CHARS], _value(right, name), [_cell(one, right, name) for one in found])
         for name in names
-    )
-    heads = "".join(
-        f"<th scope='col'><span class='side {side.lower()}'>{side}</span></th>"
-        for side, _ in zip("AB", found, strict=False)
-    )
-    broken = "".join(
-        f"<dl class='answers'>{_reply(side, reply, '')}</dl>"
-        for side, reply, one in zip("AB", case.replies, found, strict=False)
+    ]
+    broken = [
+        _answer(side, reply, "")
+        for side, reply, one in zip(sides, case.replies, found, strict=True)
         if one is None
-    )
-    return (
-        f"<div class='wide'><table><thead><tr><th scope='col'>field</th><th scope='col'>right</th>"
-        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>{broken}"
-    )
+    ]
+    return Shown(*common, len(sides), rows, None, broken)
 
 
-def _field(found: object, right: object, name: str) -> str:
-    if not isinstance(found, dict) or not isinstance(right, dict):
-        return f"<td>{_ABSENT}</td>"
+def _cell(
+    found: Mapping[str, object] | None, right: Mapping[str, Value], name: str
+) -> tuple[str, bool]:
+    if found is None:
+        return _ABSENT, True
     same = (name in found) == (name in right) and is_same(found.get(name), right.get(name))
-    shown = _value(found, name)
-    return f"<td>{shown if same else f'<mark>{shown}</mark>'}</td>"
+    return _value(found, name), same
 
 
-def _value(record: object, name: str) -> str:
-    if not isinstance(record, dict) or name not in record:
-        return _ABSENT
-    return escape(_cut(json.dumps(record[name], ensure_ascii=False)))
+def _value(record: Mapping[str, object], name: str) -> str:
+    return _cut(json.dumps(record[name], ensure_ascii=False)) if name in record else _ABSENT
 
 
-def _texts(case: Case) -> str:
-    """Answers whose differences from the reference are marked; without one, from A's answer."""
+def _reference(case: Case) -> tuple[str | None, str]:
+    """What is right, and the text that answers are compared with: without one, A's answer."""
     item = case.item
-    right = [] if item.record is None else [json.dumps(dict(item.record), ensure_ascii=False)]
-    right = right or list(dict.fromkeys(item.references))
-    shown = f"<dt>right</dt><dd>{escape(_cut(' / '.join(right)))}</dd>" if right else ""
-    nearest = right[0] if right else case.replies[0].answer or ""
-    answers = "".join(
-        _reply(side, reply, nearest) for side, reply in zip("AB", case.replies, strict=False)
-    )
-    return f"<dl class='answers'>{shown}{answers}</dl>"
-
-
-def _reply(side: str, reply: Reply, right: str) -> str:
-    head = f"<dt><span class='side {side.lower()}'>{side}</span></dt>"
-    if reply.answer is None:
-        return f"{head}<dd class='failed'>{escape(reply.error)}: {escape(reply.message)}</dd>"
+    right: Sequence[str] = list(dict.fromkeys(item.references))
+    if item.record is not None:
+        right = [json.dumps(dict(item.record), ensure_ascii=False)]
     if not right:
-        return f"{head}<dd>{escape(_cut(reply.answer))}</dd>"
-    return f"{head}<dd>{''.join(_marked(right, reply.answer))}</dd>"
+        return None, case.replies[0].answer or ""
+    return _cut(" / ".join(right)), right[0]
 
 
-def _marked(right: str, said: str) -> Iterator[str]:
-    for part, text in diff_words(_cut(right), _cut(said)):
-        shown = escape(text)
-        yield shown if part is Part.SAME else f"<{part.value}>{shown}</{part.value}>"
+def _answer(side: str, reply: Reply, right: str) -> Answer:
+    if reply.answer is None:
+        return Answer(side, [], f"{reply.error}: {reply.message}")
+    said = _cut(reply.answer)
+    marked = diff_words(_cut(right), said) if right else [(Part.SAME, said)]
+    return Answer(side, [(part.value, text) for part, text in marked], "")
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def show_all(cases: Sequence[Case]) -> str:
-    """All cases, one below the other."""
-    return f"<div class='cases'>{''.join(map(show, cases))}</div>"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from silkline.evaluate.report.numbers import change, p_value, score
 from silkline.evaluate.results import Comparison
+from silkline.report.numbers import change, p_value, score
 
 _RULE_OF_THREE = 3
 

@@ -12,15 +12,15 @@ _MAX_CHUNKS = 1_000
 
 
 class Part(Enum):
-    """What a piece of a diff is, by its HTML element."""
+    """What a chunk of a diff is, by the HTML element that marks it."""
 
-    SAME = "span"
+    SAME = ""
     MISSING = "del"
     EXTRA = "ins"
 
 
 def diff_words(right: str, said: str) -> Iterator[tuple[Part, str]]:
-    """Pieces of both texts in reading order: common ones, those missing and those too many.
+    """The chunks of both texts in reading order: common ones, those missing and those too many.
 
     Words, marks and runs of space are the units; what comes after the first 1,000 of them is left
     out, since the time grows with their square.

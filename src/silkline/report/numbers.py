@@ -1,4 +1,4 @@
-"""How figures are written, on the terminal and in the page alike."""
+"""How figures are written, on the terminal and in a page alike."""
 
 from __future__ import annotations
 
@@ -25,3 +25,21 @@ def p_value(value: float) -> str:
 def seconds(value: float) -> str:
     """A time in the unit that suits it."""
     return f"{value * 1000:.0f} ms" if value < _SECOND else f"{value:.2f} s"
+
+
+def span(seconds: float) -> str:
+    """A time for a label: `250 µs`, `2.5 ms`, `340 ms`, `1.2 s`, `4 min`, `1 h 30 min`."""
+    for unit, name in ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s")):
+        value = float(f"{seconds / unit:.3g}")
+        if value < (60 if name == "s" else 1000):
+            return f"{value:g} {name}"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def clock(seconds: float) -> str:
+    """A moment of a run: `7.5 s`, `2:30`."""
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:g} s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f}:{rest:02.0f}"
