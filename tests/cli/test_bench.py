@@ -119,13 +119,15 @@ def test_a_folder_that_cannot_be_is_told_before_any_load(server: Served, tmp_pat
 
 
 def test_an_interrupt_says_what_is_kept(server: Served, tmp_path: Path) -> None:
+    before = len(server.log)
     running = subprocess.Popen(
         command("bench", server.url, "--for", "10m", "--out", str(tmp_path / "out")),
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509
     )
-    time.sleep(2.0)
+    while len(server.log) < before + 3 and running.poll() is None:  # until it sends its load
+        time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=30)
     assert running.returncode == 1
