@@ -327,13 +327,17 @@ def markdown(made: Report) -> str:
     lines += [f"- {name}: {value}" for name, value in {**made.machine, **made.versions}.items()]
     lines += [
         "",
-        "| engine | requests a second (least, most) | median latency, s | core seconds each |",
+        "| engine | requests a second (least, most) | median latency, s | core seconds each* |",
         "|---|---|---|---|",
     ]
     lines += [
         f"| {TITLES[each.subject]} | {each.rate.median:.2f} ({each.rate.least:.2f}, "
         f"{each.rate.most:.2f}) | {each.latency:.2f} | {each.computed:.2f} |"
         for each in made.found
+    ]
+    lines += [
+        "",
+        "\\* Of the process that was started: vLLM computes in children, not counted here.",
     ]
     lines += ["", "| ratio | median (least, most) | aim |", "|---|---|---|"]
     lines += [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import uvloop
 from rich.console import Console
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,7 +61,6 @@ def up(served: str | None, config: Path | None, as_json: bool, **flags: Any) -> 
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
-    began = time.monotonic()
     with Console(stderr=True).status("checking the model's files") as status:
         served = await create_pool(settings, status.update)
         pool = served.pool
@@ -73,7 +73,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
             if await _is_ready(serving, server, pool):
                 status.stop()
                 freeze_heap()
-                _announce(served, server, time.monotonic() - began, as_json=as_json)
+                _announce(served, server, _process_seconds(), as_json=as_json)
             await serving
         finally:
             server.should_exit = True
@@ -144,6 +144,11 @@ def _without_trace(send: Send) -> Send:
         await send({name: value for name, value in message.items() if name != "message"})
 
     return send_without_trace
+
+
+def _process_seconds() -> float:
+    """Seconds since this process began."""
+    return time.time() - psutil.Process().create_time()
 
 
 def _announce(served: Served, server: GatewayServer, seconds: float, *, as_json: bool) -> None:
