@@ -37,7 +37,7 @@ class TestPreparing:
     async def test_a_request_that_is_prepared_stalls_no_other(
         self, engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        prepare, go_on, to_hold = engine.as_pipeline_takes, threading.Event(), ["one"]
+        prepare, go_on, to_hold = engine.pipeline_inputs, threading.Event(), ["one"]
 
         def held(*asked: Any) -> Any:
             if to_hold:
@@ -45,7 +45,7 @@ class TestPreparing:
                 assert go_on.wait(10), "the event loop was not free"
             return prepare(*asked)
 
-        monkeypatch.setattr(engine, "as_pipeline_takes", held)
+        monkeypatch.setattr(engine, "pipeline_inputs", held)
         slow = asyncio.create_task(answer(engine, question("Is this the slow one?")))
         await eventually(lambda: not to_hold)
         assert engine.health().queued == 1

@@ -66,7 +66,7 @@ def main() -> None:
         logger.exception("the worker failed")
         sys.exit(EXIT.failed)
     if not usable:
-        os._exit(EXIT.failed)  # skips cleanup, which a failed engine may not survive
+        os._exit(EXIT.failed)  # skips cleanup, which a failed engine may hang
 
 
 def _tie_to(parent: int) -> bool:

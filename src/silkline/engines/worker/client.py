@@ -28,8 +28,8 @@ CALL_SECONDS = 10.0
 """Maximum seconds for a running worker to report its engine's info."""
 
 DEADLINE_SLACK_SECONDS = 1.0
-"""Seconds that a call may take beyond its request's timeout: the engine times out first, with a more
-precise error."""
+"""Seconds that a call may take beyond its request's timeout, so that the engine times out first,
+with a more precise error."""
 
 _MAX_CALLS = 2**32
 

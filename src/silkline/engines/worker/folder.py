@@ -18,7 +18,7 @@ from typing import Self
 from silkline.errors import EnvironmentFault
 
 PREFIX = "silkline."
-"""Prefix of the folders' names; Silkline's other folders begin with `silkline-` and have no lock."""
+"""Prefix of the folders' names; Silkline's other folders have `silkline-` and no lock."""
 
 MAX_NAME_BYTES = 12
 """Maximum length of a socket's name in the folder."""

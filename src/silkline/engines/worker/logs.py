@@ -14,8 +14,8 @@ from silkline.errors import UNDECODABLE
 from silkline.observe.tracebacks import PrivateFormatter
 
 FIELDS = "ecs"
-"""Key of `extra` with a record's ECS fields, as in `silkline.observe.logs`, which is not imported here
-because the worker must not load the libraries of the settings."""
+"""Key of `extra` with a record's ECS fields, as in `silkline.observe.logs`. That is not imported
+here, since the worker must not load the libraries of the settings."""
 
 MAX_CHARACTERS = 16_000
 """Maximum length of a message or a stack trace; only the end is kept, since it names the cause."""

@@ -175,7 +175,7 @@ class WorkerProcess:
             self._forward(rest)
 
     def _forward(self, line: bytes) -> None:
-        """Relays a line; until the worker is ready, libraries' lines are warnings: they may say why."""
+        """Relays a line; libraries' lines before the worker is ready are warnings."""
         level = logging.INFO if self._serves else logging.WARNING
         relay(line, self.pid, foreign=logger, foreign_level=level)
 
