@@ -1,7 +1,7 @@
 """Preprocesses images for CLIP-like vision towers as transformers does.
 
-GenAI's pipeline has its own resize, whose values differ from those of Pillow's, with which models
-were trained. The steps are those of `CLIPImageProcessor` (transformers 4.57,
+GenAI's pipeline has its own resize, whose values differ from Pillow's, with which models were
+trained. The steps are those of `CLIPImageProcessor` (transformers 4.57,
 models/clip/image_processing_clip.py and image_transforms.py): resize, centre crop, rescale,
 normalise.
 """

@@ -57,7 +57,7 @@ def takes_parts(tokenizer: Tokenizer, template: str = "") -> bool:
 
 
 class Prompter:
-    """Writes the conversation as the turns that a chat template takes."""
+    """Converts conversations to the messages that a chat template expects."""
 
     def __init__(self, reserved: Iterable[str]) -> None:
         self._safe = SafeText(reserved, patterns=[_PIPELINE_TAGS])

@@ -26,7 +26,7 @@ logger = logging.getLogger("silkline.export")
 _Kind: TypeAlias = Literal["full", "environment", "failed"]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MIN_FREE = 16 * 1024 * 1024
-"""If fewer bytes are free after a failure of a native library, the cause was a full disk."""
+"""If fewer bytes are free after a native library failed, a full disk counts as the cause."""
 
 
 def main() -> None:

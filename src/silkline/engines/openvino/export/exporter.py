@@ -1,4 +1,4 @@
-"""Exports a model, in its own process since torch, transformers, optimum-intel and nncf are heavy."""
+"""Exports a model; needs its own process, for torch, transformers, optimum-intel and nncf."""
 
 from __future__ import annotations
 
