@@ -24,7 +24,7 @@ OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024,
 async def engine() -> AsyncIterator[OpenVinoEngine]:
     """With the bundled model, read by the pipeline as other families are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Embedder, "takes", lambda _: False)
+        patch.setattr(Embedder, "supports", lambda _: False)
         engine = OpenVinoEngine(OPTIONS)
         await engine.start()
     assert engine.embedder is None
