@@ -52,7 +52,7 @@ def test_each_picture_fills_its_own_places(embedder: Embedder) -> None:
 
 
 def test_a_template_that_leaves_a_picture_out_is_told(embedder: Embedder) -> None:
-    with pytest.raises(InvalidRequest, match="places for 0 of the 1 pictures"):
+    with pytest.raises(InvalidRequest, match="shows 0 of the 1 images"):
         embedder.prepare(np.array([3, 5], np.int64), [picture()], [64])
 
 
@@ -100,7 +100,7 @@ async def test_a_failure_does_not_last() -> None:
     slow.fails = RuntimeError("a shape of a library's own")
     slow.go_on.set()
     queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
-    with pytest.raises(InvalidRequest, match="cannot process these pictures"):
+    with pytest.raises(InvalidRequest, match="cannot process these images"):
         await queue.embed(numbered(1))
     slow.fails = None
     assert (await queue.embed(numbered(2))).tensor.data.item() == 2
@@ -152,7 +152,7 @@ async def test_no_failure_of_the_tower_leaves_anybody_waiting(error: Exception) 
     slow.go_on.set()
     queue = EmbeddingQueue(slow)  # type: ignore[arg-type]
     for _ in range(2):
-        with pytest.raises(InvalidRequest, match="cannot process these pictures"):
+        with pytest.raises(InvalidRequest, match="cannot process these images"):
             await asyncio.wait_for(queue.embed(numbered(1)), 10)
     await queue.aclose()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from silkline.engines.base import EngineOptions
-from silkline.engines.openvino.images import Eye, scaled
+from silkline.engines.openvino.images import ClipPreprocessor, scaled
 from silkline.engines.openvino.served import read_served
 from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.documents import Document
@@ -53,7 +53,7 @@ def test_pixels_are_those_of_transformers(size: tuple[int, int], changed: dict[s
     from PIL import Image  # noqa: PLC0415
 
     image = picture(3, *size)
-    own = Eye(steps(**changed)).look([image])
+    own = ClipPreprocessor(steps(**changed)).pixels([image])
     processor = transformers.CLIPImageProcessor(**{**CLIP, **changed})
     theirs = processor(
         Image.frombytes("RGB", size, image.pixels),
@@ -67,11 +67,11 @@ def test_pixels_are_those_of_transformers(size: tuple[int, int], changed: dict[s
 
 def test_pictures_of_all_sizes_become_one_batch() -> None:
     images = [picture(seed, *size) for seed, size in enumerate(SIZES)]
-    eye = Eye(steps())
-    whole = eye.look(images)
+    preprocessor = ClipPreprocessor(steps())
+    whole = preprocessor.pixels(images)
     assert whole.shape == (len(SIZES), 3, 56, 56)
     for image, pixels in zip(images, whole, strict=True):
-        assert np.array_equal(eye.look([image])[0], pixels)
+        assert np.array_equal(preprocessor.pixels([image])[0], pixels)
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,15 @@ def test_pictures_of_all_sizes_become_one_batch() -> None:
     ],
 )
 def test_it_knows_what_it_can_see(changed: dict[str, Any], *, sees: bool) -> None:
-    assert Eye.sees(steps(**changed)) is sees
-    assert not Eye.sees(None)
+    assert ClipPreprocessor.supported(steps(**changed)) is sees
+    assert not ClipPreprocessor.supported(None)
 
 
 def test_an_endless_strip_is_refused() -> None:
-    eye = Eye(steps())
-    eye.check(picture(0, 1, 1000))
-    with pytest.raises(InvalidRequest, match="picture is 1x90000"):
-        eye.check(picture(0, 1, 90_000))
+    preprocessor = ClipPreprocessor(steps())
+    preprocessor.check(picture(0, 1, 1000))
+    with pytest.raises(InvalidRequest, match="image is 1x90000"):
+        preprocessor.check(picture(0, 1, 90_000))
 
 
 def test_pictures_for_the_pipeline_come_in_the_size_that_it_would_make(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024,
 async def engine() -> AsyncIterator[OpenVinoEngine]:
     """With the bundled model, read by the pipeline as other families are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Embedder, "takes", lambda _: False)
+        patch.setattr(Embedder, "supports", lambda _: False)
         engine = OpenVinoEngine(OPTIONS)
         await engine.start()
     assert engine.embedder is None
@@ -37,7 +37,7 @@ class TestPreparing:
     async def test_a_request_that_is_prepared_stalls_no_other(
         self, engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        prepare, go_on, to_hold = engine.as_pipeline_takes, threading.Event(), ["one"]
+        prepare, go_on, to_hold = engine.pipeline_inputs, threading.Event(), ["one"]
 
         def held(*asked: Any) -> Any:
             if to_hold:
@@ -45,7 +45,7 @@ class TestPreparing:
                 assert go_on.wait(10), "the event loop was not free"
             return prepare(*asked)
 
-        monkeypatch.setattr(engine, "as_pipeline_takes", held)
+        monkeypatch.setattr(engine, "pipeline_inputs", held)
         slow = asyncio.create_task(answer(engine, question("Is this the slow one?")))
         await eventually(lambda: not to_hold)
         assert engine.health().queued == 1

@@ -178,7 +178,7 @@ def test_the_bundle_says_what_it_is_and_what_it_answered(
     assert seen["same_first_token"] == seen["same_answers"] == seen["pictures"] == 6
     assert seen["cost_most"] == 0
     stages = " ".join(model.said)
-    assert "asking transformers about pictures 5 of 6" in stages
+    assert "asking transformers about images 5 of 6" in stages
     assert "converting the graphs" in stages
 
 

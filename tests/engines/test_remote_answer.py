@@ -23,7 +23,7 @@ from tests.engines.openai_server import (
 
 TEXT = {"type": "text", "text": "Hello"}
 THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}
-LEFT_OUT = "a remote server sends parts that are no text: they are left out"
+LEFT_OUT = "a remote server sends parts of an unknown type: they are left out"
 
 
 def streaming(*deltas: Any, finish: str = "stop", **fields: Any) -> Script:

@@ -100,7 +100,7 @@ async def test_it_is_asked_again_without_stream_options(
     without = {name: value for name, value in first.items() if name != "stream_options"}
     assert second == third == without
     logged = [record.message for record in caplog.records]
-    assert logged.count("a remote server refuses fields that are optional") == 1
+    assert logged.count("a remote server refuses optional fields") == 1
 
 
 @pytest.mark.parametrize(("status", "body"), [

@@ -25,7 +25,7 @@ Run = Callable[[Coroutine[None, None, Answers]], Answers]
 async def test_reading_on_after_the_end_is_lost_at_once() -> None:
     script = scripted(STREAM_HEAD, event("first"), 60.0)
     async with openai_server(script) as server:
-        link = RemoteLink(server.url + "/v1", None, patience=60.0)
+        link = RemoteLink(server.url + "/v1", None, timeout=60.0)
         link.open()
         deadline = asyncio.get_running_loop().time() + 60
         async with link.post("/chat/completions", b"{}", deadline, {}) as reply:
@@ -85,7 +85,7 @@ def narrow_server(path: Path, waits: float) -> Iterator[list[bytes]]:
 
 
 async def ask_all(path: Path, count: int) -> Answers:
-    link = RemoteLink("http://localhost", None, patience=60.0, socket=path)
+    link = RemoteLink("http://localhost", None, timeout=60.0, socket=path)
     link.open()
     deadline = asyncio.get_running_loop().time() + 30
 

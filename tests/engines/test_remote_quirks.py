@@ -109,7 +109,7 @@ async def test_without_usage_it_is_estimated_and_said_once(
     cost = costs[0]
     assert (cost.prompt_tokens, cost.image_tokens, cost.completion_tokens) == (111, 100, 2)
     assert [record.message for record in caplog.records].count(
-        "a remote server tells no usage: it is estimated"
+        "a remote server reports no usage: it is estimated"
     ) == 1
 
 

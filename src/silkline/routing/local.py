@@ -78,7 +78,7 @@ class LocalReplica(Replica):
 
     def condemn(self, engine: Engine) -> None:
         """Has the worker of this engine replaced, if it is still the current one."""
-        self._worker.condemn(engine)
+        self._worker.mark_failed(engine)
 
     def changed(self) -> Coroutine[None, None, object]:
         """Ends with the next change of the worker's state, or look at its health."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from silkline.engines.managed.start_failure import MAX_CHARACTERS, last_words, start_failure
+from silkline.engines.managed.start_failure import MAX_CHARACTERS, log_excerpt, start_failure
 from silkline.errors import ConfigError, EnvironmentFault
 
 LLAMA = [
@@ -17,7 +17,7 @@ LLAMA = [
 
 
 def test_the_cause_and_what_came_of_it_are_kept() -> None:
-    assert last_words(LLAMA) == (
+    assert log_excerpt(LLAMA) == (
         "gguf_init_from_file: failed to open GGUF file 'model.gguf' | "
         "srv    load_model: failed to load model, 'model.gguf' | "
         "srv  llama_server: exiting due to model loading error"
@@ -25,12 +25,12 @@ def test_the_cause_and_what_came_of_it_are_kept() -> None:
 
 
 def test_without_an_error_the_last_lines_are_all_there_is() -> None:
-    assert last_words(["one", "", "two", "three", "four"]) == "two | three | four"
-    assert last_words([]) == ""
+    assert log_excerpt(["one", "", "two", "three", "four"]) == "two | three | four"
+    assert log_excerpt([]) == ""
 
 
 def test_they_are_short() -> None:
-    assert len(last_words(["ValueError: " + "x" * 10_000] * 5)) == MAX_CHARACTERS
+    assert len(log_excerpt(["ValueError: " + "x" * 10_000] * 5)) == MAX_CHARACTERS
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def watched(progress: Progress, clock: Clock, seconds: float, *, answers: bool =
     unready = 0.0
     for n in range(int(seconds)):
         clock.now += 1
-        unready += not progress.goes_on
+        unready += not progress.is_progressing
         if answers:
             progress.answered(n + 1 - 0.01)  # an answer takes its time
     progress.answered(0.0)
@@ -29,7 +29,7 @@ def test_a_stuck_worker_is_not_ready_first_and_then_replaced() -> None:
         progress = Progress(30.0, clock)
         for second in range(1, 40):
             clock.now += 1
-            assert progress.goes_on == (second < READY_STALL_SECONDS)
+            assert progress.is_progressing == (second < READY_STALL_SECONDS)
             assert progress.is_stuck == (second > 30)
             if answers:
                 progress.answered(float(second))
@@ -60,7 +60,7 @@ def test_the_hang_timeout_is_the_most() -> None:
     progress = Progress(12.0, clock)
     watched(progress, clock, 11)
     clock.now += 12.5
-    assert not progress.goes_on
+    assert not progress.is_progressing
     assert progress.is_stuck
     progress.restarted()
-    assert progress.goes_on
+    assert progress.is_progressing

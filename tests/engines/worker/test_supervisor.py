@@ -241,10 +241,10 @@ async def test_a_slow_engine_is_left_alone() -> None:
         assert worker.restarts == 0
 
 
-async def test_a_condemned_worker_is_replaced() -> None:
+async def test_a_worker_that_lost_a_request_is_replaced() -> None:
     async with running() as worker:
         assert worker.engine is not None
-        worker.condemn(worker.engine)
+        worker.mark_failed(worker.engine)
         assert not worker.ready
         await eventually(lambda: worker.restarts == 1 and worker.ready)
 
@@ -277,7 +277,7 @@ async def test_a_worker_that_takes_too_long_to_start_is_ended() -> None:
 
 async def test_a_worker_that_dies_at_its_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    with pytest.raises(WorkerLost, match="exit code 1 before it served"):
+    with pytest.raises(WorkerLost, match="exit code 1 before it was ready"):
         await supervisor().start()
 
 

@@ -15,7 +15,7 @@ import torch
 from silkline.config import Settings
 from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.engine import OpenVinoEngine
-from silkline.engines.openvino.probe import OpenVinoProber, PipelineSight
+from silkline.engines.openvino.probe import OpenVinoProber, PipelineInspector
 from silkline.evaluate.contract.check import Sides
 from silkline.evaluate.contract.reference import Reference
 from silkline.evaluate.contract.results import Row, Stage, Verdict
@@ -105,7 +105,7 @@ async def test_the_pipeline_of_openvino_genai_shows_what_it_reads() -> None:
     """
     engine = OpenVinoEngine(EngineOptions(model=bundled_folder(), max_batch=1, threads=1))
     await engine.start()
-    sight = await asyncio.to_thread(PipelineSight, engine, bundled_folder() / "openvino")
+    sight = await asyncio.to_thread(PipelineInspector, engine, bundled_folder() / "openvino")
     try:
         async with create_intake(Settings()) as intake:
             sides = Sides(

@@ -1,4 +1,4 @@
-"""The engine contract over a server that is this engine's own child."""
+"""An engine that starts a server as a child process and sends it the requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from silkline.core import Delta, EngineInfo, Health, Message, PixelBudget, Reque
 from silkline.engines.base import Engine
 from silkline.engines.managed.process import ServerProcess
 from silkline.engines.managed.server import Server
-from silkline.engines.managed.start_failure import last_words, start_failure
+from silkline.engines.managed.start_failure import log_excerpt, start_failure
 from silkline.engines.prompt_text import SafeText
 from silkline.engines.remote.body import check
 from silkline.engines.remote.engine import RemoteEngine
@@ -27,26 +27,26 @@ from silkline.errors import DeadlineExceeded, EngineFailed, WorkerLost, not_runn
 from silkline.models.image_tokens import SmartResize
 
 _URL = "http://localhost"
-_SOCKET = "http.sock"  # llama-server tells a socket from a host by the ending
+_SOCKET = "http.sock"  # by this suffix, llama-server knows that it is no host
 _HEALTH = "/health"
 _OK = 200
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _PROBE_SECONDS = 5.0
 _END_SECONDS = 2.0
-"""What a server may take to end that has lost a call by it."""
+"""Seconds to wait for a server's exit after it broke a response off."""
 
-_PATIENCE_SECONDS = 3600.0
-"""Seconds that a request may wait without a byte: the supervisor judges by all requests together,
-and each has its own deadline."""
+_READ_TIMEOUT_SECONDS = 3600.0
+"""Maximum seconds between two bytes of a response. Effectively unlimited: each request has its own
+deadline, and the supervisor detects a hang from the progress of all requests together."""
 
 _KEY_BYTES = 32
 
 
 class ManagedEngine(Engine):
-    """Starts a server, waits until it serves, and asks it as the remote engine does."""
+    """Starts a server, waits until it is ready, and sends requests through `RemoteEngine`."""
 
     def __init__(self, server: Server) -> None:
-        """Takes what is to be started; nothing runs before `start`."""
+        """Takes the server to start; nothing runs before `start`."""
         self._server = server
         self._logger = logging.getLogger(f"silkline.{server.engine}")
         self._safe = SafeText(server.model.reserved)
@@ -63,14 +63,14 @@ class ManagedEngine(Engine):
         return self._info
 
     async def start(self) -> None:
-        """Starts the server and returns when it serves.
+        """Starts the server and returns when it is ready.
 
         Raises:
-            EnvironmentFault: It ended, or took too long; the message has what it said last.
-            ConfigError: It refuses a flag, or the model.
+            EnvironmentFault: It ended or took too long; the message quotes the end of its log.
+            ConfigError: It refuses a flag or the model.
         """
-        # For this user only (0700), so that nobody else reaches the server: vLLM's key does not
-        # guard all of its paths.
+        # Only this user may enter the folder (0700), so no other reaches the server: vLLM's key
+        # does not protect all of its paths.
         self._folder = Path(tempfile.mkdtemp(prefix="silkline-"))
         key = secrets.token_urlsafe(_KEY_BYTES)
         socket = self._folder / _SOCKET
@@ -84,44 +84,44 @@ class ManagedEngine(Engine):
                 self._logger,
             )
             self._remote = RemoteEngine(self._settings(), key, socket)
-            await self._until_it_serves(self._process, self._remote, RemoteLink(
+            await self._wait_until_ready(self._process, self._remote, RemoteLink(
                 _URL, key, _PROBE_SECONDS, socket
             ))  # fmt: skip
         except BaseException:
             await self.aclose()
             raise
         self._process.serving = True
-        self._info = self._told(self._remote.info)
+        self._info = self._with_model(self._remote.info)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`.
 
         Raises:
             WorkerLost: The server has ended.
-            EngineFailed: It failed at this request, and goes on with others.
-            SilklineError: As the remote engine.
+            EngineFailed: It failed at this request, but still runs.
+            SilklineError: As `RemoteEngine.generate` does.
         """
         if self._remote is None:
             raise not_running()
         check(request)
         tokens = self._server.model.image_tokens(request)
         messages = tuple(self._without_tags(message) for message in request.messages)
-        asked = replace(request, messages=messages)
+        safe_request = replace(request, messages=messages)
         try:
-            async with aclosing(self._remote.generate(asked)) as deltas:
+            async with aclosing(self._remote.generate(safe_request)) as deltas:
                 async for delta in deltas:
-                    yield _counted(delta, tokens)
+                    yield _with_image_tokens(delta, tokens)
         except WorkerLost as error:
-            if await self._ends():
+            if await self._has_ended():
                 raise
-            # Whoever hears of a lost worker ends it, with all its requests.
+            # Not `WorkerLost`: the pool would replace the worker and lose its other requests.
             raise EngineFailed(
-                "The model's server failed at this request, and goes on with others. Try again, "
-                "or change the request."
+                "The model's server failed at this request but still runs. Try again, or change "
+                "the request."
             ) from error
 
     def health(self) -> Health:
-        """See `Engine`; judged by the events of the answers."""
+        """See `Engine`; progress is the last event of any answer."""
         if self._remote is None:
             return Health(running=0, queued=0, seconds_since_progress=0.0)
         return self._remote.health()
@@ -132,9 +132,9 @@ class ManagedEngine(Engine):
             raise not_running()
         process = self._process
         await process.wait()
-        await process.end()  # whatever it has left
-        words = last_words(process.lines)
-        self._logger.error("the server %s; it said: %s", process.ending, words or "nothing")
+        await process.end()  # also ends the server's orphans
+        log = log_excerpt(process.lines)
+        self._logger.error("the server %s; its log ends with: %s", process.ending, log or "nothing")
 
     async def aclose(self) -> None:
         """See `Engine`."""
@@ -148,34 +148,34 @@ class ManagedEngine(Engine):
         if folder is not None:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _ends(self) -> bool:
-        """Whether the server is gone, or is just going."""
+    async def _has_ended(self) -> bool:
+        """Whether the server has ended, or ends within `_END_SECONDS`."""
         return self._process is None or await self._process.ended_within(_END_SECONDS)
 
-    async def _until_it_serves(
+    async def _wait_until_ready(
         self, process: ServerProcess, remote: RemoteEngine, link: RemoteLink
     ) -> None:
         seconds = self._server.own.start_seconds
         link.open()
         try:
             async with asyncio.timeout(seconds):
-                while not await self._serves(remote, link):
-                    if await process.ended_within(_LOOK_SECONDS):
+                while not await self._is_ready(remote, link):
+                    if await process.ended_within(_POLL_SECONDS):
                         await process.wait()
                         raise start_failure(self._server.engine, process.ending, process.lines)
         except TimeoutError:
-            ending = f"had {seconds:g} seconds (the engine option start_seconds), which were over"
+            ending = f"took more than {seconds:g} seconds (the engine option start_seconds)"
             raise start_failure(self._server.engine, ending, process.lines) from None
         finally:
             await link.aclose()
 
-    async def _serves(self, remote: RemoteEngine, link: RemoteLink) -> bool:
+    async def _is_ready(self, remote: RemoteEngine, link: RemoteLink) -> bool:
         try:
             status, _ = await link.get(_HEALTH, _PROBE_SECONDS)
             if status != _OK:
                 return False
             await remote.start()
-        except (WorkerLost, DeadlineExceeded):  # busy loading, perhaps
+        except (WorkerLost, DeadlineExceeded):  # it may still be loading the model
             return False
         return True
 
@@ -185,7 +185,7 @@ class ManagedEngine(Engine):
             url=_URL,
             name=server.engine,
             model=server.served_name,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_READ_TIMEOUT_SECONDS,
             revision=server.revision,
             image_tokens=self._max_image_tokens(),
         )
@@ -194,8 +194,8 @@ class ManagedEngine(Engine):
         rule = self._server.model.rule
         return self._server.own.image_tokens or (rule.maximum() if rule is not None else None)
 
-    def _told(self, info: EngineInfo) -> EngineInfo:
-        """What the server says of itself, under the names that Silkline has for it."""
+    def _with_model(self, info: EngineInfo) -> EngineInfo:
+        """The server's info, with Silkline's names for engine and model."""
         model = self._server.model
         precision = model.precision or info.precision
         known = replace(info, engine=self._server.engine, model=model.name, precision=precision)
@@ -207,15 +207,15 @@ class ManagedEngine(Engine):
         return known
 
     def _without_tags(self, message: Message) -> Message:
-        """The message, with special tokens broken that a client typed as text."""
+        """The message; special tokens that a client typed as text are broken up."""
         parts = tuple(
             TextPart(part) if isinstance(part, str) else part for part in self._safe.parts(message)
         )
         return replace(message, parts=parts)
 
 
-def _counted(delta: Delta, image_tokens: int | None) -> Delta:
-    """With the pictures' tokens, which neither server tells, by the model's rule."""
+def _with_image_tokens(delta: Delta, image_tokens: int | None) -> Delta:
+    """Adds the image tokens, which neither server reports; they follow from the model's rule."""
     if delta.usage is None or image_tokens is None:
         return delta
     known = min(image_tokens, delta.usage.prompt_tokens)

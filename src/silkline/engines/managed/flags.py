@@ -1,4 +1,4 @@
-"""The flags and the command of a server that a user gives: split, and held against what is set."""
+"""Parses and checks the flags and the command that a user sets for a server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from silkline.errors import ConfigError, EnvironmentFault
 
 CACHING = "use the engine option prefix_cache"
-SAMPLING = "what a request does not say is as Silkline says it"
-"""Why flags are refused, whichever server's they are."""
+SAMPLING = "Silkline sets the sampling defaults"
+"""Reasons for refusing flags that every server shares."""
 
 
 def split(option: str, text: str) -> list[str]:
-    """The words of an option's value, as a shell would have them.
+    """Splits an option's value into words, as a shell does.
 
     Raises:
         ConfigError: A quote is not closed.
@@ -26,54 +26,55 @@ def split(option: str, text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise ConfigError(
-            f"The engine option {option} cannot be read: a quote in it is not closed."
+            f"The engine option {option} cannot be parsed: a quote in it is not closed. Close it."
         ) from error
 
 
 def check_flags(flags: Sequence[str], refused: Mapping[str, str], *, abbreviated: bool) -> None:
-    """Refuses flags that would take back what Silkline sets or promises.
+    """Refuses flags that would override what Silkline sets or guarantees.
 
     Args:
-        flags: What the user gives.
-        refused: Flags, and what to do instead of giving them.
-        abbreviated: Whether the server takes the beginning of a long flag for the whole.
+        flags: The user's flags.
+        refused: Refused flags; for each, why it is refused or what to use instead.
+        abbreviated: Whether the server accepts a prefix of a long flag.
 
     Raises:
-        ConfigError: One of them is given.
+        ConfigError: A refused flag is given.
     """
     for word in flags:
-        # vLLM takes a part of a JSON value as `--flag.part value`.
+        # vLLM accepts a field of a JSON value as `--flag.field value`.
         name = word.partition("=")[0].partition(".")[0].replace("_", "-")
         for flag, instead in refused.items():
-            begins = abbreviated and len(name) > len("--") and flag.startswith(name)
-            if word.startswith("-") and (name == flag or begins):
-                raise ConfigError(f"The engine option flags must not hold {word}: {instead}.")
+            is_prefix = abbreviated and len(name) > len("--") and flag.startswith(name)
+            if word.startswith("-") and (name == flag or is_prefix):
+                raise ConfigError(f"The engine option flags must not contain {word}: {instead}.")
 
 
-def find_command(given: str, program: str, remedy: str) -> list[str]:
-    """How a server's program is started.
+def find_command(command: str, program: str, remedy: str) -> list[str]:
+    """The words of the command that starts a server's program.
 
     Args:
-        given: The user's word, as in a shell; empty looks for the program.
-        program: Its name, on the PATH or beside this Python.
-        remedy: The command that installs it.
+        command: The engine option `command`, in shell syntax; empty searches for the program.
+        program: The program's name, searched for on the PATH and beside this Python.
+        remedy: The command that installs the program.
 
     Raises:
-        ConfigError: The user's word cannot be read.
-        EnvironmentFault: There is no such program.
+        ConfigError: The option cannot be parsed.
+        EnvironmentFault: The program does not exist.
     """
-    if words := split("command", given):
+    if words := split("command", command):
         if shutil.which(words[0]) is None:
             raise EnvironmentFault(
-                f"The engine option command names {words[0]}, which cannot be run on this machine."
+                f"The engine option command names {words[0]}, which is not an executable on this "
+                "machine. Give the path of the server's program."
             )
         return words
     beside = str(Path(sys.executable).parent)
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), beside]))
     if found is None:
         raise EnvironmentFault(
-            f"The program {program} is not installed, or not on the PATH; the engine option "
-            "command can say where it is.",
+            f"The program {program} is not installed, or not on the PATH. Install it, or set the "
+            "engine option command to its path.",
             remedy=remedy,
         )
     return [found]

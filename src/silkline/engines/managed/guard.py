@@ -1,10 +1,10 @@
-"""Stands between the worker and a server, so that nothing of the server outlives the worker.
+"""A guard process between a worker and a server: no process of the server outlives the worker.
 
-A server may have processes of its own; vLLM's go on holding their memory when the one that was
-started is killed. So this process runs the server as its child, adopts whatever of it is orphaned,
-and ends all of it: at once when standard input closes, which even a killed worker's does; politely
-first on SIGTERM. It ends when the server does, with the server's exit code, as a shell tells it,
-and removes the folder that the server had to itself.
+A server may start processes of its own; vLLM's keep their memory when their parent is killed. So
+the guard runs the server as its child, adopts the server's orphans (as a subreaper), and ends them
+all: with SIGKILL when its standard input closes, which also happens when the worker is killed; with
+SIGTERM first when it gets SIGTERM. It exits when the server does, with the server's exit code in a
+shell's convention, and removes the server's private folder.
 
     python -m silkline.engines.managed.guard FOLDER COMMAND ...
 """
@@ -25,10 +25,10 @@ from types import FrameType
 import psutil
 
 GRACE_SECONDS = 2.0
-"""What the server gets after SIGTERM; a worker has five to end as a whole."""
+"""Seconds from SIGTERM to SIGKILL for the server; the whole worker has five."""
 
 SIGNALLED = 128
-"""Added to the number of the signal that ended the server, as in a shell."""
+"""Added to the number of the signal that killed the server, as in a shell."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
@@ -36,12 +36,12 @@ _KILL_SECONDS = 10.0
 
 
 def main() -> None:
-    """Runs the command until it ends or has to."""
-    wake, woken = os.pipe()
-    os.set_blocking(woken, False)
-    signal.set_wakeup_fd(woken)
+    """Runs the command until it ends by itself or is ended; exits with its code."""
+    wake, wake_writer = os.pipe()
+    os.set_blocking(wake_writer, False)
+    signal.set_wakeup_fd(wake_writer)
     for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, _noted)
+        signal.signal(number, _ignore)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which drains first
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     folder, *command = sys.argv[1:]
@@ -49,41 +49,41 @@ def main() -> None:
     server = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
-        preexec_fn=_die_with_the_guard,  # noqa: PLW1509
+        preexec_fn=_die_with_guard,  # noqa: PLW1509
     )
-    code = _watch(server, wake)
+    code = _wait_for_end(server, wake)
     _kill_all()
     shutil.rmtree(folder, ignore_errors=True)
     sys.exit(code)
 
 
-def _watch(server: subprocess.Popen[bytes], wake: int) -> int:
-    """Waits for the server's end, or for the reason to end it; gives its exit code."""
+def _wait_for_end(server: subprocess.Popen[bytes], wake: int) -> int:
+    """Waits until the server ends, or ends it on request; returns its exit code."""
     kill_at = float("inf")
     while (code := _reap(server.pid)) is None:
-        left = kill_at - time.monotonic()
-        if left <= 0:
+        remaining = kill_at - time.monotonic()
+        if remaining <= 0:
             _kill_all()
             kill_at = float("inf")
             continue
-        ready, _, _ = select.select([sys.stdin, wake], [], [], min(left, 3600.0))
+        ready, _, _ = select.select([sys.stdin, wake], [], [], min(remaining, 3600.0))
         if wake in ready and signal.SIGTERM in os.read(wake, 4096):
             with suppress(ProcessLookupError):
                 server.send_signal(signal.SIGTERM)
             kill_at = min(kill_at, time.monotonic() + GRACE_SECONDS)
         if sys.stdin in ready and not os.read(sys.stdin.fileno(), 4096):
-            return _killed(server.pid)
+            return _kill_server(server.pid)
     return code
 
 
-def _killed(server: int) -> int:
-    """The worker is gone: ends everything at once."""
+def _kill_server(server: int) -> int:
+    """Kills all processes, because the worker has ended; returns the server's exit code."""
     _kill_all()
     return _reap(server) or SIGNALLED + signal.SIGKILL
 
 
 def _reap(server: int) -> int | None:
-    """Takes the ends of all children that have ended; the server's exit code, once it has."""
+    """Reaps all children that have ended; returns the server's exit code, None while it runs."""
     with suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -92,31 +92,31 @@ def _reap(server: int) -> int | None:
             if pid == server:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else SIGNALLED - code
-    return SIGNALLED + signal.SIGKILL  # taken before, while everything was killed
+    return SIGNALLED + signal.SIGKILL  # reaped before, while everything was killed
 
 
 def _kill_all() -> None:
-    """Kills what the server has left, whichever of its processes started it."""
+    """Kills all descendants: the server, its children, and the orphans among them."""
     limit = time.monotonic() + _KILL_SECONDS
-    while (left := _descendants()) and time.monotonic() < limit:
-        for process in left:
+    while (processes := _descendants()) and time.monotonic() < limit:
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=0.5)
+        psutil.wait_procs(processes, timeout=0.5)
 
 
 def _descendants() -> list[psutil.Process]:
     found = psutil.Process().children(recursive=True)
-    return [process for process in found if _lives(process)]
+    return [process for process in found if _is_alive(process)]
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
-def _die_with_the_guard() -> None:
+def _die_with_guard() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -126,8 +126,8 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
-def _noted(number: int, frame: FrameType | None) -> None:
-    """The wake-up pipe has the signal's number."""
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Does nothing: the wake-up pipe already has the signal's number."""
 
 
 if __name__ == "__main__":

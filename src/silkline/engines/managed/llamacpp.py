@@ -1,6 +1,6 @@
-"""`llama-server`: which flags Silkline's settings are, and which ones are not the user's to set.
+"""`llama-server`: the flags that Silkline's settings become, and the flags that users must not set.
 
-Names are those of llama.cpp b9000 and later; tools/server/README.md there.
+Flags of llama.cpp b9000 and later; tools/server/README.md there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
-from silkline.engines.managed.model import ServedModel, called, read_rule
+from silkline.engines.managed.model import ServedModel, name_and_revision, read_rule
 from silkline.engines.managed.options import ManagedOptions
 from silkline.engines.managed.plan import cache_bytes, share_out
 from silkline.engines.managed.server import Server, model_folder
@@ -28,18 +28,18 @@ logger = logging.getLogger("silkline.llamacpp")
 _BYTES_PER_NUMBER = 2  # the KV cache is in float16
 _CONTROL_TOKEN = 3
 _ADDED = frozenset({_CONTROL_TOKEN, 4})
-"""Of tokens, in GGUF: what is never text, and what users added to the vocabulary."""
+"""GGUF token types: control tokens, which are never text, and user-defined tokens."""
 
-_SOCKET = "the server listens on a socket of its own"
+_SOCKET = "the server listens on a private socket"
 _MODEL = "give the model to Silkline; the engine option file chooses among several"
-_CODE = "no tools are run for clients"
-_LOGGED = "what clients ask is not logged"
+_CODE = "Silkline runs no tools for clients"
+_LOGGED = "clients' prompts are not logged"
 _CONTEXT = "use the setting max_batch and the engine option context"
-_IMAGES = "clients' pictures come from Silkline only"
+_IMAGES = "clients' images come only from Silkline"
 _REFUSED = {
     **dict.fromkeys(("--host", "--port", "--reuse-port", "--api-prefix", "--path"), _SOCKET),
     **dict.fromkeys(("--ssl-key-file", "--ssl-cert-file"), _SOCKET),
-    **dict.fromkeys(("--api-key", "--api-key-file"), "Silkline makes a key of its own"),
+    **dict.fromkeys(("--api-key", "--api-key-file"), "Silkline generates the key"),
     **dict.fromkeys(("-m", "--model", "-mu", "--model-url", "-dr", "--docker-repo"), _MODEL),
     **dict.fromkeys(("-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "--models-dir"), _MODEL),
     **dict.fromkeys(("-mm", "--mmproj", "-mmu", "--mmproj-url", "--models-preset"), _MODEL),
@@ -60,7 +60,7 @@ _REFUSED = {
 
 
 class LlamaServer(Server):
-    """llama.cpp on a folder with GGUF files: the model, and the projector of its pictures."""
+    """A llama.cpp server on a folder with GGUF files: a model and its image projector."""
 
     engine: ClassVar[str] = "llamacpp"
 
@@ -68,7 +68,7 @@ class LlamaServer(Server):
         """Reads the files' metadata and finds the program.
 
         Raises:
-            ConfigError: The folder has no such files, or an option is wrong.
+            ConfigError: The folder lacks one of these files, or an option is wrong.
             EnvironmentFault: llama.cpp is not installed.
         """
         super().__init__(options, own)
@@ -83,7 +83,7 @@ class LlamaServer(Server):
         if self._plan.slots < options.max_batch:
             logger.warning(
                 "the KV cache of %d bytes holds %d requests of %d tokens, not %d; raise "
-                "kv_cache_bytes, or lower the engine option context",
+                "kv_cache_bytes or lower the engine option context",
                 cache, self._plan.slots, self._plan.context, options.max_batch,
             )  # fmt: skip
         self._program = find_command(own.command, "llama-server", "brew install llama.cpp")
@@ -101,7 +101,7 @@ class LlamaServer(Server):
         words += ["--parallel", str(plan.slots), "--ctx-size", str(plan.slots * plan.context)]
         words += ["--no-kv-unified", "--no-context-shift", "--no-slots", "--jinja"]
         words += ["--threads", threads, "--threads-batch", threads]
-        # What a request does not say is neither sampled by chance nor cut: plain top_p.
+        # llama-server samples with top_k and min_p by default; Silkline's API has top_p only.
         words += ["--top-k", "0", "--min-p", "0"]
         if not self.own.prefix_cache:
             words += ["--no-cache-prompt", "--cache-ram", "0", "--slot-prompt-similarity", "0"]
@@ -112,9 +112,9 @@ class LlamaServer(Server):
         return {"LLAMA_API_KEY": key}
 
     def inherits(self, variable: str) -> bool:
-        """See `Server`; llama-server reads its flags from the environment, too.
+        """See `Server`. Excludes `LLAMA_*`: llama-server also reads flags from its environment.
 
-        Most as `LLAMA_ARG_*`, but not all: `LLAMA_SERVER_SLOTS_DEBUG` shows what clients ask.
+        Most are named `LLAMA_ARG_*`, but not all: `LLAMA_SERVER_SLOTS_DEBUG` exposes prompts.
         """
         return super().inherits(variable) and not variable.startswith("LLAMA_")
 
@@ -123,7 +123,7 @@ def _read(folder: Path, file: Path, projector: Path, options: EngineOptions) -> 
     data = read_gguf(file)
     rule = read_rule(folder) if (folder / CONFIG).is_file() else None
     patterns = (all_parts(file.name), glob.escape(projector.name))
-    name, revision = called(folder, options, patterns)
+    name, revision = name_and_revision(folder, options, patterns)
     return ServedModel(
         name=name,
         revision=revision,
@@ -136,22 +136,23 @@ def _read(folder: Path, file: Path, projector: Path, options: EngineOptions) -> 
 
 
 def kv_bytes_per_token(data: dict[str, Value]) -> int | None:
-    """What a token takes in the KV cache; None where the file does not say enough."""
+    """Bytes of KV cache per token; None if the file's metadata is incomplete."""
     kind = data.get("general.architecture")
     layers, width = _number(data, f"{kind}.block_count"), _number(data, f"{kind}.embedding_length")
     heads = _number(data, f"{kind}.attention.head_count")
     if not (layers and width and heads):
         return None
-    told = data.get(f"{kind}.attention.head_count_kv", heads)
+    head_count = data.get(f"{kind}.attention.head_count_kv", heads)
     key = _number(data, f"{kind}.attention.key_length") or width // heads
     value = _number(data, f"{kind}.attention.value_length") or width // heads
-    each, times = (told, 1) if isinstance(told, list) else ([told], layers)
-    kv_heads = sum(count for count in each if isinstance(count, int)) * times
+    # A list has one count for each layer.
+    counts, times = (head_count, 1) if isinstance(head_count, list) else ([head_count], layers)
+    kv_heads = sum(count for count in counts if isinstance(count, int)) * times
     return kv_heads * (key + value) * _BYTES_PER_NUMBER or None
 
 
 def projector_rule(data: dict[str, Value]) -> TokenRule | None:
-    """The tokens of a picture, for projectors that make each patch a token, as LLaVA-1.5's does."""
+    """The token rule of projectors that turn each patch into a token, such as LLaVA-1.5's."""
     size, patch = _number(data, "clip.vision.image_size"), _number(data, "clip.vision.patch_size")
     if data.get("clip.projector_type") != "mlp" or not (size and patch):
         return None
@@ -159,7 +160,7 @@ def projector_rule(data: dict[str, Value]) -> TokenRule | None:
 
 
 def reserved_tokens(data: dict[str, Value]) -> frozenset[str]:
-    """What clients must not write, as `AddedTokens.reserved` has it."""
+    """Special tokens that clients must not write as text; see `AddedTokens.reserved`."""
     tokens, kinds = data.get("tokenizer.ggml.tokens"), data.get("tokenizer.ggml.token_type")
     if not isinstance(tokens, list) or not isinstance(kinds, list):
         return frozenset()

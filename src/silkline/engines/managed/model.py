@@ -1,4 +1,4 @@
-"""What a model's files tell of it, for an engine that does not load them itself."""
+"""Reads a model's metadata from its files, for an engine whose server loads the weights."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _SHORT_DTYPES = frozenset({"bfloat16", "float16"})
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that a server loads.
+    """Metadata of the model that a server loads.
 
     Attributes:
         name: Its public name.
-        revision: A short word that changes with its files.
-        precision: Of the weights; None where the server knows better.
-        context_length: Most tokens of prompt and answer that it was made for, where known.
-        kv_bytes_per_token: Of the KV cache in 16 bits, where known.
-        rule: From a picture's size to its tokens, where known.
-        reserved: Special tokens as text.
+        revision: A short identifier that changes when its files change.
+        precision: Precision of the weights; None means that the server reports it.
+        context_length: Maximum tokens of prompt and answer together; None if unknown.
+        kv_bytes_per_token: Bytes of 16-bit KV cache per token; None if unknown.
+        rule: Computes the tokens of an image from its size; None if unknown.
+        reserved: Special tokens, as text.
     """
 
     name: str
@@ -46,10 +46,10 @@ class ServedModel:
     reserved: frozenset[str]
 
     def image_tokens(self, request: Request) -> int | None:
-        """Prompt tokens of a request's pictures, each as often as it is shown; None where unknown.
+        """Counts a request's image tokens; an image shown twice counts twice. None if unknown.
 
         Raises:
-            InvalidRequest: The model takes no picture of such a shape.
+            InvalidRequest: The model does not accept an image of this shape.
         """
         if self.rule is None:
             return None
@@ -59,19 +59,20 @@ class ServedModel:
 
 
 def read_transformers(folder: Path, options: EngineOptions) -> ServedModel:
-    """Reads a folder as transformers saves it: its JSON files, no weights.
+    """Reads the JSON files of a folder in the transformers layout; reads no weights.
 
     Raises:
-        ConfigError: A file is not there, or damaged.
+        ConfigError: A file is missing or damaged.
     """
     if not (folder / CONFIG).is_file():
         raise ConfigError(
-            f"The folder {folder} holds no {CONFIG}, so it is no model that vLLM has."
+            f"The folder {folder} holds no {CONFIG}, so vLLM cannot load it. Give the folder of a "
+            "model in the transformers layout."
         )
     config = read_document(folder / CONFIG, CONFIG)
     family = find_family(config)
     decoder = read_decoder(config, family.text_type if family else None)
-    name, revision = called(folder, options, (CONFIG, "*.safetensors"))
+    name, revision = name_and_revision(folder, options, (CONFIG, "*.safetensors"))
     return ServedModel(
         name=name,
         revision=revision,
@@ -86,7 +87,9 @@ def read_transformers(folder: Path, options: EngineOptions) -> ServedModel:
 
 
 def read_rule(folder: Path) -> TokenRule | None:
-    """How many tokens a picture takes, from config.json and what lies beside it.
+    """The rule for an image's tokens, from config.json and the processor's files beside it.
+
+    None if the model's family is unknown.
 
     Raises:
         ConfigError: A file is damaged.
@@ -101,13 +104,16 @@ def read_rule(folder: Path) -> TokenRule | None:
     return family.image_tokens(Documents(config, image, processor))
 
 
-def called(folder: Path, options: EngineOptions, patterns: Iterable[str]) -> tuple[str, str]:
-    """A model's public name and revision: the options' word, else a bundle's, else the folder's.
+def name_and_revision(
+    folder: Path, options: EngineOptions, patterns: Iterable[str]
+) -> tuple[str, str]:
+    """A model's public name and revision, from the options, else the bundle, else the folder.
 
     Args:
-        folder: Where it lies.
-        options: What the engine is told.
-        patterns: The files that count where nobody gave a revision: by name, size and time.
+        folder: The model's folder.
+        options: The engine's options.
+        patterns: Files whose names, sizes and times are hashed into the revision, where neither
+            the options nor a bundle have one.
 
     Raises:
         ConfigError: The bundle's manifest is damaged.
@@ -117,13 +123,13 @@ def called(folder: Path, options: EngineOptions, patterns: Iterable[str]) -> tup
         return options.name or manifest.name, options.revision or manifest.revision
     digest = hashlib.blake2b(digest_size=_REVISION_BYTES)
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
-        state = path.stat()
-        digest.update(f"{path.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        status = path.stat()
+        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return options.name or folder.name, options.revision or digest.hexdigest()
 
 
 def _precision(config: Document) -> str | None:
-    """As config.json says; vLLM computes in it where it is one of 16 bits or less."""
+    """The precision in config.json; None for one of more than 16 bits, which vLLM does not use."""
     method = config.section("quantization_config").text("quant_method")
     dtype = config.text("dtype") or config.text("torch_dtype")
     return method or (dtype if dtype in _SHORT_DTYPES else None)

@@ -1,4 +1,4 @@
-"""What a managed engine can be told besides the settings that all engines have."""
+"""Options of managed engines, beside those that all engines share."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ManagedOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What `EngineOptions.extra` may hold for these engines.
+    """The options in `EngineOptions.extra` of managed engines.
 
     Attributes:
-        command: How the server is started, as in a shell; empty looks for it on the PATH.
-        flags: More flags for the server, as in a shell; those that Silkline sets are refused.
-        file: Which GGUF of the folder is served, where it holds several; for llama.cpp.
-        start_seconds: What the server gets to load its model and serve.
-        context: Most tokens of prompt and answer together; 0 takes what model and cache allow.
-        image_tokens: Most tokens of a picture; 0 takes what the model's files tell.
-        prefix_cache: Whether prompts that begin alike share the KV cache of what is alike, for
-            clients that trust one another (docs/decisions/0008).
+        command: Command that starts the server, in shell syntax; empty searches the PATH.
+        flags: More flags for the server, in shell syntax; flags that Silkline sets are refused.
+        file: GGUF file to serve, for a folder that holds several; llama.cpp only.
+        start_seconds: Maximum seconds that the server may take to load the model and be ready.
+        context: Maximum tokens of prompt and answer together; 0 means as many as the model and the
+            cache allow.
+        image_tokens: Maximum tokens of an image; 0 means as the model's files say.
+        prefix_cache: Whether prompts share the KV cache of a common prefix. Only for clients that
+            trust one another (docs/decisions/0008).
     """
 
     command: str = ""

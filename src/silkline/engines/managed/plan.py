@@ -1,4 +1,4 @@
-"""How much of the KV cache a request gets."""
+"""Sizes the KV cache and divides it between requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from silkline.engines.managed.options import ManagedOptions
 from silkline.errors import ConfigError
 
 MIN_TEXT_TOKENS = 64
-"""Tokens of text, question and answer, without which a request makes no sense."""
+"""Minimum tokens of text, question and answer together, that a request needs."""
 
 _STEP = 256
 """llama.cpp rounds the context of a request up to a multiple of this."""
@@ -21,11 +21,11 @@ _STEP = 256
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a fixed cache is shared out.
+    """How a cache of fixed size is divided into slots.
 
     Attributes:
-        slots: Requests that are computed together.
-        context: Tokens that each of them has.
+        slots: Requests that run at the same time.
+        context: Tokens of each slot.
     """
 
     slots: int
@@ -35,12 +35,12 @@ class Plan:
 def cache_bytes(
     model: ServedModel, own: ManagedOptions, options: EngineOptions, weights: Iterable[Path]
 ) -> int | None:
-    """Bytes of the KV cache; None where nobody says and it is not known what a token takes.
+    """Bytes of the KV cache; None if not set and the bytes per token are unknown.
 
     Args:
-        model: What is served.
-        own: What only managed engines are told.
-        options: What every engine is told.
+        model: The model's metadata.
+        own: The options of managed engines.
+        options: The options that all engines share.
         weights: The files that the server loads.
     """
     if options.kv_cache_bytes or model.kv_bytes_per_token is None:
@@ -48,17 +48,17 @@ def cache_bytes(
     return kv_budget(
         0,
         requests=options.max_batch,
-        tokens=_promised(model, own),
+        tokens=_promised_context(model, own),
         token_bytes=model.kv_bytes_per_token,
         spare=spare_memory(sum(path.stat().st_size for path in weights)),
     )
 
 
 def check_room(model: ServedModel, own: ManagedOptions, cache_bytes: int | None) -> None:
-    """Checks that the cache holds at least one request, as far as that is known.
+    """Checks that the cache holds at least one request; passes if its size is unknown.
 
     Raises:
-        ConfigError: It does not; the message says how large it must be.
+        ConfigError: The cache is too small; the message has the minimum size.
     """
     if model.kv_bytes_per_token is None or cache_bytes is None:
         return
@@ -74,27 +74,27 @@ def check_room(model: ServedModel, own: ManagedOptions, cache_bytes: int | None)
 def share_out(
     model: ServedModel, own: ManagedOptions, max_batch: int, cache_bytes: int | None
 ) -> Plan:
-    """Fixed slots: as many requests as fit, each with the context that it is promised.
+    """Divides the cache into as many slots of the promised context as fit, up to `max_batch`.
 
     Raises:
-        ConfigError: The cache does not hold one request.
+        ConfigError: The cache is too small for one request.
     """
     check_room(model, own, cache_bytes)
-    wanted = _promised(model, own)
+    context = _promised_context(model, own)
     if model.kv_bytes_per_token is None or cache_bytes is None:
-        return Plan(max_batch, wanted)
+        return Plan(max_batch, context)
     tokens = cache_bytes // model.kv_bytes_per_token
-    slots = min(max_batch, tokens // wanted)
-    return Plan(slots, wanted) if slots else Plan(1, max(_STEP, tokens // _STEP * _STEP))
+    slots = min(max_batch, tokens // context)
+    return Plan(slots, context) if slots else Plan(1, max(_STEP, tokens // _STEP * _STEP))
 
 
 def min_context(model: ServedModel, own: ManagedOptions) -> int:
-    """Tokens of a request with one picture and a little text."""
+    """Minimum context of a request: one image and `MIN_TEXT_TOKENS` of text."""
     image = own.image_tokens or (model.rule.maximum() if model.rule else 0)
     return min(image + MIN_TEXT_TOKENS, model.context_length or image + MIN_TEXT_TOKENS)
 
 
-def _promised(model: ServedModel, own: ManagedOptions) -> int:
-    """Tokens of a request: what is asked for, else the model's, the usual ones at most."""
+def _promised_context(model: ServedModel, own: ManagedOptions) -> int:
+    """Tokens of a slot: the option `context`, else the model's up to `USUAL_CONTEXT`."""
     tokens = own.context or min(model.context_length or USUAL_CONTEXT, USUAL_CONTEXT)
     return -(-tokens // _STEP) * _STEP

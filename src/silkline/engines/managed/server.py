@@ -1,4 +1,4 @@
-"""What the engine has to know of a server, whichever it is."""
+"""The interface between the managed engine and one kind of server."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from silkline.engines.managed.model import ServedModel
 from silkline.engines.managed.options import ManagedOptions
 from silkline.errors import ConfigError
 
-_OWN_VARIABLES = "SILKLINE_"
+_SETTINGS_PREFIX = "SILKLINE_"
 _OPTIONS_BYTES = 3
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._/-]")
 
 
 class Server(ABC):
-    """One server program, ready to be started on one model.
+    """A server program and the model that it serves; subclasses know the program's flags.
 
     Attributes:
         engine: The engine's registered name.
-        options: What every engine is told.
-        own: What only managed engines are told.
+        options: The options that all engines share.
+        own: The options of managed engines.
     """
 
     engine: ClassVar[str]
@@ -39,37 +39,37 @@ class Server(ABC):
     @property
     @abstractmethod
     def model(self) -> ServedModel:
-        """What is known of the model without the server."""
+        """The model's metadata, read without the server."""
 
     @abstractmethod
     def command(self, socket: Path) -> list[str]:
-        """The words that start the server, which listens on the socket; they hold no secret."""
+        """The command that starts the server on a unix socket; contains no secret."""
 
     @abstractmethod
     def variables(self, key: str) -> dict[str, str]:
-        """The environment variables that the server needs, its API key among them."""
+        """The environment variables that the server needs; they include its API key."""
 
     def environment(self, key: str, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The server's whole environment: Silkline's own settings are none of its business."""
+        """The server's whole environment: the worker's without Silkline's settings, and its own."""
         kept = {name: text for name, text in inherited.items() if self.inherits(name)}
         return {**kept, **self.variables(key)}
 
     def inherits(self, variable: str) -> bool:
-        """Whether the server gets this variable of the worker's."""
-        return not variable.startswith(_OWN_VARIABLES)
+        """Whether the server inherits this variable from the worker."""
+        return not variable.startswith(_SETTINGS_PREFIX)
 
     @property
     def revision(self) -> str:
-        """The model's revision, and a word for the options that may change its answers."""
-        told = f"{self.own.flags}\0{self.own.file}"
+        """The model's revision, plus a hash of the options that may change its answers."""
+        options = f"{self.own.flags}\0{self.own.file}"
         if not (self.own.flags or self.own.file):
             return self.model.revision
-        digest = hashlib.blake2b(told.encode(), digest_size=_OPTIONS_BYTES)
+        digest = hashlib.blake2b(options.encode(), digest_size=_OPTIONS_BYTES)
         return f"{self.model.revision}+{digest.hexdigest()}"
 
     @property
     def served_name(self) -> str:
-        """What the server calls the model: the public name, of characters that any flag takes."""
+        """The model's name at the server: the public name in characters that any flag accepts."""
         return _NOT_IN_NAMES.sub("-", self.model.name).lstrip("-") or "model"
 
 
@@ -77,11 +77,13 @@ def model_folder(options: EngineOptions, engine: str) -> Path:
     """The model's folder, absolute.
 
     Raises:
-        ConfigError: None is given, or it is not there.
+        ConfigError: No model is given, or the folder does not exist.
     """
     if options.model is None:
         raise ConfigError(f"The {engine} engine needs a model: give a folder or a hub id.")
-    folder = Path(os.path.abspath(options.model))  # noqa: PTH100 - a hub's links stay as they are
+    folder = Path(os.path.abspath(options.model))  # noqa: PTH100 - keeps a hub's symbolic links
     if not folder.is_dir():
-        raise ConfigError(f"There is no folder {options.model} with a model.")
+        raise ConfigError(
+            f"There is no folder {options.model}. Give the folder of a model, or a hub id."
+        )
     return folder

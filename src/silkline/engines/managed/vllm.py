@@ -1,6 +1,6 @@
-"""`vllm serve`: which flags Silkline's settings are, and which ones are not the user's to set.
+"""`vllm serve`: the flags that Silkline's settings become, and the flags that users must not set.
 
-Names are those of vLLM 0.32; https://docs.vllm.ai/en/latest/cli/serve.html
+Flags as of vLLM 0.32; https://docs.vllm.ai/en/latest/cli/serve.html
 """
 
 from __future__ import annotations
@@ -20,29 +20,32 @@ from silkline.engines.managed.server import Server, model_folder
 from silkline.errors import ConfigError
 
 NO_DOMAIN = "none.invalid"
-"""A name that no host has (RFC 6761); vLLM fetches from everywhere unless domains are named."""
+"""A domain that never resolves (RFC 6761); without a list of domains, vLLM fetches from any."""
 
-_TAKING_BACK = frozenset({"VLLM_CPU_KVCACHE_SPACE", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE"})
-"""Variables of which one would go before the flag for the cache, and one log all answers."""
+_NOT_INHERITED = frozenset({"VLLM_CPU_KVCACHE_SPACE", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE"})
+"""Variables that are not inherited: the first overrides the cache flag, the second logs answers."""
 
-_ABOUT_PRECISION = ("--dtype", "--quantization", "-q")
+_PRECISION_FLAGS = ("--dtype", "--quantization", "-q")
 
 _BY_SILKLINE = "Silkline sets it"
+_SOCKET = "the server listens on a private socket"
+_HTTP = "Silkline reaches the server over HTTP"
+_IMAGES = "clients' images come only from Silkline"
 _REFUSED = {
-    "--trust-remote-code": "code that comes with a model is not run",
-    "--api-key": "Silkline makes a key of its own",
-    "--host": "the server listens on a socket of its own",
-    "--port": "the server listens on a socket of its own",
-    "--uds": "the server listens on a socket of its own",
-    "--grpc": "the server is asked over HTTP",
-    "--headless": "the server is asked over HTTP",
-    "--root-path": "the server is asked over HTTP",
-    "--config": "give its flags themselves",
-    "--load-format": "safetensors are loaded; pickled weights can run code when they are read",
+    "--trust-remote-code": "Silkline never runs code that comes with a model",
+    "--api-key": "Silkline generates the key",
+    "--host": _SOCKET,
+    "--port": _SOCKET,
+    "--uds": _SOCKET,
+    "--grpc": _HTTP,
+    "--headless": _HTTP,
+    "--root-path": _HTTP,
+    "--config": "give the flags in it instead of the file",
+    "--load-format": "Silkline loads safetensors only; pickled weights can run code",
     "--generation-config": SAMPLING,
     "--override-generation-config": SAMPLING,
     "--limit-mm-per-prompt": _BY_SILKLINE,
-    "--no-disable-uvicorn-access-log": "Silkline logs the requests itself",
+    "--no-disable-uvicorn-access-log": "Silkline logs requests itself",
     "--no-disable-fastapi-docs": _BY_SILKLINE,
     "--model": "give the model to Silkline",
     "--served-model-name": _BY_SILKLINE,
@@ -50,15 +53,15 @@ _REFUSED = {
     "--kv-cache-memory-bytes": "use the setting kv_cache_bytes",
     "--max-model-len": "use the engine option context",
     **dict.fromkeys(("--enable-prefix-caching", "--no-enable-prefix-caching"), CACHING),
-    "--allowed-local-media-path": "clients' pictures come from Silkline only",
-    "--allowed-media-domains": "clients' pictures come from Silkline only",
-    "--enable-log-requests": "what clients ask is not logged",
-    "--enable-log-outputs": "what clients are answered is not logged",
+    "--allowed-local-media-path": _IMAGES,
+    "--allowed-media-domains": _IMAGES,
+    "--enable-log-requests": "clients' prompts are not logged",
+    "--enable-log-outputs": "answers are not logged",
 }
 
 
 class VllmServer(Server):
-    """vLLM on a folder with safetensors."""
+    """A vLLM server on a folder with safetensors."""
 
     engine: ClassVar[str] = "vllm"
 
@@ -66,7 +69,7 @@ class VllmServer(Server):
         """Reads the model's JSON files and finds the program.
 
         Raises:
-            ConfigError: The folder is none that vLLM loads, or an option is wrong.
+            ConfigError: vLLM cannot load the folder, or an option is wrong.
             EnvironmentFault: vLLM is not installed.
         """
         super().__init__(options, own)
@@ -76,7 +79,7 @@ class VllmServer(Server):
         if not any(self._folder.glob("*.safetensors")):
             raise ConfigError(_without_safetensors(self._folder))
         self._model = read_transformers(self._folder, options)
-        if any(word.startswith(_ABOUT_PRECISION) for word in self._flags):
+        if any(word.startswith(_PRECISION_FLAGS) for word in self._flags):
             self._model = replace(self._model, precision=None)
         self._cache_bytes = self._cache()
         check_room(self._model, own, self._cache_bytes)
@@ -106,18 +109,18 @@ class VllmServer(Server):
 
     def variables(self, key: str) -> dict[str, str]:
         """See `Server`."""
-        told = {"VLLM_API_KEY": key, "VLLM_HOST_IP": "127.0.0.1", "HF_HUB_OFFLINE": "1"}
-        told |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+        variables = {"VLLM_API_KEY": key, "VLLM_HOST_IP": "127.0.0.1", "HF_HUB_OFFLINE": "1"}
+        variables |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
         if threads := self.options.threads:
-            told |= {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-        return told
+            variables |= {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        return variables
 
     def inherits(self, variable: str) -> bool:
         """See `Server`."""
-        return super().inherits(variable) and variable not in _TAKING_BACK
+        return super().inherits(variable) and variable not in _NOT_INHERITED
 
     def _cache(self) -> int | None:
-        """The KV cache; None leaves it to vLLM, which takes what a GPU has left."""
+        """Bytes of the KV cache; None leaves it to vLLM, which uses the GPU's free memory."""
         if not self.options.kv_cache_bytes and has_gpu():
             return None
         weights = self._folder.glob("*.safetensors")
@@ -126,8 +129,8 @@ class VllmServer(Server):
 
 def _without_safetensors(folder: Path) -> str:
     if any(folder.glob("*.gguf")):
-        return f"The folder {folder} holds GGUF files; the engine llamacpp serves these."
+        return f"The folder {folder} holds GGUF files. Serve it with the engine llamacpp."
     return (
-        f"The folder {folder} holds no safetensors. vLLM is given no other weights: pickled ones "
-        "can run code when they are read."
+        f"The folder {folder} holds no safetensors. Silkline gives vLLM no other weights, since "
+        "pickled ones can run code. Convert them to safetensors."
     )

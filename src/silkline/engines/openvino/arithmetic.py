@@ -1,4 +1,4 @@
-"""How OpenVINO computes on this processor (docs/decisions/0018)."""
+"""OpenVINO's arithmetic settings for this processor (docs/decisions/0018)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from silkline.engines.processor import multiplies_int8_exactly
 
 
 def arithmetic() -> dict[str, Any]:
-    """Properties for whatever is compiled for the CPU; a caller's own come before them.
+    """Properties for models compiled for the CPU; callers may override them.
 
-    Where the processor does not multiply 8-bit numbers exactly, layers of 8-bit activations compute
-    in float32: that gives what the model says, and took no longer on AVX2.
+    If the processor does not multiply 8-bit numbers exactly, layers with 8-bit activations compute
+    in float32: that gives the model's exact results, and was not slower on AVX2.
     """
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if not multiplies_int8_exactly():

@@ -1,7 +1,7 @@
-"""The engine contract over OpenVINO GenAI's continuous-batching pipeline.
+"""An engine on OpenVINO GenAI's continuous-batching pipeline.
 
-The asyncio side has prompts prepared, in threads of their own, and hands out deltas; one thread
-(see `stepper`) drives the pipeline. Pictures of LLaVA layouts are encoded beside it (see
+The event loop has prompts prepared in worker threads and yields the deltas; one thread (see
+`stepper`) runs the pipeline. Images of LLaVA layouts are encoded outside the pipeline (see
 `embedding`), those of other families by the pipeline.
 https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
 """
@@ -37,33 +37,33 @@ from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
 
 _STEP_TOKENS = 2048
-"""Most tokens of a step: prompts of several pictures at once; the default holds but three."""
+"""Maximum tokens of a step, so that several images' prompts fit; the default fits only three."""
 
 _GROUP = 64
-"""Activations that share a scale where INT8 weights are multiplied; the plug-in's own 32 took 8%
-more of the cores at 230 million parameters, and no answer of the bundled model differed."""
+"""Number of activations that share a scale in products with INT8 weights. The plug-in's default of
+32 took 8% more CPU time at 230 million parameters; no answer of the bundled model differed."""
 
 
 class OpenVinoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What `EngineOptions.extra` may hold for this engine.
+    """The options in `EngineOptions.extra` of this engine.
 
     Attributes:
-        prefix_cache: Whether prompts that begin alike share the KV cache of what is alike, for
-            clients that trust one another (docs/decisions/0008).
+        prefix_cache: Whether prompts share the KV cache of a common prefix. Only for clients that
+            trust one another (docs/decisions/0008).
     """
 
     prefix_cache: bool = False
 
 
-class _Asked(NamedTuple):
-    """A request as the pipeline takes it.
+class _PreparedRequest(NamedTuple):
+    """A request, prepared for the pipeline.
 
     Attributes:
-        prompt: With a tag for each picture; empty where the prompt is embedded beside it.
-        images: For the pipeline; likewise.
-        prepared: What is embedded beside it.
+        prompt: The prompt, with a tag for each image; empty if it is embedded outside the pipeline.
+        images: The images; empty likewise.
+        prepared: The prompt to embed outside the pipeline; None if the pipeline does that.
         usage: The prompt's tokens.
-        room: Tokens that are left for the answer, at least 1.
+        room: Maximum tokens of the answer, at least 1.
     """
 
     prompt: str
@@ -74,13 +74,13 @@ class _Asked(NamedTuple):
 
 
 class OpenVinoEngine(Engine):
-    """Serves one model on the CPU."""
+    """Serves one model on the CPU with OpenVINO."""
 
     def __init__(self, options: EngineOptions) -> None:
-        """Reads the model's files; the model is loaded by `start`.
+        """Reads the model's metadata; `start` loads the model.
 
         Raises:
-            ConfigError: There is no model, it cannot be served, or an option is wrong.
+            ConfigError: The model is missing or cannot be served, or an option is wrong.
         """
         self._options = options
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
@@ -97,14 +97,14 @@ class OpenVinoEngine(Engine):
 
     @property
     def embedder(self) -> Embedder | None:
-        """What embeds prompts beside the pipeline, once started; None where the pipeline does."""
+        """Embeds prompts outside the pipeline; None before `start`, or if the pipeline does."""
         return self._embedder
 
     async def start(self) -> None:
         """See `Engine`."""
         loop = asyncio.get_running_loop()
-        # Not in this thread: the plug-in takes the signal stack of the one that loads it, and a
-        # signal to the main thread kills the process once that memory is unmapped.
+        # Not in this thread: the plug-in replaces the signal stack of the thread that loads it, and
+        # a signal to the main thread kills the process once that memory is unmapped.
         pipeline = await asyncio.to_thread(self.load_pipeline, self._served.weights)
         self._embedder = await asyncio.to_thread(self._load_embedder)
         self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
@@ -124,13 +124,13 @@ class OpenVinoEngine(Engine):
     async def _answer(self, request: Request, text: TextStream) -> AsyncGenerator[Delta, None]:
         stepper = self._started()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        if self._embedder is None:  # pictures are scaled
-            asked = await self._preparing.run(self._asked, request, deadline)
-        else:  # the tokenizer holds the interpreter's lock: a thread would free nothing
-            asked = self._asked(request)
-        job = self._job(request, asked, text)
-        if self._embeddings is not None and asked.prepared is not None:
-            embedding = self._embeddings.embed(asked.prepared)
+        if self._embedder is None:  # scaling images is slow
+            ready = await self._preparing.run(self._prepare, request, deadline)
+        else:  # the tokenizer holds the GIL, so a thread would gain nothing
+            ready = self._prepare(request)
+        job = self._job(request, ready, text)
+        if self._embeddings is not None and ready.prepared is not None:
+            embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
             job.embeddings, job.encoding = embedded
         async with aclosing(stepper.answer(job, deadline)) as deltas:
@@ -157,7 +157,7 @@ class OpenVinoEngine(Engine):
             self._preparing.close()
 
     async def token_ids(self, request: Request) -> list[int]:
-        """The tokens of an answer, its end token included; for whoever compares engines.
+        """The tokens of an answer, including its end token; for comparing engines.
 
         Raises:
             SilklineError: What `generate` raises.
@@ -168,18 +168,18 @@ class OpenVinoEngine(Engine):
         return text.ids
 
     def prepared(self, request: Request) -> Prepared | None:
-        """A request's prompt as it is embedded beside the pipeline; None where it is not.
+        """A request's prompt before it is embedded; None if the pipeline embeds it.
 
         Raises:
-            InvalidRequest: The model cannot take it.
+            InvalidRequest: The model does not accept it.
         """
-        return self._asked(request).prepared
+        return self._prepare(request).prepared
 
-    def as_pipeline_takes(self, request: Request) -> tuple[str, list[ov.Tensor]]:
-        """A request's prompt, with a tag for each picture, and its pictures; for its prober.
+    def pipeline_inputs(self, request: Request) -> tuple[str, list[ov.Tensor]]:
+        """The pipeline's inputs: the prompt, with a tag for each image, and the scaled images.
 
         Raises:
-            InvalidRequest: The messages point at other pictures than there are.
+            InvalidRequest: The messages do not show each image once, in order.
         """
         rule, steps = self._served.rule, self._served.preprocessing
         prompt = self._prompts.for_pipeline(request.messages, len(request.images))
@@ -192,7 +192,7 @@ class OpenVinoEngine(Engine):
         return await asyncio.to_thread(open_prober, self, self._served.weights)
 
     def load_pipeline(self, weights: Path) -> genai.ContinuousBatchingPipeline:
-        """Loads a model as this engine's own, for it and for its prober."""
+        """Loads the pipeline with the engine's settings; also for the prober."""
         scheduler = genai.SchedulerConfig()
         scheduler.num_kv_blocks = self._served.kv_blocks
         scheduler.max_num_seqs = self._options.max_batch
@@ -204,7 +204,7 @@ class OpenVinoEngine(Engine):
         return genai.ContinuousBatchingPipeline(weights, scheduler, "CPU", properties)
 
     def _load_embedder(self) -> Embedder | None:
-        if not Embedder.takes(self._served):
+        if not Embedder.supports(self._served):
             return None
         return Embedder(self._served, self._properties())
 
@@ -219,35 +219,36 @@ class OpenVinoEngine(Engine):
             raise RuntimeError("the engine has not started, or was closed")
         return self._stepper
 
-    def _asked(self, request: Request) -> _Asked:
-        """Checks a request, writes its prompt and counts its tokens; in any thread.
+    def _prepare(self, request: Request) -> _PreparedRequest:
+        """Checks a request, formats its prompt and counts its tokens; thread-safe.
 
-        The tokenizer's calls hold the interpreter's lock, so that there is only one at a time.
+        The tokenizer's calls hold the GIL, so only one runs at a time.
         """
         messages, images = request.messages, request.images
-        each = [self._served.image_tokens(image.width, image.height) for image in images]
+        counts = [self._served.image_tokens(image.width, image.height) for image in images]
         prompt, prepared = "", None
         tensors: list[ov.Tensor] = []
         if self._embedder is None:
-            prompt, tensors = self.as_pipeline_takes(request)
-            tokens = self._prompts.text_tokens(prompt) + sum(each)
+            prompt, tensors = self.pipeline_inputs(request)
+            tokens = self._prompts.text_tokens(prompt) + sum(counts)
         else:
             ids = self._prompts.ids(messages, len(images))
-            prepared = self._embedder.prepare(ids, images, each)
+            prepared = self._embedder.prepare(ids, images, counts)
             tokens = len(prepared.ids)
         room = answer_room(tokens, self._served.max_tokens)
-        return _Asked(prompt, tensors, prepared, Usage(tokens, 0, sum(each)), room)
+        usage = Usage(tokens, 0, sum(counts))
+        return _PreparedRequest(prompt, tensors, prepared, usage, room)
 
-    def _job(self, request: Request, asked: _Asked, text: TextStream) -> Job:
-        maximum = min(request.sampling.max_tokens, asked.room)
+    def _job(self, request: Request, ready: _PreparedRequest, text: TextStream) -> Job:
+        maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
         return Job(
             id=request.id,
-            prompt=asked.prompt,
-            images=asked.images,
+            prompt=ready.prompt,
+            images=ready.images,
             config=self._config(sampling),
             text=text,
-            usage=asked.usage,
+            usage=ready.usage,
             incremental=request.stream or bool(sampling.stop),
         )
 
@@ -266,7 +267,7 @@ class OpenVinoEngine(Engine):
 
 
 class _Recorded(TextStream):
-    """Keeps the tokens of a text."""
+    """A text stream that records its tokens."""
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
         super().__init__(decode, stop)

@@ -1,4 +1,4 @@
-"""What a request is told when OpenVINO fails on it."""
+"""The errors for requests on which OpenVINO fails."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ IMAGE_ERRORS = (
     ArithmeticError,
     MemoryError,
 )
-"""What OpenVINO and the libraries before it raise on pictures that they cannot process."""
+"""Exceptions that OpenVINO and its preprocessing raise on images that they cannot process."""
 
 _NO_MEMORY = ("Failed to allocate", "bad_alloc")
-"""In the message of OpenVINO's error when the memory is short, which has no class of its own."""
+"""Parts of the message of OpenVINO's out-of-memory error, which has no class of its own."""
 
 
 def refusal(error: Exception, otherwise: str) -> SilklineError:
-    """What to tell the client.
+    """The error for the client.
 
     Args:
-        error: What OpenVINO, or a library before it, raised.
-        otherwise: The message where it was not the memory.
+        error: The exception of OpenVINO or its preprocessing.
+        otherwise: The message if the cause was not a lack of memory.
     """
-    if isinstance(error, MemoryError) or any(each in str(error) for each in _NO_MEMORY):
+    if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
         return too_little_memory()
     return InvalidRequest(otherwise)

@@ -1,8 +1,8 @@
-"""From pixels to what a vision tower of the CLIP kind takes, as transformers' own processor does.
+"""Preprocesses images for CLIP-like vision towers as transformers does.
 
-GenAI's pipeline has its own resize, whose numbers differ from Pillow's, by which models were
+GenAI's pipeline has its own resize, whose values differ from Pillow's, with which models were
 trained. The steps are those of `CLIPImageProcessor` (transformers 4.57,
-models/clip/image_processing_clip.py and image_transforms.py): resize, cut the middle, scale,
+models/clip/image_processing_clip.py and image_transforms.py): resize, centre crop, rescale,
 normalise.
 """
 
@@ -23,63 +23,63 @@ Pixels = NDArray[np.float32]
 
 _LEVELS = 256
 _MAX_PIXELS = 100_000_000
-"""A longer strip than this, once scaled, would take the memory of all others."""
+"""Maximum pixels of a scaled image; a long strip could otherwise use up all memory."""
 
 _SIDES = {"height", "width"}
 _EDGE = {"shortest_edge"}
 
 
-class Eye:
-    """The steps of one model."""
+class ClipPreprocessor:
+    """The image preprocessing of one model."""
 
     def __init__(self, steps: Preprocessing) -> None:
-        """Takes steps that `sees` says it can do."""
+        """Takes the model's steps, which must be `supported`."""
         self._steps = steps
         self._filter = Pillow.Resampling[(steps.resample or "").upper()]
         levels = (np.arange(_LEVELS) * (steps.rescale or 1.0)).astype(np.float32)
         mean, std = (np.array(values, np.float32) for values in (steps.mean, steps.std))
         self._table: Pixels = (levels[None, :] - mean[:, None]) / std[:, None]
-        """What each level of each channel becomes, shape (3, 256)."""
+        """The value of each 8-bit level of each channel, shape (3, 256)."""
 
     @staticmethod
-    def sees(steps: Preprocessing | None) -> bool:
-        """Whether these are steps that this class knows, and lead to one size for every picture.
+    def supported(steps: Preprocessing | None) -> bool:
+        """Whether this class can do these steps, and they give every image the same size.
 
-        Each must be said by the model's files: what one leaves out, a processor of transformers
-        fills in by a default of its own.
+        The model's files must state each step: for one that they omit, each processor of
+        transformers has its own default.
         """
         if steps is None or steps.resample is None or steps.rescale is None:
             return False
-        cut = set(steps.crop) == _SIDES
-        one_size = set(steps.size) == _SIDES or (set(steps.size) == _EDGE and cut)
+        crops = set(steps.crop) == _SIDES
+        one_size = set(steps.size) == _SIDES or (set(steps.size) == _EDGE and crops)
         colours = all(len(values or ()) == len("RGB") for values in (steps.mean, steps.std))
-        return one_size and colours and (cut or not steps.crop)
+        return one_size and colours and (crops or not steps.crop)
 
     def check(self, image: Image) -> None:
-        """Refuses a picture that would be scaled to an endless strip.
+        """Refuses an image that would become too large when its shorter side is scaled.
 
         Raises:
-            InvalidRequest: It would.
+            InvalidRequest: It would have more than `_MAX_PIXELS`.
         """
         width, height = self._size(image.width, image.height)
         if width * height > _MAX_PIXELS:
             raise InvalidRequest(
-                f"The picture is {image.width}x{image.height}: this model scales its shorter side "
-                "first, and the longer one would be too long then. Crop it."
+                f"The image is {image.width}x{image.height}. The model scales its shorter side to "
+                "a fixed length, which makes the longer side too long. Crop it."
             )
 
-    def look(self, images: Sequence[Image]) -> Pixels:
-        """The pictures as the tower takes them, shape (pictures, 3, height, width)."""
-        return np.stack([self._one(image) for image in images])
+    def pixels(self, images: Sequence[Image]) -> Pixels:
+        """The input of the vision tower, shape (images, 3, height, width)."""
+        return np.stack([self._pixels(image) for image in images])
 
-    def _one(self, image: Image) -> Pixels:
+    def _pixels(self, image: Image) -> Pixels:
         pillow = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
         size = self._size(image.width, image.height)
         if size != pillow.size:
             pillow = pillow.resize(size, self._filter)
         levels = np.asarray(pillow)
         if crop := self._steps.crop:
-            levels = _middle(levels, crop["height"], crop["width"])
+            levels = _centre_crop(levels, crop["height"], crop["width"])
         return np.stack([self._table[channel][levels[..., channel]] for channel in range(3)])
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
@@ -93,32 +93,32 @@ class Eye:
 
 
 def scaled(image: Image, rule: TokenRule | None, steps: Preprocessing | None) -> Image:
-    """A picture in the size that the model takes, where it takes it whole.
+    """Scales an image to the size that the model expects, unless the model crops it.
 
-    Scaled here by Pillow, as the models' own processors do, it passes through the pipeline's
-    resize unchanged. The digest stays that of the client's picture.
+    Pillow scales it as the models' own processors do, so the pipeline's resize leaves it unchanged.
+    The digest stays that of the client's image.
 
     Raises:
-        InvalidRequest: The model takes no picture of this shape.
+        InvalidRequest: The model does not accept an image of this shape.
     """
-    size, kind = (image.width, image.height), Pillow.Resampling.BICUBIC
+    size, resampling = (image.width, image.height), Pillow.Resampling.BICUBIC
     if isinstance(rule, SmartResize):
         size = rule.size(*size)
     elif isinstance(rule, Fixed) and steps is not None and _is_one_size(steps):
         size = (steps.size["width"], steps.size["height"])
-        kind = Pillow.Resampling[(steps.resample or "").upper()]
+        resampling = Pillow.Resampling[(steps.resample or "").upper()]
     if size == (image.width, image.height):
         return image
     pillow = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
-    return Image(*size, pillow.resize(size, kind).tobytes(), image.digest)
+    return Image(*size, pillow.resize(size, resampling).tobytes(), image.digest)
 
 
 def _is_one_size(steps: Preprocessing) -> bool:
     return set(steps.size) == _SIDES and not steps.crop and steps.resample is not None
 
 
-def _middle(levels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Cuts the middle; what the picture does not reach is black."""
+def _centre_crop(levels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Crops the centre; pads a smaller image with black."""
     rows, columns = levels.shape[:2]
     if rows < height or columns < width:
         larger = np.zeros((max(rows, height), max(columns, width), 3), np.uint8)

@@ -1,6 +1,6 @@
-"""From messages to the prompt: as the pipeline takes it, and as transformers writes it.
+"""Formats messages as a prompt: for the pipeline, and as transformers does.
 
-The pipeline marks a picture's place by a tag in the prompt, so a tag, or any other special token,
+The pipeline marks the position of an image by a tag in the prompt. A tag or other special token
 that a client typed as text must not be read as one: see `prompt_text`.
 """
 
@@ -21,7 +21,7 @@ from silkline.models.added_tokens import read_added_tokens
 from silkline.models.chat_template import CHAT_TEMPLATE, read_chat_template
 
 _ENDINGS = {"gemma3": "\n\n\n\n", "qwen2_vl": "", "qwen2_5_vl": "", "qwen3_vl": ""}
-"""Breaks that the pipeline writes beside a picture, by family; one after it elsewhere."""
+"""Line breaks that the pipeline writes around an image, by family; by default, one after it."""
 
 _PROBE = "What is this?"
 _PIPELINE_TAGS = r"<ov_genai_[a-z]+_\d+>"
@@ -30,21 +30,21 @@ _ANY_IMAGE_TAG = re.compile(r"<ov_genai_image_\d+>")
 
 
 class Tokenizer(Protocol):
-    """What of `openvino_genai.Tokenizer` is asked here."""
+    """The part of `openvino_genai.Tokenizer` that is used here."""
 
     def apply_chat_template(
         self, history: list[Any], *, add_generation_prompt: bool, chat_template: str = ...
     ) -> str:
-        """Writes a conversation as the model was trained to read it."""
+        """Formats a conversation by the model's chat template."""
 
     def encode(self, prompts: str, *, add_special_tokens: bool) -> Any:
         """The tokens of a text, as `input_ids`."""
 
 
 def takes_parts(tokenizer: Tokenizer, template: str = "") -> bool:
-    """Whether a chat template reads a message as a list of parts, as those of processors do.
+    """Whether a chat template accepts a message's content as a list of parts, as processors' do.
 
-    Others read it as one text, and write a list as Python or JSON would, or fail.
+    Other templates expect a text; given a list, they fail or print it as Python or JSON.
     """
     turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _PROBE}]}]
     try:
@@ -57,20 +57,20 @@ def takes_parts(tokenizer: Tokenizer, template: str = "") -> bool:
 
 
 class Prompter:
-    """Writes the conversation as the turns that a chat template takes."""
+    """Converts conversations to the messages that a chat template expects."""
 
     def __init__(self, reserved: Iterable[str]) -> None:
         self._safe = SafeText(reserved, patterns=[_PIPELINE_TAGS])
 
     def parts(self, messages: Sequence[Message], images: int) -> list[dict[str, Any]]:
-        """Each message as role and parts, text and pictures apart, as processors have it.
+        """Each message as role and a list of parts, text or image, as processors expect.
 
         Args:
             messages: The conversation.
-            images: How many pictures there are; each must stand in the messages once, in order.
+            images: Number of images; the messages must show each once, in order.
 
         Raises:
-            InvalidRequest: The messages point at other pictures than there are.
+            InvalidRequest: The messages do not show each image once, in order.
         """
         check_places(messages, images)
         return [
@@ -85,14 +85,14 @@ class Prompter:
         ]
 
     def turns(self, messages: Sequence[Message], images: int) -> list[dict[str, str]]:
-        """Each message as role and content, pictures as the pipeline's tags in their places.
+        """Each message as role and text, with the pipeline's tags in the positions of the images.
 
         Args:
             messages: The conversation.
-            images: How many pictures there are; each must stand in the messages once, in order.
+            images: Number of images; the messages must show each once, in order.
 
         Raises:
-            InvalidRequest: The messages point at other pictures than there are.
+            InvalidRequest: The messages do not show each image once, in order.
         """
         check_places(messages, images)
         return [
@@ -107,14 +107,14 @@ class Prompter:
 
 
 class Prompts:
-    """Writes prompts for one model, and counts their tokens."""
+    """Formats prompts for one model, and counts their tokens."""
 
     def __init__(self, served: Served, tokenizer: Tokenizer) -> None:
-        """Looks at what the model's chat template takes.
+        """Finds out which form of messages the model's chat template accepts.
 
         Args:
             served: The model.
-            tokenizer: The pipeline's.
+            tokenizer: The pipeline's tokenizer.
 
         Raises:
             ConfigError: No file lists the model's special tokens.
@@ -133,10 +133,10 @@ class Prompts:
         self._ending = _ENDINGS.get(served.model_type, "\n")
 
     def ids(self, messages: Sequence[Message], images: int) -> NDArray[np.int64]:
-        """A prompt's tokens as transformers has them, one image token a picture.
+        """A prompt's tokens as transformers encodes them, with one image token per image.
 
         Raises:
-            InvalidRequest: The messages point at other pictures than there are.
+            InvalidRequest: The messages do not show each image once, in order.
         """
         if self._takes_parts:
             turns: list[Any] = self._prompter.parts(messages, images)
@@ -147,14 +147,14 @@ class Prompts:
         )
         if not self._takes_parts:
             prompt = _ANY_IMAGE_TAG.sub(f"{self._image_token}\n", prompt)
-        begun = bool(self._bos) and prompt.startswith(self._bos)
-        return self._encode(prompt, add_special_tokens=not begun)
+        has_bos = bool(self._bos) and prompt.startswith(self._bos)
+        return self._encode(prompt, add_special_tokens=not has_bos)
 
     def for_pipeline(self, messages: Sequence[Message], images: int) -> str:
-        """A prompt as the pipeline takes it: with its tags, which it replaces by the model's own.
+        """A prompt for the pipeline, which replaces its tags by the model's own image tokens.
 
         Raises:
-            InvalidRequest: The messages point at other pictures than there are.
+            InvalidRequest: The messages do not show each image once, in order.
         """
         turns: list[Any] = self._prompter.turns(messages, images)
         if self._pipeline_takes_parts:
@@ -162,11 +162,11 @@ class Prompts:
                 turn["content"] = [{"type": "text", "text": turn["content"]}]
         prompt = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
         if self._adds_bos and self._bos and prompt.startswith(self._bos):
-            return prompt.removeprefix(self._bos)  # the pipeline puts one before every prompt
+            return prompt.removeprefix(self._bos)  # the pipeline adds one to every prompt
         return prompt
 
     def text_tokens(self, prompt: str) -> int:
-        """Tokens of a pipeline's prompt without those of its pictures."""
+        """Counts the tokens of a pipeline's prompt, without its images."""
         return len(self._encode(without_images(prompt, self._ending), add_special_tokens=True))
 
     def _encode(self, text: str, *, add_special_tokens: bool) -> NDArray[np.int64]:
@@ -176,7 +176,7 @@ class Prompts:
 
 
 def _own_template(*folders: Path) -> str:
-    """The chat template as the model's authors wrote it; empty leaves the one in the IR."""
+    """The chat template in the model's folder; empty if there is none, then the IR's is used."""
     for folder in folders:
         path = folder / CHAT_TEMPLATE
         if path.is_file():
@@ -185,16 +185,16 @@ def _own_template(*folders: Path) -> str:
 
 
 def _text_of(token: object) -> str:
-    """A special token, which tokenizers write as text or as an object with its content."""
+    """The text of a special token, which tokenizer files store as text or as an object."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) else ""
 
 
 def without_images(prompt: str, ending: str = "\n") -> str:
-    """The prompt's text alone, for counting its tokens.
+    """Removes the tags from a prompt, for counting the tokens of its text.
 
     Args:
-        prompt: With the pipeline's tags.
-        ending: What the pipeline writes beside a picture.
+        prompt: A prompt with the pipeline's tags.
+        ending: The line breaks that the pipeline writes around an image.
     """
     return _ANY_IMAGE_TAG.sub(ending, prompt)

@@ -1,4 +1,4 @@
-"""What the engine knows of the model that it serves, from its files alone."""
+"""Reads the metadata of the served model from its files."""
 
 from __future__ import annotations
 
@@ -24,37 +24,38 @@ from silkline.models.weights import LANGUAGE_MODEL
 
 NAME = "openvino"
 BLOCK_TOKENS = 32
-"""Tokens in a block of the CPU plug-in's paged KV cache."""
+"""Tokens per block of the CPU plug-in's paged KV cache."""
 
-_MIN_CONTEXT = 2048
-"""Taken where no file says how long a prompt may be."""
+_DEFAULT_CONTEXT = 2048
+"""Context length if no file states one."""
 
 _MIN_BLOCKS = 8
 
 _MAX_IMAGE_TOKENS = 4096
-"""Of one picture where its pixels decide: a photo of today would be read for minutes."""
+"""Maximum tokens of an image, for models whose tokens grow with the pixels: without it, prefill of
+a modern photo would take minutes."""
 
 _KV_BYTES = {"u8": 1, "f16": 2}
 _KV_SCALE_BYTES = 8
-"""A scale and a zero point, two 32-bit floats, beside each key and value in 8 bits."""
+"""Bytes of scale and zero point, two 32-bit floats, for each key and each value in 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model's files, read.
+    """The metadata of a model.
 
     Attributes:
         folder: The bundle, or the folder with the IR.
-        weights: Where the IR is.
-        info: What the engine says it is.
-        model_type: As config.json says.
-        config: config.json.
-        tokenizer: tokenizer_config.json.
-        rule: Tokens of a picture; None where the family is unknown.
-        preprocessing: What happens to a picture; None where no file says.
-        kv_precision: Of the KV cache, as OpenVINO names it; None leaves what the IR says.
-        kv_blocks: Blocks of the KV cache.
-        max_tokens: Most tokens of prompt and answer together.
+        weights: The folder with the IR.
+        info: The engine's info.
+        model_type: `model_type` in config.json.
+        config: The content of config.json.
+        tokenizer: The content of tokenizer_config.json.
+        rule: Computes the tokens of an image; None if the family is unknown.
+        preprocessing: The preprocessing of images; None if no file states it.
+        kv_precision: Precision of the KV cache, by OpenVINO's names; None means as in the IR.
+        kv_blocks: Number of blocks of the KV cache.
+        max_tokens: Maximum tokens of prompt and answer together.
     """
 
     folder: Path
@@ -71,19 +72,19 @@ class Served:
 
     @property
     def image_token(self) -> int | None:
-        """The id of the token whose places pictures fill; None where config.json has none."""
+        """The id of the token that images replace; None if config.json has none."""
         return image_token(self.config)
 
     @property
     def weights_bytes(self) -> int:
-        """Size of the IR's weights, all its models together."""
+        """Size of the weights of all models in the IR."""
         return _size(self.weights)
 
     def image_tokens(self, width: int, height: int) -> int:
-        """Places in the context that a picture of so many pixels takes.
+        """The tokens of an image of this size, in pixels.
 
         Raises:
-            InvalidRequest: The model takes no picture of this shape.
+            InvalidRequest: The model does not accept an image of this shape.
         """
         if self.rule is None:
             return self.info.image_tokens
@@ -91,10 +92,10 @@ class Served:
 
 
 def read_served(options: EngineOptions) -> Served:
-    """Reads a bundle, or a folder with OpenVINO IR as the exporter of optimum-intel writes it.
+    """Reads a bundle, or a folder with OpenVINO IR in the layout of optimum-intel's exporter.
 
     Raises:
-        ConfigError: There is no model, it is neither of these, or a file is damaged.
+        ConfigError: No model is given, the folder is neither of these, or a file is damaged.
     """
     if options.model is None:
         raise ConfigError("The OpenVINO engine needs a model: give the folder of a bundle.")
@@ -107,7 +108,7 @@ def read_served(options: EngineOptions) -> Served:
     family = find_family(config)
     rule = family.image_tokens(Documents(config, image, processor)) if family else None
     decoder = read_decoder(config, family.text_type if family else None)
-    context = context_of(decoder, tokenizer) or _MIN_CONTEXT
+    context = context_of(decoder, tokenizer) or _DEFAULT_CONTEXT
     info = _info(options, bundle, context, rule)
     kv_precision = None if bundle is None else bundle.manifest.engines[NAME].kv_precision
     token_bytes = _kv_token_bytes(decoder, kv_precision or "u8")
@@ -136,15 +137,15 @@ def read_served(options: EngineOptions) -> Served:
 
 
 def _kv_token_bytes(decoder: Decoder | None, precision: str) -> int:
-    """What a token takes in the KV cache of this precision, "u8" or "f16".
+    """Bytes per token of a KV cache of this precision, "u8" or "f16".
 
     Raises:
-        ConfigError: The config does not tell the decoder's shape.
+        ConfigError: config.json does not state the decoder's shape.
     """
     if decoder is None:
         raise ConfigError(
-            "The model's config.json does not tell the shape of its language model (layers, "
-            "heads, width). Get the model's files again from where they were published."
+            "The model's config.json does not state the shape of its language model (layers, "
+            "heads, width). Download the model's files again."
         )
     scales = _KV_SCALE_BYTES if precision == "u8" else 0
     vector = decoder.head_dim * _KV_BYTES[precision] + scales
@@ -156,11 +157,11 @@ def _size(weights: Path) -> int:
 
 
 def _check_padding(config: Document, image: Document) -> None:
-    """Refuses pictures that are made square first, which neither this engine nor GenAI does."""
+    """Refuses models that pad images to a square, which neither this engine nor GenAI does."""
     if pads_to_square(config, image):
         raise ConfigError(
-            "This model's pictures are made square first (do_pad in preprocessor_config.json), "
-            "which the engine openvino does not do. Serve it with --engine torch."
+            "This model pads its images to a square (do_pad in preprocessor_config.json), which "
+            "the engine openvino does not do. Serve it with --engine torch."
         )
 
 
@@ -195,8 +196,8 @@ def _info(
         )
     if rule is None:
         raise ConfigError(
-            "How many tokens a picture takes is not known for this model, so its requests could "
-            "not be counted. Serve it with --engine torch or --engine remote."
+            "The number of tokens of an image is not known for this model, so the tokens of its "
+            "requests cannot be counted. Serve it with --engine torch or --engine remote."
         )
     return EngineInfo(
         engine=NAME,
@@ -210,10 +211,10 @@ def _info(
 
 
 def _fitting(info: EngineInfo, rule: TokenRule | None, max_tokens: int) -> EngineInfo:
-    """The pixel budget of what the model reads of a picture, and of what one may take of it.
+    """The info, with a pixel budget from the model's image size and the KV cache.
 
-    Where tokens follow the pixels, one picture gets half of the context at most, so that a place is
-    left for an answer.
+    If tokens grow with the pixels, an image gets at most half of the context, so that there is room
+    for an answer.
     """
     if isinstance(rule, SmartResize):
         area = rule.cell**2
@@ -226,6 +227,10 @@ def _fitting(info: EngineInfo, rule: TokenRule | None, max_tokens: int) -> Engin
     return _with_budget(info, info.image_tokens, PixelBudget().max_pixels, None)
 
 
-def _with_budget(info: EngineInfo, tokens: int, pixels: int, each: int | None) -> EngineInfo:
+def _with_budget(
+    info: EngineInfo, tokens: int, pixels: int, pixels_per_token: int | None
+) -> EngineInfo:
     budget = PixelBudget(max_pixels=pixels)
-    return replace(info, image_tokens=tokens, pixel_budget=budget, pixels_per_token=each)
+    return replace(
+        info, image_tokens=tokens, pixel_budget=budget, pixels_per_token=pixels_per_token
+    )

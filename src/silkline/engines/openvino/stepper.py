@@ -1,4 +1,4 @@
-"""OpenVINO GenAI's pipeline, as the stepping thread drives it (see `silkline.engines.stepper`)."""
+"""The backend of the stepping thread that runs OpenVINO GenAI's pipeline; see `engines.stepper`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["Failed", "Job", "Stepper"]
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Job(stepper.Job):
-    """A request on its way through the pipeline.
+    """A request in the pipeline.
 
     Attributes:
-        prompt: The formatted prompt, with a tag for each picture.
-        images: The pictures, uint8 of shape (1, height, width, 3).
-        config: How to sample.
-        embeddings: The prompt with its pictures as embeddings, float32 of shape (1, tokens, width);
-            then `prompt` and `images` are empty.
-        handle: The pipeline's own view of it, once it has joined.
+        prompt: The formatted prompt, with a tag for each image.
+        images: The images, uint8 of shape (1, height, width, 3).
+        config: The sampling parameters.
+        embeddings: Prompt and images as embeddings, float32 of shape (1, tokens, width); if set,
+            `prompt` and `images` are empty.
+        handle: The pipeline's handle; None until it is admitted.
     """
 
     prompt: str
@@ -43,7 +43,7 @@ class Job(stepper.Job):
 
 
 class Stepper(stepper.Stepper[Job]):
-    """Owns the pipeline's thread."""
+    """Runs the pipeline in its own thread."""
 
     def __init__(
         self,
@@ -63,32 +63,32 @@ class _Pipeline:
         self._next_id = 0
 
     def admit(self, job: Job) -> bool:
-        """Adds a request; the pipeline encodes its pictures at once, and itself finds room."""
+        """Adds a request; the pipeline encodes its images at once and queues it."""
         self._next_id += 1
         inputs = (job.prompt, job.images) if job.embeddings is None else (job.embeddings,)
         try:
             job.handle = self._pipeline.add_request(self._next_id, *inputs, job.config)
         except IMAGE_ERRORS as error:
-            # The pipeline refuses a request by an exception; the others are not touched.
+            # The pipeline refuses a request by an exception; other requests are not affected.
             logger.exception(
                 "the pipeline refused a request", extra={"ecs": {"http.request.id": job.id}}
             )
-            told = "The model cannot process this request as it stands."
-            raise refusal(error, told) from error
+            message = "The model cannot process this request. Change its images or its text."
+            raise refusal(error, message) from error
         return True
 
     def drop(self, job: Job) -> None:
-        """Frees the request's blocks."""
+        """Cancels the request, which frees its KV blocks."""
         if job.handle is not None:
             job.handle.cancel()
 
     def busy(self) -> bool:
-        """Whether there are requests that it has not let go of."""
+        """Whether the pipeline has unfinished requests."""
         unfinished: bool = self._pipeline.has_non_finished_requests()
         return unfinished
 
     def step(self, running: Sequence[Job]) -> Iterator[tuple[Job, Delta | Failed]]:
-        """Steps, and reads what that brought for each request."""
+        """Runs one step and yields each request's new output."""
         self._pipeline.step()
         now = time.perf_counter()
         for job in running:
@@ -97,20 +97,24 @@ class _Pipeline:
                 yield job, event
 
     def cache_use(self) -> float:
-        """As the pipeline counts it, in percent."""
+        """The used share of the KV cache, 0 to 1."""
         percent: float = self._pipeline.get_metrics().cache_usage
         return percent / 100
 
 
 def _read(job: Job, now: float) -> Delta | Failed | None:
-    """What a step brought for a request, if anything that can be given out."""
+    """A request's output of the last step; None if there is none to pass on."""
     handle = job.handle
     if handle is None:
         return None
     outputs = handle.read() if handle.can_read() else None
     if outputs == {} or handle.get_status() == genai.GenerationStatus.IGNORED:
-        # The pipeline gives a request up, without a word, when the KV cache cannot hold it.
-        return Failed(Overloaded("There was not enough memory for this request; shorten it."))
+        # The pipeline drops a request without an error when it does not fit in the KV cache.
+        return Failed(
+            Overloaded(
+                "There was not enough memory for this request. Send less text or fewer images."
+            )
+        )
     if outputs is None:
         return None
     output = next(iter(outputs.values()))

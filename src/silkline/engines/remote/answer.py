@@ -1,4 +1,4 @@
-"""Puts an answer together from the chunks of a streamed chat completion."""
+"""Assembles an answer from the chunks of a streamed chat completion."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _WITHOUT_TEXT = frozenset({"thinking", "reasoning", "reference"})
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 Content = str | list[Any] | None
-"""Of a message or a delta: a text, or a list of parts."""
+"""The content of a message or a delta: a text, or a list of parts."""
 
 
 class Text(NamedTuple):
     """The text of a message's content.
 
     Attributes:
-        text: That of the text parts; thinking is no part of an answer.
-        odd: Whether there was a part that is neither text nor known to have none.
+        text: The text parts, joined; thinking is not part of an answer.
+        odd: Whether there was a part of an unknown type.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Text(NamedTuple):
 
     @classmethod
     def of(cls, content: Content) -> Text:
-        """Reads a content in any of its forms."""
+        """Reads a content of any form."""
         if not isinstance(content, list):
             return cls(content or "")
         texts: list[str] = []
@@ -84,13 +84,13 @@ class _Chunk(msgspec.Struct):
 
 
 class AnswerReader:
-    """Reads the events of one answer.
+    """Reads the events of one streamed answer.
 
     Attributes:
-        done: Whether the server said that this was all.
-        finish_reason: Why the answer ended, once it did.
-        chunks: Chunks that had text: about as many as tokens.
-        odd_parts: Whether there were parts of a kind that is not known, which are left out.
+        done: Whether the server sent `[DONE]`.
+        finish_reason: Why the answer ended; None until then.
+        chunks: Number of chunks with text, roughly the number of tokens.
+        odd_parts: Whether parts of an unknown type came; they are left out.
     """
 
     def __init__(self) -> None:
@@ -101,10 +101,10 @@ class AnswerReader:
         self._usage: _Usage | None = None
 
     def read(self, event: Event) -> str:
-        """Takes an event and gives its text, which is often empty.
+        """Reads an event and returns its text, which is often empty.
 
         Raises:
-            SilklineError: It tells of a failure, or makes no sense.
+            SilklineError: The event reports a failure or is malformed.
         """
         if event.data == _DONE:
             self.done = True
@@ -112,7 +112,7 @@ class AnswerReader:
         try:
             chunk = msgspec.json.decode(event.data, type=_Chunk)
         except UNDECODABLE as error:
-            raise lost("sent what is no answer") from error
+            raise lost("sent an invalid answer") from error
         if chunk.error is not None or event.type == _ERROR:
             raise failure_in_body(event.data)
         if chunk.usage is not None and chunk.usage.prompt_tokens is not None:
@@ -120,24 +120,24 @@ class AnswerReader:
         return "".join(self._text(choice) for choice in chunk.choices or () if not choice.index)
 
     def usage(self, estimate: Usage) -> Usage:
-        """What the server says that the answer cost; the estimate where it says nothing."""
-        told = self._usage
-        if told is None or told.prompt_tokens is None:
+        """The usage that the server reported; the estimate if it reported none."""
+        reported = self._usage
+        if reported is None or reported.prompt_tokens is None:
             return estimate
-        details = told.prompt_tokens_details or _Details()
+        details = reported.prompt_tokens_details or _Details()
         image_tokens = details.image_tokens
         if image_tokens is None:
             image_tokens = estimate.image_tokens
         return Usage(
-            told.prompt_tokens,
-            told.completion_tokens or 0,
-            min(image_tokens, told.prompt_tokens),
-            min(details.cached_tokens or 0, told.prompt_tokens),
+            reported.prompt_tokens,
+            reported.completion_tokens or 0,
+            min(image_tokens, reported.prompt_tokens),
+            min(details.cached_tokens or 0, reported.prompt_tokens),
         )
 
     @property
-    def tells_usage(self) -> bool:
-        """Whether the server said what the answer cost."""
+    def has_usage(self) -> bool:
+        """Whether the server reported usage."""
         return self._usage is not None
 
     def _text(self, choice: _Choice) -> str:
@@ -151,7 +151,7 @@ class AnswerReader:
 
 
 def _finish(reason: str) -> FinishReason:
-    """What a reason means, in the words of any server; other than "stop" are those of their own."""
+    """Maps any server's finish reason; several servers have names of their own for "stop"."""
     reason = reason.lower()
     if reason in _CUT:
         return FinishReason.LENGTH
@@ -159,9 +159,9 @@ def _finish(reason: str) -> FinishReason:
         return FinishReason.STOP
     if reason in _FILTERED:
         raise InvalidRequest(
-            "The model's server holds the answer back by its content filter; change the text or "
-            "the images."
+            "The content filter of the model's server withheld the answer. Change the text or the "
+            "images."
         )
     if reason in _FAILED:
         raise lost("broke the answer off")
-    raise lost("ended the answer for a reason that is not known here")
+    raise lost("ended the answer for an unknown reason")

@@ -1,4 +1,4 @@
-"""From a `Request` to the body of `POST /v1/chat/completions`."""
+"""Encodes a `Request` as the body of `POST /v1/chat/completions`."""
 
 from __future__ import annotations
 
@@ -14,31 +14,30 @@ from silkline.errors import InvalidRequest
 
 
 def check(request: Request) -> None:
-    """Refuses what no server is to be asked.
+    """Checks a request before it is sent.
 
     Raises:
-        InvalidRequest: A message shows a picture that was not sent, a stop string is empty, or a
-            text is not Unicode.
+        InvalidRequest: A message shows an image that was not sent, or a stop string is empty.
     """
     for message in request.messages:
         for part in message.parts:
             if isinstance(part, ImagePart) and not 0 <= part.index < len(request.images):
                 raise InvalidRequest(
-                    "A message shows a picture that was not sent; there are "
-                    f"{len(request.images)}.",
+                    "A message shows an image that was not sent; there are "
+                    f"{len(request.images)}. Send it, or remove it from the message.",
                     param="messages",
                 )
     if "" in request.sampling.stop:
-        raise InvalidRequest("A stop string is empty; leave it out.", param="stop")
+        raise InvalidRequest("A stop string is empty; remove it.", param="stop")
 
 
 def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
-    """The body, with the images as PNG data URLs; takes a while where they are large.
+    """Encodes the body, with the images as PNG data URLs; slow for large images.
 
     Args:
-        request: What is asked.
-        model: The name of the model at the server.
-        dialect: Which fields the server takes.
+        request: The request.
+        model: The model's name at the server.
+        dialect: The fields that the server accepts.
 
     Raises:
         InvalidRequest: A text holds half of a surrogate pair.
@@ -60,10 +59,10 @@ def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     try:
-        return msgspec.json.encode(dialect.spoken(body))
+        return msgspec.json.encode(dialect.translate(body))
     except UnicodeEncodeError as error:
         raise InvalidRequest(
-            "A text holds half of a surrogate pair, which is no character; send whole ones.",
+            "A text contains an unpaired surrogate, which is not a character; send valid Unicode.",
             param="messages",
         ) from error
 
@@ -71,7 +70,7 @@ def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
 def _message(message: Message, images: list[str]) -> dict[str, Any]:
     content: str | list[dict[str, Any]]
     if all(isinstance(part, TextPart) for part in message.parts) and len(message.parts) <= 1:
-        # Not every server takes a list for the roles that have no pictures.
+        # Some servers accept a list of parts only for roles that can have images.
         content = "".join(part.text for part in message.parts if isinstance(part, TextPart))
     else:
         content = [

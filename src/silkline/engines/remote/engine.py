@@ -1,4 +1,4 @@
-"""The remote engine: asks a server, and gives its answer as any other engine does."""
+"""The remote engine: sends requests to a server with an OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ from silkline.errors import (
 logger = logging.getLogger("silkline.remote")
 
 PROBE_SECONDS = 5.0
-"""What a server gets to say what it is."""
+"""Maximum seconds for a response to `GET /models`."""
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Of a response; an answer of any model is far shorter."""
+"""Maximum size of a response; the answers of all models are far smaller."""
 
 DUPLICATE_SECONDS = 0.5
-"""How soon a server is asked again that still works on a former attempt."""
+"""Pause before a request is sent again while the server still works on an earlier attempt."""
 
 _CHAT = "/chat/completions"
 _OK = 200
@@ -70,11 +70,11 @@ _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One request at the server.
+    """One request in flight.
 
     Attributes:
-        began: When it was taken, by the event loop's clock.
-        answered: When its first text came; 0.0 before.
+        began: When it started, by the event loop's clock.
+        answered: When its first text came; 0.0 before that.
     """
 
     began: float
@@ -85,22 +85,21 @@ class RemoteEngine(Engine):
     """A client of one server.
 
     Attributes:
-        seen_at: When the server last showed life, by the event loop's clock: any byte of it.
-        denied_at: When it last refused a request for our key, path or model; -inf when it never
-            did, or answered since.
-        dialect: Which fields it takes, as far as it is known; learned anew when it restarts or
-            changes.
+        seen_at: When the server last sent a byte, by the event loop's clock.
+        denied_at: When it last refused a request for its key, path or model; -inf if it never did,
+            or has answered since.
+        dialect: The fields that it accepts, as far as is known; reset when it restarts or changes.
     """
 
     def __init__(
         self, settings: RemoteSettings, key: str | None, socket: Path | None = None
     ) -> None:
-        """Describes the server; nothing is connected before `start`.
+        """Takes the server's settings; nothing is connected before `start`.
 
         Args:
-            settings: What is known of it.
+            settings: The settings of this server.
             key: Its API key.
-            socket: The unix socket that it listens on, where it does.
+            socket: The unix socket that it listens on; None connects to the URL's host.
         """
         self._settings = settings
         self._link = RemoteLink(settings.url, key, settings.timeout, socket)
@@ -114,50 +113,50 @@ class RemoteEngine(Engine):
 
     @property
     def info(self) -> EngineInfo:
-        """What the server's model is. Raises `Overloaded` until the server has said so."""
+        """The info in the server's model list; raises `Overloaded` until that is read."""
         if self._info is None:
-            raise Overloaded("The model's server is not there yet; try again shortly.")
+            raise Overloaded("The model's server is not ready yet; try again shortly.")
         return self._info
 
     async def start(self) -> None:
-        """Asks the server what it is.
+        """Opens the connection pool and reads the server's model list; may be called again.
 
         Raises:
-            WorkerLost: It is not there, or is not what is wanted; may be called again.
+            WorkerLost: The server cannot be reached, or does not serve the configured model.
         """
         self._link.open()
         await self.probe()
 
     async def probe(self) -> None:
-        """Asks the server what it is; cheap for the server.
+        """Reads the server's model list and updates `info`; cheap for the server.
 
         Raises:
-            WorkerLost: It does not say so.
+            WorkerLost: The server does not answer properly.
             ShuttingDown: The engine is closed.
         """
         try:
-            info = await self._described()
+            info = await self._read_info()
         except WorkerLost:
-            self.dialect = Dialect()  # it may come back as another one
+            self.dialect = Dialect()  # it may be another server when it comes back
             raise
         if info != self._info:
             self.dialect = Dialect()
         self._info = info
         self.seen_at = _now()
 
-    async def _described(self) -> EngineInfo:
+    async def _read_info(self) -> EngineInfo:
         try:
             status, body = await self._link.get("/models", PROBE_SECONDS)
         except DeadlineExceeded as error:
             raise lost("does not answer") from error
         if is_denial(status):
-            raise lost("is not set up for this gateway")
+            raise lost("is not configured for this gateway")
         if status != _OK:
             raise lost("is not ready")
         return read_listing(body, self._settings)
 
     def health(self) -> Health:
-        """How the calls get on, judged by the last event of any of them."""
+        """See `Engine`; progress is the last event of any request in flight."""
         if not self._calls:
             return Health(running=0, queued=0, seconds_since_progress=0.0)
         running = sum(1 for call in self._calls if call.answered)
@@ -165,18 +164,18 @@ class RemoteEngine(Engine):
         return Health(running, len(self._calls) - running, max(0.0, _now() - since))
 
     async def aclose(self) -> None:
-        """Closes all connections; what still runs ends with `WorkerLost`."""
+        """Closes all connections; requests in flight end with `WorkerLost`."""
         await self._link.aclose()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Answers one request, as the contract says.
+        """See `Engine`.
 
         Raises:
-            InputError: The request is wrong, for us or for the server.
-            Overloaded: The server has too much to do.
-            WorkerLost: The server failed, or is not reached.
-            DeadlineExceeded: The request's time is over.
-            ShuttingDown: The engine does not run.
+            InputError: The request is invalid, for Silkline or for the server.
+            Overloaded: The server is overloaded.
+            WorkerLost: The server failed, or cannot be reached.
+            DeadlineExceeded: The request's deadline has passed.
+            ShuttingDown: The engine has not started or is closed.
         """
         if self._info is None:
             raise not_running()
@@ -196,12 +195,12 @@ class RemoteEngine(Engine):
         finally:
             self._calls.discard(call)
 
-    async def whole(self, body: bytes, seconds: float) -> bytes:
-        """An answer that comes in one piece, as the server sends it; for the engine's prober.
+    async def complete(self, body: bytes, seconds: float) -> bytes:
+        """Sends an unstreamed chat completion and returns the response's body; for the prober.
 
         Args:
-            body: Of a chat completion that is not streamed.
-            seconds: That it may take.
+            body: The body of the request.
+            seconds: Maximum seconds until the response is complete.
 
         Raises:
             SilklineError: As `generate` does.
@@ -225,37 +224,37 @@ class RemoteEngine(Engine):
 
     @asynccontextmanager
     async def _stream(self, request: Request, deadline: float) -> AsyncGenerator[Reply, None]:
-        """A response that is a stream; where the server refuses our fields, it is asked again."""
-        dialect, before = self.dialect, None
+        """Opens a streamed response; tries another dialect if the server refuses a field."""
+        dialect, last_refusal = self.dialect, None
         while True:
             body = await _encoded(request, self.info.model, dialect, deadline)
             async with self._reply(request, body, deadline) as reply:
                 self.seen_at = self._progress_at = _now()
                 if reply.status == _OK and reply.media_type == _EVENTS:
-                    self._learn(dialect.taken())
+                    self._learn(dialect.accepted())
                     yield reply
                     return
-                refused = await reply.head_of_body()
-                error = self._refused(reply, refused)
-                other = dialect.after(refused, request.sampling) if is_about_fields(error) else None
-                if other is None or refused == before:
+                body_start = await reply.head_of_body()
+                error = self._refused(reply, body_start)
+                following = (
+                    dialect.after(body_start, request.sampling) if is_about_fields(error) else None
+                )
+                if following is None or body_start == last_refusal:
                     raise error
-            dialect, before = other, refused
+            dialect, last_refusal = following, body_start
 
     def _learn(self, dialect: Dialect) -> None:
         if dialect.refused > self.dialect.refused:
             names = sorted(dialect.refused)
             fields = {"silkline.remote": self._settings.name, "silkline.fields": names}
-            logger.warning(
-                "a remote server refuses fields that are optional", extra={"ecs": fields}
-            )
+            logger.warning("a remote server refuses optional fields", extra={"ecs": fields})
         self.dialect = dialect
 
     @asynccontextmanager
     async def _reply(
         self, request: Request, body: bytes, deadline: float
     ) -> AsyncGenerator[Reply, None]:
-        """The server's response; waits for a former attempt's when the server still works on it."""
+        """The server's response; retries while the server still works on an earlier attempt."""
         headers = _headers(request, body)
         while True:
             async with self._link.post(_CHAT, body, deadline, headers) as reply:
@@ -283,9 +282,9 @@ class RemoteEngine(Engine):
             raise lost("broke the answer off")
         await reply.drain()
         if reader.odd_parts:
-            self._warn("a remote server sends parts that are no text: they are left out")
-        if not reader.tells_usage:
-            self._warn("a remote server tells no usage: it is estimated")
+            self._warn("a remote server sends parts of an unknown type: they are left out")
+        if not reader.has_usage:
+            self._warn("a remote server reports no usage: it is estimated")
         usage = reader.usage(self._estimate(request, reader.chunks))
         yield Delta("", reader.finish_reason, usage, _timeline(call))
 
@@ -307,11 +306,13 @@ class RemoteEngine(Engine):
         if is_denial(reply.status):
             self.denied_at = _now()
             fields = {"silkline.remote": self._settings.name, "silkline.status": reply.status}
-            logger.warning("a remote server refuses this gateway", extra={"ecs": fields})
+            logger.warning(
+                "a remote server refuses the gateway's key, path or model", extra={"ecs": fields}
+            )
         return refusal(reply.status, reply.headers, body)
 
     def _estimate(self, request: Request, chunks: int) -> Usage:
-        """What an answer cost, for servers that do not say: characters, pictures and pieces."""
+        """Estimates usage from characters, images and chunks, for servers that report none."""
         parts = [part for message in request.messages for part in message.parts]
         images = sum(isinstance(part, ImagePart) for part in parts)
         characters = sum(len(part.text) for part in parts if isinstance(part, TextPart))
@@ -320,14 +321,14 @@ class RemoteEngine(Engine):
         return Usage(prompt_tokens, chunks, image_tokens)
 
     def _warn(self, message: str) -> None:
-        """Logs a peculiarity of the server, once."""
+        """Logs a warning about the server, once."""
         if message not in self._warned:
             self._warned.add(message)
             logger.warning(message, extra={"ecs": {"silkline.remote": self._settings.name}})
 
 
 async def _encoded(request: Request, model: str, dialect: Dialect, deadline: float) -> bytes:
-    """The body of the request; large images are written in a thread."""
+    """The body of the request; large images are encoded in a thread."""
     if sum(len(image.pixels) for image in request.images) <= _INLINE_PIXEL_BYTES:
         return encode_body(request, model, dialect)
     try:
@@ -338,10 +339,10 @@ async def _encoded(request: Request, model: str, dialect: Dialect, deadline: flo
 
 
 def _headers(request: Request, body: bytes) -> dict[str, str]:
-    """The request's id goes along, so that both logs have it, and its idempotency key.
+    """The headers: the request's id, so that both logs have it, and an idempotency key.
 
-    The key is that of this very body: attempts may differ in it, as when load lowers the pictures'
-    resolution, and then they are different requests to the server.
+    The key includes a hash of the body: if attempts differ, as when load lowers the images'
+    resolution, they are different requests for the server.
     """
     headers = {"x-request-id": request.id} if _WELL_FORMED_ID.fullmatch(request.id) else {}
     if request.idempotency_key:
@@ -351,7 +352,7 @@ def _headers(request: Request, body: bytes) -> dict[str, str]:
 
 
 def _timeline(call: _Call) -> Timeline:
-    """What is seen from here: the server's queue and the way there are in the first stage."""
+    """The timeline seen from here; the first stage includes network and server queue."""
     now = _now()
     answered = call.answered or now
     return Timeline({Stage.PREFILL: answered - call.began, Stage.GENERATE: now - answered})

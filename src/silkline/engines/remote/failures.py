@@ -1,7 +1,7 @@
-"""What a remote server's refusals and failures are in Silkline's own terms.
+"""Maps a remote server's refusals and failures to Silkline's errors.
 
-A server's words never reach a client: they may name its files, its addresses or its code. What is
-said is said here, by its status and, where it is a Silkline, by its error code.
+A server's error text never reaches a client: it may name files, addresses or code. The messages are
+written here, and chosen by the status and, if the server is a Silkline, by its error code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from silkline.errors import (
 )
 
 LONGEST_RETRY_SECONDS = 300
-"""A server's `Retry-After` is believed up to this."""
+"""Maximum of a server's `Retry-After` that is passed on."""
 
 _KINDS = {
     "overloaded": "busy",
@@ -37,28 +37,27 @@ _KINDS = {
     "worker_lost": "lost",
     "engine_failed": "lost",
     "deadline_exceeded": "late",
-    "quarantined": "poisonous",
+    "quarantined": "quarantined",
     "request_too_large": "large",
     "image_too_large": "large",
     "context_length_exceeded": "invalid",
 }
-"""What the codes of Silkline, and one of OpenAI's, mean; other codes leave it to the status."""
+"""Kinds of error by the codes of Silkline and one of OpenAI; otherwise the status decides."""
 
-_BUSY = "The model's server has more to do than it can; try again later."
-_POISONOUS = (
-    "This request ended two workers of the engine and is not tried again; change its images or its "
+_BUSY = "The model's server is overloaded; try again later."
+_QUARANTINED = (
+    "This request killed two workers of the engine and is not retried; change its images or its "
     "text."
 )
 _LARGE = (
-    "The request is larger than the model's server takes. Send fewer or smaller images, or less "
-    "text."
+    "The request is too large for the model's server. Send fewer or smaller images, or less text."
 )
 _TOO_LONG = (
     "The prompt is too long for the model's server. Send less text, or fewer or smaller images."
 )
 _INVALID = (
-    "The model's server refuses the request: the prompt may be too long with its images, or a "
-    "value is out of the model's range."
+    "The model's server refuses the request: the prompt with its images may be too long, or a "
+    "value may be out of the model's range. Shorten the prompt, or check the values."
 )
 
 _TOO_LONG_CODE = "context_length_exceeded"
@@ -70,96 +69,96 @@ _DENIED = frozenset({401, 403, 404, 405, 407})
 _REDIRECTS = range(300, 400)
 _OWN_PARAMS = frozenset({"messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
 _ADDED = frozenset({"stream", "stream_options", "max_completion_tokens"})
-"""Fields that no client sends: a refusal of them is not the client's affair."""
+"""Fields that Silkline adds: no client can correct a refusal of one."""
 
 _FIELD = re.compile(rb"(?<![a-z_])(?:%b)(?![a-z_])" % "|".join(
     sorted(_ADDED | _OWN_PARAMS - {"messages"}, key=len, reverse=True)
 ).encode())  # fmt: skip
-_NOT_TAKEN = re.compile(
+_NOT_ACCEPTED = re.compile(
     rb"unsupported|unrecogni[sz]ed|unknown|unexpected|extra|cannot both|n[o']t (?:be )?"
     rb"(?:supported?|permitted|allowed|recogni[sz]ed|implemented)"
 )
-_TAKEN_FIELDS = re.compile(rb"expected one|valid fields|known fields|supported fields")
-"""Where a refusal goes on to list the fields that are taken."""
+_ACCEPTED_FIELDS = re.compile(rb"expected one|valid fields|known fields|supported fields")
+"""Precedes the list of accepted fields in a refusal; those are not the refused ones."""
 
 
 class UnknownField(WorkerLost):
-    """A server refused a field that Silkline adds; no client can change that."""
+    """A server refused a field that Silkline adds; the client cannot correct that."""
 
 
 def lost(what: str) -> WorkerLost:
-    """A call that did not come to its end, for no fault of the request."""
+    """The error for a request that failed through no fault of its own."""
     return WorkerLost(f"The model's server {what}; try again.")
 
 
 def too_late() -> DeadlineExceeded:
-    """The request's time is over."""
+    """The error for a request whose deadline has passed."""
     return DeadlineExceeded(
-        "The time for this request was over before its answer was whole; ask for fewer tokens or "
-        "try again when there is less to do."
+        "The deadline of this request passed before its answer was complete. Ask for fewer tokens, "
+        "or try again when the server is less busy."
     )
 
 
 def is_denial(status: int) -> bool:
-    """Whether a status says that the server is not set up for us: key, path or model is wrong."""
+    """Whether a status means that the gateway's configuration is wrong: key, path or model."""
     return status in _DENIED or status in _REDIRECTS
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> SilklineError:
-    """The error for a response that is no answer; `body` may be cut, or no JSON at all."""
-    code, param = _told(body)
+    """The error for a response that is not an answer; `body` may be truncated, or not JSON."""
+    code, param = _code_and_param(body)
     kind = _KINDS.get(code) if isinstance(code, str) else None
     match kind or _kind(status):
         case "busy":
             return Overloaded(_BUSY, retry_after=_retry_after(headers.get("Retry-After", "")))
         case "late":
             return too_late()
-        case "poisonous":
-            return Quarantined(_POISONOUS)
+        case "quarantined":
+            return Quarantined(_QUARANTINED)
         case "large":
             return RequestTooLarge(_LARGE, param="messages")
         case "invalid":
             return _invalid(code, param or next(iter(refused_fields(body)), None))
         case _:
             denied = is_denial(status)
-            return lost("is not set up for this gateway" if denied else "failed")
+            return lost("is not configured for this gateway" if denied else "failed")
 
 
 def _invalid(code: object, param: str | None) -> SilklineError:
-    """The error for a request that the server finds wrong, or in which it finds a field wrong."""
+    """The error for a request that the server calls invalid; `param` is the field, if known."""
     if code == _TOO_LONG_CODE:
         return InvalidRequest(_TOO_LONG, param="messages")
     if param in _ADDED:
-        return UnknownField("The model's server refuses a field that this gateway adds; try again.")
+        return UnknownField("The model's server refuses a field that the gateway adds; try again.")
     if param is None or param == "messages":
         return InvalidRequest(_INVALID, param=param)
     return InvalidRequest(
-        f"The model's server refuses '{param}' as it was sent. Change it, or leave it out.",
+        f"The model's server refuses the value of '{param}'. Change it, or leave it out.",
         param=param,
     )
 
 
 def is_about_fields(error: SilklineError) -> bool:
-    """Whether a server may have refused a request for a field that no client asked for."""
+    """Whether the server may have refused a field that Silkline adds."""
     if isinstance(error, InvalidRequest):
         return error.param != "messages"
     return isinstance(error, UnknownField)
 
 
 def refused_fields(body: bytes) -> list[str]:
-    """The fields of a request that a refusal names as not known or not supported, in its order.
+    """The request fields that a refusal names as unknown or unsupported, in its order.
 
-    Servers tell it in many forms, often in words only: the fields count that are named where the
-    words are those of such a refusal.
+    Servers have many formats, often free text. So this looks for words of a refusal such as
+    "unsupported", and then for the names of fields.
     """
-    said = _TAKEN_FIELDS.split(body.lower(), maxsplit=1)[0]
-    if _NOT_TAKEN.search(said) is None:
+    text = _ACCEPTED_FIELDS.split(body.lower(), maxsplit=1)[0]
+    if _NOT_ACCEPTED.search(text) is None:
         return []
-    return [field[0].decode() for field in _FIELD.finditer(said)]
+    return [field[0].decode() for field in _FIELD.finditer(text)]
 
 
 def _kind(status: int) -> str:
-    """What a status means that comes without a code of ours."""
+    """The kind of error of a status, for responses without a code of Silkline."""
     if status in _BUSY_STATUS:
         return "busy"
     if status == _LARGE_STATUS:
@@ -168,13 +167,13 @@ def _kind(status: int) -> str:
 
 
 def failure_in_body(body: bytes) -> SilklineError:
-    """The error that is told where an answer should be: in a stream, or with status 200."""
-    code, _ = _told(body)
+    """The error in a body that should be an answer: in a stream, or with status 200."""
+    code, _ = _code_and_param(body)
     return refusal(code if isinstance(code, int) else _NO_STATUS, {}, body)
 
 
-def _told(body: bytes) -> tuple[object, str | None]:
-    """The code and the parameter in an error body, in the forms in which servers write them."""
+def _code_and_param(body: bytes) -> tuple[object, str | None]:
+    """The code and the parameter in an error body, in any of the formats of known servers."""
     try:
         content: Any = msgspec.json.decode(body)
     except UNDECODABLE:
@@ -182,21 +181,21 @@ def _told(body: bytes) -> tuple[object, str | None]:
     error = content.get("error", content) if isinstance(content, dict) else None
     if not isinstance(error, dict):
         return None, None
-    param: object = error.get("param") or _located(error.get("detail"))
+    param: object = error.get("param") or _fastapi_field(error.get("detail"))
     if not isinstance(param, str) or param not in _OWN_PARAMS | _ADDED:
         param = None
     return error.get("code"), param
 
 
-def _located(detail: object) -> object:
-    """The field that FastAPI finds wrong: `[{"loc": ["body", "seed", ...], ...}, ...]`."""
+def _fastapi_field(detail: object) -> object:
+    """The invalid field in an error of FastAPI: `[{"loc": ["body", "seed", ...], ...}, ...]`."""
     first = detail[0] if isinstance(detail, list) and detail else None
     location = first.get("loc") if isinstance(first, dict) else None
     return location[1] if isinstance(location, list) and len(location) > 1 else None
 
 
 def _retry_after(text: str) -> int:
-    """Whole seconds from a `Retry-After`, which has seconds or a date.
+    """Whole seconds from a `Retry-After`, which holds seconds or a date.
 
     https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
     """

@@ -1,4 +1,4 @@
-"""Where a remote server's API key comes from."""
+"""Reads a remote server's API key."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from silkline.errors import ConfigError
 
 
 def read_key(settings: RemoteSettings, environment: Mapping[str, str]) -> str | None:
-    """The key that the settings point at; None where they point at none.
+    """Reads the key from the variable or file in the settings; None if they name neither.
 
     Raises:
-        ConfigError: The variable is not set, the file cannot be read, or what it holds is no key.
+        ConfigError: The variable is not set, the file cannot be read, or it holds no valid key.
     """
     if settings.key_env:
-        where, text = f"variable {settings.key_env}", environment.get(settings.key_env, "")
+        source, text = f"variable {settings.key_env}", environment.get(settings.key_env, "")
     elif settings.key_file:
-        where, text = f"file {settings.key_file}", _content(Path(settings.key_file).expanduser())
+        source, text = f"file {settings.key_file}", _content(Path(settings.key_file).expanduser())
     else:
         return None
     key = text.strip()
     if not key or not key.isascii() or not key.isprintable():
         raise ConfigError(
-            f"The {where} holds no key for the remote server {settings.url}: expected one line of "
+            f"The {source} holds no key for the remote server {settings.url}: expected one line of "
             "ASCII."
         )
     return key

@@ -1,8 +1,8 @@
-"""The way to a remote server: the only place in the engines that opens connections.
+"""HTTP connections to a remote server; no other code of the engines opens connections.
 
-The address is the operator's, so it may be private; nothing that a client sends takes part in it.
-Redirects are not followed: one would carry the key, the text and the pictures elsewhere. No
-proxies of the environment, no cookies, no compressed bodies.
+The operator sets the address, so it may be private; nothing that a client sends is part of it.
+Redirects are not followed, since they would send the key, the text and the images elsewhere.
+Proxies from the environment, cookies and compressed bodies are not used.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from silkline.engines.remote.failures import lost, too_late
 from silkline.errors import DeadlineExceeded, WorkerLost, not_running
 
 CONNECT_SECONDS = 5.0
-"""What connecting may take; a server that is there is connected to at once."""
+"""Maximum seconds to connect; a server that runs accepts at once."""
 
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.16
-"""Before a unix socket is tried again whose queue of new connections is full; it doubles."""
+"""Pause before connecting again to a unix socket whose backlog is full; doubles each time."""
 
 KEEP_ALIVE_SECONDS = 4.0
-"""How long an idle connection is kept: less than the 5 s after which uvicorn, which vLLM and SGLang
-run on, closes it. A request that meets a connection just being closed would be lost."""
+"""Seconds that an idle connection is kept: fewer than the 5 s after which uvicorn, which vLLM and
+SGLang use, closes it. A request on a connection that is just being closed would be lost."""
 
 DRAIN_SECONDS = 0.1
-"""What the end of a response may take after its last event."""
+"""Maximum seconds to wait for the end of a response after its last event."""
 
 _ENDS_CONNECTIONS = "llama.cpp"
-"""How a server calls itself that ends a connection after a streamed answer, although it says that
-the connection stays: a second request on it is lost. It gets a new one for each."""
+"""Prefix of the `Server` header of a server that closes the connection after a streamed answer,
+although its headers keep it alive. A second request on it would be lost, so each gets a new one."""
 
 _READ_BUFFER_BYTES = 64 * 1024
 _MAX_REFUSAL_BYTES = 64 * 1024
@@ -51,31 +51,31 @@ _OK = 200
 
 
 class _Steps:
-    """Holds each step on the network to its time, gives its failure a name, and can end them all.
+    """Limits the time of each network step, converts its errors, and can end all running steps.
 
-    aiohttp leaves those who read from a connection waiting when the session is closed.
+    aiohttp does not wake readers of a connection when the session is closed.
     """
 
-    def __init__(self, patience: float) -> None:
-        """Takes the seconds that a step may take, whatever its request's deadline is."""
-        self._patience = patience
+    def __init__(self, timeout: float) -> None:
+        """Takes the maximum seconds of a step; the request's deadline may be sooner."""
+        self._timeout = timeout
         self._running: set[asyncio.Timeout] = set()
         self._ended = False
 
     @asynccontextmanager
     async def step(
-        self, deadline: float, patience: float | None = None
+        self, deadline: float, seconds: float | None = None
     ) -> AsyncGenerator[None, None]:
         """Runs one step.
 
         Raises:
-            WorkerLost: The connection broke, nothing came for too long, or all steps were ended.
-            DeadlineExceeded: The request's time is over.
+            WorkerLost: The connection broke, the step timed out, or all steps were ended.
+            DeadlineExceeded: The request's deadline has passed.
         """
         if self._ended:
             raise self._lost()
         loop = asyncio.get_running_loop()
-        limit = loop.time() + (self._patience if patience is None else patience)
+        limit = loop.time() + (self._timeout if seconds is None else seconds)
         timeout = asyncio.timeout_at(min(deadline, limit))
         self._running.add(timeout)
         try:
@@ -86,9 +86,9 @@ class _Steps:
                 raise self._lost() from error
             if loop.time() >= deadline:
                 raise too_late() from error
-            raise lost("said nothing for too long") from error
+            raise lost("sent nothing for too long") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise lost("cannot be reached, or broke off") from error
+            raise lost("cannot be reached, or closed the connection") from error
         finally:
             self._running.discard(timeout)
 
@@ -96,7 +96,7 @@ class _Steps:
         return lost("is no longer used")
 
     def end(self) -> None:
-        """Ends the steps that run, and with them their requests."""
+        """Ends all running steps, and with them their requests."""
         self._ended = True
         now = asyncio.get_running_loop().time()
         for timeout in tuple(self._running):
@@ -104,15 +104,15 @@ class _Steps:
 
 
 class Reply:
-    """A response whose body is read piece by piece, each within its time."""
+    """A response whose body is read in chunks; each read has a time limit."""
 
     def __init__(self, response: aiohttp.ClientResponse, deadline: float, steps: _Steps) -> None:
         """Takes over a response.
 
         Args:
             response: The response, of which only the head was read.
-            deadline: When the request's time is over, by the event loop's clock.
-            steps: Holds each piece to its time.
+            deadline: The request's deadline, by the event loop's clock.
+            steps: Limits the time of each read.
         """
         self._response = response
         self._deadline = deadline
@@ -125,28 +125,28 @@ class Reply:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, whose names are found in any case."""
+        """The headers; names are case-insensitive."""
         return self._response.headers
 
     @property
     def media_type(self) -> str:
-        """The type of the body, without parameters."""
+        """The media type of the body, without parameters."""
         return self._response.content_type
 
     async def read(self) -> bytes:
-        """The next piece; empty at the end.
+        """The next chunk; empty at the end.
 
         Raises:
             WorkerLost: The connection broke, or nothing came for too long.
-            DeadlineExceeded: The request's time is over.
+            DeadlineExceeded: The request's deadline has passed.
         """
         async with self._steps.step(self._deadline):
             return await self._response.content.readany()
 
     async def drain(self) -> None:
-        """Reads the end of a body of which everything that counts has come.
+        """Reads the rest of a body after its last event, so that the connection can be reused.
 
-        Only then the connection can be used again; a server that takes its time loses it.
+        If the server takes longer than `DRAIN_SECONDS`, the connection is not reused.
         """
         with suppress(WorkerLost, DeadlineExceeded):
             async with self._steps.step(self._deadline, DRAIN_SECONDS):
@@ -154,7 +154,7 @@ class Reply:
                     pass
 
     async def head_of_body(self) -> bytes:
-        """The beginning of a body that is no answer. Raises as `read` does."""
+        """The first `_MAX_REFUSAL_BYTES` of a body that is not an answer. Raises as `read` does."""
         body = b""
         while len(body) < _MAX_REFUSAL_BYTES and (chunk := await self.read()):
             body += chunk
@@ -166,12 +166,12 @@ class _TcpConnector(ReadBy, aiohttp.TCPConnector):
 
 
 class _UnixConnector(ReadBy, aiohttp.UnixConnector):
-    """Waits for room in the server's queue.
+    """Connects to a unix socket; waits while the server's backlog is full.
 
-    Where TCP would wait, a unix socket fails at once, with EAGAIN (connect(2)); llama-server, whose
-    one thread accepts, queues 512. asyncio takes that for a connection under way, so that the
-    request fails at its first write, when nobody can tell any more whether it was sent; uvloop
-    gives up. So the socket is connected here.
+    Where TCP would wait, a unix socket fails at once with EAGAIN (connect(2)); llama-server accepts
+    in one thread, with a backlog of 512. asyncio takes EAGAIN for a connection in progress, so the
+    request fails at its first write, when it is unknown whether it was sent; uvloop raises. So
+    this class connects the socket itself.
     """
 
     async def _create_connection(
@@ -180,32 +180,32 @@ class _UnixConnector(ReadBy, aiohttp.UnixConnector):
         traces: list[Trace],  # noqa: ARG002 - aiohttp's own hook
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the same
     ) -> ResponseHandler:
-        """Connects, within the time for that. What it raises is what aiohttp's own connectors do.
+        """Connects within `timeout.sock_connect`; raises what aiohttp's own connectors raise.
 
         Raises:
-            TimeoutError: The queue stays full.
-            UnixClientConnectorError: Nobody listens.
+            TimeoutError: The backlog stays full.
+            UnixClientConnectorError: No server listens.
         """
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout.sock_connect):
             try:
-                connected = await self._connected()
+                connected = await self._connected_socket()
                 _, protocol = await loop.create_unix_connection(self._factory, sock=connected)
             except OSError as error:
                 raise UnixClientConnectorError(self.path, req.connection_key, error) from error
         return protocol
 
-    async def _connected(self) -> sockets.socket:
-        """A socket that is connected, which is now or never."""
+    async def _connected_socket(self) -> sockets.socket:
+        """Returns a connected socket; retries while the backlog is full."""
         pause = FIRST_PAUSE_SECONDS
         while True:
-            with ExitStack() as failing:
-                one = failing.enter_context(sockets.socket(sockets.AF_UNIX))
-                one.setblocking(False)  # noqa: FBT003 - the standard library's
+            with ExitStack() as on_failure:
+                connection = on_failure.enter_context(sockets.socket(sockets.AF_UNIX))
+                connection.setblocking(False)  # noqa: FBT003 - the standard library's
                 with suppress(BlockingIOError):
-                    one.connect(self.path)
-                    failing.pop_all()
-                    return one
+                    connection.connect(self.path)
+                    on_failure.pop_all()
+                    return connection
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -214,25 +214,25 @@ class RemoteLink:
     """Connections to one server; lives in one event loop, between `open` and `aclose`."""
 
     def __init__(
-        self, url: str, key: str | None, patience: float, socket: Path | None = None
+        self, url: str, key: str | None, timeout: float, socket: Path | None = None
     ) -> None:
-        """Describes the way.
+        """Takes the server's address; nothing is connected.
 
         Args:
             url: The server's base URL, up to `/v1`.
             key: Its API key.
-            patience: Seconds to wait for a piece of a response.
-            socket: The unix socket that it listens on; None for one that is reached by its URL.
+            timeout: Maximum seconds to wait for the next chunk of a response.
+            socket: The unix socket that it listens on; None connects to the URL's host.
         """
         self._url = url
         self._key = key
         self._socket = socket
-        self._steps = _Steps(patience)
+        self._steps = _Steps(timeout)
         self._session: aiohttp.ClientSession | None = None
-        self._one_each = False
+        self._no_keep_alive = False
 
     def open(self) -> None:
-        """Makes the pool of connections; connects to nothing yet."""
+        """Creates the connection pool; connects to nothing yet."""
         if self._session is not None:
             return
         headers = {
@@ -252,7 +252,7 @@ class RemoteLink:
         )
 
     def _connector(self) -> aiohttp.BaseConnector:
-        """Without a limit: the pool limits requests."""
+        """A connector without a limit; the pool of replicas limits requests."""
         if self._socket is not None:
             return _UnixConnector(str(self._socket), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         return _TcpConnector(
@@ -260,7 +260,7 @@ class RemoteLink:
         )
 
     async def aclose(self) -> None:
-        """Closes all connections; what still runs on them is lost. Twice is the same as once."""
+        """Closes all connections; requests in flight end with `WorkerLost`. Idempotent."""
         self._steps.end()
         session, self._session = self._session, None
         if session is not None:
@@ -270,20 +270,21 @@ class RemoteLink:
     async def post(
         self, path: str, body: bytes, deadline: float, headers: Mapping[str, str]
     ) -> AsyncGenerator[Reply, None]:
-        """Sends JSON, and gives the response once its head has come.
+        """Sends JSON; yields the response once its headers have come.
 
-        Leaving the block closes the connection, unless the body was read to its end.
+        Leaving the block closes the connection, unless the body was read completely.
 
         Raises:
-            WorkerLost: The server is not reached, breaks off or says nothing for too long.
-            DeadlineExceeded: The request's time is over.
+            WorkerLost: The server cannot be reached, closes the connection or sends nothing for too
+                long.
+            DeadlineExceeded: The request's deadline has passed.
             ShuttingDown: The link is closed.
         """
-        kind: dict[str, str] = {
+        types: dict[str, str] = {
             hdrs.CONTENT_TYPE: "application/json",
             hdrs.ACCEPT: "text/event-stream",
         }
-        async with self._response("POST", path, deadline, {**headers, **kind}, body) as reply:
+        async with self._response("POST", path, deadline, {**headers, **types}, body) as reply:
             yield reply
 
     async def get(self, path: str, seconds: float) -> tuple[int, bytes]:
@@ -310,7 +311,7 @@ class RemoteLink:
     ) -> AsyncGenerator[Reply, None]:
         if self._session is None:
             raise not_running()
-        if self._one_each:
+        if self._no_keep_alive:
             headers = {**headers, hdrs.CONNECTION: "close"}
         async with self._steps.step(deadline):
             response = await self._session.request(
@@ -320,11 +321,11 @@ class RemoteLink:
                 headers=headers,
                 allow_redirects=False,
             )
-        called = response.headers.get(hdrs.SERVER, "")
-        self._one_each = self._one_each or called.startswith(_ENDS_CONNECTIONS)
+        server = response.headers.get(hdrs.SERVER, "")
+        self._no_keep_alive = self._no_keep_alive or server.startswith(_ENDS_CONNECTIONS)
         try:
             if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-                raise lost("sent a compressed body although asked not to")
+                raise lost("sent a compressed body, which was not requested")
             yield Reply(response, deadline, self._steps)
         finally:
-            response.close()  # at once; where the body was read whole, the connection lives on
+            response.close()  # closes the connection, unless the body was read completely

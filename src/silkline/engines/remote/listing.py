@@ -1,8 +1,8 @@
-"""What a remote server says of itself: `GET /v1/models`.
+"""Reads a remote server's model list, `GET /v1/models`.
 
-Silkline tells revision, precision, context length, image tokens and pixel budget; vLLM and SGLang
-`max_model_len`; llama-server describes the file in `meta`, and there what a request has of the
-context, `n_ctx`. What none of them tells, or tells wrongly, the settings can say.
+Silkline reports revision, precision, context length, image tokens and pixel budget; vLLM and SGLang
+report `max_model_len`; llama-server describes the file in `meta`, where `n_ctx` is the context of a
+request. The settings can supply what a server does not report, or override what it reports wrongly.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ DEFAULT_IMAGE_TOKENS = 1024
 UNKNOWN = "unknown"
 
 MAX_COUNT = 2**53
-"""Of anything that a server counts: the most that every reader of JSON takes, RFC 8259."""
+"""Maximum of any count of a server: the largest integer that every JSON parser reads, RFC 8259."""
 
 _MAX_NAME_CHARS = 256
 _REVISION_BYTES = 6
 
 
 def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
-    """What the server's model is.
+    """Reads the engine's info from the server's model list.
 
     Args:
-        body: What `/v1/models` gave.
-        settings: Which model is wanted, and what is known better.
+        body: The body of `/v1/models`.
+        settings: The model's name, and values that override those of the list.
 
     Raises:
-        WorkerLost: It is no list of models, or the one that is wanted is not in it.
+        WorkerLost: The body is not a list of models, or the model is not in it.
     """
-    model = _wanted(body, settings.model)
+    model = _find(body, settings.model)
     context_length = (
         settings.context_length
         or _count(model, "context_length")
@@ -61,27 +61,27 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
 
 
 def _pixel_budget(model: dict[str, Any], max_pixels: int | None) -> PixelBudget:
-    """A Silkline's own budget: what is reduced to it here need not be sent and reduced there."""
-    told = model.get("pixel_budget")
-    maximum = max_pixels or _count(told, "max_pixels") or PixelBudget().max_pixels
-    return PixelBudget(max_pixels=maximum, shortest_edge=_count(told, "shortest_edge") or None)
+    """The pixel budget that another Silkline reports; images are reduced to it before sending."""
+    reported = model.get("pixel_budget")
+    maximum = max_pixels or _count(reported, "max_pixels") or PixelBudget().max_pixels
+    return PixelBudget(max_pixels=maximum, shortest_edge=_count(reported, "shortest_edge") or None)
 
 
-def _wanted(body: bytes, name: str) -> dict[str, Any]:
+def _find(body: bytes, name: str) -> dict[str, Any]:
     try:
         listing: Any = msgspec.json.decode(body)
     except UNDECODABLE as error:
-        raise lost("lists no models") from error
+        raise lost("sent no list of models") from error
     models = listing.get("data") if isinstance(listing, dict) else None
     for model in models if isinstance(models, list) else ():
         identity = _text(model, "id")
         if identity and name in {"", identity}:
             return dict(model)
-    raise lost("does not have the model that is wanted of it")
+    raise lost("does not serve the configured model")
 
 
 def _text(table: object, name: str) -> str:
-    """A short text that can stand in a header; empty where there is none."""
+    """A short text that is valid in a header; empty if there is none."""
     value = table.get(name) if isinstance(table, dict) else None
     if not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
         return ""
@@ -96,7 +96,7 @@ def _count(table: object, name: str) -> int:
 
 
 def _fingerprint(model: dict[str, Any]) -> str:
-    """A revision for servers that know none: what they say of the model, but for the time."""
-    told = {name: model.get(name) for name in ("id", "root", "parent", "max_model_len", "meta")}
-    encoded = msgspec.json.encode(told, order="deterministic")
+    """A revision for servers that report none: a hash of the model's entry without times."""
+    entry = {name: model.get(name) for name in ("id", "root", "parent", "max_model_len", "meta")}
+    encoded = msgspec.json.encode(entry, order="deterministic")
     return hashlib.blake2b(encoded, digest_size=_REVISION_BYTES).hexdigest()

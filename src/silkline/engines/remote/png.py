@@ -1,6 +1,6 @@
-"""Pictures on the wire: PNG, which gives back every pixel.
+"""Encodes images as PNG, which is lossless.
 
-A picture is written without filters at the fastest compression: on 1024x768 photographs that took
+Images are written without filters at the fastest compression: on 1024x768 photographs that took
 8 to 22 ms and gave 10 to 30% of the raw size; a filter doubled the time and saved a third of the
 bytes at best. Nothing is decoded here.
 
@@ -21,7 +21,7 @@ _CHANNELS = 3
 
 
 def encode_png(image: Image) -> bytes:
-    """The picture as a PNG file."""
+    """Encodes an image as a PNG file."""
     row = image.width * _CHANNELS
     pixels = memoryview(image.pixels)
     compressor = zlib.compressobj(zlib.Z_BEST_SPEED)

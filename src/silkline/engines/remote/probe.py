@@ -1,7 +1,7 @@
-"""What a server tells of how it reads a request: token counts, and the likeliest first tokens.
+"""Asks a server how it reads a request: its token counts and the most likely first tokens.
 
-Pixels and token ids stay behind the API. Log-probabilities are asked for as OpenAI has them
-(`logprobs`, `top_logprobs`); a server that refuses these fields is asked without.
+The API does not expose pixels and token ids. Log-probabilities are requested by OpenAI's fields
+(`logprobs`, `top_logprobs`); if the server refuses them, the request is sent without.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -23,10 +23,10 @@ from silkline.errors import UNDECODABLE, InvalidRequest
 if TYPE_CHECKING:
     from silkline.engines.remote.engine import RemoteEngine
 
-_LISTED = 20
-"""Most tokens that OpenAI's API lists at a place."""
+_MAX_LISTED = 20
+"""Maximum tokens that OpenAI's API lists for a position."""
 
-_BEHIND = "a server does not show it"
+_HIDDEN = "a server does not expose it"
 
 
 class _Likely(msgspec.Struct):
@@ -34,12 +34,12 @@ class _Likely(msgspec.Struct):
     logprob: float
 
 
-class _Place(msgspec.Struct):
+class _Position(msgspec.Struct):
     top_logprobs: list[_Likely] = []
 
 
-class _Places(msgspec.Struct):
-    content: list[_Place] | None = None
+class _Logprobs(msgspec.Struct):
+    content: list[_Position] | None = None
 
 
 class _Message(msgspec.Struct):
@@ -48,7 +48,7 @@ class _Message(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     message: _Message
-    logprobs: _Places | None = None
+    logprobs: _Logprobs | None = None
 
 
 class _Details(msgspec.Struct):
@@ -72,7 +72,7 @@ class RemoteProber:
     def __init__(self, engine: RemoteEngine) -> None:
         """Takes a started engine."""
         self._engine = engine
-        self._lists = True
+        self._has_logprobs = True
 
     async def show(self, request: Request) -> Showing:
         """See `Prober`."""
@@ -80,16 +80,16 @@ class RemoteProber:
         first = replace(request, sampling=replace(request.sampling, max_tokens=1))
         engine = self._engine
         encoded = await asyncio.to_thread(encode_body, first, engine.info.model, engine.dialect)
-        told = await self._ask(msgspec.json.decode(encoded), first.timeout_seconds)
-        if not told.choices:
-            raise lost("sent what is no answer")
-        choice = told.choices[0]
+        completion = await self._ask(msgspec.json.decode(encoded), first.timeout_seconds)
+        if not completion.choices:
+            raise lost("sent an invalid answer")
+        choice = completion.choices[0]
         likeliest = _likeliest(choice)
-        hidden = {"pixels": _BEHIND, "prompt_ids": _BEHIND}
-        if told.usage is None or not _image_tokens(told.usage):
-            hidden["usage"] = "the server does not tell the tokens of pictures"
+        hidden = {"pixels": _HIDDEN, "prompt_ids": _HIDDEN}
+        if completion.usage is None or not _image_tokens(completion.usage):
+            hidden["usage"] = "the server does not report image tokens"
         return Showing(
-            usage=_usage(told.usage),
+            usage=_usage(completion.usage),
             likeliest=likeliest or None,
             served=Text.of(choice.message.content).text,
             hidden=hidden,
@@ -99,38 +99,40 @@ class RemoteProber:
         """See `Prober`."""
 
     async def _ask(self, body: dict[str, Any], seconds: float) -> _Completion:
-        """One answer, with log-probabilities where the server takes the fields."""
+        """Requests one answer, with log-probabilities if the server accepts the fields."""
         plain = {key: value for key, value in body.items() if key != "stream_options"}
         plain["stream"] = False
-        if self._lists:
+        if self._has_logprobs:
             try:
-                return await self._whole(
-                    {**plain, "logprobs": True, "top_logprobs": _LISTED}, seconds
+                return await self._complete(
+                    {**plain, "logprobs": True, "top_logprobs": _MAX_LISTED}, seconds
                 )
-            except InvalidRequest:  # of these fields; else the next one is refused as well
-                answer = await self._whole(plain, seconds)
-                self._lists = False
+            except InvalidRequest:  # due to these fields; otherwise the retry fails as well
+                answer = await self._complete(plain, seconds)
+                self._has_logprobs = False
                 return answer
-        return await self._whole(plain, seconds)
+        return await self._complete(plain, seconds)
 
-    async def _whole(self, body: dict[str, Any], seconds: float) -> _Completion:
-        data = await self._engine.whole(msgspec.json.encode(body), seconds)
+    async def _complete(self, body: dict[str, Any], seconds: float) -> _Completion:
+        data = await self._engine.complete(msgspec.json.encode(body), seconds)
         try:
             return msgspec.json.decode(data, type=_Completion)
         except UNDECODABLE as error:
-            raise lost("sent what is no answer") from error
+            raise lost("sent an invalid answer") from error
 
 
 def _likeliest(choice: _Choice) -> dict[str, float]:
-    places = choice.logprobs.content if choice.logprobs is not None else None
-    return {likely.token: likely.logprob for likely in places[0].top_logprobs} if places else {}
+    positions = choice.logprobs.content if choice.logprobs is not None else None
+    return (
+        {likely.token: likely.logprob for likely in positions[0].top_logprobs} if positions else {}
+    )
 
 
 def _image_tokens(usage: _Usage) -> int:
     return usage.prompt_tokens_details.image_tokens or 0 if usage.prompt_tokens_details else 0
 
 
-def _usage(told: _Usage | None) -> Usage | None:
-    if told is None:
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
         return None
-    return Usage(told.prompt_tokens, told.completion_tokens, _image_tokens(told))
+    return Usage(usage.prompt_tokens, usage.completion_tokens, _image_tokens(usage))

@@ -1,4 +1,4 @@
-"""Event streams, as they come: a strict, bounded, incremental parser.
+"""A strict, bounded, incremental parser of server-sent events.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -19,14 +19,14 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: its type, which is empty for most, and its data, lines parted by newlines."""
+    """One event: its type, which is usually empty, and its data, lines joined by newlines."""
 
     type: bytes
     data: bytes
 
 
 class EventParser:
-    """Turns pieces of a stream into events, however the stream is cut into pieces."""
+    """Parses chunks of a stream into events; a chunk may end anywhere."""
 
     def __init__(self) -> None:
         self._line = bytearray()
@@ -37,13 +37,13 @@ class EventParser:
         self._first = True
 
     def feed(self, data: bytes) -> list[Event]:
-        """Takes the next piece and gives the events that are whole by it.
+        """Parses the next chunk and returns the events that it completes.
 
         Raises:
-            WorkerLost: A line or an event is longer than any that makes sense.
+            WorkerLost: A line is longer than `MAX_LINE_BYTES`, or an event than `MAX_EVENT_BYTES`.
         """
         events: list[Event] = []
-        # A line may end with CR LF, and the two may come in two pieces.
+        # A line may end with CR LF, and the two may come in different chunks.
         position = 1 if self._after_return and data[:1] == b"\n" else 0
         for end in _LINE_END.finditer(data, position):
             self._append(data[position : end.start()])
@@ -79,7 +79,7 @@ class EventParser:
                 raise _too_long()
         elif name == b"event":
             self._type = value
-        # All else is a comment (its name is empty) or means nothing here.
+        # Everything else is a comment (an empty name) or a field that is not used here.
 
 
 def _too_long() -> WorkerLost:

@@ -1,8 +1,8 @@
-"""The worker process: one engine, served on a unix socket until SIGTERM or its parent's end.
+"""The worker process: serves one engine on a unix socket until SIGTERM or its parent's end.
 
 It reads the engine's options as one line of JSON from standard input, and writes one line of JSON,
-a `wire.StartReport`, to standard output when it serves or cannot. Logs go to standard error, in the
-form that `logs` describes.
+a `wire.StartReport`, to standard output when it is ready or has failed to start. Logs go to
+standard error, in the format of `logs`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from silkline.observe.heap import freeze_heap
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
-"""What running requests get after SIGTERM; the gateway has drained before it sends one."""
+"""Seconds for running requests to end after SIGTERM; the gateway drains before it sends one."""
 
 NICENESS = 10
-"""How far the engine's threads stand back when there are too few cores for all.
+"""The niceness of the engine's threads.
 
-The gateway and the decoders need little, answer what is cached, and keep the engine supplied: what
-they wait for a core, everybody waits (docs/decisions/0012).
+The gateway and the decoders use little CPU time, answer from the cache, and feed the engine: when
+they wait for a core, all requests wait (docs/decisions/0012).
 """
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -46,7 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m silkline.engines.worker", description=__doc__)
     parser.add_argument("--engine", required=True, help="registered name of the engine")
     parser.add_argument("--socket", required=True, type=Path, help="unix socket to serve on")
-    parser.add_argument("--parent", required=True, type=int, help="process whose end ends this one")
+    parser.add_argument(
+        "--parent", required=True, type=int, help="parent process; this one ends with it"
+    )
     arguments = parser.parse_args()
     if not _tie_to(arguments.parent):
         sys.exit(EXIT.failed)
@@ -58,17 +60,17 @@ def main() -> None:
         options = wire.decode_options(sys.stdin.buffer.readline())
         usable = asyncio.run(_serve(arguments.engine, options, arguments.socket, report))
     except SilklineError as error:
-        _tell(report, _kind(error), error.message)
+        _send_report(report, _kind(error), error.message)
         sys.exit(exit_code(error))
     except Exception:
         logger.exception("the worker failed")
         sys.exit(EXIT.failed)
     if not usable:
-        os._exit(EXIT.failed)  # what the failed engine holds cannot be trusted to be freed
+        os._exit(EXIT.failed)  # skips cleanup, which a failed engine may hang
 
 
 def _tie_to(parent: int) -> bool:
-    """Makes the kernel end this process when its parent ends; False when it already has."""
+    """Makes the kernel kill this process when its parent ends; False if the parent has ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
@@ -76,16 +78,16 @@ def _tie_to(parent: int) -> bool:
 
 
 async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -> bool:
-    """Serves until SIGTERM, or until the engine has failed; False tells of that."""
+    """Serves until SIGTERM or until the engine fails; returns False if the engine failed."""
     engine = create_engine(name, options)
     await engine.start()
     server = WorkerServer(engine, socket)
     await server.start()
     stop = asyncio.Event()
-    # Until here SIGTERM ends the process at once: loading a model cannot be interrupted otherwise.
+    # Before this, SIGTERM kills the process: there is no other way to interrupt loading a model.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     freeze_heap()
-    _tell(report, "ready")
+    _send_report(report, "ready")
     ends = [asyncio.ensure_future(end) for end in (stop.wait(), engine.failed())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     await server.stop(GRACE_SECONDS)
@@ -104,13 +106,13 @@ def _kind(error: SilklineError) -> wire.StartKind:
 
 
 def _take_stdout() -> int:
-    """Keeps standard output for the report; what libraries print there goes to the log instead."""
+    """Reserves standard output for the report; prints of libraries go to the log instead."""
     report = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return report
 
 
-def _tell(report: int, kind: wire.StartKind, message: str = "") -> None:
+def _send_report(report: int, kind: wire.StartKind, message: str = "") -> None:
     os.write(report, msgspec.json.encode(wire.StartReport(kind, message)) + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""The far engine in the shape of a near one."""
+"""An `Engine` that proxies to a worker process."""
 
 from __future__ import annotations
 
@@ -25,43 +25,44 @@ from silkline.errors import (
 )
 
 CALL_SECONDS = 10.0
-"""How long a worker that serves may take to say what it is."""
+"""Maximum seconds for a running worker to report its engine's info."""
 
 DEADLINE_SLACK_SECONDS = 1.0
-"""What a call may take longer than its request: the engine ends it first, and can say why."""
+"""Seconds that a call may take beyond its request's timeout, so that the engine times out first,
+with a more precise error."""
 
 _MAX_CALLS = 2**32
 
-_Told = TypeVar("_Told")
+_Answer = TypeVar("_Answer")
 
 
 class _Call:
-    """What came for one call and was not read yet."""
+    """The frames of one call that have arrived and were not read yet."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._arrived: deque[tuple[Kind, bytes] | SilklineError] = deque()
+        self._unread: deque[tuple[Kind, bytes] | SilklineError] = deque()
         self._reader: asyncio.Future[None] | None = None
 
-    def put(self, what: tuple[Kind, bytes] | SilklineError) -> None:
-        """Adds a frame, or why there will be none."""
-        self._arrived.append(what)
+    def put(self, item: tuple[Kind, bytes] | SilklineError) -> None:
+        """Adds a frame, or the error that ends the call."""
+        self._unread.append(item)
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
     async def get(self) -> tuple[Kind, bytes]:
-        """The next frame; raises what stands in its place."""
-        while not self._arrived:
+        """The next frame; raises the error if that is next."""
+        while not self._unread:
             self._reader = self._loop.create_future()
             await self._reader
-        what = self._arrived.popleft()
-        if isinstance(what, SilklineError):
-            raise what
-        return what
+        item = self._unread.popleft()
+        if isinstance(item, SilklineError):
+            raise item
+        return item
 
 
 class _Connection(FrameProtocol):
-    """The gateway's end."""
+    """The gateway's end of a connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class _Connection(FrameProtocol):
 
     @contextmanager
     def call(self, timeout_seconds: float) -> Generator[tuple[int, _Call], None, None]:
-        """A call and its number; one that has not ended when the block does is cancelled."""
+        """Opens a call and yields it with its number; cancels it if it is unfinished at the end."""
         number = next(self._numbers) % _MAX_CALLS
         call = self._calls[number] = _Call(self._loop)
         timer = self._loop.call_later(timeout_seconds, call.put, _late())
@@ -84,7 +85,7 @@ class _Connection(FrameProtocol):
                     self.send_now(Kind.CANCEL, number)
 
     def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
-        """Hands the frame to its call; that of a cancelled one is late."""
+        """Passes a frame to its call; ignores frames of cancelled calls."""
         last = kind is not Kind.CHUNK
         waiting = self._calls.pop(call, None) if last else self._calls.get(call)
         if waiting is None:
@@ -94,25 +95,25 @@ class _Connection(FrameProtocol):
         elif kind in (Kind.CHUNK, Kind.LAST):
             waiting.put((kind, bytes(body)))
         else:
-            waiting.put(_nonsense())
+            waiting.put(_invalid())
             raise BrokenFrame
 
     def ended(self) -> None:
-        """Ends all calls."""
+        """Ends all calls with `WorkerLost`."""
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.put(_lost())
 
 
 class WorkerEngine(Engine):
-    """An engine that computes in a worker process, reached over its socket.
+    """An engine that runs in a worker process, reached over its unix socket.
 
-    It keeps the engine contract. What is far about it: a lost worker ends a request with
-    `WorkerLost`, and `health` is what the last `probe` brought.
+    It keeps the engine contract, with two differences: if the worker dies, its requests end with
+    `WorkerLost`; and `health` is the result of the last `probe`.
     """
 
     def __init__(self, socket: Path) -> None:
-        """Names the worker's socket; nothing is connected before `start`."""
+        """Takes the path of the worker's socket; nothing is connected before `start`."""
         self._socket = socket
         self._connection: _Connection | None = None
         self._info: EngineInfo | None = None
@@ -120,17 +121,17 @@ class WorkerEngine(Engine):
 
     @property
     def info(self) -> EngineInfo:
-        """What the far engine is; known once started."""
+        """The info of the worker's engine; raises `InternalFault` before `start`."""
         if self._info is None:
-            raise InternalFault("The worker's engine was asked what it is before it started.")
+            raise InternalFault("The info of the worker's engine was read before it started.")
         return self._info
 
     async def start(self) -> None:
-        """Connects.
+        """Connects to the worker and reads its engine's info.
 
         Raises:
-            WorkerLost: Nobody answers.
-            EnvironmentFault: The worker speaks another version.
+            WorkerLost: The worker does not answer.
+            EnvironmentFault: The worker is of a different version.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -141,7 +142,10 @@ class WorkerEngine(Engine):
             self._info = await self._ask(Kind.INFO, wire.decode_info, CALL_SECONDS)
         except InvalidRequest as error:
             await self.aclose()
-            raise EnvironmentFault("Gateway and worker are of different versions.") from error
+            raise EnvironmentFault(
+                "Gateway and worker are of different versions. Install the same version of "
+                "Silkline for both."
+            ) from error
         except DeadlineExceeded as error:
             await self.aclose()
             raise WorkerLost("The worker does not answer.") from error
@@ -150,16 +154,19 @@ class WorkerEngine(Engine):
             raise
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Answers one request, as the contract says.
+        """See `Engine`.
 
         Raises:
-            WorkerLost: The worker ended, or was not reached.
-            SilklineError: What the far engine raised.
+            WorkerLost: The worker ended, or cannot be reached.
+            SilklineError: What the worker's engine raised.
         """
-        connection = self._there()
+        connection = self._connected()
         body = wire.encode_request(request)
         if len(body) > MAX_BODY_BYTES:
-            raise RequestTooLarge("The pictures of this request are too large for the engine.")
+            raise RequestTooLarge(
+                "The images of this request are too large for the engine. Send fewer or smaller "
+                "images."
+            )
         kind = Kind.GENERATE if request.stream else Kind.ANSWER
         timeout = request.timeout_seconds + DEADLINE_SLACK_SECONDS
         with connection.call(timeout) as (number, call):
@@ -175,33 +182,33 @@ class WorkerEngine(Engine):
                 yield _delta(chunk)
 
     async def probe(self, timeout_seconds: float) -> Health:
-        """Asks the worker how its engine gets on; `health` gives the same until the next time.
+        """Asks the worker for its engine's health, and keeps it for `health`.
 
         Raises:
-            WorkerLost: It ended, did not answer in time, or makes no sense.
+            WorkerLost: The worker ended, did not answer in time, or sent an invalid answer.
         """
         try:
             self._health = await self._ask(Kind.HEALTH, wire.decode_health, timeout_seconds)
         except InvalidRequest as error:
-            raise WorkerLost("The worker's answer makes no sense.") from error
+            raise WorkerLost("The worker sent an invalid answer.") from error
         except DeadlineExceeded as error:
             raise WorkerLost("The worker does not answer.") from error
         return self._health
 
     def health(self) -> Health:
-        """What the last probe brought."""
+        """The health from the last `probe`."""
         return self._health
 
     async def aclose(self) -> None:
-        """Closes the connection; the worker process is its supervisor's business."""
+        """Closes the connection; the supervisor ends the worker process."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
 
     async def _ask(
-        self, kind: Kind, decode: Callable[[bytes], _Told], timeout_seconds: float
-    ) -> _Told:
-        connection = self._there()
+        self, kind: Kind, decode: Callable[[bytes], _Answer], timeout_seconds: float
+    ) -> _Answer:
+        connection = self._connected()
         with connection.call(timeout_seconds) as (number, call):
             try:
                 connection.send_now(kind, number)
@@ -210,7 +217,7 @@ class WorkerEngine(Engine):
             _, body = await call.get()
         return decode(body)
 
-    def _there(self) -> _Connection:
+    def _connected(self) -> _Connection:
         if self._connection is None:
             raise _lost()
         return self._connection
@@ -220,23 +227,25 @@ def _delta(body: bytes) -> Delta:
     try:
         return wire.decode_delta(body)
     except InvalidRequest as error:
-        raise _nonsense() from error
+        raise _invalid() from error
 
 
 def _error(body: memoryview) -> SilklineError:
-    """What the worker says is wrong."""
+    """Decodes the worker's error."""
     try:
         return wire.decode_error(bytes(body))
     except InvalidRequest:
-        return _nonsense()
+        return _invalid()
 
 
 def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("The engine did not answer in the time of this request.")
+    return DeadlineExceeded(
+        "The engine did not answer before the deadline of this request; try again."
+    )
 
 
-def _nonsense() -> InternalFault:
-    return InternalFault("Gateway and worker do not understand each other.")
+def _invalid() -> InternalFault:
+    return InternalFault("The worker sent an invalid frame.")
 
 
 def _lost() -> WorkerLost:

@@ -1,7 +1,7 @@
-"""Where a worker's sockets lie: a folder for its user only, locked while its owner lives.
+"""The private folder of a worker's sockets, locked while its owner process runs.
 
-Who is killed removes nothing. So whoever makes the next folder removes those that nobody holds a
-lock on: the kernel lets go of a lock when the process that holds it ends, however it ends.
+A killed process does not remove its folder. So the creator of the next folder removes all folders
+that are not locked: the kernel releases a lock when its process ends, even by a kill.
 """
 
 from __future__ import annotations
@@ -18,82 +18,82 @@ from typing import Self
 from silkline.errors import EnvironmentFault
 
 PREFIX = "silkline."
-"""What the names begin with; other rooms' folders begin with `silkline-`, and have no lock."""
+"""Prefix of the folders' names; Silkline's other folders have `silkline-` and no lock."""
 
 MAX_NAME_BYTES = 12
-"""Of a socket in it."""
+"""Maximum length of a socket's name in the folder."""
 
-_MAX_PATH_BYTES = 107  # unix(7): `sun_path`, without its end
+_MAX_PATH_BYTES = 107  # unix(7): `sun_path` without its NUL
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class SocketFolder:
-    """A folder that is there until `remove`, or until its process has ended.
+    """A locked temporary folder.
 
     Attributes:
-        path: Where it is.
+        path: The folder's path.
     """
 
-    def __init__(self, path: Path, held: int) -> None:
-        """Takes a folder and the descriptor that holds its lock; use `make`."""
+    def __init__(self, path: Path, lock: int) -> None:
+        """Takes a folder and the file descriptor that holds its lock; use `make`."""
         self.path = path
-        self._held = held
+        self._lock = lock
 
     @classmethod
     def make(cls) -> Self:
-        """Makes a folder (0700), and removes those of this user whose owners are gone.
+        """Creates a folder (0700), and removes this user's folders whose owners have ended.
 
         Raises:
-            EnvironmentFault: There is no room for it, or its name would be too long for sockets.
+            EnvironmentFault: It cannot be created, or its path is too long for sockets.
         """
         try:
             for other in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-                with suppress(OSError):  # somebody lives in it, or it is not what it seems
+                with suppress(OSError):  # it is locked, or not one of these folders
                     _remove_orphan(other)
             while True:
                 path = Path(tempfile.mkdtemp(prefix=PREFIX))
-                if (held := _hold(path)) is not None:
+                if (lock := _acquire_lock(path)) is not None:
                     break
         except OSError as error:
             raise EnvironmentFault(
-                "The worker's socket needs a folder, and none can be made among the temporary "
-                f"files: {error.strerror}. Make room there, or set TMPDIR to another place."
+                "No folder for the worker's socket can be created in the temporary directory: "
+                f"{error.strerror}. Make room there, or set TMPDIR to another directory."
             ) from error
-        folder = cls(path, held)
+        folder = cls(path, lock)
         if (size := len(os.fsencode(path)) + 1 + MAX_NAME_BYTES) > _MAX_PATH_BYTES:
             folder.remove()
             raise EnvironmentFault(
-                f"The name of the worker's socket would have {size} bytes, of which the system "
-                f"takes {_MAX_PATH_BYTES}. Set TMPDIR to a place with a shorter name."
+                f"The path of the worker's socket would have {size} bytes; the system allows "
+                f"{_MAX_PATH_BYTES}. Set TMPDIR to a directory with a shorter path."
             )
         return folder
 
     def remove(self) -> None:
-        """Removes it with all that is in it; call it once."""
+        """Removes the folder and its contents; call it once."""
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._held)
+        os.close(self._lock)
 
 
-def _hold(path: Path) -> int | None:
-    """Locks a new folder; None if somebody took it for one whose owner is gone, and removes it."""
+def _acquire_lock(path: Path) -> int | None:
+    """Locks a new folder; None if another process takes it for an orphan and removes it."""
     try:
-        held = os.open(path, _OPEN)
+        lock = os.open(path, _OPEN)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if path.exists():
-            return held
+            return lock
     except BlockingIOError:
         pass
-    except OSError:  # no locks here: then nobody can lock it to remove it, either
-        return held
-    os.close(held)
+    except OSError:  # the file system has no locks, so no other process can lock and remove it
+        return lock
+    os.close(lock)
     return None
 
 
 def _remove_orphan(path: Path) -> None:
-    """Removes a folder of this user that nobody holds; raises `OSError` where it must stay."""
+    """Removes an unlocked folder of this user; raises `OSError` if it must stay."""
     folder = os.open(path, _OPEN)
     try:
         if os.fstat(folder).st_uid != os.geteuid():
@@ -103,6 +103,6 @@ def _remove_orphan(path: Path) -> None:
             for entry in entries:
                 if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
                     os.unlink(entry.name, dir_fd=folder)
-        path.rmdir()  # refused where anything else is in it
+        path.rmdir()  # fails if it contains anything else
     finally:
         os.close(folder)

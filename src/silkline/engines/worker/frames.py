@@ -1,9 +1,9 @@
-"""Frames: how calls share the socket between gateway and worker.
+"""The frame protocol that multiplexes calls over the socket between gateway and worker.
 
-A frame is a header of nine bytes (length of the body, kind, number of the call) and the body. The
-gateway numbers its calls; the worker answers each with frames of the same number, in order, the
-last of which is `LAST` or `ERROR`. A call that the gateway gives up it cancels, and ignores what
-still comes. When the connection ends, so do all its calls, on both sides.
+A frame is a header of nine bytes (length of the body, kind, number of the call) and a body. The
+gateway numbers its calls. The worker answers each with frames of the same number, in order; the
+last one is `LAST` or `ERROR`. The gateway cancels a call that it no longer needs, and ignores its
+further frames. When the connection ends, all its calls end on both sides.
 """
 
 from __future__ import annotations
@@ -16,48 +16,49 @@ from enum import IntEnum
 from typing import Final, cast
 
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024
-"""Most bytes of a body; sixteen pictures of the default pixel budget are 50 MB."""
+"""Maximum bytes of a body; sixteen images of the default pixel budget are 50 MB."""
 
 MIN_BUFFER_BYTES: Final = 64 * 1024
 KEPT_BUFFER_BYTES: Final = 4 * 1024 * 1024
-"""Room to receive in: at first, and at most for long; more only while a frame needs more."""
+"""Size of the receive buffer: initially, and the most that is kept; a frame that needs more gets it
+until it is read."""
 
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
-"""Bytes that wait to be sent before writers have to wait, should the other side not read."""
+"""Unsent bytes above which writers wait, because the other side does not read."""
 
 _HEADER: Final = struct.Struct("<IBI")
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """The kind of a frame."""
 
     INFO = 1
-    """Asks what the engine is."""
+    """Asks for the engine's info."""
     HEALTH = 2
-    """Asks how it gets on."""
+    """Asks for the engine's health."""
     GENERATE = 3
-    """A request that is answered by a stream of `CHUNK` and one `LAST`."""
+    """A request that is answered by any number of `CHUNK` and one `LAST`."""
     ANSWER = 4
     """A request that is answered by `LAST` alone."""
     CANCEL = 5
-    """The call is not of interest any more."""
+    """Cancels a call."""
     CHUNK = 6
-    """A part of the answer; more follow."""
+    """A part of the answer; more follows."""
     LAST = 7
-    """The rest of the answer, or all of it."""
+    """The last part of the answer, or the whole answer."""
     ERROR = 8
-    """Why there is no answer, or no more of it."""
+    """The error that ends the call."""
 
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
 
 class BrokenFrame(Exception):
-    """What came is no frame; nothing after it can be understood."""
+    """The received bytes are not a valid frame; the rest of the stream cannot be parsed."""
 
 
 class FrameBuffer:
-    """Takes bytes as they come, gives frames."""
+    """Assembles received bytes into frames."""
 
     def __init__(self) -> None:
         self._bytes = bytearray(MIN_BUFFER_BYTES)
@@ -68,13 +69,13 @@ class FrameBuffer:
         return memoryview(self._bytes)[self._filled :]
 
     def frames(self, received: int) -> Iterator[tuple[Kind, int, memoryview]]:
-        """The frames that are whole after so many more bytes, to be read to the end at once.
+        """Yields the frames that `received` more bytes complete; iterate to the end at once.
 
         Yields:
-            Kind, number of the call, and a view of the body that is good until the next frame.
+            Kind, number of the call, and a view of the body, valid until the next frame.
 
         Raises:
-            BrokenFrame: A kind is unknown, or a body too long.
+            BrokenFrame: A kind is unknown, or a body is too long.
         """
         self._filled += received
         begin, needed = 0, _HEADER.size
@@ -93,7 +94,7 @@ class FrameBuffer:
         self._keep(begin, needed)
 
     def _keep(self, begin: int, needed: int) -> None:
-        """Moves what is left to the front of a buffer that has room for the next frame."""
+        """Moves the remaining bytes to the front of a buffer with room for the next frame."""
         rest = self._filled - begin
         size = max(min(len(self._bytes), KEPT_BUFFER_BYTES), needed)
         if size != len(self._bytes):
@@ -106,7 +107,7 @@ class FrameBuffer:
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
-    """One end of a connection."""
+    """One end of a connection; subclasses handle the frames."""
 
     def __init__(self) -> None:
         self._received = FrameBuffer()
@@ -116,14 +117,14 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     @abstractmethod
     def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
-        """Takes a frame; the body is good until this returns. May raise `BrokenFrame`."""
+        """Handles a frame; the body is valid until this returns. May raise `BrokenFrame`."""
 
     @abstractmethod
     def ended(self) -> None:
-        """The connection has ended, whoever ended it; comes once."""
+        """Handles the end of the connection, whichever side ended it; called once."""
 
     async def send(self, kind: Kind, call: int, body: bytes = b"") -> None:
-        """Sends a frame, when the other side has read enough of those before.
+        """Sends a frame; waits first while too many bytes are unsent.
 
         Raises:
             ConnectionError: The connection has ended.
@@ -133,34 +134,34 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self.send_now(kind, call, body)
 
     def send_now(self, kind: Kind, call: int, body: bytes = b"") -> None:
-        """Sends a short frame, that need not wait; otherwise as `send`."""
+        """Sends a short frame without waiting; otherwise as `send`."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError
-        # Not `writelines`: with that, asyncio before 3.12.9 and 3.13.2 never said to wait.
+        # Not `writelines`: with it, asyncio before 3.12.9 and 3.13.2 never calls `pause_writing`.
         self._transport.write(_HEADER.pack(len(body), kind, call))
         self._transport.write(body)
 
     def close(self) -> None:
-        """Ends the connection once all is sent."""
+        """Closes the connection once everything is sent."""
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
-        """Ends the connection at once."""
+        """Closes the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The event loop's word that there is a connection."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        """Called by the event loop when the connection is open."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's interface
-        """Where the event loop puts what it receives."""
+        """The buffer that the event loop receives into."""
         return self._received.space()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """The event loop's word that it received so much."""
+        """Called by the event loop after it received `nbytes`."""
         try:
             for kind, call, body in self._received.frames(nbytes):
                 self.frame_received(kind, call, body)
@@ -168,15 +169,15 @@ class FrameProtocol(asyncio.BufferedProtocol):
             self.abort()
 
     def pause_writing(self) -> None:
-        """The event loop's word that too much is unsent."""
+        """Called by the event loop when too many bytes are unsent."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """The event loop's word that it was sent."""
+        """Called by the event loop when they have been sent."""
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's interface
-        """The event loop's word that the connection has ended."""
+        """Called by the event loop when the connection has ended."""
         self._transport = None
         self._writable.set()
         self.ended()

@@ -1,6 +1,6 @@
-"""How a worker's log reaches its parent's: one line of JSON a record, on standard error.
+"""Sends a worker's log to its parent: one line of JSON per record, on standard error.
 
-The parent logs each record again at its own level. Lines of another form are native libraries'.
+The parent logs each record again, at the record's level. Other lines come from native libraries.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from silkline.errors import UNDECODABLE
 from silkline.observe.tracebacks import PrivateFormatter
 
 FIELDS = "ecs"
-"""Name of the `extra` with a record's ECS fields, as in `silkline.observe.logs`; that is not
-imported here, because the worker goes without the libraries of the settings."""
+"""Key of `extra` with a record's ECS fields, as in `silkline.observe.logs`. That is not imported
+here, since the worker must not load the libraries of the settings."""
 
 MAX_CHARACTERS = 16_000
-"""Of a message or a stack trace; the end of a longer one is kept, since it names the cause."""
+"""Maximum length of a message or a stack trace; only the end is kept, since it names the cause."""
 
 MAX_LINE_BYTES = 256 * 1024
-"""More than a record takes: a character becomes six bytes at most."""
+"""More than any record needs: a character takes at most six bytes."""
 
 
 class _Line(msgspec.Struct, tag="silkline.log", forbid_unknown_fields=True, omit_defaults=True):
@@ -33,10 +33,10 @@ class _Line(msgspec.Struct, tag="silkline.log", forbid_unknown_fields=True, omit
 
 
 class LineFormatter(PrivateFormatter):
-    """Renders a record as the line that `relay` takes."""
+    """Formats a record as a line for `relay`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's level, logger and message, its fields and its stack trace."""
+        """The record's level, logger, message, fields and stack trace, as JSON."""
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         fields = {
             str(name): value if isinstance(value, str | int | float | None) else repr(value)
@@ -45,15 +45,15 @@ class LineFormatter(PrivateFormatter):
         line = _Line(
             record.levelno,
             record.name,
-            _whole(self.message(record)),
+            _limited(self.message(record)),
             fields,
-            _whole(trace),
+            _limited(trace),
         )
         return msgspec.json.encode(line).decode()
 
 
 def configure_worker_logging() -> None:
-    """Sends all logs to standard error, as lines for the parent; called once, by the worker."""
+    """Sends all logs to standard error, as lines for the parent; the worker calls it once."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
@@ -67,8 +67,8 @@ def relay(line: bytes, pid: int, *, foreign: logging.Logger, foreign_level: int)
     Args:
         line: The line, without its end.
         pid: The worker's process id, logged as `process.pid`.
-        foreign: The logger for lines that are no records.
-        foreign_level: The level of those.
+        foreign: The logger for lines that are not records.
+        foreign_level: The level of those lines.
     """
     try:
         record = msgspec.json.decode(line, type=_Line)
@@ -82,6 +82,6 @@ def relay(line: bytes, pid: int, *, foreign: logging.Logger, foreign_level: int)
     logging.getLogger(record.logger).log(record.level, "%s", record.message, extra={FIELDS: fields})
 
 
-def _whole(text: str) -> str:
-    """The text, cut to what a line holds, without halves of surrogate pairs."""
+def _limited(text: str) -> str:
+    """The last `MAX_CHARACTERS` of a text, without unpaired surrogates."""
     return text[-MAX_CHARACTERS:].encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""One worker process, from its start to its end."""
+"""Starts and ends a worker process, and relays its log."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from silkline.errors import (
 logger = logging.getLogger("silkline.worker")
 
 READ_BYTES = 16 * 1024
-"""How much of the worker's log is read at a time."""
+"""Maximum bytes of the worker's log in one read."""
 
-LAST_WORDS_SECONDS = 1.0
-"""How long the log of an ended worker is read, should one of its children hold it open."""
+LOG_END_SECONDS = 1.0
+"""Maximum seconds to read the log of an ended worker, whose children may hold the pipe open."""
 
 _ERRORS: dict[wire.StartKind, type[SilklineError]] = {
     "environment": EnvironmentFault,
@@ -41,10 +41,10 @@ _ERRORS: dict[wire.StartKind, type[SilklineError]] = {
 
 
 class WorkerProcess:
-    """A running `python -m silkline.engines.worker`; what it logs is logged here again."""
+    """A running `python -m silkline.engines.worker`; its log is relayed to this process's log."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        """Takes a process that was spawned with pipes; use `spawn`."""
+        """Takes over a process that was spawned with pipes; use `spawn`."""
         self._process = process
         self._serves = False
         self._exited = asyncio.create_task(process.wait())
@@ -52,10 +52,10 @@ class WorkerProcess:
 
     @classmethod
     async def spawn(cls, engine: str, options: EngineOptions, socket: Path) -> Self:
-        """Starts the process; it does not serve yet.
+        """Starts the process; returns before it is ready.
 
         Raises:
-            EnvironmentFault: The system refuses another process.
+            EnvironmentFault: The system cannot start another process.
         """
         command = [sys.executable, "-P", "-m", "silkline.engines.worker", "--engine", engine]
         command += ["--socket", str(socket), "--parent", str(os.getpid())]
@@ -69,9 +69,9 @@ class WorkerProcess:
                 f"The worker process cannot be started: {error.strerror}."
             ) from error
         worker = cls(process)
-        stdin = _there(process.stdin)
+        stdin = _require(process.stdin)
         stdin.write(wire.encode_options(options) + b"\n")
-        stdin.close()  # once written; nothing is awaited, so no cancellation loses the process
+        stdin.close()  # flushes first; with no await here, no cancellation can leak the process
         return worker
 
     @property
@@ -81,12 +81,12 @@ class WorkerProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has ended."""
         return self._process.returncode is not None
 
     @property
     def rss_bytes(self) -> int | None:
-        """Resident memory; None when the process is gone."""
+        """Resident memory in bytes; None if the process has ended."""
         try:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.NoSuchProcess:
@@ -97,72 +97,72 @@ class WorkerProcess:
         """How the process ended, in words."""
         code = self._process.returncode
         if code is None:
-            return "still runs"
+            return "is still running"
         if code < 0:
-            return f"was ended by {_signal_name(-code)}"
+            return f"was killed by {_signal_name(-code)}"
         return f"ended with exit code {code}"
 
     async def started(self, timeout_seconds: float) -> None:
-        """Waits until the worker serves.
+        """Waits until the worker is ready.
 
         Raises:
             EnvironmentFault: The worker lacks something on this machine.
             ConfigError: The engine or one of its options is wrong.
-            WorkerLost: It ended without a word that makes sense, or took too long.
-            InternalFault: The engine failed with another error of Silkline's.
+            WorkerLost: The worker ended without a valid report, or took too long.
+            InternalFault: The engine failed with another of Silkline's errors.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
                 report = await self._report()
         except TimeoutError:
             raise WorkerLost(
-                f"The worker did not serve within {timeout_seconds:g} seconds of its start."
+                f"The worker was not ready within {timeout_seconds:g} seconds of its start."
             ) from None
         if report is None:
             raise WorkerLost(
-                f"The worker {self.ending} before it served; the lines that it logged say why."
+                f"The worker {self.ending} before it was ready; see its lines in the log."
             )
         if report.kind != "ready":
             raise _ERRORS[report.kind](report.message)
         self._serves = True
 
     async def _report(self) -> wire.StartReport | None:
-        """What the worker says of its start; None when it ended instead."""
+        """The worker's report on its start; None if it ended without one."""
         try:
-            line = await _there(self._process.stdout).readline()
+            line = await _require(self._process.stdout).readline()
             if line:
                 return msgspec.json.decode(line, type=wire.StartReport)
-        except (ValueError, msgspec.DecodeError) as error:  # too long, no text, or no report
-            raise WorkerLost("The worker's word on its start makes no sense.") from error
+        except (ValueError, msgspec.DecodeError) as error:  # too long, not UTF-8, or invalid
+            raise WorkerLost("The worker sent an invalid start report.") from error
         await self._process.wait()
         return None
 
     async def ended_within(self, seconds: float) -> bool:
-        """Waits for the end, but not longer than `seconds`; tells whether it has come."""
-        # One task for all waits: asyncio's `wait` remembers each that is given up.
+        """Waits at most `seconds` for the process to end; returns whether it has."""
+        # All waits share one task: asyncio's `Process.wait` keeps a future for each cancelled one.
         await asyncio.wait({self._exited}, timeout=seconds)
         return self.ended
 
     async def end(self, grace_seconds: float) -> None:
-        """Ends the process by SIGTERM, after `grace_seconds` by SIGKILL, and reads its log out."""
+        """Ends the process: SIGTERM, after `grace_seconds` SIGKILL. Reads the rest of its log."""
         if not self.ended and grace_seconds > 0:
             self._signal(signal.SIGTERM)
             await self.ended_within(grace_seconds)
         if not self.ended:
             self._signal(signal.SIGKILL)
             await self._process.wait()
-        await asyncio.wait({self._log}, timeout=LAST_WORDS_SECONDS)
+        await asyncio.wait({self._log}, timeout=LOG_END_SECONDS)
         self._log.cancel()
         await asyncio.wait({self._log})
         if not self._log.cancelled() and (error := self._log.exception()) is not None:
             logger.error("the log of worker %d was lost", self.pid, exc_info=error)
 
-    def _signal(self, sent: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):  # it has just ended by itself
-            self._process.send_signal(sent)
+            self._process.send_signal(number)
 
     async def _forward_log(self) -> None:
-        stderr = _there(self._process.stderr)
+        stderr = _require(self._process.stderr)
         rest = b""
         while chunk := await stderr.read(READ_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -175,13 +175,13 @@ class WorkerProcess:
             self._forward(rest)
 
     def _forward(self, line: bytes) -> None:
-        """What libraries print before the worker serves may say why it never does."""
+        """Relays a line; libraries' lines before the worker is ready are warnings."""
         level = logging.INFO if self._serves else logging.WARNING
         relay(line, self.pid, foreign=logger, foreign_level=level)
 
 
 def _signal_name(number: int) -> str:
-    """Real-time signals have no names."""
+    """The name of a signal; real-time signals have none, so they get their number."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -191,8 +191,8 @@ def _signal_name(number: int) -> str:
 _Pipe = TypeVar("_Pipe")
 
 
-def _there(pipe: _Pipe | None) -> _Pipe:
-    """A pipe that was asked for when the process was spawned."""
+def _require(pipe: _Pipe | None) -> _Pipe:
+    """The pipe; raises `InternalFault` if the process was spawned without it."""
     if pipe is None:
-        raise InternalFault("The worker was spawned without its pipes.")
+        raise InternalFault("The worker was spawned without pipes.")
     return pipe

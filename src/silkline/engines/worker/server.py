@@ -1,4 +1,4 @@
-"""The worker's side of the wire: an engine that is served on a socket."""
+"""The worker's server: answers the gateway's calls with an engine."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 class WorkerServer:
     """Serves `engine` on a unix socket.
 
-    Who may connect is decided by the folder of the socket, which only its owner may enter.
+    The socket's folder controls access: only its owner may enter it.
     """
 
     def __init__(self, engine: Engine, socket: Path) -> None:
-        """Takes an engine that has started; nothing is served before `start`."""
+        """Takes a started engine; nothing is served before `start`."""
         self._engine = engine
         self._socket = socket
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
 
     async def start(self) -> None:
-        """Begins to serve."""
+        """Starts to listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
             lambda: _Connection(self._engine, self._connections), str(self._socket)
         )
 
     async def stop(self, grace_seconds: float) -> None:
-        """Ends; calls that run get `grace_seconds` to end by themselves."""
+        """Stops listening, waits `grace_seconds` for running calls, cancels the rest, closes."""
         if self._server is not None:
             self._server.close()
         calls = {call for connection in self._connections for call in connection.calls}
@@ -53,10 +53,10 @@ class WorkerServer:
 
 
 class _Connection(FrameProtocol):
-    """A gateway."""
+    """A connection from a gateway."""
 
     def __init__(self, engine: Engine, connections: set[_Connection]) -> None:
-        """Serves the engine; is one of `connections` while it lasts."""
+        """Serves the engine; stays in `connections` until the connection ends."""
         super().__init__()
         self._engine = engine
         self._connections = connections
@@ -65,11 +65,11 @@ class _Connection(FrameProtocol):
 
     @property
     def calls(self) -> list[asyncio.Task[None]]:
-        """The calls that run."""
+        """The running calls."""
         return list(self._calls.values())
 
     def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
-        """Starts or cancels a call."""
+        """Answers, starts or cancels a call."""
         match kind:
             case Kind.INFO:
                 self.send_now(Kind.LAST, call, wire.encode_info(self._engine.info))
@@ -84,7 +84,7 @@ class _Connection(FrameProtocol):
                 raise BrokenFrame
 
     def ended(self) -> None:
-        """Nobody waits for the answers any more."""
+        """Cancels all calls."""
         self._connections.discard(self)
         for call in self._calls.values():
             call.cancel()
@@ -100,7 +100,7 @@ class _Connection(FrameProtocol):
         task.add_done_callback(lambda _: self._calls.pop(call, None))
 
     async def _run(self, kind: Kind, call: int, request: Request) -> None:
-        """Answers a call; one that is cancelled is not answered."""
+        """Answers a call; a cancelled call gets no answer."""
         with suppress(ConnectionError):
             try:
                 async with self._deltas(request) as deltas:
@@ -116,7 +116,7 @@ class _Connection(FrameProtocol):
 
     @asynccontextmanager
     async def _deltas(self, request: Request) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
-        """The engine's stream; a defect while it is read is logged under the request's id."""
+        """The engine's stream; logs unexpected errors with the request's id."""
         try:
             async with aclosing(self._engine.generate(request)) as deltas:
                 yield deltas

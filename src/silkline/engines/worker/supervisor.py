@@ -1,4 +1,4 @@
-"""Keeps a worker process alive: starts it, watches its progress, replaces it."""
+"""Supervises a worker process: starts it, monitors its progress, replaces it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from silkline.errors import SilklineError, WorkerLost
 logger = logging.getLogger("silkline.worker")
 
 MIN_HANG_INTERVALS = 3
-"""A shorter hang timeout would take the time between two looks for a hang."""
+"""Minimum hang timeout in health intervals; below that, an interval could look like a hang."""
 
 TERM_GRACE_SECONDS = 5.0
-"""What a worker gets to end after SIGTERM."""
+"""Seconds from SIGTERM to SIGKILL."""
 
 FIRST_BACKOFF_SECONDS = 0.1
-LAST_BACKOFF_SECONDS = 5.0
-"""The pause before a worker that ended soon after its start is started again; it doubles."""
+MAX_BACKOFF_SECONDS = 5.0
+"""Pause before restarting a worker that ended soon after its start; doubles up to the maximum."""
 
 PROBE_SECONDS = 1.0
-"""What a worker gets to answer how it gets on, before it is asked again."""
+"""Maximum seconds for the answer to a probe."""
 
 STABLE_SECONDS = 60.0
-"""A worker that lived this long is started again without a pause."""
+"""A worker that ran this long is restarted without a pause."""
 
 
 class WorkerState(StrEnum):
-    """Where a worker is in its life."""
+    """The state of a supervised worker."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -46,10 +46,10 @@ class WorkerState(StrEnum):
 
 
 class WorkerSupervisor:
-    """One worker process after the other, each serving the same engine.
+    """Keeps one worker process of an engine running, and replaces it when it fails.
 
-    A worker is replaced when its process ends, and killed first when it makes no progress for
-    `hang_timeout` seconds: either its engine says so, or it does not answer at all.
+    A worker is replaced when its process ends. It is killed and replaced when it makes no progress
+    for `hang_timeout` seconds: either its engine reports none, or the worker does not answer.
     """
 
     def __init__(
@@ -61,16 +61,17 @@ class WorkerSupervisor:
         start_timeout: float = 120.0,
         health_interval: float = 1.0,
     ) -> None:
-        """Describes the worker; nothing runs before `start`.
+        """Takes the worker's settings; nothing runs before `start`.
 
         Args:
             engine: The engine's registered name.
-            options: What the engine is built with.
-            hang_timeout: Seconds without progress after which the worker is replaced; at least
-                three of `health_interval`. It must be more than the longest step of the model,
-                which is a full batch of prompts: a large model on a CPU may need 10 s and more.
-            start_timeout: Seconds that a worker gets to load its model and serve.
-            health_interval: Seconds between two looks at the worker's health.
+            options: The engine's options.
+            hang_timeout: Seconds without progress after which the worker is replaced; raised to
+                three times `health_interval` if less. It must exceed the longest step of the
+                model, which is a full batch of prompts: a large model on a CPU may need 10 s and
+                more.
+            start_timeout: Maximum seconds for a worker to load its model and be ready.
+            health_interval: Seconds between two probes of the worker's health.
         """
         self._name = engine
         self._options = options
@@ -84,33 +85,33 @@ class WorkerSupervisor:
         self._process: WorkerProcess | None = None
         self._engine: WorkerEngine | None = None
         self._info: EngineInfo | None = None
-        self._condemned = False
+        self._failed = False
         self._started_at = 0.0
         self._launches = 0
         self._short_lives = 0
         self.start_seconds = 0.0
-        """How long the last worker took to serve."""
+        """Seconds from the last worker's start until it was ready."""
         self.restarts = 0
-        """How often the worker was replaced."""
+        """Number of times that the worker was replaced."""
 
     @property
     def state(self) -> WorkerState:
-        """Where the worker is in its life."""
+        """The worker's state."""
         return self._state
 
     @property
     def ready(self) -> bool:
-        """Whether the worker serves: it answered lately, and what it computes goes on."""
-        return self.engine is not None and self._progress.goes_on
+        """Whether the worker serves and its engine makes progress."""
+        return self.engine is not None and self._progress.is_progressing
 
     @property
     def engine(self) -> WorkerEngine | None:
-        """The engine of the worker that serves now; None while there is none."""
-        return None if self._condemned else self._engine
+        """The engine of the current worker; None while no worker serves."""
+        return None if self._failed else self._engine
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the engine is; kept while the worker is replaced, None before the first start."""
+        """The engine's info; kept while the worker is replaced, None before the first start."""
         return self._info
 
     @property
@@ -120,32 +121,32 @@ class WorkerSupervisor:
 
     @property
     def rss_bytes(self) -> int | None:
-        """The worker's resident memory; None while there is no process."""
+        """The worker's resident memory in bytes; None while there is no process."""
         return None if self._process is None else self._process.rss_bytes
 
     def health(self) -> Health | None:
         """The engine's last known health; None while no worker serves."""
         return None if self._engine is None else self._engine.health()
 
-    def condemn(self, engine: Engine) -> None:
-        """Takes the word of a user whose call was lost: this engine's worker is to be replaced."""
+    def mark_failed(self, engine: Engine) -> None:
+        """Reports that this engine lost a request: its worker will be replaced."""
         if engine is self._engine:
-            self._condemned = True
+            self._failed = True
 
     def changed(self) -> Coroutine[None, None, object]:
-        """Something to wait for: it ends with the next change of state, or look at the health.
+        """An awaitable that ends with the next change of state or probe of the health.
 
-        What changes between the call and the waiting counts.
+        Changes between this call and the await count.
         """
         return self._changed.wait()
 
     async def start(self) -> None:
-        """Starts the worker and returns when it serves.
+        """Starts the worker and returns when it is ready.
 
         Raises:
             EnvironmentFault: The worker lacks something on this machine.
             ConfigError: The engine or one of its options is wrong.
-            WorkerLost: It ended without a word, or took too long.
+            WorkerLost: The worker ended without a report, or took too long.
         """
         self._folder = SocketFolder.make()
         self._set(WorkerState.STARTING)
@@ -157,7 +158,7 @@ class WorkerSupervisor:
         self._task = asyncio.create_task(self._supervise())
 
     async def aclose(self) -> None:
-        """Ends the worker: SIGTERM, and SIGKILL when that is not enough."""
+        """Ends the worker: SIGTERM, then SIGKILL after `TERM_GRACE_SECONDS`."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -172,17 +173,17 @@ class WorkerSupervisor:
                 await asyncio.to_thread(folder.remove)
 
     async def _supervise(self) -> None:
-        """Replaces workers until it is cancelled; no defect may end it, only the worker."""
+        """Replaces workers until it is cancelled; an unexpected error ends the worker only."""
         while True:
             try:
-                await self._watch()
+                await self._monitor()
             except Exception:
-                logger.exception("the worker cannot be watched and is replaced")
+                logger.exception("the worker cannot be monitored and is replaced")
             self._set(WorkerState.RESTARTING)
             await self._relaunch()
 
-    async def _watch(self) -> None:
-        """Returns when the worker has to be replaced."""
+    async def _monitor(self) -> None:
+        """Probes the worker; returns when it must be replaced."""
         process, engine = self._process, self._engine
         if process is None or engine is None:
             return
@@ -193,8 +194,8 @@ class WorkerSupervisor:
             self._notify()
             if process.ended:
                 break
-            if self._condemned:
-                logger.error("worker %d lost a call, but still runs", process.pid)
+            if self._failed:
+                logger.error("worker %d lost a request but still runs; it is replaced", process.pid)
                 return
             if self._progress.is_stuck:
                 stalled = self._progress.stalled_seconds
@@ -208,7 +209,7 @@ class WorkerSupervisor:
             try:
                 await self._retire(grace_seconds=0.0)
             except Exception:
-                logger.exception("the worker's end left something behind")
+                logger.exception("the worker could not be cleaned up")
             await self._pause()
             self.restarts += 1
             try:
@@ -221,12 +222,12 @@ class WorkerSupervisor:
                 return
 
     async def _pause(self) -> None:
-        """Waits the longer, the more workers ended soon after their start."""
-        lived = time.monotonic() - self._started_at
-        self._short_lives = 0 if lived > STABLE_SECONDS else self._short_lives + 1
+        """Waits before a restart; longer after each worker that ended soon after its start."""
+        lifetime = time.monotonic() - self._started_at
+        self._short_lives = 0 if lifetime > STABLE_SECONDS else self._short_lives + 1
         if self._short_lives > 1:
             pause = FIRST_BACKOFF_SECONDS * 2 ** min(self._short_lives - 2, 16)
-            await asyncio.sleep(min(pause, LAST_BACKOFF_SECONDS))
+            await asyncio.sleep(min(pause, MAX_BACKOFF_SECONDS))
 
     async def _launch(self) -> None:
         if self._folder is None:
@@ -246,9 +247,9 @@ class WorkerSupervisor:
         logger.info("worker %d serves after %.2f s", self._process.pid, self.start_seconds)
 
     async def _retire(self, grace_seconds: float) -> None:
-        """Ends what is left of a worker; the process first, so that its calls end as lost."""
+        """Ends a worker: the process first, so that its calls end with `WorkerLost`."""
         engine, self._engine = self._engine, None
-        self._condemned = False
+        self._failed = False
         process = self._process
         if process is not None:
             await process.end(grace_seconds)
@@ -261,6 +262,6 @@ class WorkerSupervisor:
         self._notify()
 
     def _notify(self) -> None:
-        """Wakes those who wait in `changed`."""
+        """Wakes all waiters of `changed`."""
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,9 +1,9 @@
-"""What gateway and worker say to each other, strictly typed.
+"""The messages between gateway and worker, strictly typed.
 
-Calls are frames (see `frames`) with msgpack bodies; what the worker is told when it starts, and how
-it says that it has, are lines of JSON. Everything is decoded by its type: a missing or unknown
-field, a wrong type or a value out of range is refused. Bodies are arrays, not maps, so every change
-of a field is a new `WIRE_VERSION`; a worker and its gateway must speak the same one.
+Calls are frames (see `frames`) with msgpack bodies; the worker's options and its start report are
+lines of JSON. Decoding validates: a missing or unknown field, a wrong type or a value out of range
+is an error. Bodies are arrays, not maps, so every change of a field needs a new `WIRE_VERSION`;
+gateway and worker must have the same one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WIRE_VERSION: Final = 3
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_MAX_SECONDS = 1e9  # neither endless nor not a number
+_MAX_SECONDS = 1e9  # excludes infinity and NaN
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MAX_SECONDS)]
 _Body = TypeVar("_Body")
 
@@ -67,7 +67,7 @@ class _Image(_Array):
 
 class _Message(_Array):
     role: Role
-    parts: tuple[str | _Count, ...]  # text, or the index of a picture
+    parts: tuple[str | _Count, ...]  # text, or the index of an image
 
 
 class _Sampling(_Array):
@@ -141,11 +141,11 @@ class _Options(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StartReport(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The one line that a worker writes on its standard output when it has started, or has not.
+    """The one line that a worker writes to its standard output when it is ready or has failed.
 
     Attributes:
-        kind: "ready", or the kind of error that kept it from starting.
-        message: What happened, for an error.
+        kind: "ready", or the kind of error that stopped the start.
+        message: The error's message; empty for "ready".
     """
 
     kind: StartKind
@@ -153,16 +153,16 @@ class StartReport(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def encode_request(request: Request) -> bytes:
-    """The body of a request, streamed or not.
+    """Encodes a request, streamed or not.
 
     Raises:
-        InvalidRequest: It holds half a surrogate pair, or a seed of more than 64 bits.
+        InvalidRequest: A text has an unpaired surrogate, or the seed more than 64 bits.
     """
     body = _Request(
         WIRE_VERSION,
         request.id,
         tuple(
-            _Message(message.role, tuple(_place(part) for part in message.parts))
+            _Message(message.role, tuple(_encode_part(part) for part in message.parts))
             for message in request.messages
         ),
         tuple(
@@ -177,15 +177,17 @@ def encode_request(request: Request) -> bytes:
         return msgspec.msgpack.encode(body)
     except UnicodeEncodeError as error:
         raise InvalidRequest(
-            "A text holds half of a surrogate pair, which is no character; send whole ones.",
+            "A text contains an unpaired surrogate, which is not a character; send valid Unicode.",
             param="messages",
         ) from error
     except OverflowError as error:
-        raise InvalidRequest("The seed has more than 64 bits.", param="seed") from error
+        raise InvalidRequest(
+            "The seed has more than 64 bits; use a smaller one.", param="seed"
+        ) from error
 
 
 def decode_request(body: bytes | memoryview) -> Request:
-    """The way back. Raises `InvalidRequest` when the body is not a request."""
+    """Decodes a request. Raises `InvalidRequest` if the body is malformed."""
     wire = _decode(body, _Request)
     sampling = wire.sampling
     if any(len(image.pixels) != image.width * image.height * 3 for image in wire.images):
@@ -193,7 +195,7 @@ def decode_request(body: bytes | memoryview) -> Request:
     return Request(
         id=wire.id,
         messages=tuple(
-            Message(message.role, tuple(_part(part) for part in message.parts))
+            Message(message.role, tuple(_decode_part(part) for part in message.parts))
             for message in wire.messages
         ),
         images=tuple(
@@ -208,7 +210,7 @@ def decode_request(body: bytes | memoryview) -> Request:
 
 
 def encode_delta(delta: Delta) -> bytes:
-    """The body of a part of an answer, or of a whole one."""
+    """Encodes a delta: a part of an answer, or a whole one."""
     usage = delta.usage
     return msgspec.msgpack.encode(
         _Delta(
@@ -228,7 +230,7 @@ def encode_delta(delta: Delta) -> bytes:
 
 
 def decode_delta(body: bytes) -> Delta:
-    """The way back. Raises `InvalidRequest` when the body is not a delta."""
+    """Decodes a delta. Raises `InvalidRequest` if the body is malformed."""
     wire = _decode(body, _Delta)
     usage = wire.usage
     return Delta(
@@ -244,7 +246,7 @@ def decode_delta(body: bytes) -> Delta:
 
 
 def encode_info(info: EngineInfo) -> bytes:
-    """The body of what an engine is."""
+    """Encodes an engine's info."""
     return msgspec.msgpack.encode(
         _Info(
             WIRE_VERSION,
@@ -263,7 +265,7 @@ def encode_info(info: EngineInfo) -> bytes:
 
 
 def decode_info(body: bytes) -> EngineInfo:
-    """The way back. Raises `InvalidRequest` when the body is not an info of this version."""
+    """Decodes an info. Raises `InvalidRequest` if it is malformed or of another version."""
     wire = _decode(body, _Info)
     return EngineInfo(
         engine=wire.engine,
@@ -279,20 +281,20 @@ def decode_info(body: bytes) -> EngineInfo:
 
 
 def encode_health(health: Health) -> bytes:
-    """The body of how an engine gets on."""
+    """Encodes an engine's health."""
     return msgspec.msgpack.encode(
         _Health(health.running, health.queued, health.seconds_since_progress, health.cache_use)
     )
 
 
 def decode_health(body: bytes) -> Health:
-    """The way back. Raises `InvalidRequest` when the body is not a health."""
+    """Decodes a health. Raises `InvalidRequest` if the body is malformed."""
     wire = _decode(body, _Health)
     return Health(wire.running, wire.queued, wire.seconds_since_progress, wire.cache_use)
 
 
 def encode_error(error: SilklineError) -> bytes:
-    """The body of an error; one without an HTTP face becomes an `InternalFault`."""
+    """Encodes an error; one without an HTTP status becomes an `InternalFault`."""
     retry_after = error.retry_after if isinstance(error, CapacityError) else None
     return msgspec.msgpack.encode(
         _Error(http_face(error).code, error.message, error.param, retry_after)
@@ -300,7 +302,7 @@ def encode_error(error: SilklineError) -> bytes:
 
 
 def decode_error(body: bytes) -> SilklineError:
-    """The way back. Raises `InvalidRequest` when the body is not an error."""
+    """Decodes an error. Raises `InvalidRequest` if the body is malformed."""
     wire = _decode(body, _Error)
     kind = ERRORS_BY_CODE.get(wire.code, InternalFault)
     if issubclass(kind, CapacityError) and not issubclass(kind, DeadlineExceeded):
@@ -309,7 +311,7 @@ def decode_error(body: bytes) -> SilklineError:
 
 
 def encode_options(options: EngineOptions) -> bytes:
-    """The line of JSON that a worker reads on its standard input."""
+    """Encodes the options as the line of JSON that a worker reads from its standard input."""
     return msgspec.json.encode(
         _Options(
             None if options.model is None else str(options.model),
@@ -324,7 +326,7 @@ def encode_options(options: EngineOptions) -> bytes:
 
 
 def decode_options(line: bytes) -> EngineOptions:
-    """The way back. Raises `InvalidRequest` when the line does not hold options."""
+    """Decodes the options. Raises `InvalidRequest` if the line is malformed."""
     try:
         wire = msgspec.json.decode(line, type=_Options)
     except UNDECODABLE as error:
@@ -346,11 +348,11 @@ def _sampling(sampling: Sampling) -> _Sampling:
     )
 
 
-def _place(part: Part) -> str | int:
+def _encode_part(part: Part) -> str | int:
     return part.text if isinstance(part, TextPart) else part.index
 
 
-def _part(part: str | int) -> Part:
+def _decode_part(part: str | int) -> Part:
     return TextPart(part) if isinstance(part, str) else ImagePart(part)
 
 
@@ -363,6 +365,6 @@ def _decode(body: bytes | memoryview, kind: type[_Body]) -> _Body:
 
 def _malformed() -> InvalidRequest:
     return InvalidRequest(
-        "A message between gateway and worker does not have the agreed form; "
-        "install the same version of Silkline for both."
+        "A message between gateway and worker is malformed. Install the same version of Silkline "
+        "for both."
     )

@@ -1,6 +1,6 @@
-"""The exporting process: takes an order on standard input, and says on standard output how far.
+"""The exporting process: reads an order from standard input, reports progress on standard output.
 
-It ends when its standard input does, so it never outlives who asked. What libraries print goes to
+It ends when its standard input closes, so it never outlives its parent. Prints of libraries go to
 standard error.
 """
 
@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from silkline.engines.openvino.export.protocol import Ended, Order, Said, Step
+from silkline.engines.openvino.export.protocol import Ended, Order, Report, Step
 from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError
 
 logger = logging.getLogger("silkline.export")
@@ -26,35 +26,35 @@ logger = logging.getLogger("silkline.export")
 _Kind: TypeAlias = Literal["full", "environment", "failed"]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MIN_FREE = 16 * 1024 * 1024
-"""Less free than this after a failure of a native library says that the disk was full."""
+"""If fewer bytes are free after a native library failed, a full disk counts as the cause."""
 
 
 def main() -> None:
-    """Exports; the exit code is 0 when the bundle is whole."""
+    """Runs the export; exits with 0 if the bundle is complete."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Python's handler would wait for native code to return, for minutes, and crash where
-        # OpenVINO has taken this thread's signal stack away.
+        # Python's handler would wait minutes for native code to return, and crash if OpenVINO has
+        # replaced this thread's signal stack.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    words = _take_stdout()
+    output = _take_stdout()
     logging.basicConfig(stream=sys.stderr)
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["HF_HUB_OFFLINE"] = "1"  # whatever a library looks for, it looks here only
-    ended = _export(order, words)
-    _say(words, ended)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # no library may download anything
+    ended = _export(order, output)
+    _send(output, ended)
     sys.exit(0 if ended.kind == "done" else EXIT.failed)
 
 
-def _export(order: Order, words: int) -> Ended:
+def _export(order: Order, output: int) -> Ended:
     folder = Path(order.folder)
 
-    def say(stage: str, done: int, total: int) -> None:
-        _say(words, Step(stage, done, total))
+    def on_progress(stage: str, done: int, total: int) -> None:
+        _send(output, Step(stage, done, total))
 
     try:
         from silkline.engines.openvino.export.exporter import export  # noqa: PLC0415 - after the order
 
-        export(order.plan, folder, say)
+        export(order.plan, folder, on_progress)
     except ConfigError as error:
         return Ended("config", error.message)
     except EnvironmentFault as error:
@@ -75,14 +75,14 @@ def _or_full(kind: _Kind, folder: Path) -> _Kind:
 
 
 def _take_stdout() -> int:
-    """Keeps standard output for words; what else is written there goes to standard error."""
-    words = os.dup(1)
+    """Reserves standard output for reports; other output to it goes to standard error."""
+    output = os.dup(1)
     os.dup2(2, 1)
-    return words
+    return output
 
 
-def _say(words: int, said: Said) -> None:
-    os.write(words, msgspec.json.encode(said) + b"\n")
+def _send(output: int, report: Report) -> None:
+    os.write(output, msgspec.json.encode(report) + b"\n")
 
 
 def _end_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""The export itself; imports torch, transformers, optimum-intel and nncf, so in its own process."""
+"""Exports a model; needs its own process, for torch, transformers, optimum-intel and nncf."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from silkline.engines.memory import free_memory
 from silkline.engines.openvino.export.plan import Plan, Precision
 from silkline.engines.openvino.export.proof import ask_export, ask_transformers, compare
 from silkline.engines.openvino.export.towers import quantize_tower
-from silkline.engines.openvino.images import Eye
+from silkline.engines.openvino.images import ClipPreprocessor
 from silkline.engines.openvino.served import NAME
 from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.loading import load_family
@@ -29,8 +29,8 @@ from silkline.errors import EnvironmentFault
 from silkline.models.bundle import MANIFEST, SCHEMA
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
 
-Say = Callable[[str, int, int], None]
-"""What is being done, how many of its parts are done, and of how many."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with the current stage, the number of its parts that are done, and their total."""
 
 _IR = "openvino"
 _EXACT = "exact"
@@ -38,7 +38,7 @@ _PARTS = ("vision_embeddings_model", "text_embeddings_model", "language_model")
 _MERGERS = ("vision_embeddings_merger_model", "vision_embeddings_pos_model")
 _TOWER = "openvino_vision_embeddings_model.xml"
 _STATIC_FAMILIES = frozenset({"llava"})
-"""Those whose pixels the engine itself makes, so that ranges can be measured."""
+"""Families whose images the engine preprocesses, so that activation ranges can be measured."""
 
 _KEPT = (
     "added_tokens.json",
@@ -53,26 +53,26 @@ _KEPT = (
     "tokenizer_config.json",
     "vocab.json",
 )
-"""What the engine reads beside the graphs, kept as it is in the source."""
+"""Files that the engine reads beside the graphs, copied unchanged from the source."""
 
 _FLOAT32_BYTES, _SPARE = 4, 1.5
 
 
-def export(plan: Plan, folder: Path, say: Say) -> None:
-    """Fills a folder with a bundle.
+def export(plan: Plan, folder: Path, on_progress: OnProgress) -> None:
+    """Exports a model as a bundle into a folder.
 
     Raises:
-        ConfigError: The model is damaged, or the export does not answer as it does.
+        ConfigError: The model is damaged, or the export's answers differ from the model's.
         EnvironmentFault: A library cannot convert this model.
     """
-    say("reading the weights", 0, 0)
+    on_progress("reading the weights", 0, 0)
     adapter = load_family(Path(plan.source), dtype=_dtype(plan), device=torch.device("cpu"))
     reference = f"transformers {plan.versions['transformers']}, {adapter.model.dtype}"
-    wanted = ask_transformers(
-        adapter, lambda done, total: say("asking transformers about pictures", done, total)
+    expected = ask_transformers(
+        adapter, lambda done, total: on_progress("asking transformers about images", done, total)
     )
     exact = folder / (_IR if plan.precision is Precision.FP16 else _EXACT)
-    say("converting the graphs", 0, 0)
+    on_progress("converting the graphs", 0, 0)
     _convert(adapter, plan, exact)
     steps = read_preprocessing(adapter.files.image)
     facts = _facts(adapter, plan, steps)
@@ -80,25 +80,27 @@ def export(plan: Plan, folder: Path, say: Say) -> None:
     gc.collect()
     towers = None
     if plan.precision is Precision.INT8:
-        _compress(exact, folder / _IR, say)
-        towers = _static_tower(plan, steps, exact, folder / _IR, say)
+        _compress(exact, folder / _IR, on_progress)
+        towers = _static_tower(plan, steps, exact, folder / _IR, on_progress)
         _remove(exact)
     _write_manifest(folder, plan, facts, towers, None)
-    got = ask_export(folder, lambda done, total: say("asking the export the same", done, total))
-    agreement = compare(wanted, got, reference)
+    actual = ask_export(
+        folder, lambda done, total: on_progress("asking the export the same", done, total)
+    )
+    agreement = compare(expected, actual, reference)
     agreement.check()
-    say("writing the manifest", 0, 0)
+    on_progress("writing the manifest", 0, 0)
     _write_manifest(folder, plan, facts, towers, msgspec.to_builtins(agreement))
 
 
 def _dtype(plan: Plan) -> torch.dtype | None:
-    """float32 where there is room for it, so that the reference is exact; else as stored."""
+    """float32 if there is enough memory, so that the reference is exact; otherwise as stored."""
     needed = plan.parameters * _FLOAT32_BYTES * _SPARE
     return torch.float32 if free_memory() > needed else None
 
 
 def _convert(adapter: Adapter, plan: Plan, target: Path) -> None:
-    """Graphs with float16 weights, tokenizer and detokenizer, and the small files beside them."""
+    """Writes graphs with float16 weights, tokenizer, detokenizer, and copies the small files."""
     target.mkdir()
     source = Path(plan.source)
     half = adapter.model.dtype in {torch.float16, torch.bfloat16}
@@ -126,16 +128,16 @@ def _convert(adapter: Adapter, plan: Plan, target: Path) -> None:
         adapter.image_processor.save_pretrained(target)
 
 
-def _compress(exact: Path, target: Path, say: Say) -> None:
-    """The same with INT8 weights, asymmetric, a scale for each channel."""
+def _compress(exact: Path, target: Path, on_progress: OnProgress) -> None:
+    """Compresses the weights to INT8, asymmetric, one scale per channel."""
     target.mkdir()
     graphs = [f"openvino_{part}.xml" for part in (*_PARTS, *_MERGERS)]
     graphs = [name for name in graphs if (exact / name).is_file()]
-    for place, name in enumerate(graphs):
-        say("compressing the weights", place, len(graphs))
+    for index, name in enumerate(graphs):
+        on_progress("compressing the weights", index, len(graphs))
         graph = ov.Core().read_model(exact / name)
-        small = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
-        ov.save_model(small, target / name)
+        compressed_graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
+        ov.save_model(compressed_graph, target / name)
     compressed = {name.removesuffix(".xml") for name in graphs}
     for path in exact.iterdir():
         if path.stem not in compressed:
@@ -143,12 +145,16 @@ def _compress(exact: Path, target: Path, say: Say) -> None:
 
 
 def _static_tower(
-    plan: Plan, steps: Preprocessing | None, exact: Path, target: Path, say: Say
+    plan: Plan, steps: Preprocessing | None, exact: Path, target: Path, on_progress: OnProgress
 ) -> dict[str, Any] | None:
-    if plan.model_type not in _STATIC_FAMILIES or steps is None or not Eye.sees(steps):
+    if (
+        plan.model_type not in _STATIC_FAMILIES
+        or steps is None
+        or not ClipPreprocessor.supported(steps)
+    ):
         return None
-    say("measuring the vision tower on pictures", 0, 0)
-    return quantize_tower(exact / _TOWER, target / _TOWER, Eye(steps))
+    on_progress("measuring the vision tower on images", 0, 0)
+    return quantize_tower(exact / _TOWER, target / _TOWER, ClipPreprocessor(steps))
 
 
 def _remove(folder: Path) -> None:
@@ -158,7 +164,7 @@ def _remove(folder: Path) -> None:
 
 
 def _facts(adapter: Adapter, plan: Plan, steps: Preprocessing | None) -> dict[str, Any]:
-    """What the manifest says of the model."""
+    """The model's part of the manifest."""
     bicubic = steps is not None and steps.resample == "bicubic" and bool(steps.crop)
     edge = steps.size.get("shortest_edge") if steps is not None and bicubic else None
     return {
@@ -191,12 +197,12 @@ def _write_manifest(
         "vision_precision": vision,
         "kv_precision": "u8" if int8 else "f16",
     }
-    seen = {"same_answers_as_transformers": agreement, "vision_towers": towers}
+    evaluation = {"same_answers_as_transformers": agreement, "vision_towers": towers}
     files = sorted(path for path in (folder / _IR).rglob("*") if path.is_file())
     manifest = {
         **facts,
         "engines": {NAME: weights},
-        "evaluation": {name: value for name, value in seen.items() if value is not None},
+        "evaluation": {name: value for name, value in evaluation.items() if value is not None},
         "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -1,8 +1,7 @@
-"""Pictures to calibrate and to compare on: drawn here, the same every time, of many kinds.
+"""Synthetic, reproducible images of many kinds, for calibration and comparison.
 
-They have what photographs have, contrast at every scale (noise whose amplitude falls with its
-frequency, as that of natural scenes does), and what other pictures have: flat areas, sharp edges,
-stripes, text.
+Like photographs, they have contrast at every scale: noise whose amplitude falls with its frequency,
+as in natural scenes. Like other images, they have flat areas, sharp edges, stripes and text.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ _SHAPES = 6
 
 
 def draw_images(count: int, seed: int) -> tuple[Image, ...]:
-    """Draws pictures; those of two seeds have nothing in common but how they are made."""
+    """Draws images; different seeds give independent images."""
     generator = np.random.default_rng(seed)
-    return tuple(_image(generator, place) for place in range(count))
+    return tuple(_image(generator, index) for index in range(count))
 
 
-def _image(generator: np.random.Generator, place: int) -> Image:
-    width, height = _SIZES[place % len(_SIZES)]
+def _image(generator: np.random.Generator, index: int) -> Image:
+    width, height = _SIZES[index % len(_SIZES)]
     image = Pillow.fromarray(_scene(generator, width, height))
-    if place % 3:  # every third one is left as noise alone, which is nearest to a photograph
-        _draw_things(generator, image)
+    if index % 3:  # every third image stays pure noise, which is most like a photograph
+        _draw_shapes(generator, image)
     pixels = image.tobytes()
     return Image(width, height, pixels, hashlib.blake2b(pixels, digest_size=16).hexdigest())
 
@@ -43,14 +42,14 @@ def _scene(generator: np.random.Generator, width: int, height: int) -> NDArray[n
     frequency[0, 0] = 1.0
     noise = generator.standard_normal((3, *frequency.shape, 2)) @ np.array([1, 1j])
     waves = np.fft.irfft2(noise / frequency, s=(height, width), axes=(1, 2))
-    mixed = 0.8 * waves[:1] + 0.4 * waves  # channels of a photograph go together
+    mixed = 0.8 * waves[:1] + 0.4 * waves  # channels of a photograph correlate
     low, high = np.percentile(mixed, (1, 99))
     levels = np.clip((mixed - low) / (high - low), 0, 1) * 255
     return np.ascontiguousarray(levels.transpose(1, 2, 0).astype(np.uint8))
 
 
-def _draw_things(generator: np.random.Generator, image: Pillow.Image) -> None:
-    pen = ImageDraw.Draw(image)
+def _draw_shapes(generator: np.random.Generator, image: Pillow.Image) -> None:
+    canvas = ImageDraw.Draw(image)
     width, height = image.size
     for _ in range(_SHAPES):
         left, top = (int(generator.integers(0, maximum)) for maximum in (width - 60, height - 60))
@@ -58,12 +57,12 @@ def _draw_things(generator: np.random.Generator, image: Pillow.Image) -> None:
         colour = tuple(int(level) for level in generator.integers(0, 256, 3))
         match int(generator.integers(0, 4)):
             case 0:
-                pen.rectangle(box, fill=colour)
+                canvas.rectangle(box, fill=colour)
             case 1:
-                pen.ellipse(box, fill=colour, outline="black", width=3)
+                canvas.ellipse(box, fill=colour, outline="black", width=3)
             case 2:
                 for step in range(0, 60, 8):
-                    pen.line((left + step, top, left + step, top + 60), fill=colour, width=4)
+                    canvas.line((left + step, top, left + step, top + 60), fill=colour, width=4)
             case _:
                 word = _WORDS[int(generator.integers(0, len(_WORDS)))]
-                pen.text((left, top), word, fill=colour, font_size=28)
+                canvas.text((left, top), word, fill=colour, font_size=28)

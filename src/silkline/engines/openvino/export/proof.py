@@ -1,8 +1,9 @@
-"""What an export answers, beside what transformers answers: greedy, on a few drawn pictures.
+"""Compares an export's answers with those of transformers: greedy, on a few synthetic images.
 
-The same conversation goes through the model in transformers and through the engine that will serve
-the export. INT8 changes answers where two tokens are nearly as likely, and one other token changes
-all that follow; so what counts is what the model itself thinks of the export's first token.
+The same conversation runs through the model in transformers and through the engine that will serve
+the export. INT8 changes an answer where two tokens are almost equally likely, and one different
+token changes all that follow. So the check uses the likelihood that the original model gives to the
+export's first token.
 """
 
 from __future__ import annotations
@@ -24,22 +25,23 @@ from silkline.errors import ConfigError
 
 IMAGES, _SEED = 6, 3
 TOKENS = 8
-"""Of each answer: enough to see it drift, few enough for large models."""
+"""Tokens of each answer: enough to show drift, few enough for large models."""
 
 _QUESTION = "Describe this product."
 _SECONDS = 3600.0
-_LOST = 1.0
-"""Nats, on average: INT8 costs hundredths, a wrong picture or prompt several."""
+_MAX_MEAN_COST = 1.0
+"""Maximum mean cost in nats: INT8 costs hundredths, a wrong image or prompt several nats."""
 
-Watch = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
+"""Called with the number of images done and their total."""
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What transformers answers about a picture.
+class Reference(msgspec.Struct, frozen=True):
+    """The answer of transformers about an image.
 
     Attributes:
-        ids: The answer.
-        logprobs: Natural log-probabilities of the first token.
+        ids: The tokens of the answer.
+        logprobs: Natural log-probabilities of all tokens as the first one.
     """
 
     ids: list[int]
@@ -47,17 +49,17 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """How far an export answers as transformers does.
+    """How closely an export's answers match those of transformers.
 
     Attributes:
-        images: How many were asked about.
-        tokens: Most of each answer.
-        reference: What it is compared with.
-        same_first_token: Answers that begin with the same token.
-        same_answers: Answers that are the same to the end.
-        cost_mean: Nats by which the first token is less likely, in transformers' own eyes, than
-            the one it would have said; 0 where they are the same.
-        max_cost: The largest of these.
+        images: Number of images.
+        tokens: Maximum tokens of each answer.
+        reference: Name of the reference.
+        same_first_token: Number of answers with the same first token.
+        same_answers: Number of answers that are the same to the end.
+        cost_mean: Mean cost of the first token, in nats: by how much it is less likely than the
+            reference's first token, according to the reference; 0 if they are the same.
+        max_cost: The largest of these costs.
     """
 
     images: int = msgspec.field(name="pictures")
@@ -69,45 +71,46 @@ class Agreement(msgspec.Struct, frozen=True):
     max_cost: float = msgspec.field(name="cost_most")
 
     def check(self) -> None:
-        """Refuses an export that answers something else.
+        """Refuses an export whose answers differ.
 
         Raises:
-            ConfigError: For most pictures its first token is another, and none that the model
-                takes for nearly as likely.
+            ConfigError: The mean cost of the first token is more than 1 nat.
         """
-        if self.cost_mean > _LOST:
+        if self.cost_mean > _MAX_MEAN_COST:
             raise ConfigError(
-                f"The export does not answer as the model does: about {self.images} pictures, "
-                f"{self.same_first_token} answers begin alike, and its first tokens are "
-                f"{self.cost_mean:.1f} nats less likely than transformers' own. It is not kept. "
-                "Try --precision fp16, or serve the model with --engine torch."
+                f"The export's answers differ from the model's: for {self.images} images, "
+                f"{self.same_first_token} answers have the same first token, and the first tokens "
+                f"are {self.cost_mean:.1f} nats less likely than those of transformers. The export "
+                "is discarded. Try --precision fp16, or serve the model with --engine torch."
             )
 
 
-def ask_transformers(adapter: Adapter, watch: Watch) -> list[Told]:
-    """Asks the loaded model about each picture."""
-    told = []
-    for place, image in enumerate(draw_images(IMAGES, _SEED)):
-        watch(place, IMAGES)
-        told.append(_ask(adapter, image))
-    return told
+def ask_transformers(adapter: Adapter, on_progress: OnProgress) -> list[Reference]:
+    """Asks the model in transformers about each image."""
+    answers = []
+    for index, image in enumerate(draw_images(IMAGES, _SEED)):
+        on_progress(index, IMAGES)
+        answers.append(_ask(adapter, image))
+    return answers
 
 
-def ask_export(bundle: Path, watch: Watch) -> list[list[int]]:
-    """Asks the engine that will serve the export, one picture after the other."""
-    return asyncio.run(_ask_engine(bundle, watch))
+def ask_export(bundle: Path, on_progress: OnProgress) -> list[list[int]]:
+    """Asks the engine that will serve the export about each image, one by one."""
+    return asyncio.run(_ask_engine(bundle, on_progress))
 
 
-def compare(wanted: Sequence[Told], got: Sequence[Sequence[int]], reference: str) -> Agreement:
-    """Compares answers, picture by picture."""
-    pairs = list(zip(wanted, got, strict=True))
-    costs = [max(told.logprobs) - told.logprobs[ids[0]] for told, ids in pairs]
+def compare(
+    expected: Sequence[Reference], actual: Sequence[Sequence[int]], reference: str
+) -> Agreement:
+    """Compares the answers about each image."""
+    pairs = list(zip(expected, actual, strict=True))
+    costs = [max(answer.logprobs) - answer.logprobs[ids[0]] for answer, ids in pairs]
     return Agreement(
         images=len(pairs),
         tokens=TOKENS,
         reference=reference,
-        same_first_token=sum(told.ids[0] == ids[0] for told, ids in pairs),
-        same_answers=sum(told.ids == list(ids) for told, ids in pairs),
+        same_first_token=sum(answer.ids[0] == ids[0] for answer, ids in pairs),
+        same_answers=sum(answer.ids == list(ids) for answer, ids in pairs),
         cost_mean=round(sum(costs) / len(costs), 4),
         max_cost=round(max(costs), 4),
     )
@@ -117,8 +120,8 @@ def _messages() -> tuple[Message, ...]:
     return (Message(Role.USER, (ImagePart(0), TextPart(_QUESTION))),)
 
 
-def _ask(adapter: Adapter, image: Image) -> Told:
-    """What `generate` answers, given what the family's own processor makes of picture and text."""
+def _ask(adapter: Adapter, image: Image) -> Reference:
+    """The answer of `generate` to the inputs from the family's own processor."""
     prompt = adapter.prepare(_messages(), [image])
     tensors = prompt.images[0].tensors
     inputs: dict[str, Any] = {
@@ -127,7 +130,7 @@ def _ask(adapter: Adapter, image: Image) -> Told:
     }
     inputs["pixel_values"] = inputs["pixel_values"].to(adapter.model.dtype)
     with torch.inference_mode():
-        made = adapter.model.generate(
+        output = adapter.model.generate(
             input_ids=prompt.ids[None],
             attention_mask=torch.ones_like(prompt.ids)[None],
             max_new_tokens=TOKENS,
@@ -137,26 +140,26 @@ def _ask(adapter: Adapter, image: Image) -> Told:
             return_dict_in_generate=True,
             **inputs,
         )
-    first = torch.log_softmax(made.logits[0][0].float(), -1)
-    return Told(made.sequences[0, len(prompt.ids) :].tolist(), first.tolist())
+    first = torch.log_softmax(output.logits[0][0].float(), -1)
+    return Reference(output.sequences[0, len(prompt.ids) :].tolist(), first.tolist())
 
 
-async def _ask_engine(bundle: Path, watch: Watch) -> list[list[int]]:
+async def _ask_engine(bundle: Path, on_progress: OnProgress) -> list[list[int]]:
     engine = OpenVinoEngine(EngineOptions(model=bundle, max_batch=1))
     await engine.start()
     try:
         answers = []
-        for place, image in enumerate(draw_images(IMAGES, _SEED)):
-            watch(place, IMAGES)
-            asked = Request(
-                id=f"export-{place}",
+        for index, image in enumerate(draw_images(IMAGES, _SEED)):
+            on_progress(index, IMAGES)
+            request = Request(
+                id=f"export-{index}",
                 messages=_messages(),
                 images=(image,),
                 sampling=Sampling(max_tokens=TOKENS, temperature=0.0),
                 timeout_seconds=_SECONDS,
                 stream=False,
             )
-            answers.append(await engine.token_ids(asked))
+            answers.append(await engine.token_ids(request))
         return answers
     finally:
         await engine.aclose()

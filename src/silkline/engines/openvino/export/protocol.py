@@ -1,4 +1,4 @@
-"""What the exporting process is told, and what it says: one line of JSON each."""
+"""The messages to and from the exporting process, each one line of JSON."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from silkline.engines.openvino.export.plan import Plan
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to export, and into which folder."""
+    """The plan of an export and the folder to write it to."""
 
     plan: Plan
     folder: str
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """What is being done.
+    """The progress of an export.
 
     Attributes:
-        stage: In words.
-        done: Parts of it that are done.
-        total: Parts that it has; 0 where it cannot be told.
+        stage: The current stage, human-readable.
+        done: Number of its parts that are done.
+        total: Number of its parts; 0 if unknown.
     """
 
     stage: str
@@ -31,15 +31,15 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """How it ended.
+    """The result of an export.
 
     Attributes:
-        kind: `done`, or what kept it from being done.
-        message: What happened, for an error.
+        kind: `done`, or the kind of error.
+        message: The error's message; empty for `done`.
     """
 
     kind: Literal["done", "config", "environment", "full", "failed"]
     message: str = ""
 
 
-Said: TypeAlias = Step | Ended
+Report: TypeAlias = Step | Ended

@@ -1,8 +1,8 @@
-"""A vision tower in INT8: the faster of two kinds, if it still sees the same.
+"""Quantises a vision tower to INT8: picks the faster of two variants, if its features match.
 
-Weights alone in INT8 change little. With activations in INT8 too ("static"), whose ranges are
-measured on pictures, the tower takes about two thirds of the time; whether its features are still
-those of the model is measured on other pictures.
+INT8 weights alone change little. With INT8 activations too ("static"), whose ranges are measured on
+images, the tower takes about two thirds of the time. Whether its features still match the model's
+is measured on other images.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from numpy.typing import NDArray
 
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.export.images import draw_images
-from silkline.engines.openvino.images import Eye, Pixels
+from silkline.engines.openvino.images import ClipPreprocessor, Pixels
 
 _CALIBRATION, _CALIBRATION_SEED = 48, 1
 _HELD_OUT, _HELD_OUT_SEED = 12, 2
 
 MIN_COSINE = 0.99
-"""Mean over the features of all pictures, between the tower and itself in INT8, to be taken."""
+"""Minimum mean cosine between the features of the static and the exact tower, over all images."""
 
 _MAX_TIME = 0.9
-"""The static tower is taken when it needs at most this share of the other one's time."""
+"""The static tower is chosen if it needs at most this share of the time of the other one."""
 
 
-def quantize_tower(exact: Path, weights: Path, eye: Eye) -> dict[str, Any]:
-    """Puts the static tower in place of the one with INT8 weights, where it is proved.
+def quantize_tower(exact: Path, weights: Path, preprocessor: ClipPreprocessor) -> dict[str, Any]:
+    """Replaces the tower with INT8 weights by the static one, if that is accurate and faster.
 
     Args:
         exact: The tower as exported, `.xml`.
-        weights: The tower with INT8 weights, which is replaced or stays.
-        eye: The model's preprocessing.
+        weights: The tower with INT8 weights, which may be replaced.
+        preprocessor: The model's preprocessing.
 
     Returns:
-        What was measured, and which was chosen: "static" or "weights".
+        The measurements, and which tower was chosen: "static" or "weights".
     """
     images = draw_images(_CALIBRATION, _CALIBRATION_SEED)
-    pixels = [eye.look([image]) for image in images]
+    pixels = [preprocessor.pixels([image]) for image in images]
     core = ov.Core()
     static = nncf.quantize(
         core.read_model(exact),
@@ -53,39 +53,43 @@ def quantize_tower(exact: Path, weights: Path, eye: Eye) -> dict[str, Any]:
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(pixels),
     )
-    shown = [eye.look([image]) for image in draw_images(_HELD_OUT, _HELD_OUT_SEED)]
-    wanted, _ = _features(core.read_model(exact), shown)
+    held_out = [preprocessor.pixels([image]) for image in draw_images(_HELD_OUT, _HELD_OUT_SEED)]
+    expected, _ = _features(core.read_model(exact), held_out)
     measured = {}
     for name, tower in (("weights", core.read_model(weights)), ("static", static)):
-        seen, seconds = _features(tower, shown)
+        actual, seconds = _features(tower, held_out)
         measured[name] = {
-            "cosine_mean": round(float(_cosines(wanted, seen).mean()), 5),
-            "cosine_least": round(float(_cosines(wanted, seen).min()), 5),
+            "cosine_mean": round(float(_cosines(expected, actual).mean()), 5),
+            "cosine_least": round(float(_cosines(expected, actual).min()), 5),
             "milliseconds": round(1000 * seconds, 2),
         }
-    good = measured["static"]["cosine_mean"] >= MIN_COSINE
+    accurate = measured["static"]["cosine_mean"] >= MIN_COSINE
     fast = measured["static"]["milliseconds"] <= _MAX_TIME * measured["weights"]["milliseconds"]
-    if good and fast:
+    if accurate and fast:
         _replace(weights, static)
-    return {"pictures": _HELD_OUT, **measured, "chosen": "static" if good and fast else "weights"}
+    return {
+        "pictures": _HELD_OUT,
+        **measured,
+        "chosen": "static" if accurate and fast else "weights",
+    }
 
 
-def _features(tower: ov.Model, shown: list[Pixels]) -> tuple[NDArray[np.float32], float]:
-    """The tower's features of each picture, and the median seconds that one took."""
+def _features(tower: ov.Model, inputs: list[Pixels]) -> tuple[NDArray[np.float32], float]:
+    """The tower's features of each image, and the median seconds per image."""
     run: Callable[[Pixels], Any] = ov.Core().compile_model(tower, "CPU", arithmetic())
-    run(shown[0])
+    run(inputs[0])
     features, seconds = [], []
-    for pixels in shown:
+    for pixels in inputs:
         began = time.perf_counter()
         features.append(run(pixels)[0].copy())
         seconds.append(time.perf_counter() - began)
     return np.concatenate(features), statistics.median(seconds)
 
 
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Between the vectors of the last axis."""
-    lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    cosines: NDArray[np.float32] = (one * other).sum(-1) / np.maximum(lengths, 1e-9)
+def _cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cosines between the vectors on the last axis."""
+    lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+    cosines: NDArray[np.float32] = (first * second).sum(-1) / np.maximum(lengths, 1e-9)
     return cosines
 
 
