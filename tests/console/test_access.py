@@ -213,7 +213,7 @@ async def test_a_screen_reader_hears_the_answer_once(console: Console, stand_in:
     await console.ask("What is this?")
     await console.ended()
     heard = await console.page.evaluate("window.heard")
-    assert heard[0] == "Asking."
+    assert heard[0] == "Sending the request."
     assert len(heard) == 2
     assert re.match(
         r"Answer: Aredstripedmug\. Took .* decode 3\.1 ms, .* generate 200 ms", heard[1]

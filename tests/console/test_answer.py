@@ -143,9 +143,14 @@ async def test_copying_where_the_clipboard_api_is_missing(
 async def test_what_an_answer_needs_said_about_it(console: Console, stand_in: StandIn) -> None:
     await console.use_sample()
     for text, finish, note, shown in (
-        ('{"a":[1]}', "stop", "Valid JSON, shown with indents.", '{\n  "a": [\n    1\n  ]\n}'),
-        ('{"a":[1', "length", "Cut at the longest answer that this page asks for.", '{"a":[1'),
-        ("", "stop", "The model answered with no text.", ""),
+        ('{"a":[1]}', "stop", "Valid JSON, formatted.", '{\n  "a": [\n    1\n  ]\n}'),
+        (
+            '{"a":[1',
+            "length",
+            "Cut off at this page's limit on the length of an answer.",
+            '{"a":[1',
+        ),
+        ("", "stop", "The model returned an empty answer.", ""),
     ):
         stand_in.reply = answer(text, finish=finish)
         await console.ask("Answer as JSON.")
@@ -175,7 +180,7 @@ async def test_the_history_lets_answers_be_compared(
     rows = console.page.locator("#history-list button")
     for part, texts in {
         ".question": ["Third?", "Second?", "First?"],
-        ".reply": ["That address is off limits", "Blue.", "A red mug."],
+        ".reply": ["This address is not allowed", "Blue.", "A red mug."],
         ".badge": ["url_blocked", "hit", "bypass"],
     }.items():
         assert await rows.locator(part).all_inner_texts() == texts

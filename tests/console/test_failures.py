@@ -80,7 +80,7 @@ async def test_a_proxys_own_error_page(console: Console, stand_in: StandIn) -> N
         await ask(console, stand_in, Reply([body], 502))
         assert await console.text("#failure-title") == FALLBACK_TITLE
         assert await console.text("#failure-code") == "http_502"
-        assert await console.text("#failure-message") == "The gateway gave no reason."
+        assert await console.text("#failure-message") == "The gateway sent no error message."
 
 
 async def test_an_unreachable_gateway(open_console: OpenConsole) -> None:

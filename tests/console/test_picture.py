@@ -142,7 +142,7 @@ async def test_a_file_without_preview_is_still_sent(
     odd = tmp_path / "scan.tiff"
     Image.new("L", (8, 8)).save(odd)
     await console.choose(odd)
-    await console.until_text("#preview-note", "No preview here")
+    await console.until_text("#preview-note", "No preview. The file is sent unchanged.")
     await answered(console)
     assert sent_url(stand_in) == file_url(odd)
 
@@ -171,7 +171,9 @@ async def test_what_is_no_address_is_refused_at_once(console: Console) -> None:
         "file:///etc",
     ):
         await console.give_address(address)
-        assert "Give a whole address" in await console.text("#picture-problem")
+        assert "Enter a full address that starts with https:// or http://." in await console.text(
+            "#picture-problem"
+        )
         assert await console.page.get_attribute("#url", "aria-invalid") == "true"
         assert await console.focused() == "url"
         await console.page.fill("#question", "")  # the focus is elsewhere for the next one

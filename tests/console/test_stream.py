@@ -107,9 +107,9 @@ PIECE = event(chunk("A red "))
 
 
 WRONG_ENDS = {
-    "no end": (stream(PIECE), "stream_cut", "The answer broke off"),
-    "connection lost": (stream(PIECE, 0.2, cut=True), "stream_cut", "The answer broke off"),
-    "unfinished end": (stream(PIECE, b"data: [DONE]"), "stream_cut", "The answer broke off"),
+    "no end": (stream(PIECE), "stream_cut", "The answer is incomplete"),
+    "connection lost": (stream(PIECE, 0.2, cut=True), "stream_cut", "The answer is incomplete"),
+    "unfinished end": (stream(PIECE, b"data: [DONE]"), "stream_cut", "The answer is incomplete"),
     "no JSON": (
         stream(PIECE, event("{no json")),
         "stream_unreadable",
@@ -118,7 +118,7 @@ WRONG_ENDS = {
     "error event": (
         stream(PIECE, event(error_body("worker_lost", "The engine ended."), kind="error")),
         "worker_lost",
-        "The engine stopped while it answered",
+        "The engine stopped while answering",
     ),
 }
 

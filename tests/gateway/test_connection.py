@@ -224,13 +224,13 @@ def test_a_client_that_waits_is_asked_for_its_body(gateway: Served) -> None:
 
 
 class Watched:
-    """A connection whose deadlines are looked at."""
+    """A connection that counts the checks of its deadlines."""
 
     def __init__(self, defect: Exception | None = None) -> None:
         self.defect = defect
         self.looks = 0
 
-    def look(self, now: float) -> None:
+    def check_deadlines(self, now: float) -> None:
         self.looks += 1
         if self.defect is not None:
             raise self.defect
@@ -246,4 +246,4 @@ async def test_a_defect_at_one_connection_keeps_the_deadlines_of_all(
     await asyncio.sleep(0.1)
     sweeping.cancel()
     assert all(each.looks > 1 for each in watched)
-    assert "could not be looked at" in caplog.text
+    assert "a connection's deadlines could not be checked" in caplog.text

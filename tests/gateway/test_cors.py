@@ -113,7 +113,7 @@ def test_an_origin_that_is_not_listed_is_told_nothing(
 def test_without_the_setting_the_refusal_names_it(gateway: Served) -> None:
     reply = preflight(gateway, APP)
     assert check(reply, 403, "forbidden")["message"] == (
-        "A page of another origin asks to use this server. To allow it, list its origin in the "
+        "This server does not allow the page's origin. Have the operator list it in the "
         "setting cors_origins."
     )
     sent = httpx2.post(f"{gateway.url}{CHAT}", json=asked(), headers=from_page(APP))

@@ -23,6 +23,9 @@ def send(http: httpx2.Client, path: str, body: bytes, kind: str = "application/j
     return http.post(path, content=body, headers={"content-type": kind})
 
 
+CUT = "The body is not valid JSON: it, or a string in it, is truncated. Send one JSON object."
+
+
 @pytest.mark.parametrize("path", BODIES)
 def test_a_byte_order_mark_is_taken(http: httpx2.Client, path: str) -> None:
     body = json.dumps(BODIES[path], ensure_ascii=False).encode()
@@ -49,7 +52,7 @@ def test_another_encoding_is_named(
     error = check(
         send(http, path, json.dumps(BODIES[path]).encode(encoding)), 400, "invalid_request"
     )
-    assert error["message"] == f"The body is in {named}. Send JSON in UTF-8."
+    assert error["message"] == f"The body is encoded in {named}. Send JSON in UTF-8."
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -60,26 +63,26 @@ def test_another_encoding_is_named(
         (codecs.BOM_UTF8, "The body is empty. Send one JSON object."),
         (
             '{"model": "größer"}'.encode("latin-1"),
-            "The body is not in UTF-8. Send JSON in UTF-8.",
+            "The body is not valid UTF-8. Send JSON in UTF-8.",
         ),
         (
             b'{"model": x}',
-            "The body is not valid JSON, at byte 10. Send one JSON object.",
+            "The body is not valid JSON: error at byte 10. Send one JSON object.",
         ),
         (
             codecs.BOM_UTF8 + b'{"model": x}',
-            "The body is not valid JSON, at byte 10. Send one JSON object.",
+            "The body is not valid JSON: error at byte 10. Send one JSON object.",
         ),
         (
             b'{"model": "a',
-            "The body is not valid JSON: it, or a text in it, is cut. Send one JSON object.",
+            CUT,
         ),
         (
             b'{"model": "\\ud800"}',
-            "The body is not valid JSON: it, or a text in it, is cut. Send one JSON object.",
+            CUT,
         ),
-        (b'{"model": "a",}', "The body is not valid JSON, at byte 14. Send one JSON object."),
-        (b"model=a&n=1", "The body is not valid JSON, at byte 0. Send one JSON object."),
+        (b'{"model": "a",}', "The body is not valid JSON: error at byte 14. Send one JSON object."),
+        (b"model=a&n=1", "The body is not valid JSON: error at byte 0. Send one JSON object."),
     ],
 )
 def test_what_is_no_json_is_told(http: httpx2.Client, path: str, body: bytes, message: str) -> None:

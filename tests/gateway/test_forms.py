@@ -17,7 +17,7 @@ BOUNDARY = b"silk"
 END = b"\r\n--silk--\r\n"
 FILE = 'form-data; name="image"; filename="a.png"'
 BROKEN_BOUNDARY = (
-    "The boundary after part 1 of the form is broken. End its line in CRLF, or in -- and "
+    "The boundary after part 1 of the form is malformed. End its line with CRLF, or with -- and "
     "CRLF after the last part."
 )
 LARGEST_FIELD = 1024 * 1024
@@ -140,7 +140,7 @@ def test_an_unused_file_input_is_as_if_absent(http: httpx2.Client) -> None:
     head = 'form-data; name="%s"; filename=""\r\nContent-Type: application/octet-stream'
     assert send(http, form(IMAGE_PART, part(head % "mask", b""))).status_code == 200
     message, param = refused(http, part(head % "image", b""))
-    assert message == "The form has no file `image`. Upload the image as the form's file `image`."
+    assert message == "The form has no file named `image`. Upload the image under that name."
     assert param == "image"
 
 
@@ -149,32 +149,35 @@ def test_an_unused_file_input_is_as_if_absent(http: httpx2.Client) -> None:
     [
         (
             [IMAGE_PART, IMAGE_PART],
-            "The form has a second file, `image`. Send one file, as `image`.",
+            "The form has a second file, `image`. Send one file, named `image`.",
             "image",
         ),
         (
             [IMAGE_PART, part('form-data; name="mask"; filename="b.png"', IMAGE)],
-            "The form has a second file, `mask`. Send one file, as `image`.",
+            "The form has a second file, `mask`. Send one file, named `image`.",
             "mask",
         ),
         (
             [part('form-data; name="picture"; filename="b.png"', IMAGE)],
-            "The form's file is called `picture`. Send it as `image`.",
+            "The form's file is named `picture`. Name it `image`.",
             "picture",
         ),
         (
             [part('form-data; name="picture"\r\nContent-Type: image/png', IMAGE)],
-            "The form's file is called `picture`. Send it as `image`.",
+            "The form's file is named `picture`. Name it `image`.",
             "picture",
         ),
         (
             [field("prompt", "What?")],
-            "The form has no file `image`. Upload the image as the form's file `image`.",
+            "The form has no file named `image`. Upload the image under that name.",
             "image",
         ),
         (
             [field("image", "text")],
-            "The form's part `image` is not a file. Give it a file name, or an image type.",
+            (
+                "The form's part `image` is not a file. Add a filename to its "
+                "Content-Disposition, or an image type as its Content-Type."
+            ),
             "image",
         ),
         (
@@ -184,12 +187,12 @@ def test_an_unused_file_input_is_as_if_absent(http: httpx2.Client) -> None:
         ),
         (
             [IMAGE_PART, *[field(f"f{place}", "x") for place in range(20)]],
-            "The form has more than 8 fields. Known are prompt, max_tokens, temperature, model.",
+            "The form has more than 8 fields. Send only prompt, max_tokens, temperature, model.",
             None,
         ),
         (
             [IMAGE_PART, field("prompt", b"caf\xe9")],
-            "The form's field `prompt` is not in UTF-8, as its type says. Send it in UTF-8.",
+            "The form's field `prompt` cannot be decoded as UTF-8. Send it in UTF-8.",
             "prompt",
         ),
         (
@@ -197,13 +200,13 @@ def test_an_unused_file_input_is_as_if_absent(http: httpx2.Client) -> None:
                 IMAGE_PART,
                 part('form-data; name="prompt"\r\nContent-Type: text/plain; charset=klingon', b"?"),
             ],
-            "The form's field `prompt` is not in klingon, as its type says. Send it in UTF-8.",
+            "The form's field `prompt` cannot be decoded as klingon. Send it in UTF-8.",
             "prompt",
         ),
         (
             [part('form-data; filename="a.png"', IMAGE)],
             (
-                "Part 1 of the form has no name. Send a header such as Content-Disposition: "
+                "Part 1 of the form has no name. Send a header like Content-Disposition: "
                 'form-data; name="image"; filename="a.png".'
             ),
             None,
@@ -211,7 +214,7 @@ def test_an_unused_file_input_is_as_if_absent(http: httpx2.Client) -> None:
         (
             [IMAGE_PART, b"Content-Type: text/plain\r\n\r\nHi"],
             (
-                "Part 2 of the form has no name. Send a header such as Content-Disposition: "
+                "Part 2 of the form has no name. Send a header like Content-Disposition: "
                 'form-data; name="image"; filename="a.png".'
             ),
             None,
@@ -219,32 +222,32 @@ def test_an_unused_file_input_is_as_if_absent(http: httpx2.Client) -> None:
         (
             [IMAGE_PART, part('form-data; name="prompt"\r\nno colon', b"?")],
             (
-                "The headers of part 2 of the form cannot be read. Send at most 8 lines of "
-                "`Name: value` and 4 KiB each, which end in CRLF, then an empty line."
+                "The headers of part 2 of the form are malformed. Send at most 8 lines of "
+                "`Name: value`, each at most 4 KiB and ended by CRLF, then an empty line."
             ),
             None,
         ),
         (
             [part(FILE + "".join(f"\r\nX-{place}: 1" for place in range(20)), IMAGE)],
             (
-                "The headers of part 1 of the form cannot be read. Send at most 8 lines of "
-                "`Name: value` and 4 KiB each, which end in CRLF, then an empty line."
+                "The headers of part 1 of the form are malformed. Send at most 8 lines of "
+                "`Name: value`, each at most 4 KiB and ended by CRLF, then an empty line."
             ),
             None,
         ),
         (
             [part(FILE + "\r\nX-Long: " + "x" * 5000, IMAGE)],
             (
-                "The headers of part 1 of the form cannot be read. Send at most 8 lines of "
-                "`Name: value` and 4 KiB each, which end in CRLF, then an empty line."
+                "The headers of part 1 of the form are malformed. Send at most 8 lines of "
+                "`Name: value`, each at most 4 KiB and ended by CRLF, then an empty line."
             ),
             None,
         ),
         (
             [part(FILE + "\r\nContent-Transfer-Encoding: base64", b"aaaa")],
             (
-                "Part 1 of the form has the Content-Transfer-Encoding base64. Send it as it is, in "
-                "binary."
+                "Part 1 of the form has the Content-Transfer-Encoding base64, which is not "
+                "supported. Send the part in binary."
             ),
             None,
         ),
@@ -259,7 +262,9 @@ def test_each_refusal_has_its_own_words(
 def test_a_field_that_is_too_long(http: httpx2.Client) -> None:
     parts = IMAGE_PART, field("prompt", "x" * (LARGEST_FIELD + 1))
     message, param = refused(http, *parts, status=413, code="request_too_large")
-    assert message == "The form's field `prompt` is longer than 1048576 bytes. Send a shorter one."
+    assert (
+        message == "The form's field `prompt` is longer than 1048576 bytes. Send a shorter value."
+    )
     assert param == "prompt"
 
 
@@ -269,38 +274,38 @@ def test_a_field_that_is_too_long(http: httpx2.Client) -> None:
         (
             WHOLE,
             "",
-            ("The form's Content-Type names no boundary. Leave that header to the HTTP client, or "
+            ("The form's Content-Type has no boundary. Let the HTTP client set that header, or "
             "send multipart/form-data; boundary=...."),
         ),
         (
             WHOLE,
             "; boundary=" + "x" * 300,
-            "The form's boundary is 300 bytes long. Send one of 1 to 70.",
+            "The form's boundary has 300 bytes. Send one of 1 to 70 bytes.",
         ),
         (
             WHOLE,
             '; boundary=""',
-            ("The form's Content-Type names no boundary. Leave that header to the HTTP client, or "
+            ("The form's Content-Type has no boundary. Let the HTTP client set that header, or "
             "send multipart/form-data; boundary=...."),
         ),
         (
             WHOLE,
             "; boundary=other",
-            ("The form does not begin with its boundary. Send --, the boundary that its "
-            "Content-Type names, and CRLF."),
+            ("The form does not start with its boundary. Start it with --, the boundary "
+            "from its Content-Type, and CRLF."),
         ),
         (
             WHOLE.replace(b"\r\n", b"\n"),
             "; boundary=silk",
-            ("The form does not begin with its boundary. Send --, the boundary that its "
-            "Content-Type names, and CRLF."),
+            ("The form does not start with its boundary. Start it with --, the boundary "
+            "from its Content-Type, and CRLF."),
         ),
-        (b"", "; boundary=silk", ("The form is not whole: it ends before its closing boundary. "
-         "Send it whole.")),
+        (b"", "; boundary=silk", ("The form is truncated: its closing boundary is missing. "
+         "Send the complete form.")),
         (
             b"--silk--\r\n",
             "; boundary=silk",
-            "The form has no file `image`. Upload the image as the form's file `image`.",
+            "The form has no file named `image`. Upload the image under that name.",
         ),
         (
             WHOLE.replace(b"\r\n--silk\r\n", b"\r\n--silk x\r\n"),
@@ -320,7 +325,7 @@ def test_a_field_that_is_too_long(http: httpx2.Client) -> None:
         (
             WHOLE.replace(b"What is", b"\x81"),
             "; boundary=silk; charset=shift_jis",
-            "The form's field `prompt` is not in shift_jis, as its type says. Send it in UTF-8.",
+            "The form's field `prompt` cannot be decoded as shift_jis. Send it in UTF-8.",
         ),
     ],
 )  # fmt: skip
@@ -356,21 +361,21 @@ def test_a_field_in_the_character_set_that_is_named(
         (
             {"content-type": "application/x-www-form-urlencoded"},
             (
-                "The body is application/x-www-form-urlencoded by its Content-Type. Send "
+                "The Content-Type is application/x-www-form-urlencoded. Send "
                 "application/json, or a form as multipart/form-data."
             ),
         ),
         (
             {"content-type": "image/jpeg"},
             (
-                "The body is image/jpeg by its Content-Type. Send application/json, or a form as "
+                "The Content-Type is image/jpeg. Send application/json, or a form as "
                 "multipart/form-data."
             ),
         ),
         (
             {},
             (
-                "The body has no Content-Type. Send application/json, or a form as "
+                "The Content-Type is missing. Send application/json, or a form as "
                 "multipart/form-data."
             ),
         ),

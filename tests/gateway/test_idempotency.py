@@ -15,7 +15,7 @@ from silkline.gateway.idempotency.fingerprint import fingerprint
 from silkline.gateway.idempotency.layer import MAX_BODY_BYTES
 from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
-from silkline.idempotency.base import Claim, Found, not_served
+from silkline.idempotency.base import Claim, Found, store_unavailable
 from silkline.idempotency.memory import MemoryKeys
 from tests.engines.asking import eventually
 from tests.gateway.keyed import CHAT, Keyed, keyed
@@ -149,7 +149,7 @@ async def test_a_long_execution_keeps_its_claim_and_a_dead_one_does_not() -> Non
 async def test_a_store_that_does_not_serve_refuses_before_work_begins() -> None:
     class Failing(MemoryKeys):
         async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> None:
-            raise not_served()
+            raise store_unavailable()
 
     async with keyed(Failing()) as server:
         refused = await server.post("ask")

@@ -96,12 +96,12 @@ def test_a_wrong_file_is_refused_without_showing_keys(tmp_path: Path, text: str)
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="Cannot read the keys file"):
         KeyRing.load(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="Cannot read the keys file"):
         KeyRing.load(tmp_path / "bytes.toml")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="Cannot read the keys file"):
         load(tmp_path, "deep = " + "[" * 100_000)
 
 
@@ -127,7 +127,7 @@ def until(true: Callable[[], bool]) -> None:
 async def test_a_watch_that_fails_takes_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys_file, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(keys_file, "_CHECK_SECONDS", 0.1)
     file = KeysFile(write_keys(tmp_path).file)
     looks: list[Path] = []
 
@@ -144,7 +144,7 @@ async def test_a_watch_that_fails_takes_its_time(
 
 
 async def test_nothing_ends_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys_file, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(keys_file, "_CHECK_SECONDS", 0.02)
     keys, late = write_keys(tmp_path), new_key()
     file = KeysFile(keys.file)
     async with file.watched():
@@ -185,10 +185,10 @@ def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None
 
         keys.file.write_text("broken", encoding="utf-8")
         running.process.send_signal(signal.SIGHUP)
-        until(lambda: len(running.events("the keys file is broken; the old keys stay")) == 1)
+        until(lambda: len(running.events("the keys file is invalid; the old keys stay")) == 1)
         assert status(late) == 200
         keys.file.unlink()
-        until(lambda: len(running.events("the keys file is broken; the old keys stay")) == 2)
+        until(lambda: len(running.events("the keys file is invalid; the old keys stay")) == 2)
         assert status(late) == 200
 
         replaced = tmp_path / "new.toml"
@@ -207,7 +207,7 @@ def test_a_server_does_not_start_with_broken_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text("[tenants.shop]\nkeys = 3\n", encoding="utf-8")
     with (
-        pytest.raises(AssertionError, match=r"keys\.toml is wrong"),
+        pytest.raises(AssertionError, match=r"keys\.toml is invalid"),
         served("--engine", "fake", "--keys-file", str(file)),
     ):
         pass

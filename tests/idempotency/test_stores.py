@@ -193,7 +193,7 @@ async def test_a_file_that_fails_is_told_once_and_so_is_its_return(
     await full(1000)
     assert await store.finish(KEY, first, bytes(100_000), LONG)
     assert [each.getMessage() for each in caplog.records[1:]] == [
-        "the file of idempotency keys is back"
+        "the file of idempotency keys works again"
     ]
     await store.aclose()
 

@@ -1,1 +1,1 @@
-"""The HTTP face: routes, the error body, request ids, draining."""
+"""The HTTP gateway: routes, error responses, request ids, draining."""

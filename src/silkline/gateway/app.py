@@ -1,4 +1,4 @@
-"""Puts the serving rooms together into one ASGI application."""
+"""Assembles the gateway's parts into one ASGI application."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ from silkline.service.pool import aliases
 
 
 def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
-    """Builds the gateway over a pool of engines.
+    """Builds the gateway application over a pool of engines.
 
-    The pool is started and ended by the caller, at the same time: until an engine is ready,
-    `/ready` and the answering routes say 503. The lifespan is that of the intake and the cache.
+    The caller starts and closes the pool. Until an engine is ready, `/ready` and the answering
+    routes return 503. The application's lifespan opens the intake and closes it with the caches.
     """
     intake = Intake(settings.limits, settings.fetch, settings.decode)
     cache = create_cache(settings.cache)
@@ -82,11 +82,11 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         version=__version__,
         summary="A vision-language model behind the OpenAI API.",
         lifespan=lifespan,
-        docs_url=None,  # its page would load scripts from elsewhere
+        docs_url=None,  # its page would load scripts from a CDN
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would go to whatever Host the client names
+        redirect_slashes=False,  # a redirect would go to any Host that the client sends
     )
-    # One flat list: each router that is included would be asked about every request.
+    # One flat list: FastAPI would try each included router for every request.
     for router in (
         chat_routes(answering),
         predict_routes(answering),
@@ -98,6 +98,6 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     describe(app, ChatRequest, PredictRequest)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
-    keyed = IdempotencyLayer(app, keys)
-    metrics.watch(lambda: key_metrics(keyed.snapshot()))
-    return RequestLayer(Gate(keyed, settings), settings, metrics, lifecycle)
+    idempotency = IdempotencyLayer(app, keys)
+    metrics.watch(lambda: key_metrics(idempotency.snapshot()))
+    return RequestLayer(Gate(idempotency, settings), settings, metrics, lifecycle)

@@ -1,12 +1,11 @@
-"""The gate: who may ask. Pure ASGI, around all routes; what is not allowed here is not reached.
+"""Authenticates and authorizes every request: a pure ASGI layer around all routes.
 
-It decides on the path that the routes decide on (`scope["path"]`, made from the request line
-alone), never on a URL that is put together with the Host header (CVE-2026-48710), and it is closed
-for every path that it does not know.
+It checks the same path that the routes match (`scope["path"]`, from the request line alone), never
+a URL built with the Host header (CVE-2026-48710). Paths that it does not know need a key too.
 
-A key in the `Authorization` header that a program sent is proof by itself. What a browser adds on
-its own is not: Basic credentials, and the right to reach a server that asks for no key. These are
-taken from this server's own pages only; the latter from pages of the origins in `cors_origins` too.
+A Bearer key in the `Authorization` header is proof by itself. What a browser adds on its own is
+not: Basic credentials, or access to a server that needs no key. Basic credentials are accepted
+from this server's own pages only; access without a key also from the origins in `cors_origins`.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ from silkline.gateway.keys_file import KeysFile
 from silkline.gateway.request_record import record_of
 
 OPEN_PATHS = {b"/live", b"/ready"}
-"""What probes may reach: they have no key."""
+"""Paths open without a key, for health probes."""
 
 _SAFE = {"GET", "HEAD"}
 _OWN_PAGES = {b"same-origin", b"none"}
 
-_HERE = re.compile(
+_PRIVATE_HOST = re.compile(
     rb"""(?: \[ [0-9a-f:.]+ (?: % [\w.~%-]+ )? \] | [0-9.]+    # an address
         | [\w-]+                                              # one label
         | (?: [\w-]+ \. )* (?: localhost | local | internal | test | home\.arpa ) \.?
         ) (?: : \d* )?""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""Hosts that no public DNS gives, so that no web site can point one at this machine.
+"""Host names that public DNS cannot resolve, so no web site can point one at this machine.
 
 The domains are reserved: by RFC 6761 (`localhost`, `test`), RFC 6762 (`local`), RFC 8375
 (`home.arpa`) and ICANN (`internal`). Containers reach their host by such names.
@@ -53,14 +52,14 @@ Headers = dict[bytes, bytes]
 
 
 class Gate:
-    """Lets a request through to the application, or answers 401 or 403; see the module."""
+    """Passes a request on to the application, or answers 401 or 403; see the module."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         """Reads the keys.
 
         Raises:
-            ConfigError: The keys file is wrong; or there is none, and the server would listen where
-                others reach it.
+            ConfigError: The keys file is invalid; or there is none, `allow_anyone` is off and the
+                server would listen on an address that other machines can reach.
         """
         self._app = app
         self._anyone = settings.auth.allow_anyone
@@ -68,18 +67,18 @@ class Gate:
         self._keys = read_keys(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; watches the keys for as long as the application lives."""
+        """Serves one request; reloads the keys file while the application runs."""
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await self._lifespan(scope, receive, send)
             return
-        if scope["type"] != "http":  # a WebSocket, of which there is none
+        if scope["type"] != "http":  # a WebSocket; no route supports them
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
             if is_preflight(scope):
                 await self._cors.preflight_response(dict(scope["headers"]))(scope, receive, send)
                 return
-            tenant = self._admitted(scope)
+            tenant = self._authenticate(scope)
         except (Unauthorized, Forbidden) as error:
             await _refuse(error, scope, receive, send)
             return
@@ -87,15 +86,15 @@ class Gate:
             record_of(HTTPConnection(scope)).tenant = tenant
         await self._app(scope, receive, send)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._keys is None:
             await self._app(scope, receive, send)
             return
         async with self._keys.watched():
             await self._app(scope, receive, send)
 
-    def _admitted(self, scope: Scope) -> Tenant:
-        """Who asks; raises where they may not."""
+    def _authenticate(self, scope: Scope) -> Tenant:
+        """Returns the request's tenant; raises if the request is not allowed."""
         if scope["raw_path"] in OPEN_PATHS and scope["method"] in _SAFE:
             return ANYONE
         headers: Headers = dict(scope["headers"])
@@ -106,13 +105,13 @@ class Gate:
                 _check_host(headers)
             return ANYONE
         if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
-            raise Unauthorized("There is more than one Authorization header. Send one.")
+            raise Unauthorized("The request has several Authorization headers. Send exactly one.")
         holder = self._keys.ring.holder(_key(scope["method"], headers))
-        return _checked(holder, scope["path"])
+        return _tenant(holder, scope["path"])
 
 
 def read_keys(settings: Settings) -> KeysFile | None:
-    """The keys that the settings name, if any.
+    """Reads the keys file that the settings name; None without one.
 
     Raises:
         ConfigError: As `Gate` does.
@@ -124,22 +123,22 @@ def read_keys(settings: Settings) -> KeysFile | None:
     return None
 
 
-def _checked(holder: Holder | None, path: str) -> Tenant:
+def _tenant(holder: Holder | None, path: str) -> Tenant:
     if holder is None:
-        raise Unauthorized("The API key is not known here. Check it, or ask for a new one.")
+        raise Unauthorized("The API key is unknown. Check it, or ask the operator for a new one.")
     if holder.expires is not None and time.time() >= holder.expires:
-        raise Unauthorized("The API key has expired. Ask for a new one.")
+        raise Unauthorized("The API key has expired. Ask the operator for a new one.")
     if not holder.opens(path):
-        raise Forbidden("The API key is not meant for this path. Use one that is.")
+        raise Forbidden("The API key does not allow this path. Use a key that allows it.")
     return holder.tenant
 
 
 def _key(method: str, headers: Headers) -> bytes:
-    """The key that the request shows.
+    """The API key of the request.
 
     Raises:
-        Unauthorized: It shows none.
-        Forbidden: A browser added it to a request that another site's page made.
+        Unauthorized: The request has none.
+        Forbidden: A browser added it to a request from another site's page.
     """
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     kind = scheme.lower()
@@ -152,14 +151,14 @@ def _key(method: str, headers: Headers) -> bytes:
         except binascii.Error:
             pair = b""
         return pair.partition(b":")[2]
-    raise Unauthorized("This server asks for an API key. Send Authorization: Bearer KEY.")
+    raise Unauthorized("The request has no API key. Send the header Authorization: Bearer KEY.")
 
 
 def _check_own_page(method: str, headers: Headers) -> None:
-    """Refuses what a browser sends for a page of another site, but for following a link.
+    """Refuses browser requests from pages of another site, except following a link.
 
-    https://www.w3.org/TR/fetch-metadata/. Browsers leave these headers out over plain HTTP between
-    machines; `Origin` remains there, on all that is not safe.
+    https://www.w3.org/TR/fetch-metadata/. Over plain HTTP between machines browsers omit these
+    headers; they still send `Origin` with every method that is not safe.
     """
     site = headers.get(b"sec-fetch-site")
     if site in _OWN_PAGES:
@@ -177,19 +176,19 @@ def _check_own_page(method: str, headers: Headers) -> None:
     ):
         return
     raise Forbidden(
-        "A page of another site sent this. Use this server's own console or a key, or list the "
-        "page's origin in the setting cors_origins."
+        "The request came from a page of another site. Use this server's own console, send a "
+        "Bearer key, or have the operator list the page's origin in the setting cors_origins."
     )
 
 
 def _check_host(headers: Headers) -> None:
-    """Refuses a public name: with its own DNS, any web site can point one at this machine."""
+    """Refuses public host names: any web site can point its own name at this machine."""
     host = headers.get(b"host")
-    if host is not None and not _HERE.fullmatch(host):
+    if host is not None and not _PRIVATE_HOST.fullmatch(host):
         raise Forbidden(
-            "This server asks for no key, so it does not answer under a public host name. Use its "
-            "address, localhost, or a name without a dot or that ends in .localhost, .local or "
-            ".internal; or set keys_file or allow_anyone."
+            "The Host header has a public name, and this server needs no key. Use its address, "
+            "localhost, or a name without a dot or one that ends in .localhost, .local or "
+            ".internal; or have the operator set keys_file or allow_anyone."
         )
 
 
@@ -200,16 +199,16 @@ async def _refuse(
     if isinstance(error, Unauthorized):
         # https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1
         response.headers.append("www-authenticate", 'Bearer realm="silkline"')
-        if _can_ask_a_person(dict(scope["headers"])):
+        if _may_prompt_for_password(dict(scope["headers"])):
             response.headers.append("www-authenticate", 'Basic realm="silkline", charset="UTF-8"')
     await response(scope, receive, send)
 
 
-def _can_ask_a_person(headers: Headers) -> bool:
-    """Whether the browser may ask for a password: not for a page that sent a key of its own.
+def _may_prompt_for_password(headers: Headers) -> bool:
+    """Whether the browser may prompt for a password: not if the page sent a Bearer key itself.
 
-    Such a page says itself that the key is wrong. (Chromium then forgets the password, too, so that
-    the page's next request has neither, and the person is asked again.)
+    Such a page reports the wrong key itself. (Chromium would also discard its saved password, so
+    the page's next request would have neither, and the user would be prompted again.)
     """
     if headers.get(b"authorization", b"").lower().startswith(b"bearer"):
         return False
@@ -226,7 +225,7 @@ def _check_loopback(host: str) -> None:
         here = host == "localhost"
     if not here:
         raise ConfigError(
-            f"The gateway would listen on {host or 'every address'} and answer anyone who reaches "
-            "it. Set keys_file (`silkline key NAME --into FILE` makes a key), or allow_anyone = "
-            "true where that is meant."
+            f"The gateway would listen on {host or 'every address'} without keys, open to anyone "
+            "who can reach it. Set keys_file (`silkline key NAME --into FILE` creates a key), or "
+            "set allow_anyone = true if that is intended."
         )

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`, as the official OpenAI client speaks it."""
+"""`POST /v1/chat/completions`, compatible with the official OpenAI client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ANSWERS: dict[str, Any] = {
 
 
 def chat_routes(answering: Answering) -> APIRouter:
-    """The completions of an `Answering`."""
+    """The chat completion route, backed by an `Answering`."""
     router = APIRouter(tags=["OpenAI"], route_class=DirectRoute)
 
     @router.post(
@@ -57,7 +57,7 @@ def chat_routes(answering: Answering) -> APIRouter:
         answer = await unless_client_leaves(request, answering.answer(question, record))
         envelope = _Envelope(record)
         return Response(
-            msgspec.json.encode(envelope.whole(answer)),
+            msgspec.json.encode(envelope.completion(answer)),
             headers=evidence_headers(record),
             media_type="application/json",
         )
@@ -66,7 +66,7 @@ def chat_routes(answering: Answering) -> APIRouter:
 
 
 class _ChatStream:
-    """The chunks of one streamed completion: role and text, finish reason, usage."""
+    """Builds the chunks of one streamed completion: role and text, finish reason, usage."""
 
     def __init__(
         self, answering: Answering, question: Question, record: RequestRecord, *, with_usage: bool
@@ -77,11 +77,11 @@ class _ChatStream:
         self._with_usage = with_usage
 
     def headers(self) -> dict[str, str]:
-        """The headers, with the stages that are known when the first chunk is."""
+        """The response headers, with the stages known at the first chunk."""
         return evidence_headers(self._record)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """Chunks with text, one with the finish reason alone, and one with the usage if wanted."""
+        """Yields chunks with text, one with only the finish reason, one with the usage if asked."""
         envelope: _Envelope | None = None
         delta: dict[str, str] = {"role": "assistant"}
         async with aclosing(self._answering.deltas(self._question, self._record)) as answer:
@@ -99,7 +99,7 @@ class _ChatStream:
 
 
 class _Envelope:
-    """What the completion objects of one request have in common."""
+    """Builds the completion objects of one request, which share id, time and model."""
 
     def __init__(self, record: RequestRecord, *, with_usage: bool = False) -> None:
         self._record = record
@@ -108,11 +108,11 @@ class _Envelope:
             "created": int(time.time()),
             "model": record.model,
         }
-        self._of_chunks = {**self._common, "object": "chat.completion.chunk"}
+        self._common_in_chunks = {**self._common, "object": "chat.completion.chunk"}
         if with_usage:
-            self._of_chunks["usage"] = None
+            self._common_in_chunks["usage"] = None
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
+    def completion(self, answer: Answer) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         choice = {
             "index": 0,
@@ -130,10 +130,10 @@ class _Envelope:
 
     def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-        return {**self._of_chunks, "choices": [choice]}
+        return {**self._common_in_chunks, "choices": [choice]}
 
     def finish_chunk(self, finish_reason: str, timeline: Timeline) -> dict[str, Any]:
-        """Has no text: clients leave out the text of a chunk with a finish reason."""
+        """Has no text: clients ignore the text of a chunk with a finish reason."""
         chunk = self.chunk({}, finish_reason)
         if self._record.max_tokens is None:
             return chunk
@@ -141,7 +141,7 @@ class _Envelope:
 
     def usage_chunk(self, usage: Usage, timeline: Timeline) -> dict[str, Any]:
         return {
-            **self._of_chunks,
+            **self._common_in_chunks,
             "choices": [],
             "usage": _usage(usage),
             "silkline": self._evidence(timeline),

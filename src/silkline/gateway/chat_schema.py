@@ -1,6 +1,6 @@
-"""The body of `POST /v1/chat/completions`: the fields that have an effect, and what they mean.
+"""The body of `POST /v1/chat/completions`: the fields that have an effect.
 
-All other fields are sorted out before: see `silkline.gateway.fields` and `known_fields`.
+All other fields are filtered out before: see `silkline.gateway.fields` and `known_fields`.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -38,15 +38,15 @@ class TextContent(_Body, frozen=True, tag_field="type", tag="text"):
 
 
 class RefusalContent(_Body, frozen=True, tag_field="type", tag="refusal"):
-    """What an assistant said when it refused to answer."""
+    """The text with which an assistant refused to answer."""
 
     refusal: str
 
 
 class ImageUrl(_Body, frozen=True):
-    """Where an image is: an http, https or data URL.
+    """The location of an image: an http, https or data URL.
 
-    `detail` has no effect; the image size of the model is used.
+    `detail` has no effect; images are always resized to the model's size.
     """
 
     url: str
@@ -63,9 +63,9 @@ Content = TextContent | RefusalContent | ImageContent
 
 
 class ChatMessage(_Body, frozen=True):
-    """One turn of the conversation; an answer of this server may be sent back as it came.
+    """One message of the conversation; an answer of this server may be sent back unchanged.
 
-    An assistant's turn may have no content: it is empty, or the text of its `refusal`.
+    An assistant's message may have no content; its text is then its `refusal`, or empty.
     """
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -74,7 +74,7 @@ class ChatMessage(_Body, frozen=True):
 
 
 class StreamOptions(_Body, frozen=True):
-    """What a stream has besides text."""
+    """Options of a streamed answer."""
 
     include_usage: bool | None = None
 
@@ -82,7 +82,7 @@ class StreamOptions(_Body, frozen=True):
 class ChatRequest(_Body, frozen=True):
     """A chat completion request.
 
-    Without a temperature it is answered greedily. A negative seed is none.
+    Without a temperature, decoding is greedy. A negative seed means no seed.
     """
 
     VALUES: ClassVar[Mapping[str, str]] = {
@@ -90,7 +90,7 @@ class ChatRequest(_Body, frozen=True):
         "messages.content.type": "text, image_url or refusal",
         "messages.content.image_url.detail": "auto, low, high or original",
     }
-    """The values of fields that have few, by the field's path without indices."""
+    """Allowed values of fields that have few, by the field's path without indices."""
 
     model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
@@ -105,18 +105,18 @@ class ChatRequest(_Body, frozen=True):
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with a chunk that holds the usage."""
+        """Whether the stream should end with a chunk that holds the usage."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def question(self, cache_use: CacheUse) -> Question:
-        """The request in the gateway's own terms.
+        """Converts the request to a `Question`.
 
         Args:
-            cache_use: What the request's headers want of the cache.
+            cache_use: How the request's headers allow the cache to be used.
 
         Raises:
-            InvalidRequest, UrlBlocked: An image's URL is not one that is taken, or a message that
-                needs content has none.
+            InvalidRequest: An image's URL is invalid, or a message that needs content has none.
+            UrlBlocked: An image's URL is not allowed.
         """
         sources: list[Source] = []
         messages = tuple(
@@ -148,20 +148,20 @@ def _role(role: str) -> Role:
 
 
 def _parts(message: ChatMessage, sources: list[Source], param: str) -> tuple[Part, ...]:
-    """The parts of a message; the sources of its images are added to `sources`."""
+    """Converts a message's content to parts; appends the sources of its images to `sources`."""
     content = message.content
     if content is None:
         if message.role != "assistant":
             raise InvalidRequest(
-                f"The field {param} is missing. Send the text of the message, or its parts.",
+                f"The field {param} is missing. Send a text, or a list of content parts.",
                 param=param,
             )
         content = message.refusal or ""
     if isinstance(content, str):
         return (TextPart(content),)
     parts: list[Part] = []
-    for index, one in enumerate(content):
-        match one:
+    for index, item in enumerate(content):
+        match item:
             case TextContent(text=text) | RefusalContent(refusal=text):
                 parts.append(TextPart(text))
             case ImageContent(image_url=image_url):

@@ -1,8 +1,8 @@
-"""One client's connection: uvicorn's, with the bounds that uvicorn does not have.
+"""One client's connection: uvicorn's protocol with timeouts and limits that uvicorn lacks.
 
-uvicorn waits for ever for a request's first byte, for the rest of its head and for a reader that
-has stopped, and takes as many connections and bytes of a head as come. Here each of these has an
-end. Deadlines are looked at by one sweep over all connections, so that a request sets no timers.
+uvicorn waits forever for a request's first byte, for the rest of its head and for a client that
+has stopped reading, and accepts any number of connections and head bytes. Here each of these has a
+limit. One periodic sweep over all connections checks the deadlines, so a request needs no timers.
 """
 
 from __future__ import annotations
@@ -37,30 +37,33 @@ from silkline.service.lifecycle import Lifecycle
 logger = logging.getLogger("silkline.access")
 
 SWEEP_SECONDS = 0.5
-"""How late a deadline may be noticed."""
+"""Interval between two checks of the deadlines: how late a timeout may take effect."""
 
 _MAX_HEAD_BYTES = 64 * 1024
-_MAX_BARE_BYTES = 512 * 1024
-"""What may come of a body without a byte of content: chunk extensions and trailers."""
+_MAX_FRAMING_BYTES = 512 * 1024
+"""Maximum bytes of chunk extensions and trailers received without any byte of content."""
 _FREE_CHUNKS = 1024
 _MIN_CHUNK = 64
-"""Bytes that the pieces of a body have on average, after the first ones; each costs time."""
+"""Minimum average bytes per chunk after the first `_FREE_CHUNKS`: each chunk costs time."""
 _LINGER_SECONDS = 2.0
-"""How long a refused client may go on sending, so that it can read why."""
+"""How long a refused client may keep sending, so that it can read the error."""
 _LAST_HEAD_SECONDS = 1.0
 _MAX_REFUSED = 64
-"""Connections that are told why they are refused at the same time; more are cut."""
+"""Maximum connections that get an error response while closing; further ones are aborted."""
+_TOO_MANY_CONNECTIONS = (
+    "The server has its maximum number of connections. Retry after the time in Retry-After."
+)
 
 
 class Connections:
-    """What all connections of a server share.
+    """State shared by all connections of a server.
 
     Attributes:
-        settings: Their deadlines.
-        lifecycle: Whether they are about to close; told of those that are turned away.
-        maximum: How many there may be.
-        waiting: Those whose next request has not come whole, longest first.
-        ending: How many have been told to go, and have not yet gone.
+        settings: The timeouts.
+        lifecycle: Says whether the server is leaving; counts closed connections by reason.
+        maximum: Maximum number of connections.
+        waiting: Connections whose next request is incomplete, longest wait first.
+        ending: Number of connections that are closing but not yet closed.
     """
 
     def __init__(self, settings: ServerSettings, lifecycle: Lifecycle) -> None:
@@ -71,28 +74,28 @@ class Connections:
         self.ending = 0
 
     async def sweep(self, connections: set[Connection]) -> None:
-        """Looks at the deadlines of the connections until cancelled."""
+        """Checks the deadlines of the connections until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = loop.time()
             for connection in tuple(connections):
                 try:
-                    connection.look(now)
-                except Exception:  # the deadlines of all others hold nevertheless
-                    logger.exception("a connection's deadlines could not be looked at")
+                    connection.check_deadlines(now)
+                except Exception:  # the deadlines of the other connections must still hold
+                    logger.exception("a connection's deadlines could not be checked")
 
 
-class _SentAhead(Exception):
-    """A request was sent before the one ahead of it was answered."""
+class _PipelinedRequest(Exception):
+    """A request arrived before the previous one was answered."""
 
 
 class _Parser(httptools.HttpRequestParser):
-    """Reads a request that asks for an upgrade as if it did not ask.
+    """Parses a request with an Upgrade header as if it had none.
 
-    llhttp takes such a request to have no body, and what follows it to be of another protocol. A
-    server may ignore the wish (https://www.rfc-editor.org/rfc/rfc9110#section-7.8), and then the
-    body has to be read: Java's HttpClient asks for `h2c` with every first request.
+    llhttp assumes that such a request has no body and that another protocol follows. A server may
+    ignore the upgrade (https://www.rfc-editor.org/rfc/rfc9110#section-7.8), and must then read the
+    body: Java's HttpClient asks for `h2c` with every first request.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -101,7 +104,7 @@ class _Parser(httptools.HttpRequestParser):
         self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
-        """Parses what came, where need be a second time without the wish."""
+        """Parses received data; if it asks for an upgrade, parses it again without that header."""
         try:
             super().feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -110,38 +113,38 @@ class _Parser(httptools.HttpRequestParser):
             fresh.feed_data(self._connection.head_without_upgrade() + data[offset:])
 
 
-class _Unframed(RequestResponseCycle):
-    """Answers a client of HTTP/1.0, which knows no chunks: an answer ends with the connection.
+class _Http10Cycle(RequestResponseCycle):
+    """Answers an HTTP/1.0 client without chunked encoding: the response ends with the connection.
 
     https://www.rfc-editor.org/rfc/rfc9112#section-6.1
     """
 
     async def send(self, message: Any) -> None:
-        """Sends a part of the answer as it is; uvicorn's count of its bytes is left out."""
+        """Sends a part of the response unframed; bypasses uvicorn's check of its length."""
         self.chunked_encoding = False
         self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
 
 
-class _Awaited(RequestResponseCycle):
-    """Answers a client that sends its body when it is asked to: who was not will not send it.
+class _ExpectContinueCycle(RequestResponseCycle):
+    """Handles `Expect: 100-continue`: without a 100 the body never comes, so closes the connection.
 
-    What it sends next would pass for the body, if the connection stayed.
+    On an open connection, the client's next request would be parsed as the body.
     https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
     """
 
     async def send(self, message: Any) -> None:
-        """Sends a part of the answer, which is the last one if the body was not asked for."""
+        """Sends a part of the response; closes afterwards if no 100 was sent."""
         if self.waiting_for_100_continue and self.more_body and not self.body:
             self.keep_alive = False
         await super().send(message)
 
 
 class Connection(HttpToolsProtocol):
-    """See the module."""
+    """A uvicorn HTTP connection with timeouts and limits; see the module."""
 
     def __init__(self, *args: Any, shared: Connections, **named: Any) -> None:
-        """Takes what uvicorn gives, and what the connections share."""
+        """Takes uvicorn's arguments, and the state that all connections share."""
         super().__init__(*args, **named)
         self.parser = _Parser(self)
         self._shared = shared
@@ -150,101 +153,114 @@ class Connection(HttpToolsProtocol):
         self._in_body = False
         self._is_answering = False
         self._had_request = False
-        self._deaf = False
+        self._stopped_reading = False
         self._ending = False
         self._head_due = math.inf
         self._close_due = math.inf
         self._stuck_since = math.inf
         self._head_bytes = 0
-        self._bare_bytes = 0
+        self._framing_bytes = 0
         self._chunks = 0
         self._body_bytes = 0
         self._fault: SilklineError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Takes the connection; where there are too many, one that waits has to go."""
+        """Accepts the connection; if there are too many, closes the longest-waiting one."""
         super().connection_made(transport)
         self._head_due = self.loop.time() + self._shared.settings.head_timeout
         waiting = self._shared.waiting
         if len(self.connections) - self._shared.ending > self._shared.maximum:
             longest = next(iter(waiting), None)
             if longest is None:
-                self._refuse(Overloaded("There are too many connections; try again later."))
+                self._refuse(Overloaded(_TOO_MANY_CONNECTIONS))
                 return
-            longest.give_way()
+            longest.make_room()
         waiting[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection."""
+        """Removes the connection from the shared state."""
         self._shared.waiting.pop(self, None)
         self._shared.ending -= self._ending
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, and starts the clock of a head that is not whole."""
-        if self._deaf:
+        """Parses received data; starts the timeout of an incomplete head."""
+        if self._stopped_reading:
             return
         was_in_body = self._in_body
         self._head_bytes += len(data)
-        self._bare_bytes += len(data)
+        self._framing_bytes += len(data)
         super().data_received(data)
-        if self._listens_no_more():
+        if self._has_stopped_reading():
             return
         if self._in_body:
-            if self._bare_bytes > _MAX_BARE_BYTES:
-                self._refuse(InvalidRequest("The body has too little content in its chunks."))
+            if self._framing_bytes > _MAX_FRAMING_BYTES:
+                self._refuse(
+                    InvalidRequest(
+                        f"The body has more than {_MAX_FRAMING_BYTES} bytes of chunk extensions or "
+                        "trailers without content. Send chunks without extensions."
+                    )
+                )
         elif self._in_head or not (self._is_answering or was_in_body):
             if self._head_due == math.inf:
                 self._head_due = self.loop.time() + self._shared.settings.head_timeout
             if self._in_head and self._head_bytes > _MAX_HEAD_BYTES:
-                self._refuse(HeadersTooLarge("The head is too long. Send fewer headers."))
+                self._refuse(
+                    HeadersTooLarge(
+                        "The request line and headers are longer than "
+                        f"{_MAX_HEAD_BYTES} bytes. Send fewer or shorter headers."
+                    )
+                )
 
     def on_message_begin(self) -> None:
-        """Parser: the first byte of a request."""
+        """Parser callback: the first byte of a request arrived."""
         self._in_head = True
-        self._head_bytes = 0  # of the pieces that come after this one
+        self._head_bytes = 0  # counts from the next received data on
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Parser: a head is whole; the request begins.
+        """Parser callback: the head is complete; the request begins.
 
-        One that was sent ahead of the answer before it is not taken: its client has to send it
-        again (https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2).
+        Refuses a pipelined request, sent before the previous answer: its client must send it again
+        (https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2).
         """
         if self._is_answering:
-            raise _SentAhead
+            raise _PipelinedRequest
         if self.parser.should_upgrade():
-            self._leave_out_upgrade()
+            self._remove_upgrade()
             return
         self._in_head = False
         self._in_body = True
         self._head_due = math.inf
-        self._bare_bytes = self._chunks = self._body_bytes = 0
+        self._framing_bytes = self._chunks = self._body_bytes = 0
         self._shared.waiting.pop(self, None)
         self._shared.waiting[self] = None
         super().on_headers_complete()
         self._is_answering = self._had_request = True
         if self.scope["http_version"] == "1.0":
-            self.cycle.__class__ = _Unframed
+            self.cycle.__class__ = _Http10Cycle
         elif self.cycle.waiting_for_100_continue:
-            self.cycle.__class__ = _Awaited
-        # What comes as headers from here on are trailers: nobody asked for them.
+            self.cycle.__class__ = _ExpectContinueCycle
+        # Headers from here on are trailers, which are ignored.
         self.headers = deque(maxlen=0)  # type: ignore[assignment]
         if self._shared.lifecycle.leaving:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Parser: a piece of a body."""
-        self._bare_bytes = 0
+        """Parser callback: a chunk of the body arrived."""
+        self._framing_bytes = 0
         self._chunks += 1
         self._body_bytes += len(body)
         if self._chunks > _FREE_CHUNKS and self._body_bytes < self._chunks * _MIN_CHUNK:
-            self._fault = InvalidRequest("The body comes in too small pieces. Send larger ones.")
+            self._fault = InvalidRequest(
+                f"The body's chunks have fewer than {_MIN_CHUNK} bytes on average. Send larger "
+                "chunks, or a Content-Length."
+            )
             raise self._fault
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Parser: a request is whole, unless only its head was read to leave out an upgrade."""
+        """Parser callback: the request is complete, or only its head if it asks for an upgrade."""
         if self._plain_head is not None:
             return
         self._in_body = False
@@ -253,12 +269,12 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def head_without_upgrade(self) -> bytes:
-        """The head that asked for an upgrade, as it is without; it can be taken once."""
+        """Returns the head of a request without its Upgrade header, once."""
         head, self._plain_head = self._plain_head or b"", None
         return head
 
     def on_response_complete(self) -> None:
-        """An answer is written; a body that still comes has little time."""
+        """The response is written; a body that is still arriving gets `_LINGER_SECONDS`."""
         self._is_answering = False
         super().on_response_complete()
         if self._in_body:
@@ -266,8 +282,8 @@ class Connection(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self._shared.waiting[self] = None
 
-    def look(self, now: float) -> None:
-        """Ends the connection when one of its deadlines is over."""
+    def check_deadlines(self, now: float) -> None:
+        """Closes the connection if one of its deadlines has passed."""
         stuck = self.flow.write_paused or (
             not self._is_answering and self.transport.get_write_buffer_size() > 0
         )
@@ -278,59 +294,69 @@ class Connection(HttpToolsProtocol):
         elif now >= self._close_due:
             self.transport.abort()
         elif now >= self._head_due and not self._is_answering:
-            self._late_head()
+            self._on_head_timeout()
 
-    def give_way(self) -> None:
-        """Ends the connection for a newer one; it has no whole request open."""
+    def make_room(self) -> None:
+        """Closes this connection, which has no complete request open, for a newer one."""
         if self._in_body:
-            self._refuse(Overloaded("There are too many connections; send the request again."))
+            self._refuse(Overloaded(_TOO_MANY_CONNECTIONS))
             return
         self._end("gave_way")
         self.transport.close()
 
-    def last_answer(self) -> None:
-        """From now on an answer that has not begun says that it is the last one."""
+    def close_after_response(self) -> None:
+        """Makes a response that has not started announce `Connection: close`."""
         if self._is_answering and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Ends the connection after what is open; a request that is on its way may still come."""
+        """Closes the connection after the open request; a request being sent may still arrive."""
         if self._is_answering or (self._had_request and not self._in_head):
             super().shutdown()
         else:
             self._head_due = min(self._head_due, self.loop.time() + _LAST_HEAD_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
-        """What came is not HTTP, or one of the callbacks above refused it."""
+        """Answers data that is not HTTP, or that one of the callbacks above refused."""
         del msg
         if self._is_answering and not self._in_body:
-            self._deaf = True
+            self._stopped_reading = True
             self.cycle.keep_alive = False
             return
         fault, self._fault = self._fault, None
-        self._refuse(fault or InvalidRequest("This is not a request in HTTP/1.1."))
+        self._refuse(
+            fault or InvalidRequest("This is not a valid HTTP/1.1 request. Send plain HTTP/1.1.")
+        )
 
-    def _leave_out_upgrade(self) -> None:
+    def _remove_upgrade(self) -> None:
         method = self.parser.get_method()
-        if method == b"CONNECT":  # an upgrade of another kind: what follows is no body
-            self._fault = InvalidRequest("There are no tunnels here. Send the request itself.")
+        if method == b"CONNECT":  # llhttp reports it as an upgrade; tunnel data would follow
+            self._fault = InvalidRequest(
+                "The method CONNECT is not supported: this server is not a proxy. Send the request "
+                "itself."
+            )
             raise self._fault
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
         lines += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
         self._plain_head = b"\r\n".join(lines) + b"\r\n\r\n"
 
-    def _listens_no_more(self) -> bool:
-        # A call, because mypy believes an attribute that was tested before to be unchanged by the
-        # calls in between, and takes what follows a second test of it for unreachable.
-        return self._deaf
+    def _has_stopped_reading(self) -> bool:
+        # A call, because mypy assumes that method calls do not change an attribute it has narrowed,
+        # and would treat the code after a second test of it as unreachable.
+        return self._stopped_reading
 
-    def _late_head(self) -> None:
+    def _on_head_timeout(self) -> None:
         if not self._in_head:
-            self.transport.close()  # nothing was asked
+            self.transport.close()  # no request has started
             return
         seconds = self._shared.settings.head_timeout
-        self._refuse(RequestTimeout(f"The request's head did not come whole within {seconds:g} s."))
+        self._refuse(
+            RequestTimeout(
+                f"The request line and headers did not arrive within {seconds:g} s. Send the whole "
+                "request without pauses."
+            )
+        )
 
     def _end(self, reason: str) -> None:
         self._shared.lifecycle.turned_away(reason)
@@ -339,15 +365,15 @@ class Connection(HttpToolsProtocol):
         self._ending = True
 
     def _refuse(self, error: SilklineError) -> None:
-        """Answers with an error, listens no more and closes; an answer that has begun is cut."""
+        """Sends an error, stops reading and closes; aborts a response that has started."""
         self._end(http_face(error).code)
-        self._deaf = True
-        begun = False
+        self._stopped_reading = True
+        started = False
         if self._is_answering:
-            begun = self.cycle.response_started
+            started = self.cycle.response_started
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if begun or self._shared.ending > _MAX_REFUSED:
+        if started or self._shared.ending > _MAX_REFUSED:
             self.transport.abort()
             return
         request_id = uuid.uuid4().hex
@@ -355,7 +381,7 @@ class Connection(HttpToolsProtocol):
         fields = {"http.request.id": request_id, "http.response.status_code": face.status}
         logger.info("refused", extra={"ecs": {**fields, "error.code": face.code}})
         self.transport.write(_bare_response(error, request_id))
-        # Closing at once would make the kernel take back what the client has not read.
+        # Closing at once would make the kernel discard what the client has not read yet.
         self.transport.write_eof()
         self._close_due = self.loop.time() + _LINGER_SECONDS
 

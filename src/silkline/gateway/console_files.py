@@ -1,4 +1,4 @@
-"""The web console at `/`: its files by name, under a strict content security policy."""
+"""Serves the web console at `/`: its files by name, under a strict content security policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.routing import Route
 FOLDER = Path(__file__).parent / "console"
 INDEX = "index.html"
 SAMPLE = FOLDER / "sample.jpg"
-"""A picture to try, for those who have none at hand."""
+"""A sample image for users who have none at hand."""
 
 _HEADERS = {
     "content-security-policy": (
@@ -24,7 +24,7 @@ _HEADERS = {
 
 
 def console_routes() -> list[Route]:
-    """A route for each file of the console; there are no others."""
+    """One route for each file of the console, and no others."""
     files = {f"/{path.name}": path for path in sorted(FOLDER.iterdir()) if path.is_file()}
     files["/"] = files.pop(f"/{INDEX}")
     return [_route(url, path) for url, path in files.items()]

@@ -1,7 +1,7 @@
-"""Unpacks a body that has a Content-Encoding, a bounded slice at a time.
+"""Decompresses a body that has a Content-Encoding, one bounded slice at a time.
 
-A body has one encoding at most: an encoding on top of another makes it no smaller, and multiplies
-what a bomb costs. https://www.rfc-editor.org/rfc/rfc9110#section-8.4
+At most one encoding is accepted: a second one makes the body no smaller and multiplies the cost of
+a decompression bomb. https://www.rfc-editor.org/rfc/rfc9110#section-8.4
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-TAKEN = "gzip, deflate, zstd"
-"""What the header Accept-Encoding of a response tells about requests."""
+ACCEPTED_ENCODINGS = "gzip, deflate, zstd"
+"""Value of the response header Accept-Encoding: the encodings accepted in requests."""
 
 HEADER = "Content-Encoding"
 
 SLICE_BYTES = 256 * 1024
-"""Bytes that are unpacked at a time, at most."""
+"""Maximum number of bytes decompressed at a time."""
 
-_MAX_WORDS = 100
+_MAX_QUOTED_CHARS = 100
 _MAX_STREAMS = 1024
-"""In a body: each costs time, also where nothing is in it."""
+"""Maximum number of streams in a body: each costs time, even an empty one."""
 _ZLIB_HEAD_BYTES = 2
 _ZLIB_METHOD = 8
 _ZLIB_CHECK = 31
 _GZIP_BITS = 31
 _ZLIB_BITS = 15
 _WINDOW_LOG = 23
-"""8 MiB, the widest window of zstd over HTTP: https://www.rfc-editor.org/rfc/rfc9659"""
+"""8 MiB, the maximum window of zstd over HTTP: https://www.rfc-editor.org/rfc/rfc9659"""
 
 
 class _Stream(Protocol):
-    """One compressed stream, in the terms of the standard library's zstd and lzma."""
+    """One compressed stream, with the interface of the standard library's zstd and lzma."""
 
     @property
     def eof(self) -> bool:
-        """Whether it has ended."""
+        """Whether the stream has ended."""
 
     @property
     def unused_data(self) -> bytes:
-        """What came after its end."""
+        """The bytes after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """The next bytes, of what it keeps and of `data`."""
+        """Decompresses buffered bytes and `data`; returns at most `max_length` bytes."""
 
 
 class _Zlib:
-    """zlib's stream, which keeps what was too much for one slice."""
+    """A zlib stream that buffers the input that did not fit into the last slice."""
 
     def __init__(self, bits: int) -> None:
         self._stream = zlib.decompressobj(bits)
@@ -76,7 +76,7 @@ def _gzip(_: bytes) -> _Stream:
 
 
 def _deflate(head: bytes) -> _Stream:
-    """In zlib's format, or bare as some clients send it."""
+    """Detects the zlib format; some clients send raw deflate instead."""
     in_zlib = (
         head[0] & 0x0F == _ZLIB_METHOD
         and int.from_bytes(head[:_ZLIB_HEAD_BYTES]) % _ZLIB_CHECK == 0
@@ -98,38 +98,38 @@ _STREAMS: Mapping[str, Callable[[bytes], _Stream]] = {
 
 
 class Unpacker:
-    """Unpacks a body: `feed` it, `take` slices until there are none, and say that it has ended.
+    """Decompresses a body: call `feed`, then `take` until it returns nothing; at the end, `end`.
 
-    gzip and zstd allow several streams one after another; together they are one body.
+    gzip and zstd allow several concatenated streams in one body.
     """
 
     def __init__(self, encoding: str) -> None:
-        """Begins a body with one of the encodings that are taken."""
+        """Starts a body; `encoding` is a key of `_STREAMS`."""
         self._encoding = encoding
         self._stream: _Stream | None = None
         self._streams = 0
-        self._waiting = b""
+        self._pending = b""
 
     def feed(self, data: bytes) -> None:
-        """Gives it the next bytes of the body."""
-        self._waiting += data
+        """Adds the next bytes of the body."""
+        self._pending += data
 
     def take(self) -> bytes:
-        """The next unpacked bytes, `SLICE_BYTES` at most; empty where more must be fed first.
+        """Returns the next decompressed bytes, at most `SLICE_BYTES`; empty when it needs input.
 
         Raises:
-            InvalidRequest: The body is damaged, of another encoding, or goes on after its end.
+            InvalidRequest: The body is damaged, has another encoding, or continues after its end.
         """
-        while self._stream is not None or len(self._waiting) >= _ZLIB_HEAD_BYTES:
+        while self._stream is not None or len(self._pending) >= _ZLIB_HEAD_BYTES:
             if self._stream is None:
                 self._stream = self._next_stream()
-            data, self._waiting = self._waiting, b""
+            data, self._pending = self._pending, b""
             try:
                 unpacked = self._stream.decompress(data, SLICE_BYTES)
             except (zlib.error, zstd.ZstdError) as error:
                 raise self._wrong_bytes() from error
             if self._stream.eof:
-                self._waiting = self._stream.unused_data
+                self._pending = self._stream.unused_data
                 self._stream = None
             if unpacked:
                 return unpacked
@@ -138,10 +138,10 @@ class Unpacker:
         return b""
 
     def end(self) -> None:
-        """Says that the whole body was fed and taken. Raises `InvalidRequest` where it is cut."""
-        if self._stream is not None or self._waiting:
+        """Checks that the body is complete. Raises `InvalidRequest` if it is truncated."""
+        if self._stream is not None or self._pending:
             raise InvalidRequest(
-                f"The {self._encoding} body ends early. Send it whole, and nothing after it.",
+                f"The {self._encoding} body is truncated. Send the complete body.",
                 param=HEADER,
             )
 
@@ -149,22 +149,24 @@ class Unpacker:
         self._streams += 1
         if self._streams > (1 if self._encoding == "deflate" else _MAX_STREAMS):
             raise self._wrong_bytes()
-        return _STREAMS[self._encoding](self._waiting)
+        return _STREAMS[self._encoding](self._pending)
 
     def _wrong_bytes(self) -> InvalidRequest:
         if self._streams > 1:
-            wrong = f"The {self._encoding} body goes on after its end. Send nothing after it."
+            message = f"The {self._encoding} body continues after its end. Send nothing after it."
         else:
-            wrong = f"The body is not {self._encoding}, as its {HEADER} says, or it is damaged. "
-            wrong += "Send it as it says, or plain and without that header."
-        return InvalidRequest(wrong, param=HEADER)
+            message = (
+                f"The {HEADER} is {self._encoding}, but the body is not valid {self._encoding}. "
+                f"Send valid {self._encoding}, or an uncompressed body without that header."
+            )
+        return InvalidRequest(message, param=HEADER)
 
 
 def create_unpacker(header: str) -> Unpacker | None:
-    """What unpacks a body with this Content-Encoding; None where it comes as it is.
+    """Creates the unpacker for a Content-Encoding; None for an uncompressed body.
 
     Raises:
-        UnsupportedEncoding: It has an encoding that is not taken, or several.
+        UnsupportedEncoding: The encoding is not supported, or there are several.
     """
     names = [name.strip().lower() for name in header.split(",")]
     encodings = [name for name in names if name not in {"", "identity"}]
@@ -173,13 +175,14 @@ def create_unpacker(header: str) -> Unpacker | None:
     if len(encodings) > 1:
         listed = ", ".join([*encodings[:2], *(["..."] if encodings[2:] else [])])
         raise UnsupportedEncoding(
-            f"The body has {len(encodings)} encodings, {listed[:_MAX_WORDS]}. Send one of {TAKEN}, "
-            "or none.",
+            f"The body has {len(encodings)} encodings: {listed[:_MAX_QUOTED_CHARS]}. Use one of "
+            f"{ACCEPTED_ENCODINGS}, or none.",
             param=HEADER,
         )
     if encodings[0] not in _STREAMS:
         raise UnsupportedEncoding(
-            f"The body's {HEADER} {encodings[0][:_MAX_WORDS]} is not taken. Send {TAKEN}, or none.",
+            f"The {HEADER} {encodings[0][:_MAX_QUOTED_CHARS]} is not supported. Use one of "
+            f"{ACCEPTED_ENCODINGS}, or none.",
             param=HEADER,
         )
     return Unpacker(encodings[0])

@@ -1,11 +1,11 @@
-"""Which pages of other origins may ask, and what their browsers are told.
+"""CORS: which origins may send requests, and the response headers for their browsers.
 
-A page is allowed by its origin alone, never with what its browser adds by itself (cookies, a
-password): no answer has Access-Control-Allow-Credentials.
+A page is allowed by its origin alone. Credentials that its browser adds (cookies, a password) never
+count: no response has Access-Control-Allow-Credentials.
 https://fetch.spec.whatwg.org/#http-cors-protocol
 
-starlette's CORSMiddleware is not used. It answers preflights with 200 or 400 and a bare text,
-without a request id or a line in the log, and has to be told every header that a client may send.
+starlette's CORSMiddleware is not used. It answers preflights with 200 or 400 and plain text,
+without a request id or a log line, and needs a list of every header that a client may send.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from silkline.errors import Forbidden
 _METHODS = "GET, HEAD, POST"
 _HEADERS = b"authorization, content-type, content-encoding, idempotency-key, x-request-id"
 _MAX_AGE_SECONDS = "7200"
-"""How long a browser keeps what a preflight allowed: the longest that Chromium takes."""
+"""How long a browser caches a preflight: the maximum that Chromium accepts."""
 
 _READABLE = ", ".join(
     (
@@ -39,7 +39,7 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks what a page of another origin may send; it cannot send a key."""
+    """Whether a request is a CORS preflight; browsers send these without a key."""
     names = {name for name, _ in scope["headers"]}
     return scope["method"] == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names
 
@@ -48,7 +48,7 @@ class Cors:
     """The origins that the setting `cors_origins` lists."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
-        """Takes the setting; with no origins, no response says anything about them."""
+        """Takes the setting; without origins, no response gets a CORS header."""
         self._origins = {origin.encode() for origin in origins}
         self._every = origins == (EVERY_ORIGIN,)
 
@@ -58,7 +58,7 @@ class Cors:
         return origin is not None and (self._every or origin in self._origins)
 
     def response_headers(self, headers: Headers) -> Pairs:
-        """What every response to a request with these headers carries."""
+        """The CORS headers of every response to a request with these headers."""
         if not self._origins:
             return []
         pairs = [(b"vary", b"Origin")]
@@ -69,17 +69,17 @@ class Cors:
         return pairs
 
     def preflight_response(self, headers: Headers) -> Response:
-        """What a preflight is answered with, besides what every response carries.
+        """The response to a preflight, without the headers that every response gets.
 
-        It may send whatever headers it likes: none of them means more from a page.
+        It allows every header that the page asks for: none grants a page more rights.
 
         Raises:
-            Forbidden: Its origin is not listed.
+            Forbidden: The origin is not listed.
         """
         if not self.allows(headers):
             raise Forbidden(
-                "A page of another origin asks to use this server. To allow it, list its origin in "
-                "the setting cors_origins."
+                "This server does not allow the page's origin. Have the operator list it in the "
+                "setting cors_origins."
             )
         response = Response(
             status_code=204,
@@ -89,6 +89,6 @@ class Cors:
                 "vary": "Access-Control-Request-Headers",
             },
         )
-        wanted = headers.get(b"access-control-request-headers", _HEADERS)
-        response.raw_headers.append((b"access-control-allow-headers", wanted))
+        requested = headers.get(b"access-control-request-headers", _HEADERS)
+        response.raw_headers.append((b"access-control-allow-headers", requested))
         return response

@@ -1,4 +1,4 @@
-"""Routes that FastAPI documents, and that take their requests themselves."""
+"""Routes that FastAPI documents, but whose endpoints handle the request themselves."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from starlette.responses import Response
 
 
 class DirectRoute(APIRoute):
-    """A route whose endpoint takes the request, and gives the response.
+    """A route whose endpoint takes the request and returns the response.
 
-    FastAPI's way to an endpoint finds values for its parameters and checks what it returns. Where
-    there is neither, an answer from the cache comes a tenth sooner without.
+    FastAPI's own route resolves an endpoint's parameters and validates its result. These endpoints
+    need neither, and without it an answer from the cache is 10% faster.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint itself.
+        """Returns the endpoint itself.
 
         https://fastapi.tiangolo.com/how-to/custom-request-and-route/
         """

@@ -1,4 +1,4 @@
-"""Giving up when nobody listens any more."""
+"""Cancels work when the client closes the connection."""
 
 from __future__ import annotations
 
@@ -13,48 +13,50 @@ from starlette.types import Receive
 T = TypeVar("T")
 
 CLIENT_LEFT = "client_left"
-"""The error code that logs and metrics give to a request whose client went."""
+"""The error code in logs and metrics of a request whose client disconnected."""
 
 CLIENT_LEFT_STATUS = 499
-"""Stands in logs and metrics for the status that nobody received (nginx' convention)."""
+"""The status in logs and metrics when no client received one (nginx's convention)."""
 
 
 class ClientLeft(Exception):
-    """The client closed the connection before its answer was whole; nobody reads a response."""
+    """The client closed the connection before its response was complete."""
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Awaits `work`, but cancels it as soon as the client closes the connection.
 
-    The request's body must have been read whole. The work runs in the caller's own task, beside
-    one small task that listens for the end.
+    The request's body must have been read completely. The work runs in the caller's own task; a
+    second small task waits for the disconnect.
 
     Raises:
-        ClientLeft: The client went first.
+        ClientLeft: The client disconnected before the work was done.
     """
     task = asyncio.current_task()
     if task is None:
-        raise TypeError("a request is answered in a task")
+        raise TypeError("unless_client_leaves must be awaited in an asyncio task")
     cancelling = task.cancelling()
     left = False
 
-    def leave() -> None:
+    def on_disconnect() -> None:
         nonlocal left
         left = True
         task.cancel()
 
-    watching = asyncio.get_running_loop().create_task(_disconnect(request.receive, leave))
+    listener = asyncio.get_running_loop().create_task(
+        _wait_for_disconnect(request.receive, on_disconnect)
+    )
     with closing(work):
         try:
             return await work
         finally:
-            watching.cancel()
-            # As in asyncio.timeout: another cancellation at the same time is not ours to end.
+            listener.cancel()
+            # As in asyncio.timeout: a cancellation from elsewhere at the same time must go on.
             if left and task.uncancel() <= cancelling:
                 raise ClientLeft
 
 
-async def _disconnect(receive: Receive, leave: Callable[[], None]) -> None:
+async def _wait_for_disconnect(receive: Receive, on_disconnect: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    leave()
+    on_disconnect()

@@ -1,4 +1,4 @@
-"""What an answer tells about itself: from where it came, what it cost, what was left out."""
+"""Response headers that say where an answer came from, what it cost, and what was ignored."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from silkline.service.record import RequestRecord
 
 
 def evidence_headers(record: RequestRecord) -> dict[str, str]:
-    """The headers that say what answered, from where, of how many pixels, and in what time.
+    """Headers with the model, the cache status, the pixel budget and the time of each stage.
 
-    They also name what of the request was left out: fields, and tokens. `server-timing` has each
-    stage in milliseconds: https://www.w3.org/TR/server-timing/.
+    They also list ignored fields, and a lowered `max_tokens`. `server-timing` has each stage in
+    milliseconds: https://www.w3.org/TR/server-timing/.
     """
     headers = {
         "x-silkline-cache": record.cache,
@@ -32,7 +32,7 @@ def evidence_headers(record: RequestRecord) -> dict[str, str]:
 
 
 def rounded(timeline: Timeline) -> dict[str, float]:
-    """A timeline for a response's body: seconds by stage, to the microsecond."""
+    """A timeline for a response body: seconds by stage, rounded down to the microsecond."""
     return {
         stage.value: math.floor(seconds * 1e6) / 1e6 for stage, seconds in timeline.seconds.items()
     }

@@ -1,4 +1,4 @@
-"""The one renderer of errors: from any exception to a status, headers and the error body."""
+"""Turns any exception into an HTTP status, headers and the OpenAI error body."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ from silkline.errors import (
     UnsupportedEncoding,
     http_face,
 )
-from silkline.gateway.content_encoding import TAKEN
+from silkline.gateway.content_encoding import ACCEPTED_ENCODINGS
 from silkline.gateway.disconnect import CLIENT_LEFT, CLIENT_LEFT_STATUS, ClientLeft
 from silkline.gateway.request_record import record_of
 from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.gateway")
 
-_DEFECT = "Silkline made a mistake. The request id finds it in the server's log."
+_DEFECT = (
+    "Internal error in Silkline. Report it to the server's operator with the x-request-id of this "
+    "response; the server's log has the details under that id."
+)
 _DEFECT_FACE = http_face(InternalFault(_DEFECT))
 _HTTP_NOT_FOUND = 404
 _HTTP_METHOD_NOT_ALLOWED = 405
 
 
 def to_silkline_error(error: Exception) -> SilklineError:
-    """Any exception as one of the tree; what is not the client's fault becomes `InternalFault`."""
+    """Maps any exception to a `SilklineError`; an unknown one becomes `InternalFault`."""
     if isinstance(error, SilklineError):
         return error
     if isinstance(error, HTTPException):
@@ -43,7 +46,7 @@ def to_silkline_error(error: Exception) -> SilklineError:
 
 
 def error_body(error: SilklineError) -> dict[str, Any]:
-    """The error body of the OpenAI API."""
+    """Builds the error body in the OpenAI API's format."""
     face = http_face(error)
     message = _DEFECT if face == _DEFECT_FACE else error.message
     return {
@@ -57,13 +60,13 @@ def error_body(error: SilklineError) -> dict[str, Any]:
 
 
 def error_response(error: SilklineError) -> Response:
-    """An error as a whole response, before anything else was sent."""
+    """Builds the complete response for an error; nothing may have been sent before."""
     headers = {}
     if isinstance(error, CapacityError) and error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, UnsupportedEncoding):
         # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16
-        headers["accept-encoding"] = TAKEN
+        headers["accept-encoding"] = ACCEPTED_ENCODINGS
     return Response(
         msgspec.json.encode(error_body(error)),
         status_code=http_face(error).status,
@@ -73,7 +76,7 @@ def error_response(error: SilklineError) -> Response:
 
 
 def reported(exception: Exception, record: RequestRecord) -> SilklineError:
-    """The error that a request ends with, noted in its record; a defect is logged in full."""
+    """Records the error that ends a request and returns it; logs a defect with its traceback."""
     error = to_silkline_error(exception)
     record.error = http_face(error).code
     if http_face(error) == _DEFECT_FACE:
@@ -83,7 +86,7 @@ def reported(exception: Exception, record: RequestRecord) -> SilklineError:
 
 
 async def render_error(request: Request, exception: Exception) -> Response:
-    """Exception handler for every kind of exception that a route can raise."""
+    """Handles every kind of exception that a route can raise."""
     record = record_of(request)
     if isinstance(exception, ClientLeft | ClientDisconnect):
         record.error = CLIENT_LEFT
@@ -97,7 +100,11 @@ async def render_error(request: Request, exception: Exception) -> Response:
 
 def _from_http(error: HTTPException) -> SilklineError:
     if error.status_code == _HTTP_NOT_FOUND:
-        return RouteNotFound("There is nothing at this path. See /openapi.json for what there is.")
+        return RouteNotFound("No route matches this path. /openapi.json lists the routes.")
     if error.status_code == _HTTP_METHOD_NOT_ALLOWED:
-        return MethodNotAllowed("This path does not take this method. See /openapi.json.")
-    return InvalidRequest("The body could not be read. Send it whole, as its type says.")
+        return MethodNotAllowed(
+            "This path does not support this HTTP method. The Allow header lists those it does."
+        )
+    return InvalidRequest(
+        "The body could not be read. Send a complete body that matches its Content-Type."
+    )

@@ -1,11 +1,11 @@
-"""Sorts the fields of a JSON body before its type is checked.
+"""Filters the fields of a JSON body before its type is checked.
 
-A field of the declared type goes on to the check. Null is the same as absent, and a number without
-a fraction is a whole number, however it is written (16, 16.0, 1.6e1). A field that may change the
-answer but is not supported is refused by its name, except at the values without effect. All others
-are left out, and the unknown ones of them are named.
+Fields of the declared type are kept. Null means absent, and a number without a fraction is an
+integer in any notation (16, 16.0, 1.6e1). A field that may change the answer but is not supported
+raises an error, except with a value that has no effect. All other fields are dropped, and the
+paths of the unknown ones are returned.
 
-A kind may name, in `NEUTRAL` and `INSTEAD`, fields that only its route does not support; see
+A kind may list in `NEUTRAL` and `INSTEAD` fields that only its own route does not support; see
 `silkline.gateway.known_fields` for those of all routes.
 """
 
@@ -28,7 +28,7 @@ from silkline.gateway import known_fields
 T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_IGNORED = 16
-"""Most unknown fields of a request that are named."""
+"""Maximum number of unknown fields of a request that are reported."""
 
 _MAX_NAME_CHARS = 64
 _MAX_PATH_CHARS = 300
@@ -37,41 +37,41 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def convert(body: object, kind: type[T]) -> tuple[T, tuple[str, ...]]:
-    """A decoded JSON body as a `kind`, and the paths of its unknown fields.
+    """Converts a decoded JSON body to a `kind`; also returns the paths of its unknown fields.
 
-    Each unknown field is named once, however many messages have it: `messages.3.mood`.
+    Each unknown field is reported once, with its first path: `messages.3.mood`.
 
     Raises:
-        InvalidRequest: A field is not supported, or a number has a fraction where none may be.
-        msgspec.ValidationError: The body is not of the type.
+        InvalidRequest: A field is not supported, or an integer has a fraction.
+        msgspec.ValidationError: The body does not match the type.
     """
-    sorter = _Sorter(kind)
-    return msgspec.convert(sorter.value(body, _shape(kind), ""), kind), tuple(
-        sorter.ignored.values()
+    field_filter = _FieldFilter(kind)
+    return msgspec.convert(field_filter.value(body, _shape(kind), ""), kind), tuple(
+        field_filter.ignored.values()
     )
 
 
 def header_value(paths: tuple[str, ...]) -> str:
-    """The names of unknown fields for a header: sorted, without indices, only `A-Za-z0-9_.-`."""
+    """Unknown field names as a header value: sorted, without indices, only `A-Za-z0-9_.-`."""
     names = (_UNSAFE.sub("_", _without_indices(path))[:_MAX_NAME_CHARS] for path in paths)
     return ",".join(sorted(names))
 
 
-def unsupported(path: str, advice: str = "Leave it out.") -> InvalidRequest:
-    """The error about a field that is not supported."""
+def unsupported(path: str, advice: str) -> InvalidRequest:
+    """The error for an unsupported field."""
     return InvalidRequest(f"The field {path} is not supported. {advice}", param=path)
 
 
 @dataclass(slots=True)
 class _Shape:
-    """What of the values of a type has to be looked at.
+    """The parts of a type that the filter has to visit.
 
     Attributes:
-        whole: Whether a number has to be a whole one.
-        items: The shape of a list's items, where there is something to look at.
-        max_items: Most items of that list; a longer one is refused by its type.
-        tag_field: The field that tells the objects apart.
-        objects: The fields of each object, by its tag; None where there is only one.
+        whole: Whether a number must be an integer.
+        items: The shape of a list's items; None if they need no visit.
+        max_items: Maximum length of that list; the type check refuses a longer one.
+        tag_field: The field that holds an object's tag.
+        objects: The fields of each object by its tag; the tag is None if there is only one object.
     """
 
     whole: bool = False
@@ -97,12 +97,12 @@ def _shape_of(info: inspect.Type) -> _Shape | None:
                 shape.max_items = math.inf if maximum is None else maximum
             case inspect.StructType(tag_field=tag_field, tag=tag, fields=fields):
                 shape.tag_field = tag_field
-                shape.objects[tag] = {one.encode_name: _shape_of(one.type) for one in fields}
+                shape.objects[tag] = {item.encode_name: _shape_of(item.type) for item in fields}
     return shape if shape.whole or shape.items or shape.objects else None
 
 
-class _Sorter:
-    """Sorts the fields of one body; `ignored` has the paths of its unknown ones."""
+class _FieldFilter:
+    """Filters the fields of one body; `ignored` collects the paths of the unknown ones."""
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
         self._neutral: Mapping[str, tuple[object, ...]] = getattr(kind, "NEUTRAL", {})
@@ -110,17 +110,17 @@ class _Sorter:
         self.ignored: dict[str, str] = {}
 
     def value(self, value: Any, shape: _Shape, path: str) -> Any:
-        """The value of a field without what its type does not have; `path` ends with a dot."""
+        """Returns a value without the fields that its type lacks; `path` ends with a dot."""
         if isinstance(value, dict):
             return self._object(value, shape, path)
         items = shape.items
         if items is not None and isinstance(value, list) and len(value) <= shape.max_items:
-            return [self.value(one, items, f"{path}{i}.") for i, one in enumerate(value)]
+            return [self.value(item, items, f"{path}{i}.") for i, item in enumerate(value)]
         if isinstance(value, float) and shape.whole:
             if not value.is_integer():
                 name = path.removesuffix(".")
                 raise InvalidRequest(
-                    f"The field {name} is wrong: it must be a whole number.", param=name
+                    f"The field {name} is wrong: it must be an integer.", param=name
                 )
             return int(value)
         return value
@@ -129,41 +129,41 @@ class _Sorter:
         tag = value.get(shape.tag_field) if shape.tag_field else None
         fields = shape.objects.get(tag) if tag is None or isinstance(tag, str) else None
         if fields is None:
-            return value  # its type refuses it
-        taken = {}
-        for name, one in value.items():
-            if one is None:
+            return value  # the type check refuses it
+        kept = {}
+        for name, item in value.items():
+            if item is None:
                 continue
             if name in fields:
                 inner = fields[name]
-                taken[name] = one if inner is None else self.value(one, inner, f"{path}{name}.")
+                kept[name] = item if inner is None else self.value(item, inner, f"{path}{name}.")
             elif name == shape.tag_field:
-                taken[name] = one
+                kept[name] = item
             else:
-                self._other(name, one, path)
-        return taken
+                self._check_other(name, item, path)
+        return kept
 
-    def _other(self, name: str, value: object, path: str) -> None:
-        """Refuses a field that the type does not have, or leaves it out."""
+    def _check_other(self, name: str, value: object, path: str) -> None:
+        """Handles a field that the type lacks: raises, or drops it and notes unknown ones."""
         neutral = self._neutral.get(name, known_fields.NEUTRAL.get(name))
         instead = self._instead.get(name, known_fields.INSTEAD.get(name))
         is_unknown = neutral is None and instead is None
         if is_unknown and len(self.ignored) >= MAX_IGNORED:
-            return  # a million names cost little
-        place = _without_indices(path + name)
-        if not known_fields.WITHOUT_EFFECT.isdisjoint((name, place)):
+            return  # so that a million unknown names cost little
+        location = _without_indices(path + name)
+        if not known_fields.WITHOUT_EFFECT.isdisjoint((name, location)):
             return
         if is_unknown:
-            self.ignored.setdefault(place, (path + name)[:_MAX_PATH_CHARS])
+            self.ignored.setdefault(location, (path + name)[:_MAX_PATH_CHARS])
         elif instead is not None:
             raise unsupported(path + name, f"Send {instead}.")
-        elif neutral is not None and not any(_is_same(value, one) for one in neutral):
+        elif neutral is not None and not any(_is_same(value, no_op) for no_op in neutral):
             values = " or ".join(map(json.dumps, neutral)) or "null"
             raise unsupported(path + name, f"Leave it out, or send {values}.")
 
 
 def _is_same(value: object, other: object) -> bool:
-    """Whether two JSON values are the same; in Python, True is 1."""
+    """Whether two JSON values are equal; in Python, True equals 1."""
     return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 

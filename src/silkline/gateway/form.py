@@ -1,8 +1,8 @@
-"""Reads a multipart form: one file, a few fields, and an error of its own for each fault.
+"""Parses a multipart form with one file and a few fields; each fault has its own error message.
 
-python-multipart finds the parts. starlette's parser over it is not used: it takes a form that ends
-early for a whole one, does not see a file whose name comes as `filename*`, and raises one exception
-for everything. https://www.rfc-editor.org/rfc/rfc7578
+python-multipart finds the parts. starlette's parser on top of it is not used: it accepts truncated
+forms, misses a file whose name comes as `filename*`, and raises one exception for every fault.
+https://www.rfc-editor.org/rfc/rfc7578
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MAX_FIELD_BYTES = 1024 * 1024
 
 _MAX_NAME_CHARS = 100
 _UTF_8 = "UTF-8"
-_AS_IT_IS = {"", "7bit", "8bit", "binary"}
+_IDENTITY_ENCODINGS = {"", "7bit", "8bit", "binary"}
 
 
 @dataclass(slots=True)
 class Form:
-    """What a form holds. A part without content counts as absent, as HTML forms send them.
+    """A parsed form. An empty part counts as absent: HTML forms send them for empty inputs.
 
     Attributes:
-        file: The bytes of its file; None where it has none.
-        fields: The text of its fields, by name.
+        file: The bytes of the file; None without one.
+        fields: The text of the fields, by name.
     """
 
     file: bytes | None = None
@@ -49,18 +49,18 @@ async def read_form(request: Request, file: str, fields: Collection[str]) -> For
 
     Args:
         request: Its Content-Type is `multipart/form-data`.
-        file: The name that the form's file must have.
-        fields: The names of the known fields, for errors; others are read as well.
+        file: The required name of the form's file.
+        fields: The names of the known fields, for error messages; others are read as well.
 
     Raises:
-        InvalidRequest: The form is broken, not whole, or has more than one file.
+        InvalidRequest: The form is malformed, truncated, or has more than one file.
         RequestTooLarge: A field has more than `MAX_FIELD_BYTES` bytes.
     """
     reader = _Reader(request.headers.get("content-type", ""), file, fields)
     async with aclosing(request.stream()) as stream:
         async for chunk in stream:
             reader.write(chunk)
-    return reader.whole_form()
+    return reader.finish()
 
 
 class _Headers:
@@ -73,11 +73,11 @@ class _Headers:
         self._message[name] = value
 
     def value(self, name: str) -> str:
-        """A header without its parameters, in lower case; empty where there is none."""
+        """A header without its parameters, in lower case; empty if it is absent."""
         return str(self._message.get(name, "")).partition(";")[0].strip().lower()
 
     def parameter(self, name: str, header: str) -> str | None:
-        """A parameter of a header, also where it comes as `name*`."""
+        """A parameter of a header, in the form `name` or `name*`."""
         value = self._message.get_param(name, header=header)
         return None if value is None else collapse_rfc2231_value(value)
 
@@ -105,29 +105,29 @@ class _Reader:
         self._data = bytearray()
 
     def write(self, chunk: bytes) -> None:
-        """Takes the next bytes of the body. Raises as `read_form` does."""
+        """Parses the next bytes of the body. Raises as `read_form` does."""
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            raise InvalidRequest(self._fault()) from error
+            raise InvalidRequest(self._syntax_message()) from error
 
-    def whole_form(self) -> Form:
-        """The form, when all bytes have come. Raises as `read_form` does."""
+    def finish(self) -> Form:
+        """Returns the form after the last bytes. Raises as `read_form` does."""
         if not self._complete:
             raise InvalidRequest(
-                "The form is not whole: it ends before its closing boundary. Send it whole."
+                "The form is truncated: its closing boundary is missing. Send the complete form."
             )
         return self._form
 
     def _create_parser(self) -> MultipartParser:
         if not self._boundary:
             raise InvalidRequest(
-                "The form's Content-Type names no boundary. Leave that header to the HTTP client, "
-                "or send multipart/form-data; boundary=...."
+                "The form's Content-Type has no boundary. Let the HTTP client set that header, or "
+                "send multipart/form-data; boundary=...."
             )
         if len(self._boundary) > MAX_BOUNDARY_LENGTH:
             raise InvalidRequest(
-                f"The form's boundary is {len(self._boundary)} bytes long. Send one of 1 to 70."
+                f"The form's boundary has {len(self._boundary)} bytes. Send one of 1 to 70 bytes."
             )
         return MultipartParser(
             self._boundary,
@@ -143,22 +143,22 @@ class _Reader:
             },
         )
 
-    def _fault(self) -> str:
-        """What python-multipart could not read, by how far it came."""
+    def _syntax_message(self) -> str:
+        """The message for a form that python-multipart cannot parse, by where it failed."""
         if self._in_headers:
             return (
-                f"The headers of part {self._parts} of the form cannot be read. Send at most "
-                f"{DEFAULT_MAX_HEADER_COUNT} lines of `Name: value` and 4 KiB each, which end in "
-                "CRLF, then an empty line."
+                f"The headers of part {self._parts} of the form are malformed. Send at most "
+                f"{DEFAULT_MAX_HEADER_COUNT} lines of `Name: value`, each at most 4 KiB and ended "
+                "by CRLF, then an empty line."
             )
         if self._parts == 0:
             return (
-                "The form does not begin with its boundary. Send --, the boundary that its "
-                "Content-Type names, and CRLF."
+                "The form does not start with its boundary. Start it with --, the boundary from "
+                "its Content-Type, and CRLF."
             )
         return (
-            f"The boundary after part {self._parts} of the form is broken. End its line in CRLF, "
-            "or in -- and CRLF after the last part."
+            f"The boundary after part {self._parts} of the form is malformed. End its line with "
+            "CRLF, or with -- and CRLF after the last part."
         )
 
     def _on_part_begin(self) -> None:
@@ -184,14 +184,14 @@ class _Reader:
         self._name = (self._headers.parameter("name", disposition) or "")[:_MAX_NAME_CHARS]
         if not self._name:
             raise InvalidRequest(
-                f"Part {self._parts} of the form has no name. Send a header such as "
+                f"Part {self._parts} of the form has no name. Send a header like "
                 'Content-Disposition: form-data; name="image"; filename="a.png".'
             )
         encoding = self._headers.value("content-transfer-encoding")
-        if encoding not in _AS_IT_IS:
+        if encoding not in _IDENTITY_ENCODINGS:
             raise InvalidRequest(
                 f"Part {self._parts} of the form has the Content-Transfer-Encoding "
-                f"{encoding[:_MAX_NAME_CHARS]}. Send it as it is, in binary."
+                f"{encoding[:_MAX_NAME_CHARS]}, which is not supported. Send the part in binary."
             )
         kind = self._headers.value("content-type")
         self._is_file = (
@@ -202,7 +202,7 @@ class _Reader:
         self._fields += not self._is_file
         if self._fields > MAX_FIELDS:
             raise InvalidRequest(
-                f"The form has more than {MAX_FIELDS} fields. Known are {self._known}."
+                f"The form has more than {MAX_FIELDS} fields. Send only {self._known}."
             )
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -212,33 +212,34 @@ class _Reader:
         if not self._is_file and len(self._data) > MAX_FIELD_BYTES:
             raise RequestTooLarge(
                 f"The form's field `{self._name}` is longer than {MAX_FIELD_BYTES} bytes. Send a "
-                "shorter one.",
+                "shorter value.",
                 param=self._name,
             )
 
     def _check_part(self) -> None:
-        """Refuses a part that is not empty and has no place in the form."""
+        """Refuses a part that is not empty and does not belong in the form."""
         name, expected = self._name, self._file_name
         if self._is_file and self._form.file is not None:
-            wrong = f"The form has a second file, `{name}`. Send one file, as `{expected}`."
+            message = f"The form has a second file, `{name}`. Send one file, named `{expected}`."
         elif self._is_file and name != expected:
-            wrong = f"The form's file is called `{name}`. Send it as `{expected}`."
+            message = f"The form's file is named `{name}`. Name it `{expected}`."
         elif not self._is_file and name == expected:
-            wrong = (
-                f"The form's part `{name}` is not a file. Give it a file name, or an image type."
+            message = (
+                f"The form's part `{name}` is not a file. Add a filename to its "
+                "Content-Disposition, or an image type as its Content-Type."
             )
         elif name in self._form.fields:
-            wrong = f"The form has the field `{name}` twice. Send it once."
+            message = f"The form has the field `{name}` twice. Send it once."
         else:
             return
-        raise InvalidRequest(wrong, param=name)
+        raise InvalidRequest(message, param=name)
 
     def _on_part_end(self) -> None:
         if not self._data:
             return
-        # A boundary that does not end its line would hide the parts that follow it.
+        # A boundary without a line end would hide the parts that follow it.
         if b"\r\n--" + self._boundary in self._data:
-            raise InvalidRequest(self._fault())
+            raise InvalidRequest(self._syntax_message())
         if self._is_file:
             self._form.file = bytes(self._data)
         else:
@@ -248,10 +249,10 @@ class _Reader:
         charset = self._headers.parameter("charset", "content-type") or self._charset
         try:
             return self._data.decode(charset)
-        except (LookupError, ValueError) as error:  # no such set, or other bytes
+        except (LookupError, ValueError) as error:  # unknown charset, or invalid bytes
             raise InvalidRequest(
-                f"The form's field `{self._name}` is not in {charset[:_MAX_NAME_CHARS]}, as its "
-                "type says. Send it in UTF-8.",
+                f"The form's field `{self._name}` cannot be decoded as "
+                f"{charset[:_MAX_NAME_CHARS]}. Send it in UTF-8.",
                 param=self._name,
             ) from error
 

@@ -1,8 +1,8 @@
-"""Tenants and their API keys: a TOML file that holds digests, never keys.
+"""Tenants and their API keys, from a TOML file that holds digests of the keys, never the keys.
 
-A key is 256 random bits, so that one SHA-256 protects it as well as a slow hash would: there is
-nothing to guess. (NIST SP 800-63B-4, 3.1.2: look-up secrets of 112 bits and more need no salt and
-no stretching.)
+A key is 256 random bits, too many to guess, so a single SHA-256 protects it as well as a slow hash
+would. (NIST SP 800-63B-4, 3.1.2: look-up secrets of 112 bits and more need no salt and no
+stretching.)
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from silkline.config import Section
 from silkline.errors import ConfigError
 
 KEY_PREFIX = "sk-silk-"
-"""What every key begins with, so that scanners find one that was published."""
+"""Prefix of every key, so that secret scanners find leaked ones."""
 
 EVERYTHING_BELOW = "/"
 METRICS = "/metrics"
-"""Shows what all tenants do; so the paths of a key must name it."""
+"""Shows the activity of all tenants, so a key's paths must name it explicitly."""
 
 _KEY_BYTES = 32
 _SALT_BYTES = 16
 _TENANT_NAME = r"[A-Za-z0-9_-]{1,64}"
-_NOBODY = hashlib.sha256(b"silkline: the key that nobody has").digest()
+_UNKNOWN_DIGEST = hashlib.sha256(b"silkline: the key that nobody has").digest()
 
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _PerMinute = Annotated[int, Field(ge=1)]
@@ -60,12 +60,12 @@ class _File(Section):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose a key is and what it opens.
+    """The tenant and the permissions of a key.
 
     Attributes:
-        tenant: Whose it is.
-        paths: The paths that it opens; one that ends in a slash opens all that lies below it.
-        expires: When it ends, in Unix seconds; None where it does not.
+        tenant: The tenant that owns the key.
+        paths: Allowed paths; one that ends in a slash allows every path below it.
+        expires: Expiry in Unix seconds; None means that the key does not expire.
     """
 
     tenant: Tenant
@@ -73,19 +73,19 @@ class Holder:
     expires: float | None
 
     def opens(self, path: str) -> bool:
-        """Whether the key may be used at a path, as routes see it; `/metrics` has to be named."""
+        """Whether the key allows a path, as routes see it; `/metrics` must be listed explicitly."""
         if path in self.paths:
             return True
         return path != METRICS and any(
-            path.startswith(opened) for opened in self.paths if opened.endswith("/")
+            path.startswith(prefix) for prefix in self.paths if prefix.endswith("/")
         )
 
 
 class KeyRing:
-    """The keys that are good at one moment."""
+    """The keys of one version of the keys file."""
 
     def __init__(self, holders: Mapping[bytes, Holder], tenants: tuple[Tenant, ...]) -> None:
-        """Takes who holds the key of each SHA-256, and all tenants."""
+        """Takes the holder of each key by its SHA-256 digest, and all tenants."""
         self._holders = {digest: (digest, holder) for digest, holder in holders.items()}
         self.tenants = tenants
 
@@ -94,29 +94,29 @@ class KeyRing:
         """Reads a keys file.
 
         Raises:
-            ConfigError: It cannot be read, or something in it is wrong.
+            ConfigError: The file cannot be read, or is invalid.
         """
         try:
             file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except ValidationError as error:
-            # Without the values: somebody may have written down a key in place of its digest.
-            wrong = (
+            # Without the values: the file may hold a key by mistake instead of its digest.
+            problems = (
                 f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}."
                 for problem in error.errors(include_url=False, include_input=False)
             )
-            raise ConfigError(f"The keys file {path} is wrong: {' '.join(wrong)}") from None
+            raise ConfigError(f"The keys file {path} is invalid: {' '.join(problems)}") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigError(f"The keys file {path} cannot be read: {error}") from error
+            raise ConfigError(f"Cannot read the keys file {path}: {error}") from error
         return _ring(path, file.tenants)
 
     def holder(self, key: bytes) -> Holder | None:
-        """Who holds a key; None for one that is not known.
+        """Returns the holder of a key; None if the key is unknown.
 
-        It takes the same time for each key: what is looked up is the digest, of which nobody can
-        choose a part, and a digest that is not there is compared all the same.
+        Takes the same time for every key: the lookup uses the digest, no part of which a client can
+        choose, and an unknown digest is compared too.
         """
         digest = hashlib.sha256(key).digest()
-        known, holder = self._holders.get(digest, (_NOBODY, None))
+        known, holder = self._holders.get(digest, (_UNKNOWN_DIGEST, None))
         return holder if hmac.compare_digest(known, digest) else None
 
     def __len__(self) -> int:
@@ -124,15 +124,15 @@ class KeyRing:
 
 
 def new_key() -> str:
-    """A key that nobody has had before: `sk-silk-` and 256 random bits."""
+    """Generates a new key: `sk-silk-` and 256 random bits."""
     return KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
 
 
 def fragment(tenant: str, key: str, expires: date | None) -> str:
-    """What a keys file needs so that the key is good; it may stand at the file's end.
+    """The TOML entry for a key, which can be appended to a keys file.
 
     Raises:
-        ConfigError: The name cannot be a tenant's.
+        ConfigError: The tenant's name is invalid.
     """
     _check_name(tenant)
     digest = hashlib.sha256(key.encode()).hexdigest()
@@ -158,7 +158,7 @@ def _ring(path: Path, entries: Mapping[str, _TenantEntry]) -> KeyRing:
         for key in entry.keys:
             digest = bytes.fromhex(key.sha256)
             if digest in holders:
-                raise ConfigError(f"The keys file {path} holds a key of {name} twice.")
+                raise ConfigError(f"The keys file {path} has a key of {name} twice. Keep one.")
             holders[digest] = Holder(tenant, entry.paths, _unix_seconds(key.expires))
     return KeyRing(holders, tuple(tenants))
 
@@ -166,13 +166,13 @@ def _ring(path: Path, entries: Mapping[str, _TenantEntry]) -> KeyRing:
 def _check_name(name: str) -> None:
     if not re.fullmatch(_TENANT_NAME, name) or name == ANYONE.name:
         raise ConfigError(
-            f"{name!r} cannot be a tenant's name: up to 64 letters, digits, _ and -, and not "
+            f"{name!r} cannot be a tenant's name. Use 1 to 64 letters, digits, _ or -, but not "
             f"{ANYONE.name}."
         )
 
 
 def _unix_seconds(moment: datetime | date | None) -> float | None:
-    """A date stands for its first moment; where no offset is given, the time is UTC."""
+    """Converts an expiry; a date means its start, and a time without an offset is UTC."""
     if moment is None:
         return None
     if not isinstance(moment, datetime):

@@ -1,4 +1,4 @@
-"""The keys file while it is in use: read again when it changes, kept as it was when it breaks."""
+"""Reloads the keys file when it changes; keeps the old keys if the new file is invalid."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from silkline.gateway.keys import KeyRing
 
 logger = logging.getLogger("silkline.gateway")
 
-_LOOK_SECONDS = 2.0
+_CHECK_SECONDS = 2.0
 
 _State = tuple[int, int, int]
-"""Inode, size and time of change: what differs when a file was written or replaced."""
+"""Inode, size and modification time: they change when a file is written or replaced."""
 
 
 class KeysFile:
-    """A keys file and the ring that was last read from it."""
+    """A keys file, and the key ring last read from it."""
 
     def __init__(self, path: Path) -> None:
         """Reads the file.
@@ -36,39 +36,39 @@ class KeysFile:
 
     @asynccontextmanager
     async def watched(self) -> AsyncGenerator[None, None]:
-        """Reads the file again at SIGHUP and soon after each change, as long as the block runs."""
+        """Reloads the file on SIGHUP and soon after each change, while the block runs."""
         loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
-        takes_signals = threading.current_thread() is threading.main_thread()
-        if takes_signals:
-            loop.add_signal_handler(signal.SIGHUP, asked.set)
-        watching = asyncio.create_task(self._watch(asked), name="keys file")
+        reload_requested = asyncio.Event()
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        if is_main_thread:
+            loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
+        task = asyncio.create_task(self._check_periodically(reload_requested), name="keys file")
         try:
             yield
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            if takes_signals:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if is_main_thread:
                 loop.remove_signal_handler(signal.SIGHUP)
 
-    async def _watch(self, asked: asyncio.Event) -> None:
+    async def _check_periodically(self, reload_requested: asyncio.Event) -> None:
         while True:
             try:
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await asked.wait()
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await reload_requested.wait()
             except TimeoutError:
                 pass
             try:
-                await self._look(asked)
-            except Exception:  # no defect may end the watch: keys that were taken back would stay
-                logger.exception("the keys file could not be looked at")
-                await asyncio.sleep(_LOOK_SECONDS)  # a signal stays asked for
+                await self._check(reload_requested)
+            except Exception:  # a defect must not end the task: revoked keys would stay valid
+                logger.exception("the keys file could not be checked")
+                await asyncio.sleep(_CHECK_SECONDS)  # a requested reload stays requested
 
-    async def _look(self, asked: asyncio.Event) -> None:
+    async def _check(self, reload_requested: asyncio.Event) -> None:
         # A slow disk must not hold up requests.
         state = await asyncio.to_thread(_state, self._path)
-        if asked.is_set() or state != self._state:
-            asked.clear()
+        if reload_requested.is_set() or state != self._state:
+            reload_requested.clear()
             self._state = state
             await self._read()
 
@@ -77,10 +77,10 @@ class KeysFile:
             self.ring = await asyncio.to_thread(KeyRing.load, self._path)
         except ConfigError as error:
             fields = {"error.message": error.message}
-            logger.error("the keys file is broken; the old keys stay", extra={"ecs": fields})  # noqa: TRY400
+            logger.error("the keys file is invalid; the old keys stay", extra={"ecs": fields})  # noqa: TRY400
         else:
             fields = {"silkline.tenants": str(len(self.ring.tenants))}
-            logger.info("keys read", extra={"ecs": fields})
+            logger.info("keys file reloaded", extra={"ecs": fields})
 
 
 def _state(path: Path) -> _State | None:

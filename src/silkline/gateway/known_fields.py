@@ -1,8 +1,8 @@
-"""Fields of other servers and of the official client that no route here supports, by their names.
+"""Names of fields that other servers and the official client have, and no route here supports.
 
-A field is listed where it may change the answer, with the values that do not; or where it never
-changes the answer here. What stands in neither table is unknown. Names hold wherever they stand: in
-the body, in a message or in a content part.
+A field that may change the answer is in `NEUTRAL` with the values that do not, or in `INSTEAD`. A
+field that never changes the answer here is in `WITHOUT_EFFECT`. A field in no table is unknown. The
+tables apply at every level: in the body, in a message and in a content part.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "tools": ([],),
     "top_logprobs": (0,),
     "web_search_options": (),
-    # How tokens are chosen
+    # Sampling
     "allowed_token_ids": ([],),
     "bad_words": ([],),
     "best_of": (1,),
@@ -57,7 +57,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "typical_p": (1,),
     "use_beam_search": (False,),
     "xtc_probability": (0,),
-    # The form of the answer
+    # Structured output
     "ebnf": (),
     "format": ("",),
     "grammar": ("",),
@@ -123,7 +123,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "video_url": (),
     "videos": ([],),
 }
-"""Fields that may change the answer, and the values at which they do not; null is always one."""
+"""Unsupported fields, and the no-op values each accepts; null is always accepted."""
 
 INSTEAD: Mapping[str, str] = {
     "max_new_tokens": "max_tokens",
@@ -132,7 +132,7 @@ INSTEAD: Mapping[str, str] = {
     "num_predict": "max_tokens",
     "stop_sequences": "stop",
 }
-"""What is sent here in the place of a field."""
+"""Unsupported fields, and the field to send instead."""
 
 WITHOUT_EFFECT: frozenset[str] = frozenset(
     {
@@ -164,4 +164,4 @@ WITHOUT_EFFECT: frozenset[str] = frozenset(
         "verbosity",
     }
 )
-"""Fields that change no answer here, whatever they say; some at one place only."""
+"""Fields that never change the answer here and are accepted; a path applies there only."""

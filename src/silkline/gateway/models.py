@@ -1,4 +1,4 @@
-"""`GET /v1/models`, as the official OpenAI client speaks it."""
+"""`GET /v1/models`, compatible with the official OpenAI client."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from silkline.service.answering import Answering
 
 
 def model_routes(answering: Answering) -> APIRouter:
-    """What an `Answering` serves."""
+    """The routes that list the models of an `Answering`."""
     router = APIRouter(tags=["OpenAI"])
 
-    @router.get("/v1/models", summary="What is served")
+    @router.get("/v1/models", summary="List the served models")
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [_model(model.info) for model in answering.models]}
 
     @router.get(
         "/v1/models/{name:path}",
-        summary="What is served, by name",
+        summary="Get a served model by name",
         responses=ERROR_RESPONSES,
     )
     async def model(name: str) -> dict[str, Any]:

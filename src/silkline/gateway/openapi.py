@@ -1,4 +1,4 @@
-"""The OpenAPI document: the declared types of the bodies, and the errors of the one table."""
+"""The OpenAPI document: schemas of the request bodies, and the errors from `HTTP_FACES`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ERROR_BODY = {
 _IDEMPOTENCY_KEY = {
     "name": HEADER,
     "in": "header",
-    "description": "The request is executed once; sent again, it gets the same answer.",
+    "description": "Executes the request once; a retry with the same key gets the same answer.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 
@@ -49,11 +49,11 @@ def _error_responses() -> dict[int | str, dict[str, Any]]:
 
 
 ERROR_RESPONSES = _error_responses()
-"""The `responses` of a route that answers questions."""
+"""The error `responses` of an answering route."""
 
 
 def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that answers questions, whose body is JSON of a type."""
+    """The `openapi_extra` of an answering route with a JSON body of type `kind`."""
     schema = {"$ref": _REF.format(name=kind.__name__)}
     return {
         "parameters": [_IDEMPOTENCY_KEY],
@@ -62,15 +62,15 @@ def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI, *bodies: type[msgspec.Struct]) -> None:
-    """Adds the schemas of the bodies, and of the error body, to an application's document."""
+    """Adds the schemas of the request bodies and the error body to an app's OpenAPI document."""
     generate = app.openapi
     _, components = msgspec.json.schema_components(bodies, ref_template=_REF)
 
-    def document() -> dict[str, Any]:
-        made = generate()
-        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(components)
         schemas["Error"] = _ERROR_BODY
-        return made
+        return document
 
-    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

@@ -1,4 +1,4 @@
-"""Routes for those who run the server: `/live`, `/ready`, `/metrics`."""
+"""Routes for operators: `/live`, `/ready`, `/metrics`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from silkline.service.models import ServedModels
 
 
 def operations_routes(models: ServedModels, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
-    """The operating routes."""
+    """The routes for health probes and Prometheus."""
     router = APIRouter(tags=["Operations"])
 
     @router.head("/live", include_in_schema=False)
-    @router.get("/live", summary="The process answers")
+    @router.get("/live", summary="Liveness: the process responds")
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
     @router.head("/ready", include_in_schema=False)
-    @router.get("/ready", summary="Requests are answered: recent progress")
+    @router.get("/ready", summary="Readiness: requests are being answered")
     async def ready() -> JSONResponse:
         if models.ready and not lifecycle.leaving:
             return JSONResponse({"status": "ready"})

@@ -1,4 +1,4 @@
-"""`POST /predict`: the simple form, for a form upload or a few lines of JSON."""
+"""`POST /predict`: one image and one prompt, as a form upload or as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from silkline.cache.policy import cache_use
 from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
-from silkline.gateway.body import media_type, read_json, unfit
+from silkline.gateway.body import invalid_body, media_type, read_json
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers, rounded
@@ -30,7 +30,7 @@ _FILE = "image"
 
 
 class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes with an uploaded image."""
+    """The form fields beside the uploaded image."""
 
     prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
     max_tokens: Annotated[int, Meta(ge=1)] = Sampling().max_tokens
@@ -39,7 +39,7 @@ class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
-    """The JSON body: the same, and the image as an http, https or data URL, or in Base64."""
+    """The JSON body: the form fields, and the image as an http, https or data URL or in Base64."""
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
@@ -48,7 +48,7 @@ class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
         "text": "prompt",
         "url": "image_url",
     }
-    """What others call our fields."""
+    """Names that other APIs use, and the field to send here."""
 
     NEUTRAL: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "messages": (),
@@ -57,29 +57,31 @@ class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
         "stream": (False,),
         "top_p": (1,),
     }
-    """Fields that `/v1/chat/completions` takes, and their values without effect here."""
+    """Fields of `/v1/chat/completions` not supported here, and their accepted no-op values."""
 
     image_url: str | None = None
     image_base64: str | None = None
 
     def source(self) -> Source:
-        """Where the image comes from.
+        """The source of the image.
 
         Raises:
-            InvalidRequest: There is not exactly one image, or its data URL holds none.
-            UrlBlocked: Its URL is not one that is taken.
+            InvalidRequest: There is not exactly one image, or its data URL is invalid.
+            UrlBlocked: The URL is not allowed.
         """
         if self.image_url is not None and self.image_base64 is None:
             return parse_url(self.image_url, param="image_url")
         if self.image_base64 is not None and self.image_url is None:
             return parse_base64(self.image_base64, param="image_base64")
+        found = "neither" if self.image_url is None else "both"
         raise InvalidRequest(
-            "Give the image as exactly one of image_url and image_base64.", param="image_url"
+            f"The body has {found} of image_url and image_base64. Send exactly one of them.",
+            param="image_url",
         )
 
 
 class PredictUsage(Struct, frozen=True):
-    """What an answer cost, in tokens."""
+    """The token counts of an answer."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -89,10 +91,10 @@ class PredictUsage(Struct, frozen=True):
 
 
 class PredictAnswer(Struct, frozen=True):
-    """What `/predict` answers.
+    """The response body of `/predict`.
 
-    `timeline` has seconds by stage; `silkline` has the `max_tokens` that there could be, where that
-    is fewer than were asked for.
+    `timeline` has seconds by stage. `silkline` has the effective `max_tokens` if it is lower than
+    the requested one.
     """
 
     response: str
@@ -108,7 +110,7 @@ class PredictAnswer(Struct, frozen=True):
 def predict_answer(
     answer: Answer, *, model: str, cache: str, request_id: str, max_tokens: int | None = None
 ) -> PredictAnswer:
-    """An answer in the simple form; `max_tokens` as in a `RequestRecord`."""
+    """Builds the response body of `/predict`; `max_tokens` as in a `RequestRecord`."""
     usage = answer.usage
     return PredictAnswer(
         response=answer.text,
@@ -129,14 +131,14 @@ def predict_answer(
 
 
 def predict_routes(answering: Answering) -> APIRouter:
-    """The `/predict` route over an `Answering`."""
+    """The `/predict` route, backed by an `Answering`."""
     router = APIRouter(tags=["Silkline"], route_class=DirectRoute)
 
     @router.post(
         "/predict",
         summary="One image, one answer",
         response_model=None,
-        openapi_extra=_body_forms(),
+        openapi_extra=_body_schemas(),
         responses=ERROR_RESPONSES,
     )
     async def predict(request: Request) -> Response:
@@ -177,18 +179,18 @@ async def _from_form(request: Request) -> tuple[PredictForm, Source]:
     form = await read_form(request, _FILE, PredictForm.__struct_fields__)
     if form.file is None:
         raise InvalidRequest(
-            f"The form has no file `{_FILE}`. Upload the image as the form's file `{_FILE}`.",
+            f"The form has no file named `{_FILE}`. Upload the image under that name.",
             param=_FILE,
         )
     try:
         fields = msgspec.convert(form.fields, PredictForm, strict=False)
     except msgspec.ValidationError as error:
-        raise unfit(error, PredictForm) from error
+        raise invalid_body(error, PredictForm) from error
     return fields, uploaded(form.file, param=_FILE)
 
 
-def _body_forms() -> dict[str, Any]:
-    """The OpenAPI description of both forms of the body."""
+def _body_schemas() -> dict[str, Any]:
+    """The OpenAPI description of the JSON body and the form."""
     extra = json_body(PredictRequest)
     fields = msgspec.json.schema(PredictForm)["$defs"]["PredictForm"]["properties"]
     image = {"type": "string", "format": "binary"}

@@ -1,6 +1,6 @@
-"""A request's body on its way in: unpacked, and held to its size, its rate and the bytes of all.
+"""Receives a request's body: decompresses it, and limits its size, rate and share of memory.
 
-Sizes are those of the unpacked body; the rate is that of the bytes that come.
+Size limits apply to the decompressed body, the rate limit to the bytes received.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from silkline.errors import Overloaded, RequestTimeout, RequestTooLarge
 from silkline.gateway.content_encoding import Unpacker, create_unpacker
 
 MIN_RATE = 8 * 1024
-"""Bytes a second that a body has to keep to after `body_timeout`; see Apache's MinRate."""
+"""Minimum bytes per second of a body after `body_timeout`; see Apache's MinRate."""
 
 RESERVE = 64 * 1024
-"""Bytes held for a body that was announced: what may wait in the connection's own buffer.
+"""Bytes reserved for a body by its Content-Length: the size of the connection's own buffer.
 
-Not the whole length: clients that announce much and send nothing would lock everyone else out.
+The full length is not reserved: clients that announce large bodies and send nothing would lock out
+everyone else.
 """
 
 
 class BodyBudget:
-    """The bounds of one body, and how many bytes the bodies of all open requests hold."""
+    """Limits of each body, and a count of the bytes that all open requests' bodies hold."""
 
     def __init__(self, settings: Settings) -> None:
         self.max_bytes = settings.limits.max_body_bytes
@@ -35,30 +36,33 @@ class BodyBudget:
         self._held = 0
 
     def take(self, size: int) -> None:
-        """Holds more bytes.
+        """Reserves more bytes.
 
         Raises:
-            Overloaded: Others hold too many.
+            Overloaded: Other requests hold too many bytes.
         """
         if self._held + size > self._max_held:
-            raise Overloaded("The bodies of other requests take all memory; try again later.")
+            raise Overloaded(
+                "The bodies of other requests use all the memory for bodies. Retry after the time "
+                "in Retry-After."
+            )
         self._held += size
 
     def give_back(self, size: int) -> None:
-        """Holds fewer bytes."""
+        """Releases bytes."""
         self._held -= size
 
 
 class RequestBody:
-    """The receive side of one request; call `close` when the request has ended."""
+    """The ASGI receive callable of one request; call `close` when the request has ended."""
 
     def __init__(self, receive: Receive, budget: BodyBudget, encoding: str = "") -> None:
-        """Wraps `receive`; nothing is held yet.
+        """Wraps `receive`; reserves nothing yet.
 
         Args:
-            receive: The connection's own receive side.
-            budget: The bounds.
-            encoding: The request's Content-Encoding, which counts when the body is first read.
+            receive: The connection's receive callable.
+            budget: The limits.
+            encoding: The request's Content-Encoding, checked when the body is first read.
         """
         self._receive = receive
         self._budget = budget
@@ -72,11 +76,11 @@ class RequestBody:
         self._complete = False
 
     def announce(self, size: int) -> None:
-        """Takes the length that the head gives; of it, a reserve is held until more has come.
+        """Checks the Content-Length and reserves at most `RESERVE` bytes of it.
 
         Raises:
-            RequestTooLarge: It is above the bound.
-            Overloaded: Others hold too many bytes.
+            RequestTooLarge: It is above the limit.
+            Overloaded: Other requests hold too many bytes.
         """
         if size > self._budget.max_bytes:
             self._refuse_size()
@@ -85,14 +89,14 @@ class RequestBody:
         self._held += reserve
 
     async def __call__(self) -> Message:
-        """The next ASGI message.
+        """Returns the next ASGI message.
 
         Raises:
-            UnsupportedEncoding: The body has an encoding that is not taken.
-            InvalidRequest: It cannot be unpacked.
-            RequestTooLarge: It is longer than the bound.
-            RequestTimeout: It comes too slowly.
-            Overloaded: Others hold too many bytes.
+            UnsupportedEncoding: The body's encoding is not supported.
+            InvalidRequest: The body cannot be decompressed.
+            RequestTooLarge: The body is longer than the limit.
+            RequestTimeout: The body arrives too slowly.
+            Overloaded: Other requests hold too many bytes.
         """
         if self._complete:
             return await self._receive()
@@ -118,7 +122,7 @@ class RequestBody:
             unpacker.feed(message.get("body", b""))
         self._unpacked += len(unpacked)
         self._hold(self._unpacked)
-        await asyncio.sleep(0)  # others may go on between two slices
+        await asyncio.sleep(0)  # let other tasks run between two slices
         return {"type": "http.request", "body": unpacked, "more_body": not self._complete}
 
     async def _next_message(self) -> Message:
@@ -127,7 +131,9 @@ class RequestBody:
                 message = await self._receive()
         except TimeoutError:
             raise RequestTimeout(
-                "The body comes too slowly. Send it again, faster or smaller."
+                f"The body arrived too slowly. Expected at least {MIN_RATE} bytes per second after "
+                f"the first {self._budget.grace_seconds:g} s, and at most "
+                f"{self._budget.max_seconds:g} s in total. Send a smaller body, or send it faster."
             ) from None
         self._received += len(message.get("body", b""))
         if self._received > self._budget.max_bytes:
@@ -136,7 +142,7 @@ class RequestBody:
         return message
 
     def _hold(self, size: int) -> None:
-        """Holds as many bytes as the body has so far."""
+        """Reserves memory for the bytes of the body received so far."""
         if size > self._budget.max_bytes:
             self._refuse_size()
         if size > self._held:
@@ -144,7 +150,7 @@ class RequestBody:
             self._held = size
 
     def close(self) -> None:
-        """Holds nothing any more."""
+        """Releases all reserved bytes."""
         self._budget.give_back(self._held)
         self._held = 0
 
@@ -154,6 +160,6 @@ class RequestBody:
 
     def _refuse_size(self) -> NoReturn:
         raise RequestTooLarge(
-            f"The body is longer than {self._budget.max_bytes} bytes. Send less, or send the "
-            "picture's URL."
+            f"The body is longer than the limit of {self._budget.max_bytes} bytes. Send a smaller "
+            "body, or the image's URL instead of its bytes."
         )

@@ -1,8 +1,8 @@
 """The outermost layer: pure ASGI, around every route.
 
-It takes a slash off the end of each request's path, gives the request its id, holds its body to the
-limits while it is read, adds the headers that every response carries, and accounts for the request
-when it ends, however it ends.
+It strips a trailing slash from the path, assigns the request id, limits the body while it is read,
+adds the headers that every response has, and records metrics and a log line when the request ends,
+in whatever way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_HEADER_BYTES = 32 * 1024
 
 
 class RequestLayer:
-    """Wraps the application; see the module."""
+    """The outermost ASGI layer of the application; see the module."""
 
     def __init__(
         self, app: ASGIApp, settings: Settings, metrics: Metrics, lifecycle: Lifecycle
@@ -42,7 +42,7 @@ class RequestLayer:
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; other kinds of ASGI messages pass untouched."""
+        """Serves one request; passes other ASGI scopes through unchanged."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -58,11 +58,11 @@ class RequestLayer:
             except SilklineError as error:
                 await error_response(reported(error, record))(scope, receive, outgoing)
             except Exception as defect:
-                # Starlette raises what `render_error` has answered and logged all the same.
+                # Starlette re-raises a defect even after `render_error` has logged and answered it.
                 if record.error is None:
                     response = error_response(reported(defect, record))
                     if outgoing.status != CLIENT_LEFT_STATUS:
-                        raise  # too late to answer
+                        raise  # the response has already started
                     await response(scope, receive, outgoing)
             finally:
                 self._account(scope, record, outgoing.status)
@@ -90,9 +90,9 @@ class RequestLayer:
 
 
 def _strip_slash(scope: Scope) -> None:
-    """Makes a path with a slash at its end the path without it, for the gate and all routes.
+    """Strips a trailing slash from the path, for the gate and all routes.
 
-    A redirect would go to whatever Host the client names.
+    A redirect instead would go to any Host that the client sends.
     """
     if scope["path"] != "/" and scope["raw_path"].endswith(b"/"):
         scope["path"] = scope["path"].removesuffix("/")
@@ -100,13 +100,13 @@ def _strip_slash(scope: Scope) -> None:
 
 
 def _check_head(scope: Scope, incoming: RequestBody) -> None:
-    """Refuses by what the head of a request alone says."""
+    """Checks the size of the headers and the Content-Length, before the body is read."""
     headers = scope["headers"]
     size = sum(len(name) + len(value) for name, value in headers)
     if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
         raise HeadersTooLarge(
-            f"The request has {len(headers)} headers of {size} bytes; at most {_MAX_HEADERS} "
-            f"of {_MAX_HEADER_BYTES} bytes are taken."
+            f"The request has {len(headers)} headers of {size} bytes in total. Send at most "
+            f"{_MAX_HEADERS} headers of {_MAX_HEADER_BYTES} bytes in total."
         )
     for name, value in headers:
         if name == b"content-length":
@@ -114,14 +114,14 @@ def _check_head(scope: Scope, incoming: RequestBody) -> None:
 
 
 def _route(scope: Scope) -> str:
-    """The pattern of the route that matched, so that there are few labels."""
+    """The pattern of the matched route, which keeps the number of metric labels small."""
     if (route := scope.get("route")) is not None:
         return str(route.path)
     return "console" if "endpoint" in scope else "unmatched"
 
 
 class _Outgoing:
-    """The send side of a request: remembers the status and adds the headers of every response."""
+    """The ASGI send callable: records the status and adds the headers of every response."""
 
     def __init__(self, send: Send, record: RequestRecord, cors: Pairs) -> None:
         self._send = send

@@ -1,7 +1,7 @@
 """Keeps each request's `RequestRecord` in its ASGI scope.
 
-The outermost layer makes one record per request. The routes fill in what they learn. When the
-request ends, the same layer writes the log line and the metrics from it.
+The outermost layer creates one record per request. The routes fill it in. When the request ends,
+the same layer writes the log line and the metrics from it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _KEY = "silkline"
 
 
 def new_record(scope: Scope) -> RequestRecord:
-    """Makes the record of a request and keeps it in its scope."""
+    """Creates the record of a request and stores it in the request's scope."""
     record = RequestRecord(id=_request_id(scope))
     scope.setdefault("state", {})[_KEY] = record
     return record
 
 
 def record_of(connection: HTTPConnection) -> RequestRecord:
-    """The record of a request that has passed the outermost layer."""
+    """Returns the record of a request that has passed the outermost layer."""
     record = connection.scope["state"][_KEY]
     if not isinstance(record, RequestRecord):
         raise TypeError("the request did not pass RequestLayer")

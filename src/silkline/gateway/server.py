@@ -1,4 +1,4 @@
-"""Runs the gateway: one uvicorn server with bounded connections, that drains before it ends."""
+"""Runs the gateway: a uvicorn server with limited connections that drains before it exits."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from starlette.types import ASGIApp
 from silkline.config import ServerSettings
 from silkline.errors import EnvironmentFault
 from silkline.gateway.connection import Connection, Connections
-from silkline.gateway.listener import bound_buffers, max_connections, refuse_new
+from silkline.gateway.listener import drop_new_connections, limit_send_buffers, max_connections
 from silkline.service.lifecycle import Lifecycle
 
 logger = logging.getLogger("silkline.gateway")
 
 _OLDEST_UVICORN, _NEWEST_UVICORN = (0, 40), (0, 54)
-"""Releases that the tests ran with; `pyproject.toml` has the same bounds."""
+"""Tested releases; `pyproject.toml` has the same bounds."""
 
 _LAST_ANSWERS_SECONDS = 5
-"""What requests get to tell their clients of the end, once draining is over."""
+"""Time for requests to send their final error once the drain timeout is over."""
 
 _LAST_ACCEPTS_SECONDS = 0.1
-"""What connections that are there already get to be taken, before listening ends."""
+"""Time to accept connections that the kernel has already completed, before listening ends."""
 
 
 def check_uvicorn(version: str) -> None:
-    """Refuses a uvicorn that was not tested: `connection` changes private parts of it.
+    """Refuses an untested uvicorn: `connection` depends on its private parts.
 
     Raises:
-        EnvironmentFault: The version lies outside of the tested ones.
+        EnvironmentFault: The version is outside the tested range.
     """
     major, minor = (int(part) for part in version.split(".")[:2])
     if not _OLDEST_UVICORN <= (major, minor) <= _NEWEST_UVICORN:
         oldest, newest = (".".join(map(str, end)) for end in (_OLDEST_UVICORN, _NEWEST_UVICORN))
         raise EnvironmentFault(
-            f"uvicorn {version} is installed; Silkline is tested with {oldest} to {newest}.",
+            f"uvicorn {version} is installed; Silkline needs one of {oldest} to {newest}.",
             remedy=f'pip install "uvicorn=={newest}.*"',
         )
 
 
 class GatewayServer(uvicorn.Server):
-    """Ends gracefully on the first SIGTERM, SIGINT or SIGHUP, at once on the second.
+    """A uvicorn server that drains on the first SIGTERM, SIGINT or SIGHUP, and ends on the second.
 
-    A keys file takes SIGHUP for itself.
+    With a keys file, SIGHUP reloads that file instead.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class GatewayServer(uvicorn.Server):
         lifecycle: Lifecycle,
         give_up: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
-        """Describes the server; `serve` runs it.
+        """Configures the server; `serve` runs it.
 
         Args:
             app: The application.
-            settings: Where it listens, how long it waits for clients and how it ends.
-            lifecycle: What is told how far the end has come.
-            give_up: Ends all requests that still run, each with an error of its own; called when
-                the time to drain is over, or at the second signal.
+            settings: Address, timeouts and limits of the server.
+            lifecycle: Notified when the server leaves and drains.
+            give_up: Ends all running requests, each with its own error; called when the drain
+                timeout is over, or at the second signal.
         """
         check_uvicorn(uvicorn.__version__)
         self._connections = Connections(settings, lifecycle)
@@ -83,7 +83,7 @@ class GatewayServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 http=cast("type[Connection]", partial(Connection, shared=self._connections)),
-                proxy_headers=False,  # nobody in front is trusted to name clients
+                proxy_headers=False,  # no proxy is trusted to name clients
                 ws="none",
                 timeout_keep_alive=settings.keep_alive_timeout,
                 timeout_graceful_shutdown=settings.drain_timeout + _LAST_ANSWERS_SECONDS,
@@ -96,26 +96,26 @@ class GatewayServer(uvicorn.Server):
         self._sweeping: asyncio.Task[None] | None = None
         self._hurried = asyncio.Event()
         self.listening = asyncio.Event()
-        """Set when the server accepts connections; never, if it cannot."""
+        """Set when the server accepts connections; never set if it cannot bind."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Binds, and tells those who wait for it."""
+        """Binds the address and sets `listening`."""
         self._connections.maximum = max_connections(self._settings.max_connections)
         await super().startup(sockets)
         if self.started:
             for server in self.servers:
-                bound_buffers(server.sockets)
+                limit_send_buffers(server.sockets)
             sweep = self._connections.sweep(cast("set[Connection]", self.server_state.connections))
             self._sweeping = self._loop.create_task(sweep, name="connections")
             self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets itself be left, waits for what runs, ends what is late, and closes."""
-        if self._lifecycle.leaving:  # by a signal: others may not know of it yet
+        """Drains: stops accepting, waits for running requests, cancels late ones, and closes."""
+        if self._lifecycle.leaving:  # by a signal: load balancers may not have noticed yet
             await self._lame_duck()
         self._lifecycle.begin_leaving()
         for server in self.servers:
-            refuse_new(server.sockets)
+            drop_new_connections(server.sockets)
         await asyncio.sleep(_LAST_ACCEPTS_SECONDS)
         deadline = self._loop.call_later(self._settings.drain_timeout, self._end_requests)
         await super().shutdown(sockets)
@@ -125,28 +125,28 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Takes the signals as long as the block runs; SIGHUP unless it is ignored (nohup)."""
+        """Handles the signals while the block runs; SIGHUP unless it is ignored (nohup)."""
         self._loop = asyncio.get_running_loop()
         with super().capture_signals():
-            here = threading.current_thread() is threading.main_thread()
-            takes = here and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-            if takes:
+            is_main = threading.current_thread() is threading.main_thread()
+            handles_hangup = is_main and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+            if handles_hangup:
                 signal.signal(signal.SIGHUP, self.handle_exit)
             try:
                 yield
             finally:
-                if takes:
+                if handles_hangup:
                     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to leave; a second signal gives up on what still runs."""
+        """Starts draining; a second signal ends the requests that still run."""
         del frame
         if self.should_exit:
             self._loop.call_soon_threadsafe(self._hurry)
             return
         self.should_exit = True
         self._lifecycle.begin_leaving()
-        self._loop.call_soon_threadsafe(self._last_answers)
+        self._loop.call_soon_threadsafe(self._close_after_responses)
         fields = {
             "process.signal": signal.Signals(sig).name,
             "silkline.open_requests": self._lifecycle.open_requests,
@@ -154,24 +154,24 @@ class GatewayServer(uvicorn.Server):
         logger.info("draining", extra={"ecs": fields})
 
     async def _lame_duck(self) -> None:
-        """Serves on, so that those who send requests here learn of the end; a signal ends it."""
+        """Keeps serving for `lame_duck` seconds, not ready, so that load balancers move away."""
         try:
             async with asyncio.timeout(self._settings.lame_duck):
                 await self._hurried.wait()
         except TimeoutError:
             pass
 
-    def _last_answers(self) -> None:
+    def _close_after_responses(self) -> None:
         for connection in tuple(self.server_state.connections):
             if isinstance(connection, Connection):
-                connection.last_answer()
+                connection.close_after_response()
 
     def _hurry(self) -> None:
         self._hurried.set()
         self._end_requests()
-        self._loop.call_later(_LAST_ANSWERS_SECONDS, self._stop_waiting)
+        self._loop.call_later(_LAST_ANSWERS_SECONDS, self._force_exit)
 
-    def _stop_waiting(self) -> None:
+    def _force_exit(self) -> None:
         self.force_exit = True
 
     def _end_requests(self) -> None:
@@ -181,6 +181,6 @@ class GatewayServer(uvicorn.Server):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that the server listens on; known once it is `listening`."""
+        """Host and port that the server listens on; valid once `listening` is set."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return host, port

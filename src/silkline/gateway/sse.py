@@ -1,4 +1,4 @@
-"""Event streams: the response whose end is not known when it begins."""
+"""Server-sent event streams: a response that starts before its end is known."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from silkline.service.record import RequestRecord
 DONE = b"data: [DONE]\n\n"
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _GRACE_SECONDS = 1.0
-"""What a stream gets beyond its time: its answer's own deadline comes first, and is told."""
+"""Grace beyond a stream's time, so that the answer's own deadline error is sent first."""
 
-_LATE = "The request's time was over before its answer was read whole."
+_LATE = (
+    "The request's deadline passed before the client had read the whole answer. Read the stream "
+    "without pauses, or ask for fewer tokens."
+)
 
 
 def event(data: object) -> bytes:
-    """One event with a JSON payload.
+    """Encodes one event with a JSON payload.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
@@ -35,8 +38,8 @@ def event(data: object) -> bytes:
 class EventStream(Response):
     """Sends the events of a generator; closes it when the client leaves.
 
-    The response starts with the first event, so that an error before it is a plain error response.
-    A later one becomes an `error` event, and `[DONE]` is not sent.
+    The response starts with the first event, so an error before it is a plain error response. A
+    later error becomes an `error` event, and `[DONE]` is not sent.
     """
 
     def __init__(
@@ -47,13 +50,13 @@ class EventStream(Response):
         *,
         seconds: float,
     ) -> None:
-        """Describes the stream.
+        """Configures the stream.
 
         Args:
             events: The events, encoded.
-            record: Where an error is noted.
-            evidence: Headers that are known when the first event is.
-            seconds: What the stream may take, a slow reader included.
+            record: The request's record, where an error is noted.
+            evidence: Called at the first event; returns headers known by then.
+            seconds: Maximum duration of the stream, including a slow reader.
         """
         super().__init__(media_type="text/event-stream", headers=_HEADERS)
         del self.headers["content-length"]
@@ -64,7 +67,7 @@ class EventStream(Response):
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Runs the stream to its end, or until the client leaves or has had its time."""
+        """Runs the stream until it ends, the client leaves, or the time is over."""
         request = Request(scope, receive)
         try:
             async with asyncio.timeout(self._seconds + _GRACE_SECONDS):
@@ -83,7 +86,7 @@ class EventStream(Response):
                     if not self._started:
                         await send(self._start())
                     await _send_body(send, data, more=True)
-            except Exception as exception:  # noqa: BLE001 - reported, and told to the client
+            except Exception as exception:  # noqa: BLE001 - logged, and sent to the client
                 error = reported(exception, self._record)
                 if not self._started:
                     await error_response(error)(scope, receive, send)

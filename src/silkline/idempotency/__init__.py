@@ -1,1 +1,1 @@
-"""Remembers requests by their `Idempotency-Key`: the contract of a key store, and the stores."""
+"""Stores of idempotency keys: the interface, and its implementations."""

@@ -1,8 +1,8 @@
-"""The contract of a store of idempotency keys: who works on a key, and what came of it.
+"""The interface of a store of idempotency keys: which execution owns a key, and its answer.
 
-A key is claimed for a short lease, which its owner renews while it works. An owner that dies leaves
-a claim that ends by itself, so that the next request with the key is executed. A claim that is
-finished holds the answer until its time is over.
+A key is claimed for a short lease, which its owner renews while it works. If the owner dies, the
+claim expires, and the next request with the key is executed. A finished claim holds the answer
+until its time to live is over.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from silkline.errors import Overloaded
 
 DIGEST_BYTES = 32
-"""Of a key's name in a store, and of a request's fingerprint."""
+"""Length of a key's name in a store, and of a request's fingerprint."""
 
 OWNER_BYTES = 16
 MAX_ANSWER_BYTES = 1024 * 1024 + 64 * 1024
-"""Of an answer as it is kept: a body of 1 MiB, and its headers."""
+"""Maximum length of a stored answer: a body of 1 MiB, and its headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who works on a key, and for which request.
+    """One execution's claim on a key.
 
     Attributes:
         fingerprint: Digest of the request, `DIGEST_BYTES` long.
-        owner: Random, `OWNER_BYTES` long: tells this execution from all others.
+        owner: Random bytes that identify this execution, `OWNER_BYTES` long.
     """
 
     fingerprint: bytes
@@ -35,11 +35,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a key stands for already.
+    """The entry of a key that is already claimed or finished.
 
     Attributes:
-        fingerprint: Digest of the request that came first with this key.
-        answer: What was kept of its answer; None while it is being worked on.
+        fingerprint: Digest of the first request with this key.
+        answer: The stored answer; None while the request is running.
     """
 
     fingerprint: bytes
@@ -47,41 +47,41 @@ class Found:
 
 
 class KeyStore(ABC):
-    """Keeps keys. Every method raises `Overloaded` when the store does not serve."""
+    """Stores keys. Every method raises `Overloaded` when the store is unavailable."""
 
     @abstractmethod
     async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
-        """Takes a key that is free, which gives None, or tells what it stands for.
+        """Claims a free key, which returns None, or returns the key's existing entry.
 
-        A claim whose caller was told nothing, because it came too late or the caller was cancelled,
-        may take its key all the same; the store frees it as soon as it can.
+        A claim that timed out or was cancelled may still have taken its key; the store frees it as
+        soon as it can.
         """
 
     @abstractmethod
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
-        """Lengthens the lease of a claim; False when the key is no longer held by it."""
+        """Extends the lease of a claim; False if the claim no longer holds the key."""
 
     @abstractmethod
     async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
-        """Keeps the answer, at most `MAX_ANSWER_BYTES`; False when the claim was lost before."""
+        """Stores the answer, at most `MAX_ANSWER_BYTES`; False if the claim was lost before."""
 
     @abstractmethod
     async def release(self, key: bytes, claim: Claim) -> None:
-        """Frees a key that is still held by the claim."""
+        """Frees a key if the claim still holds it."""
 
     @abstractmethod
     async def forget(self, key: bytes) -> None:
-        """Frees a key that is finished; one that is claimed, meanwhile perhaps, stays so."""
+        """Frees a finished key; a key that is claimed, perhaps only since, stays claimed."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Frees what the store holds. Closing twice is the same as once."""
+        """Releases the store's resources; idempotent."""
 
 
-def not_served() -> Overloaded:
-    """What a store raises that cannot be used now."""
+def store_unavailable() -> Overloaded:
+    """The error that an unavailable store raises."""
     return Overloaded(
-        "Idempotency keys cannot be looked up at the moment, so the request was not begun. Send it "
-        "again, or leave out the header Idempotency-Key.",
+        "The store of idempotency keys is unavailable, so the request was not executed. Retry "
+        "after the time in Retry-After, or send the request without the header Idempotency-Key.",
         param="Idempotency-Key",
     )

@@ -1,4 +1,4 @@
-"""From the setting to the store of idempotency keys."""
+"""Creates the store of idempotency keys from the settings."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from silkline.idempotency.sqlite import SqliteKeys
 
 
 def create_key_store(settings: IdempotencySettings) -> KeyStore:
-    """The store that `idempotency_store` names: a Redis URL, a SQLite file, or memory.
+    """Creates the store for `idempotency_store`: a Redis URL, a SQLite file, or empty for memory.
 
     Raises:
-        ConfigError: The Redis URL is wrong.
-        EnvironmentFault: Redis is wanted, but its library is not installed.
+        ConfigError: The Redis URL is invalid.
+        EnvironmentFault: The setting is a Redis URL, but the `redis` library is not installed.
     """
-    where = settings.idempotency_store
-    if "://" in where:
-        return RedisKeys(where)
-    if where:
-        return SqliteKeys(Path(where).expanduser())
+    location = settings.idempotency_store
+    if "://" in location:
+        return RedisKeys(location)
+    if location:
+        return SqliteKeys(Path(location).expanduser())
     return MemoryKeys()

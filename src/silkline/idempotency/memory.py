@@ -1,4 +1,4 @@
-"""Keys in the memory of this process: one gateway, until it ends."""
+"""Stores keys in memory: for a single gateway process, lost when it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from silkline.idempotency.base import Claim, Found, KeyStore
 
 MAX_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES = 512
-"""What an entry takes beside its answer, roughly."""
+"""Approximate memory of an entry without its answer."""
 
 
 @dataclass(slots=True)
@@ -26,15 +26,15 @@ class _Entry:
 
 
 class MemoryKeys(KeyStore):
-    """Keeps the latest finished keys; the oldest leave when there is no room."""
+    """Stores keys in memory; evicts the oldest finished keys when it is full."""
 
     def __init__(
         self, max_bytes: int = MAX_BYTES, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Makes an empty one; `clock` gives seconds."""
+        """Creates an empty store; `clock` returns seconds."""
         self._max_bytes = max_bytes
         self._clock = clock
-        self._claimed: dict[bytes, _Entry] = {}  # bounded by the requests that the gateway holds
+        self._claimed: dict[bytes, _Entry] = {}  # bounded by the number of open requests
         self._finished: OrderedDict[bytes, _Entry] = OrderedDict()  # oldest first
         self._bytes = 0
 
@@ -48,14 +48,14 @@ class MemoryKeys(KeyStore):
 
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
         """See `KeyStore`."""
-        if not self._held(key, claim):
+        if not self._is_held(key, claim):
             return False
         self._claimed[key].expires = self._clock() + lease_seconds
         return True
 
     async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
         """See `KeyStore`."""
-        if not self._held(key, claim):
+        if not self._is_held(key, claim):
             return False
         del self._claimed[key]
         entry = _Entry(claim, self._clock() + ttl_seconds, answer)
@@ -66,7 +66,7 @@ class MemoryKeys(KeyStore):
 
     async def release(self, key: bytes, claim: Claim) -> None:
         """See `KeyStore`."""
-        if self._held(key, claim):
+        if self._is_held(key, claim):
             del self._claimed[key]
 
     async def forget(self, key: bytes) -> None:
@@ -74,7 +74,7 @@ class MemoryKeys(KeyStore):
         self._drop(key)
 
     async def aclose(self) -> None:
-        """Forgets everything."""
+        """Drops all keys; idempotent."""
         self._claimed.clear()
         self._finished.clear()
         self._bytes = 0
@@ -87,7 +87,7 @@ class MemoryKeys(KeyStore):
         self._drop(key)
         return None
 
-    def _held(self, key: bytes, claim: Claim) -> bool:
+    def _is_held(self, key: bytes, claim: Claim) -> bool:
         entry = self._claimed.get(key)
         return entry is not None and entry.claim == claim
 

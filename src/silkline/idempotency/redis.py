@@ -1,8 +1,8 @@
-"""Keys in Redis: the gateways of several machines.
+"""Stores keys in Redis: for gateways on several machines.
 
-Each step is one script, which Redis runs as a whole: looking a key up and claiming it cannot be
-torn apart by another gateway. Claims end by the server's clock. The server should not evict keys
-(`maxmemory-policy noeviction`, or `volatile-ttl` with room to spare): a key that it drops is free.
+Each operation is one script, which Redis runs atomically: no other gateway can act between the
+lookup of a key and its claim. Claims expire by the server's clock. The server should not evict keys
+(`maxmemory-policy noeviction`, or `volatile-ttl` with room to spare): an evicted key is free again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from silkline.idempotency.base import (
     Claim,
     Found,
     KeyStore,
-    not_served,
+    store_unavailable,
 )
 from silkline.stores.redis import open_link
 from silkline.stores.redis_lane import Lane
 
 PREFIX = "silkline:idempotency:"
 TIMEOUT_SECONDS = 0.5
-"""The longest that a request waits for Redis."""
+"""Maximum time that a request waits for Redis."""
 
 RETRY_SECONDS = 0.5
-"""How often a claim that came too late is tried to be undone."""
+"""Interval between attempts to release a claim that timed out."""
 
 _PROBE = f"{PREFIX}probe"
 _MILLISECONDS = 1000
@@ -35,8 +35,8 @@ _IN_PROGRESS = b"\0"
 _FINISHED = b"\1"
 _MAX_BYTES = 1 + DIGEST_BYTES + MAX_ANSWER_BYTES
 
-# A value is one byte that tells its kind, the fingerprint, then the owner or the answer.
-# What is none of ours is as good as nothing.
+# A value is one byte for its kind, then the fingerprint, then the owner or the answer.
+# A value that Silkline did not write is deleted.
 _CLAIM = f"""
 local size = redis.call('STRLEN', KEYS[1])
 local kind = string.byte(redis.call('GETRANGE', KEYS[1], 0, 0)) or 0
@@ -46,7 +46,7 @@ if found then return found end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ''
 """
-# What is no string is held by nobody: `pcall` gives an error as a value, which differs too.
+# A value that is not a string has no owner: `pcall` returns the error as a value, which differs.
 _REPLACE = """
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -69,13 +69,13 @@ class _Job(NamedTuple):
 
 
 class RedisKeys(KeyStore):
-    """Keeps keys in a Redis server, found by its address or by its Sentinels."""
+    """Stores keys in a Redis server, found by its address or through Sentinels."""
 
     def __init__(self, url: str) -> None:
-        """Names the server; the first use connects.
+        """Sets the server; the first use connects.
 
         Raises:
-            ConfigError: The URL is wrong.
+            ConfigError: The URL is invalid.
             EnvironmentFault: The `redis` library is not installed.
         """
         self._link = open_link(url)
@@ -93,15 +93,17 @@ class RedisKeys(KeyStore):
         """See `KeyStore`."""
         sent = not self._lane.breaker.open
         try:
-            found = await self._do(_Job(_CLAIM, key, (_held(claim), _milliseconds(lease_seconds))))
+            found = await self._execute(
+                _Job(_CLAIM, key, (_claim_value(claim), _milliseconds(lease_seconds)))
+            )
         except BaseException:
-            if sent and not self._closed:  # it may have been received, or be on its way still
+            if sent and not self._closed:  # Redis may have received it, or may still
                 task = asyncio.create_task(self._free(key, claim))
                 self._freeing.add(task)
                 task.add_done_callback(self._freeing.discard)
             raise
         if not isinstance(found, bytes):
-            raise not_served()
+            raise store_unavailable()
         if not found:
             return None
         fingerprint, rest = found[1 : 1 + DIGEST_BYTES], found[1 + DIGEST_BYTES :]
@@ -109,25 +111,28 @@ class RedisKeys(KeyStore):
 
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
         """See `KeyStore`."""
-        held = _held(claim)
-        return await self._do(_Job(_REPLACE, key, (held, held, _milliseconds(lease_seconds)))) == 1
+        value = _claim_value(claim)
+        return (
+            await self._execute(_Job(_REPLACE, key, (value, value, _milliseconds(lease_seconds))))
+            == 1
+        )
 
     async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
         """See `KeyStore`."""
         value = _FINISHED + claim.fingerprint + answer
-        job = _Job(_REPLACE, key, (_held(claim), value, _milliseconds(ttl_seconds)))
-        return await self._do(job) == 1
+        job = _Job(_REPLACE, key, (_claim_value(claim), value, _milliseconds(ttl_seconds)))
+        return await self._execute(job) == 1
 
     async def release(self, key: bytes, claim: Claim) -> None:
         """See `KeyStore`."""
-        await self._do(_releasing(key, claim))
+        await self._execute(_release_job(key, claim))
 
     async def forget(self, key: bytes) -> None:
         """See `KeyStore`."""
-        await self._do(_Job(_FORGET, key, (_FINISHED,)))
+        await self._execute(_Job(_FORGET, key, (_FINISHED,)))
 
     async def aclose(self) -> None:
-        """Closes the connection; claims that are not undone yet end by their lease."""
+        """Closes the connection; claims not yet released expire with their lease; idempotent."""
         self._closed = True
         for task in self._freeing:
             task.cancel()
@@ -135,16 +140,16 @@ class RedisKeys(KeyStore):
         await self._lane.aclose()
         await self._link.aclose()
 
-    async def _do(self, job: _Job) -> object:
+    async def _execute(self, job: _Job) -> object:
         result = await self._lane.do(job)
         if result is None:
-            raise not_served()
+            raise store_unavailable()
         return result
 
     async def _free(self, key: bytes, claim: Claim) -> None:
-        """Undoes a claim that nobody waits for any more, as soon as Redis serves again."""
+        """Releases a claim that timed out or was cancelled, as soon as Redis is available."""
         while True:
-            if await self._lane.do(_releasing(key, claim)) is not None:
+            if await self._lane.do(_release_job(key, claim)) is not None:
                 return
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -156,18 +161,18 @@ class RedisKeys(KeyStore):
         failures = [result for result in results if isinstance(result, Exception)]
         if len(failures) == len(results):
             raise failures[0]
-        # One value of a wrong type fails alone; what fails all commands is the server's fault.
+        # A value of a wrong type fails one command; if all commands fail, the server is at fault.
         return [None if isinstance(result, Exception) else result for result in results]
 
     async def _probe(self) -> None:
         await self._link.client.set(_PROBE, b"", px=_MILLISECONDS)
 
 
-def _releasing(key: bytes, claim: Claim) -> _Job:
-    return _Job(_RELEASE, key, (_held(claim),))
+def _release_job(key: bytes, claim: Claim) -> _Job:
+    return _Job(_RELEASE, key, (_claim_value(claim),))
 
 
-def _held(claim: Claim) -> bytes:
+def _claim_value(claim: Claim) -> bytes:
     return _IN_PROGRESS + claim.fingerprint + claim.owner
 
 
@@ -178,5 +183,5 @@ def _milliseconds(seconds: float) -> int:
 def _faults() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
 
-    # Besides what the library says it raises: what its parser raises at nonsense.
+    # Besides the documented errors: what the library's parser raises on malformed replies.
     return (RedisError, OSError, ValueError)

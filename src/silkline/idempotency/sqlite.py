@@ -1,7 +1,7 @@
-"""Keys in a SQLite file: the gateways of one machine, across restarts.
+"""Stores keys in a SQLite file: for the gateways of one machine, across restarts.
 
-The file stands beside that of the answer cache and is not a part of it: a cache may be dropped when
-it is broken or too large, and a claim may not.
+The file is separate from the answer cache: a corrupt or oversized cache may be dropped, but claims
+may not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from silkline.idempotency.base import Claim, Found, KeyStore, not_served
+from silkline.idempotency.base import Claim, Found, KeyStore, store_unavailable
 from silkline.stores.sqlite import used_bytes, write_ahead
 
 T = TypeVar("T")
@@ -23,10 +23,10 @@ T = TypeVar("T")
 logger = logging.getLogger("silkline.gateway")
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Of the file; the oldest finished keys leave when there are more."""
+"""Maximum size of the file; above it, the oldest finished keys are evicted."""
 
 OPERATION_SECONDS = 2.0
-"""How long a request waits for the disk."""
+"""Maximum time that a request waits for the disk."""
 
 _LOCK_SECONDS = OPERATION_SECONDS / 2
 _SWEEP_ROWS = 64
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS keys (
     name BLOB NOT NULL UNIQUE,
     fingerprint BLOB NOT NULL,
     owner BLOB NOT NULL,
-    answer BLOB,            -- NULL while it is being worked on
+    answer BLOB,            -- NULL while the request is running
     expires REAL NOT NULL   -- Unix time in seconds
 );
 CREATE INDEX IF NOT EXISTS by_expiry ON keys (expires);
@@ -48,7 +48,7 @@ _CLAIM = (
     "INSERT OR REPLACE INTO keys (name, fingerprint, owner, answer, expires) "
     "VALUES (?, ?, ?, NULL, ?)"
 )
-# Where the clock was set back, a dead owner's claim would last for as long as it was set back by.
+# If the clock was set back, a dead owner's claim would otherwise last that much longer.
 _SHORTEN = "UPDATE keys SET expires = ? WHERE name = ? AND answer IS NULL AND expires > ?"
 _HELD = "name = ? AND fingerprint = ? AND owner = ? AND answer IS NULL"
 _RENEW = f"UPDATE keys SET expires = ? WHERE {_HELD}"  # noqa: S608 - constants only
@@ -66,7 +66,7 @@ _SWEEP = (
 
 
 class SqliteKeys(KeyStore):
-    """Keeps keys in a file; one thread works on it."""
+    """Stores keys in a SQLite file, which a single thread uses."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class SqliteKeys(KeyStore):
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Names the file, which the first use opens or makes; `clock` gives Unix time."""
+        """Sets the path; the first use opens or creates the file. `clock` returns Unix time."""
         self._path = path
         self._max_bytes = max_bytes
         self._clock = clock
@@ -96,24 +96,24 @@ class SqliteKeys(KeyStore):
 
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
         """See `KeyStore`."""
-        values = (self._clock() + lease_seconds, *_held(key, claim))
+        values = (self._clock() + lease_seconds, *_claim_key_values(key, claim))
         return await self._run("renew", lambda file: file.execute(_RENEW, values).rowcount == 1)
 
     async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
         """See `KeyStore`."""
-        values = (self._clock() + ttl_seconds, answer, *_held(key, claim))
+        values = (self._clock() + ttl_seconds, answer, *_claim_key_values(key, claim))
         return await self._run("finish", lambda file: self._finish(file, values))
 
     async def release(self, key: bytes, claim: Claim) -> None:
         """See `KeyStore`."""
-        await self._run("release", _releasing(key, claim))
+        await self._run("release", _release_job(key, claim))
 
     async def forget(self, key: bytes) -> None:
         """See `KeyStore`."""
         await self._run("forget", lambda file: file.execute(_FORGET, (key,)))
 
     async def aclose(self) -> None:
-        """Closes the file; what is in it stays."""
+        """Closes the file and keeps its keys; idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -121,39 +121,39 @@ class SqliteKeys(KeyStore):
         self._thread.shutdown(wait=False)
         await asyncio.wait({closing}, timeout=OPERATION_SECONDS)
 
-    async def _run(self, what: str, use: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._result(what, self._submit(use))
+    async def _run(self, operation: str, use: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._result(operation, self._submit(use))
 
     def _submit(self, use: Callable[[sqlite3.Connection], T]) -> Future[T]:
         if self._closed:
-            raise not_served()
+            raise store_unavailable()
         return self._thread.submit(self._use, use)
 
-    async def _result(self, what: str, job: Future[T]) -> T:
+    async def _result(self, operation: str, job: Future[T]) -> T:
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
                 result = await asyncio.wrap_future(job)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
-            self._fails(what, error)
-            raise not_served() from error
-        self._works(what)
+            self._log_failure(operation, error)
+            raise store_unavailable() from error
+        self._log_recovery(operation)
         return result
 
-    def _fails(self, what: str, error: Exception) -> None:
-        """Logs the first failure of a kind of use: a full disk may go on serving the others."""
-        if what not in self._failing:
-            fields = {"silkline.keys.use": what, "error.type": type(error).__name__}
+    def _log_failure(self, operation: str, error: Exception) -> None:
+        """Logs the first failure of an operation: with a full disk, the others may still work."""
+        if operation not in self._failing:
+            fields = {"silkline.keys.use": operation, "error.type": type(error).__name__}
             logger.warning("the file of idempotency keys fails", extra={"ecs": fields})
-        self._failing.add(what)
+        self._failing.add(operation)
 
-    def _works(self, what: str) -> None:
-        if what in self._failing:
-            fields = {"silkline.keys.use": what}
-            logger.info("the file of idempotency keys is back", extra={"ecs": fields})
-        self._failing.discard(what)
+    def _log_recovery(self, operation: str) -> None:
+        if operation in self._failing:
+            fields = {"silkline.keys.use": operation}
+            logger.info("the file of idempotency keys works again", extra={"ecs": fields})
+        self._failing.discard(operation)
 
     def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
-        """In the thread; a file that failed is opened again by the next use."""
+        """Runs in the thread; after a failure, the next use opens the file again."""
         try:
             return use(self._file or self._open())
         except (sqlite3.Error, OSError):
@@ -161,17 +161,17 @@ class SqliteKeys(KeyStore):
             raise
 
     def _free(self, key: bytes, claim: Claim) -> None:
-        """In the thread: undoes a claim that nobody waits for any more."""
+        """Runs in the thread; releases a claim that timed out or was cancelled."""
         try:
-            self._use(_releasing(key, claim))
+            self._use(_release_job(key, claim))
         except (sqlite3.Error, OSError) as error:
             fields = {"error.type": type(error).__name__}
-            logger.warning("a key stays claimed until its lease is over", extra={"ecs": fields})
+            logger.warning("a key stays claimed until its lease expires", extra={"ecs": fields})
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch(mode=0o600)
-        # Without an isolation level, a transaction is what `BEGIN` begins.
+        # Without an isolation level, only `BEGIN` starts a transaction.
         self._file = sqlite3.connect(
             self._path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -210,13 +210,13 @@ class SqliteKeys(KeyStore):
 
 
 def _may_hold(job: Future[Found | None]) -> bool:
-    """Whether a claim that was given up may have been made, or may still be."""
+    """Whether an abandoned claim may have taken its key, or may still take it."""
     return not job.cancel() and not (job.done() and job.exception() is not None)
 
 
-def _releasing(key: bytes, claim: Claim) -> Callable[[sqlite3.Connection], object]:
-    return lambda file: file.execute(_RELEASE, _held(key, claim))
+def _release_job(key: bytes, claim: Claim) -> Callable[[sqlite3.Connection], object]:
+    return lambda file: file.execute(_RELEASE, _claim_key_values(key, claim))
 
 
-def _held(key: bytes, claim: Claim) -> tuple[bytes, bytes, bytes]:
+def _claim_key_values(key: bytes, claim: Claim) -> tuple[bytes, bytes, bytes]:
     return (key, claim.fingerprint, claim.owner)

@@ -1,4 +1,4 @@
-/** The panel that shows one exchange: its answer or failure, its timeline and its figures. */
+/** The panel that shows one exchange: its answer or failure, its timeline and its metrics. */
 
 import { wordsFor } from "./failure.js";
 import { UNKNOWN, clock, count, milliseconds, rate } from "./format.js";
@@ -13,9 +13,9 @@ const PHASES = {
 };
 
 const CACHE_STATES = {
-  hit: "answered before",
-  miss: "computed and kept",
-  coalesced: "shared work",
+  hit: "from the cache",
+  miss: "computed and cached",
+  coalesced: "shared with an identical request",
   near: "near duplicate",
   bypass: "not cached",
 };
@@ -23,13 +23,13 @@ const CACHE_STATES = {
 /** @param {string} id */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** Writes text; nothing that came over the network is ever read as markup. */
+/** Sets the text of an element; data from the network is never parsed as markup. */
 function write(id, text) {
   const target = element(id);
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** Shows an element with this text, or hides it when there is none. */
+/** Sets the text of an element, or hides the element when the text is empty. */
 function writeOrHide(id, text) {
   write(id, text);
   element(id).hidden = text === "";
@@ -58,7 +58,7 @@ export function showExchange(exchange) {
 }
 
 /**
- * Shows what changes from one moment to the next while the request runs.
+ * Updates the parts that change while the request runs.
  * @param {Exchange} exchange
  */
 export function showProgress(exchange) {
@@ -82,7 +82,7 @@ function showText(exchange) {
   write("text", pretty ?? exchange.text);
 }
 
-/** A JSON object or array with indents, or null when the text is neither. */
+/** Formats a JSON object or array with indents; null when the text is neither. */
 function prettyJson(text) {
   if (!/^\s*[[{]/.test(text)) return null;
   try {
@@ -96,13 +96,13 @@ function prettyJson(text) {
 function showNote(exchange) {
   let note = "";
   if (exchange.phase === "stopped") {
-    note = exchange.text === "" ? "Stopped before the first word." : "Stopped here.";
+    note = exchange.text === "" ? "Stopped before the first token." : "Stopped here.";
   } else if (exchange.phase === "done" && exchange.finishReason === "length") {
-    note = "Cut at the longest answer that this page asks for.";
+    note = "Cut off at this page's limit on the length of an answer.";
   } else if (exchange.phase === "done" && exchange.text === "") {
-    note = "The model answered with no text.";
+    note = "The model returned an empty answer.";
   } else if (exchange.phase === "done" && element("text").dataset.kind === "json") {
-    note = "Valid JSON, shown with indents.";
+    note = "Valid JSON, formatted.";
   }
   writeOrHide("note", note);
 }
@@ -124,7 +124,7 @@ function showFailure(exchange) {
 /** @param {Exchange} exchange */
 function showFigures(exchange) {
   const { usage, account, identity } = exchange;
-  // A request that was refused has no times and counts worth a look, only its id.
+  // A refused request has no useful times and counts, only its id.
   const refused = exchange.failure !== null && exchange.text === "";
   for (const id of ["timeline", "times", "tokens"]) element(id).hidden = refused;
   write("first-token", milliseconds(exchange.firstToken));
@@ -143,7 +143,7 @@ function showFigures(exchange) {
 }
 
 /**
- * What a screen reader says when the request is over.
+ * The text for screen readers when the request is over.
  * @param {Exchange} exchange
  */
 export function spoken(exchange) {

@@ -1,4 +1,4 @@
-/** The console: puts the picture field, the question, the answer and the history together. */
+/** The console's entry point: connects the picture field, question, answer and history. */
 
 import { showProgress, showExchange, spoken } from "./answer.js";
 import { copyFrom } from "./clipboard.js";
@@ -51,16 +51,16 @@ const field = new PictureField({
   onThumbnail: () => history.draw(),
 });
 
-const lookNow = watchGateway((state) => {
+const checkNow = watchGateway((state) => {
   const status = element("status");
-  // A gateway that was away may be back with another model.
+  // A gateway that was unreachable may now serve another model.
   if (state === "ready" && (status.dataset.state !== "ready" || model === "")) nameModel();
   if (status.dataset.state === state) return;
   status.dataset.state = state;
   element("status-text").textContent = STATES[state];
 });
 
-/** Finds out which model is served; without a key this may have to wait. */
+/** Fetches and shows the served model's name; empty if that fails, as without a valid key. */
 async function nameModel() {
   try {
     model = await servedModel(keyField.value);
@@ -71,7 +71,7 @@ async function nameModel() {
   element("status-model").textContent = model;
 }
 
-/** Checks the form and asks; a second request waits until the first one is over. */
+/** Checks the form and sends the request; does nothing while another request is running. */
 function ask() {
   const text = question.value.trim();
   if (running !== null) return;
@@ -87,7 +87,7 @@ async function run(exchange) {
   running = abort;
   setRunning(true);
   element("alarm").textContent = "";
-  announce("Asking.");
+  announce("Sending the request.");
   history.add(exchange);
   showExchange(exchange);
   bringAnswer();
@@ -108,13 +108,13 @@ async function run(exchange) {
   conclude(exchange);
 }
 
-/** A defect of this page: it goes to the browser's console, and the exchange still ends. */
+/** Logs a bug of this page in the browser's console; returns the failure for the exchange. */
 function ownFault(error) {
   window.reportError(error);
   return new RequestFailure({ code: "page_fault" });
 }
 
-/** Sends the request and feeds the exchange with what comes back. */
+/** Sends the request and adds each event of the response to the exchange. */
 async function converse(exchange, signal) {
   const pictureUrl = await exchange.picture.asUrl();
   if (model === "") {
@@ -128,7 +128,7 @@ async function converse(exchange, signal) {
   for await (const event of chat(body, { key: keyField.value, signal })) exchange.take(event);
 }
 
-/** Draws the exchange's progress a few times a second, if it is the one that is shown. */
+/** Draws the exchange while it is shown: at new text, else at most ten times a second. */
 function drawWhile(exchange) {
   let frame = 0;
   let drawn = -Infinity;
@@ -145,7 +145,7 @@ function drawWhile(exchange) {
   return () => cancelAnimationFrame(frame);
 }
 
-/** Tells the end to who does not see it, and follows a hint that the gateway changed. */
+/** Announces the end to screen readers; some errors open the key menu or check the status. */
 function conclude(exchange) {
   if (exchange.failure === null) {
     announce(spoken(exchange));
@@ -156,10 +156,10 @@ function conclude(exchange) {
   element("alarm").textContent = `${wordsFor(failure).title}. ${failure.message}`;
   if (failure.code === "model_not_found") model = "";
   if (failure.status === 401 || failure.status === 403) keyMenu.open = true;
-  if (failure.code === "unreachable" || failure.status === 503) lookNow();
+  if (failure.code === "unreachable" || failure.status === 503) checkNow();
 }
 
-/** Scrolls to the answer where it stands below the question, as on a phone. */
+/** Scrolls to the answer if it is below the question, as on a phone. */
 function bringAnswer() {
   const { top } = element("answer").getBoundingClientRect();
   if (top >= 0 && top < window.innerHeight / 2) return;
@@ -169,7 +169,7 @@ function bringAnswer() {
 
 /** @param {boolean} busy */
 function setRunning(busy) {
-  // A disabled button would lose the focus; this one only says that it waits.
+  // A disabled button would lose the focus, so only aria-disabled is set.
   element("ask").setAttribute("aria-disabled", String(busy));
   const stop = element("stop");
   if (!busy && document.activeElement === stop) element("ask").focus({ preventScroll: true });
@@ -220,7 +220,7 @@ function wireAnswer() {
     });
     const note = element("curl-note");
     note.hidden = exchange.picture.source !== "file";
-    note.textContent = `Run it in the folder that holds ${exchange.picture.name}.`;
+    note.textContent = `Run it in the folder that contains ${exchange.picture.name}.`;
     await copyFrom(copyCurl, command, announce);
   });
   element("again").addEventListener("click", () => {
@@ -231,13 +231,13 @@ function wireAnswer() {
   });
 }
 
-/** Closes the key menu and gives the focus back to what opened it. */
+/** Closes the key menu and returns the focus to the button that opened it. */
 function closeKeyMenu() {
   keyMenu.open = false;
   keyMenu.querySelector("summary")?.focus();
 }
 
-/** The key lives in this tab's session storage, where that is allowed, and in the field. */
+/** Keeps the key in the field and, where allowed, in this tab's session storage. */
 function wireKey() {
   const keep = (key) => {
     keyField.value = key;
@@ -246,7 +246,7 @@ function wireKey() {
       if (key === "") window.sessionStorage.removeItem(KEY_STORE);
       else window.sessionStorage.setItem(KEY_STORE, key);
     } catch {
-      // Without storage the key holds until the page is left.
+      // Without storage the key is kept until the page is closed.
     }
   };
   try {

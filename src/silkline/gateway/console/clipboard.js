@@ -1,4 +1,4 @@
-/** Copying, also where the page is served over plain HTTP and the clipboard API is missing. */
+/** Copies text, also over plain HTTP, where browsers have no clipboard API. */
 
 /**
  * @param {string} text
@@ -10,7 +10,7 @@ export async function copyText(text) {
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      // Not allowed in this context; the older way may be.
+      // Not allowed in this context; the older API may be.
     }
   }
   return copyBySelection(text);
@@ -31,8 +31,8 @@ function copyBySelection(text) {
 }
 
 /**
- * Copies and says so on the button for a moment.
- * @param {HTMLElement} button its last span carries its label; without one its name is told only
+ * Copies the text, and shows the result on the button for 1.6 seconds.
+ * @param {HTMLElement} button its span holds its label; without one the result is only announced
  * @param {string} text
  * @param {(message: string) => void} announce
  */
@@ -42,13 +42,13 @@ export async function copyFrom(button, text, announce) {
   announce(message);
   button.dataset.copied = copied ? "yes" : "no";
   const label = button.querySelector("span");
-  const usual = label?.dataset.usual ?? label?.textContent ?? "";
+  const original = label?.dataset.original ?? label?.textContent ?? "";
   if (label) {
-    label.dataset.usual = usual;
+    label.dataset.original = original;
     label.textContent = message;
   }
   window.setTimeout(() => {
     delete button.dataset.copied;
-    if (label) label.textContent = usual;
+    if (label) label.textContent = original;
   }, 1600);
 }

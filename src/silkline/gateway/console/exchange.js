@@ -1,6 +1,6 @@
 /**
- * One question and what became of it. Times are read from the page's own clock, since the gateway
- * cannot see the network; the stages are the gateway's.
+ * One question and its outcome. Times come from the page's own clock, because the gateway cannot
+ * measure the network; the stages come from the gateway.
  *
  * @typedef {import("./stream.js").StreamEvent} StreamEvent
  * @typedef {"sending" | "reading" | "answering" | "done" | "stopped" | "failed"} Phase
@@ -36,7 +36,7 @@ export class Exchange {
   /**
    * @param {import("./picture.js").Picture} picture
    * @param {string} question
-   * @param {boolean} withKey whether it is sent with an API key
+   * @param {boolean} withKey whether the request is sent with an API key
    */
   constructor(picture, question, withKey) {
     this.picture = picture;
@@ -44,7 +44,7 @@ export class Exchange {
     this.withKey = withKey;
   }
 
-  /** Sets the clock to zero: the request leaves now. */
+  /** Resets the clock when the request is sent. */
   start() {
     this.#started = now();
   }
@@ -91,7 +91,7 @@ export class Exchange {
     return this.#ended === null;
   }
 
-  /** Seconds from sending to the end, or to now. */
+  /** Seconds from sending to the end, or until now while running. */
   get total() {
     return (this.#ended ?? now()) - this.#started;
   }
@@ -102,8 +102,8 @@ export class Exchange {
   }
 
   /**
-   * Tokens per second after the first token, by the gateway's generate stage where it is known,
-   * else by when the text came in here; undefined for less than two tokens.
+   * Tokens per second after the first token, from the gateway's generate stage if known, else from
+   * the arrival times of the text; undefined for fewer than two tokens.
    */
   get speed() {
     const tokens = this.usage.completion_tokens;
@@ -112,7 +112,7 @@ export class Exchange {
     return seconds > 0 ? (tokens - 1) / seconds : undefined;
   }
 
-  /** The model's name and its bundle's digest, as far as they are known. */
+  /** The model's name and its bundle's digest; an empty string for one that is unknown. */
   get identity() {
     const tag = this.account.model ?? "";
     const at = tag.lastIndexOf("@");

@@ -1,13 +1,13 @@
-/** What can go wrong with a request, and the words for it. */
+/** Failures of a request, and their titles and advice for the user. */
 
-/** A request that got no whole answer. */
+/** A request that did not get a complete answer. */
 export class RequestFailure extends Error {
   /**
    * @param {{code: string, message?: string, status?: number, param?: string | null,
    *   requestId?: string | null, retryAfter?: number | null}} facts
    */
   constructor({ code, message, status = 0, param = null, requestId = null, retryAfter = null }) {
-    super(message ?? OWN_MESSAGES[code] ?? "The gateway gave no reason.");
+    super(message ?? OWN_MESSAGES[code] ?? "The gateway sent no error message.");
     this.name = "RequestFailure";
     this.code = code;
     this.status = status;
@@ -17,62 +17,63 @@ export class RequestFailure extends Error {
   }
 }
 
-/** Messages of the failures that this page finds itself; the others come from the gateway. */
+/** Messages for failures that this page detects; the gateway sends the others. */
 const OWN_MESSAGES = {
-  unreachable: "The request did not reach the gateway, or its answer did not come back.",
-  not_a_stream: "The gateway answered, but not with a stream of events.",
-  stream_cut: "The connection closed before the answer was whole.",
+  unreachable: "The request did not reach the gateway, or its response was lost.",
+  not_a_stream: "The response was not an event stream.",
+  stream_cut: "The connection closed before the answer was complete.",
   stream_unreadable: "A part of the answer was not valid JSON.",
-  picture_unreadable: "The browser could not read the picture's file.",
-  page_fault: "This page made a mistake; the browser's console has the details.",
+  picture_unreadable: "The browser could not read the picture file.",
+  page_fault: "Internal error in this page. The browser's developer console has the details.",
 };
 
 /**
- * A title by error code, and advice where this page can add some: the gateway's own message tells
- * what to do already.
+ * A title for each error code, and advice where this page can add to the gateway's own message,
+ * which already says what to do.
  */
 const WORDS = {
   invalid_request: ["The gateway did not accept this request"],
-  url_blocked: ["That address is off limits", "You can choose the picture's file instead."],
+  url_blocked: ["This address is not allowed", "You can choose a picture file instead."],
   image_fetch_failed: [
     "The picture could not be fetched",
-    "You can choose the picture's file instead.",
+    "You can choose a picture file instead.",
   ],
-  image_undecodable: ["The picture is damaged"],
-  image_format: ["This kind of file is not supported"],
+  image_undecodable: ["The picture file is damaged"],
+  image_format: ["This file format is not supported"],
+  unsupported_encoding: ["The request's encoding is not supported"],
   image_too_large: ["The picture is too large"],
   request_too_large: ["The request is too large"],
-  model_not_found: ["This model is not served here", "Reload the page to pick up the served model."],
-  request_timeout: ["Sending took too long"],
-  invalid_api_key: ["A key is needed", "Reload the page: the browser asks for it, as the password."],
-  forbidden: ["This key is not for this"],
-  quarantined: ["This request is set aside"],
-  rate_limited: ["Your limit is reached"],
+  model_not_found: ["This model is not served here", "Reload the page to use the served model."],
+  request_timeout: ["Sending the request took too long"],
+  invalid_api_key: ["An API key is needed", "Reload the page and enter the key as the password."],
+  forbidden: ["This API key does not allow this request"],
+  quarantined: ["This request is quarantined"],
+  rate_limited: ["Your rate limit is reached"],
   overloaded: ["The gateway is busy"],
   shutting_down: ["The gateway is shutting down"],
-  worker_lost: ["The engine stopped while it answered"],
-  engine_failed: ["The engine failed at this request"],
+  worker_lost: ["The engine stopped while answering"],
+  engine_failed: ["The engine failed on this request"],
   deadline_exceeded: ["The answer took too long"],
   internal_error: [
-    "Something broke inside the gateway",
-    "This is a defect. Please report it with the request id.",
+    "Internal error in the gateway",
+    "This is a bug. Please report it with the request id.",
   ],
   unreachable: ["The gateway cannot be reached", "Check that it is running, then ask again."],
-  not_a_stream: ["That was not an answer", "Something between this page and the gateway replied."],
-  stream_cut: ["The answer broke off", "What arrived so far is shown above. Ask again."],
+  not_a_stream: ["Unexpected response", "A proxy before the gateway may have sent it."],
+  stream_cut: ["The answer is incomplete", "The text received so far is shown above. Ask again."],
   stream_unreadable: ["The answer could not be read", "Ask again."],
   picture_unreadable: ["The picture could not be read", "Choose the file again."],
-  page_fault: ["Something broke in this page", "This is a defect. Please report it."],
+  page_fault: ["Internal error in this page", "This is a bug. Please report it."],
 };
 
 const WORDS_BY_STATUS = {
   401: ["An API key is needed", "Enter it under API key at the top of the page."],
-  403: ["This API key may not do that", "Enter another one under API key at the top of the page."],
+  403: ["This request is not allowed", "Enter another key under API key at the top of the page."],
   429: ["Too many requests", "Ask again in a moment."],
 };
 
 /**
- * The title and the advice for a failure.
+ * Returns the title and the advice for a failure.
  * @param {RequestFailure} failure
  * @returns {{title: string, advice: string}}
  */
@@ -88,7 +89,7 @@ export function wordsFor(failure) {
 }
 
 /**
- * The failure in an error body; what is missing or malformed in it is made up for.
+ * Builds the failure from an error body, with defaults for missing or malformed fields.
  * @param {unknown} body
  * @param {{status: number, requestId: string | null, retryAfter?: number | null}} facts
  */
@@ -104,7 +105,7 @@ export function failureFromBody(body, facts) {
 }
 
 /**
- * The failure that a response with an error status tells of.
+ * Builds the failure from a response with an error status.
  * @param {Response} response
  */
 export async function failureFromResponse(response) {
@@ -113,7 +114,7 @@ export async function failureFromResponse(response) {
   try {
     body = await response.json();
   } catch (error) {
-    // Not JSON: a proxy's own page. The status has to do.
+    // Not JSON, perhaps a proxy's own page: use the status alone.
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
   }
   return failureFromBody(body, {

@@ -1,4 +1,4 @@
-/** Numbers as people read them. Each function gives an en dash for a value that is not known. */
+/** Formats numbers for display. A value that is not known becomes an en dash. */
 
 export const UNKNOWN = "–";
 
@@ -17,7 +17,7 @@ export function milliseconds(seconds) {
   return `${value < 9.95 ? oneDecimal.format(value) : grouped.format(value)} ms`;
 }
 
-/** A running clock: "1.2 s". */
+/** Elapsed seconds: "1.2 s". */
 export function clock(seconds) {
   return `${oneDecimal.format(seconds)} s`;
 }

@@ -1,4 +1,4 @@
-/** The exchanges of this session, newest first, to look at again and to compare. */
+/** The list of this session's exchanges, newest first, to reopen and compare. */
 
 import { wordsFor } from "./failure.js";
 import { UNKNOWN, milliseconds } from "./format.js";
@@ -6,12 +6,12 @@ import { drawBar, segments } from "./timeline.js";
 
 /** @typedef {import("./exchange.js").Exchange} Exchange */
 
-const MOST_EXCHANGES = 20;
+const MAX_EXCHANGES = 20;
 
 export class History {
   /** @type {Exchange[]} */
   #exchanges = [];
-  /** @type {Exchange[]} the exchanges of the rows that are drawn, in their order */
+  /** @type {Exchange[]} the exchanges of the drawn rows, in order */
   #drawn = [];
   /** @type {Exchange | null} */
   #shown = null;
@@ -28,7 +28,7 @@ export class History {
   /** @param {Exchange} exchange */
   add(exchange) {
     this.#exchanges.unshift(exchange);
-    this.#exchanges.length = Math.min(this.#exchanges.length, MOST_EXCHANGES);
+    this.#exchanges.length = Math.min(this.#exchanges.length, MAX_EXCHANGES);
     this.open(exchange);
   }
 
@@ -43,7 +43,7 @@ export class History {
     return this.#shown;
   }
 
-  /** Draws the rows; the focus stays with the exchange that has it. */
+  /** Draws the rows; the focused exchange keeps the focus. */
   draw() {
     const rows = [...this.list.children];
     const focused = this.#drawn[rows.findIndex((row) => row.contains(document.activeElement))];

@@ -1,4 +1,4 @@
-/** The picture field: choose, drop, paste, address or sample; one picture at a time. */
+/** The picture field: takes one picture by file, drop, paste, address or sample. */
 
 import { bytes } from "./format.js";
 import {
@@ -14,7 +14,7 @@ import {
 /** @param {string} id */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** A text that is one web address, as when a link is pasted. */
+/** Whether a text is a single web address, such as a pasted link. */
 const isAddress = (text) => /^https?:\/\/\S+$/i.test(text.trim());
 
 export class PictureField {
@@ -40,7 +40,7 @@ export class PictureField {
     });
     this.#file.addEventListener("change", () => {
       this.#takeFile(this.#file.files?.[0], "file");
-      this.#file.value = ""; // so that choosing the same file again is a change, too
+      this.#file.value = ""; // so that choosing the same file again fires a change event
     });
     element("url-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -53,14 +53,14 @@ export class PictureField {
     this.#acceptDrops();
   }
 
-  /** Asks for a picture that is missing. */
+  /** Reports that a picture is missing, and focuses the field. */
   demand() {
     this.#say("Choose a picture first.");
     element("drop").focus();
   }
 
   /**
-   * Makes this the picture to ask about, or empties the field.
+   * Sets the picture to ask about, or clears the field.
    * @param {Picture | null} picture
    */
   set(picture) {
@@ -89,15 +89,15 @@ export class PictureField {
     }
   }
 
-  /** Adds the size in pixels and the thumbnail once the browser has decoded the picture. */
+  /** Adds the size in pixels and the thumbnail after the browser has decoded the picture. */
   async #measure(picture) {
     const image = this.#image;
     try {
       await image.decode();
     } catch {
-      // A format that this browser does not know, such as TIFF, or a damaged file: the gateway
-      // decides. A decode that a newer picture cut short ends here, too.
-      if (this.picture === picture) this.#showNote("No preview here. It is sent as it is.");
+      // A format that this browser does not support, such as TIFF, or a damaged file: the gateway
+      // decides. A decode that a newer picture interrupted also ends here.
+      if (this.picture === picture) this.#showNote("No preview. The file is sent unchanged.");
       return;
     }
     if (this.picture !== picture) return;
@@ -107,7 +107,7 @@ export class PictureField {
     this.options.onThumbnail();
   }
 
-  /** @param {string} text shown in place of the picture; none shows the picture */
+  /** @param {string} text shown instead of the picture; if empty, the picture is shown */
   #showNote(text) {
     element("preview-note").hidden = text === "";
     this.#image.hidden = text !== "";
@@ -115,9 +115,9 @@ export class PictureField {
   }
 
   /**
-   * Takes a picture or says why not.
+   * Sets the picture that `make` returns, or shows its error.
    * @param {() => Picture | Promise<Picture>} make
-   * @param {HTMLElement} [field] gets the focus when it is at fault
+   * @param {HTMLElement} [field] gets the focus on an error
    */
   async #try(make, field) {
     try {
@@ -152,7 +152,7 @@ export class PictureField {
     const file = event.clipboardData?.files[0];
     const inField = event.target instanceof HTMLElement && event.target.matches("input, textarea");
     const text = event.clipboardData?.getData("text/plain") ?? "";
-    // Office programs put a picture of the copied text next to it: in a field the text is meant.
+    // Office programs also copy an image of the copied text: in a text field, paste the text.
     if (inField && text !== "") return;
     if (file) {
       event.preventDefault();
@@ -163,7 +163,7 @@ export class PictureField {
     }
   }
 
-  /** The whole page takes drops: a picture next to the field must not replace the page. */
+  /** Accepts drops anywhere: a picture dropped beside the field must not replace the page. */
   #acceptDrops() {
     const show = (depth) => {
       this.#dragDepth = depth;
@@ -182,7 +182,7 @@ export class PictureField {
       const text = event.dataTransfer?.getData("text/uri-list").split(/\r?\n/)[0] ?? "";
       if (file) this.#takeFile(file, "file");
       else if (isAddress(text)) this.#try(() => pictureFromAddress(text));
-      else this.#say("That was not a picture. Drop an image file or the address of one.");
+      else this.#say("That is not a picture. Drop an image file or the address of one.");
     });
   }
 }

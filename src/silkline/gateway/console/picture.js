@@ -1,11 +1,11 @@
-/** A picture to ask about: a file's bytes, or an address that the gateway fetches. */
+/** A picture to ask about: a file, or an address that the gateway fetches. */
 
 import { RequestFailure } from "./failure.js";
 
-/** A picture that cannot be taken; its message is for the user. */
+/** A picture that cannot be used; the message is shown to the user. */
 export class PictureProblem extends Error {}
 
-const MOST_BYTES = 100_000_000;
+const MAX_BYTES = 100_000_000;
 const THUMBNAIL_PIXELS = 192;
 
 /**
@@ -23,18 +23,18 @@ export class Picture {
     this.name = name;
     this.blob = blob;
     this.url = url;
-    /** @type {string | null} the address of a small copy, once it is made */
+    /** @type {string | null} the data URL of the thumbnail, once it exists */
     this.thumbnail = null;
   }
 
-  /** The media type; a name that the system does not know still gets one. */
+  /** The media type; a generic one if the system does not know the file's type. */
   get type() {
     return this.blob?.type || "application/octet-stream";
   }
 
   /**
-   * What stands in the request: an address as it is, bytes as a data URL. Throws RequestFailure
-   * when the file is gone or may not be read.
+   * The URL for the request: an address unchanged, a file as a data URL. Throws RequestFailure when
+   * the file is missing or unreadable.
    * @returns {Promise<string>}
    */
   asUrl() {
@@ -43,14 +43,14 @@ export class Picture {
       const reader = new FileReader();
       reader.onload = () => resolve(String(reader.result));
       reader.onerror = () => reject(new RequestFailure({ code: "picture_unreadable" }));
-      // Under this type a data URL is well-formed also where the system knows none.
+      // An explicit type keeps the data URL well-formed when the system does not know the type.
       reader.readAsDataURL(new Blob([/** @type {Blob} */ (this.blob)], { type: this.type }));
     });
   }
 }
 
 /**
- * A picture from a file that was chosen, dropped or pasted, or from the sample.
+ * Creates a picture from a file that was chosen, dropped or pasted, or from the sample.
  * @param {File} file
  * @param {Source} source
  */
@@ -59,27 +59,27 @@ export function pictureFromFile(file, source) {
     throw new PictureProblem(`${file.name} is not a picture. Choose a JPEG, PNG or WebP file.`);
   }
   if (file.size === 0) throw new PictureProblem(`${file.name} is empty. Choose another file.`);
-  if (file.size > MOST_BYTES) {
-    throw new PictureProblem(`${file.name} is over 100 MB, too large to send. Scale it down first.`);
+  if (file.size > MAX_BYTES) {
+    throw new PictureProblem(`${file.name} is larger than 100 MB. Choose a smaller file.`);
   }
   return new Picture(source, file.name, file, null);
 }
 
 /**
- * A picture from an address. The gateway fetches it, this page never does.
+ * Creates a picture from an address. The gateway fetches it; this page never does.
  * @param {string} address
  */
 export function pictureFromAddress(address) {
   const text = address.trim();
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !["http:", "https:"].includes(url.protocol)) {
-    throw new PictureProblem("Give a whole address that begins with https:// or http://.");
+    throw new PictureProblem("Enter a full address that starts with https:// or http://.");
   }
   return new Picture("url", url.hostname, null, text);
 }
 
 /**
- * The sample that the gateway serves.
+ * Loads the sample that the gateway serves.
  * @param {string} address
  */
 export async function samplePicture(address) {
@@ -92,9 +92,9 @@ export async function samplePicture(address) {
 }
 
 /**
- * Makes the small copy from a decoded image, upright and cut to a square.
+ * Creates the thumbnail from a decoded image, upright and cropped to a square.
  * @param {HTMLImageElement} image
- * @returns {string | null} a data URL of a few kB, or null where the browser cannot make one
+ * @returns {string | null} a data URL of a few kB, or null if the browser cannot create one
  */
 export function thumbnailOf(image) {
   const side = Math.min(image.naturalWidth, image.naturalHeight);

@@ -1,9 +1,9 @@
-/** The chat request as JSON, and the same as a command line. */
+/** Builds the chat request as JSON, and as a curl command. */
 
 const MAX_TOKENS = 256;
 
 /**
- * The body of POST /v1/chat/completions for one picture and one question.
+ * Builds the body of POST /v1/chat/completions for one picture and one question.
  * @param {{model: string, pictureUrl: string, question: string}} parts
  */
 export function chatBody({ model, pictureUrl, question }) {
@@ -25,12 +25,13 @@ export function chatBody({ model, pictureUrl, question }) {
   };
 }
 
-/** Stands for the picture's data until it is put in; it precedes all that a user can type. */
-const HOLE = "\u0000";
+/** Placeholder for the picture's URL; a character that a user cannot type. */
+const PLACEHOLDER = "\u0000";
 
 /**
- * A curl command that sends the same request. The body is a here-document, since a picture does
- * not fit into an argument. Files are read where the command runs, the key from a variable.
+ * Builds a curl command that sends the same request. The body is a here-document, because a picture
+ * does not fit into an argument. Files are read where the command runs; the key is read from an
+ * environment variable.
  *
  * @param {{endpoint: string, sample: string, model: string, question: string, withKey: boolean,
  *   picture: import("./picture.js").Picture}} parts
@@ -38,22 +39,22 @@ const HOLE = "\u0000";
  */
 export async function curlCommand({ endpoint, sample, model, question, withKey, picture }) {
   const pictureUrl = await shellPicture(picture, sample);
-  const body = JSON.stringify(chatBody({ model, pictureUrl: HOLE, question }), null, 2);
-  const hole = JSON.stringify(HOLE).slice(1, -1);
-  const at = body.indexOf(hole);
+  const body = JSON.stringify(chatBody({ model, pictureUrl: PLACEHOLDER, question }), null, 2);
+  const placeholder = JSON.stringify(PLACEHOLDER).slice(1, -1);
+  const at = body.indexOf(placeholder);
   const lines = [
     `curl -sSN ${quoted(endpoint)} \\`,
     "  -H 'content-type: application/json' \\",
     ...(withKey ? ['  -H "authorization: Bearer $SILKLINE_API_KEY" \\'] : []),
     "  --data-binary @- <<JSON",
-    literal(body.slice(0, at)) + pictureUrl + literal(body.slice(at + hole.length)),
+    literal(body.slice(0, at)) + pictureUrl + literal(body.slice(at + placeholder.length)),
     "JSON",
     "",
   ];
   return lines.join("\n");
 }
 
-/** The picture's URL inside the here-document: its address, a substitution or its own data. */
+/** The picture's URL in the here-document: its address, a command substitution, or its data URL. */
 async function shellPicture(picture, sample) {
   const encode = "base64 | tr -d '\\n'";
   switch (picture.source) {
@@ -68,8 +69,8 @@ async function shellPicture(picture, sample) {
   }
 }
 
-/** Text that a shell word gives back unchanged. */
+/** Quotes text so that the shell passes it on unchanged. */
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** Text that an unquoted here-document gives back unchanged. */
+/** Escapes text so that an unquoted here-document leaves it unchanged. */
 const literal = (text) => text.replace(/[\\$`]/g, "\\$&");

@@ -5,7 +5,7 @@
  * @typedef {{event: string, data: string}} ServerEvent
  */
 
-/** Takes text in pieces of any size and gives whole events; it does no I/O. */
+/** Parses text in chunks of any size into complete events; does no I/O. */
 export class EventParser {
   #line = "";
   #afterReturn = false;
@@ -15,9 +15,9 @@ export class EventParser {
   #data = [];
 
   /**
-   * Takes the next piece; an unfinished line or event waits for the piece after it.
+   * Parses the next chunk; keeps an incomplete line or event for the chunk after it.
    * @param {string} text
-   * @returns {ServerEvent[]} the events that this piece completed
+   * @returns {ServerEvent[]} the events that this chunk completes
    */
   push(text) {
     if (text === "") return [];
@@ -25,7 +25,7 @@ export class EventParser {
       this.#atStart = false;
       if (text.startsWith("\uFEFF")) text = text.slice(1);
     }
-    // CRLF may be cut in two: its CR has ended the line already, so its LF is dropped.
+    // CRLF may be split between chunks: its CR has already ended the line, so its LF is dropped.
     if (this.#afterReturn && text.startsWith("\n")) text = text.slice(1);
     this.#afterReturn = text === "" ? false : text.endsWith("\r");
 
@@ -57,12 +57,12 @@ export class EventParser {
     if (value.startsWith(" ")) value = value.slice(1);
     if (name === "data") this.#data.push(value);
     else if (name === "event") this.#event = value;
-    // Comments (an empty name), "id" and "retry" mean nothing to one request's answer.
+    // Comments (an empty name), "id" and "retry" have no use for a single response.
   }
 }
 
 /**
- * The events of a response body. Bytes are decoded across chunk borders.
+ * Yields the events of a response body. Characters may be split between chunks.
  * @param {ReadableStream<Uint8Array>} body
  * @returns {AsyncGenerator<ServerEvent, void, void>}
  */
@@ -77,7 +77,7 @@ export async function* events(body) {
       yield* parser.push(decoder.decode(value, { stream: true }));
     }
   } finally {
-    // A reader that leaves early closes the connection, so that the engine's slot is freed.
+    // Stopping early closes the connection, so that the engine's slot is freed.
     await reader.cancel().catch(() => undefined);
   }
 }

@@ -1,16 +1,16 @@
-/** Whether the gateway answers, and which model it serves; asked gently, and not while hidden. */
+/** Polls the gateway's state, except while the page is hidden, and fetches the served model. */
 
 import { authorization, endpoint } from "./stream.js";
 import { failureFromResponse, RequestFailure } from "./failure.js";
 
 /** @typedef {"checking" | "ready" | "starting" | "unreachable"} State */
 
-/** Seconds until the next look, by what the last one saw. */
+/** Seconds until the next check, by the state that the last one found. */
 const PAUSES = { ready: 15, starting: 1.5, unreachable: 4 };
-const PATIENCE_MS = 5000;
+const TIMEOUT_MS = 5000;
 
 /**
- * The id of the served model. Throws RequestFailure, or an AbortError when the signal says so.
+ * Fetches the id of the served model. Throws RequestFailure, or an AbortError if aborted.
  * @param {string} key
  * @param {AbortSignal} [signal]
  * @returns {Promise<string>}
@@ -28,15 +28,15 @@ export async function servedModel(key, signal) {
   if (typeof id === "string" && id !== "") return id;
   throw new RequestFailure({
     code: "model_not_found",
-    message: "The gateway lists no model.",
+    message: "The gateway serves no model. Check its configuration.",
     requestId: response.headers.get("x-request-id"),
   });
 }
 
 /** @returns {Promise<Exclude<State, "checking">>} */
-async function look() {
+async function check() {
   try {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
     const response = await fetch(endpoint("ready"), { cache: "no-store", signal });
     if (response.ok) return "ready";
     return response.status === 503 ? "starting" : "unreachable";
@@ -46,26 +46,26 @@ async function look() {
 }
 
 /**
- * Watches the gateway until the page is left.
- * @param {(state: State) => void} onState called with the state after every look
- * @returns {() => void} looks at once, for when something else hints at a change
+ * Polls the gateway's state until the page is closed.
+ * @param {(state: State) => void} onState called with the state after every check
+ * @returns {() => void} checks at once, for when something else hints at a change
  */
 export function watchGateway(onState) {
   let timer = 0;
-  let looking = false;
+  let checking = false;
 
-  const lookNow = async () => {
+  const checkNow = async () => {
     window.clearTimeout(timer);
-    if (looking || document.hidden) return;
-    looking = true;
-    const state = await look();
-    looking = false;
+    if (checking || document.hidden) return;
+    checking = true;
+    const state = await check();
+    checking = false;
     onState(state);
-    timer = window.setTimeout(lookNow, PAUSES[state] * 1000);
+    timer = window.setTimeout(checkNow, PAUSES[state] * 1000);
   };
 
-  document.addEventListener("visibilitychange", lookNow);
-  window.addEventListener("online", lookNow);
-  lookNow();
-  return lookNow;
+  document.addEventListener("visibilitychange", checkNow);
+  window.addEventListener("online", checkNow);
+  checkNow();
+  return checkNow;
 }

@@ -1,5 +1,5 @@
 /**
- * One chat request over fetch, and its answer as it streams in.
+ * Sends one chat request with fetch, and reads its streamed answer.
  *
  * @typedef {import("./timeline.js").Stages} Stages
  * @typedef {{cache?: string, model?: string, stages: Stages}} Account
@@ -15,11 +15,11 @@ import { RequestFailure, failureFromBody, failureFromResponse } from "./failure.
 import { events } from "./sse.js";
 import { readServerTiming, readStages } from "./timeline.js";
 
-/** A path of the gateway, also where it is served below a prefix. */
+/** The URL of a gateway path, also when the gateway is served below a path prefix. */
 export const endpoint = (path) => new URL(path, document.baseURI).href;
 
 /**
- * The header that proves who asks; none without a key.
+ * The authorization header for a key; none for an empty key.
  * @param {string} key
  * @returns {{[name: string]: string}}
  */

@@ -1,5 +1,5 @@
-/* Light or dark. A classic script, so that it runs before the first paint: the page never flashes
-   in the wrong colours. Without a choice of the user the system's preference holds. */
+/* Light or dark theme. A classic script, so that it runs before the first paint and the page never
+   flashes in the wrong colours. If the user has not chosen, the system's preference applies. */
 "use strict";
 
 (() => {
@@ -7,7 +7,7 @@
   const root = document.documentElement;
   const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
 
-  /** The saved choice, or null; storage may be switched off in this browser. */
+  /** The saved choice, or null; storage may be disabled in this browser. */
   function saved() {
     try {
       return window.localStorage.getItem(STORE);
@@ -16,13 +16,13 @@
     }
   }
 
-  /** Keeps the choice; null forgets it. */
+  /** Saves the choice; null removes it. */
   function save(theme) {
     try {
       if (theme === null) window.localStorage.removeItem(STORE);
       else window.localStorage.setItem(STORE, theme);
     } catch {
-      // Without storage the choice holds until the page is left.
+      // Without storage the choice is kept until the page is closed.
     }
   }
 
@@ -42,7 +42,7 @@
     const show = () => toggle.setAttribute("aria-pressed", String(isDark()));
     toggle.addEventListener("click", () => {
       const dark = !isDark();
-      // Back at the system's own preference means following it again.
+      // A choice that equals the system's preference follows the system again.
       const theme = dark === systemDark.matches ? null : dark ? "dark" : "light";
       save(theme);
       choose(theme);

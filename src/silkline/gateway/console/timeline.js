@@ -1,5 +1,5 @@
 /**
- * Where the time of a request went: the stages as the gateway reports them, and their bar.
+ * The timeline of a request: the stages that the gateway reports, and the bar that shows them.
  *
  * @typedef {Record<string, number>} Stages seconds by stage; a stage that did not happen is absent
  * @typedef {{name: string, seconds: number}} Segment
@@ -7,21 +7,21 @@
 
 import { UNKNOWN, milliseconds } from "./format.js";
 
-/** The stages in the order in which a request walks through them. */
+/** The stages, in the order in which a request passes them. */
 export const STAGES = ["fetch", "decode", "resize", "cache", "queue", "prefill", "generate"];
 
-/** The time that no stage accounts for: the network, the gateway, this page. */
+/** The time outside all stages: the network, the gateway, this page. */
 const REST = "other";
 const RUNNING = "running";
 
-/** Flex factors that add up to less than 1 would not fill the bar; milliseconds do. */
+/** Seconds to flex factors: factors that sum to less than 1 would not fill the bar. */
 const GROWTH = 1000;
 
-/** What is left below this (seconds) is the clocks' coarseness, not time spent elsewhere. */
-const SHORTEST = 0.0005;
+/** A rest below this (seconds) is the resolution of the clocks, not time spent elsewhere. */
+const MIN_REST = 0.0005;
 
 /**
- * The known stages in an object of seconds; anything else in it is left out.
+ * The known stages in an object of seconds by name; ignores everything else.
  * @param {unknown} timeline
  * @returns {Stages}
  */
@@ -59,10 +59,10 @@ export function readServerTiming(header) {
 export const sum = (stages) => Object.values(stages).reduce((total, seconds) => total + seconds, 0);
 
 /**
- * The parts of a bar: the stages that happened, then what they leave of the whole.
+ * The segments of a bar: the stages that happened, then the rest of the total.
  * @param {Stages} stages
  * @param {number} total seconds
- * @param {boolean} running whether the request is still on its way
+ * @param {boolean} running whether the request is still running
  * @returns {Segment[]}
  */
 export function segments(stages, total, running) {
@@ -71,12 +71,12 @@ export function segments(stages, total, running) {
     seconds: stages[name],
   }));
   const rest = total - sum(stages);
-  if (rest > SHORTEST) parts.push({ name: running ? RUNNING : REST, seconds: rest });
+  if (rest > MIN_REST) parts.push({ name: running ? RUNNING : REST, seconds: rest });
   return parts;
 }
 
 /**
- * Draws the bar. With a scale (seconds) it is as wide as its share of it, else it is full.
+ * Draws the bar. Its width is its share of the scale (seconds); without a scale it is full.
  * @param {HTMLElement} bar
  * @param {Segment[]} parts
  * @param {number} [scale]
@@ -94,7 +94,7 @@ export function drawBar(bar, parts, scale) {
 }
 
 /**
- * Lists every stage with its time, also those that did not happen.
+ * Lists every stage with its time, including those that did not happen.
  * @param {HTMLElement} list
  * @param {Segment[]} parts
  */
@@ -121,7 +121,7 @@ function newLegendItem(list) {
 }
 
 /**
- * The bar in words, for who cannot see it.
+ * Describes the bar in words for screen readers.
  * @param {Segment[]} parts
  */
 export function describe(parts) {

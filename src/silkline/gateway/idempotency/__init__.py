@@ -1,1 +1,1 @@
-"""One execution per `Idempotency-Key`: a request that is sent again gets the first one's answer."""
+"""Executes a request with an `Idempotency-Key` once; a retry gets the first one's answer."""

@@ -1,4 +1,4 @@
-"""What a keyed request is: its key, and a digest that tells it from every other request."""
+"""Reads a request's idempotency key, and computes a digest that identifies the request."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ _KEY = re.compile(rb"[\x20-\x7e]{1,255}")
 _BOUNDARY = re.compile(rb'^multipart/[^;]*;.*?\bboundary="?([^";]{1,70})"?', re.IGNORECASE)
 _SAME_BOUNDARY = b"silkline-boundary"
 _MAX_BOUNDARIES = 64
-"""More than any form that is taken has parts."""
+"""More parts than any accepted form has."""
 
 
 def idempotency_key(scope: Scope) -> str | None:
-    """The request's key; None when it has none.
+    """Returns the request's idempotency key; None if it has none.
 
     Raises:
-        InvalidRequest: There are several, or it is not 1 to 255 printable ASCII characters.
+        InvalidRequest: There are several keys, or it is not 1 to 255 printable ASCII characters.
     """
-    given = [value for name, value in scope["headers"] if name == _NAME]
-    if not given:
+    values = [value for name, value in scope["headers"] if name == _NAME]
+    if not values:
         return None
-    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+    if len(values) > 1 or not _KEY.fullmatch(values[0]):
+        problem = f"occurs {len(values)} times" if len(values) > 1 else "is invalid"
         raise InvalidRequest(
-            f"The header {HEADER} is wrong. Send one, of 1 to 255 printable ASCII characters.",
+            f"The header {HEADER} {problem}. Send it once, with 1 to 255 printable ASCII "
+            "characters.",
             param=HEADER,
         )
-    return str(given[0].decode("ascii"))
+    return str(values[0].decode("ascii"))
 
 
 def stored_name(tenant: str, key: str) -> bytes:
-    """What a store calls a tenant's key: `DIGEST_BYTES` that do not tell the key."""
+    """The name of a tenant's key in a store: a digest of `DIGEST_BYTES` that hides the key."""
     return _digest(b"silkline.idemkey", tenant.encode(), key.encode())
 
 
 def fingerprint(scope: Scope, body: bytes, tenant: str) -> bytes:
     """Digest of a request's method, path, body and tenant.
 
-    The boundary of a form, which clients draw anew each time that they write it, is left out; not
-    so one that stands all over the body, which nobody draws: without it the body would grow by it.
+    Ignores the boundary of a form, which clients choose at random each time. A boundary that occurs
+    more than `_MAX_BOUNDARIES` times is kept: no form has that many parts, and the replacement
+    would make the body grow.
     """
     for name, value in scope["headers"]:
         found = _BOUNDARY.match(value) if name == b"content-type" else None

@@ -1,17 +1,17 @@
-"""Pure ASGI around the application: executes a keyed request once, and replays its answer.
+"""A pure ASGI layer that executes a request with an idempotency key once, and replays its answer.
 
-A request with the header `Idempotency-Key` claims its key. While it runs, another with the same key
-gets 409 and `Retry-After`; afterwards it gets the first one's response, status and body, with the
-header `idempotent-replayed`. The same key with another request is 422.
+A request with the header `Idempotency-Key` claims its key. While it runs, another request with the
+same key gets 409 and `Retry-After`. Afterwards it gets the first one's response, status and body,
+with the header `idempotent-replayed`. The same key with a different request gets 422.
 
-- The request runs to its end when its client leaves, so that the client's next attempt finds the
-  answer; its deadline ends it as it does any other.
-- Kept is what a second execution would only repeat: answers, and errors that are the request's own.
-  Errors of capacity (429, 503, 504), a picture that its origin did not give and a 500 free the key,
-  as do responses with more than 1 MiB of body.
-- A stream is kept whole, and replayed as an event stream in one piece.
-- The answer is kept before its last byte is sent: a client that got it all never finds its key
-  still in progress.
+- The request keeps running if its client disconnects, so that the client's retry finds the answer.
+  Its deadline still applies.
+- Stored are responses that a second execution would repeat: answers, and errors caused by the
+  request. Capacity errors (429, 503, 504), a failed image fetch and a 500 free the key, as do
+  responses with more than 1 MiB of body.
+- A stream is stored completely, and replayed as an event stream in one chunk.
+- The answer is stored before its last byte is sent: a client that has received all of it never
+  finds its key still in progress.
 
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
@@ -47,31 +47,31 @@ from silkline.gateway.idempotency.fingerprint import (
 )
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
 from silkline.gateway.request_record import record_of
-from silkline.idempotency.base import OWNER_BYTES, Claim, KeyStore, not_served
+from silkline.idempotency.base import OWNER_BYTES, Claim, KeyStore, store_unavailable
 from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.gateway")
 
 PATHS = frozenset({"/v1/chat/completions", "/predict"})
-"""Where keys count; elsewhere the header is left alone."""
+"""The paths that support keys; elsewhere the header is ignored."""
 
 KEPT_SECONDS = 24 * 3600.0
-"""How long a finished key is kept, room permitting."""
+"""How long a finished key is kept, unless it is evicted for room."""
 
 LEASE_SECONDS = 10.0
-"""How long a key is in progress after the gateway that worked on it has died."""
+"""How long a key stays in progress after the gateway that executes its request has died."""
 
 MAX_BODY_BYTES = 1024 * 1024
-"""Of a response that is kept."""
+"""Maximum body of a stored response."""
 
 _RENEWALS_A_LEASE = 3
 
-_PASSING = (CapacityError, ImageFetchFailed, InternalFault)
-"""Errors after which the same request may fare better."""
+_TRANSIENT = (CapacityError, ImageFetchFailed, InternalFault)
+"""Errors after which the same request may succeed."""
 
 
 class KeyOutcome(StrEnum):
-    """What became of a keyed request."""
+    """The outcome of a request with a key."""
 
     EXECUTED = "executed"
     REPLAYED = "replayed"
@@ -80,30 +80,30 @@ class KeyOutcome(StrEnum):
 
 
 class IdempotencyLayer:
-    """Wraps the application; see the module."""
+    """The ASGI layer around the application; see the module."""
 
     def __init__(
         self, app: ASGIApp, store: KeyStore, *, lease_seconds: float = LEASE_SECONDS
     ) -> None:
-        """Wraps `app`; the store is closed by the caller."""
+        """Wraps `app`; the caller closes the store."""
         self._app = app
         self._store = store
         self._lease = lease_seconds
         self._outcomes = dict.fromkeys(KeyOutcome, 0)
 
     def snapshot(self) -> Mapping[KeyOutcome, int]:
-        """What became of the keyed requests so far."""
+        """The number of requests with a key so far, by outcome."""
         return dict(self._outcomes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; those without a key pass untouched."""
+        """Serves one request; passes requests without a key through unchanged."""
         keyed = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PATHS
         key = idempotency_key(scope) if keyed else None
         if key is None:
             await self._app(scope, receive, send)
             return
         record = record_of(HTTPConnection(scope))
-        body = await _whole_body(receive)
+        body = await _read_body(receive)
         if body is None:
             record.error = CLIENT_LEFT
             return
@@ -118,17 +118,17 @@ class IdempotencyLayer:
             await saved.send(send)
             return
         self._outcomes[KeyOutcome.EXECUTED] += 1
-        async with self._held(name, claim) as settle:
+        async with self._hold(name, claim) as settle:
             recorder = _Recorder(send, record, settle)
-            await self._app(scope, _receiving(body), recorder)
+            await self._app(scope, _replay_body(body), recorder)
 
     async def _claim(self, name: bytes, claim: Claim) -> SavedAnswer | None:
-        """Takes the key, or finds what it stands for.
+        """Claims the key, which gives None, or returns the answer stored under it.
 
         Raises:
-            IdempotencyKeyReused: Another request.
-            DuplicateInProgress: This one, and it still runs.
-            Overloaded: The store does not serve.
+            IdempotencyKeyReused: The key belongs to a different request.
+            DuplicateInProgress: A request with this key is still running.
+            Overloaded: The store is unavailable.
         """
         found = await self._store.claim(name, claim, self._lease)
         if found is None:
@@ -136,27 +136,27 @@ class IdempotencyLayer:
         if found.fingerprint != claim.fingerprint:
             self._outcomes[KeyOutcome.REUSED] += 1
             raise IdempotencyKeyReused(
-                "The idempotency key was used before, for a request that differs from this one. "
-                "Use a new key for each request; send the same one only to try it again.",
+                "This idempotency key was used for a different request. Use a new key for each "
+                "request, and the same key only to retry the same request.",
                 param=HEADER,
             )
         if found.answer is None:
             self._outcomes[KeyOutcome.IN_PROGRESS] += 1
             raise DuplicateInProgress(
-                "A request with this idempotency key is still being answered. Send it again "
-                "later to get that answer.",
+                "A request with this idempotency key is still running. Send the request again "
+                "after the time in Retry-After to get its answer.",
                 param=HEADER,
             )
         saved = decode_saved(found.answer)
-        if saved is None:  # what the store gives was altered: as good as nothing
+        if saved is None:  # the stored answer is corrupt: drop it
             await self._store.forget(name)
             if await self._store.claim(name, claim, self._lease) is not None:
-                raise not_served()
+                raise store_unavailable()
         return saved
 
     @asynccontextmanager
-    async def _held(self, name: bytes, claim: Claim) -> AsyncGenerator[_Settlement, None]:
-        """Keeps the claim alive while the block runs; frees the key if nothing was kept."""
+    async def _hold(self, name: bytes, claim: Claim) -> AsyncGenerator[_Settlement, None]:
+        """Renews the claim while the block runs; frees the key if no answer was stored."""
         settlement = _Settlement(self._store, name, claim)
         renewing = asyncio.create_task(self._renew(name, claim))
         try:
@@ -167,22 +167,22 @@ class IdempotencyLayer:
             await settlement.release()
 
     async def _renew(self, name: bytes, claim: Claim) -> None:
-        held = True
-        while held:
+        is_held = True
+        while is_held:
             await asyncio.sleep(self._lease / _RENEWALS_A_LEASE)
-            with suppress(Overloaded):  # the next renewal may yet come in time
-                held = await self._store.renew(name, claim, self._lease)
+            with suppress(Overloaded):  # the next renewal may still be in time
+                is_held = await self._store.renew(name, claim, self._lease)
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What metrics read of a route, for requests that are answered before they come to one."""
+    """Gives metrics a route path for requests that are answered before they reach a route."""
 
     path: str
 
 
 class _Settlement:
-    """What becomes of a claim: its answer is kept, or its key is free again."""
+    """Ends a claim: stores its answer, or frees its key."""
 
     def __init__(self, store: KeyStore, name: bytes, claim: Claim) -> None:
         self._store = store
@@ -191,16 +191,16 @@ class _Settlement:
         self._settled = False
 
     async def keep(self, answer: SavedAnswer) -> None:
-        """Keeps the answer; where the store fails, the client gets it all the same."""
+        """Stores the answer; if the store fails, the client still gets the answer."""
         try:
             self._settled = await self._store.finish(
                 self._name, self._claim, answer.encode(), KEPT_SECONDS
             )
         except Overloaded:
-            logger.warning("the answer to a keyed request could not be kept")
+            logger.warning("the answer to a request with an idempotency key could not be stored")
 
     async def release(self) -> None:
-        """Frees the key, if its answer was not kept; a store that fails frees it by its lease."""
+        """Frees the key if its answer was not stored; if the store fails, the lease expires."""
         if not self._settled:
             self._settled = True
             with suppress(Overloaded):
@@ -208,7 +208,7 @@ class _Settlement:
 
 
 class _Recorder:
-    """The send side of an execution: passes everything on, and keeps it when it ends."""
+    """The ASGI send callable of an execution: forwards the response, and stores it at its end."""
 
     def __init__(self, send: Send, record: RequestRecord, settlement: _Settlement) -> None:
         self._send = send
@@ -222,7 +222,7 @@ class _Recorder:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            # A copy: layers further out add to the message's own list.
+            # A copy: outer layers add to the message's own list.
             self._headers = [(bytes(name), bytes(value)) for name, value in message["headers"]]
         elif message["type"] == "http.response.body":
             self._take(message.get("body", b""))
@@ -238,7 +238,7 @@ class _Recorder:
             self._body += chunk
 
     async def _settle(self) -> None:
-        """Before the last byte is sent."""
+        """Stores the answer or frees the key; called before the last byte is sent."""
         if self._too_long or not _is_final(self._record.error):
             await self._settlement.release()
             return
@@ -248,19 +248,19 @@ class _Recorder:
 
 
 def _is_final(error: str | None) -> bool:
-    """Whether an execution that ended so need not be repeated: it would end the same way."""
+    """Whether repeating an execution that ended with this error would end the same way."""
     if error is None:
         return True
     kind = ERRORS_BY_CODE.get(error)
-    return kind is not None and not issubclass(kind, _PASSING)
+    return kind is not None and not issubclass(kind, _TRANSIENT)
 
 
 def _tenant(record: RequestRecord) -> str:
     return record.tenant.name
 
 
-async def _whole_body(receive: Receive) -> bytes | None:
-    """The request's body, which a layer further out holds to its limits; None if it breaks off."""
+async def _read_body(receive: Receive) -> bytes | None:
+    """Reads the body, whose size an outer layer limits; None if the client disconnects."""
     body = bytearray()
     while True:
         message = await receive()
@@ -271,8 +271,8 @@ async def _whole_body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _receiving(body: bytes) -> Receive:
-    """The receive side of an execution: the body once, and never a word of the client's leaving."""
+def _replay_body(body: bytes) -> Receive:
+    """An ASGI receive callable that returns the body once, and never reports a disconnect."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:

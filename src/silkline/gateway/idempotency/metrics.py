@@ -1,4 +1,4 @@
-"""From the state of the idempotency layer to metrics."""
+"""Metrics of the idempotency layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from silkline.gateway.idempotency.layer import KeyOutcome
 
 
 def key_metrics(snapshot: Mapping[KeyOutcome, int]) -> Iterable[Metric]:
-    """What became of the requests with a key."""
+    """Requests with a key, by outcome."""
     requests = CounterMetricFamily(
         "silkline_idempotency_requests", "Requests with a key, by outcome.", labels=["outcome"]
     )

@@ -1,4 +1,4 @@
-"""An answer as it is kept for requests that come again with the same key."""
+"""The stored form of an answer, for retries with the same idempotency key."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _REPLAYED = (b"idempotent-replayed", b"true")
 
 
 class SavedAnswer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A whole response.
+    """A complete response.
 
     Attributes:
-        status: Its HTTP status.
-        headers: Its headers, but for those that every response gets anew.
-        body: Its body; of a stream, all events.
-        error: The code of the error that it tells of, if it does.
+        status: The HTTP status.
+        headers: The headers, without those that an outer layer adds to every response.
+        body: The body; for a stream, all events.
+        error: The error code of an error response, else None.
     """
 
     status: int
@@ -29,12 +29,12 @@ class SavedAnswer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     error: str | None
 
     def encode(self) -> bytes:
-        """MessagePack behind a checksum."""
+        """Encodes the answer as a checksum followed by MessagePack."""
         content = msgspec.msgpack.encode(self)
         return _checksum(content) + content
 
     async def send(self, send: Send) -> None:
-        """Answers with it; its headers say that it is a replay."""
+        """Sends the response, with a header that marks it as a replay."""
         start: Message = {
             "type": "http.response.start",
             "status": self.status,
@@ -45,7 +45,7 @@ class SavedAnswer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 def decode_saved(data: bytes) -> SavedAnswer | None:
-    """The way back; None when the bytes are not what `encode` gave."""
+    """Decodes the bytes from `encode`; None if they are corrupt."""
     checksum, content = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
     if checksum != _checksum(content):
         return None
