@@ -115,7 +115,7 @@ async def test_a_lost_call_makes_it_look_at_once(monkeypatch: pytest.MonkeyPatch
         server.listing = None
         assert replica.ready
         assert replica.engine is not None
-        replica.condemn(replica.engine)
+        replica.mark_failed(replica.engine)
         await eventually(lambda: replica.state is ReplicaState.LOST)
         await replica.aclose()
 

@@ -241,10 +241,10 @@ async def test_a_slow_engine_is_left_alone() -> None:
         assert worker.restarts == 0
 
 
-async def test_a_condemned_worker_is_replaced() -> None:
+async def test_a_worker_that_is_marked_as_failed_is_replaced() -> None:
     async with running() as worker:
         assert worker.engine is not None
-        worker.condemn(worker.engine)
+        worker.mark_failed(worker.engine)
         assert not worker.ready
         await eventually(lambda: worker.restarts == 1 and worker.ready)
 

@@ -84,7 +84,7 @@ class WorkerSupervisor:
         self._process: WorkerProcess | None = None
         self._engine: WorkerEngine | None = None
         self._info: EngineInfo | None = None
-        self._condemned = False
+        self._marked_failed = False
         self._started_at = 0.0
         self._launches = 0
         self._short_lives = 0
@@ -106,7 +106,7 @@ class WorkerSupervisor:
     @property
     def engine(self) -> WorkerEngine | None:
         """The engine of the worker that serves now; None while there is none."""
-        return None if self._condemned else self._engine
+        return None if self._marked_failed else self._engine
 
     @property
     def info(self) -> EngineInfo | None:
@@ -127,10 +127,10 @@ class WorkerSupervisor:
         """The engine's last known health; None while no worker serves."""
         return None if self._engine is None else self._engine.health()
 
-    def condemn(self, engine: Engine) -> None:
+    def mark_failed(self, engine: Engine) -> None:
         """Takes the word of a user whose call was lost: this engine's worker is to be replaced."""
         if engine is self._engine:
-            self._condemned = True
+            self._marked_failed = True
 
     def changed(self) -> Coroutine[None, None, object]:
         """Something to wait for: it ends with the next change of state, or look at the health.
@@ -193,7 +193,7 @@ class WorkerSupervisor:
             self._notify()
             if process.ended:
                 break
-            if self._condemned:
+            if self._marked_failed:
                 logger.error("worker %d lost a call, but still runs", process.pid)
                 return
             if self._progress.is_stuck:
@@ -248,7 +248,7 @@ class WorkerSupervisor:
     async def _retire(self, grace_seconds: float) -> None:
         """Ends what is left of a worker; the process first, so that its calls end as lost."""
         engine, self._engine = self._engine, None
-        self._condemned = False
+        self._marked_failed = False
         process = self._process
         if process is not None:
             await process.end(grace_seconds)
