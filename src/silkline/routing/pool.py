@@ -57,7 +57,7 @@ class EnginePool:
             await self.aclose()
             raise failures.exceptions[0] from None
         self._watchers = [
-            asyncio.create_task(self._watch(member.replica)) for member in self._members
+            asyncio.create_task(self._serve_changes(member.replica)) for member in self._members
         ]
         await self._served.wait()
         self._check_open()
@@ -111,7 +111,7 @@ class EnginePool:
             watcher.cancel()
         await asyncio.gather(*(member.replica.aclose() for member in self._members))
 
-    async def _watch(self, replica: Replica) -> None:
+    async def _serve_changes(self, replica: Replica) -> None:
         """Gives slots to waiting requests whenever the replica changes."""
         while True:
             change = replica.changed()
