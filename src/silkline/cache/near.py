@@ -106,12 +106,12 @@ class NearDuplicates:
         if self._ttl <= 0:
             return
         self._drop_expired()
-        self._forget(context, perceptual)
+        self._remove(context, perceptual)
         digests = self._contexts.setdefault(context, _Digests(self._distance))
         digests.add(perceptual)
         self._entries[context, perceptual] = _Entry(key, self._clock() + self._ttl)
         if len(self._entries) > MAX_ENTRIES:
-            self._forget(*next(iter(self._entries)))
+            self._remove(*next(iter(self._entries)))
 
     def sampled(self) -> bool:
         """Counts a hit, and says whether to compute its answer all the same."""
@@ -139,9 +139,9 @@ class NearDuplicates:
             name, entry = next(iter(self._entries.items()))
             if entry.expires > now:
                 return
-            self._forget(*name)
+            self._remove(*name)
 
-    def _forget(self, context: bytes, perceptual: int) -> None:
+    def _remove(self, context: bytes, perceptual: int) -> None:
         if self._entries.pop((context, perceptual), None) is None:
             return
         digests = self._contexts[context]
@@ -193,7 +193,7 @@ class _Band:
     """Some bits of the digests.
 
     Attributes:
-        start: The place of the first one, counted from the left.
+        start: The index of the first one, counted from the left.
         digests: The digests in order, rotated so that these bits lead.
     """
 
@@ -214,7 +214,7 @@ class _Band:
 
 def _bands(count: int) -> Iterator[_Band]:
     """All bits in so many bands of nearly the same width."""
-    starts = [place * DIGEST_BITS // count for place in range(count + 1)]
+    starts = [index * DIGEST_BITS // count for index in range(count + 1)]
     return (_Band(start, end - start) for start, end in pairwise(starts))
 
 

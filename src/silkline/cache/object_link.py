@@ -67,9 +67,9 @@ def _in_folder(folder: Path) -> Callable[[], LocalStore]:
     from obstore.store import LocalStore  # noqa: PLC0415 - an extra
 
     def open_folder() -> LocalStore:
-        place = folder / FOLDER
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LocalStore(place)
+        target = folder / FOLDER
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalStore(target)
 
     return open_folder
 

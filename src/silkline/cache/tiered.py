@@ -76,8 +76,8 @@ class TieredCache:
 
     def __init__(
         self,
-        near: Tier,
-        further: Sequence[Tier],
+        first: Tier,
+        lower: Sequence[Tier],
         *,
         ttl_seconds: float,
         clock: Callable[[], float] = time.time,
@@ -85,16 +85,16 @@ class TieredCache:
         """Puts the tiers together; closing this closes them.
 
         Args:
-            near: The first tier.
-            further: The others, in the order in which they are read.
+            first: The first tier.
+            lower: The others, in the order in which they are read.
             ttl_seconds: How long an answer is good; with 0 nothing is kept.
             clock: Unix time in seconds.
         """
-        self._levels = [_Level(tier, WriteBehind(tier)) for tier in (near, *further)]
+        self._levels = [_Level(tier, WriteBehind(tier)) for tier in (first, *lower)]
         self._ttl = ttl_seconds
         self._clock = clock
 
-    async def get_near(self, key: bytes, *, again: bool = False) -> Answer | None:
+    async def get_first(self, key: bytes, *, again: bool = False) -> Answer | None:
         """The answer, if the first tier has it.
 
         Args:
@@ -104,12 +104,12 @@ class TieredCache:
         entry = await self._read(self._levels[0], key, again=again)
         return None if entry is None else entry.answer
 
-    async def get_further(self, key: bytes) -> Answer | None:
+    async def get_lower(self, key: bytes) -> Answer | None:
         """The answer, if one of the further tiers has it; the ones before get it too."""
-        for place, level in enumerate(self._levels[1:], start=1):
+        for index, level in enumerate(self._levels[1:], start=1):
             entry = await self._read(level, key)
             if entry is not None:
-                await self._write(self._levels[:place], key, entry)
+                await self._write(self._levels[:index], key, entry)
                 return entry.answer
         return None
 
