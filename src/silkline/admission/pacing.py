@@ -20,16 +20,16 @@ class Pacing:
     def __init__(self, clock: Callable[[], float]) -> None:
         """Takes a clock that gives monotonic seconds."""
         self._clock = clock
-        self._came: OrderedDict[str, float] = OrderedDict()
+        self._arrived: OrderedDict[str, float] = OrderedDict()
         self._started = -math.inf
 
-    def came(self, tenant: str) -> None:
+    def arrived(self, tenant: str) -> None:
         """Records that a request of a tenant arrived."""
         now = self._clock()
-        self._came[tenant] = now
-        self._came.move_to_end(tenant)
-        while next(iter(self._came.values())) < now - ACTIVE_SECONDS:
-            self._came.popitem(last=False)
+        self._arrived[tenant] = now
+        self._arrived.move_to_end(tenant)
+        while next(iter(self._arrived.values())) < now - ACTIVE_SECONDS:
+            self._arrived.popitem(last=False)
 
     def started(self) -> None:
         """Records that a request of any tenant started."""
@@ -43,7 +43,7 @@ class Pacing:
             interval: Minimum seconds between two starts.
         """
         now = self._clock()
-        latest = itertools.islice(reversed(self._came.items()), 2)
+        latest = itertools.islice(reversed(self._arrived.items()), 2)
         if all(name == tenant or at < now - ACTIVE_SECONDS for name, at in latest):
             return 0.0
         seconds = self._started + interval - now

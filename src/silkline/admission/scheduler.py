@@ -177,7 +177,7 @@ class Scheduler:
         # A guess can be a hundred times too large, and cannot be corrected in this sum later.
         probability = self._turn_share.value or 1.0
         ticket.expected = 0.0 if ticket.price.guessed else ticket.price.work * probability
-        self._pacing.came(tenant.name)
+        self._pacing.arrived(tenant.name)
         self._queue.expect(tenant.name, tenant.weight, ticket.expected)
 
     def no_turn_needed(self, ticket: Ticket) -> None:

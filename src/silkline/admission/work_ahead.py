@@ -44,7 +44,7 @@ class Load:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _TenantLoad:
     """A tenant's load, and the keys of its breakpoints."""
 
     load: Load
@@ -57,7 +57,7 @@ class WorkAhead:
     """The sum of all tenants' loads; an operation takes O(log n), and adds up n / 64 sums."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, _Kept] = {}
+        self._loads: dict[str, _TenantLoad] = {}
         self._points = PrefixSums()
         self._idle = PrefixSums()
         self._later: list[tuple[float, int, str]] = []
@@ -65,25 +65,25 @@ class WorkAhead:
 
     def set(self, tenant: str, load: Load, *, waits: bool) -> None:
         """Sets a tenant's load; unless it `waits`, its tag rises with the floor."""
-        kept = self._kept.get(tenant)
-        if kept is not None and kept.load == load and kept.waits == waits:
+        tenant_load = self._loads.get(tenant)
+        if tenant_load is not None and tenant_load.load == load and tenant_load.waits == waits:
             return
         self.remove(tenant)
         if load.work <= 0:
             return
-        self._kept[tenant] = self._rising(load, waits=waits)
+        self._loads[tenant] = self._rising(load, waits=waits)
         if not waits:
-            heapq.heappush(self._later, (load.tag, self._kept[tenant].points[0][1], tenant))
+            heapq.heappush(self._later, (load.tag, self._loads[tenant].points[0][1], tenant))
 
     def remove(self, tenant: str) -> None:
         """Removes a tenant's load; idempotent."""
-        kept = self._kept.pop(tenant, None)
-        if kept is None:
+        tenant_load = self._loads.pop(tenant, None)
+        if tenant_load is None:
             return
-        for point in kept.points:
+        for point in tenant_load.points:
             self._points.remove(point)
-        if kept.idle is not None:
-            self._idle.remove(kept.idle)
+        if tenant_load.idle is not None:
+            self._idle.remove(tenant_load.idle)
 
     def before(self, tag: float, floor: float) -> float:
         """The work of all tenants that goes before a tag; idle tenants start at `floor`."""
@@ -96,24 +96,24 @@ class WorkAhead:
         rising_weight = self._idle.total_second - weight
         return constant + slope * tag + work + lead * rising_weight
 
-    def _rising(self, load: Load, *, waits: bool) -> _Kept:
+    def _rising(self, load: Load, *, waits: bool) -> _TenantLoad:
         number = next(self._numbers)
         begins = load.tag, number
         ends = load.tag + (load.work - load.first) / load.weight, next(self._numbers)
         constant = load.first - load.tag * load.weight
         self._points.add(begins, constant, load.weight)
         self._points.add(ends, load.work - constant, -load.weight)
-        return _Kept(load, waits, (begins, ends))
+        return _TenantLoad(load, waits, (begins, ends))
 
     def _settle(self, floor: float) -> None:
         """Moves tenants that the floor has reached to the idle ones, which rise with it."""
         while self._later and self._later[0][0] <= floor:
             _, number, tenant = heapq.heappop(self._later)
-            kept = self._kept.get(tenant)
-            if kept is None or not kept.points or kept.points[0][1] != number:
+            tenant_load = self._loads.get(tenant)
+            if tenant_load is None or not tenant_load.points or tenant_load.points[0][1] != number:
                 continue
-            load = kept.load
+            load = tenant_load.load
             self.remove(tenant)
             rank = load.work / load.weight, number
             self._idle.add(rank, load.work, load.weight)
-            self._kept[tenant] = _Kept(load, waits=False, idle=rank)
+            self._loads[tenant] = _TenantLoad(load, waits=False, idle=rank)
