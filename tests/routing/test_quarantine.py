@@ -86,7 +86,7 @@ def test_records_expire(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_oldest_records_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "MOST_RECORDS", 3)
+    monkeypatch.setattr(quarantine, "MAX_RECORDS", 3)
     record = Quarantine()
     for each in OTHERS:
         record.death([each])

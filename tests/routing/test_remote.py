@@ -221,7 +221,7 @@ async def test_the_workers_of_a_pool_decide_which_model_it_serves() -> None:
     worker = ScriptedReplica("worker")
     agreed = AgreedModel([worker])
     worker.up = False
-    with pytest.raises(WorkerLost, match="not told"):
+    with pytest.raises(WorkerLost, match="have not reported"):
         agreed.check("another")
     worker.up = True
     with pytest.raises(WorkerLost, match="another model"):
