@@ -35,7 +35,7 @@ samplings = st.builds(
 questions = st.builds(
     CacheRequest,
     messages=st.lists(messages, min_size=1, max_size=3).map(tuple),
-    pictures=st.lists(digests, max_size=2).map(tuple),
+    images=st.lists(digests, max_size=2).map(tuple),
     sampling=samplings,
     timeout_seconds=st.just(120.0),
     stream=st.just(True),
