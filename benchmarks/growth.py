@@ -38,7 +38,7 @@ from silkline.cache.memory import MemoryTier
 from silkline.config import AdmissionSettings
 from silkline.core import EngineInfo, Timeline, Usage
 from silkline.ingress.source import EncodedSource
-from silkline.routing.ejection import Ejection, Standing
+from silkline.routing.ejection import Ejection, ReplicaRecord
 
 FLAT_SECONDS = 20e-6
 FLAT_FACTOR = 2.0
@@ -199,14 +199,14 @@ async def _learn(admission: Admission) -> None:
 
 
 def _replicas(count: int) -> float:
-    standings = [Standing() for _ in range(count)]
-    ejection = Ejection(standings)
-    for standing, kind in itertools.product(standings, range(3)):
+    records = [ReplicaRecord() for _ in range(count)]
+    ejection = Ejection(records)
+    for record, kind in itertools.product(records, range(3)):
         for _ in range(8):
-            standing.pace.answered(standing.pace.begin(kind))
+            record.pace.answered(record.pace.begin(kind))
         for _ in range(16 // 3):
-            standing.pace.begin(kind)
-    return _each(ejection.look_for_slow_ones, 50)
+            record.pace.begin(kind)
+    return _each(ejection.eject_slow, 50)
 
 
 def _cached(entries: int) -> float:

@@ -246,7 +246,7 @@ def test_a_tenants_own_limit_is_a_429_and_no_other_tenants() -> None:
         room = Room(places=100)
         shop = Tenant("shop", requests_per_minute=2)
         await asyncio.gather(room.ask(shop), room.ask(shop))
-        with pytest.raises(RateLimited, match="2 requests a minute") as refused:
+        with pytest.raises(RateLimited, match="2 requests per minute") as refused:
             await room.ask(shop)
         assert refused.value.retry_after == 29
         await room.ask(Tenant("other"))
@@ -265,7 +265,7 @@ def test_tokens_are_charged_by_estimate_and_settled_by_use() -> None:
         with room.door.admit(shop, long, INFO, timeout_seconds=9) as ticket:
             assert ticket.tokens == 90
             with (
-                pytest.raises(RateLimited, match="100 tokens a minute"),
+                pytest.raises(RateLimited, match="100 tokens per minute"),
                 room.door.admit(shop, long, INFO, timeout_seconds=9),
             ):
                 pass

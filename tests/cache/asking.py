@@ -9,7 +9,7 @@ from pathlib import Path
 
 from silkline.cache.answers import AnswerCache, Compute
 from silkline.cache.base import Tier
-from silkline.cache.key import Asked
+from silkline.cache.key import CacheRequest
 from silkline.cache.memory import MemoryTier
 from silkline.cache.near import NearDuplicates
 from silkline.cache.policy import CachePolicy, CacheState
@@ -64,9 +64,9 @@ def image(width: int, height: int, pixels: bytes, mode: str = "RGB") -> Image:
 
 def asked_of(
     request: Request, perceptual: int | None = None, pixel_budget: int = 1024 * 1024
-) -> Asked:
+) -> CacheRequest:
     """A request as the gateway puts it to the cache."""
-    return Asked(
+    return CacheRequest(
         request.messages,
         tuple(picture.digest for picture in request.images),
         request.sampling,

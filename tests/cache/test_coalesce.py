@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 
 import pytest
 
-from silkline.cache.coalesce import Coalescer, Flight
+from silkline.cache.coalesce import Coalescer, Computation
 from silkline.cache.policy import CacheState
 from silkline.core import Delta, FinishReason, Timeline, Usage
 from silkline.errors import DeadlineExceeded, Overloaded, ShuttingDown
@@ -29,9 +29,9 @@ class Source:
         for delta in deltas:
             self.queue.put_nowait(delta)
 
-    async def produce(self, flight: Flight) -> AsyncGenerator[Delta, None]:
+    async def produce(self, computation: Computation) -> AsyncGenerator[Delta, None]:
         self.started += 1
-        flight.begin(CacheState.MISS)
+        computation.begin(CacheState.MISS)
         try:
             while True:
                 delta = await self.queue.get()
@@ -55,7 +55,7 @@ async def read(
 ) -> list[str]:
     seen = [] if seen is None else seen
     with coalescer.join(
-        KEY, source.produce, timeout_seconds=timeout_seconds, whole=whole, renew=renew
+        KEY, source.produce, timeout_seconds=timeout_seconds, as_one_delta=whole, renew=renew
     ) as reader:
         assert await reader.state() in {CacheState.MISS, CacheState.COALESCED}
         async with aclosing(reader.deltas()) as deltas:
@@ -129,7 +129,7 @@ async def test_nobody_joins_what_was_given_up() -> None:
     coalescer, source = Coalescer(), Source()
     for _ in range(2):
         with coalescer.join(
-            KEY, source.produce, timeout_seconds=10, whole=False, renew=False
+            KEY, source.produce, timeout_seconds=10, as_one_delta=False, renew=False
         ) as reader:
             assert await reader.state() is CacheState.MISS
     assert source.started == 2
@@ -171,7 +171,7 @@ async def test_an_error_that_nobody_reads_is_not_reported_as_lost() -> None:
 async def test_a_slow_reader_holds_nobody_up() -> None:
     coalescer, source = Coalescer(), Source()
     with coalescer.join(
-        KEY, source.produce, timeout_seconds=10, whole=False, renew=False
+        KEY, source.produce, timeout_seconds=10, as_one_delta=False, renew=False
     ) as reader:
         async with aclosing(reader.deltas()) as deltas:
             source.give(*(Delta(str(n)) for n in range(100)), LAST)
@@ -240,15 +240,17 @@ async def test_closing_ends_what_runs() -> None:
 async def test_it_ends_although_being_cancelled_is_swallowed() -> None:
     coalescer, given = Coalescer(), 0
 
-    async def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
+    async def produce(computation: Computation) -> AsyncGenerator[Delta, None]:
         nonlocal given
-        flight.begin(CacheState.MISS)
+        computation.begin(CacheState.MISS)
         for given in range(1000):  # noqa: B007 - looked at by the test
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.005)
             yield Delta("a")
 
-    with coalescer.join(KEY, produce, timeout_seconds=10, whole=False, renew=False) as reader:
+    with coalescer.join(
+        KEY, produce, timeout_seconds=10, as_one_delta=False, renew=False
+    ) as reader:
         await reader.state()
     await eventually(lambda: len(coalescer) == 0)
     assert given < 3
@@ -258,13 +260,15 @@ async def test_leaving_after_the_last_delta_does_not_cut_the_computation_off() -
     """A gateway leaves as soon as it has the last delta; what comes behind it must still run."""
     coalescer, behind = Coalescer(), asyncio.Event()
 
-    async def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
-        flight.begin(CacheState.MISS)
+    async def produce(computation: Computation) -> AsyncGenerator[Delta, None]:
+        computation.begin(CacheState.MISS)
         yield LAST
         await asyncio.sleep(0.02)
         behind.set()
 
-    with coalescer.join(KEY, produce, timeout_seconds=10, whole=False, renew=False) as reader:
+    with coalescer.join(
+        KEY, produce, timeout_seconds=10, as_one_delta=False, renew=False
+    ) as reader:
         async with aclosing(reader.deltas()) as deltas:
             assert await anext(deltas) == LAST
     await asyncio.wait_for(behind.wait(), 5)

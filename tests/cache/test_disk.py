@@ -233,7 +233,7 @@ async def test_what_is_no_cache_is_left_alone(disk_path: Path, theirs: str) -> N
         assert tier.health().errors > 0
     assert digest_of(disk_path) == digest
     assert files_of(disk_path.parent) == [disk_path]
-    with pytest.raises(ConfigError, match="no cache of Silkline's"):
+    with pytest.raises(ConfigError, match="exists and is not a Silkline cache"):
         create_cache(CacheSettings(cache_disk=str(disk_path)))
 
 

@@ -69,13 +69,13 @@ async def test_a_defect_is_none_too_and_is_logged(caplog: pytest.LogCaptureFixtu
     made = guard()
     assert await made.use(wrong) is None
     assert made.breaker.degraded
-    assert "defect in what the cache's test does" in caplog.text
+    assert "defect in the cache's test" in caplog.text
 
 
 async def test_too_many_at_once_are_left_out_and_say_nothing_of_the_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guard_module, "MOST_WAITING", 2)
+    monkeypatch.setattr(guard_module, "MAX_WAITING", 2)
     made = guard()
     tasks = [asyncio.create_task(made.use(waiting)) for _ in range(2)]
     await asyncio.sleep(0)

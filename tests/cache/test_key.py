@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.cache.key import KEY_BYTES, Asked, answer_key, encode_question
+from silkline.cache.key import KEY_BYTES, CacheRequest, answer_key, encode_question
 from silkline.core import (
     EngineInfo,
     ImagePart,
@@ -33,9 +33,9 @@ samplings = st.builds(
     stop=st.lists(texts, max_size=3).map(tuple),
 )
 questions = st.builds(
-    Asked,
+    CacheRequest,
     messages=st.lists(messages, min_size=1, max_size=3).map(tuple),
-    pictures=st.lists(digests, max_size=2).map(tuple),
+    images=st.lists(digests, max_size=2).map(tuple),
     sampling=samplings,
     timeout_seconds=st.just(120.0),
     stream=st.just(True),
@@ -51,13 +51,13 @@ infos = st.builds(
 asked = st.tuples(questions, infos, st.sampled_from([b"", b"a", b"ab"]))
 
 
-def read_back(encoding: bytes) -> tuple[Asked, EngineInfo, bytes]:
+def read_back(encoding: bytes) -> tuple[CacheRequest, EngineInfo, bytes]:
     """The question of an encoding; that there is one proves that no two share an encoding."""
     tenant, served, said, shown, *numbers, seed, stop = msgspec.msgpack.decode(encoding)
     max_tokens, temperature, top_p = numbers
     engine, model, revision, precision = map(_text, served)
     return (
-        Asked(
+        CacheRequest(
             tuple(Message(Role(_text(role)), tuple(map(_part, parts))) for role, parts in said),
             tuple(map(_text, shown)),
             Sampling(
@@ -85,12 +85,14 @@ def _text(encoded: bytes) -> str:
 
 
 @given(asked)
-def test_no_two_questions_have_the_same_encoding(one: tuple[Asked, EngineInfo, bytes]) -> None:
+def test_no_two_questions_have_the_same_encoding(
+    one: tuple[CacheRequest, EngineInfo, bytes],
+) -> None:
     assert read_back(encode_question(*one)) == one
 
 
 @given(asked)
-def test_the_same_question_has_the_same_key(one: tuple[Asked, EngineInfo, bytes]) -> None:
+def test_the_same_question_has_the_same_key(one: tuple[CacheRequest, EngineInfo, bytes]) -> None:
     key = answer_key(*one)
     again, served, tenant = one
     assert len(key) == KEY_BYTES

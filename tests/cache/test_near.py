@@ -77,7 +77,7 @@ def test_every_digest_within_the_distance_is_found(
 @given(uses, st.integers(1, 5))
 def test_the_oldest_leave_for_newer_ones(remembered: list[tuple[bytes, int]], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(near_module, "MOST_ENTRIES", most)
+        patch.setattr(near_module, "MAX_ENTRIES", most)
         tier = near(distance=2)
         for use in remembered:
             tier.remember(*use, key(use[1]))

@@ -120,13 +120,13 @@ async def test_a_changed_object_is_never_served(
     async with opened(s3_url(proxy.port, tmp_path.name)) as tier:
         await until_found(tier, KEY, entry())
         cache = TieredCache(MemoryTier(0), [tier], ttl_seconds=HOUR)
-        assert await cache.get_further(KEY) == answer("a red mug")
+        assert await cache.get_lower(KEY) == answer("a red mug")
         proxy.spoil = s3_proxy.changes(CHANGES[change])
-        found = await cache.get_further(KEY)
+        found = await cache.get_lower(KEY)
         # When the object is said to expire is not checked; the value within has its age.
         assert found == (answer("a red mug") if change == "later" else None)
         proxy.spoil = None
-        assert await cache.get_further(KEY) == answer("a red mug")
+        assert await cache.get_lower(KEY) == answer("a red mug")
 
 
 @pytest.mark.usefixtures("patient_objects")
@@ -146,7 +146,7 @@ async def test_no_damage_whatever_is_served(proxy: S3Proxy, rounds: int, tmp_pat
         proxy.spoil = s3_proxy.changes(damage)
         served = 0
         for _ in range(rounds):
-            found = await cache.get_further(KEY)
+            found = await cache.get_lower(KEY)
             assert found is None or found == answer("a red mug")
             served += found is not None
         assert served < rounds / 10, "only damage to the first eight bytes may pass"

@@ -49,8 +49,8 @@ async def test_an_answer_is_kept_in_every_tier(disk: DiskTier, redis: RedisServe
     await cache.put(KEY, answer())
     await eventually(written(cache))
     await asyncio.sleep(0.05)
-    assert await cache.get_near(KEY) == answer()
-    assert await cache.get_further(KEY) == answer()
+    assert await cache.get_first(KEY) == answer()
+    assert await cache.get_lower(KEY) == answer()
     assert (await disk.get(KEY) or b"").startswith(b"SLK")
     (name,) = redis.admin.keys("silkline:*")
     assert redis.admin.get(name) == await disk.get(KEY)
@@ -62,9 +62,9 @@ async def test_what_a_further_tier_has_comes_nearer(disk: DiskTier, redis: Redis
     await elsewhere.put(KEY, answer())
     await elsewhere.aclose()
     cache = TieredCache(MemoryTier(MIB), [disk, RedisTier(redis.url)], ttl_seconds=HOUR)
-    assert await cache.get_near(KEY) is None
-    assert await cache.get_further(KEY) == answer()
-    assert await cache.get_near(KEY) == answer()
+    assert await cache.get_first(KEY) is None
+    assert await cache.get_lower(KEY) == answer()
+    assert await cache.get_first(KEY) == answer()
     await eventually(written(cache))
     await asyncio.sleep(0.05)
     assert await disk.get(KEY) is not None
@@ -79,11 +79,11 @@ async def test_coming_nearer_makes_nothing_younger(disk: DiskTier) -> None:
     clock = Clock()
     await disk.put(KEY, entry("old", clock.now - 3590), HOUR)
     cache = TieredCache(MemoryTier(MIB, clock=clock), [disk], ttl_seconds=HOUR, clock=clock)
-    assert await cache.get_further(KEY) == answer("old")
-    assert await cache.get_near(KEY) == answer("old")
+    assert await cache.get_lower(KEY) == answer("old")
+    assert await cache.get_first(KEY) == answer("old")
     clock.now += 11
-    assert await cache.get_near(KEY) is None
-    assert await cache.get_further(KEY) is None
+    assert await cache.get_first(KEY) is None
+    assert await cache.get_lower(KEY) is None
     memory, on_disk = cache.snapshot()
     assert on_disk.stale == 1
     assert (memory.stale, memory.health.entries) == (0, 0), "memory kept it too long"
@@ -94,9 +94,9 @@ async def test_a_clock_that_is_ahead_elsewhere_does_not_lengthen_a_life(disk: Di
     clock = Clock()
     await disk.put(KEY, entry("from the future", clock.now + 10 * HOUR), HOUR)
     cache = TieredCache(MemoryTier(MIB, clock=clock), [disk], ttl_seconds=HOUR, clock=clock)
-    assert await cache.get_further(KEY) is not None
+    assert await cache.get_lower(KEY) is not None
     clock.now += HOUR
-    assert await cache.get_near(KEY) is None
+    assert await cache.get_first(KEY) is None
     await cache.aclose()
 
 
@@ -146,13 +146,13 @@ async def test_damaged_values_are_misses_in_every_tier(
     for value in planted():
         await tier.put(KEY, value, HOUR)
         assert await tier.get(KEY) in {value, None}  # Redis has no empty values
-        assert await cache.get_near(KEY) is None
-        assert await cache.get_further(KEY) is None
+        assert await cache.get_first(KEY) is None
+        assert await cache.get_lower(KEY) is None
         corrupt += bool(value) or not isinstance(tier, RedisTier)
     assert cache.snapshot()[-1].corrupt == corrupt
     assert not (tmp_path / MARKER).exists()
     await tier.put(KEY, entry("good", clock.now), HOUR)
-    found = await cache.get_near(KEY) or await cache.get_further(KEY)
+    found = await cache.get_first(KEY) or await cache.get_lower(KEY)
     assert found == answer("good")
     await cache.aclose()
 
@@ -161,8 +161,8 @@ async def test_a_value_of_another_key_is_a_miss(tier: Tier) -> None:
     near = tier if isinstance(tier, MemoryTier) else MemoryTier(0)
     cache = TieredCache(near, [] if near is tier else [tier], ttl_seconds=HOUR)
     await tier.put(bytes(32), entry("another's", 1e12), HOUR)
-    assert await cache.get_near(bytes(32)) is None
-    assert await cache.get_further(bytes(32)) is None
+    assert await cache.get_first(bytes(32)) is None
+    assert await cache.get_lower(bytes(32)) is None
     await cache.aclose()
 
 
@@ -192,13 +192,13 @@ async def test_closing_writes_what_still_waits(disk_path: Path) -> None:
     await cache.aclose()
     again = TieredCache(MemoryTier(MIB), [DiskTier(disk_path, 64 * MIB)], ttl_seconds=HOUR)
     for number in range(100):
-        assert await again.get_further(number.to_bytes(32)) == answer(str(number))
+        assert await again.get_lower(number.to_bytes(32)) == answer(str(number))
     await again.aclose()
 
 
 async def test_without_time_nothing_is_kept(disk: DiskTier) -> None:
     cache = TieredCache(MemoryTier(MIB), [disk], ttl_seconds=0)
     await cache.put(KEY, answer())
-    assert await cache.get_near(KEY) is None
-    assert await cache.get_further(KEY) is None
+    assert await cache.get_first(KEY) is None
+    assert await cache.get_lower(KEY) is None
     await cache.aclose()

@@ -77,7 +77,7 @@ class ScriptedReplica(Replica):
     def health(self) -> Health | None:
         return self.script.health()
 
-    def condemn(self, engine: Engine) -> None: ...
+    def mark_failed(self, engine: Engine) -> None: ...
 
     def changed(self) -> Coroutine[None, None, object]:
         return self._changed.wait()

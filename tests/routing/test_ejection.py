@@ -25,7 +25,7 @@ from silkline.routing.ejection import (
     MAX_SECONDS,
     SLOW_IN_A_ROW,
     Ejection,
-    Standing,
+    ReplicaRecord,
 )
 from silkline.routing.slowness import LatencyTracker
 from tests.routing.clock import Clock
@@ -36,8 +36,8 @@ class Judged:
 
     def __init__(self, replicas: int) -> None:
         self.clock = Clock()
-        self.standings = [Standing(self.clock) for _ in range(replicas)]
-        self.ejection = Ejection(self.standings)
+        self.records = [ReplicaRecord(self.clock) for _ in range(replicas)]
+        self.ejection = Ejection(self.records)
 
     def call(
         self,
@@ -46,10 +46,10 @@ class Judged:
         *,
         seconds: float = 0.1,
         trial: bool = False,
-        lost_alone: bool = True,
+        count_lost: bool = True,
     ) -> None:
         judging = self.ejection.judging(
-            self.standings[replica], "any", trial=trial, lost_alone=lost_alone
+            self.records[replica], "any", trial=trial, count_lost=count_lost
         )
         with suppress(SilklineError), judging as answered:
             self.clock.now += seconds
@@ -59,7 +59,7 @@ class Judged:
 
     @property
     def ejected(self) -> list[bool]:
-        return [standing.ejected for standing in self.standings]
+        return [record.ejected for record in self.records]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_errors_in_a_row_eject(error: SilklineError) -> None:
     assert judged.ejected == [False, False]
     judged.call(error=error)
     assert judged.ejected == [True, False]
-    assert judged.standings[0].errors == 2 * ERRORS_IN_A_ROW - 1
+    assert judged.records[0].errors == 2 * ERRORS_IN_A_ROW - 1
 
 
 @pytest.mark.parametrize(
@@ -87,16 +87,16 @@ def test_what_is_the_requests_own_business_ejects_nobody(error: SilklineError) -
     for _ in range(100):
         judged.call(error=error)
     assert judged.ejected == [False, False]
-    assert judged.standings[0].errors == 0
+    assert judged.records[0].errors == 0
 
 
 def test_calls_that_are_lost_together_are_one_error() -> None:
     judged = Judged(2)
     for _ in range(100):
-        judged.call(error=WorkerLost("gone"), lost_alone=False)
+        judged.call(error=WorkerLost("gone"), count_lost=False)
     assert judged.ejected == [False, False]
     for _ in range(ERRORS_IN_A_ROW):
-        judged.ejection.failed(judged.standings[0])
+        judged.ejection.failed(judged.records[0])
     assert judged.ejected == [True, False]
 
 
@@ -108,13 +108,13 @@ def test_at_most_half_are_ejected(replicas: int, events: list[tuple[int, str, fl
     judged = Judged(replicas)
     for number, what, pause in events:
         replica = number % replicas
-        standing = judged.standings[replica]
-        trial = standing.due
-        standing.on_trial = trial
+        record = judged.records[replica]
+        trial = record.due
+        record.on_trial = trial
         error = WorkerLost("gone") if what == "lost" else None
         judged.call(replica, error, seconds=9.0 if what == "slow" else 0.1, trial=trial)
-        standing.on_trial = False
-        judged.ejection.look_for_slow_ones()
+        record.on_trial = False
+        judged.ejection.eject_slow()
         judged.clock.now += pause
         assert sum(judged.ejected) <= MAX_EJECTED_SHARE * replicas
 
@@ -128,21 +128,21 @@ def test_where_all_fail_half_are_kept(replicas: int) -> None:
     assert sum(judged.ejected) == replicas // 2
 
 
-def due(standing: Standing) -> bool:
-    return standing.due
+def due(record: ReplicaRecord) -> bool:
+    return record.due
 
 
 def test_a_trial_decides_and_each_ejection_is_longer() -> None:
     judged = Judged(2)
-    standing = judged.standings[0]
+    record = judged.records[0]
     for _ in range(ERRORS_IN_A_ROW):
         judged.call(error=WorkerLost("gone"))
     for times in range(1, 80):
-        assert not due(standing)
+        assert not due(record)
         judged.clock.now += min(MAX_SECONDS, FIRST_SECONDS * times) - 0.1
-        assert not due(standing)
+        assert not due(record)
         judged.clock.now += 0.1
-        assert due(standing)
+        assert due(record)
         judged.call(error=WorkerLost("gone"), seconds=0.0, trial=True)
     judged.clock.now += MAX_SECONDS
     judged.call(error=Overloaded("full"), trial=True)
@@ -152,13 +152,13 @@ def test_a_trial_decides_and_each_ejection_is_longer() -> None:
 
 def test_only_one_request_is_on_trial() -> None:
     judged = Judged(1)
-    standing = judged.standings[0]
-    assert not due(standing)
-    standing.eject()
+    record = judged.records[0]
+    assert not due(record)
+    record.eject()
     judged.clock.now += FIRST_SECONDS
-    assert due(standing)
-    standing.on_trial = True
-    assert not due(standing)
+    assert due(record)
+    record.on_trial = True
+    assert not due(record)
 
 
 def test_the_one_that_has_become_slow_is_ejected_and_must_be_quick_to_return() -> None:
@@ -167,17 +167,17 @@ def test_the_one_that_has_become_slow_is_ejected_and_must_be_quick_to_return() -
         for replica in range(3):
             judged.call(replica)
     for _ in range(SLOW_IN_A_ROW):
-        judged.ejection.look_for_slow_ones()
+        judged.ejection.eject_slow()
         assert judged.ejected == [False] * 3
         judged.call(1, seconds=5)
-    judged.ejection.look_for_slow_ones()
+    judged.ejection.eject_slow()
     assert judged.ejected == [False, True, False]
     judged.clock.now += FIRST_SECONDS
     judged.call(1, seconds=5, trial=True)
     assert judged.ejected == [False, True, False]
     judged.clock.now += 2 * FIRST_SECONDS
     judged.call(1, trial=True)
-    judged.ejection.look_for_slow_ones()
+    judged.ejection.eject_slow()
     assert judged.ejected == [False] * 3
 
 
@@ -186,7 +186,7 @@ def test_when_all_are_slow_it_is_the_load() -> None:
     for seconds in [0.1] * 20 + [5] * 4:
         for replica in range(3):
             judged.call(replica, seconds=seconds)
-    judged.ejection.look_for_slow_ones()
+    judged.ejection.eject_slow()
     assert judged.ejected == [False] * 3
 
 
@@ -198,9 +198,9 @@ def test_a_look_at_many_replicas_asks_peers_only_where_a_wait_is_long(
     for _ in range(20):
         for replica in range(32):
             judged.call(replica)
-    for standing in judged.standings:
+    for record in judged.records:
         for _ in range(16):
-            standing.pace.begin("any")
+            record.pace.begin("any")
     asked: list[object] = []
     longest = LatencyTracker.longest
 
@@ -209,10 +209,10 @@ def test_a_look_at_many_replicas_asks_peers_only_where_a_wait_is_long(
         return longest(pace, kind)
 
     monkeypatch.setattr(LatencyTracker, "longest", counted)
-    judged.ejection.look_for_slow_ones()
+    judged.ejection.eject_slow()
     assert not asked
     judged.clock.now += 60  # all are slow: two are enough to tell that it is the load
-    judged.ejection.look_for_slow_ones()
+    judged.ejection.eject_slow()
     assert len(asked) <= 2 * 31
     assert not any(judged.ejected)
 
@@ -222,21 +222,21 @@ def test_when_none_answers_any_more_none_is_ejected() -> None:
     for _ in range(20):
         for replica in range(3):
             judged.call(replica)
-    for standing in judged.standings:
-        standing.pace.begin("any")
+    for record in judged.records:
+        record.pace.begin("any")
     judged.clock.now += 60
-    judged.ejection.look_for_slow_ones()
+    judged.ejection.eject_slow()
     assert judged.ejected == [False] * 3
 
 
 def test_a_client_that_leaves_says_nothing() -> None:
     judged = Judged(2)
-    judged.standings[0].eject()
+    judged.records[0].eject()
     with (
         pytest.raises(asyncio.CancelledError),
-        judged.ejection.judging(judged.standings[0], "any", trial=True, lost_alone=True),
+        judged.ejection.judging(judged.records[0], "any", trial=True, count_lost=True),
     ):
         raise asyncio.CancelledError
     assert judged.ejected == [True, False]
     judged.clock.now += FIRST_SECONDS
-    assert judged.standings[0].due
+    assert judged.records[0].due

@@ -40,8 +40,8 @@ async def test_36_a_killed_worker_loses_nothing(replicas: int, requests: int, li
         readers = [asyncio.create_task(outcome(pool, each)) for each in asked]
         await eventually(lambda: pool.health().in_flight == requests)
         await asyncio.sleep(0.03)
-        aboard = pool.health().replicas[0].in_flight
-        assert aboard
+        in_flight = pool.health().replicas[0].in_flight
+        assert in_flight
         kill(pool)
         killed = time.monotonic()
         await eventually(
@@ -51,7 +51,7 @@ async def test_36_a_killed_worker_loses_nothing(replicas: int, requests: int, li
         outcomes = await asyncio.gather(*readers)
         lost = [each for each in outcomes if not isinstance(each, Answer)]
         assert all(isinstance(each, WorkerLost) for each in lost)
-        assert len(lost) <= aboard
+        assert len(lost) <= in_flight
         for each, came in zip(asked, outcomes, strict=True):
             assert each.stream or isinstance(came, Answer)
         assert restarts(pool) == 1

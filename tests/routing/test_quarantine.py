@@ -86,7 +86,7 @@ def test_records_expire(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_oldest_records_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "MOST_RECORDS", 3)
+    monkeypatch.setattr(quarantine, "MAX_RECORDS", 3)
     record = Quarantine()
     for each in OTHERS:
         record.death([each])
@@ -112,8 +112,8 @@ def test_the_digest_is_that_of_what_is_asked() -> None:
 @given(st.lists(st.sets(st.integers(0, 4), min_size=1), max_size=8))
 def test_who_was_at_one_death_only_is_never_convicted(deaths: list[set[int]]) -> None:
     record = Quarantine()
-    for aboard in deaths:
-        record.death(OTHERS[place] for place in aboard)
+    for in_flight in deaths:
+        record.death(OTHERS[place] for place in in_flight)
     for place, other in enumerate(OTHERS):
-        if sum(place in aboard for aboard in deaths) < 2:
+        if sum(place in in_flight for in_flight in deaths) < 2:
             assert not refused(record, other)

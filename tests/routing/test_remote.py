@@ -115,7 +115,7 @@ async def test_a_lost_call_makes_it_look_at_once(monkeypatch: pytest.MonkeyPatch
         server.listing = None
         assert replica.ready
         assert replica.engine is not None
-        replica.condemn(replica.engine)
+        replica.mark_failed(replica.engine)
         await eventually(lambda: replica.state is ReplicaState.LOST)
         await replica.aclose()
 
@@ -221,7 +221,7 @@ async def test_the_workers_of_a_pool_decide_which_model_it_serves() -> None:
     worker = ScriptedReplica("worker")
     agreed = AgreedModel([worker])
     worker.up = False
-    with pytest.raises(WorkerLost, match="not told"):
+    with pytest.raises(WorkerLost, match="have not reported"):
         agreed.check("another")
     worker.up = True
     with pytest.raises(WorkerLost, match="another model"):

@@ -129,15 +129,15 @@ async def test_the_budget_ends_what_is_tried_again(
     error: SilklineError, ends_with_worker: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fails by itself in a worker of ours ends neither the worker nor the budget."""
-    monkeypatch.setattr(ScriptedReplica, "falls_as_one", ends_with_worker)
-    condemned: list[object] = []
-    monkeypatch.setattr(ScriptedReplica, "condemn", lambda _, engine: condemned.append(engine))
+    monkeypatch.setattr(ScriptedReplica, "fails_as_a_whole", ends_with_worker)
+    failed: list[object] = []
+    monkeypatch.setattr(ScriptedReplica, "mark_failed", lambda _, engine: failed.append(engine))
     only = several(1)[0]
     only.script.error = error
     async with pooling(only) as pool:
         outcomes = await ask(pool, 300)
         assert {type(each) for each in outcomes} == {type(error)}
-        assert bool(condemned) == isinstance(error, WorkerLost)
+        assert bool(failed) == isinstance(error, WorkerLost)
         assert 30 <= pool.health().retries <= 45  # a tenth, and the ten at first
 
 

@@ -1,1 +1,1 @@
-"""May it go on: what a request costs, whose turn it is, and when to refuse."""
+"""Admission control: what a request costs, whose turn it is, and which requests to refuse."""

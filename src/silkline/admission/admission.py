@@ -1,4 +1,4 @@
-"""The room's door: who is let in, who goes on to the engines when, and who is refused why."""
+"""The entry to admission control: admits or refuses requests, and gives turns in fair order."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ from silkline.errors import RateLimited
 
 @dataclass(frozen=True, slots=True)
 class AdmissionSnapshot:
-    """How admission gets on.
+    """The status of admission.
 
     Attributes:
-        preparing: Requests that were let in and may still come to wait.
+        preparing: Requests that were admitted and may still need a turn.
         waiting: Requests that wait for a turn.
-        running: Requests that have one.
-        capacity: Requests that may have a turn at present: as many as the engines hold, or fewer
+        running: Requests that have a turn.
+        capacity: Maximum requests that may have a turn now: as many as the engines hold, or fewer
             where a full batch would miss the SLO.
-        queue_tokens: Tokens of those that wait, as estimated.
-        predicted_wait_seconds: Until all that waits has had its turn; None while it is not known.
-        pixel_share: The smallest share of the pixel budget that a tenant gets at present.
-        tenants: What became of each tenant's requests.
+        queue_tokens: Estimated tokens of the waiting requests.
+        predicted_wait_seconds: Time until all waiting requests have had a turn; None while it is
+            not known.
+        pixel_share: The smallest share of the pixel budget that a tenant gets now.
+        tenants: Admitted and refused requests of each tenant.
     """
 
     preparing: int
@@ -56,7 +57,7 @@ class AdmissionSnapshot:
 
 
 class Admission:
-    """Decides about each request twice: at the door, and, unless the cache answers it, in a queue.
+    """Admits or refuses each request, and queues it for a turn unless the cache answers it.
 
     It belongs to one event loop and starts no task.
     """
@@ -71,13 +72,13 @@ class Admission:
         """Reads the settings.
 
         Args:
-            settings: How to decide.
-            capacity: Requests that the engines can hold at present, 0 while there are none; called
+            settings: The SLO, the queue's length and the resolution curve.
+            capacity: Maximum requests that the engines can hold now, 0 while there are none; called
                 often, so it must be quick.
-            clock: Seconds that never go back, at the pace of the event loop's own.
+            clock: Monotonic seconds, at the rate of the event loop's clock.
 
         Raises:
-            ConfigError: The curve of the pixel budget does not fall.
+            ConfigError: The resolution curve rises.
         """
         self._slo = settings.slo
         self._clock = clock
@@ -107,26 +108,27 @@ class Admission:
         elapsed_seconds: float = 0.0,
         lookup: bool = False,
     ) -> Iterator[Ticket]:
-        """Lets a request in, or refuses it before anything is done for it; never waits.
+        """Admits a request, or refuses it before any work is done for it; never waits.
 
-        The block is left when the request has its answer, or has failed. A refused request is
-        charged nothing, one that fails before its turn no tokens; one that fails in its turn has
-        cost what was estimated.
+        The block must end when the request has its answer, or has failed. A refused request is
+        charged nothing. A request that fails before its turn is charged no tokens, and one that
+        fails during its turn is charged the estimate.
 
         Args:
-            tenant: Who asks.
-            size: What is asked.
-            info: Of the engine that is asked.
-            timeout_seconds: What is left of the request's own time.
-            elapsed_seconds: How long ago its head came.
-            lookup: Whether the cache may have its answer and can be asked without fetching; such
-                requests may ask it even when they would be refused otherwise (`cache_missed`).
+            tenant: The tenant of the request.
+            size: The size of the request.
+            info: The engine's description.
+            timeout_seconds: What is left of the request's timeout.
+            elapsed_seconds: How long ago the request's head arrived.
+            lookup: Whether the cache may have the answer and can be read without fetching images;
+                such requests may read it even if they would be refused otherwise (see
+                `cache_missed`).
 
         Raises:
-            RateLimited: The tenant's own limit is reached.
-            Overloaded: It would not be answered in time, or too many wait.
+            RateLimited: The tenant's rate limit is reached.
+            Overloaded: The answer would be late, or the queue is full.
         """
-        ticket = self._let_in(tenant, size, info, (timeout_seconds, elapsed_seconds), lookup=lookup)
+        ticket = self._admit(tenant, size, info, (timeout_seconds, elapsed_seconds), lookup=lookup)
         try:
             yield ticket
         finally:
@@ -136,17 +138,17 @@ class Admission:
 
     @asynccontextmanager
     async def turn(self, ticket: Ticket) -> AsyncIterator[Turn]:
-        """Waits until the engines have room for a request, and holds its place while inside.
+        """Waits until the engines have room for a request, and holds a slot during the block.
 
-        The place does not depend on the `admit` block: it may be held longer, for others who wait
-        for the same answer.
+        The slot does not depend on the `admit` block: it may be held longer, for other requests
+        that wait for the same answer.
 
         Raises:
-            Overloaded: The turn would not come in time.
-            DeadlineExceeded: The request's own time was over before it came.
+            Overloaded: The turn would come too late.
+            DeadlineExceeded: The request's timeout ended before its turn came.
             ShuttingDown: `close` was called.
         """
-        if ticket.phase is Phase.SPARED:  # what should have answered it did not
+        if ticket.phase is Phase.NO_TURN:  # an answer from elsewhere was expected, but failed
             self._charge(ticket)
         arrived = self._clock()
         try:
@@ -166,16 +168,17 @@ class Admission:
         compute: Callable[[], AsyncGenerator[Delta, None]],
         held: AbstractContextManager[object] | None = None,
     ) -> AsyncGenerator[Delta, None]:
-        """Computes an answer in a turn; the time until the turn is added to its queue stage.
+        """Computes an answer in a turn; the wait for the turn is added to its queue stage.
 
         Args:
-            ticket: The request's.
+            ticket: The request's ticket.
             compute: Computes the answer.
-            held: Stays open until the answer is computed or given up, such as what the images hold.
+            held: A context that stays open until the answer is computed or cancelled, such as the
+                images' memory.
 
         Raises:
-            Overloaded, DeadlineExceeded, ShuttingDown: As `turn` does.
-            SilklineError: What `compute` raises.
+            Overloaded, DeadlineExceeded, ShuttingDown: The same as `turn`.
+            SilklineError: The errors of `compute`.
         """
         last: Delta | None = None
         with held or nullcontext():
@@ -186,21 +189,22 @@ class Admission:
                         continue
                     turn.answered(delta.usage, delta.timeline)
                     waited = Timeline({Stage.QUEUE: turn.waited})
-                    # Read on to the end: for those below, a stream that is left did not end well.
+                    # Keep reading to the end: lower layers treat a closed stream as a failure.
                     last = replace(delta, timeline=delta.timeline.plus(waited))
-            if last is not None:  # the slot is free before anyone reads this
+            if last is not None:  # the slot is free before the last delta is read
                 yield last
 
     def cache_missed(self, ticket: Ticket) -> None:
-        """Tells that the cache has no answer.
+        """Reports that the cache has no answer.
 
-        Who was let in only to ask it goes no further, unless what was full has room meanwhile, or
-        makes some: nobody is put out for an answer that is kept.
+        A request that was admitted only to read the cache is now refused, unless it found the queue
+        full and the queue has room meanwhile, or can drop another request. It drops one only now,
+        so no request is dropped for an answer that is in the cache.
 
         Raises:
-            Overloaded: It goes no further.
+            Overloaded: The request is refused.
         """
-        reason, ticket.looks = ticket.looks, None
+        reason, ticket.cache_only_reason = ticket.cache_only_reason, None
         if reason is None:
             return
         self._scheduler.leave(ticket, Phase.OVER)
@@ -212,11 +216,11 @@ class Admission:
         raise self._scheduler.error(ticket, reason, wait)
 
     def close(self) -> None:
-        """Ends what waits with `ShuttingDown`; further turns end so as well."""
+        """Ends all waiting requests, and all later ones, with `ShuttingDown`."""
         self._scheduler.close()
 
     def snapshot(self) -> AdmissionSnapshot:
-        """How it gets on; never waits."""
+        """A snapshot of the status; never waits."""
         return AdmissionSnapshot(
             preparing=self._scheduler.preparing,
             waiting=self._scheduler.waiting,
@@ -228,7 +232,7 @@ class Admission:
             tenants=self._counts.counts(),
         )
 
-    def _let_in(
+    def _admit(
         self,
         tenant: Tenant,
         size: Size,
@@ -237,7 +241,7 @@ class Admission:
         *,
         lookup: bool,
     ) -> Ticket:
-        """The door: its two checks, then the charge."""
+        """Checks the rate limits and the queue, then charges the tenant."""
         wait = self._scheduler.predicted_wait(tenant)
         ticket = self._ticket(tenant, size, info, times, wait)
         if breach := self._limits.check(tenant, ticket.tokens):
@@ -245,7 +249,7 @@ class Admission:
             raise _rate_limited(breach)
         if reason := self._scheduler.check(ticket, wait):
             if lookup and self._lookup_credit.allow():
-                ticket.looks = reason
+                ticket.cache_only_reason = reason
             elif reason is not Refusal.QUEUE_FULL or not self._scheduler.make_room(ticket):
                 self._counts.refused(tenant.name, reason)
                 raise self._scheduler.error(ticket, reason, wait)
@@ -280,22 +284,22 @@ class Admission:
             started=started,
             due=min(expires, started + self._slo) if self._slo else expires,
             expires=expires,
-            looks=None,
-            _spare=self._spare,
+            cache_only_reason=None,
+            _no_turn=self._no_turn,
         )
 
     def _has_room(self, ticket: Ticket, wait: float | None) -> bool:
-        """Whether a request may still come in that found the queue full at the door."""
+        """Whether a request that found the queue full on arrival may be queued now."""
         reason = self._scheduler.check(ticket, wait)
         return reason is None or (
             reason is Refusal.QUEUE_FULL and self._scheduler.make_room(ticket)
         )
 
-    def _spare(self, ticket: Ticket) -> None:
+    def _no_turn(self, ticket: Ticket) -> None:
         if ticket.phase is not Phase.PREPARED:
             return
-        self._scheduler.spare(ticket)
-        self._lookup_credit.found(allowed=ticket.looks is not None)
+        self._scheduler.no_turn_needed(ticket)
+        self._lookup_credit.found(allowed=ticket.cache_only_reason is not None)
         self._give_back(ticket)
 
     def _answered(self, ticket: Ticket, begun: float, usage: Usage, timeline: Timeline) -> None:
@@ -310,7 +314,7 @@ class Admission:
         ticket.charged = ticket.tokens
 
     def _give_back(self, ticket: Ticket) -> None:
-        """Gives back the tokens of a request that the engines did nothing for."""
+        """Refunds the tokens of a request for which the engines did no work."""
         self._limits.charge(ticket.tenant, requests=0, tokens=-ticket.charged)
         ticket.charged = 0
 
@@ -321,9 +325,9 @@ class Admission:
 
 
 def _rate_limited(breach: Breach) -> RateLimited:
-    what = "requests" if breach.reason is Refusal.REQUESTS else "tokens"
+    unit = "requests" if breach.reason is Refusal.REQUESTS else "tokens"
     seconds = max(1, math.ceil(breach.seconds))
     return RateLimited(
-        f"The limit of {breach.limit} {what} a minute is reached; try again in {seconds} s.",
+        f"The limit of {breach.limit} {unit} per minute is reached; try again in {seconds} s.",
         retry_after=seconds,
     )

@@ -1,13 +1,13 @@
-"""What a request costs, told before any work is spent on it.
+"""The cost model: estimates what a request costs before any work is done for it.
 
-Tokens are what a tenant's limit counts; work is what the fair queue and the predictions count, in
-units of one generated token. Both are estimates that answered requests calibrate:
+A tenant's limits count tokens; the fair queue and the predictions count work, in units of one
+generated token. Both are estimates that are calibrated by answered requests:
 
-- text: characters divided by the characters per token seen of late;
-- pictures: the engine's fixed number each, or by pixels where the engine's tokens follow them;
-- answer: `max_tokens` times the share of it that answers used, told apart by the size of
-  `max_tokens`, because who asks for 16 tokens at most asks other questions than who asks for 4,096;
-- a prompt token's work, compared with a generated one's, by the seconds that both took.
+- text: characters divided by the recent characters per token;
+- images: the engine's fixed number of tokens each, or by pixels where its tokens depend on them;
+- answer: `max_tokens` times the share of it that answers used, separately by the size of
+  `max_tokens`, because requests with a maximum of 16 tokens differ from those with 4,096;
+- the work of a prompt token relative to a generated one, by the seconds that both took.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from silkline.core import EngineInfo, PixelBudget, Stage, Timeline, Usage
 
 FIRST_CHARACTERS_PER_TOKEN = 4.0
-"""Characters of a token of text until an answer tells; usual for English."""
+"""Characters per text token until the first answer; usual for English."""
 
 FIRST_PREFILL_WEIGHT = 0.1
-"""Work of a prompt token until an answer tells."""
+"""Work of a prompt token until the first answer."""
 
 _MIN_PREFILL_WEIGHT = 0.001
 _MAX_PREFILL_WEIGHT = 10.0
@@ -30,12 +30,12 @@ _MEMORY = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is asked, as far as it is known without work.
+    """The size of a request, as far as it is known before any work.
 
     Attributes:
-        characters: Of all texts.
-        images: Pixels of each picture, told by its header; None where that has not come yet.
-        max_tokens: Most tokens of the answer, at least 1.
+        characters: Characters of all texts.
+        images: Pixels of each image, from its header; None if the header has not arrived yet.
+        max_tokens: Maximum tokens of the answer, at least 1.
     """
 
     characters: int
@@ -45,13 +45,13 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a request is expected to cost.
+    """The expected cost of a request.
 
     Attributes:
-        prompt_tokens: Tokens of text and pictures.
+        prompt_tokens: Tokens of text and images.
         answer_tokens: Tokens of the answer.
-        work: Both together in units of a generated token, at least 1.
-        guessed: Whether no answer was known, so that all of `max_tokens` was taken.
+        work: Work of both, in units of a generated token, at least 1.
+        guessed: Whether no answer was known yet, so that `max_tokens` was used for the answer.
     """
 
     prompt_tokens: int
@@ -61,12 +61,12 @@ class Price:
 
     @property
     def tokens(self) -> int:
-        """What a tenant's limit counts."""
+        """The tokens that count against a tenant's limit."""
         return self.prompt_tokens + self.answer_tokens
 
 
 class Ratio:
-    """A quotient of two sums in which older observations fade."""
+    """A quotient of two sums that decay exponentially."""
 
     def __init__(self, above: float = 0.0, below: float = 0.0, *, memory: float = _MEMORY) -> None:
         """Starts with one observation; `memory` is the share that a new one replaces."""
@@ -75,18 +75,18 @@ class Ratio:
         self._keep = 1.0 - memory
 
     def note(self, above: float, below: float) -> None:
-        """Takes one observation."""
+        """Adds one observation."""
         self._above = self._above * self._keep + above
         self._below = self._below * self._keep + below
 
     @property
     def value(self) -> float | None:
-        """The quotient; None before there is one."""
+        """The quotient; None before the first observation."""
         return self._above / self._below if self._below > 0 else None
 
 
 class CostModel:
-    """Prices requests, and learns from those that were answered."""
+    """Prices requests, and learns from answered ones."""
 
     def __init__(self) -> None:
         self._characters = Ratio(10 * FIRST_CHARACTERS_PER_TOKEN, 10)
@@ -97,14 +97,14 @@ class CostModel:
 
     @property
     def prefill_weight(self) -> float:
-        """Work of a prompt token; a generated one's is 1."""
+        """Work of a prompt token; the work of a generated token is 1."""
         prefill, generate = self._prefill_seconds.value, self._generate_seconds.value
         if prefill is None or not generate:
             return FIRST_PREFILL_WEIGHT
         return min(max(prefill / generate, _MIN_PREFILL_WEIGHT), _MAX_PREFILL_WEIGHT)
 
     def price(self, size: Size, info: EngineInfo, budget: PixelBudget) -> Price:
-        """Prices a request whose pictures are reduced to the budget."""
+        """Prices a request whose images are reduced to the budget."""
         characters_per_token = self._characters.value or FIRST_CHARACTERS_PER_TOKEN
         prompt = math.ceil(size.characters / characters_per_token)
         prompt += sum(image_tokens(pixels, info, budget) for pixels in size.images)
@@ -113,7 +113,7 @@ class CostModel:
         return Price(prompt, answer, self._work(prompt, answer), guessed)
 
     def learn(self, size: Size, usage: Usage, timeline: Timeline) -> float:
-        """Takes what an answer has really used; returns the work that it was."""
+        """Learns from the actual usage of an answer; returns its actual work."""
         text_tokens = usage.prompt_tokens - usage.image_tokens
         if size.characters and text_tokens > 0:
             self._characters.note(size.characters, text_tokens)
@@ -141,7 +141,7 @@ class CostModel:
 
 
 def image_tokens(pixels: int | None, info: EngineInfo, budget: PixelBudget) -> int:
-    """Prompt tokens of a picture; one whose pixels are not known takes as many as it may."""
+    """Prompt tokens of an image; the maximum if its pixels are not known."""
     if info.pixels_per_token is None:
         return info.image_tokens
     maximum = budget.max_pixels if pixels is None else min(pixels, budget.max_pixels)

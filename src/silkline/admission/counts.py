@@ -1,4 +1,4 @@
-"""How many were let in and how many were refused, by tenant."""
+"""Counts of admitted and refused requests, by tenant."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_NAMES = 200
-"""Tenants that are counted by name: the first that come. Further ones are counted together.
+"""Maximum tenants that are counted by name: the first ones. All others are counted together.
 
-It bounds the series that a scrape of the metrics reads. They are the first, not the busiest,
-because a counter that changed its name would seem to start anew."""
+This bounds the number of time series of the metrics. It is the first tenants, not the busiest,
+because a counter that changed its label would seem to restart from 0."""
 
 OTHERS = "(others)"
 
@@ -20,26 +20,26 @@ class Refusal(StrEnum):
     """Why a request was refused."""
 
     REQUESTS = "requests_per_minute"
-    """The tenant asked more often than it may."""
+    """The tenant has reached its limit of requests per minute."""
     TOKENS = "tokens_per_minute"
-    """The tenant asked for more tokens than it may."""
+    """The tenant has reached its limit of tokens per minute."""
     QUEUE_FULL = "queue_full"
     """Too many requests wait, and more of this tenant than of others."""
     TOO_LATE = "too_late"
-    """It would not have been answered in time; refused before it waited."""
+    """It would not be answered in time; refused before it waited."""
     SHED = "shed"
     """While it waited, it became clear that it would not be answered in time."""
     EXPIRED = "expired"
-    """Its own time was over while it waited."""
+    """Its timeout ended while it waited."""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantCounts:
-    """What became of a tenant's requests, since the start.
+    """A tenant's admitted and refused requests since the start.
 
     Attributes:
-        admitted: Let in at the door; some of them may have been refused later, in the queue.
-        refused: Refused at the door or in the queue, by reason.
+        admitted: Admitted on arrival; some of them may have been refused later, in the queue.
+        refused: Refused on arrival or in the queue, by reason.
     """
 
     admitted: int
@@ -47,18 +47,18 @@ class TenantCounts:
 
 
 class AdmissionCounts:
-    """Counts."""
+    """Counts admitted and refused requests by tenant."""
 
     def __init__(self) -> None:
         self._admitted: Counter[str] = Counter()
         self._refused: dict[str, Counter[Refusal]] = {}
 
     def admitted(self, tenant: str) -> None:
-        """Counts one that was let in."""
+        """Counts an admitted request."""
         self._admitted[self._name(tenant)] += 1
 
     def refused(self, tenant: str, reason: Refusal) -> None:
-        """Counts one that was refused."""
+        """Counts a refused request."""
         self._refused[self._name(tenant)][reason] += 1
 
     def counts(self) -> dict[str, TenantCounts]:

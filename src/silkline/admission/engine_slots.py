@@ -1,4 +1,4 @@
-"""The slots in the engines: how many there are, how many are taken, and how fast they are left."""
+"""The slots in the engines: how many exist, how many are taken, and how fast they become free."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from silkline.admission.cost import Ratio
 from silkline.admission.throughput import Throughput
 
 OUTAGE_SECONDS = 10.0
-"""How long requests wait for engines to be there at all."""
+"""How long requests wait while no engine is available."""
 
 _LOOK_SECONDS = 2.0
-"""While somebody waits, capacity is looked at far more often than this."""
+"""While requests wait, the capacity is checked much more often than this."""
 
 _MEMORY = 0.1
 
 
 class EngineSlots:
-    """Counts slots, and predicts when one is free."""
+    """Counts slots, and predicts when one will be free."""
 
     def __init__(
         self, capacity: Callable[[], int], clock: Callable[[], float], *, slo: float
     ) -> None:
-        """Takes what tells the engines' room, a clock, and the SLO in seconds, 0 for none."""
+        """Starts with no slot taken.
+
+        Args:
+            capacity: Maximum requests that the engines can hold now.
+            clock: Monotonic seconds.
+            slo: Seconds in which answers should be complete; 0 for none.
+        """
         self._capacity = capacity
         self._clock = clock
         self._throughput = Throughput()
@@ -37,40 +43,40 @@ class EngineSlots:
         self.taken = 0
 
     def count(self) -> int:
-        """How many may be taken at present; notes since when there is no room at all."""
+        """How many slots may be taken now; also records when an outage began."""
         capacity = self._capacity()
         if capacity > 0:
             self._out_since = None
         elif self._out_since is None or self._clock() - self._looked > _LOOK_SECONDS:
-            self._out_since = self._clock()  # nobody looked whether the last outage went on
+            self._out_since = self._clock()  # not checked for long: this may be a new outage
         self._looked = self._clock()
         return self._concurrency.limit(capacity)
 
     @property
     def free(self) -> bool:
-        """Whether one may be taken."""
+        """Whether a slot may be taken."""
         return self.taken < self.count()
 
     @property
     def out(self) -> bool:
-        """Whether there has been no room at all for too long."""
+        """Whether the engines have had no capacity for `OUTAGE_SECONDS`."""
         return self._out_since is not None and self._clock() - self._out_since >= OUTAGE_SECONDS
 
     def take(self) -> float:
-        """Takes one; returns what `answered` wants to have."""
+        """Takes a slot; returns the `begun` value for `answered`."""
         self._change(1)
         return self._integral
 
     def leave(self) -> None:
-        """Gives one back."""
+        """Frees a slot."""
         self._change(-1)
 
     def answered(self, begun: float, work: float, seconds: float) -> None:
         """Learns from an answer, whose slot is still taken.
 
         Args:
-            begun: What `take` returned.
-            work: What it really was.
+            begun: The value that `take` returned.
+            work: The actual work.
             seconds: How long its slot was taken.
         """
         self._throughput.note(work, seconds, self.taken / max(1, self.count()))
@@ -82,23 +88,26 @@ class EngineSlots:
             self._concurrency.note(share, seconds / work, usual)
 
     def rate(self) -> float | None:
-        """Work that the engines get done in a second; None while that cannot be told."""
+        """Work that the engines do per second; None while that is not known."""
         slots, speed = self.count(), self._throughput.speed
         return slots * speed if slots > 0 and speed is not None else None
 
     @property
     def batch_work(self) -> float:
-        """Work of as many usual requests as may be taken at present; 0 while it is not known."""
+        """Work of a full batch of usual requests; 0 while that is not known."""
         return self.count() * (self._usual_work.value or 0.0)
 
     @property
     def interval(self) -> float:
-        """Mean seconds between two answers while all slots are taken; 0 while it is not known."""
+        """Mean seconds between two answers while all slots are taken; 0 while not known."""
         rate, usual = self.rate(), self._usual_work.value
         return usual / rate if rate and usual is not None else 0.0
 
     def seconds(self, ahead: float) -> float | None:
-        """Until a slot is free for what has so much work ahead; None while it cannot be told."""
+        """Seconds until a slot is free for a request with this much work ahead of it.
+
+        None while that is not known.
+        """
         slots, usual = self.count(), self._usual_work.value
         if slots <= 0:
             return None
@@ -110,17 +119,17 @@ class EngineSlots:
         rate = self.rate()
         if rate is None:
             return None
-        # Slots are left one by one, and the time since the last one was has passed already.
+        # Slots become free one by one, so the time since the last change counts already.
         next_slot = max(0.0, usual / rate - (self._clock() - self._last))
         return max(0.0, ahead - free * usual) / rate + next_slot
 
     def service(self, work: float) -> float:
-        """Seconds that a slot is taken for so much work; 0 while that cannot be told."""
+        """Seconds that this much work takes a slot; 0 while that is not known."""
         speed = self._throughput.speed
         return 0.0 if speed is None else work / speed
 
     def _change(self, more: int) -> None:
-        """Changes how many are taken, and keeps the integral of that over time."""
+        """Changes how many slots are taken, and updates the integral of that over time."""
         now = self._clock()
         self._integral += self.taken * (now - self._changed)
         self._changed = now

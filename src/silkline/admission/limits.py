@@ -1,9 +1,9 @@
-"""A tenant's own limits: requests and tokens a minute.
+"""Rate limits of tenants: requests and tokens per minute.
 
-Each limit is a bucket that holds a minute's worth and is filled evenly: who was quiet for a minute
-may spend it at once. It is kept as the one moment at which the bucket will be full again (the
-theoretical arrival time of the generic cell rate algorithm, ITU-T I.371 appendix I), so a tenant
-takes two numbers, and one whose buckets are full takes none.
+Each limit is a bucket that holds one minute's worth and is filled evenly: a tenant that sent
+nothing for a minute may use all of it at once. A bucket is stored as the time at which it will be
+full again (the theoretical arrival time of the generic cell rate algorithm, ITU-T I.371 appendix
+I), so a tenant takes two numbers. The buckets of a tenant that is not stored are full.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from silkline.admission.tenant import Tenant
 MINUTE = 60.0
 
 MAX_TENANTS = 10_000
-"""Tenants whose buckets are kept; the one that was away longest is forgotten for a further one."""
+"""Maximum tenants whose buckets are kept; the least recently used one is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Breach:
 
     Attributes:
         reason: Which limit.
-        limit: Its value, a minute.
-        seconds: After which the request would be let in, if nothing else came.
+        limit: Its value per minute.
+        seconds: Time until the request would be admitted, if no other arrives.
     """
 
     reason: Refusal
@@ -46,10 +46,10 @@ class _Buckets:
 
 
 class Limits:
-    """Holds tenants to their limits."""
+    """Enforces the rate limits of tenants."""
 
     def __init__(self, clock: Callable[[], float], *, max_tenants: int = MAX_TENANTS) -> None:
-        """Takes a clock that gives seconds and never goes back."""
+        """Takes a clock that gives monotonic seconds."""
         self._clock = clock
         self._maximum = max_tenants
         self._tenants: OrderedDict[str, _Buckets] = OrderedDict()
@@ -58,7 +58,7 @@ class Limits:
         return len(self._tenants)
 
     def check(self, tenant: Tenant, tokens: int) -> Breach | None:
-        """The limit that one more request of so many tokens would exceed; charges nothing."""
+        """The limit that one more request with this many tokens would exceed; charges nothing."""
         buckets = self._tenants.get(tenant.name)
         if buckets is None:
             return None
@@ -73,10 +73,10 @@ class Limits:
         return None
 
     def charge(self, tenant: Tenant, *, requests: int, tokens: int) -> None:
-        """Takes from a tenant's buckets; what is negative is given back.
+        """Takes from a tenant's buckets; negative numbers are refunds.
 
-        Tokens may take more than there is: an answer's real cost is known when it is too late to
-        refuse it, and the tenant waits for it afterwards.
+        The tokens may exceed what is in the bucket: an answer's actual cost is known only when it
+        is too late to refuse it, and the tenant's next requests wait for it.
         """
         if tenant.requests_per_minute is None and tenant.tokens_per_minute is None:
             return
@@ -100,7 +100,7 @@ def _filled(full: float, now: float, amount: int, limit: int) -> float:
 
 
 def _seconds_until(until_full: float, amount: int, limit: int) -> float:
-    """When `amount` is in the bucket; one that is never large enough must be full."""
+    """Time until the bucket holds `amount`, or is full if it can never hold that much."""
     missing = min(MINUTE, amount * MINUTE / limit)
     seconds = until_full + missing - MINUTE
     return 0.0 if seconds <= 0 or math.isclose(seconds, 0.0, abs_tol=1e-6) else seconds

@@ -1,4 +1,4 @@
-"""Two ordered structures of the fair queue: the smallest of many keys, and sums over a prefix."""
+"""Two ordered data structures for the fair queue: a ranking of names, and prefix sums."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 Rank = tuple[float, int]
-"""Compared from the left; the number decides between equals."""
+"""Compared from the left; the number breaks ties."""
 
 _CHUNK = 64
 _SPARE = 64
 _AFTER_ALL = 2**62
-"""Above the number of any rank."""
+"""Greater than the number of any rank."""
 
 
 class Ranking:
-    """Names by a rank that changes; the name with the smallest rank is found in O(log n).
+    """Names with ranks that change; finds the name with the smallest rank in O(log n).
 
-    It is a heap with lazy deletion: outdated pairs are dropped when they come to the top.
+    It is a heap with lazy deletion: outdated pairs are dropped when they reach the top.
     """
 
     def __init__(self) -> None:
@@ -61,11 +61,11 @@ class _Chunk:
 
 
 class PrefixSums:
-    """Pairs of values by a unique key, and the sums of those up to a key.
+    """Pairs of values by a unique key, with the sums of all pairs up to a key.
 
-    The keys lie in chunks of bounded length, each with its sums, so an operation looks into one
-    chunk and adds up the sums of those before it. The sums of a chunk are taken anew after each
-    change, so that no rounding error piles up.
+    The keys are kept in chunks of bounded length, each with its sums, so an operation searches one
+    chunk and adds up the sums of the chunks before it. The sums of a chunk are recomputed after
+    each change, so that rounding errors do not accumulate.
     """
 
     def __init__(self) -> None:
@@ -80,54 +80,54 @@ class PrefixSums:
         return sum(self._second_sums)
 
     def add(self, key: Rank, first: float, second: float) -> None:
-        """Adds a key that is not there."""
+        """Adds a key, which must not be there."""
         if not self._chunks:
             self._insert(0, _Chunk([], [], []))
-        place = min(bisect_left(self._ends, key), len(self._ends) - 1)
-        chunk = self._chunks[place]
-        at = bisect_left(chunk.keys, key)
-        chunk.keys.insert(at, key)
-        chunk.firsts.insert(at, first)
-        chunk.seconds.insert(at, second)
+        index = min(bisect_left(self._ends, key), len(self._ends) - 1)
+        chunk = self._chunks[index]
+        position = bisect_left(chunk.keys, key)
+        chunk.keys.insert(position, key)
+        chunk.firsts.insert(position, first)
+        chunk.seconds.insert(position, second)
         if len(chunk.keys) > 2 * _CHUNK:
             rest = _Chunk(chunk.keys[_CHUNK:], chunk.firsts[_CHUNK:], chunk.seconds[_CHUNK:])
             del chunk.keys[_CHUNK:], chunk.firsts[_CHUNK:], chunk.seconds[_CHUNK:]
-            self._insert(place + 1, rest)
-            self._add_up(place + 1)
-        self._add_up(place)
+            self._insert(index + 1, rest)
+            self._add_up(index + 1)
+        self._add_up(index)
 
     def remove(self, key: Rank) -> None:
-        """Removes a key that is there."""
-        place = bisect_left(self._ends, key)
-        chunk = self._chunks[place]
-        at = bisect_left(chunk.keys, key)
-        del chunk.keys[at], chunk.firsts[at], chunk.seconds[at]
+        """Removes a key, which must be there."""
+        index = bisect_left(self._ends, key)
+        chunk = self._chunks[index]
+        position = bisect_left(chunk.keys, key)
+        del chunk.keys[position], chunk.firsts[position], chunk.seconds[position]
         if chunk.keys:
-            self._add_up(place)
+            self._add_up(index)
         else:
-            del self._chunks[place], self._ends[place]
-            del self._first_sums[place], self._second_sums[place]
+            del self._chunks[index], self._ends[index]
+            del self._first_sums[index], self._second_sums[index]
 
     def up_to(self, bound: float) -> tuple[float, float]:
         """The two sums over all keys whose number is at most the bound."""
         key = (bound, _AFTER_ALL)
-        place = bisect_right(self._ends, key)
-        first, second = sum(self._first_sums[:place]), sum(self._second_sums[:place])
-        if place < len(self._chunks):
-            chunk = self._chunks[place]
-            at = bisect_right(chunk.keys, key)
-            first += sum(chunk.firsts[:at])
-            second += sum(chunk.seconds[:at])
+        index = bisect_right(self._ends, key)
+        first, second = sum(self._first_sums[:index]), sum(self._second_sums[:index])
+        if index < len(self._chunks):
+            chunk = self._chunks[index]
+            position = bisect_right(chunk.keys, key)
+            first += sum(chunk.firsts[:position])
+            second += sum(chunk.seconds[:position])
         return first, second
 
-    def _insert(self, place: int, chunk: _Chunk) -> None:
-        self._chunks.insert(place, chunk)
-        self._ends.insert(place, (0.0, 0))
-        self._first_sums.insert(place, 0.0)
-        self._second_sums.insert(place, 0.0)
+    def _insert(self, index: int, chunk: _Chunk) -> None:
+        self._chunks.insert(index, chunk)
+        self._ends.insert(index, (0.0, 0))
+        self._first_sums.insert(index, 0.0)
+        self._second_sums.insert(index, 0.0)
 
-    def _add_up(self, place: int) -> None:
-        chunk = self._chunks[place]
-        self._ends[place] = chunk.keys[-1]
-        self._first_sums[place] = sum(chunk.firsts)
-        self._second_sums[place] = sum(chunk.seconds)
+    def _add_up(self, index: int) -> None:
+        chunk = self._chunks[index]
+        self._ends[index] = chunk.keys[-1]
+        self._first_sums[index] = sum(chunk.firsts)
+        self._second_sums[index] = sum(chunk.seconds)

@@ -1,4 +1,4 @@
-"""How far apart requests start while several tenants are active."""
+"""Pacing: spaces out the starts of requests while several tenants are active."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 ACTIVE_SECONDS = 2.0
-"""For how long a tenant counts as active after a request of its came."""
+"""How long a tenant counts as active after its last request arrived."""
 
 _MIN_PAUSE = 0.0005
-"""Timers of the event loop are no finer than a millisecond; less is not worth one."""
+"""The event loop's timers have a resolution of a millisecond; shorter pauses are skipped."""
 
 
 class Pacing:
-    """Remembers when a request started last, and which tenants were active of late."""
+    """Remembers when the last request started, and which tenants were active recently."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Takes a clock that gives seconds and never goes back."""
+        """Takes a clock that gives monotonic seconds."""
         self._clock = clock
-        self._came: OrderedDict[str, float] = OrderedDict()
+        self._arrived: OrderedDict[str, float] = OrderedDict()
         self._started = -math.inf
 
-    def came(self, tenant: str) -> None:
-        """Notes that a request of a tenant came."""
+    def arrived(self, tenant: str) -> None:
+        """Records that a request of a tenant arrived."""
         now = self._clock()
-        self._came[tenant] = now
-        self._came.move_to_end(tenant)
-        while next(iter(self._came.values())) < now - ACTIVE_SECONDS:
-            self._came.popitem(last=False)
+        self._arrived[tenant] = now
+        self._arrived.move_to_end(tenant)
+        while next(iter(self._arrived.values())) < now - ACTIVE_SECONDS:
+            self._arrived.popitem(last=False)
 
     def started(self) -> None:
-        """Notes that a request started, of whichever tenant."""
+        """Records that a request of any tenant started."""
         self._started = self._clock()
 
     def pause(self, tenant: str, interval: float) -> float:
-        """Seconds until a tenant's request may start, 0 where no other tenant is active.
+        """Seconds until a tenant's request may start; 0 if no other tenant is active.
 
         Args:
-            tenant: Whose.
-            interval: Seconds that starts are to be apart.
+            tenant: The request's tenant.
+            interval: Minimum seconds between two starts.
         """
         now = self._clock()
-        latest = itertools.islice(reversed(self._came.items()), 2)
+        latest = itertools.islice(reversed(self._arrived.items()), 2)
         if all(name == tenant or at < now - ACTIVE_SECONDS for name, at in latest):
             return 0.0
         seconds = self._started + interval - now

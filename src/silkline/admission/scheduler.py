@@ -1,13 +1,13 @@
-"""Lets requests go on to the engines, in fair order, while these have room.
+"""The scheduler: sends waiting requests to the engines, in fair order, while slots are free.
 
-What waits is looked after by one timer, which runs only while something waits: it lets requests go
-when the engines have got more room, and ends those that would not be answered in time any more.
+One timer runs while requests wait: it starts requests when the engines have more room, and sheds
+requests that can no longer be answered in time.
 
-Two things keep a tenant that floods the server from slowing another one that uses less than its
-share. The other has credit for one full batch in the fair queue, so a burst of its requests goes
+Two things keep a tenant that floods the server from slowing down a tenant that uses less than its
+share. The latter has credit for one full batch in the fair queue, so a burst of its requests goes
 first. And while more than one tenant is active, the requests of tenants without credit start at
-least the mean time between two answers apart: starts that come together end together, and who comes
-in between would wait for all of them.
+least the mean time between two answers apart: requests that start together end together, and a
+request that arrives in between would wait for all of them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from silkline.admission.pacing import Pacing
 from silkline.admission.queue import Entry, FairQueue
 from silkline.admission.tenant import Tenant
 from silkline.admission.throughput import RetryTimes
-from silkline.admission.ticket import AIM, VAIN, Phase, Ticket
+from silkline.admission.ticket import ADMIT_FACTOR, SHED_FACTOR, Phase, Ticket
 from silkline.errors import CapacityError, DeadlineExceeded, Overloaded, shutting_down
 
 MAX_QUEUES = 2
-"""Times `max_queue`: more requests are never prepared or wait, whoever's they are."""
+"""Maximum requests that are prepared or wait, of all tenants, as a factor of `max_queue`."""
 
 _MAX_OVERTAKING = 0.75
 _LONGEST_TICK = 0.1
@@ -35,22 +35,22 @@ _SHORTEST_TICK = 0.01
 _TICKS_PER_SLO = 20
 
 _REASONS = {
-    Refusal.QUEUE_FULL: "Too many requests wait already",
+    Refusal.QUEUE_FULL: "Too many requests wait in the queue",
     Refusal.TOO_LATE: "This request would not be answered in time",
-    Refusal.SHED: "This request waited, but would not be answered in time any more",
+    Refusal.SHED: "This request waited, but can no longer be answered in time",
 }
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """A request in the queue; its outcome is None for a turn, or what refuses it."""
+    """A request in the queue; its outcome is None for a turn, or the error that refuses it."""
 
     ticket: Ticket
     outcome: asyncio.Future[CapacityError | None]
 
 
 class Scheduler:
-    """The slots in the engines, who has one and who waits for one."""
+    """The slots in the engines, the requests that hold one, and the queue for them."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class Scheduler:
         max_queue: int,
         slo: float,
     ) -> None:
-        """Has no timer and needs no event loop until a request waits.
+        """Needs no event loop, and starts no timer, until a request waits.
 
         Args:
-            slots: In the engines.
-            clock: Seconds that never go back.
-            refused: Is told of each request that is refused here.
-            price: Prices a request anew, when more is known than at the door.
-            max_queue: Requests that may be prepared or wait, before each tenant is held to its
+            slots: The engines' slots.
+            clock: Monotonic seconds.
+            refused: Called with each request that is refused here.
+            price: Prices a request again, when more is known than on arrival.
+            max_queue: Requests that may be prepared or wait before each tenant is limited to its
                 share of them.
-            slo: Seconds in which answers should be whole; 0 for none.
+            slo: Seconds in which answers should be complete; 0 for none.
         """
         self._slots = slots
         self._clock = clock
@@ -87,7 +87,7 @@ class Scheduler:
         self._turn_share = Ratio(1, 1)
         self._pacing = Pacing(clock)
         self._overtaking = Ratio()
-        """The part of the work of late that came with credit, and so overtook what waited."""
+        """The share of recent work that had credit, and so overtook waiting requests."""
         self._pause: asyncio.TimerHandle | None = None
         self._preparing = 0
         self._queue_tokens = 0
@@ -96,7 +96,7 @@ class Scheduler:
 
     @property
     def preparing(self) -> int:
-        """Requests that were let in and may still come to wait."""
+        """Requests that were admitted and may still need a turn."""
         return self._preparing
 
     @property
@@ -106,28 +106,28 @@ class Scheduler:
 
     @property
     def queue_tokens(self) -> int:
-        """Tokens of those that wait, as estimated."""
+        """Estimated tokens of the waiting requests."""
         return self._queue_tokens
 
     def backlog_seconds(self) -> float | None:
-        """Until all that waits has had its turn; None while that cannot be told."""
+        """Time until all waiting requests have had a turn; None while that is not known."""
         return self._slots.seconds(self._queue.work)
 
     def predicted_wait(self, tenant: Tenant) -> float | None:
-        """Seconds that the tenant's next request would wait; None while that cannot be told."""
+        """Seconds that the tenant's next request would wait; None while that is not known."""
         ahead = self._queue.ahead(tenant.name, tenant.weight)
         if not self._queue.has_credit(tenant.name):
             ahead /= 1.0 - min(_MAX_OVERTAKING, self._overtaking.value or 0.0)
         return self._slots.seconds(ahead)
 
     def check(self, ticket: Ticket, wait: float | None) -> Refusal | None:
-        """Why a request cannot be let in, given its predicted wait; None when it can.
+        """Why a request must be refused, given its predicted wait; None when it can be admitted.
 
-        Where `max_queue` are there already, a tenant may hold its share of it by weight, among the
-        tenants that hold anything; so one who fills the queue fills it for himself. With twice
-        `max_queue` there, nobody is let in.
+        From `max_queue` requests on, each tenant is limited to its share of `max_queue` by weight,
+        among the tenants that have requests; so a tenant that fills the queue fills it only for
+        itself. From `MAX_QUEUES` times `max_queue` on, all requests are refused.
         """
-        if self._excess(ticket, wait, AIM) > 0:
+        if self._excess(ticket, wait, ADMIT_FACTOR) > 0:
             return Refusal.TOO_LATE
         total = self._preparing + len(self._queue)
         if total < self._max_queue:
@@ -138,10 +138,10 @@ class Scheduler:
         return None if within and total < MAX_QUEUES * self._max_queue else Refusal.QUEUE_FULL
 
     def make_room(self, ticket: Ticket) -> bool:
-        """Whether a request that finds the queue full may take another's place in it.
+        """Drops a waiting request in favour of one that finds the queue full, if that is fair.
 
-        That is the last request of the most crowded tenant of those of whom something waits, and
-        is refused, if that tenant has more for its weight than this one would have.
+        It drops the last request of the most crowded tenant, if that tenant has more requests per
+        weight than this request's tenant would have. Returns whether it dropped one.
         """
         name = self._queue.fullest()
         entry = None if name is None else self._queue.last(name)
@@ -152,17 +152,17 @@ class Scheduler:
         return True
 
     def error(self, ticket: Ticket, reason: Refusal, wait: float | None) -> CapacityError:
-        """What a request is refused with."""
+        """The error for a refused request, with the seconds after which to try again."""
         if reason is Refusal.EXPIRED:
             return DeadlineExceeded(
-                "The request's time was over while it waited for the engine; allow it more time, "
-                "or try again when there is less to do."
+                "The request's timeout ended while it waited for the engine; allow more time, or "
+                "try again when there is less load."
             )
         tenant, rate = ticket.tenant, self._slots.rate()
         service = 0.0
         if rate is not None:
             service = ticket.price.work / (rate * self._queue.share(tenant.name, tenant.weight))
-        excess = self._excess(ticket, wait, AIM)
+        excess = self._excess(ticket, wait, ADMIT_FACTOR)
         seconds = self._retry_times.seconds(tenant.name, excess, service)
         return Overloaded(
             f"{_REASONS[reason]}; try again in {seconds} s.",
@@ -170,34 +170,34 @@ class Scheduler:
         )
 
     def expect(self, ticket: Ticket) -> None:
-        """Counts a request that was let in."""
+        """Counts a request that was admitted."""
         ticket.phase = Phase.PREPARED
         self._preparing += 1
         tenant = ticket.tenant
-        # A guess can be a hundred times too large, and is not told from a price any more later.
+        # A guess can be a hundred times too large, and cannot be corrected in this sum later.
         probability = self._turn_share.value or 1.0
         ticket.expected = 0.0 if ticket.price.guessed else ticket.price.work * probability
-        self._pacing.came(tenant.name)
+        self._pacing.arrived(tenant.name)
         self._queue.expect(tenant.name, tenant.weight, ticket.expected)
 
-    def spare(self, ticket: Ticket) -> None:
-        """Notes that a request needs no turn."""
+    def no_turn_needed(self, ticket: Ticket) -> None:
+        """Records that a request needs no turn."""
         self._turn_share.note(0, 1)
-        self.leave(ticket, Phase.SPARED)
+        self.leave(ticket, Phase.NO_TURN)
 
     def leave(self, ticket: Ticket, phase: Phase) -> None:
-        """No longer counts a request that was expected."""
+        """Stops counting a request that was expected to need a turn."""
         if ticket.phase is Phase.PREPARED:
             self._preparing -= 1
             self._queue.no_longer_expect(ticket.tenant.name, ticket.expected)
         ticket.phase = phase
 
     async def wait(self, ticket: Ticket) -> None:
-        """Waits for a turn; `release` must follow when it has come.
+        """Waits for a turn; the caller must call `release` at its end.
 
         Raises:
-            Overloaded: It will not come in time.
-            DeadlineExceeded: The request's own time is over.
+            Overloaded: The turn would come too late.
+            DeadlineExceeded: The request's timeout ended.
             ShuttingDown: `close` was called.
         """
         if self._closed:
@@ -207,7 +207,7 @@ class Scheduler:
         if ticket.price.guessed:
             ticket.price = self._price(ticket)
         free = self._slots.free and not self._queue
-        if not free and (reason := self._too_late(ticket)):
+        if not free and (reason := self._refuse_reason(ticket)):
             raise self._refusal(ticket, reason)
         tenant = ticket.tenant
         waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
@@ -215,7 +215,7 @@ class Scheduler:
         entry = self._queue.push(tenant.name, tenant.weight, ticket.price.work, waiter)
         self._queue_tokens += ticket.tokens
         self._guesses += ticket.price.guessed
-        if free:  # nothing is gained by refusing it, even if it is late
+        if free:  # no other request gains from refusing it, even if it is late
             self._start(entry)
         else:
             self._dispatch()
@@ -224,7 +224,7 @@ class Scheduler:
         except asyncio.CancelledError:
             if ticket.phase is Phase.WAITING:
                 self._remove(entry)
-            elif ticket.phase is Phase.RUNNING:  # the turn came in the same moment
+            elif ticket.phase is Phase.RUNNING:  # the turn came at the same moment
                 self.release(ticket)
             ticket.phase = Phase.OVER
             raise
@@ -232,7 +232,7 @@ class Scheduler:
             raise error
 
     def release(self, ticket: Ticket) -> None:
-        """Gives a turn back."""
+        """Ends a turn, and frees its slot."""
         ticket.phase = Phase.OVER
         self._slots.leave()
         self._dispatch()
@@ -241,9 +241,9 @@ class Scheduler:
         """Learns from an answer.
 
         Args:
-            ticket: Of a request that has its turn still.
-            work: What it really was.
-            seconds: How long it had its turn.
+            ticket: A request that still has its turn.
+            work: The actual work.
+            seconds: How long it has had its turn.
         """
         self._slots.answered(ticket.begun, work, seconds)
         tenant = ticket.tenant
@@ -252,11 +252,11 @@ class Scheduler:
             self._reprice()
 
     def close(self) -> None:
-        """Ends all that waits; nothing is let in afterwards."""
+        """Ends all waiting requests; later ones fail too."""
         self._closed = True
         for entry in list(self._queue.order()):
             self._end(entry, shutting_down())
-        self._watch()
+        self._update_timers()
 
     def _start(self, entry: Entry[_Waiter]) -> None:
         overtook = len(self._queue) > 1 and self._queue.has_credit(entry.tenant)
@@ -270,10 +270,10 @@ class Scheduler:
         entry.item.outcome.set_result(None)
 
     def _dispatch(self) -> None:
-        """Lets go who can; whose turn comes too late is refused instead."""
+        """Starts waiting requests while slots are free; sheds those that would be late."""
         while self._queue and self._slots.free:
             entry = self._queue.peek()
-            if reason := self._lost(entry.item, 0.0):
+            if reason := self._drop_reason(entry.item, 0.0):
                 self._shed(entry, reason)
             elif (seconds := self._pause_before(entry)) > 0:
                 self._dispatch_after(seconds)
@@ -282,10 +282,10 @@ class Scheduler:
                 self._start(entry)
         if not self._slots.taken and not self._queue:
             self._queue.forget()
-        self._watch()
+        self._update_timers()
 
     def _pause_before(self, entry: Entry[_Waiter]) -> float:
-        """Seconds that the next entry has to wait, though a slot is free; 0 for none."""
+        """Seconds that the next entry must wait although a slot is free; 0 for none."""
         if self._queue.has_credit(entry.tenant):
             return 0.0
         return self._pacing.pause(entry.tenant, self._slots.interval)
@@ -295,8 +295,8 @@ class Scheduler:
             self._pause.cancel()
         self._pause = asyncio.get_running_loop().call_later(seconds, self._dispatch)
 
-    def _watch(self) -> None:
-        """Keeps the timers going while something waits, and only then."""
+    def _update_timers(self) -> None:
+        """Runs the timers while requests wait, and only then."""
         if not self._queue and self._pause is not None:
             self._pause.cancel()
             self._pause = None
@@ -310,41 +310,41 @@ class Scheduler:
         self._timer = None
         self._dispatch()
         self._sweep()
-        self._watch()
+        self._update_timers()
 
     def _sweep(self) -> None:
-        """Refuses those who wait in vain; what they leave, those behind them gain."""
+        """Drops queued requests that can no longer finish in time; the rest move up."""
         ahead = 0.0
         for entry in list(self._queue.order()):
-            if reason := self._lost(entry.item, self._slots.seconds(ahead) or 0.0):
+            if reason := self._drop_reason(entry.item, self._slots.seconds(ahead) or 0.0):
                 self._shed(entry, reason)
             else:
                 ahead += entry.work
 
-    def _lost(self, waiter: _Waiter, wait: float) -> Refusal | None:
-        """Why a request that waits is not worth its turn, which comes so many seconds later."""
+    def _drop_reason(self, waiter: _Waiter, wait: float) -> Refusal | None:
+        """Why to drop a waiting request whose turn comes in `wait` seconds; None to keep it."""
         if waiter.outcome.cancelled():
             return Refusal.SHED
-        return self._in_vain(waiter.ticket, wait)
+        return self._late_reason(waiter.ticket, wait)
 
-    def _in_vain(self, ticket: Ticket, wait: float) -> Refusal | None:
+    def _late_reason(self, ticket: Ticket, wait: float) -> Refusal | None:
         now = self._clock()
         if now >= ticket.expires:
             return Refusal.EXPIRED
-        late = now + wait > ticket.latest_start(self._slots.service(ticket.price.work), VAIN)
+        late = now + wait > ticket.latest_start(self._slots.service(ticket.price.work), SHED_FACTOR)
         return Refusal.SHED if late or self._slots.out else None
 
-    def _too_late(self, ticket: Ticket) -> Refusal | None:
-        """Why a request that comes to wait need not even begin to."""
+    def _refuse_reason(self, ticket: Ticket) -> Refusal | None:
+        """Why to refuse a request before it waits; None when it may wait."""
         wait = self.predicted_wait(ticket.tenant)
-        if ticket.looks is not None and self._excess(ticket, wait, AIM) > 0:
+        if ticket.cache_only_reason is not None and self._excess(ticket, wait, ADMIT_FACTOR) > 0:
             return Refusal.TOO_LATE
-        reason = self._in_vain(ticket, wait or 0.0)
+        reason = self._late_reason(ticket, wait or 0.0)
         return Refusal.TOO_LATE if reason is Refusal.SHED else reason
 
     def _shed(self, entry: Entry[_Waiter], reason: Refusal) -> None:
         ticket = entry.item.ticket
-        if entry.item.outcome.cancelled():  # its client has left, its task has not run since
+        if entry.item.outcome.cancelled():  # its client has left, but its task has not run yet
             self._remove(entry)
             ticket.phase = Phase.OVER
             return
@@ -366,15 +366,15 @@ class Scheduler:
     def _remove(self, entry: Entry[_Waiter]) -> None:
         self._queue.remove(entry)
         self._uncount(entry.item.ticket)
-        self._watch()
+        self._update_timers()
 
     def _uncount(self, ticket: Ticket) -> None:
-        """No longer counts one that waited."""
+        """Subtracts a request that no longer waits from the counts."""
         self._queue_tokens -= ticket.tokens
         self._guesses -= ticket.price.guessed
 
     def _reprice(self) -> None:
-        """Prices those anew that came when no answer was known."""
+        """Prices waiting requests again that arrived before any answer was known."""
         for entry in list(self._queue.order()):
             ticket = entry.item.ticket
             if ticket.price.guessed:
@@ -384,9 +384,9 @@ class Scheduler:
                 self._guesses += ticket.price.guessed
                 self._queue.reprice(entry, ticket.price.work)
 
-    def _excess(self, ticket: Ticket, wait: float | None, part: float) -> float:
-        """Seconds by which a request would come too late; 0 when in time, or not known."""
+    def _excess(self, ticket: Ticket, wait: float | None, factor: float) -> float:
+        """Seconds by which a request would be late; 0 when it is in time, or not known."""
         if not wait:
             return 0.0
-        latest = ticket.latest_start(self._slots.service(ticket.price.work), part)
+        latest = ticket.latest_start(self._slots.service(ticket.price.work), factor)
         return max(0.0, self._clock() + wait - latest)

@@ -1,4 +1,4 @@
-"""Who asks: a tenant, its share and its limits."""
+"""A tenant, its weight and its limits."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One of those who share a server.
+    """A user, or a group of users, that shares the server with others.
 
     Attributes:
-        name: What metrics and logs call it.
-        weight: Its share of the engines while others want them too, above 0.
-        requests_per_minute: Most requests a minute; None sets no limit.
-        tokens_per_minute: Most tokens a minute, in and out; None sets no limit.
-        salt: Keeps its cached answers apart; tenants with the same salt share them.
+        name: Its name in metrics and logs.
+        weight: Its share of the engines under load, relative to the other weights, above 0.
+        requests_per_minute: Maximum requests per minute; None sets no limit.
+        tokens_per_minute: Maximum tokens per minute, prompt and answer; None sets no limit.
+        salt: Separates its cached answers from others; tenants with the same salt share them.
     """
 
     name: str
@@ -25,4 +25,4 @@ class Tenant:
 
 
 ANYONE = Tenant("anyone")
-"""Who asks where no keys are set up."""
+"""The tenant of all requests where no API keys are configured."""

@@ -1,4 +1,4 @@
-"""How fast the engines answer, and when who was refused may come back."""
+"""The engines' throughput, retry times of refused requests, and credit for cache lookups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 MAX_RETRY_SECONDS = 30
-"""The longest `Retry-After`: what lies further ahead cannot be told."""
+"""Maximum `Retry-After`: the load further ahead cannot be predicted."""
 
 _MEMORY = 0.05
 _EVIDENCE = 4.0
@@ -14,13 +14,12 @@ _MIN_WEIGHT = 0.02
 
 
 class Throughput:
-    """Work that one slot in the engines gets done in a second.
+    """Work that one slot in the engines does per second.
 
-    By Little's law, slots times this is the rate of the whole: it needs no busy period to be
-    measured in, is blind to pauses, and takes answers that end together as well as those that end
-    one by one. A slot is slower while the others are taken as well, so an answer counts by the
-    square of the share of slots that were taken with it: a quiet hour does not hide what full
-    engines can do.
+    By Little's law, the total rate is slots times this. So it can be measured without a busy
+    period, ignores pauses, and works for answers that end together as well as for those that end
+    one by one. A slot is slower while the other slots are taken too, so an answer is weighted by
+    the square of the share of taken slots: quiet hours do not distort the rate of full engines.
     """
 
     def __init__(self) -> None:
@@ -29,12 +28,12 @@ class Throughput:
         self._evidence = 0.0
 
     def note(self, work: float, seconds: float, occupancy: float) -> None:
-        """Takes an answered request.
+        """Records an answered request.
 
         Args:
-            work: What it was.
+            work: Its actual work.
             seconds: How long it held its slot.
-            occupancy: The share of slots that were taken, itself included, 0 to 1.
+            occupancy: The share of slots that were taken, its own included, 0 to 1.
         """
         weight = min(1.0, max(_MIN_WEIGHT, occupancy**2))
         keep = 1.0 - _MEMORY * weight
@@ -44,17 +43,17 @@ class Throughput:
 
     @property
     def speed(self) -> float | None:
-        """Work a second and slot; None until enough was answered to tell."""
+        """Work per second and slot; None until enough requests were answered."""
         if self._evidence < _EVIDENCE or self._seconds <= 0:
             return None
         return self._work / self._seconds
 
 
 class RetryTimes:
-    """Tells those who are refused when to come back, each at a time of its own.
+    """Computes when refused requests should retry, a different time for each.
 
-    If all were told when the queue will have room, all would come at once and all but a few would
-    be refused again. So each one's time is put behind the one before it, by what its answer takes.
+    If all got the time at which the queue will have room, all would come at once, and most would be
+    refused again. So each time is later than the last one by the time that its answer takes.
     """
 
     def __init__(self, clock: Callable[[], float], *, max_tenants: int = 1000) -> None:
@@ -66,7 +65,7 @@ class RetryTimes:
         """Whole seconds after which to try again, 1 to `MAX_RETRY_SECONDS`.
 
         Args:
-            tenant: Whose request was refused.
+            tenant: The tenant of the refused request.
             excess: Seconds until the queue has room for it.
             service: Seconds that the tenant's share of the engines takes to answer it.
         """
@@ -80,10 +79,10 @@ class RetryTimes:
 
 
 class LookupCredit:
-    """Which requests may still ask the cache when they would be too late for the engines.
+    """Which requests may still read the cache when they would be too late for the engines.
 
-    A cached answer needs no engine, but whether there is one is known only after some work. So the
-    cached answers pay for the lookups that are in vain: these are never many more than those.
+    A cached answer needs no engine, but a lookup costs some work. So cache hits pay for lookups
+    that miss: there are never many more misses than hits.
     """
 
     _MAX_CREDIT = 64.0
@@ -93,7 +92,7 @@ class LookupCredit:
         self._credit = 0.0
 
     def allow(self) -> bool:
-        """Whether one more may look."""
+        """Whether one more request may read the cache."""
         self._credit = min(self._MAX_CREDIT, self._credit + self._TRICKLE)
         if self._credit < 1.0:
             return False
@@ -101,5 +100,5 @@ class LookupCredit:
         return True
 
     def found(self, *, allowed: bool) -> None:
-        """Notes that the cache had the answer; `allowed` when it was asked by `allow`."""
+        """Records a cache hit; `allowed` if the lookup was paid for by `allow`."""
         self._credit = min(self._MAX_CREDIT, self._credit + (2.0 if allowed else 1.0))

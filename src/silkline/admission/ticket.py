@@ -1,4 +1,4 @@
-"""What a request holds while it is in the admission's hands."""
+"""The ticket that admission gives to each request."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ from silkline.admission.counts import Refusal
 from silkline.admission.tenant import Tenant
 from silkline.core import EngineInfo, PixelBudget, Timeline, Usage
 
-AIM = 0.8
-"""The part of the allowed time in which an answer must be predicted, for its request to be let in.
+ADMIT_FACTOR = 0.8
+"""A request is admitted if its answer is predicted within this share of the allowed time.
 
-What waits and what is computed later takes longer than predicted as often as shorter; without a
-reserve half of the answers of a full queue would be late.
+Waiting and computing take longer than predicted as often as shorter; without a reserve, half of the
+answers of a full queue would be late.
 """
 
-VAIN = 1.2
-"""The multiple of the allowed time after which an answer is no longer worth its turn.
+SHED_FACTOR = 1.2
+"""A waiting request is shed if its answer is predicted after this multiple of the allowed time.
 
-What was let in was thought to be in time, so it is answered even if that turns out to be wrong by a
-little; beyond this it only makes those late that come after it.
+It was admitted because it was predicted to be in time, so it is answered even if it is a little
+late. Beyond this factor it would only make later requests late.
 """
 
 MIN_PATIENCE = 0.25
-"""The part of the allowed time that a request may wait even if its answer takes all of it."""
+"""The share of the allowed time that a request may wait even if its answer takes all of it."""
 
 
 class Phase(Enum):
-    """How far a request is on its way to the engines."""
+    """The stages of an admitted request."""
 
     PREPARED = auto()
-    """It is fetched, decoded, looked up: it may still need a turn."""
-    SPARED = auto()
-    """It needs no turn: the cache, or another's computation, answers it."""
+    """Its images are fetched and decoded, the cache is read: it may still need a turn."""
+    NO_TURN = auto()
+    """It needs no turn: the cache, or the computation of another request, answers it."""
     WAITING = auto()
     """It waits for its turn."""
     RUNNING = auto()
     """It has its turn."""
     OVER = auto()
-    """It is over, or has been refused."""
+    """It has ended, or was refused."""
 
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """A request that was let in at the door.
+    """A request that was admitted.
 
     Attributes:
-        tenant: Who asks.
-        size: What is asked.
-        info: Of the engine that is asked.
-        price: What that is expected to cost.
-        pixel_budget: How large its pictures may be under the present load.
-        pixel_share: The part of the engine's own pixel budget that this is, above 0 to 1.
-        started: When its head came, by the clock.
-        due: When its answer should be whole.
-        expires: When its own time is over; `due` is never later.
-        looks: Why it was let in only to ask the cache; None where it may go on to the engines.
-        phase: How far it is.
+        tenant: The tenant of the request.
+        size: The size of the request.
+        info: The engine's description.
+        price: The expected cost.
+        pixel_budget: Maximum size of its images under the current load.
+        pixel_share: This budget as a share of the engine's own, above 0 and at most 1.
+        started: When its head arrived, by the clock.
+        due: When its answer should be complete.
+        expires: When its timeout ends; `due` is never later.
+        cache_only_reason: Why it may only read the cache; None if it may go on to the engines.
+        phase: Its stage.
         charged: Tokens that its tenant was charged.
-        expected: The work that is counted while it may still come to wait.
-        begun: When it got its turn, by the integral over time of how many had theirs.
+        expected: The work that is counted while it may still need a turn.
+        begun: When its turn began, as the integral over time of the number of taken slots.
     """
 
     tenant: Tenant
@@ -74,8 +74,8 @@ class Ticket:
     started: float
     due: float
     expires: float
-    looks: Refusal | None
-    _spare: Callable[[Ticket], None] = field(repr=False)
+    cache_only_reason: Refusal | None
+    _no_turn: Callable[[Ticket], None] = field(repr=False)
     phase: Phase = Phase.PREPARED
     charged: int = 0
     expected: float = 0.0
@@ -83,31 +83,31 @@ class Ticket:
 
     @property
     def tokens(self) -> int:
-        """The estimate that was charged to the tenant's tokens a minute."""
+        """The estimate that counts against the tenant's tokens per minute."""
         return self.price.tokens
 
     def needs_no_turn(self) -> None:
-        """Tells that the cache, or another's computation, answers; calling it again does nothing.
+        """Reports that the cache, or another request's computation, answers it; idempotent.
 
-        The request no longer counts as one that will wait, and its tokens are given back.
+        The request is no longer expected to need a turn, and its tokens are refunded.
         """
-        self._spare(self)
+        self._no_turn(self)
 
-    def latest_start(self, service_seconds: float, part: float) -> float:
-        """When its turn must have come, for its answer to be whole in that part of its time.
+    def latest_start(self, service_seconds: float, factor: float) -> float:
+        """The latest start of its turn for an answer within `factor` times the allowed time.
 
         Args:
-            service_seconds: What its answer is expected to take from there.
-            part: Of the time from its start until it is due.
+            service_seconds: Expected time from the start of the turn to the complete answer.
+            factor: Of the time from `started` to `due`.
         """
         allowed = self.due - self.started
-        patience = max(part * allowed - service_seconds, MIN_PATIENCE * allowed)
+        patience = max(factor * allowed - service_seconds, MIN_PATIENCE * allowed)
         return self.started + patience
 
 
 @dataclass(slots=True)
 class Turn:
-    """A place in the engines.
+    """A request's slot in the engines.
 
     Attributes:
         waited: Seconds that the request waited for it.
@@ -117,5 +117,5 @@ class Turn:
     _answered: Callable[[Usage, Timeline], None] = field(repr=False)
 
     def answered(self, usage: Usage, timeline: Timeline) -> None:
-        """Tells what the answer has really cost, when it is whole."""
+        """Reports the actual cost of the complete answer."""
         self._answered(usage, timeline)

@@ -1,5 +1,4 @@
-"""Was it answered before: the exact key, the tiers that keep answers, and shared computations.
+"""The answer cache: exact keys, tiers that store answers, and shared computations.
 
-A cache that is wrong, slow or gone costs time, never an answer: whatever goes wrong in here is a
-miss.
+A broken, slow or missing cache costs time, never an answer: every failure in here is a cache miss.
 """

@@ -1,4 +1,4 @@
-"""Answers requests from the cache, or computes them once for all who ask."""
+"""Answers requests from the cache, or computes an answer once for all equal requests."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from silkline.cache.coalesce import Coalescer, Flight, Reader
-from silkline.cache.key import Asked, answer_key, context_key
-from silkline.cache.likeness import Likeness
+from silkline.cache.coalesce import Coalescer, Computation, Reader
+from silkline.cache.key import CacheRequest, answer_key, context_key
+from silkline.cache.likeness import NearDuplicateLookup
 from silkline.cache.near import NearDuplicates, NearSnapshot
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.cache.tiered import TieredCache, TierSnapshot
 from silkline.core import Answer, Delta, EngineInfo, Stage, Timeline, join
 
 Compute = Callable[[], AsyncGenerator[Delta, None]]
-"""Starts to compute an answer, as `Engine.generate` does."""
+"""Starts to compute an answer, like `Engine.generate`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """An answer on its way.
+class AnswerStream:
+    """An answer from the cache or from a computation, as a stream.
 
     Attributes:
         state: What the cache did.
         deltas: The answer as it was computed, for this request or another one.
-        looked_up: Seconds that the cache took.
-        since: When the answer began to be read, by the monotonic clock.
+        looked_up: Seconds that the cache lookup took.
+        since: When reading the answer began, on the monotonic clock.
     """
 
     state: CacheState
@@ -36,7 +36,7 @@ class Served:
     since: float = field(default_factory=time.monotonic)
 
     def accounted(self, last: Delta) -> Delta:
-        """The last delta with the usage and the timeline of this request."""
+        """The last delta, with the usage and the timeline of this request."""
         if self.state is CacheState.BYPASS or last.usage is None or last.timeline is None:
             return last
         stages = Timeline({Stage.CACHE: self.looked_up})
@@ -51,12 +51,12 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class CacheSnapshot:
-    """How the cache gets on.
+    """The status of the cache.
 
     Attributes:
         computing: Computations that run and may be shared.
-        tiers: Each tier, the nearest first.
-        near: How often pictures were taken for one another; None where they are kept apart.
+        tiers: The status of each tier, in the order in which they are read.
+        near: Counts of near-duplicate hits; None if near duplicates are off.
     """
 
     computing: int
@@ -65,22 +65,22 @@ class CacheSnapshot:
 
 
 class AnswerCache:
-    """Stands between the requests and what computes their answers.
+    """Answers requests from the cache tiers, and shares computations between equal requests.
 
-    Only deterministic requests have a part in it: the others are all computed, each for itself.
+    Only deterministic requests use it: each of the others is computed separately.
 
-    An answer that was not computed for its request has the usage of the computation, but
-    `cached_tokens` is all of the prompt: the engine did not compute it again. Its timeline has
-    `Stage.CACHE`, and `Stage.QUEUE` for the time in which another request's computation was
-    waited for; the engine's stages stand only where the engine's time was spent.
+    An answer that was not computed for its request has the usage of the computation, but its
+    `cached_tokens` are all tokens of the prompt: the engine did not compute it again. Its timeline
+    has `Stage.CACHE`, and `Stage.QUEUE` for the wait for another request's computation; only the
+    request whose answer was computed has the engine's stages.
     """
 
     def __init__(self, tiers: TieredCache, near: NearDuplicates | None = None) -> None:
-        """Keeps answers in the tiers; closing this closes them.
+        """Stores answers in the tiers; closing the cache closes them.
 
         Args:
-            tiers: Where answers are kept.
-            near: Finds the answers of similar pictures; None leaves those apart.
+            tiers: The tiers that store answers.
+            near: Finds answers of near-duplicate images; None turns this off.
         """
         self._tiers = tiers
         self._near = near
@@ -88,92 +88,92 @@ class AnswerCache:
 
     @asynccontextmanager
     async def find(
-        self, asked: Asked, info: EngineInfo, policy: CachePolicy
-    ) -> AsyncIterator[Served | None]:
-        """Answers a question whose pictures need not be there: none of it is computed for it.
+        self, request: CacheRequest, info: EngineInfo, policy: CachePolicy
+    ) -> AsyncIterator[AnswerStream | None]:
+        """Looks up an answer without computing it; the images need not be loaded.
 
-        It is None where no answer is kept or being computed, or the request wants a new one.
+        Yields None if no answer is cached or being computed, or the request asks for a new one.
 
         Raises:
-            SilklineError: What the computation raises that it joined.
-            DeadlineExceeded: The request's own time is over.
+            SilklineError: The error of a computation that it joined.
+            DeadlineExceeded: The request's timeout ended.
             ShuttingDown: The cache was closed meanwhile.
         """
-        if policy.use is not CacheUse.NORMAL or not asked.sampling.is_deterministic:
+        if policy.use is not CacheUse.NORMAL or not request.sampling.is_deterministic:
             yield None
             return
         started = time.monotonic()
-        key = answer_key(asked, info, policy.tenant)
-        if answer := await self._tiers.get_near(key):
+        key = answer_key(request, info, policy.tenant)
+        if answer := await self._tiers.get_first(key):
             yield self._hit(answer, started)
             return
         with self._coalescer.follow(
-            key, timeout_seconds=asked.timeout_seconds, whole=not asked.stream
+            key, timeout_seconds=request.timeout_seconds, as_one_delta=not request.stream
         ) as reader:
             if reader is not None:
-                async with self._read(reader, started) as served:
-                    yield served
+                async with self._read(reader, started) as stream:
+                    yield stream
                 return
-        answer = await self._tiers.get_further(key)
+        answer = await self._tiers.get_lower(key)
         yield None if answer is None else self._hit(answer, started)
 
     @asynccontextmanager
     async def serve(
         self,
-        asked: Asked,
+        request: CacheRequest,
         info: EngineInfo,
         policy: CachePolicy,
         compute: Compute,
         *,
         looked: bool = False,
-    ) -> AsyncIterator[Served]:
-        """Answers a request.
+    ) -> AsyncIterator[AnswerStream]:
+        """Answers a request from the cache, from a running computation, or by computing.
 
-        The state is known when the block begins. Leaving the block, however, gives the request's
-        part in the computation up; the computation itself goes on while another request reads it.
+        The state is known when the block begins. Leaving the block stops reading the computation;
+        the computation itself continues while another request reads it.
 
         Args:
-            asked: The question.
-            info: What `compute` asks.
+            request: The request.
+            info: The description of the engine that `compute` uses.
             policy: How the request may use the cache.
             compute: Computes the answer.
-            looked: Whether `find` was just asked the same: the further tiers are not read again,
-                and what the first one has got meanwhile is all that counts there.
+            looked: Whether `find` has just missed for the same request: then only the first tier is
+                read again, and its miss is not counted a second time.
 
         Raises:
-            SilklineError: What `compute` raises, whichever request it was called for.
-            DeadlineExceeded: The request's own time is over.
+            SilklineError: The error of `compute`, even if it was called for another request.
+            DeadlineExceeded: The request's timeout ended.
             ShuttingDown: The cache was closed meanwhile.
         """
-        if policy.use is CacheUse.NONE or not asked.sampling.is_deterministic:
+        if policy.use is CacheUse.NONE or not request.sampling.is_deterministic:
             async with aclosing(compute()) as deltas:
-                yield Served(CacheState.BYPASS, deltas)
+                yield AnswerStream(CacheState.BYPASS, deltas)
             return
         started = time.monotonic()
-        key = answer_key(asked, info, policy.tenant)
+        key = answer_key(request, info, policy.tenant)
         renew = policy.use is CacheUse.RENEW
-        answer = None if renew else await self._tiers.get_near(key, again=looked)
+        answer = None if renew else await self._tiers.get_first(key, again=looked)
         if answer is not None:
             yield self._hit(answer, started)
             return
 
-        likeness = self._likeness(asked, info, policy)
+        lookup = self._lookup(request, info, policy)
 
-        def produce(flight: Flight) -> AsyncGenerator[Delta, None]:
-            return self._produce(flight, key, likeness, compute, renew=renew, looked=looked)
+        def produce(computation: Computation) -> AsyncGenerator[Delta, None]:
+            return self._produce(computation, key, lookup, compute, renew=renew, looked=looked)
 
         with self._coalescer.join(
             key,
             produce,
-            timeout_seconds=asked.timeout_seconds,
-            whole=not asked.stream,
+            timeout_seconds=request.timeout_seconds,
+            as_one_delta=not request.stream,
             renew=renew,
         ) as reader:
-            async with self._read(reader, started) as served:
-                yield served
+            async with self._read(reader, started) as stream:
+                yield stream
 
     def snapshot(self) -> CacheSnapshot:
-        """How it gets on; never waits."""
+        """A snapshot of the status; never waits."""
         return CacheSnapshot(
             computing=len(self._coalescer),
             tiers=self._tiers.snapshot(),
@@ -181,56 +181,59 @@ class AnswerCache:
         )
 
     async def aclose(self) -> None:
-        """Ends what is computed, writes what is still to be written, and closes the tiers."""
+        """Ends all computations, finishes pending writes, and closes the tiers."""
         await self._coalescer.aclose()
         await self._tiers.aclose()
 
-    def _hit(self, answer: Answer, started: float) -> Served:
-        return Served(CacheState.HIT, _replay(answer), time.monotonic() - started)
+    def _hit(self, answer: Answer, started: float) -> AnswerStream:
+        return AnswerStream(CacheState.HIT, _replay(answer), time.monotonic() - started)
 
     @asynccontextmanager
-    async def _read(self, reader: Reader, started: float) -> AsyncIterator[Served]:
+    async def _read(self, reader: Reader, started: float) -> AsyncIterator[AnswerStream]:
         state = await reader.state()
         async with aclosing(reader.deltas()) as deltas:
-            yield Served(state, deltas, time.monotonic() - started)
+            yield AnswerStream(state, deltas, time.monotonic() - started)
 
-    def _likeness(self, asked: Asked, info: EngineInfo, policy: CachePolicy) -> Likeness | None:
-        if self._near is None or asked.perceptual is None:
+    def _lookup(
+        self, request: CacheRequest, info: EngineInfo, policy: CachePolicy
+    ) -> NearDuplicateLookup | None:
+        if self._near is None or request.perceptual is None:
             return None
-        context = context_key(asked, info, policy.tenant)
-        return Likeness(self._near, self._tiers, context, asked.perceptual)
+        context = context_key(request, info, policy.tenant)
+        return NearDuplicateLookup(self._near, self._tiers, context, request.perceptual)
 
     async def _produce(
         self,
-        flight: Flight,
+        computation: Computation,
         key: bytes,
-        likeness: Likeness | None,
+        lookup: NearDuplicateLookup | None,
         compute: Compute,
         *,
         renew: bool,
         looked: bool,
     ) -> AsyncGenerator[Delta, None]:
-        """An answer from a further tier or of a similar picture, or else a new one."""
+        """An answer from a lower tier, that of a near-duplicate image, or else a new one."""
         unread = not (renew or looked)
-        state, kept = CacheState.HIT, await self._tiers.get_further(key) if unread else None
-        if kept is None and likeness is not None and not renew:
-            # It is not kept under this key: it would pass for this picture's own from then on.
-            state, kept = CacheState.NEAR, await likeness.answer()
+        state, kept = CacheState.HIT, await self._tiers.get_lower(key) if unread else None
+        if kept is None and lookup is not None and not renew:
+            # It is not stored under this key: it would then count as this image's own answer.
+            state, kept = CacheState.NEAR, await lookup.answer()
         if kept is not None:
-            flight.begin(state)
+            computation.begin(state)
             async for delta in _replay(kept):
                 yield delta
             return
-        flight.begin(CacheState.MISS)
-        given: list[Delta] = []
+        computation.begin(CacheState.MISS)
+        seen: list[Delta] = []
         async with aclosing(compute()) as deltas:
             async for delta in deltas:
-                given.append(delta)
-                if answer := _answer(given):
-                    # Before its end is given out: then nobody may be left to wait for this.
+                seen.append(delta)
+                if answer := _answer(seen):
+                    # Store it before the last delta is sent: after that, the last reader may
+                    # leave, which would cancel this.
                     await self._tiers.put(key, answer)
-                    if likeness is not None:
-                        likeness.computed(key, answer)
+                    if lookup is not None:
+                        lookup.computed(key, answer)
                 yield delta
 
 
@@ -239,7 +242,7 @@ async def _replay(answer: Answer) -> AsyncGenerator[Delta, None]:
 
 
 def _answer(deltas: list[Delta]) -> Answer | None:
-    """The whole answer; None while, or if, it has no proper end."""
+    """The complete answer; None if the last delta has no finish reason, usage or timeline."""
     last = deltas[-1]
     if last.finish_reason is None or last.usage is None or last.timeline is None:
         return None

@@ -1,4 +1,4 @@
-"""The contract of a cache tier: a place where values lie for a while."""
+"""The interface of a cache tier: a store of values that expire."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TierHealth:
-    """How a tier gets on; counts are since it was made.
+    """The status of a tier; counts are since it was created.
 
     Attributes:
-        degraded: Whether the last use of the tier failed, so that reads may be misses and writes
-            may be lost.
-        errors: Uses that failed.
-        evictions: Values that were dropped for room before their time was over.
-        entries: Values that it holds; None where only the other end knows.
-        bytes: What they take of the tier's capacity; None where only the other end knows.
+        degraded: Whether the last operation failed, so that reads may miss and writes may be lost.
+        errors: Operations that failed.
+        evictions: Values that were evicted for room before they expired.
+        entries: Number of stored values; None if only the server knows.
+        bytes: Bytes of the tier's capacity that they use; None if only the server knows.
     """
 
     degraded: bool = False
@@ -27,31 +26,31 @@ class TierHealth:
 
 
 class Tier(ABC):
-    """Keeps values by key for a time.
+    """Stores values by key until they expire.
 
-    A tier may lose any value at any time, and nothing that goes wrong in it is raised: a failed
-    read is a miss, a failed write is dropped, both are counted. Values may come back altered; their
-    readers check them. All methods may be used by many tasks at once and may be cancelled.
+    A tier may lose any value at any time, and never raises its failures: a failed read is a miss, a
+    failed write is dropped, and both are counted. Values may come back altered; their readers check
+    them. All methods may be called by many tasks concurrently and may be cancelled.
     """
 
     name: str
-    """What metrics call it."""
+    """Its name in metrics."""
 
     writes_at_once: int = 1
-    """Writes that are best under way together, where each one waits for long."""
+    """Number of concurrent writes that suits the tier; more than 1 where a write waits long."""
 
     @abstractmethod
     async def get(self, key: bytes) -> bytes | None:
-        """The value; None when there is none or its time is over."""
+        """The value; None if there is none or it has expired."""
 
     @abstractmethod
     async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
-        """Keeps a value for at most `ttl_seconds`, in place of an older one."""
+        """Stores a value for at most `ttl_seconds`; replaces an older one."""
 
     @abstractmethod
     def health(self) -> TierHealth:
-        """How it gets on; never waits."""
+        """The tier's status; never waits."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Frees what it holds. Closing twice is the same as once."""
+        """Frees its resources. Idempotent."""

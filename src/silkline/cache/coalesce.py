@@ -1,9 +1,9 @@
-"""Shares a computation between the requests that ask for the same at the same time.
+"""Request coalescing: shares one computation between equal requests at the same time.
 
-A computation belongs to nobody: it is a task of its own, runs while somebody reads it, and ends
-when the last reader leaves. So whoever came first may go without harm to the others. What it gives
-is kept until then, which an answer's length bounds: every reader sees all of it from the beginning,
-at its own pace, and a slow one holds nobody up.
+A computation is a task of its own. It runs while at least one request reads it, and is cancelled
+when the last reader leaves. So the request that started it may leave, and the others are not
+affected. Its output is kept until then, bounded by the length of an answer: every reader gets all
+of it from the beginning, at its own speed, and a slow reader delays no other.
 """
 
 from __future__ import annotations
@@ -19,82 +19,82 @@ from silkline.core import Delta, join
 from silkline.errors import DeadlineExceeded, shutting_down
 
 JOIN_SHARE = 0.5
-"""The part of its own time that a computation must still have for a request to join it.
+"""A request joins a computation that has at least this share of the request's timeout left.
 
-A computation ends with the time of the request that began it; without this, one that joins late
-would be told that its time is over when it has hardly begun.
+A computation ends with the timeout of the request that started it; without this rule, a request
+that joins late would fail with a timeout shortly after its start.
 """
 
 
-Produce: TypeAlias = "Callable[[Flight], AsyncGenerator[Delta, None]]"
-"""Gives an answer's deltas; it must tell the flight where they come from before the first."""
+Produce: TypeAlias = "Callable[[Computation], AsyncGenerator[Delta, None]]"
+"""Yields an answer's deltas; must call `Computation.begin` before the first one."""
 
 
-class Flight:
-    """One computation, which runs from when it is made.
+class Computation:
+    """A running computation of one answer.
 
     Attributes:
-        deadline: When its time is over, by the loop's clock.
-        deltas: What it gave so far.
-        readers: How many read it.
+        deadline: When its timeout ends, by the loop's clock.
+        deltas: Its output so far.
+        readers: How many requests read it.
         state: Where the answer comes from; None until that is known.
-        task: What computes.
+        task: The task that computes.
     """
 
     def __init__(self, produce: Produce, deadline: float) -> None:
-        """Starts to compute."""
+        """Starts the task."""
         self.deadline = deadline
         self.deltas: list[Delta] = []
         self.readers = 0
         self.state: CacheState | None = None
         self._given_up = False
         self._traceback: TracebackType | None = None
-        self._news = asyncio.Event()
+        self._change = asyncio.Event()
         self._end = asyncio.Event()
         self.task = asyncio.create_task(self._run(produce))
         self.task.add_done_callback(self._ended)
 
     @property
     def complete(self) -> bool:
-        """Whether the answer is whole."""
+        """Whether the answer is complete."""
         return bool(self.deltas) and self.deltas[-1].finish_reason is not None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the task has ended, with or without an answer."""
         return self._end.is_set()
 
     def begin(self, state: CacheState) -> None:
-        """Tells the readers where the answer comes from: `MISS` where it is computed."""
+        """Sets where the answer comes from, for the readers: `MISS` where it is computed."""
         self.state = state
-        self._announce()
+        self._notify()
 
     def give_up(self) -> None:
-        """Ends it at once; a library that swallows being cancelled only delays that."""
+        """Cancels it; a library that swallows the cancellation only delays the end."""
         self._given_up = True
         self.task.cancel()
 
     def check(self) -> None:
-        """Raises what ended the computation, unless it came to its end."""
+        """Raises the error that ended the computation, if there is one."""
         if self._given_up or self.task.cancelled():
             raise shutting_down()
         if error := self.task.exception():
-            # Each reader raises it: without this, their frames would pile up in one traceback.
+            # Each reader raises it: without this, their frames would accumulate in one traceback.
             raise error.with_traceback(self._traceback)
 
-    async def news(self) -> None:
-        """Waits until something has changed."""
-        await self._news.wait()
+    async def change(self) -> None:
+        """Waits for the next delta, the state or the end."""
+        await self._change.wait()
 
     async def end(self) -> None:
-        """Waits until nothing more will come."""
+        """Waits for the end of the task."""
         await self._end.wait()
 
     async def _run(self, produce: Produce) -> None:
         async with aclosing(produce(self)) as deltas:
             async for delta in deltas:
                 self.deltas.append(delta)
-                self._announce()
+                self._notify()
                 if self._given_up:
                     return
 
@@ -102,64 +102,66 @@ class Flight:
         if not task.cancelled() and (error := task.exception()):
             self._traceback = error.__traceback__
         self._end.set()
-        self._announce()
+        self._notify()
 
-    def _announce(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def _notify(self) -> None:
+        change, self._change = self._change, asyncio.Event()
+        change.set()
 
 
 class Reader:
-    """One request's place at a computation."""
+    """Reads a computation for one request."""
 
-    def __init__(self, flight: Flight, deadline: float, *, leads: bool, whole: bool) -> None:
-        """Takes a place.
+    def __init__(
+        self, computation: Computation, deadline: float, *, is_first: bool, as_one_delta: bool
+    ) -> None:
+        """Starts at the first delta.
 
         Args:
-            flight: The computation.
+            computation: The computation.
             deadline: Until when to read, by the loop's clock.
-            leads: Whether it was begun for this request.
-            whole: Whether to read the answer in one piece.
+            is_first: Whether the computation was started for this request.
+            as_one_delta: Whether to get the complete answer as one delta.
         """
-        self._leads = leads
-        self._flight = flight
+        self._is_first = is_first
+        self._computation = computation
         self._deadline = deadline
-        self._whole = whole
+        self._as_one_delta = as_one_delta
 
     async def state(self) -> CacheState:
-        """What the cache does for this request, as soon as that is known.
+        """Waits until it is known what the cache does for this request, and returns that.
 
         Raises:
-            SilklineError: The computation failed before, or the request's time is over.
+            SilklineError: The computation failed before that, or the request's timeout ended.
         """
-        while self._flight.state is None:
-            if self._flight.ended:
-                self._flight.check()
+        while self._computation.state is None:
+            if self._computation.ended:
+                self._computation.check()
                 break
-            await self._in_time(self._flight.news)
-        if self._flight.state in {None, CacheState.MISS}:
-            return CacheState.MISS if self._leads else CacheState.COALESCED
-        return self._flight.state
+            await self._in_time(self._computation.change)
+        if self._computation.state in {None, CacheState.MISS}:
+            return CacheState.MISS if self._is_first else CacheState.COALESCED
+        return self._computation.state
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
-        """The answer from its beginning; raises what the computation raises, and when it does."""
-        flight = self._flight
-        if self._whole:
-            await self._in_time(flight.end)
-            flight.check()
-            if flight.deltas:
-                yield join(flight.deltas)
+        """The answer from its beginning; raises the computation's error after its last delta."""
+        computation = self._computation
+        if self._as_one_delta:
+            await self._in_time(computation.end)
+            computation.check()
+            if computation.deltas:
+                yield join(computation.deltas)
             return
-        place = 0
+        index = 0
         while True:
-            if place < len(flight.deltas):
-                place += 1
-                yield flight.deltas[place - 1]
-            elif flight.ended:
-                flight.check()
+            if index < len(computation.deltas):
+                index += 1
+                yield computation.deltas[index - 1]
+            elif computation.ended:
+                computation.check()
                 return
             else:
-                await self._in_time(flight.news)
+                await self._in_time(computation.change)
 
     async def _in_time(self, event: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -167,91 +169,105 @@ class Reader:
                 await event()
         except TimeoutError:
             raise DeadlineExceeded(
-                "The answer was not whole when the time of the request was over."
+                "The timeout of this request ended before its answer was complete; allow more time."
             ) from None
 
 
 class Coalescer:
-    """The computations that run, by the key of what they compute."""
+    """The running computations, by key."""
 
     def __init__(self) -> None:
-        self._flights: dict[bytes, Flight] = {}
-        self._running: set[Flight] = set()
+        self._computations: dict[bytes, Computation] = {}
+        self._running: set[Computation] = set()
 
     def __len__(self) -> int:
-        """Computations that run."""
+        """Number of running computations."""
         return len(self._running)
 
     @contextmanager
     def join(
-        self, key: bytes, produce: Produce, *, timeout_seconds: float, whole: bool, renew: bool
+        self,
+        key: bytes,
+        produce: Produce,
+        *,
+        timeout_seconds: float,
+        as_one_delta: bool,
+        renew: bool,
     ) -> Iterator[Reader]:
-        """Takes a place at the computation of `key`; leaving the block gives it up.
+        """Joins the computation of `key`, or starts one; leaving the block stops reading it.
 
         Args:
-            key: Names what is computed.
-            produce: Computes it, where nobody does yet.
-            timeout_seconds: Seconds that the request has.
-            whole: Whether to read the answer in one piece.
-            renew: Whether a computation that began before will not do.
+            key: The key of the answer.
+            produce: Computes it, if no computation can be joined.
+            timeout_seconds: The request's timeout.
+            as_one_delta: Whether to get the complete answer as one delta.
+            renew: Whether to start a new computation in any case.
         """
         now = asyncio.get_running_loop().time()
-        flight = None if renew else self._joinable(key, now + JOIN_SHARE * timeout_seconds)
-        leads = flight is None
-        if flight is None:
-            flight = self._start(key, produce, now + timeout_seconds)
-        with self._place(key, flight):
-            yield Reader(flight, now + timeout_seconds, leads=leads, whole=whole)
+        computation = None if renew else self._joinable(key, now + JOIN_SHARE * timeout_seconds)
+        is_first = computation is None
+        if computation is None:
+            computation = self._start(key, produce, now + timeout_seconds)
+        with self._counted(key, computation):
+            yield Reader(
+                computation, now + timeout_seconds, is_first=is_first, as_one_delta=as_one_delta
+            )
 
     @contextmanager
-    def follow(self, key: bytes, *, timeout_seconds: float, whole: bool) -> Iterator[Reader | None]:
-        """Takes a place like `join`, but only where `key` is being computed; None elsewhere."""
+    def follow(
+        self, key: bytes, *, timeout_seconds: float, as_one_delta: bool
+    ) -> Iterator[Reader | None]:
+        """Joins the computation of `key` if one runs; otherwise yields None."""
         now = asyncio.get_running_loop().time()
-        flight = self._joinable(key, now + JOIN_SHARE * timeout_seconds)
-        if flight is None:
+        computation = self._joinable(key, now + JOIN_SHARE * timeout_seconds)
+        if computation is None:
             yield None
             return
-        with self._place(key, flight):
-            yield Reader(flight, now + timeout_seconds, leads=False, whole=whole)
+        with self._counted(key, computation):
+            yield Reader(
+                computation, now + timeout_seconds, is_first=False, as_one_delta=as_one_delta
+            )
 
     async def aclose(self) -> None:
-        """Ends all computations."""
+        """Cancels all computations."""
         running = tuple(self._running)
-        for flight in running:
-            flight.give_up()
+        for computation in running:
+            computation.give_up()
         if running:
-            await asyncio.wait([flight.task for flight in running])
+            await asyncio.wait([computation.task for computation in running])
 
     @contextmanager
-    def _place(self, key: bytes, flight: Flight) -> Iterator[None]:
-        """Counts a reader; when the last one leaves too early, the computation ends."""
-        flight.readers += 1
+    def _counted(self, key: bytes, computation: Computation) -> Iterator[None]:
+        """Counts a reader; cancels the computation when the last one leaves before its end."""
+        computation.readers += 1
         try:
             yield
         finally:
-            flight.readers -= 1
-            if not flight.readers and not flight.complete:
-                flight.give_up()
-                self._forget(key, flight)
+            computation.readers -= 1
+            if not computation.readers and not computation.complete:
+                computation.give_up()
+                self._forget(key, computation)
 
-    def _joinable(self, key: bytes, min_deadline: float) -> Flight | None:
-        flight = self._flights.get(key)
-        if flight is not None and (flight.complete or flight.deadline >= min_deadline):
-            return flight
+    def _joinable(self, key: bytes, min_deadline: float) -> Computation | None:
+        computation = self._computations.get(key)
+        if computation is not None and (
+            computation.complete or computation.deadline >= min_deadline
+        ):
+            return computation
         return None
 
-    def _start(self, key: bytes, produce: Produce, deadline: float) -> Flight:
-        flight = self._flights[key] = Flight(produce, deadline)
-        self._running.add(flight)
+    def _start(self, key: bytes, produce: Produce, deadline: float) -> Computation:
+        computation = self._computations[key] = Computation(produce, deadline)
+        self._running.add(computation)
 
         def ended(_: asyncio.Task[None]) -> None:
-            self._running.discard(flight)
-            self._forget(key, flight)
+            self._running.discard(computation)
+            self._forget(key, computation)
 
-        flight.task.add_done_callback(ended)
-        return flight
+        computation.task.add_done_callback(ended)
+        return computation
 
-    def _forget(self, key: bytes, flight: Flight) -> None:
-        # A newer one may have taken its place.
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _forget(self, key: bytes, computation: Computation) -> None:
+        # A newer computation may have replaced it.
+        if self._computations.get(key) is computation:
+            del self._computations[key]

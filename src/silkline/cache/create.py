@@ -1,4 +1,4 @@
-"""From settings to the cache of answers."""
+"""Creates the answer cache from the settings."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from silkline.errors import ConfigError
 
 
 def create_cache(settings: CacheSettings) -> AnswerCache:
-    """The cache that the settings describe: memory, then disk, Redis, and the object store.
+    """Creates the configured tiers: memory, then disk, Redis, and the object store.
 
     Raises:
-        ConfigError: The disk's file is somebody else's, or the URL of Redis or of the object store
-            is wrong.
-        EnvironmentFault: One of them is wanted, but its library is not installed.
+        ConfigError: The disk cache's path is a file that is not a Silkline cache, or the URL of
+            Redis or of the object store is wrong.
+        EnvironmentFault: One of them is configured, but its library is not installed.
     """
-    further: list[Tier] = []
+    lower: list[Tier] = []
     if settings.cache_disk:
         path = Path(settings.cache_disk).expanduser()
         _check_own(path)
-        further.append(DiskTier(path, settings.cache_disk_bytes))
+        lower.append(DiskTier(path, settings.cache_disk_bytes))
     if settings.cache_redis:
-        further.append(RedisTier(settings.cache_redis))
+        lower.append(RedisTier(settings.cache_redis))
     if settings.cache_objects:
-        further.append(ObjectTier(settings.cache_objects))
-    near = MemoryTier(settings.cache_memory_bytes)
-    tiers = TieredCache(near, further, ttl_seconds=settings.cache_ttl)
-    return AnswerCache(tiers, _similar_images(settings))
+        lower.append(ObjectTier(settings.cache_objects))
+    memory = MemoryTier(settings.cache_memory_bytes)
+    tiers = TieredCache(memory, lower, ttl_seconds=settings.cache_ttl)
+    return AnswerCache(tiers, _near_duplicates(settings))
 
 
 def _check_own(path: Path) -> None:
@@ -44,14 +44,14 @@ def _check_own(path: Path) -> None:
         check_own(path)
     except ForeignFile as error:
         raise ConfigError(
-            f"{path} is there, and is no cache of Silkline's: it would be lost. Name another file "
-            "by cache_disk, or remove this one."
+            f"{path} exists and is not a Silkline cache, so Silkline will not overwrite it. Set "
+            "cache_disk to another file, or remove this one."
         ) from error
     except OSError:
-        return  # a disk that fails at present: the tier is told as degraded, and tries again
+        return  # the disk fails now: the tier reports that it is degraded, and retries
 
 
-def _similar_images(settings: CacheSettings) -> NearDuplicates | None:
+def _near_duplicates(settings: CacheSettings) -> NearDuplicates | None:
     if not settings.near_duplicates:
         return None
     return NearDuplicates(

@@ -1,4 +1,4 @@
-"""One machine's disk: a SQLite file, bounded in bytes, that survives restarts."""
+"""The disk tier: a SQLite file on this machine, bounded in bytes, that survives restarts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ OPERATION_SECONDS = 0.25
 
 
 class DiskTier(Tier):
-    """Values in a file of this machine, which several processes may share.
+    """Values in a file on this machine, which several processes may share.
 
-    One thread works on the file. Reads and writes fail apart: a full disk still gives what it has.
+    One thread works on the file. Reads and writes have separate circuit breakers: a full disk can
+    still be read.
     """
 
     name = "disk"
@@ -31,11 +32,11 @@ class DiskTier(Tier):
     def __init__(
         self, path: Path, capacity_bytes: int, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Names the file; it is opened, or made, by the first use.
+        """Sets the path; the first operation opens or creates the file.
 
         Args:
-            path: The file; its folder is made where there is none.
-            capacity_bytes: Most bytes of the file.
+            path: The file; its folder is created if it does not exist.
+            capacity_bytes: Maximum bytes of the file.
             clock: Unix time in seconds.
         """
         self._file = SqliteFile(path, capacity_bytes, clock)
@@ -51,16 +52,16 @@ class DiskTier(Tier):
         self._closed = False
 
     async def get(self, key: bytes) -> bytes | None:
-        """The value; None when there is none, its time is over, or the disk fails."""
+        """The value; None if there is none, it has expired, or the disk fails."""
         return await self._run(self._reads, lambda: self._file.get(key))
 
     async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
-        """Keeps a value; the oldest ones leave when room is needed."""
+        """Stores a value; evicts the oldest ones when room is needed."""
         if ttl_seconds > 0:
             await self._run(self._writes, lambda: self._file.put(key, value, ttl_seconds))
 
     def health(self) -> TierHealth:
-        """How it gets on; never waits."""
+        """The tier's status; never waits."""
         return TierHealth(
             degraded=self._reads.breaker.degraded or self._writes.breaker.degraded,
             errors=self._reads.breaker.errors + self._writes.breaker.errors,
@@ -69,7 +70,7 @@ class DiskTier(Tier):
         )
 
     async def aclose(self) -> None:
-        """Closes the file; what is in it stays."""
+        """Closes the file; its values stay."""
         if self._closed:
             return
         self._closed = True

@@ -1,9 +1,9 @@
-"""How an answer is stored: JSON behind a checksum that is bound to the key.
+"""The stored form of an answer: JSON after a checksum that is bound to the key.
 
     "SLK" | version, 1 byte | BLAKE2b-128 of key and JSON, 16 bytes | JSON
 
-A value that is cut short, altered, of another version or stored under another key does not decode,
-wherever it came from; it is never more than bytes that are compared and parsed as typed JSON.
+A value that is truncated, altered, of another version or stored under another key does not decode,
+whichever tier it came from. The bytes are only compared, and parsed as typed JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHECKSUM_BYTES = 16
 HEADER_BYTES = len(MAGIC) + CHECKSUM_BYTES
 
 MAX_ENTRY_BYTES = 1024 * 1024
-"""Longer values are neither stored nor read; the longest answers take a tenth of it."""
+"""Longer values are neither stored nor read; the longest answers take a tenth of this."""
 
 _DOMAIN = b"silkline.entry.1"
 
@@ -42,9 +42,10 @@ _decoder = msgspec.json.Decoder(Entry)
 
 
 def encode_entry(key: bytes, entry: Entry) -> bytes | None:
-    """The bytes to store under `key`; None for an answer that is not to be stored.
+    """The bytes to store under `key`; None if the answer cannot be stored.
 
-    That is one that is too long, or whose text has a lone surrogate and therefore no UTF-8.
+    An answer cannot be stored if it is too long, or if its text has a lone surrogate and so cannot
+    be encoded as UTF-8.
     """
     try:
         payload = _encoder.encode(entry)
@@ -56,7 +57,7 @@ def encode_entry(key: bytes, entry: Entry) -> bytes | None:
 
 
 def decode_entry(key: bytes, value: bytes) -> Entry | None:
-    """The entry that was stored under `key`; None when the bytes are anything else."""
+    """The entry that was stored under `key`; None if the bytes are anything else."""
     if len(value) > MAX_ENTRY_BYTES or not value.startswith(MAGIC):
         return None
     payload = value[HEADER_BYTES:]

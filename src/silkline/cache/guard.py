@@ -1,4 +1,4 @@
-"""Uses what stands behind a tier: briefly, not too often at once, and not while it fails."""
+"""Guards the store behind a tier with a timeout, a concurrency limit and a circuit breaker."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ T = TypeVar("T")
 logger = logging.getLogger("silkline.cache")
 
 MAX_WAITING = 256
-"""Uses that may wait at a time; more are left out at once, which is no failure of the store."""
+"""Maximum concurrent operations; further ones are skipped, which is not a failure of the store."""
 
 
 class Guard:
-    """Stands before one kind of use, such as reading.
+    """Guards one kind of operation, such as reading.
 
     Attributes:
-        breaker: Counts the uses that failed.
+        breaker: Opens when operations fail, and counts them.
     """
 
     def __init__(
         self, name: str, *, faults: tuple[type[Exception], ...], timeout_seconds: float
     ) -> None:
-        """Makes one.
+        """Starts with a closed breaker.
 
         Args:
-            name: What logs call it.
-            faults: What a use raises when it fails.
-            timeout_seconds: The longest that a use takes.
+            name: Its name in logs.
+            faults: The exceptions of a failed operation.
+            timeout_seconds: The timeout of an operation.
         """
         self.breaker = Breaker(name)
         self._name = name
@@ -42,9 +42,10 @@ class Guard:
         self._trial: asyncio.Task[object] | None = None
 
     async def use(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """What `work` gives; None when it failed, or was not waited for.
+        """The result of `work`; None if it failed or was skipped.
 
-        While the breaker is open, one use at a time is tried again, with nobody waiting for it.
+        While the breaker is open, one operation at a time runs as a trial in the background, and
+        its caller gets None at once.
         """
         if not self.breaker.open:
             return await self._judged(work)
@@ -54,7 +55,7 @@ class Guard:
         return None
 
     async def aclose(self) -> None:
-        """Ends what is still tried."""
+        """Cancels a running trial."""
         if self._trial is not None:
             self._trial.cancel()
             await asyncio.wait({self._trial})
@@ -70,8 +71,8 @@ class Guard:
             self.breaker.failed(error)
             return None
         except Exception as error:
-            # A tier costs a miss, never an answer, whatever is wrong with it.
-            logger.exception("defect in what the cache's %s does", self._name)
+            # A defect in a tier must cost only a miss, never the answer.
+            logger.exception("defect in the cache's %s", self._name)
             self.breaker.failed(error)
             return None
         finally:

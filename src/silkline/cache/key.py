@@ -1,7 +1,7 @@
-"""What makes two requests the same question.
+"""Cache keys: which requests have the same answer.
 
-The key is a digest over everything that the answer follows from, and over the tenant. It is made
-here from what the gateway itself prepared; nothing that a client calls a key takes part.
+The key is a digest of everything that determines the answer, and of the tenant. It is computed here
+from data that the gateway prepared; no key from a client is used.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ KEY_BYTES = 32
 
 _DOMAIN = b"silkline.key.1"
 _CONTEXT_DOMAIN = b"silkline.near.1"
-"""Separate these digests from all others; the numbers change with the encoding."""
+"""They separate these digests from all others; increase the numbers when the encoding changes."""
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of the cache: a question whose pictures are named and need not be there.
+class CacheRequest:
+    """A request to the cache: a question with the digests of its images, not the images.
 
     Attributes:
         messages: The conversation.
-        images: The digests of the pictures that the messages point at, as the model sees them.
-        sampling: How to answer.
-        timeout_seconds: Seconds that the request has.
-        stream: Whether its client reads the answer as it grows.
-        pixel_budget: Most pixels that its pictures may have.
-        perceptual: The 64-bit perceptual digest of its picture, where it has exactly one.
+        images: The digests of the images that the messages refer to, as the model sees them.
+        sampling: The sampling parameters.
+        timeout_seconds: The request's timeout.
+        stream: Whether its client reads the answer as a stream.
+        pixel_budget: Maximum pixels of each of its images.
+        perceptual: The 64-bit perceptual digest of its image, if it has exactly one.
     """
 
     messages: tuple[Message, ...]
@@ -45,43 +45,43 @@ class Asked:
     perceptual: int | None = None
 
 
-def answer_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
-    """The key of a question's answer: BLAKE2b-256 of its encoding.
+def answer_key(request: CacheRequest, info: EngineInfo, tenant: bytes) -> bytes:
+    """The key of a request's answer: BLAKE2b-256 of its encoding.
 
     Args:
-        asked: The question.
-        info: What answers it.
+        request: The request.
+        info: The description of the engine that answers it.
         tenant: The tenant's salt; answers are never shared between two salts.
     """
-    encoding = encode_question(asked, info, tenant)
+    encoding = encode_question(request, info, tenant)
     return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_DOMAIN).digest()
 
 
-def context_key(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
-    """The key of all that a question's answer follows from but its pictures: BLAKE2b-256.
+def context_key(request: CacheRequest, info: EngineInfo, tenant: bytes) -> bytes:
+    """The key of everything that determines the answer except the images: BLAKE2b-256.
 
-    How far pictures are reduced is a part of it: what was seen in less detail is another answer.
+    It includes the pixel budget: the answer to a smaller image may be another one.
     """
-    question = encode_question(replace(asked, images=()), info, tenant)
-    encoding = _encoder.encode((question, asked.pixel_budget))
+    question = encode_question(replace(request, images=()), info, tenant)
+    encoding = _encoder.encode((question, request.pixel_budget))
     return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_CONTEXT_DOMAIN).digest()
 
 
-def encode_question(asked: Asked, info: EngineInfo, tenant: bytes) -> bytes:
-    """Writes down what the answer follows from; questions that differ in it differ in bytes.
+def encode_question(request: CacheRequest, info: EngineInfo, tenant: bytes) -> bytes:
+    """Encodes everything that determines the answer; different requests have different encodings.
 
-    The form is MessagePack, where every value carries its type and its length, so that no text can
-    be taken for another one's end. The time and the way of delivery are left out.
+    The format is MessagePack, where every value has its type and its length, so that the end of
+    one text cannot be confused with the start of the next. Timeout and streaming are left out.
     """
-    sampling = asked.sampling
+    sampling = request.sampling
     return _encoder.encode(
         (
             tenant,
             tuple(map(_bytes, (info.engine, info.model, info.revision, info.precision))),
-            [_message(message) for message in asked.messages],
-            [_bytes(digest) for digest in asked.images],
+            [_message(message) for message in request.messages],
+            [_bytes(digest) for digest in request.images],
             sampling.max_tokens,
-            # Adding zero makes one number of 0, 0.0 and -0.0.
+            # Adding zero gives the same number for 0, 0.0 and -0.0.
             sampling.temperature + 0.0,
             sampling.top_p + 0.0,
             sampling.seed if sampling.seed is None else str(sampling.seed),
@@ -98,5 +98,5 @@ def _message(message: Message) -> tuple[bytes, list[bytes | int]]:
 
 
 def _bytes(text: str) -> bytes:
-    # Lone surrogates are legal in JSON, but not in the strings of MessagePack.
+    # Lone surrogates are allowed in JSON, but not in MessagePack strings.
     return text.encode("utf-8", "surrogatepass")

@@ -1,14 +1,14 @@
-"""The process's own memory: S3-FIFO, bounded in bytes.
+"""The memory tier: a cache in this process with S3-FIFO eviction, bounded in bytes.
 
-Most pictures of a shop are asked for once, few of them again and again. S3-FIFO fits that: a value
-comes into a small queue, where most leave after one round; those that were read meanwhile move to
-the main queue, and there go round again as long as they are read. A value that comes back soon
+Most images of a shop are requested once, a few of them again and again. S3-FIFO fits that: a new
+value enters a small queue, and most values are evicted at its end; those that were read meanwhile
+move to the main queue, and are reinserted there as long as they are read. A value that returns soon
 after it left the small queue goes to the main queue at once. Each step takes constant time.
 
 J. Yang, Y. Zhang, Z. Qiu, Y. Yue, K. V. Rashmi: "FIFO Queues are All You Need for Cache Eviction",
 SOSP 2023, https://doi.org/10.1145/3600006.3613147. Here one read is enough to be kept (two, in the
 paper's listing), which was better on Zipf-like traffic. LRU is a little better only where all
-that is popular changes at once.
+popular values change at once.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from dataclasses import dataclass
 from silkline.cache.base import Tier, TierHealth
 
 SMALL_SHARE = 0.1
-"""The part of the capacity in which values wait to be read for the first time."""
+"""The small queue's share of the capacity."""
 
 MAX_READS = 3
-"""More reads than this between two visits of the queue's end do not count."""
+"""Maximum reads that are counted between two visits to the end of the queue."""
 
 ENTRY_OVERHEAD_BYTES = 350
-"""What a value takes besides its own bytes: its key, its record and its place in a queue."""
+"""Bytes per value besides its content: its key, its record and its entry in a queue."""
 
 GHOST_BYTES = 150
-"""What it takes to remember a key."""
+"""Bytes per remembered key of an evicted value."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class _Item:
 
 
 class _Queue(OrderedDict[bytes, _Item]):
-    """Items, oldest first, and what they take."""
+    """Items, oldest first, with their total size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,12 +71,11 @@ class MemoryTier(Tier):
     name = "memory"
 
     def __init__(self, capacity_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Makes an empty tier.
+        """Creates an empty tier.
 
         Args:
-            capacity_bytes: Most bytes that values, records and remembered keys take; with 0
-                nothing is kept.
-            clock: Seconds that never go back.
+            capacity_bytes: Maximum bytes of values, records and remembered keys; 0 stores nothing.
+            clock: Monotonic seconds.
         """
         self._capacity = capacity_bytes
         self._clock = clock
@@ -86,7 +85,7 @@ class MemoryTier(Tier):
         self._evictions = 0
 
     async def get(self, key: bytes) -> bytes | None:
-        """The value; None when there is none or its time is over."""
+        """The value; None if there is none or it has expired."""
         queue = self._small if key in self._small else self._main
         item = queue.get(key)
         if item is None:
@@ -98,7 +97,7 @@ class MemoryTier(Tier):
         return item.value
 
     async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
-        """Keeps a value; one that is larger than the small queue is not taken."""
+        """Stores a value, unless it is larger than the small queue."""
         if ttl_seconds <= 0:
             return
         item = _Item(value, self._clock() + ttl_seconds)
@@ -115,7 +114,7 @@ class MemoryTier(Tier):
             self._make_room()
 
     def health(self) -> TierHealth:
-        """How it gets on; memory does not fail."""
+        """The tier's status; memory never fails."""
         return TierHealth(
             evictions=self._evictions,
             entries=len(self._small) + len(self._main),
@@ -123,7 +122,7 @@ class MemoryTier(Tier):
         )
 
     async def aclose(self) -> None:
-        """Drops everything."""
+        """Drops all values."""
         for queue in (self._small, self._main):
             queue.clear()
             queue.bytes = 0
@@ -134,7 +133,7 @@ class MemoryTier(Tier):
         return self._small.bytes + self._main.bytes + len(self._ghosts) * GHOST_BYTES
 
     def _make_room(self) -> None:
-        """Takes one step towards a smaller cache."""
+        """Takes one eviction step."""
         if len(self._ghosts) > len(self._small) + len(self._main):
             self._ghosts.popitem(last=False)
         elif self._small.bytes > self._capacity * SMALL_SHARE or not self._main:

@@ -1,15 +1,15 @@
-"""Nearly the same picture: another photograph, size or encoding of what was asked about before.
+"""Near duplicates: another photograph, size or encoding of an image that was asked about before.
 
-A perceptual digest of 64 bits changes little where a picture changes little, so a small Hamming
-distance between two digests suggests the same motif. It does not prove it, which is why this is off
-by default, takes part only where everything else of the question is the same, and checks itself:
-of a share of its hits the answer is computed all the same and compared.
+A 64-bit perceptual digest changes little when an image changes little, so a small Hamming distance
+between two digests suggests the same subject. It does not prove it, so this is off by default, is
+used only if everything else in the request is the same, and checks itself: for a share of its hits,
+the answer is computed anyway and compared.
 
-The nearest digest is found exactly, by multi-index hashing: digests of at most `distance` different
-bits agree in at least one of `distance + 1` bands of bits (the pigeonhole principle). For each
-band the digests stand sorted, rotated so that the band leads; those that share it with a digest
-are neighbours. M. Norouzi, A. Punjani, D. J. Fleet: "Fast Exact Search in Hamming Space with
-Multi-Index Hashing", https://arxiv.org/abs/1307.2982.
+The nearest digest is found exactly, by multi-index hashing: two digests that differ in at most
+`distance` bits agree in at least one of `distance + 1` bands of bits (the pigeonhole principle).
+For each band the digests are kept in a sorted array, rotated so that the band comes first; digests
+with the same band are adjacent. M. Norouzi, A. Punjani, D. J. Fleet: "Fast Exact Search in Hamming
+Space with Multi-Index Hashing", https://arxiv.org/abs/1307.2982.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from random import random
 DIGEST_BITS = 64
 
 MAX_DISTANCE = 8
-"""Bits; at larger distances most digests have near neighbours, whatever they show."""
+"""In bits; at larger distances most digests have near neighbours, whatever the images show."""
 
 MAX_ENTRIES = 32_768
-"""Pictures that are remembered; the oldest leave for newer ones.
+"""Maximum remembered images; the oldest are dropped for newer ones.
 
-They take 10 MB, and 45 MB where each has a context of its own.
+They take 10 MB, or 45 MB if each has a context of its own.
 """
 
 _MASK = (1 << DIGEST_BITS) - 1
@@ -40,13 +40,13 @@ _TYPE = "Q"  # 64 bits, unsigned
 
 @dataclass(frozen=True, slots=True)
 class NearSnapshot:
-    """How often pictures were taken for one another; counts are since the start.
+    """Counts of near-duplicate hits since the start.
 
     Attributes:
-        entries: Pictures that are remembered.
-        hits: Answers that were found by a similar picture.
-        samples: Hits that were computed all the same and compared.
-        false_hits: Samples whose computed answer was another one.
+        entries: Remembered images.
+        hits: Answers that were found through a near duplicate.
+        samples: Hits whose answer was computed anyway and compared.
+        false_hits: Samples whose computed answer was different.
     """
 
     entries: int
@@ -56,10 +56,10 @@ class NearSnapshot:
 
 
 class NearDuplicates:
-    """Finds the answer of a similar picture; used by one thread.
+    """Finds near duplicates of an image; used by one thread.
 
-    What is remembered belongs to a context: a digest of everything that the answer follows from,
-    but for the picture. Pictures of two contexts are never taken for one another.
+    Each remembered image belongs to a context: a digest of everything else that determines the
+    answer. Images of different contexts never match.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class NearDuplicates:
         draw: Callable[[], float] = random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Remembers nothing yet.
+        """Starts empty.
 
         Args:
-            distance: Most bits in which two digests may differ, 0 to `MAX_DISTANCE`.
-            sample: Share of the hits that are computed all the same, 0.0 to 1.0.
-            ttl_seconds: How long a picture is remembered, as long as answers are good.
-            draw: Gives numbers from 0.0 to 1.0.
-            clock: Seconds that never go back.
+            distance: Maximum bits in which two digests may differ, 0 to `MAX_DISTANCE`.
+            sample: Share of the hits whose answer is computed anyway, 0.0 to 1.0.
+            ttl_seconds: How long an image is remembered: the lifetime of an answer.
+            draw: Gives random numbers from 0.0 to 1.0.
+            clock: Monotonic seconds.
         """
         self._distance = distance
         self._sample = sample
@@ -90,11 +90,11 @@ class NearDuplicates:
         self._hits = self._samples = self._false_hits = 0
 
     def find(self, context: bytes, perceptual: int) -> bytes | None:
-        """The key of the nearest picture's answer; None when none is near enough.
+        """The key of the nearest image's answer; None if none is near enough.
 
         Args:
-            context: What the answer follows from besides the picture.
-            perceptual: The picture's perceptual digest, of 64 bits.
+            context: The key of everything else that determines the answer.
+            perceptual: The image's 64-bit perceptual digest.
         """
         self._drop_expired()
         digests = self._contexts.get(context)
@@ -102,46 +102,46 @@ class NearDuplicates:
         return None if nearest is None else self._entries[context, nearest].key
 
     def remember(self, context: bytes, perceptual: int, key: bytes) -> None:
-        """Notes that the answer to a picture is kept under `key`, in place of an older one."""
+        """Remembers that an image's answer is stored under `key`; replaces an older key."""
         if self._ttl <= 0:
             return
         self._drop_expired()
-        self._forget(context, perceptual)
+        self._remove(context, perceptual)
         digests = self._contexts.setdefault(context, _Digests(self._distance))
         digests.add(perceptual)
         self._entries[context, perceptual] = _Entry(key, self._clock() + self._ttl)
         if len(self._entries) > MAX_ENTRIES:
-            self._forget(*next(iter(self._entries)))
+            self._remove(*next(iter(self._entries)))
 
     def sampled(self) -> bool:
-        """Counts a hit, and says whether to compute its answer all the same."""
+        """Counts a hit; returns whether to compute its answer anyway."""
         self._hits += 1
         return self._draw() < self._sample
 
-    def verified(self, agreed: bool) -> None:  # noqa: FBT001 - the one thing that it is told
+    def verified(self, agreed: bool) -> None:  # noqa: FBT001 - its only argument
         """Counts a sampled hit whose answer was computed.
 
         Args:
-            agreed: Whether both answers have the same text. Answers in the cache are
-                deterministic, so that nothing weaker is the same answer.
+            agreed: Whether both answers have the same text. Cached answers are deterministic, so
+                only equal texts count as the same answer.
         """
         self._samples += 1
         self._false_hits += not agreed
 
     def snapshot(self) -> NearSnapshot:
-        """How it gets on; never waits."""
+        """A snapshot of the counts; never waits."""
         return NearSnapshot(len(self._entries), self._hits, self._samples, self._false_hits)
 
     def _drop_expired(self) -> None:
-        # All are remembered for the same time, so the oldest expire first.
+        # All images are remembered for the same time, so the oldest expire first.
         now = self._clock()
         while self._entries:
             name, entry = next(iter(self._entries.items()))
             if entry.expires > now:
                 return
-            self._forget(*name)
+            self._remove(*name)
 
-    def _forget(self, context: bytes, perceptual: int) -> None:
+    def _remove(self, context: bytes, perceptual: int) -> None:
         if self._entries.pop((context, perceptual), None) is None:
             return
         digests = self._contexts[context]
@@ -176,7 +176,7 @@ class _Digests:
             del band.digests[bisect_left(band.digests, _rotate(digest, band.start))]
 
     def nearest(self, digest: int) -> int | None:
-        """The digest that differs least from `digest`, in at most the distance."""
+        """The digest that differs from `digest` in the fewest bits; None above the distance."""
         minimum, nearest = self._distance + 1, None
         for band in self._bands:
             rotated = _rotate(digest, band.start)
@@ -190,11 +190,11 @@ class _Digests:
 
 
 class _Band:
-    """Some bits of the digests.
+    """A range of bits of the digests.
 
     Attributes:
-        start: The place of the first one, counted from the left.
-        digests: The digests in order, rotated so that these bits lead.
+        start: The index of its first bit, from the left.
+        digests: The digests, sorted, rotated so that these bits come first.
     """
 
     __slots__ = ("_rest", "digests", "start")
@@ -205,7 +205,7 @@ class _Band:
         self._rest = DIGEST_BITS - width
 
     def sharing(self, rotated: int) -> array[int]:
-        """Those whose bits of this band are the same."""
+        """The digests with the same bits in this band."""
         minimum = rotated >> self._rest << self._rest
         begin = bisect_left(self.digests, minimum)
         end = bisect_left(self.digests, minimum + (1 << self._rest), begin)
@@ -213,11 +213,11 @@ class _Band:
 
 
 def _bands(count: int) -> Iterator[_Band]:
-    """All bits in so many bands of nearly the same width."""
-    starts = [place * DIGEST_BITS // count for place in range(count + 1)]
+    """Splits the bits into `count` bands of nearly the same width."""
+    starts = [index * DIGEST_BITS // count for index in range(count + 1)]
     return (_Band(start, end - start) for start, end in pairwise(starts))
 
 
 def _rotate(digest: int, bits: int) -> int:
-    """Moves bits from the left end of 64 to the right one."""
+    """Rotates a 64-bit digest to the left."""
     return (digest << bits | digest >> (DIGEST_BITS - bits)) & _MASK

@@ -1,6 +1,6 @@
-"""Where objects lie: from a URL to a store.
+"""Opens an object store from its URL.
 
-The `obstore` library is an extra of this package; it is imported when a URL is used.
+The `obstore` library is an optional extra; it is imported only when a URL is used.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 FORMS = "s3://bucket/prefix?endpoint=https://host:port&region=name, or file:///folder"
 
 FOLDER = "answers"
-"""Holds all objects, below the prefix or the folder of the URL."""
+"""The folder of all objects, below the prefix or the folder of the URL."""
 
 REQUEST_SECONDS = 10
-"""When a request ends that nobody waits for any more."""
+"""The timeout of a request to the store, for requests whose caller has already left."""
 
 _CONNECT_SECONDS = 2
 _OPTIONS = {"endpoint", "region"}
 
 
 def link_opener(url: str) -> Callable[[], Store]:
-    """Checks a URL; what is returned opens the store, and may wait for a disk.
+    """Checks a URL and returns a function that opens the store; that may block on a disk.
 
-    The keys to S3 come from the standard variables (`AWS_ACCESS_KEY_ID`,
-    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`) or from the machine's or the pod's role, never
-    from the URL, so that no setting holds a secret.
+    The keys for S3 come from the standard variables (`AWS_ACCESS_KEY_ID`,
+    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`) or from the role of the machine or pod, never from
+    the URL, so that no setting contains a secret.
 
     Raises:
-        ConfigError: The URL has none of the known forms; it is not repeated, in case that it holds
-            a secret.
+        ConfigError: The URL has none of the known forms; the message does not repeat it, because it
+            may contain a secret.
         EnvironmentFault: The `obstore` library is not installed.
     """
     try:
@@ -50,15 +50,15 @@ def link_opener(url: str) -> Callable[[], Store]:
         ) from error
     try:
         parts = urlsplit(url)
-        # A URL with an @ is about to hold a password.
+        # A URL with an @ probably contains a password.
         if "@" not in parts.netloc and parts.scheme == "s3" and parts.netloc:
             return _in_s3(parts)
         if parts.scheme == "file" and not parts.netloc and parts.path.strip("/"):
             return _in_folder(Path(unquote(parts.path)))
     except ValueError:
-        pass  # a wrong bracket or a wrong option: told below
+        pass  # a wrong bracket or a wrong option: raised below
     raise ConfigError(
-        f"The URL of the object store is wrong; write {FORMS}. Keys to S3 stand in "
+        f"The URL of the object store is wrong; write {FORMS}. Set the keys for S3 in "
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     )
 
@@ -67,9 +67,9 @@ def _in_folder(folder: Path) -> Callable[[], LocalStore]:
     from obstore.store import LocalStore  # noqa: PLC0415 - an extra
 
     def open_folder() -> LocalStore:
-        place = folder / FOLDER
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LocalStore(place)
+        target = folder / FOLDER
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalStore(target)
 
     return open_folder
 
@@ -90,11 +90,11 @@ def _in_s3(parts: SplitResult) -> Callable[[], S3Store]:
         config["region"] = options["region"]
     if "endpoint" in options:
         config["endpoint"] = options["endpoint"]
-        # Without TLS only where the URL says so.
+        # Plain HTTP only if the URL says so.
         client["allow_http"] = urlsplit(options["endpoint"]).scheme == "http"
     prefix = f"{unquote(parts.path).strip('/')}/{FOLDER}".lstrip("/")
     try:
-        # The breaker knows better when to try again.
+        # No retries: the circuit breaker decides when to try again.
         store = S3Store(
             parts.netloc,
             prefix=prefix,

@@ -1,13 +1,13 @@
-"""An object store that all machines share: S3, what speaks its protocol, or a folder.
+"""The object store tier, shared by all machines: S3, a compatible store, or a folder.
 
-It stands last and takes every answer. A rule by size was not worth its place: answers are about a
-kilobyte and the longest ones take a tenth of what Redis serves well, so it would hardly ever apply,
-and an answer would be looked for in two places. What an object store has over Redis is room and
-life: it keeps what Redis drops for want of memory, and outlives every server. Its price is the
-time of a read, paid only when all nearer tiers miss and the engine would have to compute.
+It is the last tier and stores every answer. There is no rule by size: answers are about a kilobyte,
+and the longest ones are a tenth of what Redis serves well, so a rule would hardly ever apply, and
+each lookup would have to search both tiers. Compared with Redis, an object store has more room and
+outlives its servers: it keeps what Redis evicts for lack of memory. Its cost is the time of a read,
+paid only when all tiers before it miss and the engine would have to compute.
 
-An object is the Unix time when it expires, in seconds (a double, big-endian), and the value. That
-number is not checked, and need not be: the value carries its age behind its checksum.
+An object is its expiry as Unix time in seconds (a double, big-endian), followed by the value. The
+expiry is not protected by a checksum, and need not be: the value contains its age, with a checksum.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ if TYPE_CHECKING:
     from silkline.cache.object_link import Store
 
 READ_SECONDS = 0.3
-"""The longest that a request waits for an object."""
+"""Maximum time that a request waits for an object."""
 
 WRITE_SECONDS = 5.0
-"""The longest that writing one takes; nobody waits for it.
+"""Maximum time for writing an object, which no request waits for.
 
-It is also the time in which a connection is made and the role's keys are fetched, when these take
-longer than a read may: what was missed is written soon after.
+Opening a connection and fetching the role's keys may take longer than a read is allowed to. They
+then happen during a write, because the answer that a read missed is written soon after.
 """
 
 SWEEP_SECONDS = 600.0
-"""How often a folder is looked through for what has expired."""
+"""Time between two sweeps of a folder for expired objects."""
 
 _EXPIRES = struct.Struct(">d")
 _NAME = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}")
 
 
 class ObjectTier(Tier):
-    """Values as objects of an S3 bucket, or as files of a folder.
+    """Values as objects in an S3 bucket, or as files in a folder.
 
-    Expired objects of a bucket are left to a lifecycle rule of the bucket; those of a folder are
-    removed now and then, while values are written.
+    A lifecycle rule of the bucket must delete expired objects; in a folder, expired files are
+    deleted every `SWEEP_SECONDS` while values are written.
     """
 
     name = "objects"
     writes_at_once = 16
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        """Names the place; the first use opens it.
+        """Checks the URL; the first operation opens the store.
 
         Args:
-            url: Where (see `object_link.FORMS`).
+            url: The store's URL (see `object_link.FORMS`).
             clock: Unix time in seconds.
 
         Raises:
@@ -79,11 +79,11 @@ class ObjectTier(Tier):
         self._closed = False
 
     async def get(self, key: bytes) -> bytes | None:
-        """The value; None when there is none, or the store does not give it in time."""
+        """The value; None if there is none, or the store does not answer in time."""
         return None if self._closed else await self._reads.use(lambda: self._read(key))
 
     async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
-        """Keeps a value for at most `ttl_seconds`, by this machine's clock."""
+        """Stores a value for at most `ttl_seconds`, by this machine's clock."""
         if ttl_seconds <= 0 or self._closed:
             return
         content = _EXPIRES.pack(self._clock() + ttl_seconds) + value
@@ -94,7 +94,7 @@ class ObjectTier(Tier):
             self._sweeping = asyncio.create_task(self._sweeps.use(self._sweep))
 
     def health(self) -> TierHealth:
-        """How it gets on; what the store holds is for the store to say."""
+        """The tier's status, without entries and bytes, which only the store knows."""
         breakers = (self._reads.breaker, self._writes.breaker)
         return TierHealth(
             degraded=any(breaker.degraded for breaker in breakers),
@@ -102,7 +102,7 @@ class ObjectTier(Tier):
         )
 
     async def aclose(self) -> None:
-        """Lets go of the store; what is in it stays."""
+        """Stops using the store; its objects stay."""
         self._closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -134,7 +134,7 @@ class ObjectTier(Tier):
         await obstore.put_async(await self._opened(), _name(key), content)
 
     async def _sweep(self) -> None:
-        """Removes the files that were written longer ago than any value may live."""
+        """Deletes the files that are older than the longest lifetime of any value."""
         import obstore  # noqa: PLC0415 - an extra
         from obstore.store import LocalStore  # noqa: PLC0415 - an extra
 

@@ -1,4 +1,4 @@
-"""What a request wants of the cache, and what it gets."""
+"""How a request may use the cache, and what the cache did for it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from enum import Enum, StrEnum
 
 
 class CacheUse(Enum):
-    """What a request wants of the cache."""
+    """How a request may use the cache."""
 
-    NORMAL = "answer from it, share and keep what is computed"
-    RENEW = "compute a new answer and keep it"
-    NONE = "leave the cache out"
+    NORMAL = "read the cache, share computations and store the answer"
+    RENEW = "compute a new answer and store it"
+    NONE = "do not use the cache"
 
 
 class CacheState(StrEnum):
     """What the cache did for a request."""
 
     HIT = "hit"
-    """The answer was there."""
+    """The answer was in the cache."""
     MISS = "miss"
     """The answer was computed for this request."""
     COALESCED = "coalesced"
     """The answer was computed for another request at the same time."""
     NEAR = "near"
-    """The answer was that of a similar picture."""
+    """The answer was that of a near-duplicate image."""
     BYPASS = "bypass"
-    """The cache had no part in it."""
+    """The cache was not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class CachePolicy:
 
     Attributes:
         tenant: The tenant's salt; answers are never shared between two salts.
-        use: What the request wants.
+        use: How the request may use the cache.
     """
 
     tenant: bytes = b""
@@ -45,8 +45,8 @@ class CachePolicy:
 def cache_use(cache_control: str) -> CacheUse:
     """Reads a request's `Cache-Control` header, which may be empty.
 
-    `no-store` leaves the cache out; `no-cache`, and `max-age=0`, which means the same, ask for a
-    new answer. Other directives are left alone.
+    With `no-store` the cache is not used; `no-cache`, and `max-age=0`, which means the same, ask
+    for a new answer. Other directives are ignored.
 
     https://www.rfc-editor.org/rfc/rfc9111#section-5.2.1
     """

@@ -1,8 +1,8 @@
-"""Several machines: a Redis server that all gateways share.
+"""The Redis tier: a Redis server that all gateways share.
 
-Reads and writes have a connection each (see `lane`) and fail apart: a server that is full or read
-only still gives what it has. What Redis holds is not trusted: no more than `MAX_ENTRY_BYTES` of a
-value are read, and its reader checks them.
+Reads and writes each have their own connection (see `silkline.stores.redis_lane`) and circuit
+breaker: a server that is full or read-only can still be read. The content of Redis is not trusted:
+at most `MAX_ENTRY_BYTES` of a value are read, and the reader of the value checks them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from silkline.stores.redis import open_link
 from silkline.stores.redis_lane import Lane
 
 PREFIX = "silkline:answer:"
-"""What the names of all values begin with; the key in hex follows."""
+"""The prefix of all Redis keys; the cache key in hex follows."""
 
 TIMEOUT_SECONDS = 0.04
-"""The longest that a request waits for Redis, whatever Redis does."""
+"""Maximum time that a request waits for Redis."""
 
 _PROBE = f"{PREFIX}probe"
 _MILLISECONDS = 1000
@@ -32,12 +32,12 @@ class _Value(NamedTuple):
 
 
 class RedisTier(Tier):
-    """Values in a Redis server, found by its address or by its Sentinels."""
+    """Values in a Redis server, given by its address or by its Sentinels."""
 
     name = "redis"
 
     def __init__(self, url: str) -> None:
-        """Names the server; the first use connects.
+        """Checks the URL; the first operation connects.
 
         Raises:
             ConfigError: The URL is wrong.
@@ -62,16 +62,16 @@ class RedisTier(Tier):
         )
 
     async def get(self, key: bytes) -> bytes | None:
-        """The value; None when there is none, or Redis does not give it in time."""
+        """The value; None if there is none, or Redis does not answer in time."""
         return await self._reads.do(key)
 
     async def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
-        """Keeps a value for at most `ttl_seconds`, by the server's clock."""
+        """Stores a value for at most `ttl_seconds`, by the server's clock."""
         if ttl_seconds * _MILLISECONDS >= 1:
             await self._writes.do(_Value(key, value, ttl_seconds))
 
     def health(self) -> TierHealth:
-        """How it gets on; what the server holds is for the server to say."""
+        """The tier's status, without entries and bytes, which only the server knows."""
         breakers = (self._reads.breaker, self._writes.breaker)
         return TierHealth(
             degraded=any(breaker.degraded for breaker in breakers),
@@ -93,7 +93,7 @@ class RedisTier(Tier):
         failures = _failures(results)
         if len(failures) == len(results):
             raise failures[0]
-        # One value of a wrong type fails alone; what fails all commands is the server's fault.
+        # One value of a wrong type fails only its own command; if all fail, it is the server.
         return [result if isinstance(result, bytes) and result else None for result in results]
 
     async def _write(self, values: Sequence[_Value]) -> list[None]:
@@ -115,8 +115,8 @@ class RedisTier(Tier):
 def _faults() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
 
-    # Besides what the library says it raises: what its parser raises at nonsense, and uvloop when
-    # it is to write to a connection that the other side has reset.
+    # Besides the errors that the library documents: ValueError from its parser for an invalid
+    # reply, and RuntimeError from uvloop when it writes to a connection that was reset.
     return (RedisError, OSError, ValueError, RuntimeError)
 
 

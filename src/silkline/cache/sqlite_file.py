@@ -1,12 +1,12 @@
-"""A bounded file of values: what the disk tier does in its thread.
+"""A SQLite file of values, bounded in bytes, for the thread of the disk tier.
 
-SQLite rather than a file a value: answers are about a kilobyte, of which a file system makes four;
-age and room are an index instead of a walk over a folder; a value is there whole or not at all;
-and several gateways of a machine may share the file.
+Why SQLite and not one file per value: answers are about a kilobyte, which takes four on a file
+system; expiry and size need a query instead of a directory scan; writes are atomic; and several
+gateways on a machine may share the file.
 
-It is a cache: nothing waits for the disk to have written (`synchronous = OFF`), and a file that is
-broken, which it may be after a loss of power, is made anew. Only its own: a file that does not say
-that it is such a cache is somebody's, and stays as it is.
+It is a cache: no write waits for the disk (`synchronous = OFF`), and a corrupt file, which a power
+loss may leave, is recreated. This applies only to files with Silkline's application id; any other
+file is left untouched.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from silkline.stores.sqlite import PRIMARY_CODE, used_bytes, write_ahead
 T = TypeVar("T")
 
 FORMAT = 1
-"""Stands in the file as `user_version`; a file of another format is made anew."""
+"""The file's `user_version`; a file with another format is recreated."""
 
 APPLICATION = 0x53494C4B
-"""Stands in the file's header as `application_id`, and makes it ours."""
+"""The `application_id` in the file's header, which marks it as a Silkline cache."""
 
 PAGE_BYTES = 4096
 
 JOURNAL_PAGES = 256
-"""Pages of the write-ahead log, beside the file, before they move into the file."""
+"""Pages of the write-ahead log, next to the file, after which it is checkpointed."""
 
 LOCK_SECONDS = 0.1
-"""How long to wait for another process that writes."""
+"""How long to wait for another process that is writing."""
 
 SWEEP_ROWS = 64
-"""Rows that leave at once when room is needed."""
+"""Rows that are deleted in one step when room is needed."""
 
 EXPIRED_ROWS = 4
-"""The oldest rows that each write looks at, to drop those whose time is over."""
+"""How many of the oldest rows each write checks, to delete those that have expired."""
 
 _CREATE = f"""
 BEGIN IMMEDIATE;
@@ -59,7 +59,7 @@ PRAGMA wal_autocheckpoint = {JOURNAL_PAGES};
 PRAGMA journal_size_limit = {JOURNAL_PAGES * PAGE_BYTES};
 """
 
-# Rows are numbered in the order in which they came, which is nearly that in which they expire.
+# Rows are numbered in order of insertion, which is nearly the order in which they expire.
 _GET = "SELECT value FROM entries WHERE key = ? AND expires > ? AND length(value) <= ?"
 _PUT = "INSERT OR REPLACE INTO entries (key, value, expires) VALUES (?, ?, ?)"
 _OLDEST = "rowid IN (SELECT rowid FROM entries ORDER BY rowid LIMIT ?)"
@@ -70,19 +70,19 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = struct.Struct(">16s52xI")
-"""The header's beginning: magic, and `application_id`. https://www.sqlite.org/fileformat2.html"""
+"""The start of the header: magic and `application_id`. https://www.sqlite.org/fileformat2.html"""
 
 
 class ForeignFile(OSError):
-    """What is at the path is none of ours."""
+    """The file was not created by Silkline."""
 
 
 def check_own(path: Path) -> None:
-    """Checks that a path may become, or is, such a file; what is empty or zeroed may.
+    """Checks that the file is a Silkline cache, is empty or all zeros, or does not exist.
 
     Raises:
-        ForeignFile: Something else is there.
-        OSError: It cannot be read.
+        ForeignFile: The file was not created by Silkline.
+        OSError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -90,22 +90,22 @@ def check_own(path: Path) -> None:
     except FileNotFoundError:
         return
     if any(head) and _HEADER.unpack(head.ljust(_HEADER.size)) != (_MAGIC, APPLICATION):
-        raise ForeignFile(f"{path} is no cache of Silkline's")
+        raise ForeignFile(f"{path} is not a Silkline cache")
 
 
 class SqliteFile:
-    """Values by key, used by one thread at a time.
+    """Values by key in a SQLite file, used by one thread at a time.
 
-    Every use raises `sqlite3.Error` or `OSError` when the disk does not serve; the next use opens
-    the file again.
+    Every operation raises `sqlite3.Error` or `OSError` when the disk fails; the next operation
+    opens the file again.
 
     Attributes:
-        bytes: What the values take in the file, as of the last write.
-        evictions: Values that left for room.
+        bytes: Bytes used in the file, as of the last write.
+        evictions: Values that were evicted for room.
     """
 
     def __init__(self, path: Path, capacity_bytes: int, clock: Callable[[], float]) -> None:
-        """Names the file, opens nothing; `clock` gives Unix time in seconds."""
+        """Sets the path without opening it; `clock` gives Unix time in seconds."""
         self._path = path
         self._capacity = capacity_bytes
         self._clock = clock
@@ -114,7 +114,7 @@ class SqliteFile:
         self.evictions = 0
 
     def get(self, key: bytes) -> bytes | None:
-        """The value; None when there is none, its time is over or it is too long."""
+        """The value; None if there is none, it has expired or it is too long."""
         row = self._use(
             lambda file: file.execute(_GET, (key, self._clock(), MAX_ENTRY_BYTES)).fetchone()
         )
@@ -122,7 +122,7 @@ class SqliteFile:
         return value if isinstance(value, bytes) else None
 
     def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
-        """Keeps a value, then makes room if there is too little."""
+        """Stores a value, then evicts the oldest ones while the file is too large."""
         self._use(lambda file: self._put(file, key, value, self._clock() + ttl_seconds))
 
     def close(self) -> None:
@@ -147,10 +147,10 @@ class SqliteFile:
             file.execute(_PUT, (key, value, expires))
         self.bytes = used_bytes(file)
         while self.bytes > self._capacity:
-            left = file.execute(_SWEEP, (SWEEP_ROWS,)).rowcount
-            if left == 0:
+            evicted = file.execute(_SWEEP, (SWEEP_ROWS,)).rowcount
+            if evicted == 0:
                 return
-            self.evictions += left
+            self.evictions += evicted
             self.bytes = used_bytes(file)
 
     def _open(self) -> sqlite3.Connection:
@@ -158,7 +158,7 @@ class SqliteFile:
         check_own(self._path)
         file = self._connect()
         (version,) = file.execute("PRAGMA user_version").fetchone()
-        # A smaller capacity than before: free pages would never go back to the file system.
+        # If the capacity was reduced, recreate the file: SQLite would never return its free pages.
         if version not in {0, FORMAT} or self._path.stat().st_size > 2 * self._capacity:
             self.close()
             self._remove()
@@ -174,7 +174,7 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         self._path.touch(mode=0o600)
-        # Without an isolation level, a transaction is what `BEGIN` begins.
+        # Without an isolation level, transactions start only with an explicit `BEGIN`.
         self._connection = sqlite3.connect(
             self._path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
         )

@@ -1,4 +1,4 @@
-"""The tiers as one: read from the nearest that has it, written to all."""
+"""The tiered cache: reads the tiers in order, and writes to all of them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from silkline.cache.write_behind import WriteBehind
 from silkline.core import Answer
 
 DRAIN_SECONDS = 2.0
-"""How long closing waits for values that are still to be written."""
+"""How long closing waits for pending writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TierSnapshot:
-    """What became of a tier's reads and writes; counts are since the start.
+    """A tier's status and counts of its reads and writes since the start.
 
     Attributes:
-        name: The tier.
-        hits: Reads that gave an answer.
-        misses: Reads that gave none, corrupt and stale ones included.
-        corrupt: Reads of something else than was once written under that key.
-        stale: Reads of answers whose time was over, though the tier still had them.
-        waiting: Writes that wait.
-        dropped: Writes that were given up because too many waited.
-        health: How the tier itself gets on.
+        name: The tier's name.
+        hits: Reads that returned an answer.
+        misses: Reads that returned none, including corrupt and stale ones.
+        corrupt: Reads of a value that was not stored under that key, or was altered.
+        stale: Reads of answers that had expired, though the tier still had them.
+        waiting: Pending writes.
+        dropped: Writes that were dropped because too many were pending.
+        health: The tier's own status.
     """
 
     name: str
@@ -66,63 +66,63 @@ class _Level:
 
 
 class TieredCache:
-    """Answers by key, in tiers.
+    """Answers by key, in several tiers.
 
-    The first tier must not wait: it is read for every request and written at once. The further
-    ones may, and are written behind the requests' backs. Every value is checked whichever tier it
-    comes from, and carries the time of its making: being copied to a nearer tier does not make it
-    younger.
+    The first tier must not wait: it is read for every request and written synchronously. The lower
+    tiers may wait, and are written in the background. Every value is checked, whichever tier it
+    comes from, and contains the time when it was computed: copying it to another tier does not
+    extend its lifetime.
     """
 
     def __init__(
         self,
-        near: Tier,
-        further: Sequence[Tier],
+        first: Tier,
+        lower: Sequence[Tier],
         *,
         ttl_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Puts the tiers together; closing this closes them.
+        """Combines the tiers; closing this closes them.
 
         Args:
-            near: The first tier.
-            further: The others, in the order in which they are read.
-            ttl_seconds: How long an answer is good; with 0 nothing is kept.
+            first: The first tier.
+            lower: The other tiers, in the order in which they are read.
+            ttl_seconds: The lifetime of an answer; 0 stores nothing.
             clock: Unix time in seconds.
         """
-        self._levels = [_Level(tier, WriteBehind(tier)) for tier in (near, *further)]
+        self._levels = [_Level(tier, WriteBehind(tier)) for tier in (first, *lower)]
         self._ttl = ttl_seconds
         self._clock = clock
 
-    async def get_near(self, key: bytes, *, again: bool = False) -> Answer | None:
+    async def get_first(self, key: bytes, *, again: bool = False) -> Answer | None:
         """The answer, if the first tier has it.
 
         Args:
-            key: Of what is asked.
-            again: Whether the same request missed it before: then a miss is not counted.
+            key: The key of the answer.
+            again: Whether the same request already missed it: then a miss is not counted again.
         """
         entry = await self._read(self._levels[0], key, again=again)
         return None if entry is None else entry.answer
 
-    async def get_further(self, key: bytes) -> Answer | None:
-        """The answer, if one of the further tiers has it; the ones before get it too."""
-        for place, level in enumerate(self._levels[1:], start=1):
+    async def get_lower(self, key: bytes) -> Answer | None:
+        """The answer, if one of the lower tiers has it; copies it to the tiers before that one."""
+        for index, level in enumerate(self._levels[1:], start=1):
             entry = await self._read(level, key)
             if entry is not None:
-                await self._write(self._levels[:place], key, entry)
+                await self._write(self._levels[:index], key, entry)
                 return entry.answer
         return None
 
     async def put(self, key: bytes, answer: Answer) -> None:
-        """Keeps an answer that was just made; does not wait for the further tiers."""
+        """Stores an answer that was just computed; does not wait for the lower tiers."""
         await self._write(self._levels, key, Entry(answer, self._clock()))
 
     def snapshot(self) -> tuple[TierSnapshot, ...]:
-        """How each tier gets on, the first one first."""
+        """The status of each tier, in the order in which they are read."""
         return tuple(level.snapshot() for level in self._levels)
 
     async def aclose(self) -> None:
-        """Writes what is still to be written, for a short time, and closes the tiers."""
+        """Finishes pending writes, for at most `DRAIN_SECONDS`, and closes the tiers."""
         await asyncio.gather(*(level.writes.aclose(DRAIN_SECONDS) for level in self._levels))
         for level in self._levels:
             await level.tier.aclose()
@@ -152,6 +152,6 @@ class TieredCache:
                 level.writes.put(key, value, seconds)
 
     def _seconds_left(self, entry: Entry) -> float:
-        # The clock of another machine, or this one's before it was set, may be ahead.
+        # The entry's time may be in the future: written by a clock that was ahead.
         age = max(0.0, self._clock() - entry.stored_at)
         return self._ttl - age

@@ -1,4 +1,4 @@
-"""Writes to a tier without anybody waiting for it."""
+"""Writes to a tier in the background."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections import deque
 from silkline.cache.base import Tier
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Values that may wait to be written; more are dropped."""
+"""Maximum bytes of pending values; further ones are dropped."""
 
 
 class WriteBehind:
-    """The writes that wait for a tier.
+    """The pending writes of a tier.
 
     Attributes:
-        dropped: Values that were not written, because too many waited.
+        dropped: Values that were not written because too many were pending.
     """
 
     def __init__(self, tier: Tier) -> None:
-        """Writes to the tier; it is not closed."""
+        """Takes the tier to write to; does not close it."""
         self.dropped = 0
         self._tier = tier
         self._waiting: deque[tuple[bytes, bytes, float]] = deque()
@@ -27,11 +27,11 @@ class WriteBehind:
         self._tasks: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
-        """Values that wait."""
+        """Number of pending values."""
         return len(self._waiting)
 
     def put(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
-        """Takes a value to be written soon."""
+        """Queues a value to be written."""
         if self._bytes + len(value) > MAX_WAITING_BYTES:
             self.dropped += 1
             return
@@ -42,7 +42,7 @@ class WriteBehind:
             self._tasks.append(asyncio.create_task(self._write()))
 
     async def aclose(self, seconds: float) -> None:
-        """Writes what waits, for at most so many seconds."""
+        """Finishes pending writes, for at most this many seconds."""
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=seconds)

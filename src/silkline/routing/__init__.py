@@ -1,1 +1,1 @@
-"""Where to: the replicas of the engine, and what happens to requests when one of them is lost."""
+"""Spreads requests over the engine's replicas, and retries those that a replica loses."""

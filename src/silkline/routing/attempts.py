@@ -1,4 +1,4 @@
-"""What is tried to get a request answered, and what a lost call means for it and for others."""
+"""Retries of lost calls, and what a lost call means for the replica and for other requests."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from silkline.errors import EngineFailed, Overloaded, SilklineError, WorkerLost
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
 from silkline.routing.in_flight import InFlight
-from silkline.routing.isolation import Isolation, Turn, too_late
-from silkline.routing.members import Member, Seat
+from silkline.routing.isolation import Isolation, SuspectTurn, too_late
+from silkline.routing.members import Member, Slot
 from silkline.routing.quarantine import Quarantine
 from silkline.routing.retries import RetryBudget
 
 ATTEMPTS = 2
-"""How often a request is given to a replica: once, and once more when its call is lost."""
+"""Maximum attempts for a request: one, and one retry when its call is lost."""
 
 
 class Attempts:
-    """Answers requests by the replicas of a pool.
+    """Answers requests from the replicas of a pool, with retries.
 
-    When a call is lost before anything was given out, the request is sent once more, to another
-    replica where there is one; after that the loss is the client's to know. What a far replica
-    loses, or any fails at without ending, is sent again only within the budget, as is what one
-    refuses because it is full, where another has room. What one of our workers lost when it ended
-    always is: nothing computes it any more, and those who may have ended it take turns
-    (`quarantine`).
+    When a call is lost before any part of the answer was sent, the request is retried once, on
+    another replica where there is one. If that is lost too, the client gets the error. Three kinds
+    of failures are retried only within the retry budget: a call that a remote replica loses, a
+    request at which an engine fails without ending, and a request that a full replica refuses
+    while another has room. A request that a local worker lost when it ended is always retried:
+    nothing computes it any more, and requests that may have ended the worker run one at a time
+    (see `quarantine`).
     """
 
     def __init__(
         self, dispatch: Dispatch, ejection: Ejection, check_open: Callable[[], None]
     ) -> None:
-        """Takes the pool's parts; `check_open` raises `ShuttingDown` once the pool ends."""
+        """Takes the pool's parts; `check_open` raises `ShuttingDown` once the pool is closed."""
         self._dispatch = dispatch
         self._ejection = ejection
         self._check_open = check_open
@@ -44,15 +45,15 @@ class Attempts:
         self._quarantine = Quarantine()
         self._suspects = Isolation()
         self.retries = 0
-        """Requests that were sent again, so far."""
+        """Requests that were retried so far."""
         self.in_flight = 0
         """Requests that are being answered."""
 
     async def answer(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Gives the request to a replica, and to another one when its call is lost there.
+        """Sends the request to a replica, and to another one when that call is lost.
 
         Raises:
-            SilklineError: As `EnginePool.generate` does.
+            SilklineError: The same errors as `EnginePool.generate`.
         """
         self._check_open()
         self._quarantine.check(request)
@@ -85,10 +86,10 @@ class Attempts:
             self.in_flight -= 1
 
     def _may_retry(self, tried: Member, error: SilklineError) -> bool:
-        """Whether what failed at one replica may be tried at another one."""
-        if isinstance(error, Overloaded) and not self._dispatch.has_room_beside(tried):
+        """Whether a request that failed on one replica may be retried."""
+        if isinstance(error, Overloaded) and not self._dispatch.has_room_besides(tried):
             return False
-        lost_with_worker = isinstance(error, WorkerLost) and tried.replica.falls_as_one
+        lost_with_worker = isinstance(error, WorkerLost) and tried.replica.fails_as_a_whole
         return lost_with_worker or self._budget.spend()
 
     async def _attempt(
@@ -96,16 +97,16 @@ class Attempts:
     ) -> AsyncGenerator[Delta, None]:
         """Runs the request on one replica.
 
-        A suspect is streamed even when its client does not ask for it: its tokens tell that it
-        is alive, and when the next suspect may go.
+        A suspect is streamed even when its client did not ask for a stream: its tokens show that
+        it makes progress, and let the next suspect start when it takes too long.
         """
         deadline = arrived + request.timeout_seconds
         async with self._turn(request, deadline) as turn:
             self._quarantine.check(request)
             avoid = tried[-1] if tried else None
-            seat = await self._dispatch.seat(_affinity(request), deadline, avoid=avoid)
-            tried.append(seat.member)
-            with self._dispatch.held(seat):
+            slot = await self._dispatch.slot(_affinity(request), deadline, avoid=avoid)
+            tried.append(slot.member)
+            with self._dispatch.held(slot):
                 waited = time.monotonic() - arrived
                 if waited >= request.timeout_seconds:
                     raise too_late()
@@ -115,8 +116,8 @@ class Attempts:
                     stream=request.stream or turn is not None,
                 )
                 chunks: list[Delta] = []
-                with self._judged(seat, attempt) as answered:
-                    async with aclosing(seat.engine.generate(attempt)) as deltas:
+                with self._judged(slot, attempt) as answered:
+                    async with aclosing(slot.engine.generate(attempt)) as deltas:
                         async for delta in deltas:
                             answered()
                             if turn is not None and self._quarantine.strikes(request) < ATTEMPTS:
@@ -129,8 +130,8 @@ class Attempts:
                     yield join(chunks)
 
     @asynccontextmanager
-    async def _turn(self, request: Request, deadline: float) -> AsyncIterator[Turn | None]:
-        """A suspect's turn to be alone in flight; None for requests that are no suspects."""
+    async def _turn(self, request: Request, deadline: float) -> AsyncIterator[SuspectTurn | None]:
+        """A suspect's turn to be the only suspect in flight; None for other requests."""
         if not self._quarantine.strikes(request):
             yield None
             return
@@ -141,42 +142,44 @@ class Attempts:
             turn.end()
 
     @contextmanager
-    def _judged(self, seat: Seat, request: Request) -> Iterator[Callable[[], None]]:
-        """Judges the replica by how the block, which is one call to it, ends.
+    def _judged(self, slot: Slot, request: Request) -> Iterator[Callable[[], None]]:
+        """Records success or failure of one call to a replica, which the block makes.
 
         Yields:
-            What to call when the first chunk of the answer is there.
+            A function to call when the first chunk of the answer arrives.
         """
-        standing, replica = seat.member.standing, seat.member.replica
+        record, replica = slot.member.record, slot.member.replica
         kind = "first chunk" if request.stream else request.sampling.max_tokens.bit_length()
-        alone = not replica.falls_as_one
+        count_lost = not replica.fails_as_a_whole
         with (
-            self._in_flight.on(seat.engine, request),
-            self._ejection.judging(standing, kind, trial=seat.trial, lost_alone=alone) as answered,
+            self._in_flight.on(slot.engine, request),
+            self._ejection.judging(
+                record, kind, trial=slot.trial, count_lost=count_lost
+            ) as answered,
         ):
             try:
                 yield answered
             except WorkerLost:
-                replica.condemn(seat.engine)
-                if not alone:
-                    self._record_worker_death(seat)
+                replica.mark_failed(slot.engine)
+                if not count_lost:
+                    self._record_worker_death(slot)
                 raise
 
-    def _record_worker_death(self, seat: Seat) -> None:
-        """Counts a worker's death once, when the first of its requests tells of it."""
-        suspects = self._in_flight.fallen(seat.engine)
+    def _record_worker_death(self, slot: Slot) -> None:
+        """Counts a worker's death once: when the first of its requests reports it."""
+        suspects = self._in_flight.requests_lost_with(slot.engine)
         if suspects is not None:
             self._quarantine.death(suspects)
-            self._ejection.failed(seat.member.standing)
+            self._ejection.failed(slot.member.record)
 
 
 def _affinity(request: Request) -> str | None:
-    """What requests share whose prompts begin with the same picture."""
+    """A key that is the same for requests whose prompts begin with the same image."""
     return request.images[0].digest if request.images else None
 
 
 def _with_wait(delta: Delta, waited: float) -> Delta:
-    """Adds the time before the request reached the engine to the engine's own queue."""
+    """Adds the wait before the request reached the engine to the engine's queue stage."""
     if delta.timeline is None:
         return delta
     return replace(delta, timeline=delta.timeline.plus(Timeline({Stage.QUEUE: waited})))

@@ -1,19 +1,18 @@
-"""Which of several replicas takes a request.
+"""Chooses the replica that takes a request.
 
-Two rules, both pure functions of what is in flight where:
+Two rules, both pure functions of how many requests each replica has in flight:
 
-- **Affinity.** Requests with the same picture prefer the same replica, whose prefix cache may hold
-  it. Which one is decided by weighted rendezvous hashing (Thaler and Ravishankar, "Using
-  name-based mappings to increase hit rates", 1998; weights after Schindelhauer and Schomaker,
-  "Weighted distributed hash tables", 2005): each replica draws a score from the key and its own
-  name, and the highest wins. A replica that comes or goes moves only its own keys. Its load stays
-  bounded (Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads", 2016): where
-  the preferred replica has more than its share of what is in flight, the next one in the key's own
-  order takes the request, so that a picture in great demand overflows to the same second replica
-  each time.
-- **Power of two choices.** Requests without a key go to the less loaded of two replicas that are
-  drawn by weight (Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
-  Load is what is in flight for each unit of weight.
+- **Affinity.** Requests with the same image prefer the same replica, whose prefix cache may hold
+  it. Weighted rendezvous hashing decides which one (Thaler and Ravishankar, "Using name-based
+  mappings to increase hit rates", 1998; weights after Schindelhauer and Schomaker, "Weighted
+  distributed hash tables", 2005): each replica gets a score from the key and its own name, and the
+  highest score wins. Adding or removing a replica moves only the keys of that replica. Its load is
+  bounded (Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads", 2016): when
+  the preferred replica has more than its share of the requests in flight, the next one in the
+  key's order takes the request. So a popular image always overflows to the same second replica.
+- **Power of two choices.** Requests without a key go to the less loaded of two replicas drawn at
+  random by weight (Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
+  Load is the number of requests in flight per unit of weight.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 LOAD_FACTOR = 1.25
-"""How far above its fair share of the load a preferred replica may be; the paper's 1 + epsilon."""
+"""Maximum load of a preferred replica, in fair shares; the paper's 1 + epsilon."""
 
 _SCORES = 2**64
 
 
 class Candidate(Protocol):
-    """What the rules know of a replica."""
+    """What the rules need to know about a replica."""
 
     @property
     def name(self) -> str:
@@ -39,15 +38,15 @@ class Candidate(Protocol):
 
     @property
     def weight(self) -> float:
-        """Its share relative to the others' weights, above 0."""
+        """Its share of the requests, relative to the other weights, above 0."""
 
     @property
     def in_flight(self) -> int:
-        """Requests that it has."""
+        """Requests that were sent to it and have not ended."""
 
     @property
     def full(self) -> bool:
-        """Whether it can take no more."""
+        """Whether it is at its limit."""
 
 
 _Candidate = TypeVar("_Candidate", bound=Candidate)
@@ -59,9 +58,9 @@ def choose(
     """The candidate that takes the next request; None when all are full.
 
     Args:
-        candidates: Those that are well, full ones included: they count for what a fair share is.
-        key: What requests have in common that should meet at one replica; None for nothing.
-        dice: What the power of two choices draws from.
+        candidates: The healthy replicas, full ones included: they count towards the fair share.
+        key: Requests with the same key prefer the same replica; None for no preference.
+        dice: The random numbers for the power of two choices.
     """
     if key is not None and len(candidates) > 1:
         preferred = by_affinity(candidates, key)
@@ -72,10 +71,10 @@ def choose(
 
 
 def by_affinity(candidates: Sequence[_Candidate], key: str) -> _Candidate | None:
-    """The first in the key's order that is below its bound; None when those are all full."""
+    """The first candidate in the key's order that is below its bound and not full, or None."""
     in_flight = sum(candidate.in_flight for candidate in candidates)
     weights = sum(candidate.weight for candidate in candidates)
-    for candidate in sorted(candidates, key=lambda each: _score(each, key), reverse=True):
+    for candidate in sorted(candidates, key=lambda replica: _score(replica, key), reverse=True):
         bound = math.ceil(LOAD_FACTOR * (in_flight + 1) * candidate.weight / weights)
         if candidate.in_flight < bound and not candidate.full:
             return candidate
@@ -83,12 +82,12 @@ def by_affinity(candidates: Sequence[_Candidate], key: str) -> _Candidate | None
 
 
 def by_load(candidates: Sequence[_Candidate], dice: random.Random) -> _Candidate:
-    """The less loaded of two that are drawn by weight; the first of equals, so shares keep."""
+    """The less loaded of two candidates drawn by weight; the first drawn when they are equal."""
     if len(candidates) == 1:
         return candidates[0]
     first = _draw(candidates, dice)
     second = _draw([candidate for candidate in candidates if candidate is not first], dice)
-    return min(first, second, key=lambda each: each.in_flight / each.weight)
+    return min(first, second, key=lambda replica: replica.in_flight / replica.weight)
 
 
 def _draw(candidates: Sequence[_Candidate], dice: random.Random) -> _Candidate:
@@ -96,7 +95,10 @@ def _draw(candidates: Sequence[_Candidate], dice: random.Random) -> _Candidate:
 
 
 def _score(candidate: Candidate, key: str) -> float:
-    """An exponential variate of rate `1 / weight` from key and name: P(highest) is the share."""
+    """A score from key and name: an exponential variate of rate `1 / weight`.
+
+    So the probability of the highest score is the replica's share of the weights.
+    """
     text = f"{candidate.name}\0{key}".encode()
     drawn = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
     return -candidate.weight / math.log((drawn + 0.5) / _SCORES)

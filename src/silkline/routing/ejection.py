@@ -1,16 +1,16 @@
-"""Which replicas are left out for a while, because what they do is worse than what others do.
+"""Ejection: stops sending requests to replicas that fail, or are slower than the others.
 
 After Envoy's outlier detection. A replica is ejected
 
-- after `ERRORS_IN_A_ROW` calls in a row that were lost or made no sense. What is the request's own
-  business, or an honest "overloaded", is no error of the replica: peers that counted 4xx, 429 or
-  503 shed all their traffic for one bad client;
+- after `ERRORS_IN_A_ROW` consecutive calls that were lost or gave an invalid answer. Errors of the
+  request itself, and an `Overloaded`, do not count against the replica: load balancers that counted
+  4xx, 429 or 503 took all replicas out of use because of one bad client;
 - when `SLOW_IN_A_ROW` of its requests in a row are slow for it (see `slowness`) while no other
-  replica is.
+  replica is slow.
 
-It stays out for `FIRST_SECONDS` times the number of its ejections, then gets one request as a
-trial: a good answer brings it back, a bad one ejects it again. At most half of the replicas are
-ejected, so never the only one.
+It stays ejected for `FIRST_SECONDS` times the number of its ejections, then gets one request as a
+trial: a good answer restores it, a bad one ejects it again. At most half of the replicas are
+ejected at a time, so never the only one.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ from silkline.routing.slowness import LatencyTracker
 ERRORS_IN_A_ROW = 5
 SLOW_IN_A_ROW = 3
 MAX_EJECTED_SHARE = 0.5
-"""Share of the replicas that may be ejected at a time."""
+"""Maximum share of the replicas that may be ejected at a time."""
 
 FIRST_SECONDS = 5.0
 MAX_SECONDS = 300.0
-"""How long a replica is left out: the first time, and at most."""
+"""How long a replica stays ejected: the first time, and at most."""
 
 FORGET_SECONDS = 300.0
-"""After this long without an ejection, the next one is the first again."""
+"""After this long without an ejection, the next one counts as the first again."""
 
 
-class Standing:
-    """What is held against one replica."""
+class ReplicaRecord:
+    """One replica's errors, latencies and ejections."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Starts with nothing; `clock` gives seconds that never go back."""
+        """Starts empty; `clock` gives monotonic seconds."""
         self._clock = clock
         self.pace = LatencyTracker(clock)
-        """How long its requests wait."""
+        """Latencies of its requests."""
         self.errors = 0
-        """What was held against it so far, see `Ejection.failed`."""
+        """Errors so far, see `Ejection.failed`."""
         self.errors_in_a_row = 0
-        """The same since the last call that went well."""
+        """Errors since the last successful call."""
         self.on_trial = False
-        """Whether the one request that decides is under way; set by who sends it."""
+        """Whether its trial request is in flight; set by `Dispatch`."""
         self._ejections = 0
         self._until: float | None = None
         self._returned_at = float("-inf")
 
     @property
     def ejected(self) -> bool:
-        """Whether it is left out; until a trial goes well."""
+        """Whether it is ejected; this ends with a successful trial."""
         return self._until is not None
 
     @property
     def due(self) -> bool:
-        """Whether it is ejected, but should be tried now."""
+        """Whether it is ejected and should get a trial request now."""
         return self._until is not None and self._clock() >= self._until and not self.on_trial
 
     def eject(self) -> None:
-        """Leaves it out, the longer, the oftener it was."""
+        """Ejects it; each ejection lasts longer than the last."""
         now = self._clock()
         if self._until is None and now - self._returned_at > FORGET_SECONDS:
             self._ejections = 0
@@ -72,7 +72,7 @@ class Standing:
         self._until = now + min(MAX_SECONDS, FIRST_SECONDS * self._ejections)
 
     def restore(self) -> None:
-        """Takes it back."""
+        """Ends its ejection."""
         self._until = None
         self._returned_at = self._clock()
         self.errors_in_a_row = 0
@@ -80,77 +80,78 @@ class Standing:
 
 
 class Ejection:
-    """Judges the replicas of one pool."""
+    """Decides which replicas of one pool are ejected."""
 
-    def __init__(self, standings: Sequence[Standing]) -> None:
-        """Takes the standings of all replicas of the pool."""
-        self._standings = tuple(standings)
-        for standing in standings:
-            others = [other.pace for other in standings if other is not standing]
-            standing.pace.compare_with(others)
+    def __init__(self, records: Sequence[ReplicaRecord]) -> None:
+        """Takes the records of all replicas of the pool."""
+        self._records = tuple(records)
+        for record in records:
+            others = [other.pace for other in records if other is not record]
+            record.pace.compare_with(others)
 
     @contextmanager
     def judging(
-        self, standing: Standing, kind: Hashable, *, trial: bool, lost_alone: bool
+        self, record: ReplicaRecord, kind: Hashable, *, trial: bool, count_lost: bool
     ) -> Generator[Callable[[], None], None, None]:
-        """Judges a replica by how the block, which is one call to it, ends.
+        """Records success or failure of one call to a replica, which the block makes.
 
         Args:
-            standing: The replica's.
-            kind: Requests of one kind wait about equally long.
-            trial: Whether this call decides if the replica comes back.
-            lost_alone: Whether a lost call is an error by itself; if not, `failed` is told of all
-                that were lost together.
+            record: The replica's record.
+            kind: Latencies are compared only between requests of the same kind.
+            trial: Whether this call decides if the replica is restored.
+            count_lost: Whether a `WorkerLost` of this call counts as an error. If not, the caller
+                calls `failed` once for all calls that were lost together.
 
         Yields:
-            What to call when the first piece of the answer is there.
+            A function to call when the first chunk of the answer arrives.
         """
-        wait = standing.pace.begin(kind)
-        well: bool | None = None
+        wait = record.pace.begin(kind)
+        succeeded: bool | None = None
         try:
-            yield lambda: standing.pace.answered(wait)
-            well = True
+            yield lambda: record.pace.answered(wait)
+            succeeded = True
         except (WorkerLost, EngineFailed, InternalFault) as error:
-            well = False
-            if lost_alone or not isinstance(error, WorkerLost):
-                self.failed(standing)
+            succeeded = False
+            if count_lost or not isinstance(error, WorkerLost):
+                self.failed(record)
             raise
-        except InputError:  # it says what is wrong with the request, as it should
-            well = True
+        except InputError:  # the request is invalid; the replica did its work
+            succeeded = True
             raise
         finally:
-            standing.pace.left(wait)
-            if well:
-                standing.errors_in_a_row = 0
-            if trial and (wait.slow or well is False):
-                standing.eject()
-            elif trial and well:
-                standing.restore()
+            record.pace.left(wait)
+            if succeeded:
+                record.errors_in_a_row = 0
+            if trial and (wait.slow or succeeded is False):
+                record.eject()
+            elif trial and succeeded:
+                record.restore()
 
-    def failed(self, standing: Standing) -> None:
-        """A call was lost or made no sense, or the replica fell with all its calls."""
-        standing.errors += 1
-        standing.errors_in_a_row += 1
-        if standing.errors_in_a_row >= ERRORS_IN_A_ROW:
-            self._eject(standing)
+    def failed(self, record: ReplicaRecord) -> None:
+        """Counts an error: a lost call, an invalid answer, or the end of a worker."""
+        record.errors += 1
+        record.errors_in_a_row += 1
+        if record.errors_in_a_row >= ERRORS_IN_A_ROW:
+            self._eject(record)
 
-    def look_for_slow_ones(self) -> None:
-        """Ejects the one replica that has become slow; takes a look at each request in flight.
+    def eject_slow(self) -> None:
+        """Ejects a replica that has become slow while no other is slow.
 
-        Where a second one is slow as well, it is the load, and no further one is looked at.
+        Checks each request in flight. When a second replica is slow too, the cause is the load:
+        none is ejected, and the rest are not checked.
         """
         slow = (
-            standing
-            for standing in self._standings
-            if not standing.ejected and standing.pace.slow_in_a_row() >= SLOW_IN_A_ROW
+            record
+            for record in self._records
+            if not record.ejected and record.pace.slow_in_a_row() >= SLOW_IN_A_ROW
         )
         first, second = next(slow, None), next(slow, None)
         if first is not None and second is None:
             self._eject(first)
 
-    def _eject(self, standing: Standing) -> None:
-        if standing.ejected:
+    def _eject(self, record: ReplicaRecord) -> None:
+        if record.ejected:
             return
-        ejected = sum(each.ejected for each in self._standings)
-        if ejected + 1 <= MAX_EJECTED_SHARE * len(self._standings):
-            standing.eject()
+        ejected = sum(other.ejected for other in self._records)
+        if ejected + 1 <= MAX_EJECTED_SHARE * len(self._records):
+            record.eject()

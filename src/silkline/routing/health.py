@@ -1,4 +1,4 @@
-"""What a pool tells of itself."""
+"""Status snapshots of a pool and its replicas."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from silkline.routing.replica import ReplicaState
 
 @dataclass(frozen=True, slots=True)
 class ReplicaHealth:
-    """How one replica gets on.
+    """The status of one replica.
 
     Attributes:
-        name: What metrics call it.
-        state: Where it is in its life.
-        ready: Whether it serves and made progress lately.
-        ejected: Whether it is left out because others do better.
-        weight: Its share relative to the others' weights.
-        limit: Most requests that it gets at a time.
-        in_flight: Requests that the pool gave to it and that have not ended.
-        requests: Requests that the pool gave to it so far, those sent again included.
-        errors: How often it lost calls or answered with nonsense; a worker that ends counts once.
+        name: Its name in metrics.
+        state: The state of its life cycle.
+        ready: Whether it serves and made progress recently.
+        ejected: Whether it is ejected because it does worse than the others.
+        weight: Its share of the requests, relative to the other weights.
+        limit: Maximum requests in flight that it gets.
+        in_flight: Requests that the pool sent to it and that have not ended.
+        requests: Requests that the pool sent to it so far, retries included.
+        errors: Lost calls and invalid answers so far; a worker that ends counts once.
         restarts: How often its worker was replaced.
-        pid: The worker's process id; None while there is no process here.
-        rss_bytes: The worker's resident memory; None while there is no process here.
-        engine: What the engine last told of itself; None while that is not known.
+        pid: The worker's process id; None while there is no local process.
+        rss_bytes: The worker's resident memory; None while there is no local process.
+        engine: The engine's last known health; None while that is not known.
     """
 
     name: str
@@ -45,13 +45,13 @@ class ReplicaHealth:
 
 @dataclass(frozen=True, slots=True)
 class PoolHealth:
-    """How the pool gets on.
+    """The status of the pool.
 
     Attributes:
-        in_flight: Requests that are being answered, those that wait for a replica included.
-        waiting: Those of them that wait for a replica.
-        retries: Requests that were sent again because their call was lost, so far.
-        replicas: Each replica.
+        in_flight: Requests that are being answered, including those that wait for a replica.
+        waiting: How many of them wait for a replica.
+        retries: Retries so far.
+        replicas: The status of each replica.
     """
 
     in_flight: int

@@ -1,4 +1,4 @@
-"""Which requests an engine holds, to know the suspects when it falls."""
+"""Tracks which requests are in flight on each engine, to know the suspects when a worker dies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from silkline.engines.base import Engine
 
 
 class InFlight:
-    """The requests of each engine."""
+    """The requests in flight on each engine."""
 
     def __init__(self) -> None:
         self._by_engine: WeakKeyDictionary[Engine, dict[int, Request]] = WeakKeyDictionary()
 
     @contextmanager
     def on(self, engine: Engine, request: Request) -> Generator[None, None, None]:
-        """The request is on the engine while the block runs."""
+        """Counts the request as in flight on the engine while the block runs."""
         requests = self._by_engine.setdefault(engine, {})
         requests[id(request)] = request
         try:
@@ -26,7 +26,7 @@ class InFlight:
         finally:
             requests.pop(id(request), None)
 
-    def fallen(self, engine: Engine) -> list[Request] | None:
-        """Those that were on an engine when it fell; None when that was asked before."""
+    def requests_lost_with(self, engine: Engine) -> list[Request] | None:
+        """The requests in flight on an engine that died; None from the second call on."""
         requests = self._by_engine.pop(engine, None)
         return None if requests is None else list(requests.values())

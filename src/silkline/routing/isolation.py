@@ -1,4 +1,4 @@
-"""One suspect at a time: how requests that were at a worker's death are tried again."""
+"""Isolation: retries the suspects of a worker's death one at a time."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from silkline.errors import DeadlineExceeded
 
 
 class Isolation:
-    """Gives turns to suspects, in the order in which they ask; one holds it at a time."""
+    """Gives turns to suspects in order of arrival; one suspect has a turn at a time."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._waiting = 0
 
-    async def turn(self, deadline: float) -> Turn:
+    async def turn(self, deadline: float) -> SuspectTurn:
         """Waits for a turn, until `deadline` on the monotonic clock.
 
         Raises:
-            DeadlineExceeded: It did not come in time.
+            DeadlineExceeded: The turn did not come before the deadline.
         """
         self._waiting += 1
         try:
@@ -29,12 +29,13 @@ class Isolation:
             raise too_late() from None
         finally:
             self._waiting -= 1
-        # All who wait share half of the time that is left; the last needs the other half to answer.
+        # The waiting suspects share half of the time that is left; the other half is for the last
+        # one's answer.
         share = (deadline - time.monotonic()) / 2 / (1 + self._waiting)
-        return Turn(self._lock, patience=share)
+        return SuspectTurn(self._lock, patience=share)
 
 
-class Turn:
+class SuspectTurn:
     """The right to be the only suspect in flight."""
 
     def __init__(self, lock: asyncio.Lock, patience: float) -> None:
@@ -44,17 +45,20 @@ class Turn:
         self._held = True
 
     def yield_if_long(self) -> None:
-        """Lets the next suspect go when this one took its share of the time."""
+        """Ends the turn if this suspect has used up its share of the time."""
         if time.monotonic() > self._until:
             self.end()
 
     def end(self) -> None:
-        """Lets the next suspect go; once is enough."""
+        """Lets the next suspect start; idempotent."""
         if self._held:
             self._held = False
             self._lock.release()
 
 
 def too_late() -> DeadlineExceeded:
-    """The error of a request that waited for its whole time."""
-    return DeadlineExceeded("The time for this request was over before an engine could take it.")
+    """The error for a request whose timeout ended while it waited for an engine."""
+    return DeadlineExceeded(
+        "The timeout of this request ended before an engine could take it; allow more time, or "
+        "try again when there is less load."
+    )

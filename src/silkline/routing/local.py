@@ -18,33 +18,33 @@ _STATES = {
 
 
 class LocalReplica(Replica):
-    """A supervised worker, as the pool sees it."""
+    """A supervised worker process as a replica of a pool."""
 
     def __init__(
         self, name: str, worker: WorkerSupervisor, *, weight: float = 1.0, limit: int
     ) -> None:
-        """Takes a worker that has not started; the rest is as in `Replica`."""
+        """Takes a worker that has not started; for the other arguments see `Replica`."""
         super().__init__(name, weight=weight, limit=limit)
         self._worker = worker
 
     @property
     def state(self) -> ReplicaState:
-        """Where the worker is in its life."""
+        """The state of the worker's life cycle."""
         return _STATES[self._worker.state]
 
     @property
     def ready(self) -> bool:
-        """Whether the worker serves, and what it computes goes on."""
+        """Whether the worker serves and makes progress."""
         return self._worker.ready
 
     @property
     def engine(self) -> Engine | None:
-        """The engine of the worker that serves now; None while there is none."""
+        """The current worker's engine; None while none serves."""
         return self._worker.engine
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the engine is; None before the worker first served."""
+        """The engine's description; None before the worker first served."""
         return self._worker.info
 
     @property
@@ -68,20 +68,20 @@ class LocalReplica(Replica):
         return self._worker.start_seconds
 
     @property
-    def falls_as_one(self) -> bool:
-        """A worker that loses a call has ended, with all its calls."""
+    def fails_as_a_whole(self) -> bool:
+        """True: a worker that loses a call has ended, with all its calls."""
         return True
 
     def health(self) -> Health | None:
-        """What the last look at the worker brought; None while it does not serve."""
+        """The result of the last health check; None while the worker does not serve."""
         return self._worker.health()
 
-    def condemn(self, engine: Engine) -> None:
-        """Has the worker of this engine replaced, if it is still the current one."""
+    def mark_failed(self, engine: Engine) -> None:
+        """Replaces this engine's worker, if it is still the current one."""
         self._worker.mark_failed(engine)
 
     def changed(self) -> Coroutine[None, None, object]:
-        """Ends with the next change of the worker's state, or look at its health."""
+        """Ends with the next change of the worker's state, or the next health check."""
         return self._worker.changed()
 
     async def start(self) -> None:
@@ -89,5 +89,5 @@ class LocalReplica(Replica):
         await self._worker.start()
 
     async def aclose(self) -> None:
-        """Ends the worker."""
+        """Stops the worker."""
         await self._worker.aclose()

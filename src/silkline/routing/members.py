@@ -1,27 +1,27 @@
-"""The replicas of a pool, and the pool's books on them."""
+"""The replicas of a pool, with the pool's own records about them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from silkline.engines.base import Engine
-from silkline.routing.ejection import Standing
+from silkline.routing.ejection import ReplicaRecord
 from silkline.routing.replica import Replica
 
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A replica of the pool, and the pool's books on it.
+    """A replica of the pool, with the pool's own records about it.
 
     Attributes:
         replica: The replica.
-        standing: What is held against it.
-        in_flight: Requests that have a seat at it.
-        requests: Requests that were given to it so far.
+        record: Its errors, latencies and ejections.
+        in_flight: Requests that have a slot on it.
+        requests: Requests that were sent to it so far, retries included.
     """
 
     replica: Replica
-    standing: Standing = field(default_factory=Standing)
+    record: ReplicaRecord = field(default_factory=ReplicaRecord)
     in_flight: int = 0
     requests: int = 0
 
@@ -37,23 +37,23 @@ class Member:
 
     @property
     def full(self) -> bool:
-        """Whether it has all that it takes at a time."""
+        """Whether it has as many requests in flight as its limit allows."""
         return self.in_flight >= self.replica.limit
 
     @property
     def ready(self) -> bool:
-        """Whether requests can be given to it."""
+        """Whether requests can be sent to it."""
         return self.replica.ready
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
-    """A request's right to be at a replica.
+class Slot:
+    """Room for one request on a replica.
 
     Attributes:
-        member: Where.
-        engine: What answers there.
-        trial: Whether this request decides if the replica comes back from its ejection.
+        member: The replica.
+        engine: The replica's engine when the slot was taken.
+        trial: Whether this request decides if the replica is restored after its ejection.
     """
 
     member: Member

@@ -1,4 +1,4 @@
-"""Sends each request to a replica of the engine, and stands in for replicas that are lost."""
+"""A pool of engine replicas that is used like one engine."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ logger = logging.getLogger("silkline.routing")
 
 
 class EnginePool:
-    """The replicas of one engine, used as if they were one.
+    """The replicas of one engine, used like one engine.
 
-    `dispatch` gives each request a seat at a replica: `choice` says at which, `ejection` which ones
-    are left out. `attempts` says what happens when a call is lost.
+    `dispatch` gives each request a slot on a replica: `choice` picks the replica, `ejection` takes
+    bad replicas out of use. `attempts` retries lost calls.
     """
 
     def __init__(self, replicas: Sequence[Replica], *, seed: int | None = None) -> None:
         """Takes replicas that have not started.
 
         Args:
-            replicas: At least one; their names differ.
-            seed: Makes the choice between equals repeatable.
+            replicas: At least one, with unique names.
+            seed: Makes random choices repeatable.
         """
         self._members = tuple(Member(replica) for replica in replicas)
-        ejection = Ejection([member.standing for member in self._members])
+        ejection = Ejection([member.record for member in self._members])
         dice = random.Random(seed)  # noqa: S311 - spreads load, keeps no secret
         self._dispatch = Dispatch(self._members, ejection, dice)
         self._attempts = Attempts(self._dispatch, ejection, self._check_open)
@@ -43,11 +43,11 @@ class EnginePool:
         self._closing = False
 
     async def start(self) -> None:
-        """Starts all replicas, and waits for the first that serves.
+        """Starts all replicas, and returns when the first one serves.
 
         Raises:
             ShuttingDown: The pool was closed meanwhile.
-            SilklineError: What the first replica raised that cannot start.
+            SilklineError: A replica cannot start; this is the error of the first that failed.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -57,7 +57,7 @@ class EnginePool:
             await self.aclose()
             raise failures.exceptions[0] from None
         self._watchers = [
-            asyncio.create_task(self._watch(member.replica)) for member in self._members
+            asyncio.create_task(self._serve_changes(member.replica)) for member in self._members
         ]
         await self._served.wait()
         self._check_open()
@@ -72,15 +72,15 @@ class EnginePool:
 
     @property
     def ready(self) -> bool:
-        """Whether some replica serves and made progress lately."""
+        """Whether at least one replica serves and made progress recently."""
         return not self._closing and any(member.ready for member in self._members)
 
     def capacity(self) -> int:
-        """How many requests the replicas that serve now take at a time; more wait in the pool."""
+        """Maximum requests in flight on the replicas that serve now; further ones wait."""
         return 0 if self._closing else self._dispatch.capacity
 
     def health(self) -> PoolHealth:
-        """A snapshot; never waits."""
+        """A snapshot of the pool's status; never waits."""
         return PoolHealth(
             in_flight=self._attempts.in_flight,
             waiting=self._dispatch.waiting,
@@ -89,21 +89,21 @@ class EnginePool:
         )
 
     def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Answers one request; closing the stream, or cancelling its reader, ends it everywhere.
+        """Answers one request; closing the stream, or cancelling its reader, ends the computation.
 
         Raises:
-            Overloaded: No replica gets ready.
+            Overloaded: No replica becomes ready.
             Quarantined: The request ended two workers.
-            WorkerLost: Its call was lost after the answer began, or twice.
-            EngineFailed: The engine failed at it after the answer began, or twice.
-            ShuttingDown: The pool ends.
-            DeadlineExceeded: The request's time was over.
-            SilklineError: What the engine says is wrong with the request.
+            WorkerLost: The call was lost after the answer began, or twice.
+            EngineFailed: The engine failed at the request after the answer began, or twice.
+            ShuttingDown: The pool was closed.
+            DeadlineExceeded: The request's timeout ended.
+            SilklineError: Any other error of the engine, such as an invalid request.
         """
         return self._attempts.answer(request)
 
     async def aclose(self) -> None:
-        """Ends all replicas; requests that still run end with `ShuttingDown`."""
+        """Closes all replicas; requests that still run end with `ShuttingDown`."""
         self._closing = True
         self._served.set()
         self._dispatch.close(shutting_down())
@@ -111,16 +111,16 @@ class EnginePool:
             watcher.cancel()
         await asyncio.gather(*(member.replica.aclose() for member in self._members))
 
-    async def _watch(self, replica: Replica) -> None:
-        """Tells those who wait for a seat of the replica's changes."""
+    async def _serve_changes(self, replica: Replica) -> None:
+        """Gives slots to waiting requests whenever the replica changes."""
         while True:
             change = replica.changed()
             try:
                 if replica.info is not None:
                     self._served.set()
                 self._dispatch.serve()
-            except Exception:  # the next change is told all the same
-                logger.exception("a change of a replica could not be told")
+            except Exception:  # the next change must still be handled
+                logger.exception("handling a replica's change failed")
             await change
 
     def _check_open(self) -> None:
@@ -134,12 +134,12 @@ def _health(member: Member) -> ReplicaHealth:
         name=replica.name,
         state=replica.state,
         ready=member.ready,
-        ejected=member.standing.ejected,
+        ejected=member.record.ejected,
         weight=replica.weight,
         limit=replica.limit,
         in_flight=member.in_flight,
         requests=member.requests,
-        errors=member.standing.errors,
+        errors=member.record.errors,
         restarts=replica.restarts,
         pid=replica.pid,
         rss_bytes=replica.rss_bytes,

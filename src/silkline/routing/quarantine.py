@@ -1,19 +1,21 @@
-"""Which requests end workers.
+"""Quarantine: refuses requests that crash workers.
 
-When a worker dies, every request that it held is a suspect, and most are innocent. The rule:
+When a worker dies, every request that it had in flight is a suspect, and most of them did nothing
+wrong. The rules:
 
 - A death gives each request that was in flight a strike, kept by the digest of its content.
-- Requests with a strike are tried again one at a time (see `isolation`), beside any number of
-  fresh ones. So a second death finds one suspect aboard: it was in flight at both deaths, and is
-  convicted. Sent again, it is refused for a while. Those that were with it get no strike.
-- When suspects take long and others wait, one may go before the last has ended. A death with
-  several suspects aboard convicts nobody; they get a second strike, and such requests are from
-  then on alone until their end.
+- Requests with a strike are retried one at a time (see `isolation`), beside any number of
+  requests without one. So a second death usually finds a single suspect in flight: it was in
+  flight at both deaths, and is quarantined. When it is sent again, it is refused for a while. The
+  other requests in flight get no strike.
+- When a suspect takes long and others wait, the next one may start before it has ended. A death
+  with several suspects in flight quarantines none of them; each gets a second strike, and requests
+  with two strikes run without another suspect until they end.
 - An answer clears its request.
 
-So a poisonous request costs two workers; a third only when answers take so long that suspects
-overlap. An innocent one is convicted only when a worker dies for another reason just while it is
-alone.
+So a request that crashes workers costs two of them; a third only when answers take so long that
+suspects overlap. A harmless request is quarantined only when a worker dies for another reason
+while that request is the only suspect in flight.
 """
 
 from __future__ import annotations
@@ -28,60 +30,60 @@ from silkline.core import Request, TextPart
 from silkline.errors import Quarantined
 
 RECORD_SECONDS = 600.0
-"""How long a strike or a conviction is remembered."""
+"""How long a strike or a quarantine lasts."""
 
 MAX_RECORDS = 4096
-"""The oldest records are forgotten when there are more."""
+"""Maximum records; the oldest are dropped when there are more."""
 
 
 @dataclass(slots=True)
 class _Record:
     strikes: int
-    convicted: bool
+    quarantined: bool
     expires: float
 
 
 class Quarantine:
-    """The record of strikes and convictions."""
+    """The strikes of requests, and which requests are quarantined."""
 
     def __init__(self) -> None:
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
     def check(self, request: Request) -> None:
-        """Raises `Quarantined` when the request was convicted."""
+        """Raises `Quarantined` when the request is quarantined."""
         record = self._find(request)
-        if record is not None and record.convicted:
+        if record is not None and record.quarantined:
             raise Quarantined(
                 "This request ended two workers of the engine and is not tried again; "
-                "change its pictures or its text."
+                "change its images or its text."
             )
 
     def strikes(self, request: Request) -> int:
-        """At how many deaths of workers the request was in flight, since it was last answered."""
+        """Number of worker deaths with this request in flight, since it was last answered."""
         record = self._find(request)
         return 0 if record is None else record.strikes
 
-    def death(self, aboard: Iterable[Request]) -> None:
-        """Judges the requests that a worker held when it died."""
-        digests = {content_digest(request) for request in aboard}
+    def death(self, in_flight: Iterable[Request]) -> None:
+        """Gives strikes to the requests that were in flight on a worker when it died."""
+        digests = {content_digest(request) for request in in_flight}
         suspects = [digest for digest in digests if self._live(digest) is not None]
-        convicted = suspects[0] if len(suspects) == 1 else None
-        for digest in digests if convicted is None else (convicted,):
-            record = self._records.pop(digest, _Record(0, convicted=False, expires=0.0))
+        culprit = suspects[0] if len(suspects) == 1 else None
+        for digest in digests if culprit is None else (culprit,):
+            record = self._records.pop(digest, _Record(0, quarantined=False, expires=0.0))
             record.strikes += 1
-            record.convicted = record.convicted or digest == convicted
+            record.quarantined = record.quarantined or digest == culprit
             record.expires = time.monotonic() + RECORD_SECONDS
             self._records[digest] = record
         while len(self._records) > MAX_RECORDS:
             self._records.popitem(last=False)
 
     def clear(self, request: Request) -> None:
-        """Forgets the strikes of a request that was answered."""
+        """Drops the strikes of a request that was answered."""
         if self._records:
             self._records.pop(content_digest(request), None)
 
     def _find(self, request: Request) -> _Record | None:
-        # Nearly always there are no records, and then no request pays for a digest.
+        # There are nearly always no records, and then no digest is computed.
         return self._live(content_digest(request)) if self._records else None
 
     def _live(self, digest: bytes) -> _Record | None:
@@ -93,9 +95,9 @@ class Quarantine:
 
 
 def content_digest(request: Request) -> bytes:
-    """Names what was asked: the messages and the pictures, whoever asks and however it is sampled.
+    """A digest of the messages and images of a request, independent of client and sampling.
 
-    Sampling is left out, so that another seed does not make a poisonous request a new one.
+    Sampling is left out, so that a crashing request with another seed is still recognized.
     """
     content = [
         (
@@ -104,5 +106,5 @@ def content_digest(request: Request) -> bytes:
         )
         for message in request.messages
     ]
-    asked = repr((content, [image.digest for image in request.images]))
-    return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    text = repr((content, [image.digest for image in request.images]))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

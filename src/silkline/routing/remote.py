@@ -1,4 +1,4 @@
-"""A server elsewhere as a replica: looked for until it is there, and whenever it is gone."""
+"""A remote server as a replica: probed until it answers, and again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -16,53 +16,56 @@ from silkline.routing.replica import Replica, ReplicaState
 logger = logging.getLogger("silkline.remote")
 
 PROBE_INTERVAL_SECONDS = 2.0
-"""How often a server that is there is looked at."""
+"""Time between two probes of a server that answers."""
 
 FIRST_RETRY_SECONDS = 0.2
 LAST_RETRY_SECONDS = 5.0
-"""How soon one that is not there is looked for again; the pause doubles."""
+"""Pause before a server that does not answer is probed again: the first and the longest.
+
+The pause doubles with each probe.
+"""
 
 UNSEEN_SECONDS = 10.0
-"""A server that showed no life for so long is not ready, whether or not its connections hold."""
+"""A server that sent nothing for this long is not ready, even if its connections are open."""
 
 DENIED_SECONDS = 30.0
-"""How long a server that refused our key, path or model gets nothing."""
+"""How long no requests go to a server that refused our key, path or model."""
 
 
 class AgreedModel:
-    """Which model a pool serves: that of its workers, else of the first remote that was there.
+    """The model that a pool serves: that of its workers, else of the first remote that answered.
 
-    A pool answers with any of its replicas and keeps answers by the model's name. A server with
-    another model, which a wrong address or a forgotten upgrade makes of it, must not take part.
+    A pool answers with any of its replicas, and caches answers by the model's name. So a server
+    with another model, because of a wrong address or a forgotten upgrade, must get no requests.
     """
 
     def __init__(self, workers: Sequence[Replica] = ()) -> None:
-        """Nothing is agreed on yet; the workers of the pool, where it has any, decide."""
+        """Starts without a model; the workers of the pool decide, if it has any."""
         self._workers = tuple(workers)
         self._model: str | None = None
 
     def check(self, model: str) -> None:
-        """Takes the workers' name, else the first one, and every one that is the same.
+        """Checks that a remote serves the pool's model; the first remote may set it.
 
         Raises:
-            WorkerLost: Another one was agreed on, or the workers are still to tell theirs.
+            WorkerLost: The pool serves another model, or its workers have not reported theirs yet.
         """
         if self._model is None and self._workers:
             known = [worker.info.model for worker in self._workers if worker.info is not None]
             if not known:
-                raise WorkerLost("The workers of the pool have not told their model yet.")
+                raise WorkerLost("The workers of the pool have not reported their model yet.")
             self._model = known[0]
         self._model = self._model or model
         if model != self._model:
-            raise WorkerLost("The remote server serves another model than the others.")
+            raise WorkerLost("The remote server serves another model than the rest of the pool.")
 
 
 class RemoteReplica(Replica):
-    """A `RemoteEngine` that is watched.
+    """A `RemoteEngine` whose server is probed in the background.
 
-    It is ready while its server showed life lately, by an answer to a probe or by any byte of an
-    answer, and its calls make progress. A call that is lost alone makes nothing of it: the server
-    is probed at once, and the pool counts.
+    It is ready while its server sent something recently, an answer to a probe or any byte of an
+    answer, and its calls make progress. One lost call does not change its state: the server is
+    probed at once, and the pool counts the error.
     """
 
     def __init__(
@@ -71,10 +74,10 @@ class RemoteReplica(Replica):
         """Describes the replica.
 
         Args:
-            name: What metrics call it, unless the settings name it.
-            settings: Where the server is, and what it may be given.
+            name: Its name in metrics, unless the settings give one.
+            settings: The server's address, weight and limits.
             key: The server's API key.
-            agreed: Shared by the remotes of a pool.
+            agreed: The pool's model, shared by the remotes of a pool.
         """
         super().__init__(settings.name or name, weight=settings.weight, limit=settings.limit)
         self._agreed = agreed
@@ -83,12 +86,12 @@ class RemoteReplica(Replica):
         self._info: EngineInfo | None = None
         self._state = ReplicaState.STOPPED
         self._changed = asyncio.Event()
-        self._doubted = asyncio.Event()
-        self._watching: asyncio.Task[None] | None = None
+        self._probe_now = asyncio.Event()
+        self._probing: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> ReplicaState:
-        """Where it is in its life."""
+        """The state of its life cycle."""
         return self._state
 
     @property
@@ -104,84 +107,85 @@ class RemoteReplica(Replica):
 
     @property
     def engine(self) -> Engine | None:
-        """The engine while its server is there; the same one each time."""
+        """The engine while its server answers, always the same object; None otherwise."""
         return self._engine if self._state is ReplicaState.SERVING else None
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the server's model is, once it has said so."""
+        """The server's model; None until the server has reported it."""
         return self._info
 
     def health(self) -> Health | None:
-        """How its calls get on."""
+        """The status of its calls."""
         return self._engine.health()
 
-    def condemn(self, engine: Engine) -> None:
-        """Looks at the server at once when a call to it was lost."""
+    def mark_failed(self, engine: Engine) -> None:
+        """Probes the server at once, because a call to it was lost."""
         if engine is self._engine:
-            self._doubted.set()
+            self._probe_now.set()
 
     def changed(self) -> Coroutine[None, None, object]:
-        """Ends with the next look at the server."""
+        """Ends with the next probe of the server."""
         return self._changed.wait()
 
     async def start(self) -> None:
-        """Looks for the server once, and goes on looking in the background."""
+        """Probes the server once, and continues in the background."""
         self._set(ReplicaState.STARTING)
-        await self._look(ReplicaState.STARTING)
-        self._watching = asyncio.create_task(self._watch())
+        await self._probe(ReplicaState.STARTING)
+        self._probing = asyncio.create_task(self._probe_forever())
 
     async def aclose(self) -> None:
-        """Stops looking and closes all connections; what still runs ends with `WorkerLost`."""
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        """Stops probing and closes all connections; calls still running end with `WorkerLost`."""
+        probing, self._probing = self._probing, None
+        if probing is not None:
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
         self._set(ReplicaState.STOPPED)
         await self._engine.aclose()
 
-    async def _watch(self) -> None:
+    async def _probe_forever(self) -> None:
         pause = FIRST_RETRY_SECONDS
         while True:
-            there = self._state is ReplicaState.SERVING
-            pause = FIRST_RETRY_SECONDS if there else min(2 * pause, LAST_RETRY_SECONDS)
-            await self._rest(PROBE_INTERVAL_SECONDS if there else pause)
+            serving = self._state is ReplicaState.SERVING
+            pause = FIRST_RETRY_SECONDS if serving else min(2 * pause, LAST_RETRY_SECONDS)
+            await self._sleep(PROBE_INTERVAL_SECONDS if serving else pause)
+            lost = ReplicaState.STARTING if self._info is None else ReplicaState.LOST
             try:
-                await self._look(ReplicaState.STARTING if self._info is None else ReplicaState.LOST)
-            except Exception:  # no defect may end the watch
-                logger.exception("a remote server could not be looked at")
+                await self._probe(lost)
+            except Exception:  # a defect must not end the probing
+                logger.exception("probing a remote server failed")
 
-    async def _rest(self, seconds: float) -> None:
-        """Waits for a while, or until a call is lost."""
+    async def _sleep(self, seconds: float) -> None:
+        """Waits this long, or until a call is lost."""
         try:
             async with asyncio.timeout(seconds):
-                await self._doubted.wait()
+                await self._probe_now.wait()
         except TimeoutError:
             return
-        self._doubted.clear()
+        self._probe_now.clear()
 
-    async def _look(self, otherwise: ReplicaState) -> None:
-        """Probes the server; `otherwise` is its state when it is not there."""
-        error = await self._missing()
-        self._tell(error)
+    async def _probe(self, otherwise: ReplicaState) -> None:
+        """Probes the server; `otherwise` is the new state when it cannot take requests."""
+        error = await self._why_unavailable()
+        self._log(error)
         self._set(ReplicaState.SERVING if error is None else otherwise)
 
-    async def _missing(self) -> CapacityError | None:
+    async def _why_unavailable(self) -> CapacityError | None:
         """Why requests cannot be sent to the server; None when they can."""
         try:
             await self._engine.start()
         except CapacityError as error:
-            return None if self._flows() else error
+            return None if self._makes_progress() else error
         info = self._engine.info
         try:
             self._agreed.check(info.model)
-        except WorkerLost as error:  # answers that still come are those of the model before
+        except WorkerLost as error:  # answers still in flight come from the previous model
             return error
         self._info = info
         return None
 
-    def _flows(self) -> bool:
-        """Whether answers come all the same: a server under load may miss a probe."""
+    def _makes_progress(self) -> bool:
+        """Whether answers still arrive: a server under load may miss a probe."""
         health = self._engine.health()
         return (
             self._state is ReplicaState.SERVING
@@ -189,15 +193,15 @@ class RemoteReplica(Replica):
             and health.seconds_since_progress < PROBE_INTERVAL_SECONDS
         )
 
-    def _tell(self, error: CapacityError | None) -> None:
-        """One line when the server goes, one when it comes."""
+    def _log(self, error: CapacityError | None) -> None:
+        """Logs one line when the server becomes available, and one when it is lost."""
         fields = {"silkline.replica": self.name}
-        there = self._state is ReplicaState.SERVING
-        if error is None and not there:
-            logger.info("a remote server is there", extra={"ecs": fields})
-        elif error is not None and (there or self._state is ReplicaState.STARTING):
+        serving = self._state is ReplicaState.SERVING
+        if error is None and not serving:
+            logger.info("a remote server is available", extra={"ecs": fields})
+        elif error is not None and (serving or self._state is ReplicaState.STARTING):
             fields["error.message"] = error.message
-            logger.warning("a remote server is not there", extra={"ecs": fields})
+            logger.warning("a remote server is not available", extra={"ecs": fields})
 
     def _set(self, state: ReplicaState) -> None:
         self._state = state

@@ -1,4 +1,4 @@
-"""What the pool needs of a replica: something that computes answers, here or far away."""
+"""The interface of a replica: a local worker or a remote server that computes answers."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ from silkline.engines.base import Engine
 
 
 class ReplicaState(StrEnum):
-    """Where a replica is in its life."""
+    """The states of a replica's life cycle."""
 
     STARTING = "starting"
-    """It has not served yet."""
+    """It starts, and has not served yet."""
     SERVING = "serving"
     """Requests can be sent to it."""
     LOST = "lost"
-    """It served once, and is being replaced or looked for."""
+    """It served before, and is being replaced or probed."""
     STOPPED = "stopped"
     """It has not been started, or was closed."""
 
 
 class Replica(ABC):
-    """One of the places where a pool's requests are answered.
+    """A local worker or a remote server that answers requests of a pool.
 
-    It brings itself back: the pool only starts and closes it. All is used from one event loop.
-    Whatever `engine.generate` raises decides what the pool does:
+    It recovers by itself: the pool only starts and closes it. All methods are called from one event
+    loop. The error that `engine.generate` raises decides what the pool does:
 
-    - `WorkerLost`: the call was lost on the way, or its engine's process ended, or the far server
-      answered 5xx (but 503 for overload). Counts against the replica. Tried again elsewhere, while
-      nothing was given out.
-    - `EngineFailed`: the engine failed at this request, and goes on with others. The same, but
-      nothing else is lost with it, also where the replica falls as one.
-    - `InternalFault`: what came makes no sense. Counts against the replica; not tried again.
-    - `Overloaded`, `RateLimited`, `DeadlineExceeded`, any `InputError`: the request's own
-      business. Does not count, and is not tried again.
+    - `WorkerLost`: the connection was lost, the engine's process ended, or the remote server
+      answered 5xx (except 503 for overload). Counts against the replica. Retried on another
+      replica, unless part of the answer was sent already.
+    - `EngineFailed`: the engine failed at this request, and continues with others. Handled like
+      `WorkerLost`, but no other call is lost, even if `fails_as_a_whole`.
+    - `InternalFault`: the answer was invalid. Counts against the replica; not retried.
+    - `Overloaded`: does not count against the replica; retried if another one has room.
+    - `RateLimited`, `DeadlineExceeded`, any `InputError`: caused by the request. Does not count
+      against the replica, and is not retried.
     """
 
     def __init__(self, name: str, *, weight: float, limit: int) -> None:
         """Describes the replica; nothing runs before `start`.
 
         Args:
-            name: What metrics and logs call it; unique in its pool, no address.
-            weight: Its share of the requests relative to the others' weights, above 0.
-            limit: Most requests that the pool gives to it at a time, at least 1.
+            name: Its name in metrics and logs; unique in its pool, not an address.
+            weight: Its share of the requests, relative to the other weights, above 0.
+            limit: Maximum requests in flight that the pool sends to it, at least 1.
         """
         self.name = name
         self.weight = weight
@@ -54,77 +55,77 @@ class Replica(ABC):
     @property
     @abstractmethod
     def state(self) -> ReplicaState:
-        """Where it is in its life."""
+        """The state of its life cycle."""
 
     @property
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it serves and made progress lately: the pool gives requests to it."""
+        """Whether it serves and made progress recently; then the pool sends requests to it."""
 
     @property
     @abstractmethod
     def engine(self) -> Engine | None:
-        """What answers now; None while nothing does. Another object once it was replaced."""
+        """The current engine; None while there is none. A replacement is another object."""
 
     @property
     @abstractmethod
     def info(self) -> EngineInfo | None:
-        """What the engine is; kept while it is lost, None before it first served."""
+        """The engine's description; kept while it is lost, None before it first served."""
 
     @property
     def pid(self) -> int | None:
-        """The process id of its worker; None where there is none on this machine."""
+        """The process id of its worker; None if it has none on this machine."""
         return None
 
     @property
     def rss_bytes(self) -> int | None:
-        """Resident memory of its worker, in bytes; None where there is none on this machine."""
+        """Resident memory of its worker, in bytes; None if it has none on this machine."""
         return None
 
     @property
     def restarts(self) -> int:
-        """How often it was replaced by this pool."""
+        """How often this pool replaced its worker."""
         return 0
 
     @property
     def start_seconds(self) -> float:
-        """How long it takes to come back, as far as is known, in seconds."""
+        """How long its last start took, in seconds; 0 while that is not known."""
         return 0.0
 
     @property
-    def falls_as_one(self) -> bool:
-        """Whether one call's `WorkerLost` means that the engine is gone, with all its calls.
+    def fails_as_a_whole(self) -> bool:
+        """Whether a `WorkerLost` of one call means that the engine is gone, with all its calls.
 
-        True of a process of ours: then the requests that it held are suspects (see `quarantine`)
-        and the replica is told by `condemn`. False where a call can be lost alone.
+        True for local workers: then all requests in flight on it are suspects (see `quarantine`),
+        and the pool calls `mark_failed`. False if one call can be lost while others continue.
         """
         return False
 
     @abstractmethod
     def health(self) -> Health | None:
-        """The engine's last known health, never waiting; None while it is not known."""
+        """The engine's last known health; None while it is not known. Never waits."""
 
     @abstractmethod
-    def condemn(self, engine: Engine) -> None:
-        """Takes the word of the pool that `engine` lost a call; one that is not current is past."""
+    def mark_failed(self, engine: Engine) -> None:
+        """Reports that `engine` lost a call; ignored if it is not the current engine."""
 
     @abstractmethod
     def changed(self) -> Coroutine[None, None, object]:
-        """Something to wait for: ends with the next change of `ready` or `engine`, or earlier.
+        """Waits for the next change of `ready` or `engine`; may return early, without a change.
 
-        What changes between the call and the waiting counts. It may end without a change.
+        Changes after the call count, even if they come before the result is awaited.
         """
 
     @abstractmethod
     async def start(self) -> None:
-        """Starts it, and returns when it serves or, if it is far away, looks for its server.
+        """Starts it; returns when the worker serves, or when a remote server was probed once.
 
         Raises:
-            ConfigError: It is described wrongly.
+            ConfigError: Its settings are wrong.
             EnvironmentFault: Something is missing on this machine.
-            WorkerLost: Its worker ended before it served, or took too long.
+            WorkerLost: Its worker ended before it served, or took too long to start.
         """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Ends it; calls that still run end with `WorkerLost`. Closing twice is as once."""
+        """Closes it; calls that still run end with `WorkerLost`. Idempotent."""

@@ -1,8 +1,8 @@
-"""Whether a replica has become slow.
+"""Detects replicas that have become slow.
 
-Replicas differ, so a wait is compared with what is usual for this replica and this kind of request.
-Requests differ too, and some take long wherever they are. So a wait must also be far longer than
-the longest that the other replicas had of late.
+Replicas differ, so a wait is compared with the usual wait of the same replica and kind of request.
+Requests differ too, and some take long on any replica. So a slow wait must also be much longer than
+the longest recent wait on the other replicas.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 SLOW_FACTOR = 4.0
-"""A wait this many times as long as usual may be slow."""
+"""A slow wait is at least this many times the usual wait."""
 
 SLOW_SECONDS = 1.0
-"""A wait is slow only when it is longer than usual by this, too."""
+"""A slow wait is also at least this much longer than usual."""
 
 PEER_FACTOR = 2.0
-"""It must also be this many times as long as the longest of the others."""
+"""A slow wait is also at least this many times the longest recent wait on other replicas."""
 
 MIN_WAITS = 5
-"""Waits of a kind that have to be known before any is called slow."""
+"""Minimum known waits of a kind before any wait of that kind is called slow."""
 
-NEWS = 0.1
-"""How much of the usual wait the last one makes up."""
+AVERAGE_WEIGHT = 0.1
+"""Weight of the last wait in the moving average that is the usual wait."""
 
-FADING = 0.99
-"""What is left of the longest wait after one more."""
+LONGEST_DECAY = 0.99
+"""Factor by which the longest wait shrinks with each further wait."""
 
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """A request that waits for its answer, or for the first piece of it.
+    """A request that waits for its answer, or for the answer's first chunk.
 
     Attributes:
-        kind: What it is compared with.
+        kind: It is compared with other waits of the same kind.
         began: When it began to wait.
-        slow: How many times too long it had waited when its wait ended; 0 is well.
+        slow: How long it waited, in whole multiples of the limit; 0 when it was not slow.
     """
 
     kind: Hashable
@@ -53,10 +53,10 @@ class _Usual:
 
 
 class LatencyTracker:
-    """How long requests wait for one replica."""
+    """The latencies of one replica."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Knows nothing yet; `clock` gives seconds that never go back."""
+        """Starts without waits; `clock` gives monotonic seconds."""
         self._clock = clock
         self._peers: tuple[LatencyTracker, ...] = ()
         self._usual: dict[Hashable, _Usual] = {}
@@ -64,17 +64,17 @@ class LatencyTracker:
         self._slow_in_a_row = 0
 
     def compare_with(self, peers: Sequence[LatencyTracker]) -> None:
-        """Takes the paces of the other replicas."""
+        """Sets the trackers of the other replicas."""
         self._peers = tuple(peers)
 
     def begin(self, kind: Hashable) -> Wait:
-        """A request of this kind starts to wait; it ends with `answered` or `left`."""
+        """Starts a wait of this kind; `answered` or `left` ends it."""
         wait = Wait(kind, self._clock())
         self._waiting.add(wait)
         return wait
 
     def answered(self, wait: Wait) -> None:
-        """What was waited for came; of no effect once the wait has ended."""
+        """Ends a wait because the answer, or its first chunk, arrived; idempotent."""
         if wait not in self._waiting:
             return
         self._waiting.remove(wait)
@@ -83,12 +83,13 @@ class LatencyTracker:
         seconds = self._clock() - wait.began
         usual = self._usual.setdefault(wait.kind, _Usual(seconds))
         usual.waits += 1
-        # What is slow moves the usual wait but little; if it lasts, it becomes what is usual.
-        usual.seconds += NEWS * (min(seconds, self._limit(wait.kind)) - usual.seconds)
-        usual.longest = max(seconds, FADING * usual.longest)
+        # A slow wait moves the average only a little; if slowness lasts, it becomes usual.
+        limited = min(seconds, self._limit(wait.kind))
+        usual.seconds += AVERAGE_WEIGHT * (limited - usual.seconds)
+        usual.longest = max(seconds, LONGEST_DECAY * usual.longest)
 
     def left(self, wait: Wait) -> None:
-        """The request ended without an answer; of no effect once the wait has ended."""
+        """Ends a wait because the request ended without an answer; idempotent."""
         if wait not in self._waiting:
             return
         self._waiting.remove(wait)
@@ -96,33 +97,34 @@ class LatencyTracker:
         self._slow_in_a_row += wait.slow
 
     def slow_in_a_row(self) -> int:
-        """Slow answers since the last good one; one that is waited for still counts several times.
+        """Slow answers since the last good one, plus the slow waits that have not ended.
 
-        So a replica that answers nothing is found by the first requests that wait for it. The limit
-        of each kind is taken once, and the other replicas are asked only where a wait is long.
+        A wait that has not ended counts once for each multiple of its limit. So a replica that
+        answers nothing is found by the first requests that wait for it. The limit of each kind is
+        computed once, and the other replicas are compared only where a wait is long.
         """
         now = self._clock()
+        own_limits: dict[Hashable, float] = {}
         limits: dict[Hashable, float] = {}
-        whole: dict[Hashable, float] = {}
         total = self._slow_in_a_row
         for wait in self._waiting:
             seconds = now - wait.began
-            own = limits.get(wait.kind)
+            own = own_limits.get(wait.kind)
             if own is None:
-                own = limits[wait.kind] = self._own_limit(wait.kind)
+                own = own_limits[wait.kind] = self._own_limit(wait.kind)
             if seconds < own:
                 continue
-            if wait.kind not in whole:
-                whole[wait.kind] = self._limit(wait.kind)
-            total += int(seconds / whole[wait.kind])
+            if wait.kind not in limits:
+                limits[wait.kind] = self._limit(wait.kind)
+            total += int(seconds / limits[wait.kind])
         return total
 
     def forgive(self) -> None:
-        """Forgets slow answers; what is usual stays."""
+        """Resets the count of slow answers; keeps the usual waits."""
         self._slow_in_a_row = 0
 
     def longest(self, kind: Hashable) -> float:
-        """The longest wait of this kind of late, in seconds."""
+        """The longest recent wait of this kind, in seconds."""
         usual = self._usual.get(kind)
         return 0.0 if usual is None else usual.longest
 
@@ -130,12 +132,12 @@ class LatencyTracker:
         return int((self._clock() - wait.began) / self._limit(wait.kind))
 
     def _limit(self, kind: Hashable) -> float:
-        """Seconds beyond which a wait is slow."""
+        """Seconds from which on a wait is slow."""
         peers = (peer.longest(kind) for peer in self._peers)
         return max(self._own_limit(kind), PEER_FACTOR * max(peers, default=0.0))
 
     def _own_limit(self, kind: Hashable) -> float:
-        """The same as far as this replica alone tells."""
+        """The limit from this replica's waits alone; infinite while too few are known."""
         usual = self._usual.get(kind)
         if usual is None or usual.waits < MIN_WAITS:
             return float("inf")

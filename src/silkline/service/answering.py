@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from silkline.admission.ticket import Ticket
 from silkline.aio.byte_budget import Claim
-from silkline.cache.answers import AnswerCache, Served
-from silkline.cache.key import Asked
+from silkline.cache.answers import AnswerCache, AnswerStream
+from silkline.cache.key import CacheRequest
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
 from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline
@@ -46,9 +46,9 @@ class _Run:
     policy: CachePolicy
     known: tuple[Identity, ...] | None
 
-    def asked(self, images: Sequence[Identity], seconds_left: float) -> Asked:
+    def asked(self, images: Sequence[Identity], seconds_left: float) -> CacheRequest:
         """What the cache compares; `images` are those of the question, in its order."""
-        return Asked(
+        return CacheRequest(
             self.question.messages,
             tuple(image.digest for image in images),
             self.question.sampling,
@@ -164,7 +164,7 @@ class Answering:
         return self._intake.recognise(question.sources, model.info.pixel_budget, policy.tenant)
 
     @asynccontextmanager
-    async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[Served, None]:
+    async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
         """The answer: a kept one where the images are known, else by way of the images."""
         info, record = run.model.info, run.record
         if run.known is not None:
@@ -183,7 +183,7 @@ class Answering:
             yield served
 
     @asynccontextmanager
-    async def _computed(self, run: _Run, ticket: Ticket) -> AsyncGenerator[Served, None]:
+    async def _computed(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
         """The answer by way of the images; it may yet be a kept one."""
         with self._intake.holding(run.policy.tenant) as held:
             images = await self._take(run, ticket, held)
