@@ -155,7 +155,7 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 1
-    assert "stopped; the same command continues" in errors
+    assert "stopped; run the same command again to continue" in errors
     assert "Traceback" not in errors
     kept = lines_of(journal)
     assert 5 <= len(kept) < 40

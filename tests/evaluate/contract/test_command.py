@@ -82,7 +82,7 @@ def test_what_would_be_passed_over_is_refused() -> None:
         (("--contract", "--against", "other"), "--contract takes no --against"),
         (("--contract", "--data", "set.jsonl"), "--contract takes no --data"),
         (("--contract", "--prompt", "What?"), "--contract takes no --prompt"),
-        (("--reference", "other"), "--reference goes with --contract"),
+        (("--reference", "other"), "--reference needs --contract"),
     ):
         result = run("evaluate", "silkline-mini", "--engine", "fake", *options)
         assert result.returncode == 2
