@@ -34,7 +34,7 @@ from silkline.service.evaluation import (
     OnProgress,
 )
 from silkline.service.evaluation import evaluate as run_evaluation
-from silkline.service.subject import Spelled, parse_subject
+from silkline.service.subject import SubjectSpec, parse_subject
 
 _OWN = ("prompt", "limit", "max_tokens", "seed", "as_json", "contract", "reference")
 """The options that are not settings."""
@@ -198,16 +198,16 @@ def _reference_libraries() -> Iterator[None]:
         ) from error
 
 
-def _contract(subject: Spelled, reference: str, maximum: int | None, *, as_json: bool) -> None:
+def _contract(subject: SubjectSpec, reference: str, maximum: int | None, *, as_json: bool) -> None:
     """Compares the engine with transformers; exits with 3 if it differs."""
     from silkline.evaluate.contract.terminal import contract_table  # noqa: PLC0415
-    from silkline.service.contract import Wanted, check_contract  # noqa: PLC0415 - needs an extra
+    from silkline.service.contract import ContractPlan, check_contract  # noqa: PLC0415 - needs an extra
 
     with progress_bar(quiet=as_json) as bar:
         bar.show("loading both", 0, 1)
-        wanted = Wanted(subject, reference, maximum)
+        plan = ContractPlan(subject, reference, maximum)
         compared = check_contract(
-            wanted, lambda done, total: bar.show("comparing", done, total), print_notice
+            plan, lambda done, total: bar.show("comparing", done, total), print_notice
         )
         found = uvloop.run(compared)
     if as_json:
