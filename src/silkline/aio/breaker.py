@@ -53,7 +53,7 @@ class Breaker:
         return max(0.0, self._retry_at - self._clock()) if self.open else 0.0
 
     def attempt(self) -> bool:
-        """Whether the caller may use the backend now; while open, only one caller per attempt may."""
+        """Whether to use the backend now; while open, allows one caller per attempt."""
         if not self.open:
             return True
         if self.seconds_to_retry > 0:

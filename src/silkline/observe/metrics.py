@@ -87,7 +87,7 @@ class Metrics:
         )
 
     def _counter(self, name: str, help_text: str, labels: Sequence[str]) -> Callable[..., Counter]:
-        """Maps labels to their counter; cached, as the library's lookup costs more than to count."""
+        """Maps labels to their counter; cached, as the library's lookup is slow."""
         return cache(Counter(name, help_text, labels, registry=self.registry).labels)
 
     def _histogram(

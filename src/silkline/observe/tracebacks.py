@@ -37,7 +37,7 @@ class PrivateFormatter(logging.Formatter):
         return super().formatMessage(record)
 
     def message(self, record: logging.LogRecord) -> str:
-        """Returns a record's message; only the first line of asyncio's, as the rest may quote data."""
+        """Returns a record's message; of asyncio's only the first line, without exceptions."""
         message = record.getMessage()
         return message.partition("\n")[0] if record.name == "asyncio" else message
 
