@@ -1,1 +1,1 @@
-"""What keeps the project in order."""
+"""Scripts for maintaining the project."""

@@ -1,6 +1,6 @@
-"""Writes the reference pages that follow from the code: `python -m scripts.reference_pages`.
+"""Generates the reference pages from the code: `python -m scripts.reference_pages`.
 
-`tests/test_reference.py` fails when a page is not what this would write.
+`tests/test_reference.py` fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def configuration() -> str:
-    """`docs/configuration.md`: every setting."""
+    """Returns `docs/configuration.md`: every setting."""
     lines = [
         "# Settings",
         "",
-        "Written from `src/silkline/config/sections.py` by `scripts/reference_pages.py`.",
+        "Generated from `src/silkline/config/sections.py` by `scripts/reference_pages.py`.",
         "",
-        "A setting is a key in its section of `silkline.toml` (in the working folder, or named by",
-        "`--config`), a variable, or a flag; flags win over variables, variables over the file.",
-        "Unknown names are refused, with the nearest known one. In a variable or a flag, a list is",
-        "written `a, b` or as JSON, a table `name=value, ...` or as JSON; a flag for a list may be",
-        "given several times. The variables that Kubernetes sets beside a Service whose name is",
-        "`silkline` or begins with `silkline-` (such as `SILKLINE_SERVICE_HOST`) are left alone.",
+        "Set a setting as a key in its section of `silkline.toml` (in the working folder, or the",
+        "file of `--config`), as an environment variable, or as a flag. Flags override variables,",
+        "variables override the file. An unknown name is an error that suggests the closest one.",
+        "In a variable or a flag, write a list as `a, b` or JSON, and a table as `name=value, ...`",
+        "or JSON. A flag for a list can be repeated. The variables that Kubernetes sets for a",
+        "Service named `silkline` or `silkline-...` (such as `SILKLINE_SERVICE_HOST`) are ignored.",
         "",
         "```toml",
         "[server]",
@@ -38,7 +38,8 @@ def configuration() -> str:
     sections = section_of_field()
     for section, group in Settings.model_fields.items():
         about = (group.annotation.__doc__ or "").strip().splitlines()[0] if group.annotation else ""
-        lines += ["", f"## [{section}]", "", about, "", "| key | variable | default | what |"]
+        lines += ["", f"## [{section}]", "", about, ""]
+        lines.append("| key | variable | default | description |")
         lines.append("|---|---|---|---|")
         for field in (name for name, owner in sections.items() if owner == section):
             info = field_info(field)
@@ -50,19 +51,19 @@ def configuration() -> str:
 
 
 def errors() -> str:
-    """`docs/errors.md`: every error that a client can see."""
+    """Returns `docs/errors.md`: every error that a client can see."""
     lines = [
         "# Errors",
         "",
-        "Written from `src/silkline/errors.py` by `scripts/reference_pages.py`.",
+        "Generated from `src/silkline/errors.py` by `scripts/reference_pages.py`.",
         "",
-        "Every error has the body of the OpenAI API and the request's id in `x-request-id`:",
+        "Every error has a body as in the OpenAI API, and the request's id in `x-request-id`:",
         "",
         "```json",
         '{"error": {"message": "...", "type": "...", "param": "image", "code": "image_format"}}',
         "```",
         "",
-        "A 409, a 429 and a 503 carry `Retry-After`. After a stream has begun, an error is an",
+        "409, 429 and 503 have `Retry-After`. Once a stream has started, an error is sent as an",
         "`error` event with the same body, and `[DONE]` is not sent. A 500 is always a bug: please",
         "report it with its request id.",
         "",

@@ -1,9 +1,9 @@
-"""The nouns that every room shares.
+"""The data types that all packages share.
 
-A `Request` holds a conversation and the pictures that its messages point at; an engine answers it
-with a stream of `Delta`s, the last of which says why it ended and what it used; an `Answer` is such
-a stream put together. All of them are frozen, hold plain values and know nothing of HTTP, of a
-cache or of an engine.
+A `Request` holds a conversation and the images that its messages refer to. An engine answers it
+with a stream of `Delta`s; the last one has the finish reason and the usage. An `Answer` is the
+whole stream joined. All types are frozen, hold plain values and do not depend on HTTP, the cache or
+the engines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Who speaks in a message."""
+    """The role of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -22,7 +22,7 @@ class Role(StrEnum):
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended, in the words of the OpenAI API."""
+    """Why an answer ended, as in the OpenAI API."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -30,13 +30,13 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A normalised picture: upright, opaque, 8 bits a channel.
+    """A normalised image: upright, opaque, 8 bits per channel.
 
     Attributes:
         width: Pixels in a row, at least 1.
         height: Rows, at least 1.
         pixels: RGB bytes, row by row from the top left, exactly `width * height * 3` of them.
-        digest: Hex digest of mode, size and pixels; equal digests mean equal pictures.
+        digest: Hex digest of mode, size and pixels; equal digests mean equal images.
     """
 
     width: int
@@ -47,14 +47,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """Words in a message."""
+    """Text in a message."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """The place of a picture in a message; `index` counts into `Request.images`, from 0."""
+    """An image in a message; `index` is its index in `Request.images`, from 0."""
 
     index: int
 
@@ -64,7 +64,7 @@ Part = TextPart | ImagePart
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation: text and pictures in the order in which they were sent."""
+    """One turn of a conversation: text and images in the order in which they were sent."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -75,10 +75,10 @@ class Sampling:
     """How the next token is chosen, and when to stop.
 
     Attributes:
-        max_tokens: Most tokens to generate, at least 1.
-        temperature: 0 takes the likeliest token each time; otherwise 0 to 2.
+        max_tokens: Maximum tokens to generate, at least 1.
+        temperature: 0 to 2; 0 always takes the most likely token.
         top_p: Nucleus sampling, above 0 and at most 1; not used at temperature 0.
-        seed: Makes sampling repeatable where the engine can; None leaves it free.
+        seed: Makes sampling repeatable if the engine supports it; None means no seed.
         stop: The answer ends before the first of these strings, which is not part of it.
     """
 
@@ -90,24 +90,24 @@ class Sampling:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether asking again gives the same answer: at temperature 0, or with a seed."""
+        """Whether the same request gives the same answer: at temperature 0, or with a seed."""
         return self.temperature == 0 or self.seed is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a model.
+    """A request to an engine.
 
     Attributes:
-        id: The request id that every log line, span and header carries.
+        id: The request id in every log line, span and header.
         messages: The conversation, oldest first, at least one message.
-        images: The pictures that the messages' `ImagePart`s point at.
-        sampling: How to answer.
+        images: The images that the messages' `ImagePart`s refer to.
+        sampling: How to choose tokens, and when to stop.
         timeout_seconds: Seconds left for the engine; it stops when they are over.
-        stream: Whether the client reads the answer as it grows; when False, an engine that is far
-            away may send the whole answer in one delta.
-        idempotency_key: The same for every attempt at one execution, for servers further on that
-            can tell by it that they have begun already; empty where there is none.
+        stream: Whether the client reads the answer as a stream; if False, a remote engine may send
+            the whole answer in one delta.
+        idempotency_key: The same for every attempt at one request, so that a remote server
+            recognises a retry; empty means none.
     """
 
     id: str
@@ -124,10 +124,10 @@ class Usage:
     """What an answer cost, in tokens.
 
     Attributes:
-        prompt_tokens: All tokens that went in, those of the pictures included.
-        completion_tokens: Tokens that came out, the end token included where there is one.
-        image_tokens: The part of `prompt_tokens` that stands for pictures.
-        cached_tokens: The part of `prompt_tokens` that the engine did not compute again.
+        prompt_tokens: All tokens of the prompt, including image tokens.
+        completion_tokens: Generated tokens, including the end token if there is one.
+        image_tokens: How many of `prompt_tokens` are image tokens.
+        cached_tokens: How many of `prompt_tokens` the engine took from its cache.
     """
 
     prompt_tokens: int
@@ -137,12 +137,12 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Tokens in and out."""
+        """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
 
 class Stage(StrEnum):
-    """Where the time of a request can go, in the order in which a request walks."""
+    """The stages of a request, in their order."""
 
     FETCH = "fetch"
     DECODE = "decode"
@@ -155,12 +155,12 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Seconds spent in each stage; a stage that did not happen is absent."""
+    """Seconds spent in each stage; skipped stages are absent."""
 
     seconds: dict[Stage, float] = field(default_factory=dict)
 
     def plus(self, other: Timeline) -> Timeline:
-        """Both timelines as one; stages that stand in both are added up."""
+        """Returns the sum of both timelines, stage by stage."""
         merged = dict(self.seconds)
         for stage, seconds in other.seconds.items():
             merged[stage] = merged.get(stage, 0.0) + seconds
@@ -169,10 +169,10 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer.
+    """A chunk of an answer.
 
-    Every delta but the last has only text. The last one of a stream, and only that, has a
-    `finish_reason`, the usage and the engine's stages; its text may be empty.
+    Only the last delta of a stream has a `finish_reason`, the usage and the engine's timeline; its
+    text may be empty. All others have only text.
     """
 
     text: str
@@ -183,7 +183,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A complete answer."""
 
     text: str
     finish_reason: FinishReason
@@ -192,18 +192,18 @@ class Answer:
 
 
 def join(deltas: Sequence[Delta]) -> Delta:
-    """All deltas of an answer as one, which is its last; there must be at least one."""
+    """Joins the deltas of an answer, at least one, into a single final delta."""
     return replace(deltas[-1], text="".join(delta.text for delta in deltas))
 
 
 @dataclass(frozen=True, slots=True)
 class PixelBudget:
-    """How large a picture is of use to the model; a larger one is reduced before it gets there.
+    """The largest image that the model can use; larger images are reduced before they reach it.
 
     Attributes:
-        shortest_edge: Where the model scales every picture until its shorter edge has this many
-            pixels, that number: reducing to it beforehand changes nothing. None elsewhere.
-        max_pixels: Most pixels of a picture, whatever its shape.
+        max_pixels: Maximum pixels of an image, whatever its shape.
+        shortest_edge: Set if the model scales every image until its shorter edge has this many
+            pixels: reducing the image to that size beforehand changes nothing. Otherwise None.
     """
 
     max_pixels: int = 1024 * 1024
@@ -212,20 +212,20 @@ class PixelBudget:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine is.
+    """Describes an engine and the model that it serves.
 
     Attributes:
         engine: The engine's registered name.
         model: The model's public name, as clients send it.
-        revision: Digest or revision of what is served, short.
-        precision: Of the weights, such as "int8" or "float32".
-        context_length: Most tokens of prompt and answer together.
-        image_tokens: Most prompt tokens that one picture takes.
-        pixel_budget: How large a picture is of use.
-        pixels_per_token: Pixels that one token of a picture stands for, where the number of tokens
-            follows the picture's size; None where every picture takes `image_tokens`.
-        instruction_set: Of the CPU that computes, such as "AVX2"; None where the engine computes
-            on a GPU, on another machine, or does not say.
+        revision: Short digest or revision of the model.
+        precision: Precision of the weights, such as "int8" or "float32".
+        context_length: Maximum tokens of prompt and answer together.
+        image_tokens: Maximum prompt tokens of one image.
+        pixel_budget: The largest image that the model can use.
+        pixels_per_token: Pixels per image token, if the number of tokens depends on the image's
+            size; None if every image takes `image_tokens`.
+        instruction_set: The CPU's instruction set, such as "AVX2"; None if the engine runs on a
+            GPU, on another machine, or does not report it.
     """
 
     engine: str
@@ -241,12 +241,12 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an engine gets on, judged by progress: a process that answers may still be stuck.
+    """Status of an engine, judged by its progress: a process that responds may still be stuck.
 
     Attributes:
         running: Requests that are being computed.
         queued: Requests that wait inside the engine.
-        seconds_since_progress: Age of the last step; 0.0 while there is nothing to do.
+        seconds_since_progress: Seconds since the last step; 0.0 while the engine is idle.
         cache_use: Share of the KV cache in use, 0 to 1.
     """
 

@@ -1,7 +1,7 @@
-"""The error tree, and the two tables that give each error its HTTP face and its exit code.
+"""The error tree, and the tables that map errors to HTTP responses and exit codes.
 
     SilklineError
-    ├── InputError                 the request is wrong; sending it again will not help
+    ├── InputError                 the request is invalid; a retry fails the same way
     │   ├── InvalidRequest         400 invalid_request
     │   ├── UrlBlocked             400 url_blocked
     │   ├── ImageFetchFailed       400 image_fetch_failed
@@ -19,7 +19,7 @@
     │   ├── Forbidden              403 forbidden
     │   ├── IdempotencyKeyReused   422 idempotency_key_reused
     │   └── Quarantined            422 quarantined
-    ├── CapacityError              the request is fine, Silkline is not able to serve it now
+    ├── CapacityError              the request is valid, but cannot be served now
     │   ├── DuplicateInProgress    409 duplicate_in_progress
     │   ├── RateLimited            429 rate_limited
     │   ├── Overloaded             503 overloaded
@@ -27,12 +27,12 @@
     │   ├── WorkerLost             503 worker_lost
     │   ├── EngineFailed           503 engine_failed
     │   └── DeadlineExceeded       504 deadline_exceeded
-    ├── ConfigError                a setting is wrong
-    ├── EnvironmentFault           this machine lacks something; the message names the command
+    ├── ConfigError                a setting is invalid
+    ├── EnvironmentFault           this machine lacks something; the message says how to fix it
     └── InternalFault              500 internal_error: always a bug
 
-Messages of `InputError`s and `CapacityError`s reach the client: they never hold the text of a
-foreign exception, a path or an address.
+Messages of `InputError` and `CapacityError` reach the client: they never contain the text of
+another exception, a path or an address.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from dataclasses import dataclass
 import msgspec
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
-"""What msgspec raises over a document that is not what it should be; the last for depth."""
+"""What msgspec raises for an invalid document; `RecursionError` if it is nested too deeply."""
 
 
 class SilklineError(Exception):
-    """Anything that Silkline refuses or fails to do.
+    """Base class of all errors that Silkline raises.
 
     Attributes:
         message: What happened, what was expected and what to do.
-        param: The field of the request that is at fault, in the client's terms.
+        param: The field of the request that caused the error, as the client named it.
     """
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
@@ -60,43 +60,43 @@ class SilklineError(Exception):
 
 
 class InputError(SilklineError):
-    """The request is wrong; sending it again unchanged will not help."""
+    """The request is invalid; sending it again unchanged fails the same way."""
 
 
 class InvalidRequest(InputError):
-    """The request does not have the documented form, or a value is out of range."""
+    """The request does not match the documented schema, or a value is out of range."""
 
 
 class UrlBlocked(InputError):
-    """The URL points where the gateway may not go."""
+    """The URL points to an address that the gateway must not fetch from."""
 
 
 class ImageFetchFailed(InputError):
-    """The picture's origin did not give it."""
+    """The image could not be fetched from its URL."""
 
 
 class ImageUndecodable(InputError):
-    """The bytes claim to be a picture of a known format, but are not a whole one."""
+    """The image is in a supported format, but is damaged or incomplete."""
 
 
 class ImageFormat(InputError):
-    """The bytes are not a picture of a supported format."""
+    """The bytes are not an image in a supported format."""
 
 
 class UnsupportedEncoding(InputError):
-    """The body has a Content-Encoding that is not taken; Accept-Encoding lists those that are."""
+    """The body's Content-Encoding is not supported; Accept-Encoding lists those that are."""
 
 
 class ImageTooLarge(InputError):
-    """A picture has too many bytes or pixels."""
+    """An image has too many bytes or pixels."""
 
 
 class RequestTooLarge(InputError):
-    """The body is too long, or holds too many pictures or messages."""
+    """The body is too large, or has too many images or messages."""
 
 
 class HeadersTooLarge(InputError):
-    """The request's headers are too long or too many."""
+    """The request's headers are too large or too many."""
 
 
 class ModelNotFound(InputError):
@@ -104,11 +104,11 @@ class ModelNotFound(InputError):
 
 
 class RouteNotFound(InputError):
-    """There is nothing at this path."""
+    """The path does not exist."""
 
 
 class MethodNotAllowed(InputError):
-    """The path is known, but not with this HTTP method."""
+    """The path exists, but does not support this HTTP method."""
 
 
 class RequestTimeout(InputError):
@@ -116,27 +116,27 @@ class RequestTimeout(InputError):
 
 
 class Unauthorized(InputError):
-    """No key was given, or none that is known."""
+    """The API key is missing or unknown."""
 
 
 class Forbidden(InputError):
-    """The key is known, but may not do this."""
+    """The API key is valid, but does not allow this."""
 
 
 class IdempotencyKeyReused(InputError):
-    """The idempotency key was used before, for another request."""
+    """The idempotency key was already used for a different request."""
 
 
 class Quarantined(InputError):
-    """The request ended two workers and is not tried again."""
+    """The request killed two workers, so it is refused for a while."""
 
 
 class CapacityError(SilklineError):
-    """Silkline cannot serve the request now; it may later.
+    """Silkline cannot serve the request now, but may be able to later.
 
     Attributes:
-        retry_after: Whole seconds after which to try again, at least 1; None when trying again is
-            no better than the first time.
+        retry_after: Whole seconds to wait before a retry, at least 1; None if a retry is no more
+            likely to succeed.
     """
 
     def __init__(
@@ -151,27 +151,27 @@ class DuplicateInProgress(CapacityError):
 
 
 class RateLimited(CapacityError):
-    """The tenant asks for more than its own limit; others are served."""
+    """The tenant exceeded its own limit; other tenants are still served."""
 
 
 class Overloaded(CapacityError):
-    """More is asked than can be answered in time."""
+    """There are more requests than can be answered in time."""
 
 
 class ShuttingDown(CapacityError):
-    """The server drains and takes no new requests."""
+    """The server is draining and accepts no new requests."""
 
 
 class WorkerLost(CapacityError):
-    """The engine's process ended while it worked on the request."""
+    """The worker process ended while it computed the answer."""
 
 
 class EngineFailed(CapacityError):
-    """The engine failed at this request, and goes on with others."""
+    """The engine failed on this request; other requests continue."""
 
 
 class DeadlineExceeded(CapacityError):
-    """The request's time was over before its answer was whole."""
+    """The request's deadline passed before its answer was complete."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message, param=param, retry_after=None)
@@ -185,7 +185,7 @@ class EnvironmentFault(SilklineError):
     """This machine lacks something that the command needs.
 
     Attributes:
-        remedy: The command that mends it, or None where there is none.
+        remedy: The command that fixes it, or None if there is none.
     """
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
@@ -194,12 +194,12 @@ class EnvironmentFault(SilklineError):
 
 
 class InternalFault(SilklineError):
-    """A defect in Silkline."""
+    """A bug in Silkline."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpFace:
-    """How an error looks over HTTP: its status, its OpenAI error type and its code."""
+    """How an error appears over HTTP: status, OpenAI error type and code."""
 
     status: int
     type: str
@@ -236,12 +236,12 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     DeadlineExceeded: HttpFace(504, "timeout_error", "deadline_exceeded"),
     InternalFault: HttpFace(500, "server_error", "internal_error"),
 }
-"""The one table from error to HTTP; an error that is not in it is an `InternalFault` there."""
+"""Maps errors to HTTP responses; any other error is reported as an `InternalFault`."""
 
 ERRORS_BY_CODE: dict[str, type[SilklineError]] = {
     face.code: error for error, face in HTTP_FACES.items()
 }
-"""The way back: how an error that crossed a process boundary as its code is raised again."""
+"""The inverse: raises an error again that crossed a process boundary as its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,24 +261,24 @@ EXIT_CODES: dict[type[SilklineError], int] = {
     ConfigError: EXIT.usage,
     EnvironmentFault: EXIT.environment,
 }
-"""The one table from error to exit code; every other error exits with 1."""
+"""Maps errors to exit codes; every other error exits with 1."""
 
 
 def http_face(error: SilklineError) -> HttpFace:
-    """The HTTP face of an error, by its own class only: the table has no inheritance."""
+    """Returns the HTTP face of an error, by its exact class: subclasses do not inherit it."""
     return HTTP_FACES.get(type(error), HTTP_FACES[InternalFault])
 
 
 def exit_code(error: SilklineError) -> int:
-    """The exit code for an error that ends a command."""
+    """Returns the exit code for an error that ends a command."""
     return EXIT_CODES.get(type(error), EXIT.failed)
 
 
 def shutting_down() -> ShuttingDown:
-    """What a request is told that finds this server at its end."""
-    return ShuttingDown("This server is shutting down. Send the request again, or elsewhere.")
+    """The error for requests that arrive while this server drains or closes."""
+    return ShuttingDown("This server is shutting down. Retry later, or on another server.")
 
 
 def not_running() -> ShuttingDown:
-    """What an engine says that has not been started, or was closed."""
-    return ShuttingDown("The engine does not run.")
+    """The error of an engine that has not been started, or was closed."""
+    return ShuttingDown("The engine is not running. Retry later.")

@@ -92,9 +92,9 @@ def test_a_target_that_answers_nothing_is_exit_code_1(server: Served, tmp_path: 
     ("arguments", "code", "words"),
     [
         (("http://me:secret@127.0.0.1",), 2, "no user, password"),
-        (("http://127.0.0.1:x",), 2, "is no target"),
+        (("http://127.0.0.1:x",), 2, "is not a valid target"),
         (("http://192.0.2.1:8000",), 2, "--yes-load-remote"),
-        (("ftp://127.0.0.1",), 2, "is no target"),
+        (("ftp://127.0.0.1",), 2, "is not a valid target"),
         (("http://127.0.0.1:9",), 4, "does not answer"),
         (("http://127.0.0.1:9", "--burst", "3x"), 2, "3x20s@60s"),
         (("http://127.0.0.1:9", "--for", "20"), 2, "420ms"),
@@ -131,4 +131,4 @@ def test_an_interrupt_says_what_is_kept(server: Served, tmp_path: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=30)
     assert running.returncode == 1
-    assert said == "silkline: stopped; nothing of this run was kept\n"
+    assert said == "silkline: stopped; no results were saved\n"

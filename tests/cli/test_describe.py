@@ -108,7 +108,7 @@ def test_answers_reach_their_file_while_progress_is_on_a_terminal(
         assert process.wait(timeout=60) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["picture"] for line in lines] == pictures * 2
-    assert b"of 6 pictures" in shown
+    assert b"of 6 images" in shown
     assert b"/s" in shown
 
 

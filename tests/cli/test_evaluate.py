@@ -155,7 +155,7 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 1
-    assert "stopped; the same command continues" in errors
+    assert "stopped; run the same command again to continue" in errors
     assert "Traceback" not in errors
     kept = lines_of(journal)
     assert 5 <= len(kept) < 40
@@ -168,11 +168,15 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
         (("silkline-mini", "--data", "/none"), 2, "There is no data set"),
         (("silkline-mini max_tokens=0",), 2, "max_tokens is 0; expected a whole number"),
         (("silkline-mini fast",), 2, "where name=value was expected"),
-        (("silkline-mini port=1",), 2, "unknown name port. Known are max_tokens, max_pixels"),
+        (
+            ("silkline-mini port=1",),
+            2,
+            "unknown name port. Expected one of: max_tokens, max_pixels",
+        ),
         (("http://127.0.0.1:1 nonsense=1",), 2, "nonsense"),
         (("silkline-mini", "--metric", "bleu"), 2, "The metric bleu is unknown"),
         (("no-such-model",), 2, "There is no model no-such-model"),
-        (("http://127.0.0.1:9",), 4, "http://127.0.0.1:9 did not tell its models within 10 s"),
+        (("http://127.0.0.1:9",), 4, "http://127.0.0.1:9 did not list its models within 10 s"),
         (("silkline-mini", "--limit", "0"), 2, "0 is not in the range"),
     ],
 )

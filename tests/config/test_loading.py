@@ -138,7 +138,7 @@ def test_a_wrong_file_is_refused_with_the_place_named(
         ({"SILKLINE_PORT": "many"}, "port in [server] is 'many'"),
         ({"SILKLINE_LOG_LEVEL": "loud"}, "should be 'debug', 'info', 'warning' or 'error'"),
         ({"SILKLINE_REMOTES": "foo"}, "is 'foo': expected http"),
-        ({"SILKLINE_ALLOWED_HOSTS": "["}, "broken JSON"),
+        ({"SILKLINE_ALLOWED_HOSTS": "["}, "is not valid JSON"),
         ({"SILKLINE_ALLOWED_HOSTS": '{"a": 1}'}, "expected a, b or a JSON list"),
         ({"SILKLINE_ENGINE_OPTIONS": "mode"}, "expected name=value, ... or a JSON object"),
         ({"SILKLINE_ENGINE_OPTIONS": "=echo"}, "expected name=value, ... or a JSON object"),

@@ -30,7 +30,9 @@ def test_an_answer_is_counted_by_kind_and_stage() -> None:
 def test_what_is_watched_is_read_when_asked() -> None:
     metrics = Metrics()
     state = {"ready": 0.0}
-    metrics.watch(lambda: [GaugeMetricFamily("silkline_ready", "Ready.", value=state["ready"])])
+    metrics.add_source(
+        lambda: [GaugeMetricFamily("silkline_ready", "Ready.", value=state["ready"])]
+    )
     assert samples(metrics)["silkline_ready", frozenset()] == 0
     state["ready"] = 1.0
     assert samples(metrics)["silkline_ready", frozenset()] == 1

@@ -77,7 +77,7 @@ def test_the_model_may_be_the_first_argument(tmp_path: Path) -> None:
 def test_two_models_are_one_too_many() -> None:
     result = run("up", "one", "--model", "another")
     assert result.returncode == 2
-    assert "MODEL is one, but --model says another" in result.stderr
+    assert "MODEL is one, but --model is another" in result.stderr
 
 
 def test_pictures_are_no_models() -> None:

@@ -1,4 +1,4 @@
-"""When not to ask: a circuit breaker for what stands behind a tier."""
+"""A circuit breaker: stops using a backend after repeated failures."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Callable
 from silkline.observe.logs import FIELDS
 
 FAILURES_TO_OPEN = 3
-"""So many failures in a row open the breaker; a single one may be chance."""
+"""Failures in a row that open the breaker; a single one may be chance."""
 
 RETRY_SECONDS = 1.0
-"""How long an open breaker waits before the next attempt."""
+"""Seconds that an open breaker waits before the next attempt."""
 
 logger = logging.getLogger("silkline.cache")
 
 
 class Breaker:
-    """Remembers whether the last uses of something failed.
+    """A circuit breaker.
 
-    It is closed at first. Failures in a row open it; then one attempt at a time is due, each
-    `RETRY_SECONDS` after the last failure; the first success closes it.
+    It starts closed. `FAILURES_TO_OPEN` failures in a row open it. While it is open, it allows one
+    attempt at a time, `RETRY_SECONDS` after the last failure; the first success closes it.
     """
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Makes a closed one; logs call it by its name."""
+        """Creates a closed breaker; `name` is its name in the logs."""
         self._name = name
         self._clock = clock
         self._failures = 0
@@ -44,16 +44,16 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether ordinary uses should be left out."""
+        """Whether ordinary uses should be skipped."""
         return self._failures >= FAILURES_TO_OPEN
 
     @property
     def seconds_to_retry(self) -> float:
-        """Seconds until the next attempt is due; 0.0 when it is, or when the breaker is closed."""
+        """Seconds until the next attempt; 0.0 if it is due, or if the breaker is closed."""
         return max(0.0, self._retry_at - self._clock()) if self.open else 0.0
 
     def attempt(self) -> bool:
-        """Whether to use it now; while open, says so to one caller for each time it is due."""
+        """Whether to use the backend now; while open, allows one caller per attempt."""
         if not self.open:
             return True
         if self.seconds_to_retry > 0:
@@ -62,19 +62,19 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """Notes a success."""
+        """Records a success, which closes the breaker."""
         if self.open:
-            logger.info("cache tier is back", extra={FIELDS: {"silkline.cache.tier": self._name}})
+            logger.info("cache tier recovered", extra={FIELDS: {"silkline.cache.tier": self._name}})
         self._failures = 0
 
     def failed(self, error: BaseException) -> None:
-        """Notes a failure; the log gets the error's class, and that only once an outage."""
+        """Records a failure; logs the error's class once per outage."""
         self._errors += 1
         self._failures += 1
         self._retry_at = self._clock() + RETRY_SECONDS
         if self._failures == FAILURES_TO_OPEN:
             logger.warning(
-                "cache tier does not work, answers are computed without it",
+                "cache tier failed; answers are computed without it",
                 extra={
                     FIELDS: {
                         "silkline.cache.tier": self._name,

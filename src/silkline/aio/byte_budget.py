@@ -1,13 +1,13 @@
-"""A bound on bytes that many hold at the same time and each takes bit by bit.
+"""A shared budget of bytes, for claims that grow step by step.
 
-Who takes more while holding some may wait for ever on others that do the same. Therefore the
-oldest claim may always go on to the most that a claim can have, and that much is kept free for it;
-when it ends, the next one is the oldest. So one of them always comes to its end, as long as no
-holder waits for another claim.
+Claims that grow while they hold bytes could deadlock, each waiting for the others. So the oldest
+claim can always grow to the maximum of a claim: that much is reserved for it. When it ends, the
+next one becomes the oldest. Thus one claim can always finish, as long as no holder waits for
+another claim.
 
-What hangs is held for long. So the claims of a scope, the oldest of all aside, get more only while
-they have no more than three times what is left: one alone gets three quarters of the room, and
-whoever comes new finds some.
+A slow holder keeps its bytes for long. So the claims of a scope, except the oldest of all, grow
+only while they hold at most three times what is left: a single scope gets three quarters of the
+budget, and a new one always finds some room.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_HELD_TO_LEFT = 3
 
 
 class Claim:
-    """What one holder has."""
+    """The bytes that one holder has claimed."""
 
     def __init__(self, bound: ByteBudget, scope: bytes) -> None:
         self.held = 0
@@ -33,7 +33,7 @@ class Claim:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keeps what it has for one more, until the block ends, whoever lets go before."""
+        """Keeps the claim's bytes until the block ends, even if other holders release it before."""
         self._bound.keep(self)
         try:
             yield
@@ -41,28 +41,28 @@ class Claim:
             self._bound.let_go(self)
 
     async def grow(self, count: int) -> None:
-        """Takes more; waits its turn while there is no room.
+        """Claims more bytes; waits in turn until there is room.
 
         Args:
-            count: Bytes, which with those that are held must not be more than the bound's `worst`.
+            count: Bytes; together with those held, at most the budget's `worst`.
 
         Raises:
-            Overloaded: Room did not come in time.
+            Overloaded: There was no room within the budget's `patience`.
         """
         await self._bound.grow(self, count)
 
 
 class ByteBudget:
-    """The bound; lives in one event loop."""
+    """A budget of bytes that is shared by claims; used from one event loop."""
 
     def __init__(self, capacity: int, worst: int, patience: float) -> None:
-        """Nothing is held yet.
+        """Creates a budget without claims.
 
         Args:
-            capacity: Most bytes of all claims; the oldest claim may go beyond if it is less than
-                `worst`.
-            worst: Most bytes of one claim.
-            patience: Seconds to wait for room.
+            capacity: Maximum bytes of all claims; if it is less than `worst`, the oldest claim may
+                exceed it.
+            worst: Maximum bytes of one claim.
+            patience: Maximum seconds to wait for room.
         """
         self._capacity = capacity
         self._worst = worst
@@ -79,18 +79,18 @@ class ByteBudget:
 
     @property
     def waiting(self) -> int:
-        """Claims that wait for room."""
+        """Number of claims that wait for room."""
         return len(self._waiting)
 
     @contextmanager
     def claim(self, scope: bytes = b"") -> Iterator[Claim]:
-        """A claim of nothing yet; leaving the block gives back what it has, unless it is `kept`."""
+        """Opens an empty claim; releases its bytes after the block, unless it is `kept`."""
         claim = Claim(self, scope)
         with claim.kept():
             yield claim
 
     def keep(self, claim: Claim) -> None:
-        """See `Claim.kept`; what was given back already is taken again, room or not."""
+        """See `Claim.kept`; claims released bytes again, even if there is no room."""
         if not claim.keepers:
             self._claims[claim] = None
             self._count(claim, claim.held)
@@ -117,11 +117,11 @@ class ByteBudget:
                 await turn
         except TimeoutError:
             raise Overloaded(
-                "The server holds as many pictures as it can. Try again later."
+                "The server has no memory left for more images at the moment. Try again later."
             ) from None
         finally:
             if self._waiting.pop(turn, None):
-                self._wake()  # those behind it may be content with less
+                self._wake()  # claims behind it may need less room
 
     def _is_oldest(self, claim: Claim) -> bool:
         return claim is next(iter(self._claims))
@@ -145,9 +145,9 @@ class ByteBudget:
             del self._held[claim.scope]
 
     def _wake(self) -> None:
-        """Lets those go on for whom there is room.
+        """Resumes the waiting claims for which there is room.
 
-        The claims of a scope go on in turn, but the oldest of all out of turn.
+        Claims of a scope resume in order, except the oldest of all, which need not wait its turn.
         """
         blocked: set[bytes] = set()
         for turn, (claim, count) in tuple(self._waiting.items()):

@@ -1,8 +1,8 @@
-"""A few things for many who want them: the tenants take turns, whoever wants how much.
+"""A resource pool that is shared round-robin between tenants.
 
-In one line for all, who asks for a thousand pictures lets everybody else wait for a thousand.
-Turns alone are of no use where a thing may be held for long, by a fetch from an origin that hangs:
-then nobody gets more of them than are left for others, so whoever comes new finds one.
+With a single queue, a tenant that requests a thousand images would make all others wait for them.
+Turns alone do not help if a resource is held for long, such as by a fetch from an origin that
+hangs. So a tenant can be limited to as many resources as are left for others (`leaves_some`).
 """
 
 from __future__ import annotations
@@ -19,70 +19,70 @@ Thing = TypeVar("Thing", bound=Hashable)
 
 
 class FairPool(Generic[Thing]):
-    """Things that are free, and a line for each scope of those who wait for one.
+    """A pool of resources ("things"), with a queue for each scope.
 
-    What is free goes to the scope whose turn it is, and there to who came first.
+    A free thing goes to the scope whose turn it is, and there to the request that came first.
     """
 
     def __init__(self, things: Iterable[Thing] = (), *, leaves_some: bool = False) -> None:
-        """Takes what is free already.
+        """Creates a pool.
 
         Args:
-            things: Each is another one.
-            leaves_some: A scope gets one only while it holds fewer than are free. So one alone gets
-                half of them, of `n` that want many each gets one part in `n + 1`, and the last part
-                stays free for who comes new.
+            things: Things that are free from the start; all must be distinct.
+            leaves_some: A scope gets a thing only while it holds fewer than are free. So a single
+                busy scope gets half of them; of `n` busy scopes, each gets one part in `n + 1`, and
+                the last part stays free for new scopes.
         """
         self._free = deque(things)
         self._leaves_some = leaves_some
         self._holders: dict[Thing, bytes] = {}
         self._held: Counter[bytes] = Counter()
-        self._lines: OrderedDict[bytes, deque[asyncio.Future[Thing]]] = OrderedDict()
+        self._queues: OrderedDict[bytes, deque[asyncio.Future[Thing]]] = OrderedDict()
         self._closed = False
 
     async def take(self, scope: bytes) -> Thing:
-        """Waits for a thing, which must be given back.
+        """Waits for a thing; the caller must return it with `give`.
 
         Raises:
             ShuttingDown: `close` was called.
         """
         if self._closed:
             raise shutting_down()
-        if self._may_get_one(scope):  # then nobody of this scope waits
+        if self._may_get_one(scope):  # then none of this scope's requests wait
             return self._hand_out(scope)
-        place: asyncio.Future[Thing] = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(scope, deque()).append(place)
+        waiter: asyncio.Future[Thing] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(scope, deque()).append(waiter)
         try:
-            thing = await place
+            thing = await waiter
         except asyncio.CancelledError:
-            if not place.cancelled() and place.exception() is None:
-                self.give(place.result())
+            if not waiter.cancelled() and waiter.exception() is None:
+                self.give(waiter.result())
             raise
-        if self._closed:  # in the same moment
+        if self._closed:  # since the waiter got its result
             raise shutting_down()
         return thing
 
     def give(self, thing: Thing) -> None:
-        """Gives a thing, back or anew."""
+        """Returns a thing to the pool, or adds a new one."""
         holder = self._holders.pop(thing, None)
         if holder is not None:
             self._held[holder] -= 1
             if not self._held[holder]:
                 del self._held[holder]
         self._free.append(thing)
-        while (scope := next(filter(self._may_get_one, self._lines), None)) is not None:
+        while (scope := next(filter(self._may_get_one, self._queues), None)) is not None:
             self._serve(scope)
 
     def _serve(self, scope: bytes) -> None:
-        """Gives one to the first who waits in a scope, whose next turn comes after all others'."""
-        line = self._lines.pop(scope)
-        place = line.popleft()
-        while line and place.done():  # whose task was cancelled left its place behind
-            place = line.popleft()
-        if line:
-            self._lines[scope] = line
-        if not place.done():
-            place.set_result(self._hand_out(scope))
+        """Gives a thing to a scope's first waiter; the scope's next turn is after all others'."""
+        queue = self._queues.pop(scope)
+        waiter = queue.popleft()
+        while queue and waiter.done():  # cancelled waiters stay in the queue
+            waiter = queue.popleft()
+        if queue:
+            self._queues[scope] = queue
+        if not waiter.done():
+            waiter.set_result(self._hand_out(scope))
 
     def _may_get_one(self, scope: bytes) -> bool:
         if self._leaves_some:
@@ -105,10 +105,10 @@ class FairPool(Generic[Thing]):
             self.give(thing)
 
     def close(self) -> None:
-        """Ends all who wait with `ShuttingDown`; nothing is given out any more."""
+        """Fails all waiters, and all later calls of `take`, with `ShuttingDown`."""
         self._closed = True
-        for line in self._lines.values():
-            for place in line:
-                if not place.done():
-                    place.set_exception(shutting_down())
-        self._lines.clear()
+        for queue in self._queues.values():
+            for waiter in queue:
+                if not waiter.done():
+                    waiter.set_exception(shutting_down())
+        self._queues.clear()

@@ -1,4 +1,4 @@
-"""How responses are read from a connection, here and by the fetcher of pictures."""
+"""Reads HTTP responses from an aiohttp connection, with a fix for broken chunks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from aiohttp.client_proto import ResponseHandler
 
 
 class Response(ResponseHandler):
-    """Tells who reads a body when its chunks are broken.
+    """Raises `ClientPayloadError` in the reader of a body whose chunks are malformed.
 
-    aiohttp 3.14 ends such a connection, but leaves the reader waiting.
+    aiohttp 3.14 closes such a connection, but leaves the reader waiting.
     """
 
     def data_received(self, data: bytes) -> None:
@@ -24,11 +24,11 @@ class Response(ResponseHandler):
 
 
 class ReadBy(aiohttp.BaseConnector):
-    """A connector whose responses are read by `kind`; stands before one of aiohttp's own."""
+    """Mixin for aiohttp connectors that reads responses with `kind`; comes first in the bases."""
 
     kind: type[ResponseHandler] = Response
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        """Takes what the connector behind it takes."""
+        """Takes the arguments of the connector that it is mixed into."""
         super().__init__(*arguments, **settings)
         self._factory = partial(self.kind, loop=self._loop)

@@ -1,8 +1,8 @@
-"""Work that is done once for all who want its outcome at the same time.
+"""Single-flight: concurrent callers with the same key share one computation.
 
-The work belongs to nobody: it is a task of its own that runs while somebody waits and is cancelled
-when the last one leaves, so whoever came first may go without harm to the others. What it holds is
-held until the last one who has its outcome lets go.
+The work is a task of its own. It runs while at least one caller waits, and is cancelled when the
+last one leaves, so the first caller can leave without affecting the others. The work's resources
+are released when the last caller is done with its outcome.
 """
 
 from __future__ import annotations
@@ -18,93 +18,93 @@ from silkline.errors import SilklineError, shutting_down
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-Watch = Callable[[int], None]
-"""Is told how far the work has come; what it raises ends its own place and no other."""
+OnProgress = Callable[[int], None]
+"""Called with each advance of the work; an exception that it raises ends only its own caller."""
 
 
 class Flight(Generic[Value]):
-    """One piece of work: under way, or done and still in use."""
+    """One computation: running, or done and its outcome still in use."""
 
     def __init__(self, work: Callable[[Flight[Value]], AbstractAsyncContextManager[Value]]) -> None:
-        """Starts the work; its outcome is what the context gives, which is then held open."""
-        self._places: dict[asyncio.Future[Value], Watch] = {}
+        """Starts the work: a context that gives the outcome and stays open while it is used."""
+        self._waiters: dict[asyncio.Future[Value], OnProgress] = {}
         self._progress = 0
         self._outcome: tuple[Value] | None = None
-        self._deserted = asyncio.Event()
+        self._abandoned = asyncio.Event()
         self.task = asyncio.create_task(self._run(work))
         self.task.add_done_callback(self._ended)
 
     def advance(self, count: int) -> None:
-        """Tells everybody that the work has gone on by so much."""
+        """Reports to all waiters that the work advanced by `count`."""
         self._progress += count
-        for place, watch in self._places.items():
-            if not place.done():
+        for waiter, on_progress in self._waiters.items():
+            if not waiter.done():
                 try:
-                    watch(count)
+                    on_progress(count)
                 except SilklineError as error:
-                    place.set_exception(error)
+                    waiter.set_exception(error)
 
     def joinable(self, good: Callable[[Value], bool]) -> bool:
-        """Whether it is under way, or in use with an outcome that is good still."""
-        if not self._places:
+        """Whether a new caller may join: it is running, or its outcome is in use and still good."""
+        if not self._waiters:
             return False  # it is about to end
         if self._outcome is not None:
             return good(self._outcome[0])
         return not self.task.done()
 
     @asynccontextmanager
-    async def place(self, watch: Watch) -> AsyncIterator[Value]:
-        """The outcome, to use within the block."""
-        place: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
-        self._places[place] = watch
+    async def wait(self, on_progress: OnProgress) -> AsyncIterator[Value]:
+        """Waits for the outcome, and keeps it usable within the block."""
+        waiter: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = on_progress
         try:
-            watch(self._progress)
+            on_progress(self._progress)
             if self._outcome is not None:
-                place.set_result(self._outcome[0])
-            yield await place
+                waiter.set_result(self._outcome[0])
+            yield await waiter
         finally:
-            del self._places[place]
-            if place.done() and not place.cancelled():
-                place.exception()  # seen, also when the one who waited has left meanwhile
-            if not self._places:
-                self._desert()
+            del self._waiters[waiter]
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # marks it as retrieved, even if its caller has left
+            if not self._waiters:
+                self._abandon()
 
-    def _desert(self) -> None:
+    def _abandon(self) -> None:
         if self._outcome is None:
             self.task.cancel()
         else:
-            self._deserted.set()
+            self._abandoned.set()
 
     async def _run(
         self, work: Callable[[Flight[Value]], AbstractAsyncContextManager[Value]]
     ) -> None:
         async with work(self) as outcome:
             self._outcome = (outcome,)
-            for place in self._places:
-                if not place.done():
-                    place.set_result(outcome)
-            await self._deserted.wait()
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(outcome)
+            await self._abandoned.wait()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        for place in self._places:
-            if place.done():
+        for waiter in self._waiters:
+            if waiter.done():
                 continue
             if isinstance(error, SilklineError):
-                # Each its own: whoever raises it names the field of its own request in it.
-                place.set_exception(copy.copy(error))
+                # A copy for each, as each caller sets `param` to the field of its own request.
+                waiter.set_exception(copy.copy(error))
             else:
-                place.set_exception(error or shutting_down())
+                waiter.set_exception(error or shutting_down())
 
 
 class SingleFlight(Generic[Key, Value]):
-    """The work that is under way, by the key of what it gives."""
+    """Runs work once per key, for all callers that want it at the same time."""
 
     def __init__(self, good: Callable[[Value], bool]) -> None:
-        """Nothing is under way yet.
+        """Creates it with no work running.
 
         Args:
-            good: Whether an outcome that others still use will do for one who comes now.
+            good: Whether a new caller may use an outcome that others still use.
         """
         self._good = good
         self._flight_table: dict[Key, Flight[Value]] = {}
@@ -117,29 +117,30 @@ class SingleFlight(Generic[Key, Value]):
         self,
         key: Key,
         work: Callable[[Flight[Value]], AbstractAsyncContextManager[Value]],
-        watch: Watch = lambda _: None,
+        on_progress: OnProgress = lambda _: None,
     ) -> AsyncIterator[Value]:
-        """The outcome of the work for a key, to use within the block.
+        """Joins the work for a key or starts it; yields its outcome, to use within the block.
 
         Args:
-            key: Names what the work gives.
-            work: Does it, where nobody does yet.
-            watch: Is told how far the work has come, what came before included.
+            key: Identifies the outcome.
+            work: Starts the work, if it is not yet running.
+            on_progress: Called with each advance of the work; first with its progress so far.
 
         Raises:
-            SilklineError: What the work raises, whoever it was begun for, or what `watch` raises.
-            ShuttingDown: The work was ended from outside.
+            SilklineError: Raised by the work, even if another caller started it, or by
+                `on_progress`.
+            ShuttingDown: The work was cancelled.
         """
         flight = self._flight_table.get(key)
         if flight is None or not flight.joinable(self._good):
             flight = self._start(key, work)
         else:
             self.joined += 1
-        async with flight.place(watch) as outcome:
+        async with flight.wait(on_progress) as outcome:
             yield outcome
 
     async def aclose(self) -> None:
-        """Ends all work."""
+        """Cancels all work."""
         running = tuple(self._running)
         for task in running:
             task.cancel()
@@ -154,7 +155,7 @@ class SingleFlight(Generic[Key, Value]):
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
-            # A newer one may have taken its place.
+            # A newer flight may have replaced it.
             if self._flight_table.get(key) is flight:
                 del self._flight_table[key]
 

@@ -1,4 +1,4 @@
-"""`silkline bench`: load on an endpoint, and how it bore it."""
+"""`silkline bench`: load-test an endpoint."""
 
 from __future__ import annotations
 
@@ -37,65 +37,67 @@ _DEFAULTS = Traffic()
 _LOAD = (
     click.option(
         "--rate", default=10.0, type=click.FloatRange(min=0, min_open=True),
-        help="Requests a second, on average, outside of bursts.",
+        help="Average requests per second outside bursts.",
     ),
     click.option("--for", "seconds", default="30s", type=parse_seconds, metavar="TIME",
-                 help="How long."),
+                 help="Duration of the load."),
     click.option("--burst", type=parse_burst, metavar="3x20s@60s",
-                 help="Three times the rate, for 20 s, every 60 s."),
-    click.option("--seed", default=1, help="Equal seeds send the same requests at equal times."),
+                 help="Bursts, here of three times the rate, for 20 s, every 60 s."),
+    click.option("--seed", default=1, help="The same seed sends the same requests, equally timed."),
     click.option("--warm", default=0, type=click.IntRange(min=0), metavar="N",
-                 help="Ask for the N most popular pictures before the clock starts."),
+                 help="Request the N most popular images before the measurement starts."),
 )  # fmt: skip
 
 _TRAFFIC = (
     click.option("--catalogue", default=_DEFAULTS.catalogue, type=_COUNT, metavar="N",
-                 help="Pictures that there are."),
+                 help="Number of distinct images."),
     click.option("--zipf", default=_DEFAULTS.zipf, type=click.FloatRange(min=0), metavar="S",
-                 help="Exponent of their popularity; with 0 all are alike."),
+                 help="Zipf exponent of their popularity; 0 makes all equally popular."),
     click.option("--new", default="0%", type=parse_share, metavar="SHARE",
-                 help="Requests with a picture that was never sent before."),
+                 help="Share of requests with an image that was never sent before."),
     click.option("--near", default="0%", type=parse_share, metavar="SHARE",
-                 help="Requests with a near-duplicate: a mark in the corner differs."),
+                 help="Share of requests with a near duplicate: a mark in the corner differs."),
     click.option("--pixels", default=_DEFAULTS.pixels, type=click.IntRange(min=SMALLEST),
-                 metavar="N", help=f"Sides of the drawn pictures, a multiple of {STEP}."),
+                 metavar="N", help=f"Width and height of generated images, a multiple of {STEP}."),
     click.option("--pictures", "folder", type=_FOLDER, metavar="FOLDER",
-                 help="Your own pictures instead of drawn ones."),
+                 help="Folder of your own images, instead of generated ones."),
     click.option("--requests", type=_FILE, metavar="FILE",
-                 help='Your own requests: {"picture": PATH OR URL, "prompt": TEXT} on each line.'),
+                 help='Your own requests, {"picture": PATH OR URL, "prompt": TEXT} per line.'),
     click.option("--as", "form", default=_DEFAULTS.form.value,
                  type=click.Choice([form.value for form in Form]),
-                 help="How a picture is sent; url serves them on loopback, see --origin-port."),
+                 help="How images are sent; url serves them on loopback, see --origin-port."),
     click.option("--origin-port", default=0, type=click.IntRange(0, 65535), metavar="PORT",
-                 help="Port that serves them, for silkline up --private-hosts 127.0.0.1:PORT."),
+                 help="Port that serves the images with --as url; allow it on the server with "
+                      "silkline up --private-hosts 127.0.0.1:PORT."),
     click.option("--prompt", "prompts", multiple=True, default=_DEFAULTS.prompts,
-                 help="What to ask; several go round the catalogue."),
+                 help="Prompt of the requests; several take turns over the catalogue."),
     click.option("--max-tokens", default=_DEFAULTS.max_tokens, type=_COUNT,
-                 help="Most tokens of an answer."),
+                 help="Maximum tokens of an answer."),
     click.option("--stream", is_flag=True, help="Stream the answers."),
-    click.option("--model", default="", help="Model to ask for; else the one that is served."),
+    click.option("--model", default="", help="Model to request; by default, the one served."),
 )  # fmt: skip
 
 _GENERATOR = (
     click.option("--slice", "slice_seconds", default="10s", type=parse_seconds, metavar="TIME",
-                 help="With --against: how long each has its turn."),
+                 help="With --against: length of each target's turn."),
     click.option("--connections", default=Limits().connections, type=_COUNT,
-                 help="Most open connections; a request that waits for one is reported."),
+                 help="Maximum open connections; requests that had to wait are reported."),
     click.option("--timeout", default="120s", type=parse_seconds, metavar="TIME",
-                 help="When a request is given up."),
+                 help="Timeout of a request."),
     click.option("--processes", default=Limits().processes, type=_COUNT,
-                 help="Processes that send."),
-    click.option("--key-env", metavar="NAME", help="Variable with the target's API key."),
-    click.option("--against-key-env", metavar="NAME", help="The same for the other target."),
+                 help="Processes that send requests."),
+    click.option("--key-env", metavar="NAME",
+                 help="Environment variable with the target's API key."),
+    click.option("--against-key-env", metavar="NAME", help="The same for the --against target."),
     click.option("--yes-load-remote", is_flag=True,
-                 help="Allow targets that are not on this machine. Load only what is yours."),
+                 help="Allow remote targets. Only load servers that are yours to load."),
 )  # fmt: skip
 
 _RESULTS = (
     click.option("--slo", default="420ms", type=parse_seconds, metavar="TIME",
-                 help="An answer within this time is good."),
+                 help="Latency target: answers within this time count as goodput."),
     click.option("--min-goodput", default="0%", type=parse_share, metavar="SHARE",
-                 help="End with exit code 1 when fewer of the first target's requests are good."),
+                 help="Exit with 1 if the first target's goodput is lower."),
     click.option("--out", default="bench-results", metavar="FOLDER",
                  type=click.Path(file_okay=False, path_type=Path),
                  help="Folder for report.html, summary.json and requests.jsonl."),
@@ -114,18 +116,17 @@ def _options(*groups: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 @click.command(context_settings={"show_default": True})
 @click.argument("url")
-@click.option("--against", metavar="URL", help="A second target, in turns with the first.")
+@click.option("--against", metavar="URL", help="A second target, loaded in turns with the first.")
 @_options(_LOAD, _TRAFFIC, _GENERATOR, _RESULTS)
 def bench(url: str, against: str | None, **options: Any) -> None:
-    """Send load to the endpoint at URL and report how it bore it.
+    """Load-test the endpoint at URL.
 
-    Requests come as in life, by a Poisson process, and wait for nobody: latency counts from the
-    time at which a request was due (docs/bench.md). The answers' times, errors and cache states go
-    to a table, and with every request to the folder --out, as one HTML page too. URL is the address
-    of the server or its base URL, up to /v1.
+    Requests arrive by a Poisson process, whether or not earlier ones were answered. Latency counts
+    from the time at which a request was due (docs/bench.md). Prints a table of latencies, errors
+    and cache states; writes them with every request, and as an HTML page, to the folder --out. URL
+    is the server's address or its base URL, which ends with /v1.
 
-    The command ends with 1 when a target answered no request, or too few within --slo
-    (--min-goodput).
+    Exits with 1 if a target answered no request, or its goodput is below --min-goodput.
     """
     spec = _spec(url, against, options)
     if not options["yes_load_remote"]:
@@ -136,10 +137,12 @@ def bench(url: str, against: str | None, **options: Any) -> None:
             running = run_bench(spec, _shown_on(bar), origin_port=options["origin_port"])
             run = uvloop.run(running)
     except KeyboardInterrupt:
-        click.echo("silkline: stopped; nothing of this run was kept", err=True)
+        click.echo("silkline: stopped; no results were saved", err=True)
         sys.exit(EXIT.failed)
     if not run.records:
-        raise ConfigError("No request fell into this time. Take a longer one or a higher rate.")
+        raise ConfigError(
+            "No request was due within the duration. Use a longer --for or a higher --rate."
+        )
     _report(run, options)
 
 
@@ -179,8 +182,8 @@ def _root(address: str) -> str:
         return server_root(address)
     except ValueError as error:
         raise ConfigError(
-            f"{address.rpartition('@')[2]!r} is no target: {error}. Write it like "
-            "http://127.0.0.1:8000, and name the variable of a key by --key-env."
+            f"{address.rpartition('@')[2]!r} is not a valid target: {error}. Write it like "
+            "http://127.0.0.1:8000, and pass an API key with --key-env."
         ) from error
 
 
@@ -189,7 +192,7 @@ def _key_headers(variable: str | None) -> dict[str, str]:
         return {}
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise ConfigError(f"The variable {variable} is not set. Put the API key into it.")
+        raise ConfigError(f"The variable {variable} is not set. Set it to the API key.")
     return {"authorization": f"Bearer {key}"}
 
 
@@ -197,45 +200,44 @@ def _refuse_remote(spec: Spec) -> None:
     for target in spec.targets:
         if not is_loopback(target.url):
             raise ConfigError(
-                f"{target.url} is not on this machine, and load can do harm. If it is yours to "
-                "load, say so with --yes-load-remote."
+                f"{target.url} is not on this machine, and load can disrupt a server. If it is "
+                "yours to load, pass --yes-load-remote."
             )
 
 
 def _check_writable(folder: Path) -> None:
-    """Refuses before any load is sent what `write_results` would refuse after it.
+    """Checks, before any load is sent, that `write_results` can write into the folder.
 
-    The folder itself is made with the results: a target that does not answer leaves none.
+    Does not create the folder: if a target does not answer, none is left behind.
     """
-    there = nearest_folder(folder)
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=nearest_folder(folder)):
             pass
     except OSError as error:
         raise EnvironmentFault(
             f"The results cannot be written into {folder}: {os.strerror(error.errno or 0)}. "
-            "Choose another folder by --out."
+            "Choose another folder with --out."
         ) from error
 
 
 def _shown_on(bar: ProgressBar) -> Callable[[Step], None]:
-    """Shows each step of a run: its rate, its failures and its open requests."""
+    """Returns a callback that shows a run's rate, failures and requests in flight."""
     ended = failed = 0
 
     def on_progress(step: Step) -> None:
         nonlocal ended, failed
         ended += step.progress.ended
         failed += step.progress.failed
-        doing = "warming" if isinstance(step.command, Warm) else "sending to"
+        activity = "warming" if isinstance(step.command, Warm) else "sending to"
         rate = ended / step.done if step.done else 0.0
         detail = f"{rate:.0f}/s, {failed} failed, {step.progress.in_flight} in flight"
-        bar.show(f"{doing} {step.target}", step.done, step.total, detail)
+        bar.show(f"{activity} {step.target}", step.done, step.total, detail)
 
     return on_progress
 
 
 def _report(run: Run, options: dict[str, Any]) -> None:
-    """Writes the files, prints the tables, and ends with 1 when the gate or a target fails."""
+    """Writes the files, prints the tables; exits with 1 if a target or --min-goodput fails."""
     slo, folder = options["slo"], options["out"]
     summaries = [summarise(run, target, slo) for target in range(len(run.spec.targets))]
     comparison = compare(run, slo) if len(summaries) > 1 else None
@@ -244,20 +246,20 @@ def _report(run: Run, options: dict[str, Any]) -> None:
         click.echo(figures_json(run, summaries, comparison))
     else:
         print_result(tables(summaries, comparison))
-        click.echo(f"\n{folder / PAGE}, {FIGURES} and {REQUESTS} beside it")
+        click.echo(f"\nWrote {folder / PAGE}, {FIGURES} and {REQUESTS}")
     if silent := [summary for summary in summaries if not summary.served]:
         for summary in silent:
-            click.echo(f"silkline: {_told_failures(summary)}", err=True)
+            click.echo(f"silkline: {_failure_message(summary)}", err=True)
         sys.exit(EXIT.failed)
     goodput = summaries[0].goodput
     if goodput < options["min_goodput"]:
-        wanted = f"{options['min_goodput']:.2%}"
-        click.echo(f"silkline: goodput {goodput:.2%} is below {wanted}", err=True)
+        minimum = f"{options['min_goodput']:.2%}"
+        click.echo(f"silkline: goodput {goodput:.2%} is below {minimum}", err=True)
         sys.exit(EXIT.failed)
 
 
-def _told_failures(summary: Summary) -> str:
-    """Why a target that answered no request did not, in one line."""
+def _failure_message(summary: Summary) -> str:
+    """Says in one line why a target answered no request."""
     first = summary.failures[0]
     status = f"status {first.status}, {first.code}" if first.status else first.code
     return (

@@ -1,4 +1,4 @@
-"""`silkline describe`: one or more pictures, now, without a server."""
+"""`silkline describe`: answer about one or more images, without a server."""
 
 from __future__ import annotations
 
@@ -36,26 +36,28 @@ from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 
 Outcome = PredictAnswer | SilklineError
-"""What becomes of a picture."""
+"""The result for one image."""
 
-_MAX_SPELLED = len(r"\U0010ffff")
-"""Characters that `printable` makes of one."""
+_MAX_ESCAPED = len(r"\U0010ffff")
+"""Maximum characters that `printable` writes for one character."""
 
 _A_FEW = 3
-"""Up to so many pictures, nobody wants to know how fast they go."""
+"""Up to this many images, the rate is not shown."""
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="[MODEL] PICTURE...")
-@click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="What to ask.")
+@click.option(
+    "--prompt", default=DEFAULT_PROMPT, show_default=True, help="Question about each image."
+)
 @click.option(
     "--max-tokens",
     default=Sampling().max_tokens,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Most tokens of an answer.",
+    help="Maximum tokens of an answer.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @settings_options("limits", "fetch", "decode", "engine")
 def describe(
     config: Path | None,
@@ -65,13 +67,13 @@ def describe(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Answer about each PICTURE, a file or a URL, with the model that `up` would serve.
+    """Answer a question about each PICTURE, a file or a URL, with the model that `up` would serve.
 
-    A first argument that is a folder, the bundled model's name, or a hub id, and no file, is the
-    MODEL, as with --model.
+    The first argument is the MODEL, as with --model, if it is a folder, the bundled model's name,
+    or a hub id that is not also a file.
 
-    A picture that fails is named and the others are answered; the command then ends with 1. With
-    --json a line holds what /predict answers and the picture, or the picture and the error.
+    If an image fails, its error is printed, the others are still answered, and the command exits
+    with 1. With --json, each line has the image and either the response of /predict or the error.
     """
     if len(images) > 1 and _is_model(images[0]):
         flags["model"] = one_model(images[0], flags["model"])
@@ -84,7 +86,7 @@ def describe(
 
 
 def _is_model(argument: str) -> bool:
-    """Whether an argument is a model and no picture: a folder, or a name that no file has."""
+    """Whether an argument is a model, not an image: a folder, or a name that is not a file's."""
     path = Path(argument)
     if path.is_dir() or argument == BUNDLED_MODEL:
         return True
@@ -95,14 +97,14 @@ def _is_model(argument: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is asked about each picture."""
+    """The question about each image."""
 
     prompt: str
     sampling: Sampling
     max_bytes: int
 
     async def answer(self, answering: Answering, image: str) -> Outcome:
-        """Asks about a picture; an error is an outcome like another."""
+        """Asks about an image; returns a `SilklineError` instead of raising it."""
         record = RequestRecord(id=uuid.uuid4().hex)
         try:
             source = await asyncio.to_thread(read_image, image, self.max_bytes, param="PICTURE")
@@ -122,7 +124,7 @@ class _Asked:
 async def _describe(
     settings: Settings, images: tuple[str, ...], asked: _Asked, *, as_json: bool
 ) -> bool:
-    """Prints what becomes of each picture; whether all were answered."""
+    """Prints the outcome of each image; returns whether all were answered."""
     failed = 0
     at_once = min(settings.engine.max_batch, settings.admission.max_queue)
     with Console(stderr=True).status("loading the model") as status:
@@ -132,11 +134,11 @@ async def _describe(
             aclosing(_in_order(partial(asked.answer, answering), images, at_once)) as outcomes,
         ):
             began = time.monotonic()
-            async for place, outcome in outcomes:
+            async for index, outcome in outcomes:
                 failed += isinstance(outcome, SilklineError)
-                status.stop()  # or the line would land beside the spinner
-                _print(images[place], outcome, as_json=as_json)
-                status.update(_progress(place + 1, len(images), time.monotonic() - began))
+                status.stop()  # otherwise the line would be printed beside the spinner
+                _print(images[index], outcome, as_json=as_json)
+                status.update(_progress(index + 1, len(images), time.monotonic() - began))
                 status.start()
     return failed == 0
 
@@ -144,7 +146,7 @@ async def _describe(
 async def _in_order(
     answer: Callable[[str], Awaitable[Outcome]], images: Sequence[str], at_once: int
 ) -> AsyncGenerator[tuple[int, Outcome], None]:
-    """The outcomes with their places, in order; `at_once` of them are worked on at a time."""
+    """Yields index and outcome of each image, in order; works on `at_once` images at a time."""
     slots = asyncio.Semaphore(at_once)
 
     async def in_turn(image: str) -> Outcome:
@@ -153,8 +155,8 @@ async def _in_order(
 
     tasks = [asyncio.create_task(in_turn(image)) for image in images]
     try:
-        for place, task in enumerate(tasks):
-            yield place, await task
+        for index, task in enumerate(tasks):
+            yield index, await task
     finally:
         for task in tasks:
             task.cancel()
@@ -168,9 +170,9 @@ def _print(image: str, outcome: Outcome, *, as_json: bool) -> None:
             line = {"picture": image, "error": error}
         else:
             line = {"picture": image, **msgspec.to_builtins(outcome)}
-        told = json.dumps(line, ensure_ascii=False)
-        # A file's name may be no UTF-8; JSON spells what stands for its bytes as this does.
-        click.echo(told.encode("utf-8", "backslashreplace"))
+        text = json.dumps(line, ensure_ascii=False)
+        # A file name may not be valid UTF-8: JSON escapes its surrogates as this does.
+        click.echo(text.encode("utf-8", "backslashreplace"))
     elif isinstance(outcome, SilklineError):
         click.echo(f"silkline: {_shown(f'{image}: {outcome.message}')}", err=True)
     else:
@@ -179,10 +181,10 @@ def _print(image: str, outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _shown(line: str) -> str:
-    """A file's name or a model's words, whole, and nothing that a terminal obeys."""
-    return printable(line, _MAX_SPELLED * len(line) + _A_FEW)
+    """Escapes control characters of a file name or an answer, without shortening it."""
+    return printable(line, _MAX_ESCAPED * len(line) + _A_FEW)
 
 
 def _progress(done: int, total: int, seconds: float) -> str:
     rate = f", {done / seconds:.1f}/s" if total > _A_FEW and seconds > 0 else ""
-    return f"{done} of {total} pictures{rate}"
+    return f"{done} of {total} images{rate}"

@@ -1,4 +1,4 @@
-"""`silkline evaluate`: is it still right."""
+"""`silkline evaluate`: measure the quality of a model's answers."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ from silkline.service.evaluation import (
     OnProgress,
 )
 from silkline.service.evaluation import evaluate as run_evaluation
-from silkline.service.subject import Spelled, parse_subject
+from silkline.service.subject import SubjectSpec, parse_subject
 
 _OWN = ("prompt", "limit", "max_tokens", "seed", "as_json", "contract", "reference")
-"""The options that are no settings."""
+"""The options that are not settings."""
 
 _REFERENCE_NEEDS = frozenset({"numpy", "torch", "transformers"})
-"""Libraries of the extra `torch`, which --contract imports."""
+"""Libraries of the extra `torch` that --contract imports."""
 
 
 def _columns(
-    _context: click.Context, _parameter: click.Parameter, said: tuple[str, ...]
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, str]:
-    pairs = [text.partition("=") for text in said]
-    for text, (name, _, column) in zip(said, pairs, strict=True):
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, column) in zip(texts, pairs, strict=True):
         if name not in FIELDS or not column:
             known = ", ".join(FIELDS)
-            raise click.BadParameter(f"{text} is not FIELD=COLUMN with a FIELD of {known}.")
+            raise click.BadParameter(f"{text} is not FIELD=COLUMN, where FIELD is one of {known}.")
     return {name: column for name, _, column in pairs}
 
 
 @click.command()
 @click.argument("subject")
-@click.option("--against", metavar="SUBJECT", help="Another subject: what changes from the first.")
+@click.option("--against", metavar="SUBJECT", help="A second subject, to compare with the first.")
 @click.option(
     "--data",
     metavar="SET",
-    help="held-out (if not given) or combinations, which come with the bundled model; JSONL, CSV, "
-    "TSV, Parquet, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
+    help="held-out (default) or combinations, which come with the bundled model; a JSONL, CSV, TSV "
+    "or Parquet file, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
 )
 @click.option(
     "--column",
@@ -69,25 +69,28 @@ def _columns(
     multiple=True,
     metavar="FIELD=COLUMN",
     callback=_columns,
-    help="Which column of the set is the picture, prompt, reference or choices.",
+    help="Column of the data set that holds a field: picture, prompt, reference or choices.",
 )
-@click.option("--prompt", default="", help="Ask this of all items; {name} stands for a field.")
+@click.option(
+    "--prompt", default="", help="Prompt for all items; {name} is replaced by the field name."
+)
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
     metavar="NAME",
-    help=f"The first one counts; else those that fit the set. {', '.join(METRICS)} and field:NAME.",
+    help=f"Metric: {', '.join(METRICS)} or field:NAME. The first one decides; by default, those "
+    "that fit the data set.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Take only the first so many items.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use only the first items.")
 @click.option(
     "--max-tokens",
     default=Sampling().max_tokens,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Most tokens of an answer.",
+    help="Maximum tokens of an answer.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the resampling.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the resampling.")
 @click.option(
     "--out",
     default="evaluation-results",
@@ -97,17 +100,17 @@ def _columns(
     help=f"Folder for {PAGE}, {FIGURES} and {JOURNAL}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-@click.option("--engine", metavar="NAME", help="Which engine serves a model; else the usual one.")
+@click.option("--engine", metavar="NAME", help="Engine that serves the model; chosen if not set.")
 @click.option(
     "--contract",
     is_flag=True,
-    help="Ask nothing: compare how the engine reads a pack of pictures with transformers.",
+    help="Do not ask: check that the engine processes a set of images as transformers does.",
 )
 @click.option(
     "--reference",
     default="",
     metavar="MODEL",
-    help="With --contract: the original model, where SUBJECT has none beside it.",
+    help="With --contract: the original model, if SUBJECT does not include it.",
 )
 @settings_options("limits", "fetch", "decode")
 def evaluate(
@@ -120,15 +123,15 @@ def evaluate(
     config: Path | None,
     **options: Any,
 ) -> None:
-    """Ask SUBJECT about each item of a data set, and say how right its answers are.
+    """Ask SUBJECT about each item of a data set and score its answers.
 
-    A SUBJECT is a model, such as silkline-mini, or the URL of an OpenAI-compatible server, with
-    options behind it: "silkline-mini max_tokens=32 max_pixels=4096", "http://host:8000
-    key_env=KEY". Answers are greedy and never from a cache. Each is kept in a journal as soon as
-    it is there: the same command continues a run that was stopped, and asks the failures again.
+    A SUBJECT is a model, such as silkline-mini, or the URL of an OpenAI-compatible server, followed
+    by options: "silkline-mini max_tokens=32 max_pixels=4096", "http://host:8000 key_env=KEY".
+    Decoding is greedy and no answer comes from a cache. Each answer is saved to a journal at once:
+    run the same command again to continue a stopped run and to retry failed items.
 
-    The command ends with 1 when an item got no answer. With --contract it takes no data and ends
-    with 3 when the engine differs from transformers.
+    Exits with 1 if an item got no answer. With --contract, no data set is used, and the command
+    exits with 3 if the engine differs from transformers.
     """
     configure_logging(LogSettings(log_level="warning"))
     own = {name: options.pop(name) for name in _OWN}
@@ -137,71 +140,74 @@ def evaluate(
         side = parse_subject(subject, config, options, own["max_tokens"])
         if side.max_pixels:
             raise click.UsageError(
-                "--contract takes no max_pixels: its pictures come as the engine wants them."
+                "--contract takes no max_pixels: it uses the image sizes that the engine asks for."
             )
         with _reference_libraries():
             _contract(side, own["reference"], own["limit"], as_json=own["as_json"])
         return
     names = (subject,) if against is None else (subject, against)
-    spelled = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
-    place = find_set(data or HELD_OUT, os.environ)
-    dataset = load_dataset(place, prompt=own["prompt"], maximum=own["limit"], columns=columns)
+    subjects = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
+    location = find_set(data or HELD_OUT, os.environ)
+    dataset = load_dataset(location, prompt=own["prompt"], maximum=own["limit"], columns=columns)
     plan = EvaluationPlan(
-        spelled, dataset, choose_metrics(metrics, dataset.items), out, own["seed"]
+        subjects, dataset, choose_metrics(metrics, dataset.items), out, own["seed"]
     )
     as_json: bool = own["as_json"]
     try:
         with progress_bar(quiet=as_json) as bar:
             evaluation = uvloop.run(run_evaluation(plan, _shown_on(bar), print_notice))
     except KeyboardInterrupt:
-        click.echo(f"silkline: stopped; the same command continues from {out / JOURNAL}", err=True)
+        click.echo(
+            f"silkline: stopped; run the same command again to continue from {out / JOURNAL}",
+            err=True,
+        )
         sys.exit(EXIT.failed)
     if as_json:
         click.echo(msgspec.json.encode(evaluation))
     else:
         print_result(tables(evaluation))
-        click.echo(f"\n{out / PAGE}, {FIGURES} and {JOURNAL} beside it")
+        click.echo(f"\nWrote {out / PAGE}, {FIGURES} and {JOURNAL}")
     if any(result.failures for result in evaluation.results):
         sys.exit(EXIT.failed)
 
 
 def _check_mode(own: dict[str, Any], **of_a_set: object) -> None:
-    """Raises `click.UsageError` for an option that would be passed over."""
+    """Raises `click.UsageError` for an option that would be ignored."""
     if not own["contract"]:
         if own["reference"]:
-            raise click.UsageError("--reference goes with --contract.")
+            raise click.UsageError("--reference needs --contract.")
         return
-    given = [name for name, value in {**of_a_set, "prompt": own["prompt"]}.items() if value]
-    if given:
+    extra = [name for name, value in {**of_a_set, "prompt": own["prompt"]}.items() if value]
+    if extra:
         raise click.UsageError(
-            f"--contract takes no --{given[0]}: it has pictures and questions of its own."
+            f"--contract takes no --{extra[0]}: it has its own images and questions."
         )
 
 
 @contextmanager
 def _reference_libraries() -> Iterator[None]:
-    """Names the command that installs what --contract compares with."""
+    """Raises `EnvironmentFault` with the install command if a reference library is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _REFERENCE_NEEDS:
             raise
         raise EnvironmentFault(
-            f"The contract compares with transformers, but {error.name} is not installed.",
+            f"--contract needs transformers, but {error.name} is not installed.",
             remedy="pip install 'silkline[torch]'",
         ) from error
 
 
-def _contract(spelled: Spelled, reference: str, maximum: int | None, *, as_json: bool) -> None:
-    """Compares with transformers; ends the command with 3 where the engine differs."""
+def _contract(subject: SubjectSpec, reference: str, maximum: int | None, *, as_json: bool) -> None:
+    """Compares the engine with transformers; exits with 3 if it differs."""
     from silkline.evaluate.contract.terminal import contract_table  # noqa: PLC0415
-    from silkline.service.contract import Wanted, check_contract  # noqa: PLC0415 - needs an extra
+    from silkline.service.contract import ContractPlan, check_contract  # noqa: PLC0415 - needs an extra
 
     with progress_bar(quiet=as_json) as bar:
         bar.show("loading both", 0, 1)
-        wanted = Wanted(spelled, reference, maximum)
+        plan = ContractPlan(subject, reference, maximum)
         compared = check_contract(
-            wanted, lambda done, total: bar.show("comparing", done, total), print_notice
+            plan, lambda done, total: bar.show("comparing", done, total), print_notice
         )
         found = uvloop.run(compared)
     if as_json:
@@ -213,11 +219,11 @@ def _contract(spelled: Spelled, reference: str, maximum: int | None, *, as_json:
 
 
 def _shown_on(bar: ProgressBar) -> OnProgress:
-    """Shows how far a run is, how fast it goes, and how many requests failed."""
+    """Returns a callback that shows a run's progress, rate and failed requests."""
 
-    def on_progress(what: str, step: Step) -> None:
+    def on_progress(activity: str, step: Step) -> None:
         rate = bar.rate(step.done - step.known)
         detail = f"{step.done} of {step.total}, {rate:.1f}/s, {step.failed} failed"
-        bar.show(what, step.done, step.total, detail)
+        bar.show(activity, step.done, step.total, detail)
 
     return on_progress

@@ -1,4 +1,4 @@
-"""`silkline key`: a new API key for a tenant."""
+"""`silkline key`: create an API key for a tenant."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ _OWNER_ONLY = 0o600
 @click.option(
     "--into",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keys file to add the key to; a new one is made. Without it, the lines are printed.",
+    help="Keys file to add the key to, created if it is missing. By default, prints the lines.",
 )
-@click.option("--days", type=click.IntRange(min=1), help="Days that the key is good for.")
+@click.option("--days", type=click.IntRange(min=1), help="Days until the key expires.")
 def key(tenant: str, into: Path | None, days: int | None) -> None:
-    """Make an API key for the tenant NAME.
+    """Create an API key for the tenant NAME.
 
-    The key is printed this once: the keys file has only its digest. A server that uses the file
-    takes the key within seconds.
+    The key is shown only once: the keys file holds its digest. A server that uses the file accepts
+    the key within seconds.
     """
-    made = new_key()
+    api_key = new_key()
     end = None if days is None else (datetime.now(UTC) + timedelta(days=days)).date()
-    lines = fragment(tenant, made, end)
+    lines = fragment(tenant, api_key, end)
     if into is None:
-        click.echo(f"# Put this into the keys file:\n{lines}", err=True)
+        click.echo(f"# Add this to the keys file:\n{lines}", err=True)
     else:
         _append(into, lines)
-    click.echo(made)
+    click.echo(api_key)
 
 
 def _append(path: Path, lines: str) -> None:
-    """Adds lines to a keys file that is right before and after.
+    """Appends lines to a keys file; checks the file before and after.
 
     Raises:
-        ConfigError: The file is broken already.
-        EnvironmentFault: It cannot be written.
+        ConfigError: The file is not a valid keys file.
+        EnvironmentFault: The file cannot be written.
     """
     try:
         if path.is_file():
             KeyRing.load(path)
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _OWNER_ONLY)
-        with open(file, "a", encoding="utf-8") as keys:  # noqa: PTH123 - by its descriptor
+        with open(file, "a", encoding="utf-8") as keys:  # noqa: PTH123 - a descriptor
             keys.write(f"\n{lines}" if keys.tell() else lines)
     except OSError as error:
         raise EnvironmentFault(

@@ -1,4 +1,4 @@
-"""The address that the gateway listens on: whether it can be taken, why not, how to reach it."""
+"""The gateway's listening address: checks it, explains why it cannot be bound, gives its URL."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import socket
 from silkline.errors import EnvironmentFault
 
 MAX_PORT = 65535
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
 def url_of(host: str, port: int) -> str:
-    """The URL at which a server on this machine is reached that listens on the address."""
+    """Returns the URL that reaches, from this machine, a server that listens on the address."""
     return f"http://{shown(_LOOPBACK.get(host, host), port)}"
 
 
 def shown(host: str, port: int) -> str:
-    """`host:port`, an IPv6 address in brackets."""
+    """Formats `host:port`; an IPv6 address is put in brackets."""
     return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def check_listening(host: str, port: int) -> None:
-    """Binds every address that the host stands for, as the server does, and lets it go.
+    """Binds every address that the host resolves to, as the server does, and releases it.
 
     Raises:
-        OSError: One cannot be bound, or the host has no address; `listening_fault` explains it.
+        OSError: An address cannot be bound, or the host has none; `listening_fault` explains it.
     """
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, kind, protocol, _, address in found:
@@ -38,7 +38,7 @@ def check_listening(host: str, port: int) -> None:
 
 
 def listening_fault(host: str, port: int, error: OSError) -> tuple[str, str | None]:
-    """Why the address cannot be taken, and the command that takes another where that helps."""
+    """Returns why the address cannot be bound, and a command with another port if that helps."""
     address = shown(host, port)
     if isinstance(error, socket.gaierror):
         return f"cannot listen on {address}: the host {host} cannot be resolved.", None
@@ -50,6 +50,6 @@ def listening_fault(host: str, port: int, error: OSError) -> tuple[str, str | No
 
 
 def not_listening(host: str, port: int, error: OSError) -> EnvironmentFault:
-    """The same as the error that ends `silkline up`."""
+    """The error that ends `silkline up` when the address cannot be bound."""
     why, remedy = listening_fault(host, port, error)
     return EnvironmentFault(f"The gateway {why}", remedy=remedy)

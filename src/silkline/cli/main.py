@@ -13,14 +13,14 @@ from silkline.errors import SilklineError, exit_code
 from silkline.models.printable import printable
 
 _COMMANDS = ("up", "describe", "evaluate", "inspect", "store", "doctor", "bench", "key")
-"""Each is a module of this package with a command of the same name; in the order of the help."""
+"""Modules of this package, each with a command of the same name, in the order of the help."""
 
 _MAX_CHARACTERS = 4000
-"""Of an error; none of Silkline's own is near it."""
+"""Maximum characters of a printed error; Silkline's own messages are much shorter."""
 
 
 class _Commands(click.Group):
-    """Imports a command when it is used, so that none waits for, or fails by, what others need."""
+    """Imports a command only when it is used: it needs none of the other commands' libraries."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         return list(_COMMANDS)
@@ -40,19 +40,19 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="silkline")
 def silkline() -> None:
-    """Put a vision-language model behind an API, with evidence that it still answers right.
+    """Serve a vision-language model behind an API, and check that its answers stay right.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 gate refused, 4 environment.
+    Exit codes: 0 success, 1 failure, 2 usage error, 3 gate refused, 4 environment error.
     """
 
 
 def main() -> None:
-    """Runs the command line and ends the process with the documented exit code."""
+    """Runs the command line and exits with the documented code."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
-        sys.stdout.reconfigure(errors="replace")  # a sign that it lacks must not end a command
+        sys.stdout.reconfigure(errors="replace")  # an unsupported character must not end a command
     try:
         silkline(standalone_mode=True)
     except SilklineError as error:
-        # It may quote a model's files, whose words are not to be obeyed by the terminal.
+        # The message may quote a model's files, so control characters must not reach the terminal.
         click.echo(f"silkline: {printable(error.message, _MAX_CHARACTERS)}", err=True)
         sys.exit(exit_code(error))

@@ -1,4 +1,4 @@
-"""How results reach a terminal, or a pipe."""
+"""Prints results and notices to a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import click
 from rich.console import Console, RenderableType
 
 _WIDE = 100_000
-"""Columns of a pipe: nothing is wrapped there."""
+"""Columns of a pipe, so that nothing is wrapped."""
 
 
 def print_result(result: RenderableType) -> None:
-    """Prints to standard output; into a pipe without wrapping, and without blanks at the ends."""
+    """Prints to standard output; to a pipe, without wrapping and trailing spaces."""
     console = Console()
     if console.is_terminal:
         console.print(result)
@@ -22,12 +22,12 @@ def print_result(result: RenderableType) -> None:
 
 
 def print_notice(notice: str) -> None:
-    """Prints a line that the user should see to standard error."""
+    """Prints a notice for the user to standard error."""
     click.echo(f"silkline: {notice}", err=True)
 
 
 def progress_console(*, quiet: bool = False) -> Console:
-    """Standard error for what moves; nothing of it goes into a pipe."""
+    """Returns a console for progress on standard error; silent unless it is a terminal."""
     console = Console(stderr=True)
     console.quiet = quiet or not console.is_terminal
     return console

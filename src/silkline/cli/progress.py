@@ -12,23 +12,23 @@ from silkline.cli.printing import progress_console
 
 
 class ProgressBar:
-    """One line on standard error: what is being done, how far it is, how long it still takes."""
+    """One line on standard error: the activity, its progress and the remaining time."""
 
     def __init__(self, progress: Progress) -> None:
-        """Draws on a started display."""
+        """Draws on a started `Progress`."""
         self._progress = progress
         self._task = progress.add_task("", total=None, detail="")
         self._what = ""
         self._began = time.monotonic()
 
     def show(self, what: str, done: float, total: float, detail: str = "") -> None:
-        """Moves the bar.
+        """Updates the bar.
 
         Args:
-            what: What is being done; new words start the bar anew.
+            what: The current activity; a new one restarts the bar.
             done: How much of `total` is done.
             total: How much there is to do, in any unit.
-            detail: Further words behind the bar, such as a rate.
+            detail: Text after the bar, such as a rate.
         """
         if what != self._what:
             self._what, self._began = what, time.monotonic()
@@ -36,14 +36,14 @@ class ProgressBar:
         self._progress.update(self._task, completed=done, total=total, detail=detail)
 
     def rate(self, count: float) -> float:
-        """`count` per second since `what` last changed."""
+        """Returns `count` per second since the activity last changed."""
         elapsed = time.monotonic() - self._began
         return count / elapsed if elapsed > 0 else 0.0
 
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[ProgressBar]:
-    """Shows a progress bar on a terminal while the block runs; nothing in a pipe."""
+    """Shows a progress bar on a terminal while the block runs; shows nothing in a pipe."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Turns the declared settings into options of a command."""
+"""Turns the declared settings into command-line options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from silkline.config import field_info, section_of_field
 F = TypeVar("F", bound=Callable[..., Any])
 
 _METAVARS: dict[Any, str] = {tuple: "TEXT,...", dict: "NAME=VALUE,..."}
-"""Settings that are written as one text; `load_settings` reads it."""
+"""Types whose options are text that `load_settings` parses."""
 
 
 class SectionedCommand(click.Command):
@@ -43,20 +43,20 @@ def settings_options(*sections: str) -> Callable[[F], F]:
         return click.option(
             "--config",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Settings file; silkline.toml in the working folder is read by itself.",
+            help="Settings file; by default silkline.toml in the working folder, if it exists.",
         )(command)
 
     return decorate
 
 
 def one_model(argument: str, flag: str | None) -> str:
-    """The model, which may be given as an argument or as `--model`.
+    """Returns the model, which may be an argument or `--model`.
 
     Raises:
-        click.UsageError: Both are given and differ.
+        click.UsageError: Both are present and differ.
     """
     if flag is not None and flag != argument:
-        raise click.UsageError(f"MODEL is {argument}, but --model says {flag}; give one of them.")
+        raise click.UsageError(f"MODEL is {argument}, but --model is {flag}; use only one of them.")
     return argument
 
 
@@ -64,13 +64,13 @@ def _option(field: str) -> Callable[[F], F]:
     info = field_info(field)
     kind = info.annotation
     shape = get_origin(kind)
-    taken = str if shape in _METAVARS else kind
+    option_type = str if shape in _METAVARS else kind
     default = info.get_default(call_default_factory=True)
     shown = "" if default in ((), {}, "") else f" [default: {default}]"
     return click.option(
         "--" + field.replace("_", "-"),
         field,
-        type=click.Choice(get_args(kind)) if shape is Literal else taken,
+        type=click.Choice(get_args(kind)) if shape is Literal else option_type,
         metavar=_METAVARS.get(shape),
         multiple=shape is tuple,
         help=f"{info.description}{shown}",

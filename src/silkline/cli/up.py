@@ -44,14 +44,17 @@ from silkline.service.pool import Served, create_pool, why_chosen
     "engine",
     "log",
 )
-@click.option("--json", "as_json", is_flag=True, help="Say when it is ready as one JSON line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON line when the server is ready."
+)
 def up(served: str | None, config: Path | None, as_json: bool, **flags: Any) -> None:
     """Serve a model behind the OpenAI API, /predict and a web console.
 
-    MODEL is a folder, a bundle, or a model of the Hugging Face hub in the local cache, org/name or
-    org/name@revision; it is the same as --model. A model that the engine openvino needs in its own
-    form is exported once. With no option the bundled model is served on http://127.0.0.1:8000.
-    SIGTERM or Ctrl-C lets running requests end; a second one does not.
+    MODEL is a folder, a bundle, or a Hugging Face model in the local cache, org/name or
+    org/name@revision; it is the same as --model. For the engine openvino, a model is exported to
+    OpenVINO's format once, if needed. Without options, the bundled model is served on
+    http://127.0.0.1:8000. SIGTERM or Ctrl-C lets running requests finish; a second one cancels
+    them.
     """
     if served is not None:
         flags["model"] = one_model(served, flags["model"])
@@ -82,7 +85,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
 
 
 async def _is_ready(serving: asyncio.Task[None], server: GatewayServer, pool: EnginePool) -> bool:
-    """Waits until requests are answered; False when the server ends, or is told to, before."""
+    """Waits until the server is ready; returns False if it ends, or must end, before that."""
     ready = asyncio.create_task(_ready(server, pool), name="engines")
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
@@ -100,9 +103,9 @@ async def _ready(server: GatewayServer, pool: EnginePool) -> None:
 async def _listen(server: GatewayServer, app: _Startup, settings: Settings) -> None:
     """Runs the server.
 
-    uvicorn only logs why it cannot begin, and exits: either the application has not started, or
-    the address cannot be bound, and then the `OSError` is the context of the exit. What can be told
-    before is told before, and once.
+    If uvicorn cannot start, it only logs the reason and raises `SystemExit`: either the application
+    failed to start, or the address cannot be bound, and the `OSError` is the exit's context. So the
+    address is checked first, to report the error once.
     """
     host, port = settings.server.host, settings.server.port
     try:
@@ -120,7 +123,7 @@ async def _listen(server: GatewayServer, app: _Startup, settings: Settings) -> N
 
 
 class _Startup:
-    """Keeps the error that the application's start ended with, for the one who reports it."""
+    """Keeps the error that the application's startup raised, so that `_listen` can report it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -138,7 +141,7 @@ class _Startup:
 
 
 def _without_trace(send: Send) -> Send:
-    """Leaves out the traceback that uvicorn would log: the error itself is reported."""
+    """Removes the traceback that uvicorn would log: the error itself is reported."""
 
     async def send_without_trace(message: Message) -> None:
         await send({name: value for name, value in message.items() if name != "message"})
@@ -165,7 +168,7 @@ def _announce(served: Served, server: GatewayServer, seconds: float, *, as_json:
         }
         click.echo(json.dumps(ready))
         return
-    why = f"{said}\n" if (said := why_chosen(choice)) else ""
+    why = f"{reason}\n" if (reason := why_chosen(choice)) else ""
     predict, image = shlex.quote(f"{url}/predict"), shlex.quote(f"image=@{SAMPLE}")
     click.echo(
         f"Silkline {__version__} serves {printable(f'{info.model}@{info.revision}')} "

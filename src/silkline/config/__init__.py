@@ -1,4 +1,4 @@
-"""Settings: declared in `sections`, described for remotes in `remotes`, read by `loading`."""
+"""Settings: `sections` and `remotes` declare them, `loading` reads them."""
 
 from silkline.config.loading import (
     VARIABLE_PREFIX,

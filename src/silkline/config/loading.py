@@ -1,7 +1,7 @@
 """Reads the settings from `silkline.toml`, `SILKLINE_*` variables and flags.
 
-Later sources win: defaults, file, environment, flags. Unknown names are refused, but for the
-variables that Kubernetes sets in every container beside a Service called silkline
+Later sources win: defaults, file, environment, flags. Unknown names are errors, except for the
+variables that Kubernetes sets in every container when a Service is named silkline
 (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 """
 
@@ -28,7 +28,7 @@ DEFAULT_FILE = "silkline.toml"
 _CREDENTIALS = re.compile(r"://[^/\s'\"]*@")
 
 _KUBERNETES = re.compile(
-    r"""SILKLINE_(?:[A-Z0-9_]+_)?(?:  # of a Service called silkline, or silkline-something
+    r"""SILKLINE_(?:[A-Z0-9_]+_)?(?:  # of a Service named silkline, or silkline-something
         SERVICE_HOST=[0-9a-fA-F.:]+
       | SERVICE_PORT(?:_[A-Z0-9_]+)?=\d+
       | PORT(?:_\d+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+:\d+
@@ -44,14 +44,15 @@ def load_settings(
     """Reads the settings from all sources.
 
     Args:
-        file: A TOML file; None stands for `silkline.toml` in the working folder, if there is one.
-        environment: The variables; those that do not start with `SILKLINE_` are left alone, and
-            so are those of Kubernetes.
-        flags: Values by field name; those that are None were not given. A list or a table may
-            come as text, as in a variable, a list also as several texts.
+        file: A TOML file; None means `silkline.toml` in the working folder, if it exists.
+        environment: The variables; ignores those that do not start with `SILKLINE_` and those
+            that Kubernetes sets.
+        flags: Values by field name; None means that the flag was not given. A list or a table may
+            be text, as in a variable; a list may also be several strings.
 
     Raises:
-        ConfigError: A name is unknown (the nearest known one is named) or a value is wrong.
+        ConfigError: A name is unknown (the message suggests the closest one) or a value is
+            invalid.
     """
     values = _from_file(file)
     sections = section_of_field()
@@ -69,17 +70,17 @@ def load_settings(
 
 
 def settings_from(file: Path | None, flags: Mapping[str, Any]) -> Settings:
-    """The settings of this process: defaults, file, environment, then flags that were given.
+    """Reads the settings from the defaults, the file, this process's environment and the flags.
 
     Raises:
         ConfigError: See `load_settings`.
     """
-    given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    return load_settings(file, os.environ, given)
+    set_flags = {name: value for name, value in flags.items() if value is not None and value != ()}
+    return load_settings(file, os.environ, set_flags)
 
 
 def section_of_field() -> dict[str, str]:
-    """Which section each field stands in; fields in the order of their declaration."""
+    """Maps each field to its section, in the order of declaration."""
     return {
         field: section
         for section, group in Settings.model_fields.items()
@@ -88,7 +89,7 @@ def section_of_field() -> dict[str, str]:
 
 
 def field_info(field: str) -> FieldInfo:
-    """The declaration of a field: its type, default and description."""
+    """Returns the declaration of a field: its type, default and description."""
     return _fields(Settings.model_fields[section_of_field()[field]])[field]
 
 
@@ -136,25 +137,23 @@ def _put(
 
 
 def _list(text: str, source: str) -> Sequence[Any]:
-    """`a, b` or a JSON list."""
+    """Parses `a, b` or a JSON list."""
     value = _json(text, source) if _is_json(text) else _parts(text)
     if not isinstance(value, list):
-        raise ConfigError(f"The {source} holds {text!r}: expected a, b or a JSON list.")
+        raise ConfigError(f"The {source} is {text!r}: expected a, b or a JSON list.")
     return value
 
 
 def _table(text: str, source: str) -> Mapping[str, Any]:
-    """`name=value, ...` or a JSON object."""
+    """Parses `name=value, ...` or a JSON object."""
     if _is_json(text):
         value = _json(text, source)
     else:
         pairs = [part.partition("=") for part in _parts(text)]
-        whole = all(name.strip() and separator for name, separator, _ in pairs)
-        value = {name.strip(): what.strip() for name, _, what in pairs} if whole else None
+        valid = all(name.strip() and separator for name, separator, _ in pairs)
+        value = {name.strip(): item.strip() for name, _, item in pairs} if valid else None
     if not isinstance(value, dict):
-        raise ConfigError(
-            f"The {source} holds {text!r}: expected name=value, ... or a JSON object."
-        )
+        raise ConfigError(f"The {source} is {text!r}: expected name=value, ... or a JSON object.")
     return value
 
 
@@ -170,14 +169,14 @@ def _json(text: str, source: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"The {source} holds broken JSON: {error}") from error
+        raise ConfigError(f"The {source} is not valid JSON: {error}") from error
 
 
 def _known(name: str, names: list[str], source: str) -> str:
     if name in names:
         return name
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(names)}."
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" Did you mean {matches[0]}?" if matches else f" Expected one of: {', '.join(names)}."
     raise ConfigError(f"The {source} is unknown.{hint}")
 
 
@@ -190,11 +189,11 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         section, *rest = (str(part) for part in problem["loc"])
         where = f"{'.'.join(rest)} in [{section}]" if rest else section
-        wrong = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"{where} is {_shown(problem['input'])}: {wrong}.")
-    return "Settings are wrong: " + " ".join(lines)
+        reason = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{where} is {_redacted(problem['input'])}: {reason}.")
+    return "Invalid settings: " + " ".join(lines)
 
 
-def _shown(given: object) -> str:
-    """A wrong value for an error; who a URL is for, and their password, are left out."""
-    return _CREDENTIALS.sub("://...@", repr(given))
+def _redacted(value: object) -> str:
+    """An invalid value for an error message, without the user and password of a URL."""
+    return _CREDENTIALS.sub("://...@", repr(value))

@@ -1,4 +1,4 @@
-"""Origins of web pages, as settings name them and as browsers do."""
+"""Web origins: parses them from settings and normalises them as browsers send them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ EVERY_ORIGIN = "*"
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*\\]+", re.IGNORECASE)
 _EXPECTED = (
-    "an origin is scheme://host, or scheme://host:port, such as https://app.example:8443, without "
-    "a path; * stands for every origin, and alone"
+    "expected scheme://host or scheme://host:port without a path, such as "
+    "https://app.example:8443, or * alone for every origin"
 )
 
 
 def browser_origins(origins: Iterable[str]) -> tuple[str, ...]:
-    """Origins in the form that the header Origin has: lower case, without the default port.
+    """Normalises origins to the form of the `Origin` header: lower case, no default port.
 
     Raises:
-        ValueError: One is not an origin, or `*` does not stand alone.
+        ValueError: An entry is not an origin, or `*` is not the only entry.
     """
-    given = tuple(origins)
-    return given if given == (EVERY_ORIGIN,) else tuple(_browser_origin(one) for one in given)
+    entries = tuple(origins)
+    if entries == (EVERY_ORIGIN,):
+        return entries
+    return tuple(_browser_origin(origin) for origin in entries)
 
 
 def _browser_origin(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How a remote server is described in the settings: one entry of `remotes`.
+"""The settings of a remote server: one entry of `remotes`.
 
 An entry is a table, or text of the form `URL name=value ...`:
 
@@ -8,7 +8,8 @@ An entry is a table, or text of the form `URL name=value ...`:
 
     silkline up --engine remote --remotes "http://gpu1:8000 key_env=VLLM_KEY weight=2"
 
-Keys never stand in the settings, so that no dump of them, no process list and no error shows one.
+Settings name where an API key is, never the key itself. So no settings dump, process list or
+error message can show a key.
 """
 
 from __future__ import annotations
@@ -23,22 +24,23 @@ _ENDPOINTS = ("/chat/completions", "/models")
 
 
 def server_root(text: str) -> str:
-    """The URL of an OpenAI-compatible server that its paths, `/v1` included, are put after.
+    """Returns the root URL of an OpenAI-compatible server, without `/v1`.
 
-    Taken are the server's own address, the base URL that clients take (`http://host/v1/`) and that
-    of an endpoint (`http://host/v1/chat/completions`).
+    Accepts the server's address, a client's base URL (`http://host/v1/`) and the URL of an
+    endpoint (`http://host/v1/chat/completions`).
 
     Raises:
-        ValueError: It is no http or https URL, or holds more than scheme, host, port and path.
+        ValueError: The text is not an http or https URL, or has more than scheme, host, port and
+            path.
     """
     parts = urlsplit(text.strip())
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("expected http://host:port or https://host:port")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(
-            "expected no user, password, query or fragment; give a key by key_env or key_file"
+            "expected no user, password, query or fragment; pass a key with key_env or key_file"
         )
-    _ = parts.port  # raises where it is no port
+    _ = parts.port  # raises ValueError for an invalid port
     path = parts.path.rstrip("/")
     for endpoint in _ENDPOINTS:
         if path.endswith(_API + endpoint):
@@ -51,37 +53,37 @@ class RemoteSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    url: str = Field(description="http:// or https:// address; /v1 is added where it is missing.")
+    url: str = Field(description="http:// or https:// address; /v1 is added if it is missing.")
     name: str = Field(
-        "", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="What metrics and logs call it."
+        "", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Name in metrics and logs."
     )
-    model: str = Field("", description="Model to ask it for; empty takes the first that it lists.")
-    key_env: str = Field("", description="Variable that holds its API key.")
-    key_file: str = Field("", description="File that holds its API key.")
-    weight: float = Field(1.0, gt=0, description="Its share of the requests.")
-    limit: int = Field(64, ge=1, description="Requests that it gets at a time.")
+    model: str = Field("", description="Model to request; empty means the first that it lists.")
+    key_env: str = Field("", description="Environment variable that holds the API key.")
+    key_file: str = Field("", description="File that holds the API key.")
+    weight: float = Field(1.0, gt=0, description="Relative share of the requests.")
+    limit: int = Field(64, ge=1, description="Maximum requests in flight.")
     timeout: float = Field(
-        60.0, gt=0, description="Seconds without a byte after which a request counts as lost."
+        60.0, gt=0, description="Seconds without a byte after which a request has failed."
     )
     revision: str = Field(
         "",
         pattern=r"^[!-~]{0,64}$",
-        description="What it serves; a new one leaves cached answers behind.",
+        description="Revision of the model; changing it invalidates cached answers.",
     )
     context_length: int | None = Field(
-        None, ge=1, description="Tokens of prompt and answer; None asks it."
+        None, ge=1, description="Maximum tokens of prompt and answer; None asks the server."
     )
     image_tokens: int | None = Field(
-        None, ge=1, description="Most tokens that a picture takes; None asks it."
+        None, ge=1, description="Maximum tokens of an image; None asks the server."
     )
     max_pixels: int | None = Field(
-        None, ge=1, description="Pixels of a picture that are of use to its model."
+        None, ge=1, description="Maximum pixels of an image that the model can use."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        """Reads `URL name=value ...`."""
+        """Parses `URL name=value ...`."""
         if not isinstance(value, str):
             return value
         url, *rest = value.split() or [""]
@@ -93,7 +95,7 @@ class RemoteSettings(BaseModel):
     @field_validator("url")
     @classmethod
     def _base_url(cls, value: str) -> str:
-        """The base URL, up to `/v1`."""
+        """Normalises the URL to the base URL, which ends with `/v1`."""
         return server_root(value) + _API
 
     @model_validator(mode="after")

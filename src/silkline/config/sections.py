@@ -1,8 +1,8 @@
-"""What can be set: each setting is declared here and nowhere else.
+"""All settings: each is declared here and nowhere else.
 
-A field's name is its key in the file (under its section), its variable (`SILKLINE_` and the name
-in capitals) and its flag (`--` and the name with dashes); names are therefore unique across the
-sections.
+A field's name is its key in the file (under its section), its environment variable (`SILKLINE_`
+and the name in capitals) and its flag (`--` and the name with dashes). Names are therefore unique
+across the sections.
 """
 
 from __future__ import annotations
@@ -21,259 +21,281 @@ _Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses names it does not know."""
+    """A frozen group of settings that refuses unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class ServerSettings(Section):
-    """Where the gateway listens and how it ends."""
+    """Listening, timeouts, connections and shutdown of the gateway."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    request_timeout: float = Field(120.0, gt=0, description="Seconds a request may take in all.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free port.")
+    request_timeout: float = Field(120.0, gt=0, description="Maximum seconds for a whole request.")
     lame_duck: float = Field(
         0.0,
         ge=0,
-        description="Seconds after SIGTERM in which requests are still taken, while /ready already "
-        "says 503.",
+        description="Seconds after SIGTERM during which requests are still accepted, while /ready "
+        "already returns 503.",
     )
     drain_timeout: int = Field(
-        30, ge=0, description="Whole seconds that running requests get to end after that."
+        30, ge=0, description="Whole seconds that running requests then have to finish."
     )
     keep_alive_timeout: int = Field(
         75, ge=1, description="Whole seconds an idle connection is kept open."
     )
     head_timeout: float = Field(
-        10.0, gt=0, description="Seconds a client may take to send a request's head."
+        10.0, gt=0, description="Maximum seconds for a client to send a request's headers."
     )
     body_timeout: float = Field(
-        15.0, gt=0, description="Seconds its body may take, and one more for each 8 KiB."
+        15.0,
+        gt=0,
+        description="Maximum seconds for a client to send a body, plus one for each 8 KiB.",
     )
     write_timeout: float = Field(
-        30.0, gt=0, description="Seconds a client may leave its answer unread."
+        30.0, gt=0, description="Maximum seconds that a client may stop reading its answer."
     )
     max_connections: int = Field(
-        1000, ge=1, description="Connections at once; fewer where fewer files may be open."
+        1000,
+        ge=1,
+        description="Maximum open connections; fewer if the limit on open files is lower.",
     )
 
 
 class AuthSettings(Section):
-    """Who may ask; see `docs/security.md`."""
+    """API keys and allowed web origins; see `docs/security.md`."""
 
     keys_file: str = Field(
         "",
-        description="TOML file of the tenants and the digests of their keys; empty asks for none.",
+        description="TOML file with the tenants and the digests of their keys; empty means that no "
+        "key is required.",
     )
     allow_anyone: bool = Field(
         default=False,
-        description="Whether anyone is answered on an address that others reach, without keys.",
+        description="Allow listening on a non-loopback address without API keys.",
     )
     cors_origins: Annotated[tuple[str, ...], AfterValidator(browser_origins)] = Field(
         (),
-        description="Origins whose web pages may ask, such as https://app.example:8443; * allows "
-        "every page, empty none but the server's own.",
+        description="Origins whose web pages may send requests, such as https://app.example:8443; "
+        "* allows all, empty only the server's own.",
     )
 
 
 class LimitSettings(Section):
-    """What may be asked for; checked before work is spent on it."""
+    """Maximum sizes of requests, checked before any work is done."""
 
-    max_body_bytes: int = Field(32 * MIB, ge=1024, description="Bytes of a request's body.")
+    max_body_bytes: int = Field(32 * MIB, ge=1024, description="Maximum bytes of a request's body.")
     max_held_body_bytes: int = Field(
-        512 * MIB, ge=1024, description="Bytes that have come of the bodies of all open requests."
+        512 * MIB,
+        ge=1024,
+        description="Maximum bytes of received bodies in memory, over all open requests.",
     )
-    max_images: int = Field(16, ge=1, description="Pictures in a request.")
-    max_image_bytes: int = Field(20 * MIB, ge=1024, description="Bytes of an encoded picture.")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="Pixels of a decoded picture.")
+    max_images: int = Field(16, ge=1, description="Maximum images in a request.")
+    max_image_bytes: int = Field(
+        20 * MIB, ge=1024, description="Maximum bytes of an encoded image."
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, description="Maximum pixels of a decoded image."
+    )
     max_request_pixels: int = Field(
-        100_000_000, ge=1, description="Pixels of all pictures of a request together."
+        100_000_000, ge=1, description="Maximum pixels of all images in a request together."
     )
-    max_messages: int = Field(256, ge=1, description="Messages in a request.")
+    max_messages: int = Field(256, ge=1, description="Maximum messages in a request.")
     max_inflight_bytes: int = Field(
         512 * MIB,
         ge=MIB,
-        description="Bytes of fetched pictures held at once, by all requests; and of decoded ones.",
+        description="Maximum bytes of fetched images in memory, over all requests; the same again "
+        "for decoded images.",
     )
-    max_text_chars: int = Field(100_000, ge=1, description="Characters of text in a request.")
+    max_text_chars: int = Field(
+        100_000, ge=1, description="Maximum characters of text in a request."
+    )
     max_answer_tokens: int = Field(
-        4096, ge=1, description="Tokens of an answer; a request that asks for more gets these."
+        4096, ge=1, description="Maximum tokens of an answer; a larger max_tokens is reduced to it."
     )
     strict_base64: bool = Field(
         default=False,
-        description="Whether Base64 with white space, in the URL-safe alphabet or without padding "
-        "is refused.",
+        description="Refuse Base64 that has white space, uses the URL-safe alphabet or lacks "
+        "padding.",
     )
     strict_fields: bool = Field(
         default=False,
-        description="Whether a request is refused that has unknown fields, or asks for more tokens "
-        "than there can be.",
+        description="Refuse requests with unknown fields, or with a max_tokens above the maximum.",
     )
 
 
 class FetchSettings(Section):
-    """How pictures are fetched from URLs."""
+    """Fetching of images from URLs."""
 
-    fetch_timeout: float = Field(10.0, gt=0, description="Seconds to fetch a picture in all.")
-    max_redirects: int = Field(3, ge=0, le=20, description="Redirects that are followed.")
+    fetch_timeout: float = Field(10.0, gt=0, description="Maximum seconds to fetch an image.")
+    max_redirects: int = Field(3, ge=0, le=20, description="Maximum redirects to follow.")
     fetch_ttl: int = Field(
-        300, ge=0, description="Most seconds until a URL is fetched again; its origin may say less."
+        300,
+        ge=0,
+        description="Maximum seconds that a fetched image is reused; its origin may set less.",
     )
     allowed_hosts: tuple[str, ...] = Field(
         (),
-        description="Host names that pictures may come from; empty allows every public host.",
+        description="Host names that images may come from; empty allows every public host.",
     )
     private_hosts: tuple[str, ...] = Field(
         (),
-        description="host:port pairs that may resolve to private addresses, named one by one.",
+        description="host:port pairs that may resolve to private addresses; no wildcards.",
     )
 
 
 class DecodeSettings(Section):
-    """The child processes that decode pictures."""
+    """The child processes that decode images."""
 
-    decode_processes: int = Field(2, ge=1, description="Child processes that decode pictures.")
-    decode_timeout: float = Field(5.0, gt=0, description="Seconds to decode one picture.")
+    decode_processes: int = Field(2, ge=1, description="Child processes that decode images.")
+    decode_timeout: float = Field(5.0, gt=0, description="Maximum seconds to decode an image.")
     decode_memory_bytes: int = Field(
-        1024 * MIB, ge=256 * MIB, description="Address space of a decoding child."
+        1024 * MIB, ge=256 * MIB, description="Maximum address space of a decoding process."
     )
     identity_memory_bytes: int = Field(
-        64 * MIB, ge=0, description="Memory to know pictures again without decoding, 1.2 KB each."
+        64 * MIB,
+        ge=0,
+        description="Memory to recognise known images without decoding them, 1.2 KB each.",
     )
 
 
 class EngineSettings(Section):
-    """What is served and by which engine."""
+    """The model and the engine that serves it."""
 
     model: str = Field(
         "silkline-mini",
-        description="The bundled model's name, a folder with a model, or a hub id in the local "
+        description="Name of the bundled model, a folder with a model, or a hub id in the local "
         "cache.",
     )
     served_name: str = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._:/-]{0,99})?$",
-        description="Name that clients ask for: up to 100 of `A-Z a-z 0-9 . _ : / -`, a letter or "
-        "digit first; empty takes the bundle's name, or the last part of `model` in ASCII.",
+        description="Model name in the API: up to 100 of `A-Z a-z 0-9 . _ : / -`, starting with a "
+        "letter or digit; empty means the bundle's name, or the last part of `model` in ASCII.",
     )
     engine: str = Field(
-        "auto", description="Engine by name; auto takes the best one here that can serve the model."
+        "auto",
+        description="Name of the engine; auto picks the best installed one that can serve the "
+        "model.",
     )
-    workers: int = Field(
-        1, ge=1, le=64, description="Processes that each hold the model and compute."
-    )
-    max_batch: int = Field(16, ge=1, description="Requests that a worker computes together.")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes; each loads the model.")
+    max_batch: int = Field(16, ge=1, description="Maximum requests in a worker's batch.")
     kv_cache_bytes: int = Field(
         0,
         ge=0,
-        description="A worker's KV cache memory; 0 takes enough for `max_batch` requests of 4,096 "
-        "tokens, a quarter of the free memory at most.",
+        description="Memory for a worker's KV cache; 0 means enough for `max_batch` requests of "
+        "4,096 tokens, but at most a quarter of the free memory.",
     )
     threads: int = Field(
-        0, ge=0, description="Threads that a worker computes with; 0 divides the cores among them."
+        0, ge=0, description="Threads of a worker; 0 divides the cores between the workers."
     )
     hang_timeout: float = Field(
         30.0, gt=0, description="Seconds without progress after which a worker is replaced."
     )
     precision: Literal["int8", "fp16"] = Field(
         "int8",
-        description="Weights of a model that is exported for the engine openvino: int8 or fp16.",
+        description="Weights of a model exported for the engine openvino: int8 or fp16.",
     )
     export_store: str = Field(
         "",
-        description="Folder that keeps exported models; empty takes silkline/exports in the user's "
-        "cache folder.",
+        description="Folder of exported models; empty means silkline/exports in the user's cache "
+        "folder.",
     )
     engine_options: dict[str, str] = Field(
-        default_factory=dict, description="Settings that only the chosen engine knows."
+        default_factory=dict, description="Options specific to the chosen engine."
     )
     remotes: tuple[RemoteSettings, ...] = Field(
         (),
-        description="Servers that compute: each a URL, or `URL name=value ...`, or a table; "
-        "see `docs/remote.md`.",
+        description="Remote servers for the engine remote: each a URL, `URL name=value ...` or a "
+        "table; see `docs/remote.md`.",
     )
 
 
 class CacheSettings(Section):
-    """Where answers are kept, so that the same question about the same picture costs nothing."""
+    """The answer cache: repeated questions about the same image are not computed again."""
 
     cache_ttl: int = Field(
-        3600, ge=0, description="Seconds an answer is good for; with 0 none is kept."
+        3600, ge=0, description="Seconds that an answer is cached; 0 turns the cache off."
     )
     cache_memory_bytes: int = Field(
-        64 * MIB, ge=0, description="Memory for answers in this process."
+        64 * MIB, ge=0, description="Maximum memory for answers in this process."
     )
     cache_disk: str = Field(
-        "", description="File to keep answers in across restarts; empty keeps none."
+        "", description="File that keeps answers across restarts; empty means no file."
     )
-    cache_disk_bytes: int = Field(1024 * MIB, ge=MIB, description="Most bytes of that file.")
+    cache_disk_bytes: int = Field(1024 * MIB, ge=MIB, description="Maximum bytes of that file.")
     cache_redis: str = Field(
-        "", description="redis:// URL of a Redis that gateways share; empty uses none."
+        "", description="redis:// URL of a Redis that gateways share; empty means no Redis."
     )
     cache_objects: str = Field(
         "",
-        description="s3:// or file:// URL of an object store or a folder; empty uses none.",
+        description="s3:// or file:// URL of an object store or a folder; empty means none.",
     )
     near_duplicates: bool = Field(
-        default=False, description="Whether the answer to a similar picture will do."
+        default=False, description="Reuse the answer about a near duplicate of the image."
     )
     near_distance: int = Field(
-        2, ge=0, le=8, description="Bits of 64 in which the digests of similar pictures may differ."
+        2,
+        ge=0,
+        le=8,
+        description="Maximum bits of 64 in which the perceptual digests of near duplicates differ.",
     )
     near_sample: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Share of such answers that are computed all the same, and compared.",
+        description="Share of these answers that are also computed, to compare them.",
     )
 
 
 class IdempotencySettings(Section):
-    """Where requests with an `Idempotency-Key` are remembered; see `docs/idempotency.md`."""
+    """The store for requests with an `Idempotency-Key`; see `docs/idempotency.md`."""
 
     idempotency_store: str = Field(
         "",
-        description="File, or redis:// URL that gateways share; empty keeps keys in memory, "
-        "until this gateway ends.",
+        description="File, or redis:// URL that gateways share; empty keeps keys in memory until "
+        "this gateway stops.",
     )
 
 
 class AdmissionSettings(Section):
-    """Who may go on to the engine, and when a request is refused."""
+    """Admission control: when requests wait and when they are refused."""
 
     max_queue: int = Field(
         256,
         ge=1,
-        description="Requests that may be on their way to the engine before each tenant is held "
-        "to its share of them; twice as many at most.",
+        description="Requests waiting for or running on the engine before each tenant is limited "
+        "to its share; at most twice as many.",
     )
     slo: float = Field(
         0.0,
         ge=0,
-        description="Seconds in which an answer should be whole; what would be later is refused "
-        "early. 0 sets no aim but `request_timeout`.",
+        description="Target seconds for a complete answer; requests that would miss it are refused "
+        "early. 0 means no target other than `request_timeout`.",
     )
     resolution_curve: dict[_Positive, _Share] = Field(
         {0.25: 0.75, 0.5: 0.5},
-        description="Share of the pixel budget from a load on, the load being the predicted wait "
-        "divided by `slo`; for engines whose image tokens follow the pixels. Empty turns it off.",
+        description="Reduces images under load: maps a load (predicted wait divided by `slo`) to "
+        "the share of the pixel budget used from that load on. Only for engines whose image tokens "
+        "depend on the image's size. Empty turns it off.",
     )
 
 
 class LogSettings(Section):
-    """What is written about requests."""
+    """Level and format of the logs."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged: debug, info, warning or error."
+        "info", description="Minimum level that is logged: debug, info, warning or error."
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto",
-        description="json: one ECS line an event; text: for eyes; auto: text on a terminal.",
+        description="json: one line of ECS JSON per event; text: human-readable; auto: text on a "
+        "terminal, json elsewhere.",
     )
 
 
 class Settings(Section):
-    """Everything that can be set."""
+    """All settings, by section."""
 
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()

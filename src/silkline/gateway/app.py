@@ -58,11 +58,11 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     lifecycle.at_draining(admission.close)
     models = ServedModels([ServedModel(pool, admission, aliases(settings.engine))])
     metrics = Metrics()
-    metrics.watch(lambda: replica_metrics(pool.health()))
-    metrics.watch(lambda: cache_metrics(cache.snapshot()))
-    metrics.watch(lambda: admission_metrics(admission.snapshot()))
-    metrics.watch(lambda: intake_metrics(intake.snapshot()))
-    metrics.watch(lambda: process_metrics(lifecycle))
+    metrics.add_source(lambda: replica_metrics(pool.health()))
+    metrics.add_source(lambda: cache_metrics(cache.snapshot()))
+    metrics.add_source(lambda: admission_metrics(admission.snapshot()))
+    metrics.add_source(lambda: intake_metrics(intake.snapshot()))
+    metrics.add_source(lambda: process_metrics(lifecycle))
     answering = Answering(
         settings,
         intake=intake,
@@ -99,5 +99,5 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)
-    metrics.watch(lambda: key_metrics(idempotency.snapshot()))
+    metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
     return RequestLayer(Gate(idempotency, settings), settings, metrics, lifecycle)

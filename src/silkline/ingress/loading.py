@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from dataclasses import dataclass, field
 
 from silkline.aio.byte_budget import ByteBudget, Claim
-from silkline.aio.single_flight import Flight, SingleFlight, Watch
+from silkline.aio.single_flight import Flight, OnProgress, SingleFlight
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import PixelBudget
 from silkline.ingress.decode import Decoded, DecoderPool
@@ -107,7 +107,7 @@ class Loader(Lifespan):
         self._fetcher.rules.admit(url)
 
     def fetch(
-        self, url: ImageAddress, scope: bytes, watch: Watch
+        self, url: ImageAddress, scope: bytes, watch: OnProgress
     ) -> AbstractAsyncContextManager[Loaded]:
         """The encoded picture at a URL, which is held while the context is open.
 

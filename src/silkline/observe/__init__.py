@@ -1,1 +1,1 @@
-"""What happens: metrics and logs."""
+"""Metrics and logs."""

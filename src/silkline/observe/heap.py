@@ -1,4 +1,4 @@
-"""Keeps the garbage collector away from what a process holds as long as it serves."""
+"""Exempts long-lived objects from garbage collection."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import gc
 
 
 def freeze_heap() -> None:
-    """Exempts every object that exists now from garbage collection; call it once, after start-up.
+    """Exempts every existing object from garbage collection; call it once, after startup.
 
-    A full collection walks all objects that could be part of a cycle. Modules, settings and
-    routes are most of them and live to the end of the process, so walking them frees nothing and
-    stops the event loop for as long as it takes.
+    A full collection walks all objects that could be part of a cycle. Most of them are modules,
+    settings and routes, which live until the process ends: walking them frees nothing and blocks
+    the event loop.
     """
     gc.collect()
     gc.freeze()

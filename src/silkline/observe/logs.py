@@ -1,7 +1,7 @@
-"""Structured logs: one JSON line an event, with the field names of the Elastic Common Schema.
+"""Structured logs: one line of JSON per event, with field names of the Elastic Common Schema.
 
-https://www.elastic.co/docs/reference/ecs. Text that came from outside is escaped by JSON, so that
-an event is always one line. Values that could hold a key, a picture or a prompt are not logged.
+https://www.elastic.co/docs/reference/ecs. JSON escapes external text, so an event is always one
+line. Values that could contain a key, an image or a prompt are not logged.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from silkline.config import LogSettings
 from silkline.observe.tracebacks import PrivateFormatter
 
 FIELDS = "ecs"
-"""Name of the `extra` under which a log call passes its ECS fields."""
+"""Key of `extra` with which a log call passes its ECS fields."""
 
 _STACK_TRACE = "error.stack_trace"
 _CLIENT_FAULT_LOGGERS = ("uvicorn.error", "python_multipart")
-"""They warn of what clients do wrong, line by line; the access log has it in one."""
+"""Loggers that warn about clients' mistakes in several lines; the access log has one line."""
 
 
 class EcsFormatter(PrivateFormatter):
-    """Renders a record as one ECS JSON line."""
+    """Formats a record as one line of ECS JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's time, level, logger and message, and the fields it was given."""
+        """Returns the record's time, level, logger, message and ECS fields."""
         event: dict[str, Any] = {
             "@timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "log.level": record.levelname.lower(),
@@ -37,17 +37,17 @@ class EcsFormatter(PrivateFormatter):
         }
         if record.exc_info:
             event[_STACK_TRACE] = self.formatException(record.exc_info)
-        return json.dumps(event)  # plain ASCII: no line separator of Unicode gets through
+        return json.dumps(event)  # ASCII only, so no Unicode line separators
 
 
 class TextFormatter(PrivateFormatter):
-    """Renders a record for a person: the message and its fields in one line."""
+    """Formats a record as human-readable text: the message and its fields in one line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Like the standard formatter, with the fields behind the message."""
+        """Formats as the standard formatter, then appends the ECS fields."""
         fields = dict(getattr(record, FIELDS, {}))
         trace = fields.pop(_STACK_TRACE, None)
         tail = "".join(f" {name}={value!r}" for name, value in fields.items())
@@ -55,9 +55,9 @@ class TextFormatter(PrivateFormatter):
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Sends all logs to standard error; called once, by the command line.
+    """Sends all logs to standard error; the command line calls it once.
 
-    Silkline's own loggers write from `log_level` up, those of libraries only warnings and errors.
+    Silkline's loggers use `log_level`; those of libraries log only warnings and errors.
     """
     as_text = settings.log_format == "text" or (
         settings.log_format == "auto" and sys.stderr.isatty()

@@ -1,7 +1,7 @@
-"""The metrics that are counted and timed as requests go by.
+"""Request metrics: counters and histograms that are updated as requests end.
 
-Names follow `silkline_<what>_<unit>`; the text format is that of Prometheus. A `Metrics` object
-holds its own registry: two gateways in one process do not mix.
+Names follow `silkline_<what>_<unit>`, in Prometheus' text format. Each `Metrics` has its own
+registry, so two gateways in one process stay separate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOKEN_BUCKETS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 
 class _Read(Collector):
-    """Families that are read when Prometheus asks."""
+    """A collector that calls a function on every scrape."""
 
     def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
         self._read = read
@@ -34,7 +34,7 @@ class _Read(Collector):
 
 
 class Metrics:
-    """Counts and times what the gateway does."""
+    """The gateway's counters and histograms."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -45,7 +45,7 @@ class Metrics:
         )
         self._errors = self._counter(
             "silkline_errors_total",
-            "Requests that ended in an error, by route and code; also streams that had begun.",
+            "Requests that ended in an error, by route and code, including started streams.",
             ["route", "code"],
         )
         self._tokens = self._counter(
@@ -53,13 +53,13 @@ class Metrics:
         )
         self._ignored = Counter(
             "silkline_ignored_fields_total",
-            "Unknown fields of requests that were left out.",
+            "Unknown request fields that were ignored.",
             registry=self.registry,
         )
         self._request_seconds = cache(
             self._histogram(
                 "silkline_request_seconds",
-                "Seconds from the end of a request's head to its answer's last byte.",
+                "Seconds from the end of a request's headers to the last byte of its response.",
                 _REQUEST_BUCKETS,
                 ["route"],
             ).labels
@@ -67,40 +67,40 @@ class Metrics:
         self._stage_seconds = cache(
             self._histogram(
                 "silkline_stage_seconds",
-                "Seconds a request spent in a stage.",
+                "Seconds that a request spent in a stage.",
                 _STAGE_BUCKETS,
                 ["stage"],
             ).labels
         )
         self._time_to_first_token = self._histogram(
             "silkline_time_to_first_token_seconds",
-            "Seconds from the end of a streaming request's head to its first piece of text.",
+            "Seconds from the end of a streaming request's headers to its first chunk of text.",
             _REQUEST_BUCKETS,
         )
         self._image_pixels = self._histogram(
             "silkline_image_pixels",
-            "Pixels of a picture as it came, before it was reduced.",
+            "Pixels of an image as received, before it is reduced.",
             _PIXEL_BUCKETS,
         )
         self._image_tokens = self._histogram(
-            "silkline_image_tokens", "Prompt tokens that a request's pictures took.", _TOKEN_BUCKETS
+            "silkline_image_tokens", "Prompt tokens of a request's images.", _TOKEN_BUCKETS
         )
 
-    def _counter(self, name: str, what: str, labels: Sequence[str]) -> Callable[..., Counter]:
-        """From labels to their counter; the library's own way there takes longer than to count."""
-        return cache(Counter(name, what, labels, registry=self.registry).labels)
+    def _counter(self, name: str, help_text: str, labels: Sequence[str]) -> Callable[..., Counter]:
+        """Maps labels to their counter; cached, as the library's lookup is slow."""
+        return cache(Counter(name, help_text, labels, registry=self.registry).labels)
 
     def _histogram(
-        self, name: str, what: str, buckets: Sequence[float], labels: Sequence[str] = ()
+        self, name: str, help_text: str, buckets: Sequence[float], labels: Sequence[str] = ()
     ) -> Histogram:
-        return Histogram(name, what, labels, buckets=buckets, registry=self.registry)
+        return Histogram(name, help_text, labels, buckets=buckets, registry=self.registry)
 
-    def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
-        """Exports the families that `read` gives whenever Prometheus asks."""
+    def add_source(self, read: Callable[[], Iterable[Metric]]) -> None:
+        """Exports the metric families that `read` returns on every scrape."""
         self.registry.register(_Read(read))
 
     def request_ended(self, route: str, code: int, cache: str, model: str, seconds: float) -> None:
-        """Counts a request with the status it got and the seconds it took."""
+        """Counts a request by its HTTP status, and records its duration."""
         self._requests(route, str(code), cache, model).inc()
         self._request_seconds(route).observe(seconds)
 
@@ -109,19 +109,19 @@ class Metrics:
         self._errors(route, code).inc()
 
     def fields_ignored(self, count: int) -> None:
-        """Counts unknown fields of a request that were left out."""
+        """Counts unknown fields of a request that were ignored."""
         self._ignored.inc(count)
 
     def first_token(self, seconds: float) -> None:
-        """Notes how long a streaming client waited for the first text."""
+        """Records the time to first token of a streaming request."""
         self._time_to_first_token.observe(seconds)
 
     def image_came(self, pixels: int) -> None:
-        """Notes a picture's original size in pixels."""
+        """Records an image's original size in pixels."""
         self._image_pixels.observe(pixels)
 
     def answered(self, usage: Usage, timeline: Timeline) -> None:
-        """Notes what an answer cost, in tokens and in seconds a stage."""
+        """Records an answer's tokens and its seconds in each stage."""
         for stage, seconds in timeline.seconds.items():
             self._stage_seconds(stage.value).observe(seconds)
         if usage.image_tokens:
@@ -132,5 +132,5 @@ class Metrics:
         self._tokens("completion").inc(usage.completion_tokens)
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

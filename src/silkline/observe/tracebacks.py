@@ -1,8 +1,8 @@
-"""Stack traces that tell where and what, and nothing that a client sent.
+"""Stack traces without client data.
 
-The text of an exception can hold anything: a `KeyError` says its key, a decoder quotes its input.
-So logs name the exception and the lines that it came through; its text they give only where it is
-Silkline's own or the operating system's.
+The text of an exception can contain anything: a `KeyError` has its key, a decoder quotes its input.
+So logs have the exception's class and its stack; they have its text only if it comes from Silkline
+or the operating system.
 """
 
 from __future__ import annotations
@@ -20,38 +20,39 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class PrivateFormatter(logging.Formatter):
-    """A formatter whose stack traces are those of `trace`."""
+    """A log formatter whose stack traces have no client data."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As the standard formatter does, but for a trace that another one has left."""
+        """Formats a record, but discards a trace that another formatter cached in it."""
         record.exc_text = None
         return super().format(record)
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name is logging's
-        """The trace of the exception that a record carries."""
+        """Formats an exception with `trace`."""
         return "" if ei[1] is None else trace(ei[1])
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        """The message with what the format puts around it."""
+        """Formats a record's message, with what the format string adds."""
         record.message = self.message(record)
         return super().formatMessage(record)
 
     def message(self, record: logging.LogRecord) -> str:
-        """A record's message; of asyncio's only the first line, for the others show exceptions."""
+        """Returns a record's message; of asyncio's only the first line, without exceptions."""
         message = record.getMessage()
         return message.partition("\n")[0] if record.name == "asyncio" else message
 
 
 def trace(exception: BaseException) -> str:
-    """Where an exception was raised and of what kind it is; what led to it comes first."""
+    """Formats an exception's stack and class, after those of its causes."""
     parts: list[str] = []
     seen: set[int] = set()
-    at: BaseException | None = exception
-    while at is not None and id(at) not in seen:
-        seen.add(id(at))
-        parts.append("".join(traceback.format_tb(at.__traceback__)) + _name(at))
-        parts += [trace(one) for one in getattr(at, "exceptions", ())]
-        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    current: BaseException | None = exception
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        parts.append("".join(traceback.format_tb(current.__traceback__)) + _name(current))
+        parts += [trace(member) for member in getattr(current, "exceptions", ())]
+        cause, context = current.__cause__, current.__context__
+        current = cause or (None if current.__suppress_context__ else context)
     return "\n\n".join(reversed(parts))
 
 

@@ -1,4 +1,4 @@
-"""Answers a question: the one path that every route takes through the rooms."""
+"""Answers a question: every API route goes through this one path."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from silkline.service.question import Question, check_size, check_strictly, clam
 from silkline.service.record import RequestRecord
 
 _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
-"""What the cache did when no engine worked for the request."""
+"""Cache states in which no engine worked for the request."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """One question on its way, and what its steps have found out.
+    """One question in progress, with the results of its earlier steps.
 
     Attributes:
-        question: What is asked.
-        record: What the log line and the metrics say about the request.
-        model: Who answers.
-        policy: What the cache may do.
-        known: The images' identities, where they are known without any work.
+        question: The question, with `max_tokens` within the limits.
+        record: Collects what the log line and the metrics report about the request.
+        model: The model that answers.
+        policy: How the request may use the cache.
+        known: The images' identities, if they are known without fetching or decoding; else None.
     """
 
     question: Question
@@ -47,7 +47,7 @@ class _Run:
     known: tuple[Identity, ...] | None
 
     def asked(self, images: Sequence[Identity], seconds_left: float) -> CacheRequest:
-        """What the cache compares; `images` are those of the question, in its order."""
+        """Returns what the cache key is made of; `images` are in the question's order."""
         return CacheRequest(
             self.question.messages,
             tuple(image.digest for image in images),
@@ -60,7 +60,7 @@ class _Run:
 
 
 class Answering:
-    """Answers questions: images from the intake, kept answers from the cache, new ones computed."""
+    """Answers questions: loads the images, looks in the cache, and computes what is missing."""
 
     def __init__(
         self,
@@ -80,29 +80,29 @@ class Answering:
         self._lifecycle = lifecycle
 
     def seconds_left(self, record: RequestRecord) -> float:
-        """What is left of the time that a request may take, 0 at least."""
+        """Returns the seconds left until the request's deadline, at least 0."""
         return max(0.0, self._settings.server.request_timeout - record.elapsed())
 
     async def answer(self, question: Question, record: RequestRecord) -> Answer:
-        """Answers in one piece.
+        """Returns the complete answer.
 
         Raises:
-            InputError: The question or one of its images is wrong.
-            CapacityError: It cannot be answered now, or not in its time.
+            InputError: The question or one of its images is invalid.
+            CapacityError: It cannot be answered now, or not before its deadline.
         """
         text: list[str] = []
         async with aclosing(self.deltas(question, record)) as deltas:
             async for delta in deltas:
                 text.append(delta.text)
                 if delta.finish_reason and delta.usage and delta.timeline:
-                    whole = "".join(text)
-                    return Answer(whole, delta.finish_reason, delta.usage, delta.timeline)
+                    joined = "".join(text)
+                    return Answer(joined, delta.finish_reason, delta.usage, delta.timeline)
         raise InternalFault("The engine's stream ended without a finish reason.")
 
     async def deltas(
         self, question: Question, record: RequestRecord
     ) -> AsyncGenerator[Delta, None]:
-        """Answers chunk by chunk; the last delta's timeline spans the whole request.
+        """Streams the answer; the last delta's timeline covers the whole request.
 
         Raises:
             InputError, CapacityError: As `answer` does.
@@ -120,10 +120,10 @@ class Answering:
                 record.cache = served.state
                 if served.state in _NOT_COMPUTED:
                     ticket.needs_no_turn()
-                waiting = question.stream
+                awaits_first = question.stream
                 async for delta in served.deltas:
-                    if waiting and delta.text:
-                        waiting = False
+                    if awaits_first and delta.text:
+                        awaits_first = False
                         self._metrics.first_token(record.elapsed())
                     if delta.finish_reason is None:
                         yield delta
@@ -131,7 +131,7 @@ class Answering:
                         yield self._ended(served.accounted(delta), run)
 
     async def _begin(self, question: Question, record: RequestRecord) -> _Run:
-        """Chooses the model, and refuses what can be refused without any work."""
+        """Chooses the model, and refuses the request if that needs no further work."""
         if self._lifecycle.draining:
             raise shutting_down()
         model = self.models.choose(question.model)
@@ -143,7 +143,7 @@ class Answering:
         return _Run(question, record, model, policy, known)
 
     def _fitting(self, question: Question, record: RequestRecord, model: ServedModel) -> Question:
-        """The question, asking for no more tokens than there can be."""
+        """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
@@ -157,7 +157,10 @@ class Answering:
     async def _recognise(
         self, question: Question, model: ServedModel, policy: CachePolicy
     ) -> tuple[Identity, ...] | None:
-        """The images' identities, where they are known without work and are of use."""
+        """Returns the images' identities if they are known without fetching and decoding.
+
+        None if one is unknown, or if the cache is not used for this question.
+        """
         if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
             return None
         await self._intake.hash_large(question.sources)
@@ -165,10 +168,10 @@ class Answering:
 
     @asynccontextmanager
     async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
-        """The answer: a kept one where the images are known, else by way of the images."""
+        """Looks in the cache if the images are known; otherwise loads them first."""
         info, record = run.model.info, run.record
         if run.known is not None:
-            # Under load the budget of new images shrinks; kept answers are of the full one.
+            # Under load the pixel budget of new images shrinks; this looks up the full budget.
             record.pixel_budget = info.pixel_budget.max_pixels
             asked = run.asked(run.known, self.seconds_left(record))
             began = time.monotonic()
@@ -184,17 +187,17 @@ class Answering:
 
     @asynccontextmanager
     async def _computed(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
-        """The answer by way of the images; it may yet be a kept one."""
+        """Loads the images, then answers from the cache or the engine."""
         with self._intake.holding(run.policy.tenant) as held:
             images = await self._take(run, ticket, held)
             run.record.timeline = run.record.timeline.plus(images.timeline)
 
             def generate() -> AsyncGenerator[Delta, None]:
-                # Called in its turn: the time that it waited is no longer the engine's to spend.
+                # Called after the wait in the queue, which leaves less time for the engine.
                 return run.model.pool.generate(self._request(run, images))
 
             def compute() -> AsyncGenerator[Delta, None]:
-                # It may go on for others after this request, so it keeps what the images hold.
+                # It may continue for other requests after this one, so it keeps the images' bytes.
                 return run.model.admission.computed(ticket, generate, held.kept())
 
             asked = run.asked(images.identities, self.seconds_left(run.record))
@@ -225,7 +228,8 @@ class Answering:
         except TimeoutError:
             timeout = self._settings.server.request_timeout
             raise DeadlineExceeded(
-                f"The images did not come within the {timeout:g} s of a request."
+                f"The images were not loaded within the request's {timeout:g} s. "
+                "Send smaller images, or send them as data URLs."
             ) from None
         for identity in images.identities:
             self._metrics.image_came(identity.original_pixels)
@@ -236,7 +240,7 @@ class Answering:
             raise InternalFault("The engine's last delta has no usage or no timeline.")
         record, tokens = run.record, last.usage.completion_tokens
         if last.finish_reason is FinishReason.LENGTH and tokens < run.question.sampling.max_tokens:
-            record.max_tokens = tokens  # the prompt took the rest of the context
+            record.max_tokens = tokens  # the prompt filled the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
         self._metrics.answered(last.usage, record.timeline)
         return Delta(last.text, last.finish_reason, last.usage, record.timeline)

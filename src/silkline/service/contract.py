@@ -1,7 +1,7 @@
-"""Checks that an engine reads images and prompts as transformers does.
+"""Checks that an engine processes images and prompts as transformers does.
 
-The engine runs in this process, without a server. Its questions come as a client's would: images as
-data URLs, through the intake and its decoding children.
+The engine runs in this process, without a server. Its images take the same path as a client's: as
+data URLs, through the intake and its decoding processes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from silkline.models.documents import CONFIG
 from silkline.models.resolve import ModelLocation, locate_model
 from silkline.service.local import create_intake
 from silkline.service.pool import OnNotice, choose_engine, needs_model, prepared_model, why_chosen
-from silkline.service.subject import Spelled
+from silkline.service.subject import SubjectSpec
 
 if TYPE_CHECKING:
     from silkline.evaluate.contract.reference import Reference
 
 _TRANSFORMERS = "transformers"
-"""The engine under whose name a bundle's manifest says where the original model lies."""
+"""The engine name under which a bundle's manifest lists the original model."""
 
 
 class ClientPath:
-    """Sends a case the way of a client's question: images as data URLs, through the intake."""
+    """Loads the images of a case as a client's: as data URLs, through the intake."""
 
     def __init__(self, intake: Intake) -> None:
         """Takes a started intake."""
@@ -64,41 +64,41 @@ class ClientPath:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be compared with what.
+class ContractPlan:
+    """What a contract check compares.
 
     Attributes:
         subject: The model or the server.
-        reference: Where the original model lies; empty for where the subject itself has it.
-        maximum: Cases to compare; None compares all.
+        reference: The original model; empty means the one that the subject includes.
+        maximum: Maximum number of cases; None compares all.
     """
 
-    subject: Spelled
+    subject: SubjectSpec
     reference: str
     maximum: int | None = None
 
 
 async def check_contract(
-    wanted: Wanted, on_progress: Callable[[int, int], None], on_notice: OnNotice
+    plan: ContractPlan, on_progress: Callable[[int, int], None], on_notice: OnNotice
 ) -> Contract:
-    """Compares, and says what was found.
+    """Compares an engine with transformers.
 
     Args:
-        wanted: Both sides.
-        on_progress: Called with the number of cases compared, and of all cases.
-        on_notice: Called with why `auto` passed over an engine.
+        plan: The subject and the reference.
+        on_progress: Called with the number of compared cases and of all cases.
+        on_notice: Called with the reason why `auto` passed over an engine.
 
     Raises:
-        ConfigError: The model is unknown, has no original beside it, or its engine cannot be
+        ConfigError: The model is unknown or does not include its original, or its engine cannot be
             probed.
-        EnvironmentFault: The engine or a server is not there.
+        EnvironmentFault: The engine is not installed, or the server cannot be reached.
         ModuleNotFoundError: transformers is not installed.
     """
-    settings = wanted.subject.settings
-    place = _original(wanted)
+    settings = plan.subject.settings
+    folder = _original(plan)
     engine, probed = await _created(settings.engine, on_notice)
     reference, cases = await asyncio.gather(
-        asyncio.to_thread(_reference, place), asyncio.to_thread(golden_pack, wanted.maximum)
+        asyncio.to_thread(_reference, folder), asyncio.to_thread(golden_pack, plan.maximum)
     )
     async with create_intake(settings) as intake, _started(engine, probed) as prober:
         info = engine.info
@@ -107,11 +107,10 @@ async def check_contract(
         rows = await check_cases(cases, sides, lambda done: on_progress(done, len(cases)))
     if not any(row.stages for row in rows):
         raise ConfigError(
-            "Not one case could be compared. Look at what both say of a single picture: "
-            f"{rows[0].refused}."
+            f"No case could be compared. The reason for the first one: {rows[0].refused}."
         )
     return Contract(
-        model=wanted.subject.name,
+        model=plan.subject.name,
         engine=info.engine,
         precision=info.precision,
         revision=info.revision,
@@ -122,16 +121,16 @@ async def check_contract(
     )
 
 
-async def _created(wanted: EngineSettings, on_notice: OnNotice) -> tuple[Engine, Probed]:
-    """The engine as a worker would have it, in both its roles."""
-    choice = await choose_engine(wanted)
+async def _created(settings: EngineSettings, on_notice: OnNotice) -> tuple[Engine, Probed]:
+    """Creates the engine as a worker would; returns it as an `Engine` and as a `Probed`."""
+    choice = await choose_engine(settings)
     if why := why_chosen(choice):
         on_notice(why)
     name = choice.engine
-    engine = create_engine(name, await _options(wanted, name))
+    engine = create_engine(name, await _options(settings, name))
     if not isinstance(engine, Probed):
         raise ConfigError(
-            f"The engine {name} cannot tell how it reads a request; openvino, torch and remote can."
+            f"The engine {name} does not support --contract. Use openvino, torch or remote."
         )
     return engine, engine
 
@@ -144,13 +143,13 @@ def _reference(folder: Path) -> Reference:
 
 @asynccontextmanager
 async def _started(engine: Engine, probed: Probed) -> AsyncGenerator[Prober, None]:
-    """Starts an engine in this process, and what looks into it."""
+    """Starts an engine in this process, and its prober."""
     try:
         try:
             await engine.start()
         except WorkerLost as error:
             raise EnvironmentFault(
-                f"The server cannot be asked: {error.message} Start it, or check its URL and key."
+                f"The server does not respond: {error.message} Start it, or check its URL and key."
             ) from error
         prober = await probed.prober()
         try:
@@ -165,58 +164,58 @@ def _data_url(data: bytes) -> str:
     return "data:;base64," + base64.b64encode(data).decode("ascii")
 
 
-def _original(wanted: Wanted) -> Path:
-    """The folder with the model as transformers reads it.
+def _original(plan: ContractPlan) -> Path:
+    """Returns the folder with the original model, which transformers can load.
 
     Raises:
-        ConfigError: There is none, or the user has to say which.
-        EnvironmentFault: It is a model of the hub that is not on this machine.
+        ConfigError: There is none, or the user must name it.
+        EnvironmentFault: It is a hub model that is not on this machine.
     """
-    engine = wanted.subject.settings.engine
-    if not wanted.reference and engine.remotes:
+    engine = plan.subject.settings.engine
+    if not plan.reference and engine.remotes:
         raise ConfigError(
-            "A server does not tell its model's files. Name the model that it serves, to compare "
-            "with: --reference MODEL."
+            "The model files of a server are not available. Name the model that it serves with "
+            "--reference MODEL."
         )
-    place = locate_model(wanted.reference or engine.model, os.environ)
-    folder = _home(place)
+    location = locate_model(plan.reference or engine.model, os.environ)
+    folder = _original_folder(location)
     if not (folder / CONFIG).is_file():
         raise ConfigError(
-            f"{place.model} holds no model that transformers reads. Name the original one: "
-            "--reference MODEL."
+            f"{location.model} has no model that transformers can load. Name the original model "
+            "with --reference MODEL."
         )
     return folder
 
 
-def _home(place: ModelLocation) -> Path:
-    if place.bundle is not None and _TRANSFORMERS in place.bundle.manifest.engines:
-        return place.bundle.weights(_TRANSFORMERS)
-    return place.folder
+def _original_folder(location: ModelLocation) -> Path:
+    if location.bundle is not None and _TRANSFORMERS in location.bundle.manifest.engines:
+        return location.bundle.weights(_TRANSFORMERS)
+    return location.folder
 
 
-async def _options(wanted: EngineSettings, name: str) -> EngineOptions:
-    """What a worker of this engine would get."""
+async def _options(settings: EngineSettings, name: str) -> EngineOptions:
+    """Returns the options that a worker of this engine would get."""
     if name == REMOTE:
-        if not wanted.remotes:
+        if not settings.remotes:
             raise ConfigError("The engine remote needs a server: give its URL as the SUBJECT.")
-        told = wanted.remotes[0].model_dump(exclude_defaults=True)
+        told = settings.remotes[0].model_dump(exclude_defaults=True)
         return EngineOptions(extra={key: str(value) for key, value in told.items()})
     if not needs_model(name):
-        return EngineOptions(extra=wanted.engine_options)
-    files = await prepared_model(wanted, name)  # its hold goes with the process, which ends soon
+        return EngineOptions(extra=settings.engine_options)
+    files = await prepared_model(settings, name)  # its hold goes with the process, which ends soon
     return EngineOptions(
         model=files.folder,
         max_batch=1,
-        kv_cache_bytes=wanted.kv_cache_bytes,
-        threads=wanted.threads,
-        extra=wanted.engine_options,
+        kv_cache_bytes=settings.kv_cache_bytes,
+        threads=settings.threads,
+        extra=settings.engine_options,
         name=files.name,
         revision=files.revision,
     )
 
 
 def _hidden(rows: list[Row]) -> dict[Stage, str]:
-    """Why stages are hidden, where they are hidden in all rows alike."""
+    """Returns the reason for each stage that is hidden in all compared rows."""
     compared = [row for row in rows if row.stages]
     return {
         stage: compared[0].stages[stage].told

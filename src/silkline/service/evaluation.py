@@ -1,4 +1,4 @@
-"""Runs an evaluation: asks one or two subjects about a data set, scores, compares and reports."""
+"""Runs an evaluation: asks one or two subjects, scores and compares answers, writes the report."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from silkline.evaluate.summary import score_replies, summarise
 from silkline.ingress.intake import Intake
 from silkline.service.local import create_intake
 from silkline.service.pool import OnNotice
-from silkline.service.subject import Spelled, open_subject, source_of
+from silkline.service.subject import SubjectSpec, open_subject, source_of
 
 JOURNAL, FIGURES, PAGE = "answers.jsonl", "evaluation.json", "report.html"
 
 OnProgress = Callable[[str, Step], None]
-"""Called with what is being done, and how far it is."""
+"""Called with the current activity and its progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What to ask, whom, and how to score it.
+    """What an evaluation asks, which subjects, and how it scores them.
 
     Attributes:
         subjects: One, or two to compare.
         dataset: The items.
-        metrics: The first one counts for the verdict.
-        folder: Where the journal, the figures and the page go.
-        seed: Of the resampling.
+        metrics: The first one decides the verdict.
+        folder: Folder of the journal, the figures and the page.
+        seed: Seed of the resampling.
     """
 
-    subjects: tuple[Spelled, ...]
+    subjects: tuple[SubjectSpec, ...]
     dataset: Dataset
     metrics: Sequence[Metric]
     folder: Path
@@ -53,7 +53,7 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What one subject answered, and how right that is."""
+    """One subject's replies and their scores."""
 
     replies: Sequence[Reply]
     scores: Scores
@@ -66,23 +66,23 @@ async def evaluate(
     """Asks the subjects, compares their answers, and writes the journal, the figures and the page.
 
     Args:
-        plan: What to do.
-        on_progress: Called with each reply.
-        on_notice: Called with what the user should know.
+        plan: What to ask, which subjects, and how to score them.
+        on_progress: Called after each reply.
+        on_notice: Called with notices for the user.
 
     Raises:
         ConfigError: A subject's model is unknown, or no engine can serve it.
-        EnvironmentFault: A subject is not there, or a file cannot be written.
+        EnvironmentFault: A server cannot be reached, or a file cannot be written.
     """
     sides: list[_Side] = []
     asked: list[Subject] = []
     items = plan.dataset.items
     async with create_intake(plan.subjects[0].settings) as intake:
         with Journal(plan.folder / JOURNAL) as journal:
-            for name, spelled in zip("AB", plan.subjects, strict=False):
+            for name, spec in zip("AB", plan.subjects, strict=False):
                 on_progress(f"starting {name}", Step(len(items), 0, 0, 0))
-                shown = _named(on_progress, name)
-                side = await _ask(plan, spelled, intake, journal, asked, shown, on_notice)
+                on_step = _named(on_progress, name)
+                side = await _ask(plan, spec, intake, journal, asked, on_step, on_notice)
                 sides.append(side)
                 asked.append(side.result.subject)
         evaluation = Evaluation(
@@ -106,14 +106,14 @@ def _write(evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> None:
         write_page(evaluation, cases, folder / PAGE)
     except OSError as error:
         raise EnvironmentFault(
-            f"The results cannot be written into {folder}: {error.strerror}. Every answer is kept: "
-            "make room, then run the same command again."
+            f"The results cannot be written into {folder}: {error.strerror}. The answers are saved "
+            "in the journal: fix this, then run the same command again."
         ) from error
 
 
 async def _ask(
     plan: EvaluationPlan,
-    spelled: Spelled,
+    spec: SubjectSpec,
     intake: Intake,
     journal: Journal,
     before: Sequence[Subject],
@@ -121,11 +121,11 @@ async def _ask(
     on_notice: OnNotice,
 ) -> _Side:
     items = plan.dataset.items
-    settings = spelled.settings
+    settings = spec.settings
     at_once = min(settings.engine.max_batch, settings.admission.max_queue)
-    async with open_subject(spelled, intake, on_notice) as asker:
+    async with open_subject(spec, intake, on_notice) as asker:
         subject = asker.subject(0)
-        same = sum(one.fingerprint == subject.fingerprint for one in before)
+        same = sum(earlier.fingerprint == subject.fingerprint for earlier in before)
         subject = asker.subject(same)
         replies = await run_items(items, subject, asker, journal, at_once, on_progress)
     scores = score_replies(items, replies, plan.metrics)
@@ -146,21 +146,21 @@ def _compared(plan: EvaluationPlan, sides: Sequence[_Side]) -> Comparison | None
 
 
 async def _cases(plan: EvaluationPlan, sides: Sequence[_Side], intake: Intake) -> list[Case]:
-    """The items that the report shows, with their pictures."""
+    """The items that the report shows, with their images."""
     cases = []
-    for place in _shown_places(plan, sides):
-        item = plan.dataset.items[place]
+    for index in _shown_indices(plan, sides):
+        item = plan.dataset.items[index]
         cases.append(
             Case(
                 item=item,
-                replies=tuple(side.replies[place] for side in sides),
+                replies=tuple(side.replies[index] for side in sides),
                 image=await _thumbnail(item, intake, plan.subjects[0]),
             )
         )
     return cases
 
 
-def _shown_places(plan: EvaluationPlan, sides: Sequence[_Side]) -> list[int]:
+def _shown_indices(plan: EvaluationPlan, sides: Sequence[_Side]) -> list[int]:
     items = plan.dataset.items
     if len(sides) == 1:
         perfect = {metric.name: [metric.highest] * len(items) for metric in plan.metrics}
@@ -171,13 +171,13 @@ def _shown_places(plan: EvaluationPlan, sides: Sequence[_Side]) -> list[int]:
     return worst(items, plan.metrics, (first.scores, second.scores), SHOWN)
 
 
-async def _thumbnail(item: Item, intake: Intake, spelled: Spelled) -> str:
-    """The picture as a data URL; empty where it cannot be had."""
+async def _thumbnail(item: Item, intake: Intake, spec: SubjectSpec) -> str:
+    """The image as a data URL; empty if it cannot be loaded."""
     try:
-        source = source_of(item.image, spelled.settings.limits.max_image_bytes)
+        source = source_of(item.image, spec.settings.limits.max_image_bytes)
         taken = await intake.take((source,), PixelBudget(max_pixels=THUMBNAIL_PIXELS), b"")
     except SilklineError:
-        return ""  # its reply says why
+        return ""  # the item's reply has the error
     return data_url(taken.images[0])
 
 

@@ -1,4 +1,4 @@
-"""Whether the gateway takes requests, how many it holds, and whom it turned away."""
+"""The gateway's lifecycle: whether it accepts requests, and how many are open."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Lifecycle:
-    """Counts open requests and remembers how far the end has come."""
+    """Counts open requests and connections turned away; knows whether the server is draining."""
 
     def __init__(self) -> None:
         self._leaving = False
@@ -19,40 +19,40 @@ class Lifecycle:
 
     @property
     def leaving(self) -> bool:
-        """Whether the server asks to be sent nothing more; what comes all the same is answered."""
+        """Whether the server reports that it is not ready; it still answers requests."""
         return self._leaving
 
     @property
     def draining(self) -> bool:
-        """Whether the time to answer is over: nothing new is taken."""
+        """Whether the server is draining: it accepts no new requests."""
         return self._draining
 
     @property
     def open_requests(self) -> int:
-        """Requests that have come and not yet been answered."""
+        """Requests that have arrived and are not yet answered."""
         return self._open
 
     def begin_leaving(self) -> None:
-        """From now on the server is not ready; there is no way back."""
+        """Makes the server not ready, for good."""
         self._leaving = True
 
     def begin_draining(self) -> None:
-        """From now on requests are refused; there is no way back."""
+        """Makes the server refuse requests, for good."""
         self._leaving = True
         self._draining = True
         while self._at_draining:
             self._at_draining.pop()()
 
     def at_draining(self, call: Callable[[], None]) -> None:
-        """Has `call` called when draining begins."""
+        """Registers a callback for when draining begins."""
         self._at_draining.append(call)
 
     def turned_away(self, reason: str) -> None:
-        """Notes that a connection was ended before or beside a request."""
+        """Counts a connection that the server closed early, by reason."""
         self._turned_away[reason] += 1
 
     def connections_turned_away(self) -> dict[str, int]:
-        """How many connections were ended so, by reason."""
+        """Returns how many connections the server closed early, by reason."""
         return dict(self._turned_away)
 
     @contextmanager

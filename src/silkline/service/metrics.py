@@ -1,4 +1,4 @@
-"""From what the rooms tell of themselves to metrics; read when Prometheus asks."""
+"""Turns status snapshots into Prometheus metrics, when Prometheus scrapes them."""
 
 from __future__ import annotations
 
@@ -17,35 +17,39 @@ from silkline.service.lifecycle import Lifecycle
 
 
 def process_metrics(lifecycle: Lifecycle) -> Iterable[Metric]:
-    """What the gateway itself holds."""
+    """Metrics of the gateway process."""
     yield _gauge("open_requests", "Requests that are being served.", lifecycle.open_requests)
-    yield _gauge("gateway_tasks", "Tasks of its event loop.", len(asyncio.all_tasks()))
-    away = CounterMetricFamily(
-        "silkline_connections_ended", "Connections that the server ended.", labels=["reason"]
+    yield _gauge("gateway_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+    closed = CounterMetricFamily(
+        "silkline_connections_ended", "Connections that the server closed.", labels=["reason"]
     )
     for reason, count in lifecycle.connections_turned_away().items():
-        away.add_metric([reason], count)
-    yield away
+        closed.add_metric([reason], count)
+    yield closed
 
 
 def intake_metrics(snapshot: IntakeSnapshot) -> Iterable[Metric]:
-    """How pictures come in."""
+    """Metrics of image fetching and decoding."""
     loading = snapshot.loading
     yield _counter(
-        "intake_recognised", "Requests all of whose pictures were known.", snapshot.recognised
+        "intake_recognised", "Requests all of whose images were known.", snapshot.recognised
     )
-    yield _counter("intake_fetches", "Fetches of pictures.", loading.fetches)
-    yield _counter("intake_decodes", "Decodings of pictures.", loading.decodes)
+    yield _counter("intake_fetches", "Fetches of images.", loading.fetches)
+    yield _counter("intake_decodes", "Decodings of images.", loading.decodes)
     yield _counter(
-        "intake_shared_fetches", "Pictures that came by another's fetch.", loading.fetches_shared
+        "intake_shared_fetches",
+        "Images that shared the fetch of another request.",
+        loading.fetches_shared,
     )
     yield _counter(
-        "intake_shared_decodes", "Pictures that came by another's decoding.", loading.decodes_shared
+        "intake_shared_decodes",
+        "Images that shared the decoding of another request.",
+        loading.decodes_shared,
     )
-    yield _gauge("intake_known", "Pictures that are known.", snapshot.known)
-    yield _gauge("intake_known_bytes", "Bytes that knowing them takes.", snapshot.known_bytes)
+    yield _gauge("intake_known", "Known images.", snapshot.known)
+    yield _gauge("intake_known_bytes", "Memory of the known images' records.", snapshot.known_bytes)
     yield _gauge(
-        "intake_inflight_bytes", "Bytes of fetched pictures in memory.", loading.inflight_bytes
+        "intake_inflight_bytes", "Bytes of fetched images in memory.", loading.inflight_bytes
     )
     yield _gauge(
         "intake_inflight_waiting", "Fetches that wait for memory.", loading.inflight_waiting
@@ -53,13 +57,13 @@ def intake_metrics(snapshot: IntakeSnapshot) -> Iterable[Metric]:
 
 
 def cache_metrics(snapshot: CacheSnapshot) -> Iterable[Metric]:
-    """What each tier of the cache did and holds."""
+    """Metrics of the answer cache and its tiers."""
     reads = CounterMetricFamily(
         "silkline_cache_reads", "Reads by tier and outcome.", labels=["tier", "outcome"]
     )
     for tier in snapshot.tiers:
-        spoilt = {"corrupt": tier.corrupt, "stale": tier.stale}
-        outcomes = {"hit": tier.hits, "miss": tier.misses - sum(spoilt.values()), **spoilt}
+        unusable = {"corrupt": tier.corrupt, "stale": tier.stale}
+        outcomes = {"hit": tier.hits, "miss": tier.misses - sum(unusable.values()), **unusable}
         for outcome, count in outcomes.items():
             reads.add_metric([tier.name, outcome], count)
     yield reads
@@ -72,13 +76,13 @@ def cache_metrics(snapshot: CacheSnapshot) -> Iterable[Metric]:
 
 
 _OF_A_TIER = {
-    "errors": "Uses of a tier that failed.",
-    "evictions": "Answers that left a tier for room.",
-    "writes_dropped": "Writes given up: too many waited.",
-    "writes_waiting": "Writes that wait for a tier.",
+    "errors": "Failed operations of a tier.",
+    "evictions": "Answers evicted from a tier.",
+    "writes_dropped": "Writes dropped because the queue was full.",
+    "writes_waiting": "Writes waiting for a tier.",
     "entries": "Answers in a tier.",
-    "bytes": "Bytes that they take.",
-    "degraded": "1 while a tier fails; it then costs misses.",
+    "bytes": "Bytes of the answers in a tier.",
+    "degraded": "1 while a tier fails; its reads then miss.",
 }
 
 
@@ -98,29 +102,33 @@ def _tier_values(tier: TierSnapshot) -> Mapping[str, float]:
 
 
 def _near_metrics(near: NearSnapshot) -> Iterable[Metric]:
-    yield _gauge("cache_near_entries", "Pictures that others are held against.", near.entries)
-    yield _counter("cache_near_hits", "Answers found by a similar picture.", near.hits)
-    yield _counter("cache_near_samples", "Such answers that were computed too.", near.samples)
+    yield _gauge("cache_near_entries", "Images in the near-duplicate index.", near.entries)
+    yield _counter("cache_near_hits", "Answers reused for a near duplicate.", near.hits)
+    yield _counter("cache_near_samples", "Near hits that were also computed.", near.samples)
     yield _counter(
-        "cache_near_false_hits", "Samples whose computed answer was another.", near.false_hits
+        "cache_near_false_hits", "Samples whose computed answer was different.", near.false_hits
     )
 
 
 def admission_metrics(snapshot: AdmissionSnapshot) -> Iterable[Metric]:
-    """Who waits for the engines, how long, and who was refused why."""
-    yield _gauge("queue_preparing", "Requests on their way to the queue.", snapshot.preparing)
-    yield _gauge("queue_waiting", "Requests that wait for an engine.", snapshot.waiting)
-    yield _gauge("queue_running", "Requests that an engine works on.", snapshot.running)
-    yield _gauge("queue_capacity", "Requests that the engines can hold.", snapshot.capacity)
-    yield _gauge("queue_tokens", "Tokens of the requests that wait.", snapshot.queue_tokens)
+    """Metrics of admission and the queue."""
+    yield _gauge("queue_preparing", "Requests not yet in the queue.", snapshot.preparing)
+    yield _gauge("queue_waiting", "Requests waiting for an engine.", snapshot.waiting)
+    yield _gauge("queue_running", "Requests running on an engine.", snapshot.running)
+    yield _gauge("queue_capacity", "Maximum requests running on the engines.", snapshot.capacity)
+    yield _gauge("queue_tokens", "Tokens of the waiting requests.", snapshot.queue_tokens)
     wait = snapshot.predicted_wait_seconds
     if wait is not None:
-        yield _gauge("queue_predicted_wait_seconds", "Until all that waits has gone on.", wait)
+        yield _gauge(
+            "queue_predicted_wait_seconds", "Seconds until all waiting requests have started.", wait
+        )
     yield _gauge(
-        "queue_pixel_ratio", "Least share of the pixel budget in use.", snapshot.pixel_share
+        "queue_pixel_ratio",
+        "Minimum share of the pixel budget that a tenant gets.",
+        snapshot.pixel_share,
     )
     admitted = CounterMetricFamily(
-        "silkline_admitted", "Requests that were let in.", labels=["tenant"]
+        "silkline_admitted", "Requests that were admitted.", labels=["tenant"]
     )
     refused = CounterMetricFamily(
         "silkline_refused", "Requests that were refused.", labels=["tenant", "reason"]
@@ -133,8 +141,8 @@ def admission_metrics(snapshot: AdmissionSnapshot) -> Iterable[Metric]:
 
 
 def replica_metrics(health: PoolHealth) -> Iterable[Metric]:
-    """How the replicas of the engine get on."""
-    yield _counter("routing_retries", "Requests that were sent again.", health.retries)
+    """Metrics of the replicas: status, requests and failures."""
+    yield _counter("routing_retries", "Requests that were retried.", health.retries)
     yield from _families(
         "replica",
         "replica",
@@ -144,19 +152,19 @@ def replica_metrics(health: PoolHealth) -> Iterable[Metric]:
 
 
 _OF_A_REPLICA = {
-    "ready": "Whether a replica takes requests.",
-    "ejected": "Whether a replica is left out for its failures or its slowness.",
-    "weight": "A replica's share of the requests beside the others'.",
-    "limit": "Most requests that a replica gets at a time.",
-    "requests": "Requests that a replica has at present.",
-    "given_requests": "Requests that a replica was given.",
-    "errors": "Calls that a replica lost, or answered with nonsense.",
+    "ready": "1 while a replica accepts requests.",
+    "ejected": "1 while a replica is ejected because it failed or was slow.",
+    "weight": "A replica's relative share of the requests.",
+    "limit": "Maximum requests in flight on a replica.",
+    "requests": "Requests in flight on a replica.",
+    "given_requests": "Requests sent to a replica.",
+    "errors": "Requests that a replica lost or answered with an invalid response.",
     "restarts": "How often a replica's process was replaced.",
-    "resident_bytes": "Memory of a replica's process.",
+    "resident_bytes": "Resident memory of a replica's process.",
     "engine_running": "Requests that a replica's engine computes.",
     "engine_queued": "Requests that wait inside a replica's engine.",
     "kv_cache_ratio": "Share of a replica's KV cache in use.",
-    "progress_age_seconds": "Age of a replica's last step.",
+    "progress_age_seconds": "Seconds since the last step of a replica's engine.",
 }
 
 
@@ -181,7 +189,7 @@ def _replica_values(replica: ReplicaHealth) -> Mapping[str, float]:
 
 
 _COUNTED = frozenset({"errors", "evictions", "given_requests", "restarts", "writes_dropped"})
-"""Of what tiers and replicas tell: what only grows."""
+"""Values of tiers and replicas that only grow."""
 
 
 def _families(
@@ -190,7 +198,7 @@ def _families(
     about: Mapping[str, str],
     rows: Iterable[tuple[str, Mapping[str, float]]],
 ) -> Iterable[Metric]:
-    """A family for each value that a row has; the rows by their names."""
+    """Yields a metric family for each value name; its labels are the rows' names."""
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for owner, values in rows:
         for name, value in values.items():
@@ -201,9 +209,9 @@ def _families(
     return families.values()
 
 
-def _gauge(name: str, what: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"silkline_{name}", what, value=value)
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"silkline_{name}", help_text, value=value)
 
 
-def _counter(name: str, what: str, value: float) -> Metric:
-    return CounterMetricFamily(f"silkline_{name}", what, value=value)
+def _counter(name: str, help_text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"silkline_{name}", help_text, value=value)

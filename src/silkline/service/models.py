@@ -1,4 +1,4 @@
-"""The table of served models, and which of them a request is for."""
+"""The served models, and the choice of a model for a request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ServedModel:
     """One served model.
 
     Attributes:
-        pool: The engines that compute its answers.
-        admission: Decides which of its requests go on, and when.
-        aliases: Further names that requests may use.
+        pool: The engines that compute the model's answers.
+        admission: Decides which requests are admitted, and when.
+        aliases: Other names that requests may use.
     """
 
     pool: EnginePool
@@ -27,20 +27,20 @@ class ServedModel:
 
     @property
     def info(self) -> EngineInfo:
-        """What is served. Raises `Overloaded` until an engine has started."""
+        """Describes the model and its engine. Raises `Overloaded` until an engine has started."""
         return self.pool.info
 
     @property
     def label(self) -> str:
-        """The model's name and the digest of its bundle, as answers carry them."""
+        """The model's name and revision, as in responses: `name@revision`."""
         return f"{self.info.model}@{self.info.revision}"
 
 
 class ServedModels:
-    """The served models by the names that their engines tell; the first one is the default."""
+    """The served models, found by the names that their engines report; the first is the default."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
-        """Takes at least one model; none needs to have started."""
+        """Takes at least one model; the models need not have started."""
         self._models = tuple(models)
 
     def __iter__(self) -> Iterator[ServedModel]:
@@ -48,20 +48,20 @@ class ServedModels:
 
     @property
     def default(self) -> ServedModel:
-        """The model for requests that name none."""
+        """The model for requests without a model name."""
         return self._models[0]
 
     @property
     def ready(self) -> bool:
-        """Whether every model has an engine that made progress lately."""
+        """Whether every model has an engine that made progress recently."""
         return all(model.pool.ready for model in self._models)
 
     def choose(self, name: str | None) -> ServedModel:
-        """The model of a name, with or without its revision (`name@revision`), or of an alias.
+        """Finds a model by its name, with or without its revision (`name@revision`), or an alias.
 
         Raises:
             ModelNotFound: No model has this name.
-            Overloaded: It may be that of a model that has not started.
+            Overloaded: The name may belong to a model that has not started yet.
         """
         if name is None:
             return self.default
@@ -77,6 +77,6 @@ class ServedModels:
         if loading is not None:
             raise loading
         raise ModelNotFound(
-            f"The model asked for is not served here. Ask for {' or '.join(started)}.",
+            f"The requested model is not served here. Use {' or '.join(started)}.",
             param="model",
         )

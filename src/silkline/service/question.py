@@ -1,4 +1,4 @@
-"""What a client asks, free of the form in which it asked: the meeting point of the routes."""
+"""A client's question, independent of the API route that it came by."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from silkline.ingress.source import Source
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request before its pictures have come.
+    """A request whose images are not loaded yet.
 
     Attributes:
-        model: The model's name as the client gave it; None stands for whatever is served.
-        messages: The conversation; image parts count into `sources`.
-        sources: Where each picture comes from.
-        sampling: How to answer.
-        stream: Whether the client reads the answer as it grows.
-        cache_use: What the client wants of the cache.
+        model: The model's name from the client; None means the default model.
+        messages: The conversation; the index of an image part is an index in `sources`.
+        sources: Where each image comes from.
+        sampling: How to choose tokens, and when to stop.
+        stream: Whether the client reads the answer as a stream.
+        cache_use: How the client wants the cache to be used.
     """
 
     model: str | None
@@ -36,7 +36,7 @@ class Question:
 
     @property
     def characters(self) -> int:
-        """How much text it has."""
+        """Number of characters of text in all messages."""
         return sum(
             len(part.text)
             for message in self.messages
@@ -46,7 +46,7 @@ class Question:
 
 
 def size_of(question: Question, known: Sequence[Identity] | None) -> Size:
-    """What a question is priced by; the pictures' sizes where they are known."""
+    """Returns the size that a question's cost is estimated from; image sizes may be unknown."""
     images = (
         tuple(identity.original_pixels for identity in known)
         if known is not None
@@ -56,54 +56,54 @@ def size_of(question: Question, known: Sequence[Identity] | None) -> Size:
 
 
 def check_size(question: Question, limits: LimitSettings) -> None:
-    """Holds a question to the limits that need no work to check.
+    """Checks a question against the limits that do not need its images.
 
     Raises:
-        RequestTooLarge: Too many messages, pictures or characters.
+        RequestTooLarge: Too many messages, images or characters.
     """
     if len(question.messages) > limits.max_messages:
         raise RequestTooLarge(
             f"The request has {len(question.messages)} messages; at most "
-            f"{limits.max_messages} are taken.",
+            f"{limits.max_messages} are allowed.",
             param="messages",
         )
     if len(question.sources) > limits.max_images:
         raise RequestTooLarge(
-            f"The request has {len(question.sources)} pictures; at most {limits.max_images} "
-            "are taken.",
+            f"The request has {len(question.sources)} images; at most {limits.max_images} "
+            "are allowed.",
             param="messages",
         )
     if (characters := question.characters) > limits.max_text_chars:
         raise RequestTooLarge(
             f"The request has {characters} characters of text; at most "
-            f"{limits.max_text_chars} are taken.",
+            f"{limits.max_text_chars} are allowed.",
             param="messages",
         )
 
 
 def clamped(question: Question, max_tokens: int) -> Question:
-    """The question with at most `max_tokens` tokens of answer; the same one where it fits."""
+    """Limits the question to `max_tokens` tokens of answer; returns it unchanged if it fits."""
     if question.sampling.max_tokens <= max_tokens:
         return question
     return replace(question, sampling=replace(question.sampling, max_tokens=max_tokens))
 
 
 def check_strictly(question: Question, ignored: Sequence[str], max_tokens: int) -> None:
-    """Refuses what is otherwise left out of a question and said in its answer.
+    """Refuses what is ignored or reduced, and reported in the response, when not strict.
 
     Args:
-        question: As the client asked it.
+        question: The client's question.
         ignored: The paths of its unknown fields.
-        max_tokens: Tokens that its answer may have.
+        max_tokens: Maximum tokens of its answer.
 
     Raises:
-        InvalidRequest: A field is unknown, or more tokens are asked for.
+        InvalidRequest: A field is unknown, or the question asks for more tokens.
     """
     if ignored:
         raise InvalidRequest(
-            f"The field {ignored[0]} is not supported. Leave it out.", param=ignored[0]
+            f"The field {ignored[0]} is not supported. Remove it.", param=ignored[0]
         )
-    if (asked := question.sampling.max_tokens) > max_tokens:
+    if (requested := question.sampling.max_tokens) > max_tokens:
         raise InvalidRequest(
-            f"max_tokens is {asked}; at most {max_tokens} may be asked for.", param="max_tokens"
+            f"max_tokens is {requested}; at most {max_tokens} is allowed.", param="max_tokens"
         )

@@ -1,4 +1,4 @@
-"""What the service knows about one request while it is open."""
+"""The record of one request, for its log line and metrics."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from silkline.core import Timeline
 
 @dataclass(slots=True)
 class RequestRecord:
-    """The life of one request.
+    """What is known about one request while it is open.
 
     Attributes:
-        id: The client's `x-request-id` when it is well-formed, else a new one.
-        started: Monotonic seconds when the request's head had come.
+        id: The client's `x-request-id` if it is well-formed, else a new one.
+        started: Monotonic seconds when the request's headers had arrived.
         model: The model's name, once known.
-        served: The name and the digest of its bundle, once known.
+        served: The model's `name@revision`, once known.
         cache: `hit`, `miss`, `coalesced`, `near` or `bypass`.
         error: The code of the error that ended the request, if one did.
-        tenant: Who asks, once the gate has let the request in.
-        pixel_budget: Most pixels that its pictures may have for the model, once known.
-        timeline: The stages that it went through so far.
-        idempotency_key: What its tenant's idempotency key is called in stores and further on;
-            empty where it has none.
-        ignored: The paths of fields in its body that are unknown here.
-        max_tokens: Tokens that its answer may have, where that is fewer than it asked for.
+        tenant: The tenant, once authenticated.
+        pixel_budget: Maximum pixels of its images for the model, once known.
+        timeline: The stages so far.
+        idempotency_key: The idempotency key, scoped to the tenant, as stores and remote servers
+            see it; empty means none.
+        ignored: The paths of unknown fields in its body.
+        max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
     """
 
     id: str
@@ -43,5 +43,5 @@ class RequestRecord:
     max_tokens: int | None = None
 
     def elapsed(self) -> float:
-        """Seconds since the request came."""
+        """Returns the seconds since the request arrived."""
         return time.monotonic() - self.started

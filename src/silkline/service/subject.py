@@ -1,6 +1,6 @@
 """A subject of an evaluation: a model in this process, or a server behind a URL.
 
-Both are asked through the service's one path, so an evaluation sees what clients see.
+Both are asked through the same path as clients' requests, so an evaluation sees what clients see.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from silkline.service.record import RequestRecord
 
 _PARAM = "picture"
 _SERVER_SECONDS = 10.0
-"""How long a server may take to tell which models it has."""
+"""Timeout for a server to list its models."""
 
-_FROM_ELSEWHERE = frozenset({"model", "remotes"})
-"""What the subject's first word says."""
+_FROM_FIRST_WORD = frozenset({"model", "remotes"})
+"""Settings that the subject's first word sets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spelled:
-    """A subject as the user spelled it.
+class SubjectSpec:
+    """A subject, parsed from the command line.
 
     Attributes:
-        name: The text.
-        settings: What serves it.
-        max_tokens: Most tokens of an answer.
-        max_pixels: Pixels to reduce its pictures to; 0 leaves them.
+        name: The text on the command line.
+        settings: The settings that serve it.
+        max_tokens: Maximum tokens of an answer.
+        max_pixels: Maximum pixels that images are reduced to first; 0 does not reduce them.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Spelled:
 
 def parse_subject(
     text: str, config: Path | None, flags: Mapping[str, Any], max_tokens: int
-) -> Spelled:
-    """Reads `MODEL name=value ...` or `URL name=value ...`.
+) -> SubjectSpec:
+    """Parses `MODEL name=value ...` or `URL name=value ...`.
 
-    Names are max_tokens, max_pixels and, for a model, the settings of its engine; for a URL those
-    of an entry of `remotes`.
+    Names are max_tokens, max_pixels and, for a model, its engine's settings; for a URL, those of an
+    entry of `remotes`.
 
     Raises:
-        ConfigError: A name is unknown, or a value is wrong.
+        ConfigError: A name is unknown, or a value is invalid.
     """
     first, *rest = text.split() or [""]
     given: dict[str, str] = {}
@@ -74,7 +74,7 @@ def parse_subject(
         if not name or not separator:
             raise ConfigError(
                 f"The subject {text} has {part} where name=value was expected, such as "
-                "max_tokens=64. Put the whole subject in quotes."
+                "max_tokens=64. Quote the whole subject."
             )
         given[name] = value
     tokens = _count(given, "max_tokens", max_tokens)
@@ -84,20 +84,20 @@ def parse_subject(
         entry = " ".join([first, *(f"{name}={value}" for name, value in given.items())])
         settings = {"engine": REMOTE, "remotes": (entry,)}
     else:
-        known = EngineSettings.model_fields.keys() - _FROM_ELSEWHERE
+        known = EngineSettings.model_fields.keys() - _FROM_FIRST_WORD
         if unknown := given.keys() - known:
             raise ConfigError(
-                f"The subject {text} has the unknown name {min(unknown)}. Known are max_tokens, "
-                f"max_pixels, {', '.join(sorted(known))}."
+                f"The subject {text} has the unknown name {min(unknown)}. Expected one of: "
+                f"max_tokens, max_pixels, {', '.join(sorted(known))}."
             )
         settings = {**given, "model": first, "remotes": ()}
-    return Spelled(text, _quiet(settings_from(config, {**flags, **settings})), tokens, pixels)
+    return SubjectSpec(text, _quiet(settings_from(config, {**flags, **settings})), tokens, pixels)
 
 
 def _quiet(settings: Settings) -> Settings:
-    """Without what a server does under load: an evaluation waits, and sees whole pictures."""
-    patient = settings.admission.model_copy(update={"slo": 0.0, "resolution_curve": {}})
-    return settings.model_copy(update={"admission": patient})
+    """Turns off early refusal and image reduction, so that load does not change the answers."""
+    admission = settings.admission.model_copy(update={"slo": 0.0, "resolution_curve": {}})
+    return settings.model_copy(update={"admission": admission})
 
 
 def _count(given: dict[str, str], name: str, default: int) -> int:
@@ -110,39 +110,39 @@ def _count(given: dict[str, str], name: str, default: int) -> int:
 
 
 class GatewayAsker:
-    """Puts questions to one subject; see `evaluate.run.Asker`."""
+    """Asks one subject; implements `evaluate.run.Asker`."""
 
-    def __init__(self, spelled: Spelled, answering: Answering, intake: Intake) -> None:
-        """Takes what is open."""
-        self._spelled = spelled
+    def __init__(self, spec: SubjectSpec, answering: Answering, intake: Intake) -> None:
+        """Takes an open `Answering` and a started intake."""
+        self._spec = spec
         self._answering = answering
         self._intake = intake
-        self._max_bytes = spelled.settings.limits.max_image_bytes
-        self._sampling = Sampling(max_tokens=spelled.max_tokens)
+        self._max_bytes = spec.settings.limits.max_image_bytes
+        self._sampling = Sampling(max_tokens=spec.max_tokens)
 
     def subject(self, take: int) -> Subject:
-        """Who this is; `take` counts how often the same one is asked in this run, from 0."""
-        info, engine = self._answering.models.default.info, self._spelled.settings.engine
+        """Describes the subject; `take` is 0, or 1 when the same subject is asked again."""
+        info, engine = self._answering.models.default.info, self._spec.settings.engine
         urls = [remote.url for remote in engine.remotes]
         return Subject(
-            name=self._spelled.name,
+            name=self._spec.name,
             model=self._answering.models.default.label,
             engine=info.engine,
             precision=info.precision,
-            max_tokens=self._spelled.max_tokens,
-            max_pixels=self._spelled.max_pixels,
+            max_tokens=self._spec.max_tokens,
+            max_pixels=self._spec.max_pixels,
             options=dict(engine.engine_options, **({"url": urls[0]} if urls else {})),
             versions=library_versions(info.engine),
             take=take,
         )
 
     async def ask(self, item: Item) -> Asked:
-        """Asks about an item, past the cache. Raises `SilklineError` where it gets no answer."""
+        """Asks about an item, without the cache. Raises `SilklineError` if there is no answer."""
         record = RequestRecord(id=uuid.uuid4().hex)
         source = await asyncio.to_thread(source_of, item.image, self._max_bytes)
         scope, pixels = record.tenant.salt, 0
-        if self._spelled.max_pixels:
-            budget = PixelBudget(max_pixels=self._spelled.max_pixels)
+        if self._spec.max_pixels:
+            budget = PixelBudget(max_pixels=self._spec.max_pixels)
             reduced = await self._intake.take((source,), budget, scope)
             pixels = reduced.identities[0].original_pixels
             source = uploaded(encode_png(reduced.images[0]), param=_PARAM)
@@ -164,31 +164,31 @@ class GatewayAsker:
 
 @asynccontextmanager
 async def open_subject(
-    spelled: Spelled, intake: Intake, on_notice: OnNotice
+    spec: SubjectSpec, intake: Intake, on_notice: OnNotice
 ) -> AsyncGenerator[GatewayAsker, None]:
-    """Loads the model, or finds the server.
+    """Loads the model, or connects to the server.
 
     Raises:
         ConfigError: As `open_answering` does.
-        EnvironmentFault: As `open_answering` does; or the server is not there.
+        EnvironmentFault: As `open_answering` does; or the server does not respond.
     """
-    remote = bool(spelled.settings.engine.remotes)
+    remote = bool(spec.settings.engine.remotes)
     async with AsyncExitStack() as stack:
         try:
-            # A gateway waits for its servers to come; who runs a command wants to be told.
+            # A gateway waits until its servers are up; a command should fail instead.
             async with asyncio.timeout(_SERVER_SECONDS if remote else None):
-                opening = open_answering(spelled.settings, intake, on_notice)
+                opening = open_answering(spec.settings, intake, on_notice)
                 answering = await stack.enter_async_context(opening)
         except TimeoutError as error:
             raise EnvironmentFault(
-                f"{spelled.name.split()[0]} did not tell its models within {_SERVER_SECONDS:g} s. "
+                f"{spec.name.split()[0]} did not list its models within {_SERVER_SECONDS:g} s. "
                 "Start the server, or check its URL, its model's name and its key."
             ) from error
-        yield GatewayAsker(spelled, answering, intake)
+        yield GatewayAsker(spec, answering, intake)
 
 
 def source_of(image: ItemImage, max_bytes: int) -> Source:
-    """An item's picture as the intake takes it. Raises as `read_image` and `parse_url` do."""
+    """Returns an item's image as an intake source. Raises as `read_image` and `parse_url` do."""
     if image.kind is ImageKind.URL:
         return parse_url(image.text, param=_PARAM)
     if image.kind is ImageKind.BASE64:

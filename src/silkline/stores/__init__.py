@@ -1,1 +1,1 @@
-"""SQLite and Redis, as the cache and the idempotency keys reach them."""
+"""Access to SQLite and Redis, for the cache and the idempotency keys."""

@@ -1,6 +1,6 @@
-"""How Redis is reached: from a URL to a client that fails fast.
+"""Creates Redis clients that fail fast, from a URL.
 
-The `redis` library is an extra of this package; it is imported when a URL is used.
+The `redis` library is an optional extra; it is imported only when a URL is set.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 COMMAND_SECONDS = 0.1
-"""The longest that a command takes before the connection is given up."""
+"""Timeout of a command; the connection is then dropped."""
 
 CONNECT_SECONDS = 0.5
-"""The longest that connecting takes."""
+"""Timeout of connecting."""
 
 SENTINEL = "redis+sentinel"
 FORMS = (
@@ -32,7 +32,7 @@ _SENTINEL_PORT = 26379
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A client and, where Sentinels name the server, the clients that ask them."""
+    """A client and, if Sentinels are used to find the server, their clients."""
 
     client: Redis
     sentinels: tuple[Redis, ...] = ()
@@ -44,12 +44,12 @@ class Link:
 
 
 def open_link(url: str) -> Link:
-    """Makes a link; it connects with its first command, and again after an error.
+    """Creates a link; it connects with its first command, and reconnects after an error.
 
-    Nothing is retried: whoever uses the link knows better when to try again.
+    It retries nothing, because its user knows better when to retry.
 
     Raises:
-        ConfigError: The URL has none of the known forms; it is not repeated, for its password.
+        ConfigError: The URL is invalid; the message does not repeat it, as it has a password.
         EnvironmentFault: The `redis` library is not installed.
     """
     try:
@@ -58,7 +58,8 @@ def open_link(url: str) -> Link:
         from redis.backoff import NoBackoff  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise EnvironmentFault(
-            "A cache in Redis needs the redis library.", remedy="pip install 'silkline[redis]'"
+            "A redis:// URL needs the redis library, which is not installed.",
+            remedy="pip install 'silkline[redis]'",
         ) from error
     options: dict[str, Any] = {
         "socket_timeout": COMMAND_SECONDS,
@@ -70,24 +71,24 @@ def open_link(url: str) -> Link:
     try:
         parts = urlsplit(url)
         if parts.scheme not in _SCHEMES:
-            raise ValueError(parts.scheme)  # noqa: TRY301 - told like a wrong port
+            raise ValueError(parts.scheme)  # noqa: TRY301 - reported like an invalid port
         if parts.scheme == SENTINEL:
             return _by_sentinels(parts, options)
         return Link(Redis.from_url(url, **options))
     except ValueError:
-        raise ConfigError(f"The URL of Redis is wrong; write {FORMS}.") from None
+        raise ConfigError(f"The Redis URL is invalid; expected {FORMS}.") from None
 
 
 def _by_sentinels(parts: SplitResult, options: dict[str, Any]) -> Link:
     from redis.asyncio.sentinel import Sentinel  # noqa: PLC0415 - an extra
 
-    login, _, places = parts.netloc.rpartition("@")
+    login, _, addresses = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError(service)
     sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-        [_place(place) for place in places.split(",")],
+        [_host_and_port(address) for address in addresses.split(",")],
         sentinel_kwargs=options,
         username=unquote(user) or None,
         password=unquote(password) or None,
@@ -97,8 +98,8 @@ def _by_sentinels(parts: SplitResult, options: dict[str, Any]) -> Link:
     return Link(sentinel.master_for(service), tuple(sentinel.sentinels))
 
 
-def _place(text: str) -> tuple[str, int]:
-    place = urlsplit(f"//{text}")
-    if not place.hostname:
+def _host_and_port(text: str) -> tuple[str, int]:
+    address = urlsplit(f"//{text}")
+    if not address.hostname:
         raise ValueError(text)
-    return place.hostname, place.port or _SENTINEL_PORT
+    return address.hostname, address.port or _SENTINEL_PORT

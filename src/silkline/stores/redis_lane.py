@@ -1,10 +1,10 @@
-"""A connection that no request can touch: jobs go in, one task works them off.
+"""A job queue in front of a connection that only one task uses.
 
-A client that is cancelled between a command and its reply leaves a connection on which the next
-command reads that reply: one user's answer goes to another (CVE-2023-28858, CVE-2023-28859). Here
-requests only leave a job and wait for its future. The lane's own task, which no request cancels,
-is the only one that uses the connection, so that a reply has one possible reader. As the task takes
-all jobs that wait, many requests share one round trip.
+If a request is cancelled between a command and its reply, the next command on that connection reads
+this reply: one user gets another user's answer (CVE-2023-28858, CVE-2023-28859). Here, requests
+only queue a job and wait for its future. The lane's own task, which no request can cancel, is the
+only one that uses the connection, so every reply has one possible reader. The task takes all queued
+jobs together, so many requests share one round trip.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 MAX_JOBS_AT_ONCE = 64
-"""Jobs of one round trip."""
+"""Maximum jobs in one round trip."""
 
 MAX_WAITING = 4096
-"""Jobs that may wait; more get no result at once."""
+"""Maximum queued jobs; further ones get no result, at once."""
 
 
 class Lane(Generic[Job, Result]):
-    """Works off jobs in their order, several at a time.
+    """Processes jobs in order, several at a time.
 
-    A round trip that fails, or lasts longer than a job may wait, opens the breaker when it is not
-    the only one; then jobs get no result at once, and the lane's task tries by itself whether work
-    is possible again.
+    Several round trips in a row that fail, or take longer than a job's timeout, open the breaker.
+    While it is open, jobs get no result, at once, and the lane's task probes the connection.
 
     Attributes:
         breaker: Counts the round trips that failed.
@@ -50,14 +49,14 @@ class Lane(Generic[Job, Result]):
         faults: tuple[type[Exception], ...],
         timeout_seconds: float,
     ) -> None:
-        """Makes a lane whose task starts with the first job.
+        """Creates a lane whose task starts with the first job.
 
         Args:
-            name: What logs call it.
-            work: Gives the results of jobs, in their order.
-            probe: Tries whether work is possible.
-            faults: What `work` and `probe` raise when it is not.
-            timeout_seconds: The longest that a job waits for its result.
+            name: Name in the logs.
+            work: Returns the results of jobs, in their order.
+            probe: Checks whether work is possible.
+            faults: Exceptions that `work` and `probe` raise if it is not.
+            timeout_seconds: Maximum seconds that a job waits for its result.
         """
         self.breaker = Breaker(name)
         self._name = name
@@ -66,19 +65,19 @@ class Lane(Generic[Job, Result]):
         self._faults: tuple[type[Exception], ...] = (*faults, TimeoutError)
         self._timeout = timeout_seconds
         self._jobs: list[tuple[Job, asyncio.Future[Result | None]]] = []
-        self._wanted = asyncio.Event()
+        self._has_jobs = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     async def do(self, job: Job) -> Result | None:
-        """The job's result; None when it did not come in time, or the work fails."""
+        """Returns the job's result; None if it timed out or the work failed."""
         if self._closed or self.breaker.open or len(self._jobs) >= MAX_WAITING:
             return None
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         future: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         self._jobs.append((job, future))
-        self._wanted.set()
+        self._has_jobs.set()
         try:
             async with asyncio.timeout(self._timeout):
                 return await future
@@ -86,34 +85,34 @@ class Lane(Generic[Job, Result]):
             return None
 
     async def aclose(self) -> None:
-        """Ends the task; jobs that still wait get no result."""
+        """Ends the task; queued jobs get no result."""
         self._closed = True
-        self._wanted.set()
+        self._has_jobs.set()
         if self._task is not None:
-            # Libraries may swallow this (asyncio.wait_for does at times, before Python 3.12):
-            # the task then ends after what it just does, which has its own time limit.
+            # Libraries may swallow the cancellation (asyncio.wait_for can, before Python 3.12):
+            # the task then ends after its current step, which has its own timeout.
             self._task.cancel()
             await asyncio.wait({self._task})
-        self._answer_nobody()
+        self._drop_jobs()
 
     async def _run(self) -> None:
         while not self._closed:
-            await self._wanted.wait()
+            await self._has_jobs.wait()
             jobs, self._jobs = self._jobs[:MAX_JOBS_AT_ONCE], self._jobs[MAX_JOBS_AT_ONCE:]
             if not self._jobs:
-                self._wanted.clear()
-            # Who has left meanwhile, or waited too long, needs no work.
+                self._has_jobs.clear()
+            # Skip jobs that were cancelled or timed out while they were queued.
             jobs = [(job, future) for job, future in jobs if not future.done()]
             if jobs:
                 await self._round_trip(jobs)
             if self.breaker.open:
-                self._answer_nobody()
+                self._drop_jobs()
                 await self._recover()
 
     async def _round_trip(self, jobs: list[tuple[Job, asyncio.Future[Result | None]]]) -> None:
         results: Sequence[Result | None] = [None] * len(jobs)
         try:
-            with self._judged():
+            with self._reported():
                 results = await self._work([job for job, _ in jobs])
         finally:
             for (_, future), result in zip(jobs, results, strict=True):
@@ -123,29 +122,29 @@ class Lane(Generic[Job, Result]):
     async def _recover(self) -> None:
         while self.breaker.open and not self._closed:
             await asyncio.sleep(self.breaker.seconds_to_retry)
-            with self._judged():
+            with self._reported():
                 await self._probe()
 
     @contextmanager
-    def _judged(self) -> Iterator[None]:
-        """Tells the breaker how the block went; what is too late is no better than a fault."""
+    def _reported(self) -> Iterator[None]:
+        """Reports the block's outcome to the breaker; a late success counts as a failure."""
         started = time.monotonic()
         try:
             yield
             if time.monotonic() - started > self._timeout:
-                raise TimeoutError  # noqa: TRY301 - judged like those that `work` raises
+                raise TimeoutError  # noqa: TRY301 - handled like those that `work` raises
         except self._faults as error:
             self.breaker.failed(error)
         except Exception as error:
-            # Without its task the lane would give nobody a result, and not say that it fails.
-            logger.exception("defect in what the cache's %s does", self._name)
+            # If the task died, no job would get a result, and nothing would report the failure.
+            logger.exception("internal error in the cache's %s", self._name)
             self.breaker.failed(error)
         else:
             self.breaker.succeeded()
 
-    def _answer_nobody(self) -> None:
+    def _drop_jobs(self) -> None:
         jobs, self._jobs = self._jobs, []
-        self._wanted.clear()
+        self._has_jobs.clear()
         for _, future in jobs:
             if not future.done():
                 future.set_result(None)

@@ -1,4 +1,4 @@
-"""What every SQLite file of Silkline needs: the write-ahead log, and its size in use."""
+"""Helpers for SQLite files: the write-ahead log, and the bytes in use."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import sqlite3
 import time
 
 RETRY_SECONDS = 0.002
-"""Pause between attempts where SQLite itself does not wait."""
+"""Pause between attempts when SQLite itself does not wait."""
 
 PRIMARY_CODE = 0xFF
-"""Mask that leaves the primary code of an extended SQLite error code."""
+"""Mask for the primary code of an extended SQLite error code."""
 
 _WAL = "PRAGMA journal_mode = WAL"
 
 
 def write_ahead(file: sqlite3.Connection, patience_seconds: float) -> None:
-    """Turns the write-ahead log on, which a file of SQLite remembers.
+    """Turns on the write-ahead log, a persistent property of a SQLite file.
 
-    This needs the file alone, and SQLite does not wait for that: of two processes that open a new
-    file together, each would have to wait for the other, and both are refused at once.
+    This needs exclusive access, and SQLite does not wait for it: if two processes open a new file
+    at the same time, each would have to wait for the other, so both fail at once.
 
     Args:
-        file: Open, and in no transaction.
-        patience_seconds: How long to wait for other processes.
+        file: An open connection without a transaction.
+        patience_seconds: Maximum seconds to wait for other processes.
 
     Raises:
-        sqlite3.OperationalError: Others had the file all that time, or it cannot be used.
+        sqlite3.OperationalError: The file stayed locked, or cannot be used.
     """
     limit = time.monotonic() + patience_seconds
     while True:
@@ -41,7 +41,7 @@ def write_ahead(file: sqlite3.Connection, patience_seconds: float) -> None:
 
 
 def used_bytes(file: sqlite3.Connection) -> int:
-    """What the pages take that are in use: free ones are filled before the file grows."""
+    """Returns the bytes of the pages in use: free pages are reused before the file grows."""
     pages, free, size = (
         file.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("page_count", "freelist_count", "page_size")

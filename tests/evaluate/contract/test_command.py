@@ -71,7 +71,7 @@ def test_without_transformers_the_command_that_installs_it_is_named() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     fake = run("evaluate", "silkline-mini", "--contract", "--engine", "fake")
     assert fake.returncode == 2
-    assert "The engine fake cannot tell how it reads a request" in fake.stderr
+    assert "The engine fake does not support --contract" in fake.stderr
     server = run("evaluate", "http://127.0.0.1:9", "--contract")
     assert server.returncode == 2
     assert "--reference MODEL" in server.stderr
@@ -82,7 +82,7 @@ def test_what_would_be_passed_over_is_refused() -> None:
         (("--contract", "--against", "other"), "--contract takes no --against"),
         (("--contract", "--data", "set.jsonl"), "--contract takes no --data"),
         (("--contract", "--prompt", "What?"), "--contract takes no --prompt"),
-        (("--reference", "other"), "--reference goes with --contract"),
+        (("--reference", "other"), "--reference needs --contract"),
     ):
         result = run("evaluate", "silkline-mini", "--engine", "fake", *options)
         assert result.returncode == 2
