@@ -12,7 +12,7 @@ SHARE = 0.01
 """Tokens that the reference gives less than this probability are left out of `log_probability`: of
 what hardly ever comes, rounded weights change the logarithm much and the answer not at all."""
 
-_PIXELS = {"most": 1.0, "mean": 0.05, "scaled_most": 6.0, "scaled_mean": 0.5}
+_PIXELS = {"maximum": 1.0, "mean": 0.05, "scaled_maximum": 6.0, "scaled_mean": 0.5}
 
 _FIRST_TOKEN = (
     (("float32", "fp32", "f32"), {"log_probability": 0.01, "divergence": 1e-4}),
