@@ -103,9 +103,9 @@ def _decided(ways: Sequence[Mapping[Way, str]]) -> set[Way]:
 def _choose(pick: Pick, ways: Mapping[Way, str], decided: set[Way]) -> str:
     if not ways:
         raise ConfigError(
-            f"{pick.where}: the reference in column {pick.column} is {str(pick.said)[:60]!r}, which "
-            f"is none of the {len(pick.choices)} choices. Expected the text of a choice, its letter "
-            "or its index from 0."
+            f"{pick.where}: the reference in column {pick.column} is {str(pick.said)[:60]!r}, "
+            f"which is none of the {len(pick.choices)} choices. Expected the text of a choice, its "
+            "letter or its index from 0."
         )
     if len(set(ways.values())) == 1:
         return next(iter(ways.values()))

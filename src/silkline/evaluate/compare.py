@@ -54,7 +54,7 @@ def worst(
 ) -> list[int]:
     """Indexes of the items on which B scores lowest against A, the worst first.
 
-    Sorted by the first metric, then by the mean of all. Of duplicate questions only the first counts.
+    Sorted by the first metric, then by the mean of all metrics. Duplicate questions appear once.
     """
     if not metrics:
         return []

@@ -89,7 +89,7 @@ def _hub_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
     repository = parse_hub_id(f"{organisation}/{name}", RepositoryKind.DATASET)
     if repository is None or not _is_pattern(pattern):
         raise ConfigError(
-            f"{HUB}{text} is not a data set. Expected {HUB}org/name or {HUB}org/name@revision/FILES."
+            f"{HUB}{text} is no data set. Expected {HUB}org/name or {HUB}org/name@revision/FILES."
         )
     snapshot = find_snapshot(repository, cache_folder(environment))
     files = sorted(
@@ -104,8 +104,9 @@ def _hub_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
         )
     if not pattern and len(files) > 1:
         raise ConfigError(
-            f"{repository.repository} has {len(files)} data files: {_listed(snapshot.folder)}. Choose "
-            f"some by a path or a pattern, such as {HUB}{repository.repository}/data/test-*.parquet."
+            f"{repository.repository} has {len(files)} data files: {_listed(snapshot.folder)}. "
+            "Choose some by a path or a pattern, such as "
+            f"{HUB}{repository.repository}/data/test-*.parquet."
         )
     folder = files[0].parent if len(files) == 1 else snapshot.folder
     return DatasetLocation(
