@@ -121,9 +121,7 @@ def load_catalogue(traffic: Traffic) -> Catalogue:
 def _from_folder(folder: Path, prompts: Sequence[str]) -> OwnCatalogue:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MEDIA_TYPES)
     if not paths:
-        raise ConfigError(
-            f"The folder {folder} has no images: expected files ending in {', '.join(_MEDIA_TYPES)}."
-        )
+        raise ConfigError(f"The folder {folder} has no images. Expected {', '.join(_MEDIA_TYPES)}.")
     return OwnCatalogue(_read(paths), prompts)
 
 

@@ -148,7 +148,7 @@ class _Conductor:
         total = parts[0]
         for part in parts[1:]:
             total = total.plus(msgspec.structs.replace(part, wall_seconds=0.0))
-        return whole
+        return total
 
     def _report(self, command: Command, progress: Progress, began: float) -> None:
         played = 0.0
