@@ -60,8 +60,8 @@ def test_one_file_names_its_pictures_from_where_it_lies(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("shop/pictures", r"has 3 files of rows: README.md, data/.*test-\*\.parquet"),
-        ("shop/pictures/validation.csv", r"has no file validation\.csv .* What is there: README"),
+        ("shop/pictures", r"has 3 data files: README.md, data/.*test-\*\.parquet"),
+        ("shop/pictures/validation.csv", r"has no file validation\.csv .* The cache has: README"),
         ("shop/pictures/../../x.csv", "is no data set"),
         ("shop/pictures//etc/x.csv", "is no data set"),
         ("shop/pictures/**.csv", "is no data set"),

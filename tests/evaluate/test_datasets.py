@@ -266,7 +266,7 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     (ROW | {"choices": "red"}, "choices is no list"),
     (ROW | {"choices": ["a mug"]}, "has 1 choices. Expected 2 to 26"),
     (ROW | {"choices": ["a mug", "a mug"]}, "Expected 2 to 26 that differ"),
-    (ROW | {"choices": ["red", "blue"]}, "needs as its reference one of its choices"),
+    (ROW | {"choices": ["red", "blue"]}, "Expected exactly one of its choices as the reference"),
     (ROW | {"choices": ["a", "b"], "reference": {"a": 1}}, "choices and a record"),
 ]
 
@@ -285,7 +285,7 @@ def test_broken_jsonl_files(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"line 3 has the same id as rows\.jsonl line 1, 1, but"):
         load_dataset(path)
     jsonl(folder, ROW, ROW | {"reference": {"a": 1}})
-    with pytest.raises(ConfigError, match="has reference records, but the rows before it have"):
+    with pytest.raises(ConfigError, match="has reference records, but earlier rows have"):
         load_dataset(path)
     for content in (b"", b"\n\n"):
         path.write_bytes(content)

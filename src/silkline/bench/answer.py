@@ -1,4 +1,4 @@
-"""Reads an answer into its record: the gateway's evidence, the usage, the stream, the error."""
+"""Parses a response into its record: stages, token usage, stream timings, error code."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ _FAILURE = msgspec.json.Decoder(_Failure)
 
 
 def read_answer(response: Response, record: Record, zero: float) -> None:
-    """Fills a record in from a whole response.
+    """Fills in a record from a complete response.
 
     Args:
-        response: What came.
-        record: Whose times are there already.
-        zero: Monotonic second of the schedule's zero.
+        response: The response.
+        record: The record to fill in; its send and end times are already set.
+        zero: Monotonic time of the schedule's start, in seconds.
     """
     headers = response.headers
     record.status = response.status
@@ -76,9 +76,9 @@ def read_answer(response: Response, record: Record, zero: float) -> None:
 
 
 def parse_server_timing(text: str) -> dict[str, float]:
-    """Seconds by name from `name;dur=12.5, ...`; https://www.w3.org/TR/server-timing/.
+    """Parses `name;dur=12.5, ...` into seconds by name; https://www.w3.org/TR/server-timing/.
 
-    An entry without a readable duration is left out.
+    Skips entries without a valid duration.
     """
     seconds = {}
     for entry in text.split(",") if text else ():
@@ -91,7 +91,7 @@ def parse_server_timing(text: str) -> dict[str, float]:
 
 
 def events(chunks: list[tuple[float, bytes]]) -> Iterator[tuple[float, str, bytes]]:
-    """The events of a stream: when each was whole, its name and its data.
+    """Yields the events of a stream: time of completion, name and data.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html; line ends are LF or CRLF.
     """

@@ -1,4 +1,4 @@
-"""What there is to ask about: drawn pictures, a folder of the user's own, or a file of requests."""
+"""The images to send: drawn ones, a folder of the user's own, or a file of requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from silkline.bench.spec import Form, Traffic
 from silkline.errors import UNDECODABLE, ConfigError
 
 MAX_BYTES = 1024**3
-"""Most bytes of a user's own pictures: they are held in memory, so that reading them costs no
-time while the clock runs."""
+"""Maximum total bytes of a user's own images. They are held in memory, so that reading them takes
+no time while the clock runs."""
 
 _MEDIA_TYPES = {
     ".avif": "image/avif",
@@ -32,7 +32,7 @@ _MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class CatalogueImage:
-    """An encoded picture, or, when `url` is set, where it lies."""
+    """An encoded image, or its URL if `url` is set."""
 
     media_type: str
     data: bytes
@@ -40,30 +40,31 @@ class CatalogueImage:
 
 
 class Catalogue(Protocol):
-    """Pictures by number; the same number gives the same picture in every process."""
+    """Images by number; the same number gives the same image in every process."""
 
     @property
     def size(self) -> int:
-        """Pictures in the catalogue; their numbers begin at 0, the most popular."""
+        """Number of images in the catalogue; 0 is the most popular."""
         ...
 
     def image(self, number: int, variant: int) -> CatalogueImage:
-        """A picture; beyond the catalogue, one that was never sent."""
+        """The image of a number; numbers from `size` on give new images."""
         ...
 
     def prompt(self, number: int) -> str:
-        """What is asked about it."""
+        """The prompt of an image."""
         ...
 
 
 class DrawnCatalogue:
-    """Drawn pictures: as many as wanted, new ones and near-duplicates too."""
+    """Drawn images: as many as needed, including new ones and near duplicates."""
 
     def __init__(self, traffic: Traffic) -> None:
-        """Draws the scenes. Raises `ConfigError` for a size that cannot be drawn."""
+        """Draws the scenes. Raises `ConfigError` for an unsupported size."""
         if traffic.pixels % STEP or traffic.pixels < SMALLEST:
             raise ConfigError(
-                f"Drawn pictures have a multiple of {STEP} pixels a side, at least {SMALLEST}."
+                f"The side of drawn images is {traffic.pixels} pixels. Expected a multiple of "
+                f"{STEP}, at least {SMALLEST}."
             )
         self._drawn = DrawnImages(traffic.pixels)
         self._prompts = traffic.prompts
@@ -79,23 +80,23 @@ class DrawnCatalogue:
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
-    """A line of a file of requests."""
+    """A line of a requests file."""
 
     image: str = msgspec.field(name="picture")
     prompt: str = ""
 
 
 class OwnCatalogue:
-    """The user's own pictures, all in memory."""
+    """The user's own images, all in memory."""
 
     def __init__(self, images: Sequence[CatalogueImage], prompts: Sequence[str]) -> None:
-        """Takes the pictures by popularity, and prompts that go round."""
+        """Takes the images, most popular first, and prompts, which are used in rotation."""
         self._images = images
         self._prompts = prompts
         self.size = len(images)
 
     def image(self, number: int, variant: int) -> CatalogueImage:
-        """See `Catalogue`; there are no variants of these."""
+        """The image of a number; the user's own images have no variants."""
         del variant
         return self._images[number]
 
@@ -105,7 +106,7 @@ class OwnCatalogue:
 
 
 def load_catalogue(traffic: Traffic) -> Catalogue:
-    """The catalogue that the traffic names.
+    """Loads the catalogue that the traffic names.
 
     Raises:
         ConfigError: The folder or the file cannot be used.
@@ -120,7 +121,7 @@ def load_catalogue(traffic: Traffic) -> Catalogue:
 def _from_folder(folder: Path, prompts: Sequence[str]) -> OwnCatalogue:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MEDIA_TYPES)
     if not paths:
-        raise ConfigError(f"The folder {folder} holds no pictures.")
+        raise ConfigError(f"The folder {folder} has no images. Expected {', '.join(_MEDIA_TYPES)}.")
     return OwnCatalogue(_read(paths), prompts)
 
 
@@ -134,18 +135,18 @@ def _from_requests(file: Path, traffic: Traffic) -> OwnCatalogue:
     except (OSError, *UNDECODABLE) as error:
         raise ConfigError(
             f'The file {file} cannot be read: {error}. Write {{"picture": "cup.jpg", "prompt": '
-            '"What is this?"} on each line; the picture is a path beside the file, or a URL.'
+            '"What is this?"} on each line; the picture is a URL, or a path relative to the file.'
         ) from error
     if not lines:
-        raise ConfigError(f"The file {file} holds no requests.")
+        raise ConfigError(f"The file {file} has no requests.")
     if traffic.form is Form.UPLOAD and any(_is_url(line.image) for line in lines):
         raise ConfigError(f"The file {file} names URLs, which cannot be uploaded. Use --as url.")
     local = sorted({line.image for line in lines if not _is_url(line.image)})
     read = dict(zip(local, _read([file.parent / name for name in local]), strict=True))
     images = [read.get(line.image) or CatalogueImage("", b"", line.image) for line in lines]
     prompts = traffic.prompts
-    asked = [line.prompt or prompts[at % len(prompts)] for at, line in enumerate(lines)]
-    return OwnCatalogue(images, asked)
+    own_prompts = [line.prompt or prompts[index % len(prompts)] for index, line in enumerate(lines)]
+    return OwnCatalogue(images, own_prompts)
 
 
 def _read(paths: Sequence[Path]) -> list[CatalogueImage]:
@@ -154,12 +155,12 @@ def _read(paths: Sequence[Path]) -> list[CatalogueImage]:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"The picture {path} cannot be read: {error.strerror}.") from error
+            raise ConfigError(f"The image {path} cannot be read: {error.strerror}.") from error
         left -= len(data)
         if left < 0:
             raise ConfigError(
-                f"The pictures have more than {MAX_BYTES // 1024**2} MiB together, and are held "
-                "in memory. Take fewer."
+                f"The images have more than {MAX_BYTES // 1024**2} MiB in total, and are held "
+                "in memory. Use fewer images."
             )
         images.append(CatalogueImage(_MEDIA_TYPES.get(path.suffix.lower(), "image/jpeg"), data))
     return images

@@ -1,10 +1,10 @@
-"""Millions of distinct JPEGs for the price of a few: pictures are joined, not encoded.
+"""Millions of distinct JPEGs for the cost of a few: images are joined, not encoded.
 
-A baseline JPEG with restart markers is a sequence of pieces that decode on their own (ITU T.81,
-F.1.1.5.3 and E.1.4): a piece may be replaced by the piece at the same place of another file that
-has the same tables. A few scenes are drawn and encoded once; a picture takes its ground from one of
-them and its two products from two others, which is a `bytes.join` of some microseconds. So nothing
-must be encoded while the clock runs, and memory holds only the scenes.
+A baseline JPEG with restart markers is a sequence of segments that decode independently (ITU T.81,
+F.1.1.5.3 and E.1.4): a segment may be replaced by the segment at the same position of another file
+with the same tables. A few scenes are drawn and encoded once. An image takes its background from
+one scene and its two products from two others, with a `bytes.join` of a few microseconds. So
+nothing is encoded while the clock runs, and memory holds only the scenes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from silkline.bench.scenes import Box, draw_scene, mark
 from silkline.bench.schedule import NEAR_VARIANTS
 
 SCENES = 128
-"""Scenes that are drawn; a power of two."""
+"""Number of scenes drawn; a power of two."""
 
 DISTINCT = SCENES**3
-"""Pictures before the first one comes again."""
+"""Number of different images; after that they repeat."""
 
 STEP = 32
 SMALLEST = 128
-"""The pictures' sides are a multiple of the one and not below the other."""
+"""Image sides are a multiple of `STEP` and at least `SMALLEST` pixels."""
 
 _MCU = 16  # pixels of a minimum coded unit with 4:2:0 subsampling
 _CELL_MCUS = 2
@@ -36,13 +36,13 @@ _QUALITY = 88
 _RESTART = re.compile(rb"(?<=\xff[\xd0-\xd7])")  # within a scan, FF is stuffed unless a marker
 _END = b"\xff\xd9"
 _START_OF_SCAN = b"\xff\xda"
-_SCATTER = 0x9E3779B1  # odd: neighbours in number share nothing
+_SCATTER = 0x9E3779B1  # odd, so that consecutive numbers share no scene
 _TINTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the parts of a picture are, in cells of 32 x 16 pixels; ends are exclusive."""
+    """The parts of an image, in cells of 32 x 16 pixels; ends are exclusive."""
 
     size: int
 
@@ -57,20 +57,20 @@ class _Layout:
 
     @property
     def card_columns(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """First column and the one after the last of the left and of the right card."""
+        """Start and end column of the left card and of the right card."""
         half, edge = self.columns // 2, max(1, self.columns // 12)
         return (edge, half), (half + (self.columns % 2), self.columns - edge)
 
     @property
     def cards(self) -> list[Box]:
-        """The same in pixels, for the one who draws."""
+        """The cards' boxes in pixels, ends inclusive."""
         top, bottom = self.rows.start * _MCU, self.rows.stop * _MCU - 1
         return [(a * _CELL, top, b * _CELL - 1, bottom) for a, b in self.card_columns]
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The pieces of one encoded scene: around the cards, and each card's rows."""
+    """The segments of one encoded scene: around the cards, and each card's rows."""
 
     top: bytes
     sides: list[tuple[bytes, bytes, bytes]]
@@ -80,10 +80,10 @@ class _Parts:
 
 
 class DrawnImages:
-    """The sequence of pictures; the same number gives the same bytes, in every process."""
+    """A sequence of images; the same number gives the same bytes in every process."""
 
     def __init__(self, size: int) -> None:
-        """Draws the scenes, which takes about a second.
+        """Draws the scenes; takes about a second.
 
         Args:
             size: Width and height in pixels, a multiple of `STEP`.
@@ -97,22 +97,22 @@ class DrawnImages:
         self._marks = _marks(size)
 
     def jpeg(self, number: int, variant: int = 0) -> bytes:
-        """The bytes of a picture.
+        """The bytes of an image.
 
         Args:
-            number: Counts from 0 and repeats after `DISTINCT`.
-            variant: 0 for the picture itself; from 1 to `NEAR_VARIANTS` for one that differs in
-                a mark in its corner.
+            number: The image's number, from 0; images repeat after `DISTINCT`.
+            variant: 0 for the image itself; 1 to `NEAR_VARIANTS` for a near duplicate, which
+                differs by a mark in its corner.
         """
         scattered = number * _SCATTER % DISTINCT
         rest, ground_number = divmod(scattered, SCENES)
-        right, left = (self._scenes[one] for one in divmod(rest, SCENES))
+        right, left = (self._scenes[index] for index in divmod(rest, SCENES))
         ground = self._scenes[ground_number]
         corner = self._corners[ground_number] if not variant else self._marked(variant)
         chunks = [self._head, *corner, ground.top]
         rows = zip(ground.sides, left.left, right.right, strict=True)
-        for (before, between, after), one, other in rows:
-            chunks += (before, one, between, other, after)
+        for (before, between, after), left_row, right_row in rows:
+            chunks += (before, left_row, between, right_row, after)
         chunks += (ground.bottom, _END)
         return b"".join(chunks)
 
@@ -122,7 +122,7 @@ class DrawnImages:
 
 
 def _encode(scene: Image.Image) -> tuple[bytes, list[bytes]]:
-    """The header up to the scan, and the cells, each with the restart marker that follows it."""
+    """The header up to the scan, and the cells, each with its trailing restart marker."""
     encoded = io.BytesIO()
     scene.save(
         encoded, "JPEG", quality=_QUALITY, subsampling="4:2:0", restart_marker_blocks=_CELL_MCUS
@@ -151,7 +151,7 @@ def _take_apart(cells: Sequence[bytes], layout: _Layout) -> _Parts:
 
 
 def _marks(size: int) -> list[list[bytes]]:
-    """The first two cells in each tint."""
+    """The first two cells of a scene, in each tint."""
     found = []
     for tint in range(_TINTS):
         image = Image.new("RGB", (size, _MCU), "white")

@@ -1,4 +1,4 @@
-"""From a picture and a prompt to the bytes of an HTTP request."""
+"""Builds HTTP requests, as bytes, from an image and a prompt."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from silkline.bench.spec import Form, Target, Traffic
 BOUNDARY = "silkline-bench-boundary"
 MULTIPART_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
-_HERE = "PICTURE-GOES-HERE"
-_ASKED = "PROMPT-GOES-HERE"
+_IMAGE_MARK = "IMAGE-GOES-HERE"
+_PROMPT_MARK = "PROMPT-GOES-HERE"
 
 
 def multipart(jpeg: bytes, prompt: str, max_tokens: int) -> tuple[bytes, bytes, bytes]:
-    """The form of `/predict` in pieces, RFC 7578: head, picture, tail."""
+    """The multipart body of `/predict` (RFC 7578) in chunks: head, image, tail."""
     field = f"--{BOUNDARY}\r\ncontent-disposition: form-data; name="
     head = (
         f'{field}"prompt"\r\n\r\n{prompt}\r\n'
@@ -30,24 +30,24 @@ def multipart(jpeg: bytes, prompt: str, max_tokens: int) -> tuple[bytes, bytes, 
 
 
 def get(target: Target, path: str) -> list[bytes]:
-    """A GET request in pieces."""
+    """A GET request, as chunks."""
     return [_head("GET", target, path, target.headers) + b"\r\n"]
 
 
 class RequestWriter:
-    """Writes the requests of one target; a request is a list of pieces, sent one after another."""
+    """Builds the requests to one target; a request is a list of chunks to send in order."""
 
     def __init__(
         self, target: Target, traffic: Traffic, catalogue: Catalogue, model: str, origin: str
     ) -> None:
-        """Prepares all that is the same for each request.
+        """Builds the parts that all requests share.
 
         Args:
-            target: Where they go.
-            traffic: Their form.
-            catalogue: Pictures and prompts.
+            target: The target.
+            traffic: What requests contain.
+            catalogue: Images and prompts.
             model: The model's name in chat requests.
-            origin: URL below which the bench serves its pictures, for the form `url`.
+            origin: Base URL of the load test's image server, for the form `url`.
         """
         self._traffic = traffic
         self._catalogue = catalogue
@@ -56,12 +56,12 @@ class RequestWriter:
         path, kind = ("/predict", MULTIPART_TYPE) if upload else (_CHAT, "application/json")
         headers = {"content-type": kind, **target.headers}
         self._head = _head("POST", target, path, headers) + b"content-length: "
-        before, rest = _chat_body(traffic, model).split(f'"{_HERE}"'.encode())
-        between, after = rest.split(f'"{_ASKED}"'.encode())
+        before, rest = _chat_body(traffic, model).split(f'"{_IMAGE_MARK}"'.encode())
+        between, after = rest.split(f'"{_PROMPT_MARK}"'.encode())
         self._chat = before, between, after
 
     def request(self, number: int, variant: int) -> list[bytes]:
-        """The request about a picture."""
+        """The request for an image, as chunks."""
         prompt = self._catalogue.prompt(number)
         if self._traffic.form is Form.UPLOAD:
             jpeg = self._catalogue.image(number, variant).data
@@ -90,8 +90,8 @@ _CHAT = "/v1/chat/completions"
 
 def _chat_body(traffic: Traffic, model: str) -> bytes:
     parts = [
-        {"type": "image_url", "image_url": {"url": _HERE}},
-        {"type": "text", "text": _ASKED},
+        {"type": "image_url", "image_url": {"url": _IMAGE_MARK}},
+        {"type": "text", "text": _PROMPT_MARK},
     ]
     body: dict[str, object] = {
         "model": model,

@@ -1,7 +1,7 @@
-"""Serves the bench's pictures on loopback, in a process of its own, for the form `url`.
+"""Serves the load test's images on loopback, in a process of its own, for the form `url`.
 
-It says its URL as one line, and ends when its standard input does. The server under test must be
-allowed to fetch from it: `silkline up --private-hosts 127.0.0.1:PORT`.
+It prints its URL as one line and exits when its standard input closes. The server under test must
+be allowed to fetch from it: `silkline up --private-hosts 127.0.0.1:PORT`.
 
     python -m silkline.bench.origin PORT     (a line of JSON, the `Traffic`, on standard input)
 """
@@ -24,7 +24,7 @@ PATH = "/pictures"
 
 
 def create_app(catalogue: Catalogue) -> web.Application:
-    """`GET /pictures/NUMBER-VARIANT` over a catalogue."""
+    """An app that serves a catalogue's images at `GET /pictures/NUMBER-VARIANT`."""
 
     async def image(request: web.Request) -> web.Response:
         found = catalogue.image(
@@ -38,7 +38,7 @@ def create_app(catalogue: Catalogue) -> web.Application:
 
 
 async def serve(port: int) -> None:
-    """Serves until standard input ends."""
+    """Serves until standard input closes."""
     line = await asyncio.to_thread(sys.stdin.buffer.readline)
     catalogue = load_catalogue(msgspec.json.decode(line, type=Traffic))
     runner = web.AppRunner(create_app(catalogue), access_log=None)
@@ -53,5 +53,5 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session handles Ctrl-C and ends this process
     uvloop.run(serve(int(sys.argv[1])))

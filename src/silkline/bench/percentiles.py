@@ -1,4 +1,4 @@
-"""Percentiles by the nearest rank, and the spread of a ratio by bootstrap."""
+"""Nearest-rank percentiles, and the confidence interval of a ratio by bootstrap."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import msgspec
 _RESAMPLES = 2000
 _LOW, _HIGH = 0.025, 0.975
 FEWEST_PAIRS = 3
-"""With fewer pairs there is nothing to resample."""
+"""Minimum number of pairs for a bootstrap interval."""
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The least value that at least this share of the values does not exceed; 0 without values.
+    """The smallest value that at least this share of the values does not exceed; 0 if empty.
 
-    The nearest-rank method: it only ever names values that were measured.
+    The nearest-rank method: the result is always a measured value.
     """
     return ranked(sorted(values), share)
 
 
 def ranked(ordered: Sequence[float], share: float) -> float:
-    """`percentile` of values that are in order already."""
+    """`percentile` of values that are already sorted."""
     if not ordered:
         return 0.0
     rank = -(-len(ordered) * share // 1)  # rounded up
@@ -32,7 +32,7 @@ def ranked(ordered: Sequence[float], share: float) -> float:
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """How many times something is; `low` and `high` bound the 95% interval where there is one."""
+    """A ratio; `low` and `high` bound its 95% interval, None if there are too few pairs."""
 
     value: float
     low: float | None = None
@@ -42,7 +42,7 @@ class Ratio(msgspec.Struct, frozen=True):
 def paired_ratio(pairs: Sequence[tuple[float, float]]) -> Ratio | None:
     """The geometric mean of the pairs' ratios, with its 95% bootstrap interval over the pairs.
 
-    Pairs in which one is not above 0 say nothing and are left out; None when none is left.
+    Pairs with a value of 0 or less are ignored; None if no pair is left.
     """
     logs = [math.log(one / other) for one, other in pairs if one > 0 and other > 0]
     if not logs:

@@ -1,8 +1,8 @@
-"""The player: a process that sends its share of the schedule, and does nothing else meanwhile.
+"""The player: a process that sends its share of the schedule.
 
 Requests are sent at their intended times whether or not earlier ones have been answered (an open
-loop), and their latency counts from there: a server that stalls cannot hide how many came while it
-did (coordinated omission).
+loop). Latency counts from the intended time, so a stalled server cannot hide the requests that
+arrived meanwhile (coordinated omission).
 
     python -m silkline.bench.player      (its session writes `wire` lines to it)
 """
@@ -43,14 +43,14 @@ class Player:
     """Sends requests and writes their records."""
 
     def __init__(self, begin: Begin, file: BinaryIO) -> None:
-        """Makes the schedule and the pictures.
+        """Computes the schedule and loads the images.
 
         Args:
-            begin: What to do.
-            file: Where the records go, one on a line.
+            begin: The run and this player's share of it.
+            file: Receives the records, one per line.
 
         Raises:
-            ConfigError: The pictures cannot be used.
+            ConfigError: The images cannot be used.
         """
         spec = begin.spec
         self._spec = spec
@@ -71,10 +71,12 @@ class Player:
         self._failed = 0
 
     async def play(self, play: Play) -> Health:
-        """Sends a slice of the schedule, and waits until every request of it has ended."""
+        """Sends a slice of the schedule and waits until every request has ended."""
         schedule, writer = self._schedule, self._writers[play.target]
         zero = play.start - play.begin
-        async with asyncio.TaskGroup() as requests:  # a defect ends the run: no record is missing
+        async with (
+            asyncio.TaskGroup() as requests
+        ):  # a bug ends the run; no record is lost silently
             for number in schedule.between(play.begin, play.end):
                 if number % self._spec.limits.processes != self._share:
                     continue
@@ -85,19 +87,19 @@ class Player:
                     variant=schedule.variants[number],
                     intended=schedule.times[number],
                 )
-                chunks = writer.request(record.image, record.variant)  # before it is due
+                chunks = writer.request(record.image, record.variant)  # built before it is due
                 await _until(zero + record.intended)
                 requests.create_task(self._send(chunks, record, zero))
             await _until(play.start + play.end - play.begin)
         return Health()
 
     async def warm(self, warm: Warm) -> Health:
-        """Asks for this player's part of the most popular pictures."""
+        """Sends this player's share of the most popular images."""
         maximum = min(self._spec.warm, self._size)
         numbers = iter(range(self._share, maximum, self._spec.limits.processes))
         failures = 0
 
-        async def asker() -> None:
+        async def send_next() -> None:
             nonlocal failures
             for number in numbers:
                 chunks = self._writers[warm.target].request(number, 0)
@@ -107,14 +109,14 @@ class Player:
                 self._count(record)
                 failures += not record.ok
 
-        await asyncio.gather(*(asker() for _ in range(_WARM_AT_ONCE)))
+        await asyncio.gather(*(send_next() for _ in range(_WARM_AT_ONCE)))
         return Health(
             warmed=len(range(self._share, maximum, self._spec.limits.processes)),
             warm_failures=failures,
         )
 
     async def run(self, command: Command) -> Health:
-        """Runs a command and says what it took."""
+        """Runs a command and returns the resources that it took."""
         client = self._clients[command.target]
         opened, cpu, wall = client.opened, time.process_time(), time.monotonic()
         if isinstance(command, Warm):
@@ -131,7 +133,7 @@ class Player:
         )
 
     def progress(self) -> Progress:
-        """What happened since the last call."""
+        """The requests that ended since the last call, and those in flight."""
         progress = Progress(self._ended, self._failed, self._in_flight)
         self._ended = self._failed = 0
         return progress
@@ -144,7 +146,7 @@ class Player:
         self._file.write(self._encoder.encode(record) + b"\n")
 
     async def _exchange(self, chunks: Sequence[bytes], record: Record, zero: float) -> None:
-        """One request, however it ends."""
+        """Sends one request and records how it ended."""
         client = self._clients[record.target]
         response = Response()
         record.limited = client.full
@@ -157,7 +159,7 @@ class Player:
             record.code = "timeout"
         except httptools.HttpParserError:
             record.code = "malformed_response"
-        except OSError:  # ConnectionError among them
+        except OSError:  # includes ConnectionError
             record.code = "connection_lost" if response.sent else "connect_failed"
         record.intended = round(record.intended, _DIGITS)
         record.ended = round(time.monotonic() - zero, _DIGITS)
@@ -176,7 +178,7 @@ class Player:
 
 
 async def _until(due: float) -> None:
-    """Waits for a monotonic second, and lets others run in any case."""
+    """Waits until a monotonic time in seconds; always yields to the event loop."""
     wait = due - time.monotonic()
     while wait > 0:  # a timer may fire a little early
         await asyncio.sleep(wait)
@@ -185,43 +187,43 @@ async def _until(due: float) -> None:
 
 
 async def serve(begin: Begin, file: BinaryIO) -> None:
-    """Takes commands from standard input until it ends."""
+    """Runs commands from standard input until it closes."""
     try:
         player = Player(begin, file)
     except SilklineError as error:
-        _say(Refused(error.message))
+        _write(Refused(error.message))
         return
-    gc.freeze()  # the schedule need not be walked again and again
-    _say(Ready())
+    gc.freeze()  # the collector need not traverse the schedule
+    _write(Ready())
     decoder = msgspec.json.Decoder[Command](Command)
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
         work = asyncio.create_task(player.run(decoder.decode(line)))
         while not (await asyncio.wait({work}, timeout=_PROGRESS_SECONDS))[0]:
-            _say(player.progress())
+            _write(player.progress())
         health = await work
-        _say(player.progress())
-        _say(Done(health))
+        _write(player.progress())
+        _write(Done(health))
 
 
-def _say(reply: Reply) -> None:
-    os.write(sys.stdout.fileno(), msgspec.json.encode(reply) + b"\n")  # short: written as one
+def _write(reply: Reply) -> None:
+    os.write(sys.stdout.fileno(), msgspec.json.encode(reply) + b"\n")  # short enough to be atomic
 
 
 def _allow_connections() -> None:
-    """As many files as the system allows: each connection is one."""
+    """Raises the limit of open files to the system's maximum: each connection is one."""
     _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
 def main() -> None:
-    """Reads what to do, and does it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which ends this
+    """Reads the `Begin` message from standard input, then serves commands."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session handles Ctrl-C and ends this process
     _allow_connections()
     begin = msgspec.json.decode(sys.stdin.buffer.readline(), type=Begin)
     with Path(begin.records).open("wb", buffering=_BUFFER_BYTES) as file:
         try:
             uvloop.run(serve(begin, file))
-        except BrokenPipeError:  # the session is gone, and with it the reason to send
+        except BrokenPipeError:  # the session has exited
             sys.exit(EXIT.failed)
 
 

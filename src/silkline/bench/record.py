@@ -1,7 +1,7 @@
-"""The record of one request, and the file that holds them all.
+"""The record of one request, and the file of all records of a run.
 
-The file is JSON lines: the first tells what was run and names the columns, each further one is a
-request as an array in the order of these columns, by its intended time.
+The file is JSON lines. The first line describes the run and names the columns; each further line
+is a request, as an array in the order of these columns. Lines are sorted by intended time.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ OK = 200
 
 
 class Record(msgspec.Struct, array_like=True):
-    """One request. Times are seconds on the schedule's clock.
+    """The record of one request. Times are seconds since the schedule's start.
 
     Attributes:
-        number: Its place in the schedule.
-        target: 0 or 1, as in the spec.
+        number: Its index in the schedule, from 0.
+        target: Index of the target in the spec, 0 or 1.
         image: Number of the picture.
-        variant: 0, or the number of the near-duplicate.
-        intended: When it was to be sent; what its latency counts from.
-        sent: When it was handed to the socket.
-        first_byte: When the first byte came back; 0 when none did.
-        ended: When its answer was whole, or it failed.
-        status: Of HTTP; 0 when there was none.
-        code: What went wrong: the code of the answer, or `connect_failed`, `connection_lost`,
-            `timeout`, `malformed_response`, `stream_cut`, `http_<status>`; empty when nothing did.
-        cache: What the gateway said of its cache; empty when it said nothing.
+        variant: 0 for the image itself, else the number of the near duplicate.
+        intended: When it was due; latency counts from here.
+        sent: When it was written to the socket; 0 if it never was.
+        first_byte: When the first byte of the response arrived; 0 if none did.
+        ended: When its response was complete, or it failed.
+        status: HTTP status; 0 if there was no response.
+        code: The error code of the response, or `connect_failed`, `connection_lost`, `timeout`,
+            `malformed_response`, `stream_cut`, `http_<status>`; empty on success.
+        cache: The cache state that the gateway reported; empty if it reported none.
         stages: Seconds by stage, as the gateway reported them.
-        prompt_tokens: As the usage says.
-        completion_tokens: As the usage says.
+        prompt_tokens: From the response's `usage`.
+        completion_tokens: From the response's `usage`.
         bytes_out: Bytes of the request.
-        bytes_in: Bytes of the answer.
-        limited: Whether it had to wait for a connection of the generator.
-        first_token: When the first text of a stream came; 0 without a stream.
-        gaps: Seconds between one piece of a stream's text and the next.
+        bytes_in: Bytes of the response.
+        limited: Whether it waited for a free connection of the generator.
+        first_token: When the first text of a stream arrived; 0 if it did not stream.
+        gaps: Seconds between consecutive chunks of a stream's text.
     """
 
     number: int
@@ -64,29 +64,29 @@ class Record(msgspec.Struct, array_like=True):
 
     @property
     def ok(self) -> bool:
-        """Whether it was answered, whole."""
+        """Whether it got a complete answer."""
         return self.status == OK and not self.code
 
     @property
     def latency(self) -> float:
-        """Seconds from the intended time to the end: waiting to be sent is part of it."""
+        """Seconds from the intended time to the end, including the wait to be sent."""
         return self.ended - self.intended
 
     @property
     def lateness(self) -> float:
-        """Seconds by which it was sent late; it counts as sent at its end when it never was."""
+        """Seconds from the intended time to sending; to the end if it was never sent."""
         return max(0.0, (self.sent or self.ended) - self.intended)
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What the generator itself did for one target.
+    """The load generator's own figures for one target.
 
     Attributes:
-        cpu_seconds: Processor time of the players while they sent.
-        wall_seconds: Time that passed for it.
-        opened: Connections that were opened.
+        cpu_seconds: CPU time of the players while they sent.
+        wall_seconds: Wall-clock time of sending.
+        opened: Connections opened.
         warmed: Requests sent before the clock started.
-        warm_failures: How many of these failed.
+        warm_failures: How many warm-up requests failed.
     """
 
     cpu_seconds: float = 0.0
@@ -96,7 +96,7 @@ class Health(msgspec.Struct, frozen=True):
     warm_failures: int = 0
 
     def plus(self, other: Health) -> Health:
-        """Both together."""
+        """The sum of both."""
         return Health(
             self.cpu_seconds + other.cpu_seconds,
             self.wall_seconds + other.wall_seconds,
@@ -107,12 +107,12 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """All that a run of the bench found.
+    """The results of a load test.
 
     Attributes:
-        spec: What was run, without the headers of the targets.
-        began: When, in UTC, ISO 8601.
-        model: The model's name, where it is known.
+        spec: The spec, without the targets' headers.
+        began: Start time in UTC, ISO 8601.
+        model: The model's name; empty if unknown.
         health: The generator's own figures by target.
         records: Every request, by target and intended time.
     """
@@ -150,7 +150,7 @@ def read_run(path: Path) -> Run:
 
     Raises:
         OSError: It cannot be opened.
-        msgspec.DecodeError: It is no such file.
+        msgspec.DecodeError: It is not such a file.
     """
     with path.open("rb") as file:
         head = msgspec.json.decode(file.readline(), type=_Head)
@@ -159,6 +159,6 @@ def read_run(path: Path) -> Run:
 
 
 def decode_records(lines: Iterable[bytes]) -> Iterable[Record]:
-    """The records of lines without a head, as a player writes them."""
+    """Decodes the records of lines without a head, as a player writes them."""
     decoder = msgspec.json.Decoder(Record)
     return (decoder.decode(line) for line in lines)

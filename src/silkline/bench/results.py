@@ -1,4 +1,4 @@
-"""What a run leaves behind: the page, the figures as JSON, every request."""
+"""Writes the results of a run: the report page, the figures as JSON, every request."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PAGE, FIGURES, REQUESTS = "report.html", "summary.json", "requests.jsonl"
 def write_results(
     run: Run, summaries: Sequence[Summary], comparison: Comparison | None, folder: Path
 ) -> None:
-    """Writes `PAGE`, `FIGURES` and `REQUESTS` into a folder, which is made where it is missing.
+    """Writes `PAGE`, `FIGURES` and `REQUESTS` into a folder; creates the folder if needed.
 
     Raises:
-        EnvironmentFault: They cannot be written there.
+        EnvironmentFault: The files cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,21 +37,21 @@ def write_results(
 
 
 def figures_json(run: Run, summaries: Sequence[Summary], comparison: Comparison | None) -> bytes:
-    """The figures as JSON, with what was run."""
-    told = {
+    """The figures as JSON, with the spec."""
+    figures = {
         "began": run.began,
         "model": run.model,
         "spec": run.spec,
         "targets": [
             {
-                **msgspec.to_builtins(one),
-                "goodput": one.goodput,
-                "offered_per_second": one.per_second(one.requests),
-                "served_per_second": one.per_second(one.served),
-                "good_per_second": one.per_second(one.good),
+                **msgspec.to_builtins(summary),
+                "goodput": summary.goodput,
+                "offered_per_second": summary.per_second(summary.requests),
+                "served_per_second": summary.per_second(summary.served),
+                "good_per_second": summary.per_second(summary.good),
             }
-            for one in summaries
+            for summary in summaries
         ],
         "comparison": comparison,
     }
-    return msgspec.json.format(msgspec.json.encode(told), indent=1)
+    return msgspec.json.format(msgspec.json.encode(figures), indent=1)

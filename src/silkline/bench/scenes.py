@@ -1,6 +1,6 @@
-"""Draws the scenes that the bench's pictures are put together from: two products on a ground.
+"""Draws the scenes that the load test's images are composed of: two products on a background.
 
-They are no photographs, but weigh and compress like ones: smooth shades, hard edges and grain.
+They have the size and compressibility of photographs: smooth shades, hard edges and grain.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Box = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
 
 _OVERSIZE = 2
-"""Scenes are drawn this many times as large and reduced, which smooths their edges."""
+"""Scenes are drawn larger by this factor and scaled down, which smooths their edges."""
 
 _GRAIN = 17
-"""The grain moves a channel by at most half of this."""
+"""The grain changes a channel's value by at most half of this."""
 
 _MIDDLE = 128
 
@@ -27,9 +27,9 @@ def draw_scene(number: int, size: int, cards: Sequence[Box]) -> Image.Image:
     """One scene with a product on each card; the same number gives the same pixels.
 
     Args:
-        number: Which one, from 0.
+        number: The scene's number, from 0.
         size: Width and height in pixels.
-        cards: Where the products stand, in pixels: left, top, right, bottom.
+        cards: Boxes of the products in pixels: left, top, right, bottom.
     """
     chance = random.Random(f"scene {number}")  # noqa: S311 - a repeatable drawing
     large = size * _OVERSIZE
@@ -46,19 +46,19 @@ def draw_scene(number: int, size: int, cards: Sequence[Box]) -> Image.Image:
 
 
 def mark(tint: int, of: int) -> Colour:
-    """The colour of a small mark; neighbours differ enough to survive a reduction."""
+    """The colour of a small mark; consecutive tints still differ after scaling down."""
     red, green, blue = colorsys.hsv_to_rgb(tint / of, 0.9, 0.55 + 0.4 * (tint % 2))
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _ground(chance: random.Random, size: int) -> Image.Image:
-    """A backdrop that shades from one colour to another."""
+    """A background with a gradient from one colour to another."""
     shades = (
         Image.linear_gradient("L").rotate(chance.choice((0, 90, 180, 270))).resize((size, size))
     )
-    near, far = _shade(chance, 0.45, 0.25), _shade(chance, 0.3, 0.55)
+    light, dark = _shade(chance, 0.45, 0.25), _shade(chance, 0.3, 0.55)
     return Image.composite(
-        Image.new("RGB", (size, size), near), Image.new("RGB", (size, size), far), shades
+        Image.new("RGB", (size, size), light), Image.new("RGB", (size, size), dark), shades
     )
 
 

@@ -1,8 +1,8 @@
-"""The schedule: when each request is to be sent and what it asks for, computed ahead.
+"""The schedule: when each request is due and which image it sends, computed in advance.
 
 A non-homogeneous Poisson process is drawn by stretching time (a unit-rate process is mapped through
-the inverse of the integrated rate), so that bursts keep the process Poisson. Popularity is Zipf's:
-a rank is drawn from the cumulative weights by bisection.
+the inverse of the integrated rate), so that bursts keep the process Poisson. Popularity follows
+Zipf's law: a rank is drawn from the cumulative weights by bisection.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from itertools import accumulate
 from silkline.bench.spec import Arrivals, Traffic
 
 NEAR_VARIANTS = 4096
-"""Near-duplicates that each picture has; they are numbered from 1."""
+"""Number of near duplicates of each image, numbered from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The requests in the order of their times; all arrays have the same length.
+    """The requests of a run in order of time; all arrays have the same length.
 
     Attributes:
-        times: Intended seconds after the start, ascending.
-        images: Number of the picture: below the catalogue's size one of the catalogue, by
-            popularity; above, one that was never sent before.
-        variants: 0 for the picture itself, else the number of its near-duplicate.
+        times: Intended times in seconds after the start, ascending.
+        images: Image numbers. Those below the catalogue's size are catalogue images, the most
+            popular first; the others are new images, sent once.
+        variants: 0 for the image itself, else the number of its near duplicate.
     """
 
     times: array[float]
@@ -39,17 +39,17 @@ class Schedule:
         return len(self.times)
 
     def between(self, begin: float, end: float) -> range:
-        """The numbers of the requests from `begin` up to, but not at, `end` seconds."""
+        """The indexes of the requests from `begin` up to, but excluding, `end` seconds."""
         return range(bisect.bisect_left(self.times, begin), bisect.bisect_left(self.times, end))
 
 
 def make_schedule(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Schedule:
-    """Draws a schedule; equal arguments give equal ones.
+    """Draws a schedule; equal arguments give equal schedules.
 
     Args:
         arrivals: When requests come.
-        traffic: What they ask for.
-        catalogue: Pictures that there are.
+        traffic: What they send.
+        catalogue: Number of images in the catalogue.
     """
     chance = random.Random(arrivals.seed)  # noqa: S311 - a repeatable draw, not a secret
     times = array("d", _times(arrivals, chance))
@@ -86,7 +86,7 @@ def _times(arrivals: Arrivals, chance: random.Random) -> Iterator[float]:
 
 
 def _chunks(arrivals: Arrivals) -> Iterator[tuple[float, float, float]]:
-    """The stretches of constant rate: begin, end, requests a second."""
+    """Yields the intervals of constant rate: begin, end, requests per second."""
     burst, total = arrivals.burst, arrivals.seconds
     if burst is None:
         yield 0.0, total, arrivals.rate

@@ -1,8 +1,8 @@
-"""A run from its spec to its records: starts the players, hands out the slices, gathers.
+"""Runs a load test: starts the players, sends them the slices, collects their records.
 
-With two targets, each slice of the schedule is played to both, one after the other, and who goes
-first changes with every slice: a machine that grows slower or faster meets both alike. A slice
-begins when all requests of the one before have ended.
+With two targets, each slice of the schedule is sent to both, one after the other. The first of the
+two alternates, so that a machine that gets slower or faster affects both alike. A slice starts
+when all requests of the previous one have ended.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from silkline.bench.wire import Begin, Command, Done, Play, Progress, Ready, Ref
 from silkline.errors import UNDECODABLE, ConfigError, EnvironmentFault, InternalFault
 
 _LEAD_SECONDS = 0.2
-"""From the word to start until the start: enough for every player to hear it."""
+"""Delay between a command and its start, so that every player receives it in time."""
 
 _ANSWER_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a run does now.
+    """The progress of a run.
 
     Attributes:
-        command: The command that the players run.
+        command: The current command of the players.
         target: The target's name.
-        done: Seconds of sending that are behind, all targets together.
-        total: Seconds of sending in all.
-        progress: What was reported since the last step.
+        done: Seconds of sending that are done, over all targets.
+        total: Total seconds of sending.
+        progress: Changes since the last step.
     """
 
     command: Command
@@ -56,22 +56,24 @@ class Step:
     progress: Progress
 
 
-Watcher = Callable[[Step], None]
-"""Hears of each step."""
+OnProgress = Callable[[Step], None]
+"""A callback for progress."""
 
 
-async def run_bench(spec: Spec, watch: Watcher = lambda _: None, *, origin_port: int = 0) -> Run:
-    """Runs the bench.
+async def run_bench(
+    spec: Spec, on_progress: OnProgress = lambda _: None, *, origin_port: int = 0
+) -> Run:
+    """Runs a load test.
 
     Args:
         spec: What to run.
-        watch: Is told of progress a few times a second.
-        origin_port: Port of the pictures' own server, for the form `url`; 0 takes a free one.
+        on_progress: Called with the progress a few times per second.
+        origin_port: Port of the load test's image server, for the form `url`; 0 picks a free one.
 
     Raises:
-        ConfigError: The spec cannot be run.
-        EnvironmentFault: A target does not answer, or the origin's port is taken.
-        InternalFault: A player ended on its own.
+        ConfigError: The spec is invalid.
+        EnvironmentFault: A target does not answer, or the image server's port is taken.
+        InternalFault: A player exited unexpectedly.
     """
     check(spec)
     models = tuple([await model_of(target, spec.traffic) for target in spec.targets])
@@ -84,41 +86,43 @@ async def run_bench(spec: Spec, watch: Watcher = lambda _: None, *, origin_port:
             await stack.enter_async_context(_player(Begin(spec, share, models, origin, str(file))))
             for share, file in enumerate(files)
         ]
-        health = await _Conductor(spec, links, watch).run()
-        records = await asyncio.to_thread(_gathered, files)
+        health = await _Conductor(spec, links, on_progress).run()
+        records = await asyncio.to_thread(_read_records, files)
     public = [Target(target.name, target.url) for target in spec.targets]
     plain = msgspec.structs.replace(spec, targets=tuple(public))
     return Run(plain, began, models[0], health, records)
 
 
 def is_loopback(url: str) -> bool:
-    """Whether every address of a URL's host is of this machine.
+    """Whether every address of a URL's host is a loopback address.
 
     Raises:
-        ConfigError: It is no http or https URL, or its host has no address.
+        ConfigError: It is not an http or https URL, or its host does not resolve.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"{url!r} is no target. Write it like http://127.0.0.1:8000.")
+        raise ConfigError(f"{url!r} is not a target URL. Write it like http://127.0.0.1:8000.")
     try:
         found = socket.getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise ConfigError(f"The host {parts.hostname} has no address.") from error
+        raise ConfigError(
+            f"The host {parts.hostname} cannot be resolved. Check the URL."
+        ) from error
     return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
 
 
 class _Conductor:
-    """Gives all players the same commands at the same time."""
+    """Sends all players the same commands at the same time."""
 
-    def __init__(self, spec: Spec, links: Sequence[_Link], watch: Watcher) -> None:
+    def __init__(self, spec: Spec, links: Sequence[_Link], on_progress: OnProgress) -> None:
         self._spec = spec
         self._links = links
-        self._watch = watch
+        self._on_progress = on_progress
         self._total = spec.arrivals.seconds * len(spec.targets)
         self._done = 0.0
 
     async def run(self) -> list[Health]:
-        """Warms up, then plays all slices. Gives the generator's figures by target."""
+        """Warms up, then plays all slices. Returns the generator's health by target."""
         health = [Health() for _ in self._spec.targets]
         if self._spec.warm:
             for target in range(len(health)):
@@ -133,25 +137,25 @@ class _Conductor:
         return health
 
     async def _all(self, command: Command) -> Health:
-        """One command to all players. Their wall time is that of one: they play together."""
+        """Runs a command on all players. They run in parallel, so their wall time counts once."""
         began = time.monotonic()
         parts = await asyncio.gather(
             *(
-                link.run(command, lambda progress: self._tell(command, progress, began))
+                link.run(command, lambda progress: self._report(command, progress, began))
                 for link in self._links
             )
         )
-        whole = parts[0]
+        total = parts[0]
         for part in parts[1:]:
-            whole = whole.plus(msgspec.structs.replace(part, wall_seconds=0.0))
-        return whole
+            total = total.plus(msgspec.structs.replace(part, wall_seconds=0.0))
+        return total
 
-    def _tell(self, command: Command, progress: Progress, began: float) -> None:
+    def _report(self, command: Command, progress: Progress, began: float) -> None:
         played = 0.0
         if isinstance(command, Play):
             played = min(time.monotonic() - began, command.end - command.begin)
         name = self._spec.targets[command.target].name
-        self._watch(Step(command, name, self._done + played, self._total, progress))
+        self._on_progress(Step(command, name, self._done + played, self._total, progress))
 
 
 class _Link:
@@ -161,33 +165,33 @@ class _Link:
         self._process = process
         self._decoder = msgspec.json.Decoder(Reply)
 
-    async def say(self, line: Begin | Command) -> None:
+    async def send(self, line: Begin | Command) -> None:
         pipe = self._process.stdin
         if pipe is None:
-            raise InternalFault("A player of the bench has no input.")
+            raise InternalFault("A player of the load test has no input pipe.")
         pipe.write(msgspec.json.encode(line) + b"\n")
         await pipe.drain()
 
-    async def hear(self) -> Reply:
+    async def receive(self) -> Reply:
         """The next reply.
 
         Raises:
-            ConfigError: The player cannot do it.
-            InternalFault: The player has ended.
+            ConfigError: The player cannot run the spec.
+            InternalFault: The player has exited.
         """
         line = await self._process.stdout.readline() if self._process.stdout else b""
         if not line:
-            raise InternalFault("A player of the bench ended on its own; it has said why above.")
+            raise InternalFault("A player of the load test exited; its output above says why.")
         reply: Reply = self._decoder.decode(line)
         if isinstance(reply, Refused):
             raise ConfigError(reply.message)
         return reply
 
-    async def run(self, command: Command, tell: Callable[[Progress], None]) -> Health:
-        await self.say(command)
-        while not isinstance(reply := await self.hear(), Done):
+    async def run(self, command: Command, on_progress: Callable[[Progress], None]) -> Health:
+        await self.send(command)
+        while not isinstance(reply := await self.receive(), Done):
             if isinstance(reply, Progress):
-                tell(reply)
+                on_progress(reply)
         return reply.health
 
 
@@ -195,17 +199,17 @@ class _Link:
 async def _player(begin: Begin) -> AsyncIterator[_Link]:
     async with _module("silkline.bench.player") as process:
         link = _Link(process)
-        await link.say(begin)
-        if not isinstance(await link.hear(), Ready):
-            raise InternalFault("A player of the bench did not get ready.")
+        await link.send(begin)
+        if not isinstance(await link.receive(), Ready):
+            raise InternalFault("A player of the load test did not start.")
         yield link
 
 
 @asynccontextmanager
 async def image_origin(traffic: Traffic, port: int) -> AsyncIterator[str]:
-    """Serves the pictures of the traffic while the block runs, where its form is `url`.
+    """Serves the traffic's images while the block runs, if its form is `url`.
 
-    Gives the URL below which they are; empty where none is needed. Port 0 takes a free one.
+    Yields the base URL, empty if no server is needed. Port 0 picks a free port.
 
     Raises:
         EnvironmentFault: The port is taken.
@@ -215,11 +219,13 @@ async def image_origin(traffic: Traffic, port: int) -> AsyncIterator[str]:
         return
     async with _module("silkline.bench.origin", str(port)) as process:
         if process.stdin is None or process.stdout is None:
-            raise InternalFault("The pictures' server has no pipes.")
+            raise InternalFault("The image server of the load test has no pipes.")
         process.stdin.write(msgspec.json.encode(traffic) + b"\n")
         line = await process.stdout.readline()
         if not line:
-            raise EnvironmentFault(f"The pictures' own server cannot listen on port {port}.")
+            raise EnvironmentFault(
+                f"The image server of the load test cannot listen on port {port}."
+            )
         yield line.decode().strip()
 
 
@@ -239,13 +245,13 @@ async def _module(name: str, *arguments: str) -> AsyncIterator[asyncio.subproces
 
 
 def _slices(spec: Spec) -> list[tuple[float, float]]:
-    """The stretches of the schedule that are played without a pause."""
+    """The slices of the schedule; a single one for a single target."""
     seconds = spec.arrivals.seconds
     count = max(1, round(seconds / spec.slice_seconds)) if len(spec.targets) > 1 else 1
     return list(itertools.pairwise(seconds * number / count for number in range(count + 1)))
 
 
-def _gathered(files: Sequence[Path]) -> list[Record]:
+def _read_records(files: Sequence[Path]) -> list[Record]:
     records: list[Record] = []
     for path in files:
         with path.open("rb") as file:
@@ -263,10 +269,10 @@ class _Models(msgspec.Struct):
 
 
 async def model_of(target: Target, traffic: Traffic) -> str:
-    """The name to ask a target for; what it says it serves, unless the traffic says.
+    """The model's name for requests: the traffic's, else the first that the target lists.
 
     Raises:
-        EnvironmentFault: It does not answer.
+        EnvironmentFault: The target does not answer, or lists no model.
     """
     client = HttpClient(target.url, 1)
     response = Response()
@@ -276,7 +282,7 @@ async def model_of(target: Target, traffic: Traffic) -> str:
     except (OSError, TimeoutError, httptools.HttpParserError) as error:
         raise EnvironmentFault(
             f"The target {target.name} does not answer at {target.url}.",
-            remedy="silkline up, and name the URL that it prints",
+            remedy="silkline up, then use the URL that it prints",
         ) from error
     finally:
         client.close()
@@ -285,8 +291,8 @@ async def model_of(target: Target, traffic: Traffic) -> str:
     try:
         return msgspec.json.decode(response.body, type=_Models).data[0].id
     except (*UNDECODABLE, IndexError) as error:
-        told = response.status if response.status != OK else "no model"
+        finding = response.status if response.status != OK else "no model"
         raise EnvironmentFault(
-            f"The target {target.name} answers GET /v1/models with {told}, so the model's name is "
-            "not known. Name it by --model, and a key by --key-env where one is wanted."
+            f"The target {target.name} answers GET /v1/models with {finding}, so the model's name "
+            "is unknown. Name it by --model, and an API key by --key-env if one is needed."
         ) from error

@@ -1,6 +1,6 @@
-"""What a run of the bench is: the targets, the arrivals, the traffic, all of it plain values.
+"""The spec of a load test: targets, arrivals and traffic, as plain values.
 
-A `Spec` crosses the process boundary as JSON: every player makes the same schedule from it.
+A `Spec` crosses process boundaries as JSON; every player computes the same schedule from it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from silkline.errors import ConfigError
 
 
 class Form(StrEnum):
-    """How a picture is sent."""
+    """How images are sent."""
 
     DATA_URL = "data-url"
     UPLOAD = "upload"
@@ -21,13 +21,13 @@ class Form(StrEnum):
 
 
 class Burst(msgspec.Struct, frozen=True):
-    """Every `every` seconds the rate is multiplied for a while.
+    """Periodic bursts, during which the request rate is multiplied.
 
     Attributes:
-        factor: What the rate is multiplied with, above 0.
-        seconds: How long each burst lasts.
-        every: Seconds from the beginning of one burst to that of the next; the first begins at
-            `every`, so that a run starts calm.
+        factor: Multiplier of the rate, above 0.
+        seconds: Length of each burst.
+        every: Seconds from the start of one burst to the start of the next; the first starts at
+            `every`, so that a run starts at the base rate.
     """
 
     factor: float
@@ -36,12 +36,12 @@ class Burst(msgspec.Struct, frozen=True):
 
 
 class Arrivals(msgspec.Struct, frozen=True):
-    """When requests come: a Poisson process whose rate bursts multiply.
+    """When requests arrive: a Poisson process, with optional bursts.
 
     Attributes:
-        rate: Requests a second outside of bursts, above 0.
+        rate: Requests per second outside bursts, above 0.
         seconds: Length of the schedule.
-        burst: The bursts, if there are any.
+        burst: The bursts; None for a constant rate.
         seed: Equal seeds give equal schedules.
     """
 
@@ -52,22 +52,22 @@ class Arrivals(msgspec.Struct, frozen=True):
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """What is asked.
+    """What requests contain.
 
     Attributes:
-        catalogue: Pictures in the catalogue, at least 1.
-        zipf: Exponent of the popularity: the picture of rank r is asked for in proportion to
-            1 / r**zipf; 0 makes all alike.
-        new: Share of requests with a picture that was never sent before, 0 to 1.
-        near: Share of requests with a near-duplicate of a catalogue picture, 0 to 1.
-        pixels: Width and height of the drawn pictures.
-        folder: The user's own pictures instead of drawn ones.
-        requests: A JSONL file with pictures and prompts instead of drawn pictures.
-        form: How a picture is sent.
-        prompts: One of them is asked about each picture, the same one every time.
-        max_tokens: Most tokens of an answer.
-        stream: Whether the answer is streamed.
-        model: The model's name in chat requests; empty asks the target for it.
+        catalogue: Number of images in the catalogue, at least 1.
+        zipf: Exponent of the popularity: the image of rank r is sent in proportion to 1 / r**zipf;
+            0 makes all images equally popular.
+        new: Share of requests with an image that was never sent before, 0 to 1.
+        near: Share of requests with a near duplicate of a catalogue image, 0 to 1.
+        pixels: Width and height of drawn images, in pixels.
+        folder: A folder with the user's own images, used instead of drawn ones.
+        requests: A JSONL file with images and prompts, used instead of drawn images.
+        form: How images are sent.
+        prompts: The prompts; each image always gets the same one.
+        max_tokens: Maximum tokens of an answer.
+        stream: Whether answers are streamed.
+        model: The model's name in chat requests; empty uses the first one that the target lists.
     """
 
     catalogue: int = 1000
@@ -85,7 +85,7 @@ class Traffic(msgspec.Struct, frozen=True):
 
     @property
     def drawn(self) -> bool:
-        """Whether the pictures are drawn by the bench itself."""
+        """Whether the load test draws its own images."""
         return not (self.folder or self.requests)
 
 
@@ -94,8 +94,8 @@ class Target(msgspec.Struct, frozen=True):
 
     Attributes:
         name: `A` or `B`.
-        url: `http://host:port` or `https://...`, without a slash at the end.
-        headers: Headers of every request, such as a key; never written to a file.
+        url: `http://host:port` or `https://...`, without a trailing slash.
+        headers: Headers of every request, such as an API key; never written to a file.
     """
 
     name: str
@@ -104,12 +104,12 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What the generator allows itself.
+    """Limits of the load generator.
 
     Attributes:
-        connections: Most open connections of all players to one target.
-        timeout: Seconds after its intended time at which a request is given up.
-        processes: Players; each sends its share of the schedule.
+        connections: Maximum open connections to one target, over all players.
+        timeout: Timeout of a request in seconds, counted from its intended time.
+        processes: Number of player processes; each sends its share of the schedule.
     """
 
     connections: int = 1024
@@ -118,16 +118,16 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """A whole run.
+    """The spec of a whole run.
 
     Attributes:
-        targets: One, or two that are compared.
-        arrivals: When requests come.
-        traffic: What they ask.
-        limits: What the generator allows itself.
-        slice_seconds: With two targets: length of the pieces of the schedule that each target gets
-            in turn.
-        warm: The so many most popular pictures are asked for before the clock starts.
+        targets: One target, or two to compare.
+        arrivals: When requests arrive.
+        traffic: What requests contain.
+        limits: Limits of the generator.
+        slice_seconds: With two targets, the length of the slices of the schedule that alternate
+            between them.
+        warm: This many of the most popular images are sent before the clock starts.
     """
 
     targets: tuple[Target, ...]
@@ -139,24 +139,24 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 def check(spec: Spec) -> Spec:
-    """The same spec, if it can be run.
+    """Validates a spec and returns it.
 
     Raises:
-        ConfigError: It cannot; the message says why.
+        ConfigError: Its values contradict each other; the message says how.
     """
     traffic = spec.traffic
     if traffic.folder and traffic.requests:
-        raise ConfigError("Give either a folder of pictures or a file of requests, not both.")
+        raise ConfigError("Give either a folder of images or a file of requests, not both.")
     if traffic.new + traffic.near > 1:
-        raise ConfigError("The shares of new pictures and of near-duplicates exceed 100% together.")
+        raise ConfigError("The shares of new images and near duplicates add up to more than 100%.")
     if (traffic.new or traffic.near) and not traffic.drawn:
         raise ConfigError(
-            "New pictures and near-duplicates can only be made of drawn pictures. Leave --new and "
-            "--near out, or the folder or file of your own."
+            "New images and near duplicates need drawn images. Remove --new and --near, or the "
+            "folder or file of your own."
         )
     if traffic.stream and traffic.form is Form.UPLOAD:
-        raise ConfigError("Uploads go to /predict, which does not stream. Send them as data URLs.")
+        raise ConfigError("Uploads go to /predict, which does not stream. Use --as data-url.")
     burst = spec.arrivals.burst
     if burst is not None and burst.seconds >= burst.every:
-        raise ConfigError("A burst must be shorter than the time to the next one.")
+        raise ConfigError("A burst must be shorter than the interval between bursts.")
     return spec

@@ -1,4 +1,4 @@
-"""From records to figures: goodput, latency, where the time goes, what failed."""
+"""Summarises records: goodput, latency, time by stage, failures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from silkline.bench.record import Record, Run
 from silkline.core import Stage
 
 OUTSIDE = "outside"
-"""The stage that no server reports: waiting to be sent, the network, HTTP itself."""
+"""Time in no stage that the server reports: waiting to be sent, the network, HTTP itself."""
 
 UNTOLD = "untold"
-"""The cache state of an answer whose server said nothing of a cache."""
+"""The cache state of answers whose server reported none."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """A distribution in seconds; all 0 where nothing was counted."""
+    """A distribution in seconds; all 0 if it is empty."""
 
     count: int
     mean: float
@@ -31,7 +31,7 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class Failures(msgspec.Struct, frozen=True):
-    """Requests that failed in the same way."""
+    """Requests that failed with the same status and error code."""
 
     status: int
     code: str
@@ -39,15 +39,15 @@ class Failures(msgspec.Struct, frozen=True):
 
 
 class Generator(msgspec.Struct, frozen=True):
-    """Whether the generator kept up: if it did not, the figures are its own, not the target's.
+    """The load generator's health: if it did not keep up, the figures include its own delays.
 
     Attributes:
-        lateness: Seconds by which requests were sent after their intended times.
-        limited: Requests that waited for one of its connections.
-        cpu: Share of one core that each of its players took, on average.
-        opened: Connections that were opened.
+        lateness: Seconds from the intended times to sending.
+        limited: Requests that waited for a free connection.
+        cpu: Average CPU use of a player, as a share of one core.
+        opened: Connections opened.
         warmed: Requests sent before the clock started.
-        warm_failures: How many of these failed.
+        warm_failures: How many warm-up requests failed.
     """
 
     lateness: Percentiles
@@ -63,20 +63,20 @@ class Summary(msgspec.Struct, frozen=True):
 
     Attributes:
         name: The target's name.
-        url: Where it is.
+        url: The target's URL.
         seconds: Length of the schedule.
-        requests: All that were due.
-        served: Those that were answered, whole.
-        good: Those that were answered within the SLO.
+        requests: Number of requests due.
+        served: Requests with a complete answer.
+        good: Requests answered within the SLO.
         slo: The SLO in seconds.
-        latency: Of the answered requests, from their intended times.
-        by_cache: The same by what the server said of its cache.
-        by_stage: Seconds by stage; a request without the stage is not counted in it.
-        first_token: From the intended time to the first text, for streams.
-        gaps: Between one piece of a stream and the next.
-        failures: What failed, the most frequent first.
-        completion_tokens: Of all answers.
-        generator: How the generator did.
+        latency: Latency of the answered requests, from their intended times.
+        by_cache: Latency by the cache state that the server reported.
+        by_stage: Seconds by stage, over the requests that have the stage.
+        first_token: Time to first token from the intended time, for streams.
+        gaps: Time between consecutive chunks of a stream.
+        failures: Failures by kind, the most frequent first.
+        completion_tokens: Completion tokens of all answers.
+        generator: The generator's health.
     """
 
     name: str
@@ -97,20 +97,20 @@ class Summary(msgspec.Struct, frozen=True):
 
     @property
     def goodput(self) -> float:
-        """The share of the requests that were good; 0 without requests."""
+        """The share of requests answered within the SLO; 0 without requests."""
         return self.good / max(1, self.requests)
 
     def per_second(self, count: int) -> float:
-        """A count as a rate over the schedule."""
+        """Converts a count to a rate per second over the schedule."""
         return count / self.seconds
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """The first target beside the second: how many times its figure the other's is.
+    """The second target's figures divided by the first's.
 
     Attributes:
-        pairs: Slices that both played.
-        ratios: By what is compared; geometric means over the pairs. None where nothing is.
+        pairs: Number of slices that both targets got.
+        ratios: Ratios by figure, as geometric means over the pairs; None if no pair is usable.
     """
 
     pairs: int
@@ -162,9 +162,9 @@ def summarise(run: Run, target: int, slo: float) -> Summary:
 
 
 def stages_of(record: Record) -> dict[str, float]:
-    """A request's stages, and what of its latency none of them explains.
+    """A request's seconds by stage, with the rest of its latency as `OUTSIDE`.
 
-    Empty where the server reported none.
+    Empty if the server reported no stages.
     """
     if not record.stages:
         return {}
@@ -173,14 +173,14 @@ def stages_of(record: Record) -> dict[str, float]:
 
 
 def in_order(stages: Iterable[str]) -> list[str]:
-    """Stages as a request walks through them; unknown ones after them, `OUTSIDE` at the end."""
+    """Sorts stages in the order of the pipeline; then unknown ones, then `OUTSIDE`."""
     seen = set(stages)
     known = [stage.value for stage in Stage if stage.value in seen]
     return known + sorted(seen - {*known, OUTSIDE}) + [OUTSIDE] * (OUTSIDE in seen)
 
 
 def compare(run: Run, slo: float) -> Comparison:
-    """The second target's figures as times the first's, slice by slice."""
+    """Divides the second target's figures by the first's, slice by slice."""
     count = max(1, round(run.spec.arrivals.seconds / run.spec.slice_seconds))
     length = run.spec.arrivals.seconds / count
     sides: list[list[list[Record]]] = []
@@ -199,11 +199,11 @@ def compare(run: Run, slo: float) -> Comparison:
 
 
 def _latency(share: float) -> Callable[[Sequence[Record], float], float]:
-    return lambda records, _: percentile((one.latency for one in records if one.ok), share)
+    return lambda records, _: percentile((record.latency for record in records if record.ok), share)
 
 
 def _good(records: Sequence[Record], slo: float) -> float:
-    return float(sum(one.ok and one.latency <= slo for one in records))
+    return float(sum(record.ok and record.latency <= slo for record in records))
 
 
 _COMPARED: dict[str, Callable[[Sequence[Record], float], float]] = {

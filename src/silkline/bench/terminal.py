@@ -1,4 +1,4 @@
-"""The report on a terminal: a few tables."""
+"""Prints the load test's results on a terminal, as tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from silkline.bench.percentiles import Ratio
 from silkline.bench.summary import Comparison, Percentiles, Summary
 
 _LATE_SECONDS = 0.05
-"""A generator that is later than this at its 99th percentile did not keep up."""
+"""The generator did not keep up if the P99 of its lateness is above this."""
 
 _BUSY = 0.9
 _HEADS = ("P50", "P90", "P99", "P99.9", "max")
@@ -30,18 +30,18 @@ def tables(summaries: Sequence[Summary], comparison: Comparison | None) -> Rende
 
 
 def milliseconds(seconds: float) -> str:
-    """A time in milliseconds, with as many digits as it deserves."""
+    """A time in milliseconds, with two, one or no decimals by its size."""
     value = seconds * 1000
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004
 
 
 def told(values: Percentiles, seconds: float, spell: Callable[[float], str]) -> str:
-    """One of a distribution's times; a dash where nothing was counted, which is no time of 0."""
+    """One of a distribution's times; a dash, not 0, if the distribution is empty."""
     return spell(seconds) if values.count else "-"
 
 
 def health_lines(summary: Summary) -> Iterator[str]:
-    """How the generator did, and a warning when its figures are not the target's."""
+    """The generator's health, with warnings if it distorted the measurement."""
     generator = summary.generator
     late = generator.lateness
     yield (
@@ -56,13 +56,13 @@ def health_lines(summary: Summary) -> Iterator[str]:
         )
     if generator.limited:
         yield (
-            f"WARNING: {generator.limited} requests waited for a connection of the generator; "
-            "give it more by --connections"
+            f"WARNING: {generator.limited} requests waited for a free connection of the generator; "
+            "raise --connections"
         )
     if late.p99 > _LATE_SECONDS or generator.cpu > _BUSY:
         yield (
-            "WARNING: the generator did not keep up, so these are not only the target's figures; "
-            "give it a machine of its own or --processes"
+            "WARNING: the load generator did not keep up, so these figures include its own delays; "
+            "run it on another machine or raise --processes"
         )
 
 
@@ -111,7 +111,7 @@ def _compared(summaries: Sequence[Summary], comparison: Comparison) -> Table:
 
 
 def ratio_texts(ratio: Ratio | None) -> tuple[str, str]:
-    """A ratio and its interval."""
+    """A ratio and its 95% interval, as texts."""
     if ratio is None:
         return "-", "-"
     if ratio.low is None or ratio.high is None:

@@ -1,4 +1,4 @@
-"""What the session and its players say to each other: one line of JSON each, over pipes."""
+"""Messages between the session and its players: one JSON object per line, over pipes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from silkline.bench.spec import Spec
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """The first line to a player.
+    """The first message to a player.
 
     Attributes:
         spec: The whole run.
-        share: Which of the players this is, from 0.
+        share: The player's index, from 0.
         model: The model's name in chat requests, by target.
-        origin: URL below which the bench serves its pictures, or empty.
+        origin: Base URL of the load test's image server; empty if there is none.
         records: File that the player writes its records to.
     """
 
@@ -27,19 +27,19 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
 
 
 class Warm(msgspec.Struct, frozen=True, tag=True):
-    """Ask for the most popular pictures; records nothing."""
+    """Command: send the most popular images, without recording."""
 
     target: int
 
 
 class Play(msgspec.Struct, frozen=True, tag=True):
-    """Send a slice of the schedule.
+    """Command: send a slice of the schedule.
 
     Attributes:
-        target: To which target.
-        begin: Where the slice begins on the schedule's clock.
-        end: Where it ends.
-        start: Monotonic second, the same in all processes of a machine, that stands for `begin`.
+        target: Index of the target.
+        begin: Start of the slice, in seconds of the schedule.
+        end: End of the slice, in seconds of the schedule.
+        start: Monotonic second at which `begin` happens; the clock is the same in all processes.
     """
 
     target: int
@@ -49,22 +49,22 @@ class Play(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The player waits for commands."""
+    """The player is ready for commands."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The player cannot do what it was told; it ends."""
+    """The player cannot run the spec and exits."""
 
     message: str
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """How far a command is.
+    """Progress of a command.
 
     Attributes:
-        ended: Requests that ended since the last progress.
+        ended: Requests that ended since the last progress message.
         failed: How many of them failed.
-        in_flight: Requests that are open.
+        in_flight: Requests in flight.
     """
 
     ended: int
@@ -73,7 +73,7 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """A command has ended, and all of its requests have."""
+    """The command and all of its requests have ended."""
 
     health: Health
 

@@ -1,4 +1,4 @@
-"""Which choice a reference means: its text, its letter, or its index from 0."""
+"""Resolves a reference to one of a row's choices: by text, by letter, or by index from 0."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Way(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A reference to one of the choices of a row, as the row has it.
+    """A reference to one of a row's choices, as read from the row.
 
     Attributes:
         where: File and line, for messages.
         column: The column of the reference.
         choices: The texts of the choices.
-        said: An integer where the row has one, else a text.
-        untyped: Whether the file holds only text, so that "2" may be an integer.
-        lettered: Whether the choices stand in columns A, B and so on.
+        said: The reference: an integer if the row holds one, else a text.
+        untyped: Whether the file format has only text, so that "2" may be an integer.
+        lettered: Whether the choices come from columns A, B and so on.
     """
 
     where: str
@@ -46,22 +46,22 @@ class Pick:
 
     @property
     def number(self) -> int | None:
-        """The integer that the reference is or spells."""
+        """The reference as an integer; None if it is not one."""
         if isinstance(self.said, int):
             return self.said
         match = _INTEGER.match(self.said)
         return int(match[1]) if match else None
 
     def ways(self) -> Mapping[Way, str]:
-        """The choices that the reference may mean."""
+        """The choices that the reference may mean, by how it would name them."""
         found: dict[Way, str] = {}
         said = str(self.said)
         if said in self.choices:
             found[Way.TEXT] = said
-        elif (same := [one for one in self.choices if _plain(one) == _plain(said)]) and not same[
-            1:
-        ]:
-            found[Way.TEXT] = same[0]
+        else:
+            same = [choice for choice in self.choices if _plain(choice) == _plain(said)]
+            if len(same) == 1:
+                found[Way.TEXT] = same[0]
         letter = _LETTER.match(said)
         if letter and (index := string.ascii_uppercase.index(letter[1].upper())) < len(
             self.choices
@@ -73,21 +73,21 @@ class Pick:
 
 
 def resolve(picks: Sequence[Pick]) -> list[str]:
-    """Finds the choice that each reference of a set means.
+    """Returns the choice that each reference of a data set means.
 
-    A reference that may mean two choices is read as those of the set that can be read in one way
-    only. Where none of them decides, an integer is an index and a text is a text; in a file that
-    holds only text, such a number is refused.
+    An ambiguous reference is read the same way as the unambiguous references of the set. If these
+    do not settle it, an integer is an index and a text is a text; in a format that has only text,
+    an ambiguous number raises an error.
 
     Raises:
-        ConfigError: A reference means no choice, or two; or indexes begin at 1.
+        ConfigError: A reference matches no choice, or two; or the indexes start at 1.
     """
     ways = [pick.ways() for pick in picks]
     integers = [isinstance(pick.said, int) for pick in picks]
     _check_base(picks, ways)
     decided = _decided(ways)
     decided_integers = _decided(
-        [one for one, is_integer in zip(ways, integers, strict=True) if is_integer]
+        [found for found, is_integer in zip(ways, integers, strict=True) if is_integer]
     )
     return [
         _choose(pick, found, decided_integers if is_integer else decided)
@@ -96,16 +96,16 @@ def resolve(picks: Sequence[Pick]) -> list[str]:
 
 
 def _decided(ways: Sequence[Mapping[Way, str]]) -> set[Way]:
-    """The ways of those references that can be read in one way only."""
+    """The ways used by the references that can be read in only one way."""
     return {next(iter(found)) for found in ways if len(found) == 1}
 
 
 def _choose(pick: Pick, ways: Mapping[Way, str], decided: set[Way]) -> str:
     if not ways:
         raise ConfigError(
-            f"{pick.where} needs as its reference one of its choices, word for word, its letter or "
-            f"its index from 0; the column {pick.column} has {str(pick.said)[:60]!r} for "
-            f"{len(pick.choices)} choices."
+            f"{pick.where}: the reference in column {pick.column} is {str(pick.said)[:60]!r}, "
+            f"which is none of the {len(pick.choices)} choices. Expected the text of a choice, its "
+            "letter or its index from 0."
         )
     if len(set(ways.values())) == 1:
         return next(iter(ways.values()))
@@ -125,7 +125,7 @@ def _choose(pick: Pick, ways: Mapping[Way, str], decided: set[Way]) -> str:
 
 
 def _check_base(picks: Sequence[Pick], ways: Sequence[Mapping[Way, str]]) -> None:
-    """Raises `ConfigError` where integers fit as indexes from 1 only."""
+    """Raises `ConfigError` if the integers only make sense as indexes from 1."""
     numbered = [
         (pick, pick.number, found)
         for pick, found in zip(picks, ways, strict=True)
@@ -140,12 +140,12 @@ def _check_base(picks: Sequence[Pick], ways: Sequence[Mapping[Way, str]]) -> Non
     ):
         raise ConfigError(
             f"{last.where}: the column {last.column} has {last.said} for {len(last.choices)} "
-            "choices, and no row has 0: its indexes seem to begin at 1, but here they begin at 0. "
+            "choices, and no row has 0: its indexes seem to start at 1. Expected indexes from 0. "
             "Subtract 1 from each, or write letters."
         )
 
 
 def _plain(text: str) -> str:
-    """A text as it is compared: an integer without the decimals that a data frame adds."""
+    """A text, stripped; an integer also loses the ".0" that a data frame adds."""
     match = _INTEGER.match(text)
     return str(int(match[1])) if match else text.strip()

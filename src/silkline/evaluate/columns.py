@@ -1,4 +1,4 @@
-"""From the column names of a data set to the fields that Silkline knows."""
+"""Maps the column names of a data set to Silkline's fields."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "reference": ("reference", "answer"),
     "choices": ("choices",),
 }
-"""The fields, each with the column names under which it is found, the preferred name first.
+"""The fields, each with the column names that it is recognised by, the preferred name first.
 
-imagefolder says file_name, most sets of the hub image, VLMEvalKit question and answer. Capitals do
-not count, nor do spaces around a name or instead of an underscore.
+imagefolder uses file_name, most hub data sets image, VLMEvalKit question and answer. Names match
+regardless of case, of surrounding spaces, and of spaces in place of underscores.
 """
 
 FIELDS = tuple(ALIASES)
-"""The fields that a row may have, beside those to slice by."""
+"""The fields that a row may have, besides fields to slice by."""
 
 _NAMES = frozenset(name for names in ALIASES.values() for name in names)
 _RESERVED = frozenset({*FIELDS, *ALIASES["picture"]})
@@ -38,14 +38,14 @@ _GAP = re.compile(r"[\s-]+")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The values of a row by what they mean.
+    """The values of a row, assigned to fields.
 
     Attributes:
         row: The row.
-        known: By the names of `FIELDS`.
-        columns: From those to the set's own column names.
-        lettered: The choices of a row with a column for each: A, B and so on.
-        others: What is left, by its own name.
+        known: Values by field, as in `FIELDS`.
+        columns: The data set's column names by field.
+        lettered: The choices from columns A, B and so on.
+        others: The remaining values by column name.
     """
 
     row: Row
@@ -55,20 +55,20 @@ class Named:
     others: Mapping[str, Any]
 
     def find(self, name: str) -> Any:
-        """The value of a column by its own name, else by a field's; None where there is none."""
+        """The value of a column by its name, else by field; None if there is none."""
         column = _match(name, self.row.values)
         return self.known.get(name) if column is None else self.row.values[column]
 
     def column_of(self, field: str) -> str | None:
-        """The column of a field, which may be empty in this row; None where there is none."""
+        """The column of a field, even if it is empty in this row; None if there is none."""
         if field in self.columns:
             return self.columns[field]
         names = self.row.values if self.row.header is None else self.row.header.names
         found = (_match(name, names) for name in ALIASES[field])
-        return next((one for one in found if one is not None), None)
+        return next((column for column in found if column is not None), None)
 
     def missing(self, field: str, expected: str) -> ConfigError:
-        """An error about a field without a value: it names the columns, or the empty one."""
+        """Error for a field without a value; names the empty column, or all columns."""
         row, header, column = self.row, self.row.header, self.column_of(field)
         if column is not None:
             return ConfigError(
@@ -81,22 +81,22 @@ class Named:
                 f"has {listed(row.values)}. Name another column by --column {field}=COLUMN."
             )
         return ConfigError(
-            f"{header.where} names no column for the {field}: expected {_either(ALIASES[field])}. "
-            f"It names, separated by {header.delimiter}: {listed(header.names)}. Name one of these "
-            f"by --column {field}=COLUMN, or check the delimiter."
+            f"{header.where} has no column for the {field}: expected {_either(ALIASES[field])}. "
+            f"The columns, separated by {header.delimiter}: {listed(header.names)}. Name one of "
+            f"these by --column {field}=COLUMN, or check the delimiter."
         )
 
 
 def name_fields(row: Row, columns: Mapping[str, str]) -> Named:
-    """Finds the fields of a row.
+    """Assigns the values of a row to fields.
 
     Args:
         row: The row.
-        columns: From fields to column names, as the user gave them; a dot goes into an object, or
-            into each object of a list.
+        columns: The user's column names by field; a dot selects a field of an object, or of each
+            object in a list.
 
     Raises:
-        ConfigError: The user's column is not there, or two columns have the same name.
+        ConfigError: The user's column does not exist, or two columns have the same name.
     """
     _check_names(row)
     found = {field: _given(row, field, path) for field, path in columns.items()}
@@ -105,7 +105,7 @@ def name_fields(row: Row, columns: Mapping[str, str]) -> Named:
     for field, names in ALIASES.items():
         if field in columns:
             continue
-        column = next((one for name in names if (one := _match(name, row.values))), None)
+        column = next((match for name in names if (match := _match(name, row.values))), None)
         if column is not None:
             found[field], used[field] = row.values[column], column
             taken.add(column)
@@ -121,16 +121,16 @@ def name_fields(row: Row, columns: Mapping[str, str]) -> Named:
 
 @lru_cache(maxsize=1024)
 def fold(name: str) -> str:
-    """A column name without its spelling: `Image Path ` is `image_path`."""
+    """Normalises a column name: `Image Path ` becomes `image_path`."""
     return _GAP.sub("_", name.strip()).casefold()
 
 
 def _match(name: str, names: Any) -> str | None:
-    """The column that a name means: that of just this name, else one that is spelled otherwise."""
+    """The column with exactly this name, else one whose normalised name is the same."""
     if name in names:
         return name
-    wanted = fold(name)
-    return next((one for one in names if fold(one) == wanted), None)
+    folded = fold(name)
+    return next((one for one in names if fold(one) == folded), None)
 
 
 def _check_names(row: Row) -> None:
@@ -139,7 +139,7 @@ def _check_names(row: Row) -> None:
         folded = fold(name)
         if folded in _NAMES and folded in seen:
             raise ConfigError(
-                f"{row.where} has the same column twice: {seen[folded]} and {name}. Leave one out."
+                f"{row.where} has the same column twice: {seen[folded]} and {name}. Remove one."
             )
         seen[folded] = name
 
@@ -154,9 +154,9 @@ def _given(row: Row, field: str, path: str) -> Any:
         known = _match(first, names)
         if known is not None:
             return None  # missing in this row only
-        told = "" if row.header is None else f", separated by {row.header.delimiter}"
+        separated = "" if row.header is None else f", separated by {row.header.delimiter}"
         raise ConfigError(
-            f"{where} has no column {first}; it has {listed(names)}{told}. Name one of these: "
+            f"{where} has no column {first}; it has {listed(names)}{separated}. Use one of these: "
             f"{field}=COLUMN."
         )
     value = row.values[column]
@@ -165,37 +165,39 @@ def _given(row: Row, field: str, path: str) -> Any:
     for step in rest:
         value = _within(value, step)
     if value is None:
-        raise ConfigError(f"{row.where}: the column {column} has no {'.'.join(rest)} in it.")
+        raise ConfigError(f"{row.where}: the column {column} has no field {'.'.join(rest)}.")
     return value
 
 
 def written(text: str, where: str, column: str) -> object:
-    """Gives the list or object that a text spells, or the text.
+    """Parses a list or object that is written as text; returns other texts unchanged.
 
     Raises:
-        ConfigError: It begins like one but cannot be read.
+        ConfigError: The text starts like a list or object but cannot be parsed.
     """
     try:
         return parse_written(text)
     except ValueError as error:
         raise ConfigError(
-            f"{where}: the column {column} begins like a list or an object, but cannot be read as "
+            f"{where}: the column {column} starts like a list or an object, but cannot be read as "
             'one. Write a JSON list such as ["red", "blue"]; a single text in brackets is '
             '["[text]"].'
         ) from error
 
 
 def _within(value: object, name: str) -> Any:
-    """The field of an object, or of each object of a list; None where one has none."""
+    """The field of an object, or of each object in a list; None if an object lacks it."""
     if isinstance(value, dict):
         return value.get(name)
-    if isinstance(value, list) and all(isinstance(one, dict) and name in one for one in value):
-        return [one[name] for one in value]
+    if isinstance(value, list) and all(
+        isinstance(entry, dict) and name in entry for entry in value
+    ):
+        return [entry[name] for entry in value]
     return None
 
 
 def _lettered(row: Row) -> list[str]:
-    """The columns A, B and so on, in this order, where there are at least these two."""
+    """The columns A, B and so on, in order; empty if there are fewer than two."""
     matches = (_match(letter, row.values) for letter in _LETTERS)
     found = [
         column for column in itertools.takewhile(lambda one: one is not None, matches) if column
@@ -205,8 +207,8 @@ def _lettered(row: Row) -> list[str]:
     if next(matches, None) is not None:
         letter = _LETTERS[len(found)]
         raise ConfigError(
-            f"{row.where} has no choice {letter} but one after it. Expected one in each of the "
-            "columns from A to the last."
+            f"{row.where} has no choice {letter}, but has a later one. Expected a value in every "
+            "column from A to the last choice."
         )
     return found
 

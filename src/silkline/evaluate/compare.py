@@ -1,4 +1,4 @@
-"""B beside A, item by item."""
+"""Compares subject B with subject A, item by item."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from silkline.evaluate.results import Comparison, Difference, Scores, Slice
 from silkline.evaluate.significance import bootstrap, holm, mcnemar, paired_shares, sign_flip
 
 IMAGE_SIZE = "picture size"
-"""The slice that every set has whose pictures differ in size."""
+"""The slice that every set with images of different sizes has."""
 
 _MAX_VALUES = 20
 _FEW_SIZES = 6
@@ -30,11 +30,11 @@ def compare(
     """Compares two subjects on the same items.
 
     Args:
-        items: What both were asked.
-        replies: A's and B's, in the order of the items.
-        metrics: The first is the one that slices are compared by.
-        scores: A's and B's.
-        seed: Of the resampling.
+        items: The questions that both subjects answered.
+        replies: A's and B's replies, in the order of the items.
+        metrics: The metrics; slices are compared by the first.
+        scores: A's and B's scores.
+        seed: Seed of the resampling.
     """
     first, second = scores
     keys = [item.key for item in items]
@@ -52,9 +52,9 @@ def compare(
 def worst(
     items: Sequence[Item], metrics: Sequence[Metric], scores: tuple[Scores, Scores], limit: int
 ) -> list[int]:
-    """Indexes of the items on which B falls behind A the furthest, the worst first.
+    """Indexes of the items on which B scores lowest against A, the worst first.
 
-    By the first metric, then by the mean of all. Of items that are the same question, the first.
+    Sorted by the first metric, then by the mean of all metrics. Duplicate questions appear once.
     """
     if not metrics:
         return []
@@ -83,7 +83,7 @@ def differing(
 
 
 def _first_of_each(items: Sequence[Item]) -> list[int]:
-    """Indexes of the items, without those that repeat the question of an earlier one."""
+    """Indexes of the items, without duplicates of earlier questions."""
     found: dict[str, int] = {}
     for index, item in enumerate(items):
         found.setdefault(item.key, index)
@@ -96,15 +96,17 @@ def _difference(
     scores: tuple[Sequence[float], Sequence[float]],
     seed: int,
 ) -> Difference:
-    """The difference on some items; those with the same key are one observation."""
+    """The difference on some items; items with the same key count as one observation."""
     first, second = scores
     changes = [b - a for a, b in zip(first, second, strict=True)]
-    better, worse = sum(one > 0 for one in changes), sum(one < 0 for one in changes)
+    better, worse = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
     found = sample(keys, changes)
     if metric.right_or_wrong:
         scale = found.effective / len(changes)
         interval = paired_shares(better * scale, worse * scale, found.effective)
-        p = mcnemar(sum(one > 0 for one in found.values), sum(one < 0 for one in found.values))
+        p = mcnemar(
+            sum(value > 0 for value in found.values), sum(value < 0 for value in found.values)
+        )
     else:
         interval, p = bootstrap(found.linear, seed), sign_flip(found.weighted, seed)
     return Difference(
@@ -128,30 +130,30 @@ def _slices(
     scores: tuple[Scores, Scores],
     seed: int,
 ) -> list[Slice]:
-    first, second = (one[metric.name] for one in scores)
+    first, second = (side[metric.name] for side in scores)
     found: list[tuple[str, str, int, Difference]] = []
     for field, values in _fields(items, replies):
         for value in sorted(set(values) - {""}):
-            places = [place for place, one in enumerate(values) if one == value]
-            keys = [items[place].key for place in places]
-            left, right = ([side[place] for place in places] for side in (first, second))
+            indexes = [index for index, other in enumerate(values) if other == value]
+            keys = [items[index].key for index in indexes]
+            left, right = ([side[index] for index in indexes] for side in (first, second))
             change = _difference(metric, keys, (left, right), seed)
-            found.append((field, value, len(places), change))
+            found.append((field, value, len(indexes), change))
     corrected = holm([difference.p for *_, difference in found])
-    slices = [Slice(*one, p) for one, p in zip(found, corrected, strict=True)]
+    slices = [Slice(*parts, p) for parts, p in zip(found, corrected, strict=True)]
     return sorted(slices, key=_rank)
 
 
-def _rank(one: Slice) -> tuple[bool, float, float]:
-    """Clear effects by their size, then the others by their p-value."""
-    size = -abs(one.difference.difference)
-    return (False, size, 0.0) if one.is_clear else (True, one.p_corrected, size)
+def _rank(part: Slice) -> tuple[bool, float, float]:
+    """Sort key: clear effects by size, then the others by p-value."""
+    size = -abs(part.difference.difference)
+    return (False, size, 0.0) if part.is_clear else (True, part.p_corrected, size)
 
 
 def _fields(
     items: Sequence[Item], replies: tuple[Sequence[Reply], Sequence[Reply]]
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """Fields with 2 to 20 different values, each with its value for each item."""
+    """Fields with 2 to 20 different values, each with its values in the order of the items."""
     names = dict.fromkeys(name for item in items for name in item.fields)
     for name in names:
         values = [item.fields.get(name, "") for item in items]
@@ -160,11 +162,11 @@ def _fields(
     pixels = [a.pixels or b.pixels for a, b in zip(*replies, strict=True)]
     if len(set(pixels)) > 1:
         name_of = _sizes(pixels)
-        yield IMAGE_SIZE, [name_of[one] for one in pixels]
+        yield IMAGE_SIZE, [name_of[size] for size in pixels]
 
 
 def _sizes(pixels: Sequence[int]) -> Mapping[int, str]:
-    """What each size is called: itself where there are few, else its third of the items."""
+    """A label for each size: the size itself if there are few, else its third of the items."""
     counts = Counter(pixels)
     if len(counts) <= _FEW_SIZES:
         return {size: f"{size:,} pixels" if size else "" for size in counts}

@@ -1,4 +1,4 @@
-"""Where a data set lies: a shipped one, a file, a folder, or one of the hub in the cache."""
+"""Finds a data set: a bundled one, a file, a folder, or a hub data set in the local cache."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from silkline.models.resolve import bundled_folder
 from silkline.models.user_paths import looking_for
 
 HUB = "hf://datasets/"
-"""How hub data sets are spelled, as fsspec has it: `hf://datasets/org/name@revision/FILES`.
+"""Prefix of hub data sets, as in fsspec: `hf://datasets/org/name@revision/FILES`.
 
 https://huggingface.co/docs/huggingface_hub/guides/hf_file_system
 """
 
 HELD_OUT = "held-out"
 SHIPPED = (HELD_OUT, "combinations")
-"""The sets that come with the bundled model: pictures that training never showed, and such that
-show only colours and patterns which it never showed together with their category."""
+"""The data sets of the bundled model. The first has images that were not in the training data; the
+second only combinations of colour, pattern and category that were not in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetLocation:
-    """Where a data set lies.
+    """Where a data set is.
 
     Attributes:
-        name: What it is called in results.
-        sources: Files, or one folder, in the order in which they are read.
-        folder: What the paths of its pictures are relative to; absolute, without links.
-        bounds: The folder below which its pictures must lie; absolute, without links.
+        name: Its name in results.
+        sources: Files in reading order, or one folder.
+        folder: Base of relative image paths; absolute, without symbolic links.
+        bounds: Images must be inside this folder; absolute, without symbolic links.
     """
 
     name: str
@@ -48,22 +48,22 @@ def local_set(path: Path) -> DatasetLocation:
 
 
 def shipped_file(name: str) -> Path:
-    """The file of one of `SHIPPED`."""
+    """The file of a data set in `SHIPPED`."""
     return bundled_folder() / "evaluation" / f"{name}.jsonl"
 
 
 def find_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
-    """Finds a data set by what a user calls it.
+    """Finds a data set by the name, path or URL that a user gives.
 
     Args:
         text: One of `SHIPPED`, a path, or `hf://datasets/org/name@revision/FILES`, where FILES is a
             path in the repository or a pattern such as `data/test-*.parquet`.
-        environment: The process's variables, for the place of the Hugging Face cache.
+        environment: The process's environment variables, which locate the Hugging Face cache.
 
     Raises:
-        ConfigError: There is nothing of that name, or FILES fits no file or leaves several splits.
-        EnvironmentFault: The data set is not in the local cache; the message names the command
-            that gets it. Or the system does not let it be looked for.
+        ConfigError: No data set has that name, or FILES matches no file or leaves several splits.
+        EnvironmentFault: The data set is not in the local cache (the message names the command
+            that downloads it), or the path cannot be accessed.
     """
     with looking_for("data set", text):
         return _found(text, environment)
@@ -77,7 +77,7 @@ def _found(text: str, environment: Mapping[str, str]) -> DatasetLocation:
     path = Path(text)
     if not path.exists():
         raise ConfigError(
-            f"There is no data set {text}: expected {', '.join(SHIPPED)}, a file, a folder, or "
+            f"There is no data set {text}. Expected {', '.join(SHIPPED)}, a file, a folder, or "
             f"{HUB}org/name/FILES."
         )
     return local_set(path)
@@ -86,12 +86,12 @@ def _found(text: str, environment: Mapping[str, str]) -> DatasetLocation:
 def _hub_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
     organisation, _, rest = text.partition("/")
     name, _, pattern = rest.partition("/")
-    wanted = parse_hub_id(f"{organisation}/{name}", RepositoryKind.DATASET)
-    if wanted is None or not _is_pattern(pattern):
+    repository = parse_hub_id(f"{organisation}/{name}", RepositoryKind.DATASET)
+    if repository is None or not _is_pattern(pattern):
         raise ConfigError(
-            f"{HUB}{text} is no data set: expected {HUB}org/name, or {HUB}org/name@revision/FILES."
+            f"{HUB}{text} is no data set. Expected {HUB}org/name or {HUB}org/name@revision/FILES."
         )
-    snapshot = find_snapshot(wanted, cache_folder(environment))
+    snapshot = find_snapshot(repository, cache_folder(environment))
     files = sorted(
         path
         for path in snapshot.folder.glob(pattern or "**/*")
@@ -99,26 +99,27 @@ def _hub_set(text: str, environment: Mapping[str, str]) -> DatasetLocation:
     )
     if not files:
         raise ConfigError(
-            f"The local cache has no file {pattern or '*'} of {wanted.repository} that ends in "
-            f"{', '.join(ENDINGS)}. What is there: {_listed(snapshot.folder)}."
+            f"The local cache has no file {pattern or '*'} of {repository.repository} that ends in "
+            f"{', '.join(ENDINGS)}. The cache has: {_listed(snapshot.folder)}."
         )
     if not pattern and len(files) > 1:
         raise ConfigError(
-            f"{wanted.repository} has {len(files)} files of rows: {_listed(snapshot.folder)}. Say "
-            f"which by a path or a pattern, such as {HUB}{wanted.repository}/data/test-*.parquet."
+            f"{repository.repository} has {len(files)} data files: {_listed(snapshot.folder)}. "
+            "Choose some by a path or a pattern, such as "
+            f"{HUB}{repository.repository}/data/test-*.parquet."
         )
     folder = files[0].parent if len(files) == 1 else snapshot.folder
     return DatasetLocation(
-        f"{wanted.repository}@{snapshot.commit[:12]}",
+        f"{repository.repository}@{snapshot.commit[:12]}",
         tuple(files),
-        # Without links, but for the file's own: it is one into the blobs.
+        # Resolve the folder, not the file: in the cache, the file is a link into the blobs.
         folder.resolve(),
         snapshot.repository.resolve(),
     )
 
 
 def _is_pattern(text: str) -> bool:
-    """Whether a pattern stays in its folder, and `Path.glob` takes it."""
+    """Whether a pattern stays in its folder and is valid for `Path.glob`."""
     inside = ".." not in text and not text.startswith("/")
     return inside and all(part == "**" or "**" not in part for part in text.split("/"))
 

@@ -1,4 +1,4 @@
-"""Data sets: from a file or a folder to checked items."""
+"""Loads a data set from a file or a folder and checks its items."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Dataset:
     """A data set.
 
     Attributes:
-        name: What it is called in results.
-        items: At least one, one for each row, and all of one kind. Rows that are the same have the
-            same key: they are one question, which counts as often as it stands there.
-        digest: Of all items' keys and references: sets that are equal have the same.
+        name: Its name in results.
+        items: At least one, one per row, all of the same kind. Identical rows have the same key:
+            they are one question, which counts once per row.
+        digest: Digest of all items' keys and references; equal sets have equal digests.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Dataset:
 
     @property
     def kind(self) -> Kind:
-        """What answers are compared with."""
+        """What the set's answers are compared with."""
         return kind_of(self.items[0])
 
     @property
     def duplicates(self) -> int:
-        """How many items repeat the question of an earlier row."""
+        """The number of items that repeat the question of an earlier row."""
         return len(self.items) - len({item.key for item in self.items})
 
 
 def load_dataset(
-    place: DatasetLocation,
+    location: DatasetLocation,
     *,
     prompt: str = "",
     maximum: int | None = None,
@@ -57,49 +57,49 @@ def load_dataset(
     """Reads and checks a data set.
 
     Args:
-        place: Where it lies.
-        prompt: Asked instead of the set's own prompts; `{name}` stands for a field of the item.
-        maximum: Takes only so many items, the first.
-        columns: From Silkline's names of fields to the set's own; `answers.text` takes the field
-            `text` of each of `answers`.
+        location: Where the data set is.
+        prompt: Replaces the set's own prompts; `{name}` is replaced by that field of the row.
+        maximum: Loads only this many items, from the start; None loads all.
+        columns: Maps Silkline's field names to the set's column names; `answers.text` takes the
+            field `text` of each object in `answers`.
 
     Raises:
-        ConfigError: It is malformed; the message names the file and the line.
+        ConfigError: The set is malformed; the message names the file and the line.
         EnvironmentFault: Its format needs a library that is not installed.
     """
-    reading = Reading(place.folder, place.bounds, prompt, _PLACEHOLDER, columns or {})
-    drafts = list(_drafts(place, reading, maximum))
+    reading = Reading(location.folder, location.bounds, prompt, _PLACEHOLDER, columns or {})
+    drafts = list(_drafts(location, reading, maximum))
     if not drafts:
-        raise ConfigError(f"{place.name} is empty: expected rows with {', '.join(FIELDS)}.")
+        raise ConfigError(f"{location.name} is empty: expected rows with {', '.join(FIELDS)}.")
     items = _finished(drafts)
-    return Dataset(place.name, items, _digest(items))
+    return Dataset(location.name, items, _digest(items))
 
 
-def _drafts(place: DatasetLocation, reading: Reading, maximum: int | None) -> Iterator[Draft]:
-    """The checked rows, the first `most` of them; all hold the same to compare answers with."""
+def _drafts(location: DatasetLocation, reading: Reading, maximum: int | None) -> Iterator[Draft]:
+    """Checks the first `maximum` rows, which must all be of one kind, and yields their drafts."""
     inline = 0
     kind: Kind | None = None
-    for count, row in enumerate(_rows(place)):
+    for count, row in enumerate(_rows(location)):
         if count == maximum:
             break
         draft = read_row(row, reading)
         kind = kind or kind_of(draft.item)
         if kind_of(draft.item) is not kind:
             raise ConfigError(
-                f"{row.where} has {kind_of(draft.item).value}, but the rows before it have "
-                f"{kind.value}. All rows of a set have the same; split it."
+                f"{row.where} has {kind_of(draft.item).value}, but earlier rows have "
+                f"{kind.value}. All rows of a data set must have the same kind. Split the set."
             )
         inline += len(draft.item.image.text)
         if count >= MAX_ITEMS or inline > _MAX_INLINE_CHARS:
             raise ConfigError(
-                f"{place.name} has more than {MAX_ITEMS} items or 1 GiB of images in itself. "
+                f"{location.name} has more than {MAX_ITEMS} items or 1 GiB of inline images. "
                 "Split it, or give the images as files."
             )
         yield draft
 
 
 def _finished(drafts: Sequence[Draft]) -> tuple[Item, ...]:
-    """The items; two of the same id are the same question, or an error."""
+    """Finishes the drafts. Raises `ConfigError` if two different questions have the same id."""
     picks = [draft.pick for draft in drafts if draft.pick is not None]
     chosen = iter(resolve(picks))
     items: list[Item] = []
@@ -110,24 +110,24 @@ def _finished(drafts: Sequence[Draft]) -> tuple[Item, ...]:
         if not _is_same(known, item):
             raise ConfigError(
                 f"{draft.where} has the same id as {where}, {item.id}, but another image, prompt "
-                "or reference. Give each its own id."
+                "or reference. Give each question its own id."
             )
         items.append(item)
     return tuple(items)
 
 
-def _is_same(one: Item, other: Item) -> bool:
-    return (one.key, one.references, one.record) == (other.key, other.references, other.record)
+def _is_same(item: Item, other: Item) -> bool:
+    return (item.key, item.references, item.record) == (other.key, other.references, other.record)
 
 
-def _rows(place: DatasetLocation) -> Iterator[Row]:
-    for source in place.sources:
+def _rows(location: DatasetLocation) -> Iterator[Row]:
+    for source in location.sources:
         yield from read_rows(source)
 
 
 def _digest(items: Iterable[Item]) -> str:
     found = hashlib.blake2b(digest_size=8)
     for item in items:
-        right = (item.key, item.references, sorted((item.record or {}).items()), item.choices)
-        found.update(repr(right).encode("utf-8", "backslashreplace"))
+        expected = (item.key, item.references, sorted((item.record or {}).items()), item.choices)
+        found.update(repr(expected).encode("utf-8", "backslashreplace"))
     return found.hexdigest()

@@ -1,4 +1,4 @@
-"""Checks a row of a data set and makes an `Item` of it: hostile rows stop here."""
+"""Validates a row of a data set and converts it to an `Item`; rejects hostile rows."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _MIN_BASE64 = 64
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the rows of a set are read.
+    """Options for reading the rows of a data set.
 
     Attributes:
-        folder: What the paths of its images are relative to, absolute and without links.
-        bounds: Where its images must lie, absolute and without links.
-        prompt: Asked instead of the rows' own; empty asks these.
-        placeholder: What stands for a field in `prompt`.
-        columns: From the names of fields here to those of the set; see `load_dataset`.
+        folder: Base of relative image paths; absolute, without symbolic links.
+        bounds: Images must be inside this folder; absolute, without symbolic links.
+        prompt: Replaces the rows' own prompts; empty keeps them.
+        placeholder: Pattern of a field's placeholder in `prompt`.
+        columns: Maps Silkline's field names to the set's column names; see `load_dataset`.
     """
 
     folder: Path
@@ -53,14 +53,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A row that was checked; which of its choices is right takes the whole set to say.
+    """A validated row; its correct choice is resolved once all rows of the set are read.
 
     Attributes:
         where: File and line, for messages.
-        item: Without a key and, where the row has no id of its own, without an id; without
-            references where there are choices.
-        content: Tells its image from others.
-        pick: Its reference to one of the choices; None where there are none.
+        item: The item without a key; also without an id if the row has none, and without
+            references if it has choices.
+        content: Identifies the image: a digest, URL or Base64 text.
+        pick: The reference to one of the choices; None if there are no choices.
     """
 
     where: str
@@ -69,7 +69,7 @@ class Draft:
     pick: Pick | None
 
     def finish(self, choice: str | None) -> Item:
-        """The item, given the right choice where there are choices."""
+        """Completes the item; `choice` is its correct choice, None if it has no choices."""
         references = self.item.references if choice is None else (choice,)
         record = [] if self.item.record is None else [_canonical(self.item.record)]
         prompt = self.item.prompt
@@ -79,7 +79,7 @@ class Draft:
 
 
 def read_row(row: Row, reading: Reading) -> Draft:
-    """Checks a row.
+    """Validates a row.
 
     Raises:
         ConfigError: A field is missing, of the wrong type or too long; the message names the line.
@@ -96,7 +96,7 @@ def read_row(row: Row, reading: Reading) -> Draft:
         prompt += "\nAnswer with the letter of the right choice."
     identity = _text(_present(named.known.get("id")) or "", "id", where, _MAX_NAME)
     if not identity.isprintable():
-        raise ConfigError(f"{where}: the id is not printable. Take letters, digits and marks.")
+        raise ConfigError(f"{where}: the id is not printable. Use letters, digits and punctuation.")
     item = Item(
         id=identity,
         key="",
@@ -111,7 +111,7 @@ def read_row(row: Row, reading: Reading) -> Draft:
 
 
 def _present(value: object) -> Any:
-    """The value, or None where it is the NaN that data frames put for a missing one."""
+    """The value, or None for the NaN that data frames use for a missing value."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -124,7 +124,7 @@ def _choice(letter: str, text: str) -> str:
 
 
 def _digest(*texts: str) -> str:
-    """A digest of several texts, each set off from the next by its length."""
+    """A digest of several texts, each prefixed by its length."""
     found = hashlib.blake2b(digest_size=12)
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
@@ -137,18 +137,20 @@ def _text(value: object, name: str, where: str, maximum: int = _MAX_TEXT) -> str
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, list | dict):
-        raise ConfigError(f"{where}: {name} is not text but a list or an object. Expected text.")
+        raise ConfigError(f"{where}: {name} is a list or an object. Expected text.")
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {name} is not text. Put it in quotes.")
     if len(value) > maximum:
         raise ConfigError(
-            f"{where}: {name} has {len(value)} characters; at most {maximum} are read."
+            f"{where}: {name} has {len(value)} characters; at most {maximum} are allowed."
         )
     if not value.isprintable() and not value.isascii():
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise ConfigError(f"{where}: {name} holds half of a surrogate pair.") from error
+            raise ConfigError(
+                f"{where}: {name} contains half of a surrogate pair. Use valid Unicode."
+            ) from error
     return value
 
 
@@ -176,7 +178,7 @@ def _prompt(named: Named, reading: Reading) -> str:
 
 
 def _slice_fields(values: Mapping[str, Any]) -> dict[str, str]:
-    """The values of a row that are short enough to slice by."""
+    """The values of a row that are short and simple enough to slice by."""
     found: dict[str, str] = {}
     for name, value in values.items():
         if not _is_name(name) or not isinstance(value, str | int | bool):
@@ -188,9 +190,9 @@ def _slice_fields(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _image(named: Named, reading: Reading) -> tuple[ItemImage, str]:
-    """The image, and what tells it from others."""
+    """The image, and a text that identifies it."""
     value, where = named.known.get("picture"), named.row.where
-    if isinstance(value, dict):  # as the hub's Parquet files have it
+    if isinstance(value, dict):  # the format of the hub's Parquet files
         if isinstance(value.get("bytes"), bytes):
             value = base64.b64encode(value["bytes"]).decode("ascii")
         else:
@@ -208,23 +210,23 @@ def _image(named: Named, reading: Reading) -> tuple[ItemImage, str]:
     if path is None:
         shown = value if len(value) <= _MAX_NAME and value.isprintable() else "given"
         raise ConfigError(
-            f"{where}: the picture {shown} is no file below the data set's folder, no URL and no "
-            f"Base64 text; it stands in the column {named.columns['picture']}."
+            f"{where}: the image {shown} in column {named.columns['picture']} is not a file inside "
+            "the data set's folder, a URL or Base64 text."
         )
     return ItemImage(ImageKind.FILE, str(path)), _digest_of_file(path, where)
 
 
 def _inside(value: str, reading: Reading) -> Path | None:
-    """The file that a path means, unless it lies outside the data set's folder.
+    """The file of a path; None if there is none inside the data set's folder.
 
-    A set from elsewhere must not be able to show any picture of this machine to a remote server.
+    A downloaded data set must not be able to send local images to a remote server.
     """
-    if len(value) > _MAX_PATH:  # looking along a long Base64 text takes time by its square
+    if len(value) > _MAX_PATH:  # resolving a long Base64 text takes quadratic time
         return None
     try:
         path = (reading.folder / value).resolve()
         return path if path.is_relative_to(reading.bounds) and path.is_file() else None
-    except (OSError, ValueError):  # too long to be a path, or holds a NUL
+    except (OSError, ValueError):  # too long for a path, or contains a NUL
         return None
 
 
@@ -232,33 +234,35 @@ def _digest_of_file(path: Path, where: str) -> str:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigError(
-                f"{where}: the picture {path.name} is larger than {_MAX_FILE_BYTES} bytes."
+                f"{where}: the image {path.name} is larger than {_MAX_FILE_BYTES} bytes."
             )
         with path.open("rb") as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()
     except OSError as error:
         raise ConfigError(
-            f"{where}: the picture {path.name} cannot be read: {error.strerror}."
+            f"{where}: the image {path.name} cannot be read: {error.strerror}."
         ) from error
 
 
 def _choices(named: Named) -> tuple[str, ...]:
     where = named.row.where
     value: object = _present(named.known.get("choices")) or list(named.lettered)
-    if isinstance(value, str):  # can only be a list, whatever the format
+    if isinstance(value, str):  # choices are a list in every format
         value = written(value, where, named.columns["choices"])
     if not isinstance(value, list):
         raise ConfigError(
-            f'{where}: choices is no list. Expected a list of texts, such as ["red", "blue"]; it '
-            f"stands in the column {named.columns['choices']}."
+            f"{where}: choices, in column {named.columns['choices']}, is not a list. Expected a "
+            'list of texts, such as ["red", "blue"].'
         )
     present = _without_missing(value)
     if present != value[: len(present)]:
-        raise ConfigError(f"{where}: a choice is missing before the last one. Expected texts.")
+        raise ConfigError(
+            f"{where}: a choice is missing before the last one. Expected a text for each."
+        )
     found = tuple(_text(choice, "a choice", where) for choice in present)
     if found and not 1 < len(set(found)) == len(found) <= MAX_CHOICES:
         raise ConfigError(
-            f"{where} has {len(found)} choices. Expected 2 to {MAX_CHOICES} that differ."
+            f"{where} has {len(found)} choices. Expected 2 to {MAX_CHOICES} different ones."
         )
     return found
 
@@ -268,9 +272,9 @@ def _without_missing(values: Sequence[object]) -> list[object]:
 
 
 def _reference_value(named: Named) -> object:
-    """The reference as it stands in the row; a list or object in a CSV cell is read as such.
+    """The reference of a row; parses a list or object that is written in a CSV cell.
 
-    A list of numbers in a cell stays the text that it is: a box, most likely.
+    A list of numbers in a cell stays text: it is most likely a bounding box.
     """
     value: object = _present(named.known.get("reference"))
     if named.row.header is None:
@@ -293,12 +297,15 @@ def _pick(named: Named, value: object, choices: tuple[str, ...]) -> Pick:
     """The reference to one of the choices."""
     where, column = named.row.where, named.columns.get("reference", ALIASES["reference"][0])
     if isinstance(value, dict):
-        raise ConfigError(f"{where} has choices and a record as its reference. Give one of them.")
+        raise ConfigError(
+            f"{where} has choices, but a record as its reference. Expected one of the choices."
+        )
     several = _without_missing(value) if isinstance(value, list) else [value]
     if len(several) != 1 or several[0] is None:
         count = 0 if several == [None] else len(several)
         raise ConfigError(
-            f"{where} needs as its reference one of its choices; the column {column} has {count}."
+            f"{where} has {count} references in column {column}. Expected exactly one of its "
+            "choices as the reference."
         )
     said = several[0]
     if isinstance(said, float) and said.is_integer():
@@ -310,7 +317,7 @@ def _pick(named: Named, value: object, choices: tuple[str, ...]) -> Pick:
 
 
 def _reference(value: object, where: str) -> tuple[tuple[str, ...], Mapping[str, Value] | None]:
-    """The right texts, or the right record."""
+    """The correct texts, or the correct record."""
     if value is None:
         return (), None
     if isinstance(value, dict):
@@ -320,7 +327,7 @@ def _reference(value: object, where: str) -> tuple[tuple[str, ...], Mapping[str,
         raise ConfigError(
             f"{where} has {len(several)} references. Expected 1 to {_MAX_REFERENCES}."
         )
-    return tuple(_text(one, "reference", where) for one in several), None
+    return tuple(_text(text, "reference", where) for text in several), None
 
 
 def _record(value: Mapping[str, Any], where: str) -> Mapping[str, Value]:
@@ -328,13 +335,13 @@ def _record(value: Mapping[str, Any], where: str) -> Mapping[str, Value]:
         raise ConfigError(
             f"{where}: the record has {len(value)} fields. Expected 1 to {_MAX_RECORD_FIELDS}."
         )
-    for name, right in value.items():
+    for name, expected in value.items():
         if not _is_name(name):
             raise ConfigError(
-                f"{where}: a field of the record has a name that is empty, not printable or longer "
+                f"{where}: a field name of the record is empty, not printable or longer "
                 f"than {_MAX_NAME} characters."
             )
-        if not isinstance(right, str | int | float | bool | None):
+        if not isinstance(expected, str | int | float | bool | None):
             raise ConfigError(
                 f"{where}: the field {name} of the record is a list or an object. Expected text, a "
                 "number, true, false or null."
@@ -343,5 +350,5 @@ def _record(value: Mapping[str, Any], where: str) -> Mapping[str, Value]:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a text can name something on a terminal."""
+    """Whether a text is usable as a name: short and printable."""
     return 0 < len(text) <= _MAX_NAME and text.isprintable()

@@ -1,4 +1,4 @@
-"""What is asked and what would be right."""
+"""Items of a data set: a question and its expected answer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 Value = str | int | float | bool | None
-"""What a field of a record may hold."""
+"""The values that a field of a record may have."""
 
 
 class ImageKind(Enum):
-    """How a data set gives a picture."""
+    """How a data set provides an image."""
 
     FILE = "a file"
     URL = "an http, https or data URL"
@@ -20,7 +20,7 @@ class ImageKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ItemImage:
-    """Where a picture comes from.
+    """The source of an image.
 
     Attributes:
         kind: How to read `text`.
@@ -36,14 +36,14 @@ class Item:
     """One question of a data set.
 
     Attributes:
-        id: Its name, unique in the set.
-        key: Digest of the id, the prompt and the picture: what an answer is kept under.
-        image: What it is about.
-        prompt: What is asked, choices included.
-        references: Texts that are right; several where several people answered.
-        record: The right record, where the answer is to be JSON; `references` is empty then.
-        choices: What may be chosen from; the only reference is one of them.
-        fields: Further named values, to slice by.
+        id: Its id, unique in the data set except for duplicates of the question.
+        key: Digest of the id, the prompt and the image; answers are stored by it.
+        image: The image.
+        prompt: The prompt, including choices.
+        references: Correct texts; several if several people answered.
+        record: The correct record if the answer must be JSON; `references` is then empty.
+        choices: The choices; the single reference is one of them.
+        fields: Other named values, to slice results by.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Item:
 
 
 class Kind(Enum):
-    """What a data set holds to compare answers with; the same for all its items."""
+    """What a data set's answers are compared with; the same for all its items."""
 
     TEXT = "reference texts"
     CHOICE = "choices"
@@ -66,7 +66,7 @@ class Kind(Enum):
 
 
 def kind_of(item: Item) -> Kind:
-    """What an item's answer is compared with."""
+    """The kind of an item: what its answer is compared with."""
     if item.record is not None:
         return Kind.RECORD
     if item.choices:

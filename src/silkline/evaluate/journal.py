@@ -1,8 +1,8 @@
-"""The journal: every answer, kept as soon as it is there, so that a run can be continued.
+"""The journal: stores every answer as it arrives, so that an interrupted run can continue.
 
-JSON lines, appended. A line is in the kernel's hands before the next answer is asked for, so it
-outlives the process however that ends; it is forced to the disk now and then, so a power cut costs
-a few. A line that was cut off is dropped, and its item asked again.
+The file is JSON lines, append-only. Each line is written to the kernel before the next question is
+asked, so it survives a crash of the process. The file is synced to disk every 64 lines, so a power
+failure loses only a few. An incomplete last line is dropped, and its item is asked again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _READ_BYTES = 1024 * 1024
 
 
 class SubjectLine(msgspec.Struct, frozen=True, tag="subject", tag_field="kind"):
-    """Who gave the answers that carry this fingerprint."""
+    """The subject whose replies have this fingerprint."""
 
     fingerprint: str
     subject: Subject
@@ -32,22 +32,22 @@ class SubjectLine(msgspec.Struct, frozen=True, tag="subject", tag_field="kind"):
 class Reply(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="answer", tag_field="kind"
 ):
-    """What became of an item.
+    """The reply to an item: an answer or an error.
 
     Attributes:
-        subject: Fingerprint of who was asked.
+        subject: Fingerprint of the subject.
         item: The item's key.
-        id: The item's id, for readers.
-        answer: The text; None where there is none.
-        error: The error's code; empty where there is an answer.
-        message: What the error says.
+        id: The item's id, for human readers.
+        answer: The answer's text; None after an error.
+        error: The error code; empty if there is an answer.
+        message: The error message.
         finish_reason: Why the answer ended.
-        seconds: From asking to the end of the answer.
+        seconds: Seconds from request to end of answer.
         stages: Seconds by stage.
-        prompt_tokens: Tokens in.
-        completion_tokens: Tokens out.
-        image_tokens: The part of those in that stands for pictures.
-        pixels: Of the picture as it lies in the set; 0 where it was never decoded.
+        prompt_tokens: Number of prompt tokens, including image tokens.
+        completion_tokens: Number of generated tokens.
+        image_tokens: Number of image tokens in the prompt.
+        pixels: Pixels of the original image; 0 if it was never decoded.
     """
 
     subject: str
@@ -69,10 +69,10 @@ _Line = SubjectLine | Reply
 
 
 class Journal:
-    """A journal that is open for one run; use it as a context."""
+    """A journal, open for one run; use it as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Names the file; it is made when the context is entered."""
+        """Sets the file's path; entering the context creates the file."""
         self._path = path
         self._file = -1
         self._unsynced = 0
@@ -83,7 +83,7 @@ class Journal:
         """Opens and reads the journal.
 
         Raises:
-            ConfigError: It cannot be opened, another run has it open, or it is no journal.
+            ConfigError: It cannot be opened, another run uses it, or it is not a journal.
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class Journal:
         except BlockingIOError as error:
             self._close()
             raise ConfigError(
-                f"Another run writes to {self._path}. Wait for it, or choose another folder by "
+                f"Another run is using {self._path}. Wait for it, or choose another folder by "
                 "--out."
             ) from error
         except BaseException:
@@ -114,10 +114,10 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Forces what was written to the disk, and closes.
+        """Syncs the journal to disk and closes it.
 
         Raises:
-            EnvironmentFault: The disk is full, or fails.
+            EnvironmentFault: The disk is full or fails.
         """
         try:
             os.fsync(self._file)
@@ -128,20 +128,20 @@ class Journal:
 
     @property
     def replies(self) -> Mapping[tuple[str, str], Reply]:
-        """The last reply by fingerprint and item's key."""
+        """The latest replies by subject fingerprint and item key."""
         return self._replies
 
     def begin(self, subject: Subject) -> None:
-        """Notes who is asked, once."""
+        """Records the subject if the journal does not have it yet."""
         if subject.fingerprint not in self._subjects:
             self._subjects.add(subject.fingerprint)
             self._write(SubjectLine(subject.fingerprint, subject))
 
     def add(self, reply: Reply) -> None:
-        """Keeps a reply.
+        """Stores a reply.
 
         Raises:
-            EnvironmentFault: The disk is full, or fails.
+            EnvironmentFault: The disk is full or fails.
         """
         self._replies[reply.subject, reply.item] = reply
         self._write(reply)
@@ -157,22 +157,22 @@ class Journal:
             raise self._fault(error) from error
 
     def _append(self, data: bytes) -> None:
-        whole = os.fstat(self._file).st_size
+        size = os.fstat(self._file).st_size
         try:
             while data:
                 data = data[os.write(self._file, data) :]
         except OSError:
-            os.ftruncate(self._file, whole)  # or the next line would go on from half of this one
+            os.ftruncate(self._file, size)  # drop the partial line
             raise
 
     def _fault(self, error: OSError) -> EnvironmentFault:
         return EnvironmentFault(
-            f"The journal {self._path} cannot be written: {error.strerror}. Make room, then run "
+            f"The journal {self._path} cannot be written: {error.strerror}. Free space, then run "
             "the same command again: it continues."
         )
 
     def _read(self) -> None:
-        """Takes the whole lines, and cuts off one that has no end."""
+        """Reads the complete lines and truncates an incomplete last one."""
         decoder = msgspec.json.Decoder(_Line)
         rest, number, whole = b"", 0, 0
         while chunk := os.read(self._file, _READ_BYTES):
@@ -189,7 +189,7 @@ class Journal:
             found = decoder.decode(line)
         except UNDECODABLE as error:
             raise ConfigError(
-                f"{self._path} line {number} is no line of a journal. Remove it, or choose another "
+                f"{self._path} line {number} is not a journal line. Remove it, or choose another "
                 "folder by --out."
             ) from error
         if isinstance(found, Reply):

@@ -1,4 +1,4 @@
-"""Questions that stand in a set several times: one observation each, with a weight."""
+"""Statistics over duplicate questions: one observation per question, weighted by its rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A value for each different question, and how many rows it stands for.
+    """A value for each different question, and its number of rows.
 
-    The rows of one question have one answer, so they tell no more than one row does. The mean
-    counts each row; only the questions are independent of each other.
+    All rows of a question share one answer, so they carry no more information than one row. The
+    mean counts each row; only the questions are independent of each other.
 
     Attributes:
         values: By question.
@@ -35,18 +35,18 @@ class Sample:
 
     @property
     def effective(self) -> float:
-        """The number of questions of weight 1 that would give a mean as exact as this one.
+        """The number of questions of weight 1 that would give an equally precise mean.
 
-        Kish, Survey Sampling, 1965; the number of questions where all weigh the same.
+        Kish, Survey Sampling, 1965. Equals the number of questions if all have the same weight.
         """
         return sum(self.weights) ** 2 / sum(weight * weight for weight in self.weights)
 
     @property
     def linear(self) -> Sequence[float]:
-        """Values by question whose mean varies as the mean over all rows does.
+        """Values by question whose mean has the same variance as the mean over all rows.
 
         The linearised ratio of sum of values to sum of weights: Cochran, Sampling Techniques, 1977,
-        chapter 6. The values themselves where all weigh the same.
+        chapter 6. Equals the values if all have the same weight.
         """
         if len(set(self.weights)) == 1:
             return self.values
@@ -58,7 +58,7 @@ class Sample:
 
 
 def sample(keys: Sequence[Hashable], values: Sequence[float]) -> Sample:
-    """Takes the values of rows together by their question's key; equal keys have equal values."""
+    """Groups the values of rows by question key; rows with equal keys have equal values."""
     weights = Counter(keys)
     by_key = dict(zip(keys, values, strict=True))
     return Sample(list(by_key.values()), [weights[key] for key in by_key])

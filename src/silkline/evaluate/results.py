@@ -1,4 +1,4 @@
-"""What an evaluation found, in the form in which it is written as JSON."""
+"""The results of an evaluation, as written to JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 from silkline.evaluate.subject import Subject
 
 SIGNIFICANT = 0.05
-"""Below this p-value an effect is called clear."""
+"""Effects with a p-value below this are called clear."""
 
 
 class Score(msgspec.Struct, frozen=True):
-    """A metric's mean over all items, with its 95% interval; no answer counts 0."""
+    """A metric's mean over all items, with its 95% interval; an item without an answer scores 0."""
 
     metric: str
     about: str
@@ -24,7 +24,7 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Seconds from asking to the end of the answer, over the items that got one."""
+    """Seconds from request to end of answer, over the answered items."""
 
     mean: float
     p50: float
@@ -33,18 +33,18 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """How one subject did.
+    """The results of one subject.
 
     Attributes:
-        subject: Who was asked.
-        items: How many, each row of the set for itself.
-        answered: How many got an answer.
-        cut: Answers that ended at `max_tokens`.
+        subject: The subject.
+        items: Number of items, counting each row of the data set.
+        answered: Number of items that got an answer.
+        cut: Number of answers that were cut at `max_tokens`.
         failures: Number of items by error code.
-        scores: The metrics, the one that counts first.
-        latency: None where nothing was answered.
-        prompt_tokens: Of all answers; a question that stands in several rows has one.
-        completion_tokens: Of all answers.
+        scores: Scores by metric, the main metric first.
+        latency: None if no item was answered.
+        prompt_tokens: Prompt tokens of all answers; duplicate rows share one answer.
+        completion_tokens: Completion tokens of all answers.
     """
 
     subject: Subject
@@ -59,21 +59,21 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A metric of B less that of A, on the same items.
+    """The difference of a metric, B minus A, on the same items.
 
     Attributes:
-        metric: Its name.
+        metric: The metric's name.
         first: A's mean.
         second: B's mean.
-        difference: B less A.
-        low: Where its 95% interval begins: Bonett and Price's where the metric is right or wrong,
-            else by a paired bootstrap.
-        high: Where it ends.
+        difference: B's mean minus A's.
+        low: Lower end of the 95% interval, by Bonett and Price if the metric is always 0 or 1, else
+            by a paired bootstrap.
+        high: Upper end of the interval.
         better: Items on which B is better.
         worse: Items on which B is worse.
-        p: Of McNemar's exact test where the metric is right or wrong, else of a paired
-            randomisation test. Items that are the same question count as one observation.
-        right_or_wrong: Which of the two.
+        p: P-value of McNemar's exact test if the metric is always 0 or 1, else of a paired
+            randomisation test. Duplicate questions count as one observation.
+        right_or_wrong: Whether the metric is always 0 or 1.
     """
 
     metric: str
@@ -89,19 +89,19 @@ class Difference(msgspec.Struct, frozen=True):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the test and the interval both say that there is a difference."""
+        """Whether the test and the interval both show a difference."""
         return self.p < SIGNIFICANT and (self.low > 0 or self.high < 0)
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """The difference of the first metric on the items that have a value in common.
+    """The difference of the main metric on the items that share the value of a field.
 
     Attributes:
-        field: Which field, or "picture size".
+        field: The field's name, or "picture size".
         value: Its value.
-        items: How many there are.
-        difference: As of all items.
-        p_corrected: Its p-value, by Holm's correction for all slices together.
+        items: Number of items with the value.
+        difference: The difference on these items.
+        p_corrected: Its p-value with Holm's correction over all slices.
     """
 
     field: str
@@ -112,17 +112,17 @@ class Slice(msgspec.Struct, frozen=True):
 
     @property
     def is_clear(self) -> bool:
-        """Whether there is an effect, many slices or not."""
+        """Whether the effect is clear after the correction."""
         return self.p_corrected < SIGNIFICANT
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """B beside A.
+    """The comparison of B with A.
 
     Attributes:
-        agreement: Share of the items on which both gave the same answer, letter by letter.
-        differences: By metric, the one that counts first.
-        slices: Effects by slice of that metric: clear ones first, and among them the largest.
+        agreement: Share of the items with identical answers.
+        differences: Differences by metric, the main metric first.
+        slices: Differences of the main metric by slice: clear ones first, by size.
     """
 
     agreement: float
@@ -131,21 +131,21 @@ class Comparison(msgspec.Struct, frozen=True):
 
     @property
     def changed(self) -> list[Slice]:
-        """The slices in which an item scores differently."""
-        return [one for one in self.slices if one.difference.better or one.difference.worse]
+        """The slices in which at least one item scores differently."""
+        return [part for part in self.slices if part.difference.better or part.difference.worse]
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """All that was found.
+    """The results of an evaluation of one or two subjects.
 
     Attributes:
-        dataset: The set's name.
-        digest: Of its items and references.
-        items: How many were asked.
-        seed: Of the resampling.
-        results: By subject, in the order of the command.
-        comparison: None where there is one subject.
-        duplicates: Items that repeat the question of an earlier row; it was asked once.
+        dataset: The data set's name.
+        digest: Digest of its items and references.
+        items: Number of items.
+        seed: Seed of the resampling.
+        results: Results by subject, in the order of the command.
+        comparison: None if there is only one subject.
+        duplicates: Number of items that repeat the question of an earlier row.
     """
 
     dataset: str
@@ -158,7 +158,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     @property
     def questions(self) -> int:
-        """Items that differ."""
+        """Number of different questions."""
         return self.items - self.duplicates
 
 

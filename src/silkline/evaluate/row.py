@@ -1,4 +1,4 @@
-"""One row of a data set, as its file has it."""
+"""One row of a data set, as read from its file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MAX_NAME = 60
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The line of a CSV or TSV file that names the columns.
+    """The header line of a CSV or TSV file.
 
     Attributes:
         where: File and line, for messages.
-        delimiter: What separates the columns, in words: "commas".
-        names: The names, without those columns that are left out.
+        delimiter: The column separator in words, such as "commas".
+        names: The column names, without ignored columns.
     """
 
     where: str
@@ -31,9 +31,9 @@ class Row:
 
     Attributes:
         where: File and line, for messages.
-        values: Its values by column name; a missing value is left out.
-        header: Of CSV and TSV, where every value is text: numbers and lists are recognised by how
-            they are written. None where values have types.
+        values: Values by column name; missing values are absent.
+        header: The header of a CSV or TSV file, where every value is text and numbers and lists
+            are parsed from it. None for formats with typed values.
     """
 
     where: str
@@ -42,7 +42,7 @@ class Row:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Column names for a message: printable and not too many."""
+    """Column names for an error message: printable, and a bounded number of them."""
     found = list(names)
     shown = [
         name if name.isprintable() and len(name) <= _MAX_NAME else repr(name[:_MAX_NAME])

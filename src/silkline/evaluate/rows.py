@@ -1,4 +1,4 @@
-"""Reads the rows of a data set, whatever its format, and says where each one stands."""
+"""Reads the rows of a data set in any supported format, with file and line of each row."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from silkline.evaluate.row import Row
 from silkline.evaluate.tables import read_table
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
-"""Longest line; a picture of 20 MiB fits into it as Base64."""
+"""Maximum length of a line; fits an image of 20 MiB as Base64."""
 
 IMAGE_ENDINGS = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 )
 METADATA = ("metadata.jsonl", "metadata.csv")
-"""What describes the pictures of a folder, as Hugging Face's imagefolder has it.
+"""Files that describe the images of a folder, as in Hugging Face's imagefolder.
 
 https://huggingface.co/docs/datasets/image_dataset#imagefolder
 """
@@ -30,7 +30,7 @@ _MAX_REFERENCE_BYTES = 64 * 1024
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file or a folder, one after the other.
+    """Yields the rows of a file or a folder.
 
     Raises:
         ConfigError: The format is unknown, the file cannot be read, or a row is malformed.
@@ -46,8 +46,8 @@ def _file(path: Path) -> Iterator[Row]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(
-            f"{path} is no data set: expected a file that ends in {', '.join(ENDINGS)}, or a "
-            "folder of pictures."
+            f"{path} is not a data set. Expected a file that ends in {', '.join(ENDINGS)}, or a "
+            "folder of images."
         )
     return reader(path)
 
@@ -60,10 +60,10 @@ def _jsonl(path: Path) -> Iterator[Row]:
             where = f"{path.name} line {number}"
             if len(line) > MAX_LINE_BYTES:
                 raise ConfigError(
-                    f"{where} is longer than {MAX_LINE_BYTES} bytes. Give the picture as a file."
+                    f"{where} is longer than {MAX_LINE_BYTES} bytes. Give the image as a file."
                 )
             if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)  # as some editors begin a file
+                line = line.removeprefix(codecs.BOM_UTF8)  # some editors write one
                 if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise ConfigError(f"{path.name} is UTF-16. Save it as UTF-8.")
             if not line.strip():
@@ -72,7 +72,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:
-    """Null is the same as absent."""
+    """The values without nulls: null means absent."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -80,9 +80,11 @@ def _json_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         found: Any = msgspec.json.decode(line)
     except UNDECODABLE as error:
-        raise ConfigError(f"{where} is not JSON. Each line holds one JSON object.") from error
+        raise ConfigError(
+            f"{where} is not valid JSON. Expected one JSON object per line."
+        ) from error
     if not isinstance(found, dict):
-        raise ConfigError(f"{where} is not a JSON object. Each line holds one.")
+        raise ConfigError(f"{where} is not a JSON object. Expected one JSON object per line.")
     return found
 
 
@@ -101,23 +103,23 @@ def _parquet(path: Path) -> Iterator[Row]:
                     yield Row(f"{path.name} row {number}", _present(values))
     except (arrow.ArrowException, UnicodeDecodeError, NotImplementedError) as error:
         raise ConfigError(
-            f"{path.name} is not whole Parquet after row {number}. Write it again."
+            f"{path.name} is not valid Parquet after row {number}. Write the file again."
         ) from error
-    except (ValueError, OverflowError) as error:  # of `to_pylist`
+    except (ValueError, OverflowError) as error:  # raised by `to_pylist`
         raise ConfigError(
-            f"{path.name} after row {number} holds a value that cannot be read, such as a date out "
-            "of range or a time with nanoseconds. Leave that column out, or write it as text."
+            f"{path.name} after row {number} has a value that cannot be read, such as a date out "
+            "of range or a time with nanoseconds. Remove that column, or write it as text."
         ) from error
 
 
 _READERS = {".jsonl": _jsonl, ".csv": read_table, ".tsv": read_table, ".parquet": _parquet}
 
 ENDINGS = tuple(_READERS)
-"""What files of rows end in."""
+"""File name endings of data files."""
 
 
 def _folder(path: Path) -> Iterator[Row]:
-    """A folder with a metadata file, or pictures each with its reference in a .txt beside it."""
+    """Reads a folder with a metadata file, or with a .txt reference file for each image."""
     for name in METADATA:
         if (path / name).is_file():
             yield from read_rows(path / name)
@@ -129,26 +131,30 @@ def _folder(path: Path) -> Iterator[Row]:
     )
     if not images:
         raise ConfigError(
-            f"The folder {path} has no pictures and none of {', '.join(METADATA)}. Expected "
-            "pictures, and for each its reference in a .txt of the same name."
+            f"The folder {path} has no images and none of {', '.join(METADATA)}. Expected images, "
+            "each with its reference in a .txt file of the same name."
         )
     for image in images:
-        place = image.relative_to(path)
-        values = {"id": str(place), "picture": str(place), "reference": _beside(image, place)}
-        if len(place.parts) > 1:
-            values["folder"] = place.parts[0]
-        yield Row(str(place), values)
+        relative = image.relative_to(path)
+        values = {
+            "id": str(relative),
+            "picture": str(relative),
+            "reference": _reference_text(image, relative),
+        }
+        if len(relative.parts) > 1:
+            values["folder"] = relative.parts[0]
+        yield Row(str(relative), values)
 
 
-def _beside(image: Path, place: Path) -> str:
-    """The reference that lies beside a picture."""
-    expected = f"Expected its reference as UTF-8 text in {place.with_suffix('.txt').name}."
+def _reference_text(image: Path, relative: Path) -> str:
+    """The reference in an image's .txt file."""
+    expected = f"Expected its reference as UTF-8 text in {relative.with_suffix('.txt').name}."
     try:
         with image.with_suffix(".txt").open("rb") as file:
             content = file.read(_MAX_REFERENCE_BYTES + 1)
         text = content.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{place} has no reference that can be read. {expected}") from error
+        raise ConfigError(f"{relative} has no readable reference. {expected}") from error
     if not text or len(content) > _MAX_REFERENCE_BYTES:
-        raise ConfigError(f"{place} has an empty or an overlong reference. {expected}")
+        raise ConfigError(f"{relative} has a reference that is empty or too long. {expected}")
     return text

@@ -1,4 +1,4 @@
-"""Asks a subject about each item of a set that has no answer yet."""
+"""Runs a subject on each item of a data set that has no answer yet."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from silkline.evaluate.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An answer, and the pixels of the picture as it lies in the set."""
+    """An answer, and the number of pixels of the original image."""
 
     answer: Answer
     pixels: int
 
 
 class Asker(Protocol):
-    """Puts questions to a subject."""
+    """Sends items to a subject."""
 
     async def ask(self, item: Item) -> Asked:
-        """Asks about an item. Raises `SilklineError` where it gets no answer."""
+        """Returns the answer for an item. Raises `SilklineError` if there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a run is: questions in all, with a reply, found in the journal, and failed."""
+    """Progress of a run: questions in total, done, already in the journal, and failed."""
 
     total: int
     done: int
@@ -47,41 +47,41 @@ async def run_items(
     asker: Asker,
     journal: Journal,
     at_once: int,
-    watch: Callable[[Step], None],
+    on_progress: Callable[[Step], None],
 ) -> list[Reply]:
-    """Asks what the journal has no answer to, so many at a time; failures are asked again.
+    """Asks every question that the journal has no answer to, and retries those that failed.
 
     Args:
-        items: What to ask; those with the same key are asked once.
-        subject: Who is asked.
-        asker: How to ask it.
-        journal: Where answers are found and kept.
-        at_once: Questions that are open at a time.
-        watch: Is told of each reply.
+        items: The items; those with the same key are asked once.
+        subject: The subject.
+        asker: Sends items to the subject.
+        journal: Stores the replies.
+        at_once: Maximum number of questions in flight.
+        on_progress: Called before the first question and after each reply.
 
     Returns:
-        A reply for each item, in their order; a failure is a reply too.
+        A reply for each item, in order; a failure is a reply too.
 
     Raises:
         EnvironmentFault: The journal cannot be written.
     """
-    mark = subject.fingerprint
+    fingerprint = subject.fingerprint
     journal.begin(subject)
     questions = {item.key: item for item in items}
-    missing = [item for item in questions.values() if not _answered(journal, mark, item)]
+    missing = [item for item in questions.values() if not _answered(journal, fingerprint, item)]
     known, failed = len(questions) - len(missing), 0
-    watch(Step(len(questions), known, known, 0))
+    on_progress(Step(len(questions), known, known, 0))
     rest: Iterator[Item] = iter(missing)
     done = known
 
     async def work() -> None:
         nonlocal done, failed
-        for item in rest:  # shared: each takes the next
-            reply = await _reply(item, mark, asker)
+        for item in rest:  # an iterator shared by all workers
+            reply = await _reply(item, fingerprint, asker)
             journal.add(reply)
             done += 1
             failed += bool(reply.error)
-            watch(Step(len(questions), done, known, failed))
+            on_progress(Step(len(questions), done, known, failed))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -89,21 +89,21 @@ async def run_items(
                 group.create_task(work())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
-    return [journal.replies[mark, item.key] for item in items]
+    return [journal.replies[fingerprint, item.key] for item in items]
 
 
-def _answered(journal: Journal, mark: str, item: Item) -> bool:
-    reply = journal.replies.get((mark, item.key))
+def _answered(journal: Journal, fingerprint: str, item: Item) -> bool:
+    reply = journal.replies.get((fingerprint, item.key))
     return reply is not None and not reply.error
 
 
-async def _reply(item: Item, mark: str, asker: Asker) -> Reply:
+async def _reply(item: Item, fingerprint: str, asker: Asker) -> Reply:
     began = time.monotonic()
     try:
         asked = await asker.ask(item)
     except SilklineError as error:
         return Reply(
-            subject=mark,
+            subject=fingerprint,
             item=item.key,
             id=item.id,
             error=http_face(error).code,
@@ -112,7 +112,7 @@ async def _reply(item: Item, mark: str, asker: Asker) -> Reply:
         )
     answer = asked.answer
     return Reply(
-        subject=mark,
+        subject=fingerprint,
         item=item.key,
         id=item.id,
         answer=answer.text,

@@ -1,6 +1,6 @@
-"""What a difference between two subjects is worth.
+"""Confidence intervals and significance tests.
 
-All of it is exact or seeded, so the same answers always give the same report.
+Everything is exact or seeded, so the same answers always give the same report.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ CONFIDENCE = 0.95
 _NORMAL = statistics.NormalDist()
 _Z = _NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
 _MANY = 5_000
-"""From so many values on, the mean is as good as normal and resampling tells nothing more."""
+"""With more values than this, the mean is close enough to normal to skip resampling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where the true value lies, with a confidence of 95%."""
+    """A 95% confidence interval."""
 
     low: float
     high: float
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
-    """Percentile bootstrap interval of a mean; given paired differences, a paired bootstrap.
+    """Percentile bootstrap interval of a mean; for paired differences, a paired bootstrap.
 
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The percentiles lie
-    further out for few values, as Student's t does: Hesterberg, What Teachers Should Know About
-    the Bootstrap, The American Statistician 2015, section 5.2. Values that are all the same, and
-    more than 5,000, need no resampling: those get the normal interval.
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. For few values the
+    interval is widened as with Student's t: Hesterberg, What Teachers Should Know About the
+    Bootstrap, The American Statistician 2015, section 5.2. Equal values give an interval of width
+    0, and more than 5,000 values the normal interval, both without resampling.
 
     Raises:
         ValueError: There are no values.
@@ -52,9 +52,9 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
 
 
 def _student(freedom: int) -> float:
-    """The 97.5% quantile of Student's t, by its expansion around the normal distribution's.
+    """The 97.5% quantile of Student's t, by an expansion around the normal quantile.
 
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5, three terms; with five
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5, three terms. With five
     degrees of freedom it is 1% too low.
     """
     first = (_Z**3 + _Z) / 4
@@ -63,16 +63,16 @@ def _student(freedom: int) -> float:
 
 
 def paired_shares(better: float, worse: float, count: float) -> Interval:
-    """Interval of the difference of two shares that were seen on the same items.
+    """Interval of the difference of two shares that were measured on the same items.
 
     Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions
     based on paired data, Journal of Educational and Behavioral Statistics 2012. Unlike a bootstrap
-    it covers where few items differ, or none.
+    it has good coverage when few items differ, or none.
 
     Args:
-        better: Items that only the second has right.
-        worse: Items that only the first has right.
-        count: All items; an effective number where they have weights.
+        better: Items that only the second subject answers correctly.
+        worse: Items that only the first subject answers correctly.
+        count: Number of items; the effective number if they are weighted.
 
     Raises:
         ValueError: `count` is below 1.
@@ -86,13 +86,13 @@ def paired_shares(better: float, worse: float, count: float) -> Interval:
 
 
 def wilson(right: float, count: float) -> Interval:
-    """Wilson's score interval of a share: sound for few items and near 0 and 1 too.
+    """Wilson's score interval of a share; valid for few items and near 0 and 1.
 
     Wilson, Probable Inference, JASA 1927.
 
     Args:
-        right: Items that are right.
-        count: All items; an effective number where they have weights.
+        right: Number of correct items.
+        count: Number of items; the effective number if they are weighted.
 
     Raises:
         ValueError: `count` is below 1.
@@ -109,30 +109,30 @@ def wilson(right: float, count: float) -> Interval:
 def mcnemar(better: int, worse: int) -> float:
     """Exact two-sided p-value of McNemar's test.
 
-    Under the hypothesis that both are right equally often, items that one has right and the other
-    wrong fall to either side like a fair coin. McNemar, Psychometrika 1947, with the binomial
+    If both subjects are equally accurate, each item that only one of them answers correctly goes to
+    either side with probability 1/2. McNemar, Psychometrika 1947, with the exact binomial
     distribution instead of its approximation.
 
     Args:
-        better: Items that only the second has right.
-        worse: Items that only the first has right.
+        better: Items that only the second subject answers correctly.
+        worse: Items that only the first subject answers correctly.
     """
     count = better + worse
     term = total = 1
-    for place in range(min(better, worse)):
-        term = term * (count - place) // (place + 1)
+    for index in range(min(better, worse)):
+        term = term * (count - index) // (index + 1)
         total += term
     return min(1.0, 2 * total / (1 << count))
 
 
 def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
-    """Two-sided p-value of a paired randomisation test of the mean being 0, seeded.
+    """Two-sided p-value of a seeded paired randomisation test that the mean is 0.
 
-    Each difference could as well have had the other sign. Fisher, The Design of Experiments, 1935;
-    the observed arrangement counts as one of the drawn, so the value is never 0. With more than
-    5,000 differences that are not 0, the normal distribution stands in for drawing.
+    Under the hypothesis, each difference is equally likely to have the opposite sign. Fisher, The
+    Design of Experiments, 1935. The observed signs count as one of the draws, so the value is never
+    0. With more than 5,000 non-zero differences, the normal distribution replaces the draws.
     """
-    sizes = [abs(one) for one in differences if one]
+    sizes = [abs(difference) for difference in differences if difference]
     if not sizes:
         return 1.0
     if len(sizes) > _MANY:
@@ -150,11 +150,11 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """P-values corrected for being several, in their order; Holm, 1979."""
+    """Corrects p-values for multiple tests by Holm's method (1979); keeps their order."""
     order = sorted(range(len(values)), key=values.__getitem__)
     adjusted = [0.0] * len(values)
     highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, values[place] * (len(values) - rank)))
-        adjusted[place] = highest
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, values[index] * (len(values) - rank)))
+        adjusted[index] = highest
     return adjusted

@@ -1,4 +1,4 @@
-"""Who is asked."""
+"""A subject of an evaluation: a model, its engine and its settings."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import msgspec
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A model and all that its answers follow from, beside the question.
+    """A model with everything, besides the question, that determines its answers.
 
     Attributes:
-        name: What the user calls it.
-        model: The model's name and the revision of what is served, as name@revision.
-        engine: Which engine computes; "remote" where another server does.
-        precision: Of its weights.
-        max_tokens: Most tokens of an answer.
-        max_pixels: Pixels that its pictures are reduced to; 0 leaves them.
-        options: What else its answers may follow from: options of its engine, a server's URL.
-        versions: Of Silkline and of the libraries that compute, where they are in this process's
-            environment: another version is another subject, whose answers are not taken for new.
-        take: 1 where the same subject is asked once more, to be compared with itself.
+        name: The name that the user gave it.
+        model: The model's name and served revision, as name@revision.
+        engine: The engine's name; "remote" for another server.
+        precision: Precision of the weights.
+        max_tokens: Maximum tokens of an answer.
+        max_pixels: Images are scaled down to at most this many pixels; 0 never scales.
+        options: Other settings that may change its answers, such as engine options or a server's
+            URL.
+        versions: Versions of Silkline and of the compute libraries installed in this process's
+            environment. A new version is a new subject: cached answers of the old one do not
+            count.
+        take: 1 if the same subject runs a second time, to be compared with itself.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprint(self) -> str:
-        """Digest of everything but the name: equal ones give the same answers."""
-        told = msgspec.structs.replace(self, name="")
-        encoded = msgspec.json.encode(told, order="deterministic")
+        """Digest of everything but the name; equal fingerprints mean equal answers."""
+        nameless = msgspec.structs.replace(self, name="")
+        encoded = msgspec.json.encode(nameless, order="deterministic")
         return hashlib.blake2b(encoded, digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""From replies to figures: how one subject did."""
+"""Scores replies and summarises the results of one subject."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from silkline.evaluate.subject import Subject
 def score_replies(
     items: Sequence[Item], replies: Sequence[Reply], metrics: Sequence[Metric]
 ) -> Scores:
-    """The value of each metric for each item; an item without an answer has 0."""
+    """The value of each metric for each item; 0 for items without an answer."""
     texts = [reply.answer or "" for reply in replies]
     return {
         metric.name: [
@@ -38,10 +38,10 @@ def summarise(
     scores: Scores,
     seed: int,
 ) -> Result:
-    """Means with their intervals, latency, tokens and failures.
+    """Summarises a subject: means with intervals, latency, tokens and failures.
 
-    Rows of the same question share a reply: each row counts in the means and failures, the one
-    reply in latency and tokens.
+    Rows of the same question share a reply. Means and failures count each row; latency and tokens
+    count each reply once.
     """
     answered = [reply for reply in replies if reply.answer is not None]
     once = list({reply.item: reply for reply in answered}.values())
@@ -74,7 +74,7 @@ def _latency(seconds: Sequence[float]) -> Latency | None:
     ordered = sorted(seconds)
 
     def at(share: float) -> float:
-        """The nearest-rank percentile: a value that was measured."""
+        """The nearest-rank percentile: always a measured value."""
         return ordered[math.ceil(share * len(ordered)) - 1]
 
     return Latency(statistics.fmean(ordered), at(0.5), at(0.9), at(0.99))

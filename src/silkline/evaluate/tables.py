@@ -1,4 +1,4 @@
-"""Reads CSV and TSV files as spreadsheets and data frames write them."""
+"""Reads CSV and TSV files, as written by spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from silkline.evaluate.columns import ALIASES, fold
 from silkline.evaluate.row import Header, Row, listed
 
 MAX_CELL_CHARS = 32 * 1024 * 1024
-"""Longest cell and longest line, in characters; an image of 20 MiB fits into it as Base64."""
+"""Maximum length of a cell and of a line, in characters; fits an image of 20 MiB as Base64."""
 
 MISSING = frozenset({"", "NaN", "nan", "<NA>", "NaT", "#N/A"})
-"""Cells without a value, as spreadsheets and data frames write them."""
+"""Cells that mean a missing value, as spreadsheets and data frames write them."""
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _EXCEL_HINT = re.compile(r'"?sep=(?P<delimiter>[^\w"\r\n])"?\s*\Z', re.IGNORECASE)
@@ -30,11 +30,11 @@ _CSV_LIMIT = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
-    """How a table is written.
+    """The dialect of a table.
 
     Attributes:
-        delimiter: Between two cells.
-        skipped: Lines before the header that belong to no record.
+        delimiter: Separator of cells.
+        skipped: Number of lines before the header to skip.
         padded: Whether each delimiter is followed by a space.
     """
 
@@ -48,13 +48,13 @@ class _Dialect:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """The rows of a CSV or TSV file.
+    """Yields the rows of a CSV or TSV file.
 
-    The delimiter is a comma, semicolon, tab or vertical bar, whichever fits the header line best.
-    UTF-8 is read, with and without a byte order mark, and UTF-16 with one.
+    The delimiter is the comma, semicolon, tab or vertical bar that fits the header line best.
+    The encoding is UTF-8, with or without a byte order mark, or UTF-16 with one.
 
     Raises:
-        ConfigError: The file is not text, or not a table with one name for each column.
+        ConfigError: The file is not text, or not a table with one name per column.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
@@ -72,7 +72,9 @@ def _rows(file: TextIO, name: str) -> Iterator[Row]:
     records = _records(file, name, dialect)
     number, cells = next(records, (dialect.skipped + 1, []))
     names = _column_names(cells, f"{name} line {number}", dialect)
-    header = Header(f"{name} line {number}", dialect.words, tuple(one for one in names if one))
+    header = Header(
+        f"{name} line {number}", dialect.words, tuple(column for column in names if column)
+    )
     empty = True
     for number, cells in records:
         empty = False
@@ -86,13 +88,13 @@ def _rows(file: TextIO, name: str) -> Iterator[Row]:
         yield Row(where, values, header)
     if empty:
         raise ConfigError(
-            f"{name} is empty: no row follows {header.where}, which names, separated by "
+            f"{name} is empty: no row follows the header in {header.where}, separated by "
             f"{header.delimiter}: {listed(header.names)}."
         )
 
 
 def _records(file: TextIO, name: str, dialect: _Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each record that is not blank, from the start of the file."""
+    """Yields line number and cells of each record that is not blank, from the file's start."""
     file.seek(0)
     lines = _lines(file, name)
     for _ in range(dialect.skipped):
@@ -103,7 +105,7 @@ def _records(file: TextIO, name: str, dialect: _Dialect) -> Iterator[tuple[int, 
     while True:
         number = reader.line_num + dialect.skipped + 1
         try:
-            with _CSV_LIMIT:  # the limit is one for the whole process
+            with _CSV_LIMIT:  # the limit is global to the process
                 before = csv.field_size_limit(MAX_CELL_CHARS)
                 try:
                     cells = next(reader, None)
@@ -111,9 +113,9 @@ def _records(file: TextIO, name: str, dialect: _Dialect) -> Iterator[tuple[int, 
                     csv.field_size_limit(before)
         except csv.Error as error:
             raise ConfigError(
-                f"{name} line {number} is not CSV, separated by {dialect.words}: a quoted cell "
-                "does not end, text follows its end, or it is longer than "
-                f"{MAX_CELL_CHARS} characters. Write each quote inside a quoted cell twice; give "
+                f"{name} line {number} is not CSV separated by {dialect.words}: a quoted cell "
+                "is not closed, text follows its closing quote, or a cell is longer than "
+                f"{MAX_CELL_CHARS} characters. Double each quote inside a quoted cell; give "
                 "large images as files."
             ) from error
         if cells is None:
@@ -135,9 +137,10 @@ def _lines(file: TextIO, name: str) -> Iterator[str]:
 
 
 def _dialect(file: TextIO, name: str) -> _Dialect:
-    """The dialect that fits the header and the first record best.
+    """Detects the dialect that fits the header and the first record best.
 
-    Names that Silkline knows count first, then a first record of the same width, then the width.
+    Ranked by the number of known column names, then a first record of the same width as the header,
+    then the width.
     """
     hint = _EXCEL_HINT.match(next(_lines(file, name), ""))
     if hint:
@@ -148,17 +151,17 @@ def _dialect(file: TextIO, name: str) -> _Dialect:
     for candidate in candidates:
         records = _records(file, name, candidate)
         names = _next_cells(records)
-        known = sum(fold(one) in _KNOWN for one in names)
+        known = sum(fold(column) in _KNOWN for column in names)
         rank = (known, len(names) == len(_next_cells(records)) > 1, len(names))
         if rank > best_rank:
-            padded = len(names) > 1 and all(one[:1] == " " for one in names[1:])
+            padded = len(names) > 1 and all(column[:1] == " " for column in names[1:])
             best = _Dialect(candidate.delimiter, candidate.skipped, padded)
             best_rank = rank
     return best
 
 
 def _next_cells(records: Iterator[tuple[int, list[str]]]) -> list[str]:
-    """The cells of the next record; none where it is not a record in this dialect."""
+    """The cells of the next record; empty if it is malformed in this dialect."""
     try:
         return next(records, (0, []))[1]
     except ConfigError:
@@ -168,14 +171,14 @@ def _next_cells(records: Iterator[tuple[int, list[str]]]) -> list[str]:
 def _column_names(cells: Sequence[str], where: str, dialect: _Dialect) -> list[str | None]:
     """The names of the columns.
 
-    One without a name is "", and must be empty. That of pandas' index is None, and is left out.
+    A nameless column is "" and must have no values. The index column of pandas is None and ignored.
 
     Raises:
-        ConfigError: Two have the same name.
+        ConfigError: Two columns have the same name.
     """
     if any("\0" in cell for cell in cells):
         raise ConfigError(
-            f"{where} is no text: it may be UTF-16 without a byte order mark. Save it as UTF-8."
+            f"{where} is not text: it may be UTF-16 without a byte order mark. Save it as UTF-8."
         )
     names: list[str | None] = [cell.strip() for cell in cells]
     seen: dict[str, str] = {}
@@ -185,9 +188,9 @@ def _column_names(cells: Sequence[str], where: str, dialect: _Dialect) -> list[s
             continue
         if (folded := name.casefold()) in seen:
             raise ConfigError(
-                f"{where} names the same column twice: {listed([seen[folded], name])}. It has, "
-                f"separated by {dialect.words}: {listed(cells)}. Each column needs a name of its "
-                "own; capitals do not count."
+                f"{where} names the same column twice: {listed([seen[folded], name])}. The columns, "
+                f"separated by {dialect.words}: {listed(cells)}. Rename one; names are not "
+                "case-sensitive."
             )
         seen[folded] = name
     return names
@@ -196,20 +199,20 @@ def _column_names(cells: Sequence[str], where: str, dialect: _Dialect) -> list[s
 def _check_width(
     cells: Sequence[str], names: Sequence[str | None], where: str, header: Header
 ) -> None:
-    """Raises `ConfigError` for a cell with text in a column that has no name."""
+    """Raises `ConfigError` for a cell with a value in a nameless column."""
     for index, cell in enumerate(cells):
         if cell.strip() and (index >= len(names) or names[index] == ""):
             raise ConfigError(
-                f"{where} has a value in column {index + 1}, which has no name: {header.where} "
-                f"names, separated by {header.delimiter}, {listed(header.names)}. Quote cells that "
-                "hold the delimiter, quotes or line breaks."
+                f"{where} has a value in column {index + 1}, which has no name. {header.where} "
+                f"has, separated by {header.delimiter}: {listed(header.names)}. Quote cells that "
+                "contain the delimiter, quotes or line breaks."
             )
 
 
 def _not_text(path: Path, encoding: str) -> ConfigError:
-    """An error that names the line and what the file may be instead."""
+    """Error for an undecodable file: names the line and the likely encoding."""
     if encoding != "utf-8-sig":
-        return ConfigError(f"{path.name} is not whole UTF-16. Save it again, as UTF-8.")
+        return ConfigError(f"{path.name} is not valid UTF-16. Save it as UTF-8.")
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

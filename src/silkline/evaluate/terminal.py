@@ -1,4 +1,4 @@
-"""The result on a terminal: a few tables."""
+"""Prints an evaluation's result on a terminal, as tables."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def tables(evaluation: Evaluation) -> RenderableType:
         first = next(iter(highest.values()), 1.0)
         parts.append(Text(f"\n{headline(comparison)}.", style="bold"))
         parts.append(Text(explanation(comparison, evaluation.questions, first)))
-        parts.append(Text(f"The same answer, letter by letter: {comparison.agreement:.1%}."))
+        parts.append(Text(f"Answers that are identical: {comparison.agreement:.1%}."))
     parts += [Text(line, style="yellow") for line in notes(evaluation)]
     return Group(*parts)
 
 
 def notes(evaluation: Evaluation) -> Iterator[str]:
-    """What a reader must know about the items and answers."""
+    """Warnings for the reader: duplicates, failures and answers that were cut."""
     if evaluation.duplicates:
         yield (
             f"{evaluation.duplicates} of {evaluation.items} items are duplicates of earlier rows: "
-            "asked once, counted in the means as often as they stand, and as one observation in "
-            "intervals and tests."
+            "asked once, counted in the means once per row, and as one observation in intervals "
+            "and tests."
         )
     for name, result in zip("AB", evaluation.results, strict=False):
         for code, count in result.failures.items():
@@ -60,15 +60,15 @@ def notes(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _highest(evaluation: Evaluation) -> dict[str, float]:
-    return {one.metric: one.highest for one in evaluation.results[0].scores}
+    return {score.metric: score.highest for score in evaluation.results[0].scores}
 
 
 def _scores(evaluation: Evaluation) -> Table:
     heads = [name for name, _ in zip("AB", evaluation.results, strict=False)]
     table = _table(f"{evaluation.dataset}, {evaluation.items} items", *heads)
-    for place, one in enumerate(evaluation.results[0].scores):
-        sides = [result.scores[place] for result in evaluation.results]
-        table.add_row(Text(one.metric), *map(_interval, sides))
+    for index, first in enumerate(evaluation.results[0].scores):
+        sides = [result.scores[index] for result in evaluation.results]
+        table.add_row(Text(first.metric), *map(_interval, sides))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Lists and objects that are written as text: as JSON, or as Python and numpy print them."""
+"""Parses lists and objects that are written as text: JSON, or as Python and numpy print them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _BARE_LIST = re.compile(r"\[(?=.*[^\W\d_])[^\[\]{}()'\"]*,[^\[\]{}()'\"]*\]", re
 
 
 def parse_written(text: str) -> object:
-    """Gives the list or object that a text spells, or the text itself where it spells none.
+    """Parses the list or object that a text contains; returns other texts unchanged.
 
-    Read are JSON, and what pandas writes to CSV for a column of lists (`['a', nan]`), tuples
+    Accepts JSON, and what pandas writes to CSV for a column of lists (`['a', nan]`), tuples
     (`('a', 'b')`), sets (`{'a'}`), objects (`{'a': 1}`) and numpy arrays (`['a' 'b']`). Tuples,
     sets and arrays become lists in the order of the text.
 
     Raises:
-        ValueError: The text begins like a list or object but is not a whole one, such as an array
-            that numpy shortened by `...`, or a list of words without quotes.
+        ValueError: The text starts like a list or object but is incomplete, such as an array that
+            numpy shortened by `...`, or a list of words without quotes.
     """
     stripped = text.strip()
     if stripped[:1] not in _OPENING or len(text) > _MAX_CHARS:
@@ -47,14 +47,14 @@ def parse_written(text: str) -> object:
             continue
         return found if isinstance(found, list | dict) else text
     if _QUOTED_LIST.match(stripped) or _BARE_LIST.fullmatch(stripped):
-        raise ValueError("no whole list or object")
+        raise ValueError("incomplete list or object")
     return text
 
 
 def _python(text: str) -> object:
-    """A literal of Python, or an array as numpy prints it, with spaces between its elements.
+    """Parses a Python literal, or an array as numpy prints it, separated by spaces.
 
-    Python joins adjacent strings, so commas are put in first: `['a' 'b']` is not `['ab']`.
+    Inserts commas first, because Python joins adjacent strings: `['a' 'b']` must not be `['ab']`.
     """
     parts: list[str] = []
     after_value = False
@@ -88,11 +88,11 @@ def _value(node: ast.expr) -> object:
             func=ast.Name(id=name) | ast.Attribute(value=ast.Name(id=name)), args=[first, *_]
         ) if name in _WRAPPERS:
             return _value(first)
-    raise ValueError("no literal")
+    raise ValueError("not a literal")
 
 
 def _key(node: ast.expr | None) -> str:
     match node:
         case ast.Constant(value=str() as key):
             return key
-    raise ValueError("no key")
+    raise ValueError("not a string key")

@@ -30,8 +30,8 @@ _RANGE = 255
 _ATTENTION = "eager"
 """The formula as it stands: transformers' faster ones leave Gemma 2's cap of the scores out."""
 
-_WITHOUT_TEMPLATE = {"blip-2": "Question: {words} Answer:", "paligemma": "{pictures}{words}"}
-"""How families without chat templates are asked, as their authors' examples do; {pictures} stands
+_WITHOUT_TEMPLATE = {"blip-2": "Question: {words} Answer:", "paligemma": "{images}{words}"}
+"""How families without chat templates are asked, as their authors' examples do; {images} stands
 for the image token, once for each."""
 
 

@@ -1,1 +1,1 @@
-"""How right an answer is, one file a family of metrics; `catalogue` names them all."""
+"""Metrics of correctness, one file per family; `catalogue` lists them all."""

@@ -1,4 +1,4 @@
-"""All metrics by name, and which of them fit a data set."""
+"""The catalogue of metrics, and which of them fit a data set."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from silkline.evaluate.item import Item, Kind, kind_of
 from silkline.evaluate.metrics import choices, cider, overlap, records, text, vqa
 
 FIELD = "field:"
-"""What the metric of one field of a record is called by, followed by the field's name."""
+"""Prefix of the metric of a single record field, followed by the field's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One measure of how right answers are; more is better.
+    """A metric of the correctness of answers; higher is better.
 
     Attributes:
-        name: What it is called on the command line and in results.
-        about: What it says, in a few words.
-        kind: What it compares answers with.
-        score: From items and their answers to a value each.
-        right_or_wrong: Whether it is always 0 or 1.
-        highest: Its highest value; the lowest is 0.
+        name: Its name on the command line and in results.
+        about: A short description.
+        kind: What answers are compared with.
+        score: Returns the value of each item, given the items and their answers.
+        right_or_wrong: Whether its values are always 0 or 1.
+        highest: The highest possible value; the lowest is 0.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Metric:
 def _each(
     score: Callable[[Item, str], float],
 ) -> Callable[[Sequence[Item], Sequence[str]], list[float]]:
-    """A metric that looks at one item at a time."""
+    """Makes a metric's `score` from a function that scores a single item."""
 
     def scores(items: Sequence[Item], answers: Sequence[str]) -> list[float]:
         return [score(item, answer) for item, answer in zip(items, answers, strict=True)]
@@ -66,7 +66,7 @@ _ALL = (
 )  # fmt: skip
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
-"""The metrics by name, but for those of single fields."""
+"""The metrics by name, except those of single fields."""
 
 _USUAL = {
     Kind.TEXT: ("exact_match", "token_f1"),
@@ -77,14 +77,14 @@ _USUAL = {
 
 
 def choose_metrics(names: Sequence[str], items: Sequence[Item]) -> list[Metric]:
-    """The metrics that are wanted, the first of them the one that counts.
+    """Chooses the metrics of an evaluation; the first is the main metric.
 
     Args:
-        names: By name; none takes those that fit the set. Fields of records come by themselves.
+        names: Names of metrics; if empty, those that fit the set, with one per record field.
         items: The data set; all items are of one kind.
 
     Raises:
-        ConfigError: A name is unknown, or does not fit the set.
+        ConfigError: A name is unknown, or does not fit the data set.
         EnvironmentFault: A metric's library is not installed.
     """
     kind = kind_of(items[0])
@@ -99,21 +99,21 @@ def choose_metrics(names: Sequence[str], items: Sequence[Item]) -> list[Metric]:
 
 def _fitting(name: str, kind: Kind, items: Sequence[Item]) -> Metric:
     if name.startswith(FIELD) and kind is Kind.RECORD:
-        wanted = name.removeprefix(FIELD)
-        if any(wanted in (item.record or {}) for item in items):
-            return _of_field(wanted)
+        field = name.removeprefix(FIELD)
+        if any(field in (item.record or {}) for item in items):
+            return _of_field(field)
     metric = METRICS.get(name)
-    fits = [one.name for one in _ALL if one.kind is kind]
+    fits = [other.name for other in _ALL if other.kind is kind]
     if metric is None or metric.kind is not kind:
         known = "does not fit" if metric else "is unknown"
-        told = f"Those for it are {', '.join(fits)}." if fits else "There are none for it."
-        raise ConfigError(f"The metric {name} {known}: the set has {kind.value}. {told}")
+        advice = f"Choose from {', '.join(fits)}." if fits else "No metric fits it."
+        raise ConfigError(f"The metric {name} {known}: the data set has {kind.value}. {advice}")
     if metric.name == "vqa_accuracy":
-        few = next((one for one in items if len(one.references) < vqa.MIN_REFERENCES), None)
+        few = next((item for item in items if len(item.references) < vqa.MIN_REFERENCES), None)
         if few is not None:
             raise ConfigError(
                 f"The metric vqa_accuracy needs the answers of at least {vqa.MIN_REFERENCES} "
-                f"people; item {few.id} has {len(few.references)}. Take exact_match instead."
+                f"people; item {few.id} has {len(few.references)}. Use exact_match instead."
             )
     return metric
 

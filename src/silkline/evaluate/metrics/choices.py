@@ -1,4 +1,4 @@
-"""Multiple choice: which choice an answer names, by its letter or its text."""
+"""Multiple choice: finds the choice that an answer names, by letter or by text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FINAL = re.compile(
     r"|\\boxed\s*+(?=\{)",
     re.IGNORECASE,
 )
-"""After these a choice is expected; an answer that ends with another word names none."""
+"""Cues that a choice must follow; if none does, the answer names no choice."""
 
 _CHOOSING = re.compile(
     r"(?<!not )(?<!n't )\b(?:choose|chose|pick|picked|select|selected|go with)\b"
@@ -42,7 +42,7 @@ _LETTER = re.compile(
     r"(?!(?!です|だ|입니다|이다|项|項|选项|選項|是?正[确確])\w|['\u2019]\w)",
     re.IGNORECASE,
 )
-_GOES_ON = re.compile(r"\s+(?!(?:because|since|as|is|and|or|for|due)\b)\w", re.IGNORECASE)
+_CONTINUES = re.compile(r"\s+(?!(?:because|since|as|is|and|or|for|due)\b)\w", re.IGNORECASE)
 _AND_ANOTHER = re.compile(
     r"\s*+(?:[,/&+、]|\bor\b|\band\b|或者?|和|与|及)\s*+(?:(?:option|choice)\s+)?"
     rf"{_OPEN}*+(?P<letter>[A-Z])(?P<close>{_CLOSE}*+)(?!\w)",
@@ -68,7 +68,7 @@ _MARKED = (
     re.compile(r"\A\s*+([A-Za-z])(?=,?\s+because\b)"),
     re.compile(r"(?<!\w)([A-Z])(?:项|項|选项|選項)?是?正[确確]"),
 )
-"""A letter alone on its line, before a text, in brackets, last after a mark, or with a reason."""
+"""A letter alone on its line, before a text, in brackets, last after punctuation, or before a reason."""
 
 _EMPHASIS = re.compile(r"(?<!\w)(\*\*|__|[*_`$])[^\w\s]{0,3}+([A-Za-z])[^\w\s*_`$]{0,3}+\1(?!\w)")
 _REASONING = re.compile(r"\A.*</think\s*+>", re.DOTALL | re.IGNORECASE)
@@ -76,7 +76,7 @@ _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*+\{([^{}]*+)\}")
 _END = re.compile(r"[\n}<]|[.!?。](?=\s|\Z)")
 _AROUND = " \t(){}[]\"'“”"
 _SLACK = 20
-"""Characters beside a choice's text that may stand between it and its statement."""
+"""Extra characters to read after a cue, beyond the length of the longest choice."""
 
 
 def _without_case(text: str) -> str:
@@ -88,11 +88,11 @@ _FORMS: Sequence[tuple[Callable[[str], Any], Callable[[Any, Any], bool]]] = (
     (_without_case, operator.eq),
     (words_of, is_same),
 )
-"""Forms in which an answer is compared with a choice's text, the strictest first."""
+"""Normal forms in which an answer is compared with a choice's text, the strictest first."""
 
 
 class _Choices:
-    """The choices of an item, and what each is called."""
+    """The choices of an item, for lookup by text and by letter."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._forms = [[form(text) for text in texts] for form, _ in _FORMS]
@@ -100,36 +100,36 @@ class _Choices:
         self.longest = max(map(len, texts), default=0)
 
     def by_text(self, said: str) -> int | None:
-        """The only choice with this text, in the strictest form in which there is one."""
+        """The choice with this text, in the strictest form that matches; None if ambiguous."""
         for (form, equals), texts in zip(_FORMS, self._forms, strict=True):
-            one = form(said)
-            if fits := [place for place, text in enumerate(texts) if equals(one, text)]:
+            answer = form(said)
+            if fits := [index for index, text in enumerate(texts) if equals(answer, text)]:
                 return fits[0] if len(fits) == 1 else None
         return None
 
     def by_letter(self, letter: str) -> int | None:
-        """The choice with this letter; None where there are fewer."""
-        place = string.ascii_uppercase.index(letter.upper())
-        return place if place < self._count else None
+        """The choice with this letter; None if there are fewer choices."""
+        index = string.ascii_uppercase.index(letter.upper())
+        return index if index < self._count else None
 
 
 def choice_accuracy(item: Item, answer: str) -> float:
-    """1 where the answer names the right choice by its letter or its text, else 0."""
+    """1 if the answer names the correct choice by its letter or its text, else 0."""
     return float(chosen(item.choices, answer) == item.choices.index(item.references[0]))
 
 
 def chosen(choices: Sequence[str], answer: str) -> int | None:
-    r"""The index of the choice that an answer names; None where it names none, or several.
+    r"""The index of the choice that an answer names; None if it names none, or several.
 
-    Of an answer with `<think>`, what follows it counts. The first of these that there is decides:
+    Ignores everything up to `</think>`. The first of these rules that applies decides:
 
-    1. The whole answer is the text of a choice. A text goes before a letter, or the choice "A"
-       could not be told apart.
+    1. The whole answer is the text of a choice. Text takes precedence over letters, so that a
+       choice whose text is "A" can be named.
     2. The last statement of a choice, by its letter or its text: "the answer is", "I choose",
-       "B is correct", `\boxed{B}`, "答案是". "A" and "I" before another word are no letters there.
+       "B is correct", `\boxed{B}`, "答案是". "A" and "I" before another word are words, not letters.
     3. The only letter that is alone on its line, in brackets or bold, before a choice's text, after
        "option", or at the end after a comma or colon.
-    4. The only choice whose text is a line.
+    4. The only choice whose text is a line of the answer.
     """
     offered = _Choices(choices)
     answer = _REASONING.sub("", answer)
@@ -145,13 +145,13 @@ def chosen(choices: Sequence[str], answer: str) -> int | None:
 
 
 def _plain(answer: str) -> str:
-    """Without LaTeX's and Markdown's emphasis; a letter that has some gets brackets."""
+    """Removes the emphasis of LaTeX and Markdown; an emphasised letter gets brackets instead."""
     plain = _LATEX_TEXT.sub(r"\1", folded(answer))
     return _EMPHASIS.sub(r"(\2)", plain).replace("**", "").replace("`", "")
 
 
 def _statements(offered: _Choices, text: str) -> Iterator[tuple[int | None, bool]]:
-    """What each statement names, the last first, and whether it stands even if it names none."""
+    """Yields the choice of each statement, the last first, and whether it counts even if None."""
     found = [(cue.end(), "", True) for cue in _FINAL.finditer(text)]
     found += [(cue.end(), "", False) for cue in _CHOOSING.finditer(text)]
     found += [(claim.end(), claim["letter"], False) for claim in _ASSERTED.finditer(text)]
@@ -159,13 +159,13 @@ def _statements(offered: _Choices, text: str) -> Iterator[tuple[int | None, bool
         yield offered.by_letter(letter) if letter else _named_at(offered, text, end), is_final
 
 
-def _named_at(offered: _Choices, text: str, place: int) -> int | None:
-    """The choice whose text or letter begins at a place."""
-    ahead = text[place : place + offered.longest + _SLACK].lstrip()
+def _named_at(offered: _Choices, text: str, start: int) -> int | None:
+    """The choice whose text or letter begins at a position."""
+    ahead = text[start : start + offered.longest + _SLACK].lstrip()
     span = ahead[: match.start()] if (match := _END.search(ahead)) else ahead
     if (named := offered.by_text(span.strip(_AROUND))) is not None:
         return named
-    found = _LETTER.match(text, place)
+    found = _LETTER.match(text, start)
     if found is None or _is_word(text, found):
         return None
     letter = found["letter"]
@@ -178,11 +178,11 @@ def _named_at(offered: _Choices, text: str, place: int) -> int | None:
 def _is_word(text: str, found: re.Match[str]) -> bool:
     """Whether a letter is the article "a" or the pronoun "I"."""
     alone = found["letter"] in "aAiI" and not found["close"]
-    return alone and _GOES_ON.match(text, found.end()) is not None
+    return alone and _CONTINUES.match(text, found.end()) is not None
 
 
 def _marked(text: str) -> Iterator[str]:
-    """Letters that stand for a choice by their form, but for those that the answer denies."""
+    """Yields the letters that are marked as a choice, except those that the answer denies."""
     for cue in _MENTION.finditer(text):
         found = _LETTER.match(text, cue.end())
         if found and not _is_word(text, found) and not _DENIED.match(text, found.end()):

@@ -1,4 +1,4 @@
-"""CIDEr-D: agreement with people's captions, rare words weighing more.
+"""CIDEr-D: agreement with human captions, with rare words weighted higher.
 
 Vedantam et al., CIDEr: Consensus-based Image Description Evaluation, CVPR 2015, section 3 and, for
 the variant D with clipped counts and a penalty on length, section 7.
@@ -25,7 +25,7 @@ _Gram = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Vector:
-    """TF-IDF weights of a text's n-grams, a table and a norm for each n, and its words."""
+    """TF-IDF weights of a text's n-grams: a table and a norm per n, and the number of words."""
 
     weights: tuple[Mapping[_Gram, float], ...]
     norms: tuple[float, ...]
@@ -33,12 +33,12 @@ class _Vector:
 
 
 def cider(items: Sequence[Item], answers: Sequence[str]) -> list[float]:
-    """CIDEr-D of each answer, 0 to 10; how rare an n-gram is follows from the set's references.
+    """CIDEr-D of each answer, 0 to 10; n-gram frequencies come from the set's references.
 
-    Words are runs of letters and digits in lower case, with the apostrophes within them and the
-    points and commas within numbers; the authors' script takes those of the Penn Treebank, which
-    part "don't" in two. A text without words scores 0, also against itself, as there. A set of one
-    item has no rare words: all scores are 0.
+    Words are runs of letters and digits in lower case, with inner apostrophes, and with points and
+    commas inside numbers. The authors' script uses Penn Treebank tokens, which split "don't" in
+    two. As in that script, a text without words scores 0, even against itself. In a set of one item
+    all scores are 0, because no word is rare.
     """
     references = [[_words(text) for text in item.references] for item in items]
     found: Counter[_Gram] = Counter()
@@ -59,7 +59,7 @@ class _Rarity:
     found: Mapping[_Gram, int]
 
     def vector(self, words: Sequence[str]) -> _Vector:
-        """The weights of a text."""
+        """The TF-IDF vector of a text."""
         weights: tuple[dict[_Gram, float], ...] = tuple({} for _ in range(_LONGEST))
         for gram, count in Counter(_grams(words)).items():
             rare = self.maximum - math.log(max(1, self.found.get(gram, 0)))
@@ -68,24 +68,24 @@ class _Rarity:
         return _Vector(weights, norms, len(words))
 
 
-def _score(said: _Vector, references: Sequence[_Vector]) -> float:
-    return _SCALE * sum(_likeness(said, one) for one in references) / len(references)
+def _score(answer: _Vector, references: Sequence[_Vector]) -> float:
+    return _SCALE * sum(_likeness(answer, reference) for reference in references) / len(references)
 
 
-def _likeness(said: _Vector, right: _Vector) -> float:
-    """Mean over n of the clipped cosine, less where the lengths differ."""
+def _likeness(answer: _Vector, reference: _Vector) -> float:
+    """Mean over n of the clipped cosine similarity, with a penalty on length difference."""
     total = 0.0
     for n in range(_LONGEST):
-        norm = said.norms[n] * right.norms[n]
+        norm = answer.norms[n] * reference.norms[n]
         if norm:
-            table = right.weights[n]
+            table = reference.weights[n]
             common = (
                 min(weight, table[gram]) * table[gram]
-                for gram, weight in said.weights[n].items()
+                for gram, weight in answer.weights[n].items()
                 if gram in table
             )
             total += sum(common) / norm
-    gap = said.words - right.words
+    gap = answer.words - reference.words
     return total / _LONGEST * math.exp(-gap * gap / (2 * _SIGMA**2))
 
 

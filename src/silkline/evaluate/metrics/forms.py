@@ -1,4 +1,4 @@
-"""One form for characters that are written in several ways, and what counts as punctuation."""
+"""Unicode normalisation of answers, and the definition of punctuation."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ _BLOCKS = (
     (0x16A00, 0x17000),
     (0x1BC00, 0x1F000),
 )
-"""Where scripts have marks and punctuation: not among ideographs, Hangul and hieroglyphs."""
+"""Unicode ranges with marks and punctuation; skips ideographs, Hangul and hieroglyphs."""
 
 
 def _others(category: str) -> str:
-    """The characters of one of Unicode's categories beyond ASCII."""
+    """The non-ASCII characters of a Unicode category."""
     characters = (chr(code) for block in _BLOCKS for code in range(*block))
-    return "".join(one for one in characters if unicodedata.category(one).startswith(category))
+    return "".join(char for char in characters if unicodedata.category(char).startswith(category))
 
 
 PUNCTUATION = string.punctuation + _others("P")
 """ASCII's punctuation and symbols, and the punctuation of other scripts."""
 
 LETTER = rf"(?:[^\W_]|[{_others('M')}])"
-"""A pattern for one letter, digit, or mark on a letter, as Hindi has them within words."""
+"""A pattern for one letter, digit or combining mark, which Hindi for example has inside words."""
 
 
 def composed(text: str) -> str:
-    """The text in Unicode's form NFC: an accent apart from its letter is the same as "é"."""
+    """The text in Unicode form NFC: a letter and a combining accent become one character."""
     return unicodedata.normalize("NFC", text)
 
 
 def folded(text: str) -> str:
-    """The text composed, with ASCII for full-width characters, dashes and decimal digits.
+    """The text in NFC, with ASCII for full-width characters, dashes and decimal digits.
 
-    What is never seen goes: breaks without width, marks of direction, the choice of a glyph.
+    Removes invisible characters: zero-width breaks, direction marks, variation selectors.
     """
     plain = composed(text).translate(_FORMS)
     return _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), plain)

@@ -1,4 +1,4 @@
-"""Numbers in answers: one spelling for each value. Takes linear time, whatever the length."""
+"""Normalises numbers in answers: one spelling per value, in linear time."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _FRACTION = re.compile(r"(?:(\d{1,9})\+)?(\d{1,9})/(\d{1,9})")
 
 
 def spelled(sign: str, digits: str, exponent: str) -> str | None:
-    """The one spelling of a number's value; None where the digits are no number.
+    """The normal spelling of a number's value; None if the digits are not a number.
 
-    Digits are grouped by commas in threes, or by twos above the last three as in India; a single
-    comma that does not group is a decimal comma. Two whole numbers with a slash are a fraction,
-    "2+1/2" is two and a half. A leading zero makes a name of the digits ("007"), and so does any
-    other mark between them (times, dates, ranges, versions).
+    Commas group digits in threes, or in twos above the last three as in India; a single comma that
+    does not group is a decimal comma. Two whole numbers with a slash are a fraction; "2+1/2" is two
+    and a half. Digits with a leading zero ("007") or with other marks between them (times, dates,
+    ranges, versions) are not numbers.
 
     Args:
-        sign: "-" or nothing.
-        digits: ASCII digits with marks between them, or one point before them.
-        exponent: The power of ten, with its sign; nothing is 0.
+        sign: "-" or "".
+        digits: ASCII digits, with marks between them or a leading point.
+        exponent: The power of ten, with its sign; "" means 0.
     """
     if fraction := _FRACTION.fullmatch(digits):
         return None if exponent else _fraction(sign, *fraction.groups(default="0"))
@@ -41,7 +41,7 @@ def _has_leading_zero(whole: str) -> bool:
 
 
 def _spelled(sign: str, digits: str, exponent: int) -> str:
-    """Without zeros at either end; zero has no sign."""
+    """Removes leading and trailing zeros; zero has no sign."""
     significant = digits.lstrip("0").rstrip("0")
     if not significant:
         return "0"
@@ -50,14 +50,14 @@ def _spelled(sign: str, digits: str, exponent: int) -> str:
 
 
 def _fraction(sign: str, whole: str, above: str, below: str) -> str | None:
-    """As a decimal number where that ends, else in lowest terms."""
+    """A terminating fraction as a decimal number, any other in lowest terms."""
     if not int(below):
         return None
     value = int(whole) + Fraction(int(above), int(below))
-    rest, places = value.denominator, 0
+    rest, decimals = value.denominator, 0
     while rest % 10 == 0 or rest % 2 == 0 or rest % 5 == 0:
         rest //= next(factor for factor in (10, 2, 5) if rest % factor == 0)
-        places += 1
+        decimals += 1
     if rest > 1:
         return f"{sign}{value.numerator}/{value.denominator}"
-    return _spelled(sign, str(int(value * 10**places)), -places)
+    return _spelled(sign, str(int(value * 10**decimals)), -decimals)

@@ -1,6 +1,6 @@
-"""Metrics of how far two texts overlap, by rapidfuzz: ANLS and ROUGE-L.
+"""Metrics of text overlap: ANLS and ROUGE-L.
 
-Both need the extra `evaluate`; it is imported where it is used.
+Both need rapidfuzz, from the extra `evaluate`; it is imported on use.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _THRESHOLD = 0.5
 _WORD = re.compile(f"{LETTER}+")
 
 INSTALL = "pip install 'silkline[evaluate]'"
-"""The command that brings what this file and the Parquet reader need."""
+"""The command that installs the dependencies of this module and of the Parquet reader."""
 
 
 def check_installed() -> None:
-    """Raises `EnvironmentFault` where rapidfuzz is missing."""
+    """Raises `EnvironmentFault` if rapidfuzz is not installed."""
     try:
         import rapidfuzz  # noqa: F401, PLC0415
     except ImportError as error:
@@ -29,13 +29,12 @@ def check_installed() -> None:
 
 
 def anls(item: Item, answer: str) -> float:
-    """Similarity by Levenshtein distance to the nearest reference; 0 where it is under 0.5.
+    """Levenshtein similarity to the closest reference; 0 if it is below 0.5.
 
-    One minus the distance over the longer text's length, without regard to case and outer spaces;
-    0 to 1. Biten et al., Scene Text Visual Question Answering, ICCV 2019, equation 1, but for a
-    similarity of exactly 0.5: it is 0 there, and counts here as in the script of the challenge
-    (rrc.cvc.uab.es). Inner spaces count as one in the length too, which the script leaves as it is,
-    and an accent apart from its letter is composed with it.
+    One minus the distance divided by the longer text's length, ignoring case and outer spaces; 0 to
+    1. Biten et al., Scene Text Visual Question Answering, ICCV 2019, equation 1, except that a
+    similarity of exactly 0.5 counts, as in the script of the challenge (rrc.cvc.uab.es). Unlike
+    that script, runs of spaces count as one in the length too, and combining accents are composed.
     """
     from rapidfuzz.distance import Levenshtein  # noqa: PLC0415
 
@@ -47,12 +46,12 @@ def anls(item: Item, answer: str) -> float:
 
 
 def rouge_l(item: Item, answer: str) -> float:
-    """F1 over the longest common subsequence of words, with the best reference; 0 to 1.
+    """F1 over the longest common subsequence of words, for the best reference; 0 to 1.
 
     Words are runs of letters and digits, with their accents, in lower case, unstemmed. Lin, ROUGE:
     A Package for Automatic Evaluation of Summaries, 2004, section 3.1, with beta = 1. ROUGE-1.5.5
-    and rouge-score know the letters a to z only: there "café" is "caf", and Chinese has no words.
-    Without any words they give 0; here equal texts are 1.
+    and rouge-score only know the letters a to z: there "café" is "caf", and Chinese has no words.
+    They give 0 for texts without words; here equal texts give 1.
     """
     return max(_rouge(answer, reference) for reference in item.references)
 
@@ -60,7 +59,7 @@ def rouge_l(item: Item, answer: str) -> float:
 def _rouge(answer: str, reference: str) -> float:
     from rapidfuzz.distance import LCSseq  # noqa: PLC0415
 
-    said, right = (_words(one) for one in (answer, reference))
+    said, right = _words(answer), _words(reference)
     if not said or not right:
         return float(composed(answer).split() == composed(reference).split())
     common: int = LCSseq.similarity(said, right)

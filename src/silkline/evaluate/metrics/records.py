@@ -1,4 +1,4 @@
-"""Metrics of answers that are to be JSON records."""
+"""Metrics of answers that must be JSON records."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL | re
 
 
 def parse_record(answer: str) -> Mapping[str, Any] | None:
-    """The JSON object that an answer is, a Markdown fence around it or not; None where it is none.
+    """Parses an answer as a JSON object, with or without a Markdown fence; None if it is not one.
 
-    Words beside the object make it none: a program could not read it.
+    Text around the object makes it invalid, because a program could not parse the answer.
     """
     fenced = _FENCE.match(answer)
     try:
@@ -29,7 +29,7 @@ def parse_record(answer: str) -> Mapping[str, Any] | None:
 
 
 def record(item: Item, answer: str) -> float:
-    """1 where the answer is the reference record, neither more nor less; else 0."""
+    """1 if the answer has exactly the fields and values of the reference record, else 0."""
     found = parse_record(answer)
     right = item.record or {}
     return float(
@@ -40,18 +40,18 @@ def record(item: Item, answer: str) -> float:
 
 
 def record_valid(_: Item, answer: str) -> float:
-    """1 where the answer is a JSON object, else 0."""
+    """1 if the answer is a JSON object, else 0."""
     return float(parse_record(answer) is not None)
 
 
 def fields(item: Item, answer: str) -> float:
-    """Share of the reference's fields that the answer has right; 0 to 1."""
+    """Share of the reference's fields that are correct in the answer; 0 to 1."""
     right = item.record or {}
     return sum(field(name, item, answer) for name in right) / len(right) if right else 1.0
 
 
 def field(name: str, item: Item, answer: str) -> float:
-    """1 where one field of the record is right, else 0; a reference without it wants none."""
+    """1 if a field of the record is correct, else 0; absent in both counts as correct."""
     found, right = parse_record(answer), item.record or {}
     if found is None:
         return 0.0
@@ -61,10 +61,10 @@ def field(name: str, item: Item, answer: str) -> float:
 
 
 def is_same(said: object, right: object) -> bool:
-    """Whether two values of a field are the same.
+    """Whether two values of a field are equal.
 
-    Texts are compared without regard to case and outer spaces, numbers by value; `true` is not 1,
-    and "1" is not 1: a program that reads the record would tell them apart.
+    Compares texts ignoring case and outer spaces, and numbers by value. `true` is not 1,
+    and "1" is not 1, because a program that reads the record would distinguish them.
     """
     if isinstance(said, str) and isinstance(right, str):
         return composed(said.strip().casefold()) == composed(right.strip().casefold())

@@ -10,17 +10,17 @@ from silkline.evaluate.metrics.words import is_same, words_of
 
 
 def exact_match(item: Item, answer: str) -> float:
-    """1 where the answer has the same words and numbers as a reference, else 0."""
+    """1 if the answer has the same words and numbers as a reference, else 0."""
     said = words_of(answer)
     return float(any(is_same(said, words_of(reference)) for reference in item.references))
 
 
 def token_f1(item: Item, answer: str) -> float:
-    """Harmonic mean of precision and recall over words, with the best reference; 0 to 1.
+    """F1 of the answer's words for the best reference: harmonic mean of precision and recall.
 
-    The F1 of SQuAD (Rajpurkar et al. 2016) over the words of `exact_match`, so an answer that
-    matches a reference exactly has 1. SQuAD 2 takes two texts without any words for equal; here
-    these texts themselves are compared.
+    From 0 to 1. The F1 of SQuAD (Rajpurkar et al. 2016) over the words of `exact_match`, so an
+    answer that matches a reference exactly scores 1. SQuAD 2 treats any two texts without words as
+    equal; here the texts themselves are compared.
     """
     said = words_of(answer)
     return max(_f1(said, words_of(reference)) for reference in item.references)

@@ -1,4 +1,4 @@
-"""The accuracy of visual question answering, by several people's answers.
+"""VQA accuracy: agreement with the answers of several people.
 
 Antol et al., VQA: Visual Question Answering, ICCV 2015; normalisation as described at
 https://visualqa.org/evaluation.html.
@@ -14,7 +14,7 @@ from silkline.evaluate.item import Item
 from silkline.evaluate.metrics.forms import composed
 
 MIN_REFERENCES = 4
-"""The measure asks whether three others said the same, each person left out in turn."""
+"""The metric leaves out one person at a time and compares with three others who agree."""
 
 _AGREEING = 3
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -42,7 +42,7 @@ you're you've i'm i've
 
 
 def _without_apostrophes(word: str) -> set[str]:
-    """The word with one or more of its apostrophes left out."""
+    """The spellings of a word with one or more apostrophes missing."""
     first, *rest = word.split("'")
     marks = product(("'", ""), repeat=len(rest))
     spelled = {
@@ -58,12 +58,13 @@ _SPELLED = {
 
 
 def normalised(text: str) -> str:
-    """An answer in the form in which answers are compared.
+    """Normalises an answer for comparison.
 
-    Punctuation goes, or becomes a space where it stands between letters; number words become
-    digits, articles go, and contractions get their apostrophes. The authors' script knows fewer
-    spellings without them: neither "im" nor such as lack two. Where nothing would be left, articles
-    stay, or the text itself: else an empty answer would equal "a", and "?" equal "!".
+    Removes punctuation, or replaces it by a space between letters; turns number words into digits;
+    removes articles; and restores missing apostrophes in contractions. The authors' script knows
+    fewer spellings without apostrophes: it knows neither "im" nor spellings missing two. If nothing
+    would be left, it keeps the articles, or else the text itself: otherwise an empty answer would
+    equal "a", and "?" would equal "!".
     """
     text = " ".join(composed(text.lower()).split())
     bare = text
@@ -77,12 +78,12 @@ def normalised(text: str) -> str:
 
 
 def vqa_accuracy(item: Item, answer: str) -> float:
-    """Mean over the people of min(1, how many of the others said the same / 3); 0 to 1.
+    """Mean over the people of min(1, number of others who gave the same answer / 3); 0 to 1.
 
-    With ten people, an answer that four of them gave is fully right. It needs at least
-    `MIN_REFERENCES`. Both sides are always normalised. The authors' script normalises nothing
-    where all people said the same, so "Yes." is wrong there where all said "yes", and of people's
-    answers only the punctuation elsewhere.
+    With ten people, an answer that four of them gave scores 1. The item needs at least
+    `MIN_REFERENCES` references. Both sides are always normalised. The authors' script normalises
+    nothing if all people agree, so there "Yes." is wrong if all said "yes"; otherwise it normalises
+    only the punctuation of the people's answers.
     """
     people = Counter(map(normalised, item.references))
     same = people[normalised(answer)]

@@ -1,4 +1,4 @@
-"""The words and numbers of an answer, as exact_match, token_f1 and choice_accuracy compare them."""
+"""Splits answers into words and numbers, for exact_match, token_f1 and choice_accuracy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MARK = f"[{re.escape(PUNCTUATION)}]"
 _CURRENCY = "$¢£¤¥฿" + "".join(map(chr, range(0x20A0, 0x20D0)))
 _SIGNS = f"%‰{_CURRENCY}"
 _UNIT = "unit "
-"""Begins a sign of percent or currency among the words: no other has a space."""
+"""Prefix of a percent or currency sign in the list of words; no other word has a space."""
 
 _ARTICLES = (["a"], ["an"], ["the"])
 _VULGAR = re.compile(r"(?P<whole>\d?)(?P<part>[¼-¾⅐-⅞↉])")
@@ -29,7 +29,7 @@ _SPACING: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(rf"([{_CURRENCY}])\s++(?=[-+]?\.?\d)"), r"\1"),
     (re.compile(rf"(?<=\d)\s++(?=[{_SIGNS}](?!\s*+\d))"), ""),
 )
-"""What joins the parts of a number, and sets signs apart that compare or add."""
+"""Substitutions that join the parts of a number and separate the signs `+ < > =`."""
 
 _APART = frozenset({"<", ">", "=", "</", "+"})
 _QUANTITY = re.compile(
@@ -43,12 +43,12 @@ _LOST = re.compile(rf"(?<=\d)({_MARK}++)(?=\d)|(?<=\w)([-+#]++)(?={_MARK}*+\Z)|{
 
 
 def words_of(text: str) -> list[str]:
-    """An answer's words, without case, punctuation and English articles.
+    """Splits an answer into words, without case, punctuation and English articles.
 
-    The normalisation of SQuAD (Rajpurkar et al., EMNLP 2016, 6.1), but for what it loses: numbers
-    are spelled by their value, marks between digits stay, and so do `+ < > =` and a sign that ends
-    a word ("A-", "C#"). Punctuation of any script goes. Where nothing would be left, articles stay;
-    where there are none either, the text itself does.
+    The normalisation of SQuAD (Rajpurkar et al., EMNLP 2016, 6.1), except that it keeps more:
+    numbers are normalised by value, marks between digits stay, and so do `+ < > =` and a sign at
+    the end of a word ("A-", "C#"). Removes punctuation of any script. If nothing would be left, it
+    keeps the articles; if there are none either, the text itself.
     """
     chunks = _spaced(folded(text.casefold())).split()
     found = [words for chunk in chunks if (words := list(_words(chunk)))]
@@ -56,15 +56,15 @@ def words_of(text: str) -> list[str]:
     return content or [word for words in found for word in words] or chunks
 
 
-def is_same(one: Sequence[str], other: Sequence[str]) -> bool:
+def is_same(answer: Sequence[str], other: Sequence[str]) -> bool:
     """Whether two answers have the same words.
 
-    A sign of percent or currency counts only where both have one: "$25" is "25", but not "€25".
+    A percent or currency sign counts only if both have one: "$25" equals "25", but not "€25".
     """
-    if one == other:
+    if answer == other:
         return True
-    bare, others_bare = _without_units(one), _without_units(other)
-    one_sided = len(bare) == len(one) or len(others_bare) == len(other)
+    bare, others_bare = _without_units(answer), _without_units(other)
+    one_sided = len(bare) == len(answer) or len(others_bare) == len(other)
     return one_sided and bare == others_bare
 
 
@@ -87,7 +87,7 @@ def _spaced(text: str) -> str:
 
 
 def _words(chunk: str) -> Iterator[str]:
-    """What stands between two spaces: one word, or a number and its unit."""
+    """Yields the words of a text without spaces: one word, or a number and its unit."""
     found = _QUANTITY.fullmatch(chunk)
     if found is None:
         if word := _bare(chunk):
@@ -104,19 +104,19 @@ def _words(chunk: str) -> Iterator[str]:
 
 
 def _numbers(sign: str, digits: str, exponent: str) -> Iterator[str]:
-    """The number, the numbers of a list without spaces, or the digits as they are written."""
+    """Yields the number, the numbers of a list without spaces, or the digits as written."""
     if number := spelled(sign, digits, exponent):
         yield number
         return
     *others, last = _BETWEEN_ITEMS.split(sign + digits)
-    for one, power in (*((other, "") for other in others), (last, exponent)):
-        bare = one.removeprefix("-")
-        written = one + (f"e{power}" if power else "")
-        yield spelled(one[: len(one) - len(bare)], bare, power) or written
+    for digits, power in (*((other, "") for other in others), (last, exponent)):
+        bare = digits.removeprefix("-")
+        written = digits + (f"e{power}" if power else "")
+        yield spelled(digits[: len(digits) - len(bare)], bare, power) or written
 
 
 def _bare(chunk: str) -> str:
-    """Without punctuation, but for marks between digits and a sign that ends a word."""
+    """Removes punctuation, except marks between digits and a sign that ends a word."""
     if chunk in _APART:
         return chunk
     return _LOST.sub(lambda mark: mark[1] or mark[2] or "", chunk)
