@@ -186,7 +186,7 @@ def test_blip_2_takes_one_picture(family: Get) -> None:
 @families
 def test_pictures_that_do_not_match_are_refused(name: str, family: Get) -> None:
     for message, images in ((user(1, "?"), 1), (user("?"), 1), (user(0, 0), 1), (user(0), 0)):
-        with pytest.raises(InvalidRequest, match="Point at each picture once"):
+        with pytest.raises(InvalidRequest, match="Refer to each image once"):
             family(name).prepare([message], [picture()] * images)
 
 

@@ -17,7 +17,7 @@ import torch
 from silkline.core import Delta, EngineInfo, Health, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
-from silkline.engines.prepare_requests import Preparing
+from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
 from silkline.engines.processor import instruction_set
 from silkline.engines.sampling import answer_room, seed_of
@@ -45,7 +45,7 @@ class _Open:
 
     loaded: LoadedModel
     stepper: Stepper[Job]
-    preparing: Preparing
+    preparing: RequestPreparer
 
 
 class TorchEngine(Engine):
@@ -86,7 +86,7 @@ class TorchEngine(Engine):
         loaded = await asyncio.to_thread(self._load)
         self._info = _info(self._options, self._bundle, self._folder, loaded)
         stepper = Stepper(loaded.batch, loop, max_batch=self._options.max_batch, name="torch-step")
-        self._open = _Open(loaded, stepper, Preparing("torch-prepare"))
+        self._open = _Open(loaded, stepper, RequestPreparer("torch-prepare"))
         stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from silkline.engines.sampling import COLDEST, SEED_BITS
+from silkline.engines.sampling import GREEDY_BELOW, SEED_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Draw:
     @property
     def greedy(self) -> bool:
         """Whether chance has no part in it."""
-        return self.temperature < COLDEST
+        return self.temperature < GREEDY_BELOW
 
 
 NO_TOKEN = -1

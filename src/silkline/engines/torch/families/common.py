@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from silkline.core import Image, Message, PixelBudget
-from silkline.engines.prompt_text import check_places
+from silkline.engines.prompt_text import check_image_indices
 from silkline.engines.torch.families.base import PreparedImage, Prompt
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
@@ -157,7 +157,7 @@ class Adapter(ABC):
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image]) -> Prompt:
         """See `Family`."""
-        check_places(messages, len(images))
+        check_image_indices(messages, len(images))
         text = self._writer.write(messages, len(images))
         self._check_room(images)
         seen = self._see([as_pillow(image) for image in images]) if images else []
