@@ -206,7 +206,7 @@ class Stepper(Generic[JobT]):
             self.cancel(job)
 
     def submit(self, job: JobT) -> None:
-        """Hands a request to the thread; if the thread has ended, raises the error that ended it."""
+        """Hands a request to the thread; raises the error that ended the thread, if any."""
         if self._error is not None:
             raise self._error
         self._inbox.put(job)
