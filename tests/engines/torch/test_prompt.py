@@ -172,14 +172,14 @@ def test_an_image_processor_that_fails_refuses_the_picture(
 
     model = family("llava")
     monkeypatch.setattr(model, "image_processor", fails)
-    with pytest.raises(InvalidRequest, match="takes no picture of such a shape") as refused:
+    with pytest.raises(InvalidRequest, match="does not support an image of this shape") as refused:
         model.prepare([user(0, "?")], [picture(1, 50, 20)])
     assert "50x20" in refused.value.message
     assert "secret" not in refused.value.message
 
 
 def test_blip_2_takes_one_picture(family: Get) -> None:
-    with pytest.raises(InvalidRequest, match="one picture in a conversation, and 2 came"):
+    with pytest.raises(InvalidRequest, match="one image per conversation, but 2 were sent"):
         family("blip-2").prepare([user(0, "and", 1)], [picture(1), picture(2)])
 
 

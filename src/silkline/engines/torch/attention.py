@@ -93,7 +93,7 @@ class Layout:
         """Returns the indices of the rows to write, for each token and each KV head.
 
         Args:
-            storage: A layer's keys or values, `[count, kv_heads, length, dim]`; indices count its rows.
+            storage: A layer's keys or values as rows of `dim`: `[count, kv_heads, length, dim]`.
 
         Returns:
             Int64 `[T * kv_heads]`.
