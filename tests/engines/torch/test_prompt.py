@@ -247,7 +247,7 @@ def test_pictures_that_a_template_leaves_out_are_told(family: Get) -> None:
     write = writer(family("llava"), template).write
     assert write([user(0, "?")], 1) == "<image>?"
     pictured = Message(Role.SYSTEM, user(0, "Look").parts)
-    with pytest.raises(InvalidRequest, match="messages of the user"):
+    with pytest.raises(InvalidRequest, match="put the images into user messages"):
         write([pictured, user("?")], 1)
 
 

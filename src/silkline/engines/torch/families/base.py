@@ -129,7 +129,7 @@ class Family(Protocol):
         """Returns the text model's input `[T, hidden]`; `features` are those of `prompt.images`."""
 
     def embed_next(self, ids: torch.Tensor) -> torch.Tensor:
-        """Returns the input `[B, hidden]` for generated tokens, int64 `[B]` on its device."""
+        """Returns the model's input `[B, hidden]` for generated token ids, int64 `[B]`."""
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Returns logits `[N, vocabulary]` for the text model's output `[N, hidden]`.

@@ -89,28 +89,32 @@ class LlavaOnevision(LlavaNext):
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
-        self._whole = rule_of(loaded, Anyres).base + 1  # a line break follows
+        self._untiled_tokens = rule_of(loaded, Anyres).base + 1  # a line break follows
 
     def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         if len(images) == 1:
             return [self._tiled(images[0])]
         made = self._process(images)
         sized = zip(made["pixel_values"], made["image_sizes"], strict=True)
-        return [self._preprocessed(pixels[:1], size, self._whole) for pixels, size in sized]
+        return [
+            self._preprocessed(pixels[:1], size, self._untiled_tokens) for pixels, size in sized
+        ]
 
     def _features_in(self, images: Sequence[Image]) -> int:
-        return self._whole * len(images) if len(images) > 1 else super()._features_in(images)
+        return (
+            self._untiled_tokens * len(images) if len(images) > 1 else super()._features_in(images)
+        )
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """Encodes tiled and untiled images separately, as a call of the model takes one kind."""
-        whole = [image.tensors["pixel_values"].shape[0] == 1 for image in images]
+        kinds = [image.tensors["pixel_values"].shape[0] == 1 for image in images]
         groups: dict[bool, list[PreparedImage]] = {False: [], True: []}
-        for image, is_whole in zip(images, whole, strict=True):
-            groups[is_whole].append(image)
+        for image, untiled in zip(images, kinds, strict=True):
+            groups[untiled].append(image)
         made = {
-            is_whole: iter(self._grids(group, batch_num_images=counts) if group else [])
-            for is_whole, group in groups.items()
+            untiled: iter(self._grids(group, batch_num_images=counts) if group else [])
+            for untiled, group in groups.items()
             # The model treats images as untiled if `batch_num_images` is more than one.
-            for counts in [[max(2, len(group))] if is_whole else [1] * len(group)]
+            for counts in [[max(2, len(group))] if untiled else [1] * len(group)]
         }
-        return [next(made[is_whole]) for is_whole in whole]
+        return [next(made[untiled]) for untiled in kinds]
