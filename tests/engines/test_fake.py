@@ -149,5 +149,5 @@ async def test_it_can_fail_to_start() -> None:
     "extra", [{"mode": "shout"}, {"moode": "echo"}, {"token_seconds": "-1"}, {"answer_words": "x"}]
 )
 def test_wrong_options_are_refused(extra: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="Known are: mode, "):
+    with pytest.raises(ConfigError, match="Valid options: mode, "):
         create_engine("fake", EngineOptions(extra=extra))

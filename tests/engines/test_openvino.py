@@ -98,7 +98,7 @@ async def test_the_prefix_cache_mixes_no_pictures(pairs: int) -> None:
 
 
 def test_an_option_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Known are: prefix_cache"):
+    with pytest.raises(ConfigError, match="Valid options: prefix_cache"):
         create_engine("openvino", replace(OPTIONS, extra={"prefix": "true"}))
 
 

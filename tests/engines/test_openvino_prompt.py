@@ -54,7 +54,7 @@ def test_other_text_stays_as_it_is(text: str) -> None:
 )
 def test_pictures_that_do_not_match_are_refused(places: list[int], images: int) -> None:
     message = user(TextPart("?"), *(ImagePart(place) for place in places))
-    with pytest.raises(InvalidRequest, match="Point at each picture once"):
+    with pytest.raises(InvalidRequest, match="Refer to each image once"):
         Prompter(RESERVED).turns([message], images)
 
 

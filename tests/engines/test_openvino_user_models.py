@@ -244,7 +244,7 @@ async def test_a_prompt_that_is_too_long_is_refused_by_the_tokens_of_its_picture
     case = CASES["one picture"]
     messages = (user(*range(70)),)
     try:
-        with pytest.raises(InvalidRequest, match=r"tokens with its pictures, but .* may have 1024"):
+        with pytest.raises(InvalidRequest, match=r"tokens, images included, but .* may have 1024"):
             await ask(engine, Case(messages, case.images * 70))
     finally:
         await engine.aclose()

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from silkline.core import Request
-from silkline.engines.prepare_requests import Preparing
+from silkline.engines.prepare_requests import RequestPreparer
 from silkline.errors import DeadlineExceeded, InvalidRequest, Overloaded
 from tests.engines.asking import eventually, question
 
 
 @pytest.fixture
-async def preparing() -> AsyncIterator[Preparing]:
-    preparing = Preparing("test-prepare")
+async def preparing() -> AsyncIterator[RequestPreparer]:
+    preparing = RequestPreparer("test-prepare")
     yield preparing
     preparing.close()
 
@@ -23,7 +23,9 @@ def soon(seconds: float = 10.0) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def test_those_whose_time_ends_while_they_wait_are_not_begun(preparing: Preparing) -> None:
+async def test_those_whose_time_ends_while_they_wait_are_not_begun(
+    preparing: RequestPreparer,
+) -> None:
     go_on, begun = threading.Event(), list[str]()
 
     def prepare(request: Request) -> str:
@@ -53,7 +55,7 @@ async def test_those_whose_time_ends_while_they_wait_are_not_begun(preparing: Pr
     [(InvalidRequest("It cannot be done."), InvalidRequest), (MemoryError(), Overloaded)],
 )
 async def test_what_cannot_be_prepared_is_told(
-    preparing: Preparing, error: Exception, told: type[Exception]
+    preparing: RequestPreparer, error: Exception, told: type[Exception]
 ) -> None:
     def fail(_: Request) -> None:
         raise error

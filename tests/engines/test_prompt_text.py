@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.core import ImagePart, Message, Part, Role, TextPart
-from silkline.engines.prompt_text import ZERO_WIDTH_SPACE, SafeText, check_places
+from silkline.engines.prompt_text import ZERO_WIDTH_SPACE, SafeText, check_image_indices
 from silkline.errors import InvalidRequest
 
 TOKENS = ("<image>", "<|end|>", "|>x", "<s>", "</s>", " ", "", "\n\n")
@@ -67,7 +67,7 @@ def test_patterns_are_broken_too() -> None:
 
 def test_places_are_checked() -> None:
     messages = [user(ImagePart(0), TextPart("and"), ImagePart(1))]
-    check_places(messages, 2)
+    check_image_indices(messages, 2)
     for images in (0, 1, 3):
-        with pytest.raises(InvalidRequest, match="Point at each picture once"):
-            check_places(messages, images)
+        with pytest.raises(InvalidRequest, match="Refer to each image once"):
+            check_image_indices(messages, images)

@@ -1,1 +1,1 @@
-"""Who computes: the engine contract, the registry and the engines."""
+"""Engines, which run models: the contract, the registry and the implementations."""

@@ -1,4 +1,7 @@
-"""Which accelerators the kernel of this machine has a driver for, whatever libraries there are."""
+"""Finds out which accelerators this machine's kernel has a driver for.
+
+The libraries that are installed do not matter.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ AMD_DRIVER = Path("/dev/kfd")
 
 
 def has_nvidia() -> bool:
-    """Whether there is NVIDIA's driver."""
+    """Whether NVIDIA's driver is loaded."""
     return NVIDIA_DRIVER.is_file()
 
 
 def has_gpu() -> bool:
-    """Whether there is a driver of a GPU that engines compute on: NVIDIA's or AMD's."""
+    """Whether a driver is loaded for a GPU that engines can use: NVIDIA's or AMD's."""
     return has_nvidia() or AMD_DRIVER.exists()

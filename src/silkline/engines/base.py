@@ -1,8 +1,8 @@
-"""The engine contract: what every engine must be, the fake one included.
+"""The engine contract, which every engine implements, the fake one included.
 
 An engine turns a `Request` into a stream of `Delta`s. It lives in one event loop, is started once
-and closed once, and serves many requests at a time. `tests/engines/conformance.py` holds every
-engine to the promises made here.
+and closed once, and serves many requests at a time. `tests/engines/conformance.py` checks every
+engine against this contract.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class EngineOptions:
 
     Attributes:
         model: The model's folder; None for engines that need none.
-        max_batch: Most requests computed together.
+        max_batch: Maximum number of requests in a batch.
         kv_cache_bytes: Memory for the KV cache; 0 lets the engine choose.
-        threads: Threads that compute; 0 lets the engine choose.
-        extra: Settings that only one engine knows; it refuses those it does not.
-        name: The model's public name: up to 100 of `A-Z a-z 0-9 . _ : / -`; empty takes the one
-            of its manifest.
-        revision: Its short revision or digest, likewise.
+        threads: Compute threads; 0 lets the engine choose.
+        extra: Settings of this engine alone; it refuses settings that it does not know.
+        name: The model's public name, up to 100 of `A-Z a-z 0-9 . _ : / -`; if empty, the name in
+            its manifest.
+        revision: The model's short revision or digest; if empty, the one in its manifest.
     """
 
     model: Path | None = None
@@ -46,37 +46,37 @@ class Engine(ABC):
     @property
     @abstractmethod
     def info(self) -> EngineInfo:
-        """What this engine is; known once it has started."""
+        """Describes the engine and its model; available once the engine has started."""
 
     @abstractmethod
     async def start(self) -> None:
-        """Loads the model. Raises `EnvironmentFault` where something is missing."""
+        """Loads the model. Raises `EnvironmentFault` if something it needs is missing."""
 
     @abstractmethod
     def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Answers one request.
+        """Streams the answer to one request.
 
-        Closing the stream, or cancelling the task that reads it, frees what the request held
-        before the next step. A request that is wrong raises an `InputError`, one whose
-        `timeout_seconds` are over `DeadlineExceeded`; neither harms any other request.
+        Closing the stream, or cancelling the task that reads it, frees the request's resources
+        before the next step. An invalid request raises an `InputError`, a request that exceeds its
+        `timeout_seconds` raises `DeadlineExceeded`; neither affects other requests.
         """
 
     @abstractmethod
     def health(self) -> Health:
-        """How the engine gets on; never waits."""
+        """Returns the engine's current status without waiting."""
 
     async def failed(self) -> None:
-        """Returns when the engine can compute no more; waits for ever for one that always can.
+        """Waits until the engine has failed for good; never returns if it cannot fail.
 
-        Its requests end with `WorkerLost` before, as do those that come later: to be of use again,
-        it needs a new process.
+        Running requests have then ended with `WorkerLost`, and so do later ones: only a new
+        process can serve again.
         """
         await asyncio.Event().wait()
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Ends what still runs and frees the model. Closing twice is the same as once."""
+        """Ends running requests and frees the model. Idempotent."""
 
 
 EngineFactory = Callable[[EngineOptions], Engine]
-"""What an entry point of the group `silkline.engines` names. Heavy imports belong inside it."""
+"""The type of an entry point in the group `silkline.engines`. Import heavy libraries inside it."""

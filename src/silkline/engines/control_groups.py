@@ -1,4 +1,4 @@
-"""What the process's control groups say: the limits of a container or a service.
+"""Finds the process's control groups, which hold the limits of a container or a service.
 
 https://docs.kernel.org/admin-guide/cgroup-v2.html,
 https://docs.kernel.org/admin-guide/cgroup-v1/index.html
@@ -15,20 +15,21 @@ _MOUNT = "sys/fs/cgroup"
 
 
 def groups(controller: str, root: Path = ROOT) -> Iterator[Path]:
-    """The folders of the process's groups and of those above them, of both versions.
+    """Yields the folders of the process's control groups and their parents, versions 2 and 1.
 
-    A container may be told its path on the host, while what is mounted is its own group alone: the
-    mount itself counts as the last of those above, and what is not there limits nothing.
+    In a container, `/proc/self/cgroup` may hold the path on the host although only the container's
+    own group is mounted. So the mount itself counts as the topmost parent. Folders that do not
+    exist may be yielded; they set no limit.
 
     Args:
-        controller: In the terms of version 1, such as "cpu" or "memory".
-        root: Where the system's files are.
+        controller: The name of a version 1 controller, such as "cpu" or "memory".
+        root: Root of the file system that holds `/proc` and `/sys`.
     """
     for line in read(root / _GROUPS).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         group = PurePosixPath(path.lstrip("/"))
-        if ".." in group.parts:  # outside of what this process can see
+        if ".." in group.parts:  # outside the process's cgroup namespace
             continue
         mounts: set[str] = set()
         if number == "0" and not controllers:
@@ -36,12 +37,12 @@ def groups(controller: str, root: Path = ROOT) -> Iterator[Path]:
         elif controller in controllers.split(","):
             mounts = {controller, controllers}
         for mount in mounts:
-            for each in (group, *group.parents):
-                yield root / _MOUNT / mount / each
+            for folder in (group, *group.parents):
+                yield root / _MOUNT / mount / folder
 
 
 def read(file: Path) -> str:
-    """A file of the system; empty where there is none, or it cannot be read."""
+    """Returns the text of a file; empty if it does not exist or cannot be read."""
     try:
         return file.read_text(encoding="utf-8", errors="surrogateescape")
     except (OSError, ValueError):

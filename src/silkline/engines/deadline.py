@@ -1,4 +1,4 @@
-"""Waiting no longer than a request's time lasts."""
+"""Waits until a request's deadline at the latest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ T = TypeVar("T")
 
 
 async def in_time(awaited: Awaitable[T], deadline: float, *, until: str) -> T:
-    """Waits for something until a request's time is over, and gives what came.
+    """Awaits something until a request's deadline and returns its result.
 
     Args:
-        awaited: Is cancelled then.
-        deadline: On the event loop's clock.
-        until: What the client is told it had no time for, such as "its answer was whole".
+        awaited: Cancelled when the deadline passes.
+        deadline: The deadline, on the event loop's clock.
+        until: Completes the error message "The request's time was over before ...", such as
+            "its answer was complete".
 
     Raises:
-        DeadlineExceeded: The time is over.
+        DeadlineExceeded: The deadline has passed.
     """
     try:
         async with asyncio.timeout_at(deadline):

@@ -1,4 +1,4 @@
-"""The settings that only one engine knows."""
+"""Reads the settings that belong to one engine alone."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Extra = TypeVar("Extra", bound=msgspec.Struct)
 
 
 def read_extra(extra: Mapping[str, str], kind: type[Extra], engine: str) -> Extra:
-    """Reads `EngineOptions.extra` as the structure that an engine declares.
+    """Converts `EngineOptions.extra` to the options structure of an engine.
 
     Args:
         extra: The settings, as text.
-        kind: What the engine knows.
-        engine: The engine's name, for messages.
+        kind: The engine's options structure.
+        engine: The engine's name, for error messages.
 
     Raises:
-        ConfigError: A name is unknown, or a value is wrong.
+        ConfigError: A name is unknown, or a value is invalid.
     """
     try:
         return msgspec.convert(dict(extra), kind, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(kind.__struct_fields__)
         raise ConfigError(
-            f"The {engine} engine's options are wrong: {error}. Known are: {known}."
+            f"The {engine} engine's options are wrong: {error}. Valid options: {known}."
         ) from error

@@ -1,8 +1,8 @@
-"""The fake engine: deterministic, scriptable, public, for tests of everything around an engine.
+"""The fake engine: deterministic and scriptable, for tests of everything around an engine.
 
-It computes nothing, but behaves as a real engine does: requests join a batch and leave it between
-steps, a prompt takes time and each token does, tokens may end inside a character, and a request can
-be told to crash the process, hang the engine, exhaust the memory or be slow.
+It has no model but behaves like a real engine: requests join a batch and leave it between steps,
+prompts and tokens take time, and tokens may end inside a character. Its options can make a request
+crash the process, hang the engine, run out of memory or be slow.
 
     engine = create_engine("fake", EngineOptions(extra={"mode": "echo", "token_seconds": "0.01"}))
 """
@@ -35,7 +35,7 @@ from silkline.core import (
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
 from silkline.engines.fake_options import FakeOptions
-from silkline.engines.sampling import COLDEST, answer_room
+from silkline.engines.sampling import GREEDY_BELOW, answer_room
 from silkline.engines.spec import EngineSpec
 from silkline.engines.text_stream import TextStream
 from silkline.errors import (
@@ -50,21 +50,21 @@ from silkline.errors import (
 )
 
 CRASH_EXIT_CODE = 70
-"""What the process exits with when a request crashes it."""
+"""The process's exit code when a request crashes it."""
 
 _VOCABULARY = """
 a red blue green striped plain mug lamp chair bottle watch sneaker backpack with on beside small
 large soft bright wooden ceramic café crème 陶瓷 one two three label handle shelf
 """
 WORDS = tuple(_VOCABULARY.split())
-"""What answers are made of; some words are longer in bytes than in characters."""
+"""The words of answers; some have characters of several bytes."""
 
 _TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
 _END = -1
 
 
 def create_engine(options: EngineOptions) -> Engine:
-    """Builds a fake engine. Raises `ConfigError` when `options.extra` is not a `FakeOptions`."""
+    """Creates a fake engine. Raises `ConfigError` if `options.extra` is not a `FakeOptions`."""
     script = read_extra(options.extra, FakeOptions, "fake")
     return FakeEngine(options.max_batch, script, options.name)
 
@@ -74,7 +74,7 @@ SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """A request in the engine."""
+    """A request's slot in the engine."""
 
     prompt: str
     prompt_tokens: int
@@ -85,15 +85,15 @@ class _Slot:
     arrived: float = field(default_factory=time.monotonic)
     admitted: float = 0.0
     prefilled: float = 0.0
-    given: int = 0
+    emitted: int = 0
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Tokens are places in the answer."""
+        """Returns the text of tokens; a token is an index into the answer."""
         return b"".join(self.answer[token] for token in tokens).decode("utf-8", "replace")
 
 
 class _Reader:
-    """The client's side of a slot: makes deltas of its tokens."""
+    """Reads a slot's tokens and turns them into deltas."""
 
     def __init__(self, slot: _Slot, stop: Sequence[str]) -> None:
         self._slot = slot
@@ -101,7 +101,7 @@ class _Reader:
         self._used = 0
 
     def read(self, tokens: Sequence[int]) -> Delta:
-        """Takes the next tokens; those after the end of the answer are left alone."""
+        """Returns the delta for the next tokens; ignores tokens after the end of the answer."""
         chunk = ""
         for token in tokens:
             self._used += 1
@@ -125,7 +125,7 @@ class _Reader:
 
 
 class FakeEngine(Engine):
-    """See the module."""
+    """An engine that computes nothing; see the module's docstring."""
 
     def __init__(self, max_batch: int, script: FakeOptions, name: str = "") -> None:
         self._name = name or "silkline-fake"
@@ -141,7 +141,7 @@ class FakeEngine(Engine):
 
     @property
     def info(self) -> EngineInfo:
-        """What this engine is."""
+        """See `Engine`."""
         return EngineInfo(
             engine="fake",
             model=self._name,
@@ -153,7 +153,7 @@ class FakeEngine(Engine):
         )
 
     async def start(self) -> None:
-        """Begins to take requests."""
+        """Starts to accept requests."""
         if self._script.start_seconds:
             await asyncio.sleep(self._script.start_seconds)
         if self._script.start_fault:
@@ -161,12 +161,12 @@ class FakeEngine(Engine):
         self._loop = asyncio.create_task(self._run())
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Answers one request, as the contract says."""
+        """See `Engine`."""
         if self._loop is None:
             raise not_running()
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
-        slot = self._slot(request)
+        slot = self._make_slot(request)
         reader = _Reader(slot, request.sampling.stop)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         self._waiting.append(slot)
@@ -182,7 +182,7 @@ class FakeEngine(Engine):
             self._release(slot)
 
     def health(self) -> Health:
-        """How the simulated batch gets on."""
+        """Returns the status of the simulated batch."""
         return Health(
             running=len(self._running),
             queued=len(self._waiting),
@@ -190,18 +190,18 @@ class FakeEngine(Engine):
         )
 
     async def failed(self) -> None:
-        """Returns when a request has made the engine fail."""
+        """Waits until a request has made the engine fail."""
         await self._failed.wait()
 
     async def aclose(self) -> None:
-        """Ends what runs with `ShuttingDown`."""
+        """Ends running requests with `ShuttingDown`."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
         loop.cancel()
         with suppress(asyncio.CancelledError):
             await loop
-        self._end_all(ShuttingDown("The engine ends."))
+        self._end_all(ShuttingDown("The engine is shutting down."))
 
     def _end_all(self, error: CapacityError) -> None:
         for slot in (*self._running, *self._waiting):
@@ -209,7 +209,7 @@ class FakeEngine(Engine):
         self._running.clear()
         self._waiting.clear()
 
-    def _slot(self, request: Request) -> _Slot:
+    def _make_slot(self, request: Request) -> _Slot:
         images = _images(request)
         prompt = "\n".join(
             part.text
@@ -230,21 +230,21 @@ class FakeEngine(Engine):
         return min(maximum, -(-image.width * image.height // per_token)) if per_token else maximum
 
     def _words(self, request: Request) -> str:
-        """An answer that follows from what was asked, as the likeliest tokens would."""
+        """Returns an answer derived from the request; greedy sampling always gives the same."""
         sampling = request.sampling
-        chance: bytes | int | None = None
-        if sampling.temperature >= COLDEST:
-            chance = os.urandom(8) if sampling.seed is None else sampling.seed
-        asked = [
+        seed: bytes | int | None = None
+        if sampling.temperature >= GREEDY_BELOW:
+            seed = os.urandom(8) if sampling.seed is None else sampling.seed
+        conversation = [
             (message.role, [_identity(request, part) for part in message.parts])
             for message in request.messages
         ]
-        root = hashlib.blake2b(repr((asked, chance)).encode(), digest_size=16).digest()
+        root = hashlib.blake2b(repr((conversation, seed)).encode(), digest_size=16).digest()
         count = self._script.answer_words or 8 + root[0] % 16
-        return " ".join(WORDS[_draw(root, place) % len(WORDS)] for place in range(count)) + "."
+        return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(count)) + "."
 
     async def _run(self) -> None:
-        """The engine's loop: lets requests join, gives each a token, lets requests leave."""
+        """The engine's loop: admits requests, generates a token for each, removes finished ones."""
         while True:
             self._idle = True
             await self._work.wait()
@@ -272,22 +272,22 @@ class FakeEngine(Engine):
         slow = any(self._marked(slot, self._script.slow_on_text) for slot in self._running)
         await asyncio.sleep(self._script.slow_seconds if slow else self._script.token_seconds)
         for slot in tuple(self._running):
-            if slot.given == self._script.fault_after_tokens:
-                await self._strike(slot)
+            if slot.emitted == self._script.fault_after_tokens:
+                await self._apply_fault(slot)
             if slot not in self._running:
                 continue
-            slot.output.put_nowait(slot.given if slot.given < len(slot.answer) else _END)
-            slot.given += 1
-            if slot.given > len(slot.answer) or slot.given == slot.limit:
+            slot.output.put_nowait(slot.emitted if slot.emitted < len(slot.answer) else _END)
+            slot.emitted += 1
+            if slot.emitted > len(slot.answer) or slot.emitted == slot.limit:
                 self._running.remove(slot)
 
-    async def _strike(self, slot: _Slot) -> None:
-        """The scripted fault of a request, if it has one."""
+    async def _apply_fault(self, slot: _Slot) -> None:
+        """Applies the scripted fault of a request, if it has one."""
         if self._marked(slot, self._script.crash_on_text):
             os._exit(CRASH_EXIT_CODE)
         if self._marked(slot, self._script.break_on_text):
             self._failed.set()
-            self._end_all(WorkerLost("The engine has failed, as it was told to; try again."))
+            self._end_all(WorkerLost("The engine failed, as its script says; try again."))
         if self._marked(slot, self._script.hang_on_text):
             await asyncio.Event().wait()
         if self._marked(slot, self._script.oom_on_text):
@@ -295,7 +295,7 @@ class FakeEngine(Engine):
             slot.output.put_nowait(
                 Overloaded(
                     "There was not enough memory for this request; "
-                    "send fewer or smaller pictures, or try again later.",
+                    "send fewer or smaller images, or try again later.",
                     retry_after=5,
                 )
             )
@@ -305,7 +305,7 @@ class FakeEngine(Engine):
         return bool(marker) and marker in slot.prompt
 
     def _release(self, slot: _Slot) -> None:
-        """Takes a request out, wherever it is."""
+        """Removes a request from the batch or the queue."""
         if slot in self._running:
             self._running.remove(slot)
         if slot in self._waiting:
@@ -313,7 +313,7 @@ class FakeEngine(Engine):
 
 
 async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
-    """Waits for a token, and takes those that have come meanwhile along."""
+    """Waits for a token and returns it with all that are queued behind it."""
     tokens: list[int] = []
     while True:
         try:
@@ -326,8 +326,8 @@ async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
                     token = await slot.output.get()
             except TimeoutError:
                 raise DeadlineExceeded(
-                    "The time for this request was over before its answer was whole; "
-                    "ask for fewer tokens or try again when there is less to do."
+                    "The request's time was over before its answer was complete; "
+                    "ask for fewer tokens or try again when the load is lower."
                 ) from None
         if not isinstance(token, int):
             raise token
@@ -335,19 +335,19 @@ async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
 
 
 def _images(request: Request) -> list[Image]:
-    """The pictures in the order in which the messages show them."""
-    places = [
+    """Returns the images in the order in which the messages refer to them."""
+    indices = [
         part.index
         for message in request.messages
         for part in message.parts
         if isinstance(part, ImagePart)
     ]
-    if any(not 0 <= place < len(request.images) for place in places):
+    if any(not 0 <= index < len(request.images) for index in indices):
         raise InvalidRequest(
-            f"A message shows a picture that was not sent; there are {len(request.images)}.",
+            f"A message refers to an image that was not sent; {len(request.images)} were sent.",
             param="messages",
         )
-    return [request.images[place] for place in places]
+    return [request.images[index] for index in indices]
 
 
 def _identity(request: Request, part: TextPart | ImagePart) -> str:
@@ -365,11 +365,11 @@ def _echo(request: Request) -> str:
     return " ".join(parts)
 
 
-def _draw(root: bytes, place: int) -> int:
-    digest = hashlib.blake2b(root + place.to_bytes(4), digest_size=4).digest()
+def _draw(root: bytes, index: int) -> int:
+    digest = hashlib.blake2b(root + index.to_bytes(4), digest_size=4).digest()
     return int.from_bytes(digest)
 
 
 def _tokens(text: str) -> list[bytes]:
-    """Splits as a byte-level vocabulary does: short ASCII words, and single bytes."""
+    """Splits text as a byte-level vocabulary does: short ASCII words, and single bytes."""
     return _TOKEN.findall(text.encode("utf-8", "replace"))

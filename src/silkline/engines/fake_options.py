@@ -1,4 +1,4 @@
-"""What the fake engine can be told to do."""
+"""The options of the fake engine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What `EngineOptions.extra` may hold for this engine.
+    """The keys and values that `EngineOptions.extra` may hold for this engine.
 
     Attributes:
-        mode: "words" answers with words that follow from the messages and pictures; "echo" with
-            the last message, each picture as its size, such as `[64x48]`.
-        answer_words: Words of an answer in the mode "words"; 0 takes 8 to 23, by the prompt.
-        prefill_seconds: Time that a prompt takes before its first token; prompts go one by one.
-        prefill_token_seconds: Time that each token of the prompt adds to that.
-        token_seconds: Time of a step, which gives one token to each request of the batch.
+        mode: "words" answers with words derived from the messages and images; "echo" repeats the
+            last message, with each image replaced by its size, such as `[64x48]`.
+        answer_words: Number of words in an answer in the mode "words"; 0 means 8 to 23, depending
+            on the prompt.
+        prefill_seconds: Time of a prefill; prompts are prefilled one at a time.
+        prefill_token_seconds: Time that each prompt token adds to the prefill.
+        token_seconds: Time of a step, which generates one token for each request in the batch.
         start_seconds: Time to start.
-        start_fault: When set, starting fails with an `EnvironmentFault` of this text.
-        image_tokens: Prompt tokens of a picture; the most of them with `pixels_per_token`.
-        pixels_per_token: When above 0, a picture takes one token for so many of its pixels.
-        context_length: Most tokens of prompt and answer.
-        crash_on_text: A prompt that holds this text ends the process.
-        break_on_text: A prompt that holds this text makes the engine fail: it computes no more.
-        hang_on_text: A prompt that holds this text stops all progress for good.
-        oom_on_text: A prompt that holds this text ends with `Overloaded`, as for lack of memory.
-        slow_on_text: While a prompt that holds this text runs, a step takes `slow_seconds`.
+        start_fault: If set, starting fails with an `EnvironmentFault` with this message.
+        image_tokens: Prompt tokens per image; the maximum if `pixels_per_token` is set.
+        pixels_per_token: If above 0, an image takes one token per this many pixels.
+        context_length: Maximum number of tokens of prompt and answer.
+        crash_on_text: A prompt that contains this text kills the process.
+        break_on_text: A prompt that contains this text makes the engine fail for good.
+        hang_on_text: A prompt that contains this text stops all progress for good.
+        oom_on_text: A prompt that contains this text ends with `Overloaded`, as if out of memory.
+        slow_on_text: While a prompt that contains this text runs, a step takes `slow_seconds`.
         slow_seconds: See `slow_on_text`.
-        fault_after_tokens: Tokens that a request gets before its fault strikes.
+        fault_after_tokens: Tokens that a request generates before its fault occurs.
     """
 
     mode: Literal["words", "echo"] = "words"

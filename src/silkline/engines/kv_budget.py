@@ -1,39 +1,39 @@
-"""How much memory a KV cache gets when nobody says."""
+"""Sizes a KV cache when the settings do not."""
 
 from __future__ import annotations
 
 from silkline.engines.memory import free_memory
 
 USUAL_CONTEXT = 4096
-"""Tokens of a request, pictures and answer included, that a cache is made for where the model's
-context is longer: one for the whole context of each request would fill any machine."""
+"""Tokens per request, images and answer included, that a cache is sized for where the model's
+context is longer: room for every request's full context would exceed any machine's memory."""
 
 MIN_BYTES = 128 * 1024 * 1024
-"""What the cache of a small model may take in any case."""
+"""A cache may always take this many bytes."""
 
 _SHARES = 4
-"""Of a machine's free memory a cache takes one at most: other workers, pictures and what steps
-compute want some, too."""
+"""A cache takes at most one of this many shares of the free memory: other workers, images and the
+activations of a step need memory, too."""
 
 
-def kv_budget(asked: int, *, requests: int, tokens: int, token_bytes: int, spare: int) -> int:
-    """Bytes for a KV cache.
+def kv_budget(configured: int, *, requests: int, tokens: int, token_bytes: int, spare: int) -> int:
+    """Returns the size of a KV cache in bytes.
 
     Args:
-        asked: What the settings say; 0 lets this function choose: enough for all requests where
-            that fits into `spare`.
-        requests: Most at a time.
-        tokens: Of one, see `USUAL_CONTEXT`.
-        token_bytes: What a token takes.
-        spare: Bytes that the cache may take.
+        configured: The size in the settings; 0 lets this function choose: enough for all requests
+            if that fits into `spare`.
+        requests: Maximum number of concurrent requests.
+        tokens: Tokens per request; see `USUAL_CONTEXT`.
+        token_bytes: Bytes per token.
+        spare: Bytes of memory that the cache may take.
     """
-    return asked or max(MIN_BYTES, min(requests * tokens * token_bytes, spare))
+    return configured or max(MIN_BYTES, min(requests * tokens * token_bytes, spare))
 
 
 def spare_memory(weights_bytes: int = 0) -> int:
-    """Bytes of the machine's memory that a KV cache may take, at least 0.
+    """Returns how many bytes of main memory a KV cache may take, at least 0.
 
     Args:
-        weights_bytes: What is not loaded yet.
+        weights_bytes: Size of the weights that are still to be loaded.
     """
     return max(0, free_memory() - weights_bytes) // _SHARES

@@ -1,4 +1,4 @@
-"""Prepares requests beside the event loop: large pictures would stall everyone's streams in it."""
+"""Prepares requests in threads: in the event loop, large images would stall all streams."""
 
 from __future__ import annotations
 
@@ -17,51 +17,55 @@ logger = logging.getLogger("silkline.engines")
 T = TypeVar("T")
 
 _THREADS = 2
-"""Requests that are prepared at once: the batch stays full, and keeps most of the cores."""
+"""Requests prepared at the same time: enough to keep the batch full, and few enough to leave it
+most of the cores."""
 
 
-class Preparing:
-    """A few threads in which pictures are scaled, and prompts written and counted."""
+class RequestPreparer:
+    """A few threads that scale images, write prompts and count their tokens."""
 
     def __init__(self, name: str) -> None:
-        """Makes the threads; they start when there is something to do.
+        """Creates the thread pool; threads start with the first requests.
 
         Args:
-            name: Theirs.
+            name: Prefix of the threads' names.
         """
         self._threads = ThreadPoolExecutor(_THREADS, name)
-        self._inside = 0
+        self._pending = 0
 
     def __len__(self) -> int:
-        """Requests that are prepared, or wait for it."""
-        return self._inside
+        """The number of requests that are being prepared or wait for it."""
+        return self._pending
 
     async def run(self, prepare: Callable[[Request], T], request: Request, deadline: float) -> T:
-        """What `prepare` makes of a request; one whose turn has not come by its end costs nothing.
+        """Runs `prepare` on a request in a thread and returns the result.
+
+        A request whose deadline passes while it waits for a thread is never prepared.
 
         Args:
-            prepare: Called in a thread, several at a time.
-            request: Given to it.
-            deadline: When the request's time is over, on the event loop's clock.
+            prepare: Runs in a thread; several calls may run at the same time.
+            request: The argument of `prepare`.
+            deadline: The request's deadline, on the event loop's clock.
 
         Raises:
-            DeadlineExceeded: It is over.
+            DeadlineExceeded: The deadline has passed.
             Overloaded: There was not enough memory.
-            SilklineError: What `prepare` raises.
+            SilklineError: An error that `prepare` raises.
         """
         loop = asyncio.get_running_loop()
-        self._inside += 1
+        self._pending += 1
         try:
-            preparing = loop.run_in_executor(self._threads, prepare, request)
-            return await in_time(preparing, deadline, until="its prompt was prepared")
+            prepared = loop.run_in_executor(self._threads, prepare, request)
+            return await in_time(prepared, deadline, until="its prompt was prepared")
         except MemoryError:
             logger.exception(
-                "a request could not be prepared", extra={"ecs": {"http.request.id": request.id}}
+                "out of memory while preparing a request",
+                extra={"ecs": {"http.request.id": request.id}},
             )
         finally:
-            self._inside -= 1
+            self._pending -= 1
         raise too_little_memory()
 
     def close(self) -> None:
-        """Takes no more requests; those inside are prepared to their end."""
+        """Accepts no more requests; pending ones are still prepared."""
         self._threads.shutdown(wait=False)

@@ -1,8 +1,8 @@
-"""What an engine can tell of how it reads a request, for the preprocessing contract.
+"""Exposes how an engine preprocesses a request, for the preprocessing contract.
 
-An engine that can be probed has a method `prober`. It tells what it sees as far as it can: what it
-cannot tell is None, and why stands beside it. Only `silkline evaluate --contract` asks for it; no
-request of a client comes this way.
+An engine that can be probed has a method `prober`. A probe shows as much as the engine can: what it
+cannot show is None, with the reason. Only `silkline evaluate --contract` uses it; clients' requests
+never do.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ if TYPE_CHECKING:  # numpy comes with the engines' extras
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Showing:
-    """What an engine made of one request.
+    """How an engine preprocessed and answered one request.
 
     Attributes:
-        pixels: What the vision tower takes, float32, all pictures and their tiles in order: a tile
-            each `[n, 3, height, width]`, or a flattened patch each `[n, numbers]`.
-        prompt_ids: The whole prompt's token ids; every place that a picture's feature fills holds
-            the model's image token.
-        usage: What the engine bills for the prompt; its image tokens are 0 where it does not say.
-        logits: Of the first token of the answer, float32 `[vocabulary]`.
-        likeliest: Natural log-probabilities of the likeliest first tokens by their text, where
-            the logits are not told.
-        served: The text of an answer of one token, as `Engine.generate` gives it.
-        hidden: Why a field that is None is None, by the field's name.
+        pixels: Input of the vision tower, float32, for all images and their tiles in order: tiles
+            `[n, 3, height, width]`, or flattened patches `[n, numbers]`.
+        prompt_ids: Token ids of the whole prompt, with the model's image token wherever an image
+            feature goes.
+        usage: Token counts that the engine reports for the prompt; its image tokens are 0 if the
+            engine does not report them.
+        logits: Logits of the answer's first token, float32 `[vocabulary]`.
+        likeliest: Natural log-probabilities of the most likely first tokens, by their text, if
+            the engine does not give the logits.
+        served: The text of an answer of one token, as `Engine.generate` yields it.
+        hidden: Reasons why fields are None, by field name.
     """
 
     pixels: NDArray[np.float32] | None = None
@@ -45,17 +46,17 @@ class Showing:
 
 
 class Prober(Protocol):
-    """Shows what a started engine makes of requests, one at a time."""
+    """Shows how a started engine handles requests, one at a time."""
 
     async def show(self, request: Request) -> Showing:
-        """What the engine makes of a request.
+        """Returns how the engine preprocesses and answers a request.
 
         Raises:
-            SilklineError: What `Engine.generate` raises for it.
+            SilklineError: Any error that `Engine.generate` raises for it.
         """
 
     async def aclose(self) -> None:
-        """Frees what showing takes beside the engine itself. Closing twice is as once."""
+        """Frees the prober's own resources, not the engine's. Idempotent."""
 
 
 @runtime_checkable
@@ -63,8 +64,8 @@ class Probed(Protocol):
     """An engine that can be probed."""
 
     async def prober(self) -> Prober:
-        """Opens what showing takes; the engine must have started, and stay open meanwhile.
+        """Opens a prober; the engine must have started, and must stay open until it is closed.
 
         Raises:
-            EnvironmentFault: Something is missing for it.
+            EnvironmentFault: Something that the prober needs is missing.
         """

@@ -1,7 +1,7 @@
-"""Which vector instructions the engines compute with on this machine's CPU.
+"""Finds the vector instructions that engines use on this machine's CPU.
 
-The kernel lists what the processor has. Both torch and OpenVINO multiply matrices with oneDNN,
-which uses the best of it, and no more than the environment variable ONEDNN_MAX_CPU_ISA allows.
+The kernel lists what the processor supports. Both torch and OpenVINO multiply matrices with oneDNN,
+which uses the best instruction set that the environment variable ONEDNN_MAX_CPU_ISA allows.
 https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
 """
 
@@ -16,7 +16,7 @@ from typing import Final
 CPUINFO = Path("/proc/cpuinfo")
 
 _LIMITS: Final = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-"""The variables that oneDNN reads; the first one that is set counts."""
+"""The environment variables that oneDNN reads; the first one that is set applies."""
 
 _INSTRUCTION_SETS: Final = {
     "amx_fp16": "AMX FP16",
@@ -34,7 +34,7 @@ _INSTRUCTION_SETS: Final = {
     "asimddp": "NEON dot product",
     "asimd": "NEON",
 }
-"""By the kernel's name of what each needs, the best first."""
+"""Instruction sets, best first, by the kernel's name for the CPU flag that each needs."""
 
 _AVX2 = frozenset({"sse4_1", "avx", "avx2"})
 _AVX512 = _AVX2 | {"avx512bw"}
@@ -54,17 +54,17 @@ _ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "AVX512_CORE_AMX": _AMX,
     "AVX10_1_512_AMX": _AMX,
 }
-"""What each limit leaves; limits that are not listed leave everything."""
+"""The CPU flags that each limit allows; limits that are not listed allow all."""
 
 
 def features(
     environment: Mapping[str, str] = os.environ, cpuinfo: Path = CPUINFO
 ) -> frozenset[str]:
-    """The instructions that engines may use, by the kernel's names; empty where it tells none.
+    """Returns the vector instructions that engines may use, by the kernel's names for CPU flags.
 
     Args:
-        environment: May lower them.
-        cpuinfo: The kernel's list.
+        environment: The environment, whose variables may limit them.
+        cpuinfo: The kernel's list of CPU flags; if it does not exist, the result is empty.
     """
     known = _flags(cpuinfo) & _INSTRUCTION_SETS.keys()
     limit = next((environment[name] for name in _LIMITS if environment.get(name)), "")
@@ -72,11 +72,11 @@ def features(
 
 
 def instruction_set(environment: Mapping[str, str] = os.environ, cpuinfo: Path = CPUINFO) -> str:
-    """The best of `features`, such as "AVX2" or "AVX-512 VNNI"; the machine's type where none is.
+    """Returns the best of `features`, such as "AVX2" or "AVX-512 VNNI"; else the machine type.
 
     Args:
-        environment: May lower it.
-        cpuinfo: The kernel's list.
+        environment: The environment, whose variables may limit it.
+        cpuinfo: The kernel's list of CPU flags.
     """
     found = features(environment, cpuinfo)
     names = (name for feature, name in _INSTRUCTION_SETS.items() if feature in found)
@@ -86,14 +86,14 @@ def instruction_set(environment: Mapping[str, str] = os.environ, cpuinfo: Path =
 def multiplies_int8_exactly(
     environment: Mapping[str, str] = os.environ, cpuinfo: Path = CPUINFO
 ) -> bool:
-    """Whether sums of products of 8-bit numbers are kept in 32 bits.
+    """Whether sums of 8-bit products are accumulated in 32 bits.
 
-    x86 processors without VNNI add two products in 16 bits and clip the sum, so that layers of
-    8-bit activations compute something else than the model says.
+    x86 processors without VNNI add two products in 16 bits and saturate the sum, so layers with
+    8-bit activations give wrong results there.
 
     Args:
-        environment: May lower what is used.
-        cpuinfo: The kernel's list.
+        environment: The environment, whose variables may limit the instructions.
+        cpuinfo: The kernel's list of CPU flags.
     """
     found = features(environment, cpuinfo)
     return "sse4_1" not in found or not found.isdisjoint({"avx_vnni", "avx512_vnni"})

@@ -1,7 +1,7 @@
-"""What clients wrote, made safe for a prompt, whichever engine reads it.
+"""Makes clients' text safe for a prompt, for every engine.
 
-A model tells turns, pictures and text apart by special tokens. One that a client typed as text must
-not be read as one: it is broken by a character that has no width.
+A model tells turns, images and text apart by special tokens. Text from a client that spells such a
+token must not be tokenized as one, so a zero-width character is inserted into it.
 """
 
 from __future__ import annotations
@@ -17,74 +17,74 @@ ZERO_WIDTH_SPACE = "\u200b"
 
 
 class SafeText:
-    """Breaks the special tokens of a model in what clients wrote."""
+    """Breaks up special tokens of a model in text from clients."""
 
     def __init__(self, reserved: Iterable[str], patterns: Iterable[str] = ()) -> None:
-        """Learns what to break.
+        """Compiles the tokens into one regular expression.
 
         Args:
-            reserved: Special tokens as text; empty ones and blank ones are left alone, since these
-                are ordinary text.
-            patterns: Regular expressions of more of them.
+            reserved: Special tokens as text; empty and blank ones are ignored, as they are
+                ordinary text.
+            patterns: Regular expressions that match further special tokens.
         """
-        words = _one_of([token for token in set(reserved) if token.strip()])
+        words = _prefix_patterns([token for token in set(reserved) if token.strip()])
         alternatives = "|".join([*patterns, *words]) or "(?!)"
-        # Looks ahead, so that tokens which overlap are all found.
-        self._begins = re.compile(f"(?={alternatives})")
+        # A lookahead also finds tokens that overlap.
+        self._token_start = re.compile(f"(?={alternatives})")
 
     def parts(self, message: Message) -> Iterator[str | ImagePart]:
-        """Texts and pictures in order; text that stands together comes as one.
+        """Yields safe texts and images in order; adjacent texts are joined.
 
-        A token may be split over several texts, and a chat template may put the pictures between
-        them elsewhere: so it is looked for in all texts of the message as one.
+        A token may be split over several text parts, and a chat template may move the images
+        between them elsewhere. So tokens are searched in the joined text of the whole message.
         """
         whole = "".join(part.text for part in _texts(message.parts))
-        breaks = [found.start() + 1 for found in self._begins.finditer(whole)]
+        breaks = [match.start() + 1 for match in self._token_start.finditer(whole)]
         end = 0
         for is_text, group in itertools.groupby(message.parts, _is_text):
             if not is_text:
                 yield from _images(group)
                 continue
             start, end = end, end + sum(len(part.text) for part in _texts(group))
-            yield _broken(whole, start, end, breaks)
+            yield _insert_breaks(whole, start, end, breaks)
 
 
-def _one_of(words: Iterable[str]) -> list[str]:
-    """Regular expressions that find the beginnings of words, one for each first character.
+def _prefix_patterns(words: Iterable[str]) -> list[str]:
+    """Returns regular expressions that match the starts of words, one per first character.
 
-    Some tokenizers have thousands of special tokens. Tried one by one at each character of a text,
-    they would hold the interpreter for seconds; what they have in common is tried once instead.
+    Some tokenizers have thousands of special tokens. Trying each at every character of a text
+    would block the interpreter for seconds. Like a trie, these patterns try a shared prefix once.
     """
     by_first: dict[str, list[str]] = {}
     for word in words:
         by_first.setdefault(word[0], []).append(word)
-    found = []
-    for _, alike in sorted(by_first.items()):
-        common = _common(alike)
-        rest = [] if common in alike else _one_of(word[len(common) :] for word in alike)
-        found.append(re.escape(common) + (f"(?:{'|'.join(rest)})" if rest else ""))
-    return found
+    patterns = []
+    for _, group in sorted(by_first.items()):
+        prefix = _common_prefix(group)
+        rest = [] if prefix in group else _prefix_patterns(word[len(prefix) :] for word in group)
+        patterns.append(re.escape(prefix) + (f"(?:{'|'.join(rest)})" if rest else ""))
+    return patterns
 
 
-def _common(words: Sequence[str]) -> str:
-    """The characters with which all words begin."""
-    # What the first and the last in order have in common, those between them have, too.
+def _common_prefix(words: Sequence[str]) -> str:
+    """Returns the longest prefix that all words share."""
+    # A prefix of the first and the last word in sorted order is a prefix of all between them.
     first, last = min(words), max(words)
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return "".join(character for character, _ in same)
 
 
-def check_places(messages: Sequence[Message], images: int) -> None:
-    """Checks that the messages point at each picture once, in order.
+def check_image_indices(messages: Sequence[Message], images: int) -> None:
+    """Checks that the messages refer to each image once, in order.
 
     Raises:
-        InvalidRequest: They point at other pictures than there are.
+        InvalidRequest: They do not.
     """
-    placed = [part.index for message in messages for part in _images(message.parts)]
-    if placed != list(range(images)):
+    indices = [part.index for message in messages for part in _images(message.parts)]
+    if indices != list(range(images)):
         raise InvalidRequest(
-            f"The messages point at the pictures {placed}, but {images} came. "
-            "Point at each picture once, in order."
+            f"The messages refer to the images {indices}, but {images} were sent. "
+            "Refer to each image once, in order."
         )
 
 
@@ -100,7 +100,7 @@ def _texts(parts: Iterable[Part]) -> list[TextPart]:
     return [part for part in parts if isinstance(part, TextPart)]
 
 
-def _broken(whole: str, start: int, end: int, breaks: Sequence[int]) -> str:
-    """A range of a text with the character at those of the places that lie in it."""
-    places = [start, *(place for place in breaks if start <= place < end), end]
-    return ZERO_WIDTH_SPACE.join(whole[here:there] for here, there in itertools.pairwise(places))
+def _insert_breaks(text: str, start: int, end: int, breaks: Sequence[int]) -> str:
+    """Returns `text[start:end]` with a zero-width space at each index of `breaks` inside it."""
+    cuts = [start, *(index for index in breaks if start <= index < end), end]
+    return ZERO_WIDTH_SPACE.join(text[left:right] for left, right in itertools.pairwise(cuts))

@@ -1,4 +1,4 @@
-"""What every engine makes of how a request wants to be answered: its seed, its longest answer."""
+"""Sampling rules that all engines share: the seed, and the space left for an answer."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from silkline.core import Sampling
 from silkline.errors import InvalidRequest
 
 SEED_BITS = 64
-"""Engines' seeds are numbers without a sign of this size."""
+"""Engines' seeds are unsigned integers of this many bits."""
 
 
-COLDEST = 1e-4
-"""A temperature under this one overflows when logits are divided by it, and is greedy anyway."""
+GREEDY_BELOW = 1e-4
+"""Lower temperatures count as greedy: dividing logits by them would overflow."""
 
 
 def seed_of(sampling: Sampling) -> int:
-    """The seed of a request's samples, from 0 to below `2**SEED_BITS`.
+    """Returns the seed of a request, from 0 to below `2**SEED_BITS`.
 
-    The client's is wrapped, as it may be negative. Without one it is drawn by chance: an engine's
-    own default would be the same number for every request.
+    The client's seed may be negative, so it is reduced modulo `2**SEED_BITS`. Without one, the seed
+    is random: an engine's own default would be the same number for every request.
     """
     if sampling.seed is None:
         return secrets.randbits(SEED_BITS)
@@ -27,20 +27,20 @@ def seed_of(sampling: Sampling) -> int:
 
 
 def answer_room(prompt_tokens: int, max_tokens: int) -> int:
-    """Tokens that are left for an answer, at least 1.
+    """Returns how many tokens are left for an answer, at least 1.
 
     Args:
-        prompt_tokens: The prompt's, its pictures included.
-        max_tokens: Most tokens of prompt and answer together.
+        prompt_tokens: Tokens of the prompt, image tokens included.
+        max_tokens: Maximum number of tokens of prompt and answer together.
 
     Raises:
-        InvalidRequest: None are left.
+        InvalidRequest: No tokens are left.
     """
     room = max_tokens - prompt_tokens
     if room < 1:
         raise InvalidRequest(
-            f"The prompt has {prompt_tokens} tokens with its pictures, but prompt and answer "
-            f"together may have {max_tokens}. Shorten it or send fewer pictures.",
+            f"The prompt has {prompt_tokens} tokens, images included, but prompt and answer "
+            f"together may have {max_tokens}. Shorten the prompt or send fewer images.",
             param="messages",
         )
     return room

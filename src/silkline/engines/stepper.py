@@ -1,11 +1,11 @@
-"""The thread that drives a model: takes requests in, steps, gives out what came.
+"""The thread that drives a model: admits requests, runs steps and delivers the output.
 
-Everything that touches the model happens here, in one thread, between two steps: requests join the
-batch, leave it when they are done, and free what they hold when they are cancelled. What a batch
-is, a `Backend` knows. The asyncio side sees only a queue of events a request.
+Everything that touches the model happens in this one thread, between two steps: requests join the
+batch, leave it when they are done, and free their resources when they are cancelled. A `Backend`
+implements the batch. The asyncio side sees only one queue of events per request.
 
-When the model itself fails, its state is unknown: all requests end as those of a lost worker do,
-and the engine says that it has failed, so that its process is replaced.
+When the model itself fails, its state is unknown. All requests then end with `WorkerLost`, and the
+engine reports its failure so that its process is replaced.
 """
 
 from __future__ import annotations
@@ -29,39 +29,40 @@ from silkline.errors import InternalFault, SilklineError, WorkerLost
 logger = logging.getLogger("silkline.engines")
 
 _JOIN_SECONDS = 0.02
-"""How long those who already run wait for newcomers to join, one at least."""
+"""How long running requests wait while queued ones join; at least one joins in any case."""
 
 _PASS_SECONDS = 0.02
-"""Longest wait for a pass of the event loop."""
+"""Maximum wait for one iteration of the event loop."""
 
 _IDLE_SECONDS = 0.5
-"""How long the thread waits for work before it looks whether it should end."""
+"""How long the thread waits for work before it checks whether to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request ended in an error."""
+    """The event that ends a request with an error."""
 
     error: SilklineError
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Job:
-    """A request on its way through the model; engines add what they need for it.
+    """A request inside the engine; engines add fields of their own.
 
     Attributes:
         id: The request's id, for the log.
         text: Turns the tokens into text.
-        usage: The prompt's tokens; the completion is counted when it ends.
-        incremental: Whether the text is looked at before it is whole.
+        usage: The prompt's tokens; completion tokens are added when the request ends.
+        incremental: Whether text is needed before the answer is complete: for streaming, or to find
+            stop strings.
         events: Deltas, the last one with a finish reason, or a `Failed`.
-        submitted: When it came, on the clock of `time.perf_counter`, as all times here.
-        encoding: Seconds of that time in which its pictures were encoded, before it could join.
+        submitted: When it was created, on the clock of `time.perf_counter`, like all times here.
+        encoding: Seconds spent on encoding its images before it could join the batch.
         joined: When it joined the batch.
-        first_token: When its first token came.
-        tokens: How many have come.
-        unread: Those that `text` has not seen.
-        cancelled: Nobody waits for it any more.
+        first_token: When its first token was generated.
+        tokens: Number of tokens generated so far.
+        unread: Generated tokens that were not passed to `text` yet.
+        cancelled: Whether its caller no longer needs the answer.
     """
 
     id: str
@@ -78,16 +79,16 @@ class Job:
     cancelled: bool = False
 
     def take(self, ids: Sequence[int], ended: FinishReason | None, now: float) -> Delta | None:
-        """Takes the next tokens; gives a delta when there is something to give out.
+        """Adds the next tokens and returns a delta if there is something to send.
 
         Args:
-            ids: The tokens, the end token included where there is one.
-            ended: Why these are the last ones, if they are.
-            now: The time at which they came.
+            ids: The tokens, including the end token if there is one.
+            ended: The finish reason if these are the last tokens.
+            now: When they were generated.
 
         Returns:
-            None, or a delta. One with a finish reason is the last: the model has ended, or a stop
-            string has come, after which the model need not go on.
+            A delta, or None. A delta with a finish reason is the last: the model ended its answer,
+            or a stop string was found, so that generation can stop.
         """
         if not self.tokens:
             self.first_token = now
@@ -119,33 +120,33 @@ JobT = TypeVar("JobT", bound=Job)
 
 
 class Backend(Protocol[JobT]):
-    """The model, as the thread drives it; every call comes from that thread but `cache_use`."""
+    """A model and its batch; all methods but `cache_use` are called from the stepper's thread."""
 
     def admit(self, job: JobT) -> bool:
-        """Takes a request into the batch; False when there is no room for it yet.
+        """Adds a request to the batch; returns False if there is no room for it yet.
 
         Raises:
-            SilklineError: The request is refused; the others are not touched.
+            SilklineError: The request is refused; other requests are not affected.
         """
 
     def drop(self, job: JobT) -> None:
-        """Frees what a request holds that nobody waits for any more."""
+        """Removes a cancelled request and frees its resources."""
 
     def busy(self) -> bool:
-        """Whether a step would do something though no request is in the batch."""
+        """Whether a step has work to do even if no request is in the batch."""
 
     def step(self, running: Sequence[JobT]) -> Iterator[tuple[JobT, Delta | Failed]]:
-        """One step of the batch; gives what came, and frees what ended requests held.
+        """Runs one step, yields its events, and frees the resources of requests that ended.
 
-        Any exception means that the model has failed; what was given out before it counts.
+        Any exception means that the model has failed; events yielded before it are delivered.
         """
 
     def cache_use(self) -> float:
-        """Share of the KV cache in use, 0 to 1."""
+        """Returns the share of the KV cache in use, 0 to 1."""
 
 
 class Stepper(Generic[JobT]):
-    """Owns the thread."""
+    """Runs a `Backend` in a thread and connects it with the event loop."""
 
     def __init__(
         self,
@@ -155,12 +156,12 @@ class Stepper(Generic[JobT]):
         max_batch: int,
         name: str = "engine-step",
     ) -> None:
-        """Makes the thread; `start` starts it.
+        """Creates the thread; `start` starts it.
 
         Args:
-            backend: What steps.
-            loop: Where the events are read.
-            max_batch: Most requests in the batch.
+            backend: The model and its batch.
+            loop: The event loop in which events are read.
+            max_batch: Maximum number of requests in the batch.
             name: The thread's name.
         """
         self._backend = backend
@@ -173,7 +174,7 @@ class Stepper(Generic[JobT]):
         self._error: SilklineError | None = None
         self._progress = time.monotonic()
         self.failed = asyncio.Event()
-        """Set when the model has failed: nothing is computed any more."""
+        """Set when the model has failed; no more requests are computed."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -181,18 +182,18 @@ class Stepper(Generic[JobT]):
         self._thread.start()
 
     async def answer(self, job: JobT, deadline: float) -> AsyncGenerator[Delta, None]:
-        """Runs a request; what it holds is freed whenever its reader goes.
+        """Runs a request; closing the generator frees the request's resources.
 
         Args:
             job: The request.
-            deadline: When its time is over, on the event loop's clock.
+            deadline: The request's deadline, on the event loop's clock.
 
         Yields:
-            What has come since the last time, as one delta; the last one has a finish reason.
+            All text since the last delta, as one delta; the last one has a finish reason.
 
         Raises:
-            DeadlineExceeded: Its time is over.
-            SilklineError: What ended it.
+            DeadlineExceeded: The deadline has passed.
+            SilklineError: The error that ended the request.
         """
         self.submit(job)
         try:
@@ -205,26 +206,26 @@ class Stepper(Generic[JobT]):
             self.cancel(job)
 
     def submit(self, job: JobT) -> None:
-        """Hands a request to the thread; raises what ended it when it has ended."""
+        """Hands a request to the thread; raises the error that ended the thread, if any."""
         if self._error is not None:
             raise self._error
         self._inbox.put(job)
 
     def cancel(self, job: JobT) -> None:
-        """Frees what a request holds, before the next step; harmless when it has ended."""
+        """Frees a request's resources before the next step; no effect if it has ended."""
         job.cancelled = True
 
     def close(self) -> None:
-        """Ends the thread; requests that still run fail."""
+        """Stops the thread; requests that still run fail."""
         self._closing = True
         self._inbox.put(None)
         self._thread.join()
 
     def health(self) -> Health:
-        """How the thread gets on."""
+        """Returns the current status of the thread and its batch."""
         running, queued = len(self._running), len(self._waiting) + self._inbox.qsize()
         idle = running + queued == 0 and not self.failed.is_set()
-        if idle:  # a backend's own figure may be that of its last step
+        if idle:  # the backend's figure may be left from its last step
             return Health(running, queued, 0.0)
         age = time.monotonic() - self._progress
         return Health(running, queued, age, self._backend.cache_use())
@@ -233,13 +234,13 @@ class Stepper(Generic[JobT]):
         error: SilklineError = InternalFault("The engine was closed.")
         try:
             while not self._closing:
-                self._turn()
+                self._run_once()
         except Exception:
-            logger.exception("the model failed; the engine has to be replaced")
-            error = WorkerLost("The engine failed while it worked on this request; try again.")
+            logger.exception("the model failed; its process must be replaced")
+            error = WorkerLost("The engine failed while processing this request; try again.")
         self._loop.call_soon_threadsafe(self._end, error)
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         deliveries: list[tuple[JobT, Delta | Failed]] = []
         self._receive()
         self._drop_cancelled()
@@ -251,20 +252,20 @@ class Stepper(Generic[JobT]):
             if deliveries:
                 self._loop.call_soon_threadsafe(_deliver, deliveries)
         self._progress = time.monotonic()
-        self._let_others_run()
+        self._yield_to_loop()
 
-    def _let_others_run(self) -> None:
-        """Gives the event loop a pass: the model's calls may hold the interpreter's lock.
+    def _yield_to_loop(self) -> None:
+        """Lets the event loop run once, as the model's calls may hold the interpreter's lock.
 
-        Without it the loop, which takes requests in and sends answers out, gets the lock only by
-        chance, and requests wait outside while the batch runs half empty.
+        Otherwise the loop, which accepts requests and sends answers, gets the lock only by chance,
+        and requests wait outside while the batch runs half empty.
         """
         passed = threading.Event()
         self._loop.call_soon_threadsafe(passed.set)
         passed.wait(_PASS_SECONDS)
 
     def _receive(self) -> None:
-        """Takes new requests in; waits for one only when there is nothing else to do."""
+        """Moves new requests to the queue; blocks only if there is nothing else to do."""
         block = not (self._running or self._waiting or self._backend.busy())
         try:
             while True:
@@ -283,10 +284,10 @@ class Stepper(Generic[JobT]):
             self._waiting.remove(job)
 
     def _join(self, deliveries: list[tuple[JobT, Delta | Failed]]) -> None:
-        """Lets waiting requests join the batch, oldest first."""
-        patience = time.perf_counter() + _JOIN_SECONDS
+        """Adds queued requests to the batch, oldest first."""
+        join_until = time.perf_counter() + _JOIN_SECONDS
         while self._waiting and len(self._running) < self._max_batch:
-            if len(self._running) > 1 and time.perf_counter() > patience:
+            if len(self._running) > 1 and time.perf_counter() > join_until:
                 return
             job = self._waiting[0]
             job.joined = time.perf_counter()
@@ -308,7 +309,10 @@ class Stepper(Generic[JobT]):
             deliveries.append((job, event))
 
     def _end(self, error: SilklineError) -> None:
-        """Fails what is left; in the event loop after the thread's end, so nothing slips past."""
+        """Fails all remaining requests.
+
+        Runs in the event loop after the thread has ended, so that no request is missed.
+        """
         self._error = error
         jobs = [*self._running, *self._waiting]
         with suppress(queue.Empty):
@@ -324,8 +328,8 @@ class Stepper(Generic[JobT]):
 
 
 async def _next_delta(job: Job, deadline: float) -> Delta:
-    """Waits for what comes next, and takes along what has come meanwhile, as one delta."""
-    events = [await in_time(job.events.get(), deadline, until="its answer was whole")]
+    """Waits for the next event and joins it with all that are queued behind it into one delta."""
+    events = [await in_time(job.events.get(), deadline, until="its answer was complete")]
     while not job.events.empty():
         events.append(job.events.get_nowait())
     deltas = []

@@ -7,34 +7,34 @@ from collections.abc import Callable, Sequence
 from silkline.errors import InvalidRequest
 
 REPLACEMENT = "\ufffd"
-"""What decoders put where bytes are not, or not yet, a character."""
+"""The character that decoders insert for bytes that do not form a character, or not yet."""
 
 MAX_CHARACTER_BYTES = 4
-"""The longest UTF-8 sequence; one character is at most that many byte tokens."""
+"""Length of the longest UTF-8 sequence; a character takes at most this many byte tokens."""
 
 CONTEXT_TOKENS = 8
-"""Tokens that are decoded again as the left context of new ones: two characters at the least, and
+"""Tokens that are decoded again as the left context of new ones: at least two characters, and
 enough for decoders that treat the first token of a text differently."""
 
 
 class TextStream:
-    """Turns the tokens of one answer into pieces of text that can be sent at once.
+    """Turns the tokens of one answer into text chunks that can be sent at once.
 
-    The pieces put together are the text of all tokens, cut before the first stop string. First is
-    the stop string that is complete first; when several end at the same character, the longest.
+    The joined chunks are the text of all tokens, cut before the first stop string. The first stop
+    string is the one that is complete first; if several end at the same character, the longest.
     This does not depend on how the text is split into tokens. Text is held back only while it may
-    still change: an incomplete character at the end, or the beginning of a stop string.
+    still change: an incomplete character at the end, or the start of a stop string.
 
-    Each token costs the decoding of a bounded number of tokens, however long the answer is. For
-    that, `decode` must be what tokenizers are: more tokens only lengthen the text, but for
-    replacement characters at its end.
+    Each token costs the decoding of a bounded number of tokens, however long the answer is. This
+    requires of `decode`, as tokenizers guarantee, that more tokens only lengthen the text, except
+    for replacement characters at its end.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
         """Starts an answer.
 
         Args:
-            decode: Token ids to text; incomplete bytes become U+FFFD.
+            decode: Converts token ids to text; incomplete bytes become U+FFFD.
             stop: The stop strings.
 
         Raises:
@@ -45,20 +45,20 @@ class TextStream:
         self._decode = decode
         self._stop = tuple(stop)
         self._window: list[int] = []
-        self._text = ""  # of the window
-        self._sent = 0  # characters of the window's text that went to the search for stops
-        self._held = ""  # searched, but it may be the beginning of a stop string
-        self._open = 0  # tokens since the text last ended with a whole character
+        self._text = ""  # the window's text
+        self._sent = 0  # characters of the window's text that were passed to the stop search
+        self._held = ""  # searched, but may be the start of a stop string
+        self._open = 0  # tokens since the text last ended with a complete character
         self._limit = 2 * CONTEXT_TOKENS
         self._stopped = False
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string has come; nothing is given out after it."""
+        """Whether a stop string was found; no text follows it."""
         return self._stopped
 
     def push(self, tokens: Sequence[int]) -> str:
-        """Takes the next tokens and gives the text that is now certain; often it is empty."""
+        """Adds the next tokens and returns the text that is now final; it is often empty."""
         if self._stopped:
             return ""
         self._window.extend(tokens)
@@ -71,7 +71,7 @@ class TextStream:
         return self._search(chunk)
 
     def finish(self) -> str:
-        """Gives the rest, when no more tokens will come."""
+        """Returns the remaining text after the last token."""
         if self._stopped:
             return ""
         chunk = self._search(self._text[self._sent :])
@@ -82,25 +82,25 @@ class TextStream:
         return rest
 
     def _unsure(self, new_tokens: int) -> int:
-        """How many characters at the end of the text may still become others."""
+        """Returns how many characters at the end of the text may still change."""
         replaced = len(self._text) - len(self._text.rstrip(REPLACEMENT))
         if not replaced:
             self._open = 0
             return 0
         self._open += new_tokens if self._open else 1
         if self._open < MAX_CHARACTER_BYTES:
-            # Some decoders replace all bytes of a run until the last character of it is whole.
+            # Some decoders replace all bytes of a run until its last character is complete.
             return replaced
-        # No character takes so many tokens: these are bytes that never become text.
+        # No character takes this many tokens: these bytes never become text.
         return min(replaced, MAX_CHARACTER_BYTES - 1)
 
     def _shorten(self) -> None:
-        """Forgets tokens that can no longer change the text, and keeps a context of some."""
+        """Drops tokens that can no longer change the text, but keeps some as context."""
         for start in range(CONTEXT_TOKENS, CONTEXT_TOKENS + MAX_CHARACTER_BYTES):
             window = self._window[-start:]
             text = self._decode(window)
             sent = self._sent - (len(self._text) - len(text))
-            # Not so when the cut went through a character, or through what is still uncertain.
+            # This fails if the cut splits a character, or text that may still change.
             if sent >= 0 and self._text.endswith(text):
                 self._window, self._text, self._sent = window, text, sent
                 self._limit = len(window) + CONTEXT_TOKENS
@@ -108,7 +108,7 @@ class TextStream:
         self._limit = 2 * len(self._window)
 
     def _search(self, chunk: str) -> str:
-        """Looks for stop strings in what was held back and `chunk`; gives what is before them."""
+        """Searches held-back text and `chunk` for stop strings; returns the text before them."""
         if not self._stop:
             return chunk
         text = self._held + chunk
@@ -123,7 +123,7 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`, but is not all of it."""
+    """Returns the length of the longest suffix of `text` that is a proper prefix of `stop`."""
     at = text.find(stop[0], max(0, len(text) - len(stop) + 1))
     while at >= 0:
         if stop.startswith(text[at:]):

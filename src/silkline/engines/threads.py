@@ -1,8 +1,8 @@
-"""How many threads a model computes with on the CPU (docs/decisions/0012).
+"""Chooses the number of threads that a model computes with on the CPU (docs/decisions/0012).
 
-A container that may use the time of two cores (`docker run --cpus 2`, a limit of Kubernetes) still
-sees all of the machine's, and may run on each: one thread for each of them would be stopped for
-most of every period. Its limit is the quota of its control group, or of one above.
+A container that is limited to the time of two cores (`docker run --cpus 2`, a Kubernetes limit)
+still sees all of the machine's cores and may run on each. With one thread per core the kernel would
+throttle it for most of every period. Its limit is the quota of its control group or of a parent.
 https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files,
 https://docs.kernel.org/scheduler/sched-bwc.html
 """
@@ -18,52 +18,52 @@ from silkline.engines.control_groups import ROOT, groups, read
 _SMALL_MODEL_BYTES = 64 * 1024 * 1024
 
 
-def choose_threads(asked: int, weights_bytes: int, root: Path = ROOT) -> int:
-    """Threads for a model; 0 leaves it to the library that computes, which takes all cores.
+def choose_threads(configured: int, weights_bytes: int, root: Path = ROOT) -> int:
+    """Returns the number of threads for a model; 0 lets the library use all cores.
 
-    A step of a small model is too short to gain much by sharing it, and the cores that it would
-    take are those of the gateway and the decoders: it gets half of them.
+    A small model (weights under 64 MiB) gets half of the cores: its steps are too short to gain
+    much from more threads, and the gateway and the image decoders need the other cores.
 
     Args:
-        asked: What the options say; 0 lets this function choose.
+        configured: The number in the options; 0 lets this function choose.
         weights_bytes: Size of the model's weights.
-        root: Where the system's files are.
+        root: Root of the file system that holds `/proc` and `/sys`.
     """
-    if asked:
-        return asked
+    if configured:
+        return configured
     cores = usable_cores(root)
     if weights_bytes < _SMALL_MODEL_BYTES:
         return max(1, cores // 2)
-    return 0 if cores == _bound_cores() else cores
+    return 0 if cores == _affinity_cores() else cores
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Cores whose time this process may use, at least 1; a part of one counts as one.
+    """The number of cores whose time this process may use, rounded up, at least 1.
 
     Args:
-        root: Where the system's files are.
+        root: Root of the file system that holds `/proc` and `/sys`.
     """
-    return max(1, min([_bound_cores(), *_quotas(root)]))
+    return max(1, min([_affinity_cores(), *_quotas(root)]))
 
 
-def _bound_cores() -> int:
-    """Those that the process may run on."""
+def _affinity_cores() -> int:
+    """The number of cores in the process's CPU affinity mask."""
     return len(os.sched_getaffinity(0))
 
 
 def _quotas(root: Path) -> Iterator[int]:
-    """What the process's control groups, and those above them, may use, in cores rounded up."""
+    """The CPU quotas of the process's control groups and their parents, in cores rounded up."""
     quotas = (_quota(group) for group in groups("cpu", root))
     return (quota for quota in quotas if quota is not None)
 
 
 def _quota(group: Path) -> int | None:
-    """A group's own quota, by version 2 of control groups or by version 1; None for no limit."""
-    said = read(group / "cpu.max").split()
-    if not said:
-        said = [read(group / "cpu.cfs_quota_us"), read(group / "cpu.cfs_period_us")]
+    """A group's own CPU quota in cores, from cgroup version 2 or 1; None means no limit."""
+    fields = read(group / "cpu.max").split()
+    if not fields:
+        fields = [read(group / "cpu.cfs_quota_us"), read(group / "cpu.cfs_period_us")]
     try:
-        quota, period = (int(number) for number in said)
-    except ValueError:  # "max", or nothing, or nothing that is known here
+        quota, period = (int(number) for number in fields)
+    except ValueError:  # "max", a missing file, or a format that is not known here
         return None
     return -(-quota // period) if quota > 0 and period > 0 else None

@@ -85,11 +85,11 @@ def test_each_request_sees_its_own_past_and_nothing_else(
         slot_of, place = torch.tensor(write).unbind(1)
         layout = attention.Layout(slot_of, place, len(generating), length)
         layout.masks = {window: attention.decode_mask(last, length, window, torch.float32)}
-        pieces_of, row = [], len(generating)
+        chunks, row = [], len(generating)
         for each, start, end in pieces:
-            pieces_of.append(attention.Piece(row, each, start, end, case.blocks[each]))
+            chunks.append(attention.PromptChunk(row, each, start, end, case.blocks[each]))
             row += end - start
-        layout.chunks = pieces_of
+        layout.chunks = chunks
         packed.layout = layout
         query, key, value = (
             torch.cat([case.rows[each][name][start:end] for each, start, end in where])
@@ -110,8 +110,8 @@ def test_each_request_sees_its_own_past_and_nothing_else(
 
 def test_a_prompt_taken_at_once_needs_no_mask() -> None:
     like = torch.zeros(1)
-    assert attention.Piece(0, 0, 0, 9).mask(None, like) is None
-    assert attention.Piece(0, 0, 0, 9).mask(9, like) is None
-    assert attention.Piece(0, 0, 0, 9).mask(8, like) is not None
-    assert attention.Piece(0, 0, 3, 9).mask(None, like) is not None
-    assert attention.Piece(0, 0, 0, 9, ((1, 4),)).mask(None, like) is not None
+    assert attention.PromptChunk(0, 0, 0, 9).mask(None, like) is None
+    assert attention.PromptChunk(0, 0, 0, 9).mask(9, like) is None
+    assert attention.PromptChunk(0, 0, 0, 9).mask(8, like) is not None
+    assert attention.PromptChunk(0, 0, 3, 9).mask(None, like) is not None
+    assert attention.PromptChunk(0, 0, 0, 9, ((1, 4),)).mask(None, like) is not None

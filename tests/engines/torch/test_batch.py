@@ -237,7 +237,7 @@ def test_while_others_generate_pictures_are_taken_in_small_bites(
     vision = model.batch._vision
     for number in range(6):
         driver.add(question(seed=100 + number))
-    while driver.waiting or model.batch._unseen:
+    while driver.waiting or model.batch._unencoded:
         vision._token_seconds = 1.0  # as if the vision tower was very slow
         driver.step()
     assert batches == [1] * 6

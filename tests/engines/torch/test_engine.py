@@ -134,7 +134,7 @@ async def test_a_request_whose_time_ends_while_it_is_prepared_goes_alone(
 
 
 def test_options_and_folders_that_are_wrong_are_refused(llava: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Known are: device"):
+    with pytest.raises(ConfigError, match="Valid options: device"):
         TorchEngine(options(llava, prefix="true"))
     with pytest.raises(ConfigError, match="give its folder"):
         TorchEngine(EngineOptions())

@@ -172,21 +172,21 @@ def test_an_image_processor_that_fails_refuses_the_picture(
 
     model = family("llava")
     monkeypatch.setattr(model, "image_processor", fails)
-    with pytest.raises(InvalidRequest, match="takes no picture of such a shape") as refused:
+    with pytest.raises(InvalidRequest, match="does not support an image of this shape") as refused:
         model.prepare([user(0, "?")], [picture(1, 50, 20)])
     assert "50x20" in refused.value.message
     assert "secret" not in refused.value.message
 
 
 def test_blip_2_takes_one_picture(family: Get) -> None:
-    with pytest.raises(InvalidRequest, match="one picture in a conversation, and 2 came"):
+    with pytest.raises(InvalidRequest, match="one image per conversation, but 2 were sent"):
         family("blip-2").prepare([user(0, "and", 1)], [picture(1), picture(2)])
 
 
 @families
 def test_pictures_that_do_not_match_are_refused(name: str, family: Get) -> None:
     for message, images in ((user(1, "?"), 1), (user("?"), 1), (user(0, 0), 1), (user(0), 0)):
-        with pytest.raises(InvalidRequest, match="Point at each picture once"):
+        with pytest.raises(InvalidRequest, match="Refer to each image once"):
             family(name).prepare([message], [picture()] * images)
 
 
@@ -247,7 +247,7 @@ def test_pictures_that_a_template_leaves_out_are_told(family: Get) -> None:
     write = writer(family("llava"), template).write
     assert write([user(0, "?")], 1) == "<image>?"
     pictured = Message(Role.SYSTEM, user(0, "Look").parts)
-    with pytest.raises(InvalidRequest, match="messages of the user"):
+    with pytest.raises(InvalidRequest, match="put the images into user messages"):
         write([pictured, user("?")], 1)
 
 

@@ -30,15 +30,15 @@ def test_every_token_is_taken_once_in_order_and_no_block_is_cut(
         steps += 1
         assert steps <= sum(prompt.length for prompt in everyone), "it starves"
         chunks = plan_chunks(queue, budget)
-        assert chunks[0].place == 0, "the oldest comes on in each step"
-        assert [chunk.place for chunk in chunks] == list(range(len(chunks)))
+        assert chunks[0].index == 0, "the oldest prompt gets a chunk in each step"
+        assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
         for chunk in chunks:
-            prompt = queue[chunk.place]
+            prompt = queue[chunk.index]
             assert chunk.start == prompt.done < chunk.end <= prompt.length
             taken[id(prompt)].append((chunk.start, chunk.end))
             prompt.done = chunk.end
         unfinished = [
-            chunk for chunk in chunks if queue[chunk.place].done < queue[chunk.place].length
+            chunk for chunk in chunks if queue[chunk.index].done < queue[chunk.index].length
         ]
         assert unfinished in ([], [chunks[-1]]), "only the last one is left unfinished"
         queue = [prompt for prompt in queue if prompt.done < prompt.length]

@@ -253,7 +253,7 @@ async def test_a_worker_that_lost_a_request_is_replaced() -> None:
     ("engine", "extra", "error", "message"),
     [
         ("fake", {"start_fault": "No such device."}, EnvironmentFault, "No such device."),
-        ("fake", {"moode": "echo"}, ConfigError, "Known are: mode"),
+        ("fake", {"moode": "echo"}, ConfigError, "Valid options: mode"),
         ("fak", {}, ConfigError, "Did you mean fake"),
     ],
 )

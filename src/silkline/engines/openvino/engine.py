@@ -30,9 +30,9 @@ from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
-from silkline.engines.prepare_requests import Preparing
+from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
-from silkline.engines.sampling import COLDEST, answer_room, seed_of
+from silkline.engines.sampling import GREEDY_BELOW, answer_room, seed_of
 from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
 
@@ -86,7 +86,7 @@ class OpenVinoEngine(Engine):
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
         self._served = read_served(options)
         self._stepper: Stepper | None = None
-        self._preparing = Preparing("openvino-prepare")
+        self._preparing = RequestPreparer("openvino-prepare")
         self._embedder: Embedder | None = None
         self._embeddings: EmbeddingQueue | None = None
 
@@ -258,7 +258,7 @@ class OpenVinoEngine(Engine):
         config.stop_token_ids = self._defaults.stop_token_ids
         config.apply_chat_template = False
         config.max_new_tokens = sampling.max_tokens
-        config.do_sample = sampling.temperature >= COLDEST
+        config.do_sample = sampling.temperature >= GREEDY_BELOW
         if config.do_sample:
             config.temperature = sampling.temperature
             config.top_p = sampling.top_p

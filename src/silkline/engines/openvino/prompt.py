@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from silkline.core import Message
 from silkline.engines.openvino.served import Served
-from silkline.engines.prompt_text import SafeText, check_places
+from silkline.engines.prompt_text import SafeText, check_image_indices
 from silkline.models.added_tokens import read_added_tokens
 from silkline.models.chat_template import CHAT_TEMPLATE, read_chat_template
 
@@ -72,7 +72,7 @@ class Prompter:
         Raises:
             InvalidRequest: The messages do not show each image once, in order.
         """
-        check_places(messages, images)
+        check_image_indices(messages, images)
         return [
             {
                 "role": message.role.value,
@@ -94,7 +94,7 @@ class Prompter:
         Raises:
             InvalidRequest: The messages do not show each image once, in order.
         """
-        check_places(messages, images)
+        check_image_indices(messages, images)
         return [
             {"role": message.role.value, "content": self._content(message)} for message in messages
         ]

@@ -1,11 +1,11 @@
-"""The attention of a packed batch, in the place of the text model's own.
+"""Attention over a packed batch, which replaces the text model's own.
 
-The text model sees one row of tokens, `[1, T]`: first one token of each request that generates,
-then the pieces of prompts. Here they part: all keys and values go to their slots in one copy, the
-generating tokens attend together over a view of the slots, and each piece over its own.
+The text model sees one row of tokens, `[1, T]`: first one token of each decoding request, then the
+prompt chunks. One copy writes all keys and values to their slots. Then the decoding tokens attend
+together over a view of the slots, and each chunk attends over its own slot.
 
-transformers calls `_attend` by its registered name with the attention module, on which `install`
-has put the batch. As the name has no entry among the mask functions, the models build no masks.
+transformers calls `_attend` by its registered name with the attention module, to which `install`
+has attached the batch. No mask function has that name, so the models build no masks.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _ATTRIBUTE = "silkline_batch"
 
 
 @dataclass(eq=False, slots=True)
-class Piece:
-    """A piece of a prompt within the packed batch.
+class PromptChunk:
+    """A chunk of a prompt in the packed batch.
 
     Attributes:
-        row: Where it begins in the batch.
+        row: Index of its first token in the batch.
         slot: The slot of its request.
-        start: Its first token within the prompt.
-        end: One past its last.
-        blocks: Ranges of the prompt that attend to each other both ways.
+        start: Index of its first token in the prompt.
+        end: Index after its last token in the prompt.
+        blocks: Ranges `[start, end)` of the prompt with bidirectional attention inside.
     """
 
     row: int
@@ -45,11 +45,11 @@ class Piece:
     _masks: dict[int | None, torch.Tensor | None] = field(default_factory=dict, init=False)
 
     def mask(self, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
-        """What is added to the scores, `[end - start, end]`; None where it is plainly causal.
+        """Returns the mask to add to the scores, `[end - start, end]`; None means causal.
 
         Args:
-            window: How many tokens back a token sees, itself included; None for all.
-            like: Gives the type and the device.
+            window: Number of tokens that a token attends to, itself included; None means all.
+            like: A tensor with the type and device of the mask.
         """
         if window is not None and self.end <= window:
             window = None
@@ -61,38 +61,39 @@ class Piece:
         inside = [block for block in self.blocks if self.start <= block[0] < self.end]
         if window is None and not inside and self.start == 0:
             return None
-        seen = _seen(torch.arange(self.start, self.end, device=like.device), self.end, window)
+        rows = torch.arange(self.start, self.end, device=like.device)
+        visible = _visible(rows, self.end, window)
         for start, end in inside:
-            seen[start - self.start : end - self.start, start:end] = True
-        return _additive(seen, like.dtype)
+            visible[start - self.start : end - self.start, start:end] = True
+        return _additive(visible, like.dtype)
 
 
 @dataclass(eq=False, slots=True)
 class Layout:
-    """What stands where in a packed batch.
+    """The layout of a packed batch.
 
     Attributes:
         slots: The slot of each token's request, int64 `[T]`.
-        places: Where in the slot its key and value go, int64 `[T]`.
-        decoding: How many of the first tokens are next tokens, of slots 0, 1, 2, ...
-        length: How many tokens of the slots these may see.
-        masks: By the layer's window, what is added to their scores, `[decoding, 1, 1, length]`.
-        chunks: The pieces of prompts, which follow.
+        offsets: The index of each token in its slot, int64 `[T]`.
+        decoding: Number of decoding requests, in the slots 0, 1, 2, ...; their tokens come first.
+        length: Number of tokens in each slot that decoding requests read.
+        masks: Masks to add to their scores, `[decoding, 1, 1, length]`, by the layer's window.
+        chunks: The prompt chunks, whose tokens follow.
     """
 
     slots: torch.Tensor
-    places: torch.Tensor
+    offsets: torch.Tensor
     decoding: int = 0
     length: int = 0
     masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
-    chunks: Sequence[Piece] = ()
+    chunks: Sequence[PromptChunk] = ()
     _rows: dict[int, torch.Tensor] = field(default_factory=dict, init=False)
 
     def rows(self, storage: torch.Tensor) -> torch.Tensor:
-        """Which rows of a layer's keys or values are written, for each token and each KV head.
+        """Returns the indices of the rows to write, for each token and each KV head.
 
         Args:
-            storage: `[count, kv_heads, length, dim]`, as if flattened to rows.
+            storage: A layer's keys or values as rows of `dim`: `[count, kv_heads, length, dim]`.
 
         Returns:
             Int64 `[T * kv_heads]`.
@@ -100,31 +101,31 @@ class Layout:
         _, kv_heads, length, _ = storage.shape
         if kv_heads not in self._rows:
             heads = torch.arange(kv_heads, device=self.slots.device)
-            rows = (self.slots.unsqueeze(1) * kv_heads + heads) * length + self.places.unsqueeze(1)
-            self._rows[kv_heads] = rows.flatten()
+            starts = (self.slots.unsqueeze(1) * kv_heads + heads) * length
+            self._rows[kv_heads] = (starts + self.offsets.unsqueeze(1)).flatten()
         return self._rows[kv_heads]
 
 
 Score = Callable[..., torch.Tensor]
-"""`sdpa` or `eager`, which have the same arguments."""
+"""An attention function: `sdpa` or `eager`, which have the same signature."""
 
 
 class PackedAttention:
-    """Attends for all layers; `layout` says what the batch of this step is."""
+    """Computes attention in all layers for the batch that `layout` describes."""
 
     def __init__(self, slots: KvSlots, prefill: Score, decode: Score) -> None:
-        """Makes the attention of a model.
+        """Creates the attention of a model.
 
         Args:
-            slots: Where its keys and values are.
-            prefill: Scores pieces of prompts.
-            decode: Scores next tokens.
+            slots: Stores keys and values.
+            prefill: The attention function for prompt chunks.
+            decode: The attention function for next tokens.
         """
         self._slots = slots
         self._prefill_score = prefill
         self._decode_score = decode
         self.layout: Layout | None = None
-        """Of the step that runs."""
+        """The layout of the current step."""
 
     def __call__(
         self,
@@ -134,14 +135,14 @@ class PackedAttention:
         value: torch.Tensor,
         form: Form,
     ) -> torch.Tensor:
-        """Writes the keys and values of a layer and attends.
+        """Writes a layer's keys and values to the slots and computes its attention.
 
         Args:
-            layer: Which.
+            layer: The layer's index.
             query: `[1, heads, T, key_dim]`.
             key: `[1, kv_heads, T, key_dim]`.
             value: `[1, kv_heads, T, value_dim]`.
-            form: How the layer attends.
+            form: The layer's attention parameters.
 
         Returns:
             `[1, T, heads, value_dim]`.
@@ -168,50 +169,50 @@ class PackedAttention:
         values: torch.Tensor,
         form: Form,
     ) -> torch.Tensor:
-        """All that generate in one call; `[decoding, heads, value_dim]`.
+        """Attention of all decoding requests in one call; `[decoding, heads, value_dim]`.
 
-        The query heads that share a KV head stand as rows of one query, so no key is copied.
+        Query heads that share a KV head become rows of one query, so no key is copied.
         """
         count, kv_heads = layout.decoding, keys.shape[1]
         rows = query[0, :, :count].transpose(0, 1)
         rows = rows.reshape(count, kv_heads, -1, query.shape[3])
-        seen = self._decode_score(
+        attended = self._decode_score(
             rows,
             keys[:count, :, : layout.length],
             values[:count, :, : layout.length],
             mask=layout.masks[form.window],
             form=form,
         )
-        return seen.flatten(1, 2)
+        return attended.flatten(1, 2)
 
     def _prefill(
         self,
-        chunk: Piece,
+        chunk: PromptChunk,
         query: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
         form: Form,
     ) -> torch.Tensor:
-        """One piece over its prompt so far; `[end - start, heads, value_dim]`."""
+        """Attention of a chunk over its prompt so far; `[end - start, heads, value_dim]`."""
         rows = query[:, :, chunk.row : chunk.row + chunk.end - chunk.start]
-        seen = self._prefill_score(
+        attended = self._prefill_score(
             rows,
             keys[chunk.slot : chunk.slot + 1, :, : chunk.end],
             values[chunk.slot : chunk.slot + 1, :, : chunk.end],
             mask=chunk.mask(form.window, rows),
             form=form,
         )
-        return seen[0].transpose(0, 1)
+        return attended[0].transpose(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a layer attends.
+    """The attention parameters of a layer.
 
     Attributes:
-        scaling: What scores are multiplied by.
-        window: How many tokens back a token sees, itself included; None for all.
-        softcap: Scores are squashed into plus and minus this; None leaves them.
+        scaling: The factor that scores are multiplied by.
+        window: Number of tokens that a token attends to, itself included; None means all.
+        softcap: Scores become `softcap * tanh(score / softcap)`; None leaves them unchanged.
     """
 
     scaling: float
@@ -227,15 +228,15 @@ def sdpa(
     mask: torch.Tensor | None,
     form: Form,
 ) -> torch.Tensor:
-    """Torch's fused attention; `eager` where scores are squashed, which it cannot do.
+    """Torch's fused attention; `eager` for layers with `softcap`, which it does not support.
 
     Args:
         query: `[N, heads, rows, key_dim]`.
         key: `[N, kv_heads, columns, key_dim]`; `heads` is a multiple of `kv_heads`.
         value: `[N, kv_heads, columns, value_dim]`.
-        mask: What is added to the scores, of a shape that spreads to `[N, heads, rows, columns]`;
-            None is causal.
-        form: How the layer attends.
+        mask: Mask to add to the scores, broadcastable to `[N, heads, rows, columns]`; None means
+            causal.
+        form: The layer's attention parameters.
 
     Returns:
         `[N, heads, rows, value_dim]`.
@@ -244,7 +245,7 @@ def sdpa(
         return eager(query, key, value, mask=mask, form=form)
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and mask is not None and query.is_cuda:
-        # The fused CUDA kernels that take a mask do not share KV heads.
+        # The fused CUDA kernels that accept a mask do not support grouped KV heads.
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     return nn.functional.scaled_dot_product_attention(
         query,
@@ -265,10 +266,10 @@ def eager(
     mask: torch.Tensor | None,
     form: Form,
 ) -> torch.Tensor:
-    """The same as `sdpa`, spelled out; softmax in float32.
+    """Computes the same as `sdpa` with plain matrix products, and softmax in float32.
 
-    It is the faster one for next tokens on many CPUs (see `choosing`). Keys times queries, not
-    queries times keys, as matrices should be tall rather than wide.
+    It is faster for next tokens on many CPUs (see `attention_choice`). It multiplies keys by
+    queries, not queries by keys, as tall matrices are faster than wide ones.
     """
     count, heads, rows, _ = query.shape
     kv_heads, columns = key.shape[1], key.shape[2]
@@ -278,8 +279,8 @@ def eager(
     if form.softcap is not None:
         scores = torch.tanh(scores / form.softcap) * form.softcap
     if mask is None:
-        seen = torch.ones(rows, columns, dtype=torch.bool, device=query.device).tril()
-        mask = _additive(seen, query.dtype)
+        visible = torch.ones(rows, columns, dtype=torch.bool, device=query.device).tril()
+        mask = _additive(visible, query.dtype)
     weights = torch.softmax(scores.add_(mask), -1).to(query.dtype)
     weights = weights.reshape(count * kv_heads, heads // kv_heads * rows, columns)
     return torch.bmm(weights, value.flatten(0, 1)).reshape(count, heads, rows, -1)
@@ -288,41 +289,41 @@ def eager(
 def decode_mask(
     last: torch.Tensor, length: int, window: int | None, dtype: torch.dtype
 ) -> torch.Tensor:
-    """What each generating request sees of its slot; `[B, 1, 1, length]`.
+    """Returns the mask of decoding requests over their slots, `[B, 1, 1, length]`.
 
     Args:
-        last: The place of its newest token, int64 `[B]`.
-        length: How many tokens of the slots are looked at.
-        window: Of the layer.
-        dtype: Of the scores.
+        last: The index of each request's newest token in its slot, int64 `[B]`.
+        length: Number of tokens of each slot that are read.
+        window: The layer's sliding window; None means all tokens.
+        dtype: Type of the scores.
     """
-    return _additive(_seen(last, length, window), dtype)[:, None, None, :]
+    return _additive(_visible(last, length, window), dtype)[:, None, None, :]
 
 
-def _seen(places: torch.Tensor, length: int, window: int | None) -> torch.Tensor:
-    """Which of the first `length` tokens those at `places` see; bool `[places, length]`."""
-    columns = torch.arange(length, device=places.device)
-    rows = places.unsqueeze(1)
-    seen = columns <= rows
+def _visible(indices: torch.Tensor, length: int, window: int | None) -> torch.Tensor:
+    """Which of the first `length` tokens each token attends to; bool `[indices, length]`."""
+    columns = torch.arange(length, device=indices.device)
+    rows = indices.unsqueeze(1)
+    visible = columns <= rows
     if window is not None:
-        seen &= columns > rows - window
-    return seen
+        visible &= columns > rows - window
+    return visible
 
 
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Zero where something is seen, minus infinity elsewhere."""
-    zeros = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return zeros.masked_fill_(~seen, float("-inf"))
+def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Converts a boolean mask to an additive one: zero where visible, minus infinity elsewhere."""
+    zeros = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return zeros.masked_fill_(~visible, float("-inf"))
 
 
 @dataclass(slots=True)
 class Probed:
-    """What the text model's layers turned out to be.
+    """Records the attention layers of a text model while it runs.
 
     Attributes:
-        shapes: What a token takes in each layer, by its number.
-        heads: The query heads of each, likewise.
-        windows: The windows that there are.
+        shapes: A token's cache entry in each layer, by layer index.
+        heads: Number of query heads of each layer, by layer index.
+        windows: All sliding windows that the layers use; None for full attention.
     """
 
     shapes: dict[int, LayerShape] = field(default_factory=dict)
@@ -337,7 +338,7 @@ class Probed:
         value: torch.Tensor,
         form: Form,
     ) -> torch.Tensor:
-        """Notes a layer; `[1, T, heads, value_dim]` of nothing."""
+        """Records a layer; returns zeros `[1, T, heads, value_dim]`."""
         self.shapes[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3])
         self.heads[layer] = query.shape[1]
         self.windows.add(form.window)
@@ -345,15 +346,15 @@ class Probed:
 
 
 def probe(text_model: nn.Module, hidden: torch.Tensor, positions: torch.Tensor) -> Probed:
-    """Runs one token through a text model to see its layers.
+    """Runs one token through a text model to find out about its layers.
 
     Args:
-        text_model: See `Family.text_model`.
+        text_model: The text model; see `Family.text_model`.
         hidden: A token's input, `[1, 1, hidden]`.
-        positions: Its positions, as the text model takes them.
+        positions: The token's positions, in the text model's shape.
 
     Raises:
-        ConfigError: They attend in a way that is not known here.
+        ConfigError: The layers use a kind of attention that is not supported.
     """
     probed = Probed()
     install(text_model, probed)
@@ -368,7 +369,7 @@ def probe(text_model: nn.Module, hidden: torch.Tensor, positions: torch.Tensor) 
 
 
 def install(text_model: nn.Module, batch: PackedAttention | Probed) -> None:
-    """Lets a text model's layers attend by `batch`."""
+    """Makes a text model's layers compute their attention with `batch`."""
     ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
     config: Any = text_model.config
     config._attn_implementation = NAME  # noqa: SLF001 - transformers' own switch
@@ -385,12 +386,12 @@ def _attend(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls; `attention_mask` is None, as no mask function has the name."""
+    """The function that transformers calls; `attention_mask` is None (see the module)."""
     del attention_mask
     if options.get("s_aux") is not None:
         raise ConfigError(
-            "The model's language model attends with sinks, which the torch engine does not know. "
-            "Use the engine remote with a server that has it, such as vLLM."
+            "The model's language model attends with sinks, which the torch engine does not "
+            "support. Use the engine remote with a server that supports it, such as vLLM."
         )
     window = options.get("sliding_window")
     form = Form(float(options["scaling"]), window, options.get("softcap"))

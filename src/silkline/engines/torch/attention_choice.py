@@ -1,8 +1,8 @@
-"""Which way to score is the faster one here: measured with the model's own heads, on its device.
+"""Chooses the fastest attention function by measuring, with the model's heads and on its device.
 
-No rule would do: torch's fused kernels win on long prompts and lose to plain matrix products on
-the next tokens of some processors, and which of them takes a mask differs by device and version.
-A way that does not work here is not taken; what cannot be measured keeps no model from starting.
+No fixed rule works: torch's fused kernels are faster for long prompts, plain matrix products for
+next tokens on some processors, and which kernels accept a mask depends on device and version. A
+function that fails here is not used; a failed measurement does not keep the model from starting.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ logger = logging.getLogger("silkline.engines.torch")
 T = TypeVar("T")
 
 SCORES: Mapping[str, Score] = {"sdpa": sdpa, "eager": eager}
-"""What there is to choose from, by the names that the options have for it."""
+"""The attention functions to choose from, by the names that the options use."""
 
 _TIMES = 5
-"""How often each is measured, after a first time that does not count; the shortest time counts, as
-all that disturbs makes it longer."""
+"""Timed runs of each function after a warm-up run; the shortest time counts, as disturbances only
+make it longer."""
 
 _TRIAL_SECONDS = 1.0
-"""After this each stage has been measured enough, if once at least: some types take very long."""
+"""Time budget per stage, with at least one timed run: some types are very slow."""
 
 _LENGTH = 512
-"""Tokens of a usual request: a picture, a question and an answer."""
+"""Tokens of a typical request: an image, a question and an answer."""
 
 _MAX_BATCH = 16
 _MAX_CHUNK = 512
-"""More would not change the choice, and the memory is not there for it."""
+"""Limits of the measured sizes: larger ones would not change the choice, but need more memory."""
 
 _LONG = 4
-"""Pieces of a long prompt, of which the last one is measured."""
+"""Number of chunks in a long prompt, of which the last one is measured."""
 
 _WORTH = 0.9
-"""Share of the fused kernel's time below which `eager`, which keeps all scores, is worth it."""
+"""`eager` is chosen only below this share of the fused kernel's time, as it stores all scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """How a model attends.
+    """The attention functions of a model.
 
     Attributes:
-        prefill: Scores pieces of prompts.
-        decode: Scores next tokens.
+        prefill: The function for prompt chunks.
+        decode: The function for next tokens.
     """
 
     prefill: Score
@@ -64,14 +64,14 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is measured.
+    """The sizes to measure with.
 
     Attributes:
-        shape: Of a token in a layer's cache.
-        heads: Query heads of that layer; a multiple of its KV heads.
-        batch: Requests that generate together.
-        length: Tokens that each of them sees.
-        chunk: Tokens of a piece of a prompt.
+        shape: A token's cache entry in the layer.
+        heads: Number of query heads of the layer; a multiple of its KV heads.
+        batch: Number of decoding requests.
+        length: Number of tokens that each of them attends to.
+        chunk: Number of tokens in a prompt chunk.
     """
 
     shape: LayerShape
@@ -82,12 +82,12 @@ class Sizes:
 
     @classmethod
     def of(cls, found: Probed, batch: int, chunk: int) -> Sizes:
-        """Those of a model, by its last layer; they seldom differ.
+        """Returns the sizes for a model, based on its last layer; layers seldom differ.
 
         Args:
-            found: Its layers.
-            batch: Most requests at a time.
-            chunk: Most tokens of a piece of a prompt.
+            found: The model's layers.
+            batch: Maximum number of requests in a batch.
+            chunk: Maximum number of tokens in a prompt chunk.
         """
         layer = max(found.shapes)
         return cls(
@@ -99,19 +99,19 @@ class Sizes:
         )
 
 
-def choose(asked: str, sizes: Sizes, like: torch.Tensor) -> Chosen:
-    """How to attend: as asked, or, with "auto", each stage by what takes the least time.
+def choose(name: str, sizes: Sizes, like: torch.Tensor) -> Chosen:
+    """Returns the attention functions by name or, for "auto", the fastest for each stage.
 
     Args:
-        asked: A name of `SCORES`, or "auto".
-        sizes: What to measure with.
-        like: Gives the type of keys and values, and the device.
+        name: A name in `SCORES`, or "auto".
+        sizes: The sizes to measure with.
+        like: A tensor with the type of keys and values, on the model's device.
 
     Raises:
         torch.AcceleratorError: The device has failed.
     """
-    if asked != "auto":
-        return Chosen(SCORES[asked], SCORES[asked])
+    if name != "auto":
+        return Chosen(SCORES[name], SCORES[name])
     form = Form(scaling=sizes.shape.key_dim**-0.5)
     return Chosen(
         prefill=_faster("prompts", lambda: _chunks(sizes, like), form),
@@ -120,7 +120,7 @@ def choose(asked: str, sizes: Sizes, like: torch.Tensor) -> Chosen:
 
 
 class _Call(NamedTuple):
-    """What `sdpa` and `eager` take."""
+    """The arguments of an attention function."""
 
     query: torch.Tensor
     key: torch.Tensor
@@ -129,40 +129,40 @@ class _Call(NamedTuple):
 
 
 def _faster(stage: str, make: Callable[[], Sequence[_Call]], form: Form) -> Score:
-    calls = _tried(make, stage)
+    calls = _try(make, stage)
     if calls is None:
         return SCORES["sdpa"]
-    ways, minimum = dict(SCORES), dict.fromkeys(SCORES, math.inf)
+    scores, minimum = dict(SCORES), dict.fromkeys(SCORES, math.inf)
     until = time.perf_counter() + _TRIAL_SECONDS
-    for turn in range(1 + _TIMES):
-        # In turns, so that a moment in which the machine is busy meets both.
-        for name in tuple(ways):
-            spent = _tried(partial(_seconds, ways[name], calls, form), f"{name}, {stage}")
-            if spent is None:
-                del ways[name]
+    for run in range(1 + _TIMES):
+        # Alternating, so that other load on the machine affects both.
+        for name in tuple(scores):
+            duration = _try(partial(_seconds, scores[name], calls, form), f"{name}, {stage}")
+            if duration is None:
+                del scores[name]
                 minimum[name] = math.inf
-            elif turn:
-                minimum[name] = min(minimum[name], spent)
-        if turn and time.perf_counter() > until:
+            elif run:
+                minimum[name] = min(minimum[name], duration)
+        if run and time.perf_counter() > until:
             break
     best = "eager" if minimum["eager"] < _WORTH * minimum["sdpa"] else "sdpa"
-    told = ", ".join(f"{name} {1000 * minimum[name]:.3f} ms" for name in ways)
-    logger.info("attention for %s: %s; measured: %s", stage, best, told or "nothing")
+    measured = ", ".join(f"{name} {1000 * minimum[name]:.3f} ms" for name in scores)
+    logger.info("attention for %s: %s; measured: %s", stage, best, measured or "nothing")
     return SCORES[best]
 
 
-def _tried(what: Callable[[], T], told: str) -> T | None:
-    """What comes of it; None where no kernel does it, or the memory is too short.
+def _try(function: Callable[[], T], subject: str) -> T | None:
+    """Calls a function; returns None if no kernel supports the call or memory is exhausted.
 
     Raises:
         torch.AcceleratorError: The device has failed.
     """
     try:
-        return what()
+        return function()
     except DEVICE_ERROR:
         raise
     except RuntimeError:
-        logger.warning("attention could not be measured: %s", told, exc_info=True)
+        logger.warning("attention could not be measured: %s", subject, exc_info=True)
         return None
 
 
@@ -177,7 +177,7 @@ def _seconds(score: Score, calls: Sequence[_Call], form: Form) -> float:
 
 
 def _next_tokens(sizes: Sizes, like: torch.Tensor) -> _Call:
-    """Those of a full batch, as `PackedAttention` asks for them."""
+    """The call for a full batch of next tokens, as `PackedAttention` makes it."""
     shape, batch = sizes.shape, sizes.batch
     query = like.new_ones(batch, shape.kv_heads, sizes.heads // shape.kv_heads, shape.key_dim)
     mask = like.new_zeros(batch, 1, 1, sizes.length)
@@ -185,9 +185,10 @@ def _next_tokens(sizes: Sizes, like: torch.Tensor) -> _Call:
 
 
 def _chunks(sizes: Sizes, like: torch.Tensor) -> list[_Call]:
-    """The first two of a prompt, the second one with a mask, and one of a long prompt.
+    """The calls for the first two chunks of a prompt, and for the last chunk of a long prompt.
 
-    There `eager` may lose by far what it gains on a short one.
+    All but the first have a mask. In a long prompt `eager` may lose far more time than it saves in
+    a short one.
     """
     chunk = sizes.chunk
     query = like.new_ones(1, sizes.heads, chunk, sizes.shape.key_dim)
@@ -201,6 +202,6 @@ def _chunks(sizes: Sizes, like: torch.Tensor) -> list[_Call]:
 def _cache(
     count: int, length: int, shape: LayerShape, like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values."""
+    """Keys and values of `count` slots."""
     keys = like.new_ones(count, shape.kv_heads, length, shape.key_dim)
     return keys, like.new_ones(count, shape.kv_heads, length, shape.value_dim)

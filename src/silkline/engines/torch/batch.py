@@ -1,8 +1,8 @@
-"""The batch: who waits for pictures, who for the prefill, who generates, and who has which slot.
+"""The batch: requests by stage (image encoding, prefill, decode), and their slots.
 
-Those that generate have the slots 0, 1, 2, ... in their order, so that they attend over one view of
-the storage. The prompt whose prefill has begun, of which there is one at the most between two
-steps, has the slot after them. Whoever leaves is replaced by the last one.
+Decoding requests have the slots 0, 1, 2, ... in their order, so that they attend over one view of
+the storage. Between two steps at most one prompt is partly prefilled; it has the slot after them.
+When a request leaves, the last one takes its slot.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from silkline.engines.torch.vision import Vision
 from silkline.errors import InternalFault, SilklineError
 
 _MARGIN = 64
-"""Tokens of its answer for which a request must find room before it joins."""
+"""Answer tokens for which there must be room before a request joins."""
 
 
 class Batch:
-    """A `stepper.Backend`."""
+    """The batch of the torch engine, a `stepper.Backend`."""
 
     def __init__(
         self,
@@ -39,35 +39,35 @@ class Batch:
         end_ids: frozenset[int],
         chunk_tokens: int,
     ) -> None:
-        """Makes an empty batch.
+        """Creates an empty batch.
 
         Args:
-            runner: Runs its steps.
-            slots: Where its keys and values are.
-            vision: Encodes its pictures.
+            runner: Runs the steps.
+            slots: Stores keys and values.
+            vision: Encodes images.
             end_ids: Tokens that end an answer.
-            chunk_tokens: Most prompt tokens of a step.
+            chunk_tokens: Maximum number of prompt tokens in a step.
         """
         self._runner = runner
         self._slots = slots
         self._vision = vision
         self._end_ids = end_ids
         self._chunk_tokens = chunk_tokens
-        self._unseen: deque[Job] = deque()
+        self._unencoded: deque[Job] = deque()
         self._ready: deque[Job] = deque()
         self._decoding: list[Job] = []
 
     def admit(self, job: Job) -> bool:
-        """Takes a request in when there is room for all that are in, and for it."""
-        inside = [*self._unseen, *self._ready, *self._decoding, job]
-        if not self._slots.fits(len(inside), max(_wanted(each) for each in inside)):
+        """Adds a request if the slots have room for it beside all others in the batch."""
+        jobs = [*self._unencoded, *self._ready, *self._decoding, job]
+        if not self._slots.fits(len(jobs), max(map(_reserved_tokens, jobs))):
             return False
-        self._unseen.append(job)
+        self._unencoded.append(job)
         return True
 
     def drop(self, job: Job) -> None:
-        """Frees a request's slot; harmless when it has none."""
-        for queue in (self._unseen, self._ready):
+        """Removes a request and frees its slot, if it has one."""
+        for queue in (self._unencoded, self._ready):
             if job in queue:
                 queue.remove(job)
                 return
@@ -75,48 +75,48 @@ class Batch:
             self._leave(self._decoding.index(job))
 
     def busy(self) -> bool:
-        """Never: what is in the batch belongs to a request that runs."""
+        """Always False: all work belongs to a running request."""
         return False
 
     def cache_use(self) -> float:
-        """Tokens in the slots as a share of what the budget holds."""
-        return min(1.0, sum(each.filled for each in self._decoding) / self._slots.max_tokens)
+        """Returns the tokens of decoding requests as a share of what the budget holds."""
+        return min(1.0, sum(job.filled for job in self._decoding) / self._slots.max_tokens)
 
     def step(self, running: Sequence[Job]) -> Iterator[tuple[Job, Delta | Failed]]:
-        """Encodes some pictures, and runs the text model over all that is ready."""
+        """Encodes some images, then runs the text model for all requests that are ready."""
         del running
         with torch.inference_mode():
-            failed = self._see()
-            came = self._advance()
+            failed = self._encode_images()
+            sampled = self._advance()
         for job, error in failed.items():
             yield job, Failed(error)
         now = time.perf_counter()
-        for job, token in came:
+        for job, token in sampled:
             event = self._take(job, token, now)
             if event is not None:
                 yield job, event
 
-    def _see(self) -> dict[Job, SilklineError]:
-        """Lets requests whose pictures are encoded go on to the prefill."""
-        if not self._unseen:
+    def _encode_images(self) -> dict[Job, SilklineError]:
+        """Encodes some images; requests without further images move on to the prefill."""
+        if not self._unencoded:
             return {}
         hurried = bool(self._decoding or self._ready)
-        failed = self._vision.look(self._unseen, hurried=hurried)
-        self._ready.extend(each for each in self._unseen if each.inputs is not None)
-        self._unseen = deque(
-            each for each in self._unseen if each.inputs is None and each not in failed
+        failed = self._vision.encode_some(self._unencoded, hurried=hurried)
+        self._ready.extend(job for job in self._unencoded if job.inputs is not None)
+        self._unencoded = deque(
+            job for job in self._unencoded if job.inputs is None and job not in failed
         )
         return failed
 
     def _advance(self) -> list[tuple[Job, int]]:
-        """One step of the text model; the next token of each that has one."""
+        """Runs one step of the text model; returns the requests that get a token, with it."""
         self._make_room()
         parts = self._parts()
         if not self._decoding and not parts:
             return []
-        everyone = [*self._decoding, *(part.job for part in parts)]
-        ends = [each.filled + 1 for each in self._decoding] + [part.end for part in parts]
-        self._slots.reserve(len(everyone), max(ends), filled=[each.filled for each in everyone])
+        jobs = [*self._decoding, *(part.job for part in parts)]
+        ends = [job.filled + 1 for job in self._decoding] + [part.end for part in parts]
+        self._slots.reserve(len(jobs), max(ends), filled=[job.filled for job in jobs])
         for part in parts:
             if part.start == 0:
                 self._slots.clear(part.slot, part.job.progress.length)
@@ -133,44 +133,44 @@ class Batch:
         return list(zip(self._decoding, ids, strict=True))
 
     def _parts(self) -> list[Part]:
-        """Pieces of the prompts for which there is room, oldest first."""
-        roomy: list[Job] = []
+        """Returns chunks of the prompts for which there is room, oldest first."""
+        fitting: list[Job] = []
         count = len(self._decoding)
-        longest = max((each.filled + 1 for each in self._decoding), default=0)
+        longest = max((job.filled + 1 for job in self._decoding), default=0)
         for job in self._ready:
-            longest = max(longest, _wanted(job))
+            longest = max(longest, _reserved_tokens(job))
             if not job.filled and not self._slots.fits(count + 1, longest):
                 break
             count += 1
-            roomy.append(job)
-        chunks = plan_chunks([each.progress for each in roomy], self._chunk_tokens)
+            fitting.append(job)
+        chunks = plan_chunks([job.progress for job in fitting], self._chunk_tokens)
         first = len(self._decoding)
         return [
-            Part(roomy[chunk.place], first + chunk.place, chunk.start, chunk.end)
+            Part(fitting[chunk.index], first + chunk.index, chunk.start, chunk.end)
             for chunk in chunks
         ]
 
     def _make_room(self) -> None:
-        """Sends the youngest back when the slots of all cannot grow by the next token.
+        """Preempts the youngest requests while not all slots can grow by the next token.
 
-        They start again, with what they have generated as a part of their prompt.
+        A preempted request starts again, with its generated tokens as a part of its prompt.
         """
         while self._decoding:
-            begun = [each for each in self._ready if each.filled]
-            lengths = [each.filled + 1 for each in self._decoding]
-            lengths += [_wanted(each) for each in begun]
+            prefilling = [job for job in self._ready if job.filled]
+            lengths = [job.filled + 1 for job in self._decoding]
+            lengths += [_reserved_tokens(job) for job in prefilling]
             if self._slots.fits(len(lengths), max(lengths)):
                 return
-            if begun:
-                begun[0].progress.done = 0
+            if prefilling:
+                prefilling[0].progress.done = 0
                 continue
-            youngest = max(self._decoding, key=lambda each: each.joined)
+            youngest = max(self._decoding, key=lambda job: job.joined)
             self._leave(self._decoding.index(youngest))
             youngest.rewind()
-            self._unseen.appendleft(youngest)
+            self._unencoded.appendleft(youngest)
 
     def _leave(self, slot: int) -> None:
-        """Gives a slot to the last one, so that there is no gap."""
+        """Removes the decoding request in a slot; the last one takes the slot, to leave no gap."""
         last = self._decoding.pop()
         end = len(self._decoding)
         if slot < end:
@@ -180,7 +180,7 @@ class Batch:
             self._slots.move(end + 1, end, self._ready[0].filled)
 
     def _take(self, job: Job, token: int, now: float) -> Delta | Failed | None:
-        """What a token means for its request; frees the slot of one that ends with it."""
+        """Adds a token to its request and returns the event; frees the slot if it is the last."""
         if token == NO_TOKEN:
             self._leave(self._decoding.index(job))
             return Failed(_overflow())
@@ -196,13 +196,13 @@ class Batch:
         return delta
 
 
-def _wanted(job: Job) -> int:
-    """Tokens that its slot should be able to hold when it joins."""
+def _reserved_tokens(job: Job) -> int:
+    """How many tokens a request's slot must be able to hold when it joins."""
     return min(job.maximum, max(job.progress.length, job.filled) + _MARGIN)
 
 
 def _overflow() -> InternalFault:
     return InternalFault(
-        "The model's arithmetic failed on this request: its next token has no likelihood that is a "
-        "number. The operator may serve the model with dtype=float32."
+        "The model's arithmetic failed on this request: the logits of its next token are not "
+        "finite. The operator may serve the model with dtype=float32."
     )

@@ -1,9 +1,9 @@
-"""The step that holds next tokens alone, over buffers that stay where they are.
+"""Runs decode-only steps, on CUDA as captured graphs over static buffers.
 
-On CUDA such a step is short, and the launch of its many kernels would take longer than they do, so
-it is captured once as a graph for each shape and replayed. A graph has fixed shapes and addresses:
-the batch is padded to a bucket by slots that nobody reads, and what differs from step to step is
-copied into buffers. Elsewhere the same code runs as it stands, without padding.
+On CUDA such a step is short, and launching its many kernels would take longer than running them, so
+it is captured once per shape as a CUDA graph and replayed. A graph has fixed shapes and addresses:
+the batch is padded to a bucket with unused slots, and the inputs of each step are copied into
+buffers. On the CPU the same code runs without graphs and padding.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from silkline.engines.torch.vision import DEVICE_ERROR
 logger = logging.getLogger("silkline.engines.torch")
 
 _MAX_FRAMES = 64
-"""Shapes that are kept; the one not used for longest goes first."""
+"""Maximum number of cached shapes; the least recently used one is evicted first."""
 
 _WARMING_RUNS = 2
-"""Before a capture: libraries choose their kernels and take their workspaces in the first runs."""
+"""Runs before a capture: in the first runs libraries choose kernels and allocate workspaces."""
 
 
 @dataclass(eq=False, slots=True)
 class _Frame:
-    """The buffers of one shape.
+    """The buffers and the graph of one shape.
 
     Attributes:
-        numbers: What differs from step to step: each slot's newest token, its place and its
+        inputs: The inputs of a step: each slot's newest token, its index in the slot and its
             position; int64 `[3, B]`.
         slots: 0, 1, 2, ..., int64 `[B]`.
-        length: How many tokens of the slots are looked at.
-        logits: What came, `[B, vocabulary]`.
-        graph: The captured step.
+        length: Number of tokens of each slot that are read.
+        logits: The step's output, `[B, vocabulary]`.
+        graph: The captured step; None if the step runs without a graph.
     """
 
-    numbers: torch.Tensor
+    inputs: torch.Tensor
     slots: torch.Tensor
     length: int
     logits: torch.Tensor | None = None
@@ -52,7 +52,7 @@ class _Frame:
 
 
 class Decoder:
-    """Computes the logits of the next tokens of all that generate."""
+    """Computes the logits of the next tokens of all decoding requests."""
 
     def __init__(
         self,
@@ -66,17 +66,17 @@ class Decoder:
         dtype: torch.dtype,
         padded: bool,
     ) -> None:
-        """Makes a decoder that has captured nothing yet.
+        """Creates a decoder without captured graphs.
 
         Args:
             family: The model.
-            slots: Where its keys and values are.
-            attention: Which its layers call.
-            windows: Of its layers.
+            slots: Stores keys and values.
+            attention: The attention that the model's layers call.
+            windows: Sliding windows of its layers.
             position_rows: Rows of its positions.
-            device: Where it is.
-            dtype: Of its weights.
-            padded: Whether batches are padded to buckets, as graphs need it.
+            device: The model's device.
+            dtype: Type of its weights.
+            padded: Whether to pad batches to buckets, as graphs require.
         """
         self._family = family
         self._slots = slots
@@ -84,39 +84,39 @@ class Decoder:
         self._device = device
         self._padded = padded
         self._captures = padded and device.type == "cuda"
-        # One pool for all graphs: logits are read before the next graph runs, so all may use the
-        # same memory, of which each would keep its own otherwise.
+        # One memory pool for all graphs, instead of one for each: logits are read before the next
+        # graph runs, so all can use the same memory.
         self._pool = torch.cuda.graph_pool_handle() if self._captures else None
         self._frames: OrderedDict[tuple[int, int], _Frame] = OrderedDict()
         self._version = slots.version
         self.windows = frozenset(windows)
-        """The windows of the layers, None for those that see all."""
+        """Sliding windows of the layers; None for full attention."""
         self.position_rows = position_rows
-        """Rows of the positions: 1, or 3."""
+        """Rows of the positions: 1 or 3."""
         self.dtype = dtype
-        """Of the scores' masks."""
+        """Type of attention masks."""
 
     def logits(self, decoding: Sequence[Job]) -> torch.Tensor:
-        """The next tokens' logits, `[len(decoding), vocabulary]`.
+        """Returns the next tokens' logits, `[len(decoding), vocabulary]`.
 
         They are valid until the next call.
 
         Args:
-            decoding: Those of the slots 0, 1, 2, ..., at least one; each slot must have room for a
-                token more.
+            decoding: The requests in the slots 0, 1, 2, ..., at least one; each slot must have room
+                for one more token.
         """
         frame = self._frame(decoding)
         count = len(decoding)
-        numbers = torch.tensor(
+        inputs = torch.tensor(
             [
-                [each.generated[-1] for each in decoding],
-                [each.filled for each in decoding],
-                [each.next_position for each in decoding],
+                [job.generated[-1] for job in decoding],
+                [job.filled for job in decoding],
+                [job.next_position for job in decoding],
             ]
         )
-        frame.numbers[:, :count].copy_(numbers)
-        # The others are free slots: what is written at their first place is overwritten later.
-        frame.numbers[:, count:].zero_()
+        frame.inputs[:, :count].copy_(inputs)
+        # The other slots are free: what is written at their index 0 is overwritten later.
+        frame.inputs[:, count:].zero_()
         if frame.graph is not None:
             frame.graph.replay()
         else:
@@ -126,7 +126,7 @@ class Decoder:
         return frame.logits[:count]
 
     def _frame(self, decoding: Sequence[Job]) -> _Frame:
-        count, longest = len(decoding), max(each.filled for each in decoding) + 1
+        count, longest = len(decoding), max(job.filled for job in decoding) + 1
         if not self._padded:
             return self._make(count, self._slots.worth_reading(longest))
         if self._version != self._slots.version:
@@ -143,26 +143,29 @@ class Decoder:
         return frame
 
     def _make(self, count: int, length: int) -> _Frame:
-        numbers = torch.zeros(3, count, dtype=torch.int64, device=self._device)
-        frame = _Frame(numbers, torch.arange(count, device=self._device), length)
+        inputs = torch.zeros(3, count, dtype=torch.int64, device=self._device)
+        frame = _Frame(inputs, torch.arange(count, device=self._device), length)
         if self._captures:
             self._capture(frame)
         return frame
 
     def _capture(self, frame: _Frame) -> None:
-        # Runs write at place 0 of every slot of the frame: what is there must be put back.
-        every = [*self._slots.keys, *self._slots.values]
-        kept = [tensor[: len(frame.slots), :, 0].clone() for tensor in every]
+        # These runs overwrite index 0 of every slot of the frame, which must be restored.
+        tensors = [*self._slots.keys, *self._slots.values]
+        saved = [tensor[: len(frame.slots), :, 0].clone() for tensor in tensors]
         try:
             self._record(frame)
         except DEVICE_ERROR:
             raise
         except torch.OutOfMemoryError:
-            logger.warning("no memory for a graph of %d requests", len(frame.slots))
+            logger.warning(
+                "not enough memory to capture a graph of %d requests; they run without a graph",
+                len(frame.slots),
+            )
         except RuntimeError:
             logger.exception("the model's step cannot be captured; it runs without a graph")
             self._captures = False
-        for tensor, first in zip(every, kept, strict=True):
+        for tensor, first in zip(tensors, saved, strict=True):
             tensor[: len(first), :, 0] = first
 
     def _record(self, frame: _Frame) -> None:
@@ -178,15 +181,15 @@ class Decoder:
         frame.graph = graph
 
     def _compute(self, frame: _Frame) -> torch.Tensor:
-        """The step itself; never waits for the device."""
-        ids, places, positions = frame.numbers.unbind()
+        """Runs the step; never waits for the device."""
+        ids, offsets, positions = frame.inputs.unbind()
         layout = Layout(
             slots=frame.slots,
-            places=places,
+            offsets=offsets,
             decoding=len(frame.slots),
             length=frame.length,
             masks={
-                window: decode_mask(places, frame.length, window, self.dtype)
+                window: decode_mask(offsets, frame.length, window, self.dtype)
                 for window in self.windows
             },
         )

@@ -1,7 +1,7 @@
-"""The engine contract over packed batches of a transformers model.
+"""Implements the engine contract over packed batches of a transformers model.
 
-The asyncio side prepares prompts, in threads of their own, and hands out deltas; one thread (see
-`engines.stepper`) runs the model.
+The asyncio side prepares prompts in threads and yields deltas; one thread (see `engines.stepper`)
+runs the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from silkline.core import Delta, EngineInfo, Health, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
-from silkline.engines.prepare_requests import Preparing
+from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
 from silkline.engines.processor import instruction_set
 from silkline.engines.sampling import answer_room, seed_of
@@ -35,28 +35,28 @@ NAME = "torch"
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """What an engine has between its start and its end.
+    """The state of an engine between start and close.
 
     Attributes:
         loaded: The model.
         stepper: The thread that runs it.
-        preparing: Makes prompts.
+        preparer: Prepares prompts.
     """
 
     loaded: LoadedModel
     stepper: Stepper[Job]
-    preparing: Preparing
+    preparer: RequestPreparer
 
 
 class TorchEngine(Engine):
-    """Serves one model."""
+    """Serves one model with torch and transformers."""
 
     def __init__(self, options: EngineOptions) -> None:
         """Reads the options; the model is loaded by `start`.
 
         Raises:
-            ConfigError: There is no model folder, its manifest has no weights for this engine, or
-                an option is wrong.
+            ConfigError: No model folder is given, its manifest has no weights for this engine, or
+                an option is invalid.
         """
         if options.model is None:
             raise ConfigError("The torch engine needs a model: give its folder.")
@@ -77,7 +77,7 @@ class TorchEngine(Engine):
 
     @property
     def family(self) -> Family:
-        """The loaded model, for those who look into its preprocessing."""
+        """The loaded model, to inspect its preprocessing."""
         return self._opened().loaded.family
 
     async def start(self) -> None:
@@ -86,30 +86,30 @@ class TorchEngine(Engine):
         loaded = await asyncio.to_thread(self._load)
         self._info = _info(self._options, self._bundle, self._folder, loaded)
         stepper = Stepper(loaded.batch, loop, max_batch=self._options.max_batch, name="torch-step")
-        self._open = _Open(loaded, stepper, Preparing("torch-prepare"))
+        self._open = _Open(loaded, stepper, RequestPreparer("torch-prepare"))
         stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        job = await _prepared(opened, request, deadline)
+        job = await _prepare_job(opened, request, deadline)
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def first_logits(self, request: Request) -> torch.Tensor:
-        """The logits of an answer's first token, float32 `[vocabulary]` on the CPU.
+        """Returns the logits of an answer's first token, float32 `[vocabulary]` on the CPU.
 
-        They are those that `generate` would choose from, computed by the same steps.
+        They are the logits that `generate` samples from, computed by the same steps.
 
         Raises:
-            SilklineError: What `generate` raises.
+            SilklineError: Any error that `generate` raises.
         """
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        asked = replace(request, sampling=Sampling(max_tokens=1))
-        job = await _prepared(opened, asked, deadline)
+        one_token = replace(request, sampling=Sampling(max_tokens=1))
+        job = await _prepare_job(opened, one_token, deadline)
         job.keeps_logits = True
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for _ in deltas:
@@ -128,7 +128,7 @@ class TorchEngine(Engine):
         """See `Engine`."""
         opened = self._opened()
         health = opened.stepper.health()
-        return replace(health, queued=health.queued + len(opened.preparing))
+        return replace(health, queued=health.queued + len(opened.preparer))
 
     async def failed(self) -> None:
         """See `Engine`."""
@@ -139,7 +139,7 @@ class TorchEngine(Engine):
         opened, self._open = self._open, None
         if opened is not None:
             await asyncio.to_thread(opened.stepper.close)
-            opened.preparing.close()
+            opened.preparer.close()
 
     def _opened(self) -> _Open:
         if self._open is None:
@@ -156,19 +156,19 @@ class TorchEngine(Engine):
         )
 
 
-async def _prepared(opened: _Open, request: Request, deadline: float) -> Job:
-    """Makes the request's prompt, and checks it."""
+async def _prepare_job(opened: _Open, request: Request, deadline: float) -> Job:
+    """Prepares the request's prompt and checks its length."""
     family = opened.loaded.family
 
-    def prepare(asked: Request) -> Prompt:
-        return family.prepare(asked.messages, asked.images)
+    def prepare(request: Request) -> Prompt:
+        return family.prepare(request.messages, request.images)
 
-    prompt = await opened.preparing.run(prepare, request, deadline)
+    prompt = await opened.preparer.run(prepare, request, deadline)
     return _job(opened.loaded, request, prompt)
 
 
 def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
-    """Checks a request and makes all that the stepping thread needs for it."""
+    """Checks the prompt's length and creates the job for the stepper's thread."""
     prompt_tokens = len(prompt.ids)
     room = answer_room(prompt_tokens, loaded.max_tokens)
     sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
@@ -187,7 +187,7 @@ def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
 def _info(
     options: EngineOptions, bundle: Bundle | None, folder: Path, loaded: LoadedModel
 ) -> EngineInfo:
-    """What the engine is: by its manifest where there is one, else by the options."""
+    """Describes the engine; the options take precedence over the bundle's manifest."""
     name = options.name or (bundle.manifest.name if bundle else folder.resolve().name)
     revision = options.revision or (bundle.manifest.revision if bundle else "0")
     return EngineInfo(

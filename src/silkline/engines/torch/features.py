@@ -1,4 +1,4 @@
-"""The features of pictures that came lately, so that one that comes again is not encoded again."""
+"""Caches the features of recent images, so that a repeated image is not encoded again."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ import torch
 
 
 class FeatureCache:
-    """Least recently used first out, by bytes; keys are `PreparedImage.digest`s."""
+    """An LRU cache of image features, limited by bytes; keys are `PreparedImage.digest`s."""
 
     def __init__(self, limit: int) -> None:
-        """Makes an empty cache.
+        """Creates an empty cache.
 
         Args:
-            limit: Most bytes of features; 0 keeps none.
+            limit: Maximum size in bytes; 0 disables the cache.
         """
         self._limit = limit
-        self._held: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._entries: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         self._bytes = 0
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of what it holds."""
+        """Size of the cached features in bytes."""
         return self._bytes
 
     def get(self, digest: bytes) -> torch.Tensor | None:
-        """The features `[tokens, hidden]` of a picture, or None."""
-        found = self._held.get(digest)
-        if found is not None:
-            self._held.move_to_end(digest)
-        return found
+        """Returns the features `[tokens, hidden]` of an image, or None."""
+        features = self._entries.get(digest)
+        if features is not None:
+            self._entries.move_to_end(digest)
+        return features
 
     def put(self, digest: bytes, features: torch.Tensor) -> None:
-        """Keeps features; what does not fit at all is not kept."""
+        """Stores features, unless they exceed the limit on their own."""
         size = features.nbytes
-        if size > self._limit or digest in self._held:
+        if size > self._limit or digest in self._entries:
             return
-        # A row of a batch would keep the whole batch in memory.
+        # A view of a batch would keep the whole batch in memory.
         own = features.clone() if features.untyped_storage().nbytes() > size else features
-        self._held[digest] = own
+        self._entries[digest] = own
         self._bytes += size
         while self._bytes > self._limit:
-            _, oldest = self._held.popitem(last=False)
+            _, oldest = self._entries.popitem(last=False)
             self._bytes -= oldest.nbytes

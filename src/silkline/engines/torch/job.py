@@ -1,4 +1,4 @@
-"""A request in the torch engine's batch."""
+"""The state of a request in the torch engine's batch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Job(stepper.Job):
     """A request, from its prompt to its last token.
 
     Attributes:
-        prompt: What was asked.
-        sampling: How to answer; `max_tokens` fits the context and the cache.
-        seed: For sampling; drawn by chance where the client gave none.
-        generated: The tokens of the answer so far.
-        features: Of the prompt's pictures, each `[tokens, hidden]`, until `inputs` are made.
-        inputs: What the text model takes for the tokens that are to be prefilled,
-            `[tokens, hidden]`: the prompt, and what was generated before the request had to give
-            its slot up. None before the pictures are encoded and after the prefill.
-        progress: How many tokens the slot must hold before the next one can be generated, and how
-            many it holds.
-        keeps_logits: Whether `first_logits` are wanted.
-        first_logits: Of the answer's first token, float32 `[vocabulary]` on the CPU.
+        prompt: The prepared prompt.
+        sampling: The sampling settings; `max_tokens` fits the context and the cache.
+        seed: The seed for sampling; random if the client gave none.
+        generated: The answer's tokens so far.
+        features: Features of the prompt's images, each `[tokens, hidden]`, until `inputs` is set.
+        inputs: Input of the text model for the tokens to prefill, `[tokens, hidden]`: the prompt,
+            and the tokens generated before the request was preempted. None before the images are
+            encoded and after the prefill.
+        progress: How many tokens must be in the slot before the next one can be generated, and how
+            many are.
+        keeps_logits: Whether to set `first_logits`.
+        first_logits: Logits of the answer's first token, float32 `[vocabulary]` on the CPU.
     """
 
     prompt: Prompt
@@ -47,51 +47,51 @@ class Job(stepper.Job):
 
     @property
     def prompt_length(self) -> int:
-        """Tokens of the prompt."""
+        """Length of the prompt in tokens."""
         return len(self.prompt.ids)
 
     @property
     def filled(self) -> int:
-        """Tokens whose keys and values its slot holds."""
+        """Number of tokens whose keys and values are in its slot."""
         return self.progress.done
 
     @property
     def maximum(self) -> int:
-        """Tokens that its slot holds at the very most."""
+        """Maximum number of tokens in its slot."""
         return self.prompt_length + self.sampling.max_tokens
 
     @property
     def next_position(self) -> int:
-        """The position of the token after those in the slot, once the prompt is."""
+        """The position of the token after those in the slot; valid once the prompt is in it."""
         return self.prompt.next_position + self.filled - self.prompt_length
 
     def rewind(self) -> None:
-        """Starts again without a slot, from the pictures on; what was generated stays."""
+        """Restarts the request without a slot, from image encoding on; keeps generated tokens."""
         self.features = [None] * len(self.prompt.images)
         self.inputs = None
         length = self.prompt_length + len(self.generated)
         self.progress = Progress(length, 0, self.prompt.blocks)
 
     def positions(self, start: int, end: int, rows: int) -> torch.Tensor:
-        """The positions of the tokens that are to be prefilled, int64 `[rows, end - start]`.
+        """Returns the positions of tokens to prefill, int64 `[rows, end - start]`.
 
         Args:
-            start: The first token.
-            end: One past the last.
-            rows: As the family has them; a prompt of one row has the same in each.
+            start: Index of the first token.
+            end: Index after the last token.
+            rows: Rows of positions that the model takes; a prompt's single row is repeated.
         """
         known = self.prompt.positions[:, start:end].expand(rows, -1)
         missing = end - start - known.shape[1]
         if not missing:
             return known
         first = self.prompt.next_position + end - missing - self.prompt_length
-        further = torch.arange(first, first + missing).expand(rows, -1)
-        return torch.cat((known, further), 1)
+        generated = torch.arange(first, first + missing).expand(rows, -1)
+        return torch.cat((known, generated), 1)
 
     def draw(self) -> Draw:
-        """How its next token is sampled."""
+        """Returns how to sample its next token."""
         sampling = self.sampling
         if sampling.temperature == 0:
             return Draw(0.0)
-        where = chance(self.seed, len(self.generated))
-        return Draw(sampling.temperature, sampling.top_p, where)
+        drawn = chance(self.seed, len(self.generated))
+        return Draw(sampling.temperature, sampling.top_p, drawn)

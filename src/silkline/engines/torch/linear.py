@@ -1,10 +1,10 @@
-"""Linear layers on the CPU through oneDNN, with weights laid out for it once.
+"""Runs linear layers on the CPU with oneDNN, with weights packed into its layout once.
 
-Torch multiplies float32 matrices by another library, for which it lays the weights out anew in each
-call. oneDNN's own layout, made once at load, is two to three times as fast for the shapes of usual
-models, and slower for very small ones: so each shape is tried at load, and keeps what won.
+For float32, torch uses another library and repacks the weights in each call. oneDNN's own layout,
+made once at load, is two to three times as fast for the shapes of common models, but slower for
+very small ones. So both ways are timed for each shape at load, and the faster one is used.
 
-The operators are those that torch's own compiler uses for frozen weights.
+The operators are the ones that torch's own compiler uses for frozen weights.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from torch import nn
 from silkline.engines.processor import features
 
 _TRIAL_SECONDS = 1.0
-"""Time for all trials; shapes that it does not reach, smallest last, stay as they are."""
+"""Time budget of all trials, largest layers first; layers not reached stay unchanged."""
 
 _TRIALS = 5
-"""Runs of each way after a first one; the fastest counts."""
+"""Timed runs of each way after a warm-up run; the fastest counts."""
 
 _TRIAL_ROWS = 64
-"""Rows of a trial, besides those of a full batch; few, as large layers take their time."""
+"""Rows of a prompt chunk in a trial; few, as large layers are slow."""
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weight lies in oneDNN's layout."""
+    """A linear layer whose weight is packed into oneDNN's layout."""
 
     def __init__(self, plain: nn.Linear, rows: int) -> None:
-        """Lays a weight out.
+        """Packs a layer's weight.
 
         Args:
             plain: The layer.
-            rows: Rows that it will usually be given.
+            rows: Number of input rows to optimize for.
         """
         super().__init__()
         self.in_features, self.out_features = plain.in_features, plain.out_features
@@ -45,12 +45,12 @@ class PackedLinear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight `[out, in]` in the usual layout; a copy, for code that looks at it."""
+        """A copy of the weight `[out, in]` in the dense layout, for code that inspects it."""
         dense: torch.Tensor = self._packed.to_dense()
         return dense
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """`[..., in]` to `[..., out]`."""
+        """Applies the layer: `[..., in]` to `[..., out]`."""
         out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
             rows, self._packed, self.bias, "none", [], ""
         )
@@ -58,15 +58,15 @@ class PackedLinear(nn.Module):
 
 
 def pack_linears(model: nn.Module, *, batch: int) -> int:
-    """Replaces the linear layers of a model on the CPU where the other way is faster.
+    """Packs the linear layers of a model on the CPU whose packed form is faster.
 
     Args:
-        model: Its layers are replaced in place; their weights are not held twice, but for those
-            that other layers share.
+        model: The model, whose layers are replaced in place. Only weights that other layers share
+            are in memory twice afterwards.
         batch: Rows of a full batch of next tokens.
 
     Returns:
-        How many layers were replaced.
+        The number of replaced layers.
     """
     types = packable_types()
     by_shape: dict[tuple[object, ...], list[tuple[nn.Module, str, nn.Linear]]] = defaultdict(list)
@@ -75,27 +75,27 @@ def pack_linears(model: nn.Module, *, batch: int) -> int:
             if type(child) is nn.Linear and _is_packable(child.weight, types):
                 kind = (child.weight.shape, child.weight.dtype, child.bias is None)
                 by_shape[kind].append((parent, name, child))
-    heaviest = sorted(by_shape.values(), key=lambda same: -len(same) * same[0][2].weight.numel())
+    largest = sorted(by_shape.values(), key=lambda group: -len(group) * group[0][2].weight.numel())
     deadline = time.perf_counter() + _TRIAL_SECONDS
     replaced = 0
     with torch.inference_mode():
-        for same in heaviest:
+        for group in largest:
             if time.perf_counter() > deadline:
                 break
-            if not _packed_wins(same[0][2], batch):
+            if not _is_packed_faster(group[0][2], batch):
                 continue
-            replaced += len(same)
-            while same:  # let go of each plain weight at once
-                parent, name, plain = same.pop()
+            replaced += len(group)
+            while group:  # popped one by one, so that each dense weight is freed at once
+                parent, name, plain = group.pop()
                 setattr(parent, name, PackedLinear(plain, batch))
     return replaced
 
 
 def packable_types() -> frozenset[torch.dtype]:
-    """Types of weights that oneDNN multiplies on this processor, within what it may use.
+    """Returns the types of weights that oneDNN can multiply on this processor.
 
-    bfloat16 takes AVX-512 or newer; torch refuses it elsewhere, and so does oneDNN when its
-    instruction set is limited. float16 is left to torch.
+    bfloat16 needs AVX-512 or newer: torch refuses it elsewhere, and oneDNN refuses it if its
+    instruction set is limited by the environment. float16 is left to torch.
     """
     if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return frozenset()
@@ -109,16 +109,16 @@ def _is_packable(weight: torch.Tensor, types: frozenset[torch.dtype]) -> bool:
     return weight.device.type == "cpu" and weight.dtype in types and weight.numel() > 0
 
 
-def _packed_wins(plain: nn.Linear, batch: int) -> bool:
-    """Whether the packed layer takes less time for a batch of next tokens and a piece of prompt."""
+def _is_packed_faster(plain: nn.Linear, batch: int) -> bool:
+    """Whether the packed layer takes less time for a batch of next tokens plus a prompt chunk."""
     ways = (plain, PackedLinear(plain, batch))
     seconds = [0.0, 0.0]
     for count in (batch, _TRIAL_ROWS):
         rows = torch.zeros(count, plain.in_features, dtype=plain.weight.dtype)
-        # In turns, so that a moment in which the machine is busy meets both.
+        # Alternating, so that other load on the machine affects both.
         trials = [[_seconds(way, rows) for way in ways] for _ in range(1 + _TRIALS)]
-        for number, spent in enumerate(zip(*trials[1:], strict=True)):
-            seconds[number] += min(spent)
+        for way, durations in enumerate(zip(*trials[1:], strict=True)):
+            seconds[way] += min(durations)
     return seconds[1] < seconds[0]
 
 

@@ -1,4 +1,4 @@
-"""Everything on the device: the model, its slots, and what runs the batch over them."""
+"""Loads a model onto its device and builds its KV cache and batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from silkline.errors import ConfigError
 from silkline.models.weights import read_weights
 
 _CHUNK_TOKENS = {"cpu": 256, "cuda": 2048}
-"""Prompt tokens of a step: what keeps the others waiting for about as long as a few steps."""
+"""Prompt tokens in a step: they delay decoding requests by about the time of a few steps."""
 
 _HELLO = (Message(Role.USER, (TextPart("Hello"),)),)
 
@@ -39,9 +39,9 @@ class LoadedModel:
 
     Attributes:
         family: The model.
-        batch: Runs it.
-        max_tokens: Most tokens of prompt and answer together.
-        dtype: Of its weights.
+        batch: Runs the model.
+        max_tokens: Maximum number of tokens of prompt and answer together.
+        dtype: Type of its weights.
         device: "cpu" or "cuda".
     """
 
@@ -55,18 +55,18 @@ class LoadedModel:
 def load(
     folder: Path, options: TorchOptions, *, max_batch: int, kv_cache_bytes: int, threads: int = 0
 ) -> LoadedModel:
-    """Loads a model and puts its batch together.
+    """Loads a model and builds its batch.
 
     Args:
-        folder: Of its weights.
-        options: How to run it.
-        max_batch: Most requests at a time.
-        kv_cache_bytes: Memory for keys and values; 0 chooses by the model and what is free.
-        threads: That compute on the CPU; 0 lets the engine choose.
+        folder: The folder of the model's weights.
+        options: The engine's options.
+        max_batch: Maximum number of requests in a batch.
+        kv_cache_bytes: Memory for keys and values; 0 chooses by the model and the free memory.
+        threads: Compute threads on the CPU; 0 lets the engine choose.
 
     Raises:
-        ConfigError: The model is not served, or the KV cache cannot hold a single request.
-        EnvironmentFault: This machine lacks the device that was asked for.
+        ConfigError: The model is not supported, or the KV cache cannot hold a single request.
+        EnvironmentFault: This machine does not have the device that the options require.
     """
     weights = read_weights(folder)
     if threads := choose_threads(threads, weights.bytes):
@@ -115,12 +115,12 @@ def load(
 
 
 def _slots(
-    found: attention.Probed, family: Family, maximum: int, asked: int, inputs: torch.Tensor
+    found: attention.Probed, family: Family, maximum: int, configured: int, inputs: torch.Tensor
 ) -> KvSlots:
-    """Slots for `most` requests in `asked` bytes, or in as many as they want."""
+    """Creates slots for `maximum` requests in `configured` bytes; 0 chooses the size."""
     layers = [found.shapes[layer] for layer in sorted(found.shapes)]
     budget = kv_budget(
-        asked,
+        configured,
         requests=maximum,
         tokens=min(family.context_length, USUAL_CONTEXT),
         token_bytes=token_bytes(layers, inputs.dtype),
@@ -137,7 +137,7 @@ def _slots(
 
 
 def _spare(device: torch.device) -> int:
-    """Bytes that keys and values may take: on a card half of what the weights have left."""
+    """Returns the bytes that keys and values may take; on CUDA half of the free device memory."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 2
     return spare_memory()

@@ -1,4 +1,4 @@
-"""From a folder to a loaded model: local files, safetensors, and no code but transformers' own."""
+"""Loads a model from a folder: local safetensors only, and no code but transformers' own."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from silkline.models.weights import read_weights
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _NAMES_BACKENDS = 5
-"""Since this version of transformers an image processor's library is asked for by name."""
+"""Major version of transformers from which an image processor's backend is selected by name."""
 
 
 def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device) -> Adapter:
     """Loads the model in a folder.
 
     Args:
-        folder: With config.json, safetensors, tokenizer and preprocessing; of a bundle, the one
-            that its manifest names for "torch".
-        dtype: Of the weights in memory; None takes what the files say.
-        device: Where they are placed.
+        folder: The folder of config.json, safetensors, tokenizer and preprocessing; in a bundle,
+            the folder that the manifest names for "torch".
+        dtype: Type of the weights in memory; None takes the type in the files.
+        device: Device of the weights.
 
     Raises:
-        ConfigError: The engine does not serve this model, or files are missing or damaged.
-        EnvironmentFault: The installed transformers does not know the family.
+        ConfigError: The engine does not support this model, or files are missing or damaged.
+        EnvironmentFault: The installed transformers does not support the family.
     """
     files = _checked(folder)
     model_type = files.config.text("model_type") or ""
     family = find_family(files.config)
     rule = None if family is None else family.image_tokens(files)
-    if family is None or rule is None:  # told by `_checked` already
-        raise ConfigError("The torch engine does not know this model's family.")
+    if family is None or rule is None:  # `_checked` has already refused it
+        raise ConfigError("The torch engine does not support this model's family.")
     kind = _class_of(files, family.architectures)
     tokenizer, image_processor = _load_tokenizer(folder), _load_image_processor(folder)
     template = read_chat_template(folder)
@@ -59,15 +59,16 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
     if not getattr(adapter.text_model, "_supports_attention_backend", False):
         raise ConfigError(
             f"The language model of {folder} has an attention of its own, which the torch engine "
-            "cannot drive. Use the engine remote with a server that has it, such as vLLM."
+            "cannot run. Use the engine remote with a server that supports it, such as vLLM."
         )
     return adapter
 
 
 def _checked(folder: Path) -> Documents:
+    """Reads the folder's JSON files and refuses models that the engine does not support."""
     files = read_documents(folder)
     if not files.config:
-        raise ConfigError(f"{folder} has no config.json, so it is no model of transformers.")
+        raise ConfigError(f"{folder} has no config.json, so it is not a transformers model.")
     refusal = torch_refusal(folder, files, read_weights(folder))
     if refusal is not None:
         raise ConfigError(f"The engine torch cannot serve {folder}: {refusal}.")
@@ -75,51 +76,52 @@ def _checked(folder: Path) -> Documents:
 
 
 def _class_of(files: Documents, known: frozenset[str]) -> Any:
-    """The class that config.json names, or the family's own."""
+    """Returns the class that config.json names, or the family's default class."""
     named = [name for name in files.config.texts("architectures") if name in known]
     name = named[0] if named else _class_name(files, known)
     found = getattr(transformers, name, None)
     if found is None:
         raise EnvironmentFault(
-            f"transformers {transformers.__version__} does not know {name}.",
+            f"transformers {transformers.__version__} does not support {name}.",
             remedy="pip install -U 'transformers>=4.57,<6'",
         )
     return found
 
 
 def _class_name(files: Documents, known: frozenset[str]) -> str:
-    """Of several classes of a family, the one that begins as its `model_type` does."""
+    """Returns the family's class whose name starts with `model_type`, else its first class."""
     model_type = (files.config.text("model_type") or "").replace("_", "").replace("-", "")
     return next((name for name in known if name.lower().startswith(model_type)), min(known))
 
 
 def _load_config(folder: Path, kind: Any) -> Any:
-    """The model's configuration, which must not choose code of its own for the attention.
+    """Loads the model's configuration, without the attention implementation that it may name.
 
     Raises:
-        ConfigError: It cannot be read, or its language model has other layers than attention.
+        ConfigError: It cannot be read, or the language model has layers other than attention.
     """
     try:
         config = kind.config_class.from_pretrained(folder, **_LOCAL)
-    except Exception as error:  # transformers and its libraries raise plain ones, too
+    except Exception as error:  # transformers and its libraries raise any class of error
         raise _unusable(folder, "configuration", error) from error
-    # It may name an attention by a repository of the hub, whose code would be fetched and run.
+    # It may name a hub repository, whose attention code would be downloaded and run.
     config._attn_implementation = None  # noqa: SLF001 - transformers' own switch
     text = config.get_text_config()
-    others = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
-    if others:
+    unsupported = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
+    if unsupported:
         raise ConfigError(
-            f"The language model of {folder} has layers of the type {min(others)}, which the torch "
-            "engine cannot drive. Use the engine remote with a server that has it, such as vLLM."
+            f"The language model of {folder} has layers of the type {min(unsupported)}, which the "
+            "torch engine cannot run. Use the engine remote with a server that supports them, such "
+            "as vLLM."
         )
     return config
 
 
 def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
     config = _load_config(folder, kind)
-    transformers.utils.logging.disable_progress_bar()  # the worker's log would take it for words
+    transformers.utils.logging.disable_progress_bar()  # it would end up in the worker's log
     try:
-        model, told = kind.from_pretrained(
+        model, report = kind.from_pretrained(
             folder,
             config=config,
             dtype="auto" if dtype is None else dtype,
@@ -127,13 +129,15 @@ def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
             output_loading_info=True,
             **_LOCAL,
         )
-    except Exception as error:  # transformers and its libraries raise plain ones, too
+    except Exception as error:  # transformers and its libraries raise any class of error
         raise _unusable(folder, "model", error) from error
-    absent = sorted(told["missing_keys"]) + sorted(str(key) for key in told["mismatched_keys"])
+    mismatched = sorted(str(key) for key in report["mismatched_keys"])
+    absent = sorted(report["missing_keys"]) + mismatched
     if absent:
         raise ConfigError(
             f"{folder} does not hold all weights of its model: {len(absent)} are missing or have "
-            f"another shape, {absent[0]} for one. Get the files again."
+            f"another shape, such as {absent[0]}. Get the files again from where the model was "
+            "published."
         )
     return model
 
@@ -141,18 +145,18 @@ def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
 def _load_tokenizer(folder: Path) -> Tokenizer:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL)
-    except Exception as error:  # transformers and its libraries raise plain ones, too
+    except Exception as error:  # transformers and its libraries raise any class of error
         raise _unusable(folder, "tokenizer", error) from error
     return Tokenizer(tokenizer)
 
 
 def _load_image_processor(folder: Path) -> Any:
-    """The Pillow-based one, which filters as the model was taught; transformers 5 names it so."""
+    """Loads the Pillow-based image processor, which resamples as in the model's training."""
     major = int(transformers.__version__.split(".")[0])
     pillow = {"backend": "pil"} if major >= _NAMES_BACKENDS else {"use_fast": False}
     try:
         return transformers.AutoImageProcessor.from_pretrained(folder, **pillow, **_LOCAL)
-    except Exception as error:  # transformers and its libraries raise plain ones, too
+    except Exception as error:  # transformers and its libraries raise any class of error
         raise _unusable(folder, "image processor", error) from error
 
 
@@ -160,5 +164,5 @@ def _unusable(folder: Path, part: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"transformers {transformers.__version__} cannot load the {part} in {folder} "
         f"({type(error).__name__}: {error}). Get the files again from where the model was "
-        "published, or another version of transformers."
+        "published, or install another version of transformers."
     )

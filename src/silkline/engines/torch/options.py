@@ -1,4 +1,4 @@
-"""The settings that only the torch engine knows."""
+"""The options of the torch engine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class TorchOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What `EngineOptions.extra` may hold for this engine.
+    """The keys and values that `EngineOptions.extra` may hold for this engine.
 
     Attributes:
-        device: Where the model runs; "auto" takes CUDA where there is a card.
-        dtype: Of weights and KV cache; "auto" goes by what the checkpoint has (see
+        device: The device that runs the model; "auto" takes CUDA if there is a CUDA device.
+        dtype: Type of weights and KV cache; "auto" follows the checkpoint (see
             `placement.choose_dtype`).
-        attention: How scores are computed: "sdpa" by torch's fused kernels, FlashAttention's among
-            them; "eager" by plain matrix products; "auto" measures both when the model is loaded,
-            for prompts and for next tokens (see `choosing`).
-        prefill_chunk: Most prompt tokens in a step; 0 lets the engine choose by the device.
-        feature_cache_bytes: Memory for the features of pictures that may come again.
+        attention: How attention is computed: "sdpa" with torch's fused kernels, which include
+            FlashAttention; "eager" with plain matrix products; "auto" measures both when the model
+            is loaded, for prompts and for next tokens (see `attention_choice`).
+        prefill_chunk: Maximum number of prompt tokens in a step; 0 chooses by device.
+        feature_cache_bytes: Size of the cache of image features, for repeated images.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,4 +1,4 @@
-"""Where a model runs, and in which type."""
+"""Chooses the device and the type that a model runs with."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _NAMED = {
 
 
 def choose_device(options: TorchOptions) -> torch.device:
-    """The device that the options name.
+    """Returns the device that the options select.
 
     Raises:
-        EnvironmentFault: There is no CUDA device, but it is asked for.
+        EnvironmentFault: The options require CUDA, but there is no CUDA device.
     """
     available = torch.cuda.is_available()
     if options.device == "cuda" and not available:
         raise EnvironmentFault(
-            "The torch engine is to run on CUDA, but torch finds no CUDA device. "
-            "Set its option device to cpu, or install a build of torch for the machine's driver."
+            "The torch engine must run on CUDA (option device), but torch finds no CUDA device. "
+            "Set the option device to cpu, or install a build of torch for the machine's driver."
         )
     return torch.device("cuda" if available and options.device != "cpu" else "cpu")
 
@@ -35,17 +35,17 @@ def choose_device(options: TorchOptions) -> torch.device:
 def choose_dtype(
     options: TorchOptions, stored: Mapping[str, int], device: torch.device
 ) -> torch.dtype:
-    """The type of weights and KV cache.
+    """Returns the type of weights and KV cache.
 
-    "auto" goes by the type that most of the checkpoint has. CUDA computes float32 weights in
-    bfloat16, and half precision as it is; cards before Ampere, which have no bfloat16, in float16.
-    A CPU rounds nobody's weights unasked: float32 stays, float16 becomes float32, and bfloat16
-    stays where the processor multiplies it in hardware.
+    "auto" follows the type of most elements in the checkpoint. CUDA runs float32 weights in
+    bfloat16 and half precision unchanged; cards before Ampere, which lack bfloat16, use float16.
+    On a CPU no weights are rounded: float32 stays, float16 becomes float32, and bfloat16 stays if
+    the processor multiplies it in hardware, else it becomes float32.
 
     Args:
-        options: What is asked for.
-        stored: Elements by type in the checkpoint, as safetensors names types.
-        device: Where it will run.
+        options: The engine's options.
+        stored: Number of elements by type in the checkpoint, with safetensors' names of types.
+        device: The device that the model will run on.
     """
     if options.dtype != "auto":
         return _NAMED[options.dtype]
@@ -57,7 +57,7 @@ def choose_dtype(
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; known of GPUs and x86 processors."""
+    """Whether the device multiplies bfloat16 in hardware; known for GPUs and x86 processors."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return not features().isdisjoint({"avx512_bf16", "amx_bf16"})

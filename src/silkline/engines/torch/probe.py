@@ -1,4 +1,4 @@
-"""What the torch engine makes of a request: it knows all of it, down to the logits."""
+"""Probes how the torch engine handles a request, from its pixels to its logits."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PATCH_DIMENSIONS, _TILE_DIMENSIONS = 2, 4
 
 
 class TorchProber:
-    """See `silkline.engines.probe.Prober`."""
+    """Shows how a torch engine handles requests; see `silkline.engines.probe.Prober`."""
 
     def __init__(self, engine: TorchEngine) -> None:
-        """Takes a started engine."""
+        """Wraps a started engine."""
         self._engine = engine
 
     async def show(self, request: Request) -> Showing:
@@ -51,8 +51,8 @@ class TorchProber:
 
 
 def _joined(images: Sequence[PreparedImage]) -> NDArray[np.float32]:
-    """All tiles, or all patches, of all pictures in order."""
-    return torch.cat([_rows(each.tensors[_PIXELS]) for each in images]).float().cpu().numpy()
+    """Returns all tiles, or all patches, of all images in order."""
+    return torch.cat([_rows(image.tensors[_PIXELS]) for image in images]).float().cpu().numpy()
 
 
 def _rows(pixels: torch.Tensor) -> torch.Tensor:

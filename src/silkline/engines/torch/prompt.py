@@ -1,4 +1,4 @@
-"""From messages to the text of a prompt, and between text and token ids."""
+"""Renders messages as the text of a prompt, and converts between text and token ids."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.added_tokens import AddedTokens
 
 PlainPrompt = Callable[[Sequence[tuple[Role, str]], str], str]
-"""The prompt of a model without a chat template: from the turns, each its role and its text, and
-the markers of all pictures."""
+"""Renders the prompt of a model without a chat template, from the messages (role and text) and the
+markers of all images."""
 
 _PROBE = "How many are there?"
 _NO_LIMIT = 10**9
-"""A tokenizer's limit above this stands for none: transformers writes 1e30 there."""
+"""A higher length limit of a tokenizer means no limit; transformers writes 1e30 there."""
 
 
 class Tokenizer:
-    """A fast tokenizer of transformers, for use from several threads at once."""
+    """A fast tokenizer of transformers that several threads can use at once."""
 
     def __init__(self, tokenizer: Any) -> None:
-        """Takes a loaded tokenizer over.
+        """Wraps a loaded tokenizer.
 
         Raises:
-            ConfigError: It is not one of the library `tokenizers`.
+            ConfigError: The tokenizer is not backed by the library `tokenizers`.
         """
         if not tokenizer.is_fast:
             raise ConfigError(
@@ -37,28 +37,28 @@ class Tokenizer:
             )
         self.wrapped = tokenizer
         self._fast = tokenizer.backend_tokenizer
-        # Calls of `wrapped` set these anew each time, which two threads must not do at once.
+        # Calling `wrapped` would set these each time, which is not thread-safe.
         self._fast.no_truncation()
         self._fast.no_padding()
 
     @property
     def begin(self) -> str:
-        """The token that begins a text; empty where there is none."""
+        """The token that begins a text, as text; empty if there is none."""
         return self.wrapped.bos_token or ""
 
     @property
     def longest(self) -> int:
-        """Most tokens that it says the model takes."""
+        """The model's maximum context length in tokens, according to the tokenizer."""
         return min(int(self.wrapped.model_max_length), _NO_LIMIT)
 
     @property
     def added(self) -> AddedTokens:
-        """The tokens that it adds to its vocabulary."""
+        """The tokens added to the tokenizer's base vocabulary."""
         added = self.wrapped.added_tokens_decoder.items()
         return AddedTokens.of((number, token.content, token.special) for number, token in added)
 
     def text_of(self, token: int) -> str:
-        """A token as text.
+        """Returns a token as text.
 
         Raises:
             ConfigError: The tokenizer has no such token.
@@ -66,13 +66,13 @@ class Tokenizer:
         text = self.wrapped.convert_ids_to_tokens(token)
         if not isinstance(text, str):
             raise ConfigError(
-                f"The tokenizer has no token {token}, which config.json names. Get both from where "
-                "the model was published."
+                f"The tokenizer has no token {token}, to which config.json refers. Get both files "
+                "from where the model was published."
             )
         return text
 
     def id_of(self, token: str) -> int:
-        """The id of a token that is written so.
+        """Returns the id of a token.
 
         Raises:
             ConfigError: The tokenizer has no such token.
@@ -80,18 +80,18 @@ class Tokenizer:
         found = self._fast.token_to_id(token)
         if found is None:
             raise ConfigError(
-                f"The tokenizer has no token {token!r}, which the model's prompts are made of. Get "
-                "its files again from where the model was published."
+                f"The tokenizer has no token {token!r}, which the model's prompts need. Get its "
+                "files again from where the model was published."
             )
         return int(found)
 
     def encode(self, text: str, *, special: bool | None = None) -> list[int]:
-        """Text to ids.
+        """Converts text to token ids.
 
         Args:
-            text: With special tokens as text.
-            special: Whether the tokenizer adds its own; None lets it unless the text already
-                begins with the token that begins a text.
+            text: The text, in which special tokens are recognized.
+            special: Whether the tokenizer adds special tokens of its own; None means it does so
+                unless the text already starts with `begin`.
         """
         if special is None:
             special = not (self.begin and text.startswith(self.begin))
@@ -99,13 +99,13 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Ids to text without special tokens; incomplete bytes become U+FFFD."""
+        """Converts ids to text without special tokens; incomplete bytes become U+FFFD."""
         text: str = self._fast.decode(list(ids), skip_special_tokens=True)
         return text
 
 
 class PromptWriter:
-    """Writes a conversation as a model's chat template wants it."""
+    """Renders a conversation with a model's chat template."""
 
     def __init__(
         self,
@@ -115,30 +115,30 @@ class PromptWriter:
         reserved: Iterable[str],
         plain: PlainPrompt | None,
     ) -> None:
-        """Tries the template.
+        """Tests the template with a sample message.
 
         Args:
-            tokenizer: Whose special tokens the template may use.
-            template: The chat template; None where the model has none.
-            marker: What stands for a picture in the text.
-            reserved: Tokens that clients must not write.
-            plain: The prompt of a model without a template; None where it must have one.
+            tokenizer: The tokenizer, whose special tokens the template may use.
+            template: The chat template; None if the model has none.
+            marker: The text that stands for an image in the prompt.
+            reserved: Special tokens that clients' text must not contain.
+            plain: Renders the prompt if there is no template; None if there must be one.
 
         Raises:
-            ConfigError: There is no template, or it has no place for pictures.
+            ConfigError: There is no template, or it does not render images.
         """
         self._tokenizer = tokenizer
         self._template = template
         self._marker = marker
         self._safe = SafeText(reserved)
         self._plain = plain if template is None else None
-        self._takes_parts = self._plain is None and self._find_form()
+        self._takes_parts = self._plain is None and self._template_takes_parts()
 
     def write(self, messages: Sequence[Message], images: int) -> str:
-        """The prompt, a marker in the place of each picture.
+        """Returns the prompt, with a marker for each image.
 
         Raises:
-            InvalidRequest: The template refuses the conversation, or leaves pictures out.
+            InvalidRequest: The template refuses the conversation or omits images.
         """
         if self._plain is not None:
             turns = [(message.role, self._words(message)) for message in messages]
@@ -147,22 +147,22 @@ class PromptWriter:
             text = self._rendered(messages)
         if text.count(self._marker) != images:
             raise InvalidRequest(
-                "The model's chat template does not take pictures where these are; put them into "
-                "messages of the user.",
+                "The model's chat template does not accept images where this conversation has "
+                "them; put the images into user messages.",
                 param="messages",
             )
         return text
 
     def _rendered(self, messages: Sequence[Message]) -> str:
         content = self._parts if self._takes_parts else self._flat
-        turns = [{"role": each.role.value, "content": content(each)} for each in messages]
+        turns = [{"role": message.role.value, "content": content(message)} for message in messages]
         try:
             return self._render(turns)
         except (TemplateError, TypeError) as error:
             raise InvalidRequest(
-                "The model's chat template refuses this conversation. Many want messages of the "
-                "user and the assistant in turn, beginning with the user, and some know no system "
-                "message.",
+                "The model's chat template refuses this conversation. Many templates need user "
+                "and assistant messages to alternate, starting with the user, and some do not "
+                "accept a system message.",
                 param="messages",
             ) from error
 
@@ -176,23 +176,23 @@ class PromptWriter:
         return "".join(part for part in self._safe.parts(message) if isinstance(part, str))
 
     def _flat(self, message: Message) -> str:
-        """The content as one text, each picture on a line of its own."""
+        """The content as one text, with a line break after each image marker."""
         return "".join(
             part if isinstance(part, str) else f"{self._marker}\n"
             for part in self._safe.parts(message)
         )
 
-    def _find_form(self) -> bool:
-        """Whether the template takes lists of parts; else it takes text.
+    def _template_takes_parts(self) -> bool:
+        """Whether the template accepts content as a list of parts; else it accepts text.
 
         Raises:
-            ConfigError: There is none, or it shows a picture in neither form.
+            ConfigError: There is no template, or it renders an image in neither form.
         """
         if self._template is None:
             raise ConfigError(
-                "The model has no chat template, and its family cannot be asked without one. Get "
-                "chat_template.jinja, chat_template.json or tokenizer_config.json from where the "
-                "model was published; a base model has none: choose one that was taught to answer."
+                "The model has no chat template, which its family needs. Get chat_template.jinja, "
+                "chat_template.json or tokenizer_config.json from where the model was published. "
+                "Base models have no chat template: choose an instruction-tuned model."
             )
         parts = [{"type": "image"}, {"type": "text", "text": _PROBE}]
         for takes_parts, content in ((True, parts), (False, f"{self._marker}\n{_PROBE}")):
@@ -203,8 +203,8 @@ class PromptWriter:
             if text.count(self._marker) == 1 and text.count(_PROBE) == 1 and "'type'" not in text:
                 return takes_parts
         raise ConfigError(
-            f"The model's chat template does not write {self._marker} for a picture. Get the one "
-            "that came with the model."
+            f"The model's chat template does not write {self._marker} for an image. Get the "
+            "template that was published with the model."
         )
 
     def _render(self, turns: list[dict[str, Any]]) -> str:

@@ -1,8 +1,8 @@
-"""Which prompt tokens the next step takes; no tensors here.
+"""Schedules chunked prefill: which prompt tokens the next step takes. No tensors here.
 
-A step holds one token of every request that generates, and pieces of the prompts that wait, first
-come first served, within a budget of tokens. So a long prompt does not keep the others from their
-next token for longer than one piece of it takes.
+A step holds one token of every decoding request and chunks of waiting prompts, first come first
+served, within a token budget. So a long prompt delays the next tokens of other requests by at most
+the time of one chunk.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Progress:
-    """How far a prompt has come.
+    """How far the prefill of a prompt has progressed.
 
     Attributes:
-        length: Its tokens, at least 1.
-        done: Those whose keys and values are in the cache.
-        blocks: Ranges `[start, end)` that must be taken whole; in order, without overlap.
+        length: Tokens of the prompt, at least 1.
+        done: Tokens whose keys and values are in the cache.
+        blocks: Ranges `[start, end)` that must not be split; in order, without overlap.
     """
 
     length: int
@@ -28,35 +28,35 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a prompt.
+    """A chunk of a prompt.
 
     Attributes:
-        place: Whose, as an index into what was given.
-        start: Its first token.
-        end: One past its last.
+        index: The prompt's index in the list passed to `plan_chunks`.
+        start: Index of the chunk's first token in the prompt.
+        end: Index after its last token.
     """
 
-    place: int
+    index: int
     start: int
     end: int
 
 
 def plan_chunks(prompts: Sequence[Progress], budget: int) -> list[Chunk]:
-    """The pieces of the next step, in order, at most one a prompt.
+    """Returns the chunks of the next step, in order, at most one per prompt.
 
-    The first prompt always comes on, by a whole block if that is what comes next, even if the
-    budget is smaller. Only the last prompt that has a piece may be left unfinished by it.
+    The first prompt always gets a chunk; if a block is next, the whole block, even if it exceeds
+    the budget. Only the last prompt that gets a chunk may remain unfinished.
 
     Args:
-        prompts: All that wait, oldest first, none of them finished.
-        budget: Most tokens, at least 1.
+        prompts: All waiting prompts, oldest first, all unfinished.
+        budget: Maximum number of tokens, at least 1.
     """
     chunks: list[Chunk] = []
-    for place, prompt in enumerate(prompts):
+    for index, prompt in enumerate(prompts):
         end = _cut(prompt, budget, must=not chunks)
         if end == prompt.done:
             break
-        chunks.append(Chunk(place, prompt.done, end))
+        chunks.append(Chunk(index, prompt.done, end))
         budget -= end - prompt.done
         if end < prompt.length or budget <= 0:
             break
@@ -64,7 +64,10 @@ def plan_chunks(prompts: Sequence[Progress], budget: int) -> list[Chunk]:
 
 
 def _cut(prompt: Progress, budget: int, *, must: bool) -> int:
-    """Where a piece of at most `budget` tokens ends; no block is cut in two."""
+    """Returns the end of a chunk of at most `budget` tokens that splits no block.
+
+    With `must`, the chunk is not empty: it takes a first block that exceeds the budget.
+    """
     end = min(prompt.length, prompt.done + budget)
     for start, stop in prompt.blocks:
         if start < end < stop:

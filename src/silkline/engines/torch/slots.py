@@ -1,10 +1,10 @@
-"""Keys and values of all requests in the batch: a slot each, all of the same length.
+"""Stores keys and values of all requests in the batch, in one slot per request.
 
-A layer's keys are one tensor `[slots, kv_heads, length, head_dim]`, its values likewise: what a
-head reads lies together, all tokens of a step are written by one indexed copy, and all that
-generate attend in one call over a view. The slots are as long as the longest live request needs,
-and there are as many as requests; both grow and shrink in buckets, layer by layer, so that no more
-than one layer is held twice.
+All slots have the same length. A layer's keys are one tensor `[slots, kv_heads, length, head_dim]`,
+and so are its values: the data that a head reads is contiguous, one indexed copy writes all tokens
+of a step, and all decoding requests attend in one call over a view. There is a slot for each
+request, as long as the longest live request needs. The number and the length grow and shrink in
+buckets, layer by layer, so that at most one layer is in memory twice.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 
 _SHORTEST = 64
-"""Tokens of the shortest slots, and the smallest step by which they grow."""
+"""Minimum length of a slot in tokens, and the smallest step by which slots grow."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What one token takes in one layer: `kv_heads` keys and values of these sizes."""
+    """The cache entry of a token in one layer: `kv_heads` keys and values of these sizes."""
 
     kv_heads: int
     key_dim: int
@@ -28,7 +28,7 @@ class LayerShape:
 
 
 class KvSlots:
-    """The storage. Which request has which slot, and how much of it is filled, others know."""
+    """The storage of slots; callers track which request has which slot and how far it is filled."""
 
     def __init__(
         self,
@@ -40,29 +40,29 @@ class KvSlots:
         device: torch.device,
         steady: bool = False,
     ) -> None:
-        """Makes storage that holds nothing yet.
+        """Creates empty storage.
 
         Args:
-            layers: What a token takes in each layer.
-            max_slots: There are never more.
-            budget: Most bytes.
-            dtype: Of keys and values.
-            device: Where they lie.
-            steady: Whether the storage should seldom move, as captured graphs want it: it then has
-                all slots from the start where they fit, grows by doubling and does not shrink.
+            layers: A token's cache entry in each layer.
+            max_slots: Maximum number of slots.
+            budget: Maximum size in bytes.
+            dtype: Type of keys and values.
+            device: Device of keys and values.
+            steady: Whether the storage should rarely be reallocated, as captured graphs need it: it
+                then has all slots from the start if they fit, grows by doubling and never shrinks.
         """
         self._dtype = dtype
         self._steady = steady
         self._max_slots = max_slots
         self._budget = budget
         self.token_bytes = token_bytes(layers, dtype)
-        """Bytes that a token takes in all layers."""
+        """Bytes per token, over all layers."""
         self.count = 0
-        """Slots that there are."""
+        """Current number of slots."""
         self.length = 0
-        """Tokens that each can hold."""
+        """Current length of each slot in tokens."""
         self.version = 0
-        """Changes when the storage does: views of it are then out of date."""
+        """Changes when the storage is reallocated, which invalidates views of it."""
         empty = torch.zeros(0, dtype=dtype, device=device)
         self.keys = [empty.view(0, shape.kv_heads, 0, shape.key_dim) for shape in layers]
         """A layer's keys, `[count, kv_heads, length, key_dim]`."""
@@ -71,7 +71,7 @@ class KvSlots:
 
     @property
     def max_tokens(self) -> int:
-        """The longest request that the budget can hold, alone."""
+        """Maximum length of a request that is alone in the batch, in tokens."""
         return self._budget // self.token_bytes
 
     def fits(self, count: int, length: int) -> bool:
@@ -79,67 +79,67 @@ class KvSlots:
         return count * length * self.token_bytes <= self._budget
 
     def worth_reading(self, longest: int) -> int:
-        """How many tokens of the slots to attend to when the longest request has `longest`.
+        """Returns how many tokens of each slot to read when the longest request has `longest`.
 
-        Torch multiplies half precision on the CPU only in one piece: a view that leaves a few
-        tokens at the end of each slot out would be copied in each call.
+        On the CPU, torch multiplies half-precision matrices only if they are contiguous: a view
+        that omits a few tokens at the end of each slot would be copied in every call.
         """
-        in_one_chunk = self._dtype.itemsize < torch.float32.itemsize
-        return self.length if in_one_chunk and 4 * self.length <= 5 * longest else longest
+        needs_contiguous = self._dtype.itemsize < torch.float32.itemsize
+        return self.length if needs_contiguous and 4 * self.length <= 5 * longest else longest
 
     def reserve(self, count: int, length: int, *, filled: Sequence[int] = ()) -> None:
-        """Makes room for `count` slots of `length` tokens, which must fit; may shrink what is more.
+        """Resizes the storage to at least `count` slots of `length` tokens; may shrink it.
 
         Args:
-            count: Slots that are needed.
-            length: Tokens that the longest of them needs.
-            filled: Tokens to keep of each slot from the first on.
+            count: Number of slots needed; with `length`, it must fit into the budget.
+            length: Length of the longest slot needed, in tokens.
+            filled: Number of tokens to keep in each slot, from slot 0 on.
         """
         enough = count <= self.count and length <= self.length
-        roomy = self._padded(count) * self._longer(length)
-        far_too_much = not self._steady and self.count * self.length > 2 * roomy
-        if enough and not far_too_much:
+        rounded = self._padded_count(count) * self._padded_length(length)
+        oversized = not self._steady and self.count * self.length > 2 * rounded
+        if enough and not oversized:
             return
         self._resize(*self._bucketed(count, length), filled)
 
     def move(self, source: int, target: int, filled: int) -> None:
-        """Copies the first `filled` tokens of one slot into another, and clears the others."""
+        """Copies the first `filled` tokens of one slot to another and clears the rest of that."""
         with torch.inference_mode():
             for tensor in (*self.keys, *self.values):
                 tensor[target, :, :filled] = tensor[source, :, :filled]
         self.clear(target, filled)
 
     def clear(self, slot: int, start: int) -> None:
-        """Forgets what a slot holds from token `start` on.
+        """Zeroes a slot from token `start` on.
 
-        What others left there is masked, which means multiplied by zero: were it no number, as
-        where float16 overflowed, the product would be none either.
+        Data of earlier requests there is masked, which means multiplied by zero. If it were NaN, as
+        after an overflow in float16, the product would be NaN, too.
         """
         with torch.inference_mode():
             for tensor in (*self.keys, *self.values):
                 tensor[slot, :, start:].zero_()
 
-    def _padded(self, count: int) -> int:
-        """The next power of two, so that those that join one by one do not copy all each time."""
+    def _padded_count(self, count: int) -> int:
+        """The next power of two, so that not every request that joins causes a copy of all."""
         if self._steady:
             return self._max_slots
         return min(self._max_slots, 1 << (count - 1).bit_length()) if count else 0
 
-    def _longer(self, length: int) -> int:
+    def _padded_length(self, length: int) -> int:
         return max(_SHORTEST, 1 << (length - 1).bit_length()) if self._steady else bucket(length)
 
     def _bucketed(self, count: int, length: int) -> tuple[int, int]:
-        """The roomiest shape within the budget."""
-        longer = self._longer(length)
-        slots = min(self._padded(count), self._budget // (longer * self.token_bytes))
+        """The largest padded count and length that fit into the budget."""
+        padded = self._padded_length(length)
+        slots = min(self._padded_count(count), self._budget // (padded * self.token_bytes))
         if slots >= count:
-            return slots, longer
+            return slots, padded
         return count, self._budget // (count * self.token_bytes)
 
     def _resize(self, count: int, length: int, filled: Sequence[int]) -> None:
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                # Zeros: what is masked is multiplied by zero, and must be no NaN for that.
+                # Zeros, as masked entries are multiplied by zero and must not be NaN.
                 new = old.new_zeros(count, old.shape[1], length, old.shape[3])
                 for slot, tokens in enumerate(filled):
                     if tokens:
@@ -150,12 +150,12 @@ class KvSlots:
 
 
 def token_bytes(layers: Sequence[LayerShape], dtype: torch.dtype) -> int:
-    """Bytes that a token takes in all layers."""
+    """Returns the bytes that a token takes in all layers."""
     numbers = sum(shape.kv_heads * (shape.key_dim + shape.value_dim) for shape in layers)
     return dtype.itemsize * numbers
 
 
 def bucket(length: int) -> int:
-    """The next length of a slot: steps of 64 tokens at first, then of a quarter at the most."""
+    """Rounds a slot's length up, in steps of 64 tokens at first, then of at most a quarter."""
     step = max(_SHORTEST, (1 << length.bit_length()) // 8)
     return -(-length // step) * step

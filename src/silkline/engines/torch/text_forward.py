@@ -1,4 +1,4 @@
-"""The call of the text model, in one place."""
+"""Calls the text model over a packed batch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def forward(
     inputs: torch.Tensor,
     positions: torch.Tensor,
 ) -> torch.Tensor:
-    """The hidden states of a packed batch, `[T, hidden]`, after the last norm.
+    """Returns the hidden states of a packed batch, `[T, hidden]`, after the last norm.
 
     Args:
         family: The model.
-        attention: Which its layers call.
-        layout: What stands where.
-        inputs: `[T, hidden]`.
-        positions: Int64 `[P, T]`.
+        attention: The attention that its layers call.
+        layout: The layout of the batch.
+        inputs: Input of the text model, `[T, hidden]`.
+        positions: Positions of the tokens, int64 `[P, T]`.
     """
     attention.layout = layout
     output = family.text_model(
@@ -37,5 +37,5 @@ def forward(
 
 
 def as_taken(positions: torch.Tensor) -> torch.Tensor:
-    """Positions `[P, T]` as text models take them: `[1, T]`, or `[3, 1, T]` for three rows."""
+    """Reshapes positions `[P, T]` for text models: `[1, T]`, or `[3, 1, T]` for three rows."""
     return positions if positions.shape[0] == 1 else positions.unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Encodes the pictures that wait, in bites that keep the others waiting only for a moment."""
+"""Encodes waiting images in small batches, so that decoding requests are delayed only briefly."""
 
 from __future__ import annotations
 
@@ -17,146 +17,154 @@ from silkline.errors import InvalidRequest, SilklineError
 logger = logging.getLogger("silkline.engines.torch")
 
 _HURRIED_SECONDS = 0.05
-"""How long a bite should take while requests generate; one picture is taken at least."""
+"""Target time of an image batch while other requests run; it has at least one image."""
 
 _FREE_SECONDS = 0.25
-"""How long it should take while nothing else could run: short enough to begin with those seen."""
+"""Target time while nothing else can run: short, so that the first requests can start soon."""
 
 _MAX_TOKENS = 8192
-"""Of a bite, for the memory that the vision tower takes; one picture is taken at least."""
+"""Maximum image tokens in an image batch, to limit the vision tower's memory; it has at least one
+image."""
 
 IMAGE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
-"""What vision towers raise on a picture that they cannot take."""
+"""Errors that vision towers raise for an image that they cannot process."""
 
 DEVICE_ERROR = torch.AcceleratorError
-"""What torch raises when the device has failed, after which nothing runs on it: not for the picture
-to answer for."""
+"""The error that torch raises when the device has failed for good. The image is not its cause."""
 
 _NO_MEMORY = "DefaultCPUAllocator"
-"""In the message of torch's error when the CPU's memory is short, which has no class of its own."""
+"""Part of the message of the error when main memory is exhausted; torch has no class for it."""
 
 
 class Vision:
-    """The vision tower, batched over requests, behind the cache of features."""
+    """Encodes images of many requests in batches, with a cache of their features."""
 
     def __init__(self, family: Family, cache: FeatureCache) -> None:
         self._family = family
         self._cache = cache
         self._token_seconds = 0.0
 
-    def look(self, waiting: Sequence[Job], *, hurried: bool) -> dict[Job, SilklineError]:
-        """Takes a bite: encodes some pictures of those who wait, oldest first.
+    def encode_some(self, waiting: Sequence[Job], *, hurried: bool) -> dict[Job, SilklineError]:
+        """Encodes a batch of images of the waiting requests, oldest first.
 
-        Afterwards those whose pictures are all encoded have their `inputs`.
+        Afterwards requests whose images are all encoded have their `inputs`.
 
         Args:
             waiting: Requests without `inputs`.
-            hurried: Whether others could go on meanwhile.
+            hurried: Whether other requests could run in the meantime.
 
         Returns:
-            The requests whose pictures the model cannot take, or for which the memory is too short,
-            with what to tell them.
+            The errors of requests whose images the model cannot process, or for which there is not
+            enough memory.
 
         Raises:
             torch.AcceleratorError: The device has failed.
         """
-        self._recall(waiting)
-        bite = self._bite(waiting, _HURRIED_SECONDS if hurried else _FREE_SECONDS)
-        found, refused = self._encode(bite) if bite else ({}, {})
+        self._use_cache(waiting)
+        batch = self._next_batch(waiting, _HURRIED_SECONDS if hurried else _FREE_SECONDS)
+        encoded, refused = self._encode(batch) if batch else ({}, {})
         failed: dict[Job, SilklineError] = {}
         for job in waiting:
             images = job.prompt.images
-            why = [refused[each.digest] for each in images if each.digest in refused]
-            if why:
-                failed[job] = _refusal(short_of_memory=all(why))
+            short = [refused[image.digest] for image in images if image.digest in refused]
+            if short:
+                failed[job] = _refusal(short_of_memory=all(short))
                 continue
-            for place, image in enumerate(images):
-                if job.features[place] is None:
-                    job.features[place] = found.get(image.digest)
+            for index, image in enumerate(images):
+                if job.features[index] is None:
+                    job.features[index] = encoded.get(image.digest)
             try:
                 self._embed(job)
             except DEVICE_ERROR:
                 raise
             except IMAGE_ERRORS as error:
                 logger.exception(
-                    "a prompt could not be put together",
+                    "the model's input for a prompt could not be computed",
                     extra={"ecs": {"http.request.id": job.id}},
                 )
                 failed[job] = _refusal(short_of_memory=_short_of_memory(error))
         return failed
 
-    def _recall(self, waiting: Sequence[Job]) -> None:
-        """Takes features from the cache."""
+    def _use_cache(self, waiting: Sequence[Job]) -> None:
+        """Fills in features from the cache."""
         for job in waiting:
-            for place, image in enumerate(job.prompt.images):
-                if job.features[place] is None:
-                    job.features[place] = self._cache.get(image.digest)
+            for index, image in enumerate(job.prompt.images):
+                if job.features[index] is None:
+                    job.features[index] = self._cache.get(image.digest)
 
-    def _bite(self, waiting: Sequence[Job], seconds: float) -> dict[bytes, PreparedImage]:
-        """The pictures to encode now, each once."""
-        bite: dict[bytes, PreparedImage] = {}
+    def _next_batch(self, waiting: Sequence[Job], seconds: float) -> dict[bytes, PreparedImage]:
+        """Returns the distinct images to encode now, by digest."""
+        batch: dict[bytes, PreparedImage] = {}
         tokens = 0
         for job in waiting:
-            for place, image in enumerate(job.prompt.images):
-                if job.features[place] is not None or image.digest in bite:
+            for index, image in enumerate(job.prompt.images):
+                if job.features[index] is not None or image.digest in batch:
                     continue
                 tokens += image.tokens
-                late = tokens > _MAX_TOKENS or tokens * self._token_seconds > seconds
-                if bite and late:
-                    return bite
-                bite[image.digest] = image
-        return bite
+                full = tokens > _MAX_TOKENS or tokens * self._token_seconds > seconds
+                if batch and full:
+                    return batch
+                batch[image.digest] = image
+        return batch
 
     def _encode(
-        self, bite: dict[bytes, PreparedImage]
+        self, batch: dict[bytes, PreparedImage]
     ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
-        """Features by digest, and those that cannot be encoded: whether for want of memory."""
+        """Encodes a batch of images.
+
+        Returns:
+            Features by digest; and for images that failed, whether it was for lack of memory.
+        """
         began = time.perf_counter()
-        encoded, short = self._tried(bite)
+        encoded, short = self._try_encode(batch)
         if not encoded:
-            return ({}, dict.fromkeys(bite, short)) if len(bite) == 1 else self._one_by_one(bite)
+            if len(batch) == 1:
+                return {}, dict.fromkeys(batch, short)
+            return self._encode_separately(batch)
         for digest, features in encoded.items():
             self._cache.put(digest, features)
-        tokens = sum(image.tokens for image in bite.values())
+        tokens = sum(image.tokens for image in batch.values())
         if next(iter(encoded.values())).is_cuda:
             torch.cuda.synchronize()
         self._token_seconds = (time.perf_counter() - began) / tokens
         return encoded, {}
 
-    def _tried(self, bite: dict[bytes, PreparedImage]) -> tuple[dict[bytes, torch.Tensor], bool]:
-        """Features by digest, or nothing and whether it was the memory that was too short.
+    def _try_encode(
+        self, batch: dict[bytes, PreparedImage]
+    ) -> tuple[dict[bytes, torch.Tensor], bool]:
+        """Returns features by digest; on an error none, and whether memory was exhausted.
 
-        The error, whose traceback holds what the vision tower had made, is let go of here.
+        The error must not leave this function: its traceback keeps the vision tower's tensors.
         """
         try:
-            return dict(zip(bite, self._family.encode(list(bite.values())), strict=True)), False
+            return dict(zip(batch, self._family.encode(list(batch.values())), strict=True)), False
         except DEVICE_ERROR:
             raise
         except (SilklineError, *IMAGE_ERRORS) as error:
-            if len(bite) == 1:
-                logger.exception("a picture could not be encoded")
+            if len(batch) == 1:
+                logger.exception("an image could not be encoded")
             return {}, _short_of_memory(error)
 
-    def _one_by_one(
-        self, bite: dict[bytes, PreparedImage]
+    def _encode_separately(
+        self, batch: dict[bytes, PreparedImage]
     ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
-        """The same, for a bite with a picture in it that cannot be encoded."""
+        """Does the same as `_encode`, image by image, for a batch that failed."""
         encoded: dict[bytes, torch.Tensor] = {}
         refused: dict[bytes, bool] = {}
-        for digest, image in bite.items():
-            found, wrong = self._encode({digest: image})
-            encoded |= found
-            refused |= wrong
+        for digest, image in batch.items():
+            features, errors = self._encode({digest: image})
+            encoded |= features
+            refused |= errors
         return encoded, refused
 
     def _embed(self, job: Job) -> None:
-        features = [each for each in job.features if each is not None]
+        features = [tensor for tensor in job.features if tensor is not None]
         if len(features) < len(job.features):
             return
         inputs = self._family.embed(job.prompt, features)
         if job.generated:
-            again = torch.tensor(job.generated, device=inputs.device)
-            inputs = torch.cat((inputs, self._family.embed_next(again)))
+            generated = torch.tensor(job.generated, device=inputs.device)
+            inputs = torch.cat((inputs, self._family.embed_next(generated)))
         job.inputs = inputs
         job.features.clear()
 
@@ -166,10 +174,11 @@ def _short_of_memory(error: Exception) -> bool:
 
 
 def _refusal(*, short_of_memory: bool) -> SilklineError:
-    """What to tell a request when its pictures could not be taken."""
+    """Returns the error of a request whose images could not be encoded."""
     if short_of_memory:
         return too_little_memory()
     return InvalidRequest(
-        "The model cannot take a picture of this request. Send it in another size or form.",
+        "The model cannot process an image of this request. Send it in another size or aspect "
+        "ratio.",
         param="messages",
     )

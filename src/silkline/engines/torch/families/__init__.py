@@ -1,1 +1,1 @@
-"""One adapter for each family of vision-language models."""
+"""Adapters for families of vision-language models, one for each family."""

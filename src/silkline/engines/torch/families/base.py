@@ -1,8 +1,8 @@
-"""What the engine needs of a family of models: the door between the runner and the adapters.
+"""The interface between the engine and the adapters of model families.
 
 A family wraps one loaded model of transformers. It turns a conversation into token ids, positions
-and pictures, runs the vision tower, and knows the text model that the runner drives over packed
-batches. Everything that depends on a family is behind it.
+and image tensors, runs the vision tower, and provides the text model that the runner drives over
+packed batches. All code that depends on the family is behind this interface.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from silkline.core import Image, Message, PixelBudget
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """What the vision tower takes at once: a picture, or one tile where tiles are seen alone.
+    """An input of the vision tower: an image, or one tile if tiles are encoded separately.
 
     Attributes:
-        tensors: Pixels, and what belongs to them, by the names of the family's processor; on the
-            CPU, with no batch dimension that other pictures share.
-        tokens: Places in the prompt that its features fill, at least 1.
+        tensors: Pixels and their metadata, by the names that the family's processor uses; on the
+            CPU, without a batch dimension.
+        tokens: Number of image tokens in the prompt that its features replace, at least 1.
         digest: BLAKE2b over the names, shapes, dtypes and bytes of `tensors`.
     """
 
@@ -35,19 +35,19 @@ class PreparedImage:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request, ready for the engine.
+    """The prepared prompt of a request.
 
     Attributes:
-        ids: Token ids, int64 `[T]`, in which every place of a picture's feature holds the family's
-            `image_token_id`.
-        images: In the order in which they fill these places.
-        positions: Of each token, int64 `[P, T]`: `P` is 1, or 3 (time, height, width) for
+        ids: Token ids, int64 `[T]`, with the family's `image_token_id` wherever an image feature
+            goes.
+        images: The images, in the order of their tokens.
+        positions: Position of each token, int64 `[P, T]`: `P` is 1, or 3 (time, height, width) for
             multimodal rotary positions.
-        next_position: Of the first generated token, the same in all rows; each later one is one
-            further.
-        blocks: Ranges `[start, end)` of tokens that attend to each other both ways, besides what
-            is causal; each must be prefilled in one chunk. In order, without overlap. They attend
-            so in layers with a sliding window too, however long they are.
+        next_position: Position of the first generated token, the same in all rows; it increases by
+            one for each further token.
+        blocks: Ranges `[start, end)` of tokens with bidirectional attention inside, in addition to
+            causal attention; each must be prefilled in one chunk. In order, without overlap. In
+            layers with a sliding window they are not limited to the window.
     """
 
     ids: torch.Tensor
@@ -61,21 +61,20 @@ class Family(Protocol):
     """A loaded model, as the engine sees it.
 
     Attributes:
-        model_types: `model_type` in config.json of what it serves.
-        image_token_id: The token whose places pictures fill.
+        model_types: The values of `model_type` in config.json that it supports.
+        image_token_id: The token whose embeddings are replaced by image features.
         text_model: Called with `inputs_embeds` `[1, T, hidden]`, `position_ids` (`[1, T]`, or
             `[3, 1, T]` for multimodal positions), `attention_mask=None`, `past_key_values=None` and
-            `use_cache=False`; gives `last_hidden_state` after the last norm. Its `config` is the
-            one from which its attention modules read `_attn_implementation`. These pass `scaling`,
-            and, where the family has them, `sliding_window` and `softcap` to the attention
-            function.
+            `use_cache=False`; returns `last_hidden_state` after the last norm. Its attention
+            modules read `_attn_implementation` from its `config`, and pass `scaling` and, if the
+            family has them, `sliding_window` and `softcap` to the attention function.
         end_ids: Tokens that end an answer.
-        context_length: Most tokens of prompt and answer together.
-        image_tokens: Most tokens that one picture of a prompt takes, markers included.
+        context_length: Maximum number of tokens of prompt and answer together.
+        image_tokens: Maximum number of tokens of one image, markers included.
         model: The whole model, text model and vision tower included.
-        pixel_budget: How large a picture is of use.
-        pixels_per_token: Pixels that one token of a picture stands for, where the number of tokens
-            follows the picture's size.
+        pixel_budget: The size to which larger images are reduced before preprocessing.
+        pixels_per_token: Pixels per image token, if the number of tokens depends on the image's
+            size.
     """
 
     model_types: ClassVar[frozenset[str]]
@@ -113,31 +112,31 @@ class Family(Protocol):
         """See the class."""
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image]) -> Prompt:
-        """Makes the prompt of a request; on the CPU, from any thread, several at a time.
+        """Prepares the prompt of a request on the CPU; thread-safe.
 
         Raises:
-            InvalidRequest: The messages point at other pictures than there are, the chat template
-                refuses the conversation, or the family takes no picture of such a shape.
+            InvalidRequest: The messages do not refer to each image once, the chat template refuses
+                the conversation, or the family does not support an image of this shape.
         """
 
     def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
-        """The features of pictures, of one request or of many, each `[tokens, hidden]`.
+        """Encodes images of one or more requests into features, each `[tokens, hidden]`.
 
-        They lie on the model's device, in its dtype.
+        Features are on the model's device, in its dtype.
         """
 
     def embed(self, prompt: Prompt, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The text model's input `[T, hidden]`; `features` belong to `prompt.images`."""
+        """Returns the text model's input `[T, hidden]`; `features` are those of `prompt.images`."""
 
     def embed_next(self, ids: torch.Tensor) -> torch.Tensor:
-        """The input `[B, hidden]` for generated tokens, int64 `[B]` on the model's device."""
+        """Returns the model's input `[B, hidden]` for generated token ids, int64 `[B]`."""
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """From the text model's output `[N, hidden]` to logits `[N, vocabulary]`.
+        """Returns logits `[N, vocabulary]` for the text model's output `[N, hidden]`.
 
-        As the family's class in transformers makes them, but for tokens that its generation config
-        forbids, which have minus infinity.
+        They equal those of the family's class in transformers, except that tokens forbidden by its
+        generation config have minus infinity.
         """
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Token ids to text without special tokens; incomplete bytes become U+FFFD."""
+        """Converts token ids to text without special tokens; incomplete bytes become U+FFFD."""

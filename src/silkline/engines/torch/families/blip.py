@@ -1,4 +1,4 @@
-"""BLIP-2: a Q-Former's queries before the words of a decoder such as OPT."""
+"""BLIP-2: a Q-Former's queries before the text of a decoder such as OPT."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import PIL.Image
 from torch import nn
 
 from silkline.core import Role
-from silkline.engines.torch.families.common import ModelParts, OneSize, Seen, rule_of
+from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.errors import InvalidRequest
 from silkline.models.image_tokens import Fixed
 
 
 def questions(turns: Sequence[tuple[Role, str]], images: str) -> str:
-    """The prompt that BLIP-2's authors ask by: "Question: ... Answer:", earlier answers within.
+    """Renders the prompt format of BLIP-2's authors: "Question: ... Answer:", with earlier answers.
 
-    A single turn without words asks for a caption.
+    A conversation without text asks for a caption.
     """
     if not any(text for _, text in turns):
         return images
-    said = {
+    formats = {
         Role.SYSTEM: "{}",
         Role.USER: "Question: {} Answer:",
         Role.ASSISTANT: "{}",
     }
-    return images + " ".join(said[role].format(text) for role, text in turns)
+    return images + " ".join(formats[role].format(text) for role, text in turns)
 
 
 class Blip2(OneSize):
     """BLIP-2 with a decoder-only language model (transformers, models/blip_2).
 
-    The model was taught with one picture at the beginning of the prompt; its processor has no way
-    to say where others stand, so a prompt takes one.
+    The model was trained with one image at the start of the prompt, and its processor cannot
+    express where further images go, so a prompt has at most one.
     """
 
     model_types = frozenset({"blip-2"})
@@ -55,18 +55,18 @@ class Blip2(OneSize):
         decoder: nn.Module = self.model.language_model.get_decoder()
         return decoder
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         if len(images) > 1:
             raise InvalidRequest(
-                f"This model takes one picture in a conversation, and {len(images)} came. Send "
-                "the others in requests of their own.",
+                f"This model accepts one image per conversation, but {len(images)} were sent. Send "
+                "the others in separate requests.",
                 param="messages",
             )
-        return super()._see(images)
+        return super()._preprocess(images)
 
-    def _ids(self, text: str, seen: Sequence[Seen]) -> list[int]:
-        """The picture comes first, even before the token that begins the text."""
-        before = self.tokenizer.encode("".join(each.text for each in seen), special=False)
+    def _ids(self, text: str, preprocessed: Sequence[Preprocessed]) -> list[int]:
+        """The image comes first, even before the token that begins the text."""
+        before = self.tokenizer.encode("".join(image.text for image in preprocessed), special=False)
         return before + self.tokenizer.encode(text.replace(self.marker, ""), special=True)
 
     @property

@@ -1,4 +1,4 @@
-"""What all families share: from a conversation to ids, from features to the text model's input."""
+"""Code that all families share: conversation to token ids, features to the text model's input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from silkline.core import Image, Message, PixelBudget
-from silkline.engines.prompt_text import check_places
+from silkline.engines.prompt_text import check_image_indices
 from silkline.engines.torch.families.base import PreparedImage, Prompt
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
@@ -23,20 +23,20 @@ from silkline.models.token_rules import Documents
 Rule = TypeVar("Rule")
 
 _MAX_PIXELS = 32 * 1024 * 1024
-"""Bounds what the image processors have to take; photographs of today's cameras are below it."""
+"""Limits the image processors' work; photographs from current cameras are below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelParts:
-    """What lies in a model's folder, loaded.
+    """The loaded contents of a model's folder.
 
     Attributes:
         model: The model of transformers, in evaluation mode.
         tokenizer: Its tokenizer.
-        image_processor: The Pillow-based one.
-        template: The chat template; None where the folder has none.
-        files: The JSON files that tell of pictures.
-        rule: How many tokens a picture takes.
+        image_processor: Its Pillow-based image processor.
+        template: The chat template; None if the folder has none.
+        files: The JSON files that configure image processing.
+        rule: Computes how many tokens an image takes.
     """
 
     model: Any
@@ -48,12 +48,12 @@ class ModelParts:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A client's picture after preprocessing.
+class Preprocessed:
+    """A client's image after preprocessing.
 
     Attributes:
-        text: What the prompt says in its place, a token of the picture for each feature.
-        images: What the vision tower takes; several where a picture is cut into tiles.
+        text: The prompt's text for the image, with an image token for each feature.
+        images: Inputs of the vision tower; several if the image is cut into tiles.
     """
 
     text: str
@@ -61,15 +61,15 @@ class Seen:
 
 
 class Adapter(ABC):
-    """The part of `Family` that is the same for all; see there for the doors."""
+    """Base class of all adapters; implements the parts of `Family` that they share."""
 
     model_types: ClassVar[frozenset[str]]
 
     def __init__(self, loaded: ModelParts) -> None:
-        """Takes a model over.
+        """Wraps a loaded model.
 
         Raises:
-            ConfigError: The chat template is missing, or has no place for pictures.
+            ConfigError: The chat template is missing or does not render images.
         """
         self.model: Any = loaded.model
         self.tokenizer = loaded.tokenizer
@@ -77,10 +77,11 @@ class Adapter(ABC):
         self.files = loaded.files
         self.rule = loaded.rule
         self._table: nn.Module = loaded.model.get_input_embeddings()
-        words = int(self.config.get_text_config().vocab_size)
-        # Files name tokens, too, that the model cannot say anyway, and that have no logit.
-        forbidden = sorted(each for each in _forbidden(self._generation_config) if each < words)
-        self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=self._device)
+        vocabulary = int(self.config.get_text_config().vocab_size)
+        # The files may also list tokens that have no logit.
+        forbidden = _forbidden(self._generation_config)
+        forbidden_ids = sorted(token for token in forbidden if token < vocabulary)
+        self._forbidden = torch.tensor(forbidden_ids, dtype=torch.int64, device=self._device)
         self._forbids = self._forbidden.numel() > 0
         added = loaded.tokenizer.added.reserved(self.image_token_id, loaded.template)
         reserved = {*added, self.image_token, self.marker}
@@ -106,39 +107,39 @@ class Adapter(ABC):
 
     @property
     def image_token(self) -> str:
-        """The token whose places pictures fill, as text."""
+        """The token that image features replace, as text."""
         return self.tokenizer.text_of(self.image_token_id)
 
     @property
     def marker(self) -> str:
-        """The token that a chat template writes for a picture."""
+        """The token that the chat template writes for an image."""
         return self.image_token
 
     @property
     def plain_prompt(self) -> PlainPrompt | None:
-        """How a model without a chat template is asked; None where it must have one."""
+        """Renders prompts if the model has no chat template; None if it must have one."""
         return None
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """See `Family`: those of generation_config.json, as `generate` takes them."""
+        """See `Family`; the end tokens in generation_config.json, which `generate` also uses."""
         return _as_ids(self._generation_config.eos_token_id)
 
     @property
     def context_length(self) -> int:
-        """See `Family`: places of the text model, fewer where the tokenizer says so.
+        """See `Family`; the text model's maximum position, or the tokenizer's limit if lower.
 
-        Rotary frequencies of the kind "longrope" are others for all tokens once one is beyond the
-        places that the model was first taught with. Requests that share a step would change each
-        other's, and those of what is in the cache already: so it ends there.
+        With "longrope", the rotary frequencies of all tokens change once one token is beyond the
+        original context length. Requests in one step would change each other's frequencies, and
+        those of tokens in the cache. So the context is limited to the original length.
         """
         text: Any = self.config.get_text_config()
-        places = min(int(text.max_position_embeddings), self.tokenizer.longest)
+        limit = min(int(text.max_position_embeddings), self.tokenizer.longest)
         rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
         if rope.get("rope_type", rope.get("type")) != "longrope":
-            return places
+            return limit
         own = getattr(text, "original_max_position_embeddings", None)
-        return min(places, int(rope.get("original_max_position_embeddings") or own or places))
+        return min(limit, int(rope.get("original_max_position_embeddings") or own or limit))
 
     @property
     def image_tokens(self) -> int:
@@ -147,7 +148,7 @@ class Adapter(ABC):
 
     @property
     def pixel_budget(self) -> PixelBudget:
-        """See `Family`: what is not reduced beforehand is resized as the model was taught."""
+        """See `Family`; a high limit, so that the image processor resizes as in training."""
         return PixelBudget(max_pixels=_MAX_PIXELS)
 
     @property
@@ -157,15 +158,19 @@ class Adapter(ABC):
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image]) -> Prompt:
         """See `Family`."""
-        check_places(messages, len(images))
+        check_image_indices(messages, len(images))
         text = self._writer.write(messages, len(images))
         self._check_room(images)
-        seen = self._see([as_pillow(image) for image in images]) if images else []
-        ids = torch.tensor(self._ids(text, seen), dtype=torch.int64)
-        prepared = tuple(image for each in seen for image in each.images)
-        places = int((ids == self.image_token_id).sum())
-        if places != sum(image.tokens for image in prepared):
-            raise InternalFault("The prompt has other places for pictures than these fill.")
+        preprocessed = self._preprocess([as_pillow(image) for image in images]) if images else []
+        ids = torch.tensor(self._ids(text, preprocessed), dtype=torch.int64)
+        prepared = tuple(part for image in preprocessed for part in image.images)
+        image_tokens = int((ids == self.image_token_id).sum())
+        features = sum(image.tokens for image in prepared)
+        if image_tokens != features:
+            raise InternalFault(
+                f"The prompt has {image_tokens} image tokens, but its images have {features} "
+                "features."
+            )
         positions, next_position = self._positions(ids, prepared)
         return Prompt(ids, prepared, positions, next_position, self._blocks(ids))
 
@@ -174,22 +179,25 @@ class Adapter(ABC):
         if not images:
             return []
         with torch.inference_mode():
-            features = [each.to(self._dtype) for each in self._features(images)]
-        for image, each in zip(images, features, strict=True):
-            if each.shape[0] != image.tokens:
-                raise InternalFault("The vision tower gave other features than a picture takes.")
+            features = [tensor.to(self._dtype) for tensor in self._features(images)]
+        for image, tensor in zip(images, features, strict=True):
+            if tensor.shape[0] != image.tokens:
+                raise InternalFault(
+                    f"The vision tower returned {tensor.shape[0]} features for an image of "
+                    f"{image.tokens} tokens."
+                )
         return features
 
     def embed(self, prompt: Prompt, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """See `Family`."""
-        places = prompt.ids == self.image_token_id
-        # The token may lie beyond the table; what stands at its places is replaced anyway.
-        ids = prompt.ids.masked_fill(places, 0).to(self._device)
+        is_image = prompt.ids == self.image_token_id
+        # The image token may have no row in the table; its embeddings are replaced anyway.
+        ids = prompt.ids.masked_fill(is_image, 0).to(self._device)
         with torch.inference_mode():
             inputs: torch.Tensor = self._table(ids)
             if features:
-                where = places.nonzero().squeeze(1).to(self._device)
-                inputs = inputs.index_copy(0, where, torch.cat(list(features)))
+                indices = is_image.nonzero().squeeze(1).to(self._device)
+                inputs = inputs.index_copy(0, indices, torch.cat(list(features)))
         return inputs
 
     def embed_next(self, ids: torch.Tensor) -> torch.Tensor:
@@ -207,52 +215,52 @@ class Adapter(ABC):
         return self.tokenizer.decode(ids)
 
     def _check_room(self, images: Sequence[Image]) -> None:
-        """Checks that the pictures' tokens alone fit the context, before anything is resized.
+        """Checks, before images are resized, that their tokens alone fit into the context.
 
         Raises:
-            InvalidRequest: They do not, or the family takes no picture of such a shape.
+            InvalidRequest: They do not, or the family does not support an image of this shape.
         """
         tokens = self._features_in(images)
         if tokens >= self.context_length:
             raise InvalidRequest(
-                f"The pictures take {tokens} tokens, but prompt and answer together may have "
-                f"{self.context_length}. Send fewer or smaller ones.",
+                f"The images take {tokens} tokens, but prompt and answer together may have "
+                f"{self.context_length}. Send fewer or smaller images.",
                 param="messages",
             )
 
     def _features_in(self, images: Sequence[Image]) -> int:
-        """Tokens that the pictures of a prompt fill."""
+        """Returns the number of image tokens of a prompt's images."""
         return sum(self.rule.count(image.width, image.height).features for image in images)
 
     @abstractmethod
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
-        """Preprocesses the pictures of a prompt, in order."""
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
+        """Preprocesses the images of a prompt, in order."""
 
     @abstractmethod
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
-        """Runs the vision tower and what brings its output to the text model."""
+        """Runs the vision tower and the projection into the text model's space."""
 
-    def _ids(self, text: str, seen: Sequence[Seen]) -> list[int]:
-        """Puts the pictures' text in their places and reads the whole as token ids.
+    def _ids(self, text: str, preprocessed: Sequence[Preprocessed]) -> list[int]:
+        """Replaces the markers by the images' text and converts the prompt to token ids.
 
-        Where the template begins the text, the tokenizer does not begin it again.
+        If the template has written the token that begins a text, the tokenizer does not repeat it.
         """
         between = text.split(self.marker)
         whole = between[0] + "".join(
-            each.text + after for each, after in zip(seen, between[1:], strict=True)
+            image.text + after for image, after in zip(preprocessed, between[1:], strict=True)
         )
         return self.tokenizer.encode(whole)
 
     def _positions(
         self,
         ids: torch.Tensor,
-        images: Sequence[PreparedImage],  # noqa: ARG002 - others need them
+        images: Sequence[PreparedImage],  # noqa: ARG002 - overrides need them
     ) -> tuple[torch.Tensor, int]:
-        """Positions `[P, T]` and the one after."""
+        """Returns the positions `[P, T]` and the next position."""
         return torch.arange(len(ids)).unsqueeze(0), len(ids)
 
     def _blocks(self, ids: torch.Tensor) -> tuple[tuple[int, int], ...]:  # noqa: ARG002
-        """Ranges that attend both ways."""
+        """Returns the ranges with bidirectional attention; see `Prompt.blocks`."""
         return ()
 
     @property
@@ -273,30 +281,30 @@ class Adapter(ABC):
         return next(self._table.parameters()).device
 
     def _process(self, images: list[PIL.Image.Image], **options: Any) -> Mapping[str, Any]:
-        """Runs the image processor on the pictures of one prompt, or on one of them.
+        """Runs the image processor on all images of a prompt, or on one of them.
 
         Raises:
-            InvalidRequest: It takes no picture of such a shape.
+            InvalidRequest: It does not support an image of this shape.
         """
         try:
-            # Told where the channels are, it does not guess it for pictures three pixels high.
+            # Without the format, it would guess wrongly for images that are three pixels high.
             made: Mapping[str, Any] = self.image_processor(
                 [images], return_tensors="pt", input_data_format="channels_last", **options
             )
         except (ValueError, ZeroDivisionError) as error:
             sizes = ", ".join(f"{image.width}x{image.height}" for image in images)
             raise InvalidRequest(
-                f"The model's image processor takes no picture of such a shape ({sizes} pixels). "
-                "Crop it or send another one."
+                f"The model's image processor does not support an image of this shape ({sizes} "
+                "pixels). Crop the image or send another one."
             ) from error
         return made
 
     def _stacked(self, images: Sequence[PreparedImage], name: str) -> torch.Tensor:
-        """One tensor of equal pictures, on the model's device, pixels in the tower's dtype."""
+        """Stacks a tensor of images of one shape on the model's device, pixels in its dtype."""
         return self._placed(torch.stack([image.tensors[name] for image in images]))
 
     def _joined(self, images: Sequence[PreparedImage], name: str) -> torch.Tensor:
-        """One tensor of what differs in its first dimension."""
+        """Concatenates a tensor of images along its first dimension, likewise."""
         return self._placed(torch.cat([image.tensors[name] for image in images]))
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -305,22 +313,24 @@ class Adapter(ABC):
 
 
 class OneSize(Adapter):
-    """Families whose pictures, or tiles, are all of one size and are seen alone."""
+    """Base class of families whose images or tiles all have one size and are encoded separately."""
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
-        return [self._seen(self._process([image], **self._options)) for image in images]
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
+        return [self._preprocessed(self._process([image], **self._options)) for image in images]
 
     _options: ClassVar[dict[str, Any]] = {}
-    """What the family's processor tells the image processor."""
+    """Arguments that the family's processor passes to the image processor."""
 
     _per_image: int
-    """Features of a picture or tile; set by each family when it is loaded."""
+    """Number of features of an image or tile; set by each subclass."""
 
-    def _seen(self, made: Mapping[str, Any]) -> Seen:
-        """One tensor `pixel_values` `[n, 3, height, width]` as `n` pictures, and their text."""
-        pixels = made["pixel_values"]
-        images = tuple(prepared_image({"pixel_values": each}, self._per_image) for each in pixels)
-        return Seen(self.image_token * (self._per_image * len(images)), images)
+    def _preprocessed(self, made: Mapping[str, Any]) -> Preprocessed:
+        """Splits `pixel_values` `[n, 3, height, width]` into `n` images, with their text."""
+        images = tuple(
+            prepared_image({"pixel_values": pixels}, self._per_image)
+            for pixels in made["pixel_values"]
+        )
+        return Preprocessed(self.image_token * (self._per_image * len(images)), images)
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         pixels = self._stacked(images, "pixel_values")
@@ -329,19 +339,19 @@ class OneSize(Adapter):
 
     @property
     def _tower(self) -> Any:
-        """The part of the model that knows `get_image_features`."""
+        """The part of the model that has `get_image_features`."""
         return self.model.model
 
 
 def rule_of(loaded: ModelParts, kind: type[Rule]) -> Rule:
-    """The rule of a picture's tokens, of the kind that the table of families has for the family."""
+    """Returns the model's image token rule, checked to be of the kind that its adapter expects."""
     if not isinstance(loaded.rule, kind):
-        raise InternalFault(f"The rule of a picture's tokens is not a {kind.__name__}.")
+        raise InternalFault(f"The image token rule is not a {kind.__name__}.")
     return loaded.rule
 
 
 def prepared_image(tensors: Mapping[str, torch.Tensor], tokens: int) -> PreparedImage:
-    """A picture of these tensors, which are made compact, with its digest."""
+    """Makes the tensors contiguous and computes their digest."""
     compact = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
     digest = hashlib.blake2b(digest_size=32)
     for name, tensor in compact.items():
@@ -351,17 +361,17 @@ def prepared_image(tensors: Mapping[str, torch.Tensor], tokens: int) -> Prepared
 
 
 def features_of(result: Any) -> Any:
-    """What `get_image_features` gave: transformers 5 wraps it up, 4 does not."""
+    """Unwraps the result of `get_image_features`: transformers 5 wraps it, 4 does not."""
     return getattr(result, "pooler_output", result)
 
 
 def as_pillow(image: Image) -> PIL.Image.Image:
-    """A picture as the image processors take it."""
+    """Converts an image to Pillow's class, which the image processors take."""
     return PIL.Image.frombytes("RGB", (image.width, image.height), image.pixels)
 
 
 def runs(ids: torch.Tensor, token: int) -> tuple[tuple[int, int], ...]:
-    """Ranges `[start, end)` in which a token follows itself."""
+    """Returns the ranges `[start, end)` that consist of one token."""
     is_token = torch.nn.functional.pad((ids == token).to(torch.int8), (1, 1))
     change = is_token.diff()
     starts, ends = (change == 1).nonzero().squeeze(1), (change == -1).nonzero().squeeze(1)
@@ -369,10 +379,10 @@ def runs(ids: torch.Tensor, token: int) -> tuple[tuple[int, int], ...]:
 
 
 def _forbidden(generation_config: Any) -> frozenset[int]:
-    """Tokens that `generate` never takes, wherever it is."""
+    """Returns the tokens that `generate` forbids regardless of context."""
     words = getattr(generation_config, "bad_words_ids", None) or []
-    alone = frozenset(word[0] for word in words if len(word) == 1)
-    return alone | _as_ids(getattr(generation_config, "suppress_tokens", None))
+    single = frozenset(word[0] for word in words if len(word) == 1)
+    return single | _as_ids(getattr(generation_config, "suppress_tokens", None))
 
 
 def _as_ids(value: int | list[int] | None) -> frozenset[int]:

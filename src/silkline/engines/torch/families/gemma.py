@@ -1,4 +1,4 @@
-"""PaliGemma and Gemma 3: parts of the prompt attend both ways."""
+"""PaliGemma and Gemma 3: parts of the prompt have bidirectional attention."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 
 from silkline.core import Role
 from silkline.engines.torch.families.base import PreparedImage
-from silkline.engines.torch.families.common import ModelParts, OneSize, Seen, rule_of, runs
+from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of, runs
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.models.image_tokens import Fixed
 
 
 def prefix(turns: Sequence[tuple[Role, str]], images: str) -> str:
-    """The prompt that PaliGemma was taught with: the pictures, then a line of words for each turn.
+    """Renders the prompt format of PaliGemma's training: images, then a line of text per turn.
 
-    The processor's token that begins a text, and the line break that ends it, come later.
+    The token that begins the text, and the line break that ends it, are added in `_ids`.
     """
     return images + "\n".join(text for _, text in turns if text)
 
 
 class PaliGemma(OneSize):
-    """PaliGemma 1 and 2: the whole prompt attends both ways (transformers, models/paligemma)."""
+    """PaliGemma 1 and 2: bidirectional attention in the prompt (transformers, models/paligemma)."""
 
     model_types = frozenset({"paligemma"})
 
@@ -38,10 +38,12 @@ class PaliGemma(OneSize):
         """See `Adapter`."""
         return prefix
 
-    def _ids(self, text: str, seen: Sequence[Seen]) -> list[int]:
-        """The text begins after the last picture, and ends with a line break."""
+    def _ids(self, text: str, preprocessed: Sequence[Preprocessed]) -> list[int]:
+        """The token that begins the text follows the last image; a line break ends the prompt."""
         between = text.split(self.marker)
-        before = "".join(words + each.text for words, each in zip(between, seen, strict=False))
+        before = "".join(
+            words + image.text for words, image in zip(between, preprocessed, strict=False)
+        )
         whole = f"{before}{self.tokenizer.begin}{between[-1]}\n"
         return self.tokenizer.encode(whole, special=False)
 
@@ -50,7 +52,7 @@ class PaliGemma(OneSize):
         ids: torch.Tensor,
         images: Sequence[PreparedImage],  # noqa: ARG002
     ) -> tuple[torch.Tensor, int]:
-        """Positions begin at 1."""
+        """Positions start at 1."""
         return torch.arange(1, len(ids) + 1).unsqueeze(0), len(ids) + 1
 
     def _blocks(self, ids: torch.Tensor) -> tuple[tuple[int, int], ...]:
@@ -58,7 +60,7 @@ class PaliGemma(OneSize):
 
 
 class Gemma3(OneSize):
-    """Gemma 3: each picture attends to itself both ways (transformers, models/gemma3)."""
+    """Gemma 3: bidirectional attention within each image (transformers, models/gemma3)."""
 
     model_types = frozenset({"gemma3"})
     _options: ClassVar = {"do_pan_and_scan": False}
@@ -70,14 +72,14 @@ class Gemma3(OneSize):
 
     @property
     def marker(self) -> str:
-        """See `Adapter`: the token that begins a picture."""
+        """See `Adapter`; the token that begins an image."""
         return self.tokenizer.text_of(int(self.config.boi_token_index))
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         end = self.tokenizer.text_of(int(self.config.eoi_token_index))
         return [
-            Seen(f"\n\n{self.marker}{each.text}{end}\n\n", each.images)
-            for each in super()._see(images)
+            Preprocessed(f"\n\n{self.marker}{image.text}{end}\n\n", image.images)
+            for image in super()._preprocess(images)
         ]
 
     def _blocks(self, ids: torch.Tensor) -> tuple[tuple[int, int], ...]:

@@ -1,4 +1,4 @@
-"""Idefics3 and SmolVLM: tiles in rows, then a small copy."""
+"""Idefics3 and SmolVLM: tiles in rows, then a thumbnail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
-    Seen,
+    Preprocessed,
     features_of,
     prepared_image,
     rule_of,
@@ -25,7 +25,10 @@ _WHOLE = "<global-img>"
 
 
 class Idefics3(Adapter):
-    """Idefics3 and SmolVLM; every tile is seen alone (transformers, models/idefics3, smolvlm)."""
+    """Idefics3 and SmolVLM; tiles are encoded separately.
+
+    transformers, models/idefics3, models/smolvlm.
+    """
 
     model_types = frozenset({"idefics3", "smolvlm"})
 
@@ -33,7 +36,7 @@ class Idefics3(Adapter):
         """See `Adapter`.
 
         Raises:
-            ConfigError: Besides, the tokens that stand around a picture are missing.
+            ConfigError: As for `Adapter`, or the tokens around an image are missing.
         """
         super().__init__(loaded)
         self._per_tile = rule_of(loaded, Splitting).per_tile
@@ -45,35 +48,35 @@ class Idefics3(Adapter):
         text_model: nn.Module = self.model.model.text_model
         return text_model
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         return [self._tiled(image) for image in images]
 
-    def _tiled(self, image: PIL.Image.Image) -> Seen:
+    def _tiled(self, image: PIL.Image.Image) -> Preprocessed:
         made = self._process([image], return_row_col_info=True)
         tiles = zip(made["pixel_values"][0], made["pixel_attention_mask"][0], strict=True)
         images = tuple(
             prepared_image({"pixel_values": pixels, "pixel_attention_mask": mask}, self._per_tile)
             for pixels, mask in tiles
         )
-        return Seen(self._text(int(made["rows"][0][0]), int(made["cols"][0][0])), images)
+        return Preprocessed(self._text(int(made["rows"][0][0]), int(made["cols"][0][0])), images)
 
     def _text(self, rows: int, columns: int) -> str:
-        """Where the tiles stand: each after its row and column, the small copy at the end."""
-        seen = self.image_token * self._per_tile
-        whole = f"{_AROUND}{_WHOLE}{seen}{_AROUND}"
+        """The prompt's text for the tiles, each after its row and column, then the thumbnail."""
+        tile = self.image_token * self._per_tile
+        thumbnail = f"{_AROUND}{_WHOLE}{tile}{_AROUND}"
         if rows == 0:
-            return whole
+            return thumbnail
         lines = (
-            "".join(f"{_AROUND}<row_{row}_col_{column}>{seen}" for column in range(1, columns + 1))
+            "".join(f"{_AROUND}<row_{row}_col_{column}>{tile}" for column in range(1, columns + 1))
             for row in range(1, rows + 1)
         )
-        return "".join(f"{line}\n" for line in lines) + f"\n{whole}"
+        return "".join(f"{line}\n" for line in lines) + f"\n{thumbnail}"
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
-        """Tiles of each shape together, each as a prompt of its own to the model."""
+        """Encodes tiles of the same shape together, each as if it were a prompt of its own."""
         shapes: dict[Any, list[int]] = {}
-        for index, each in enumerate(images):
-            shapes.setdefault(each.tensors["pixel_values"].shape, []).append(index)
+        for index, image in enumerate(images):
+            shapes.setdefault(image.tensors["pixel_values"].shape, []).append(index)
         found: dict[int, torch.Tensor] = {}
         for indices in shapes.values():
             alike = [images[index] for index in indices]

@@ -1,4 +1,4 @@
-"""InternVL as transformers has it: tiles of one size, and a small copy where there are several."""
+"""InternVL in transformers' format: tiles of one size, with a thumbnail if there are several."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import PIL.Image
 
-from silkline.engines.torch.families.common import ModelParts, OneSize, Seen, rule_of
+from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of
 from silkline.models.image_tokens import Tiling
 
 
 class InternVL(OneSize):
-    """InternVL (transformers, models/internvl); every tile is seen alone."""
+    """InternVL; tiles are encoded separately (transformers, models/internvl)."""
 
     model_types = frozenset({"internvl"})
     _options: ClassVar = {"crop_to_patches": True}
@@ -20,7 +20,7 @@ class InternVL(OneSize):
         """See `Adapter`.
 
         Raises:
-            ConfigError: Besides, the tokens that stand around a picture are missing.
+            ConfigError: As for `Adapter`, or the tokens around an image are missing.
         """
         super().__init__(loaded)
         self._per_image = rule_of(loaded, Tiling).per_tile
@@ -30,8 +30,8 @@ class InternVL(OneSize):
         for token in (self._start, self._end):
             self.tokenizer.id_of(token)
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         return [
-            Seen(f"{self._start}{each.text}{self._end}", each.images)
-            for each in super()._see(images)
+            Preprocessed(f"{self._start}{image.text}{self._end}", image.images)
+            for image in super()._preprocess(images)
         ]

@@ -1,4 +1,4 @@
-"""LLaVA-1.5, LLaVA-NeXT and LLaVA-OneVision: patches of a tower between words."""
+"""LLaVA-1.5, LLaVA-NeXT and LLaVA-OneVision: patch features of a vision tower between text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
     OneSize,
-    Seen,
+    Preprocessed,
     features_of,
     prepared_image,
     rule_of,
@@ -23,7 +23,7 @@ from silkline.models.image_tokens import Anyres, Fixed
 
 
 class Llava(OneSize):
-    """LLaVA-1.5: each picture is cropped to one size (transformers, models/llava)."""
+    """LLaVA-1.5: each image is cropped to one size (transformers, models/llava)."""
 
     model_types = frozenset({"llava"})
 
@@ -34,7 +34,10 @@ class Llava(OneSize):
 
     @property
     def pixel_budget(self) -> PixelBudget:
-        """See `Family`: the shorter edge is scaled to a size, and most filter as ingress does."""
+        """See `Family`; images are reduced by their shorter edge if the model resizes bicubically.
+
+        Ingress resizes with the same filter, so it may do this part of the preprocessing.
+        """
         image = self.files.image
         edge = image.section("size").number("shortest_edge")
         bicubic = PIL.Image.Resampling.BICUBIC
@@ -44,30 +47,30 @@ class Llava(OneSize):
 
 
 class LlavaNext(Adapter):
-    """LLaVA-NeXT: a small copy and tiles, put together without their padding, row by row.
+    """LLaVA-NeXT: a thumbnail and tiles, whose features are joined row by row without padding.
 
     transformers, models/llava_next.
     """
 
     model_types = frozenset({"llava_next"})
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         return [self._tiled(image) for image in images]
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         return self._grids(images)
 
-    def _tiled(self, image: PIL.Image.Image) -> Seen:
+    def _tiled(self, image: PIL.Image.Image) -> Preprocessed:
         tokens = self.rule.count(image.width, image.height).features
         made = self._process([image])
-        return self._seen(made["pixel_values"][0], made["image_sizes"][0], tokens)
+        return self._preprocessed(made["pixel_values"][0], made["image_sizes"][0], tokens)
 
-    def _seen(self, pixels: torch.Tensor, size: torch.Tensor, tokens: int) -> Seen:
+    def _preprocessed(self, pixels: torch.Tensor, size: torch.Tensor, tokens: int) -> Preprocessed:
         tensors = {"pixel_values": pixels, "image_sizes": size}
-        return Seen(self.image_token * tokens, (prepared_image(tensors, tokens),))
+        return Preprocessed(self.image_token * tokens, (prepared_image(tensors, tokens),))
 
     def _grids(self, images: Sequence[PreparedImage], **options: Any) -> list[torch.Tensor]:
-        sizes = torch.stack([each.tensors["image_sizes"] for each in images])
+        sizes = torch.stack([image.tensors["image_sizes"] for image in images])
         pixels = self._joined(images, "pixel_values")
         made = self.model.model.get_image_features(
             pixel_values=pixels, image_sizes=sizes, **options
@@ -76,7 +79,7 @@ class LlavaNext(Adapter):
 
 
 class LlavaOnevision(LlavaNext):
-    """LLaVA-OneVision: as LLaVA-NeXT for one picture; several are seen whole, in one size.
+    """LLaVA-OneVision: one image is tiled as in LLaVA-NeXT; several are not, but have one size.
 
     transformers, models/llava_onevision.
     """
@@ -86,29 +89,32 @@ class LlavaOnevision(LlavaNext):
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
         super().__init__(loaded)
-        self._whole = rule_of(loaded, Anyres).base + 1  # a line break follows
+        self._untiled_tokens = rule_of(loaded, Anyres).base + 1  # a line break follows
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         if len(images) == 1:
             return [self._tiled(images[0])]
         made = self._process(images)
         sized = zip(made["pixel_values"], made["image_sizes"], strict=True)
-        return [self._seen(pixels[:1], size, self._whole) for pixels, size in sized]
+        return [
+            self._preprocessed(pixels[:1], size, self._untiled_tokens) for pixels, size in sized
+        ]
 
     def _features_in(self, images: Sequence[Image]) -> int:
-        return self._whole * len(images) if len(images) > 1 else super()._features_in(images)
+        return (
+            self._untiled_tokens * len(images) if len(images) > 1 else super()._features_in(images)
+        )
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
-        """Tiled ones and whole ones apart: the model is told which by the pictures of a prompt."""
-        whole = [each.tensors["pixel_values"].shape[0] == 1 for each in images]
-        groups = {
-            is_whole: [each for each, one in zip(images, whole, strict=True) if one is is_whole]
-            for is_whole in (False, True)
-        }
+        """Encodes tiled and untiled images separately, as a call of the model takes one kind."""
+        kinds = [image.tensors["pixel_values"].shape[0] == 1 for image in images]
+        groups: dict[bool, list[PreparedImage]] = {False: [], True: []}
+        for image, untiled in zip(images, kinds, strict=True):
+            groups[untiled].append(image)
         made = {
-            is_whole: iter(self._grids(group, batch_num_images=counts) if group else [])
-            for is_whole, group in groups.items()
-            # More than one picture in a prompt is what makes the model take them whole.
-            for counts in [[max(2, len(group))] if is_whole else [1] * len(group)]
+            untiled: iter(self._grids(group, batch_num_images=counts) if group else [])
+            for untiled, group in groups.items()
+            # The model treats images as untiled if `batch_num_images` is more than one.
+            for counts in [[max(2, len(group))] if untiled else [1] * len(group)]
         }
-        return [next(made[is_whole]) for is_whole in whole]
+        return [next(made[untiled]) for untiled in kinds]

@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: as many tokens as a picture has cells, and positions in three axes."""
+"""Qwen2-VL and Qwen2.5-VL: one token per cell of an image, and positions in three axes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
-    Seen,
+    Preprocessed,
     features_of,
     prepared_image,
     rule_of,
@@ -31,22 +31,22 @@ class QwenVL(Adapter):
         super().__init__(loaded)
         self._cell = rule_of(loaded, SmartResize).cell
         rope_index = inspect.signature(self.model.model.get_rope_index)
-        self._tells_images = "mm_token_type_ids" in rope_index.parameters
+        self._takes_token_types = "mm_token_type_ids" in rope_index.parameters
 
     @property
     def pixels_per_token(self) -> int | None:
         """See `Family`."""
         return self._cell**2
 
-    def _see(self, images: list[PIL.Image.Image]) -> list[Seen]:
+    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         return [self._cells(image) for image in images]
 
-    def _cells(self, image: PIL.Image.Image) -> Seen:
+    def _cells(self, image: PIL.Image.Image) -> Preprocessed:
         made = self._process([image])
         grid = made["image_grid_thw"][0]
         tokens = int(grid.prod()) // self.config.vision_config.spatial_merge_size**2
         tensors = {"pixel_values": made["pixel_values"], "image_grid_thw": grid}
-        return Seen(self.image_token * tokens, (prepared_image(tensors, tokens),))
+        return Preprocessed(self.image_token * tokens, (prepared_image(tensors, tokens),))
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         made = self.model.model.get_image_features(
@@ -58,14 +58,14 @@ class QwenVL(Adapter):
     def _positions(
         self, ids: torch.Tensor, images: Sequence[PreparedImage]
     ) -> tuple[torch.Tensor, int]:
-        """Time, height and width, by the model's own rule; text has the same in all three."""
+        """Positions in time, height and width, by the model's own rule; equal for text."""
         if not images:
             return torch.arange(len(ids)).expand(3, -1), len(ids)
-        told: dict[str, Any] = {}
-        if self._tells_images:
-            told["mm_token_type_ids"] = (ids == self.image_token_id).int().unsqueeze(0)
-        grids = torch.stack([each.tensors["image_grid_thw"] for each in images])
+        options: dict[str, Any] = {}
+        if self._takes_token_types:
+            options["mm_token_type_ids"] = (ids == self.image_token_id).int().unsqueeze(0)
+        grids = torch.stack([image.tensors["image_grid_thw"] for image in images])
         positions, _ = self.model.model.get_rope_index(
-            ids.unsqueeze(0), image_grid_thw=grids, **told
+            ids.unsqueeze(0), image_grid_thw=grids, **options
         )
         return positions[:, 0], int(positions.max()) + 1

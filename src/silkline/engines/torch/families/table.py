@@ -1,4 +1,4 @@
-"""The families of the torch engine by `model_type`."""
+"""Finds a family's adapter by `model_type`."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ ADAPTERS: tuple[type[Adapter], ...] = (
 
 
 def adapter_for(model_type: str) -> type[Adapter]:
-    """The adapter of a family; `engines.torch.support` says before whether there is one."""
-    return next(each for each in ADAPTERS if model_type in each.model_types)
+    """Returns the adapter of a family; callers check with `support` that it exists."""
+    return next(adapter for adapter in ADAPTERS if model_type in adapter.model_types)
