@@ -30,7 +30,7 @@ def test_the_bundled_model_is_told_in_a_table() -> None:
     assert "family LLaVA-1.5 (llava; LlavaForConditionalGeneration)" in lines
     assert "parameters 4.23 million" in lines
     assert "context 1024 tokens, answers up to 128" in lines
-    assert "tokens a picture 64, the same for every picture" in lines
+    assert "tokens a picture 64, the same for every image" in lines
     assert "engines openvino: yes; silkline up --model silkline-mini" in lines
 
 

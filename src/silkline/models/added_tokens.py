@@ -1,6 +1,6 @@
 """The tokens that a tokenizer adds to its vocabulary, as its files list them.
 
-Special tokens tell turns, pictures and text apart. Who writes prompts without loading the tokenizer
+Special tokens tell turns, images and text apart. Who writes prompts without loading the tokenizer
 must know them, or a client could type one (see `silkline.engines.prompt_text`).
 """
 
@@ -103,7 +103,7 @@ def read_added_tokens(*folders: Path) -> AddedTokens:
 
 
 def image_token(config: Document) -> int | None:
-    """The id of the token whose places pictures fill, as config.json says; None where it does not.
+    """The id of the token whose places images fill, as config.json says; None where it does not.
 
     Raises:
         ConfigError: It is no id.

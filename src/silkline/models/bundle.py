@@ -53,8 +53,8 @@ class Manifest(msgspec.Struct, frozen=True):
         revision: Short digest over the weights, in the same characters.
         license: SPDX identifier.
         context_length: Most tokens of prompt and answer together.
-        image_tokens: Most prompt tokens that a picture takes.
-        image_size: Shorter edge, in pixels, to which the model scales every picture; None where it
+        image_tokens: Most prompt tokens that an image takes.
+        image_size: Shorter edge, in pixels, to which the model scales every image; None where it
             has no one size.
         engines: Weights by engine name.
         files: SHA-256 in hex by file, relative to the bundle.

@@ -1,4 +1,4 @@
-"""How many tokens a picture takes in a prompt, as a function of its size: one rule a family.
+"""How many tokens an image takes in a prompt, as a function of its size: one rule a family.
 
 Every rule follows what the family's processor in transformers does (4.57; the file is named at each
 rule) and answers without one. A `Count` tells the places that the vision tower's output fills, and
@@ -16,7 +16,7 @@ from silkline.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The tokens of a picture.
+    """The tokens of an image.
 
     Attributes:
         features: Places that are filled with what the vision tower saw.
@@ -33,17 +33,17 @@ class Count:
 
 
 class TokenRule(Protocol):
-    """From the size of a picture to its tokens."""
+    """From the size of an image to its tokens."""
 
     def count(self, width: int, height: int) -> Count:
-        """The tokens of a picture of so many pixels, at least 1 by 1.
+        """The tokens of an image of so many pixels, at least 1 by 1.
 
         Raises:
-            InvalidRequest: The family takes no picture of this shape.
+            InvalidRequest: The family takes no image of this shape.
         """
 
     def maximum(self) -> int:
-        """A bound that no picture's tokens exceed."""
+        """A bound that no image's tokens exceed."""
 
     def describe(self) -> str:
         """The rule in a few words."""
@@ -51,7 +51,7 @@ class TokenRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Every picture is brought to one size, or read by one set of queries.
+    """Every image is brought to one size, or read by one set of queries.
 
     LLaVA-1.5 (transformers, models/llava/processing_llava.py): the patches of the crop. PaliGemma
     (models/paligemma/processing_paligemma.py): `image_seq_length`. Gemma 3
@@ -73,16 +73,16 @@ class Fixed:
 
     def describe(self) -> str:
         """See `TokenRule`."""
-        return "the same for every picture"
+        return "the same for every image"
 
 
 @dataclass(frozen=True, slots=True)
 class Anyres:
-    """A small copy, and the picture laid into the best of several grids of tiles, unpadded.
+    """A small copy, and the image laid into the best of several grids of tiles, unpadded.
 
     LLaVA-NeXT (transformers, models/llava_next/processing_llava_next.py and
     `select_best_resolution` in image_processing_utils.py) and, with a limit, LLaVA-OneVision
-    (models/llava_onevision/processing_llava_onevision.py, for one picture in a prompt; with
+    (models/llava_onevision/processing_llava_onevision.py, for one image in a prompt; with
     several, each takes `base` and one more).
 
     Attributes:
@@ -141,7 +141,7 @@ _SHRINK_FROM = 1.1
 
 
 def _used_and_wasted(width: int, height: int, grid_height: int, grid_width: int) -> tuple[int, int]:
-    """How good a grid is for a picture: pixels that it keeps, then pixels that it wastes."""
+    """How good a grid is for an image: pixels that it keeps, then pixels that it wastes."""
     scale = min(grid_width / width, grid_height / height)
     used = min(int(width * scale) * int(height * scale), width * height)
     return used, used - grid_width * grid_height
@@ -174,10 +174,10 @@ class SmartResize:
         return Count(rows * columns, markers=2)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height to which a picture is scaled.
+        """Width and height to which an image is scaled.
 
         Raises:
-            InvalidRequest: The family takes no picture of this shape.
+            InvalidRequest: The family takes no image of this shape.
         """
         columns, rows = self._cells(width, height)
         return columns * self.cell, rows * self.cell
@@ -197,14 +197,14 @@ class SmartResize:
         """See `TokenRule`."""
         return (
             f"one a {self.cell}x{self.cell} px cell, from {self.min_pixels} "
-            f"to {self.max_pixels} px a picture"
+            f"to {self.max_pixels} px an image"
         )
 
     def _cells(self, width: int, height: int) -> tuple[int, int]:
         """Columns and rows."""
         if max(width, height) / min(width, height) > self._LONGEST:
             raise InvalidRequest(
-                f"The picture is {width}x{height}: this model takes none whose longer side is more "
+                f"The image is {width}x{height}: this model takes none whose longer side is more "
                 f"than {self._LONGEST} times the shorter. Crop it."
             )
         rows, columns = round(height / self.cell), round(width / self.cell)
@@ -222,7 +222,7 @@ class SmartResize:
 
 @dataclass(frozen=True, slots=True)
 class Splitting:
-    """The longest edge is brought to a size, the picture cut into tiles; a small copy follows.
+    """The longest edge is brought to a size, the image cut into tiles; a small copy follows.
 
     Idefics3 and SmolVLM (transformers, models/idefics3/image_processing_idefics3.py and
     processing_idefics3.py; the same in models/smolvlm). Each tile has two markers, each row of
@@ -231,8 +231,8 @@ class Splitting:
     Attributes:
         per_tile: Features of a tile.
         tile: Pixels along a side of a tile.
-        longest: Pixels of the longer side before cutting; None leaves the picture's size.
-        splits: Whether pictures are cut; else only the small copy is seen.
+        longest: Pixels of the longer side before cutting; None leaves the image's size.
+        splits: Whether images are cut; else only the small copy is seen.
     """
 
     per_tile: int
@@ -256,12 +256,12 @@ class Splitting:
     def describe(self) -> str:
         """See `TokenRule`."""
         if not self.splits:
-            return "the same for every picture"
+            return "the same for every image"
         size = f"{self.longest} px" if self.longest else "its own size"
         return f"longest side to {size}, {self.per_tile} a {self.tile} px tile and a small copy"
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
-        """Rows and columns of tiles; none where the picture fits into one."""
+        """Rows and columns of tiles; none where the image fits into one."""
         if not self.splits:
             return 0, 0
         if self.longest is not None:

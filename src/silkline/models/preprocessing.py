@@ -1,4 +1,4 @@
-"""What a model's processor does to a picture, as its files tell."""
+"""What a model's processor does to an image, as its files tell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps from a picture to the numbers that the vision tower takes.
+    """The steps from an image to the numbers that the vision tower takes.
 
     Attributes:
         processor: The class in transformers.
-        size: What the picture is resized to, in the processor's own terms; empty where it is not.
+        size: What the image is resized to, in the processor's own terms; empty where it is not.
         resample: The filter.
         crop: What is cut from the middle; empty where nothing is.
         rescale: What pixel values from 0 to 255 are multiplied with.

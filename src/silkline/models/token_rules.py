@@ -18,7 +18,7 @@ _MAX_TILES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The files of a model that tell what happens to a picture.
+    """The files of a model that tell what happens to an image.
 
     Attributes:
         config: config.json.
@@ -166,7 +166,7 @@ _NEXT_GRIDS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 
 
 def _patches(config: Document) -> int | None:
-    """Features of one picture of the tower's size; None where tower or strategy is not known.
+    """Features of one image of the tower's size; None where tower or strategy is not known.
 
     The tower may put a class token before the patches; the strategy "default" drops the first one.
     """
@@ -183,7 +183,7 @@ def _side(config: Document, *, image: int, patch: int) -> tuple[int, int]:
     """Patches and pixels along a side of what the vision tower takes, with a family's defaults.
 
     Raises:
-        ConfigError: A patch is larger than the picture.
+        ConfigError: A patch is larger than the image.
     """
     vision = config.section("vision_config")
     pixels = config.number("force_image_size") or vision.number("image_size") or image
