@@ -105,7 +105,7 @@ def test_a_near_name_is_told(tmp_path: Path) -> None:
 
 def test_a_broken_link_is_told(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("gone")
-    assert "is a link to gone, which is not there" in told(str(tmp_path / "link"), tmp_path)
+    assert "is a link to gone, which does not exist" in told(str(tmp_path / "link"), tmp_path)
 
 
 @pytest.mark.parametrize(

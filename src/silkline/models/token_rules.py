@@ -106,7 +106,7 @@ def qwen_vl(files: Documents) -> TokenRule:
     patch, merge = files.image.number("patch_size") or 14, files.image.number("merge_size") or 2
     if minimum > maximum:
         raise ConfigError(
-            f"{files.image.name} sets a minimum of {minimum} pixels per image, above its maximum of "
+            f"{files.image.name} sets a minimum of {minimum} pixels per image, but a maximum of "
             f"{maximum}. Download the file again from where it was published."
         )
     return SmartResize(patch * merge, minimum, maximum)
