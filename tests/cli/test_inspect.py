@@ -30,7 +30,7 @@ def test_the_bundled_model_is_told_in_a_table() -> None:
     assert "family LLaVA-1.5 (llava; LlavaForConditionalGeneration)" in lines
     assert "parameters 4.23 million" in lines
     assert "context 1024 tokens, answers up to 128" in lines
-    assert "tokens a picture 64, the same for every picture" in lines
+    assert "tokens a picture 64, the same for every image" in lines
     assert "engines openvino: yes; silkline up --model silkline-mini" in lines
 
 
@@ -46,7 +46,7 @@ def test_markers_and_refusals_stand_in_the_table(tmp_path: Path) -> None:
     output = inspect(str(save(tmp_path, SMOLVLM_500M)), "--picture", "1024x768").output
     assert "862 (30 of them markers)" in output
     output = inspect(str(save(tmp_path, QWEN2_VL_7B)), "--picture", "1x999", COLUMNS="200").output
-    assert "this model takes none whose longer side" in output
+    assert "for this model, the longer side" in output
 
 
 @pytest.mark.parametrize("size", ["1024", "0x10", "1024x", "x", "-1x5", "1e3x5", "9999999x1"])

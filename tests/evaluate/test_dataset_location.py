@@ -130,6 +130,6 @@ def test_what_is_not_there_is_told_with_what_is(cache: Path) -> None:
 
 def test_a_name_that_no_file_can_have_is_told() -> None:
     for name in ("a" * 5000, "hf://datasets/org/name"):
-        with pytest.raises(EnvironmentFault, match="cannot be looked for: File name too long") as e:
+        with pytest.raises(EnvironmentFault, match="cannot be accessed: File name too long") as e:
             find_set(name, {"HF_HUB_CACHE": "/" + "a" * 300})
         assert len(e.value.message) < 400

@@ -104,7 +104,7 @@ def checked(image: Image) -> str:
 
 def unfit(outcomes: dict[str, int]) -> list[str]:
     """Outcomes that cost a child its life or its deadline."""
-    return [name for name in outcomes if "broke its decoder" in name or "takes" in name]
+    return [name for name in outcomes if "crashed its decoder" in name or "takes" in name]
 
 
 async def test_hundreds_of_mutations() -> None:

@@ -71,7 +71,7 @@ def test_a_url_in_the_place_of_base64_is_told_its_field(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_base64(text, param="image_base64")
     assert (caught.value.message, caught.value.param) == (
-        "The image is a URL, and Base64 was expected. Send a URL as image_url.",
+        "The image is a URL, but Base64 was expected. Send a URL as image_url.",
         "image_base64",
     )
 

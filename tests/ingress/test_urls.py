@@ -74,8 +74,8 @@ WITHOUT_SCHEME = {
     "a.example": "Put https:// before it", "localhost:8000/a.jpg": "Put https:// before it",
     "a.example:8000": "Put https:// before it", "127.0.0.1:80?a": "Put https:// before it",
     "a.jpg": "has no scheme", " https://a.example/": "has no scheme",
-    "/9j/4AAQSkZJRgABAQAA" + "A" * 80: "is Base64 without a head",
-    "iVBORw0KGgoAAAANSUhEUgAA" + "A" * 80: "is Base64 without a head",
+    "/9j/4AAQSkZJRgABAQAA" + "A" * 80: "is Base64 without a prefix",
+    "iVBORw0KGgoAAAANSUhEUgAA" + "A" * 80: "is Base64 without a prefix",
     "image/png;base64,iVBORw0KGgo=": "lacks 'data:'", ";base64,QQ==": "lacks 'data:'",
 }  # fmt: skip
 

@@ -105,7 +105,7 @@ def test_a_near_name_is_told(tmp_path: Path) -> None:
 
 def test_a_broken_link_is_told(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("gone")
-    assert "is a link to gone, which is not there" in told(str(tmp_path / "link"), tmp_path)
+    assert "is a link to gone, which does not exist" in told(str(tmp_path / "link"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_no_name_at_all_is_told(tmp_path: Path, model: str) -> None:
     ("files", "said"),
     [
         ({}, "is empty"),
-        ({"inner/config.json": b"{}"}, "inner does. Name that."),
-        ({"snapshots/abc/config.json": b"{}"}, "snapshots/abc does. Name that."),
+        ({"inner/config.json": b"{}"}, "inner does. Use that folder."),
+        ({"snapshots/abc/config.json": b"{}"}, "snapshots/abc does. Use that folder."),
         ({"model_index.json": b"{}"}, "a pipeline of diffusers"),
         ({"model.safetensors": b""}, "weights (model.safetensors) without a config.json"),
         ({"weights.npz": b""}, "weights (weights.npz) without a config.json"),

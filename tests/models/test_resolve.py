@@ -168,10 +168,10 @@ def test_the_licence_is_what_the_files_say(
 
 def test_what_the_system_does_not_look_for_is_told(tmp_path: Path) -> None:
     for there in ("a" * 5000, str(tmp_path / ("a" * 300))):
-        with pytest.raises(EnvironmentFault, match="cannot be looked for: File name too long") as e:
+        with pytest.raises(EnvironmentFault, match="cannot be accessed: File name too long") as e:
             locate_model(there, {})
         assert len(e.value.message) < 400
-    with pytest.raises(EnvironmentFault, match="cannot be looked for"):
+    with pytest.raises(EnvironmentFault, match="cannot be accessed"):
         locate_model("org/name", {"HF_HUB_CACHE": "/" + "a" * 300})
 
 

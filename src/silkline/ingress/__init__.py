@@ -1,4 +1,4 @@
-"""A picture comes in: its bytes are fetched or unpacked, decoded in a child process, and named.
+"""Image ingress: fetches or unpacks an image, decodes it in a child process, computes its digest.
 
 Bytes from clients and origins are hostile until `decode` has turned them into an `Image`.
 """

@@ -1,9 +1,9 @@
-"""Which IP addresses lie on the public internet.
+"""Checks whether an IP address is on the public internet.
 
-The list is our own: `ipaddress.is_global` differs between Python releases and calls NAT64, 6to4 and
-site-local addresses global. Every range of the IANA special-purpose registries is denied whole, the
-few globally reachable ones included, because no picture is served from them; forms that embed an
-IPv4 address are denied without looking inside.
+Silkline keeps its own list: `ipaddress.is_global` differs between Python releases and counts NAT64,
+6to4 and site-local addresses as global. Every range of the IANA special-purpose registries is
+denied, including the few globally reachable ones, because no image is served from them. Forms that
+embed an IPv4 address are denied whatever that address is.
 
 https://www.iana.org/assignments/iana-ipv4-special-registry
 https://www.iana.org/assignments/iana-ipv6-special-registry
@@ -41,7 +41,7 @@ DENIED_IPV4 = tuple(
 )
 
 GLOBAL_UNICAST_IPV6 = IPv6Network("2000::/3")
-"""The only block of which IANA gives out public unicast addresses, RFC 4291."""
+"""The only block from which IANA allocates public unicast addresses, RFC 4291."""
 
 DENIED_IPV6 = tuple(
     IPv6Network(cidr)
@@ -70,7 +70,7 @@ DENIED_IPV6 = tuple(
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address lies on the public internet; in doubt it does not."""
+    """Whether an address is on the public internet; False when in doubt."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in DENIED_IPV4)
     if address.scope_id is not None or address not in GLOBAL_UNICAST_IPV6:

@@ -1,4 +1,4 @@
-"""What the pictures of one request may have together."""
+"""Limits on the total bytes and pixels of the images in one request."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from silkline.errors import ImageTooLarge, InputError, RequestTooLarge
 
 
 class Allowance:
-    """So many bytes, or pixels, of which each picture takes some."""
+    """Counts bytes or pixels against a maximum."""
 
     def __init__(self, maximum: int, unit: str, error: type[InputError]) -> None:
-        """Takes the most that there may be, its unit in words, and what says that it is more."""
+        """Sets the maximum, the name of its unit, and the error raised above it."""
         self._maximum = maximum
         self._left = maximum
         self._unit = unit
@@ -17,24 +17,24 @@ class Allowance:
 
     @classmethod
     def of_bytes(cls, maximum: int) -> Allowance:
-        """The encoded bytes of a request."""
+        """An allowance for the encoded bytes of a request."""
         return cls(maximum, "bytes", RequestTooLarge)
 
     @classmethod
     def of_pixels(cls, maximum: int) -> Allowance:
-        """The pixels of a request before any budget."""
+        """An allowance for the pixels of a request, counted before any pixel budget."""
         return cls(maximum, "pixels", ImageTooLarge)
 
     def take(self, count: int) -> None:
-        """Counts some as used.
+        """Uses `count` bytes or pixels of the allowance.
 
         Raises:
-            RequestTooLarge: They are more bytes than are left.
-            ImageTooLarge: They are more pixels than are left.
+            RequestTooLarge: Fewer bytes than `count` are left.
+            ImageTooLarge: Fewer pixels than `count` are left.
         """
         self._left -= count
         if self._left < 0:
             raise self._error(
                 f"The images of the request have more than {self._maximum} {self._unit} "
-                "together. Send fewer or smaller ones."
+                "together. Send fewer or smaller images."
             )

@@ -1,9 +1,9 @@
-"""The one decoder: a pool of child processes, each of which decodes one picture at a time.
+"""The image decoder: a pool of child processes, each of which decodes one image at a time.
 
-A child that crashes, hangs or runs out of memory costs the picture that it had, and nothing else:
-it is replaced while the next picture goes to another. Each job holds its child until the reply has
-been read to its end or the child has been ended, also when nobody waits for the picture any more,
-so no reply is ever taken for another's.
+When a child crashes, hangs or runs out of memory, only the image that it was decoding fails. The
+child is replaced while the next image goes to another child. Each job holds its child until the
+reply has been read completely or the child has been killed, even if the caller has been cancelled,
+so a reply is never matched to the wrong request.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ logger = logging.getLogger("silkline.decoder")
 _RGB_BYTES = 3
 
 _Result = TypeVar("_Result")
-_Wanted = TypeVar("_Wanted", SizeMessage, ImageMessage)
+_Expected = TypeVar("_Expected", SizeMessage, ImageMessage)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture and what it took.
+    """A decoded image and the time that decoding took.
 
     Attributes:
-        image: The normalised picture, within its budget.
-        identity: What is remembered of it.
-        seconds: Seconds in `Stage.DECODE`, waiting for a free child included, and `Stage.RESIZE`.
+        image: The normalised image, within its budget.
+        identity: Its digests and original size.
+        seconds: Seconds in `Stage.DECODE`, including the wait for a free child, and `Stage.RESIZE`.
     """
 
     image: Image
@@ -67,10 +67,10 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job(Generic[_Wanted]):
-    """What is asked of a child, and the bounds of a true answer."""
+class _Job(Generic[_Expected]):
+    """A request to a child, and the limits that a valid reply keeps to."""
 
-    wanted: type[_Wanted]
+    expected: type[_Expected]
     header: bytes
     data: bytes
     max_pixels: int
@@ -80,13 +80,13 @@ class _Job(Generic[_Wanted]):
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A place for a child; empty after one could not be started."""
+    """A slot for one child; empty after a child failed to start."""
 
     link: DecoderLink | None = None
 
 
 class DecoderPool(Lifespan):
-    """Decodes pictures; lives in one event loop, between `start` and `aclose`."""
+    """Decodes images in child processes. Use it in one event loop, between `start` and `aclose`."""
 
     def __init__(self, settings: DecodeSettings) -> None:
         self._settings = settings
@@ -98,7 +98,7 @@ class DecoderPool(Lifespan):
         """Starts the children.
 
         Raises:
-            EnvironmentFault: They do not start.
+            EnvironmentFault: A child does not start.
         """
         started = await asyncio.gather(
             *(self._fill(slot) for slot in self._slots), return_exceptions=True
@@ -109,15 +109,16 @@ class DecoderPool(Lifespan):
                 raise outcome
         if not all(slot.link and slot.link.confined for slot in self._slots):
             logger.info(
-                "decoders' system calls are not filtered here; their limits hold all the same"
+                "no system call filter for decoding processes on this system; "
+                "their resource limits still apply"
             )
         for slot in self._slots:
             self._idle.give(slot)
 
     async def aclose(self) -> None:
-        """Ends the children; who still waits gets `ShuttingDown`. Closing twice is as once."""
+        """Kills the children; pending calls raise `ShuttingDown`. Idempotent."""
         self._idle.close()
-        while self._tasks:  # one that ends may have left another behind
+        while self._tasks:  # a task may have started another one before it ended
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -126,9 +127,9 @@ class DecoderPool(Lifespan):
                 await slot.link.end()
 
     async def size(self, data: bytes, max_pixels: int, scope: bytes = b"") -> tuple[int, int]:
-        """Width and height by a picture's header alone, which costs far less than decoding.
+        """Reads an image's width and height from its header, which is much cheaper than decoding.
 
-        Those of a scope take turns with others, as in `decode`.
+        Scopes take turns, as in `decode`.
 
         Raises:
             SilklineError: As `decode` does.
@@ -140,20 +141,20 @@ class DecoderPool(Lifespan):
     async def decode(
         self, data: bytes, max_pixels: int, budget: PixelBudget, scope: bytes = b""
     ) -> Decoded:
-        """Decodes and normalises a picture; `normalise` describes the outcome.
+        """Decodes and normalises an image; `normalise` describes the outcome.
 
         Args:
-            data: The encoded picture, in any of the formats of `FileFormat`.
-            max_pixels: Most pixels that it may have; checked by its header before it is decoded.
-            budget: To what size it is reduced.
-            scope: Whose it is; where many wait for a child, the scopes take turns.
+            data: The encoded image, in any of the formats of `FileFormat`.
+            max_pixels: Maximum number of pixels; checked in the header before decoding.
+            budget: The pixel budget that the image is reduced to.
+            scope: The tenant that sent it. Scopes take turns when requests wait for a child.
 
         Raises:
-            ImageFormat: It is in none of the formats.
-            ImageTooLarge: It has too many pixels, or too much text in it.
-            ImageUndecodable: It is broken, or its decoding takes too long or too much memory.
-            InvalidRequest: It is far longer than wide, or the other way round.
-            Overloaded: No child can be started at present.
+            ImageFormat: The image is in none of the supported formats.
+            ImageTooLarge: It has too many pixels, or too much text metadata.
+            ImageUndecodable: It is broken, or decoding takes too long or too much memory.
+            InvalidRequest: Its aspect ratio is too extreme.
+            Overloaded: No child can be started at the moment.
             ShuttingDown: The pool is closed.
         """
         begun = time.perf_counter()
@@ -181,7 +182,7 @@ class DecoderPool(Lifespan):
             }
         )
 
-    async def _run(self, job: _Job[_Wanted]) -> tuple[_Wanted, bytes]:
+    async def _run(self, job: _Job[_Expected]) -> tuple[_Expected, bytes]:
         """Waits for a free child, then for its reply."""
         task = self._track(self._ask(await self._idle.take(job.scope), job))
         try:
@@ -192,15 +193,15 @@ class DecoderPool(Lifespan):
             raise
         if isinstance(message, RefusedMessage):
             raise _refused(message.why)
-        return cast("_Wanted", message), body
+        return cast("_Expected", message), body
 
-    async def _ask(self, slot: _Slot, job: _Job[_Wanted]) -> Reply:
-        """One job. Keeps its slot until the child is free again or has been replaced."""
+    async def _ask(self, slot: _Slot, job: _Job[_Expected]) -> Reply:
+        """Runs one job. Holds its slot until the child is free again or has been replaced."""
         try:
             link = slot.link if slot.link and slot.link.alive else await self._fill(slot)
         except EnvironmentFault as error:
             self._idle.give(slot)
-            raise Overloaded("The picture decoder cannot be started. Try again later.") from error
+            raise Overloaded("The image decoder cannot be started. Try again later.") from error
         try:
             async with asyncio.timeout(self._settings.decode_timeout):
                 reply = await link.ask(job.header, job.data, job.max_body)
@@ -208,8 +209,8 @@ class DecoderPool(Lifespan):
         except TimeoutError as error:
             self._track(self._replace(slot))
             raise ImageUndecodable(
-                f"The picture takes longer than {self._settings.decode_timeout:g} s to decode. "
-                "Send a simpler one."
+                f"The image takes longer than {self._settings.decode_timeout:g} s to decode. "
+                "Send a smaller or simpler image."
             ) from error
         except ChildLost as error:
             self._track(self._replace(slot))
@@ -218,7 +219,7 @@ class DecoderPool(Lifespan):
         return reply
 
     async def _fill(self, slot: _Slot) -> DecoderLink:
-        """Puts a new child into a slot, for the one that may have been there."""
+        """Starts a new child in a slot; ends the previous child, if any."""
         if slot.link is not None:
             await slot.link.end()
         slot.link = None
@@ -231,7 +232,7 @@ class DecoderPool(Lifespan):
         self._idle.give(slot)
 
     def _track(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-        """Runs work that goes on when nobody waits for it, until the pool closes."""
+        """Runs work in a task that survives its caller and is cancelled when the pool closes."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._untrack)
@@ -240,17 +241,17 @@ class DecoderPool(Lifespan):
     def _untrack(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # seen, also when the one who waited for it has left
+            task.exception()  # marks it as retrieved, in case the caller was cancelled
 
 
-def _check(reply: Reply, job: _Job[_Wanted]) -> None:
-    """Holds a reply against what was asked.
+def _check(reply: Reply, job: _Job[_Expected]) -> None:
+    """Checks that a reply is possible for its job.
 
     Raises:
-        ChildLost: It cannot be true, so the child is not to be trusted any more.
+        ChildLost: It is not, so the child can no longer be trusted.
     """
     message, body = reply
-    if not isinstance(message, (job.wanted, RefusedMessage)):
+    if not isinstance(message, (job.expected, RefusedMessage)):
         raise ChildLost
     pixels, expected = 0, 0
     if isinstance(message, SizeMessage):
@@ -263,19 +264,27 @@ def _check(reply: Reply, job: _Job[_Wanted]) -> None:
 
 
 def _refused(why: Refusal) -> InputError:
-    """The words for a refusal, which come from here and never from the child."""
+    """The error for a refusal. Its text is written here and never comes from the child."""
     match why:
         case Refusal.TOO_MANY_PIXELS:
-            return ImageTooLarge("The picture has too many pixels. Send a smaller one.")
+            return ImageTooLarge("The image has too many pixels. Send a smaller image.")
         case Refusal.TOO_MUCH_METADATA:
-            return ImageTooLarge("The picture holds too much text. Send it without metadata.")
+            return ImageTooLarge("The image has too much text metadata. Send it without metadata.")
         case Refusal.TOO_ELONGATED:
-            return InvalidRequest("The picture is far longer than wide. Send a part of it.")
+            return InvalidRequest(
+                "One side of the image is more than 200 times as long as the other. Crop it."
+            )
         case Refusal.OUT_OF_MEMORY:
-            return ImageUndecodable("The picture takes too much memory to decode. Send another.")
+            return ImageUndecodable(
+                "The image takes too much memory to decode. Send a different image."
+            )
         case Refusal.UNDECODABLE:
-            return ImageUndecodable("The picture is damaged or incomplete. Send another one.")
+            return ImageUndecodable(
+                "The image is damaged or incomplete. Send a complete file or a different image."
+            )
 
 
 def _broke_decoder() -> ImageUndecodable:
-    return ImageUndecodable("The picture broke its decoder. Send another one, or save it anew.")
+    return ImageUndecodable(
+        "The image crashed its decoder. Save the image again, or send a different one."
+    )

@@ -1,14 +1,14 @@
-"""The process that decodes pictures: hostile bytes meet a parser here and nowhere else.
+"""The child process that decodes images: the only place where a parser reads hostile bytes.
 
-It is started by `decoder_link` with an empty environment, talks over its standard input and output
-(`decoder_wire`), and before it reads the first byte it gives up what a decoder does not need: more
-memory than its limit, new file descriptors (so no file and no socket), new processes, files, core
-dumps, and where the system can filter them all other system calls (`decoder_jail`). It ends when
-its input ends, so none outlives the gateway; one that hangs in a parser meanwhile is ended by its
-limit of processor time.
+`decoder_link` starts it with an empty environment and talks to it over standard input and output
+(`decoder_wire`). Before it reads the first byte, it gives up what a decoder does not need: memory
+above its limit, new file descriptors (so no files and no sockets), new processes, written files,
+core dumps, and, where the system can filter them, all other system calls (`decoder_jail`). It ends
+when its input ends, so it never outlives the gateway. A child that hangs in a parser is killed by
+its CPU time limit.
 
-Imports only the standard library, Pillow and its neighbours that do the same: it starts in well
-under 0.3 s and holds little memory.
+Imports only the standard library, Pillow and Silkline modules that do the same: it starts in well
+under 0.3 s and uses little memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Reply = dict[str, str | int | float]
 
 
 class Request(TypedDict):
-    """The header of a request; `budget` stands in those for a picture."""
+    """The header of a request; only requests for an image have a `budget`."""
 
     op: str
     format: str
@@ -46,11 +46,11 @@ def main(memory_bytes: int) -> None:
     """Serves requests from standard input until it ends.
 
     Args:
-        memory_bytes: Most address space.
+        memory_bytes: Maximum address space, in bytes.
     """
     requests = os.fdopen(0, "rb", buffering=_BUFFER_BYTES, closefd=False)
     replies = os.fdopen(os.dup(1), "wb", buffering=_BUFFER_BYTES)
-    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    os.dup2(2, 1)  # keeps anything that a library prints out of the frames
     prepare()
     confined = lock_down(memory_bytes)
     _send(replies, {"type": "ready", "confined": confined})
@@ -59,7 +59,7 @@ def main(memory_bytes: int) -> None:
 
 
 def _serve_one(requests: BinaryIO, replies: BinaryIO) -> bool:
-    """Answers a request; False where there is none. Holds nothing of it afterwards."""
+    """Answers one request; False at the end of input. Keeps no reference to its data."""
     request = _receive(requests)
     if request is None:
         return False
@@ -68,7 +68,7 @@ def _serve_one(requests: BinaryIO, replies: BinaryIO) -> bool:
 
 
 def lock_down(memory_bytes: int) -> bool:
-    """Gives up, for good, what a decoder does not need; False if system calls are not filtered."""
+    """Permanently drops what a decoder does not need; False if system calls are not filtered."""
     for limit in (
         resource.RLIMIT_CORE,
         resource.RLIMIT_FSIZE,
@@ -77,7 +77,7 @@ def lock_down(memory_bytes: int) -> bool:
     ):
         resource.setrlimit(limit, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    # The gateway drains on these and still needs its children; they end when it closes their input.
+    # The gateway drains on these signals and still needs its children, which end with their input.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     return confine()
@@ -109,7 +109,7 @@ def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Ends the process when this job takes more; the gateway's own deadline comes first."""
+    """Kills the process when this job uses more CPU; the gateway's own timeout comes first."""
     soft = math.ceil(time.process_time() + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 

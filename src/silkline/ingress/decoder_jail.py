@@ -1,11 +1,11 @@
-"""A filter of system calls for the decoding child: what is not on the list fails from then on.
+"""The seccomp filter of the decoding child: every system call not on its list fails.
 
-The child's limits already keep it from opening files, sockets and processes, but not from what
-needs none of them: signals to the gateway, a look into its memory, higher limits where all of it
-runs as root. The list has what computing, memory and the two open pipes need. Anything else fails
-with EPERM, as if it were not allowed to this user, which libraries expect of any call.
+The child's limits already prevent opening files, sockets and processes, but not what needs none of
+them: signalling the gateway, reading its memory, or raising limits when everything runs as root.
+The list allows what computing, memory and the two open pipes need. Anything else fails with EPERM,
+as if the user lacked permission, which libraries expect of any call.
 
-Linux on x86-64 and arm64 only; on arm64 the list has the kernel's numbers, but was never run there.
+Linux on x86-64 and arm64 only. The arm64 numbers are the kernel's, but have never run there.
 https://docs.kernel.org/userspace-api/seccomp_filter.html
 """
 
@@ -52,10 +52,10 @@ _ALLOWED: Final = {
 include/uapi/asm-generic/unistd.h of Linux."""
 
 _PRLIMIT: Final = (302, 261)
-"""For the child itself only: each job has its own limit of processor time."""
+"""Allowed for the child itself only: each job sets its own CPU time limit."""
 
 _MACHINES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""Which of the numbers count, and the kernel's name of the architecture (linux/audit.h)."""
+"""The column of the numbers to use, and the kernel's id of the architecture (linux/audit.h)."""
 
 _INSTRUCTION: Final = struct.Struct("HBBI")
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
@@ -77,7 +77,7 @@ class _Program(ctypes.Structure):
 
 
 def confine() -> bool:
-    """Puts the filter on this process, for good; False where the system has none of this kind."""
+    """Installs the filter on this process permanently; False if the system does not support it."""
     system = os.uname()
     bits = ctypes.sizeof(ctypes.c_void_p) * 8
     if system.sysname != "Linux" or system.machine not in _MACHINES or bits != 64:  # noqa: PLR2004
@@ -93,7 +93,7 @@ def confine() -> bool:
 
 
 def _instructions(column: int, architecture: int) -> Iterator[bytes]:
-    """Classic BPF; a jump counts the instructions that it leaves out."""
+    """Classic BPF code; a jump offset counts the instructions that it skips."""
     yield _INSTRUCTION.pack(_LOAD, 0, 0, _ARCH_AT)
     yield _INSTRUCTION.pack(_JUMP_IF_EQUAL, 1, 0, architecture)
     yield _INSTRUCTION.pack(_RETURN, 0, 0, _FAIL)

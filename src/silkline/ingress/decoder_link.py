@@ -1,7 +1,7 @@
-"""One decoding child as the gateway sees it: started, asked one thing at a time, ended.
+"""The gateway's side of one decoding child: starts it, sends one request at a time, ends it.
 
-Nothing that the child says is trusted: it may have been taken over by the picture that it decodes.
-What it sends unasked, in excess or in another form than `decoder_wire` describes ends it.
+The child's output is not trusted, because the image that it decodes may have taken it over. A child
+that sends something unrequested, too long or not in the form of `decoder_wire` is killed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _START_TIMEOUT = 30.0
 _MAX_HEADER_BYTES = 4096
 
-# The package comes without its __init__ and only Pillow's folder is added to the path, behind the
-# standard library; -I and -S keep everything else out.
+# The package is set up without running its __init__, and only Pillow's folder is added to the path,
+# after the standard library; -I and -S keep everything else out.
 _BOOTSTRAP = """
 import sys, types
 package, pillow, memory_bytes = sys.argv[1:]
@@ -47,26 +47,26 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 
 
 class ReadyMessage(_Message, frozen=True, tag="ready"):
-    """The child has started; `confined` when its system calls are filtered."""
+    """The child has started; `confined` if its system calls are filtered."""
 
     confined: bool
 
 
 class SizeMessage(_Message, frozen=True, tag="size"):
-    """A picture's size by its header, in pixels."""
+    """An image's size from its header, in pixels."""
 
     width: _Count
     height: _Count
 
 
 class RefusedMessage(_Message, frozen=True, tag="refused"):
-    """The picture is not given."""
+    """The child refuses the image."""
 
     why: Refusal
 
 
 class ImageMessage(_Message, frozen=True, tag="picture"):
-    """A normalised picture; see `normalise.Normalised`."""
+    """A normalised image; see `normalise.Normalised`."""
 
     width: _Count
     height: _Count
@@ -83,7 +83,7 @@ _decoder = msgspec.json.Decoder(Message)
 
 
 class ChildLost(Exception):
-    """The child ended, or was ended, before it answered."""
+    """The child ended or was killed before it answered."""
 
 
 class DecoderLink(asyncio.SubprocessProtocol):
@@ -109,7 +109,7 @@ class DecoderLink(asyncio.SubprocessProtocol):
         """Starts a child and waits until it is ready.
 
         Raises:
-            EnvironmentFault: It does not start.
+            EnvironmentFault: The child does not start.
         """
         pillow = importlib.util.find_spec("PIL")
         if pillow is None or pillow.origin is None:
@@ -141,14 +141,14 @@ class DecoderLink(asyncio.SubprocessProtocol):
 
     @property
     def alive(self) -> bool:
-        """Whether the child can be asked."""
+        """Whether the child can take requests."""
         return not self._lost
 
     async def ready(self) -> None:
         """Waits for the child's first frame.
 
         Raises:
-            ChildLost: The child ended, or said something else.
+            ChildLost: The child ended, or sent another message.
         """
         message, _ = await self._await_reply(max_body=0)
         if not isinstance(message, ReadyMessage):
@@ -156,18 +156,18 @@ class DecoderLink(asyncio.SubprocessProtocol):
         self.confined = message.confined
 
     async def ask(self, header: bytes, body: bytes, max_body: int) -> Reply:
-        """Sends a request and waits for its reply. Ask nothing else meanwhile.
+        """Sends a request and waits for its reply. Send no other request in the meantime.
 
-        A caller that gives up waiting must `end` the child: its reply would be taken for that to
-        the next question.
+        A caller that stops waiting must `end` the child, because the late reply would be taken for
+        the reply to the next request.
 
         Args:
             header: The request in JSON.
-            body: The encoded picture.
-            max_body: Most bytes that the reply's body may have.
+            body: The encoded image.
+            max_body: Maximum length of the reply's body, in bytes.
 
         Raises:
-            ChildLost: The child ended, or said what it must not say.
+            ChildLost: The child ended, or broke the protocol.
         """
         if self._transport is None or self._lost:
             raise ChildLost
@@ -178,7 +178,7 @@ class DecoderLink(asyncio.SubprocessProtocol):
         return await waiting
 
     async def end(self) -> None:
-        """Kills the child and waits until it is gone. Ending twice is the same as once."""
+        """Kills the child and waits until it has exited. Idempotent."""
         self._kill()
         if self._transport is not None:
             await asyncio.shield(self._ended)
@@ -218,7 +218,7 @@ class DecoderLink(asyncio.SubprocessProtocol):
         return self._reply
 
     def _take_reply(self, reply: asyncio.Future[Reply]) -> None:
-        """Completes the reply once all of its frame has come."""
+        """Completes the reply once its whole frame has arrived."""
         if len(self._chunks[0]) < LENGTHS.size:
             self._chunks = [b"".join(self._chunks)]
         header_bytes, body_bytes = LENGTHS.unpack_from(self._chunks[0])
@@ -238,17 +238,17 @@ class DecoderLink(asyncio.SubprocessProtocol):
             reply.set_result((message, data[body_at:]))
 
     def _lose(self) -> None:
-        """Ends a child that is gone, or that said what it must not say."""
+        """Gives up a child that has exited or broken the protocol: fails its request, kills it."""
         self._lost = True
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ChildLost())
         self._kill()
 
     def _kill(self) -> None:
-        """Kills the child unless it is known to be gone.
+        """Kills the child unless it is known to have exited.
 
-        Not by the transport's own `kill` or `close`: they reap a child that has just died under
-        the hands of the event loop's watcher, which then complains.
+        The transport's own `kill` and `close` would race with the event loop's child watcher: they
+        reap a child that has just died, and the watcher then logs a warning.
         """
         if self._transport is not None and self._transport.get_returncode() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -256,12 +256,12 @@ class DecoderLink(asyncio.SubprocessProtocol):
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of the gateway's environment but what the interpreter may need to load."""
+    """The only part of the gateway's environment that the interpreter may need to load."""
     libraries = os.environ.get("LD_LIBRARY_PATH")
     return {} if libraries is None else {"LD_LIBRARY_PATH": libraries}
 
 
 def _not_started() -> EnvironmentFault:
     return EnvironmentFault(
-        "The process that decodes pictures does not start.", remedy="silkline doctor"
+        "The process that decodes images does not start.", remedy="silkline doctor"
     )

@@ -1,10 +1,10 @@
-"""What the gateway and a decoding child say to each other.
+"""The protocol between the gateway and a decoding child.
 
-A frame is two lengths, a JSON header and a body: `!II`, then so many bytes of each. The gateway
-sends a request and the encoded picture; the child answers with one frame, and says nothing unasked
-but the first frame, by which it is ready. Nothing is pickled.
+A frame is two lengths (`!II`), then a JSON header and a body of those lengths in bytes. The gateway
+sends a request and the encoded image, and the child answers with one frame. The only other frame
+from the child is the first one, which says that it is ready. Nothing is pickled.
 
-Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`, for a picture also
+Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`; `"picture"` also has
 `"budget": [shortest_edge or null, max_pixels]`. Replies: `{"type": "ready", "confined"}`,
 `{"type": "size", "width", "height"}`, `{"type": "refused", "why"}`, or `{"type": "picture",
 "width", "height", "original_pixels", "digest", "perceptual", "resize_seconds"}` with the RGB pixels
@@ -19,11 +19,11 @@ import struct
 from enum import StrEnum
 
 LENGTHS = struct.Struct("!II")
-"""Bytes of the header, bytes of the body."""
+"""Lengths of the header and of the body, in bytes."""
 
 
 class Refusal(StrEnum):
-    """Why a child does not give a picture; the gateway has the words for it."""
+    """Why a child refuses an image; the gateway writes the error message."""
 
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_MUCH_METADATA = "too_much_metadata"
@@ -33,5 +33,5 @@ class Refusal(StrEnum):
 
 
 def frame(header: bytes, body_bytes: int) -> bytes:
-    """The beginning of a frame, after which `body_bytes` bytes of body follow."""
+    """The lengths and header of a frame; the caller sends `body_bytes` bytes of body next."""
     return LENGTHS.pack(len(header), body_bytes) + header

@@ -1,20 +1,19 @@
-"""The one fetcher: nothing else in Silkline opens a connection to a host that a client named.
+"""The image fetcher: only this module opens connections to hosts that a client named.
 
-Each hop is parsed once (`urls`), resolved once, and refused when any of its addresses is not
-public; the very addresses that were checked are dialled, so a name that changes its mind between
-check and use gains nothing. `Host` and SNI keep the name. Redirects are followed by hand, each
-through the same door. The socket itself is made behind a second check of the address it is for.
+Each hop is parsed once (`urls`), resolved once, and refused if any of its addresses is not public.
+The fetcher connects to the very addresses that were checked, so DNS rebinding between check and
+connect has no effect. `Host` and SNI keep the name. Redirects are followed here and not by aiohttp,
+and each goes through the same checks. The address is checked once more when its socket is created.
 
-Connections are reused, keyed by scheme, host and port. That does not go round the check: a
-connection in the pool leads to the address that was checked when it was dialled, whatever the name
-resolves to by now. Hosts that the operator allows to be private have a pool of their own, behind
-which no address is checked.
+Connections are reused, keyed by scheme, host and port. This does not bypass the check: a pooled
+connection leads to the address that was checked when it was opened, whatever the name resolves to
+now. Hosts that the operator allows to be private have a separate pool without address checks.
 
-Connections, and the threads that ask for names, are shared out among the tenants so that origins
-and name servers which hang hold up those who named them and nobody else (`fair_pool`).
+Tenants share the connections and the resolver threads fairly (`fair_pool`), so an origin or name
+server that hangs delays only the tenants that named it.
 
-No cookies, no proxies, no credentials, no environment; bodies are taken uncompressed or not at
-all, and little else is read, so that a byte that is read is a byte that counts.
+No cookies, no proxies, no credentials, no environment variables. Compressed bodies are refused and
+other data is limited, so that nearly every byte read counts towards the size limit.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from silkline.ingress.source import too_many_bytes
 from silkline.ingress.urls import HostRules, ImageAddress, check_public, follow
 
 Resolver = AbstractResolver
-"""What turns a host's name into addresses."""
+"""Resolves a host name to addresses."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK = 200
@@ -59,7 +58,9 @@ _CONNECTIONS = 512
 _READ_BUFFER_BYTES = 64 * 1024
 _RESOLVER_THREADS = 32
 _MAX_BESIDES_BYTES = 512 * 1024
-"""Of a response, beyond as many again as its body has; a head is far shorter."""
+"""Maximum bytes of a response besides its body and once more the body's length.
+
+The head of a response is far shorter."""
 
 _HEADERS = {
     hdrs.USER_AGENT: f"silkline/{__version__}",
@@ -68,20 +69,20 @@ _HEADERS = {
 }
 
 
-_asking: ContextVar[bytes] = ContextVar("silkline_fetch_scope", default=b"")
-"""For whom the running task fetches; nothing else goes through aiohttp to a resolver."""
+_scope: ContextVar[bytes] = ContextVar("silkline_fetch_scope", default=b"")
+"""The scope of the fetch that the running task does. aiohttp passes no argument to a resolver."""
 
 Received = Callable[[int], Awaitable[None]]
-"""Is told of each piece of a body by its bytes; the next one is read when it returns."""
+"""Called with the size of each body chunk in bytes; the next chunk is read when it returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An encoded picture.
+    """An encoded image.
 
     Attributes:
         data: Its bytes.
-        fresh_until: Until when its URL stands for it, by `time.monotonic`.
+        fresh_until: When the response stops being fresh for its URL, by `time.monotonic`.
     """
 
     data: bytes = field(repr=False)
@@ -89,15 +90,15 @@ class Fetched:
 
 
 class Fetcher(Lifespan):
-    """Fetches pictures; lives in one event loop, between `start` and `aclose`."""
+    """Fetches images by URL. Use it in one event loop, between `start` and `aclose`."""
 
     def __init__(self, settings: FetchSettings, resolver: Resolver | None = None) -> None:
         """Reads the host rules; opens nothing yet.
 
         Args:
-            settings: Limits and hosts.
-            resolver: Turns names into addresses, which are checked whatever they are; the
-                system's own by default. It is closed with the fetcher.
+            settings: Limits and host rules.
+            resolver: Resolves host names; the system's resolver by default. Its addresses are
+                always checked. The fetcher closes it.
 
         Raises:
             ConfigError: A host in the settings is malformed.
@@ -107,7 +108,7 @@ class Fetcher(Lifespan):
         self._resolver = resolver
         self._public: aiohttp.ClientSession | None = None
         self._private: aiohttp.ClientSession | None = None
-        self._places = FairPool(range(_CONNECTIONS), leaves_some=True)
+        self._slots = FairPool(range(_CONNECTIONS), leaves_some=True)
 
     async def start(self) -> None:
         """Opens the connection pools."""
@@ -117,7 +118,7 @@ class Fetcher(Lifespan):
         self._private = _session(resolver, tls, _open_socket)
 
     async def aclose(self) -> None:
-        """Closes all connections. Closing twice is the same as once."""
+        """Closes all connections. Idempotent."""
         for session in (self._public, self._private):
             if session is not None:
                 await session.close()
@@ -127,57 +128,60 @@ class Fetcher(Lifespan):
 
     @property
     def rules(self) -> HostRules:
-        """Which hosts may be asked."""
+        """Which hosts may be contacted."""
         return self._rules
 
     async def fetch(
         self, url: ImageAddress, max_bytes: int, received: Received, scope: bytes = b""
     ) -> Fetched:
-        """The encoded picture at a URL.
+        """Fetches the encoded image at a URL.
 
         Args:
-            url: Where it lies.
-            max_bytes: Most bytes that it may have.
-            received: Is told of each piece; what it raises ends the fetch.
-            scope: For whom; where many wait for a connection, the scopes take turns, and none gets
-                more than are left for others.
+            url: The image's URL.
+            max_bytes: Maximum size of the image in bytes.
+            received: Called with the size of each chunk; an error that it raises ends the fetch.
+            scope: The tenant. Scopes take turns when fetches wait for a connection, and no scope
+                can take all connections.
 
         Raises:
-            UrlBlocked: The URL, or one that it redirects to, leads where nothing may be fetched.
-            ImageFetchFailed: Its server cannot be reached, breaks off or answers with something
-                else than a picture.
-            ImageTooLarge: It has more than `max_bytes`; reading stops there.
-            DeadlineExceeded: `fetch_timeout` is over.
+            UrlBlocked: The host of the URL, or of one that it redirects to, may not be contacted.
+            ImageFetchFailed: The server cannot be reached, closes the connection early, or its
+                response is not a usable 200.
+            ImageTooLarge: The image has more than `max_bytes`; reading stops there.
+            DeadlineExceeded: The fetch took longer than `fetch_timeout`.
         """
-        _asking.set(scope)
+        _scope.set(scope)
         try:
             async with (
                 asyncio.timeout(self._settings.fetch_timeout),
-                self._places.turn(scope),
+                self._slots.turn(scope),
             ):
                 return await self._follow(url, max_bytes, received)
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"The picture did not come within {self._settings.fetch_timeout:g} s. Try again, "
-                "or send the picture itself."
+                f"The image did not arrive within {self._settings.fetch_timeout:g} s. Try again, "
+                "or send the image as a data URL."
             ) from error
 
     async def _follow(self, url: ImageAddress, max_bytes: int, received: Received) -> Fetched:
         fresh_until = float("inf")
         for _ in range(self._settings.max_redirects + 1):
-            asked = time.monotonic()
+            sent_at = time.monotonic()
             async with self._get(url) as response:
-                # What a URL stands for is as fresh as the stalest answer on the way to it.
-                fresh_until = min(fresh_until, asked + self._fresh_seconds(response))
+                # The result is only as fresh as the stalest response in the chain of redirects.
+                fresh_until = min(fresh_until, sent_at + self._fresh_seconds(response))
                 if response.status not in _REDIRECTS:
                     return Fetched(await _body(response, max_bytes, received), fresh_until)
                 location = response.headers.get(hdrs.LOCATION)
             if not location:
-                raise ImageFetchFailed("The picture's server redirects to nowhere.")
+                raise ImageFetchFailed(
+                    "The image's server sent a redirect without a Location. Send the final URL, or "
+                    "the image as a data URL."
+                )
             url = follow(url, location)
         raise ImageFetchFailed(
-            f"The picture's URL redirects more than {self._settings.max_redirects} times. Send "
-            "the last URL."
+            f"The image's URL redirects more than {self._settings.max_redirects} times. Send "
+            "the final URL."
         )
 
     def _fresh_seconds(self, response: aiohttp.ClientResponse) -> float:
@@ -186,33 +190,33 @@ class Fetcher(Lifespan):
 
     @asynccontextmanager
     async def _get(self, url: ImageAddress) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One hop. Every way in which it can fail comes out as one of our errors."""
+        """Requests one hop. Every failure is raised as an error of `silkline.errors`."""
         session = self._private if self._rules.admit(url) else self._public
         if session is None:
-            raise InternalFault("The fetcher is used before start or after aclose.")
+            raise InternalFault("The fetcher was used before start or after aclose.")
         try:
-            # A body that is left unread ends its connection.
+            # aiohttp closes the connection if the body is not read to its end.
             async with session.get(url.url, allow_redirects=False) as response:
                 yield response
         except (aiohttp.ClientError, OSError) as error:
             raise ImageFetchFailed(
-                "The picture's server cannot be reached, or it broke off. Check the URL, or send "
-                "the picture itself."
+                "The image's server cannot be reached, or it closed the connection early. Check "
+                "the URL, or send the image as a data URL."
             ) from error
 
 
 async def _body(response: aiohttp.ClientResponse, max_bytes: int, received: Received) -> bytes:
-    """Reads a body, no further than the limits."""
+    """Reads a response's body; stops at the size limit."""
     if response.status != _OK:
         raise ImageFetchFailed(
-            f"The picture's server answered with status {response.status} instead of 200. Check "
+            f"The image's server answered with status {response.status} instead of 200. Check "
             "the URL."
         )
     encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if encoding != "identity":
         raise ImageFetchFailed(
-            "The picture's server sent it compressed although asked not to. Send the picture "
-            "itself."
+            "The image's server compressed the response although the request forbids it. Send "
+            "the image as a data URL."
         )
     if (response.content_length or 0) > max_bytes:
         raise too_many_bytes(max_bytes)
@@ -228,28 +232,28 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, received: Rece
 
 
 class SystemResolver(AbstractResolver):
-    """Asks the system's resolver, in threads of its own.
+    """Resolves names with the system's resolver, in its own threads.
 
-    The event loop's shared threads would do, but are few: a host with a dead name server would
-    hold up everything else that runs in them. A thread is held until the system has answered,
-    which may be long after whoever asked has left.
+    The event loop's default executor has few threads: hosts with a dead name server would block
+    everything else that runs in it. A thread is busy until the system answers, which may be long
+    after its request was cancelled.
     """
 
     def __init__(self) -> None:
-        self._places = FairPool(range(_RESOLVER_THREADS), leaves_some=True)
+        self._slots = FairPool(range(_RESOLVER_THREADS), leaves_some=True)
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="silkline-dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """All addresses of a host. Raises `OSError` where it has none."""
-        place = await self._places.take(_asking.get())
-        asked = asyncio.get_running_loop().run_in_executor(
+        """Returns all addresses of a host. Raises `OSError` if it has none."""
+        slot = await self._slots.take(_scope.get())
+        lookup = asyncio.get_running_loop().run_in_executor(
             self._threads,
             lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM),
         )
-        asked.add_done_callback(lambda _: self._places.give(place))
-        found = await asyncio.shield(asked)
+        lookup.add_done_callback(lambda _: self._slots.give(slot))
+        addresses = await asyncio.shield(lookup)
         return [
             ResolveResult(
                 hostname=host,
@@ -259,17 +263,17 @@ class SystemResolver(AbstractResolver):
                 proto=proto,
                 flags=socket.AI_NUMERICHOST,
             )
-            for family, _, proto, _, sockaddr in found
+            for family, _, proto, _, sockaddr in addresses
         ]
 
     async def close(self) -> None:
-        """Lets running queries end by themselves."""
-        self._places.close()
+        """Stops accepting lookups; running ones end by themselves."""
+        self._slots.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _PublicResolver(AbstractResolver):
-    """Passes on what a resolver finds when all of it is public, else nothing."""
+    """Wraps a resolver; raises `UrlBlocked` unless all addresses of a host are public."""
 
     def __init__(self, resolver: AbstractResolver) -> None:
         self._resolver = resolver
@@ -285,14 +289,14 @@ class _PublicResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """The fetcher closes the resolver that stands behind."""
+        """Does nothing: the fetcher closes the wrapped resolver."""
 
 
 def _check_text(address: str) -> None:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError as error:
-        raise UrlBlocked("The picture's host has no usable address.") from error
+        raise UrlBlocked("The image's host has no usable address.") from error
     check_public(parsed)
 
 
@@ -302,16 +306,16 @@ def _open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 def _open_public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """The second lock: no socket is made for an address that is not public, however it came."""
+    """Creates a socket. Checks the address a second time, in case it bypassed the resolver."""
     _check_text(str(address[4][0]))
     return _open_socket(address)
 
 
 class _Response(Response):
-    """Ends a connection on which more comes beside the body than any honest server sends.
+    """Aborts a connection that carries more data besides the body than any honest server sends.
 
-    Interim responses, empty lines, chunks of one byte and what may stand beside their lengths keep
-    the event loop busy without a byte that counts.
+    Interim responses, empty lines, one-byte chunks and chunk extensions keep the event loop busy
+    without counting towards the size limit.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -319,13 +323,13 @@ class _Response(Response):
         self._received = 0
 
     def set_response_params(self, **params: Any) -> None:
-        """Another response begins. See `ResponseHandler`."""
+        """Resets the count for the next response. See `ResponseHandler`."""
         self._received = 0
         self._payload = None
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """See `ResponseHandler`."""
+        """Counts the data. See `ResponseHandler`."""
         body = 0 if self._payload is None else self._payload.total_bytes
         if self._received - 2 * body > _MAX_BESIDES_BYTES and self.transport is not None:
             self.transport.abort()
@@ -335,7 +339,7 @@ class _Response(Response):
 
 
 class _Connector(ReadBy, aiohttp.TCPConnector):
-    """Reads responses by `_Response`."""
+    """Reads responses with `_Response`."""
 
     kind = _Response
 
@@ -356,6 +360,6 @@ def _session(
         headers=_HEADERS,
         auto_decompress=False,
         trust_env=False,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `fetch` has its own
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `fetch` sets it
         read_bufsize=_READ_BUFFER_BYTES,
     )

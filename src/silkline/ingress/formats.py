@@ -1,7 +1,7 @@
-"""Formats of pictures, told from the bytes and from nothing else.
+"""Detects the format of an encoded image from its first bytes.
 
-Only what stands on this list ever meets a parser; names, media types and file endings are never
-looked at. What merely starts like a picture is left to the decoder to refuse.
+Only formats on this list reach a parser. File names, media types and extensions are ignored. Data
+that only starts like an image is refused later, by the decoder.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from silkline.errors import ImageFormat
 
 
 class FileFormat(StrEnum):
-    """The formats that are decoded, by their names in Pillow.
+    """The supported formats, by their names in Pillow.
 
-    An MPO file is a JPEG with further pictures behind the first, which is the one that is taken.
+    An MPO file is a JPEG followed by further images; only the first is decoded.
     """
 
     JPEG = "JPEG"
@@ -52,10 +52,10 @@ _OTHERS = {
 
 
 def sniff(data: bytes) -> FileFormat:
-    """Tells the format of an encoded picture.
+    """Detects the format of an encoded image.
 
     Raises:
-        ImageFormat: It is none of `FileFormat`.
+        ImageFormat: It is not one of `FileFormat`.
     """
     for prefix, known in _PREFIXES.items():
         if data.startswith(prefix):
@@ -72,19 +72,19 @@ def sniff(data: bytes) -> FileFormat:
 
 
 def _named(data: bytes) -> str:
-    """What a client may have taken for a picture."""
+    """Names data that a client may have sent as an image by mistake."""
     if not data:
         return "empty"
     if _brands(data) & _HEIC_BRANDS:
-        return "HEIC, which is not taken"
+        return "HEIC, which is not supported"
     for prefix, name in _OTHERS.items():
         if data.lstrip()[: len(prefix)].lower() == prefix:
-            return f"{name}, not a picture that is taken"
-    return "not a picture of a supported format"
+            return f"{name}, not an image of a supported format"
+    return "not an image of a supported format"
 
 
 def _brands(data: bytes) -> set[bytes]:
-    """Those that the file type box names, if there is one: ISO/IEC 14496-12 section 4.3."""
+    """The brands in the file type box, if there is one: ISO/IEC 14496-12 section 4.3."""
     if data[4:8] != b"ftyp":
         return set()
     size = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)

@@ -1,6 +1,6 @@
-"""How long an origin's answer may be used again: RFC 9111 as a private cache reads it.
+"""How long an origin's response may be reused: RFC 9111 for a private cache.
 
-What is kept is kept for one tenant, so `private` forbids nothing and `s-maxage` says nothing.
+A cached response serves only one tenant, so `private` and `s-maxage` are ignored.
 https://www.rfc-editor.org/rfc/rfc9111
 """
 
@@ -18,22 +18,22 @@ _EXPLICIT_ONLY = frozenset({302, 303, 307})
 
 
 class Headers(Protocol):
-    """The fields of a response, by names of any case."""
+    """The header fields of a response, with case-insensitive names."""
 
     def getall(self, key: str, default: list[str], /) -> list[str]:
-        """All values of a field, in their order."""
+        """All values of a field, in order."""
 
 
-def fresh_seconds(status: int, headers: Headers, unsaid: float) -> float:
-    """Seconds from the request for which an answer is fresh; 0 for one that is not to be kept.
+def fresh_seconds(status: int, headers: Headers, default: float) -> float:
+    """Seconds from the request for which a response is fresh; 0 if it must not be cached.
 
-    What cannot be read counts as stale, as section 4.2.1 wants.
+    A response whose freshness cannot be parsed counts as stale, as section 4.2.1 requires.
 
     Args:
-        status: Of the answer, 200 or a redirect.
-        headers: Of the answer.
-        unsaid: What holds where the origin says nothing. A redirect by 302, 303 or 307 is not kept
-            then (section 4.2.2), since it may lead elsewhere the next time.
+        status: The response's status, 200 or a redirect.
+        headers: The response's headers.
+        default: Seconds to use when the origin states no lifetime. Redirects with 302, 303 or 307
+            are not cached then (section 4.2.2), since they may lead elsewhere the next time.
     """
     directives = _directives(_members(headers, "Cache-Control"))
     if {"no-store", "no-cache"} & directives.keys() or "*" in _members(headers, "Vary"):
@@ -43,23 +43,23 @@ def fresh_seconds(status: int, headers: Headers, unsaid: float) -> float:
     elif expires := headers.getall("Expires", []):
         lifetime = _until(expires[0], headers.getall("Date", []))
     else:
-        lifetime = 0.0 if status in _EXPLICIT_ONLY else unsaid
+        lifetime = 0.0 if status in _EXPLICIT_ONLY else default
     ages = _members(headers, "Age")
     return max(0.0, lifetime - (_seconds(ages[0]) if ages else 0.0))
 
 
 def _members(headers: Headers, name: str) -> list[str]:
-    """The members of a list, also where they are parted wrongly.
+    """The members of a list field; a semicolon separates them too.
 
-    A comma within quotes is taken for the end of a member too: what remains of it is no number and
-    no name that is looked for, or one that forbids.
+    A comma within quotes also splits a member. That is safe: the parts are neither a number nor a
+    directive that is looked for, or else one that forbids caching.
     """
     text = ",".join(headers.getall(name, []))
     return [member.strip() for member in _SEPARATOR.split(text)]
 
 
 def _directives(members: list[str]) -> Mapping[str, str]:
-    """Directives by their names in lower case; of several the first, section 4.2.1."""
+    """Directives by lower-case name; of duplicates the first counts, section 4.2.1."""
     directives: dict[str, str] = {}
     for member in members:
         name, _, value = member.partition("=")
@@ -72,7 +72,7 @@ def _seconds(text: str) -> float:
 
 
 def _until(expires: str, dates: list[str]) -> float:
-    """Section 5.3: until a time that is no date, it has been over for long."""
+    """Seconds until `Expires`; an invalid date counts as already expired, section 5.3."""
     end, begin = _time(expires), _time(dates[0]) if dates else datetime.now(UTC)
     return 0.0 if end is None or begin is None else (end - begin).total_seconds()
 
@@ -80,6 +80,6 @@ def _until(expires: str, dates: list[str]) -> float:
 def _time(text: str) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # a year or an offset beyond all bounds
+    except (ValueError, OverflowError):  # a year or an offset out of range
         return None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed

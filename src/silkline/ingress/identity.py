@@ -1,4 +1,4 @@
-"""What makes two pictures the same picture.
+"""The identity of an image: the digests by which it is recognised.
 
 Needs only the standard library: the decoding child computes the digest.
 """
@@ -12,12 +12,12 @@ DIGEST_BYTES = 32
 
 
 class Identity(NamedTuple):
-    """A picture without its pixels.
+    """The digests and original size of an image, without its pixels.
 
     Attributes:
-        digest: Hex digest of the normalised picture's mode, size and pixels, as `Image.digest`.
-        original_pixels: How many pixels it had before its budget.
-        perceptual: 64 bits, of which pictures that look alike differ in few; see `perceptual`.
+        digest: Hex digest of the normalised image's mode, size and pixels, as `Image.digest`.
+        original_pixels: Number of pixels before the pixel budget.
+        perceptual: Perceptual digest, 64 bits; images that look alike differ in few of them.
     """
 
     digest: str
@@ -28,8 +28,8 @@ class Identity(NamedTuple):
 def image_digest(mode: str, width: int, height: int, pixels: bytes) -> str:
     """BLAKE2b-256 over mode, size and pixels, in hex.
 
-    Mode and size stand in front, so that a picture of 30 x 100 pixels never equals one of
-    100 x 30 with the same bytes.
+    Mode and size come first, so that an image of 30 x 100 pixels never equals one of 100 x 30 with
+    the same bytes.
     """
     state = hashlib.blake2b(f"{mode} {width} {height}\n".encode(), digest_size=DIGEST_BYTES)
     state.update(pixels)

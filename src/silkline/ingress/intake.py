@@ -1,12 +1,12 @@
-"""The pictures of a request, from what the client sent to normalised images.
+"""Turns the image sources of a request into normalised images.
 
-In two steps, so that a request whose answer is known costs next to nothing: `recognise` tells by
-what was sent which pictures these are, where they were seen before; `take` brings them in.
+There are two steps, so that a request with a cached answer costs almost nothing: `recognise` looks
+up images that were seen before, and `take` fetches and decodes them.
 
-All that can be told without work is told first: number, encoded sizes, URL grammar. Then each
-picture goes its own way: it is fetched, where the pictures of a request could exceed its pixels in
-sum its header is read and counted, and only then is it decoded, so a fetched picture never waits
-for another one. The first picture that fails ends the rest.
+Cheap checks come first: number of images, encoded sizes, URL grammar. After that the images are
+processed independently, so a fetched image never waits for another one: an image is fetched, its
+header is read and its pixels counted (only if the request could exceed its pixel limit), and then
+it is decoded. The first image that fails cancels the others.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _FETCHES_AT_ONCE = 4
 _BYTES_A_PIXEL = 3
 
 _LARGE_BYTES = 512 * 1024
-"""Images of this size and above are hashed and unpacked in a thread: it takes about 1 ms."""
+"""Images of at least this size are hashed and unpacked in a thread: it takes about 1 ms."""
 
 _Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, slots=True)
 class TakenImages:
-    """The pictures of a request.
+    """The decoded images of a request.
 
     Attributes:
-        images: In the order of their sources.
-        identities: What is remembered of each.
-        timeline: Wall time until all were fetched, and that of decoding and resizing from then on;
-            pictures that are worked on at the same time do not add up.
+        images: The images, in the order of their sources.
+        identities: The identity of each image.
+        timeline: Wall time until the last fetch ended, and of decoding and resizing after that.
+            Images processed at the same time do not add up.
     """
 
     images: tuple[Image, ...]
@@ -67,13 +67,13 @@ class TakenImages:
 
 @dataclass(frozen=True, slots=True)
 class IntakeSnapshot:
-    """How the intake gets on.
+    """Counters and current state of the intake.
 
     Attributes:
-        recognised: Requests since the start all of whose pictures were known.
-        known: Sources and pictures that are known now.
-        known_bytes: About what they take.
-        loading: How fetching and decoding get on.
+        recognised: Requests since the start whose images were all known.
+        known: Sources and images that are known now.
+        known_bytes: Approximate memory that they take.
+        loading: Snapshot of fetching and decoding.
     """
 
     recognised: int
@@ -83,7 +83,7 @@ class IntakeSnapshot:
 
 
 class _Taking:
-    """What `take` counts and measures for one request."""
+    """The counters, limits and times of one call of `take`."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class _Taking:
 
 
 class Intake(Lifespan):
-    """Brings pictures in; lives in one event loop, between `start` and `aclose`."""
+    """Fetches, decodes and recognises images in one event loop, between `start` and `aclose`."""
 
     def __init__(
         self,
@@ -118,10 +118,10 @@ class Intake(Lifespan):
         """Reads the settings; starts nothing yet.
 
         Args:
-            limits: What may be asked for.
-            fetch: How pictures are fetched.
-            decode: How they are decoded.
-            resolver: Turns host names into addresses; the system's own by default.
+            limits: Limits of a request.
+            fetch: Settings of fetching.
+            decode: Settings of decoding.
+            resolver: Resolves host names; the system's resolver by default.
 
         Raises:
             ConfigError: A host in the settings is malformed.
@@ -143,11 +143,11 @@ class Intake(Lifespan):
         await self._loader.start()
 
     async def aclose(self) -> None:
-        """Ends the decoding processes and closes all connections. Closing twice is as once."""
+        """Ends the decoding processes and closes all connections. Idempotent."""
         await self._loader.aclose()
 
     def snapshot(self) -> IntakeSnapshot:
-        """How it gets on; never waits."""
+        """Returns the current counters; never waits."""
         return IntakeSnapshot(
             recognised=self._recognised,
             known=self._known_images.entries,
@@ -158,18 +158,18 @@ class Intake(Lifespan):
     def recognise(
         self, sources: Sequence[Source], budget: PixelBudget, scope: bytes
     ) -> tuple[Identity, ...] | None:
-        """Which pictures these are, where all of them are known; never waits.
+        """Looks up the identities of images that were seen before; never waits.
 
-        A picture that was sent along is known by its bytes, one behind a URL as long as what was
-        fetched is fresh. Whatever `take` would refuse without work is refused here too.
+        An image in the request is known by its bytes; an image behind a URL is known while the
+        fetched response is fresh. What `take` refuses without work is refused here too.
 
         Args:
-            sources: The pictures of one request.
-            budget: To what size they are to be reduced.
-            scope: The tenant's salt; what came in one scope is not known in another.
+            sources: The images of one request.
+            budget: The pixel budget that they are reduced to.
+            scope: The tenant's salt; images of one scope are not known in another.
 
         Returns:
-            The identities in the order of the sources; None where `take` is needed to know.
+            The identities in the order of the sources; None if `take` is needed to get them.
 
         Raises:
             RequestTooLarge, ImageTooLarge, UrlBlocked: As `take` does.
@@ -189,9 +189,9 @@ class Intake(Lifespan):
         return tuple(identities)
 
     async def hash_large(self, sources: Sequence[Source]) -> None:
-        """Hashes large images outside the event loop, so that `recognise` finds them hashed.
+        """Hashes large images in a thread, so that `recognise` does not block the event loop.
 
-        Those that `recognise` refuses for their number or size are left alone.
+        Skips requests that `recognise` refuses for the number or size of their images.
         """
         sizes = [source.size for source in sources if not isinstance(source, UrlSource)]
         limits = self._limits
@@ -207,7 +207,10 @@ class Intake(Lifespan):
                 await asyncio.to_thread(getattr, source, "digest")
 
     def holding(self, scope: bytes) -> AbstractContextManager[Claim]:
-        """What a request's decoded pictures are held by, until the block ends; see `recognise`."""
+        """Reserves memory for a request's decoded images until the block ends.
+
+        `scope` is the tenant's salt, as for `recognise`.
+        """
         return self._decoded.claim(scope)
 
     async def take(
@@ -217,23 +220,24 @@ class Intake(Lifespan):
         scope: bytes,
         held: Claim | None = None,
     ) -> TakenImages:
-        """Fetches, decodes, normalises and reduces the pictures of one request.
+        """Fetches, decodes, normalises and reduces the images of one request.
 
-        An error's `param` is that of the source at fault.
+        The `param` of an error names the source that caused it.
 
         Args:
-            sources: The pictures of one request.
-            budget: To what size they are reduced.
+            sources: The images of one request.
+            budget: The pixel budget that they are reduced to.
             scope: The tenant's salt; see `recognise`.
-            held: Grows by the decoded pictures, see `holding`; None for who takes few at a time.
+            held: The claim from `holding`, which grows by the decoded images; None for a caller
+                that takes few images at a time.
 
         Raises:
-            RequestTooLarge: The pictures are too many, or have too many bytes together.
-            ImageTooLarge: One has too many bytes or pixels, or all have too many pixels together.
-            InvalidRequest: Base64 is broken, or a picture is far longer than wide.
+            RequestTooLarge: There are too many images, or they have too many bytes together.
+            ImageTooLarge: An image has too many bytes or pixels, or all have too many together.
+            InvalidRequest: The Base64 text is invalid, or an aspect ratio is too extreme.
             UrlBlocked, ImageFetchFailed, DeadlineExceeded: See `Fetcher.fetch`.
             ImageFormat, ImageUndecodable, ShuttingDown: See `DecoderPool.decode`.
-            Overloaded: There is no room for pictures, or no decoder can be started.
+            Overloaded: There is no memory left for images, or no decoder can be started.
         """
         self._check_count(sources)
         taking = _Taking(self._limits, budget, scope, len(sources), held)
@@ -242,7 +246,7 @@ class Intake(Lifespan):
             for source in sources
             if not isinstance(source, UrlSource)
         ]
-        await _together([self._count_pixels(*each, taking) for each in sent])
+        await _together([self._count_pixels(source, loaded, taking) for source, loaded in sent])
         ready = iter(sent)
         decoded = await _together(
             [
@@ -261,12 +265,12 @@ class Intake(Lifespan):
     def _check_count(self, sources: Sequence[Source]) -> None:
         if len(sources) > self._limits.max_images:
             raise RequestTooLarge(
-                f"The request has {len(sources)} pictures; at most {self._limits.max_images} are "
-                "taken."
+                f"The request has {len(sources)} images; at most {self._limits.max_images} are "
+                "allowed. Send fewer."
             )
 
     def _check_size(self, source: SentSource, allowance: Allowance) -> None:
-        """Holds a picture that came with the request to the limits of bytes."""
+        """Checks an image in the request against the byte limits."""
         if source.exceeds(self._limits.max_image_bytes):
             raise too_many_bytes(self._limits.max_image_bytes)
         allowance.take(source.size)
@@ -274,7 +278,7 @@ class Intake(Lifespan):
     def _known(
         self, source: Source, budget: PixelBudget, scope: bytes, allowance: Allowance
     ) -> Identity | None:
-        """What is remembered of a picture."""
+        """The identity of an image if it is known, else None."""
         if isinstance(source, UrlSource):
             self._loader.admit(source.url)
         else:
@@ -289,7 +293,7 @@ class Intake(Lifespan):
         return self._known_images.image(scope, encoded.digest, budget)
 
     async def _sent(self, source: SentSource, taking: _Taking) -> Loaded:
-        """A picture that came with the request."""
+        """Checks and unpacks an image in the request."""
         with _blamed_on(source):
             self._check_size(source, taking.bytes)
             strict = self._limits.strict_base64
@@ -306,7 +310,7 @@ class Intake(Lifespan):
                 taking.fetched = time.perf_counter()
                 await self._count_pixels(source, loaded, taking)
                 decoded = await self._decode(source, loaded, taking)
-            # Not before: the oldest request may wait for the room that its encoded bytes took.
+            # Only now: the oldest request may wait for the memory that these encoded bytes held.
             await _hold(decoded, taking)
             return decoded
 
@@ -317,7 +321,7 @@ class Intake(Lifespan):
             return decoded
 
     async def _count_pixels(self, source: Source, loaded: Loaded, taking: _Taking) -> None:
-        """Counts the pixels of a picture before it is decoded, where they could be too many."""
+        """Counts an image's pixels before decoding, if the request could exceed its limit."""
         if taking.pixels is not None:
             with _blamed_on(source):
                 taking.pixels.take(await self._loader.pixels(loaded.data, taking.scope))
@@ -333,13 +337,13 @@ class Intake(Lifespan):
 
 
 async def _hold(decoded: Decoded, taking: _Taking) -> None:
-    """Waits for room for a decoded picture."""
+    """Waits until there is memory for a decoded image."""
     if taking.held is not None:
         await taking.held.grow(len(decoded.image.pixels))
 
 
 def _unpacked(source: SentSource, *, strict: bool) -> Loaded:
-    """The bytes of a picture that came with the request, and their digest."""
+    """The bytes of an image in the request, and their digest."""
     if isinstance(source, UploadSource):
         data, hashed = source.data, source.digest
     else:
@@ -349,7 +353,7 @@ def _unpacked(source: SentSource, *, strict: bool) -> Loaded:
 
 
 def _name(source: UrlSource | EncodedSource) -> Name:
-    """By what a source is known."""
+    """The key under which a source is remembered."""
     if isinstance(source, UrlSource):
         return str(source.url.url)
     return source.digest
@@ -357,7 +361,7 @@ def _name(source: UrlSource | EncodedSource) -> Name:
 
 @contextmanager
 def _blamed_on(source: Source) -> Iterator[None]:
-    """Names the source in an error that names no field of the request."""
+    """Sets `param` to the source's field in errors that do not have one."""
     try:
         yield
     except SilklineError as error:
@@ -366,19 +370,19 @@ def _blamed_on(source: Source) -> Iterator[None]:
 
 
 async def _together(work: Sequence[Coroutine[Any, Any, _Outcome]]) -> list[_Outcome]:
-    """Runs work at the same time; the first error ends the rest and is raised alone."""
+    """Runs coroutines concurrently; the first error cancels the others and is raised alone."""
     if len(work) == 1:
         return [await work[0]]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
+            tasks = [group.create_task(coroutine) for coroutine in work]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
 def _timeline(taking: _Taking, decoded: Sequence[Decoded]) -> Timeline:
-    """Wall time, of which that after the last fetch is divided as the pictures' own times are."""
+    """Wall time by stage; the time after the last fetch is split like the images' own times."""
     now = time.perf_counter()
     since = taking.begun if taking.fetched is None else taking.fetched
     spent = Timeline() if taking.fetched is None else Timeline({Stage.FETCH: since - taking.begun})
@@ -389,5 +393,5 @@ def _timeline(taking: _Taking, decoded: Sequence[Decoded]) -> Timeline:
     if total == 0:
         return spent
     return spent.plus(
-        Timeline({stage: (now - since) * each / total for stage, each in own.seconds.items()})
+        Timeline({stage: (now - since) * seconds / total for stage, seconds in own.seconds.items()})
     )

@@ -1,9 +1,9 @@
-"""JPEG files without their end marker: whether all of their pixels are there.
+"""Detects whether a JPEG file without an end marker is complete or truncated.
 
-Some cameras and older phones leave the marker out, and such a file is whole. One that was cut off
-lacks the marker too, and libjpeg would fill it up without a word. The two are told apart by what
-libjpeg makes of bytes behind the data: where all data is there, they change no pixel; where some is
-missing, libjpeg takes them in its place, and different bytes give different pixels.
+Some cameras and older phones omit the marker although the file is complete. A truncated file lacks
+the marker too, and libjpeg fills it up silently. To tell them apart, different bytes are appended:
+if all data is there, libjpeg ignores them and no pixel changes; if data is missing, libjpeg reads
+them as image data, and different bytes give different pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 _END: Final = b"\xff\xd9"
 _SEGMENT: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd8])", re.DOTALL)
-"""A marker behind which a length stands; zeros and restart markers are parts of a scan."""
+"""A marker that a length follows; zeros and restart markers are parts of a scan."""
 
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -23,7 +23,7 @@ _SCAN: Final = 0xDA
 _COEFFICIENTS: Final = 64
 
 _PADDING: Final = 4
-"""So many zeros at the end are padding; fewer may be data."""
+"""At least this many zeros at the end are padding; fewer may be data."""
 
 _FILLINGS: Final = tuple(
     hashlib.shake_128(bytes([number])).digest(64).replace(b"\xff", b"\x7f") for number in range(16)
@@ -32,22 +32,22 @@ _RESTARTS: Final = 8
 
 
 def with_end(data: bytes, pixels: Callable[[bytes], bytes]) -> bytes | None:
-    """A JPEG file with its end marker, which is added where only that is missing.
+    """Adds the end marker to a JPEG file that lacks only that.
 
     Args:
         data: The file.
-        pixels: Decodes a file, at its full size.
+        pixels: Decodes a file at its full size.
 
     Returns:
-        None where more is missing.
+        The file with its end marker; None if more is missing.
 
     Raises:
-        Exception: What `pixels` raises, or an index that a broken header leads to.
+        Exception: What `pixels` raises, or an `IndexError` from a broken header.
     """
     if data.endswith(_END):
         return data
     scan = next((at for marker, at, _ in _segments(data) if marker == _SCAN), len(data))
-    if data.find(_END, scan) >= 0:  # other bytes stand behind it
+    if data.find(_END, scan) >= 0:  # followed by other bytes
         return data
     data = _without_padding(data)
     return data + _END if _has_all_scans(data) and _has_all_pixels(data, pixels) else None
@@ -72,7 +72,7 @@ def _has_all_pixels(data: bytes, pixels: Callable[[bytes], bytes]) -> bool:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether the scans that have begun are all: each coefficient of each component to its bits."""
+    """Whether the scans that have begun cover every bit of each coefficient of each component."""
     missing: set[tuple[int, int]] = set()
     progressive = False
     for marker, at, end in _segments(data):
@@ -80,20 +80,22 @@ def _has_all_scans(data: bytes) -> bool:
         if marker in _FRAMES:
             progressive = marker in _PROGRESSIVE
             components = [body[6 + 3 * number] for number in range(body[5])]
-            missing = {(one, place) for one in components for place in range(_COEFFICIENTS)}
+            missing = {
+                (component, index) for component in components for index in range(_COEFFICIENTS)
+            }
         elif marker == _SCAN:
             count = body[0]
             first, last, bits = body[1 + 2 * count :]
             if progressive and bits & 15:
                 continue
-            places = range(first, last + 1) if progressive else range(_COEFFICIENTS)
+            indices = range(first, last + 1) if progressive else range(_COEFFICIENTS)
             scanned = [body[1 + 2 * number] for number in range(count)]
-            missing -= {(one, place) for one in scanned for place in places}
+            missing -= {(component, index) for component in scanned for index in indices}
     return not missing
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker of each whole segment, and where its body begins and ends."""
+    """The marker of each complete segment, and the offsets where its body begins and ends."""
     at = 2
     while found := _SEGMENT.search(data, at):
         begin = found.end() + 2

@@ -1,11 +1,10 @@
-"""What is known of pictures that came before, so that they need not come again.
+"""Remembers the digests of images seen before, so that they need no new fetch or decode.
 
-Two tables. The first says which encoded picture stands behind what a client sent: behind Base64
-text for ever, behind a URL as long as its origin says that it is fresh. The second says what an
-encoded picture becomes within a pixel budget. Nothing that one tenant sent or fetched is known to
-another: each key begins with the tenant's salt.
+There are two tables. The first maps what a client sent to an encoded image: Base64 text for ever, a
+URL while its response is fresh. The second maps an encoded image and a pixel budget to the identity
+of the normalised image. Tenants share nothing: each key begins with the tenant's salt.
 
-Base64 text is known by a digest of the text itself, so a known picture is never unpacked. The
+Base64 text is looked up by a digest of the text itself, so a known image is never unpacked. The
 digest is SHA-256, which is a third faster than BLAKE2b on processors with instructions for it.
 """
 
@@ -20,22 +19,22 @@ from silkline.ingress.identity import Identity
 from silkline.ingress.lru import Lru
 
 SOURCE_BYTES = 550
-"""What an entry of the first table takes besides its URL, if it has one."""
+"""Memory of an entry of the first table, besides its URL."""
 
 IMAGE_BYTES = 700
-"""What an entry of the second table takes."""
+"""Memory of an entry of the second table."""
 
 Name = str | bytes
 """A URL, or the digest of Base64 text."""
 
 
 class Encoded(NamedTuple):
-    """An encoded picture, without its bytes.
+    """An encoded image, without its bytes.
 
     Attributes:
-        digest: Of the bytes, by `digest`.
-        size: Bytes that it has.
-        fresh_until: Until when a source stands for it, by `time.monotonic`.
+        digest: SHA-256 of its bytes.
+        size: Its size in bytes.
+        fresh_until: When its source stops being fresh, by `time.monotonic`.
     """
 
     digest: bytes
@@ -44,25 +43,25 @@ class Encoded(NamedTuple):
 
 
 class KnownImages:
-    """Remembers identities. No step waits."""
+    """A bounded memory of image identities. No method waits."""
 
     def __init__(self, capacity_bytes: int) -> None:
-        """Makes empty tables; each of its tables gets half of the capacity."""
+        """Creates the two tables, each with half of the capacity."""
         self._sources: Lru[tuple[bytes, Name], Encoded] = Lru(capacity_bytes // 2)
         self._images: Lru[tuple[bytes, bytes, PixelBudget], Identity] = Lru(capacity_bytes // 2)
 
     @property
     def entries(self) -> int:
-        """Sources and pictures that are known."""
+        """Number of sources and images that are known."""
         return len(self._sources) + len(self._images)
 
     @property
     def size_bytes(self) -> int:
-        """About what they take."""
+        """Approximate memory that they take."""
         return self._sources.size_bytes + self._images.size_bytes
 
     def source(self, scope: bytes, name: Name) -> Encoded | None:
-        """The encoded picture behind a source; None where it is not known, or not any more."""
+        """The encoded image behind a source; None if it is unknown or no longer fresh."""
         found = self._sources.get((scope, name))
         if found is not None and found.fresh_until <= time.monotonic():
             self._sources.drop((scope, name))
@@ -70,7 +69,7 @@ class KnownImages:
         return found
 
     def learn_source(self, scope: bytes, name: Name, encoded: Encoded) -> None:
-        """Keeps what stands behind a source, in place of what did before."""
+        """Stores the encoded image behind a source, or drops the source if it is not fresh."""
         if encoded.fresh_until > time.monotonic():
             size = SOURCE_BYTES + (len(name) if isinstance(name, str) else 0)
             self._sources.put((scope, name), encoded, size)
@@ -78,16 +77,16 @@ class KnownImages:
             self._sources.drop((scope, name))
 
     def image(self, scope: bytes, encoded: bytes, budget: PixelBudget) -> Identity | None:
-        """What the encoded picture of this digest becomes; None where it is not known."""
+        """The identity of an encoded image, by its digest, within a budget; None if unknown."""
         return self._images.get((scope, encoded, budget))
 
     def learn_image(
         self, scope: bytes, encoded: bytes, budget: PixelBudget, identity: Identity
     ) -> None:
-        """Keeps what an encoded picture becomes."""
+        """Stores the identity of an encoded image within a budget."""
         self._images.put((scope, encoded, budget), identity, IMAGE_BYTES)
 
 
 def digest(data: bytes) -> bytes:
-    """SHA-256."""
+    """SHA-256 of the data."""
     return hashlib.sha256(data).digest()

@@ -1,4 +1,4 @@
-"""What lives in one event loop between a start and an end."""
+"""Base class of objects that are started and closed in one event loop."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Self
 
 
 class Lifespan(ABC):
-    """An `async with` block starts it and closes it."""
+    """An object with `start` and `aclose`; an `async with` block calls both."""
 
     @abstractmethod
     async def start(self) -> None:
-        """Gets ready. Raises `EnvironmentFault` where something is missing."""
+        """Acquires resources. Raises `EnvironmentFault` if something is missing."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Ends what still runs. Closing twice is the same as once."""
+        """Ends running work and releases resources. Idempotent."""
 
     async def __aenter__(self) -> Self:
         await self.start()

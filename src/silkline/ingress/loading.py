@@ -1,8 +1,8 @@
-"""Fetching and decoding for all requests of the process: each thing once at a time.
+"""Fetches and decodes images for all requests of the process; shares identical work.
 
-Requests of one tenant that want the same URL at the same time share one fetch, those that want the
-same encoded picture within the same budget share one decode. What is fetched is held to a bound
-over all requests while it is not decoded yet.
+Requests of one tenant that need the same URL at the same time share one fetch. Requests that need
+the same encoded image within the same budget share one decode. One limit for all requests bounds
+the bytes that are fetched and not yet decoded.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.urls import ImageAddress
 
 PATIENCE_SHARE = 0.5
-"""The part of the time for a fetch that it may wait for room."""
+"""The share of `fetch_timeout` that a fetch may wait for memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An encoded picture, and what is remembered of it.
+    """An encoded image with its bytes.
 
     Attributes:
         data: Its bytes.
@@ -41,15 +41,15 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class LoadingSnapshot:
-    """How loading gets on; counts are since the start.
+    """Counters and current state of loading; counters run since the start.
 
     Attributes:
-        fetches: Fetches that were begun.
-        fetches_shared: Pictures that came by a fetch that another had begun.
-        decodes: Decodes that were begun.
-        decodes_shared: Pictures that came by a decode that another had begun.
-        inflight_bytes: Bytes of fetched pictures that are held now.
-        inflight_waiting: Fetches that wait for room.
+        fetches: Fetches started.
+        fetches_shared: Images that shared a fetch started by another request.
+        decodes: Decodes started.
+        decodes_shared: Images that shared a decode started by another request.
+        inflight_bytes: Bytes of fetched images that are held now.
+        inflight_waiting: Fetches that wait for memory.
     """
 
     fetches: int
@@ -61,7 +61,7 @@ class LoadingSnapshot:
 
 
 class Loader(Lifespan):
-    """Fetches and decodes; lives in one event loop, between `start` and `aclose`."""
+    """Fetches and decodes images. Use it in one event loop, between `start` and `aclose`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Loader(Lifespan):
         self._inflight = ByteBudget(
             limits.max_inflight_bytes, self._max_bytes, fetch.fetch_timeout * PATIENCE_SHARE
         )
-        # A fetched picture that others still use will do as long as its origin says so.
+        # A fetch that others still use may be joined while its response is fresh.
         self._fetches: SingleFlight[tuple[bytes, str], Loaded] = SingleFlight(
             lambda loaded: loaded.encoded.fresh_until > time.monotonic()
         )
@@ -96,29 +96,30 @@ class Loader(Lifespan):
         await self._fetcher.start()
 
     async def aclose(self) -> None:
-        """Ends all work, the decoding processes and all connections. Closing twice is as once."""
+        """Ends all work, the decoding processes and all connections. Idempotent."""
         await self._fetches.aclose()
         await self._decodes.aclose()
         await self._fetcher.aclose()
         await self._decoders.aclose()
 
     def admit(self, url: ImageAddress) -> None:
-        """Raises `UrlBlocked` where nothing may be fetched from the URL's host."""
+        """Raises `UrlBlocked` if nothing may be fetched from the URL's host."""
         self._fetcher.rules.admit(url)
 
     def fetch(
-        self, url: ImageAddress, scope: bytes, watch: OnProgress
+        self, url: ImageAddress, scope: bytes, on_progress: OnProgress
     ) -> AbstractAsyncContextManager[Loaded]:
-        """The encoded picture at a URL, which is held while the context is open.
+        """Fetches the encoded image at a URL and keeps it while the context is open.
 
         Args:
-            url: Where it lies.
-            scope: Only requests of the same scope share a fetch.
-            watch: Is told of each piece that came; what it raises ends this request's part.
+            url: The image's URL.
+            scope: The tenant. Only requests of the same scope share a fetch.
+            on_progress: Called with the size of each chunk; an error that it raises ends the fetch
+                for this request only.
 
         Raises:
             UrlBlocked, ImageFetchFailed, ImageTooLarge, DeadlineExceeded: See `Fetcher.fetch`.
-            Overloaded: There is no room for more pictures.
+            Overloaded: There is no memory left for more images.
             ShuttingDown: The loader is closed.
         """
 
@@ -129,7 +130,7 @@ class Loader(Lifespan):
 
                 async def received(count: int) -> None:
                     nonlocal claim
-                    # Not before it has a connection: those who have one wait for the oldest claim.
+                    # Claim only once connected: connected fetches wait for the oldest claim.
                     claim = claim or held.enter_context(self._inflight.claim(scope))
                     flight.advance(count)
                     await claim.grow(count)
@@ -138,15 +139,15 @@ class Loader(Lifespan):
                 data = fetched.data
                 yield Loaded(data, Encoded(digest(data), len(data), fetched.fresh_until))
 
-        return self._fetches.join((scope, str(url.url)), load, watch)
+        return self._fetches.join((scope, str(url.url)), load, on_progress)
 
     async def pixels(self, data: bytes, scope: bytes) -> int:
-        """Pixels of an encoded picture by its header. Raises as `DecoderPool.decode` does."""
+        """Number of pixels by the image's header. Raises what `DecoderPool.size` raises."""
         width, height = await self._decoders.size(data, self._max_pixels, scope)
         return width * height
 
     async def decode(self, loaded: Loaded, scope: bytes, budget: PixelBudget) -> Decoded:
-        """Decodes and normalises a picture. Raises as `DecoderPool.decode` does."""
+        """Decodes and normalises an image. Raises what `DecoderPool.decode` raises."""
 
         @asynccontextmanager
         async def decode(_: Flight[Decoded]) -> AsyncIterator[Decoded]:
@@ -157,7 +158,7 @@ class Loader(Lifespan):
             return decoded
 
     def snapshot(self) -> LoadingSnapshot:
-        """How it gets on; never waits."""
+        """Returns the current counters; never waits."""
         return LoadingSnapshot(
             fetches=self._fetches.begun,
             fetches_shared=self._fetches.joined,

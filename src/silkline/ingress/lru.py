@@ -1,4 +1,4 @@
-"""A table that forgets what was longest not asked for, bounded in bytes."""
+"""An LRU cache bounded in bytes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Key, Value]):
-    """Values by key. No step waits, and each takes constant time."""
+    """A mapping that evicts the least recently used values. Every method takes constant time."""
 
     def __init__(self, capacity_bytes: int) -> None:
-        """Makes an empty table; with a capacity of 0 nothing is kept."""
+        """Creates an empty cache; with a capacity of 0 it stores nothing."""
         self._capacity = capacity_bytes
         self._values: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
-        """Values that are kept."""
+        """Number of cached values."""
         return len(self._values)
 
     @property
     def size_bytes(self) -> int:
-        """What they take, by the sizes that were given with them."""
+        """Sum of the sizes passed to `put`."""
         return self._bytes
 
     def get(self, key: Key) -> Value | None:
-        """The value, which is by that the last to be forgotten."""
+        """Returns a value and marks it as the most recently used; None if it is missing."""
         found = self._values.get(key)
         if found is None:
             return None
@@ -36,12 +36,13 @@ class Lru(Generic[Key, Value]):
         return found[0]
 
     def put(self, key: Key, value: Value, size: int) -> None:
-        """Keeps a value, in place of the one with the same key.
+        """Stores a value; replaces the previous value of the key.
 
         Args:
-            key: Names it.
-            value: What is kept.
-            size: Bytes that key and value take; one that is larger than all is not kept.
+            key: The key.
+            value: The value.
+            size: Bytes that key and value take. A value above the capacity is not stored, and it
+                evicts everything else.
         """
         self.drop(key)
         self._values[key] = (value, size)
@@ -51,7 +52,7 @@ class Lru(Generic[Key, Value]):
             self._bytes -= freed
 
     def drop(self, key: Key) -> None:
-        """Forgets a value, if there is one."""
+        """Removes a value if it is there."""
         found = self._values.pop(key, None)
         if found is not None:
             self._bytes -= found[1]

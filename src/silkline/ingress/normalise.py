@@ -1,25 +1,25 @@
-"""Encoded bytes to a normalised picture. Runs in the decoding child and nowhere else.
+"""Decodes encoded bytes to a normalised image. Runs only in the decoding child.
 
-A normalised picture is upright, opaque, 8-bit RGB, made in this order:
+A normalised image is upright, opaque, 8-bit RGB. The steps, in this order:
 
-1. The first frame is decoded; a truncated file is refused, not filled up with grey. A file that
-   lacks only its end marker is not truncated: JPEG (`jpeg_end`), PNG and GIF.
-2. The EXIF orientation is applied (AVIF's rotation and mirroring too). Unreadable EXIF is none.
-3. Colours become 8-bit RGB. 16-bit samples keep their high byte (value >> 8), 12-bit ones their
-   upper 8 bits, 1-bit ones become 0 and 255. 32-bit integers count as 16-bit when none is above
-   65535, else as 31-bit; negative ones are black. Floating-point samples are taken as 0..1, 0..255
-   or 0..65535, the first of these that holds the largest, else scaled to the largest. Palettes are
-   looked up. CMYK, YCCK, YCbCr and Lab are converted as Pillow does, Adobe's inverted CMYK
-   included. ICC profiles, gamma and chromaticities are ignored.
-4. Alpha channels, transparent palette entries and transparent colours (tRNS) are laid over white.
-   An alpha channel of a BMP, or of a TIFF that does not declare one, is none where it is all zero;
-   the transparent colour of a PNG with 2 or 4 bits of grey, or 16 bits of RGB, is not, as Pillow
-   gives it in other units than the pixels.
+1. The first frame is decoded. A truncated file is refused, not filled with grey. JPEG (`jpeg_end`),
+   PNG and GIF files that lack only their end marker do not count as truncated.
+2. The EXIF orientation is applied, and AVIF's rotation and mirroring. Unreadable EXIF is ignored.
+3. Colours become 8-bit RGB. 16-bit samples keep their high byte (value >> 8), 12-bit samples their
+   upper 8 bits; 1-bit samples become 0 and 255. 32-bit integers count as 16-bit if none is above
+   65535, else as 31-bit; negative ones are black. Floating-point samples have the range 0..1,
+   0..255 or 0..65535: the first that contains the largest sample, else they are scaled to the
+   largest. Palettes are looked up. CMYK (Adobe's inverted CMYK too), YCCK, YCbCr and Lab are
+   converted as Pillow does. ICC profiles, gamma and chromaticities are ignored.
+4. Alpha channels, transparent palette entries and transparent colours (tRNS) are composited on
+   white. An all-zero alpha channel is ignored in a BMP, and in a TIFF that does not declare one as
+   alpha. The transparent colour of a PNG with 2 or 4 bits of grey, or 16 bits of RGB, is not
+   applied, because Pillow returns it in other units than the pixels.
 5. The pixel budget reduces it (`resize.target_size`) with Pillow's antialiased bicubic filter.
 
 A JPEG of at least four times its target's width and height is decoded at 1/2, 1/4 or 1/8 of its
-size, the smallest that leaves twice the target. That is three times faster on 2 megapixels, and
-next to the same: on photographs the pixels differ from those of the long way by less than 1 of 255
+size, the smallest that is still twice the target. This is three times faster on 2 megapixels and
+nearly identical: on photographs the pixels differ from those of a full decode by less than 1 of 255
 on average and by 5 at the 99th percentile, a quarter of what saving the result as JPEG of quality
 90 would change.
 """
@@ -37,8 +37,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-# Every plugin and module that a decode can need is imported here, because the child can open no
-# file any more when it decodes: Pillow imports some of them only on first use.
+# Every plugin and module that a decode can need is imported here: Pillow imports some of them only
+# on first use, when the child can no longer open files.
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -90,7 +90,7 @@ _TIFF_BITS_PER_SAMPLE: Final = 258
 _TIFF_EXTRA_SAMPLES: Final = 338
 _TIFF_ALPHA: Final = frozenset({1, 2})  # associated (premultiplied) and unassociated
 
-_TRANSPOSED: Final = {
+_TRANSPOSES: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -102,7 +102,7 @@ _TRANSPOSED: Final = {
 
 _Box = tuple[float, float, float, float]
 
-# All that Pillow's parsers raise on broken input; MemoryError stands apart.
+# Everything that Pillow's parsers raise on broken input; MemoryError is handled separately.
 _BROKEN: Final = (
     ArithmeticError,
     AssertionError,
@@ -120,7 +120,7 @@ _BROKEN: Final = (
 
 
 class Refused(Exception):
-    """The picture is not given; `why` says on what ground."""
+    """The image is refused; `why` is the reason."""
 
     def __init__(self, why: Refusal) -> None:
         super().__init__(why.value)
@@ -128,10 +128,10 @@ class Refused(Exception):
 
 
 class Normalised(NamedTuple):
-    """A normalised picture.
+    """A normalised image.
 
-    `original_pixels` is the number of pixels that it had before the budget, `perceptual` its
-    perceptual digest, `resize_seconds` what the budget took.
+    `original_pixels` is its number of pixels before the budget, `perceptual` its perceptual digest,
+    `resize_seconds` the time that resizing took.
     """
 
     width: int
@@ -143,7 +143,7 @@ class Normalised(NamedTuple):
 
 
 def prepare() -> None:
-    """Sets Pillow's own limits, once in the life of the child."""
+    """Sets Pillow's own limits. Call it once, when the child starts."""
     Image.preinit()
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -154,10 +154,10 @@ def prepare() -> None:
 
 
 def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
-    """Width and height by the header alone.
+    """Reads width and height from the header.
 
     Raises:
-        Refused: The header is broken or announces too much.
+        Refused: The header is broken, or the image exceeds a limit.
     """
     with _refusing(), _open(data, name, max_pixels) as image:
         return image.size
@@ -166,39 +166,39 @@ def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
 def normalise(
     data: bytes, name: str, max_pixels: int, budget: tuple[int | None, int]
 ) -> Normalised:
-    """Decodes and normalises a picture.
+    """Decodes and normalises an image.
 
     Args:
-        data: The encoded picture.
-        name: Its format by Pillow's name; no other is tried.
-        max_pixels: Most pixels that it may have before the budget.
-        budget: Shortest edge, or None, and most pixels of the result.
+        data: The encoded image.
+        name: Pillow's name of its format; no other format is tried.
+        max_pixels: Maximum number of pixels before the budget.
+        budget: Shortest edge, or None, and maximum number of pixels of the result.
 
     Raises:
-        Refused: It is broken or too much.
+        Refused: The image is broken or exceeds a limit.
     """
     with _refusing(), _open(_ended(data, name, max_pixels), name, max_pixels) as image:
         size = image.size
         part = _draft(image, target_size(*size, *budget))
         image.load()
-        turn = _TRANSPOSED.get(_orientation(image))
+        transpose = _TRANSPOSES.get(_orientation(image))
         upright = _to_rgb(image)
-        if part is None:  # else the turn waits until the picture is small
-            upright, turn = _turned(upright, turn), None
+        if part is None:  # else it is transposed after the resize, when it is small
+            upright, transpose = _transposed(upright, transpose), None
             size = upright.size
         begun = time.perf_counter()
         target = target_size(*size, *budget)
         if upright.size != target:
             upright = upright.resize(target, Image.Resampling.BICUBIC, part)
         resize_seconds = time.perf_counter() - begun
-        upright = _turned(upright, turn)
+        upright = _transposed(upright, transpose)
         pixels, perceptual = upright.tobytes(), _perceptual(upright)
     return Normalised(*upright.size, pixels, math.prod(size), perceptual, resize_seconds)
 
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Turns what Pillow raises into a refusal, without its words."""
+    """Converts Pillow's exceptions to `Refused`, without their text."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -206,7 +206,7 @@ def _refusing() -> Iterator[None]:
     except MemoryError as error:
         raise Refused(Refusal.OUT_OF_MEMORY) from error
     except _BROKEN as error:
-        # Pillow has no type for this; the name of its limit stands in the message.
+        # Pillow has no exception type for this; its message names the limit.
         metadata = isinstance(error, ValueError) and "MAX_TEXT" in str(error)
         why = Refusal.TOO_MUCH_METADATA if metadata else Refusal.UNDECODABLE
         raise Refused(why) from error
@@ -216,7 +216,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
     Image.MAX_IMAGE_PIXELS = max_pixels
     image = Image.open(io.BytesIO(data), formats=(name,))
     width, height = image.size
-    if width * height > max_pixels:  # Pillow has looked too, but by way of a warning
+    if width * height > max_pixels:  # Pillow checks this too, but only warns
         raise Refused(Refusal.TOO_MANY_PIXELS)
     if max(width, height) > MAX_ELONGATION * min(width, height):
         raise Refused(Refusal.TOO_ELONGATED)
@@ -224,7 +224,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
 
 
 def _ended(data: bytes, name: str, max_pixels: int) -> bytes:
-    """The file with its end marker, if it is a JPEG that lacks nothing else."""
+    """Adds the end marker to a JPEG that lacks only that; other formats are unchanged."""
     if name != "JPEG":
         return data
 
@@ -239,10 +239,10 @@ def _ended(data: bytes, name: str, max_pixels: int) -> bytes:
 
 
 def _draft(image: ImageFile.ImageFile, target: tuple[int, int]) -> _Box | None:
-    """Has a JPEG decoded at a fraction of its size; None where nothing is gained.
+    """Makes Pillow decode a JPEG at a fraction of its size; None if that is not possible.
 
-    The box is the part of the decoded pixels that the picture takes: where its size is not a
-    multiple of the fraction, it ends between two of them.
+    The returned box is the part of the decoded pixels that the image covers: if its size is not a
+    multiple of the fraction, the image ends between two pixels.
     """
     size = image.size
     drafted = image.draft(None, (_DRAFT_MARGIN * target[0], _DRAFT_MARGIN * target[1]))
@@ -256,12 +256,12 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
-    return image if turn is None else image.transpose(turn)
+def _transposed(image: Image.Image, transpose: Image.Transpose | None) -> Image.Image:
+    return image if transpose is None else image.transpose(transpose)
 
 
 def _perceptual(image: Image.Image) -> int:
-    """The gap has a large picture first reduced to twice the size by whole pixels: faster."""
+    """The perceptual digest; `reducing_gap` speeds up the resize of large images."""
     small = image.resize((EDGE, EDGE), Image.Resampling.BOX, reducing_gap=2.0)
     return perceptual_digest(small.convert("YCbCr").tobytes())
 
@@ -279,10 +279,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _is_unused_alpha(image: Image.Image) -> bool:
-    """Whether a channel in the place of alpha, which may be any, is zero throughout.
+    """Whether the alpha channel is all zero and probably not meant as alpha.
 
-    Programs that know no alpha leave it so in BMP files, and in TIFF files that do not say what the
-    channel is. In all other files a picture without an opaque pixel is meant to be one.
+    Programs without alpha support write such a channel to BMP files, and to TIFF files that do not
+    declare what the channel is. In all other files a fully transparent image is meant to be one.
     """
     declared = _TIFF_ALPHA.intersection(getattr(image, "tag_v2", {}).get(_TIFF_EXTRA_SAMPLES, ()))
     if image.format not in {"BMP", "TIFF"} or declared:
@@ -316,7 +316,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
 
 def _all_but(value: int) -> list[int]:
     """A lookup table that is 0 at one value and 255 elsewhere."""
-    return [0 if place == value else 255 for place in range(256)]
+    return [0 if index == value else 255 for index in range(256)]
 
 
 def _from_32_bit(image: Image.Image) -> Image.Image:
@@ -327,10 +327,10 @@ def _from_32_bit(image: Image.Image) -> Image.Image:
 
 def _from_float(image: Image.Image) -> Image.Image:
     mean = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    if not math.isfinite(_number(mean)):  # any NaN or infinity shows in the mean
+    if not math.isfinite(_number(mean)):  # any NaN or infinity makes the mean non-finite
         raise Refused(Refusal.UNDECODABLE)
     largest = _number(image.getextrema()[1])
-    top = next((known for known in _FLOAT_RANGES if largest <= known), largest)
+    top = next((limit for limit in _FLOAT_RANGES if largest <= limit), largest)
     scale = 255 / top
     return image.point(lambda value: value * scale + 0.5).convert("L").convert("RGB")
 

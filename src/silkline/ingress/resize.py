@@ -1,4 +1,4 @@
-"""To what size a picture is reduced. Needs only the standard library: the child computes it."""
+"""Computes the size that an image is reduced to. Standard library only: it runs in the child."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import math
 def target_size(
     width: int, height: int, shortest_edge: int | None, max_pixels: int
 ) -> tuple[int, int]:
-    """The width and height to which a pixel budget reduces a picture; it never enlarges one.
+    """Returns the width and height that a pixel budget reduces an image to; it never enlarges one.
 
-    With `shortest_edge` the shorter edge becomes that long and the longer one is cut to whole
-    pixels, as `get_resize_output_image_size` of Hugging Face transformers does: a model that scales
-    to the same edge afterwards changes nothing any more. `max_pixels` has the last word. No edge is
+    `shortest_edge` sets the length of the shorter edge; the longer one is rounded down to whole
+    pixels, as in `get_resize_output_image_size` of Hugging Face transformers, so a model that
+    scales to the same edge afterwards changes nothing. `max_pixels` is applied last. No edge is
     ever shorter than 1.
     """
     short, long = min(width, height), max(width, height)

@@ -1,7 +1,7 @@
-"""Where an image comes from, in whichever form the client sent it.
+"""Parses the forms in which clients send images: http(s) URLs, data URLs, Base64 text, uploads.
 
-What a client sends is told apart here once; everything behind works on `Source`. A data URL's
-media type is not believed and not kept: the format is told from the bytes.
+The forms are told apart only here; all other code works on `Source`. The media type of a data URL
+is ignored: the format is detected from the bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from silkline.errors import ImageTooLarge, InputError, InvalidRequest
 from silkline.ingress import urls
 from silkline.ingress.known_images import digest
 
-# Each repetition is bounded: it costs time that is the same for every text.
+# Each repetition is bounded and possessive, so matching takes bounded time on any text.
 _DATA_URL = re.compile(r"\s{0,64}+data:", re.IGNORECASE)
 _BASE64_HEAD = re.compile(
     r"""\s{0,64}+ data: [^,";]{0,256}+
@@ -36,10 +36,10 @@ _GROUP = 4
 
 @dataclass(frozen=True, slots=True)
 class UrlSource:
-    """An image that is to be fetched.
+    """An image that must be fetched.
 
     Attributes:
-        url: Where it is.
+        url: The image's URL.
         param: The field of the request that named it, in the client's terms.
     """
 
@@ -49,11 +49,11 @@ class UrlSource:
 
 @dataclass(frozen=True)
 class EncodedSource:
-    """An image that came as Base64 text, not yet decoded.
+    """An image that was sent as Base64 text, not yet decoded.
 
     Attributes:
-        text: Base64 as it came: perhaps with white space, in the URL-safe alphabet, with
-            percent-encoding, without padding.
+        text: Base64 as it was sent: perhaps with white space, in the URL-safe alphabet,
+            percent-encoded or without padding.
         param: The field of the request that held it, in the client's terms.
     """
 
@@ -62,30 +62,29 @@ class EncodedSource:
 
     @property
     def size(self) -> int:
-        """The image's bytes by the length of the text; fewer where the text has white space."""
+        """The image's size in bytes by the text's length; white space makes it an overestimate."""
         return (len(self.text) + _GROUP - 1) // _GROUP * 3 - self.text[-2:].count("=")
 
     def exceeds(self, max_bytes: int) -> bool:
-        """Whether the image has more bytes; the text is read only where its length is too great."""
+        """Whether the image has more bytes. Scans the text only if its length is too great."""
         return self.size > max_bytes and len(_digits(self.text)[0]) * 3 // _GROUP > max_bytes
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the text, computed once; text that is not ASCII is no Base64."""
+        """SHA-256 of the text, computed once. Text that is not ASCII is not Base64 anyway."""
         return digest(self.text.encode("utf-8", "replace"))
 
     def decode(self, *, strict: bool = False) -> bytes:
-        """The image's bytes; check `exceeds` before.
+        """Decodes the image's bytes; check `exceeds` first.
 
         Args:
-            strict: Takes the text only as RFC 4648 has it: with + and /, padded, without white
-                space.
+            strict: Accepts only the form of RFC 4648: with + and /, padded, without white space.
 
         Raises:
             InvalidRequest: The text is not Base64.
         """
         text = self.text
-        # binascii lets padding pass that is not needed.
+        # binascii accepts superfluous padding.
         if len(text) % _GROUP == 0 and text.find("=", 0, -2) < 0:
             try:
                 return binascii.a2b_base64(text, strict_mode=True)
@@ -93,15 +92,15 @@ class EncodedSource:
                 pass
         if strict:
             raise InvalidRequest(
-                "The image is not Base64 as the server's setting strict_base64 wants it. Use the "
-                "alphabet with + and /, with padding and without white space."
+                "The image is not strict Base64, which the server's setting strict_base64 "
+                "requires. Use the alphabet with + and /, with padding and without white space."
             )
-        return _decode_mended(text)
+        return _decode_lenient(text)
 
 
 @dataclass(frozen=True)
 class UploadSource:
-    """An image that came as plain bytes.
+    """An image that was sent as plain bytes.
 
     Attributes:
         data: The encoded image.
@@ -113,7 +112,7 @@ class UploadSource:
 
     @property
     def size(self) -> int:
-        """The image's bytes."""
+        """The image's size in bytes."""
         return len(self.data)
 
     def exceeds(self, max_bytes: int) -> bool:
@@ -127,7 +126,7 @@ class UploadSource:
 
 
 SentSource = EncodedSource | UploadSource
-"""An image that came with the request."""
+"""An image whose data is in the request."""
 
 Source = UrlSource | SentSource
 
@@ -136,7 +135,7 @@ def parse_url(text: str, *, param: str) -> Source:
     """Reads an http, https or data URL.
 
     Raises:
-        InvalidRequest: The text is no URL, or a data URL without data.
+        InvalidRequest: The text is not a URL, or is a data URL without data.
         UrlBlocked: The URL is malformed or has another scheme.
     """
     if _DATA_URL.match(text):
@@ -149,28 +148,28 @@ def parse_url(text: str, *, param: str) -> Source:
 
 
 def parse_base64(text: str, *, param: str) -> SentSource:
-    """Takes Base64 text, or a data URL; `EncodedSource.decode` says whether the text is right.
+    """Accepts Base64 text or a data URL. `EncodedSource.decode` checks the Base64 later.
 
     Raises:
-        InvalidRequest: It is another URL, or a data URL without data.
+        InvalidRequest: The text is another URL, or a data URL without data.
     """
     if _DATA_URL.match(text):
         return _parse_data_url(text, param)
     if urls.SCHEME.match(text, 0, _MAX_SCHEME_CHARS):
         raise InvalidRequest(
-            "The image is a URL, and Base64 was expected. Send a URL as image_url.", param=param
+            "The image is a URL, but Base64 was expected. Send a URL as image_url.", param=param
         )
     return EncodedSource(text, param)
 
 
 def uploaded(data: bytes, *, param: str) -> Source:
-    """Takes the bytes of an uploaded file."""
+    """Wraps the bytes of an uploaded file."""
     return UploadSource(data, param)
 
 
 def too_many_bytes(max_bytes: int) -> ImageTooLarge:
-    """What an image is refused with whose encoded bytes are too many."""
-    return ImageTooLarge(f"The image is larger than {max_bytes} bytes. Send a smaller one.")
+    """The error for an image with more than `max_bytes` encoded bytes."""
+    return ImageTooLarge(f"The image is larger than {max_bytes} bytes. Send a smaller image.")
 
 
 def _parse_data_url(text: str, param: str) -> SentSource:
@@ -178,7 +177,7 @@ def _parse_data_url(text: str, param: str) -> SentSource:
     if head:
         return EncodedSource(text[head.end() :], param)
     _, _, data = text.partition(",")
-    # An image's bytes cannot stand in a URL as they are: without % this is Base64, or a mistake.
+    # Raw image bytes are never valid in a URL: without % this is Base64 without `;base64`.
     if "%" in data:
         return UploadSource(unquote_to_bytes(data.encode("utf-8", "replace")), param)
     raise InvalidRequest(
@@ -188,7 +187,7 @@ def _parse_data_url(text: str, param: str) -> SentSource:
 
 
 def _digits(text: str) -> tuple[bytes, int]:
-    """Base64 text in the standard alphabet without white space, and how much padding it had."""
+    """Digits in the standard alphabet, without white space and padding; the padding's length."""
     data = text.encode("utf-8", "replace")
     if b"%" in data:
         data = unquote_to_bytes(data)
@@ -197,19 +196,20 @@ def _digits(text: str) -> tuple[bytes, int]:
     return digits, len(data) - len(digits)
 
 
-def _decode_mended(text: str) -> bytes:
+def _decode_lenient(text: str) -> bytes:
     digits, padding = _digits(text)
     missing = -len(digits) % _GROUP
     others = digits.translate(None, _DIGITS)
     if others:
         found = others.decode(errors="replace")[0]
         wrong = (
-            f"it has {found!r}. Expected are letters, digits, + and / (or - and _), = at the end"
+            f"it contains {found!r}. Only letters, digits, + and / (or - and _) are allowed, and "
+            "= at the end"
         )
     elif missing == _GROUP - 1:
-        wrong = "it is cut: one character is left over. Send all of it"
+        wrong = "it is truncated: one character is left over. Send all of it"
     elif padding not in {0, missing}:
-        wrong = f"its padding is {padding} times =. Expected is {missing} times, or none"
+        wrong = f"it is padded with {padding} =; {missing} or none were expected"
     else:
         return binascii.a2b_base64(digits + b"=" * missing)
     raise InvalidRequest(f"The image is not valid Base64: {wrong}.")

@@ -1,15 +1,15 @@
-"""URLs of images: one strict grammar, one parse, and the rules for hosts.
+"""Parses the URLs of images by one strict grammar, and applies the host rules.
 
-A URL is parsed once, and the object that was checked is the object that the HTTP client gets, so
-that no second parser can read another host out of the same text. The grammar is narrower than
-RFC 3986 up to the path: http and https only, no userinfo, IP addresses only in their one canonical
-form, host names of letters, digits, hyphens and underscores. Names in other scripts are taken when
-they encode to a real IDNA name, not when they only fold to ASCII.
+A URL is parsed once, and the HTTP client gets the object that was checked, so no second parser can
+read a different host from the same text. Before the path, the grammar is stricter than RFC 3986:
+http and https only, no userinfo, IP addresses only in canonical form, host names of letters,
+digits, hyphens and underscores. Names in other scripts are accepted if they encode to a real IDNA
+name, not if they merely fold to ASCII.
 
-Path and query go out byte for byte, since clients sign them: nothing is decoded, requoted, merged
-or dropped, dot segments and an empty query included. Only what HTTP cannot carry is
-percent-encoded: characters beyond ASCII as UTF-8, and in a redirect also spaces. A fragment is left
-out. A backslash or a control character is refused, and so is a space in a client's own URL.
+Path and query are sent byte for byte, since clients sign them: nothing is decoded, requoted, merged
+or dropped, not even dot segments or an empty query. Only what HTTP cannot carry is percent-encoded:
+non-ASCII characters as UTF-8, and in a redirect also spaces. A fragment is dropped. Backslashes and
+control characters are refused, and so are spaces in a client's own URL.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _SEND_ITSELF = "Send an http or https URL, or the image itself as a data URL."
 
 @dataclass(frozen=True, slots=True)
 class ImageAddress:
-    """A URL that has passed the grammar; only `parse` and `follow` make one.
+    """A URL that has passed the grammar; only `parse` and `follow` create one.
 
     Attributes:
-        url: What the HTTP client gets; path and query both stand in its path, as they came.
-        host: Lower case; an IPv6 address without its brackets.
-        port: 1 to 65535, the scheme's own where the URL names none.
-        address: The host as an address, None where it is a name.
+        url: The URL for the HTTP client; its path holds both path and query, as they were sent.
+        host: The host in lower case; an IPv6 address without brackets.
+        port: 1 to 65535; the scheme's default if the URL names none.
+        address: The host as an IP address, None if it is a name.
     """
 
     url: URL
@@ -74,7 +74,7 @@ class ImageAddress:
 
 
 class _Unfit(ValueError):
-    """A URL that is not taken: `why` says what it is or has, `remedy` what to send instead."""
+    """A URL that is refused: `why` completes "The image's URL", `remedy` says what to send."""
 
     def __init__(self, why: str, remedy: str = _SEND_ITSELF) -> None:
         super().__init__(why)
@@ -83,12 +83,11 @@ class _Unfit(ValueError):
 
 
 def parse(text: str) -> ImageAddress:
-    """Reads the URL of an image that a client sent.
+    """Parses the URL of an image that a client sent.
 
     Raises:
         InvalidRequest: It has no scheme.
-        UrlBlocked: It has another scheme, or is not written in the strict form that this module
-            describes.
+        UrlBlocked: It has a scheme other than http and https, or breaks this module's grammar.
     """
     if SCHEME.match(text) is None or _FILE_PATH.match(text) or _HOST_BEFORE_PORT.match(text):
         raise InvalidRequest(f"The image's URL {_without_scheme(text)}")
@@ -99,29 +98,29 @@ def parse(text: str) -> ImageAddress:
 
 
 def follow(origin: ImageAddress, location: str) -> ImageAddress:
-    """The URL that a redirect leads to.
+    """Resolves the URL that a redirect leads to.
 
     Args:
-        origin: What was asked for.
-        location: The `Location` of the response; bytes that are no UTF-8 as lone surrogates.
+        origin: The URL that was requested.
+        location: The `Location` of the response, with invalid UTF-8 bytes as lone surrogates.
 
     Raises:
-        UrlBlocked: It is not one that is taken, or it leaves https for http.
+        UrlBlocked: The new URL breaks the grammar, or changes from https to http.
     """
     try:
         target = _read(_resolved(origin, location))
     except _Unfit as error:
         raise UrlBlocked(
-            f"The image's URL redirects to another one, which {error.why}. Send the URL of the "
-            "image itself, or the image as a data URL."
+            f"The image's URL redirects to another one, which {error.why}. Send the final URL of "
+            "the image, or the image as a data URL."
         ) from error
     if origin.scheme == "https" and target.scheme == "http":
-        raise UrlBlocked("The image's URL redirects from https to http. Send the last URL.")
+        raise UrlBlocked("The image's URL redirects from https to http. Send the final URL.")
     return target
 
 
 class HostRules:
-    """Which hosts pictures may come from: what the operator set, and the public internet."""
+    """The hosts that images may be fetched from: the operator's settings and public addresses."""
 
     def __init__(self, settings: FetchSettings) -> None:
         """Reads the settings.
@@ -135,7 +134,7 @@ class HostRules:
         self._private = frozenset(_private_host(entry) for entry in settings.private_hosts)
 
     def admit(self, target: ImageAddress) -> bool:
-        """Whether the host may have an address that is not public; most may not.
+        """Checks a host. Returns whether it may have a private address; most may not.
 
         Raises:
             UrlBlocked: Nothing may be fetched from this host.
@@ -144,7 +143,8 @@ class HostRules:
         listed = host in self._exact or host.endswith(self._suffixes)
         if (self._exact or self._suffixes) and not listed:
             raise UrlBlocked(
-                "The picture's host is not one of those that this server takes pictures from."
+                "This server does not fetch images from the image's host. Send the image as a data "
+                "URL."
             )
         default = target.port == DEFAULT_PORTS[target.scheme]
         if (host, target.port) in self._private or (default and (host, None) in self._private):
@@ -152,31 +152,31 @@ class HostRules:
         if target.address is not None:
             check_public(target.address)
         elif "." not in host:
-            raise UrlBlocked("The picture's host is not a public name. Send a public URL.")
+            raise UrlBlocked("The image's host is not a public name. Send a public URL.")
         return False
 
 
 def check_public(address: IPAddress) -> None:
-    """Refuses an address that does not lie on the public internet.
+    """Checks that an address is on the public internet.
 
     Raises:
-        UrlBlocked: It does not.
+        UrlBlocked: It is not.
     """
     if not is_public(address):
         raise UrlBlocked(
-            "The picture's URL does not lead to the public internet. Send a public URL, or the "
-            "picture itself as a data URL."
+            "The image's URL does not lead to the public internet. Send a public URL, or the "
+            "image as a data URL."
         )
 
 
 def _without_scheme(text: str) -> str:
-    """What a text without a scheme seems to be, and what to send instead."""
+    """Says what a text without a scheme probably is, and what to send instead."""
     if not text:
         return "is empty. Send an http, https or data URL."
     if ";base64," in text[:MAX_HOST_CHARS]:
         return "lacks 'data:' at its beginning. Send data:<media type>;base64,<data>."
     if _BASE64.match(text):
-        return "is Base64 without a head. Put 'data:image/jpeg;base64,' before it."
+        return "is Base64 without a prefix. Put 'data:image/jpeg;base64,' before it."
     if _FILE_PATH.match(text):
         return "is the path of a file, which is not read. Send the file's content as a data URL."
     before = "https:" if text.startswith("//") else "https://"
@@ -184,7 +184,7 @@ def _without_scheme(text: str) -> str:
 
 
 def _read(text: str) -> ImageAddress:
-    """Reads an absolute URL. Raises `_Unfit` where it is not taken."""
+    """Parses an absolute URL. Raises `_Unfit` if it is refused."""
     scheme, _, behind = text.partition(":")
     scheme = scheme.lower()
     if scheme not in DEFAULT_PORTS:
@@ -205,7 +205,7 @@ def _read(text: str) -> ImageAddress:
     authority = f"{literal}:{port}" if match["port"] else literal
     target = _encoded("/" + (match["rest"] or "").removeprefix("/"))
     try:
-        # All in the path: a query of its own would lose its question mark where it is empty.
+        # The query goes into the path: as a separate part, an empty one would lose its "?".
         url = URL.build(scheme=scheme, authority=authority, path=target, encoded=True)
         agreed = (url.scheme, url.raw_host, url.port) == (scheme, host, port)
         readable = url.host is not None  # fails on a name that only looks like IDNA
@@ -217,15 +217,15 @@ def _read(text: str) -> ImageAddress:
 
 
 def _encoded(text: str) -> str:
-    """A text with all that is not ASCII percent-encoded.
+    """Percent-encodes all non-ASCII characters.
 
-    U+DC80 to U+DCFF stand for bytes that are no UTF-8, as the HTTP client gives them in headers.
-    Raises `_Unfit` at another half of a surrogate pair.
+    U+DC80 to U+DCFF stand for bytes that are not UTF-8, as the HTTP client gives them in headers.
+    Raises `_Unfit` on any other lone surrogate.
     """
     try:
         return _BEYOND_ASCII.sub(_percent, text)
     except UnicodeEncodeError as error:
-        raise _Unfit("has half of a surrogate pair, which is no character") from error
+        raise _Unfit("has half of a surrogate pair, which is not a character") from error
 
 
 def _percent(found: re.Match[str]) -> str:
@@ -233,9 +233,9 @@ def _percent(found: re.Match[str]) -> str:
 
 
 def _resolved(origin: ImageAddress, location: str) -> str:
-    """The absolute URL that a redirect names, by RFC 3986 section 5.2, with its spaces encoded.
+    """The absolute URL of a redirect, by RFC 3986 section 5.2, with spaces encoded.
 
-    Only a relative path loses its dot segments; all else stays as the server wrote it.
+    Dot segments are removed only from a relative path; the rest stays as the server wrote it.
     """
     reference = location.partition("#")[0].replace(" ", "%20")
     if SCHEME.match(reference):
@@ -273,7 +273,7 @@ def _malformed() -> _Unfit:
 
 
 def _canonical_host(text: str) -> tuple[str, IPAddress | None]:
-    """The host as it is dialled, and its address where it is one."""
+    """The host to connect to, and its address if it is one."""
     try:
         if text.startswith("["):
             literal = IPv6Address(text[1:-1])
@@ -297,7 +297,7 @@ def _idna(text: str) -> str:
 
 
 def _allowed_host(entry: str) -> str:
-    """`example.com` as it is, `*.example.com` as `.example.com`."""
+    """Keeps `example.com`; turns `*.example.com` into `.example.com`."""
     wildcard = entry.startswith("*.")
     name = entry[2:] if wildcard else entry
     try:
@@ -310,7 +310,7 @@ def _allowed_host(entry: str) -> str:
 
 
 def _private_host(entry: str) -> tuple[str, int | None]:
-    """Host and port; without a port the default one of either scheme is meant."""
+    """Host and port; None as port means the default port of either scheme."""
     expected = "host:port, such as images.internal:8080 or [::1]:8080"
     match = _HOST_AND_PORT.fullmatch(entry)
     if match is None or int(match["port"] or 1) > MAX_PORT:

@@ -1,1 +1,1 @@
-"""What is served: where a model lies, what it is, and how it is packed into a bundle."""
+"""Models: locates them, inspects their files, and stores them as bundles."""

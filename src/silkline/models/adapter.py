@@ -1,4 +1,4 @@
-"""Adapters, such as LoRA, which are not models by themselves: whose they are, and how to merge one.
+"""Detects adapters, such as LoRA, which cannot be served alone, and says how to merge them.
 
 The layout is that of the library peft, which saves `adapter_config.json` and
 `adapter_model.safetensors` (https://huggingface.co/docs/peft/developer_guides/checkpoint).
@@ -17,7 +17,7 @@ _MERGED = "MERGED"
 
 
 def adapter_refusal(folder: Path) -> str | None:
-    """Why an adapter cannot be served, with the command that merges it; None where it is none.
+    """Why an adapter cannot be served, with the command that merges it; None if there is none.
 
     Raises:
         ConfigError: adapter_config.json is damaged.

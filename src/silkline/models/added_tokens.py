@@ -1,7 +1,7 @@
-"""The tokens that a tokenizer adds to its vocabulary, as its files list them.
+"""Reads the tokens that a tokenizer adds to its vocabulary from the model's files.
 
-Special tokens tell turns, pictures and text apart. Who writes prompts without loading the tokenizer
-must know them, or a client could type one (see `silkline.engines.prompt_text`).
+Special tokens separate turns, images and text. Code that writes prompts without the tokenizer must
+know them, or a client could type one (see `silkline.engines.prompt_text`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class _Numbered(_Token, kw_only=True):
 
 
 class _TokenizerConfig(msgspec.Struct):
-    """As transformers 4 lists them."""
+    """The list of transformers 4."""
 
     added_tokens_decoder: dict[int, _Token] = {}
 
 
 class _Tokenizer(msgspec.Struct):
-    """As tokenizers lists them; of files that transformers 5 writes, the only one that does."""
+    """The list of the library tokenizers; transformers 5 writes no other."""
 
     added_tokens: list[_Numbered] = []
 
@@ -46,8 +46,8 @@ class AddedTokens:
     """Added tokens as text, by their ids.
 
     Attributes:
-        texts: All of them. Some are ordinary words, such as runs of spaces or names of places.
-        special: Ids of those that are no words, as far as the files say so.
+        texts: All added tokens. Some are ordinary text, such as runs of spaces or place names.
+        special: Ids of the tokens that the files mark as special.
     """
 
     texts: Mapping[int, str]
@@ -55,7 +55,7 @@ class AddedTokens:
 
     @classmethod
     def of(cls, listed: Iterable[tuple[int, str, bool]]) -> Self:
-        """From ids, texts and whether a token is special; an id may be listed more than once."""
+        """Builds the table from ids, texts and special flags; an id may be listed repeatedly."""
         tokens = list(listed)
         return cls(
             texts={number: text for number, text, _ in tokens},
@@ -63,18 +63,18 @@ class AddedTokens:
         )
 
     def text(self, number: int | None) -> str | None:
-        """How a token is written; None where it is no added one."""
+        """The text of a token; None if it is not an added token."""
         return None if number is None else self.texts.get(number)
 
     def reserved(self, image_token: int | None, template: str | None) -> frozenset[str]:
-        """What a client must not write.
+        """The texts that a client must not send.
 
-        That is special tokens, the image token, and what the chat template marks turns with: some
-        models' files call these words.
+        These are the special tokens, the image token, and the tokens in the chat template, which
+        mark turns: some models' files do not flag these as special.
 
         Args:
-            image_token: Its id, where known.
-            template: The chat template, where there is one.
+            image_token: The id of the image token, if known.
+            template: The chat template, if there is one.
         """
         return frozenset(
             text
@@ -84,10 +84,10 @@ class AddedTokens:
 
 
 def read_added_tokens(*folders: Path) -> AddedTokens:
-    """The added tokens of a model, from the first folder that lists any.
+    """Reads the added tokens of a model from the first folder that lists any.
 
     Raises:
-        ConfigError: None does, or a file is damaged.
+        ConfigError: No folder lists any, or a file is damaged.
     """
     for folder in folders:
         config = _read(folder / TOKENIZER_CONFIG, _TokenizerConfig)
@@ -95,18 +95,20 @@ def read_added_tokens(*folders: Path) -> AddedTokens:
         listed: list[tuple[int, _Token]] = [(token.id, token) for token in tokenizer.added_tokens]
         listed += config.added_tokens_decoder.items()
         if listed:
-            return AddedTokens.of((number, each.content, each.special) for number, each in listed)
+            return AddedTokens.of(
+                (number, token.content, token.special) for number, token in listed
+            )
     raise ConfigError(
-        f"Neither {TOKENIZER_CONFIG} nor {TOKENIZER} lists the model's special tokens. Add those "
-        "that came with the model to its folder."
+        f"Neither {TOKENIZER_CONFIG} nor {TOKENIZER} lists the model's special tokens. Add the "
+        "files that were published with the model to its folder."
     )
 
 
 def image_token(config: Document) -> int | None:
-    """The id of the token whose places pictures fill, as config.json says; None where it does not.
+    """The id of the image placeholder token in config.json; None if the file does not say.
 
     Raises:
-        ConfigError: It is no id.
+        ConfigError: It is not an id.
     """
     return config.number("image_token_id", "image_token_index", minimum=0)
 
@@ -115,12 +117,10 @@ _File = TypeVar("_File", _TokenizerConfig, _Tokenizer)
 
 
 def _read(path: Path, kind: type[_File]) -> _File:
-    """What counts of a JSON file, which may be long; nothing where it is not there."""
+    """Reads the needed part of a JSON file, which may be long; empty if there is no file."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         return kind()
     except (OSError, *UNDECODABLE) as error:
-        raise ConfigError(
-            f"The model's {path.name} cannot be read. Get it again from where it was published."
-        ) from error
+        raise ConfigError(f"The model's {path.name} cannot be read. Download it again.") from error

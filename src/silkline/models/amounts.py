@@ -1,4 +1,4 @@
-"""Amounts in words, such as `14.13 GB`."""
+"""Formats amounts for people, such as `14.13 GB`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _THOUSAND = 1000
 
 
 def bytes_text(size: int) -> str:
-    """A number of bytes in decimal units, with two digits after the point from 1 kB on."""
+    """Formats bytes in decimal units, with two decimals from 1 kB on."""
     return _scaled(size, _UNITS, " ")
 
 
 def count_text(number: int) -> str:
-    """A number of things, such as `4.23 million`."""
+    """Formats a count, such as `4.23 million`."""
     return _scaled(number, _COUNTS, "")
 
 

@@ -1,6 +1,6 @@
-"""A bundle: the folder that is the unit of deployment, described by its `bundle.json`.
+"""Reads a bundle: a folder that is the unit of deployment, described by its `bundle.json`.
 
-The manifest names the model, where each engine finds its weights, and the SHA-256 of every file.
+The manifest names the model, the folder of each engine's weights, and the SHA-256 of every file.
 It is read as JSON into typed structures; nothing in a bundle is ever executed or unpickled.
 """
 
@@ -19,7 +19,7 @@ MANIFEST = "bundle.json"
 SCHEMA = 1
 
 Label = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,100}\Z")]
-"""A name that may stand in a header, a path and a log line."""
+"""A name that is safe in a header, a path and a log line."""
 
 InnerPath = Annotated[str, Meta(pattern=r"\A(?!/)(?!(?:.*/)?\.\.(?:/|\Z))[^\x00-\x1f\\]+\Z")]
 """A path inside the bundle: relative, without `..`."""
@@ -31,10 +31,10 @@ class EngineWeights(msgspec.Struct, frozen=True):
     """Where one engine finds its weights.
 
     Attributes:
-        path: Folder, relative to the bundle.
-        precision: Of the decoder's weights, such as "int8".
-        vision_precision: Of the vision tower, where it differs.
-        kv_precision: Of the KV cache, in the engine's own terms; None leaves it to the engine.
+        path: The folder, relative to the bundle.
+        precision: Precision of the decoder's weights, such as "int8".
+        vision_precision: Precision of the vision tower's weights, if it differs.
+        kv_precision: Precision of the KV cache, in the engine's terms; None lets the engine choose.
     """
 
     path: InnerPath
@@ -44,7 +44,7 @@ class EngineWeights(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What `bundle.json` says; keys that are not listed here are for people and are kept as read.
+    """The content of `bundle.json`. Other keys are for people and are ignored.
 
     Attributes:
         schema: Version of this format.
@@ -52,12 +52,12 @@ class Manifest(msgspec.Struct, frozen=True):
         family: Architecture family in the terms of transformers, such as "llava".
         revision: Short digest over the weights, in the same characters.
         license: SPDX identifier.
-        context_length: Most tokens of prompt and answer together.
-        image_tokens: Most prompt tokens that a picture takes.
-        image_size: Shorter edge, in pixels, to which the model scales every picture; None where it
-            has no one size.
+        context_length: Maximum number of tokens of prompt and answer together.
+        image_tokens: Maximum number of prompt tokens of an image.
+        image_size: Length in pixels to which the model scales the shorter edge of every image;
+            None if the model has no fixed size.
         engines: Weights by engine name.
-        files: SHA-256 in hex by file, relative to the bundle.
+        files: SHA-256 in hex by file path, relative to the bundle.
     """
 
     schema: int
@@ -82,19 +82,19 @@ class Bundle(msgspec.Struct, frozen=True):
         """The folder with the weights for an engine.
 
         Raises:
-            ConfigError: The bundle has none for it.
+            ConfigError: The bundle has no weights for this engine.
         """
         entry = self.manifest.engines.get(engine)
         if entry is None:
             known = ", ".join(sorted(self.manifest.engines))
             raise ConfigError(
                 f"The bundle {self.manifest.name} has no weights for the engine {engine}; "
-                f"it has them for: {known}. Choose one of these with --engine."
+                f"it has weights for: {known}. Choose one of these with --engine."
             )
         return self.folder / entry.path
 
     def damaged_files(self) -> list[str]:
-        """Files of the manifest that are missing or whose digest differs, in order of name."""
+        """Files of the manifest that are missing or whose digest differs, sorted by name."""
         return [
             name
             for name, digest in sorted(self.manifest.files.items())
@@ -106,7 +106,7 @@ def load_bundle(folder: Path) -> Bundle:
     """Reads a bundle's manifest.
 
     Raises:
-        ConfigError: There is no manifest, or it does not have the documented form.
+        ConfigError: There is no manifest, or it does not match the documented schema.
     """
     path = folder / MANIFEST
     try:

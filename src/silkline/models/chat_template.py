@@ -1,4 +1,4 @@
-"""The template by which a model wants its conversations written."""
+"""Reads a model's chat template: the Jinja template that turns a conversation into a prompt."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ CHAT_TEMPLATE = "chat_template.jinja"
 
 
 def read_chat_template(*folders: Path) -> str | None:
-    """The chat template of a model, from the first file that has one, as transformers looks.
+    """Reads a model's chat template from the first file that has one, in transformers' order.
 
     Raises:
-        ConfigError: A file is damaged, or something else stands in its place, such as a Git LFS
-            pointer.
+        ConfigError: A file is damaged, or is only a stand-in such as a Git LFS pointer.
     """
     for folder in folders:
         plain = folder / CHAT_TEMPLATE
@@ -25,9 +24,9 @@ def read_chat_template(*folders: Path) -> str | None:
             return _text(plain)
         for name in ("chat_template.json", "processor_config.json", TOKENIZER_CONFIG):
             template = read_document(folder / name, name).values.get("chat_template")
-            if isinstance(template, list):  # several, by name
-                tables = (each for each in template if isinstance(each, dict))
-                named = {each.get("name"): each.get("template") for each in tables}
+            if isinstance(template, list):  # several named templates
+                tables = (entry for entry in template if isinstance(entry, dict))
+                named = {entry.get("name"): entry.get("template") for entry in tables}
                 template = named.get("default")
             if isinstance(template, str):
                 return template

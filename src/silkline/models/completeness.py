@@ -1,7 +1,8 @@
-"""What a folder lacks of a whole model as transformers saves it: one list for every command.
+"""Checks whether a folder holds a complete model in the layout of transformers.
 
-`inspect`, `doctor` and the start of each engine ask here, so that they agree. What is missing is
-returned in words, with file names, sizes and what to do; a damaged file is an error that names it.
+`inspect`, `doctor` and the start of every engine use these checks, so they agree. What is missing
+is returned as text with file names, sizes and what to do; a damaged file raises an error that names
+it.
 """
 
 from __future__ import annotations
@@ -31,30 +32,30 @@ _DOCUMENTS = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-"""JSON files that transformers reads besides those that tell of images. All are optional."""
+"""JSON files that transformers reads besides those about images. All are optional."""
 
 _AGAIN = "get it with `hf download`, or from where the model was published"
 _SLOW = "tokenizer.model"
 _SLOW_LIBRARIES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
-"""What transformers needs to read `tokenizer.model`: distributions by module."""
+"""Packages that transformers needs to read `tokenizer.model`, by module."""
 
 _OWN_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
-"""A tag of chat templates that only transformers knows."""
+"""A tag in chat templates that only transformers supports."""
 
 
 class _Tokenizer(msgspec.Struct):
-    """The part without which the library `tokenizers` reads no tokenizer.json."""
+    """The part of tokenizer.json that the library `tokenizers` requires."""
 
     model: msgspec.Raw
 
 
 def model_lacks(folder: Path, files: Documents, weights: Weights, *, template: bool) -> str | None:
-    """What keeps transformers from loading the model in a folder; None where nothing does.
+    """What prevents transformers from loading the model in a folder; None if nothing does.
 
     Args:
-        folder: Where it lies.
-        files: Its JSON files that tell of images.
-        weights: What its headers tell.
+        folder: The model's folder.
+        files: Its JSON files about images.
+        weights: Its weights, read from the headers.
         template: Whether it needs a chat template.
 
     Raises:
@@ -74,14 +75,14 @@ def check_documents(folder: Path) -> None:
     """Reads the JSON files that no other check reads.
 
     Raises:
-        ConfigError: One is damaged.
+        ConfigError: A file is damaged.
     """
     for name in _DOCUMENTS:
         read_document(folder / name, name)
 
 
 def weights_lack(folder: Path, config: Document, weights: Weights) -> str | None:
-    """What is missing of plain weights in safetensors; None where they are whole.
+    """What is missing of unquantised weights in safetensors; None if they are complete.
 
     Raises:
         ConfigError: config.json or adapter_config.json is damaged.
@@ -90,15 +91,15 @@ def weights_lack(folder: Path, config: Document, weights: Weights) -> str | None
         return adapter
     if (method := packing(config) or ("unnamed" if weights.is_packed else None)) is not None:
         return (
-            f"its weights are quantised ({printable(method)}), and the engine takes plain ones: "
-            "get the model as it was before, or use the engine remote with a server that has it, "
-            "such as vLLM"
+            f"its weights are quantised ({printable(method)}), and the engine needs unquantised "
+            "ones: get the original model, or use the engine remote with a server that supports "
+            "it, such as vLLM"
         )
     return shards_lack(weights) or _unnamed(weights)
 
 
 def shards_lack(weights: Weights) -> str | None:
-    """What is missing of weights in safetensors of any name; None where they are whole."""
+    """What is missing of weights in safetensors of any name; None if they are complete."""
     lacks = []
     if weights.pointers:
         size = bytes_text(sum(weights.pointers.values()))
@@ -115,7 +116,7 @@ def shards_lack(weights: Weights) -> str | None:
     if weights.absent:
         lacks.append(
             f"{len(weights.absent)} tensors are not in the shards that {INDEX} names for them "
-            f"({printable(weights.absent[0])} for one); download all of them again"
+            f"(for example {printable(weights.absent[0])}); download all shards again"
         )
     if lacks or weights.files:
         return "; ".join(lacks) or None
@@ -123,7 +124,7 @@ def shards_lack(weights: Weights) -> str | None:
 
 
 def image_processor_lacks(files: Documents) -> str | None:
-    """Says so where nothing tells how images are prepared."""
+    """Says if no file describes how images are preprocessed; None if one does."""
     if files.image:
         return None
     return (
@@ -133,7 +134,7 @@ def image_processor_lacks(files: Documents) -> str | None:
 
 
 def tokenizer_lacks(folder: Path) -> str | None:
-    """What is missing of a tokenizer that transformers loads; None where it is whole.
+    """What is missing of a tokenizer that transformers can load; None if it is complete.
 
     Raises:
         ConfigError: A file is damaged.
@@ -166,7 +167,7 @@ def tokenizer_lacks(folder: Path) -> str | None:
 
 
 def special_tokens_lack(folder: Path) -> str | None:
-    """Says so where no file lists the special tokens, which clients must not write.
+    """Says if no file lists the special tokens, which clients must not send; None if one does.
 
     Raises:
         ConfigError: A file is damaged.
@@ -181,7 +182,7 @@ def special_tokens_lack(folder: Path) -> str | None:
 
 
 def template_lacks(folder: Path) -> str | None:
-    """What is missing of a chat template; None where there is a usable one.
+    """What is wrong with the chat template; None if there is a usable one.
 
     Raises:
         ConfigError: A file is damaged.
@@ -190,17 +191,17 @@ def template_lacks(folder: Path) -> str | None:
     if template is None:
         return (
             "it has no chat template (chat_template.jinja, chat_template.json, or chat_template in "
-            f"{TOKENIZER_CONFIG}), and its family cannot be asked without one; {_AGAIN}; a base "
-            "model has none: choose one that was taught to answer"
+            f"{TOKENIZER_CONFIG}), which its family needs; {_AGAIN}; base models have none: choose "
+            "an instruction-tuned model"
         )
     if fault := _template_fault(template):
-        return f"its chat template {fault}; get the one that came with the model"
+        return f"its chat template {fault}; get the one that was published with the model"
     return None
 
 
 def _template_fault(template: str) -> str | None:
     if "content" not in template:
-        return "does not write what a message says (content)"
+        return "does not output the content of messages (content)"
     from jinja2 import Environment, TemplateSyntaxError  # noqa: PLC0415 - slow to import
 
     try:
@@ -223,7 +224,7 @@ def _check_fast(path: Path) -> None:
 
 
 def _check_here(path: Path) -> None:
-    """Raises `ConfigError` where something else stands in a file's place."""
+    """Raises `ConfigError` if a file is only a stand-in, such as a Git LFS pointer."""
     try:
         instead = stand_in(path)
     except OSError as error:
@@ -233,7 +234,7 @@ def _check_here(path: Path) -> None:
 
 
 def _unnamed(weights: Weights) -> str | None:
-    """Says so where transformers would not find the weights by their names."""
+    """Says if transformers would not find the weights by their names; None if it would."""
     if weights.named:
         return None
     if any("-of-" in name for name in weights.files):
@@ -258,7 +259,7 @@ _A_FEW = 3
 
 
 def few(names: Collection[str]) -> str:
-    """The first names of several, and how many more there are."""
+    """The first three names, and how many more there are."""
     listed = [printable(name) for name in names]
     more = len(listed) - _A_FEW
     return ", ".join(listed[:_A_FEW]) + (f" and {more} more" if more > 0 else "")
@@ -271,5 +272,5 @@ def _is(names: Collection[str]) -> str:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package around it
+    except ModuleNotFoundError:  # its parent package is missing
         return False

@@ -1,4 +1,4 @@
-"""The language model of a vision-language model: its shape, its context and its KV cache."""
+"""Reads the shape of a vision-language model's decoder: layers, heads, context and KV cache."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from silkline.errors import ConfigError
 from silkline.models.documents import Document
 
 BYTES_PER_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
-"""Bytes of a number in the KV cache by dtype; INT8 without its scales."""
+"""Bytes of an element in the KV cache by dtype; int8 without its scales."""
 
 
 class Sliding(msgspec.Struct, frozen=True):
-    """Layers that look back over a window only.
+    """Layers with sliding-window attention.
 
     Attributes:
-        layers: How many layers.
-        window: Tokens that they keep.
+        layers: Number of such layers.
+        window: Length of the window in tokens.
     """
 
     layers: int
@@ -29,14 +29,14 @@ class Decoder(msgspec.Struct, frozen=True):
     """A decoder's shape.
 
     Attributes:
-        model_type: In the terms of transformers, such as "llama".
+        model_type: `model_type` of transformers, such as "llama".
         layers: Layers with a KV cache.
         hidden: Width of the residual stream.
         heads: Query heads.
         kv_heads: Key and value heads.
-        head_dim: Numbers in a head.
-        context_length: Most tokens of prompt and answer together.
-        sliding: Layers with a window, where there are any.
+        head_dim: Width of a head.
+        context_length: Maximum number of tokens of prompt and answer together.
+        sliding: Layers with sliding-window attention, if there are any.
     """
 
     model_type: str
@@ -49,15 +49,15 @@ class Decoder(msgspec.Struct, frozen=True):
     sliding: Sliding | None = None
 
     def kv_bytes_per_token(self, dtype: str) -> int:
-        """Bytes that a token takes in the KV cache, over all layers: a key and a value in each.
+        """Bytes of a token in the KV cache: a key and a value in every layer.
 
-        Where layers have a window, the tokens before it take less.
+        Tokens that have left the window of sliding layers take less.
         """
         return 2 * self.layers * self.kv_heads * self.head_dim * BYTES_PER_NUMBER[dtype]
 
 
 class _Default(NamedTuple):
-    """What a config class of transformers 4.57 fills in for keys that a config.json leaves out."""
+    """Defaults of a config class of transformers 4.57 for keys missing in config.json."""
 
     hidden: int
     layers: int
@@ -80,11 +80,11 @@ _DEFAULTS = {
     "qwen2_5_vl_text": _Default(8192, 80, 64, 8, None, 32768),
     "qwen3": _Default(4096, 32, 32, 32, 128, 32768),
 }
-"""`kv_heads` None stands for as many as heads, `head_dim` None for hidden / heads."""
+"""`kv_heads` None means the same as `heads`, `head_dim` None means hidden / heads."""
 
 _NO_DEFAULT = _Default(0, 0, 0, None, None, 0)
 _GEMMA_3_PATTERN = 6
-"""Of so many layers of Gemma 3, the last looks back over everything."""
+"""In Gemma 3, the last layer of every group of this size has full attention."""
 
 _MAX_LAYERS = 10_000
 
@@ -93,16 +93,16 @@ def read_decoder(config: Document, text_type: str | None) -> Decoder | None:
     """Reads a decoder's shape from config.json.
 
     Args:
-        config: config.json; the decoder stands in `text_config` or `llm_config`, or, in older
-            files of Qwen2-VL, among the model's own keys.
-        text_type: The decoder's `model_type` where the file does not say.
+        config: config.json; the decoder is in `text_config` or `llm_config`, or, in older files of
+            Qwen2-VL, among the top-level keys.
+        text_type: The decoder's `model_type` if the file does not say.
 
     Returns:
-        The shape; None where the file leaves out what has no default, or where the language model
-        has an encoder (T5), whose cache does not grow by the token.
+        The shape; None if a key without a default is missing, or if the language model has an
+        encoder (T5), whose cache does not grow per token.
 
     Raises:
-        ConfigError: A number is no number, or out of range.
+        ConfigError: A value is not a number, or out of range.
     """
     text = config.section("text_config") or config.section("llm_config") or config
     model_type = text_type if text is config else text.text("model_type") or text_type
@@ -114,8 +114,8 @@ def read_decoder(config: Document, text_type: str | None) -> Decoder | None:
         return None
     if layers > _MAX_LAYERS or heads > hidden:
         raise ConfigError(
-            f"In {text.name}, {layers} layers of {heads} heads in a width of {hidden} are no "
-            "model's shape. Get the file again from where it was published."
+            f"In {text.name}, {layers} layers of {heads} heads with a width of {hidden} are not a "
+            "possible shape. Download the file again from where it was published."
         )
     return Decoder(
         model_type=model_type,
@@ -130,7 +130,7 @@ def read_decoder(config: Document, text_type: str | None) -> Decoder | None:
 
 
 def _sliding(text: Document, model_type: str, layers: int) -> Sliding | None:
-    """Layers with a window: as `layer_types` lists them, or as Gemma 2 and 3 alternate."""
+    """Sliding layers: from `layer_types`, or by the alternation of Gemma 2 and 3."""
     if kinds := text.texts("layer_types"):
         count = kinds.count("sliding_attention")
     elif model_type == "gemma3_text":

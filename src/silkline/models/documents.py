@@ -1,7 +1,7 @@
-"""A model's JSON files (config.json and its kin), read with bounds and typed access.
+"""Reads a model's JSON files (config.json and others) with size limits and typed access.
 
-They come from strangers: what is too long, too deep or of another type than expected is refused
-with the file and the key named, and a number has a range before anything is computed with it.
+The files are untrusted: values that are too long, too deep or of the wrong type are refused with an
+error that names the file and the key, and every number is checked against a range before use.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from silkline.errors import UNDECODABLE, ConfigError
 from silkline.models.stand_in import stand_in
 
 CONFIG = "config.json"
-"""What makes a folder one of a model of transformers."""
+"""The file that marks a folder as a transformers model."""
 
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
-"""Most bytes of a file; published ones stay below 100 KB, indexes of shards below 1 MB."""
+"""Maximum size of a file; published ones stay below 100 KB, indexes of shards below 1 MB."""
 
 _MAX = 10**12
-"""Largest number that any key may hold; budgets of pixels come nearest to it."""
+"""Largest number allowed for any key; pixel budgets are the largest in practice."""
 
 _MAX_CHARACTERS = 1000
 _Side = Annotated[int, Meta(ge=1, le=10**6)]
@@ -36,8 +36,8 @@ class Document:
     """A JSON object of a model's file, or a section of one.
 
     Attributes:
-        name: How messages call it, such as "config.json" or "config.json: text_config".
-        values: Its keys.
+        name: Its name in messages, such as "config.json" or "config.json: text_config".
+        values: Its values by key.
     """
 
     def __init__(self, name: str, values: Mapping[str, Any]) -> None:
@@ -48,10 +48,10 @@ class Document:
         return bool(self.values)
 
     def number(self, *keys: str, minimum: int = 1) -> int | None:
-        """The first of the keys that is there, as a whole number; None where none is.
+        """The whole number under the first of the keys that is present; None if none is.
 
         Raises:
-            ConfigError: It is no whole number from `least` to 10**12.
+            ConfigError: It is not a whole number from `minimum` to 10**12.
         """
         for key in keys:
             value = self.values.get(key)
@@ -67,10 +67,10 @@ class Document:
         return None
 
     def decimal(self, key: str) -> float | None:
-        """A number, or None where the key is absent.
+        """A number, or None if the key is absent.
 
         Raises:
-            ConfigError: It is no number.
+            ConfigError: It is not a number.
         """
         value = self.values.get(key)
         if value is None:
@@ -79,11 +79,11 @@ class Document:
             raise self._wrong(key, "a number")
         try:
             return float(value)
-        except OverflowError as error:  # JSON's whole numbers have any length
+        except OverflowError as error:  # whole numbers in JSON can have any length
             raise self._wrong(key, "a number") from error
 
     def decimals(self, key: str) -> tuple[float, ...] | None:
-        """A list of up to 16 numbers, or None where the key is absent.
+        """A list of up to 16 numbers, or None if the key is absent.
 
         Raises:
             ConfigError: It is anything else.
@@ -97,10 +97,10 @@ class Document:
             raise self._wrong(key, "a list of numbers") from error
 
     def text(self, key: str) -> str | None:
-        """Words, or None where the key is absent.
+        """A string, or None if the key is absent.
 
         Raises:
-            ConfigError: It is no text of at most 1000 characters.
+            ConfigError: It is not a string of at most 1000 characters.
         """
         value = self.values.get(key)
         if value is None:
@@ -110,7 +110,7 @@ class Document:
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of up to 1000 texts; empty where the key is absent.
+        """A list of up to 1000 strings; empty if the key is absent.
 
         Raises:
             ConfigError: It is anything else.
@@ -124,7 +124,7 @@ class Document:
             raise self._wrong(key, "a list of texts") from error
 
     def flag(self, key: str) -> bool | None:
-        """True, False, or None where the key is absent.
+        """True, False, or None if the key is absent.
 
         Raises:
             ConfigError: It is anything else.
@@ -135,7 +135,7 @@ class Document:
         return value
 
     def pairs(self, key: str) -> tuple[tuple[int, int], ...] | None:
-        """A list of up to 1000 pairs of whole numbers from 1, or None where the key is absent.
+        """A list of up to 1000 pairs of whole numbers from 1, or None if the key is absent.
 
         Raises:
             ConfigError: It is anything else, or empty.
@@ -149,10 +149,10 @@ class Document:
             raise self._wrong(key, "a list of pairs of whole numbers") from error
 
     def section(self, key: str) -> Document:
-        """An object inside this one; empty where the key is absent.
+        """An object inside this one; empty if the key is absent.
 
         Raises:
-            ConfigError: It is no object.
+            ConfigError: It is not an object.
         """
         value = self.values.get(key)
         if value is None:
@@ -169,15 +169,15 @@ class Document:
 
 
 def read_document(path: Path, name: str) -> Document:
-    """Reads a JSON file; one that is not there gives an empty document.
+    """Reads a JSON file; a missing file gives an empty document.
 
     Args:
         path: The file.
-        name: How messages call it.
+        name: Its name in messages.
 
     Raises:
-        ConfigError: It cannot be read, is longer than 8 MiB, is no JSON object, or something else
-            stands in its place, such as a Git LFS pointer.
+        ConfigError: It cannot be read, is longer than 8 MiB, is not a JSON object, or is only a
+            stand-in such as a Git LFS pointer.
     """
     try:
         if instead := stand_in(path):

@@ -1,4 +1,4 @@
-"""The families of vision-language models that Silkline knows, in one table."""
+"""The table of supported vision-language model families."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Family:
     """A family of models.
 
     Attributes:
-        title: What people call it.
-        model_types: `model_type` in config.json.
-        architectures: Classes that `architectures` names; a config that names another one has the
-            family's layout at most by chance and is not taken for it.
-        text_type: The language model where config.json does not say; a key of the table of
+        title: Its usual name.
+        model_types: Values of `model_type` in config.json.
+        architectures: Class names in `architectures`. A config that names other classes does not
+            belong to the family, even if its layout matches.
+        text_type: The decoder's `model_type` if config.json does not say; a key of the table of
             defaults in `decoder`.
-        image_tokens: From the model's files to its rule; None where the files ask for something
-            that the rule does not cover.
+        image_tokens: Builds the token rule from the model's files; returns None if the files need
+            something that the rule does not cover.
     """
 
     title: str
@@ -95,14 +95,14 @@ FAMILIES = (
 
 
 TEXT_ONLY = "it is a language model without a vision tower"
-"""Why no engine serves one."""
+"""Why no engine serves such a model."""
 
 _OF_IMAGES = re.compile("vision|visual|image|picture|auto_map")
-"""In a key of config.json: it sees, or its authors' code says whether it does."""
+"""Matches keys of config.json that suggest vision; `auto_map` means code that may add it."""
 
 
 def is_text_only(files: Documents) -> bool:
-    """Whether a model's files tell of a language model and of nothing that sees."""
+    """Whether a model's files describe a language model without a vision part."""
     config = files.config
     return (
         find_family(config) is None
@@ -113,7 +113,7 @@ def is_text_only(files: Documents) -> bool:
 
 
 def find_family(config: Document) -> Family | None:
-    """The family of a config.json; None where the table has none for it."""
+    """The family of a config.json; None if it is not in the table."""
     model_type, classes = config.text("model_type"), set(config.texts("architectures"))
     for family in FAMILIES:
         if model_type in family.model_types and (not classes or classes & family.architectures):

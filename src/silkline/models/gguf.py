@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself: its metadata, without its tensors.
+"""Reads the metadata of a GGUF file, without its tensors.
 
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -26,11 +26,11 @@ _TEXT, _ARRAY = 8, 9
 
 
 def read_gguf(path: Path) -> dict[str, Value]:
-    """The metadata by key, in the file's order.
+    """Reads the metadata by key, in the file's order.
 
     Raises:
-        ConfigError: The file is no GGUF of version 2 or 3, is cut off, says what makes no sense, or
-            something else stands in its place, such as a Git LFS pointer.
+        ConfigError: The file is not a GGUF of version 2 or 3, is truncated or invalid, or is only a
+            stand-in such as a Git LFS pointer.
     """
     try:
         if instead := stand_in(path):
@@ -39,25 +39,26 @@ def read_gguf(path: Path) -> dict[str, Value]:
             return _Reader(file).metadata()
     except (OSError, struct.error, UnicodeDecodeError, _Nonsense) as error:
         raise ConfigError(
-            f"The file {path.name} is no whole GGUF of version 2 or 3. Convert or get it again."
+            f"The file {path.name} is not a complete GGUF of version 2 or 3. Convert or download "
+            "it again."
         ) from error
 
 
 class _Nonsense(Exception):
-    """The bytes are none that a GGUF has."""
+    """The bytes are not valid GGUF."""
 
 
 class _Reader:
-    """Reads one value after the other."""
+    """Reads the values of a file in order."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def metadata(self) -> dict[str, Value]:
-        """All keys and values."""
+        """Reads all keys and values."""
         if self._bytes(4) != _MAGIC or self._number("<I") not in _VERSIONS:
             raise _Nonsense
-        self._number("<Q")  # tensors
+        self._number("<Q")  # number of tensors
         keys = self._count(_MAX_KEYS)
         return {self._text(): self._value(int(self._number("<I"))) for _ in range(keys)}
 

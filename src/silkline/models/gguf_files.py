@@ -1,4 +1,4 @@
-"""Which files of a folder llama.cpp loads: a language model, and the projector of its images."""
+"""Finds the GGUF files that llama.cpp loads: a language model and its image projector."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MAX_PARTS = 1000
 
 
 def gguf_lacks(folder: Path) -> str | None:
-    """What a folder lacks of a model for llama.cpp; None where it is whole.
+    """What a folder lacks of a model for llama.cpp; None if it is complete.
 
-    Of several models the first is looked at.
+    If there are several models, only the first is checked.
 
     Raises:
         ConfigError: A file is damaged.
@@ -33,21 +33,21 @@ def gguf_lacks(folder: Path) -> str | None:
     return None
 
 
-def choose_files(folder: Path, wanted: str) -> tuple[Path, Path]:
-    """The model's file and its projector's.
+def choose_files(folder: Path, name: str) -> tuple[Path, Path]:
+    """Returns the files of the model and of its projector.
 
     Args:
-        folder: Where they lie.
-        wanted: The name of the model's file; empty takes the only one.
+        folder: The folder with both files.
+        name: The name of the model's file; empty chooses the only one.
 
     Raises:
         ConfigError: Files are missing, or there are several models and none is chosen.
     """
     models, projectors = _sorted(folder)
-    if wanted:
-        models = [path for path in models if path.name == wanted]
+    if name:
+        models = [path for path in models if path.name == name]
         if not models:
-            raise ConfigError(f"The folder {folder} holds no {wanted}.")
+            raise ConfigError(f"The folder {folder} holds no {name}.")
     if (lacks := _files_lack(folder, models, projectors)) is not None:
         raise ConfigError(f"The engine llamacpp cannot serve {folder}: {lacks}.")
     models = _whole(models)
@@ -60,13 +60,13 @@ def choose_files(folder: Path, wanted: str) -> tuple[Path, Path]:
 
 
 def first_of_several(folder: Path) -> str | None:
-    """The first model's file name, where a folder has several of which one must be chosen."""
+    """The first model's file name if a folder has several and one must be chosen, else None."""
     models = _whole(_sorted(folder)[0])
     return models[0].name if len(models) > 1 else None
 
 
 def all_parts(name: str) -> str:
-    """A pattern for a model's file, or for all of them where it is in parts."""
+    """A glob pattern for a model's file, or for all its parts if it is split."""
     return glob.escape(name).replace("-00001-of-", "-*-of-")
 
 
@@ -78,31 +78,31 @@ def _sorted(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _whole(models: list[Path]) -> list[Path]:
-    """Of models in parts the first part, which names the others."""
+    """The models, each split one represented by its first part."""
     return [
         path for path in models if (part := _PART.search(path.name)) is None or part[1] == "00001"
     ]
 
 
 def _precise(projectors: list[Path]) -> Path:
-    """Of several projectors one in float16."""
+    """The projector to use: one in float16 if there are several."""
     precise = [path for path in projectors if "f16" in path.name.lower().replace("bf16", "")]
     return (precise or projectors)[0]
 
 
 def _files_lack(folder: Path, models: list[Path], projectors: list[Path]) -> str | None:
-    """What is missing by the names of the files."""
+    """What is missing, judging by file names."""
     if not models and not projectors:
         return _no_gguf(folder)
     if not models:
         return (
-            f"the folder holds {printable(projectors[0].name)}, the projector of a model's images, "
-            "and no *.gguf of the model itself; put it beside it"
+            f"the folder holds {printable(projectors[0].name)}, the image projector of a model, "
+            "but no *.gguf of the model itself; put that beside it"
         )
     if not projectors:
         return (
-            f"the folder holds {printable(models[0].name)}, but no mmproj*.gguf beside it, without "
-            "which the model sees no image; get that file, or convert it with llama.cpp's script: "
+            f"the folder holds {printable(models[0].name)}, but no mmproj*.gguf beside it, which "
+            "the model needs to read images; get that file, or convert it with llama.cpp's script: "
             f"{_conversion(folder, _PROJECTOR, str(folder))}"
         )
     if absent := _absent_parts(folder, models):
@@ -115,8 +115,8 @@ def _absent_parts(folder: Path, models: list[Path]) -> list[str]:
     for name in (path.name for path in models):
         if part := _PART.search(name):
             stem, count = name[: part.start()], min(int(part[2]), _MAX_PARTS)
-            wanted = (f"{stem}-{number:05}-of-{part[2]}.gguf" for number in range(1, count + 1))
-            absent |= {each for each in wanted if not (folder / each).is_file()}
+            parts = (f"{stem}-{number:05}-of-{part[2]}.gguf" for number in range(1, count + 1))
+            absent |= {file for file in parts if not (folder / file).is_file()}
     return sorted(absent)
 
 
@@ -125,14 +125,14 @@ def _no_gguf(folder: Path) -> str:
         return (
             "it loads GGUF, and the folder holds safetensors. Convert them with llama.cpp's "
             f"script: {_conversion(folder, '', 'FOLDER')} && "
-            f"{_conversion(folder, _PROJECTOR, 'FOLDER')}. FOLDER is a new one of yours; serve it "
-            "with --model FOLDER"
+            f"{_conversion(folder, _PROJECTOR, 'FOLDER')}. FOLDER is a new folder of your choice; "
+            "serve it with --model FOLDER"
         )
     return "it loads GGUF, and the folder holds no *.gguf"
 
 
 def _conversion(folder: Path, kind: str, into: str) -> str:
-    """The command, of a script that comes with llama.cpp's sources."""
+    """The command that runs the conversion script of llama.cpp's source tree."""
     name = "mmproj-model.gguf" if kind else "model.gguf"
     flags = [f"--{kind}"] if kind else []
     words = ["python", "convert_hf_to_gguf.py", str(folder), *flags, "--outfile", f"{into}/{name}"]

@@ -1,4 +1,4 @@
-"""Paths that may begin with a user's home, such as `~/models`."""
+"""Expands `~` in paths, such as `~/models`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from silkline.models.printable import printable
 
 
 def expanded(text: str) -> Path:
-    """A path with the home written out.
+    """Expands the home directory in a path.
 
     Raises:
-        ConfigError: The path begins with a home that is not known: there is no such user, or, as in
-            a container that runs as a bare number, the process's own has none.
+        ConfigError: The home is unknown: there is no such user, or the process's own user has no
+            home, as in a container that runs under a bare user id.
     """
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ConfigError(
             f"The home in {printable(text)} is not known. Expected a user of this machine; write "
-            "the path out, or set HOME."
+            "the full path, or set HOME."
         ) from error

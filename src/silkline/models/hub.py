@@ -1,10 +1,10 @@
-"""What lies in the local Hugging Face cache, without the network and without huggingface_hub.
+"""Reads the local Hugging Face cache, without the network and without huggingface_hub.
 
 The layout is documented (https://huggingface.co/docs/huggingface_hub/guides/manage-cache) and
 shared by every tool that uses it: `models--ORG--NAME/refs/REVISION` holds a commit, and
-`snapshots/COMMIT/` the files of that commit, which are links into `blobs/`; data sets lie in
-`datasets--ORG--NAME`. Reading it takes less code than depending on a client that can also write and
-fetch; getting something is left to that client's own command, `hf download`.
+`snapshots/COMMIT/` the files of that commit, which are links into `blobs/`; data sets are in
+`datasets--ORG--NAME`. Reading it takes less code than a dependency on a client that can also write
+and download. To download, users run that client's command, `hf download`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_REF_BYTES = 64
 
 
 class RepositoryKind(StrEnum):
-    """What a repository of the hub holds, in the words of `hf download --repo-type`."""
+    """The type of a hub repository, as in `hf download --repo-type`."""
 
     MODEL = "model"
     DATASET = "dataset"
@@ -42,7 +42,7 @@ class HubId(NamedTuple):
     Attributes:
         repository: "org/name".
         revision: A branch, a tag or a commit.
-        kind: What it holds.
+        kind: Its type.
     """
 
     repository: str
@@ -51,7 +51,7 @@ class HubId(NamedTuple):
 
     @property
     def download(self) -> str:
-        """The command that puts it into the local cache."""
+        """The command that downloads it into the local cache."""
         kind = "" if self.kind is RepositoryKind.MODEL else f" --repo-type {self.kind}"
         revision = "" if self.revision == DEFAULT_REVISION else f" --revision {self.revision}"
         return f"hf download {self.repository}{kind}{revision}"
@@ -61,9 +61,9 @@ class Snapshot(NamedTuple):
     """The files of one commit in the local cache.
 
     Attributes:
-        folder: Where they lie, each by its name; they may be links to others in `repository`.
+        folder: The folder of the files; they may be links to other files in `repository`.
         commit: The commit.
-        repository: All that the cache holds of this repository.
+        repository: The cache's folder for this repository.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ class Snapshot(NamedTuple):
 
 
 def parse_hub_id(text: str, kind: RepositoryKind = RepositoryKind.MODEL) -> HubId | None:
-    """Reads `org/name` or `org/name@revision`; None where the text is nothing of that kind."""
+    """Parses `org/name` or `org/name@revision`; None if the text is neither."""
     found = _ID.fullmatch(text)
     if found is None or any(bad in text for bad in ("..", "--", "//")):
         return None
@@ -83,9 +83,9 @@ def parse_hub_id(text: str, kind: RepositoryKind = RepositoryKind.MODEL) -> HubI
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Where the cache lies: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or the default place.
+    """The cache's folder: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or the default folder.
 
-    The same variables in the same order as huggingface_hub's own
+    Reads the same variables in the same order as huggingface_hub
     (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables).
     """
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
@@ -101,8 +101,8 @@ def find_snapshot(wanted: HubId, cache: Path) -> Snapshot:
     """Finds a repository's files in the cache.
 
     Raises:
-        EnvironmentFault: It or its revision is not there; the message names the folder that
-            was looked into and the command that gets it.
+        EnvironmentFault: The repository or its revision is not there; the message names the cache
+            folder and the command that downloads it.
     """
     repository = cache / f"{wanted.kind}s--{wanted.repository.replace('/', '--')}"
     if not repository.is_dir():
@@ -122,15 +122,15 @@ def find_snapshot(wanted: HubId, cache: Path) -> Snapshot:
 
 
 def _commit(repository: Path, revision: str) -> str | None:
-    """The commit that a revision stands for; a commit stands for itself."""
+    """The commit of a revision, which may be a commit already; None if it is unknown."""
     if _COMMIT.fullmatch(revision):
         return revision
     try:
         with (repository / "refs" / revision).open("rb") as file:
-            said = file.read(_MAX_REF_BYTES).decode("ascii", errors="replace").strip()
-    except OSError:  # no such branch or tag: the caller says so
+            commit = file.read(_MAX_REF_BYTES).decode("ascii", errors="replace").strip()
+    except OSError:  # no such branch or tag: the caller reports it
         return None
-    return said if _COMMIT.fullmatch(said) else None
+    return commit if _COMMIT.fullmatch(commit) else None
 
 
 def _revisions(repository: Path) -> list[str]:

@@ -1,8 +1,8 @@
-"""How many tokens a picture takes in a prompt, as a function of its size: one rule a family.
+"""Computes how many prompt tokens an image takes, from its size; one rule per family.
 
-Every rule follows what the family's processor in transformers does (4.57; the file is named at each
-rule) and answers without one. A `Count` tells the places that the vision tower's output fills, and
-apart the special tokens that the processor writes around and between them.
+Every rule computes what the family's processor in transformers does (4.57; each rule names the
+file), without loading that processor. A `Count` separates the tokens that hold the vision tower's
+output from the special tokens that the processor writes around and between them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from silkline.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The tokens of a picture.
+    """The tokens of an image.
 
     Attributes:
-        features: Places that are filled with what the vision tower saw.
+        features: Tokens that are filled with the vision tower's output.
         markers: Special tokens around and between them.
     """
 
@@ -28,30 +28,30 @@ class Count:
 
     @property
     def total(self) -> int:
-        """Places in the context."""
+        """All tokens of the image in the context."""
         return self.features + self.markers
 
 
 class TokenRule(Protocol):
-    """From the size of a picture to its tokens."""
+    """Computes the tokens of an image from its size."""
 
     def count(self, width: int, height: int) -> Count:
-        """The tokens of a picture of so many pixels, at least 1 by 1.
+        """The tokens of an image of `width` x `height` pixels, at least 1 by 1.
 
         Raises:
-            InvalidRequest: The family takes no picture of this shape.
+            InvalidRequest: The family does not support this aspect ratio.
         """
 
     def maximum(self) -> int:
-        """A bound that no picture's tokens exceed."""
+        """An upper bound for the tokens of any image."""
 
     def describe(self) -> str:
-        """The rule in a few words."""
+        """A short description of the rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Every picture is brought to one size, or read by one set of queries.
+    """The same number for every image: a fixed image size, or a fixed set of queries.
 
     LLaVA-1.5 (transformers, models/llava/processing_llava.py): the patches of the crop. PaliGemma
     (models/paligemma/processing_paligemma.py): `image_seq_length`. Gemma 3
@@ -73,25 +73,25 @@ class Fixed:
 
     def describe(self) -> str:
         """See `TokenRule`."""
-        return "the same for every picture"
+        return "the same for every image"
 
 
 @dataclass(frozen=True, slots=True)
 class Anyres:
-    """A small copy, and the picture laid into the best of several grids of tiles, unpadded.
+    """A small copy, and the image fitted into the best of several grids of tiles, unpadded.
 
     LLaVA-NeXT (transformers, models/llava_next/processing_llava_next.py and
     `select_best_resolution` in image_processing_utils.py) and, with a limit, LLaVA-OneVision
-    (models/llava_onevision/processing_llava_onevision.py, for one picture in a prompt; with
-    several, each takes `base` and one more).
+    (models/llava_onevision/processing_llava_onevision.py, for one image in a prompt; with
+    several images, each takes `base` + 1 tokens).
 
     Attributes:
         base: Features of the small copy.
         side: Patches along a side of a tile.
         tile: Pixels along a side of a tile.
         grids: Height and width in pixels of each grid.
-        max_tiles: Above 1.21 times the patches of so many tiles, the grid is shrunk to them;
-            None has no limit.
+        max_tiles: A grid with more than 1.21 times the patches of this many tiles is shrunk to
+            them; None means no limit.
     """
 
     base: int
@@ -125,7 +125,7 @@ class Anyres:
         return f"a small copy and the best of {len(self.grids)} grids of {self.tile} px tiles"
 
     def _full(self, height: int, width: int, cap: int | None) -> int:
-        """Tokens of a grid that is filled to its edges, or to where it would be shrunk."""
+        """Tokens of a completely filled grid, up to the size from which it is shrunk."""
         rows, columns = height // self.tile * self.side, width // self.tile * self.side
         patches = rows * columns
         return rows + (patches if cap is None else min(patches, int(_SHRINK_FROM**2 * cap)))
@@ -141,24 +141,24 @@ _SHRINK_FROM = 1.1
 
 
 def _used_and_wasted(width: int, height: int, grid_height: int, grid_width: int) -> tuple[int, int]:
-    """How good a grid is for a picture: pixels that it keeps, then pixels that it wastes."""
+    """Ranks a grid for an image: by the pixels kept, then by the negative of those wasted."""
     scale = min(grid_width / width, grid_height / height)
     used = min(int(width * scale) * int(height * scale), width * height)
     return used, used - grid_width * grid_height
 
 
 def _unpadded(full: int, needed: float) -> int:
-    """Rows or columns that are left of a grid when as many are cut off on both sides."""
+    """Rows or columns that remain after cutting off equally many on both sides."""
     return full - (full - int(round(needed, 7))) // 2 * 2
 
 
 @dataclass(frozen=True, slots=True)
 class SmartResize:
-    """Both sides are rounded to whole cells, and scaled so that the pixels stay in a budget.
+    """Both sides are rounded to whole cells, and scaled to keep the pixels within a budget.
 
     Qwen2-VL and Qwen2.5-VL (transformers, `smart_resize` in
     models/qwen2_vl/image_processing_qwen2_vl.py; models/qwen2_vl/processing_qwen2_vl.py). A cell
-    is a patch times the merge; a token stands for one. Two markers stand around.
+    is the patch size times the merge size and takes one token. Two markers surround the image.
     """
 
     cell: int
@@ -166,7 +166,7 @@ class SmartResize:
     max_pixels: int
 
     _LONGEST = 200
-    """The most that the longer side may be of the shorter."""
+    """Maximum ratio of the longer side to the shorter."""
 
     def count(self, width: int, height: int) -> Count:
         """See `TokenRule`."""
@@ -174,16 +174,16 @@ class SmartResize:
         return Count(rows * columns, markers=2)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height to which a picture is scaled.
+        """Width and height to which an image is scaled.
 
         Raises:
-            InvalidRequest: The family takes no picture of this shape.
+            InvalidRequest: The family does not support this aspect ratio.
         """
         columns, rows = self._cells(width, height)
         return columns * self.cell, rows * self.cell
 
     def maximum(self) -> int:
-        """See `TokenRule`: the budget, or the longest strip where the budget is tiny."""
+        """See `TokenRule`: the budget, or the longest strip if the budget is tiny."""
         stretch = math.sqrt(self._LONGEST)
         side, minimum = (
             math.sqrt(self.max_pixels) / self.cell,
@@ -196,16 +196,16 @@ class SmartResize:
     def describe(self) -> str:
         """See `TokenRule`."""
         return (
-            f"one a {self.cell}x{self.cell} px cell, from {self.min_pixels} "
-            f"to {self.max_pixels} px a picture"
+            f"one per {self.cell}x{self.cell} px cell, from {self.min_pixels} "
+            f"to {self.max_pixels} px per image"
         )
 
     def _cells(self, width: int, height: int) -> tuple[int, int]:
         """Columns and rows."""
         if max(width, height) / min(width, height) > self._LONGEST:
             raise InvalidRequest(
-                f"The picture is {width}x{height}: this model takes none whose longer side is more "
-                f"than {self._LONGEST} times the shorter. Crop it."
+                f"The image is {width}x{height}: for this model, the longer side may be at most "
+                f"{self._LONGEST} times the shorter. Crop it."
             )
         rows, columns = round(height / self.cell), round(width / self.cell)
         pixels = rows * columns * self.cell**2
@@ -222,7 +222,7 @@ class SmartResize:
 
 @dataclass(frozen=True, slots=True)
 class Splitting:
-    """The longest edge is brought to a size, the picture cut into tiles; a small copy follows.
+    """The longest edge is resized, and the image is cut into tiles; a small copy follows.
 
     Idefics3 and SmolVLM (transformers, models/idefics3/image_processing_idefics3.py and
     processing_idefics3.py; the same in models/smolvlm). Each tile has two markers, each row of
@@ -231,8 +231,8 @@ class Splitting:
     Attributes:
         per_tile: Features of a tile.
         tile: Pixels along a side of a tile.
-        longest: Pixels of the longer side before cutting; None leaves the picture's size.
-        splits: Whether pictures are cut; else only the small copy is seen.
+        longest: Pixels of the longer side before cutting; None keeps the image's size.
+        splits: Whether images are cut; else the model sees only the small copy.
     """
 
     per_tile: int
@@ -249,19 +249,19 @@ class Splitting:
     def maximum(self) -> int:
         """See `TokenRule`."""
         longest = min(self.longest or _LONGEST_SIDE, _LONGEST_SIDE)
-        longest += longest % 2  # to which the other side of a square is rounded
+        longest += longest % 2  # the other side of a square is rounded up to this
         side = math.ceil(longest / self.tile) if self.splits else 0
         return self.per_tile * (side**2 + 1) + 2 * side**2 + side + 3
 
     def describe(self) -> str:
         """See `TokenRule`."""
         if not self.splits:
-            return "the same for every picture"
+            return "the same for every image"
         size = f"{self.longest} px" if self.longest else "its own size"
-        return f"longest side to {size}, {self.per_tile} a {self.tile} px tile and a small copy"
+        return f"longest side to {size}, {self.per_tile} per {self.tile} px tile and a small copy"
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
-        """Rows and columns of tiles; none where the picture fits into one."""
+        """Rows and columns of tiles; (0, 0) if the image fits into one tile."""
         if not self.splits:
             return 0, 0
         if self.longest is not None:
@@ -282,7 +282,7 @@ _LONGEST_SIDE = 4096
 
 
 def _to_longest(width: int, height: int, longest: int) -> tuple[int, int]:
-    """Scales to a longest side; the other one is rounded down, then up to an even number."""
+    """Scales the longest side to a length; the other is rounded down, then up to an even number."""
     aspect = width / height
     if width >= height:
         other = int(longest / aspect)
@@ -302,17 +302,17 @@ def _within(width: int, height: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """The grid of tiles whose aspect comes nearest; with more than one, a small copy follows.
+    """The grid of tiles with the closest aspect ratio; if it has several, a small copy follows.
 
     InternVL (transformers, `get_optimal_tiled_canvas` in
     models/got_ocr2/image_processing_got_ocr2.py; models/internvl/processing_internvl.py). Two
-    markers stand around.
+    markers surround the image.
 
     Attributes:
         per_tile: Features of a tile.
         tile: Pixels along a side of a tile.
-        minimum: Fewest tiles of a grid.
-        max_tiles: Most tiles of a grid.
+        minimum: Minimum number of tiles of a grid.
+        max_tiles: Maximum number of tiles of a grid.
         copy: Whether a small copy follows.
     """
 
@@ -334,10 +334,10 @@ class Tiling:
 
     def describe(self) -> str:
         """See `TokenRule`."""
-        return f"{self.per_tile} a {self.tile} px tile, up to {self.max_tiles} and a small copy"
+        return f"{self.per_tile} per {self.tile} px tile, up to {self.max_tiles} and a small copy"
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
-        """Columns and rows: the nearest aspect, and of equal ones the larger that is half full."""
+        """Columns and rows with the closest aspect ratio; of equals, the largest half full."""
         aspect, best, nearest = width / height, (1, 1), math.inf
         for columns, rows in self._grids():
             distance = abs(aspect - columns / rows)

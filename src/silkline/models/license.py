@@ -1,4 +1,4 @@
-"""Under which licence a model's files say that they stand."""
+"""Reads a model's licence from its files."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _TEXTS = (
     ("BSD 3-Clause", "bsd-3-clause"),
 )
 _HEADING = 400
-"""Characters of a licence's text in which its name must stand."""
+"""The licence's name must be within this many characters of its text."""
 
 
 def read_license(folder: Path) -> str | None:
-    """The licence that a model's card names, or else the one whose text lies beside it.
+    """Reads the licence from a model's card, or else from a licence text beside it.
 
     The card's metadata is the YAML between the first two lines of three dashes
     (https://huggingface.co/docs/hub/model-cards#model-card-metadata); of it, the keys `license`
     and, where that says "other", `license_name` are read.
 
     Returns:
-        The identifier as the hub writes it, such as "apache-2.0"; "see FILE" where a licence's text
-        is not one of the well-known ones; None where nothing is said.
+        The hub's identifier, such as "apache-2.0"; "see FILE" if the licence's text is not one of
+        the well-known ones; None if there is neither.
     """
     front = _FRONT_MATTER.match(_beginning(folder / "README.md"))
     keys = dict(_KEY.findall(front[1])) if front else {}
@@ -46,5 +46,5 @@ def _beginning(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return file.read(_MAX_CARD_BYTES).decode("utf-8", errors="replace")
-    except OSError:  # a model without a card is usual
+    except OSError:  # many models have no card
         return ""

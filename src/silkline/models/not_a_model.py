@@ -1,4 +1,4 @@
-"""What a user named that is no model's folder: said in the terms of what is there."""
+"""Builds the errors for paths that are not a model's folder; they say what was found instead."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from silkline.models.weights import PICKLED
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 _WEIGHTS = PICKLED | {".safetensors", ".onnx", ".h5", ".msgpack", ".npz"}
 _FILES = _ARCHIVES | _WEIGHTS | {".gguf", ".json", ".xml", ".jinja"}
-"""Endings that name a file, not a repository of the hub."""
+"""Extensions of files; a name with one of them is not a hub repository."""
 
 _URL = re.compile(r"(?i)(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ORG_AND_NAME = 2
 _MAX = 4096
-"""Characters of a path, which is shown whole."""
+"""Maximum characters of a path in messages, enough to show it in full."""
 
 
 def is_path(text: str) -> bool:
@@ -47,8 +47,8 @@ def file_refusal(text: str, path: Path) -> ConfigError:
     suffix = path.suffix.lower()
     if suffix == ".gguf":
         return ConfigError(
-            f"{shown} is a file. The engine llamacpp serves GGUF from its folder, where the "
-            "projector of its images, mmproj*.gguf, lies beside it. Run: silkline up --engine "
+            f"{shown} is a file. The engine llamacpp serves GGUF from its folder, which also holds "
+            "the image projector, mmproj*.gguf. Run: silkline up --engine "
             f"llamacpp --model {_quoted(folder)} --engine-options "
             f"{shlex.quote(f'file={printable(path.name)}')}"
         )
@@ -69,14 +69,14 @@ def file_refusal(text: str, path: Path) -> ConfigError:
 
 
 def folder_refusal(text: str, folder: Path) -> ConfigError:
-    """The error for a folder that holds no whole model.
+    """The error for a folder without a complete model.
 
     Raises:
-        ConfigError: A file that was looked into is damaged.
+        ConfigError: One of its files is damaged.
     """
     shown = f"The folder {printable(text, _MAX)}"
     if (adapter := adapter_refusal(folder)) is not None:
-        return ConfigError(f"{shown} is no model: {adapter}.")
+        return ConfigError(f"{shown} is not a model: {adapter}.")
     names = sorted(path.name for path in folder.iterdir())
     expected = f"expected a {CONFIG}, as transformers saves it, GGUF files, or a {MANIFEST}"
     if not names:
@@ -85,37 +85,37 @@ def folder_refusal(text: str, folder: Path) -> ConfigError:
     inner += [path.parent for path in sorted(folder.glob(f"snapshots/*/{CONFIG}"))]
     if inner:
         return ConfigError(
-            f"{shown} holds no model itself, but {_quoted(inner[0])} does. Name that."
+            f"{shown} holds no model itself, but {_quoted(inner[0])} does. Use that folder."
         )
     if "model_index.json" in names:
         return ConfigError(
-            f"{shown} holds a pipeline of diffusers (model_index.json), which makes images. "
-            "Silkline serves models that read them."
+            f"{shown} holds a pipeline of diffusers (model_index.json), which generates images. "
+            "Silkline serves models that read images."
         )
     weights = [name for name in names if Path(name).suffix in _WEIGHTS]
     if weights:
         return ConfigError(
-            f"{shown} holds weights ({printable(weights[0])}) without a {CONFIG}, so nothing tells "
-            f"what they are. Get the {CONFIG} and what else belongs to the model with `hf "
-            "download`, or from where it was published."
+            f"{shown} holds weights ({printable(weights[0])}) without the {CONFIG} that describes "
+            f"them. Get the {CONFIG} and the other files of the model with `hf download`, or from "
+            "where it was published."
         )
     few = ", ".join(printable(name, 60) for name in names[:3])
     return ConfigError(f"{shown} holds no model, but {few}: {expected}.")
 
 
 def absence(text: str, path: Path, expected: str) -> ConfigError:
-    """The error for a text that names nothing on this machine.
+    """The error for a model name that matches nothing on this machine.
 
     Args:
-        text: What the user typed.
-        path: The same as a path.
-        expected: What can be named.
+        text: The user's input.
+        path: The input as a path.
+        expected: The accepted forms, for the message.
     """
     shown = printable(text, _MAX)
     if found := _URL.match(text):
         return ConfigError(
-            f"{shown} is a URL. A model of the hub is named {found[1]}; it has to be in the local "
-            f"cache: hf download {found[1]}"
+            f"{shown} is a URL. Use the hub id {found[1]}; the model must be in the local cache: "
+            f"hf download {found[1]}"
         )
     if _SCHEME.match(text):
         return ConfigError(
@@ -124,27 +124,27 @@ def absence(text: str, path: Path, expected: str) -> ConfigError:
         )
     if path.is_symlink():
         return ConfigError(
-            f"{shown} is a link to {printable(str(path.readlink()))}, which is not there. Name the "
-            "model's folder."
+            f"{shown} is a link to {printable(str(path.readlink()))}, which does not exist. Name "
+            "the model's folder."
         )
     if "/" in text or is_path(text):
         return ConfigError(
-            f"There is no file or folder {shown}.{_near(path)} Name the folder of a model; a model "
-            "of the hub has to be in the local cache."
+            f"There is no file or folder {shown}.{_suggestion(path)} Name the folder of a model; "
+            "a model of the hub must be in the local cache."
         )
-    return ConfigError(f"There is no model {shown}: expected {expected}.{_near(path)}")
+    return ConfigError(f"There is no model {shown}: expected {expected}.{_suggestion(path)}")
 
 
-def _near(path: Path) -> str:
-    """What has a similar name, or the nearest folder that is there."""
-    around = path.parent
-    if around.is_dir():
-        names = [each.name for each in around.iterdir()]
+def _suggestion(path: Path) -> str:
+    """A suggestion of a file or folder with a similar name, or nothing."""
+    parent = path.parent
+    if parent.is_dir():
+        names = [sibling.name for sibling in parent.iterdir()]
         if found := difflib.get_close_matches(path.name, names, n=1):
-            return f" Did you mean {_quoted(around / found[0])}?"
+            return f" Did you mean {_quoted(parent / found[0])}?"
     return ""
 
 
 def _quoted(path: Path) -> str:
-    """A path as a shell takes it."""
+    """A path, quoted for a shell."""
     return shlex.quote(printable(str(path), _MAX))

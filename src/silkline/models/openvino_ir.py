@@ -1,4 +1,4 @@
-"""What a folder lacks of OpenVINO IR, as the exporter of optimum-intel writes it."""
+"""Checks whether a folder holds complete OpenVINO IR, as optimum-intel exports it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _GRAPHS = (
     "openvino_tokenizer",
     "openvino_detokenizer",
 )
-"""What OpenVINO GenAI's pipeline loads of every family, each an `.xml` with a `.bin` beside it."""
+"""Graphs that OpenVINO GenAI loads for every family, each an `.xml` with a `.bin` beside it."""
 
 _MERGERS = dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), "openvino_vision_embeddings_merger_model")
-"""What it loads besides, by `model_type`."""
+"""Additional graphs, by `model_type`."""
 
 _TOKENIZER = "openvino_tokenizer.xml"
 _CONSTANT = re.compile(rb'\boffset="(\d{1,18})"\s+size="(\d{1,18})"')
@@ -30,11 +30,11 @@ _END = b"</net>"
 
 
 def ir_lacks(folder: Path, files: Documents) -> str | None:
-    """What is missing of IR that the engine openvino serves as it is; None where it is whole.
+    """What is missing of IR that the engine openvino can serve; None if it is complete.
 
     Args:
-        folder: Where it lies.
-        files: Its JSON files that tell of images.
+        folder: The folder of the IR.
+        files: Its JSON files about images.
 
     Raises:
         ConfigError: A file is damaged.
@@ -61,7 +61,7 @@ def _graphs_lack(folder: Path, graphs: tuple[str, ...]) -> str | None:
 
 
 def _check_graph(graph: Path, weights: Path) -> None:
-    """Raises `ConfigError` where a graph or its weights are not whole."""
+    """Raises `ConfigError` if a graph or its weights are incomplete."""
     try:
         text, size = graph.read_bytes(), weights.stat().st_size
         for path in (graph, weights) if size else (graph,):  # a graph may have no constants
@@ -80,7 +80,7 @@ def _check_graph(graph: Path, weights: Path) -> None:
 
 
 def _template_lacks(folder: Path) -> str | None:
-    """The exporter keeps the chat template in the tokenizer's graph, too."""
+    """Says if there is no chat template. The exporter may store it in the tokenizer's graph."""
     graph = folder / _TOKENIZER
     if read_chat_template(folder) or (graph.is_file() and b"chat_template" in graph.read_bytes()):
         return None

@@ -1,4 +1,4 @@
-"""What a model's processor does to a picture, as its files tell."""
+"""Reads how a model's processor preprocesses an image, from its files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import msgspec
 from silkline.models.documents import Document
 
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-"""`resample`: the numbers of Pillow's `Image.Resampling`."""
+"""Values of `resample`: the numbers of Pillow's `Image.Resampling`."""
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps from a picture to the numbers that the vision tower takes.
+    """The steps from an image to the vision tower's input.
 
     Attributes:
-        processor: The class in transformers.
-        size: What the picture is resized to, in the processor's own terms; empty where it is not.
-        resample: The filter.
-        crop: What is cut from the middle; empty where nothing is.
-        rescale: What pixel values from 0 to 255 are multiplied with.
-        mean: Subtracted from each channel after that.
-        std: Divided by after that.
+        processor: The processor's class in transformers.
+        size: The size that the image is resized to, in the processor's terms; empty if it is not.
+        resample: The resampling filter.
+        crop: The size of the centre crop; empty if the image is not cropped.
+        rescale: Factor for the pixel values from 0 to 255.
+        mean: Subtracted from each channel after rescaling.
+        std: Divisor of each channel after that.
         rgb: Whether other modes are converted to RGB.
     """
 
@@ -35,10 +35,10 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_preprocessing(image: Document) -> Preprocessing | None:
-    """Reads preprocessor_config.json; None where there is none.
+    """Reads preprocessor_config.json; None if there is none.
 
     Raises:
-        ConfigError: A key is not of its documented type.
+        ConfigError: A value is not of its documented type.
     """
     if not image:
         return None
@@ -59,7 +59,7 @@ def read_preprocessing(image: Document) -> Preprocessing | None:
 
 
 def _lengths(image: Document, key: str) -> dict[str, int]:
-    """The lengths under a key; a bare number, as older files have it, is the shortest edge."""
+    """The lengths under a key; a bare number, as in older files, is the shortest edge."""
     if isinstance(image.values.get(key), int):
         return {"shortest_edge": image.number(key) or 0}
     section = image.section(key)

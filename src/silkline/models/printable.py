@@ -1,4 +1,4 @@
-"""Words of strangers, made fit to be printed: none of them moves a cursor or begins a line."""
+"""Escapes untrusted text for printing, so that it cannot move the cursor or start a new line."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ _CUT = "..."
 
 
 def printable(text: str, maximum: int = MAX_CHARACTERS) -> str:
-    r"""A text as one line that a terminal only shows.
+    r"""Escapes a text to a single line without control characters.
 
-    What is no letter, digit, sign or plain space (controls, line ends, marks that turn the
-    direction of writing) is spelled as Python spells it, such as `\x1b`.
+    Characters that are not printable (control characters, line ends, marks that change the writing
+    direction) are written as Python escapes, such as `\x1b`.
 
     Args:
-        text: From a model's files, or a message that may quote them.
-        maximum: Characters to keep; a longer one ends with three dots. At least 3.
+        text: Text from a model's files, or a message that may quote them.
+        maximum: Maximum number of characters; a longer text is cut and ends with three dots. At
+            least 3.
     """
     shown = "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in text[: maximum + 1]
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text[: maximum + 1]
     )
     return shown if len(shown) <= maximum else shown[: maximum - len(_CUT)] + _CUT

@@ -1,15 +1,15 @@
-"""Whether a model's weights are packed, and by what, as its config.json tells."""
+"""Reads from config.json whether a model's weights are quantised, and by which method."""
 
 from __future__ import annotations
 
 from silkline.models.documents import Document
 
 _MLX = "quantization"
-"""The key of mlx, which names no method (mlx-vlm, `save_config`)."""
+"""The key that mlx writes; it names no method (mlx-vlm, `save_config`)."""
 
 
 def packing(config: Document) -> str | None:
-    """What packed the weights, such as "awq"; "unnamed" where the file does not say, None if none.
+    """The quantisation method, such as "awq"; "unnamed" if unspecified, None if not quantised.
 
     Raises:
         ConfigError: `quantization_config` is not of its documented form.

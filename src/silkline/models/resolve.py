@@ -1,4 +1,4 @@
-"""From what the user calls a model to where it lies, and to the bundle that is served."""
+"""Resolves the user's name for a model to its folder, and to the bundle to serve."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EXPECTED = f"{BUNDLED_MODEL}, a folder, or a hub id such as org/name or org/nam
 
 
 class Kind(StrEnum):
-    """What a model was given as."""
+    """The form in which a model was named."""
 
     BUNDLE = "bundle"
     FOLDER = "folder"
@@ -36,16 +36,15 @@ class Kind(StrEnum):
 
 
 class ModelLocation(msgspec.Struct, frozen=True):
-    """Where a model lies.
+    """The location of a model on this machine.
 
     Attributes:
-        model: What the user calls it.
-        kind: What that is.
-        folder: Where its files are.
+        model: The user's name for it.
+        kind: The form of that name.
+        folder: The folder of its files.
         revision: The commit of a model from the hub, the digest of a bundle; None for a folder.
-        license: As the bundle, the model card or the text of the licence says; None where none
-            does.
-        bundle: The bundle's manifest, where it is one.
+        license: The licence in the bundle, the model card or the licence text; None if unknown.
+        bundle: The bundle, if it is one.
     """
 
     model: str
@@ -57,22 +56,22 @@ class ModelLocation(msgspec.Struct, frozen=True):
 
 
 def bundled_folder() -> Path:
-    """Where the bundled model lies inside the installed package."""
+    """The folder of the bundled model inside the installed package."""
     return Path(__file__).parent / "mini"
 
 
 def locate_model(model: str, environment: Mapping[str, str]) -> ModelLocation:
-    """Finds a model on this machine, of whatever form; no weight is read and nothing is fetched.
+    """Finds a model on this machine. Reads no weights and downloads nothing.
 
     Args:
         model: `silkline-mini`, the path of a folder or a bundle, or a hub id, `org/name` or
-            `org/name@revision`. A folder of that name wins over a hub id.
-        environment: The process's variables, for the place of the Hugging Face cache.
+            `org/name@revision`. A folder of that name takes precedence over a hub id.
+        environment: The environment variables, to find the Hugging Face cache.
 
     Raises:
         ConfigError: The text is none of these, or names a file, or a folder without a model.
-        EnvironmentFault: The hub's model is not in the local cache, or not whole there; the message
-            names the command that gets it. Or the system does not let it be looked for.
+        EnvironmentFault: The hub's model is missing from the local cache, or incomplete there; the
+            message names the command that downloads it. Or the system denies access to the path.
     """
     with looking_for("model", model):
         return _located(model, environment)
@@ -84,20 +83,20 @@ def _located(model: str, environment: Mapping[str, str]) -> ModelLocation:
     folder = bundled_folder() if model == BUNDLED_MODEL else expanded(model)
     if folder.exists():
         return _in_folder(model, folder)
-    wanted = None if is_path(model) else parse_hub_id(model)
-    if wanted is None:
+    hub_id = None if is_path(model) else parse_hub_id(model)
+    if hub_id is None:
         raise absence(model, folder, _EXPECTED)
     try:
-        snapshot = find_snapshot(wanted, cache_folder(environment))
+        snapshot = find_snapshot(hub_id, cache_folder(environment))
     except EnvironmentFault:
-        if folder.parent.is_dir():  # then org/name is rather meant as a path
+        if folder.parent.is_dir():  # the user probably meant org/name as a path
             raise absence(model, folder, _EXPECTED) from None
         raise
     if not _holds_model(snapshot.folder):
         if adapter := adapter_refusal(snapshot.folder):
-            raise ConfigError(f"The repository {model} is no model: {adapter}.")
+            raise ConfigError(f"The repository {model} is not a model: {adapter}.")
         raise EnvironmentFault(
-            f"The local cache holds {model} without its {CONFIG}.", remedy=wanted.download
+            f"The local cache holds {model} without its {CONFIG}.", remedy=hub_id.download
         )
     return ModelLocation(
         model, Kind.HUB, snapshot.folder, snapshot.commit, read_license(snapshot.folder)
@@ -119,7 +118,7 @@ def _in_folder(model: str, folder: Path) -> ModelLocation:
 
 
 def resolve_model(model: str) -> Bundle:
-    """Finds a bundle and checks that its files are whole.
+    """Finds a bundle and checks the digests of its files.
 
     Args:
         model: `silkline-mini`, or the path of a bundle's folder.
@@ -131,7 +130,7 @@ def resolve_model(model: str) -> Bundle:
     if not (folder / MANIFEST).is_file():
         raise ConfigError(
             f"There is no bundle {model}: expected {BUNDLED_MODEL} or the folder of a bundle "
-            f"(a folder with a {MANIFEST}). About other models, ask: silkline inspect MODEL."
+            f"(a folder with a {MANIFEST}). For other models, run: silkline inspect MODEL."
         )
     bundle = load_bundle(folder)
     if damaged := bundle.damaged_files():
@@ -143,5 +142,5 @@ def resolve_model(model: str) -> Bundle:
 
 
 def _holds_model(folder: Path) -> bool:
-    """Whether a folder holds a model of transformers, or one for llama.cpp."""
+    """Whether a folder holds a transformers model or one for llama.cpp."""
     return (folder / CONFIG).is_file() or any(folder.glob("*.gguf"))

@@ -1,8 +1,8 @@
-"""The header of a safetensors file: which tensors it holds, without reading one of them.
+"""Reads the header of a safetensors file: the list of its tensors, without their data.
 
 The format (https://github.com/huggingface/safetensors#format): 8 bytes with the length N of the
-header, little-endian and without a sign; N bytes of JSON that begin with `{`; then the tensors'
-bytes, without gaps. What does not agree with itself or with the file's length is refused.
+header, little-endian and unsigned; N bytes of JSON that begin with `{`; then the tensors' bytes,
+without gaps. A header that contradicts itself or the file's length is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from silkline.models.amounts import bytes_text
 from silkline.models.stand_in import stand_in
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
-"""Longest header that is read; the format allows 100 MB, published models stay below 1 MB."""
+"""Maximum length of a header; the format allows 100 MB, published models stay below 1 MB."""
 
 _LENGTH_BYTES = 8
 _SHORTEST = len("{}")
@@ -48,8 +48,8 @@ class Tensor(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Its name in the model, such as "lm_head.weight".
-        dtype: As the format names it, such as "BF16".
-        elements: How many numbers it holds.
+        dtype: The format's name of the dtype, such as "BF16".
+        elements: Number of elements.
     """
 
     name: str
@@ -58,19 +58,19 @@ class Tensor(msgspec.Struct, frozen=True):
 
     @property
     def bytes(self) -> int:
-        """How many bytes it takes in the file."""
+        """Size in the file, in bytes."""
         return self.elements * _BITS[self.dtype] // 8
 
 
 def read_header(path: Path, name: str) -> tuple[Tensor, ...]:
-    """The tensors of a safetensors file, in the order of their bytes.
+    """Reads the list of a file's tensors, in the order of their data.
 
     Args:
         path: The file; only its header is read.
-        name: How messages call it.
+        name: The file's name in messages.
 
     Raises:
-        ConfigError: It cannot be read or is no whole safetensors file.
+        ConfigError: It cannot be read or is not a complete safetensors file.
     """
     try:
         if instead := stand_in(path):
@@ -87,18 +87,18 @@ def read_header(path: Path, name: str) -> tuple[Tensor, ...]:
 
 
 def parse_header(header: bytes, data_bytes: int, name: str) -> tuple[Tensor, ...]:
-    """The tensors that a header tells of, in the order of their bytes.
+    """Parses the list of tensors in a header, in the order of their data.
 
     Args:
         header: The JSON.
-        data_bytes: How many bytes follow it in the file.
-        name: How messages call the file.
+        data_bytes: Number of bytes that follow the header in the file.
+        name: The file's name in messages.
 
     Raises:
-        ConfigError: The header is not of the format, or does not agree with the bytes.
+        ConfigError: The header is not in the documented format, or does not match the data.
     """
     if not header.startswith(b"{"):
-        raise _damaged(name, "its header is no JSON object")
+        raise _damaged(name, "its header is not a JSON object")
     try:
         raw = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         raw.pop("__metadata__", None)
@@ -109,11 +109,11 @@ def parse_header(header: bytes, data_bytes: int, name: str) -> tuple[Tensor, ...
     for key, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
         bits = _BITS.get(entry.dtype)
         if bits is None:
-            raise _damaged(name, f"it names a dtype that is not known, {entry.dtype[:20]!r}")
+            raise _damaged(name, f"it names an unknown dtype, {entry.dtype[:20]!r}")
         begin, after = entry.data_offsets
         elements = math.prod(entry.shape)
         if begin != end or (after - begin) * 8 != elements * bits:
-            raise _damaged(name, "the places of its tensors do not agree with their shapes")
+            raise _damaged(name, "the offsets of its tensors do not match their shapes")
         tensors.append(Tensor(key, entry.dtype, elements))
         end = after
     if end > data_bytes:

@@ -1,7 +1,7 @@
-"""What a model's files say it is: a digest that changes when any file that counts does.
+"""Computes a digest of a model's files that changes when any relevant file changes.
 
-Reading tens of gigabytes at every start would be slow, so the digests of large files are kept in a
-file, each with the size, the times and the inode of what was read, as git keeps its index.
+Reading tens of gigabytes at every start would be slow, so the digests of large files are cached in
+a file, each with the size, times and inode of the file that was read, as in git's index.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from silkline.errors import UNDECODABLE
 logger = logging.getLogger("silkline.models")
 
 SUFFIXES = frozenset({".bin", ".gguf", ".jinja", ".json", ".model", ".safetensors", ".txt", ".xml"})
-"""Files of a model that decide about its answers: configs, templates, tokenizers, weights."""
+"""Files of a model that affect its answers: configs, templates, tokenizers, weights."""
 
 _SMALL_BYTES = 1024 * 1024
-"""Files up to this size are read every time."""
+"""Files up to this size are read every time; their digests are not cached."""
 
 Stamp = tuple[int, int, int, int]
-"""Size in bytes, time of the last change of content and of the inode in ns, inode."""
+"""Size in bytes, mtime in ns, ctime in ns, inode."""
 
 
 class _Known(msgspec.Struct):
-    """A file's digest, and what the file looked like when it was read."""
+    """A file's digest, and the file's stamp when it was read."""
 
     stamp: Stamp
     digest: str
 
 
 class Digests:
-    """Digests of files, kept between runs.
+    """Digests of files, cached between runs.
 
-    A memory that cannot be read or written only costs time.
+    If the cache file cannot be read or written, the files are read again.
     """
 
     def __init__(self, memory: Path) -> None:
-        """Takes the file that keeps the digests."""
+        """Reads the cached digests from the file `memory`."""
         self._memory = memory
         self._known = _read(memory)
 
     def folder(self, folder: Path) -> str:
-        """SHA-256 in hex over the names and contents of a model's files; subfolders do not count.
+        """SHA-256 in hex over the names and contents of a model's files, without subfolders.
 
         Raises:
             OSError: A file cannot be read.
@@ -83,7 +83,7 @@ class Digests:
             Path(file.name).replace(self._memory)
         except OSError as error:
             logger.warning(
-                "digests cannot be kept, so weights are read again: %s",
+                "digests cannot be cached, so weights are read again at the next start: %s",
                 os.strerror(error.errno or 0),
             )
 
@@ -91,14 +91,14 @@ class Digests:
 def _read(memory: Path) -> dict[str, _Known]:
     try:
         return msgspec.json.decode(memory.read_bytes(), type=dict[str, _Known])
-    except (OSError, *UNDECODABLE):  # none yet, or a damaged one: it is written anew
+    except (OSError, *UNDECODABLE):  # missing or damaged: it is written again
         return {}
 
 
 def _is_there(name: str) -> bool:
     try:
         return Path(name).is_file()
-    except OSError:  # such as in a folder of somebody else's
+    except OSError:  # for example in another user's folder
         return False
 
 

@@ -1,7 +1,7 @@
-"""What stands in the place of a model's file that was not downloaded.
+"""Detects stand-ins for a model's file that was not really downloaded.
 
 A clone without git-lfs leaves a pointer (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md),
-an interrupted download an empty file, and a browser or `wget` a web page.
+an interrupted download leaves an empty file, and a browser or `wget` may save a web page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FETCH = (
     "run `git lfs pull` in its folder (git-lfs has to be installed), or get the model with "
     "`hf download`"
 )
-"""How the files behind Git LFS pointers are downloaded."""
+"""How to download the files behind Git LFS pointers."""
 
 _MAX_POINTER_BYTES = 1024
 _POINTER = re.compile(rb"\Aversion https://(?:git-lfs|hawser)\.github\.com/spec/v\d+\r?\n")
@@ -24,7 +24,7 @@ _PAGE = re.compile(rb"\A\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 
 
 def pointer_size(path: Path) -> int | None:
-    """The size in bytes of the file that a Git LFS pointer stands for; None where it is no pointer.
+    """The size in bytes of the file that a Git LFS pointer refers to; None if it is no pointer.
 
     Raises:
         OSError: The file cannot be read.
@@ -37,7 +37,7 @@ def pointer_size(path: Path) -> int | None:
 
 
 def stand_in(path: Path) -> str | None:
-    """What is here instead of the file, and what to do; None where it may be the file itself.
+    """What the stand-in is, and what to do; None if it may be the file itself.
 
     Raises:
         OSError: The file cannot be read.

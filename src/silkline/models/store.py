@@ -1,9 +1,9 @@
-"""A store of folders that were made from models: addressed by what they were made of, never half.
+"""A store of bundles built from models, keyed by what they were built from; entries are atomic.
 
-An entry is built in a folder beside its place, written to the disk and then renamed, so whoever
-finds it finds all of it. A lock on a file, which the system frees when its holder dies, lets one
-process build while others wait; what dead ones left is removed by the next that builds. Another
-lock, which those share that serve an entry, keeps it from being removed.
+An entry is built in a draft folder, synced to disk and then renamed, so an entry is never partial.
+A file lock, which the system releases when its holder dies, lets one process build while others
+wait; the next builder removes the drafts of dead ones. A second lock, shared by the processes that
+serve an entry, prevents its removal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Entry(NamedTuple):
-    """What the store holds under a key; the bundle is None where it cannot be read."""
+    """An entry of the store and its size in bytes; `bundle` is None if it cannot be read."""
 
     key: str
     folder: Path
@@ -41,28 +41,28 @@ class Entry(NamedTuple):
 
 
 class Hold:
-    """Keeps an entry of a store from being removed, until it is released or the process ends."""
+    """Prevents the removal of a store's entry until it is released or the process ends."""
 
     def __init__(self, descriptor: int) -> None:
-        """Takes an open file over that has the lock."""
+        """Takes ownership of an open file descriptor that holds the lock."""
         self._descriptor: int | None = descriptor
 
     def release(self) -> None:
-        """Lets the entry go. Twice is as once."""
+        """Releases the entry. Idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 class Store:
-    """Bundles by key in one folder of a local disk."""
+    """Bundles by key in a folder on a local disk."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes the store's folder, which need not be there yet."""
+        """Sets the store's folder, which need not exist yet."""
         self.folder = folder
 
     def find(self, key: str) -> Bundle | None:
-        """The whole bundle under a key; None where there is none, or a damaged one."""
+        """The bundle under a key; None if it is missing or damaged."""
         try:
             bundle = load_bundle(self.folder / key)
         except ConfigError:
@@ -72,21 +72,21 @@ class Store:
     def make(
         self, key: str, build: Callable[[Path], None], waiting: Callable[[], None] = lambda: None
     ) -> Bundle:
-        """The bundle under a key, built where it is not there whole.
+        """Returns the bundle under a key; builds it if it is missing or damaged.
 
         Args:
             key: A name without separators.
-            build: Fills an empty folder with a bundle, its manifest included; what it raises ends
-                the work, and nothing stays.
-            waiting: Called now and then while another process builds the same.
+            build: Fills an empty folder with a bundle and its manifest. If it raises, the draft is
+                removed and the error passes through.
+            waiting: Called repeatedly while another process builds the same entry.
 
         Raises:
             EnvironmentFault: The disk is full or the store cannot be written.
-            ConfigError: What was built is no whole bundle.
+            ConfigError: `build` did not produce a complete bundle.
         """
         if (bundle := self.find(key)) is not None:
-            return bundle  # it takes no lock, so nor the right to write
-        with _told(self.folder):
+            return bundle  # needs no lock, so it works in a read-only store too
+        with _faults(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / f"{key}{_LOCK}", waiting):
                 if (bundle := self.find(key)) is not None:
@@ -95,47 +95,47 @@ class Store:
                 self.sweep()
                 draft = Path(tempfile.mkdtemp(prefix=f"{key}{_DRAFT}", dir=self.folder))
                 try:
-                    with _told(self.folder, _not_built):
+                    with _faults(self.folder, _not_built):
                         build(draft)
-                    self._place(draft, key)
+                    self._commit(draft, key)
                 finally:
                     shutil.rmtree(draft, ignore_errors=True)
         return load_bundle(self.folder / key)
 
     def key_of(self, folder: Path) -> str | None:
-        """The key of the entry that lies in a folder.
+        """The key of the entry in a folder.
 
-        None where it is none of this store's, or where nothing can be removed from the store: it
-        may be read-only, and then takes no lock either.
+        None if the folder is not in this store, or if the store is read-only: then nothing can be
+        removed from it, and no lock can be taken.
         """
-        place = folder.resolve()
-        inside = place.parent == self.folder.resolve() and os.access(self.folder, os.W_OK)
-        return place.name if inside else None
+        path = folder.resolve()
+        inside = path.parent == self.folder.resolve() and os.access(self.folder, os.W_OK)
+        return path.name if inside else None
 
     def hold(self, key: str) -> Hold:
-        """Keeps an entry, that is there or comes, from being removed while it is served.
+        """Prevents an entry, which need not exist yet, from being removed while it is served.
 
         Raises:
             EnvironmentFault: The store cannot be written.
         """
-        with _told(self.folder):
+        with _faults(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            place = self.folder / f"{key}{_HELD}"
-            descriptor = os.open(place, os.O_RDONLY | os.O_CREAT, 0o644)
+            path = self.folder / f"{key}{_HELD}"
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH)  # who removes the entry lets it go soon
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits only for a removal, which is short
             except BaseException:
                 os.close(descriptor)
                 raise
         return Hold(descriptor)
 
     def entries(self) -> list[Entry]:
-        """All entries, in order of key; what is being built is none.
+        """All entries, sorted by key, without those being built.
 
         Raises:
             EnvironmentFault: The store cannot be read.
         """
-        with _told(self.folder):
+        with _faults(self.folder):
             if not self.folder.is_dir():
                 return []
             return [
@@ -145,16 +145,16 @@ class Store:
             ]
 
     def remove(self, key: str) -> None:
-        """Removes an entry that nobody serves.
+        """Removes an entry that no process serves.
 
         Raises:
-            EnvironmentFault: It is served, or cannot be removed.
+            EnvironmentFault: It is being served, or cannot be removed.
         """
-        with _told(self.folder), (self.folder / f"{key}{_HELD}").open("ab") as held:
-            if not _taken(held):
+        with _faults(self.folder), (self.folder / f"{key}{_HELD}").open("ab") as held:
+            if not _try_lock(held):
                 raise EnvironmentFault(
-                    f"The entry {key} of the store is being served: a worker that starts again "
-                    "would not find its files. Stop the `silkline` that serves it, then remove it."
+                    f"The entry {key} of the store is being served: a worker that restarts would "
+                    "not find its files. Stop the `silkline` that serves it, then remove it."
                 )
             with _locked(self.folder / f"{key}{_LOCK}", lambda: None):
                 folder = self.folder / key
@@ -163,49 +163,49 @@ class Store:
                 self._clear(key)
 
     def sweep(self) -> None:
-        """Removes what builders that were killed have left; nothing of those who still build.
+        """Removes the drafts of killed builders; those of running builders stay.
 
         Raises:
             EnvironmentFault: The store cannot be written.
         """
         drafts = self.folder.glob(f"*{_DRAFT}*")
-        with _told(self.folder):
+        with _faults(self.folder):
             for key in {draft.name.partition(_DRAFT)[0] for draft in drafts}:
                 with (self.folder / f"{key}{_LOCK}").open("ab") as lock:
-                    if _taken(lock):
+                    if _try_lock(lock):
                         self._clear(key)
 
     def _clear(self, key: str) -> None:
-        """Removes what is no entry any more, or never became one; under the key's lock only."""
-        for gone in self.folder.glob(f"{key}{_DRAFT}*"):
-            shutil.rmtree(gone, ignore_errors=True)
+        """Removes the drafts of a key. The caller must hold the key's lock."""
+        for draft in self.folder.glob(f"{key}{_DRAFT}*"):
+            shutil.rmtree(draft, ignore_errors=True)
 
-    def _place(self, draft: Path, key: str) -> None:
-        """Writes all of a draft to the disk before its name says that it is whole."""
+    def _commit(self, draft: Path, key: str) -> None:
+        """Checks a draft, syncs it to disk and renames it to its key."""
         bundle = load_bundle(draft)
         if damaged := bundle.damaged_files():
             raise ConfigError(
-                f"What was built lacks files that its {MANIFEST} names: {', '.join(damaged)}. "
+                f"The new bundle lacks files that its {MANIFEST} names: {', '.join(damaged)}. "
                 "Try again; if it happens again, report it."
             )
         for path in sorted(draft.rglob("*"), reverse=True):
             _to_disk(path)
         _to_disk(draft)
         target = self.folder / key
-        if target.exists():  # damaged, or it would have been found
+        if target.exists():  # it is damaged, else `find` would have returned it
             shutil.rmtree(target)
         draft.rename(target)
         _to_disk(self.folder)
 
 
 def store_folder(setting: str, environment: Mapping[str, str]) -> Path:
-    """Where the store lies: as set, or `silkline/exports` in the user's cache folder.
+    """The store's folder: the setting, or `silkline/exports` in the user's cache folder.
 
     The cache folder is `XDG_CACHE_HOME` or `~/.cache`
     (https://specifications.freedesktop.org/basedir-spec/latest/).
 
     Raises:
-        ConfigError: The home that it begins with is not known.
+        ConfigError: The home directory at its beginning is unknown.
     """
     if setting:
         return expanded(setting)
@@ -214,21 +214,21 @@ def store_folder(setting: str, environment: Mapping[str, str]) -> Path:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuses work that the disk has no room for.
+    """Checks that the disk has enough free space for an export.
 
     Args:
-        folder: Where the work would be; it need not be there yet.
-        needed: Bytes.
+        folder: The folder to write to; it need not exist yet.
+        needed: Required space in bytes.
 
     Raises:
-        EnvironmentFault: Less is free.
+        EnvironmentFault: Less space is free.
     """
     free = shutil.disk_usage(nearest_folder(folder)).free
     if free < needed:
         raise EnvironmentFault(
-            f"Exporting needs about {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free "
-            f"in {folder}. Free some, see what is kept with `silkline store`, or name another "
-            "folder with --export-store.",
+            f"Exporting needs about {needed / 1e9:.1f} GB of disk space and {free / 1e9:.1f} GB "
+            f"are free in {folder}. Free some space, list the stored exports with `silkline "
+            "store`, or name another folder with --export-store.",
             remedy="silkline store",
         )
 
@@ -236,8 +236,8 @@ def check_space(folder: Path, needed: int) -> None:
 def full_disk(folder: Path) -> EnvironmentFault:
     """The error for a store whose disk is full."""
     return EnvironmentFault(
-        f"The disk is full: the export does not fit into {folder}. Nothing half is left. Free "
-        "some space, or name another folder with --export-store.",
+        f"The disk is full: the export does not fit into {folder}. The partial export was removed. "
+        "Free some space, or name another folder with --export-store.",
         remedy="silkline store",
     )
 
@@ -249,17 +249,17 @@ def _unusable(folder: Path, why: str | None) -> EnvironmentFault:
 
 
 def _not_built(_: Path, why: str | None) -> EnvironmentFault:
-    """Of what builds an entry, which is no fault of the store unless its disk is full."""
+    """The error for a failed build, which is not the store's fault unless its disk is full."""
     return EnvironmentFault(
-        f"What makes the entry of the store failed: {why}.", remedy="silkline doctor"
+        f"Building the entry of the store failed: {why}.", remedy="silkline doctor"
     )
 
 
 @contextmanager
-def _told(
+def _faults(
     folder: Path, fault: Callable[[Path, str | None], EnvironmentFault] = _unusable
 ) -> Iterator[None]:
-    """Turns what the system refuses into words."""
+    """Converts the block's `OSError` to an `EnvironmentFault`."""
     try:
         yield
     except OSError as error:
@@ -269,16 +269,16 @@ def _told(
 
 @contextmanager
 def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds a lock that goes with the process; the file stays, being of no size."""
+    """Holds a lock that ends with the process. The file is empty and is never removed."""
     with path.open("ab") as file:
-        while not _taken(file):
+        while not _try_lock(file):
             waiting()
             time.sleep(_POLL_SECONDS)
         yield
 
 
-def _taken(lock: IO[bytes]) -> bool:
-    """Takes a lock until the file is closed; False where another holds it."""
+def _try_lock(lock: IO[bytes]) -> bool:
+    """Takes a lock until the file is closed; False if another process holds it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

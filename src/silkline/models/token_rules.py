@@ -1,4 +1,4 @@
-"""From a model's files to the rule of its image tokens; defaults are those of transformers 4.57."""
+"""Builds the token rule of a model from its files; defaults are those of transformers 4.57."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CLASS_TOKEN = {"clip_vision_model": 1, "siglip_vision_model": 0}
 """Tokens that a vision tower puts before its patches."""
 
 _MAX_TILES = 1000
-"""Bounds the work of laying out grids; published models ask for 12."""
+"""Limits the work of enumerating grids; published models use 12."""
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The files of a model that tell what happens to a picture.
+    """The files of a model that describe image preprocessing.
 
     Attributes:
         config: config.json.
@@ -32,10 +32,10 @@ class Documents:
 
 
 def read_documents(folder: Path) -> Documents:
-    """Reads them from a folder; those that are not there are empty.
+    """Reads the files from a folder; missing files are empty.
 
     Raises:
-        ConfigError: One is damaged.
+        ConfigError: A file is damaged.
     """
     processor = read_document(folder / "processor_config.json", "processor_config.json")
     own = read_document(folder / "preprocessor_config.json", "preprocessor_config.json")
@@ -47,7 +47,7 @@ def read_documents(folder: Path) -> Documents:
 
 
 def llava(files: Documents) -> TokenRule | None:
-    """LLaVA-1.5: the patches of the vision tower's one size; other towers are not known."""
+    """LLaVA-1.5: the patches of the vision tower's fixed size; None for other towers."""
     base = _patches(files.config)
     return None if base is None else Fixed(base)
 
@@ -62,7 +62,7 @@ def llava_next(files: Documents) -> TokenRule | None:
 
 
 def llava_onevision(files: Documents) -> TokenRule | None:
-    """LLaVA-OneVision: the same with a limit, written "anyres_max_9" for nine tiles."""
+    """LLaVA-OneVision: as LLaVA-NeXT with a limit, written "anyres_max_9" for nine tiles."""
     side, tile = _side(files.config, image=384, patch=14)
     limit = files.config.text("vision_aspect_ratio") or "anyres_max_9"
     strategy = files.config.text("vision_feature_select_strategy") or "full"
@@ -75,12 +75,12 @@ def llava_onevision(files: Documents) -> TokenRule | None:
 
 
 def blip_2(files: Documents) -> TokenRule:
-    """BLIP-2: as many as the Q-Former has queries."""
+    """BLIP-2: the number of the Q-Former's queries."""
     return Fixed(files.config.number("num_query_tokens") or 32)
 
 
 def idefics_3(files: Documents) -> TokenRule:
-    """Idefics3 and SmolVLM: what a tile takes follows from the tower and the pixel shuffle."""
+    """Idefics3 and SmolVLM: the vision tower and the pixel shuffle set the tokens of a tile."""
     tile = files.image.section("max_image_size").number("longest_edge") or 364
     side, _ = _side(files.config, image=224, patch=32)
     shuffled = side**2 // (files.config.number("scale_factor") or 2) ** 2
@@ -106,27 +106,27 @@ def qwen_vl(files: Documents) -> TokenRule:
     patch, merge = files.image.number("patch_size") or 14, files.image.number("merge_size") or 2
     if minimum > maximum:
         raise ConfigError(
-            f"{files.image.name} asks for {minimum} to {maximum} pixels an image. Get"
-            " the file again from where it was published."
+            f"{files.image.name} sets a minimum of {minimum} pixels per image, but a maximum of "
+            f"{maximum}. Download the file again from where it was published."
         )
     return SmartResize(patch * merge, minimum, maximum)
 
 
 def paligemma(files: Documents) -> TokenRule:
-    """PaliGemma: the patches of the vision tower's one size."""
+    """PaliGemma: the patches of the vision tower's fixed size."""
     side, _ = _side(files.config, image=224, patch=14)
     return Fixed(files.image.number("image_seq_length") or side**2)
 
 
 def gemma_3(files: Documents) -> TokenRule | None:
-    """Gemma 3: the pooled patches of one size; with pan and scan on, the rule is not known."""
+    """Gemma 3: the pooled patches of a fixed size; None if pan and scan is on."""
     if files.image.flag("do_pan_and_scan"):
         return None
     return Fixed(files.config.number("mm_tokens_per_image") or 256, markers=2)
 
 
 def internvl(files: Documents) -> TokenRule | None:
-    """InternVL as transformers has it, whose processor cuts tiles whatever the file says."""
+    """InternVL in transformers, whose processor always cuts tiles, whatever the file says."""
     size = files.image.section("size")
     minimum, maximum = (
         files.image.number("min_patches") or 1,
@@ -145,7 +145,7 @@ def internvl(files: Documents) -> TokenRule | None:
 
 
 def internvl_chat(files: Documents) -> TokenRule | None:
-    """InternVL with the code of its authors: the same cut, told by config.json."""
+    """InternVL with its authors' code: the same tiling, configured in config.json."""
     config = files.config
     side, tile = _side(config, image=448, patch=14)
     ratio = config.decimal("downsample_ratio") or 0.5
@@ -166,9 +166,10 @@ _NEXT_GRIDS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 
 
 def _patches(config: Document) -> int | None:
-    """Features of one picture of the tower's size; None where tower or strategy is not known.
+    """Features of an image of the tower's size; None if the tower or strategy is unknown.
 
-    The tower may put a class token before the patches; the strategy "default" drops the first one.
+    The tower may put a class token before the patches; the strategy "default" drops the first
+    token.
     """
     vision = config.section("vision_config")
     first = _CLASS_TOKEN.get(vision.text("model_type") or "clip_vision_model")
@@ -180,18 +181,18 @@ def _patches(config: Document) -> int | None:
 
 
 def _side(config: Document, *, image: int, patch: int) -> tuple[int, int]:
-    """Patches and pixels along a side of what the vision tower takes, with a family's defaults.
+    """Patches and pixels along a side of the vision tower's input; `image`, `patch` are defaults.
 
     Raises:
-        ConfigError: A patch is larger than the picture.
+        ConfigError: A patch is larger than the image.
     """
     vision = config.section("vision_config")
     pixels = config.number("force_image_size") or vision.number("image_size") or image
     size = vision.number("patch_size") or patch
     if size > pixels:
         raise ConfigError(
-            f"In {vision.name}, patch_size is {size} and larger than image_size, {pixels}. Get the "
-            "file again from where it was published."
+            f"In {vision.name}, patch_size ({size}) is larger than image_size ({pixels}). Download "
+            "the file again from where it was published."
         )
     return pixels // size, pixels
 
@@ -199,10 +200,10 @@ def _side(config: Document, *, image: int, patch: int) -> tuple[int, int]:
 def _grids(
     files: Documents, tile: int, default: tuple[tuple[int, int], ...]
 ) -> tuple[tuple[int, int], ...]:
-    """The grids that the files name, or a family's default.
+    """The grids in the model's files, or the family's default.
 
     Raises:
-        ConfigError: One is smaller than a tile.
+        ConfigError: A grid is smaller than a tile.
     """
     name = "image_grid_pinpoints"
     grids = files.image.pairs(name) or files.config.pairs(name) or default

@@ -1,4 +1,4 @@
-"""Looking for what a user names on this machine, where the system may refuse."""
+"""Converts system errors about paths that a user named."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from silkline.models.printable import printable
 
 @contextmanager
 def looking_for(kind: str, text: str) -> Iterator[None]:
-    """Tells in words what the system refuses while the block looks for something.
+    """Converts the block's `OSError` to an `EnvironmentFault`.
 
     Args:
-        kind: What it is, such as "model".
-        text: What the user calls it.
+        kind: What the block looks for, such as "model".
+        text: The user's name for it.
 
     Raises:
-        EnvironmentFault: The block's `OSError`, such as for a folder of somebody else's, or a name
-            that is too long.
+        EnvironmentFault: The block raised `OSError`, for example because the folder belongs to
+            another user or the name is too long.
     """
     try:
         yield
     except OSError as error:
         raise EnvironmentFault(
-            f"The {kind} {printable(text)} cannot be looked for: {error.strerror}. Name another, "
-            "or see that its folder can be read."
+            f"The {kind} {printable(text)} cannot be accessed: {error.strerror}. Check that its "
+            "folder is readable, or name another one."
         ) from error
 
 
 def nearest_folder(path: Path) -> Path:
-    """The path itself where it is there, else the nearest of the folders around it that is."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
+    """The path itself if it exists, else its nearest parent that does."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())

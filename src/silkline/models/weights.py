@@ -1,4 +1,4 @@
-"""What a folder holds of a model's weights: parameters by part, dtypes, bytes, what is missing."""
+"""Reads the weights in a folder from their headers: parameters, dtypes, bytes, missing shards."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from silkline.models.stand_in import pointer_size
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 LANGUAGE_MODEL = "openvino_language_model.xml"
-"""What makes a folder one of OpenVINO IR: the graph that its pipeline cannot do without."""
+"""The file that marks a folder as OpenVINO IR: every pipeline needs this graph."""
 
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
-"""Endings of files that are unpickled to be read; Silkline never does."""
+"""Extensions of pickle-based formats, which Silkline never reads."""
 
 _OTHER_FORMATS = frozenset({".onnx", ".h5", ".msgpack", ".npz", ".tflite", ".pte", ".engine"})
-"""Endings of weights in formats that no engine here reads."""
+"""Extensions of weights in formats that no engine reads."""
 
 _PLAIN_DTYPES = frozenset({"F16", "BF16", "F32", "F64", "I64", "BOOL"})
 _PACKED_SHARE = 0.1
-"""Share of elements in other dtypes, such as U32 or F8_E4M3, that only packed weights exceed."""
+"""Weights count as quantised above this share of elements in other dtypes (U32, F8_E4M3 etc.)."""
 
 _MAX_FILES = 20_000
 _MAX_SHARDS = 1000
 
 
 class Part(StrEnum):
-    """What a parameter belongs to."""
+    """A part of a model that parameters belong to."""
 
     VISION = "vision tower"
     PROJECTOR = "projector"
@@ -47,24 +47,23 @@ class Part(StrEnum):
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
-    """The weights in a folder, as their headers tell.
+    """The weights in a folder, according to their headers.
 
     Attributes:
-        files: The safetensors files that are there.
-        bytes: Their size together.
-        parameters: Elements of all tensors by part, where a header was read; tied embeddings,
-            which are stored once, count once.
+        files: The safetensors files that are present.
+        bytes: Their total size.
+        parameters: Elements of the present files' tensors by part; tied embeddings, which are
+            stored once, count once.
         dtypes: Elements by dtype.
-        tensor_bytes: Bytes of all tensors that are there.
-        missing: Shards that the index names and that are not there.
-        pointers: Git LFS pointers in place of safetensors, and the bytes of the files they stand
-            for.
-        absent: Tensors that the index places in a shard that does not have them.
-        declared_bytes: What the index says that all tensors take.
+        tensor_bytes: Total size of the tensors in the present files.
+        missing: Shards that the index names but the folder lacks.
+        pointers: Git LFS pointers in place of safetensors, with the size of the real files.
+        absent: Tensors that are missing from the shard that the index names for them.
+        declared_bytes: Total size of all tensors according to the index.
         named: Whether transformers finds the files: by `model.safetensors` or by the index.
         refused: Files with pickled weights, which are not read.
-        openvino: Bytes by file of OpenVINO IR, `.xml` and the `.bin` beside it.
-        gguf: Files beside config.json that llama.cpp reads, language models and vision towers.
+        openvino: Size by file of OpenVINO IR, `.xml` and the `.bin` beside it.
+        gguf: GGUF files beside config.json, language models and vision towers.
         other: Weights in formats that no engine reads, such as ONNX.
     """
 
@@ -85,34 +84,34 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_export(self) -> bool:
-        """Whether OpenVINO IR is here that is served as it is; other graphs do not make it so."""
+        """Whether the folder holds OpenVINO IR with a language model, ready to serve."""
         return LANGUAGE_MODEL in self.openvino
 
     @property
     def is_packed(self) -> bool:
-        """Whether many of the tensors are of dtypes that only packed weights have."""
+        """Whether many elements have dtypes that only quantised weights use."""
         packed = sum(count for dtype, count in self.dtypes.items() if dtype not in _PLAIN_DTYPES)
         return packed > _PACKED_SHARE * sum(self.dtypes.values())
 
     @property
     def missing_bytes(self) -> int | None:
-        """Bytes of the tensors in missing shards; None where the index does not say."""
+        """Total size of the tensors in missing shards; None if the index does not say."""
         if self.declared_bytes is None:
             return None
         return max(0, self.declared_bytes - self.tensor_bytes - sum(self.pointers.values()))
 
     @property
     def total(self) -> int | None:
-        """All parameters; None where no header was read or shards are missing."""
+        """Number of all parameters; None if no header was read or shards are missing."""
         whole = self.files and not self.missing and not self.pointers
         return sum(self.parameters.values()) if whole else None
 
 
 def read_weights(folder: Path) -> Weights:
-    """Reads the headers of a folder's weights, and no weight.
+    """Reads the headers of a folder's weights, but no tensor data.
 
     Raises:
-        ConfigError: A file is damaged, or the folder holds more files than any model.
+        ConfigError: A file is damaged, or the folder holds more than 20,000 files.
     """
     sizes = dict(_files(folder))
     index = Document(INDEX, {}) if WHOLE in sizes else read_document(folder / INDEX, INDEX)
@@ -148,7 +147,7 @@ def read_weights(folder: Path) -> Weights:
 
 
 def why_pickled(weights: Weights) -> str | None:
-    """Why no engine takes these weights; None where not all are pickled."""
+    """Why no engine accepts these weights; None unless all of them are pickled."""
     if not weights.refused or weights.files or weights.gguf:
         return None
     return (
@@ -158,10 +157,10 @@ def why_pickled(weights: Weights) -> str | None:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of all files of a folder.
+    """Total size of all files below a folder, in bytes.
 
     Raises:
-        ConfigError: It holds more files than any model.
+        ConfigError: It holds more than 20,000 files.
     """
     return sum(size for _, size in _files(folder))
 
@@ -191,10 +190,11 @@ _LANGUAGE = frozenset(
 
 
 def part_of(tensor: str) -> Part:
-    """The part of the model that a tensor belongs to, by the names that transformers uses.
+    """The part of the model that a tensor belongs to, by its name in transformers.
 
-    What joins vision and language is the projector: a Q-Former, Qwen's merger inside `visual` and
-    LLaVA-NeXT's `image_newline` too. Embeddings are the token embeddings and the output matrix.
+    Everything between vision and language counts as the projector, including a Q-Former, Qwen's
+    merger inside `visual` and LLaVA-NeXT's `image_newline`. Embeddings are the token embeddings
+    and the output matrix.
     """
     names = [name for name in tensor.split(".") if name != "model"]
     outer = set(names[:2])
@@ -208,20 +208,20 @@ def part_of(tensor: str) -> Part:
 
 
 def _shards(index: Document) -> tuple[str, ...]:
-    """The files that an index names, each a plain name in the same folder."""
+    """The shards in an index; each must be a plain file name in the same folder."""
     values = set(index.section("weight_map").values.values())
     names = sorted(value for value in values if isinstance(value, str))
     plain = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
     if len(names) != len(values) or not plain or not 0 < len(names) <= _MAX_SHARDS:
         raise ConfigError(
-            f"{INDEX} does not name safetensors files beside it. Get the file again from where it "
-            "was published."
+            f"{INDEX} does not name safetensors files beside it. Download the file again from "
+            "where it was published."
         )
     return tuple(names)
 
 
 def _pointers(folder: Path, names: Iterable[str]) -> dict[str, int]:
-    """Git LFS pointers among files, and the bytes of the files that they stand for."""
+    """The Git LFS pointers among the files, with the size of the files that they refer to."""
     try:
         sizes = {name: pointer_size(folder / name) for name in names}
     except OSError as error:
@@ -230,23 +230,23 @@ def _pointers(folder: Path, names: Iterable[str]) -> dict[str, int]:
 
 
 def _absent(index: Document, tensors: Mapping[str, tuple[Tensor, ...]]) -> tuple[str, ...]:
-    """Tensors that the index places in a file that is there and does not have them."""
+    """Tensors that are missing from the present shard that the index names for them."""
     here = {shard: {tensor.name for tensor in listed} for shard, listed in tensors.items()}
     placed = index.section("weight_map").values.items()
     return tuple(sorted(name for name, shard in placed if name not in here.get(shard, {name})))
 
 
 def _whole(sizes: dict[str, int]) -> tuple[str, ...]:
-    """The weights of a folder without an index: one file, or whatever lies beside config.json."""
+    """The weights of a folder without an index: one file, or all safetensors beside config.json."""
     if WHOLE in sizes:
         return (WHOLE,)
     return tuple(name for name in sizes if name.endswith(".safetensors") and "/" not in name)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    """All files below a folder with their sizes, in order of name; links to files count.
+    """All files below a folder with their sizes, sorted by name; links to files are included.
 
-    Hidden folders do not: downloads keep their bookkeeping there.
+    Hidden folders are skipped, because downloads keep their bookkeeping there.
     """
     found = []
     for root, folders, names in os.walk(folder):

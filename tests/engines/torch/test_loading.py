@@ -171,7 +171,7 @@ def no_image_token(folder: Path) -> None:
         (no_tokenizer, "has no tokenizer.json"),
         (damaged_tokenizer, "tokenizer.json is not a whole tokenizer (2 B)"),
         (no_template, "no chat template"),
-        (template_without_pictures, "chat template does not write what a message says"),
+        (template_without_pictures, "chat template does not output the content of messages"),
         (no_image_token, "no token 100000"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
