@@ -18,7 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _JSON = "application/json"
 _MAX_QUOTED_CHARS = 300
-_MAX_COMMAS = 400_000
+_MAX_COMMAS = 2_000_000
 """Maximum number of commas in a JSON body: more than any request within the limits has."""
 
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)

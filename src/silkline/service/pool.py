@@ -53,7 +53,7 @@ class Served(NamedTuple):
     hold: Hold | None
 
     async def aclose(self) -> None:
-        """Ends all of it. Twice is as once."""
+        """Closes the pool and releases the model's files. Idempotent."""
         try:
             await self.pool.aclose()
         finally:
@@ -180,7 +180,7 @@ def why_chosen(choice: Choice) -> str:
 async def prepared_model(
     wanted: EngineSettings, name: str, on_progress: OnProgress = ignore
 ) -> ModelFiles:
-    """The files that an engine serves, by a thread that ends when nobody waits for it any more.
+    """Prepares the model in a thread, which stops when this call is cancelled.
 
     Raises:
         SilklineError: What `prepare_model` raises.
@@ -189,7 +189,7 @@ async def prepared_model(
 
     def told(what: str) -> None:
         if given_up.is_set():  # or it would wait for another process's export to its end
-            raise InternalFault("Nobody waits for the model any more.")
+            raise InternalFault("The preparation of the model was cancelled.")
         on_progress(what)
 
     try:

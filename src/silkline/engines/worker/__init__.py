@@ -1,5 +1,5 @@
-"""An engine in a process of its own, spoken to over a socket and kept alive by a supervisor.
+"""Runs an engine in a process of its own, behind a socket, kept alive by a supervisor.
 
-`python -m silkline.engines.worker` is the process; `WorkerSupervisor` starts, watches and replaces
-it; `WorkerEngine` is the far engine in the shape of a near one.
+`python -m silkline.engines.worker` is the process. `WorkerSupervisor` starts, checks and
+replaces it. `WorkerEngine` is an `Engine` that proxies to it.
 """

@@ -81,13 +81,13 @@ class Sides:
 
 
 async def check_cases(
-    cases: Sequence[Case], sides: Sides, watch: Callable[[int], None] = lambda _: None
+    cases: Sequence[Case], sides: Sides, on_progress: Callable[[int], None] = lambda _: None
 ) -> list[Row]:
-    """One row a case, in order; `watch` is told how many there are so far."""
+    """Compares the cases in order, one row each; calls `on_progress` with the number done."""
     rows = []
     for case in cases:
         rows.append(await _check(case, sides))
-        watch(len(rows))
+        on_progress(len(rows))
     return _settled(cases, rows, sides.tolerance.share)
 
 

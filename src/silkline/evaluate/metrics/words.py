@@ -105,14 +105,14 @@ def _words(chunk: str) -> Iterator[str]:
 
 def _numbers(sign: str, digits: str, exponent: str) -> Iterator[str]:
     """Yields the number, the numbers of a list without spaces, or the digits as written."""
-    if number := spelled(sign, digits, exponent):
-        yield number
+    if value := spelled(sign, digits, exponent):
+        yield value
         return
     *others, last = _BETWEEN_ITEMS.split(sign + digits)
-    for digits, power in (*((other, "") for other in others), (last, exponent)):
-        bare = digits.removeprefix("-")
-        written = digits + (f"e{power}" if power else "")
-        yield spelled(digits[: len(digits) - len(bare)], bare, power) or written
+    for number, power in (*((other, "") for other in others), (last, exponent)):
+        bare = number.removeprefix("-")
+        written = number + (f"e{power}" if power else "")
+        yield spelled(number[: len(number) - len(bare)], bare, power) or written
 
 
 def _bare(chunk: str) -> str:
