@@ -141,6 +141,6 @@ def test_within_the_budget_more_pixels_take_no_fewer_tokens(
 
 
 def test_a_strip_is_refused_in_plain_words() -> None:
-    with pytest.raises(InvalidRequest, match=r"201x1: .* more than 200 times the shorter. Crop it"):
+    with pytest.raises(InvalidRequest, match=r"201x1: .* at most 200 times the shorter. Crop it"):
         QWEN.count(201, 1)
     assert QWEN.count(200, 1).total > 0

@@ -132,8 +132,8 @@ def test_no_name_at_all_is_told(tmp_path: Path, model: str) -> None:
         ({"inner/config.json": b"{}"}, "inner does. Use that folder."),
         ({"snapshots/abc/config.json": b"{}"}, "snapshots/abc does. Use that folder."),
         ({"model_index.json": b"{}"}, "a pipeline of diffusers"),
-        ({"model.safetensors": b""}, "weights (model.safetensors) without a config.json"),
-        ({"weights.npz": b""}, "weights (weights.npz) without a config.json"),
+        ({"model.safetensors": b""}, "weights (model.safetensors) without the config.json"),
+        ({"weights.npz": b""}, "weights (weights.npz) without the config.json"),
         ({"readme.txt": b""}, "holds no model, but readme.txt"),
     ],
 )

@@ -114,7 +114,7 @@ def absence(text: str, path: Path, expected: str) -> ConfigError:
     shown = printable(text, _MAX)
     if found := _URL.match(text):
         return ConfigError(
-            f"{shown} is a URL. Use the hub id {found[1]}; the model must be in the local cache: "
+            f"{shown} is a URL. Name the model {found[1]}; it must be in the local cache: "
             f"hf download {found[1]}"
         )
     if _SCHEME.match(text):
