@@ -66,7 +66,7 @@ def test_a_form_is_whole_or_refused(http: httpx2.Client) -> None:
             assert reply.json()["usage"]["completion_tokens"] == 2
         else:
             error = check(reply, 400, "invalid_request")
-            assert "the form is not whole" in error["message"].lower(), (cut, error["message"])
+            assert "the form is truncated" in error["message"].lower(), (cut, error["message"])
 
 
 def test_a_form_cut_by_its_length_is_not_whole(gateway: Served) -> None:
