@@ -195,7 +195,7 @@ async def test_a_target_that_is_not_there_is_told() -> None:
 
 async def test_pictures_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     async with stand_in() as server:
-        with pytest.raises(ConfigError, match="no pictures"):
+        with pytest.raises(ConfigError, match="no images"):
             await run_bench(spec(server, traffic=Traffic(folder=str(tmp_path))))
 
 
@@ -206,5 +206,5 @@ def test_only_loopback_is_loopback() -> None:
     assert not is_loopback("http://192.0.2.1:8000")
     assert not is_loopback("https://0.0.0.0:8000")
     for url in ("ftp://127.0.0.1", "127.0.0.1:8000", "http://"):
-        with pytest.raises(ConfigError, match="no target"):
+        with pytest.raises(ConfigError, match="is not a target URL"):
             is_loopback(url)

@@ -145,8 +145,8 @@ def test_columns_are_named_as_the_set_has_them(folder: Path) -> None:
     assert (one.prompt, one.references) == (row["question"], ("tea cup",))
     for column, message in (
         ("answer", "has no column answer; it has picture, question"),
-        ("answers.score", "the column answers has no score in it"),
-        ("question.text", "the column question has no text in it"),
+        ("answers.score", "the column answers has no field score"),
+        ("question.text", "the column question has no field text"),
     ):
         with pytest.raises(ConfigError, match=message):
             load_dataset(path, columns={"prompt": "question", "reference": column})
@@ -183,7 +183,7 @@ def test_broken_parquet(folder: Path, kind: str) -> None:
     whole = path.read_bytes()
     if kind in {"empty", "text", "cut"}:
         path.write_bytes({"empty": b"", "text": b"PAR1 no", "cut": whole[:-20]}[kind])
-    with pytest.raises(ConfigError, match=r"rows\.parquet (row 1|is not whole Parquet)"):
+    with pytest.raises(ConfigError, match=r"rows\.parquet (row 1|is not valid Parquet)"):
         load_dataset(path)
 
 
@@ -230,10 +230,13 @@ def test_broken_folders(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no prompt"):
         load_dataset(folder)
     (tmp_path / "none").mkdir()
-    with pytest.raises(ConfigError, match="has no pictures"):
+    with pytest.raises(ConfigError, match="has no images"):
         load_dataset(tmp_path / "none")
     (folder / "metadata.csv").write_text("file_name,prompt\nc.png,?\n")
-    with pytest.raises(ConfigError, match=r"metadata\.csv line 2: the picture c\.png is no file"):
+    with pytest.raises(
+        ConfigError,
+        match=r"metadata\.csv line 2: the image c\.png in column file_name is not a file",
+    ):
         load_dataset(folder)
 
 
@@ -241,10 +244,10 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     ([], "line 1 is not a JSON object"),
     ({"prompt": "?"}, "line 1 has no picture"),
     (ROW | {"picture": 3}, "line 1 has no picture"),
-    (ROW | {"picture": "../outside.png"}, "no file below the data set's folder"),
-    (ROW | {"picture": "/etc/passwd"}, "no file below the data set's folder"),
-    (ROW | {"picture": "a\0.png"}, "the picture given is no file"),
-    (ROW | {"picture": "x" * 5_000 + "!"}, "the picture given is no file"),
+    (ROW | {"picture": "../outside.png"}, "is not a file inside the data set's folder"),
+    (ROW | {"picture": "/etc/passwd"}, "is not a file inside the data set's folder"),
+    (ROW | {"picture": "a\0.png"}, "the image given in column picture is not a file"),
+    (ROW | {"picture": "x" * 5_000 + "!"}, "the image given in column picture is not a file"),
     (ROW | {"prompt": ""}, "has no prompt"),
     (ROW | {"prompt": ["?"]}, "prompt is not text"),
     (ROW | {"prompt": "x" * 100_001}, "prompt has 100001 characters; at most 100000"),
@@ -263,7 +266,7 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     (ROW | {"reference": {}}, "the record has 0 fields"),
     (ROW | {"reference": {"a": [1]}}, "the field a of the record is a list or an object"),
     (ROW | {"reference": {"\n": 1}}, "has a name that is empty, not printable"),
-    (ROW | {"choices": "red"}, "choices is no list"),
+    (ROW | {"choices": "red"}, "choices, in column choices, is not a list"),
     (ROW | {"choices": ["a mug"]}, "has 1 choices. Expected 2 to 26"),
     (ROW | {"choices": ["a mug", "a mug"]}, "Expected 2 to 26 that differ"),
     (ROW | {"choices": ["red", "blue"]}, "Expected exactly one of its choices as the reference"),
@@ -308,7 +311,7 @@ def test_broken_jsonl_files(folder: Path) -> None:
     ("content", "message"),
     [
         (b"p\0i\0c\0\n\0", "line 1 is no text: it may be UTF-16 without a byte order mark"),
-        (b"\xff\xfep\0\n\0\0", "is not whole UTF-16"),
+        (b"\xff\xfep\0\n\0\0", "is not valid UTF-16"),
         (b"", "is empty"),
         (b"picture,prompt,reference\n", "is empty"),
         (b"picture,prompt,prompt\n", "line 1 names the same column twice: prompt, prompt"),
@@ -322,7 +325,10 @@ def test_broken_jsonl_files(folder: Path) -> None:
         (b"picture,prompt,reference\na.png,?,\xff\n", "line 2 is not UTF-8 (byte 0xFF); it may be"),
         (b"picture,prompt,reference\na.png,?," + b"x" * 200_000 + b"\n", "at most 100000"),
         (b"picture,prompt,reference\n,?,m\n", "line 2 has no picture"),
-        (b"picture,prompt,choices\na.png,?,red\n", "line 2: choices is no list"),
+        (
+            b"picture,prompt,choices\na.png,?,red\n",
+            "line 2: choices, in column choices, is not a list",
+        ),
     ],
 )
 def test_broken_csv(folder: Path, content: bytes, message: str) -> None:

@@ -188,7 +188,7 @@ def _column_names(cells: Sequence[str], where: str, dialect: _Dialect) -> list[s
             continue
         if (folded := name.casefold()) in seen:
             raise ConfigError(
-                f"{where} names the same column twice: {listed([seen[folded], name])}. The columns, "
+                f"{where} names the same column twice: {listed([seen[folded], name])}. It has, "
                 f"separated by {dialect.words}: {listed(cells)}. Rename one; names are not "
                 "case-sensitive."
             )
