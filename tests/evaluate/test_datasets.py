@@ -215,7 +215,7 @@ def test_a_folder_with_metadata(folder: Path) -> None:
 
 
 def test_broken_folders(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a\.png has no reference .* in a\.txt"):
+    with pytest.raises(ConfigError, match=r"a\.png has no readable reference.* in a\.txt"):
         load_dataset(folder, prompt="?")
     for content in (b"", b" \n", b"\xff\xfe", b"x" * 70_000):
         (folder / "a.txt").write_bytes(content)
@@ -249,28 +249,31 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     (ROW | {"picture": "a\0.png"}, "the image given in column picture is not a file"),
     (ROW | {"picture": "x" * 5_000 + "!"}, "the image given in column picture is not a file"),
     (ROW | {"prompt": ""}, "has no prompt"),
-    (ROW | {"prompt": ["?"]}, "prompt is not text"),
+    (ROW | {"prompt": ["?"]}, "prompt is a list or an object"),
     (ROW | {"prompt": "x" * 100_001}, "prompt has 100001 characters; at most 100000"),
-    (ROW | {"prompt": "\ud800"}, "line 1 is not JSON"),
+    (ROW | {"prompt": "\ud800"}, "line 1 is not valid JSON"),
     (ROW | {"id": "\x1b[2J"}, "the id is not printable"),
     (ROW | {"id": "x" * 101}, "id has 101 characters"),
     (ROW | {"reference": []}, "has 0 references"),
     (ROW | {"reference": [None]}, "has 0 references"),
-    (ROW | {"reference": [["m"]]}, "reference is not text"),
+    (ROW | {"reference": [["m"]]}, "reference is a list or an object"),
     (ROW | {"Prompt": "!"}, "has the same column twice: prompt and Prompt"),
-    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has no choice C but one after it"),
+    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has no choice C, but has a later one"),
     (ROW | {"choices": ["red", None, "blue"]}, "a choice is missing before the last one"),
     (ROW | {"reference": ["m"] * 101}, "has 101 references"),
-    (ROW | {"reference": [{}]}, "reference is not text"),
-    (ROW | {"reference": True}, "reference is not text"),
+    (ROW | {"reference": [{}]}, "reference is a list or an object"),
+    (ROW | {"reference": True}, "reference is a list or an object"),
     (ROW | {"reference": {}}, "the record has 0 fields"),
     (ROW | {"reference": {"a": [1]}}, "the field a of the record is a list or an object"),
-    (ROW | {"reference": {"\n": 1}}, "has a name that is empty, not printable"),
+    (ROW | {"reference": {"\n": 1}}, "a field name of the record is empty, not printable"),
     (ROW | {"choices": "red"}, "choices, in column choices, is not a list"),
     (ROW | {"choices": ["a mug"]}, "has 1 choices. Expected 2 to 26"),
-    (ROW | {"choices": ["a mug", "a mug"]}, "Expected 2 to 26 that differ"),
-    (ROW | {"choices": ["red", "blue"]}, "Expected exactly one of its choices as the reference"),
-    (ROW | {"choices": ["a", "b"], "reference": {"a": 1}}, "choices and a record"),
+    (ROW | {"choices": ["a mug", "a mug"]}, "Expected 2 to 26 different ones"),
+    (ROW | {"choices": ["red", "blue"]}, "which is none of the 2 choices"),
+    (
+        ROW | {"choices": ["a", "b"], "reference": {"a": 1}},
+        "has choices, but a record as its reference",
+    ),
 ]
 
 
@@ -283,7 +286,7 @@ def test_broken_jsonl_rows(folder: Path, row: object, message: str) -> None:
 
 def test_broken_jsonl_files(folder: Path) -> None:
     path = jsonl(folder, ROW, ROW)
-    assert len(load_dataset(path, most=1).items) == 1
+    assert len(load_dataset(path, maximum=1).items) == 1
     jsonl(folder, ROW | {"id": "1"}, ROW, ROW | {"id": "1", "reference": "a cup"})
     with pytest.raises(ConfigError, match=r"line 3 has the same id as rows\.jsonl line 1, 1, but"):
         load_dataset(path)
@@ -296,7 +299,7 @@ def test_broken_jsonl_files(folder: Path) -> None:
             load_dataset(path)
     for content in (b"{", b"\xff", b"[" * 100_000, b"nan"):
         path.write_bytes(content)
-        with pytest.raises(ConfigError, match="line 1 is not JSON"):
+        with pytest.raises(ConfigError, match="line 1 is not valid JSON"):
             load_dataset(path)
     (folder / "link.png").symlink_to("/etc/hostname")
     with pytest.raises(ConfigError, match="no file below"):
@@ -310,7 +313,7 @@ def test_broken_jsonl_files(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"p\0i\0c\0\n\0", "line 1 is no text: it may be UTF-16 without a byte order mark"),
+        (b"p\0i\0c\0\n\0", "line 1 is not text: it may be UTF-16 without a byte order mark"),
         (b"\xff\xfep\0\n\0\0", "is not valid UTF-16"),
         (b"", "is empty"),
         (b"picture,prompt,reference\n", "is empty"),
