@@ -88,7 +88,7 @@ def test_a_picture_outside_the_repository_is_refused(cache: Path) -> None:
     picture = repository / "snapshots" / COMMIT / "data" / "pictures" / "a.png"
     picture.unlink()
     picture.symlink_to(cache / "secret.png")
-    with pytest.raises(ConfigError, match="no file below"):
+    with pytest.raises(ConfigError, match="not a file inside"):
         load(cache, f"{HUB}shop/pictures/data/train.csv")
 
 

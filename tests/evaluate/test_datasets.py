@@ -223,7 +223,7 @@ def test_broken_folders(folder: Path, tmp_path: Path) -> None:
             load_dataset(folder, prompt="?")
     (folder / "a.txt").write_text("m")
     (folder / "more" / "b.txt").mkdir()
-    with pytest.raises(ConfigError, match=r"more/b\.png has no reference"):
+    with pytest.raises(ConfigError, match=r"more/b\.png has no readable reference"):
         load_dataset(folder, prompt="?")
     (folder / "more" / "b.txt").rmdir()
     (folder / "more" / "b.txt").write_text("n")
@@ -262,7 +262,7 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     (ROW | {"choices": ["red", None, "blue"]}, "a choice is missing before the last one"),
     (ROW | {"reference": ["m"] * 101}, "has 101 references"),
     (ROW | {"reference": [{}]}, "reference is a list or an object"),
-    (ROW | {"reference": True}, "reference is a list or an object"),
+    (ROW | {"reference": True}, "reference is not text"),
     (ROW | {"reference": {}}, "the record has 0 fields"),
     (ROW | {"reference": {"a": [1]}}, "the field a of the record is a list or an object"),
     (ROW | {"reference": {"\n": 1}}, "a field name of the record is empty, not printable"),
@@ -302,7 +302,7 @@ def test_broken_jsonl_files(folder: Path) -> None:
         with pytest.raises(ConfigError, match="line 1 is not valid JSON"):
             load_dataset(path)
     (folder / "link.png").symlink_to("/etc/hostname")
-    with pytest.raises(ConfigError, match="no file below"):
+    with pytest.raises(ConfigError, match="not a file inside"):
         load_dataset(jsonl(folder, ROW | {"picture": "link.png"}))
     other = folder / "rows.txt"
     other.write_text("x")
@@ -373,7 +373,7 @@ def test_a_byte_order_mark_is_passed_over(folder: Path) -> None:
     path.write_bytes(codecs.BOM_UTF8 + json.dumps(ROW).encode() + b"\r\n")
     assert load_dataset(path).items[0].references == ("a mug",)
     path.write_bytes(json.dumps(ROW).encode() + b"\n" + codecs.BOM_UTF8 + b"{}")
-    with pytest.raises(ConfigError, match="line 2 is not JSON"):
+    with pytest.raises(ConfigError, match="line 2 is not valid JSON"):
         load_dataset(path)
 
 
@@ -388,5 +388,5 @@ def test_times_that_python_cannot_hold_are_told(folder: Path) -> None:
     ):
         columns = {name: [value] for name, value in ROW.items()}
         parquet.write_table(arrow.table(columns | {"when": when}), path)
-        with pytest.raises(ConfigError, match="after row 0 holds a value that cannot be read"):
+        with pytest.raises(ConfigError, match="after row 0 has a value that cannot be read"):
             load_dataset(path)

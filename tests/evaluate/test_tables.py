@@ -205,7 +205,7 @@ def test_lists_that_cannot_be_read_are_refused(folder: Path, cell: str) -> None:
     text = io.StringIO()
     csv.writer(text).writerows([ROW.keys(), (ROW | {"reference": cell}).values()])
     message = refused(folder, text.getvalue())
-    assert message.startswith("rows.csv line 2: the column reference begins like a list")
+    assert message.startswith("rows.csv line 2: the column reference starts like a list")
 
 
 def test_records_and_objects_in_a_cell(folder: Path) -> None:
