@@ -48,7 +48,7 @@ def test_what_is_no_file_of_requests_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_an_empty_folder_and_an_odd_size_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no pictures"):
+    with pytest.raises(ConfigError, match="no images"):
         load_catalogue(Traffic(folder=str(tmp_path)))
     with pytest.raises(ConfigError, match="multiple of 32"):
         load_catalogue(Traffic(pixels=200))

@@ -195,7 +195,7 @@ async def test_a_target_that_is_not_there_is_told() -> None:
 
 async def test_pictures_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     async with stand_in() as server:
-        with pytest.raises(ConfigError, match="no pictures"):
+        with pytest.raises(ConfigError, match="no images"):
             await run_bench(spec(server, traffic=Traffic(folder=str(tmp_path))))
 
 

@@ -235,5 +235,5 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
     result = run("evaluate", FAKE, "--data", str(data), "--out", str(tmp_path / "out"))
     assert result.returncode == 2
     said = " ".join(result.stderr.split())
-    assert "set.csv line 1 names no column for the picture" in said
+    assert "set.csv line 1 has no column for the picture" in said
     assert "separated by semicolons: Bild, Frage, Antwort" in said

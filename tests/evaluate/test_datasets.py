@@ -145,8 +145,8 @@ def test_columns_are_named_as_the_set_has_them(folder: Path) -> None:
     assert (one.prompt, one.references) == (row["question"], ("tea cup",))
     for column, message in (
         ("answer", "has no column answer; it has picture, question"),
-        ("answers.score", "the column answers has no score in it"),
-        ("question.text", "the column question has no text in it"),
+        ("answers.score", "the column answers has no field score"),
+        ("question.text", "the column question has no field text"),
     ):
         with pytest.raises(ConfigError, match=message):
             load_dataset(path, columns={"prompt": "question", "reference": column})
@@ -183,7 +183,7 @@ def test_broken_parquet(folder: Path, kind: str) -> None:
     whole = path.read_bytes()
     if kind in {"empty", "text", "cut"}:
         path.write_bytes({"empty": b"", "text": b"PAR1 no", "cut": whole[:-20]}[kind])
-    with pytest.raises(ConfigError, match=r"rows\.parquet (row 1|is not whole Parquet)"):
+    with pytest.raises(ConfigError, match=r"rows\.parquet (row 1|is not valid Parquet)"):
         load_dataset(path)
 
 
@@ -215,7 +215,7 @@ def test_a_folder_with_metadata(folder: Path) -> None:
 
 
 def test_broken_folders(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a\.png has no reference .* in a\.txt"):
+    with pytest.raises(ConfigError, match=r"a\.png has no readable reference.* in a\.txt"):
         load_dataset(folder, prompt="?")
     for content in (b"", b" \n", b"\xff\xfe", b"x" * 70_000):
         (folder / "a.txt").write_bytes(content)
@@ -223,17 +223,20 @@ def test_broken_folders(folder: Path, tmp_path: Path) -> None:
             load_dataset(folder, prompt="?")
     (folder / "a.txt").write_text("m")
     (folder / "more" / "b.txt").mkdir()
-    with pytest.raises(ConfigError, match=r"more/b\.png has no reference"):
+    with pytest.raises(ConfigError, match=r"more/b\.png has no readable reference"):
         load_dataset(folder, prompt="?")
     (folder / "more" / "b.txt").rmdir()
     (folder / "more" / "b.txt").write_text("n")
     with pytest.raises(ConfigError, match="has no prompt"):
         load_dataset(folder)
     (tmp_path / "none").mkdir()
-    with pytest.raises(ConfigError, match="has no pictures"):
+    with pytest.raises(ConfigError, match="has no images"):
         load_dataset(tmp_path / "none")
     (folder / "metadata.csv").write_text("file_name,prompt\nc.png,?\n")
-    with pytest.raises(ConfigError, match=r"metadata\.csv line 2: the picture c\.png is no file"):
+    with pytest.raises(
+        ConfigError,
+        match=r"metadata\.csv line 2: the image c\.png in column file_name is not a file",
+    ):
         load_dataset(folder)
 
 
@@ -241,33 +244,36 @@ BROKEN_ROWS: list[tuple[object, str]] = [
     ([], "line 1 is not a JSON object"),
     ({"prompt": "?"}, "line 1 has no picture"),
     (ROW | {"picture": 3}, "line 1 has no picture"),
-    (ROW | {"picture": "../outside.png"}, "no file below the data set's folder"),
-    (ROW | {"picture": "/etc/passwd"}, "no file below the data set's folder"),
-    (ROW | {"picture": "a\0.png"}, "the picture given is no file"),
-    (ROW | {"picture": "x" * 5_000 + "!"}, "the picture given is no file"),
+    (ROW | {"picture": "../outside.png"}, "is not a file inside the data set's folder"),
+    (ROW | {"picture": "/etc/passwd"}, "is not a file inside the data set's folder"),
+    (ROW | {"picture": "a\0.png"}, "the image given in column picture is not a file"),
+    (ROW | {"picture": "x" * 5_000 + "!"}, "the image given in column picture is not a file"),
     (ROW | {"prompt": ""}, "has no prompt"),
-    (ROW | {"prompt": ["?"]}, "prompt is not text"),
+    (ROW | {"prompt": ["?"]}, "prompt is a list or an object"),
     (ROW | {"prompt": "x" * 100_001}, "prompt has 100001 characters; at most 100000"),
-    (ROW | {"prompt": "\ud800"}, "line 1 is not JSON"),
+    (ROW | {"prompt": "\ud800"}, "line 1 is not valid JSON"),
     (ROW | {"id": "\x1b[2J"}, "the id is not printable"),
     (ROW | {"id": "x" * 101}, "id has 101 characters"),
     (ROW | {"reference": []}, "has 0 references"),
     (ROW | {"reference": [None]}, "has 0 references"),
-    (ROW | {"reference": [["m"]]}, "reference is not text"),
+    (ROW | {"reference": [["m"]]}, "reference is a list or an object"),
     (ROW | {"Prompt": "!"}, "has the same column twice: prompt and Prompt"),
-    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has no choice C but one after it"),
+    (ROW | {"A": "red", "B": "blue", "D": "green"}, "has no choice C, but has a later one"),
     (ROW | {"choices": ["red", None, "blue"]}, "a choice is missing before the last one"),
     (ROW | {"reference": ["m"] * 101}, "has 101 references"),
-    (ROW | {"reference": [{}]}, "reference is not text"),
+    (ROW | {"reference": [{}]}, "reference is a list or an object"),
     (ROW | {"reference": True}, "reference is not text"),
     (ROW | {"reference": {}}, "the record has 0 fields"),
     (ROW | {"reference": {"a": [1]}}, "the field a of the record is a list or an object"),
-    (ROW | {"reference": {"\n": 1}}, "has a name that is empty, not printable"),
-    (ROW | {"choices": "red"}, "choices is no list"),
+    (ROW | {"reference": {"\n": 1}}, "a field name of the record is empty, not printable"),
+    (ROW | {"choices": "red"}, "choices, in column choices, is not a list"),
     (ROW | {"choices": ["a mug"]}, "has 1 choices. Expected 2 to 26"),
-    (ROW | {"choices": ["a mug", "a mug"]}, "Expected 2 to 26 that differ"),
-    (ROW | {"choices": ["red", "blue"]}, "Expected exactly one of its choices as the reference"),
-    (ROW | {"choices": ["a", "b"], "reference": {"a": 1}}, "choices and a record"),
+    (ROW | {"choices": ["a mug", "a mug"]}, "Expected 2 to 26 different ones"),
+    (ROW | {"choices": ["red", "blue"]}, "which is none of the 2 choices"),
+    (
+        ROW | {"choices": ["a", "b"], "reference": {"a": 1}},
+        "has choices, but a record as its reference",
+    ),
 ]
 
 
@@ -280,7 +286,7 @@ def test_broken_jsonl_rows(folder: Path, row: object, message: str) -> None:
 
 def test_broken_jsonl_files(folder: Path) -> None:
     path = jsonl(folder, ROW, ROW)
-    assert len(load_dataset(path, most=1).items) == 1
+    assert len(load_dataset(path, maximum=1).items) == 1
     jsonl(folder, ROW | {"id": "1"}, ROW, ROW | {"id": "1", "reference": "a cup"})
     with pytest.raises(ConfigError, match=r"line 3 has the same id as rows\.jsonl line 1, 1, but"):
         load_dataset(path)
@@ -293,10 +299,10 @@ def test_broken_jsonl_files(folder: Path) -> None:
             load_dataset(path)
     for content in (b"{", b"\xff", b"[" * 100_000, b"nan"):
         path.write_bytes(content)
-        with pytest.raises(ConfigError, match="line 1 is not JSON"):
+        with pytest.raises(ConfigError, match="line 1 is not valid JSON"):
             load_dataset(path)
     (folder / "link.png").symlink_to("/etc/hostname")
-    with pytest.raises(ConfigError, match="no file below"):
+    with pytest.raises(ConfigError, match="not a file inside"):
         load_dataset(jsonl(folder, ROW | {"picture": "link.png"}))
     other = folder / "rows.txt"
     other.write_text("x")
@@ -307,8 +313,8 @@ def test_broken_jsonl_files(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"p\0i\0c\0\n\0", "line 1 is no text: it may be UTF-16 without a byte order mark"),
-        (b"\xff\xfep\0\n\0\0", "is not whole UTF-16"),
+        (b"p\0i\0c\0\n\0", "line 1 is not text: it may be UTF-16 without a byte order mark"),
+        (b"\xff\xfep\0\n\0\0", "is not valid UTF-16"),
         (b"", "is empty"),
         (b"picture,prompt,reference\n", "is empty"),
         (b"picture,prompt,prompt\n", "line 1 names the same column twice: prompt, prompt"),
@@ -322,7 +328,10 @@ def test_broken_jsonl_files(folder: Path) -> None:
         (b"picture,prompt,reference\na.png,?,\xff\n", "line 2 is not UTF-8 (byte 0xFF); it may be"),
         (b"picture,prompt,reference\na.png,?," + b"x" * 200_000 + b"\n", "at most 100000"),
         (b"picture,prompt,reference\n,?,m\n", "line 2 has no picture"),
-        (b"picture,prompt,choices\na.png,?,red\n", "line 2: choices is no list"),
+        (
+            b"picture,prompt,choices\na.png,?,red\n",
+            "line 2: choices, in column choices, is not a list",
+        ),
     ],
 )
 def test_broken_csv(folder: Path, content: bytes, message: str) -> None:
@@ -364,7 +373,7 @@ def test_a_byte_order_mark_is_passed_over(folder: Path) -> None:
     path.write_bytes(codecs.BOM_UTF8 + json.dumps(ROW).encode() + b"\r\n")
     assert load_dataset(path).items[0].references == ("a mug",)
     path.write_bytes(json.dumps(ROW).encode() + b"\n" + codecs.BOM_UTF8 + b"{}")
-    with pytest.raises(ConfigError, match="line 2 is not JSON"):
+    with pytest.raises(ConfigError, match="line 2 is not valid JSON"):
         load_dataset(path)
 
 
@@ -379,5 +388,5 @@ def test_times_that_python_cannot_hold_are_told(folder: Path) -> None:
     ):
         columns = {name: [value] for name, value in ROW.items()}
         parquet.write_table(arrow.table(columns | {"when": when}), path)
-        with pytest.raises(ConfigError, match="after row 0 holds a value that cannot be read"):
+        with pytest.raises(ConfigError, match="after row 0 has a value that cannot be read"):
             load_dataset(path)

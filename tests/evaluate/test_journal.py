@@ -53,13 +53,13 @@ def test_a_line_that_is_no_answer_is_named(tmp_path: Path) -> None:
     write(path, "one")
     for line in (b"{}\n", b"\xff\n", b"\n", b"[" * 9_999 + b"\n", b'{"kind":"answer"}\n'):
         path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n" + line)
-        with pytest.raises(ConfigError, match=r"answers\.jsonl line 2 is no line of a journal"):
+        with pytest.raises(ConfigError, match=r"answers\.jsonl line 2 is not a journal line"):
             Journal(path).__enter__()
 
 
 def test_two_runs_do_not_share_a_journal(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    with Journal(path), pytest.raises(ConfigError, match="Another run writes"):
+    with Journal(path), pytest.raises(ConfigError, match="Another run is using"):
         Journal(path).__enter__()
     with Journal(path):
         pass

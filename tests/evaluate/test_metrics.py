@@ -196,7 +196,7 @@ def test_the_usual_metrics_follow_from_the_set() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("bleu", "bleu is unknown: the set has reference texts. Those for it are exact_match"),
+        ("bleu", "bleu is unknown: the data set has reference texts. Choose from exact_match"),
         ("record", "record does not fit"),
         ("field:count", "is unknown"),
         ("vqa_accuracy", "at least 4 people; item one has 1"),

@@ -95,7 +95,7 @@ def test_the_first_line_of_excel_names_the_delimiter(folder: Path, line: str) ->
     assert item(folder, "\ufeff" + text).references == ("m",)
     assert item(folder, "sep=^\npicture^prompt^reference\na.png^?^m").references == ("m",)
     message = refused(folder, f"{line}\nBild;prompt\na.png;?\n")
-    assert "rows.csv line 2 names no column for the picture" in message
+    assert "rows.csv line 2 has no column for the picture" in message
     assert "separated by semicolons: Bild, prompt" in message
 
 
@@ -147,7 +147,7 @@ def test_missing_cells(folder: Path, missing: str) -> None:
 
 def test_an_error_about_a_column_names_those_that_are_there(folder: Path) -> None:
     message = refused(folder, "Bild;Frage, kurz;Antwort\na.png;?;m\n")
-    assert message.startswith("rows.csv line 1 names no column for the picture")
+    assert message.startswith("rows.csv line 1 has no column for the picture")
     assert "separated by semicolons: Bild, Frage, kurz, Antwort." in message
     assert "--column picture=COLUMN" in message
     message = refused(folder, "Bild;Frage\na.png;?\n", columns={"picture": "Foto"})
@@ -156,7 +156,7 @@ def test_an_error_about_a_column_names_those_that_are_there(folder: Path) -> Non
     )
     message = refused(folder, "a.png,What?,a mug\n")
     assert (
-        "no row follows rows.csv line 1, which names, separated by commas: a.png, What?" in message
+        "no row follows the header in rows.csv line 1, separated by commas: a.png, What?" in message
     )
     message = refused(folder, "picture\x01\x1b[2J," + "x" * 500 + ",prompt\na.png,1,?\n")
     assert message.isprintable()
@@ -205,7 +205,7 @@ def test_lists_that_cannot_be_read_are_refused(folder: Path, cell: str) -> None:
     text = io.StringIO()
     csv.writer(text).writerows([ROW.keys(), (ROW | {"reference": cell}).values()])
     message = refused(folder, text.getvalue())
-    assert message.startswith("rows.csv line 2: the column reference begins like a list")
+    assert message.startswith("rows.csv line 2: the column reference starts like a list")
 
 
 def test_records_and_objects_in_a_cell(folder: Path) -> None:

@@ -22,7 +22,7 @@ class Record(msgspec.Struct, array_like=True):
     Attributes:
         number: Its index in the schedule, from 0.
         target: Index of the target in the spec, 0 or 1.
-        image: Number of the picture.
+        image: Number of the image.
         variant: 0 for the image itself, else the number of the near duplicate.
         intended: When it was due; latency counts from here.
         sent: When it was written to the socket; 0 if it never was.

@@ -101,7 +101,7 @@ def is_loopback(url: str) -> bool:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"{url!r} is not a target URL. Write it like http://127.0.0.1:8000.")
+        raise ConfigError(f"{url!r} is no target. Write it like http://127.0.0.1:8000.")
     try:
         found = socket.getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
     except OSError as error:

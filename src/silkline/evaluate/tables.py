@@ -188,9 +188,9 @@ def _column_names(cells: Sequence[str], where: str, dialect: _Dialect) -> list[s
             continue
         if (folded := name.casefold()) in seen:
             raise ConfigError(
-                f"{where} names the same column twice: {listed([seen[folded], name])}. The "
-                f"columns, separated by {dialect.words}: {listed(cells)}. Rename one; names are "
-                "not case-sensitive."
+                f"{where} names the same column twice: {listed([seen[folded], name])}. It has, "
+                f"separated by {dialect.words}: {listed(cells)}. Rename one; names are not "
+                "case-sensitive."
             )
         seen[folded] = name
     return names

@@ -1,1 +1,1 @@
-"""The preprocessing contract: does an engine read pictures and prompts as transformers does."""
+"""The preprocessing contract: an engine must read images and prompts as transformers does."""

@@ -1,4 +1,4 @@
-"""One question of the golden pack."""
+"""A case of the golden pack."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _JPEG = b"\xff\xd8\xff"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A user's message with one encoded picture or more.
+    """A user message with one or more encoded images.
 
     Attributes:
         name: Short and unique.
-        title: What is special about it.
-        parts: Text, and encoded pictures, in the order in which they are sent.
+        title: What is special about it, in a few words.
+        parts: Texts and encoded images, in the order in which they are sent.
     """
 
     name: str
@@ -25,17 +25,17 @@ class Case:
 
     @property
     def images(self) -> tuple[bytes, ...]:
-        """The encoded pictures, in order."""
+        """The encoded images, in order."""
         return tuple(part for part in self.parts if isinstance(part, bytes))
 
     @property
     def has_jpeg(self) -> bool:
-        """Whether a picture is a JPEG: large ones are decoded at a fraction (decision 5)."""
+        """Whether an image is a JPEG: large JPEGs are decoded at a fraction (decision 5)."""
         return any(data.startswith(_JPEG) for data in self.images)
 
     @property
     def message(self) -> Message:
-        """As Silkline has it once the pictures are elsewhere."""
+        """The message in Silkline's form, with indexes in place of the images."""
         parts: list[TextPart | ImagePart] = []
         images = 0
         for part in self.parts:

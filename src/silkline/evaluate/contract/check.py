@@ -1,4 +1,4 @@
-"""Leads every case through Silkline's whole path and through transformers, and compares."""
+"""Runs every case through Silkline's full path and through transformers, and compares."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ if TYPE_CHECKING:
     from silkline.evaluate.contract.reference import Reference
 
 UNREDUCED = PixelBudget(max_pixels=10**9)
-"""A budget that leaves every picture as it came."""
+"""A budget that scales no image down."""
 
 _FRACTION = 4
-"""From here on, JPEGs are decoded at a fraction of their size (`ingress.normalise`)."""
+"""JPEGs that are scaled down by this factor or more are decoded at a fraction of their size
+(`ingress.normalise`)."""
 
 _SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A question once its pictures are there.
+    """A question with its decoded images.
 
     Attributes:
         messages: The conversation.
-        images: The pictures that it points at.
+        images: The images that the messages refer to.
     """
 
     messages: tuple[Message, ...]
@@ -51,26 +52,26 @@ class Brought:
 
 
 class Path(Protocol):
-    """The way of a question to the engine, from what a client sends."""
+    """Silkline's path from a client's request to the engine."""
 
     async def bring(self, case: Case, budget: PixelBudget) -> Brought:
-        """Reads a client's question, decodes, normalises and reduces its pictures.
+        """Parses a client's request, and decodes, normalises and scales its images.
 
         Raises:
-            SilklineError: The question is refused.
+            SilklineError: The request is refused.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What is compared.
+    """The two sides of the comparison.
 
     Attributes:
-        path: Silkline's way to the engine.
+        path: Silkline's path to the engine.
         prober: The engine.
-        budget: The engine's: how large a picture is of use to it.
+        budget: The engine's pixel budget for an image.
         reference: transformers.
-        tolerance: How far apart they may be.
+        tolerance: The allowed differences.
     """
 
     path: Path
@@ -83,7 +84,7 @@ class Sides:
 async def check_cases(
     cases: Sequence[Case], sides: Sides, on_progress: Callable[[int], None] = lambda _: None
 ) -> list[Row]:
-    """Compares the cases in order, one row each; calls `on_progress` with the number done."""
+    """Checks the cases in order, one row each; calls `on_progress` with the number done so far."""
     rows = []
     for case in cases:
         rows.append(await _check(case, sides))
@@ -95,7 +96,7 @@ async def _check(case: Case, sides: Sides) -> Row:
     try:
         truth = await asyncio.to_thread(sides.reference.truth, case)
     except Untaken as error:
-        return _refused(case, f"transformers takes none such: {error}", broken=False)
+        return _refused(case, f"transformers does not support it: {error}", broken=False)
     try:
         whole = await sides.path.bring(case, UNREDUCED)
         reduced = await sides.path.bring(case, sides.budget)
@@ -108,28 +109,28 @@ async def _check(case: Case, sides: Sides) -> Row:
 
 
 def _settled(cases: Sequence[Case], rows: Sequence[Row], share: float) -> list[Row]:
-    """Forgives first tokens that only rounded weights can have changed, where most cases hold.
+    """Accepts first tokens that only rounded weights can have changed, if enough cases hold.
 
-    Prompts of several pictures count apart: they are few, and the others would outvote what goes
-    wrong with them only.
+    Cases with several images are judged separately: they are few, and the others would hide faults
+    that affect only them.
     """
-    forgiven: set[str] = set()
+    accepted: set[str] = set()
     for several in (False, True):
         kind = {case.name for case in cases if (len(case.images) > 1) is several}
         seen = [row for row in rows if row.case in kind and _saw_the_same(row)]
         held = sum(row.stages[Stage.FIRST_TOKEN].verdict is Verdict.HELD for row in seen)
         if held >= share * len(seen):
-            forgiven.update(row.case for row in seen)
-    return [row if row.case in forgiven else _unforgiven(row) for row in rows]
+            accepted.update(row.case for row in seen)
+    return [row if row.case in accepted else _as_broken(row) for row in rows]
 
 
 def _saw_the_same(row: Row) -> bool:
-    """Whether the engine took the reference's pixels and token ids, for all that is seen."""
+    """Whether the engine's pixels and token ids, as far as visible, are the reference's."""
     before = [outcome for stage, outcome in row.stages.items() if stage is not Stage.FIRST_TOKEN]
     return bool(before) and all(outcome.verdict is Verdict.HELD for outcome in before)
 
 
-def _unforgiven(row: Row) -> Row:
+def _as_broken(row: Row) -> Row:
     first = row.stages.get(Stage.FIRST_TOKEN)
     if first is None or first.verdict is not Verdict.ROUNDED:
         return row
@@ -149,9 +150,9 @@ def _compare(
         reread = reference.read(case, [as_image(image) for image in reduced.images])
         reduction = compare_pixels(reread.pixels, truth, reference, allowed)
     except Untaken as error:
-        told = f"transformers takes none such: {error}"
+        message = f"transformers does not support it: {error}"
         reread = truth
-        reduction = Outcome(verdict=Verdict.BROKEN, cell="refused", told=told)
+        reduction = Outcome(verdict=Verdict.BROKEN, cell="refused", told=message)
     return {
         Stage.IMAGE: compare_images(whole.images, truth),
         Stage.REDUCTION: reduction,
@@ -160,13 +161,13 @@ def _compare(
         else compare_pixels(shown.pixels, truth, reference, allowed),
         Stage.IMAGE_TOKENS: compare_image_tokens(shown, truth, reference.image_token),
         Stage.PROMPT: compare_prompt(shown, truth),
-        # Of the picture as it is after a reduction that is within what is allowed.
+        # Compared on the image after scaling, which may differ within the tolerance.
         Stage.FIRST_TOKEN: compare_first_token(shown, reread, reference, tolerance),
     }
 
 
 def _shrunk(whole: Brought, reduced: Brought) -> float:
-    """How many times as wide the pictures came as the engine gets them, the least of them."""
+    """The smallest factor by which the widths of the images were scaled down."""
     pairs = zip(whole.images, reduced.images, strict=True)
     return min(before.width / after.width for before, after in pairs)
 

@@ -1,4 +1,4 @@
-"""Stage by stage: what an engine showed against what transformers makes of the same bytes."""
+"""Compares an engine with transformers stage by stage, on the same input bytes."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 _TOP = 5
 _NOTHING = 1e-9
-"""Of probability: what rounding leaves where a list holds all of it."""
+"""Minimum probability left for unlisted tokens; avoids log(0) after rounding."""
 
 _LAYOUTS = {2: "patches", 4: "tiles"}
 _FLOAT = 0.01
-"""Of 1/255: what float32 adds to a difference of whole values."""
+"""In 1/255: the rounding error of float32 in a difference of integer values."""
 
 _ROUNDING = 1
-"""Of 255: what two exact ways of laying a half-transparent pixel over white may differ by."""
+"""In 1/255: by how much two exact methods of blending a pixel with white may differ."""
 
 
 def as_image(image: Image) -> PillowImage.Image:
-    """A normalised picture as Pillow has it."""
+    """Converts a normalised image to Pillow."""
     return PillowImage.frombytes("RGB", (image.width, image.height), image.pixels)
 
 
 def compare_images(brought: Sequence[Image], truth: Expected) -> Outcome:
-    """Decoded and normalised, before anything is reduced: exact but for rounding of alpha."""
+    """Compares decoded, normalised images before scaling: exact except for rounding of alpha."""
     maximum, total, count = 0, 0, 0
     for image, expected in zip(brought, truth.images, strict=True):
         if (image.width, image.height) != expected.size:
@@ -56,13 +56,13 @@ def compare_pixels(
     reference: Reference,
     allowed: tuple[float, float],
 ) -> Outcome:
-    """What the vision tower takes.
+    """Compares the inputs of the vision tower.
 
     Args:
-        ours: The engine's, or the reference's of the engine's picture.
-        truth: The reference's of the picture that was sent.
-        reference: Knows the scale.
-        allowed: Largest and mean difference, in 1/255 of the picture's range.
+        ours: The engine's pixels, or the reference's pixels for the engine's image.
+        truth: The reference's result for the image that was sent.
+        reference: Provides the scale of pixel values.
+        allowed: Maximum and mean difference, in 1/255 of the image's range.
     """
     expected = truth.pixels
     if ours.shape != expected.shape:
@@ -73,36 +73,37 @@ def compare_pixels(
 
 
 def compare_image_tokens(shown: Showing, truth: Expected, image_token: int) -> Outcome:
-    """How many places pictures take in the prompt, as it is computed and as it is billed."""
+    """Compares the number of image tokens in the prompt, as computed and as billed."""
     expected = truth.image_tokens
     counts = []
     if shown.prompt_ids is not None:
         counts.append(("computed", shown.prompt_ids.count(image_token)))
-    tells = shown.prompt_ids is not None  # a server may leave it at 0, and hides the ids too
-    if shown.usage is not None and (tells or shown.usage.image_tokens):
+    # A server that hides the ids may leave the count at 0.
+    counts_images = shown.prompt_ids is not None
+    if shown.usage is not None and (counts_images or shown.usage.image_tokens):
         counts.append(("billed", shown.usage.image_tokens))
     if not counts:
         return _hidden(shown, "usage")
     for what, count in counts:
         if count != expected:
-            told = f"{count} {what}, expected {expected}"
-            return _broken(str(count), told, count=count, expected=expected)
+            message = f"{count} {what}, expected {expected}"
+            return _broken(str(count), message, count=count, expected=expected)
     return _held(str(expected), count=expected)
 
 
 def compare_prompt(shown: Showing, truth: Expected) -> Outcome:
-    """The prompt's token ids; their number where that is all that is told."""
+    """Compares the prompt's token ids, or only their number if the ids are hidden."""
     expected = truth.prompt_ids
     count = len(expected)
     if shown.prompt_ids is not None and shown.prompt_ids != expected:
-        place = _first_difference(shown.prompt_ids, expected)
+        index = _first_difference(shown.prompt_ids, expected)
         ours = len(shown.prompt_ids)
-        told = f"{ours} token ids, other ones from {place} on, expected {count}"
-        return _broken(f"at {place}", told, place=place, count=ours, expected=count)
+        message = f"{ours} token ids, different from index {index} on, expected {count}"
+        return _broken(f"at {index}", message, place=index, count=ours, expected=count)
     if shown.usage is not None and shown.usage.prompt_tokens != count:
         billed = shown.usage.prompt_tokens
-        told = f"{billed} tokens billed, expected {count}"
-        return _broken(str(billed), told, count=billed, expected=count)
+        message = f"{billed} tokens billed, expected {count}"
+        return _broken(str(billed), message, count=billed, expected=count)
     if shown.prompt_ids is None and shown.usage is None:
         return _hidden(shown, "prompt_ids")
     return _held(str(count), count=count)
@@ -111,16 +112,17 @@ def compare_prompt(shown: Showing, truth: Expected) -> Outcome:
 def compare_first_token(
     shown: Showing, truth: Expected, reference: Reference, tolerance: Tolerance
 ) -> Outcome:
-    """The first token of the answer: how likely the engine thinks each, and which one it gives.
+    """Compares the first token of the answer: its probabilities, and the token returned.
 
-    What is off by a degree is `ROUNDED`, for the whole pack to judge. What rounded weights cannot
-    do is `BROKEN`: tokens that never come, or another text than the engine's own logits say.
+    Differences of degree are `ROUNDED`; the whole pack decides whether they break the contract.
+    What rounded weights cannot cause is `BROKEN`: tokens of probability 0, or a text that differs
+    from the engine's own logits.
     """
-    says = _log_probabilities(truth.logits)
+    log_probabilities = _log_probabilities(truth.logits)
     if shown.logits is not None:
-        outcome = _whole(shown.logits, truth.logits, tolerance)
+        outcome = _compare_logits(shown.logits, truth.logits, tolerance)
     elif shown.likeliest:
-        outcome = _listed(shown.likeliest, says, reference, tolerance)
+        outcome = _compare_listed(shown.likeliest, log_probabilities, reference, tolerance)
     elif shown.served is not None:
         outcome = _held("text")
     else:
@@ -130,27 +132,27 @@ def compare_first_token(
     if outcome.verdict is Verdict.ROUNDED:
         if shown.logits is None:
             return outcome
-        says = _log_probabilities(shown.logits)
-    good = np.flatnonzero(says >= says.max() - tolerance.log_probability)
+        log_probabilities = _log_probabilities(shown.logits)
+    good = np.flatnonzero(log_probabilities >= log_probabilities.max() - tolerance.log_probability)
     if shown.served.strip() in {reference.shown_text(int(token)).strip() for token in good}:
         return outcome
-    best = reference.shown_text(int(says.argmax()))
-    return _broken("text", f"{shown.served!r} given, expected {best!r}", **outcome.figures)
+    best = reference.shown_text(int(log_probabilities.argmax()))
+    return _broken("text", f"answered {shown.served!r}, expected {best!r}", **outcome.figures)
 
 
-def _whole(
+def _compare_logits(
     logits: NDArray[np.float32], expected_logits: NDArray[np.float32], tolerance: Tolerance
 ) -> Outcome:
-    """All logits; unlikely tokens that the engine never gives are left out."""
+    """Compares all logits; ignores unlikely tokens that the engine gives probability 0."""
     if logits.shape != expected_logits.shape:
         return _broken("shape", f"{logits.size} logits, expected {expected_logits.size}")
     if not (logits < np.inf).all():
-        return _broken("infinite", "some logits are infinite, or no numbers")
+        return _broken("infinite", "some logits are infinite or NaN")
     given = np.isfinite(logits) & np.isfinite(expected_logits)
     never = float(np.exp(_log_probabilities(expected_logits))[~given].sum())
     if never >= SHARE:
-        told = f"tokens never come that the reference gives {never:.0%} together"
-        return _broken("never", told, never=never)
+        message = f"tokens with {never:.0%} of the reference's probability have none"
+        return _broken("never", message, never=never)
     ours, expected = _log_probabilities(logits[given]), _log_probabilities(expected_logits[given])
     difference = np.abs(ours - expected)
     counted = _counted(expected)
@@ -163,19 +165,19 @@ def _whole(
         and divergence <= tolerance.divergence
         and lost <= tolerance.log_probability
     )
-    told = f"log-probabilities off by {maximum:.2f}, divergence {divergence:.2g} nats"
-    return _near(f"{maximum:.3f}", told, held, figures)
+    message = f"log-probabilities off by {maximum:.2f}, divergence {divergence:.2g} nats"
+    return _rounded(f"{maximum:.3f}", message, held, figures)
 
 
-def _listed(
+def _compare_listed(
     likeliest: Mapping[str, float],
     expected: NDArray[np.float64],
     reference: Reference,
     tolerance: Tolerance,
 ) -> Outcome:
-    """The few tokens that a server lists, by their text.
+    """Compares the few most likely tokens that a server lists, by their text.
 
-    One that it leaves out is less likely than those, and has no more than what these leave.
+    An unlisted token is less likely than the listed ones, and has at most the rest probability.
     """
     known = {text.strip(): value for text, value in likeliest.items()}
     left = max(_NOTHING, 1.0 - math.fsum(map(math.exp, likeliest.values())))
@@ -186,12 +188,12 @@ def _listed(
         theirs = known.get(text)
         maximum = max(maximum, max(0.0, value - floor) if theirs is None else abs(value - theirs))
     held = maximum <= tolerance.log_probability
-    told = f"log-probabilities off by {maximum:.2f}"
-    return _near(f"{maximum:.3f}", told, held, {"log_probability": maximum})
+    message = f"log-probabilities off by {maximum:.2f}"
+    return _rounded(f"{maximum:.3f}", message, held, {"log_probability": maximum})
 
 
 def _counted(expected: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The reference's likeliest tokens, those aside that hardly ever come."""
+    """The reference's most likely tokens, without those below `SHARE`."""
     top = np.argsort(expected)[::-1][:_TOP]
     likely: NDArray[np.intp] = top[(np.exp(expected[top]) >= SHARE) | (top == top[0])]
     return likely
@@ -207,21 +209,21 @@ def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def _first_difference(ours: Sequence[int], expected: Sequence[int]) -> int:
     pairs = enumerate(zip(ours, expected, strict=False))
     return next(
-        (place for place, (one, other) in pairs if one != other), min(len(ours), len(expected))
+        (index for index, (token, other) in pairs if token != other), min(len(ours), len(expected))
     )
 
 
 def _values(maximum: float, mean: float, held: bool) -> Outcome:  # noqa: FBT001
-    told = f"off by up to {maximum:.1f}/255, {mean:.2f} on average"
+    message = f"off by up to {maximum:.1f}/255, {mean:.2f} on average"
     cell = f"{maximum:.0f}" if maximum >= 10 else f"{maximum:.2g}"  # noqa: PLR2004 - two digits are enough
-    return _judged(cell, told, held, {"most": maximum, "mean": mean})
+    return _judged(cell, message, held, {"most": maximum, "mean": mean})
 
 
 def _judged(cell: str, told: str, held: bool, figures: dict[str, float]) -> Outcome:  # noqa: FBT001
     return _held(cell, **figures) if held else _broken(cell, told, **figures)
 
 
-def _near(cell: str, told: str, held: bool, figures: dict[str, float]) -> Outcome:  # noqa: FBT001
+def _rounded(cell: str, told: str, held: bool, figures: dict[str, float]) -> Outcome:  # noqa: FBT001
     verdict = Verdict.HELD if held else Verdict.ROUNDED
     return Outcome(verdict=verdict, cell=cell, told="" if held else told, figures=figures)
 
@@ -240,7 +242,7 @@ def _hidden(shown: Showing, name: str) -> Outcome:
 
 
 def hidden_pixels(shown: Showing) -> Outcome:
-    """The stage of an engine that does not show what its vision tower takes."""
+    """The outcome for an engine that does not expose the inputs of its vision tower."""
     return _hidden(shown, "pixels")
 
 

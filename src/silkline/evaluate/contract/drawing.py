@@ -1,7 +1,7 @@
-"""The pictures of the golden pack, drawn by code: the same every time, and nobody's property.
+"""Draws the images of the golden pack by code: reproducible, and free of third-party rights.
 
-Each has what shows a fault: no symmetry (turns, mirrors), other values in each channel (swapped
-channels), strokes of one pixel (resize filters, shifts), and soft slopes (normalisation).
+Each image exposes faults: no symmetry (rotations, mirroring), different values in each channel
+(swapped channels), strokes of one pixel (resize filters, shifts), smooth gradients (normalisation).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ _SEED = 20261122
 _TEXT = "The quick brown fox jumps over the lazy dog 0123456789"
 _LINE_HEIGHT = 11
 _GRAIN = 6
-"""Most that the grain moves a value, of 255."""
+"""Maximum change of a value by the grain, of 255."""
 
 
 def scene(width: int, height: int, *, warm: bool = True) -> Image.Image:
-    """A picture without symmetry, RGB.
+    """An RGB image without symmetry.
 
     Args:
         width: In pixels, at least 1.
         height: Likewise.
-        warm: Whether its colours lean to red; else to blue.
+        warm: Whether its colours tend to red; else to blue.
     """
     image = _slope(width, height, warm=warm)
     draw = ImageDraw.Draw(image)
@@ -32,7 +32,7 @@ def scene(width: int, height: int, *, warm: bool = True) -> Image.Image:
     draw.rectangle((unit, unit, 4 * unit, 3 * unit), fill=(220, 30, 40) if warm else (20, 60, 200))
     draw.ellipse((width - 6 * unit, height - 5 * unit, width - unit, height - unit), fill=edge)
     draw.polygon([(unit, height - unit), (4 * unit, height - unit), (unit, height - 5 * unit)])
-    for column in range(width // 2, width // 2 + 2 * unit, 2):  # as fine as pixels are
+    for column in range(width // 2, width // 2 + 2 * unit, 2):  # lines one pixel apart
         draw.line((column, unit, column, 3 * unit), fill=(10, 120, 40))
     draw.line((0, 0, width - 1, height // 3), fill=(250, 240, 20))
     return _grained(image)
@@ -48,7 +48,7 @@ def tiny_text(width: int, height: int) -> Image.Image:
 
 
 def opacity(width: int, height: int) -> Image.Image:
-    """How opaque each pixel is: a slope, and a hole of nothing in it."""
+    """An alpha channel: a gradient with a fully transparent hole."""
     alpha = Image.fromarray(_ramp(width, height), "L")
     box = (width // 2, height // 4, 3 * width // 4, 3 * height // 4)
     ImageDraw.Draw(alpha).ellipse(box, fill=0)
@@ -56,7 +56,7 @@ def opacity(width: int, height: int) -> Image.Image:
 
 
 def deep(width: int, height: int) -> NDArray[np.uint16]:
-    """A scene with 16 bits a sample, `[height, width, 3]`, the low ones in use too."""
+    """A scene with 16 bits per sample, `[height, width, 3]`, with random low bytes."""
     high = np.asarray(scene(width, height), np.uint16)
     low = np.random.default_rng(_SEED).integers(0, 256, high.shape, np.uint16)
     samples: NDArray[np.uint16] = high << 8 | low

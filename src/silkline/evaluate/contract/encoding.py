@@ -1,4 +1,4 @@
-"""Encoders for the golden pack, by Pillow where it can and by hand where it cannot."""
+"""Encoders for the golden pack: Pillow's, and own ones for what Pillow cannot write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ORIENTATION = 0x0112
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB = 0, 2
 _PROFILE_DATE = slice(24, 36)
-"""Bytes of an ICC profile's header that say when it was made (ICC.1, section 7.2)."""
+"""Position of the creation date in an ICC profile's header (ICC.1, section 7.2)."""
 
 _STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,18 +25,18 @@ _STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""How an upright picture is turned before it is stored with an EXIF orientation."""
+"""The transposition of an upright image before it is stored, by EXIF orientation."""
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    """By Pillow's encoder of that name."""
+    """Encodes an image with Pillow's encoder of that name."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def jpeg(image: Image.Image, **options: object) -> bytes:
-    """A JPEG as cameras write it, colours not subsampled."""
+    """A JPEG like a camera's, without chroma subsampling."""
     return encode(image, "JPEG", quality=92, subsampling=0, **options)
 
 
@@ -55,7 +55,7 @@ def animated_gif(frames: list[Image.Image]) -> bytes:
 
 
 def swapped_profile() -> bytes:
-    """An ICC profile that exchanges red and blue: who applies it gets other colours."""
+    """An ICC profile that swaps red and blue; applying it changes the colours."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[_PROFILE_DATE] = bytes(12)
     return (
@@ -64,7 +64,7 @@ def swapped_profile() -> bytes:
 
 
 def png_16(samples: NDArray[np.uint16]) -> bytes:
-    """A PNG with 16 bits a sample (PNG specification, section 11.2).
+    """A PNG with 16 bits per sample (PNG specification, section 11.2).
 
     Args:
         samples: Grey `[height, width]` or RGB `[height, width, 3]`.

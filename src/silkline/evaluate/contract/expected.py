@@ -1,4 +1,4 @@
-"""What transformers makes of a case; apart from what computes it, which takes long to import."""
+"""The expected result of a case, in a module that imports quickly, without transformers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from PIL import Image
 
 
 class Untaken(Exception):
-    """Transformers takes no such question for this model."""
+    """Raised if transformers does not support a case for this model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What transformers makes of a case.
+    """The result of transformers for a case.
 
     Attributes:
-        images: Upright, RGB, as they were sent, in order.
-        pixels: For the vision tower, all tiles of all pictures: `[n, 3, height, width]`, or
+        images: The images as sent, in order, upright and in RGB.
+        pixels: Inputs of the vision tower, all tiles of all images: `[n, 3, height, width]`, or
             flattened patches `[n, numbers]`.
-        prompt_ids: With the image token in each place that a feature fills.
-        image_tokens: How many these are.
-        logits: Of the first token of the answer, `[vocabulary]`.
+        prompt_ids: The prompt's token ids, with an image token at each position of a feature.
+        image_tokens: The number of image tokens.
+        logits: Logits of the answer's first token, `[vocabulary]`.
     """
 
     images: tuple[Image.Image, ...] = field(repr=False)

@@ -1,4 +1,4 @@
-"""The processor of a model of transformers: what makes tensors of its pictures and its prompt."""
+"""Loads a model's transformers processor, which converts images and prompt to tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoToke
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Nothing is fetched, and no code but that of transformers is run."""
+"""Downloads nothing, and runs no code but that of transformers."""
 
 UNREADABLE = (
     ArithmeticError,
@@ -23,23 +23,23 @@ UNREADABLE = (
     TypeError,
     ValueError,
 )
-"""What transformers raises for what it cannot read: it has no type of its own."""
+"""What transformers raises for files that it cannot load; it has no exception type of its own."""
 
-_SPEAKS_AS = {"smolvlm": "Idefics3Processor"}
-"""Processors that cannot be imported without libraries for video, and their twins that can."""
+_REPLACEMENTS = {"smolvlm": "Idefics3Processor"}
+"""Replacements, by model type, for processors that need video libraries."""
 
-_NOT_ITS_OWN = frozenset({"processor_class", "image_processor", "tokenizer", "video_processor"})
+_PART_KEYS = frozenset({"processor_class", "image_processor", "tokenizer", "video_processor"})
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
 def load_processor(folder: Path) -> Any:
-    """Loads a processor that works by Pillow.
+    """Loads a model's processor with the Pillow backend.
 
-    One whose part for videos, or whose tokenizer's older form, needs a library that is not here is
-    put together without it: only its pictures and its text are wanted.
+    If its video part or its slow tokenizer needs a missing library, assembles the processor without
+    it, because only images and text are needed.
 
     Raises:
-        ImportError, OSError, ValueError: The folder holds none; or another one of `UNREADABLE`.
+        ImportError, OSError, ValueError: The folder has no processor; or another of `UNREADABLE`.
     """
     try:
         return AutoProcessor.from_pretrained(folder, **pillow(), **LOCAL)
@@ -48,7 +48,7 @@ def load_processor(folder: Path) -> Any:
 
 
 def pillow() -> dict[str, Any]:
-    """Asks for the processors that work by Pillow, under this version's name for them."""
+    """The arguments that select the Pillow backend in this version of transformers."""
     if int(transformers.__version__.partition(".")[0]) >= 5:  # noqa: PLR2004
         return {"backend": "pil"}
     return {"use_fast": False}
@@ -56,7 +56,7 @@ def pillow() -> dict[str, Any]:
 
 def _from_parts(folder: Path) -> Any:
     model_type = AutoConfig.from_pretrained(folder, **LOCAL).model_type
-    name = _SPEAKS_AS.get(model_type) or PROCESSOR_MAPPING_NAMES[model_type]
+    name = _REPLACEMENTS.get(model_type) or PROCESSOR_MAPPING_NAMES[model_type]
     kind = getattr(transformers, name)
     parts: dict[str, Any] = {
         "image_processor": AutoImageProcessor.from_pretrained(folder, **pillow(), **LOCAL),
@@ -64,9 +64,9 @@ def _from_parts(folder: Path) -> Any:
     }
     if "video_processor" in inspect.signature(kind.__init__).parameters:
         parts["video_processor"] = None
-    told = _read(folder / "processor_config.json")
-    own = {key: value for key, value in told.items() if key not in _NOT_ITS_OWN}
-    # It asks for parts of classes by name, and None is of no class.
+    config = _read(folder / "processor_config.json")
+    own = {key: value for key, value in config.items() if key not in _PART_KEYS}
+    # The constructor checks the classes of parts by name, which would reject None.
     loose = type(name, (kind,), {"check_argument_for_proper_class": _any_class})
     return loose(**parts, **own, chat_template=_template(folder))
 

@@ -1,7 +1,7 @@
-"""The model as transformers runs it: the other side of every comparison.
+"""The reference: the model as transformers runs it.
 
-Nothing of Silkline's engines is used: the processor and the model come from the model's folder, the
-pictures from `upright`, and everything is computed in float32 on the CPU.
+It uses no code of Silkline's engines: processor and model come from the model's folder, images from
+`upright`, and everything is computed in float32 on the CPU.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from silkline.evaluate.contract.upright import upright
 
 _RANGE = 255
 _ATTENTION = "eager"
-"""The formula as it stands: transformers' faster ones leave Gemma 2's cap of the scores out."""
+"""The plain formula: transformers' faster attentions ignore Gemma 2's cap on the scores."""
 
 _WITHOUT_TEMPLATE = {"blip-2": "Question: {words} Answer:", "paligemma": "{images}{words}"}
-"""How families without chat templates are asked, as their authors' examples do; {images} stands
-for the image token, once for each."""
+"""Prompts of model families without chat templates, from their authors' examples; {images} is
+replaced by one image token per image."""
 
 
 class Reference:
-    """A model of transformers, on the CPU in float32.
+    """A transformers model, on the CPU in float32.
 
     Attributes:
-        version: Of transformers.
+        version: The version of transformers.
     """
 
     version: str = transformers.__version__
 
     def __init__(self, folder: Path) -> None:
-        """Loads it; takes as long as its weights need.
+        """Loads the model.
 
         Raises:
-            ConfigError: The folder holds none that transformers loads.
+            ConfigError: transformers cannot load a model from the folder.
         """
         try:
             with _quiet():
@@ -71,26 +71,26 @@ class Reference:
         self._template: str | None = (
             self._processor.chat_template or self._processor.tokenizer.chat_template
         )
-        # A list in a list, as `apply_chat_template` gives it: the pictures of one prompt.
+        # Images as a list per prompt, as `apply_chat_template` returns them.
         self._nests = self._template is not None or config.model_type == "paligemma"
         self.image_token: int = getattr(config, "image_token_id", None) or config.image_token_index
 
     def truth(self, case: Case) -> Expected:
-        """What transformers makes of a case.
+        """The result of transformers for a case.
 
         Raises:
-            Untaken: It refuses the case.
+            Untaken: transformers does not support the case.
         """
         images = tuple(upright(data) for data in case.images)
         if len(images) > 1 and not self._nests:
-            raise Untaken("it takes one picture in a prompt")
+            raise Untaken("it takes only one image per prompt")
         return self.read(case, images)
 
     def read(self, case: Case, images: Sequence[Image.Image]) -> Expected:
-        """What transformers makes of a case with these pictures in the place of its own.
+        """The result of transformers for a case, with these images instead of its own.
 
         Raises:
-            Untaken: It refuses them.
+            Untaken: transformers does not support them.
         """
         try:
             with _quiet(), torch.inference_mode():
@@ -114,9 +114,9 @@ class Reference:
         )
 
     def step(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How far apart two pixel values are that differ by 1 of 255, for each number of a tile.
+        """The difference in processed pixel values that 1/255 makes, for each number of a tile.
 
-        The processor divides by a standard deviation, for each channel its own.
+        The processor divides each channel by its own standard deviation.
         """
         image = self._processor.image_processor
         factor = image.rescale_factor if getattr(image, "do_rescale", True) else 1 / _RANGE
@@ -127,28 +127,28 @@ class Reference:
         return steps.reshape(3, 1, 1).astype(np.float32)
 
     def text(self, token: int) -> str:
-        """The text of a token on its own, special ones included."""
+        """The text of a single token, including special tokens."""
         return str(self._processor.tokenizer.decode([token]))
 
     def shown_text(self, token: int) -> str:
-        """The text of an answer that has only this token."""
+        """The text of an answer that consists of this token, without special tokens."""
         return str(self._processor.tokenizer.decode([token], skip_special_tokens=True))
 
     def _inputs(self, case: Case, images: Sequence[Image.Image]) -> Mapping[str, torch.Tensor]:
         prompt = self._prompt(case)
         tokenizer = self._processor.tokenizer
         # A template that writes the first token itself must not get a second one.
-        begun = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
+        has_bos = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
         inputs: Mapping[str, torch.Tensor] = self._processor(
             text=[prompt],
             images=[list(images)] if self._nests else list(images),
             return_tensors="pt",
-            add_special_tokens=not begun,
-            # Told, because transformers guesses the axis of colours from an array's shape, and
-            # takes a picture of 1 or 3 rows for one whose colours come first.
+            add_special_tokens=not has_bos,
+            # Without this, transformers guesses the channel axis from an array's shape, and takes
+            # an image of 1 or 3 rows for one with channels first.
             input_data_format="channels_last",
         )
-        # Tokenizers may give what the model has no use for, such as token_type_ids.
+        # Tokenizers may return inputs that the model does not take, such as token_type_ids.
         return {name: value for name, value in inputs.items() if name in self._taken}
 
     def _prompt(self, case: Case) -> str:
@@ -159,8 +159,8 @@ class Reference:
         if self._template is None:
             words = "".join(part for part in case.parts if isinstance(part, str))
             markers = self.text(self.image_token) * len(case.images)
-            asked = _WITHOUT_TEMPLATE.get(self._model.config.model_type, "{words}")
-            return asked.format(words=words, images=markers)
+            template = _WITHOUT_TEMPLATE.get(self._model.config.model_type, "{words}")
+            return template.format(words=words, images=markers)
         turns = [{"role": "user", "content": content}]
         return str(
             self._processor.apply_chat_template(
@@ -171,7 +171,7 @@ class Reference:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what transformers says to those who choose its processors and classes."""
+    """Silences transformers' warnings and progress bars."""
     before = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -184,7 +184,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _rows(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """All tiles in one row, without the empty ones that fill a batch up."""
+    """All tiles in one sequence, without the empty padding tiles."""
     if pixels.ndim <= 4:  # noqa: PLR2004
         return pixels
     tiles = pixels.reshape(-1, pixels.shape[-4], *pixels.shape[-3:])
@@ -193,11 +193,11 @@ def _rows(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _used(tiles: NDArray[np.float32]) -> int:
-    """How many tiles of a picture come before the empty ones at the end."""
+    """The number of tiles of an image before the padding tiles at the end."""
     filled = np.flatnonzero(np.any(tiles, axis=(1, 2, 3)))
     return int(filled[-1]) + 1 if filled.size else 0
 
 
 def _short(error: Exception) -> str:
-    """The first line of what transformers says."""
+    """The first line of an error's message."""
     return (str(error).splitlines() or [type(error).__name__])[0]

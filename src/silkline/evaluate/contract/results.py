@@ -1,4 +1,4 @@
-"""What the contract found, as it is printed and written."""
+"""The results of the contract, as printed and as written to JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Stage(StrEnum):
-    """Where an engine can begin to differ, in the order in which a request walks."""
+    """The stages at which an engine can first differ, in the order of the pipeline."""
 
     IMAGE = "picture"
     REDUCTION = "reduction"
@@ -19,11 +19,11 @@ class Stage(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How a stage came out.
+    """The verdict on a stage.
 
-    `ROUNDED` is the first token's alone: it is off by more than a case may be, but the engine took
-    the very pixels and token ids of the reference, its weights are rounded, and most cases hold.
-    Only what is off by a degree can be so.
+    `ROUNDED` applies only to the first token: the difference exceeds the tolerance of a case, but
+    the engine has the reference's pixels and token ids, its weights are rounded, and most cases
+    hold. It applies only to differences of degree.
     """
 
     HELD = "held"
@@ -33,13 +33,13 @@ class Verdict(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage of one case.
+    """The outcome of one stage of one case.
 
     Attributes:
-        verdict: How it came out.
-        cell: The difference in a few characters.
-        told: The same in words, where it is broken; or why the stage is hidden.
-        figures: The same in numbers, by name.
+        verdict: The verdict.
+        cell: The difference in a few characters, for a table.
+        told: The difference in words if it is broken; or why the stage is hidden.
+        figures: The difference in numbers, by name.
     """
 
     verdict: Verdict
@@ -49,14 +49,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One case.
+    """The results of one case.
 
     Attributes:
-        case: Its name.
-        title: What is special about it.
-        stages: What was found, by stage; none where nothing could be compared.
-        refused: Who refuses the case and what it says; empty where nobody does.
-        broken: Whether it breaks the contract.
+        case: The case's name.
+        title: What is special about the case.
+        stages: Outcomes by stage; empty if nothing could be compared.
+        refused: Which side refuses the case, with its message; empty if neither does.
+        broken: Whether the case breaks the contract.
     """
 
     case: str
@@ -76,18 +76,19 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an engine may be from the reference; see docs/contract.md for why.
+    """How far an engine may differ from the reference; docs/contract.md explains the values.
 
     Attributes:
-        maximum: Largest difference of a pixel value, in 1/255 of the picture's range.
-        mean: Mean difference of the pixel values, likewise.
-        scaled_maximum: As `most`, for pictures that are decoded at a fraction of their size.
-        scaled_mean: As `mean`, likewise.
-        log_probability: Largest difference of the natural log-probability of a token that the
-            reference gives at least `SHARE`.
-        divergence: Kullback-Leibler divergence of the engine's first token from the reference's,
+        maximum: Maximum difference of a pixel value, in 1/255 of the image's range.
+        mean: Maximum mean difference of the pixel values, in 1/255.
+        scaled_maximum: Like `maximum`, for images that are decoded at a fraction of their size.
+        scaled_mean: Like `mean`, for such images.
+        log_probability: Maximum difference in the natural log-probability of a token that the
+            reference gives a probability of at least `SHARE`.
+        divergence: Maximum Kullback-Leibler divergence of the first token's distribution,
             in nats.
-        share: Of the cases with the reference's pixels and token ids, how many must hold these two.
+        share: Minimum share of the cases with the reference's pixels and token ids that must hold
+            the last two.
     """
 
     maximum: float = msgspec.field(name="most")
@@ -100,17 +101,17 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole finding.
+    """The results of the contract for an engine and a model.
 
     Attributes:
-        model: What the user calls it.
-        engine: Its name.
-        precision: Of its weights.
-        revision: Of what it serves.
+        model: The name that the user gave the model.
+        engine: The engine's name.
+        precision: Precision of the weights.
+        revision: Revision of the served model.
         reference: The reference's library and version.
-        tolerance: What was allowed.
-        rows: A row each case.
-        hidden: Why stages could not be seen, by stage; for all cases alike.
+        tolerance: The tolerance.
+        rows: One row per case.
+        hidden: Why stages could not be compared, by stage; the same for all cases.
     """
 
     model: str
@@ -124,5 +125,5 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """Whether no case breaks it."""
+        """Whether no case breaks the contract."""
         return not any(row.broken for row in self.rows)

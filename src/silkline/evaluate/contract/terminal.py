@@ -1,4 +1,4 @@
-"""The finding on a terminal: one row a kind of picture."""
+"""Prints the contract's results on a terminal, one row per case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLES = {
 
 
 def contract_table(found: Contract) -> RenderableType:
-    """All rows, what the columns mean, and the verdict."""
+    """A table of the cases, a legend, and the verdict."""
     head = f"{found.model} by {found.engine} ({found.precision}) against {found.reference}"
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("case", no_wrap=True)
@@ -57,7 +57,7 @@ def _notes(found: Contract) -> Iterator[str]:
     rounded = [row.case for row in found.rows if _is_rounded(row)]
     if rounded:
         yield (
-            f"By rounded weights alone, first tokens are off by more: {', '.join(rounded)}. Their "
+            f"First tokens off by more, from rounded weights: {', '.join(rounded)}. Their "
             "pixels and token ids are the reference's."
         )
     broken = sum(row.broken for row in found.rows)

@@ -1,8 +1,8 @@
-"""What a picture looks like by Silkline's documented rules, computed apart from the intake.
+"""Normalises an image by Silkline's documented rules, independently of the ingress.
 
 Upright by its EXIF orientation, transparency over white, 8 bits of RGB, 16-bit samples by their
 high byte, colour profiles ignored (transformers ignores them too), the first frame: see
-docs/pictures.md. This is the reference's own way there, by other calls than `ingress.normalise`.
+docs/pictures.md. The reference uses other library calls than `ingress.normalise`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _WHITE = (255, 255, 255, 255)
 
 
 def upright(data: bytes) -> Image.Image:
-    """The picture that a reader of the docs expects; RGB."""
+    """Decodes and normalises an image as documented; RGB."""
     with Image.open(io.BytesIO(data)) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):

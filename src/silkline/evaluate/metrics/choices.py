@@ -68,7 +68,7 @@ _MARKED = (
     re.compile(r"\A\s*+([A-Za-z])(?=,?\s+because\b)"),
     re.compile(r"(?<!\w)([A-Z])(?:项|項|选项|選項)?是?正[确確]"),
 )
-"""A letter alone on its line, before a text or a reason, in brackets, or last after punctuation."""
+"""A letter alone on its line, before a text, in brackets, at the end, or before a reason."""
 
 _EMPHASIS = re.compile(r"(?<!\w)(\*\*|__|[*_`$])[^\w\s]{0,3}+([A-Za-z])[^\w\s*_`$]{0,3}+\1(?!\w)")
 _REASONING = re.compile(r"\A.*</think\s*+>", re.DOTALL | re.IGNORECASE)
@@ -126,7 +126,7 @@ def chosen(choices: Sequence[str], answer: str) -> int | None:
     1. The whole answer is the text of a choice. Text takes precedence over letters, so that a
        choice whose text is "A" can be named.
     2. The last statement of a choice, by its letter or its text: "the answer is", "I choose",
-       "B is correct", `\boxed{B}`, "答案是". "A" and "I" before another word are no letters.
+       "B is correct", `\boxed{B}`, "答案是". "A" and "I" before another word are not letters.
     3. The only letter that is alone on its line, in brackets or bold, before a choice's text, after
        "option", or at the end after a comma or colon.
     4. The only choice whose text is a line of the answer.
@@ -145,7 +145,7 @@ def chosen(choices: Sequence[str], answer: str) -> int | None:
 
 
 def _plain(answer: str) -> str:
-    """Removes the emphasis of LaTeX and Markdown; an emphasised letter gets brackets instead."""
+    """Removes the emphasis of LaTeX and Markdown; an emphasised letter gets brackets."""
     plain = _LATEX_TEXT.sub(r"\1", folded(answer))
     return _EMPHASIS.sub(r"(\2)", plain).replace("**", "").replace("`", "")
 

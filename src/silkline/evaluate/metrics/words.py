@@ -109,10 +109,10 @@ def _numbers(sign: str, digits: str, exponent: str) -> Iterator[str]:
         yield value
         return
     *others, last = _BETWEEN_ITEMS.split(sign + digits)
-    for number, power in (*((other, "") for other in others), (last, exponent)):
-        bare = number.removeprefix("-")
-        written = number + (f"e{power}" if power else "")
-        yield spelled(number[: len(number) - len(bare)], bare, power) or written
+    for part, power in (*((other, "") for other in others), (last, exponent)):
+        bare = part.removeprefix("-")
+        written = part + (f"e{power}" if power else "")
+        yield spelled(part[: len(part) - len(bare)], bare, power) or written
 
 
 def _bare(chunk: str) -> str:
