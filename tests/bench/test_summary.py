@@ -105,5 +105,5 @@ def test_no_latency_is_told_where_nothing_was_answered() -> None:
 
 def test_a_generator_that_did_not_keep_up_is_told() -> None:
     assert "did not keep up" in shown(1, sent=100.0)
-    assert "9 requests waited for a connection" in shown(1, limited=True)
+    assert "9 requests waited for a free connection" in shown(1, limited=True)
     assert "timeout" in shown(1, status=0, code="timeout")

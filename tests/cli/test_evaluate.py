@@ -84,7 +84,7 @@ def test_a_set_with_columns_of_its_own(tmp_path: Path) -> None:
     assert "exact_match" in result.stdout
     wrong = run(*asked, "--column", "question=prompt")
     assert wrong.returncode == 2
-    assert "FIELD of picture, id, prompt, reference, choices" in wrong.stderr
+    assert "FIELD is one of picture, id, prompt, reference, choices" in wrong.stderr
 
 
 def test_the_bundled_model_on_the_bundled_set(tmp_path: Path) -> None:

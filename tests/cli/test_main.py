@@ -108,7 +108,7 @@ def test_a_decoder_that_does_not_start_is_no_matter_of_ports(tmp_path: Path) -> 
     """A decoding child imports Pillow; this one finds a broken one in its stead."""
     result = run("up", "--engine", "fake", "--port", "0", path=broken_pillow(tmp_path))
     assert result.returncode == 4, result.stderr
-    assert "The process that decodes pictures does not start. Run: silkline doctor" in result.stderr
+    assert "The process that decodes images does not start. Run: silkline doctor" in result.stderr
     assert "--port" not in result.stderr
     assert "Traceback" not in result.stderr
 

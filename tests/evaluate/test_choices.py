@@ -84,15 +84,23 @@ BASE = "no row has 0: its indexes seem to start at 1. Expected indexes from 0"
     [
         ([(["red", "blue"], 1), (["red", "blue"], 2)], BASE, "jsonl csv parquet"),
         ([([30, 10, 20], 1), ([30, 10, 20], 3)], BASE, "jsonl csv parquet"),
-        ([(["red", "blue"], 0), (["red", "blue"], 2)], "line 2 needs as its", "jsonl csv"),
+        (
+            [(["red", "blue"], 0), (["red", "blue"], 2)],
+            "which is none of the 2 choices",
+            "jsonl csv",
+        ),
         (
             [(["red", "blue"], -1)],
             "Expected the text of a choice, its letter or its index from 0",
             "jsonl csv",
         ),
         ([(["red", "blue"], True)], "reference is not text", "jsonl"),
-        ([(["red", "blue"], "green")], "the column answer has 'green' for 2 choices", "jsonl csv"),
-        ([(["red", "blue"], ["red", "blue"])], "the column answer has 2", "jsonl csv"),
+        (
+            [(["red", "blue"], "green")],
+            "column answer is 'green', which is none of the 2 choices",
+            "jsonl csv",
+        ),
+        ([(["red", "blue"], ["red", "blue"])], "has 2 references in column answer", "jsonl csv"),
         ([([2, 1, 0], 0)], "line 2: the column answer has '0', which is the text of one", "csv"),
         ([([2, 1, 0], 0)], "Write the letter of the choice instead", "csv"),
     ],

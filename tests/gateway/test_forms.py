@@ -77,7 +77,7 @@ def test_a_form_cut_by_its_length_is_not_whole(gateway: Served) -> None:
         )
         reply = exchange(gateway.host_and_port, head + WHOLE)
         assert reply.status == 400
-        assert b"not whole" in reply.body
+        assert b"truncated" in reply.body
 
 
 @pytest.mark.parametrize("body", [WHOLE + b"an epilogue", WHOLE + WHOLE, b"\r\n" + WHOLE])

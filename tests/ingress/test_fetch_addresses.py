@@ -142,7 +142,7 @@ async def test_tls_keeps_the_name(certificate: Path, monkeypatch: pytest.MonkeyP
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
     async with raw_origin(gives(BODY), tls=tls) as origin:
-        names = Names(images_test=[["127.0.0.1"]], other_test=[["127.0.0.1"]])
+        names = Names(pictures_test=[["127.0.0.1"]], other_test=[["127.0.0.1"]])
         hosts = tuple(f"{name}:{origin.port}" for name in names.answers)
         settings = FetchSettings(private_hosts=hosts)
         async with Fetcher(settings, names) as fetcher:  # does not know the certificate
@@ -168,7 +168,7 @@ async def test_https_does_not_lead_to_http(
         away = redirects(f"http://127.0.0.1:{plain.port}/")
         async with raw_origin(away, tls=tls) as origin:
             hosts = (f"pictures.test:{origin.port}", f"127.0.0.1:{plain.port}")
-            names = Names(images_test=[["127.0.0.1"]])
+            names = Names(pictures_test=[["127.0.0.1"]])
             async with Fetcher(FetchSettings(private_hosts=hosts), names) as fetcher:
                 url = f"https://pictures.test:{origin.port}/"
                 assert await outcome(fetcher, url) is UrlBlocked

@@ -11,7 +11,7 @@ import silkline
 PACKAGE = Path(silkline.__file__).parent
 FETCHER = "ingress/fetch.py"
 REMOTE = "engines/remote/link.py"  # dials what the operator named, and only that
-RESPONSE = "engines/remote/response.py"  # reads what the two get; dials nothing
+RESPONSE = "aio/http_response.py"  # reads what the two get; dials nothing
 DOCTOR = "cli/doctor.py"  # asks this machine's own port whether Silkline has it
 DECODER = "ingress/normalise.py"
 CHILD = "ingress/decoder_child.py"

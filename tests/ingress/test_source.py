@@ -111,11 +111,11 @@ def test_base64_in_other_forms(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wrong"),
-    [("Q", "is cut"), ("QUJDR", "is cut"), ("QUI==", "padding"), ("QUJD====", "padding"),
-     ("QUJD=", "padding"), ("Q=", "is cut"), ("=QUJ", "has '='"), ("QU=I", "has '='"),
-     ("QQ==QQ==", "has '='"), ("QUJDé", "has 'é'"), ("QUJD\0", "has '\\x00'"), ("@@@@", "has '@'"),
-     ("QUJD%", "has '%'"), ("QUJD\ud800", "has"), ("QU\u00a0JD", "has '\\xa0'"),
-     ("QUJD%zz", "has '%'"), ("====", "padding"), ("=", "padding")],
+    [("Q", "is truncated"), ("QUJDR", "is truncated"), ("QUI==", "is padded"), ("QUJD====", "is padded"),
+     ("QUJD=", "is padded"), ("Q=", "is truncated"), ("=QUJ", "contains '='"), ("QU=I", "contains '='"),
+     ("QQ==QQ==", "contains '='"), ("QUJDé", "contains 'é'"), ("QUJD\0", "contains '\\x00'"), ("@@@@", "contains '@'"),
+     ("QUJD%", "contains '%'"), ("QUJD\ud800", "contains"), ("QU\u00a0JD", "contains '\\xa0'"),
+     ("QUJD%zz", "contains '%'"), ("====", "is padded"), ("=", "is padded")],
 )  # fmt: skip
 def test_what_is_no_base64_is_told(text: str, wrong: str) -> None:
     for strict in (False, True):

@@ -202,9 +202,9 @@ def _release(version: str) -> tuple[int, ...]:
 
 def _model(settings: Settings) -> Finding:
     model = settings.engine.model
-    if not needs_model(settings.engine.engine):
-        return Finding("model", Verdict.GOOD, f"{settings.engine.engine} needs none")
     try:
+        if not needs_model(settings.engine.engine):
+            return Finding("model", Verdict.GOOD, f"{settings.engine.engine} needs none")
         place = locate_model(model, os.environ)
         if place.bundle is None:
             return _folder(settings.engine.engine, place)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from silkline.config import EngineSettings
 from silkline.engines.base import EngineFactory, EngineOptions
 from silkline.models.resolve import ModelLocation
 from silkline.models.store import Store
 from silkline.models.support import ModelFacts, Support
+
+if TYPE_CHECKING:
+    from silkline.config import EngineSettings  # workers start without pydantic
 
 START_SECONDS = 120.0
 """How long a worker may take to start, for engines that say nothing else."""

@@ -73,6 +73,9 @@ class ImageAddress:
         return self.url.scheme
 
 
+_EXAMPLE = "A data URL looks like this: data:image/jpeg;base64,<data>."
+
+
 class _Unfit(ValueError):
     """A URL that is refused: `why` completes "The image's URL", `remedy` says what to send."""
 
@@ -90,7 +93,7 @@ def parse(text: str) -> ImageAddress:
         UrlBlocked: It has a scheme other than http and https, or breaks this module's grammar.
     """
     if SCHEME.match(text) is None or _FILE_PATH.match(text) or _HOST_BEFORE_PORT.match(text):
-        raise InvalidRequest(f"The image's URL {_without_scheme(text)}")
+        raise InvalidRequest(f"The image's URL {_without_scheme(text)} {_EXAMPLE}")
     try:
         return _read(text)
     except _Unfit as error:
@@ -174,9 +177,9 @@ def _without_scheme(text: str) -> str:
     if not text:
         return "is empty. Send an http, https or data URL."
     if ";base64," in text[:MAX_HOST_CHARS]:
-        return "lacks 'data:' at its beginning. Send data:<media type>;base64,<data>."
+        return "lacks 'data:' at its beginning."
     if _BASE64.match(text):
-        return "is Base64 without a prefix. Put 'data:image/jpeg;base64,' before it."
+        return "is Base64 without a prefix."
     if _FILE_PATH.match(text):
         return "is the path of a file, which is not read. Send the file's content as a data URL."
     before = "https:" if text.startswith("//") else "https://"

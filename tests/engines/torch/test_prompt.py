@@ -160,7 +160,7 @@ def test_pictures_that_cannot_fit_are_refused_before_they_are_resized(
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
 def test_a_picture_that_is_too_long_is_refused(name: str, family: Get) -> None:
-    with pytest.raises(InvalidRequest, match="more than 200 times the shorter"):
+    with pytest.raises(InvalidRequest, match="at most 200 times the shorter"):
         family(name).prepare([user(0, "?")], [picture(1, 402, 2)])
 
 
