@@ -111,12 +111,27 @@ def test_base64_in_other_forms(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wrong"),
-    [("Q", "is truncated"), ("QUJDR", "is truncated"), ("QUI==", "is padded"), ("QUJD====", "is padded"),
-     ("QUJD=", "is padded"), ("Q=", "is truncated"), ("=QUJ", "contains '='"), ("QU=I", "contains '='"),
-     ("QQ==QQ==", "contains '='"), ("QUJDé", "contains 'é'"), ("QUJD\0", "contains '\\x00'"), ("@@@@", "contains '@'"),
-     ("QUJD%", "contains '%'"), ("QUJD\ud800", "contains"), ("QU\u00a0JD", "contains '\\xa0'"),
-     ("QUJD%zz", "contains '%'"), ("====", "is padded"), ("=", "is padded")],
-)  # fmt: skip
+    [
+        ("Q", "is truncated"),
+        ("QUJDR", "is truncated"),
+        ("QUI==", "is padded"),
+        ("QUJD====", "is padded"),
+        ("QUJD=", "is padded"),
+        ("Q=", "is truncated"),
+        ("=QUJ", "contains '='"),
+        ("QU=I", "contains '='"),
+        ("QQ==QQ==", "contains '='"),
+        ("QUJDé", "contains 'é'"),
+        ("QUJD\0", "contains '\\x00'"),
+        ("@@@@", "contains '@'"),
+        ("QUJD%", "contains '%'"),
+        ("QUJD\ud800", "contains"),
+        ("QU\u00a0JD", "contains '\\xa0'"),
+        ("QUJD%zz", "contains '%'"),
+        ("====", "is padded"),
+        ("=", "is padded"),
+    ],
+)
 def test_what_is_no_base64_is_told(text: str, wrong: str) -> None:
     for strict in (False, True):
         with pytest.raises(InvalidRequest) as caught:
