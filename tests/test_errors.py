@@ -22,7 +22,8 @@ from silkline.errors import (
 def leaves() -> list[type[SilklineError]]:
     classes = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
     tree = [value for value in classes if issubclass(value, SilklineError)]
-    return [value for value in tree if not value.__subclasses__()]
+    parents = {base for value in tree for base in value.__bases__}
+    return [value for value in tree if value not in parents]
 
 
 def test_every_error_that_a_client_can_see_has_a_face_of_its_own() -> None:
