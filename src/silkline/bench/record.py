@@ -138,7 +138,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 def write_run(run: Run, path: Path) -> None:
     """Writes a run to a file."""
-    head = _Head(run.spec, run.began, run.model, run.health, list(Record.__struct_fields__))
+    head = _Head(run.spec, run.began, run.model, run.health, list(Record.__struct_encode_fields__))
     encoder = msgspec.json.Encoder()
     with path.open("wb") as file:
         file.write(encoder.encode(head) + b"\n")
