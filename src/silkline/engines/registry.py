@@ -115,9 +115,14 @@ def library_versions(engine: str) -> dict[str, str]:
     return versions
 
 
-def judge(facts: ModelFacts) -> tuple[Support, ...]:
-    """What each engine says about a model; one that reads a damaged file says no."""
-    specs = [spec for spec in engine_specs() if spec.support is not None]
+def judge(facts: ModelFacts, engines: Collection[EngineSpec] | None = None) -> tuple[Support, ...]:
+    """What each engine says about a model; one that reads a damaged file says no.
+
+    Args:
+        facts: What the model's files say.
+        engines: Who is asked; None asks all.
+    """
+    specs = [spec for spec in engines or engine_specs() if spec.support is not None]
     if (refusal := general_refusal(facts)) is not None:
         return tuple(Support(spec.name, Verdict.NO, refusal) for spec in specs)
     return tuple(_judged(spec, facts) for spec in specs)
@@ -142,8 +147,8 @@ def check_engine(location: ModelLocation, engine: str) -> None:
     Raises:
         ConfigError: The engine cannot serve it, or a file is damaged.
     """
-    for support in judge(read_facts(location)):
-        if support.engine == engine and support.verdict is Verdict.NO:
+    for support in judge(read_facts(location), [engine_spec(engine)]):
+        if support.verdict is Verdict.NO:
             raise ConfigError(f"The engine {engine} cannot serve {location.model}: {support.why}.")
 
 

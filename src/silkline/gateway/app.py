@@ -29,11 +29,11 @@ from silkline.gateway.operations import operations_routes
 from silkline.gateway.predict import PredictRequest, predict_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.idempotency.create import create_key_store
-from silkline.ingress.intake import Intake
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
 from silkline.service.answering import Answering
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.local import create_intake
 from silkline.service.metrics import (
     admission_metrics,
     cache_metrics,
@@ -51,7 +51,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     The caller starts and closes the pool. Until an engine is ready, `/ready` and the answering
     routes return 503. The application's lifespan opens the intake and closes it with the caches.
     """
-    intake = Intake(settings.limits, settings.fetch, settings.decode)
+    intake = create_intake(settings)
     cache = create_cache(settings.cache)
     keys = create_key_store(settings.idempotency)
     admission = Admission(settings.admission, pool.capacity)
