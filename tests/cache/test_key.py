@@ -1,7 +1,9 @@
 """The exact key: two different questions are never the same."""
 
 import time
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from hypothesis import given
@@ -9,12 +11,18 @@ from hypothesis import strategies as st
 
 from silkline.cache.key import KEY_BYTES, CacheRequest, answer_key, encode_question
 from silkline.core import (
+    Constraint,
+    ConstraintKind,
     EngineInfo,
     ImagePart,
     Message,
+    PromptOptions,
     Role,
     Sampling,
     TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
 )
 from tests.cache.asking import asked_of, image, info
 from tests.engines.asking import picture, question, request, user
@@ -23,14 +31,48 @@ from tests.engines.asking import picture, question, request, user
 texts = st.text(alphabet="ab\0\ud800", max_size=4)
 digests = st.sampled_from([picture(seed).digest for seed in range(3)])
 parts = st.one_of(texts.map(TextPart), st.integers(0, 2).map(ImagePart))
-messages = st.builds(Message, st.sampled_from(Role), st.lists(parts, max_size=3).map(tuple))
+calls = st.builds(ToolCall, texts, texts, texts)
+messages = st.builds(
+    Message,
+    st.sampled_from(Role),
+    st.lists(parts, max_size=3).map(tuple),
+    st.lists(calls, max_size=2).map(tuple),
+    texts,
+    texts,
+)
+halves = st.sampled_from([0.0, 0.5, 1.0])
+schemas = st.builds(Constraint, st.sampled_from(ConstraintKind), texts, texts, texts)
 samplings = st.builds(
     Sampling,
     max_tokens=st.integers(1, 3),
-    temperature=st.sampled_from([0.0, 0.5]),
-    top_p=st.sampled_from([0.5, 1.0]),
+    temperature=halves,
+    top_p=halves,
     seed=st.sampled_from([None, 0, 1, 2**64]),
     stop=st.lists(texts, max_size=3).map(tuple),
+    top_k=st.integers(0, 2),
+    min_p=halves,
+    frequency_penalty=halves,
+    presence_penalty=halves,
+    repetition_penalty=halves,
+    logit_bias=st.lists(st.tuples(st.integers(0, 2), halves), max_size=2).map(tuple),
+    min_tokens=st.integers(0, 2),
+    ignore_eos=st.booleans(),
+    stop_token_ids=st.lists(st.integers(0, 2), max_size=2).map(tuple),
+    include_stop=st.booleans(),
+    logprobs=st.sampled_from([None, 0, 1]),
+    constraint=st.none() | schemas,
+    extra=texts,
+)
+tools = st.builds(Tool, texts, texts, texts, st.booleans())
+options = st.builds(
+    PromptOptions,
+    tools=st.lists(tools, max_size=2).map(tuple),
+    tool_choice=st.sampled_from(ToolChoice),
+    tool=texts,
+    parallel_tools=st.booleans(),
+    thinking=st.sampled_from([None, True, False]),
+    effort=texts,
+    continues=st.booleans(),
 )
 questions = st.builds(
     CacheRequest,
@@ -40,6 +82,7 @@ questions = st.builds(
     timeout_seconds=st.just(120.0),
     stream=st.just(True),
     pixel_budget=st.just(1024),
+    options=options,
 )
 infos = st.builds(
     info,
@@ -53,35 +96,44 @@ asked = st.tuples(questions, infos, st.sampled_from([b"", b"a", b"ab"]))
 
 def read_back(encoding: bytes) -> tuple[CacheRequest, EngineInfo, bytes]:
     """The question of an encoding; that there is one proves that no two share an encoding."""
-    tenant, served, said, shown, *numbers, seed, stop = msgspec.msgpack.decode(encoding)
-    max_tokens, temperature, top_p = numbers
-    engine, model, revision, precision = map(_text, served)
+    tenant, served, said, shown, sampled, opted = msgspec.msgpack.decode(encoding)
+    engine, model, revision, precision = (_value(str, text) for text in served)
     return (
         CacheRequest(
-            tuple(Message(Role(_text(role)), tuple(map(_part, parts))) for role, parts in said),
-            tuple(map(_text, shown)),
-            Sampling(
-                max_tokens,
-                temperature,
-                top_p,
-                None if seed is None else int(seed),
-                tuple(map(_text, stop)),
-            ),
+            _value(tuple[Message, ...], said),
+            _value(tuple[str, ...], shown),
+            _value(Sampling, sampled),
             120.0,
             stream=True,
             pixel_budget=1024,
+            options=_value(PromptOptions, opted),
         ),
         info(engine=engine, model=model, revision=revision, precision=precision),
         tenant,
     )
 
 
-def _part(part: bytes | int) -> TextPart | ImagePart:
-    return TextPart(_text(part)) if isinstance(part, bytes) else ImagePart(part)
+def _value(kind: Any, plain: Any) -> Any:
+    """The value of this type that was encoded."""
+    if plain is None or isinstance(plain, bool):
+        return plain
+    kinds = get_args(kind)
+    if kind == TextPart | ImagePart:
+        return TextPart(_value(str, plain)) if isinstance(plain, bytes) else _made(ImagePart, plain)
+    if isinstance(kind, UnionType):
+        return _value(kinds[0], plain)
+    if get_origin(kind) is tuple:
+        each = kinds[:1] * len(plain) if kinds[-1] is Ellipsis else kinds
+        return tuple(map(_value, each, plain))
+    if is_dataclass(kind):
+        return _made(kind, plain)
+    return plain.decode("utf-8", "surrogatepass") if isinstance(plain, bytes) else kind(plain)
 
 
-def _text(encoded: bytes) -> str:
-    return encoded.decode("utf-8", "surrogatepass")
+def _made(kind: Any, plain: list[Any]) -> Any:
+    kinds = get_type_hints(kind)
+    assert len(kinds) == len(plain)
+    return kind(*map(_value, kinds.values(), plain))
 
 
 @given(asked)

@@ -9,9 +9,9 @@ import pytest
 from silkline.cache.policy import CacheUse
 from silkline.errors import InputError
 from silkline.gateway.body import decode
-from silkline.gateway.chat_schema import ChatRequest
+from silkline.gateway.faces.chat_schema import ChatRequest
+from silkline.gateway.faces.predict import PredictRequest
 from silkline.gateway.known_fields import INSTEAD, NEUTRAL, WITHOUT_EFFECT
-from silkline.gateway.predict import PredictRequest
 
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 
 from tests.gateway.asking import MODEL, asked, messages
-from tests.gateway.test_chat import check_chunks, streamed, text_of
+from tests.gateway.faces.test_chat import check_chunks, streamed, text_of
 from tests.pictures import data_url, encoded
 from tests.serving import served
 

@@ -13,7 +13,7 @@ from silkline.cache.likeness import NearDuplicateLookup
 from silkline.cache.near import NearDuplicates, NearSnapshot
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.cache.tiered import TieredCache, TierSnapshot
-from silkline.core import Answer, Delta, EngineInfo, Stage, Timeline, join
+from silkline.core import Answer, Delta, EngineInfo, Stage, Timeline, complete
 
 Compute = Callable[[], AsyncGenerator[Delta, None]]
 """Starts to compute an answer, like `Engine.generate`."""
@@ -228,7 +228,7 @@ class AnswerCache:
         async with aclosing(compute()) as deltas:
             async for delta in deltas:
                 seen.append(delta)
-                if answer := _answer(seen):
+                if answer := complete(seen):
                     # Store it before the last delta is sent: after that, the last reader may
                     # leave, which would cancel this.
                     await self._tiers.put(key, answer)
@@ -238,12 +238,4 @@ class AnswerCache:
 
 
 async def _replay(answer: Answer) -> AsyncGenerator[Delta, None]:
-    yield Delta(answer.text, answer.finish_reason, answer.usage, answer.timeline)
-
-
-def _answer(deltas: list[Delta]) -> Answer | None:
-    """The complete answer; None if the last delta has no finish reason, usage or timeline."""
-    last = deltas[-1]
-    if last.finish_reason is None or last.usage is None or last.timeline is None:
-        return None
-    return Answer(join(deltas).text, last.finish_reason, last.usage, last.timeline)
+    yield answer.as_delta()

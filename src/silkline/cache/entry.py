@@ -15,7 +15,7 @@ import msgspec
 from silkline.core import Answer
 from silkline.errors import UNDECODABLE
 
-MAGIC = b"SLK\x01"
+MAGIC = b"SLK\x02"
 CHECKSUM_BYTES = 16
 HEADER_BYTES = len(MAGIC) + CHECKSUM_BYTES
 

@@ -7,16 +7,18 @@ from data that the gateway prepared; no key from a client is used.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Any
 
 import msgspec
 
-from silkline.core import EngineInfo, Message, Sampling, TextPart
+from silkline.core import EngineInfo, Message, PromptOptions, Sampling, TextPart
 
 KEY_BYTES = 32
 
-_DOMAIN = b"silkline.key.1"
-_CONTEXT_DOMAIN = b"silkline.near.1"
+_DOMAIN = b"silkline.key.2"
+_CONTEXT_DOMAIN = b"silkline.near.2"
 """They separate these digests from all others; increase the numbers when the encoding changes."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -34,6 +36,7 @@ class CacheRequest:
         stream: Whether its client reads the answer as a stream.
         pixel_budget: Maximum pixels of each of its images.
         perceptual: The 64-bit perceptual digest of its image, if it has exactly one.
+        options: How its prompt is written.
     """
 
     messages: tuple[Message, ...]
@@ -43,6 +46,7 @@ class CacheRequest:
     stream: bool
     pixel_budget: int
     perceptual: int | None = None
+    options: PromptOptions = field(default_factory=PromptOptions)
 
 
 def answer_key(request: CacheRequest, info: EngineInfo, tenant: bytes) -> bytes:
@@ -73,28 +77,36 @@ def encode_question(request: CacheRequest, info: EngineInfo, tenant: bytes) -> b
     The format is MessagePack, where every value has its type and its length, so that the end of
     one text cannot be confused with the start of the next. Timeout and streaming are left out.
     """
-    sampling = request.sampling
     return _encoder.encode(
         (
             tenant,
             tuple(map(_bytes, (info.engine, info.model, info.revision, info.precision))),
-            [_message(message) for message in request.messages],
-            [_bytes(digest) for digest in request.images],
-            sampling.max_tokens,
-            # Adding zero gives the same number for 0, 0.0 and -0.0.
-            sampling.temperature + 0.0,
-            sampling.top_p + 0.0,
-            sampling.seed if sampling.seed is None else str(sampling.seed),
-            [_bytes(text) for text in sampling.stop],
+            _plain(request.messages),
+            _plain(request.images),
+            _plain(request.sampling),
+            _plain(request.options),
         )
     )
 
 
-def _message(message: Message) -> tuple[bytes, list[bytes | int]]:
-    parts = [
-        _bytes(part.text) if isinstance(part, TextPart) else part.index for part in message.parts
-    ]
-    return _bytes(message.role), parts
+def _plain(value: Any) -> Any:
+    """Converts a value of the core to one of MessagePack; a dataclass to a list of all fields."""
+    match value:
+        case str() | TextPart():
+            return _bytes(value.text if isinstance(value, TextPart) else value)
+        case tuple():
+            return [_plain(item) for item in value]
+        case bool() | None:
+            return value
+        case int() | float():
+            # The same for 1 and 1.0, and for 0.0 and -0.0; MessagePack has integers of 64 bits.
+            return value if value % 1 else str(int(value))
+    return [_plain(getattr(value, name)) for name in _names(value.__class__)]
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind))
 
 
 def _bytes(text: str) -> bytes:

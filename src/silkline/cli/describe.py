@@ -25,7 +25,7 @@ from silkline.config import LogSettings, Settings, settings_from
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import EXIT, SilklineError, http_face
 from silkline.evaluate.rows import IMAGE_ENDINGS
-from silkline.gateway.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
+from silkline.gateway.faces.predict import DEFAULT_PROMPT, PredictAnswer, predict_answer
 from silkline.models.hub import parse_hub_id
 from silkline.models.printable import printable
 from silkline.models.resolve import BUNDLED_MODEL

@@ -16,17 +16,17 @@ from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
 from silkline.gateway.auth import Gate
-from silkline.gateway.chat import chat_routes
-from silkline.gateway.chat_schema import ChatRequest
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
+from silkline.gateway.faces.chat import chat_routes
+from silkline.gateway.faces.chat_schema import ChatRequest
+from silkline.gateway.faces.models import model_routes
+from silkline.gateway.faces.predict import PredictRequest, predict_routes
 from silkline.gateway.failures import render_error
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
-from silkline.gateway.models import model_routes
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
-from silkline.gateway.predict import PredictRequest, predict_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.idempotency.create import create_key_store
 from silkline.observe.metrics import Metrics

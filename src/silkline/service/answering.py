@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from silkline.admission.ticket import Ticket
 from silkline.aio.byte_budget import Claim
@@ -14,11 +14,12 @@ from silkline.cache.answers import AnswerCache, AnswerStream
 from silkline.cache.key import CacheRequest
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline
+from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline, complete
 from silkline.errors import DeadlineExceeded, InternalFault, shutting_down
 from silkline.ingress.identity import Identity
 from silkline.ingress.intake import Intake, TakenImages
 from silkline.observe.metrics import Metrics
+from silkline.service.features import check_features
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModel, ServedModels
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
@@ -56,6 +57,7 @@ class _Run:
             self.question.stream,
             self.record.pixel_budget,
             images[0].perceptual if len(images) == 1 else None,
+            self.question.options,
         )
 
 
@@ -90,14 +92,12 @@ class Answering:
             InputError: The question or one of its images is invalid.
             CapacityError: It cannot be answered now, or not before its deadline.
         """
-        text: list[str] = []
         async with aclosing(self.deltas(question, record)) as deltas:
-            async for delta in deltas:
-                text.append(delta.text)
-                if delta.finish_reason and delta.usage and delta.timeline:
-                    joined = "".join(text)
-                    return Answer(joined, delta.finish_reason, delta.usage, delta.timeline)
-        raise InternalFault("The engine's stream ended without a finish reason.")
+            seen = [delta async for delta in deltas]
+        answer = complete(seen)
+        if answer is None:
+            raise InternalFault("The engine's stream ended without a finish reason.")
+        return answer
 
     async def deltas(
         self, question: Question, record: RequestRecord
@@ -122,7 +122,7 @@ class Answering:
                     ticket.needs_no_turn()
                 awaits_first = question.stream
                 async for delta in served.deltas:
-                    if awaits_first and delta.text:
+                    if awaits_first and (delta.text or delta.reasoning or delta.tool_calls):
                         awaits_first = False
                         self._metrics.first_token(record.elapsed())
                     if delta.finish_reason is None:
@@ -146,6 +146,7 @@ class Answering:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
+        check_features(question, model.info)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
         if limits.strict_fields:
             check_strictly(question, record.ignored, max_tokens)
@@ -216,6 +217,7 @@ class Answering:
             timeout_seconds=self.seconds_left(run.record),
             stream=run.question.stream,
             idempotency_key=run.record.idempotency_key,
+            options=run.question.options,
         )
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:
@@ -243,4 +245,4 @@ class Answering:
             record.max_tokens = tokens  # the prompt filled the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
         self._metrics.answered(last.usage, record.timeline)
-        return Delta(last.text, last.finish_reason, last.usage, record.timeline)
+        return replace(last, timeline=record.timeline)

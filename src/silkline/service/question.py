@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from silkline.admission.cost import Size
 from silkline.cache.policy import CacheUse
 from silkline.config import LimitSettings
-from silkline.core import Message, Sampling, TextPart
+from silkline.core import Message, PromptOptions, Sampling, TextPart
 from silkline.errors import InvalidRequest, RequestTooLarge
 from silkline.ingress.identity import Identity
 from silkline.ingress.source import Source
@@ -25,6 +25,8 @@ class Question:
         sampling: How to choose tokens, and when to stop.
         stream: Whether the client reads the answer as a stream.
         cache_use: How the client wants the cache to be used.
+        options: How the prompt is written.
+        choices: Number of answers.
     """
 
     model: str | None
@@ -33,16 +35,21 @@ class Question:
     sampling: Sampling
     stream: bool
     cache_use: CacheUse = CacheUse.NORMAL
+    options: PromptOptions = field(default_factory=PromptOptions)
+    choices: int = 1
 
     @property
     def characters(self) -> int:
-        """Number of characters of text in all messages."""
-        return sum(
-            len(part.text)
-            for message in self.messages
-            for part in message.parts
-            if isinstance(part, TextPart)
+        """Number of characters of text in all messages and tools."""
+        tools = self.options.tools
+        return sum(map(_characters, self.messages)) + sum(
+            len(tool.description) + len(tool.parameters) for tool in tools
         )
+
+
+def _characters(message: Message) -> int:
+    text = sum(len(part.text) for part in message.parts if isinstance(part, TextPart))
+    return text + len(message.reasoning) + sum(len(call.arguments) for call in message.tool_calls)
 
 
 def size_of(question: Question, known: Sequence[Identity] | None) -> Size:

@@ -9,20 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.core import (
+    Constraint,
+    ConstraintKind,
     Delta,
     EngineInfo,
+    Feature,
     FinishReason,
     Health,
     Image,
     ImagePart,
     Message,
     PixelBudget,
+    PromptOptions,
     Request,
     Role,
     Sampling,
     Stage,
     TextPart,
     Timeline,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
     Usage,
 )
 from silkline.engines.base import EngineOptions
@@ -55,6 +64,20 @@ messages = st.builds(
     Message,
     st.sampled_from(Role),
     st.lists(st.builds(TextPart, text) | st.builds(ImagePart, counts), max_size=3).map(tuple),
+    st.lists(st.builds(ToolCall, text, text, text), max_size=2).map(tuple),
+    text,
+    text,
+)
+constraints = st.builds(Constraint, st.sampled_from(ConstraintKind), text, text, text)
+options = st.builds(
+    PromptOptions,
+    tools=st.lists(st.builds(Tool, text, text, text, st.booleans()), max_size=2).map(tuple),
+    tool_choice=st.sampled_from(ToolChoice),
+    tool=text,
+    parallel_tools=st.booleans(),
+    thinking=st.none() | st.booleans(),
+    effort=text,
+    continues=st.booleans(),
 )
 requests = st.builds(
     Request,
@@ -68,16 +91,43 @@ requests = st.builds(
         top_p=st.floats(0.01, 1),
         seed=st.none() | st.integers(-(2**63), 2**63),
         stop=st.lists(text, max_size=2).map(tuple),
+        top_k=counts,
+        min_p=st.floats(0, 1),
+        frequency_penalty=st.floats(-2, 2),
+        presence_penalty=st.floats(-2, 2),
+        repetition_penalty=st.floats(0.1, 10),
+        logit_bias=st.lists(st.tuples(counts, st.floats(-100, 100)), max_size=2).map(tuple),
+        min_tokens=counts,
+        ignore_eos=st.booleans(),
+        stop_token_ids=st.lists(counts, max_size=2).map(tuple),
+        include_stop=st.booleans(),
+        logprobs=st.none() | st.integers(0, 20),
+        constraint=st.none() | constraints,
+        extra=text,
     ),
     timeout_seconds=seconds,
     stream=st.booleans(),
+    options=options,
 )
+alternatives = st.builds(TokenLogprob, text, st.binary(max_size=4), st.floats(-100, 0))
 deltas = st.builds(
     Delta,
     text,
     st.none() | st.sampled_from(FinishReason),
-    st.none() | st.builds(Usage, counts, counts, counts, counts),
+    st.none() | st.builds(Usage, counts, counts, counts, counts, counts),
     st.none() | st.dictionaries(st.sampled_from(Stage), seconds).map(Timeline),
+    text,
+    st.lists(st.builds(ToolCallDelta, counts, text, text, text), max_size=2).map(tuple),
+    st.lists(
+        st.builds(
+            TokenLogprob,
+            text,
+            st.binary(max_size=4),
+            st.floats(-100, 0),
+            st.lists(alternatives, max_size=2).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 healths = st.builds(Health, counts, counts, seconds, st.floats(0, 1))
 infos = st.builds(
@@ -91,6 +141,7 @@ infos = st.builds(
     pixel_budget=st.builds(PixelBudget, st.integers(1, 10**9), st.none() | st.integers(1, 10**5)),
     pixels_per_token=st.none() | st.integers(1, 10**5),
     instruction_set=st.none() | st.text(max_size=20),
+    features=st.frozensets(st.sampled_from(Feature)),
 )
 
 
@@ -153,7 +204,7 @@ def changed(place: int, value: object, *inner: int) -> bytes:
         changed(0, wire.WIRE_VERSION + 1),  # another version
         changed(1, 7),  # the id is no text
         changed(2, []),  # no messages
-        changed(2, "tool", 0, 0),  # an unknown role
+        changed(2, "critic", 0, 0),  # an unknown role
         changed(2, -1, 0, 1, 0),  # a picture before the first
         changed(2, 1.5, 0, 1, 0),  # neither text nor a picture
         changed(2, True, 0, 1, 0),

@@ -14,8 +14,10 @@ from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 import msgspec
 
 from silkline.core import (
+    Constraint,
     Delta,
     EngineInfo,
+    Feature,
     FinishReason,
     Health,
     Image,
@@ -23,12 +25,16 @@ from silkline.core import (
     Message,
     Part,
     PixelBudget,
+    PromptOptions,
     Request,
     Role,
     Sampling,
     Stage,
     TextPart,
     Timeline,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from silkline.engines.base import EngineOptions
@@ -43,12 +49,13 @@ from silkline.errors import (
     http_face,
 )
 
-WIRE_VERSION: Final = 3
+WIRE_VERSION: Final = 4
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _MAX_SECONDS = 1e9  # excludes infinity and NaN
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MAX_SECONDS)]
+_Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 _Body = TypeVar("_Body")
 
 StartKind: TypeAlias = Literal["ready", "environment", "config", "failed"]
@@ -68,6 +75,9 @@ class _Image(_Array):
 class _Message(_Array):
     role: Role
     parts: tuple[str | _Count, ...]  # text, or the index of an image
+    tool_calls: tuple[ToolCall, ...]
+    tool_call_id: str
+    reasoning: str
 
 
 class _Sampling(_Array):
@@ -76,16 +86,30 @@ class _Sampling(_Array):
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)]
     seed: int | None
     stop: tuple[str, ...]
+    top_k: _Count
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    frequency_penalty: _Penalty
+    presence_penalty: _Penalty
+    repetition_penalty: Annotated[float, msgspec.Meta(gt=0)]
+    logit_bias: tuple[tuple[_Count, float], ...]
+    min_tokens: _Count
+    ignore_eos: bool
+    stop_token_ids: tuple[_Count, ...]
+    include_stop: bool
+    logprobs: _Count | None
+    constraint: Constraint | None
+    extra: str
 
 
 class _Request(_Array):
-    wire: Literal[3]
+    wire: Literal[4]
     id: str
     messages: Annotated[tuple[_Message, ...], msgspec.Meta(min_length=1)]
     images: tuple[_Image, ...]
     sampling: _Sampling
     timeout_seconds: _Seconds
     stream: bool
+    options: PromptOptions
 
 
 class _Usage(_Array):
@@ -93,6 +117,7 @@ class _Usage(_Array):
     completion_tokens: _Count
     image_tokens: _Count
     cached_tokens: _Count
+    reasoning_tokens: _Count
 
 
 class _Delta(_Array):
@@ -100,20 +125,23 @@ class _Delta(_Array):
     finish_reason: FinishReason | None
     usage: _Usage | None
     timeline: dict[Stage, _Seconds] | None
+    reasoning: str
+    tool_calls: tuple[ToolCallDelta, ...]
+    logprobs: tuple[TokenLogprob, ...]
 
 
 class _Info(_Array):
-    wire: Literal[3]
+    wire: Literal[4]
     engine: str
     model: str
     revision: str
     precision: str
     context_length: _Positive
     image_tokens: _Count
-    max_pixels: _Positive
-    shortest_edge: _Positive | None
+    pixel_budget: PixelBudget
     pixels_per_token: _Positive | None
     instruction_set: str | None
+    features: frozenset[Feature]
 
 
 class _Health(_Array):
@@ -162,16 +190,23 @@ def encode_request(request: Request) -> bytes:
         WIRE_VERSION,
         request.id,
         tuple(
-            _Message(message.role, tuple(_encode_part(part) for part in message.parts))
+            _Message(
+                message.role,
+                tuple(_encode_part(part) for part in message.parts),
+                message.tool_calls,
+                message.tool_call_id,
+                message.reasoning,
+            )
             for message in request.messages
         ),
         tuple(
             _Image(image.width, image.height, image.pixels, image.digest)
             for image in request.images
         ),
-        _sampling(request.sampling),
+        _Sampling(*(getattr(request.sampling, name) for name in _Sampling.__struct_fields__)),
         min(max(request.timeout_seconds, 0.0), _MAX_SECONDS),
         request.stream,
+        request.options,
     )
     try:
         return msgspec.msgpack.encode(body)
@@ -189,23 +224,27 @@ def encode_request(request: Request) -> bytes:
 def decode_request(body: bytes | memoryview) -> Request:
     """Decodes a request. Raises `InvalidRequest` if the body is malformed."""
     wire = _decode(body, _Request)
-    sampling = wire.sampling
     if any(len(image.pixels) != image.width * image.height * 3 for image in wire.images):
         raise _malformed()
     return Request(
         id=wire.id,
         messages=tuple(
-            Message(message.role, tuple(_decode_part(part) for part in message.parts))
+            Message(
+                message.role,
+                tuple(_decode_part(part) for part in message.parts),
+                message.tool_calls,
+                message.tool_call_id,
+                message.reasoning,
+            )
             for message in wire.messages
         ),
         images=tuple(
             Image(image.width, image.height, image.pixels, image.digest) for image in wire.images
         ),
-        sampling=Sampling(
-            sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed, sampling.stop
-        ),
+        sampling=Sampling(**msgspec.structs.asdict(wire.sampling)),
         timeout_seconds=wire.timeout_seconds,
         stream=wire.stream,
+        options=wire.options,
     )
 
 
@@ -223,8 +262,12 @@ def encode_delta(delta: Delta) -> bytes:
                 usage.completion_tokens,
                 usage.image_tokens,
                 usage.cached_tokens,
+                usage.reasoning_tokens,
             ),
             None if delta.timeline is None else delta.timeline.seconds,
+            delta.reasoning,
+            delta.tool_calls,
+            delta.logprobs,
         )
     )
 
@@ -236,48 +279,25 @@ def decode_delta(body: bytes) -> Delta:
     return Delta(
         wire.text,
         wire.finish_reason,
-        None
-        if usage is None
-        else Usage(
-            usage.prompt_tokens, usage.completion_tokens, usage.image_tokens, usage.cached_tokens
-        ),
+        None if usage is None else Usage(**msgspec.structs.asdict(usage)),
         None if wire.timeline is None else Timeline(wire.timeline),
+        wire.reasoning,
+        wire.tool_calls,
+        wire.logprobs,
     )
 
 
 def encode_info(info: EngineInfo) -> bytes:
     """Encodes an engine's info."""
-    return msgspec.msgpack.encode(
-        _Info(
-            WIRE_VERSION,
-            info.engine,
-            info.model,
-            info.revision,
-            info.precision,
-            info.context_length,
-            info.image_tokens,
-            info.pixel_budget.max_pixels,
-            info.pixel_budget.shortest_edge,
-            info.pixels_per_token,
-            info.instruction_set,
-        )
-    )
+    fields = (getattr(info, name) for name in _Info.__struct_fields__[1:])
+    return msgspec.msgpack.encode(_Info(WIRE_VERSION, *fields))
 
 
 def decode_info(body: bytes) -> EngineInfo:
     """Decodes an info. Raises `InvalidRequest` if it is malformed or of another version."""
-    wire = _decode(body, _Info)
-    return EngineInfo(
-        engine=wire.engine,
-        model=wire.model,
-        revision=wire.revision,
-        precision=wire.precision,
-        context_length=wire.context_length,
-        image_tokens=wire.image_tokens,
-        pixel_budget=PixelBudget(wire.max_pixels, wire.shortest_edge),
-        pixels_per_token=wire.pixels_per_token,
-        instruction_set=wire.instruction_set,
-    )
+    fields = msgspec.structs.asdict(_decode(body, _Info))
+    del fields["wire"]
+    return EngineInfo(**fields)
 
 
 def encode_health(health: Health) -> bytes:
@@ -339,12 +359,6 @@ def decode_options(line: bytes) -> EngineOptions:
         extra=wire.extra,
         name=wire.name,
         revision=wire.revision,
-    )
-
-
-def _sampling(sampling: Sampling) -> _Sampling:
-    return _Sampling(
-        sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed, sampling.stop
     )
 
 

@@ -12,19 +12,19 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from silkline.cache.policy import CacheUse
-from silkline.core import ImagePart, Message, Part, Role, Sampling, TextPart
+from silkline.core import ImagePart, Message, Part, Role, TextPart, ToolCall
 from silkline.errors import InvalidRequest
+from silkline.gateway.faces.sampling_fields import MAX_CHOICES, MAX_LOGPROBS, Tokens
+from silkline.gateway.faces.tool_fields import Name, OptionFields
 from silkline.ingress.source import Source, parse_url
 from silkline.service.question import Question
 
-_MAX_SEED = 2**63 - 1
 _MAX_PARTS = 1024
 _MAX_MESSAGES = 10_000
-_MAX_STOPS = 4
-_MAX_STOP_CHARS = 256
+_MAX_CALLS = 128
+_MAX_ID_CHARS = 256
 
-_Tokens = Annotated[int, Meta(ge=1)]
-_StopString = Annotated[str, Meta(min_length=1, max_length=_MAX_STOP_CHARS)]
+_CallId = Annotated[str, Meta(min_length=1, max_length=_MAX_ID_CHARS)]
 
 
 class _Body(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,15 +62,62 @@ class ImageContent(_Body, frozen=True, tag_field="type", tag="image_url"):
 Content = TextContent | RefusalContent | ImageContent
 
 
+class FunctionCall(_Body, frozen=True):
+    """The function that an assistant called, with its arguments as JSON text."""
+
+    name: Name
+    arguments: str = ""
+
+
+class ToolCallContent(_Body, frozen=True, tag_field="type", tag="function"):
+    """A call of a tool in an assistant's message."""
+
+    id: _CallId
+    function: FunctionCall
+
+
 class ChatMessage(_Body, frozen=True):
     """One message of the conversation; an answer of this server may be sent back unchanged.
 
     An assistant's message may have no content; its text is then its `refusal`, or empty.
     """
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[Content], Meta(max_length=_MAX_PARTS)] | None = None
     refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: Annotated[list[ToolCallContent], Meta(max_length=_MAX_CALLS)] | None = None
+    tool_call_id: _CallId | None = None
+
+    def message(self, sources: list[Source], param: str) -> Message:
+        """Converts the message; appends the sources of its images to `sources`.
+
+        Args:
+            sources: The sources of the images so far.
+            param: The message's path in the body.
+
+        Raises:
+            InvalidRequest: An image's URL is invalid, or content or a call's id is missing.
+            UrlBlocked: An image's URL is not allowed.
+        """
+        if self.role == "tool" and self.tool_call_id is None:
+            raise InvalidRequest(
+                f"The field {param}.tool_call_id is missing. Send the id of the call that this "
+                "message answers.",
+                param=f"{param}.tool_call_id",
+            )
+        assistant = self.role == "assistant"
+        return Message(
+            Role.SYSTEM if self.role == "developer" else Role(self.role),
+            _parts(self, sources, f"{param}.content"),
+            tuple(
+                ToolCall(call.id, call.function.name, call.function.arguments)
+                for call in (self.tool_calls or () if assistant else ())
+            ),
+            (self.tool_call_id or "") if self.role == "tool" else "",
+            (self.reasoning_content or self.reasoning or "") if assistant else "",
+        )
 
 
 class StreamOptions(_Body, frozen=True):
@@ -79,27 +126,32 @@ class StreamOptions(_Body, frozen=True):
     include_usage: bool | None = None
 
 
-class ChatRequest(_Body, frozen=True):
+class ChatRequest(OptionFields, frozen=True, kw_only=True):
     """A chat completion request.
 
-    Without a temperature, decoding is greedy. A negative seed means no seed.
+    Without a temperature, decoding is greedy. A negative seed means no seed. `model` may be left
+    out where one model is served.
     """
 
     VALUES: ClassVar[Mapping[str, str]] = {
-        "messages.role": "system, developer, user or assistant",
+        "messages.role": "system, developer, user, assistant or tool",
         "messages.content.type": "text, image_url or refusal",
         "messages.content.image_url.detail": "auto, low, high or original",
+        "messages.tool_calls.type": "function",
+        "reasoning_effort": "none, minimal, low, medium, high, xhigh or max",
+        "response_format.type": "text, json_object or json_schema",
+        "tool_choice": "auto, none, required or a function",
+        "tools.type": "function",
     }
     """Allowed values of fields that have few, by the field's path without indices."""
 
-    model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
-    max_tokens: _Tokens | None = None
-    max_completion_tokens: _Tokens | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    seed: Annotated[int, Meta(le=_MAX_SEED)] | None = None
-    stop: _StopString | Annotated[list[_StopString], Meta(max_length=_MAX_STOPS)] | None = None
+    model: str | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -115,43 +167,43 @@ class ChatRequest(_Body, frozen=True):
             cache_use: How the request's headers allow the cache to be used.
 
         Raises:
-            InvalidRequest: An image's URL is invalid, or a message that needs content has none.
+            InvalidRequest: An image's URL is invalid, a message that needs content has none, or
+                two fields contradict each other.
             UrlBlocked: An image's URL is not allowed.
         """
         sources: list[Source] = []
         messages = tuple(
-            Message(_role(message.role), _parts(message, sources, f"messages.{index}.content"))
+            message.message(sources, f"messages.{index}")
             for index, message in enumerate(self.messages)
         )
         return Question(
             model=self.model,
             messages=messages,
             sources=tuple(sources),
-            sampling=self._sampling(),
+            sampling=self.sampling(
+                self.max_completion_tokens or self.max_tokens, self._logprobs(), self.constraint()
+            ),
             stream=bool(self.stream),
             cache_use=cache_use,
+            options=self.options(last_is_assistant=messages[-1].role is Role.ASSISTANT),
+            choices=self.n or 1,
         )
 
-    def _sampling(self) -> Sampling:
-        defaults = Sampling()
-        return Sampling(
-            max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
-            temperature=self.temperature or defaults.temperature,
-            top_p=self.top_p or defaults.top_p,
-            seed=None if self.seed is None or self.seed < 0 else self.seed,
-            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
-        )
-
-
-def _role(role: str) -> Role:
-    return Role.SYSTEM if role == "developer" else Role(role)
+    def _logprobs(self) -> int | None:
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.top_logprobs:
+            raise InvalidRequest(
+                "top_logprobs needs logprobs: true. Send both, or neither.", param="top_logprobs"
+            )
+        return None
 
 
 def _parts(message: ChatMessage, sources: list[Source], param: str) -> tuple[Part, ...]:
     """Converts a message's content to parts; appends the sources of its images to `sources`."""
     content = message.content
     if content is None:
-        if message.role != "assistant":
+        if message.role not in {"assistant", "tool"}:
             raise InvalidRequest(
                 f"The field {param} is missing. Send a text, or a list of content parts.",
                 param=param,

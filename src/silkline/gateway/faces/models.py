@@ -44,6 +44,7 @@ def _model(info: EngineInfo) -> dict[str, Any]:
         "instruction_set": info.instruction_set,
         "context_length": info.context_length,
         "image_tokens": info.image_tokens,
+        "features": sorted(info.features),
         "pixel_budget": {
             "max_pixels": info.pixel_budget.max_pixels,
             "shortest_edge": info.pixel_budget.shortest_edge,

@@ -34,7 +34,7 @@ from silkline.core import (
 )
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
-from silkline.engines.fake_options import FakeOptions
+from silkline.engines.fake.options import FakeOptions
 from silkline.engines.sampling import GREEDY_BELOW, answer_room
 from silkline.engines.spec import EngineSpec
 from silkline.engines.text_stream import TextStream

@@ -1,0 +1,35 @@
+"""A request to an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from silkline.core.message import Image, Message
+from silkline.core.sampling import PromptOptions, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to an engine.
+
+    Attributes:
+        id: The request id in every log line, span and header.
+        messages: The conversation, oldest first, at least one message.
+        images: The images that the messages' `ImagePart`s refer to.
+        sampling: How to choose tokens, and when to stop.
+        timeout_seconds: Seconds left for the engine; it stops when they are over.
+        stream: Whether the client reads the answer as a stream; if False, a remote engine may send
+            the whole answer in one delta.
+        idempotency_key: The same for every attempt at one request, so that a remote server
+            recognises a retry; empty means none.
+        options: What the chat template gets besides the messages.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    images: tuple[Image, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    timeout_seconds: float = 120.0
+    stream: bool = True
+    idempotency_key: str = ""
+    options: PromptOptions = field(default_factory=PromptOptions)

@@ -1,0 +1,1 @@
+"""The API routes that answer questions, each with its own body and its own form of an answer."""
