@@ -20,6 +20,7 @@ from silkline.core import (
     Role,
     Sampling,
     TextPart,
+    complete,
 )
 from silkline.engines.base import Engine
 
@@ -76,8 +77,9 @@ async def answer(engine: Engine, asked: Request) -> Answer:
     assert last.finish_reason is not None
     assert last.usage is not None
     assert last.timeline is not None
-    text = "".join(piece.text for piece in pieces)
-    return Answer(text, last.finish_reason, last.usage, last.timeline)
+    whole = complete(pieces)
+    assert whole is not None
+    return whole
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:

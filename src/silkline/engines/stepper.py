@@ -100,8 +100,9 @@ class Job:
         self.unread.clear()
         if ended is None and not self.text.stopped:
             return Delta(chunk) if chunk else None
+        text = chunk + self.text.finish()
         reason = ended if ended is not None and not self.text.stopped else FinishReason.STOP
-        return Delta(chunk + self.text.finish(), reason, self._used(), self._timeline(now))
+        return Delta(text, reason, self._used(), self._timeline(now), stop=self.text.found)
 
     def _used(self) -> Usage:
         return replace(self.usage, completion_tokens=self.tokens)

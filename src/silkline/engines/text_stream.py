@@ -50,16 +50,17 @@ class TextStream:
         self._held = ""  # searched, but may be the start of a stop string
         self._open = 0  # tokens since the text last ended with a complete character
         self._limit = 2 * CONTEXT_TOKENS
-        self._stopped = False
+        self.found = ""
+        """The stop string that ended the text; empty if none was found."""
 
     @property
     def stopped(self) -> bool:
         """Whether a stop string was found; no text follows it."""
-        return self._stopped
+        return bool(self.found)
 
     def push(self, tokens: Sequence[int]) -> str:
         """Adds the next tokens and returns the text that is now final; it is often empty."""
-        if self._stopped:
+        if self.stopped:
             return ""
         self._window.extend(tokens)
         self._text = self._decode(self._window)
@@ -72,7 +73,7 @@ class TextStream:
 
     def finish(self) -> str:
         """Returns the remaining text after the last token."""
-        if self._stopped:
+        if self.stopped:
             return ""
         chunk = self._search(self._text[self._sent :])
         if self.stopped:
@@ -112,11 +113,11 @@ class TextStream:
         if not self._stop:
             return chunk
         text = self._held + chunk
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
-            self._stopped = True
+            _, at, self.found = min(found)
             self._held = ""
-            return text[: min(found)[1]]
+            return text[:at]
         hold = max(_overlap(text, stop) for stop in self._stop)
         self._held = text[len(text) - hold :]
         return text[: len(text) - hold]

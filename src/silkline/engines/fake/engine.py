@@ -121,7 +121,8 @@ class _Reader:
             Stage.GENERATE: time.monotonic() - slot.prefilled,
         }
         usage = Usage(slot.prompt_tokens, self._used, slot.image_tokens)
-        return Delta(chunk + self._text.finish(), finish, usage, Timeline(seconds))
+        text = chunk + self._text.finish()
+        return Delta(text, finish, usage, Timeline(seconds), stop=self._text.found)
 
 
 class FakeEngine(Engine):
