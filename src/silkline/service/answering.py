@@ -22,6 +22,7 @@ from silkline.observe.metrics import Metrics
 from silkline.service.features import check_features
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModel, ServedModels
+from silkline.service.other_fields import sort_fields
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
 
@@ -146,6 +147,9 @@ class Answering:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
+        extra, record.ignored = sort_fields(record.others, model.info)
+        if extra:
+            question = replace(question, sampling=replace(question.sampling, extra=extra))
         check_features(question, model.info)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
         if limits.strict_fields:

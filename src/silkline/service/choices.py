@@ -99,5 +99,5 @@ def _runs(question: Question, record: RequestRecord) -> list[tuple[Question, Req
 
 def _note(record: RequestRecord, run: RequestRecord) -> None:
     """Copies what one of the answers found out to the request's record."""
-    for name in ("model", "served", "cache", "pixel_budget", "timeline", "max_tokens"):
+    for name in ("model", "served", "cache", "pixel_budget", "timeline", "max_tokens", "ignored"):
         setattr(record, name, getattr(run, name))

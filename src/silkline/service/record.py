@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.core import Timeline
+from silkline.service.other_fields import OtherField
 
 
 @dataclass(slots=True)
@@ -25,7 +26,8 @@ class RequestRecord:
         timeline: The stages so far.
         idempotency_key: The idempotency key, scoped to the tenant, as stores and remote servers
             see it; empty means none.
-        ignored: The paths of unknown fields in its body.
+        others: The fields of its body that no route here supports.
+        ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
     """
 
@@ -39,6 +41,7 @@ class RequestRecord:
     pixel_budget: int = 0
     timeline: Timeline = field(default_factory=Timeline)
     idempotency_key: str = ""
+    others: tuple[OtherField, ...] = ()
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
 
