@@ -16,7 +16,6 @@ from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
 
-
 NAMES_STOP = {"fake", "openvino", "torch"}
 """The engines that report which stop string ended an answer."""
 

@@ -1,8 +1,9 @@
-"""Response headers that say where an answer came from, what it cost, and what was ignored."""
+"""What a response says of where its answer came from, what it cost, and what was ignored."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from silkline.core import Timeline
 from silkline.gateway.fields import header_value
@@ -29,6 +30,17 @@ def evidence_headers(record: RequestRecord) -> dict[str, str]:
         for stage, seconds in record.timeline.seconds.items()
     )
     return {**headers, "server-timing": stages} if stages else headers
+
+
+def evidence_body(record: RequestRecord, timeline: Timeline) -> dict[str, Any]:
+    """The `silkline` object of a response body: the same as the headers, but for ignored fields."""
+    evidence = {
+        "cache": record.cache,
+        "model": record.served,
+        "pixel_budget": record.pixel_budget,
+        "timeline": rounded(timeline),
+    }
+    return evidence if record.max_tokens is None else evidence | {"max_tokens": record.max_tokens}
 
 
 def rounded(timeline: Timeline) -> dict[str, float]:

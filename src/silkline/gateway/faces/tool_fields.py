@@ -10,7 +10,8 @@ from silkline.core import PromptOptions, Tool, ToolChoice
 from silkline.errors import InvalidRequest
 from silkline.gateway.faces.constraints import ConstraintFields, as_json
 
-_MAX_TOOLS = 128
+MAX_TOOLS = 128
+"""Maximum tools of a request."""
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -58,7 +59,7 @@ class TemplateOptions(_Body, frozen=True):
 class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields of a chat completion's body that say how the prompt is written."""
 
-    tools: Annotated[list[FunctionTool], Meta(max_length=_MAX_TOOLS)] | None = None
+    tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
