@@ -23,6 +23,7 @@ class Feature(StrEnum):
     STOP_TOKEN_IDS = "stop_token_ids"  # noqa: S105 - no password
     INCLUDE_STOP = "include_stop_str_in_output"
     LOGPROBS = "logprobs"
+    TOP_LOGPROBS = "top_logprobs"
     JSON_OBJECT = "json_object"
     JSON_SCHEMA = "json_schema"
     REGEX = "regex"

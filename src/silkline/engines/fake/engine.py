@@ -12,21 +12,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from silkline.core import (
     Delta,
     EngineInfo,
+    Feature,
     FinishReason,
     Health,
     Image,
     ImagePart,
     Request,
+    Sampling,
     Stage,
     TextPart,
     Timeline,
@@ -35,9 +36,11 @@ from silkline.core import (
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
 from silkline.engines.fake.options import FakeOptions
-from silkline.engines.sampling import GREEDY_BELOW, answer_room
+from silkline.engines.fake.toy_model import Token, ToyModel
+from silkline.engines.fake.vocabulary import WORDS, tokens_of
+from silkline.engines.sampling import answer_room
 from silkline.engines.spec import EngineSpec
-from silkline.engines.text_stream import TextStream
+from silkline.engines.text_stream import LogprobStream, TextStream
 from silkline.errors import (
     CapacityError,
     DeadlineExceeded,
@@ -52,16 +55,6 @@ from silkline.errors import (
 CRASH_EXIT_CODE = 70
 """The process's exit code when a request crashes it."""
 
-_VOCABULARY = """
-a red blue green striped plain mug lamp chair bottle watch sneaker backpack with on beside small
-large soft bright wooden ceramic café crème 陶瓷 one two three label handle shelf
-"""
-WORDS = tuple(_VOCABULARY.split())
-"""The words of answers; some have characters of several bytes."""
-
-_TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
-_END = -1
-
 
 def create_engine(options: EngineOptions) -> Engine:
     """Creates a fake engine. Raises `ConfigError` if `options.extra` is not a `FakeOptions`."""
@@ -72,6 +65,24 @@ def create_engine(options: EngineOptions) -> Engine:
 SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 
+_FEATURES = frozenset(
+    {
+        Feature.TOP_K,
+        Feature.MIN_P,
+        Feature.FREQUENCY_PENALTY,
+        Feature.PRESENCE_PENALTY,
+        Feature.REPETITION_PENALTY,
+        Feature.LOGIT_BIAS,
+        Feature.MIN_TOKENS,
+        Feature.IGNORE_EOS,
+        Feature.STOP_TOKEN_IDS,
+        Feature.INCLUDE_STOP,
+        Feature.LOGPROBS,
+        Feature.TOP_LOGPROBS,
+    }
+)
+
+
 @dataclass(eq=False, slots=True)
 class _Slot:
     """A request's slot in the engine."""
@@ -79,39 +90,42 @@ class _Slot:
     prompt: str
     prompt_tokens: int
     image_tokens: int
-    answer: list[bytes]
+    model: ToyModel
     limit: int
-    output: asyncio.Queue[int | CapacityError] = field(default_factory=asyncio.Queue)
+    output: asyncio.Queue[Token | CapacityError] = field(default_factory=asyncio.Queue)
     arrived: float = field(default_factory=time.monotonic)
     admitted: float = 0.0
     prefilled: float = 0.0
     emitted: int = 0
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Returns the text of tokens; a token is an index into the answer."""
-        return b"".join(self.answer[token] for token in tokens).decode("utf-8", "replace")
-
 
 class _Reader:
     """Reads a slot's tokens and turns them into deltas."""
 
-    def __init__(self, slot: _Slot, stop: Sequence[str]) -> None:
+    def __init__(self, slot: _Slot, sampling: Sampling) -> None:
         self._slot = slot
-        self._text = TextStream(slot.decode, stop)
-        self._used = 0
+        self._kept_ids = sampling.stop_token_ids if sampling.include_stop else ()
+        self._tokens: list[bytes] = []
+        self._text = TextStream(self._decode, sampling.stop, include_stop=sampling.include_stop)
+        self._logprobs = LogprobStream(self._text)
 
-    def read(self, tokens: Sequence[int]) -> Delta:
+    def read(self, tokens: Iterable[Token]) -> Delta:
         """Returns the delta for the next tokens; ignores tokens after the end of the answer."""
         chunk = ""
         for token in tokens:
-            self._used += 1
-            if token != _END:
-                chunk += self._text.push((token,))
-            if token == _END or self._text.stopped:
+            self._tokens.append(token.data)
+            if not token.ends or token.id in self._kept_ids:
+                chunk += self._text.push((len(self._tokens) - 1,))
+                if token.logprob is not None:
+                    self._logprobs.add(token.logprob)
+            if token.ends or self._text.stopped:
                 return self._last(chunk, FinishReason.STOP)
-            if self._used == self._slot.limit:
+            if len(self._tokens) == self._slot.limit:
                 return self._last(chunk, FinishReason.LENGTH)
-        return Delta(chunk)
+        return Delta(chunk, logprobs=self._logprobs.take())
+
+    def _decode(self, indices: Sequence[int]) -> str:
+        return b"".join(self._tokens[index] for index in indices).decode("utf-8", "replace")
 
     def _last(self, chunk: str, finish: FinishReason) -> Delta:
         slot = self._slot
@@ -120,9 +134,11 @@ class _Reader:
             Stage.PREFILL: slot.prefilled - slot.admitted,
             Stage.GENERATE: time.monotonic() - slot.prefilled,
         }
-        usage = Usage(slot.prompt_tokens, self._used, slot.image_tokens)
-        text = chunk + self._text.finish()
-        return Delta(text, finish, usage, Timeline(seconds), stop=self._text.found)
+        usage = Usage(slot.prompt_tokens, len(self._tokens), slot.image_tokens)
+        chunk += self._text.finish()
+        finish = FinishReason.STOP if self._text.stopped else finish
+        logprobs, stop = self._logprobs.take(ended=True), self._text.found
+        return Delta(chunk, finish, usage, Timeline(seconds), logprobs=logprobs, stop=stop)
 
 
 class FakeEngine(Engine):
@@ -151,6 +167,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
+            features=_FEATURES,
         )
 
     async def start(self) -> None:
@@ -168,14 +185,14 @@ class FakeEngine(Engine):
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
         slot = self._make_slot(request)
-        reader = _Reader(slot, request.sampling.stop)
+        reader = _Reader(slot, request.sampling)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         self._waiting.append(slot)
         self._work.set()
         try:
             while True:
                 delta = reader.read(await _next_tokens(slot, deadline))
-                if delta.text or delta.finish_reason:
+                if delta.text or delta.logprobs or delta.finish_reason:
                     yield delta
                 if delta.finish_reason:
                     return
@@ -219,28 +236,23 @@ class FakeEngine(Engine):
             if isinstance(part, TextPart)
         )
         image_tokens = sum(self._image_tokens(image) for image in images)
-        prompt_tokens = len(_tokens(prompt)) + image_tokens
+        words = tokens_of(prompt)
+        prompt_tokens = len(words) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
-        answer = _echo(request) if self._script.mode == "echo" else self._words(request)
-        limit = min(request.sampling.max_tokens, room)
-        return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)
+        sampling = request.sampling
+        echoes = self._script.mode == "echo"
+        root = _root(request)
+        plan = tokens_of(_echo(request) if echoes else self._words(root))
+        model = ToyModel(plan, words, root, sampling, fixed=echoes)
+        limit = min(sampling.max_tokens, room)
+        return _Slot(prompt, prompt_tokens, image_tokens, model, limit)
 
     def _image_tokens(self, image: Image) -> int:
         per_token = self._script.pixels_per_token
         maximum = self._script.image_tokens
         return min(maximum, -(-image.width * image.height // per_token)) if per_token else maximum
 
-    def _words(self, request: Request) -> str:
-        """Returns an answer derived from the request; greedy sampling always gives the same."""
-        sampling = request.sampling
-        seed: bytes | int | None = None
-        if sampling.temperature >= GREEDY_BELOW:
-            seed = os.urandom(8) if sampling.seed is None else sampling.seed
-        conversation = [
-            (message.role, [_identity(request, part) for part in message.parts])
-            for message in request.messages
-        ]
-        root = hashlib.blake2b(repr((conversation, seed)).encode(), digest_size=16).digest()
+    def _words(self, root: bytes) -> str:
         count = self._script.answer_words or 8 + root[0] % 16
         return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(count)) + "."
 
@@ -277,9 +289,10 @@ class FakeEngine(Engine):
                 await self._apply_fault(slot)
             if slot not in self._running:
                 continue
-            slot.output.put_nowait(slot.emitted if slot.emitted < len(slot.answer) else _END)
+            token = slot.model.next()
+            slot.output.put_nowait(token)
             slot.emitted += 1
-            if slot.emitted > len(slot.answer) or slot.emitted == slot.limit:
+            if token.ends or slot.emitted == slot.limit:
                 self._running.remove(slot)
 
     async def _apply_fault(self, slot: _Slot) -> None:
@@ -313,9 +326,9 @@ class FakeEngine(Engine):
             self._waiting.remove(slot)
 
 
-async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
+async def _next_tokens(slot: _Slot, deadline: float) -> list[Token]:
     """Waits for a token and returns it with all that are queued behind it."""
-    tokens: list[int] = []
+    tokens: list[Token] = []
     while True:
         try:
             token = slot.output.get_nowait()
@@ -330,7 +343,7 @@ async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
                     "The request's time was over before its answer was complete; "
                     "ask for fewer tokens or try again when the load is lower."
                 ) from None
-        if not isinstance(token, int):
+        if not isinstance(token, Token):
             raise token
         tokens.append(token)
 
@@ -355,6 +368,15 @@ def _identity(request: Request, part: TextPart | ImagePart) -> str:
     return part.text if isinstance(part, TextPart) else request.images[part.index].digest
 
 
+def _root(request: Request) -> bytes:
+    """Returns a digest of the conversation, from which answers are derived."""
+    conversation = [
+        (message.role, [_identity(request, part) for part in message.parts])
+        for message in request.messages
+    ]
+    return hashlib.blake2b(repr(conversation).encode(), digest_size=16).digest()
+
+
 def _echo(request: Request) -> str:
     parts = []
     for part in request.messages[-1].parts:
@@ -369,8 +391,3 @@ def _echo(request: Request) -> str:
 def _draw(root: bytes, index: int) -> int:
     digest = hashlib.blake2b(root + index.to_bytes(4), digest_size=4).digest()
     return int.from_bytes(digest)
-
-
-def _tokens(text: str) -> list[bytes]:
-    """Splits text as a byte-level vocabulary does: short ASCII words, and single bytes."""
-    return _TOKEN.findall(text.encode("utf-8", "replace"))
