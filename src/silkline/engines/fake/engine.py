@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from silkline.core import (
     Delta,
@@ -26,14 +26,18 @@ from silkline.core import (
     Health,
     Image,
     ImagePart,
+    Message,
     Request,
     Stage,
     TextPart,
     Timeline,
     Usage,
+    join,
 )
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
+from silkline.engines.fake.conversation import FEATURES, form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
 from silkline.engines.sampling import GREEDY_BELOW, answer_room
 from silkline.engines.spec import EngineSpec
@@ -95,33 +99,50 @@ class _Slot:
 class _Reader:
     """Reads a slot's tokens and turns them into deltas."""
 
-    def __init__(self, slot: _Slot, stop: Sequence[str]) -> None:
+    def __init__(self, slot: _Slot, stop: Sequence[str], parts: AnswerParts) -> None:
         self._slot = slot
         self._text = TextStream(slot.decode, stop)
+        self._parts = parts
         self._used = 0
+        self._reasoning = 0  # tokens
 
     def read(self, tokens: Sequence[int]) -> Delta:
         """Returns the delta for the next tokens; ignores tokens after the end of the answer."""
-        chunk = ""
+        deltas = [Delta("")]
         for token in tokens:
             self._used += 1
             if token != _END:
-                chunk += self._text.push((token,))
-            if token == _END or self._text.stopped:
-                return self._last(chunk, FinishReason.STOP)
+                deltas.append(self._parts.push(self._text.push((token,))))
+            if self._parts.thinking:
+                self._reasoning = self._used
+            if token == _END or self._text.stopped or self._parts.ended:
+                return self._last(deltas, FinishReason.STOP)
             if self._used == self._slot.limit:
-                return self._last(chunk, FinishReason.LENGTH)
-        return Delta(chunk)
+                return self._last(deltas, FinishReason.LENGTH)
+        return join(deltas)
 
-    def _last(self, chunk: str, finish: FinishReason) -> Delta:
+    def _last(self, deltas: Sequence[Delta], finish: FinishReason) -> Delta:
         slot = self._slot
         seconds = {
             Stage.QUEUE: slot.admitted - slot.arrived,
             Stage.PREFILL: slot.prefilled - slot.admitted,
             Stage.GENERATE: time.monotonic() - slot.prefilled,
         }
-        usage = Usage(slot.prompt_tokens, self._used, slot.image_tokens)
-        return Delta(chunk + self._text.finish(), finish, usage, Timeline(seconds))
+        usage = Usage(
+            slot.prompt_tokens,
+            self._used,
+            slot.image_tokens,
+            reasoning_tokens=self._reasoning,
+        )
+        rest = (self._parts.push(self._text.finish()), self._parts.finish())
+        if finish is FinishReason.STOP and self._parts.has_calls:
+            finish = FinishReason.TOOL_CALLS
+        return replace(
+            join((*deltas, *rest)),
+            finish_reason=finish,
+            usage=usage,
+            timeline=Timeline(seconds),
+        )
 
 
 class FakeEngine(Engine):
@@ -150,6 +171,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
+            features=FEATURES,
         )
 
     async def start(self) -> None:
@@ -167,14 +189,15 @@ class FakeEngine(Engine):
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
         slot = self._make_slot(request)
-        reader = _Reader(slot, request.sampling.stop)
+        parts = AnswerParts(form_of(request), call_ids(request))
+        reader = _Reader(slot, request.sampling.stop, parts)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         self._waiting.append(slot)
         self._work.set()
         try:
             while True:
                 delta = reader.read(await _next_tokens(slot, deadline))
-                if delta.text or delta.finish_reason:
+                if delta != Delta(""):
                     yield delta
                 if delta.finish_reason:
                     return
@@ -211,16 +234,11 @@ class FakeEngine(Engine):
 
     def _make_slot(self, request: Request) -> _Slot:
         images = _images(request)
-        prompt = "\n".join(
-            part.text
-            for message in request.messages
-            for part in message.parts
-            if isinstance(part, TextPart)
-        )
+        prompt = prompt_of(request)
         image_tokens = sum(self._image_tokens(image) for image in images)
         prompt_tokens = len(_tokens(prompt)) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
-        answer = _echo(request) if self._script.mode == "echo" else self._words(request)
+        answer = planned(request, _echo if self._script.mode == "echo" else self._words)
         limit = min(request.sampling.max_tokens, room)
         return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)
 
@@ -235,10 +253,7 @@ class FakeEngine(Engine):
         seed: bytes | int | None = None
         if sampling.temperature >= GREEDY_BELOW:
             seed = os.urandom(8) if sampling.seed is None else sampling.seed
-        conversation = [
-            (message.role, [_identity(request, part) for part in message.parts])
-            for message in request.messages
-        ]
+        conversation = [_turn(request, message) for message in request.messages]
         root = hashlib.blake2b(repr((conversation, seed)).encode(), digest_size=16).digest()
         count = self._script.answer_words or 8 + root[0] % 16
         return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(count)) + "."
@@ -350,8 +365,12 @@ def _images(request: Request) -> list[Image]:
     return [request.images[index] for index in indices]
 
 
-def _identity(request: Request, part: TextPart | ImagePart) -> str:
-    return part.text if isinstance(part, TextPart) else request.images[part.index].digest
+def _turn(request: Request, message: Message) -> tuple[object, ...]:
+    parts = [
+        part.text if isinstance(part, TextPart) else request.images[part.index].digest
+        for part in message.parts
+    ]
+    return message.role, parts, message.tool_calls, message.reasoning
 
 
 def _echo(request: Request) -> str:
