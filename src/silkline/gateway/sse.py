@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from silkline.errors import DeadlineExceeded
+from silkline.errors import DeadlineExceeded, SilklineError
 from silkline.gateway.disconnect import CLIENT_LEFT, ClientLeft, unless_client_leaves
 from silkline.gateway.failures import error_body, error_response, reported
 from silkline.service.record import RequestRecord
@@ -27,19 +27,25 @@ _LATE = (
 )
 
 
-def event(data: object) -> bytes:
-    """Encodes one event with a JSON payload.
+def event(data: object, name: str = "") -> bytes:
+    """Encodes one event with a JSON payload, and with a name if it is not empty.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    return b"data: " + msgspec.json.encode(data) + b"\n\n"
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + msgspec.json.encode(data) + b"\n\n"
+
+
+def error_event(error: SilklineError) -> bytes:
+    """Encodes an error as an event with the OpenAI error body."""
+    return event(error_body(error), "error")
 
 
 class EventStream(Response):
     """Sends the events of a generator; closes it when the client leaves.
 
     The response starts with the first event, so an error before it is a plain error response. A
-    later error becomes an `error` event, and `[DONE]` is not sent.
+    later error becomes an event, and the stream's usual end is not sent.
     """
 
     def __init__(
@@ -49,6 +55,8 @@ class EventStream(Response):
         evidence: Callable[[], dict[str, str]],
         *,
         seconds: float,
+        end: bytes = DONE,
+        failed: Callable[[SilklineError], bytes] = error_event,
     ) -> None:
         """Configures the stream.
 
@@ -57,6 +65,8 @@ class EventStream(Response):
             record: The request's record, where an error is noted.
             evidence: Called at the first event; returns headers known by then.
             seconds: Maximum duration of the stream, including a slow reader.
+            end: Sent after the last event.
+            failed: Encodes the error that ends a started stream.
         """
         super().__init__(media_type="text/event-stream", headers=_HEADERS)
         del self.headers["content-length"]
@@ -64,6 +74,8 @@ class EventStream(Response):
         self._record = record
         self._evidence = evidence
         self._seconds = seconds
+        self._end = end
+        self._failed = failed
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,10 +103,9 @@ class EventStream(Response):
                 if not self._started:
                     await error_response(error)(scope, receive, send)
                     return
-                failure = msgspec.json.encode(error_body(error))
-                await _send_body(send, b"event: error\ndata: " + failure + b"\n\n", more=False)
+                await _send_body(send, self._failed(error), more=False)
                 return
-        await _send_body(send, DONE, more=False)
+        await _send_body(send, self._end, more=False)
 
     def _start(self) -> Message:
         self._started = True

@@ -52,7 +52,7 @@ from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.gateway")
 
-PATHS = frozenset({"/v1/chat/completions", "/predict"})
+PATHS = frozenset({"/v1/chat/completions", "/v1/responses", "/predict"})
 """The paths that support keys; elsewhere the header is ignored."""
 
 KEPT_SECONDS = 24 * 3600.0
