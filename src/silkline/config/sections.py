@@ -258,6 +258,26 @@ class IdempotencySettings(Section):
     )
 
 
+class ResponseSettings(Section):
+    """Stored responses of `/v1/responses`, for `previous_response_id`; see `docs/api.md`."""
+
+    response_store: Literal["never", "on_request", "by_default"] = Field(
+        "on_request",
+        description="When responses are stored: never, on_request (with `store: true`) or "
+        "by_default (without `store: false`).",
+    )
+    response_file: str = Field(
+        "", description="File that keeps responses across restarts; empty keeps them in memory."
+    )
+    response_ttl: int = Field(
+        30 * 24 * 3600, ge=1, description="Seconds that a response is stored."
+    )
+    response_count: int = Field(10_000, ge=1, description="Maximum stored responses.")
+    response_bytes: int = Field(
+        256 * MIB, ge=MIB, description="Maximum bytes of all stored responses and their input."
+    )
+
+
 class AdmissionSettings(Section):
     """Admission control: when requests wait and when they are refused."""
 
@@ -305,5 +325,6 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
+    responses: ResponseSettings = ResponseSettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()

@@ -47,10 +47,13 @@ class PixelBudget:
         max_pixels: Maximum pixels of an image, whatever its shape.
         shortest_edge: Set if the model scales every image until its shorter edge has this many
             pixels: reducing the image to that size beforehand changes nothing. Otherwise None.
+        min_pixels: Minimum pixels of an image; smaller images are enlarged, unless the model has a
+            shortest edge. 0 enlarges none.
     """
 
     max_pixels: int = 1024 * 1024
     shortest_edge: int | None = None
+    min_pixels: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,10 @@ from silkline.gateway.faces.messages.routes import messages_routes
 from silkline.gateway.faces.messages.schema import MessagesRequest
 from silkline.gateway.faces.models import model_routes
 from silkline.gateway.faces.predict import PredictRequest, predict_routes
+from silkline.gateway.faces.responses.history import History
+from silkline.gateway.faces.responses.route import response_routes, stored_response_routes
+from silkline.gateway.faces.responses.schema import ResponsesRequest
+from silkline.gateway.faces.responses.store import ResponseStore
 from silkline.gateway.failures import render_error
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
@@ -57,6 +61,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     intake = create_intake(settings)
     cache = create_cache(settings.cache)
     keys = create_key_store(settings.idempotency)
+    responses = ResponseStore(settings.responses)
     admission = Admission(settings.admission, pool.capacity)
     lifecycle.at_draining(admission.close)
     models = ServedModels([ServedModel(pool, admission, aliases(settings.engine))])
@@ -77,7 +82,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with intake, aclosing(cache), aclosing(keys):
+        async with intake, aclosing(cache), aclosing(keys), aclosing(responses):
             yield
 
     app = FastAPI(
@@ -94,13 +99,15 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         chat_routes(answering),
         messages_routes(answering),
         embedding_routes(),
+        response_routes(answering, History(responses, settings)),
+        stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
         operations_routes(models, metrics, lifecycle),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
-    describe(app, ChatRequest, MessagesRequest, PredictRequest)
+    describe(app, ChatRequest, MessagesRequest, PredictRequest, ResponsesRequest)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)

@@ -1,4 +1,4 @@
-"""What a response says of where its answer came from, what it cost, and what was ignored."""
+"""Says in headers and bodies where an answer came from, what it cost, and what was ignored."""
 
 from __future__ import annotations
 
@@ -32,15 +32,19 @@ def evidence_headers(record: RequestRecord) -> dict[str, str]:
     return {**headers, "server-timing": stages} if stages else headers
 
 
-def evidence_body(record: RequestRecord, timeline: Timeline) -> dict[str, Any]:
-    """The `silkline` object of a response body: the same as the headers, but for ignored fields."""
-    evidence = {
+def evidence(record: RequestRecord, timeline: Timeline) -> dict[str, Any]:
+    """The object `silkline` of a response body; see `evidence_headers`."""
+    found: dict[str, Any] = {
         "cache": record.cache,
         "model": record.served,
         "pixel_budget": record.pixel_budget,
         "timeline": rounded(timeline),
     }
-    return evidence if record.max_tokens is None else evidence | {"max_tokens": record.max_tokens}
+    if len(set(record.pixel_budgets)) > 1:
+        found["pixel_budgets"] = record.pixel_budgets
+    if record.max_tokens is not None:
+        found["max_tokens"] = record.max_tokens
+    return found
 
 
 def rounded(timeline: Timeline) -> dict[str, float]:

@@ -14,7 +14,16 @@ from silkline.cache.answers import AnswerCache, AnswerStream
 from silkline.cache.key import CacheRequest
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline, complete
+from silkline.core import (
+    Answer,
+    Delta,
+    FinishReason,
+    PixelBudget,
+    Request,
+    Stage,
+    Timeline,
+    complete,
+)
 from silkline.errors import DeadlineExceeded, InternalFault, shutting_down
 from silkline.ingress.identity import Identity
 from silkline.ingress.intake import Intake, TakenImages
@@ -40,6 +49,7 @@ class _Run:
         model: The model that answers.
         policy: How the request may use the cache.
         known: The images' identities, if they are known without fetching or decoding; else None.
+        budgets: The pixel budget of each image, once known.
     """
 
     question: Question
@@ -47,6 +57,14 @@ class _Run:
     model: ServedModel
     policy: CachePolicy
     known: tuple[Identity, ...] | None
+    budgets: tuple[PixelBudget, ...] = ()
+
+    def limit_pixels(self, budget: PixelBudget) -> None:
+        """Sets the pixel budget of each image: its own range within `budget`."""
+        self.budgets = tuple(source.pixels.within(budget) for source in self.question.sources)
+        pixels = tuple(own.max_pixels for own in self.budgets)
+        self.record.pixel_budgets = pixels
+        self.record.pixel_budget = min(pixels, default=budget.max_pixels)
 
     def asked(self, images: Sequence[Identity], seconds_left: float) -> CacheRequest:
         """Returns what the cache key is made of; `images` are in the question's order."""
@@ -56,7 +74,7 @@ class _Run:
             self.question.sampling,
             seconds_left,
             self.question.stream,
-            self.record.pixel_budget,
+            self.budgets,
             images[0].perceptual if len(images) == 1 else None,
             self.question.options,
         )
@@ -177,7 +195,7 @@ class Answering:
         info, record = run.model.info, run.record
         if run.known is not None:
             # Under load the pixel budget of new images shrinks; this looks up the full budget.
-            record.pixel_budget = info.pixel_budget.max_pixels
+            run.limit_pixels(info.pixel_budget)
             asked = run.asked(run.known, self.seconds_left(record))
             began = time.monotonic()
             async with self._cache.find(asked, info, run.policy) as served:
@@ -186,7 +204,7 @@ class Answering:
                     return
             record.timeline = Timeline({Stage.CACHE: time.monotonic() - began})
             run.model.admission.cache_missed(ticket)
-        record.pixel_budget = ticket.pixel_budget.max_pixels
+        run.limit_pixels(ticket.pixel_budget)
         async with self._computed(run, ticket) as served:
             yield served
 

@@ -22,7 +22,9 @@ class RequestRecord:
         cache: `hit`, `miss`, `coalesced`, `near` or `bypass`.
         error: The code of the error that ended the request, if one did.
         tenant: The tenant, once authenticated.
-        pixel_budget: Maximum pixels of its images for the model, once known.
+        pixel_budget: The smallest pixel budget of its images, once known; without images, the
+            model's.
+        pixel_budgets: The pixel budget of each of its images, in the order in which they were sent.
         timeline: The stages so far.
         idempotency_key: The idempotency key, scoped to the tenant, as stores and remote servers
             see it; empty means none.
@@ -39,6 +41,7 @@ class RequestRecord:
     error: str | None = None
     tenant: Tenant = ANYONE
     pixel_budget: int = 0
+    pixel_budgets: tuple[int, ...] = ()
     timeline: Timeline = field(default_factory=Timeline)
     idempotency_key: str = ""
     others: tuple[OtherField, ...] = ()

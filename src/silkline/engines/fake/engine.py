@@ -14,33 +14,31 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from silkline.core import (
     Delta,
     EngineInfo,
     Feature,
-    FinishReason,
     Health,
     Image,
     ImagePart,
     Request,
-    Sampling,
-    Stage,
     TextPart,
-    Timeline,
-    Usage,
 )
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
+from silkline.engines.fake import conversation, toy_model
+from silkline.engines.fake.conversation import form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
+from silkline.engines.fake.reader import Reader, Slot
 from silkline.engines.fake.toy_model import Token, ToyModel
-from silkline.engines.fake.vocabulary import WORDS, tokens_of
+from silkline.engines.fake.vocabulary import IMAGE_ID, WORDS, token_id, tokens_of
 from silkline.engines.sampling import answer_room
 from silkline.engines.spec import EngineSpec
-from silkline.engines.text_stream import LogprobStream, TextStream
+from silkline.engines.tokenized import tokenized
 from silkline.errors import (
     CapacityError,
     DeadlineExceeded,
@@ -65,80 +63,7 @@ def create_engine(options: EngineOptions) -> Engine:
 SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 
-_FEATURES = frozenset(
-    {
-        Feature.TOP_K,
-        Feature.MIN_P,
-        Feature.FREQUENCY_PENALTY,
-        Feature.PRESENCE_PENALTY,
-        Feature.REPETITION_PENALTY,
-        Feature.LOGIT_BIAS,
-        Feature.MIN_TOKENS,
-        Feature.IGNORE_EOS,
-        Feature.STOP_TOKEN_IDS,
-        Feature.INCLUDE_STOP,
-        Feature.LOGPROBS,
-        Feature.TOP_LOGPROBS,
-    }
-)
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """A request's slot in the engine."""
-
-    prompt: str
-    prompt_tokens: int
-    image_tokens: int
-    model: ToyModel
-    limit: int
-    output: asyncio.Queue[Token | CapacityError] = field(default_factory=asyncio.Queue)
-    arrived: float = field(default_factory=time.monotonic)
-    admitted: float = 0.0
-    prefilled: float = 0.0
-    emitted: int = 0
-
-
-class _Reader:
-    """Reads a slot's tokens and turns them into deltas."""
-
-    def __init__(self, slot: _Slot, sampling: Sampling) -> None:
-        self._slot = slot
-        self._kept_ids = sampling.stop_token_ids if sampling.include_stop else ()
-        self._tokens: list[bytes] = []
-        self._text = TextStream(self._decode, sampling.stop, include_stop=sampling.include_stop)
-        self._logprobs = LogprobStream(self._text)
-
-    def read(self, tokens: Iterable[Token]) -> Delta:
-        """Returns the delta for the next tokens; ignores tokens after the end of the answer."""
-        chunk = ""
-        for token in tokens:
-            self._tokens.append(token.data)
-            if not token.ends or token.id in self._kept_ids:
-                chunk += self._text.push((len(self._tokens) - 1,))
-                if token.logprob is not None:
-                    self._logprobs.add(token.logprob)
-            if token.ends or self._text.stopped:
-                return self._last(chunk, FinishReason.STOP)
-            if len(self._tokens) == self._slot.limit:
-                return self._last(chunk, FinishReason.LENGTH)
-        return Delta(chunk, logprobs=self._logprobs.take())
-
-    def _decode(self, indices: Sequence[int]) -> str:
-        return b"".join(self._tokens[index] for index in indices).decode("utf-8", "replace")
-
-    def _last(self, chunk: str, finish: FinishReason) -> Delta:
-        slot = self._slot
-        seconds = {
-            Stage.QUEUE: slot.admitted - slot.arrived,
-            Stage.PREFILL: slot.prefilled - slot.admitted,
-            Stage.GENERATE: time.monotonic() - slot.prefilled,
-        }
-        usage = Usage(slot.prompt_tokens, len(self._tokens), slot.image_tokens)
-        chunk += self._text.finish()
-        finish = FinishReason.STOP if self._text.stopped else finish
-        logprobs, stop = self._logprobs.take(ended=True), self._text.found
-        return Delta(chunk, finish, usage, Timeline(seconds), logprobs=logprobs, stop=stop)
+_FEATURES = toy_model.FEATURES | conversation.FEATURES | {Feature.RAW, Feature.TOKENIZE}
 
 
 class FakeEngine(Engine):
@@ -148,8 +73,8 @@ class FakeEngine(Engine):
         self._name = name or "silkline-fake"
         self._max_batch = max_batch
         self._script = script
-        self._waiting: deque[_Slot] = deque()
-        self._running: list[_Slot] = []
+        self._waiting: deque[Slot] = deque()
+        self._running: list[Slot] = []
         self._work = asyncio.Event()
         self._failed = asyncio.Event()
         self._idle = True
@@ -184,15 +109,19 @@ class FakeEngine(Engine):
             raise not_running()
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
+        if not request.sampling.max_tokens:
+            yield self._tokenized(request)
+            return
         slot = self._make_slot(request)
-        reader = _Reader(slot, request.sampling)
+        parts = AnswerParts(form_of(request), call_ids(request))
+        reader = Reader(slot, request.sampling, parts)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         self._waiting.append(slot)
         self._work.set()
         try:
             while True:
                 delta = reader.read(await _next_tokens(slot, deadline))
-                if delta.text or delta.logprobs or delta.finish_reason:
+                if delta != Delta(""):
                     yield delta
                 if delta.finish_reason:
                     return
@@ -227,32 +156,33 @@ class FakeEngine(Engine):
         self._running.clear()
         self._waiting.clear()
 
-    def _make_slot(self, request: Request) -> _Slot:
+    def _tokenized(self, request: Request) -> Delta:
+        image_tokens = sum(map(self._image_tokens, _images(request)))
+        ids = map(token_id, tokens_of(prompt_of(request)))
+        return tokenized((*[IMAGE_ID] * image_tokens, *ids), image_tokens)
+
+    def _make_slot(self, request: Request) -> Slot:
         images = _images(request)
-        prompt = "\n".join(
-            part.text
-            for message in request.messages
-            for part in message.parts
-            if isinstance(part, TextPart)
-        )
+        prompt = prompt_of(request)
         image_tokens = sum(self._image_tokens(image) for image in images)
         words = tokens_of(prompt)
         prompt_tokens = len(words) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
-        sampling = request.sampling
         echoes = self._script.mode == "echo"
-        root = _root(request)
-        plan = tokens_of(_echo(request) if echoes else self._words(root))
-        model = ToyModel(plan, words, root, sampling, fixed=echoes)
-        limit = min(sampling.max_tokens, room)
-        return _Slot(prompt, prompt_tokens, image_tokens, model, limit)
+        plan = tokens_of(planned(request, _echo if echoes else self._words))
+        fixed = echoes or not form_of(request).is_plain
+        model = ToyModel(plan, words, _root(request), request.sampling, fixed=fixed)
+        limit = min(request.sampling.max_tokens, room)
+        return Slot(prompt, prompt_tokens, image_tokens, model, limit)
 
     def _image_tokens(self, image: Image) -> int:
         per_token = self._script.pixels_per_token
         maximum = self._script.image_tokens
         return min(maximum, -(-image.width * image.height // per_token)) if per_token else maximum
 
-    def _words(self, root: bytes) -> str:
+    def _words(self, request: Request) -> str:
+        """Returns an answer derived from the conversation."""
+        root = _root(request)
         count = self._script.answer_words or 8 + root[0] % 16
         return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(count)) + "."
 
@@ -295,7 +225,7 @@ class FakeEngine(Engine):
             if token.ends or slot.emitted == slot.limit:
                 self._running.remove(slot)
 
-    async def _apply_fault(self, slot: _Slot) -> None:
+    async def _apply_fault(self, slot: Slot) -> None:
         """Applies the scripted fault of a request, if it has one."""
         if self._marked(slot, self._script.crash_on_text):
             os._exit(CRASH_EXIT_CODE)
@@ -315,10 +245,10 @@ class FakeEngine(Engine):
             )
 
     @staticmethod
-    def _marked(slot: _Slot, marker: str) -> bool:
+    def _marked(slot: Slot, marker: str) -> bool:
         return bool(marker) and marker in slot.prompt
 
-    def _release(self, slot: _Slot) -> None:
+    def _release(self, slot: Slot) -> None:
         """Removes a request from the batch or the queue."""
         if slot in self._running:
             self._running.remove(slot)
@@ -326,7 +256,7 @@ class FakeEngine(Engine):
             self._waiting.remove(slot)
 
 
-async def _next_tokens(slot: _Slot, deadline: float) -> list[Token]:
+async def _next_tokens(slot: Slot, deadline: float) -> list[Token]:
     """Waits for a token and returns it with all that are queued behind it."""
     tokens: list[Token] = []
     while True:
@@ -364,14 +294,18 @@ def _images(request: Request) -> list[Image]:
     return [request.images[index] for index in indices]
 
 
-def _identity(request: Request, part: TextPart | ImagePart) -> str:
-    return part.text if isinstance(part, TextPart) else request.images[part.index].digest
-
-
 def _root(request: Request) -> bytes:
     """Returns a digest of the conversation, from which answers are derived."""
     conversation = [
-        (message.role, [_identity(request, part) for part in message.parts])
+        (
+            message.role,
+            [
+                part.text if isinstance(part, TextPart) else request.images[part.index].digest
+                for part in message.parts
+            ],
+            message.tool_calls,
+            message.reasoning,
+        )
         for message in request.messages
     ]
     return hashlib.blake2b(repr(conversation).encode(), digest_size=16).digest()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from silkline.core import Answer, Delta, Timeline, TokenLogprob, ToolCallDelta, Usage
-from silkline.gateway.evidence import evidence_body
+from silkline.gateway.evidence import evidence
 from silkline.service.record import RequestRecord
 
 
@@ -36,7 +36,7 @@ class Envelope:
             "object": "chat.completion",
             "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
             "usage": _usage([answer.usage for answer in answers]),
-            "silkline": evidence_body(self._record, answers[0].timeline),
+            "silkline": evidence(self._record, answers[0].timeline),
         }
 
     def content(self, delta: Delta, *, first: bool) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Envelope:
         chunk["choices"][0]["finish_reason"] = finish_reason
         if self._record.max_tokens is None:
             return chunk
-        return {**chunk, "silkline": evidence_body(self._record, timeline)}
+        return {**chunk, "silkline": evidence(self._record, timeline)}
 
     def usage_chunk(self, usages: Sequence[Usage], timeline: Timeline) -> dict[str, Any]:
         """The last chunk, without choices."""
@@ -83,7 +83,7 @@ class Envelope:
             **self._common_in_chunks,
             "choices": [],
             "usage": _usage(usages),
-            "silkline": evidence_body(self._record, timeline),
+            "silkline": evidence(self._record, timeline),
         }
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from silkline.core import Answer, Delta, FinishReason, Timeline, ToolCall, ToolCallDelta, Usage
 from silkline.errors import UNDECODABLE
-from silkline.gateway.evidence import evidence_body
+from silkline.gateway.evidence import evidence
 from silkline.service.record import RequestRecord
 
 _SIGNATURE = "unsigned"
@@ -41,7 +41,7 @@ def message(answer: Answer, record: RequestRecord) -> dict[str, Any]:
         "content": blocks,
         **_end(answer.finish_reason, answer.stop),
         "usage": _usage(answer.usage),
-        "silkline": evidence_body(record, answer.timeline),
+        "silkline": evidence(record, answer.timeline),
     }
 
 
@@ -116,7 +116,7 @@ class MessageEvents:
             "type": "message_delta",
             "delta": _end(reason, stop),
             "usage": _usage(usage),
-            "silkline": evidence_body(self._record, timeline),
+            "silkline": evidence(self._record, timeline),
         }
         yield {"type": "message_stop"}
 
