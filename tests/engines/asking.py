@@ -74,8 +74,7 @@ async def answer(engine: Engine, asked: Request) -> Answer:
     pieces = await deltas(engine, asked)
     *before, _ = pieces
     assert all(
-        (piece.finish_reason, piece.usage, piece.timeline) == (None, None, None)
-        for piece in before
+        (piece.finish_reason, piece.usage, piece.timeline) == (None, None, None) for piece in before
     )
     whole = complete(pieces)
     assert whole is not None

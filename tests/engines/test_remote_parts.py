@@ -40,11 +40,11 @@ def calls(*parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def part(
-    index: int | None = None, id: str | None = None, name: str | None = None, args: Any = None
+    index: int | None = None, call: str | None = None, name: str | None = None, args: Any = None
 ) -> dict[str, Any]:
     """A chunk of a call, without the fields that are None."""
     function = {"name": name, "arguments": args}
-    given = {"index": index, "id": id, "function": {k: v for k, v in function.items() if v}}
+    given = {"index": index, "id": call, "function": {k: v for k, v in function.items() if v}}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -163,9 +163,7 @@ async def test_reasoning_is_streamed_and_counted(name: str) -> None:
     ({"reasoning_tokens": 5}, 5), ({"reasoning_tokens": 0}, 0), ({"reasoning_tokens": 99}, 7),
     ({"reasoning_tokens": None}, 1), ({}, 1), (None, 1),
 ])  # fmt: skip
-async def test_reasoning_tokens_are_those_that_the_server_counts(
-    details: Any, tokens: int
-) -> None:
+async def test_reasoning_tokens_are_those_that_the_server_counts(details: Any, tokens: int) -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 7, "completion_tokens_details": details}
     got = await said(chunk({"reasoning": "Hm."}), chunk({"content": "Red."}),
                      chunk({}, "stop", usage=usage))  # fmt: skip

@@ -43,9 +43,11 @@ RESERVED = frozenset(
         *("response_format", "structured_outputs"),
         *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
         *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
+        *("max_completion_tokens", "max_new_tokens", "max_output_tokens", "n_predict"),
+        *("num_predict", "n", "n_cmpl"),
     }
 )
-"""All fields that Silkline may set; extra fields never have these names."""
+"""All fields that Silkline may set, and other names of them; extra fields never have these."""
 
 
 def fields_of(request: Request) -> Body:
