@@ -93,6 +93,8 @@ class Envelope:
             "pixel_budget": self._record.pixel_budget,
             "timeline": rounded(timeline),
         }
+        if len(set(self._record.pixel_budgets)) > 1:
+            evidence["pixel_budgets"] = self._record.pixel_budgets
         if self._record.max_tokens is not None:
             evidence["max_tokens"] = self._record.max_tokens
         return evidence
