@@ -93,8 +93,9 @@ class AnswerReader:
         """The usage that the server reported; the estimate if it reported none."""
         reported = self._usage
         if reported is None or reported.prompt_tokens is None:
-            thoughts = min(self._thoughts, estimate.completion_tokens)
-            return replace(estimate, reasoning_tokens=thoughts)
+            return replace(
+                estimate, reasoning_tokens=min(self._thoughts, estimate.completion_tokens)
+            )
         prompt = reported.prompt_tokens_details or Details()
         answer = reported.completion_tokens_details or Details()
         image_tokens, thoughts = prompt.image_tokens, answer.reasoning_tokens
