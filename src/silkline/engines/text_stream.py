@@ -103,7 +103,7 @@ class TextStream:
         if self.stopped:
             return ""
         chunk = self._search(self._text[self._sent :])
-        if self.stopped:
+        if self.found:
             return self._return(chunk)
         rest, self._held = chunk + self._held, ""
         self._sent = len(self._text)

@@ -94,7 +94,7 @@ class Responding:
         The event `error` has the error in itself, as its type in the official client, and under
         `error`, at which that client raises it.
         """
-        found = OPENAI.of(error, self._record.id)["error"]
+        found: dict[str, Any] = OPENAI.of(error, self._record.id)["error"]
         events: list[Event] = [{**found, "type": "error", "error": found}]
         if self._question is not None:
             response = self._response(self._question, FAILED)
