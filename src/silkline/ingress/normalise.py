@@ -83,8 +83,8 @@ MAX_ELONGATION: Final = 200
 MAX_TEXT_CHUNK_BYTES: Final = 1024 * 1024
 MAX_TEXT_BYTES: Final = 8 * 1024 * 1024
 
-_PLAIN_FORMATS: Final = frozenset({"JPEG", "PNG", "WEBP"})
-"""The formats that all servers read."""
+_PLAIN_FORMATS: Final = frozenset({"JPEG", "PNG"})
+"""The formats that all servers read; llama.cpp reads no WebP."""
 
 _DRAFT_MARGIN: Final = 2
 _WHITE: Final = (255, 255, 255)

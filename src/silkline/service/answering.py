@@ -165,7 +165,7 @@ class Answering:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
-        extra, record.ignored = sort_fields(record.others, model.info)
+        extra, record.ignored = sort_fields(record.others, model.info, model.remotes)
         if extra:
             question = replace(question, sampling=replace(question.sampling, extra=extra))
         check_features(question, model.info)
