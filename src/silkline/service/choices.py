@@ -12,7 +12,16 @@ from silkline.service.answering import Answering
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 
-_NOTED = ("model", "served", "cache", "pixel_budget", "pixel_budgets", "timeline", "max_tokens")
+_NOTED = (
+    "model",
+    "served",
+    "cache",
+    "pixel_budget",
+    "pixel_budgets",
+    "timeline",
+    "max_tokens",
+    "ignored",
+)
 """The attributes of a record that an answer finds out."""
 
 
