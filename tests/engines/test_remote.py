@@ -13,6 +13,7 @@ from silkline.errors import InvalidRequest
 from silkline.ingress.identity import image_digest
 from tests.engines.asking import answer, question
 from tests.engines.conformance import Conformance
+from tests.engines.conformance_sampling import FEATURES
 from tests.engines.openai_server import computed, openai_server
 from tests.serving import Served, served
 
@@ -29,6 +30,8 @@ def far() -> Iterator[Served]:
 
 
 class TestAgainstSilkline(Conformance):
+    LACKS = FEATURES
+
     @pytest.fixture
     async def engine(self, far: Served) -> AsyncIterator[Engine]:
         engine = remote(far.url)
@@ -56,6 +59,8 @@ class TestAgainstSilkline(Conformance):
 
 @pytest.mark.parametrize("dialect", ["vllm", "sglang", "llama"])
 class TestAgainstOthers(Conformance):
+    LACKS = FEATURES
+
     @pytest.fixture
     async def engine(self, dialect: str) -> AsyncIterator[Engine]:
         fake = create_fake(EngineOptions(extra={"token_seconds": "0.002"}))

@@ -34,7 +34,8 @@ class Size:
 
     Attributes:
         characters: Characters of all texts.
-        images: Pixels of each image, from its header; None if the header has not arrived yet.
+        images: Expected pixels of each image, from its header or the client's own limit; None if
+            nothing is known yet.
         max_tokens: Maximum tokens of the answer, at least 1.
     """
 

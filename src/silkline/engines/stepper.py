@@ -21,9 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
-from silkline.core import Delta, FinishReason, Health, Stage, Timeline, Usage
+from silkline.core import Delta, FinishReason, Health, Stage, Timeline, TokenLogprob, Usage, join
 from silkline.engines.deadline import in_time
-from silkline.engines.text_stream import TextStream
+from silkline.engines.text_stream import LogprobStream, TextStream
 from silkline.errors import InternalFault, SilklineError, WorkerLost
 
 logger = logging.getLogger("silkline.engines")
@@ -53,8 +53,9 @@ class Job:
         id: The request's id, for the log.
         text: Turns the tokens into text.
         usage: The prompt's tokens; completion tokens are added when the request ends.
-        incremental: Whether text is needed before the answer is complete: for streaming, or to find
-            stop strings.
+        incremental: Whether text is needed before the answer is complete: for streaming, to find
+            stop strings, or to align log-probabilities with it.
+        kept_ids: End tokens that belong to the answer; the text of all others is left out.
         events: Deltas, the last one with a finish reason, or a `Failed`.
         submitted: When it was created, on the clock of `time.perf_counter`, like all times here.
         encoding: Seconds spent on encoding its images before it could join the batch.
@@ -62,6 +63,7 @@ class Job:
         first_token: When its first token was generated.
         tokens: Number of tokens generated so far.
         unread: Generated tokens that were not passed to `text` yet.
+        logprobs: Holds back log-probabilities until the text of their tokens is sent.
         cancelled: Whether its caller no longer needs the answer.
     """
 
@@ -69,6 +71,7 @@ class Job:
     text: TextStream
     usage: Usage
     incremental: bool
+    kept_ids: frozenset[int] = frozenset()
     events: asyncio.Queue[Delta | Failed] = field(default_factory=asyncio.Queue)
     submitted: float = field(default_factory=time.perf_counter)
     encoding: float = 0.0
@@ -76,15 +79,27 @@ class Job:
     first_token: float = 0.0
     tokens: int = 0
     unread: list[int] = field(default_factory=list)
+    logprobs: LogprobStream = field(init=False)
     cancelled: bool = False
 
-    def take(self, ids: Sequence[int], ended: FinishReason | None, now: float) -> Delta | None:
+    def __post_init__(self) -> None:
+        self.logprobs = LogprobStream(self.text)
+
+    def take(
+        self,
+        ids: Sequence[int],
+        ended: FinishReason | None,
+        now: float,
+        logprobs: Sequence[TokenLogprob] = (),
+    ) -> Delta | None:
         """Adds the next tokens and returns a delta if there is something to send.
 
         Args:
-            ids: The tokens, including the end token if there is one.
+            ids: The tokens; if `ended` is `STOP`, the last one is the end token.
             ended: The finish reason if these are the last tokens.
             now: When they were generated.
+            logprobs: The log-probability of each token, if they are asked for; the job must then
+                be `incremental`.
 
         Returns:
             A delta, or None. A delta with a finish reason is the last: the model ended its answer,
@@ -94,14 +109,30 @@ class Job:
             self.first_token = now
         self.tokens += len(ids)
         self.unread.extend(ids)
+        if ended is FinishReason.STOP and ids and ids[-1] not in self.kept_ids:
+            self.unread.pop()
         if ended is None and not self.incremental:
             return None
-        chunk = self.text.push(self.unread)
-        self.unread.clear()
+        chunk = self._read(logprobs)
         if ended is None and not self.text.stopped:
-            return Delta(chunk) if chunk else None
+            taken = self.logprobs.take()
+            return Delta(chunk, logprobs=taken) if chunk or taken else None
+        chunk += self.text.finish()
         reason = ended if ended is not None and not self.text.stopped else FinishReason.STOP
-        return Delta(chunk + self.text.finish(), reason, self._used(), self._timeline(now))
+        taken = self.logprobs.take(ended=True)
+        return Delta(chunk, reason, self._used(), self._timeline(now), logprobs=taken)
+
+    def _read(self, logprobs: Sequence[TokenLogprob]) -> str:
+        """Returns the text that the unread tokens make final."""
+        unread, self.unread = self.unread, []
+        if not logprobs:
+            return self.text.push(unread)
+        chunk = ""
+        for token, logprob in zip(unread, logprobs, strict=False):
+            if not self.text.stopped:
+                chunk += self.text.push((token,))
+                self.logprobs.add(logprob)
+        return chunk
 
     def _used(self) -> Usage:
         return replace(self.usage, completion_tokens=self.tokens)
@@ -337,7 +368,7 @@ async def _next_delta(job: Job, deadline: float) -> Delta:
         if isinstance(event, Failed):
             raise event.error
         deltas.append(event)
-    return replace(deltas[-1], text="".join(delta.text for delta in deltas))
+    return join(deltas)
 
 
 def _deliver(deliveries: Sequence[tuple[Job, Delta | Failed]]) -> None:

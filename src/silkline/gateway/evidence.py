@@ -34,13 +34,17 @@ def evidence_headers(record: RequestRecord) -> dict[str, str]:
 
 def evidence(record: RequestRecord, timeline: Timeline) -> dict[str, Any]:
     """The object `silkline` of a response body; see `evidence_headers`."""
-    found = {
+    found: dict[str, Any] = {
         "cache": record.cache,
         "model": record.served,
         "pixel_budget": record.pixel_budget,
         "timeline": rounded(timeline),
     }
-    return found if record.max_tokens is None else {**found, "max_tokens": record.max_tokens}
+    if len(set(record.pixel_budgets)) > 1:
+        found["pixel_budgets"] = record.pixel_budgets
+    if record.max_tokens is not None:
+        found["max_tokens"] = record.max_tokens
+    return found
 
 
 def rounded(timeline: Timeline) -> dict[str, float]:

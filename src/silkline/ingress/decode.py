@@ -146,7 +146,7 @@ class DecoderPool(Lifespan):
         Args:
             data: The encoded image, in any of the formats of `FileFormat`.
             max_pixels: Maximum number of pixels; checked in the header before decoding.
-            budget: The pixel budget that the image is reduced to.
+            budget: The pixel budget of the image.
             scope: The tenant that sent it. Scopes take turns when requests wait for a child.
 
         Raises:
@@ -158,7 +158,7 @@ class DecoderPool(Lifespan):
             ShuttingDown: The pool is closed.
         """
         begun = time.perf_counter()
-        limits = (budget.shortest_edge, budget.max_pixels)
+        limits = (budget.shortest_edge, budget.max_pixels, budget.min_pixels)
         header = self._header("picture", data, max_pixels, budget=limits)
         max_body = budget.max_pixels * _RGB_BYTES
         job = _Job(ImageMessage, header, data, max_pixels, scope, max_body)

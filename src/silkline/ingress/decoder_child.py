@@ -39,7 +39,7 @@ class Request(TypedDict):
     format: str
     max_pixels: int
     cpu_seconds: float
-    budget: tuple[int | None, int]
+    budget: tuple[int | None, int, int]
 
 
 def main(memory_bytes: int) -> None:
@@ -90,8 +90,7 @@ def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
         if request["op"] == "size":
             width, height = image_size(data, name, max_pixels)
             return {"type": "size", "width": width, "height": height}, b""
-        shortest_edge, budget_pixels = request["budget"]
-        image = normalise(data, name, max_pixels, (shortest_edge, budget_pixels))
+        image = normalise(data, name, max_pixels, request["budget"])
     except Refused as refused:
         return {"type": "refused", "why": refused.why.value}, b""
     except MemoryError:

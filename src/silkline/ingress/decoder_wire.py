@@ -5,10 +5,11 @@ sends a request and the encoded image, and the child answers with one frame. The
 from the child is the first one, which says that it is ready. Nothing is pickled.
 
 Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`; `"picture"` also has
-`"budget": [shortest_edge or null, max_pixels]`. Replies: `{"type": "ready", "confined"}`,
-`{"type": "size", "width", "height"}`, `{"type": "refused", "why"}`, or `{"type": "picture",
-"width", "height", "original_pixels", "digest", "perceptual", "resize_seconds"}` with the RGB pixels
-as body; both digests are in hex.
+`"budget": [shortest_edge or null, max_pixels, min_pixels]`.
+
+Replies: `{"type": "ready", "confined"}`, `{"type": "size", "width", "height"}`,
+`{"type": "refused", "why"}`, or `{"type": "picture", "width", "height", "original_pixels",
+"digest", "perceptual", "resize_seconds"}` with the RGB pixels as body; both digests are in hex.
 
 Needs only the standard library, as the child imports it.
 """

@@ -165,7 +165,7 @@ class Intake(Lifespan):
 
         Args:
             sources: The images of one request.
-            budget: The pixel budget that they are reduced to.
+            budget: The pixel budget of each; a source's own range may lower it.
             scope: The tenant's salt; images of one scope are not known in another.
 
         Returns:
@@ -180,7 +180,7 @@ class Intake(Lifespan):
         identities = []
         for source in sources:
             with _blamed_on(source):
-                identity = self._known(source, budget, scope, sizes)
+                identity = self._known(source, source.pixels.within(budget), scope, sizes)
                 if identity is None:
                     return None
                 pixels.take(identity.original_pixels)
@@ -220,13 +220,13 @@ class Intake(Lifespan):
         scope: bytes,
         held: Claim | None = None,
     ) -> TakenImages:
-        """Fetches, decodes, normalises and reduces the images of one request.
+        """Fetches, decodes, normalises and resizes the images of one request.
 
         The `param` of an error names the source that caused it.
 
         Args:
             sources: The images of one request.
-            budget: The pixel budget that they are reduced to.
+            budget: The pixel budget of each; a source's own range may lower it.
             scope: The tenant's salt; see `recognise`.
             held: The claim from `holding`, which grows by the decoded images; None for a caller
                 that takes few images at a time.
@@ -327,7 +327,7 @@ class Intake(Lifespan):
                 taking.pixels.take(await self._loader.pixels(loaded.data, taking.scope))
 
     async def _decode(self, source: Source, loaded: Loaded, taking: _Taking) -> Decoded:
-        scope, budget = taking.scope, taking.budget
+        scope, budget = taking.scope, source.pixels.within(taking.budget)
         with _blamed_on(source):
             decoded = await self._loader.decode(loaded, scope, budget)
         self._known_images.learn_image(scope, loaded.encoded.digest, budget, decoded.identity)

@@ -15,7 +15,7 @@ A normalised image is upright, opaque, 8-bit RGB. The steps, in this order:
    white. An all-zero alpha channel is ignored in a BMP, and in a TIFF that does not declare one as
    alpha. The transparent colour of a PNG with 2 or 4 bits of grey, or 16 bits of RGB, is not
    applied, because Pillow returns it in other units than the pixels.
-5. The pixel budget reduces it (`resize.target_size`) with Pillow's antialiased bicubic filter.
+5. The pixel budget resizes it (`resize.target_size`) with Pillow's antialiased bicubic filter.
 
 A JPEG of at least four times its target's width and height is decoded at 1/2, 1/4 or 1/8 of its
 size, the smallest that is still twice the target. This is three times faster on 2 megapixels and
@@ -164,7 +164,7 @@ def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
 
 
 def normalise(
-    data: bytes, name: str, max_pixels: int, budget: tuple[int | None, int]
+    data: bytes, name: str, max_pixels: int, budget: tuple[int | None, int, int]
 ) -> Normalised:
     """Decodes and normalises an image.
 
@@ -172,7 +172,7 @@ def normalise(
         data: The encoded image.
         name: Pillow's name of its format; no other format is tried.
         max_pixels: Maximum number of pixels before the budget.
-        budget: Shortest edge, or None, and maximum number of pixels of the result.
+        budget: Shortest edge or None, maximum and minimum number of pixels of the result.
 
     Raises:
         Refused: The image is broken or exceeds a limit.

@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from silkline.errors import ImageTooLarge, InputError, InvalidRequest
 from silkline.ingress import urls
 from silkline.ingress.known_images import digest
+from silkline.ingress.pixels import ANY_PIXELS, PixelRange
 
 # Each repetition is bounded and possessive, so matching takes bounded time on any text.
 _DATA_URL = re.compile(r"\s{0,64}+data:", re.IGNORECASE)
@@ -41,10 +42,12 @@ class UrlSource:
     Attributes:
         url: The image's URL.
         param: The field of the request that named it, in the client's terms.
+        pixels: How many pixels the client wants it to have.
     """
 
     url: urls.ImageAddress
     param: str
+    pixels: PixelRange = ANY_PIXELS
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ class EncodedSource:
         text: Base64 as it was sent: perhaps with white space, in the URL-safe alphabet,
             percent-encoded or without padding.
         param: The field of the request that held it, in the client's terms.
+        pixels: How many pixels the client wants it to have.
     """
 
     text: str = field(repr=False)
     param: str
+    pixels: PixelRange = ANY_PIXELS
 
     @property
     def size(self) -> int:
@@ -105,10 +110,12 @@ class UploadSource:
     Attributes:
         data: The encoded image.
         param: The field of the request that held it, in the client's terms.
+        pixels: How many pixels the client wants it to have.
     """
 
     data: bytes = field(repr=False)
     param: str
+    pixels: PixelRange = ANY_PIXELS
 
     @property
     def size(self) -> int:
@@ -131,40 +138,47 @@ SentSource = EncodedSource | UploadSource
 Source = UrlSource | SentSource
 
 
-def parse_url(text: str, *, param: str) -> Source:
+def parse_url(text: str, *, param: str, pixels: PixelRange = ANY_PIXELS) -> Source:
     """Reads an http, https or data URL.
+
+    Args:
+        text: The URL.
+        param: The field that held it, in the client's terms.
+        pixels: How many pixels the client wants the image to have.
 
     Raises:
         InvalidRequest: The text is not a URL, or is a data URL without data.
         UrlBlocked: The URL is malformed or has another scheme.
     """
     if _DATA_URL.match(text):
-        return _parse_data_url(text, param)
+        return _parse_data_url(text, param, pixels)
     try:
-        return UrlSource(urls.parse(text), param)
+        return UrlSource(urls.parse(text), param, pixels)
     except InputError as error:
         error.param = param
         raise
 
 
-def parse_base64(text: str, *, param: str) -> SentSource:
+def parse_base64(text: str, *, param: str, pixels: PixelRange = ANY_PIXELS) -> SentSource:
     """Accepts Base64 text or a data URL. `EncodedSource.decode` checks the Base64 later.
+
+    The arguments are those of `parse_url`.
 
     Raises:
         InvalidRequest: The text is another URL, or a data URL without data.
     """
     if _DATA_URL.match(text):
-        return _parse_data_url(text, param)
+        return _parse_data_url(text, param, pixels)
     if urls.SCHEME.match(text, 0, _MAX_SCHEME_CHARS):
         raise InvalidRequest(
             "The image is a URL, but Base64 was expected. Send a URL as image_url.", param=param
         )
-    return EncodedSource(text, param)
+    return EncodedSource(text, param, pixels)
 
 
-def uploaded(data: bytes, *, param: str) -> Source:
-    """Wraps the bytes of an uploaded file."""
-    return UploadSource(data, param)
+def uploaded(data: bytes, *, param: str, pixels: PixelRange = ANY_PIXELS) -> Source:
+    """Wraps the bytes of an uploaded file. The arguments are those of `parse_url`."""
+    return UploadSource(data, param, pixels)
 
 
 def too_many_bytes(max_bytes: int) -> ImageTooLarge:
@@ -172,14 +186,14 @@ def too_many_bytes(max_bytes: int) -> ImageTooLarge:
     return ImageTooLarge(f"The image is larger than {max_bytes} bytes. Send a smaller image.")
 
 
-def _parse_data_url(text: str, param: str) -> SentSource:
+def _parse_data_url(text: str, param: str, pixels: PixelRange) -> SentSource:
     head = _BASE64_HEAD.match(text)
     if head:
-        return EncodedSource(text[head.end() :], param)
+        return EncodedSource(text[head.end() :], param, pixels)
     _, _, data = text.partition(",")
     # Raw image bytes are never valid in a URL: without % this is Base64 without `;base64`.
     if "%" in data:
-        return UploadSource(unquote_to_bytes(data.encode("utf-8", "replace")), param)
+        return UploadSource(unquote_to_bytes(data.encode("utf-8", "replace")), param, pixels)
     raise InvalidRequest(
         f"The data URL has no `;base64,` between its media type and its data. Send {_EXAMPLE}.",
         param=param,

@@ -14,7 +14,16 @@ from silkline.cache.answers import AnswerCache, AnswerStream
 from silkline.cache.key import CacheRequest
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline, complete
+from silkline.core import (
+    Answer,
+    Delta,
+    FinishReason,
+    PixelBudget,
+    Request,
+    Stage,
+    Timeline,
+    complete,
+)
 from silkline.errors import DeadlineExceeded, InternalFault, shutting_down
 from silkline.ingress.identity import Identity
 from silkline.ingress.intake import Intake, TakenImages
@@ -22,6 +31,7 @@ from silkline.observe.metrics import Metrics
 from silkline.service.features import check_features
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModel, ServedModels
+from silkline.service.other_fields import sort_fields
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
 
@@ -39,6 +49,7 @@ class _Run:
         model: The model that answers.
         policy: How the request may use the cache.
         known: The images' identities, if they are known without fetching or decoding; else None.
+        budgets: The pixel budget of each image, once known.
     """
 
     question: Question
@@ -46,6 +57,14 @@ class _Run:
     model: ServedModel
     policy: CachePolicy
     known: tuple[Identity, ...] | None
+    budgets: tuple[PixelBudget, ...] = ()
+
+    def limit_pixels(self, budget: PixelBudget) -> None:
+        """Sets the pixel budget of each image: its own range within `budget`."""
+        self.budgets = tuple(source.pixels.within(budget) for source in self.question.sources)
+        pixels = tuple(own.max_pixels for own in self.budgets)
+        self.record.pixel_budgets = pixels
+        self.record.pixel_budget = min(pixels, default=budget.max_pixels)
 
     def asked(self, images: Sequence[Identity], seconds_left: float) -> CacheRequest:
         """Returns what the cache key is made of; `images` are in the question's order."""
@@ -55,7 +74,7 @@ class _Run:
             self.question.sampling,
             seconds_left,
             self.question.stream,
-            self.record.pixel_budget,
+            self.budgets,
             images[0].perceptual if len(images) == 1 else None,
             self.question.options,
         )
@@ -146,6 +165,9 @@ class Answering:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
+        extra, record.ignored = sort_fields(record.others, model.info)
+        if extra:
+            question = replace(question, sampling=replace(question.sampling, extra=extra))
         check_features(question, model.info)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
         if limits.strict_fields:
@@ -173,7 +195,7 @@ class Answering:
         info, record = run.model.info, run.record
         if run.known is not None:
             # Under load the pixel budget of new images shrinks; this looks up the full budget.
-            record.pixel_budget = info.pixel_budget.max_pixels
+            run.limit_pixels(info.pixel_budget)
             asked = run.asked(run.known, self.seconds_left(record))
             began = time.monotonic()
             async with self._cache.find(asked, info, run.policy) as served:
@@ -182,7 +204,7 @@ class Answering:
                     return
             record.timeline = Timeline({Stage.CACHE: time.monotonic() - began})
             run.model.admission.cache_missed(ticket)
-        record.pixel_budget = ticket.pixel_budget.max_pixels
+        run.limit_pixels(ticket.pixel_budget)
         async with self._computed(run, ticket) as served:
             yield served
 

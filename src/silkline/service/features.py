@@ -52,6 +52,8 @@ def _of_sampling(sampling: Sampling) -> Iterator[Feature]:
         if name == "constraint":
             if sampling.constraint is not None:
                 yield Feature(sampling.constraint.kind.value)
+        elif name == "logprobs":
+            yield Feature.TOP_LOGPROBS if sampling.logprobs else Feature.LOGPROBS
         else:
             yield _NAMES.get(name) or Feature(name)
 

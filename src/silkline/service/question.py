@@ -54,12 +54,13 @@ def _characters(message: Message) -> int:
 
 def size_of(question: Question, known: Sequence[Identity] | None) -> Size:
     """Returns the size that a question's cost is estimated from; image sizes may be unknown."""
-    images = (
-        tuple(identity.original_pixels for identity in known)
-        if known is not None
-        else (None,) * len(question.sources)
+    pixels = (
+        [None] * len(question.sources)
+        if known is None
+        else [identity.original_pixels for identity in known]
     )
-    return Size(question.characters, images, question.sampling.max_tokens)
+    images = map(lambda source, found: source.pixels.expected(found), question.sources, pixels)
+    return Size(question.characters, tuple(images), question.sampling.max_tokens)
 
 
 def check_size(question: Question, limits: LimitSettings) -> None:

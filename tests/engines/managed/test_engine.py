@@ -24,6 +24,7 @@ from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, EngineFailed, EnvironmentFault, ShuttingDown, WorkerLost
 from tests.engines.asking import answer, eventually, question, request, user
 from tests.engines.conformance import Conformance
+from tests.engines.conformance_sampling import FEATURES
 from tests.engines.managed.models import CHILD, gguf_folder, llava_folder
 from tests.processes import waits_given_up
 
@@ -84,6 +85,8 @@ def _words(process: psutil.Process) -> str:
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestVllm(Conformance):
+    LACKS = FEATURES
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
@@ -93,6 +96,8 @@ class TestVllm(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestLlamaCpp(Conformance):
+    LACKS = FEATURES
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:

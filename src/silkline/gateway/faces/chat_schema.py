@@ -12,11 +12,17 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from silkline.cache.policy import CacheUse
-from silkline.core import ImagePart, Message, Part, Role, TextPart, ToolCall
+from silkline.core import Message, Part, Role, TextPart, ToolCall
 from silkline.errors import InvalidRequest
+from silkline.gateway.faces.image_fields import (
+    DETAILS,
+    ImageFields,
+    Images,
+    ImageUrl,
+    PixelFields,
+)
 from silkline.gateway.faces.sampling_fields import MAX_CHOICES, MAX_LOGPROBS, Tokens
 from silkline.gateway.faces.tool_fields import Name, OptionFields
-from silkline.ingress.source import Source, parse_url
 from silkline.service.question import Question
 
 _MAX_PARTS = 1024
@@ -37,29 +43,33 @@ class TextContent(_Body, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
+class InputText(TextContent, frozen=True, tag_field="type", tag="input_text"):
+    """Text as in the Responses API."""
+
+
 class RefusalContent(_Body, frozen=True, tag_field="type", tag="refusal"):
     """The text with which an assistant refused to answer."""
 
     refusal: str
 
 
-class ImageUrl(_Body, frozen=True):
-    """The location of an image: an http, https or data URL.
-
-    `detail` has no effect; images are always resized to the model's size.
-    """
-
-    url: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
-
-
-class ImageContent(_Body, frozen=True, tag_field="type", tag="image_url"):
+class ImageContent(ImageFields, frozen=True, tag_field="type", tag="image_url"):
     """An image in a message."""
 
-    image_url: ImageUrl
+    image_url: str | ImageUrl
 
 
-Content = TextContent | RefusalContent | ImageContent
+class InputImage(ImageContent, frozen=True, tag_field="type", tag="input_image"):
+    """An image as in the Responses API."""
+
+
+class QwenImage(ImageFields, frozen=True, tag_field="type", tag="image"):
+    """An image as in the messages of Qwen's own library."""
+
+    image: str
+
+
+Content = TextContent | InputText | RefusalContent | ImageContent | InputImage | QwenImage
 
 
 class FunctionCall(_Body, frozen=True):
@@ -90,11 +100,11 @@ class ChatMessage(_Body, frozen=True):
     tool_calls: Annotated[list[ToolCallContent], Meta(max_length=_MAX_CALLS)] | None = None
     tool_call_id: _CallId | None = None
 
-    def message(self, sources: list[Source], param: str) -> Message:
-        """Converts the message; appends the sources of its images to `sources`.
+    def message(self, images: Images, param: str) -> Message:
+        """Converts the message.
 
         Args:
-            sources: The sources of the images so far.
+            images: Gets its images.
             param: The message's path in the body.
 
         Raises:
@@ -110,7 +120,7 @@ class ChatMessage(_Body, frozen=True):
         assistant = self.role == "assistant"
         return Message(
             Role.SYSTEM if self.role == "developer" else Role(self.role),
-            _parts(self, sources, f"{param}.content"),
+            _parts(self, images, f"{param}.content"),
             tuple(
                 ToolCall(call.id, call.function.name, call.function.arguments)
                 for call in (self.tool_calls or () if assistant else ())
@@ -135,8 +145,9 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
 
     VALUES: ClassVar[Mapping[str, str]] = {
         "messages.role": "system, developer, user, assistant or tool",
-        "messages.content.type": "text, image_url or refusal",
-        "messages.content.image_url.detail": "auto, low, high or original",
+        "messages.content.type": "text, image_url, input_text, input_image, image or refusal",
+        "messages.content.detail": DETAILS,
+        "messages.content.image_url.detail": DETAILS,
         "messages.tool_calls.type": "function",
         "reasoning_effort": "none, minimal, low, medium, high, xhigh or max",
         "response_format.type": "text, json_object or json_schema",
@@ -154,6 +165,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    mm_processor_kwargs: PixelFields | None = None
 
     @property
     def wants_usage(self) -> bool:
@@ -171,15 +183,15 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
                 two fields contradict each other.
             UrlBlocked: An image's URL is not allowed.
         """
-        sources: list[Source] = []
+        images = Images(self.mm_processor_kwargs)
         messages = tuple(
-            message.message(sources, f"messages.{index}")
+            message.message(images, f"messages.{index}")
             for index, message in enumerate(self.messages)
         )
         return Question(
             model=self.model,
             messages=messages,
-            sources=tuple(sources),
+            sources=tuple(images.sources),
             sampling=self.sampling(
                 self.max_completion_tokens or self.max_tokens, self._logprobs(), self.constraint()
             ),
@@ -199,8 +211,8 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
         return None
 
 
-def _parts(message: ChatMessage, sources: list[Source], param: str) -> tuple[Part, ...]:
-    """Converts a message's content to parts; appends the sources of its images to `sources`."""
+def _parts(message: ChatMessage, images: Images, param: str) -> tuple[Part, ...]:
+    """Converts a message's content to parts; adds its images to `images`."""
     content = message.content
     if content is None:
         if message.role not in {"assistant", "tool"}:
@@ -216,7 +228,8 @@ def _parts(message: ChatMessage, sources: list[Source], param: str) -> tuple[Par
         match item:
             case TextContent(text=text) | RefusalContent(refusal=text):
                 parts.append(TextPart(text))
-            case ImageContent(image_url=image_url):
-                parts.append(ImagePart(len(sources)))
-                sources.append(parse_url(image_url.url, param=f"{param}.{index}.image_url"))
+            case ImageContent(image_url=image):
+                parts.append(images.add(image, item, f"{param}.{index}.image_url"))
+            case QwenImage(image=image):
+                parts.append(images.add(image, item, f"{param}.{index}.image"))
     return tuple(parts)

@@ -47,6 +47,19 @@ class FunctionChoice(_Body, frozen=True, tag_field="type", tag="function"):
     function: FunctionName
 
 
+class AllowedTools(_Body, frozen=True):
+    """Some of the tools, and whether the model must call one of them."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=_MAX_TOOLS)]
+
+
+class AllowedChoice(_Body, frozen=True, tag_field="type", tag="allowed_tools"):
+    """Only some of the tools may be called."""
+
+    allowed_tools: AllowedTools
+
+
 class TemplateOptions(_Body, frozen=True):
     """The options of chat templates that clients may set."""
 
@@ -59,7 +72,7 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
     """The fields of a chat completion's body that say how the prompt is written."""
 
     tools: Annotated[list[FunctionTool], Meta(max_length=_MAX_TOOLS)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | FunctionChoice | None = None
+    tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
@@ -77,18 +90,33 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
             InvalidRequest: Two tools have one name, the chosen tool is not there, or the answer
                 cannot continue the last message.
         """
-        tools = tuple(_tool(item.function) for item in self.tools or ())
+        tools, choice = self._tools()
         thinking, effort = self._thinking()
         return prompt_options(
             tools,
-            self.tool_choice.function.name
-            if isinstance(self.tool_choice, FunctionChoice)
-            else ToolChoice(self.tool_choice or "auto"),
+            choice,
             parallel=self.parallel_tool_calls is not False,
             thinking=thinking,
             effort=effort,
             continues=self._continues(last_is_assistant=last_is_assistant),
         )
+
+    def _tools(self) -> tuple[tuple[Tool, ...], ToolChoice | str]:
+        """The tools that may be called, and the choice between them."""
+        tools = tuple(_tool(item.function) for item in self.tools or ())
+        match self.tool_choice:
+            case FunctionChoice(function=function):
+                return tools, function.name
+            case AllowedChoice(allowed_tools=allowed):
+                names = {item.function.name for item in allowed.tools}
+                if unknown := names - {tool.name for tool in tools}:
+                    raise InvalidRequest(
+                        f"tool_choice allows {min(unknown)}, which is not in tools. Add it, or "
+                        "leave it out.",
+                        param="tool_choice",
+                    )
+                return tuple(tool for tool in tools if tool.name in names), ToolChoice(allowed.mode)
+        return tools, ToolChoice(self.tool_choice or "auto")
 
     def _thinking(self) -> tuple[bool | None, str]:
         """Whether to think, and how much."""
