@@ -87,7 +87,6 @@ class Envelope:
         }
 
 
-
 def _choice(index: int, answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.reasoning:

@@ -33,7 +33,9 @@ class Envelope:
         """The response's id."""
         return f"{ID_PREFIX}{self.suffix}"
 
-    def response(self, question: Question, status: str, output: list[dict[str, Any]]) -> Any:
+    def response(
+        self, question: Question, status: str, output: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         """A response without usage: what was asked, and the items so far."""
         body = self._body
         text = body.text and body.text.format
