@@ -17,6 +17,9 @@ from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
 from tests.engines.conformance_sampling import SamplingConformance
 
+NAMES_STOP = {"fake", "openvino", "torch"}
+"""The engines that report which stop string ended an answer."""
+
 
 def idle(engine: Engine) -> bool:
     health = engine.health()
@@ -67,6 +70,8 @@ class Conformance(SamplingConformance):
             sampling = Sampling(max_tokens=24, stop=("never-said", stop))
             cut = await answer(engine, question(sampling=sampling, stream=stream))
             assert cut.text == whole[: whole.find(stop)]
+            if engine.info.engine in NAMES_STOP:
+                assert cut.stop == stop
             assert cut.finish_reason is FinishReason.STOP
 
     async def test_max_tokens_ends_the_answer(self, engine: Engine) -> None:

@@ -136,6 +136,16 @@ def test_the_stop_string_that_is_complete_first_wins() -> None:
     assert streamed(Tokens([b"xabc"]), ("c", "abc")) == ("x", True)
 
 
+@pytest.mark.parametrize(
+    ("stop", "found"), [(("abcd", "c"), "c"), (("c", "abc"), "abc"), (("never",), "")]
+)
+def test_the_stop_string_that_ended_the_text_is_known(stop: tuple[str, ...], found: str) -> None:
+    stream = TextStream(Tokens([b"xa", b"bcd"]).decode, stop)
+    stream.push((0, 1))
+    stream.finish()
+    assert stream.found == found
+
+
 @pytest.mark.parametrize("content", [b"word ", "é".encode(), "🦉".encode(), b"\xff", b"\x80"])
 def test_a_token_costs_the_same_however_long_the_answer_is(content: bytes) -> None:
     count = 3000

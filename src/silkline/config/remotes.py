@@ -14,10 +14,19 @@ error message can show a key.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from silkline.core import Feature
 
 _API = "/v1"
 _ENDPOINTS = ("/chat/completions", "/models")
@@ -46,6 +55,14 @@ def server_root(text: str) -> str:
         if path.endswith(_API + endpoint):
             path = path.removesuffix(endpoint)
     return f"{parts.scheme}://{parts.netloc}{path.removesuffix(_API).rstrip('/')}"
+
+
+def _listed(value: Any) -> Any:
+    """Parses `a+b`: in the text form of an entry, commas separate entries."""
+    return tuple(filter(None, value.split("+"))) if isinstance(value, str) else value
+
+
+_List = BeforeValidator(_listed)
 
 
 class RemoteSettings(BaseModel):
@@ -78,6 +95,17 @@ class RemoteSettings(BaseModel):
     )
     max_pixels: int | None = Field(
         None, ge=1, description="Maximum pixels of an image that the model can use."
+    )
+    without: Annotated[tuple[Feature, ...], _List] = Field(
+        (), description="Features that the server lacks, such as tools; requests need not try them."
+    )
+    pass_fields: Annotated[tuple[str, ...], _List] = Field(
+        ("*",),
+        description="Names of unknown request fields that the server gets; * matches any text. "
+        "Fields with URLs, credentials or templates need their exact name here.",
+    )
+    block_fields: Annotated[tuple[str, ...], _List] = Field(
+        (), description="Names of unknown request fields that the server never gets."
     )
 
     @model_validator(mode="before")

@@ -117,6 +117,8 @@ class Delta:
         tool_calls: The next chunks of tool calls.
         logprobs: The tokens of this chunk, if they were asked for; all of reasoning, text and tool
             calls.
+        stop: The stop string that ended the answer, in the last delta; empty if none did, or if
+            the engine cannot tell.
     """
 
     text: str
@@ -126,6 +128,7 @@ class Delta:
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    stop: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class Answer:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    stop: str = ""
 
     def as_delta(self) -> Delta:
         """Returns the answer as a single final delta."""
@@ -154,6 +158,7 @@ class Answer:
             self.reasoning,
             calls,
             self.logprobs,
+            self.stop,
         )
 
 
@@ -185,6 +190,7 @@ def complete(deltas: Sequence[Delta]) -> Answer | None:
         joined.reasoning,
         calls,
         joined.logprobs,
+        last.stop,
     )
 
 

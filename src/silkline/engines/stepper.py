@@ -119,8 +119,8 @@ class Job:
             return Delta(chunk, logprobs=taken) if chunk or taken else None
         chunk += self.text.finish()
         reason = ended if ended is not None and not self.text.stopped else FinishReason.STOP
-        taken = self.logprobs.take(ended=True)
-        return Delta(chunk, reason, self._used(), self._timeline(now), logprobs=taken)
+        taken, stop = self.logprobs.take(ended=True), self.text.found
+        return Delta(chunk, reason, self._used(), self._timeline(now), logprobs=taken, stop=stop)
 
     def _read(self, logprobs: Sequence[TokenLogprob]) -> str:
         """Returns the text that the unread tokens make final."""

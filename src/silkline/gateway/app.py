@@ -20,6 +20,9 @@ from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.faces.chat import chat_routes
 from silkline.gateway.faces.chat_schema import ChatRequest
+from silkline.gateway.faces.embeddings import embedding_routes
+from silkline.gateway.faces.messages.routes import messages_routes
+from silkline.gateway.faces.messages.schema import MessagesRequest
 from silkline.gateway.faces.models import model_routes
 from silkline.gateway.faces.predict import PredictRequest, predict_routes
 from silkline.gateway.faces.responses.history import History
@@ -96,13 +99,15 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         chat_routes(answering),
         response_routes(answering, History(responses, settings)),
         stored_response_routes(responses),
+        messages_routes(answering),
+        embedding_routes(),
         predict_routes(answering),
         model_routes(answering),
         operations_routes(models, metrics, lifecycle),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
-    describe(app, ChatRequest, PredictRequest, ResponsesRequest)
+    describe(app, ChatRequest, MessagesRequest, PredictRequest, ResponsesRequest)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)

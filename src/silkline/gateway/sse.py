@@ -13,7 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from silkline.errors import DeadlineExceeded, SilklineError
 from silkline.gateway.disconnect import CLIENT_LEFT, ClientLeft, unless_client_leaves
-from silkline.gateway.failures import error_body, error_response, reported
+from silkline.gateway.error_bodies import error_form
+from silkline.gateway.failures import error_response, reported
 from silkline.service.record import RequestRecord
 
 DONE = b"data: [DONE]\n\n"
@@ -36,11 +37,6 @@ def event(data: object, name: str = "") -> bytes:
     return head + b"data: " + msgspec.json.encode(data) + b"\n\n"
 
 
-def error_event(error: SilklineError) -> bytes:
-    """Encodes an error as an event with the OpenAI error body."""
-    return event(error_body(error), "error")
-
-
 class EventStream(Response):
     """Sends the events of a generator; closes it when the client leaves.
 
@@ -56,7 +52,7 @@ class EventStream(Response):
         *,
         seconds: float,
         end: bytes = DONE,
-        failed: Callable[[SilklineError], bytes] = error_event,
+        failed: Callable[[SilklineError], bytes] | None = None,
     ) -> None:
         """Configures the stream.
 
@@ -66,7 +62,8 @@ class EventStream(Response):
             evidence: Called at the first event; returns headers known by then.
             seconds: Maximum duration of the stream, including a slow reader.
             end: Sent after the last event.
-            failed: Encodes the error that ends a started stream.
+            failed: Encodes the error that ends a started stream; None is an event `error` with the
+                error body of the request's path.
         """
         super().__init__(media_type="text/event-stream", headers=_HEADERS)
         del self.headers["content-length"]
@@ -89,7 +86,7 @@ class EventStream(Response):
         except TimeoutError:
             late = reported(DeadlineExceeded(_LATE), self._record)
             if not self._started:
-                await error_response(late)(scope, receive, send)
+                await error_response(late, scope)(scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._events) as events:
@@ -101,11 +98,16 @@ class EventStream(Response):
             except Exception as exception:  # noqa: BLE001 - logged, and sent to the client
                 error = reported(exception, self._record)
                 if not self._started:
-                    await error_response(error)(scope, receive, send)
+                    await error_response(error, scope)(scope, receive, send)
                     return
-                await _send_body(send, self._failed(error), more=False)
+                await _send_body(send, self._failure(error, scope), more=False)
                 return
         await _send_body(send, self._end, more=False)
+
+    def _failure(self, error: SilklineError, scope: Scope) -> bytes:
+        if self._failed is not None:
+            return self._failed(error)
+        return event(error_form(scope).of(error, self._record.id), "error")
 
     def _start(self) -> Message:
         self._started = True

@@ -20,7 +20,7 @@ import msgspec
 
 from silkline.aio.fair_pool import FairPool
 from silkline.config import DecodeSettings
-from silkline.core import Image, PixelBudget, Stage
+from silkline.core import EncodedImage, Image, PixelBudget, Stage
 from silkline.errors import (
     EnvironmentFault,
     ImageTooLarge,
@@ -166,7 +166,13 @@ class DecoderPool(Lifespan):
         elapsed = time.perf_counter() - begun
         resize = min(message.resize_seconds, elapsed)
         return Decoded(
-            Image(message.width, message.height, pixels, message.digest),
+            Image(
+                message.width,
+                message.height,
+                pixels,
+                message.digest,
+                EncodedImage(data, sniff(data).media_type) if message.unchanged else None,
+            ),
             Identity(message.digest, message.original_pixels, int(message.perceptual, 16)),
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )

@@ -103,6 +103,7 @@ def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
         "digest": image_digest(MODE, image.width, image.height, image.pixels),
         "perceptual": f"{image.perceptual:016x}",
         "resize_seconds": image.resize_seconds,
+        "unchanged": image.unchanged,
     }
     return reply, image.pixels
 

@@ -74,6 +74,7 @@ class ImageMessage(_Message, frozen=True, tag="picture"):
     digest: _Digest
     perceptual: _Bits64
     resize_seconds: _Seconds
+    unchanged: bool
 
 
 Message = ReadyMessage | SizeMessage | RefusedMessage | ImageMessage

@@ -9,7 +9,8 @@ Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`; `
 
 Replies: `{"type": "ready", "confined"}`, `{"type": "size", "width", "height"}`,
 `{"type": "refused", "why"}`, or `{"type": "picture", "width", "height", "original_pixels",
-"digest", "perceptual", "resize_seconds"}` with the RGB pixels as body; both digests are in hex.
+"digest", "perceptual", "resize_seconds", "unchanged"}` with the RGB pixels as body; both digests
+are in hex.
 
 Needs only the standard library, as the child imports it.
 """

@@ -25,6 +25,11 @@ class FileFormat(StrEnum):
     TIFF = "TIFF"
     AVIF = "AVIF"
 
+    @property
+    def media_type(self) -> str:
+        """The format's media type, such as `image/jpeg`."""
+        return f"image/{self.value.lower()}"
+
 
 _PREFIXES = {
     b"\xff\xd8\xff": FileFormat.JPEG,

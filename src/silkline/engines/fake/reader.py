@@ -85,4 +85,5 @@ class Reader:
             usage=usage,
             timeline=Timeline(seconds),
             logprobs=self._logprobs.take(ended=True),
+            stop=self._text.found,
         )

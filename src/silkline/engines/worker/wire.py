@@ -128,6 +128,7 @@ class _Delta(_Array):
     reasoning: str
     tool_calls: tuple[ToolCallDelta, ...]
     logprobs: tuple[TokenLogprob, ...]
+    stop: str
 
 
 class _Info(_Array):
@@ -268,6 +269,7 @@ def encode_delta(delta: Delta) -> bytes:
             delta.reasoning,
             delta.tool_calls,
             delta.logprobs,
+            delta.stop,
         )
     )
 
@@ -284,6 +286,7 @@ def decode_delta(body: bytes) -> Delta:
         wire.reasoning,
         wire.tool_calls,
         wire.logprobs,
+        wire.stop,
     )
 
 

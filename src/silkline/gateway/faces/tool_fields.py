@@ -11,7 +11,8 @@ from silkline.core import PromptOptions, Tool, ToolChoice
 from silkline.errors import InvalidRequest
 from silkline.gateway.faces.constraints import ConstraintFields, as_json
 
-_MAX_TOOLS = 128
+MAX_TOOLS = 128
+"""Maximum tools of a request."""
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -52,7 +53,7 @@ class AllowedTools(_Body, frozen=True):
     """Some of the tools, and whether the model must call one of them."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=_MAX_TOOLS)]
+    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=MAX_TOOLS)]
 
 
 class AllowedChoice(_Body, frozen=True, tag_field="type", tag="allowed_tools"):
@@ -72,7 +73,7 @@ class TemplateOptions(_Body, frozen=True):
 class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields of a chat completion's body that say how the prompt is written."""
 
-    tools: Annotated[list[FunctionTool], Meta(max_length=_MAX_TOOLS)] | None = None
+    tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from silkline.cache.policy import CacheUse
 from silkline.core import FinishReason
 from silkline.errors import InputError, InternalFault, RateLimited, SilklineError
+from silkline.gateway.error_bodies import OPENAI
 from silkline.gateway.evidence import evidence_headers
 from silkline.gateway.faces.responses.envelope import Envelope
 from silkline.gateway.faces.responses.history import Conversation, History
@@ -20,7 +21,6 @@ from silkline.gateway.faces.responses.output import (
     Output,
 )
 from silkline.gateway.faces.responses.schema import ResponsesRequest
-from silkline.gateway.failures import error_body
 from silkline.gateway.sse import event
 from silkline.service.answering import Answering
 from silkline.service.question import Question
@@ -93,7 +93,7 @@ class Responding:
         The event `error` has the error in itself, as its type in the official client, and under
         `error`, at which that client raises it.
         """
-        found = error_body(error)["error"]
+        found: dict[str, Any] = OPENAI.of(error, self._record.id)["error"]
         events: list[Event] = [{**found, "type": "error", "error": found}]
         if self._question is not None:
             response = self._response(self._question, FAILED)
