@@ -20,15 +20,17 @@ from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.faces.chat import chat_routes
 from silkline.gateway.faces.chat_schema import ChatRequest
+from silkline.gateway.faces.completions import CompletionRequest, completion_routes
 from silkline.gateway.faces.embeddings import embedding_routes
 from silkline.gateway.faces.messages.routes import messages_routes
-from silkline.gateway.faces.messages.schema import MessagesRequest
+from silkline.gateway.faces.messages.schema import CountRequest, MessagesRequest
 from silkline.gateway.faces.models import model_routes
 from silkline.gateway.faces.predict import PredictRequest, predict_routes
 from silkline.gateway.faces.responses.history import History
 from silkline.gateway.faces.responses.route import response_routes, stored_response_routes
 from silkline.gateway.faces.responses.schema import ResponsesRequest
 from silkline.gateway.faces.responses.store import ResponseStore
+from silkline.gateway.faces.tokenize import TokenizeRequest, tokenize_routes
 from silkline.gateway.failures import render_error
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
@@ -99,17 +101,28 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     # One flat list: FastAPI would try each included router for every request.
     for router in (
         chat_routes(answering),
-        response_routes(answering, History(responses, settings)),
-        stored_response_routes(responses),
         messages_routes(answering),
         embedding_routes(),
+        completion_routes(answering),
+        tokenize_routes(answering),
+        response_routes(answering, History(responses, settings)),
+        stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
         operations_routes(models, metrics, lifecycle),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
-    describe(app, ChatRequest, MessagesRequest, PredictRequest, ResponsesRequest)
+    describe(
+        app,
+        ChatRequest,
+        CompletionRequest,
+        CountRequest,
+        MessagesRequest,
+        PredictRequest,
+        ResponsesRequest,
+        TokenizeRequest,
+    )
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)

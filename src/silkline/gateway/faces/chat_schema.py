@@ -27,7 +27,7 @@ from silkline.gateway.faces.tool_fields import Name, OptionFields
 from silkline.service.question import Question
 
 _MAX_PARTS = 1024
-_MAX_MESSAGES = 10_000
+MAX_MESSAGES = 10_000
 _MAX_CALLS = 128
 _MAX_ID_CHARS = 256
 
@@ -192,7 +192,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
     }
     """Allowed values of fields that have few, by the field's path without indices."""
 
-    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
     model: str | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
