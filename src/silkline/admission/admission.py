@@ -194,6 +194,11 @@ class Admission:
             if last is not None:  # the slot is free before the last delta is read
                 yield last
 
+    def measured(self, ticket: Ticket, size: Size) -> None:
+        """Prices a request again by its actual images, before it waits for its turn."""
+        ticket.size = size
+        ticket.price = self._costs.price(size, ticket.info, ticket.pixel_budget)
+
     def cache_missed(self, ticket: Ticket) -> None:
         """Reports that the cache has no answer.
 

@@ -66,7 +66,9 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     responses = ResponseStore(settings.responses)
     admission = Admission(settings.admission, pool.capacity)
     lifecycle.at_draining(admission.close)
-    models = ServedModels([ServedModel(pool, admission, aliases(settings.engine))])
+    models = ServedModels(
+        [ServedModel(pool, admission, aliases(settings.engine), settings.engine.remotes)]
+    )
     metrics = Metrics()
     metrics.add_source(lambda: replica_metrics(pool.health()))
     metrics.add_source(lambda: cache_metrics(cache.snapshot()))

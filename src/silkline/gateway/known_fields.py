@@ -79,6 +79,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     # Images and other files
     "attachments": ([],),
     "fps": (),
+    "file_id": (),
     "file_ids": ([],),
     "files": ([],),
     "image": (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -110,25 +111,14 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
                 return tools, function.name
             case AllowedChoice(allowed_tools=allowed):
                 names = {item.function.name for item in allowed.tools}
-                if unknown := names - {tool.name for tool in tools}:
-                    raise InvalidRequest(
-                        f"tool_choice allows {min(unknown)}, which is not in tools. Add it, or "
-                        "leave it out.",
-                        param="tool_choice",
-                    )
-                return tuple(tool for tool in tools if tool.name in names), ToolChoice(allowed.mode)
+                return allowed_tools(tools, names), ToolChoice(allowed.mode)
         return tools, ToolChoice(self.tool_choice or "auto")
 
     def _thinking(self) -> tuple[bool | None, str]:
         """Whether to think, and how much."""
         template = self.chat_template_kwargs or TemplateOptions()
         effort = self.reasoning_effort or template.reasoning_effort
-        for asked in (self.enable_thinking, template.enable_thinking, template.thinking):
-            if asked is not None:
-                return asked, "" if effort in {None, "none"} else str(effort)
-        if effort == "none":
-            return False, ""
-        return None, effort or ""
+        return thinking(effort, template, enabled=self.enable_thinking)
 
     def _continues(self, *, last_is_assistant: bool) -> bool:
         if not self.continue_final_message:
@@ -145,6 +135,32 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
                 param="continue_final_message",
             )
         return True
+
+
+def allowed_tools(tools: Sequence[Tool], names: Set[str]) -> tuple[Tool, ...]:
+    """Returns the tools with these names.
+
+    Raises:
+        InvalidRequest: There is no tool with one of the names.
+    """
+    if unknown := names - {tool.name for tool in tools}:
+        raise InvalidRequest(
+            f"tool_choice allows {min(unknown)}, which is not in tools. Add it, or leave it out.",
+            param="tool_choice",
+        )
+    return tuple(tool for tool in tools if tool.name in names)
+
+
+def thinking(
+    effort: str | None, template: TemplateOptions, *, enabled: bool | None
+) -> tuple[bool | None, str]:
+    """Whether the model thinks (None is its default), and how much (empty is its default)."""
+    for asked in (enabled, template.enable_thinking, template.thinking):
+        if asked is not None:
+            return asked, "" if effort in {None, "none"} else str(effort)
+    if effort == "none":
+        return False, ""
+    return None, effort or ""
 
 
 def prompt_options(

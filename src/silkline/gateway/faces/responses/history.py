@@ -15,6 +15,8 @@ from silkline.aio.byte_budget import ByteBudget
 from silkline.config import Settings
 from silkline.errors import InvalidRequest, Overloaded, RequestTooLarge, ResponseNotFound
 from silkline.gateway.faces.responses.items import (
+    ContentPart,
+    InputImage,
     InputItem,
     InputText,
     Item,
@@ -210,17 +212,26 @@ def _resolved(sent: Sequence[InputItem], known: dict[str | None, Item]) -> list[
 
 
 def _listed(item: Item, suffix: str) -> Item:
-    """The item as it is listed: with an id, a status, and content as a list of parts."""
+    """The item as it is listed: with an id, a status, and content as a list of whole parts."""
     replaced: dict[str, Any] = {"status": item.status or "completed"}
     if item.id is None:
         replaced["id"] = f"{_PREFIXES.get(type(item), 'fc')}_{suffix}"
-    if isinstance(item, MessageItem) and isinstance(item.content, str):
-        text = item.content
-        is_answer = item.role == "assistant"
-        replaced["content"] = [
-            OutputText(text=text, annotations=[]) if is_answer else InputText(text=text)
-        ]
+    if isinstance(item, MessageItem):
+        kind = OutputText if item.role == "assistant" else InputText
+        content = item.content
+        parts = [kind(text=content)] if isinstance(content, str) else content
+        replaced["content"] = list(map(_listed_part, parts))
+    if isinstance(item, ReasoningItem):
+        replaced["summary"] = item.summary or []
     return msgspec.structs.replace(item, **replaced)
+
+
+def _listed_part(part: ContentPart) -> ContentPart:
+    if isinstance(part, OutputText):
+        return msgspec.structs.replace(part, annotations=part.annotations or [])
+    if isinstance(part, InputImage):
+        return msgspec.structs.replace(part, detail=part.detail or "auto")
+    return part
 
 
 _PREFIXES: dict[type, str] = {MessageItem: "msg", ReasoningItem: "rs"}

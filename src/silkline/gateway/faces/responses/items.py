@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from silkline.core import ImagePart, Message, Part, Role, TextPart, ToolCall
+from silkline.core import Message, Part, Role, TextPart, ToolCall
+from silkline.gateway.faces.image_fields import ImageFields, Images, ImageUrl
 from silkline.gateway.faces.tool_fields import Name
-from silkline.ingress.source import Source, parse_url
 
 _MAX_PARTS = 1024
 _MAX_ID_CHARS = 256
@@ -45,11 +45,12 @@ class RefusalText(_Body, frozen=True, tag_field="type", tag="refusal"):
     refusal: str
 
 
-class InputImage(_Body, frozen=True, tag_field="type", tag="input_image"):
-    """An image: an http, https or data URL. `detail` has no effect."""
+class InputImage(
+    ImageFields, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="input_image"
+):
+    """An image in a message or in the output of a function."""
 
-    image_url: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
+    image_url: str | ImageUrl
 
 
 ContentPart = InputText | OutputText | RefusalText | InputImage
@@ -102,7 +103,7 @@ class ReasoningText(_Body, frozen=True, tag_field="type", tag="reasoning_text"):
 class ReasoningItem(_Body, frozen=True, tag_field="type", tag="reasoning"):
     """What the model thought before an answer: its text, or else its summary."""
 
-    summary: Annotated[list[SummaryText], Meta(max_length=_MAX_PARTS)] = []
+    summary: Annotated[list[SummaryText], Meta(max_length=_MAX_PARTS)] | None = None
     content: Annotated[list[ReasoningText], Meta(max_length=_MAX_PARTS)] | None = None
     encrypted_content: str | None = None
     id: ItemId | None = None
@@ -111,7 +112,7 @@ class ReasoningItem(_Body, frozen=True, tag_field="type", tag="reasoning"):
     @property
     def text(self) -> str:
         """The reasoning."""
-        return "".join(part.text for part in self.content or self.summary)
+        return "".join(part.text for part in self.content or self.summary or ())
 
 
 class ItemReference(_Body, frozen=True, tag_field="type", tag="item_reference"):
@@ -132,8 +133,9 @@ class Conversation:
     The items of an answer are one message: reasoning, then text, then tool calls.
     """
 
-    def __init__(self) -> None:
-        self.sources: list[Source] = []
+    def __init__(self, images: Images) -> None:
+        """Begins without messages; `images` gets the images of all items."""
+        self._images = images
         self._messages: list[Message] = []
         self._reasoning = ""
         self._parts: tuple[Part, ...] | None = None
@@ -197,7 +199,6 @@ class Conversation:
             match part:
                 case InputText(text=text) | OutputText(text=text) | RefusalText(refusal=text):
                     parts.append(TextPart(text))
-                case InputImage(image_url=url):
-                    parts.append(ImagePart(len(self.sources)))
-                    self.sources.append(parse_url(url, param=f"{param}.{index}.image_url"))
+                case InputImage(image_url=image):
+                    parts.append(self._images.add(image, part, f"{param}.{index}.image_url"))
         return tuple(parts)

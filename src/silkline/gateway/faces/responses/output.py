@@ -118,8 +118,8 @@ class _Item(ABC):
         self.status = status
         yield self._event("response.output_item.done", item=self.shown())
 
-    def _event(self, name: str, **fields: Any) -> Event:
-        return {"type": name, "output_index": self._index, **fields}
+    def _event(self, kind: str, /, **fields: Any) -> Event:
+        return {"type": kind, "output_index": self._index, **fields}
 
     def _of_text(self, what: str, **fields: Any) -> Event:
         """An event about the item's text."""

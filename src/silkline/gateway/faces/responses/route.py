@@ -65,7 +65,7 @@ def response_routes(answering: Answering, history: History) -> APIRouter:
     async def create(request: Request) -> Response:
         record = record_of(request)
         body = await read_json(request, ResponsesRequest)
-        record.ignored += body.ignored
+        record.others += body.others
         use = cache_use(request.headers.get("cache-control", ""))
         responding = Responding(answering, history, body, record, use)
         if body.stream:

@@ -13,7 +13,6 @@ from msgspec import Meta, Struct
 
 from silkline.cache.policy import CacheUse
 from silkline.core import Constraint, PromptOptions, Role, Tool, ToolChoice
-from silkline.errors import InvalidRequest
 from silkline.gateway.faces.constraints import (
     GuidedFields,
     JsonObjectFormat,
@@ -23,6 +22,7 @@ from silkline.gateway.faces.constraints import (
     as_json,
     named_schema,
 )
+from silkline.gateway.faces.image_fields import DETAILS, Images, PixelFields
 from silkline.gateway.faces.responses.items import (
     Conversation,
     InputItem,
@@ -31,13 +31,21 @@ from silkline.gateway.faces.responses.items import (
     MessageItem,
 )
 from silkline.gateway.faces.sampling_fields import MAX_LOGPROBS, Tokens
-from silkline.gateway.faces.tool_fields import Effort, Name, prompt_options
+from silkline.gateway.faces.tool_fields import (
+    Effort,
+    Name,
+    TemplateOptions,
+    allowed_tools,
+    prompt_options,
+    thinking,
+)
+from silkline.service.other_fields import OtherField
 from silkline.service.question import Question
 
 LOGPROBS = "message.output_text.logprobs"
 """The value of `include` that asks for log-probabilities."""
 
-_ALWAYS_THERE = frozenset({LOGPROBS, "message.input_image.image_url"})
+_SUPPORTED = frozenset({LOGPROBS, "message.input_image.image_url"})
 """The values of `include` that are supported; the parts that others name never exist here."""
 
 _ECHOED = (
@@ -120,7 +128,8 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
         "input.type": "message, function_call, function_call_output, reasoning or item_reference",
         "input.role": "user, assistant, system or developer",
         "input.content.type": "input_text, input_image, output_text or refusal",
-        "input.content.detail": "auto, low, high or original",
+        "input.content.detail": DETAILS,
+        "input.output.detail": DETAILS,
         "input.output.type": "input_text or input_image",
         "reasoning.effort": "none, minimal, low, medium, high, xhigh or max",
         "text.format.type": "text, json_object or json_schema",
@@ -147,7 +156,6 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
 
     NEUTRAL: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "background": (False,),
-        "chat_template_kwargs": ({},),
         "context_management": ([],),
         "conversation": (),
         "functions": ([],),
@@ -168,6 +176,9 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
     )
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningConfig | None = None
+    enable_thinking: bool | None = None
+    chat_template_kwargs: TemplateOptions | None = None
+    mm_processor_kwargs: PixelFields | None = None
     include: Annotated[list[str], Meta(max_length=_MAX_INCLUDES)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     stream: bool | None = None
@@ -181,10 +192,13 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
     prompt_cache_key: str | None = None
 
     @property
-    def ignored(self) -> tuple[str, ...]:
+    def others(self) -> tuple[OtherField, ...]:
         """The fields whose values are accepted, but not followed."""
-        extra = not _ALWAYS_THERE.issuperset(self.include or ())
-        return ("include",) * extra + ("truncation",) * (self.truncation == "auto")
+        unsupported = {
+            "include": not _SUPPORTED.issuperset(self.include or ()),
+            "truncation": self.truncation == "auto",
+        }
+        return tuple(OtherField(path) for path, is_other in unsupported.items() if is_other)
 
     @property
     def items(self) -> Sequence[InputItem]:
@@ -207,7 +221,8 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
         """
         for name in _ECHOED:
             as_json(getattr(self, name), name)
-        conversation = Conversation()
+        images = Images(self.mm_processor_kwargs)
+        conversation = Conversation(images)
         if self.instructions is not None:
             conversation.say(Role.SYSTEM, self.instructions)
         for param, item in items:
@@ -215,7 +230,7 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
         return Question(
             model=self.model,
             messages=conversation.messages(),
-            sources=tuple(conversation.sources),
+            sources=tuple(images.sources),
             sampling=self.sampling(self.max_output_tokens, self._logprobs(), self.constraint()),
             stream=bool(self.stream),
             cache_use=cache_use,
@@ -236,14 +251,16 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
         return None
 
     def _options(self) -> PromptOptions:
-        effort = self.reasoning and self.reasoning.effort
+        template = self.chat_template_kwargs or TemplateOptions()
+        effort = (self.reasoning and self.reasoning.effort) or template.reasoning_effort
+        thinks, level = thinking(effort, template, enabled=self.enable_thinking)
         tools = tuple(_tool(tool) for tool in self.tools or ())
         choice: ToolChoice | str
         match self.tool_choice:
             case NamedFunctionChoice(name=name):
                 choice = name
             case AllowedTools(mode=mode, tools=allowed):
-                tools = _allowed(tools, [tool.name for tool in allowed])
+                tools = allowed_tools(tools, {tool.name for tool in allowed})
                 choice = ToolChoice(mode)
             case other:
                 choice = ToolChoice(other or "auto")
@@ -251,8 +268,8 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
             tools,
             choice,
             parallel=self.parallel_tool_calls is not False,
-            thinking=False if effort == "none" else None,
-            effort="" if effort in {None, "none"} else str(effort),
+            thinking=thinks,
+            effort=level,
         )
 
 
@@ -264,12 +281,3 @@ def _tool(tool: NamedFunctionTool) -> Tool:
         "" if parameters is None else as_json(parameters, "tools"),
         bool(tool.strict),
     )
-
-
-def _allowed(tools: Sequence[Tool], names: Sequence[str]) -> tuple[Tool, ...]:
-    if not {tool.name for tool in tools}.issuperset(names):
-        raise InvalidRequest(
-            "tool_choice allows a function that is not in tools. Add it, or leave it out.",
-            param="tool_choice",
-        )
-    return tuple(tool for tool in tools if tool.name in names)

@@ -29,8 +29,7 @@ from silkline.service.record import RequestRecord
 FAILED = "failed"
 
 _PARAMS: Mapping[str, str] = {
-    "chat_template_kwargs": "reasoning.effort",
-    "logprobs": "top_logprobs",
+    "logprobs": "include",
     "max_tokens": "max_output_tokens",
     "messages": "input",
     "reasoning_effort": "reasoning.effort",
