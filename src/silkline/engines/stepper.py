@@ -21,7 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
-from silkline.core import Delta, FinishReason, Health, Stage, Timeline, Usage
+from silkline.core import Delta, FinishReason, Health, Stage, Timeline, Usage, join
+from silkline.engines.chat.parts import AnswerParts
 from silkline.engines.deadline import in_time
 from silkline.engines.text_stream import TextStream
 from silkline.errors import InternalFault, SilklineError, WorkerLost
@@ -54,13 +55,15 @@ class Job:
         text: Turns the tokens into text.
         usage: The prompt's tokens; completion tokens are added when the request ends.
         incremental: Whether text is needed before the answer is complete: for streaming, or to find
-            stop strings.
+            stop strings or the parts of the answer.
+        parts: Splits the text into reasoning, text and tool calls.
         events: Deltas, the last one with a finish reason, or a `Failed`.
         submitted: When it was created, on the clock of `time.perf_counter`, like all times here.
         encoding: Seconds spent on encoding its images before it could join the batch.
         joined: When it joined the batch.
         first_token: When its first token was generated.
         tokens: Number of tokens generated so far.
+        reasoning: How many of them are reasoning.
         unread: Generated tokens that were not passed to `text` yet.
         cancelled: Whether its caller no longer needs the answer.
     """
@@ -69,12 +72,14 @@ class Job:
     text: TextStream
     usage: Usage
     incremental: bool
+    parts: AnswerParts = field(default_factory=AnswerParts)
     events: asyncio.Queue[Delta | Failed] = field(default_factory=asyncio.Queue)
     submitted: float = field(default_factory=time.perf_counter)
     encoding: float = 0.0
     joined: float = 0.0
     first_token: float = 0.0
     tokens: int = 0
+    reasoning: int = 0
     unread: list[int] = field(default_factory=list)
     cancelled: bool = False
 
@@ -96,15 +101,24 @@ class Job:
         self.unread.extend(ids)
         if ended is None and not self.incremental:
             return None
-        chunk = self.text.push(self.unread)
+        delta = self.parts.push(self.text.push(self.unread))
         self.unread.clear()
-        if ended is None and not self.text.stopped:
-            return Delta(chunk) if chunk else None
-        reason = ended if ended is not None and not self.text.stopped else FinishReason.STOP
-        return Delta(chunk + self.text.finish(), reason, self._used(), self._timeline(now))
+        if self.parts.thinking:
+            self.reasoning = self.tokens
+        stopped = self.text.stopped or self.parts.ended
+        if ended is None and not stopped:
+            return delta if delta != Delta("") else None
+        return replace(
+            join((delta, self.parts.finish(self.text.finish()))),
+            finish_reason=self.parts.reason(
+                FinishReason.STOP if ended is None or stopped else ended
+            ),
+            usage=self._used(),
+            timeline=self._timeline(now),
+        )
 
     def _used(self) -> Usage:
-        return replace(self.usage, completion_tokens=self.tokens)
+        return replace(self.usage, completion_tokens=self.tokens, reasoning_tokens=self.reasoning)
 
     def _timeline(self, now: float) -> Timeline:
         return Timeline(
@@ -337,7 +351,7 @@ async def _next_delta(job: Job, deadline: float) -> Delta:
         if isinstance(event, Failed):
             raise event.error
         deltas.append(event)
-    return replace(deltas[-1], text="".join(delta.text for delta in deltas))
+    return join(deltas)
 
 
 def _deliver(deliveries: Sequence[tuple[Job, Delta | Failed]]) -> None:

@@ -134,12 +134,9 @@ class _Reader:
             slot.image_tokens,
             reasoning_tokens=self._reasoning,
         )
-        rest = (self._parts.push(self._text.finish()), self._parts.finish())
-        if finish is FinishReason.STOP and self._parts.has_calls:
-            finish = FinishReason.TOOL_CALLS
         return replace(
-            join((*deltas, *rest)),
-            finish_reason=finish,
+            join((*deltas, self._parts.finish(self._text.finish()))),
+            finish_reason=self._parts.reason(finish),
             usage=usage,
             timeline=Timeline(seconds),
         )
