@@ -298,7 +298,7 @@ class RemoteEngine(Engine):
         if not reader.has_usage:
             self._warn("a remote server reports no usage: it is estimated")
         usage = reader.usage(self._estimate(request, reader.chunks))
-        yield Delta("", reader.finish_reason, usage, _timeline(call))
+        yield Delta("", reader.finish_reason, usage, _timeline(call), stop=reader.stop)
 
     async def _events(self, reply: Reply) -> AsyncGenerator[Event, None]:
         parser = EventParser()

@@ -1,7 +1,8 @@
 """Builds chat completions and their chunks.
 
 https://platform.openai.com/docs/api-reference/chat/object and `chat/streaming`; the reasoning has
-the field that vLLM, SGLang and DeepSeek use, `reasoning_content`.
+the field that vLLM, SGLang and DeepSeek use, `reasoning_content`; the stop string that ended an
+answer is vLLM's `stop_reason`.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ class Envelope:
 
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
         """A choice of the whole completion."""
+        stop = {"stop_reason": answer.stop} if answer.stop else {}
         return {
             "index": index,
             "message": _message(answer),
             "finish_reason": answer.finish_reason,
+            **stop,
             "logprobs": _logprobs(answer.logprobs),
         }
 
@@ -86,13 +89,15 @@ class Envelope:
         """A chunk with one choice."""
         return {**self._common_in_chunks, "choices": [choice]}
 
-    def finish_chunk(self, index: int, finish_reason: str, timeline: Timeline) -> dict[str, Any]:
+    def finish_chunk(self, index: int, last: Delta) -> dict[str, Any]:
         """Has no text: clients ignore the text of a chunk with a finish reason."""
         chunk = self.chunk(index, {})
-        chunk["choices"][0]["finish_reason"] = finish_reason
-        if self._record.max_tokens is None:
+        chunk["choices"][0]["finish_reason"] = last.finish_reason
+        if last.stop:
+            chunk["choices"][0]["stop_reason"] = last.stop
+        if self._record.max_tokens is None or last.timeline is None:
             return chunk
-        return {**chunk, "silkline": evidence(self._record, timeline)}
+        return {**chunk, "silkline": evidence(self._record, last.timeline)}
 
     def usage_chunk(self, usages: Sequence[Usage], timeline: Timeline) -> dict[str, Any]:
         """The last chunk, without choices."""

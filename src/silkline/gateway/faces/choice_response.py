@@ -103,7 +103,7 @@ class _ChoiceStream:
                     started.add(index)
                 if part.finish_reason and part.usage and part.timeline:
                     usages.append(part.usage)
-                    chunks.append(envelope.finish_chunk(index, part.finish_reason, part.timeline))
+                    chunks.append(envelope.finish_chunk(index, part))
                     if self._with_usage and len(usages) == self._question.choices:
                         chunks.append(envelope.usage_chunk(usages, part.timeline))
                 yield b"".join(map(event, chunks))

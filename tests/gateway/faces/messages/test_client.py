@@ -114,6 +114,13 @@ def test_images_by_base64_and_url(client: Anthropic, origin: Origin) -> None:
     assert message.usage.input_tokens > 32
 
 
+def test_the_models_are_listed(client: Anthropic) -> None:
+    (model,) = client.models.list()
+    assert (model.id, model.type, model.display_name) == (MODEL, "model", MODEL)
+    assert model.max_input_tokens == 8192
+    assert client.models.retrieve(MODEL).id == MODEL
+
+
 def test_a_system_prompt_is_part_of_the_prompt(client: Anthropic) -> None:
     plain = prompt_tokens(say(client))
     blocks: list[Any] = [{"type": "text", "text": "Be very brief.", "cache_control": {}}]
