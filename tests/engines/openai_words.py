@@ -49,6 +49,11 @@ _UNKNOWN_TO_LLAMA = (
 )
 
 
+def as_json(value: object) -> str:
+    """A JSON text without white space, as the gateway writes schemas."""
+    return json.dumps(value, separators=(",", ":"))
+
+
 def request_of(body: dict[str, Any], dialect: str) -> Request:
     """What a body asks a server of a dialect for."""
     common = {"vllm": dict, "sglang": _from_sglang, "llama": _from_llama}[dialect](body)
@@ -102,7 +107,7 @@ def sampling_of(body: dict[str, Any]) -> Sampling:
         include_stop=body.get("include_stop_str_in_output", False),
         logprobs=body.get("top_logprobs", 0) if body.get("logprobs") else None,
         constraint=_constraint(body),
-        extra=json.dumps(extra) if extra else "",
+        extra=as_json(extra) if extra else "",
     )
 
 
@@ -111,7 +116,7 @@ def options_of(body: dict[str, Any]) -> PromptOptions:
     functions = [tool["function"] for tool in body.get("tools", ())]
     tools = tuple(
         Tool(each["name"], each.get("description", ""),
-             json.dumps(each["parameters"]) if "parameters" in each else "",
+             as_json(each["parameters"]) if "parameters" in each else "",
              each.get("strict", False))
         for each in functions
     )  # fmt: skip
@@ -134,10 +139,10 @@ def _constraint(body: dict[str, Any]) -> Constraint | None:
         case {"type": "json_object"}:
             return Constraint(ConstraintKind.JSON_OBJECT)
         case {"json_schema": named}:
-            text, about = json.dumps(named["schema"]), named.get("description", "")
+            text, about = as_json(named["schema"]), named.get("description", "")
             return Constraint(ConstraintKind.JSON_SCHEMA, text, named["name"], about)
     for kind, value in body.get("structured_outputs", {}).items():
-        text = json.dumps(value) if kind == "choice" else value
+        text = as_json(value) if kind == "choice" else value
         return Constraint(ConstraintKind(kind), text)
     return None
 

@@ -27,7 +27,7 @@ from silkline.engines.remote.fields import RESERVED, fields_of
 from silkline.errors import InvalidRequest
 from tests.engines.asking import answer, request, user
 from tests.engines.openai_server import STREAM_END, STREAM_HEAD, asked, chunk, event, scripted
-from tests.engines.openai_words import options_of, sampling_of
+from tests.engines.openai_words import as_json, options_of, sampling_of
 
 HELLO = event(chunk({"content": "Hello"})) + event(chunk({}, "stop"))
 SCRIPT = scripted(STREAM_HEAD + HELLO + event("[DONE]") + STREAM_END)
@@ -193,14 +193,14 @@ JSONS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
-OBJECTS = st.dictionaries(TEXTS, JSONS, max_size=4).map(json.dumps)
+OBJECTS = st.dictionaries(TEXTS, JSONS, max_size=4).map(as_json)
 CONSTRAINTS = st.one_of(
     st.none(),
     st.just(Constraint(ConstraintKind.JSON_OBJECT)),
     st.builds(Constraint, st.just(ConstraintKind.JSON_SCHEMA), OBJECTS, NAMES, TEXTS),
     st.builds(Constraint, st.just(ConstraintKind.REGEX), TEXTS),
     st.builds(Constraint, st.just(ConstraintKind.GRAMMAR), TEXTS),
-    st.lists(TEXTS, min_size=1).map(json.dumps).map(
+    st.lists(TEXTS, min_size=1).map(as_json).map(
         lambda text: Constraint(ConstraintKind.CHOICE, text)
     ),
 )  # fmt: skip
@@ -226,7 +226,7 @@ SAMPLINGS = st.builds(
     include_stop=st.booleans(),
     logprobs=st.none() | st.integers(0, 20),
     constraint=CONSTRAINTS,
-    extra=st.just("") | st.dictionaries(NAMES, JSONS, max_size=3).map(json.dumps),
+    extra=st.just("") | st.dictionaries(NAMES, JSONS, max_size=3).map(as_json),
 )
 OPTIONS = st.builds(
     PromptOptions,
