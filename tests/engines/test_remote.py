@@ -13,7 +13,6 @@ from silkline.errors import InvalidRequest
 from silkline.ingress.identity import image_digest
 from tests.engines.asking import answer, question
 from tests.engines.conformance import Conformance
-from tests.engines.conformance_sampling import FEATURES
 from tests.engines.openai_server import computed, openai_server
 from tests.serving import Served, served
 
@@ -30,8 +29,6 @@ def far() -> Iterator[Served]:
 
 
 class TestAgainstSilkline(Conformance):
-    LACKS = FEATURES
-
     @pytest.fixture
     async def engine(self, far: Served) -> AsyncIterator[Engine]:
         engine = remote(far.url)
@@ -65,15 +62,19 @@ class TestAgainstSilkline(Conformance):
         await near.aclose()
 
 
-@pytest.mark.parametrize("dialect", ["vllm", "sglang", "llama"])
-class TestAgainstOthers(Conformance):
-    LACKS = FEATURES
+LLAMA_LACKS = frozenset({Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP})
+
+
+class AgainstOthers(Conformance):
+    DIALECT = "vllm"
+    OWNER = "vllm"
 
     @pytest.fixture
-    async def engine(self, dialect: str) -> AsyncIterator[Engine]:
+    async def engine(self) -> AsyncIterator[Engine]:
         fake = create_fake(EngineOptions(extra={"token_seconds": "0.002"}))
         await fake.start()
-        async with openai_server(computed(fake, dialect)) as server:
+        model = {"id": "org/model", "owned_by": self.OWNER}
+        async with openai_server(computed(fake, self.DIALECT), {"data": [model]}) as server:
             engine = remote(server.url, image_tokens="16", context_length="8192")
             await engine.start()
             yield engine
@@ -85,3 +86,15 @@ class TestAgainstOthers(Conformance):
             await answer(engine, question("many words " * 8192))
         assert "secret" not in str(caught.value)
         assert "10.0.0.1" not in str(caught.value)
+
+
+class TestAgainstVllm(AgainstOthers):
+    pass
+
+
+class TestAgainstSglang(AgainstOthers):
+    DIALECT = OWNER = "sglang"
+
+
+class TestAgainstLlamaServer(AgainstOthers):
+    DIALECT, OWNER, LACKS = "llama", "llamacpp", LLAMA_LACKS
