@@ -10,9 +10,7 @@ crash the process, hang the engine, run out of memory or be slow.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
@@ -22,6 +20,7 @@ from dataclasses import dataclass, field
 from silkline.core import (
     Delta,
     EngineInfo,
+    Feature,
     FinishReason,
     Health,
     Image,
@@ -34,8 +33,10 @@ from silkline.core import (
 )
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.extra_options import read_extra
+from silkline.engines.fake.answers import constrained, echo, tokens_of, words
 from silkline.engines.fake.options import FakeOptions
-from silkline.engines.sampling import GREEDY_BELOW, answer_room
+from silkline.engines.grammar import CompiledConstraints, grammar_of
+from silkline.engines.sampling import answer_room
 from silkline.engines.spec import EngineSpec
 from silkline.engines.text_stream import TextStream
 from silkline.errors import (
@@ -52,14 +53,16 @@ from silkline.errors import (
 CRASH_EXIT_CODE = 70
 """The process's exit code when a request crashes it."""
 
-_VOCABULARY = """
-a red blue green striped plain mug lamp chair bottle watch sneaker backpack with on beside small
-large soft bright wooden ceramic café crème 陶瓷 one two three label handle shelf
-"""
-WORDS = tuple(_VOCABULARY.split())
-"""The words of answers; some have characters of several bytes."""
+_FEATURES = frozenset(
+    {
+        Feature.JSON_OBJECT,
+        Feature.JSON_SCHEMA,
+        Feature.REGEX,
+        Feature.CHOICE,
+        Feature.GRAMMAR,
+    }
+)
 
-_TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
 _END = -1
 
 
@@ -138,6 +141,7 @@ class FakeEngine(Engine):
         self._idle = True
         self._last_step = time.monotonic()
         self._loop: asyncio.Task[None] | None = None
+        self._grammars = CompiledConstraints(grammar_of, "fake-grammar")
 
     @property
     def info(self) -> EngineInfo:
@@ -150,6 +154,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
+            features=_FEATURES,
         )
 
     async def start(self) -> None:
@@ -166,9 +171,12 @@ class FakeEngine(Engine):
             raise not_running()
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
-        slot = self._make_slot(request)
-        reader = _Reader(slot, request.sampling.stop)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        slot = self._make_slot(request)
+        if request.sampling.constraint is not None:
+            grammar = await self._grammars.get(request.sampling.constraint, deadline)
+            slot.answer = await asyncio.to_thread(constrained, request, grammar, slot.limit)
+        reader = _Reader(slot, request.sampling.stop)
         self._waiting.append(slot)
         self._work.set()
         try:
@@ -199,6 +207,7 @@ class FakeEngine(Engine):
         if loop is None:
             return
         loop.cancel()
+        self._grammars.close()
         with suppress(asyncio.CancelledError):
             await loop
         self._end_all(ShuttingDown("The engine is shutting down."))
@@ -218,30 +227,17 @@ class FakeEngine(Engine):
             if isinstance(part, TextPart)
         )
         image_tokens = sum(self._image_tokens(image) for image in images)
-        prompt_tokens = len(_tokens(prompt)) + image_tokens
+        prompt_tokens = len(tokens_of(prompt)) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
-        answer = _echo(request) if self._script.mode == "echo" else self._words(request)
+        script = self._script
+        answer = echo(request) if script.mode == "echo" else words(request, script.answer_words)
         limit = min(request.sampling.max_tokens, room)
-        return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)
+        return _Slot(prompt, prompt_tokens, image_tokens, tokens_of(answer), limit)
 
     def _image_tokens(self, image: Image) -> int:
         per_token = self._script.pixels_per_token
         maximum = self._script.image_tokens
         return min(maximum, -(-image.width * image.height // per_token)) if per_token else maximum
-
-    def _words(self, request: Request) -> str:
-        """Returns an answer derived from the request; greedy sampling always gives the same."""
-        sampling = request.sampling
-        seed: bytes | int | None = None
-        if sampling.temperature >= GREEDY_BELOW:
-            seed = os.urandom(8) if sampling.seed is None else sampling.seed
-        conversation = [
-            (message.role, [_identity(request, part) for part in message.parts])
-            for message in request.messages
-        ]
-        root = hashlib.blake2b(repr((conversation, seed)).encode(), digest_size=16).digest()
-        count = self._script.answer_words or 8 + root[0] % 16
-        return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(count)) + "."
 
     async def _run(self) -> None:
         """The engine's loop: admits requests, generates a token for each, removes finished ones."""
@@ -348,28 +344,3 @@ def _images(request: Request) -> list[Image]:
             param="messages",
         )
     return [request.images[index] for index in indices]
-
-
-def _identity(request: Request, part: TextPart | ImagePart) -> str:
-    return part.text if isinstance(part, TextPart) else request.images[part.index].digest
-
-
-def _echo(request: Request) -> str:
-    parts = []
-    for part in request.messages[-1].parts:
-        if isinstance(part, TextPart):
-            parts.append(part.text)
-        else:
-            image = request.images[part.index]
-            parts.append(f"[{image.width}x{image.height}]")
-    return " ".join(parts)
-
-
-def _draw(root: bytes, index: int) -> int:
-    digest = hashlib.blake2b(root + index.to_bytes(4), digest_size=4).digest()
-    return int.from_bytes(digest)
-
-
-def _tokens(text: str) -> list[bytes]:
-    """Splits text as a byte-level vocabulary does: short ASCII words, and single bytes."""
-    return _TOKEN.findall(text.encode("utf-8", "replace"))
