@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from silkline.core import Delta, EngineInfo, Request
 from silkline.errors import Overloaded, shutting_down
@@ -64,11 +65,18 @@ class EnginePool:
 
     @property
     def info(self) -> EngineInfo:
-        """What the engine is; raises `Overloaded` until a replica has started."""
-        for member in self._members:
-            if member.replica.info is not None:
-                return member.replica.info
-        raise Overloaded("The model is still loading; try again shortly.", retry_after=2)
+        """What the engine is; raises `Overloaded` until a replica has started.
+
+        The first replica describes the engine, and the features are those that all have: any of
+        them may get a request.
+        """
+        infos = [member.replica.info for member in self._members]
+        known = [info for info in infos if info is not None]
+        if not known:
+            raise Overloaded("The model is still loading; try again shortly.", retry_after=2)
+        info, *others = known
+        shared = info.features.intersection(*(other.features for other in others))
+        return info if shared == info.features else replace(info, features=shared)
 
     @property
     def ready(self) -> bool:
