@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from silkline.core import (
     Delta,
     EngineInfo,
-    Feature,
     FinishReason,
     Health,
     Image,
@@ -38,7 +37,7 @@ from silkline.engines.extra_options import read_extra
 from silkline.engines.fake.options import FakeOptions
 from silkline.engines.fake.toy_model import Token, ToyModel
 from silkline.engines.fake.vocabulary import WORDS, tokens_of
-from silkline.engines.sampling import answer_room
+from silkline.engines.sampling import SAMPLING_FEATURES, answer_room
 from silkline.engines.spec import EngineSpec
 from silkline.engines.text_stream import LogprobStream, TextStream
 from silkline.errors import (
@@ -63,24 +62,6 @@ def create_engine(options: EngineOptions) -> Engine:
 
 
 SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
-
-
-_FEATURES = frozenset(
-    {
-        Feature.TOP_K,
-        Feature.MIN_P,
-        Feature.FREQUENCY_PENALTY,
-        Feature.PRESENCE_PENALTY,
-        Feature.REPETITION_PENALTY,
-        Feature.LOGIT_BIAS,
-        Feature.MIN_TOKENS,
-        Feature.IGNORE_EOS,
-        Feature.STOP_TOKEN_IDS,
-        Feature.INCLUDE_STOP,
-        Feature.LOGPROBS,
-        Feature.TOP_LOGPROBS,
-    }
-)
 
 
 @dataclass(eq=False, slots=True)
@@ -167,7 +148,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
-            features=_FEATURES,
+            features=SAMPLING_FEATURES,
         )
 
     async def start(self) -> None:

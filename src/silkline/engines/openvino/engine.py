@@ -9,7 +9,7 @@ https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +20,23 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, EngineInfo, Health, Image, Request, Sampling, Usage
+from silkline.core import Delta, EngineInfo, Health, Image, Request, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
+from silkline.engines.openvino.generation import generation_config
 from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
-from silkline.engines.sampling import GREEDY_BELOW, answer_room, seed_of
+from silkline.engines.sampling import answer_room
 from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
+from silkline.engines.token_bytes import read_token_bytes
 
 _STEP_TOKENS = 2048
 """Maximum tokens of a step, so that several images' prompts fit; the default fits only three."""
@@ -109,6 +111,9 @@ class OpenVinoEngine(Engine):
         self._embedder = await asyncio.to_thread(self._load_embedder)
         self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
         self._tokenizer = pipeline.get_tokenizer()
+        self._token_bytes = await asyncio.to_thread(
+            read_token_bytes, self._served.weights, self._served.folder
+        )
         self._defaults = pipeline.get_config()
         self._prompts = Prompts(self._served, self._tokenizer)
         self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch)
@@ -116,26 +121,24 @@ class OpenVinoEngine(Engine):
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
-        text = TextStream(self._tokenizer.decode, request.sampling.stop)
-        async with aclosing(self._answer(request, text)) as deltas:
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def _answer(self, request: Request, text: TextStream) -> AsyncGenerator[Delta, None]:
-        stepper = self._started()
-        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+    async def _prepared_job(self, request: Request, deadline: float) -> Job:
+        self._started()
         if self._embedder is None:  # scaling images is slow
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        job = self._job(request, ready, text)
+        job = self._job(request, ready)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
             job.embeddings, job.encoding = embedded
-        async with aclosing(stepper.answer(job, deadline)) as deltas:
-            async for delta in deltas:
-                yield delta
+        return job
 
     def health(self) -> Health:
         """See `Engine`."""
@@ -162,10 +165,12 @@ class OpenVinoEngine(Engine):
         Raises:
             SilklineError: What `generate` raises.
         """
-        text = _Recorded(self._tokenizer.decode, request.sampling.stop)
-        async for _ in self._answer(request, text):
-            pass
-        return text.ids
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
+            async for _ in deltas:
+                pass
+        return job.generated
 
     def prepared(self, request: Request) -> Prepared | None:
         """A request's prompt before it is embedded; None if the pipeline embeds it.
@@ -239,44 +244,22 @@ class OpenVinoEngine(Engine):
         usage = Usage(tokens, 0, sum(counts))
         return _PreparedRequest(prompt, tensors, prepared, usage, room)
 
-    def _job(self, request: Request, ready: _PreparedRequest, text: TextStream) -> Job:
+    def _job(self, request: Request, ready: _PreparedRequest) -> Job:
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
         return Job(
             id=request.id,
             prompt=ready.prompt,
             images=ready.images,
-            config=self._config(sampling),
-            text=text,
+            config=generation_config(sampling, self._defaults),
+            text=TextStream(
+                self._tokenizer.decode, sampling.stop, include_stop=sampling.include_stop
+            ),
             usage=ready.usage,
-            incremental=request.stream or bool(sampling.stop),
+            incremental=request.stream or bool(sampling.stop) or sampling.logprobs is not None,
+            kept_ids=frozenset(sampling.stop_token_ids if sampling.include_stop else ()),
+            token_bytes=None if sampling.logprobs is None else self._token_bytes,
         )
-
-    def _config(self, sampling: Sampling) -> genai.GenerationConfig:
-        config = genai.GenerationConfig()
-        config.set_eos_token_id(self._defaults.eos_token_id)
-        config.stop_token_ids = self._defaults.stop_token_ids
-        config.apply_chat_template = False
-        config.max_new_tokens = sampling.max_tokens
-        config.do_sample = sampling.temperature >= GREEDY_BELOW
-        if config.do_sample:
-            config.temperature = sampling.temperature
-            config.top_p = sampling.top_p
-            config.rng_seed = seed_of(sampling)
-        return config
-
-
-class _Recorded(TextStream):
-    """A text stream that records its tokens."""
-
-    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
-        super().__init__(decode, stop)
-        self.ids: list[int] = []
-
-    def push(self, ids: Sequence[int]) -> str:
-        """See `TextStream`."""
-        self.ids += ids
-        return super().push(ids)
 
 
 def _tensor(image: Image) -> ov.Tensor:

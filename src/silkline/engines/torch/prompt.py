@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from jinja2.exceptions import TemplateError
 
 from silkline.core import Message, Role
 from silkline.engines.prompt_text import SafeText
+from silkline.engines.token_bytes import TokenBytes
 from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.added_tokens import AddedTokens
 
@@ -97,6 +99,15 @@ class Tokenizer:
             special = not (self.begin and text.startswith(self.begin))
         ids: list[int] = self._fast.encode(text, add_special_tokens=special).ids
         return ids
+
+    def token_bytes(self) -> TokenBytes:
+        """Returns the bytes of the tokens."""
+        decoder = self._fast.decoder
+        return TokenBytes(
+            self._fast.id_to_token,
+            self.wrapped.added_tokens_decoder.keys(),
+            None if decoder is None else json.loads(decoder.__getstate__()),
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Converts ids to text without special tokens; incomplete bytes become U+FFFD."""

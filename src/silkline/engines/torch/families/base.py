@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from silkline.core import Image, Message, PixelBudget
+from silkline.engines.token_bytes import TokenBytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Family(Protocol):
             modules read `_attn_implementation` from its `config`, and pass `scaling` and, if the
             family has them, `sliding_window` and `softcap` to the attention function.
         end_ids: Tokens that end an answer.
+        vocabulary: Number of logits of a token.
+        token_bytes: The bytes of tokens.
         context_length: Maximum number of tokens of prompt and answer together.
         image_tokens: Maximum number of tokens of one image, markers included.
         model: The whole model, text model and vision tower included.
@@ -93,6 +96,14 @@ class Family(Protocol):
 
     @property
     def end_ids(self) -> frozenset[int]:
+        """See the class."""
+
+    @property
+    def vocabulary(self) -> int:
+        """See the class."""
+
+    @property
+    def token_bytes(self) -> TokenBytes:
         """See the class."""
 
     @property
