@@ -28,7 +28,7 @@ from silkline.core import (
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
-from silkline.engines.fake import conversation, toy_model
+from silkline.engines.fake import conversation
 from silkline.engines.fake.answers import constrained, echo, root_of, words
 from silkline.engines.fake.conversation import form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
@@ -36,7 +36,7 @@ from silkline.engines.fake.reader import Reader, Slot
 from silkline.engines.fake.toy_model import Token, ToyModel
 from silkline.engines.fake.vocabulary import IMAGE_ID, token_id, tokens_of
 from silkline.engines.grammar import CompiledConstraints, grammar_of
-from silkline.engines.sampling import answer_room
+from silkline.engines.sampling import SAMPLING_FEATURES, answer_room
 from silkline.engines.spec import EngineSpec
 from silkline.engines.tokenized import tokenized
 from silkline.errors import (
@@ -64,7 +64,7 @@ SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 
 _FEATURES = (
-    toy_model.FEATURES
+    SAMPLING_FEATURES
     | conversation.FEATURES
     | {
         Feature.RAW,
@@ -105,7 +105,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
-            features=_FEATURES,
+            features=SAMPLING_FEATURES,
         )
 
     async def start(self) -> None:
