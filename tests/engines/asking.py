@@ -20,6 +20,7 @@ from silkline.core import (
     Role,
     Sampling,
     TextPart,
+    complete,
 )
 from silkline.engines.base import Engine
 
@@ -71,13 +72,11 @@ async def deltas(engine: Engine, asked: Request) -> list[Delta]:
 async def answer(engine: Engine, asked: Request) -> Answer:
     """The whole answer; checks the form that every stream must have."""
     pieces = await deltas(engine, asked)
-    *before, last = pieces
-    assert all(piece == Delta(piece.text) for piece in before)
-    assert last.finish_reason is not None
-    assert last.usage is not None
-    assert last.timeline is not None
-    text = "".join(piece.text for piece in pieces)
-    return Answer(text, last.finish_reason, last.usage, last.timeline)
+    for piece in pieces[:-1]:
+        assert (piece.finish_reason, piece.usage, piece.timeline) == (None, None, None)
+    whole = complete(pieces)
+    assert whole is not None
+    return whole
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -15,6 +15,7 @@ from silkline.core import FinishReason, Message, Role, Sampling, TextPart
 from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
+from tests.engines.conformance_chat import ChatConformance
 
 
 def idle(engine: Engine) -> bool:
@@ -22,7 +23,7 @@ def idle(engine: Engine) -> bool:
     return health.running == health.queued == 0
 
 
-class Conformance:
+class Conformance(ChatConformance):
     """The suite."""
 
     async def test_it_tells_what_it_is(self, engine: Engine) -> None:
