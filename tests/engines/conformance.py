@@ -15,6 +15,7 @@ from silkline.core import Feature, FinishReason, Message, Role, Sampling, TextPa
 from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
+from tests.engines.conformance_chat import ChatConformance
 from tests.engines.conformance_sampling import SamplingConformance
 from tests.engines.structured import BOUNDED, CASES, REFUSED, UNBOUNDED
 
@@ -27,7 +28,7 @@ def idle(engine: Engine) -> bool:
     return health.running == health.queued == 0
 
 
-class Conformance(SamplingConformance):
+class Conformance(ChatConformance, SamplingConformance):
     """The suite."""
 
     async def test_it_tells_what_it_is(self, engine: Engine) -> None:

@@ -35,6 +35,8 @@ def options(folder: Path, **extra: str) -> EngineOptions:
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestTorch(Conformance):
+    ANSWERS_WITH_TEXT = False
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls, llava: Path) -> AsyncIterator[Engine]:
@@ -46,6 +48,8 @@ class TestTorch(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestTorchInAWorker(Conformance):
+    ANSWERS_WITH_TEXT = False
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls, llava: Path) -> AsyncIterator[Engine]:

@@ -93,7 +93,7 @@ def _sample(logits: torch.Tensor, draws: Sequence[Draw], *, ranked: bool) -> tor
         dtype=torch.float32,
         device=logits.device,
     )
-    temperature, top_p, draw, min_p = settings.split(1, dim=1)
+    temperature, top_p, draw, min_p = (settings[:, i : i + 1] for i in range(4))
     probabilities = torch.softmax(logits.float() / temperature, -1)
     order = None
     if ranked:
