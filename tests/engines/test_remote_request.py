@@ -27,6 +27,7 @@ from silkline.engines.remote.fields import RESERVED, fields_of
 from silkline.errors import InvalidRequest
 from tests.engines.asking import answer, request, user
 from tests.engines.openai_server import STREAM_END, STREAM_HEAD, asked, chunk, event, scripted
+from tests.engines.openai_words import as_json, options_of, sampling_of
 
 HELLO = event(chunk({"content": "Hello"})) + event(chunk({}, "stop"))
 SCRIPT = scripted(STREAM_HEAD + HELLO + event("[DONE]") + STREAM_END)
@@ -192,14 +193,14 @@ JSONS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
-OBJECTS = st.dictionaries(TEXTS, JSONS, max_size=4).map(json.dumps)
+OBJECTS = st.dictionaries(TEXTS, JSONS, max_size=4).map(as_json)
 CONSTRAINTS = st.one_of(
     st.none(),
     st.just(Constraint(ConstraintKind.JSON_OBJECT)),
     st.builds(Constraint, st.just(ConstraintKind.JSON_SCHEMA), OBJECTS, NAMES, TEXTS),
     st.builds(Constraint, st.just(ConstraintKind.REGEX), TEXTS),
     st.builds(Constraint, st.just(ConstraintKind.GRAMMAR), TEXTS),
-    st.lists(TEXTS, min_size=1).map(json.dumps).map(
+    st.lists(TEXTS, min_size=1).map(as_json).map(
         lambda text: Constraint(ConstraintKind.CHOICE, text)
     ),
 )  # fmt: skip
@@ -225,7 +226,7 @@ SAMPLINGS = st.builds(
     include_stop=st.booleans(),
     logprobs=st.none() | st.integers(0, 20),
     constraint=CONSTRAINTS,
-    extra=st.just("") | st.dictionaries(NAMES, JSONS, max_size=3).map(json.dumps),
+    extra=st.just("") | st.dictionaries(NAMES, JSONS, max_size=3).map(as_json),
 )
 OPTIONS = st.builds(
     PromptOptions,
@@ -239,79 +240,24 @@ OPTIONS = st.builds(
 )  # fmt: skip
 
 
-def read_back(body: dict[str, Any]) -> tuple[Sampling, PromptOptions]:
-    """What a body asks for, read as vLLM reads it."""
-    biases = tuple((int(token), bias) for token, bias in body.get("logit_bias", {}).items())
-    extra = {name: value for name, value in body.items() if name not in RESERVED}
-    sampling = Sampling(
-        max_tokens=body["max_tokens"],
-        temperature=body["temperature"],
-        top_p=body.get("top_p", 1.0),
-        seed=body.get("seed"),
-        stop=tuple(body.get("stop", ())),
-        top_k=body.get("top_k", 0),
-        min_p=body.get("min_p", 0.0),
-        frequency_penalty=body.get("frequency_penalty", 0.0),
-        presence_penalty=body.get("presence_penalty", 0.0),
-        repetition_penalty=body.get("repetition_penalty", 1.0),
-        logit_bias=biases,
-        min_tokens=body.get("min_tokens", 0),
-        ignore_eos=body.get("ignore_eos", False),
-        stop_token_ids=tuple(body.get("stop_token_ids", ())),
-        include_stop=body.get("include_stop_str_in_output", False),
-        logprobs=body.get("top_logprobs", 0) if body.get("logprobs") else None,
-        constraint=_constraint(body),
-        extra=json.dumps(extra) if extra else "",
-    )
-    return sampling, _options(body)
-
-
-def _constraint(body: dict[str, Any]) -> Constraint | None:
-    match body.get("response_format"):
-        case {"type": "json_object"}:
-            return Constraint(ConstraintKind.JSON_OBJECT)
-        case {"json_schema": named}:
-            text, about = json.dumps(named["schema"]), named.get("description", "")
-            return Constraint(ConstraintKind.JSON_SCHEMA, text, named["name"], about)
-    for kind, value in body.get("structured_outputs", {}).items():
-        text = json.dumps(value) if kind == "choice" else value
-        return Constraint(ConstraintKind(kind), text)
-    return None
-
-
-def _options(body: dict[str, Any]) -> PromptOptions:
-    functions = [tool["function"] for tool in body.get("tools", ())]
-    tools = tuple(
-        Tool(each["name"], each.get("description", ""),
-             json.dumps(each["parameters"]) if "parameters" in each else "",
-             each.get("strict", False))
-        for each in functions
-    )  # fmt: skip
-    return PromptOptions(
-        tools,
-        ToolChoice(body.get("tool_choice", "auto")),
-        parallel_tools=body.get("parallel_tool_calls", True),
-        thinking=body.get("chat_template_kwargs", {}).get("enable_thinking"),
-        effort=body.get("reasoning_effort", ""),
-        continues=body.get("continue_final_message", False),
-    )
-
-
-@given(SAMPLINGS, OPTIONS)
-def test_a_body_holds_exactly_what_was_asked(sampling: Sampling, options: PromptOptions) -> None:
+@given(SAMPLINGS, OPTIONS, st.booleans())
+def test_a_body_holds_exactly_what_was_asked(
+    sampling: Sampling, options: PromptOptions, one: bool
+) -> None:
     if not options.tools:  # these mean nothing without tools, and are not sent
         options = replace(options, tool_choice=ToolChoice.AUTO, parallel_tools=True)
+    elif one:
+        options = replace(options, tool_choice=ToolChoice.REQUIRED, tool=options.tools[-1].name)
     if sampling.temperature == 0:
         sampling = replace(sampling, top_p=1.0)
     if sampling.extra == "{}":
         sampling = replace(sampling, extra="")
     asking = replace(request(user("Hi"), sampling=sampling), options=options)
     body = json.loads(encode_body(asking, "m", Dialect().translate(fields_of(asking))))
-    assert body.pop("model") == "m"
-    assert body.pop("messages") == [{"role": "user", "content": "Hi"}]
-    assert body.pop("stream") is True
-    assert body.pop("stream_options") == {"include_usage": True}
-    assert read_back(body) == (sampling, options)
+    assert body["model"] == "m"
+    assert body["messages"] == [{"role": "user", "content": "Hi"}]
+    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+    assert (sampling_of(body), options_of(body)) == (sampling, options)
 
 
 def test_the_property_covers_every_field() -> None:

@@ -90,9 +90,11 @@ class LimitSettings(Section):
         ge=1024,
         description="Maximum bytes of received bodies in memory, over all open requests.",
     )
-    max_images: int = Field(16, ge=1, description="Maximum images in a request.")
+    max_images: int = Field(
+        16, ge=1, description="Maximum images in a request; each page of a document is one."
+    )
     max_image_bytes: int = Field(
-        20 * MIB, ge=1024, description="Maximum bytes of an encoded image."
+        20 * MIB, ge=1024, description="Maximum bytes of an encoded image or a document."
     )
     max_image_pixels: int = Field(
         50_000_000, ge=1, description="Maximum pixels of a decoded image."
@@ -145,12 +147,25 @@ class FetchSettings(Section):
 
 
 class DecodeSettings(Section):
-    """The child processes that decode images."""
+    """The child processes that decode images and render documents."""
 
-    decode_processes: int = Field(2, ge=1, description="Child processes that decode images.")
-    decode_timeout: float = Field(5.0, gt=0, description="Maximum seconds to decode an image.")
+    decode_processes: int = Field(
+        2,
+        ge=1,
+        description="Child processes that decode images; documents get as many more when needed.",
+    )
+    decode_timeout: float = Field(
+        5.0, gt=0, description="Maximum seconds to decode an image, or a page of a document."
+    )
     decode_memory_bytes: int = Field(
         1024 * MIB, ge=256 * MIB, description="Maximum address space of a decoding process."
+    )
+    document_dpi: int = Field(
+        144,
+        ge=18,
+        le=1200,
+        description="Maximum dots per inch of the pages of PDF documents; the pixel budget may "
+        "reduce them further.",
     )
     identity_memory_bytes: int = Field(
         64 * MIB,

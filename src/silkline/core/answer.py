@@ -119,6 +119,7 @@ class Delta:
             calls.
         stop: The stop string that ended the answer, in the last delta; empty if none did, or if
             the engine cannot tell.
+        prompt_ids: The tokens of the prompt, in the last delta of an answer with 0 `max_tokens`.
     """
 
     text: str
@@ -129,6 +130,7 @@ class Delta:
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     stop: str = ""
+    prompt_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     stop: str = ""
+    prompt_ids: tuple[int, ...] = ()
 
     def as_delta(self) -> Delta:
         """Returns the answer as a single final delta."""
@@ -159,6 +162,7 @@ class Answer:
             calls,
             self.logprobs,
             self.stop,
+            self.prompt_ids,
         )
 
 
@@ -191,6 +195,7 @@ def complete(deltas: Sequence[Delta]) -> Answer | None:
         calls,
         joined.logprobs,
         last.stop,
+        last.prompt_ids,
     )
 
 

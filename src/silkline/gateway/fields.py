@@ -56,7 +56,7 @@ def convert(body: object, kind: type[T]) -> tuple[T, tuple[OtherField, ...]]:
 
 def header_value(paths: tuple[str, ...]) -> str:
     """Unknown field names as a header value: sorted, without indices, only `A-Za-z0-9_.-`."""
-    names = (_UNSAFE.sub("_", _without_indices(path))[:_MAX_NAME_CHARS] for path in paths)
+    names = {_UNSAFE.sub("_", _without_indices(path))[:_MAX_NAME_CHARS] for path in paths}
     return ",".join(sorted(names))
 
 

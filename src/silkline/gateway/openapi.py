@@ -81,11 +81,13 @@ ANTHROPIC_ERRORS = _error_responses(_ANTHROPIC_ERROR)
 
 def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The `openapi_extra` of an answering route with a JSON body of type `kind`."""
-    schema = {"$ref": _REF.format(name=kind.__name__)}
-    return {
-        "parameters": [_IDEMPOTENCY_KEY],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-    }
+    return {"parameters": [_IDEMPOTENCY_KEY], **body_schema(kind)}
+
+
+def body_schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The `openapi_extra` of another route with a JSON body of type `kind`."""
+    content = {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def describe(app: FastAPI, *bodies: type[msgspec.Struct]) -> None:

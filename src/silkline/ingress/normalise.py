@@ -83,8 +83,8 @@ MAX_ELONGATION: Final = 200
 MAX_TEXT_CHUNK_BYTES: Final = 1024 * 1024
 MAX_TEXT_BYTES: Final = 8 * 1024 * 1024
 
-_PLAIN_FORMATS: Final = frozenset({"JPEG", "PNG", "WEBP"})
-"""The formats that all servers read."""
+_PLAIN_FORMATS: Final = frozenset({"JPEG", "PNG"})
+"""The formats that all servers read; llama.cpp reads no WebP."""
 
 _DRAFT_MARGIN: Final = 2
 _WHITE: Final = (255, 255, 255)
@@ -144,7 +144,7 @@ class Normalised(NamedTuple):
     original_pixels: int
     perceptual: int
     resize_seconds: float
-    unchanged: bool
+    unchanged: bool = False
 
 
 def prepare() -> None:
@@ -200,7 +200,7 @@ def normalise(
             upright = upright.resize(target, Image.Resampling.BICUBIC, part)
         resize_seconds = time.perf_counter() - begun
         upright = _transposed(upright, transpose)
-        pixels, perceptual = upright.tobytes(), _perceptual(upright)
+        pixels, perceptual = upright.tobytes(), perceptual_of(upright)
     return Normalised(
         *upright.size,
         pixels,
@@ -286,8 +286,8 @@ def _transposed(image: Image.Image, transpose: Image.Transpose | None) -> Image.
     return image if transpose is None else image.transpose(transpose)
 
 
-def _perceptual(image: Image.Image) -> int:
-    """The perceptual digest; `reducing_gap` speeds up the resize of large images."""
+def perceptual_of(image: Image.Image) -> int:
+    """The perceptual digest of an image; `reducing_gap` speeds up the resize of large images."""
     small = image.resize((EDGE, EDGE), Image.Resampling.BOX, reducing_gap=2.0)
     return perceptual_digest(small.convert("YCbCr").tobytes())
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from silkline.core import Sampling
+from silkline.core import Feature, Sampling
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.managed import engine as managed_engine
 from silkline.engines.registry import create_engine
@@ -24,7 +24,6 @@ from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, EngineFailed, EnvironmentFault, ShuttingDown, WorkerLost
 from tests.engines.asking import answer, eventually, question, request, user
 from tests.engines.conformance import Conformance
-from tests.engines.conformance_sampling import FEATURES
 from tests.engines.managed.models import CHILD, gguf_folder, llava_folder
 from tests.processes import waits_given_up
 
@@ -85,8 +84,6 @@ def _words(process: psutil.Process) -> str:
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestVllm(Conformance):
-    LACKS = FEATURES
-
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
@@ -96,7 +93,7 @@ class TestVllm(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestLlamaCpp(Conformance):
-    LACKS = FEATURES
+    LACKS = frozenset({Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP})
 
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod

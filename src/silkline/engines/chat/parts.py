@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from silkline.core import Delta, Request, Tool
+from silkline.core import Delta, FinishReason, Request, Tool
 from silkline.engines.chat.calls import (
     WHITE_SPACE,
     CallFormat,
@@ -82,11 +82,6 @@ class AnswerParts:
         if self._reader is not None:
             next(self._reader)
 
-    @property
-    def has_calls(self) -> bool:
-        """Whether a call has begun."""
-        return self._calls.count > 0
-
     def push(self, text: str) -> Delta:
         """Adds the next text, and returns the parts that are now certain."""
         if self._reader is None:
@@ -95,12 +90,18 @@ class AnswerParts:
             self._send(char)
         return self._take()
 
-    def finish(self) -> Delta:
-        """Returns what was held back, after the last text."""
+    def finish(self, text: str = "") -> Delta:
+        """Adds the last text, and returns it with what was held back."""
         if self._reader is None:
-            return Delta("")
-        self._send("")
+            return Delta(text)
+        for char in (*text, ""):
+            self._send(char)
         return self._take()
+
+    def reason(self, ended: FinishReason) -> FinishReason:
+        """Returns the finish reason of an answer whose tokens ended for a reason."""
+        calls = ended is FinishReason.STOP and self._calls.count
+        return FinishReason.TOOL_CALLS if calls else ended
 
     def _send(self, char: str) -> None:
         if self._reader is None or self.ended:
@@ -171,7 +172,7 @@ class AnswerParts:
                 continue
             char = opening or (yield from self._characters.next())
             if not char:
-                if not self.has_calls:
+                if not self._calls.count:
                     self._text.append(space)
                 return
             self._text += (space, char)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from silkline.core import (
     Delta,
     EngineInfo,
+    Feature,
     Health,
     Image,
     ImagePart,
@@ -34,9 +35,10 @@ from silkline.engines.fake.conversation import form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
 from silkline.engines.fake.reader import Reader, Slot
 from silkline.engines.fake.toy_model import Token, ToyModel
-from silkline.engines.fake.vocabulary import WORDS, tokens_of
+from silkline.engines.fake.vocabulary import IMAGE_ID, WORDS, token_id, tokens_of
 from silkline.engines.sampling import answer_room
 from silkline.engines.spec import EngineSpec
+from silkline.engines.tokenized import tokenized
 from silkline.errors import (
     CapacityError,
     DeadlineExceeded,
@@ -61,7 +63,7 @@ def create_engine(options: EngineOptions) -> Engine:
 SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 
-_FEATURES = toy_model.FEATURES | conversation.FEATURES
+_FEATURES = toy_model.FEATURES | conversation.FEATURES | {Feature.RAW, Feature.TOKENIZE}
 
 
 class FakeEngine(Engine):
@@ -107,6 +109,9 @@ class FakeEngine(Engine):
             raise not_running()
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
+        if not request.sampling.max_tokens:
+            yield self._tokenized(request)
+            return
         slot = self._make_slot(request)
         parts = AnswerParts(form_of(request), call_ids(request))
         reader = Reader(slot, request.sampling, parts)
@@ -150,6 +155,11 @@ class FakeEngine(Engine):
             slot.output.put_nowait(error)
         self._running.clear()
         self._waiting.clear()
+
+    def _tokenized(self, request: Request) -> Delta:
+        image_tokens = sum(map(self._image_tokens, _images(request)))
+        ids = map(token_id, tokens_of(prompt_of(request)))
+        return tokenized((*[IMAGE_ID] * image_tokens, *ids), image_tokens)
 
     def _make_slot(self, request: Request) -> Slot:
         images = _images(request)

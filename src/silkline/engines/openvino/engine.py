@@ -20,8 +20,9 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, EngineInfo, Health, Image, Request, Sampling, Usage
+from silkline.core import Delta, EngineInfo, Feature, Health, Image, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.chat.parts import AnswerForm, AnswerParts, call_ids
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
 from silkline.engines.openvino.arithmetic import arithmetic
@@ -64,6 +65,7 @@ class _PreparedRequest(NamedTuple):
         prepared: The prompt to embed outside the pipeline; None if the pipeline does that.
         usage: The prompt's tokens.
         room: Maximum tokens of the answer, at least 1.
+        form: What may be in the answer.
     """
 
     prompt: str
@@ -71,6 +73,7 @@ class _PreparedRequest(NamedTuple):
     prepared: Prepared | None
     usage: Usage
     room: int
+    form: AnswerForm
 
 
 class OpenVinoEngine(Engine):
@@ -85,6 +88,7 @@ class OpenVinoEngine(Engine):
         self._options = options
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
         self._served = read_served(options)
+        self._features: frozenset[Feature] = frozenset()
         self._stepper: Stepper | None = None
         self._preparing = RequestPreparer("openvino-prepare")
         self._embedder: Embedder | None = None
@@ -93,7 +97,7 @@ class OpenVinoEngine(Engine):
     @property
     def info(self) -> EngineInfo:
         """See `Engine`."""
-        return self._served.info
+        return replace(self._served.info, features=self._features)
 
     @property
     def embedder(self) -> Embedder | None:
@@ -111,24 +115,26 @@ class OpenVinoEngine(Engine):
         self._tokenizer = pipeline.get_tokenizer()
         self._defaults = pipeline.get_config()
         self._prompts = Prompts(self._served, self._tokenizer)
+        chat = self._prompts.pipelines if self._embedder is None else self._prompts.own
+        self._features = chat.format.features
         self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch)
         self._stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
-        text = TextStream(self._tokenizer.decode, request.sampling.stop)
-        async with aclosing(self._answer(request, text)) as deltas:
+        async with aclosing(self._answer(request, [])) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def _answer(self, request: Request, text: TextStream) -> AsyncGenerator[Delta, None]:
+    async def _answer(self, request: Request, ids: list[int]) -> AsyncGenerator[Delta, None]:
+        """Streams the answer, and adds its tokens to `ids`."""
         stepper = self._started()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         if self._embedder is None:  # scaling images is slow
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        job = self._job(request, ready, text)
+        job = self._job(request, ready, ids)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
@@ -162,10 +168,10 @@ class OpenVinoEngine(Engine):
         Raises:
             SilklineError: What `generate` raises.
         """
-        text = _Recorded(self._tokenizer.decode, request.sampling.stop)
-        async for _ in self._answer(request, text):
+        ids: list[int] = []
+        async for _ in self._answer(request, ids):
             pass
-        return text.ids
+        return ids
 
     def prepared(self, request: Request) -> Prepared | None:
         """A request's prompt before it is embedded; None if the pipeline embeds it.
@@ -175,15 +181,19 @@ class OpenVinoEngine(Engine):
         """
         return self._prepare(request).prepared
 
-    def pipeline_inputs(self, request: Request) -> tuple[str, list[ov.Tensor]]:
+    def pipeline_inputs(self, request: Request) -> tuple[str, list[ov.Tensor], AnswerForm]:
         """The pipeline's inputs: the prompt, with a tag for each image, and the scaled images.
 
+        Returns:
+            Prompt and images, and what may be in the answer.
+
         Raises:
-            InvalidRequest: The messages do not show each image once, in order.
+            InvalidRequest: The messages do not show each image once, in order, or the chat template
+                refuses them.
         """
         rule, steps = self._served.rule, self._served.preprocessing
-        prompt = self._prompts.for_pipeline(request.messages, len(request.images))
-        return prompt, [_tensor(scaled(image, rule, steps)) for image in request.images]
+        prompt, form = self._prompts.for_pipeline(request)
+        return prompt, [_tensor(scaled(image, rule, steps)) for image in request.images], form
 
     async def prober(self) -> Prober:
         """See `silkline.engines.probe.Probed`."""
@@ -224,22 +234,23 @@ class OpenVinoEngine(Engine):
 
         The tokenizer's calls hold the GIL, so only one runs at a time.
         """
-        messages, images = request.messages, request.images
+        images = request.images
         counts = [self._served.image_tokens(image.width, image.height) for image in images]
         prompt, prepared = "", None
         tensors: list[ov.Tensor] = []
         if self._embedder is None:
-            prompt, tensors = self.pipeline_inputs(request)
+            prompt, tensors, form = self.pipeline_inputs(request)
             tokens = self._prompts.text_tokens(prompt) + sum(counts)
         else:
-            ids = self._prompts.ids(messages, len(images))
+            ids, form = self._prompts.ids(request)
             prepared = self._embedder.prepare(ids, images, counts)
             tokens = len(prepared.ids)
         room = answer_room(tokens, self._served.max_tokens)
         usage = Usage(tokens, 0, sum(counts))
-        return _PreparedRequest(prompt, tensors, prepared, usage, room)
+        return _PreparedRequest(prompt, tensors, prepared, usage, room, form)
 
-    def _job(self, request: Request, ready: _PreparedRequest, text: TextStream) -> Job:
+    def _job(self, request: Request, ready: _PreparedRequest, ids: list[int]) -> Job:
+        decode = self._prompts.decoder(self._tokenizer.decode, ready.form)
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
         return Job(
@@ -247,9 +258,10 @@ class OpenVinoEngine(Engine):
             prompt=ready.prompt,
             images=ready.images,
             config=self._config(sampling),
-            text=text,
+            text=_Recorded(ids, decode, sampling.stop),
+            parts=AnswerParts(ready.form, call_ids(request)),
             usage=ready.usage,
-            incremental=request.stream or bool(sampling.stop),
+            incremental=request.stream or bool(sampling.stop) or not ready.form.is_plain,
         )
 
     def _config(self, sampling: Sampling) -> genai.GenerationConfig:
@@ -269,13 +281,15 @@ class OpenVinoEngine(Engine):
 class _Recorded(TextStream):
     """A text stream that records its tokens."""
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
+    def __init__(
+        self, record: list[int], decode: Callable[[Sequence[int]], str], stop: Sequence[str]
+    ) -> None:
         super().__init__(decode, stop)
-        self.ids: list[int] = []
+        self._record = record
 
     def push(self, ids: Sequence[int]) -> str:
         """See `TextStream`."""
-        self.ids += ids
+        self._record += ids
         return super().push(ids)
 
 

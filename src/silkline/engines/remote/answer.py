@@ -39,6 +39,7 @@ class AnswerReader:
         done: Whether the server sent `[DONE]`.
         chunks: Number of chunks with text, reasoning or tool calls, roughly the number of tokens.
         odd_parts: Whether parts of an unknown type came; they are left out.
+        stop: The stop string that ended the answer; empty if the server named none.
     """
 
     def __init__(self, alternatives: int | None = None, sent: Collection[str] = ()) -> None:
@@ -51,6 +52,7 @@ class AnswerReader:
         self.done = False
         self.chunks = 0
         self.odd_parts = False
+        self.stop = ""
         self._alternatives = alternatives
         self._sent = sent
         self._calls = CallReader()
@@ -120,6 +122,8 @@ class AnswerReader:
     def _delta(self, choice: Choice) -> Delta:
         if choice.finish_reason:
             self._finish = _finish(choice.finish_reason)
+            found = choice.stop_reason or choice.matched_stop
+            self.stop = found if isinstance(found, str) else ""
         came = choice.delta or ChunkDelta()
         text, odd, reasoning = came.text()
         read = (self._calls.read(chunk) for chunk in came.tool_calls or ())

@@ -16,6 +16,7 @@ import torch
 
 from silkline.core import Delta, EngineInfo, Health, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
@@ -161,7 +162,7 @@ async def _prepare_job(opened: _Open, request: Request, deadline: float) -> Job:
     family = opened.loaded.family
 
     def prepare(request: Request) -> Prompt:
-        return family.prepare(request.messages, request.images)
+        return family.prepare(request.messages, request.images, request.options)
 
     prompt = await opened.preparer.run(prepare, request, deadline)
     return _job(opened.loaded, request, prompt)
@@ -175,9 +176,10 @@ def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
     image_tokens = sum(image.tokens for image in prompt.images)
     return Job(
         id=request.id,
-        text=TextStream(loaded.family.decode, sampling.stop),
+        text=TextStream(loaded.family.decoder(prompt.answer), sampling.stop),
+        parts=AnswerParts(prompt.answer, call_ids(request)),
         usage=Usage(prompt_tokens, 0, image_tokens),
-        incremental=request.stream or bool(sampling.stop),
+        incremental=request.stream or bool(sampling.stop) or not prompt.answer.is_plain,
         prompt=prompt,
         sampling=sampling,
         seed=seed_of(sampling),
@@ -199,5 +201,6 @@ def _info(
         image_tokens=loaded.family.image_tokens,
         pixel_budget=loaded.family.pixel_budget,
         pixels_per_token=loaded.family.pixels_per_token,
+        features=loaded.family.features,
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
     )

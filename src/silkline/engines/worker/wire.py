@@ -81,7 +81,7 @@ class _Message(_Array):
 
 
 class _Sampling(_Array):
-    max_tokens: _Positive
+    max_tokens: _Count
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)]
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)]
     seed: int | None
@@ -129,6 +129,7 @@ class _Delta(_Array):
     tool_calls: tuple[ToolCallDelta, ...]
     logprobs: tuple[TokenLogprob, ...]
     stop: str
+    prompt_ids: tuple[int, ...]
 
 
 class _Info(_Array):
@@ -270,6 +271,7 @@ def encode_delta(delta: Delta) -> bytes:
             delta.tool_calls,
             delta.logprobs,
             delta.stop,
+            delta.prompt_ids,
         )
     )
 
@@ -287,6 +289,7 @@ def decode_delta(body: bytes) -> Delta:
         wire.tool_calls,
         wire.logprobs,
         wire.stop,
+        wire.prompt_ids,
     )
 
 

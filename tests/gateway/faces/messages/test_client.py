@@ -9,7 +9,7 @@ from typing import Any
 import anthropic
 import httpx2
 import pytest
-from anthropic import Anthropic
+from anthropic import Anthropic, beta_tool
 
 from tests.gateway.asking import MODEL, asked, messages
 from tests.origin import Origin
@@ -36,9 +36,9 @@ def client(echo: Served) -> Iterator[Anthropic]:
         yield client
 
 
-def say(client: Anthropic, conversation: list[Any] = HELLO, **fields: Any) -> Any:
+def say(client: Anthropic, messages: list[Any] = HELLO, **fields: Any) -> Any:
     return client.messages.create(
-        **{"model": MODEL, "max_tokens": 64, "messages": conversation, **fields}
+        **{"model": MODEL, "max_tokens": 64, "messages": messages, **fields}
     )
 
 
@@ -114,6 +114,13 @@ def test_images_by_base64_and_url(client: Anthropic, origin: Origin) -> None:
     assert message.usage.input_tokens > 32
 
 
+def test_the_models_are_listed(client: Anthropic) -> None:
+    (model,) = client.models.list()
+    assert (model.id, model.type, model.display_name) == (MODEL, "model", MODEL)
+    assert model.max_input_tokens == 8192
+    assert client.models.retrieve(MODEL).id == MODEL
+
+
 def test_a_system_prompt_is_part_of_the_prompt(client: Anthropic) -> None:
     plain = prompt_tokens(say(client))
     blocks: list[Any] = [{"type": "text", "text": "Be very brief.", "cache_control": {}}]
@@ -156,6 +163,77 @@ def test_an_idempotency_key_replays_the_message(echo: Served) -> None:
     assert first.json() == second.json()
     assert other.status_code == 422
     assert other.json()["error"]["details"]["error_code"] == "idempotency_key_reused"
+
+
+WEATHER: Any = {
+    "name": "weather",
+    "description": "The weather of a city.",
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+
+
+@pytest.mark.parametrize("ask", [say, final])
+def test_a_tool_is_called_and_its_result_is_read(client: Anthropic, ask: Any) -> None:
+    conversation: list[Any] = [{"role": "user", "content": "Ask weather about it."}]
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    fields = {"tools": [WEATHER], "thinking": thinking, "max_tokens": 200}
+    called = ask(client, messages=conversation, **fields)
+    assert called.stop_reason == "tool_use"
+    thought, call = called.content
+    assert (thought.type, call.type, call.name) == ("thinking", "tool_use", "weather")
+    assert thought.thinking
+    assert thought.signature
+    assert set(call.input) == {"city"}
+    assert called.usage.output_tokens_details.thinking_tokens > 0
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "It rains."}
+    conversation += [called.to_param(), {"role": "user", "content": [result]}]
+    answered = ask(client, messages=conversation, **fields)
+    assert answered.stop_reason == "end_turn"
+    assert [block.text for block in answered.content if block.type == "text"] == ["It rains."]
+
+
+def test_the_tool_runner_of_the_client_ends(client: Anthropic) -> None:
+    asked: list[str] = []
+
+    @beta_tool
+    def weather(city: str) -> str:
+        """The weather of a city.
+
+        Args:
+            city: Its name.
+        """
+        asked.append(city)
+        return "It rains."
+
+    runner = client.beta.messages.tool_runner(
+        model=MODEL,
+        max_tokens=200,
+        tools=[weather],
+        messages=[{"role": "user", "content": "Ask weather about it."}],
+    )
+    last = runner.until_done()
+    assert asked == ["lamp"]
+    assert last.content[0].to_dict()["text"] == "It rains."
+
+
+@pytest.mark.parametrize(
+    ("choice", "calls"),
+    [({"type": "any"}, 1), ({"type": "tool", "name": "weather"}, 1), ({"type": "none"}, 0)],
+)
+def test_the_choice_of_tools_is_obeyed(
+    client: Anthropic, choice: dict[str, Any], calls: int
+) -> None:
+    message = say(client, tools=[WEATHER], tool_choice=choice)
+    assert [block.type for block in message.content].count("tool_use") == calls
+
+
+def test_a_prefilled_answer_goes_on(client: Anthropic) -> None:
+    prefill = [*HELLO, {"role": "assistant", "content": "one two"}]
+    assert say(client, prefill).content[0].text == " END three"
 
 
 ERRORS: dict[str, tuple[dict[str, Any], type[Any], str, str]] = {

@@ -10,26 +10,40 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from silkline.cache.policy import cache_use
+from silkline.cache.policy import CacheUse, cache_use
+from silkline.core import Sampling
 from silkline.gateway.body import read_json
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.error_bodies import MESSAGES
 from silkline.gateway.evidence import evidence_headers
 from silkline.gateway.faces.messages.envelope import MessageEvents, message
-from silkline.gateway.faces.messages.schema import MessagesRequest
-from silkline.gateway.openapi import ANTHROPIC_ERRORS, json_body
+from silkline.gateway.faces.messages.schema import CountRequest, MessagesRequest
+from silkline.gateway.openapi import ANTHROPIC_ERRORS, body_schema, json_body
 from silkline.gateway.request_record import record_of
 from silkline.gateway.sse import EventStream, event
 from silkline.service.answering import Answering
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
+from silkline.service.tokens import count_tokens
 
 _ANSWERS: dict[str, Any] = {
     "description": "The message; with `stream`, its events as server-sent events.",
     "content": {
         "application/json": {"schema": {"type": "object"}},
         "text/event-stream": {},  # OpenAPI 3.1 has no schema for events
+    },
+}
+_COUNT: dict[str, Any] = {
+    "description": "The number of tokens.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["input_tokens"],
+                "properties": {"input_tokens": {"type": "integer"}},
+            }
+        }
     },
 }
 
@@ -59,6 +73,20 @@ def messages_routes(answering: Answering) -> APIRouter:
             )
         answer = await unless_client_leaves(request, answering.answer(question, record))
         return _json(message(answer, record), record)
+
+    @router.post(
+        f"{MESSAGES}/count_tokens",
+        summary="The number of tokens of a prompt",
+        response_model=None,
+        openapi_extra=body_schema(CountRequest),
+        responses={200: _COUNT, **ANTHROPIC_ERRORS},
+    )
+    async def count(request: Request) -> Response:
+        record = record_of(request)
+        body = await read_json(request, CountRequest)
+        question = body.asked(Sampling(), CacheUse.NONE)
+        tokens = await unless_client_leaves(request, count_tokens(answering, question, record))
+        return _json({"input_tokens": tokens}, record)
 
     return router
 
