@@ -11,7 +11,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from silkline import __version__
-from silkline.admission.admission import Admission
 from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
@@ -40,18 +39,20 @@ from silkline.gateway.request_layer import RequestLayer
 from silkline.idempotency.create import create_key_store
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
-from silkline.service.answering import Answering
+from silkline.service.create import create_answering
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
-from silkline.service.metrics import (
-    admission_metrics,
-    cache_metrics,
-    intake_metrics,
-    process_metrics,
-    replica_metrics,
+
+_BODIES = (
+    ChatRequest,
+    CompletionRequest,
+    CountRequest,
+    MessagesRequest,
+    PredictRequest,
+    ResponsesRequest,
+    TokenizeRequest,
 )
-from silkline.service.models import ServedModel, ServedModels
-from silkline.service.pool import aliases
+"""The types of JSON bodies, which the OpenAPI document describes."""
 
 
 def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
@@ -64,24 +65,9 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     cache = create_cache(settings.cache)
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
-    admission = Admission(settings.admission, pool.capacity)
-    lifecycle.at_draining(admission.close)
-    models = ServedModels(
-        [ServedModel(pool, admission, aliases(settings.engine), settings.engine.remotes)]
-    )
     metrics = Metrics()
-    metrics.add_source(lambda: replica_metrics(pool.health()))
-    metrics.add_source(lambda: cache_metrics(cache.snapshot()))
-    metrics.add_source(lambda: admission_metrics(admission.snapshot()))
-    metrics.add_source(lambda: intake_metrics(intake.snapshot()))
-    metrics.add_source(lambda: process_metrics(lifecycle))
-    answering = Answering(
-        settings,
-        intake=intake,
-        cache=cache,
-        models=models,
-        metrics=metrics,
-        lifecycle=lifecycle,
+    answering = create_answering(
+        settings, pool, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
     )
 
     @asynccontextmanager
@@ -109,20 +95,11 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
-        operations_routes(models, metrics, lifecycle),
+        operations_routes(answering.models, metrics, lifecycle),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
-    describe(
-        app,
-        ChatRequest,
-        CompletionRequest,
-        CountRequest,
-        MessagesRequest,
-        PredictRequest,
-        ResponsesRequest,
-        TokenizeRequest,
-    )
+    describe(app, *_BODIES)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)

@@ -9,7 +9,7 @@ https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -20,22 +20,24 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, EngineInfo, Feature, Health, Image, Request, Sampling, Usage
+from silkline.core import Delta, EngineInfo, Feature, Health, Image, Request, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerForm, AnswerParts, call_ids
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
+from silkline.engines.openvino.generation import generation_config
 from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
-from silkline.engines.sampling import GREEDY_BELOW, answer_room, seed_of
+from silkline.engines.sampling import answer_room
 from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
+from silkline.engines.token_bytes import read_token_bytes
 from silkline.engines.tokenized import tokenized
 from silkline.errors import InvalidRequest
 
@@ -99,7 +101,8 @@ class OpenVinoEngine(Engine):
     @property
     def info(self) -> EngineInfo:
         """See `Engine`."""
-        return replace(self._served.info, features=self._features)
+        info = self._served.info
+        return replace(info, features=info.features | self._features)
 
     @property
     def embedder(self) -> Embedder | None:
@@ -115,6 +118,9 @@ class OpenVinoEngine(Engine):
         self._embedder = await asyncio.to_thread(self._load_embedder)
         self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
         self._tokenizer = pipeline.get_tokenizer()
+        self._token_bytes = await asyncio.to_thread(
+            read_token_bytes, self._served.weights, self._served.folder
+        )
         self._defaults = pipeline.get_config()
         self._prompts = Prompts(self._served, self._tokenizer)
         chat = self._prompts.pipelines if self._embedder is None else self._prompts.own
@@ -129,26 +135,24 @@ class OpenVinoEngine(Engine):
         if not request.sampling.max_tokens:
             yield self._tokenized(request)
             return
-        async with aclosing(self._answer(request, [])) as deltas:
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def _answer(self, request: Request, ids: list[int]) -> AsyncGenerator[Delta, None]:
-        """Streams the answer, and adds its tokens to `ids`."""
-        stepper = self._started()
-        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+    async def _prepared_job(self, request: Request, deadline: float) -> Job:
+        self._started()
         if self._embedder is None:  # scaling images is slow
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        job = self._job(request, ready, ids)
+        job = self._job(request, ready)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
             job.embeddings, job.encoding = embedded
-        async with aclosing(stepper.answer(job, deadline)) as deltas:
-            async for delta in deltas:
-                yield delta
+        return job
 
     def health(self) -> Health:
         """See `Engine`."""
@@ -175,10 +179,12 @@ class OpenVinoEngine(Engine):
         Raises:
             SilklineError: What `generate` raises.
         """
-        ids: list[int] = []
-        async for _ in self._answer(request, ids):
-            pass
-        return ids
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
+            async for _ in deltas:
+                pass
+        return job.generated
 
     def prepared(self, request: Request) -> Prepared | None:
         """A request's prompt before it is embedded; None if the pipeline embeds it.
@@ -271,7 +277,7 @@ class OpenVinoEngine(Engine):
         usage = Usage(tokens, 0, sum(counts))
         return _PreparedRequest(prompt, tensors, prepared, usage, room, form)
 
-    def _job(self, request: Request, ready: _PreparedRequest, ids: list[int]) -> Job:
+    def _job(self, request: Request, ready: _PreparedRequest) -> Job:
         decode = self._prompts.decoder(self._tokenizer.decode, ready.form)
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
@@ -279,40 +285,17 @@ class OpenVinoEngine(Engine):
             id=request.id,
             prompt=ready.prompt,
             images=ready.images,
-            config=self._config(sampling),
-            text=_Recorded(ids, decode, sampling.stop),
+            config=generation_config(sampling, self._defaults),
+            text=TextStream(decode, sampling.stop, include_stop=sampling.include_stop),
             parts=AnswerParts(ready.form, call_ids(request)),
             usage=ready.usage,
-            incremental=request.stream or bool(sampling.stop) or not ready.form.is_plain,
+            incremental=request.stream
+            or bool(sampling.stop)
+            or sampling.logprobs is not None
+            or not ready.form.is_plain,
+            kept_ids=frozenset(sampling.stop_token_ids if sampling.include_stop else ()),
+            token_bytes=None if sampling.logprobs is None else self._token_bytes,
         )
-
-    def _config(self, sampling: Sampling) -> genai.GenerationConfig:
-        config = genai.GenerationConfig()
-        config.set_eos_token_id(self._defaults.eos_token_id)
-        config.stop_token_ids = self._defaults.stop_token_ids
-        config.apply_chat_template = False
-        config.max_new_tokens = sampling.max_tokens
-        config.do_sample = sampling.temperature >= GREEDY_BELOW
-        if config.do_sample:
-            config.temperature = sampling.temperature
-            config.top_p = sampling.top_p
-            config.rng_seed = seed_of(sampling)
-        return config
-
-
-class _Recorded(TextStream):
-    """A text stream that records its tokens."""
-
-    def __init__(
-        self, record: list[int], decode: Callable[[Sequence[int]], str], stop: Sequence[str]
-    ) -> None:
-        super().__init__(decode, stop)
-        self._record = record
-
-    def push(self, ids: Sequence[int]) -> str:
-        """See `TextStream`."""
-        self._record += ids
-        return super().push(ids)
 
 
 def _tensor(image: Image) -> ov.Tensor:

@@ -21,7 +21,7 @@ from silkline.engines.extra_options import read_extra
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
 from silkline.engines.processor import instruction_set
-from silkline.engines.sampling import answer_room, seed_of
+from silkline.engines.sampling import SAMPLING_FEATURES, answer_room, check_biases, seed_of
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.engines.tokenized import tokenized
@@ -177,16 +177,26 @@ def _image_tokens(prompt: Prompt) -> int:
 
 
 def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
-    """Checks the prompt's length and creates the job for the stepper's thread."""
+    """Checks the prompt's length and creates the job for the stepper's thread.
+
+    Raises:
+        InvalidRequest: The prompt is too long, or a biased token does not exist.
+    """
     prompt_tokens = len(prompt.ids)
     room = answer_room(prompt_tokens, loaded.max_tokens)
     sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
+    check_biases(sampling, loaded.family.vocabulary)
     return Job(
         id=request.id,
-        text=TextStream(loaded.family.decoder(prompt.answer), sampling.stop),
+        text=TextStream(
+            loaded.family.decoder(prompt.answer), sampling.stop, include_stop=sampling.include_stop
+        ),
         parts=AnswerParts(prompt.answer, call_ids(request)),
         usage=Usage(prompt_tokens, 0, _image_tokens(prompt)),
-        incremental=request.stream or bool(sampling.stop) or not prompt.answer.is_plain,
+        incremental=request.stream
+        or bool(sampling.stop)
+        or sampling.logprobs is not None
+        or not prompt.answer.is_plain,
         prompt=prompt,
         sampling=sampling,
         seed=seed_of(sampling),
@@ -208,6 +218,6 @@ def _info(
         image_tokens=loaded.family.image_tokens,
         pixel_budget=loaded.family.pixel_budget,
         pixels_per_token=loaded.family.pixels_per_token,
-        features=loaded.family.features | {Feature.RAW, Feature.TOKENIZE},
+        features=SAMPLING_FEATURES | loaded.family.features | {Feature.RAW, Feature.TOKENIZE},
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
     )

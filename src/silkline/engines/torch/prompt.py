@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from silkline.core import Feature, Message, PromptOptions, Role
 from silkline.engines.chat.parts import PLAIN, AnswerForm
 from silkline.engines.chat.template import ChatTemplate, TemplateRefusedError
 from silkline.engines.prompt_text import SafeText
+from silkline.engines.token_bytes import TokenBytes
 from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.added_tokens import AddedTokens
 
@@ -99,6 +101,15 @@ class Tokenizer:
             special = not (self.begin and text.startswith(self.begin))
         ids: list[int] = self._fast.encode(text, add_special_tokens=special).ids
         return ids
+
+    def token_bytes(self) -> TokenBytes:
+        """Returns the bytes of the tokens."""
+        decoder = self._fast.decoder
+        return TokenBytes(
+            self._fast.id_to_token,
+            self.wrapped.added_tokens_decoder.keys(),
+            None if decoder is None else json.loads(decoder.__getstate__()),
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Converts ids to text without special tokens; incomplete bytes become U+FFFD."""
