@@ -8,10 +8,11 @@ class TestMine(Conformance):
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from silkline.core import Feature, FinishReason, Message, Role, Sampling, TextPart
+from silkline.core import Feature, FinishReason, Message, PromptOptions, Role, Sampling, TextPart
 from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
@@ -19,8 +20,8 @@ from tests.engines.conformance_chat import ChatConformance
 from tests.engines.conformance_sampling import SamplingConformance
 from tests.engines.structured import BOUNDED, CASES, REFUSED, UNBOUNDED
 
-NAMES_STOP = {"fake", "openvino", "torch"}
-"""The engines that report which stop string ended an answer."""
+LOCAL = {"fake", "openvino", "torch"}
+"""The engines that name the stop string, tokenize prompts and take raw ones."""
 
 
 def idle(engine: Engine) -> bool:
@@ -72,9 +73,37 @@ class Conformance(ChatConformance, SamplingConformance):
             sampling = Sampling(max_tokens=24, stop=("never-said", stop))
             cut = await answer(engine, question(sampling=sampling, stream=stream))
             assert cut.text == whole[: whole.find(stop)]
-            if engine.info.engine in NAMES_STOP:
+            if engine.info.engine in LOCAL:
                 assert cut.stop == stop
             assert cut.finish_reason is FinishReason.STOP
+
+    async def test_prompts_are_tokenized_without_an_answer(self, engine: Engine) -> None:
+        assert (Feature.TOKENIZE in engine.info.features) is (engine.info.engine in LOCAL)
+        if Feature.TOKENIZE not in engine.info.features:
+            return
+        for asked in (question(), question(seed=None)):
+            found = await answer(engine, replace(asked, sampling=Sampling(max_tokens=0)))
+            usage = (await answer(engine, asked)).usage
+            assert len(found.prompt_ids) == found.usage.prompt_tokens == usage.prompt_tokens
+            assert found.usage.image_tokens == usage.image_tokens
+            assert (found.text, found.usage.completion_tokens) == ("", 0)
+        long = question("word " * engine.info.context_length, seed=None)
+        found = await answer(engine, replace(long, sampling=Sampling(max_tokens=0)))
+        assert len(found.prompt_ids) > engine.info.context_length
+
+    async def test_a_raw_prompt_is_its_text(self, engine: Engine) -> None:
+        assert (Feature.RAW in engine.info.features) is (engine.info.engine in LOCAL)
+        if Feature.RAW not in engine.info.features:
+            return
+        chat = question("one two", seed=None, sampling=Sampling(max_tokens=0))
+        raw = replace(chat, options=PromptOptions(raw=True))
+        longer = replace(raw, messages=(user("one two one two"),))
+        tokens = [(await answer(engine, asked)).usage.prompt_tokens for asked in (raw, chat)]
+        assert tokens[0] <= tokens[1]
+        assert tokens[0] < (await answer(engine, longer)).usage.prompt_tokens
+        said = await answer(engine, replace(raw, sampling=Sampling(max_tokens=4)))
+        assert said.usage.prompt_tokens == tokens[0]
+        assert said.usage.completion_tokens > 0
 
     async def test_max_tokens_ends_the_answer(self, engine: Engine) -> None:
         short = await answer(engine, question(sampling=Sampling(max_tokens=1)))

@@ -38,6 +38,8 @@ from silkline.engines.sampling import answer_room
 from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
 from silkline.engines.token_bytes import read_token_bytes
+from silkline.engines.tokenized import tokenized
+from silkline.errors import InvalidRequest
 
 _STEP_TOKENS = 2048
 """Maximum tokens of a step, so that several images' prompts fit; the default fits only three."""
@@ -122,12 +124,17 @@ class OpenVinoEngine(Engine):
         self._defaults = pipeline.get_config()
         self._prompts = Prompts(self._served, self._tokenizer)
         chat = self._prompts.pipelines if self._embedder is None else self._prompts.own
-        self._features = chat.format.features
+        self._features = chat.format.features | {Feature.RAW}
+        if self._embedder is not None:  # the pipeline does not tell the tokens of images
+            self._features |= {Feature.TOKENIZE}
         self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch)
         self._stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
+        if not request.sampling.max_tokens:
+            yield self._tokenized(request)
+            return
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         job = await self._prepared_job(request, deadline)
         async with aclosing(self._started().answer(job, deadline)) as deltas:
@@ -235,21 +242,36 @@ class OpenVinoEngine(Engine):
             raise RuntimeError("the engine has not started, or was closed")
         return self._stepper
 
+    def _tokenized(self, request: Request) -> Delta:
+        if self._embedder is None:
+            raise InvalidRequest("This model cannot tell the tokens of a prompt.")
+        prepared, counts, _ = self._tokens(self._embedder, request)
+        return tokenized(prepared.ids.tolist(), sum(counts))
+
+    def _image_tokens(self, request: Request) -> list[int]:
+        return [self._served.image_tokens(image.width, image.height) for image in request.images]
+
+    def _tokens(
+        self, embedder: Embedder, request: Request
+    ) -> tuple[Prepared, list[int], AnswerForm]:
+        """The prompt before it is embedded, each image's number of tokens, the answer's form."""
+        counts = self._image_tokens(request)
+        ids, form = self._prompts.ids(request)
+        return embedder.prepare(ids, request.images, counts), counts, form
+
     def _prepare(self, request: Request) -> _PreparedRequest:
         """Checks a request, formats its prompt and counts its tokens; thread-safe.
 
         The tokenizer's calls hold the GIL, so only one runs at a time.
         """
-        images = request.images
-        counts = [self._served.image_tokens(image.width, image.height) for image in images]
         prompt, prepared = "", None
         tensors: list[ov.Tensor] = []
         if self._embedder is None:
+            counts = self._image_tokens(request)
             prompt, tensors, form = self.pipeline_inputs(request)
             tokens = self._prompts.text_tokens(prompt) + sum(counts)
         else:
-            ids, form = self._prompts.ids(request)
-            prepared = self._embedder.prepare(ids, images, counts)
+            prepared, counts, form = self._tokens(self._embedder, request)
             tokens = len(prepared.ids)
         room = answer_room(tokens, self._served.max_tokens)
         usage = Usage(tokens, 0, sum(counts))

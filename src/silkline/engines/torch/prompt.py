@@ -165,7 +165,9 @@ class PromptWriter:
                 does not support what the conversation or the options have.
         """
         text, form = "", PLAIN
-        if self._chat is not None:
+        if options.raw:
+            text = self._safe.raw(messages)
+        elif self._chat is not None:
             text = self._chat.write(messages, options)
             form = self._chat.answer_form(options, text)
         elif self._plain is not None:
