@@ -122,10 +122,10 @@ async def features(listing: Any = None, **extra: str) -> set[Feature]:
 
 
 async def test_what_each_kind_of_server_supports() -> None:
-    everything = set(Feature)
+    everything = set(Feature) - {Feature.RAW, Feature.TOKENIZE}
     assert await features() == everything
-    assert await features(listing("vllm")) == everything
-    assert await features(listing("sglang")) == everything
+    assert await features(listing("vllm")) == everything | {Feature.RAW}
+    assert await features(listing("sglang")) == everything | {Feature.RAW}
     assert everything - await features(listing("llamacpp")) == {
         Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP, Feature.REGEX
     }  # fmt: skip
@@ -138,14 +138,15 @@ async def test_another_silkline_reports_its_own() -> None:
         (["tools", "top_k", "flying"], {Feature.TOOLS, Feature.TOP_K}),
         ([], set()),
         ([5, None, {}], set()),
-        ("tools", set(Feature)),
+        (["raw_prompt", "tokenize"], {Feature.RAW}),
+        ("tools", set(Feature) - {Feature.RAW, Feature.TOKENIZE}),
     ):
         assert await features({"data": [{"id": "a", "features": reported}]}) == known
 
 
 async def test_the_settings_take_features_away() -> None:
     given = await features(without="tools+strict_tools")
-    assert set(Feature) - given == {Feature.TOOLS, Feature.STRICT_TOOLS}
+    assert await features() - given == {Feature.TOOLS, Feature.STRICT_TOOLS}
 
 
 @pytest.mark.parametrize("form", FORMS)
