@@ -44,6 +44,17 @@ def test_lists_in_an_entry(form: str) -> None:
     assert (plain.without, plain.pass_fields, plain.block_fields) == ((), (), ())
 
 
+def test_an_entry_as_texts_is_the_same_entry() -> None:
+    for remote in (
+        RemoteSettings(url="http://a"),
+        RemoteSettings(
+            url="https://a/b", name="n", model="m", weight=0.5, limit=3, context_length=9,
+            without=[Feature.TOOLS, Feature.REGEX], pass_fields=[], block_fields=["a", "b*"],
+        ),
+    ):  # fmt: skip
+        assert RemoteSettings.model_validate(remote.as_texts()) == remote
+
+
 def test_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "silkline.toml"
     file.write_text(
