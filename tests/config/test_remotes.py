@@ -32,8 +32,8 @@ def test_as_a_flag_and_as_a_variable(form: Any) -> None:
 
 @pytest.mark.parametrize("form", [
     "http://a without=tools+grammar pass_fields=vllm_*+chat_template block_fields=mood",
-    '[{"url": "http://a", "without": ["tools", "grammar"], "block_fields": ["mood"], '
-    '"pass_fields": ["vllm_*", "chat_template"]}]',
+    """[{"url": "http://a", "without": ["tools", "grammar"], "block_fields": ["mood"],
+         "pass_fields": ["vllm_*", "chat_template"]}]""",
 ])  # fmt: skip
 def test_lists_in_an_entry(form: str) -> None:
     (remote,) = of({"remotes": form})
