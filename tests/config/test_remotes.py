@@ -32,8 +32,10 @@ def test_as_a_flag_and_as_a_variable(form: Any) -> None:
 
 @pytest.mark.parametrize("form", [
     "http://a without=tools+grammar pass_fields=vllm_*+chat_template block_fields=mood",
-    """[{"url": "http://a", "without": ["tools", "grammar"], "block_fields": ["mood"],
-         "pass_fields": ["vllm_*", "chat_template"]}]""",
+    (
+        '[{"url": "http://a", "without": ["tools", "grammar"], "block_fields": ["mood"], '
+        '"pass_fields": ["vllm_*", "chat_template"]}]'
+    ),
 ])  # fmt: skip
 def test_lists_in_an_entry(form: str) -> None:
     (remote,) = of({"remotes": form})
@@ -42,17 +44,6 @@ def test_lists_in_an_entry(form: str) -> None:
     assert remote.block_fields == ("mood",)
     (plain,) = of({"remotes": "http://a pass_fields="})
     assert (plain.without, plain.pass_fields, plain.block_fields) == ((), (), ())
-
-
-def test_an_entry_as_texts_is_the_same_entry() -> None:
-    for remote in (
-        RemoteSettings(url="http://a"),
-        RemoteSettings(
-            url="https://a/b", name="n", model="m", weight=0.5, limit=3, context_length=9,
-            without=[Feature.TOOLS, Feature.REGEX], pass_fields=[], block_fields=["a", "b*"],
-        ),
-    ):  # fmt: skip
-        assert RemoteSettings.model_validate(remote.as_texts()) == remote
 
 
 def test_in_the_file(tmp_path: Path) -> None:

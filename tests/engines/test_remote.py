@@ -41,6 +41,14 @@ class TestAgainstSilkline(Conformance):
         assert (info.engine, info.model, info.revision) == ("remote", "silkline-fake", "0")
         assert (info.context_length, info.image_tokens, info.precision) == (8192, 16, "none")
 
+    async def test_the_stop_string_is_named(self, engine: Engine) -> None:
+        words = (await answer(engine, question())).text.split()
+        stopped = await answer(engine, question(sampling=Sampling(stop=("never", words[2]))))
+        assert stopped.stop == words[2]
+
+    async def test_it_has_no_features_that_chats_have_no_fields_for(self, engine: Engine) -> None:
+        assert not engine.info.features & {Feature.RAW, Feature.TOKENIZE}
+
     async def test_a_picture_arrives_with_every_pixel(self, engine: Engine) -> None:
         """The far engine's words follow from the digest of the pixels that it decoded."""
         near = create_fake(EngineOptions())

@@ -106,3 +106,20 @@ async def test_last_chunks_without_content(last: dict[str, Any]) -> None:
         said = await answer(engine, question("x" * 40))
     assert said.text == "Hello"
     assert (said.usage.prompt_tokens, said.usage.completion_tokens) == (110, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stop"),
+    [
+        ({"stop_reason": "END"}, "END"),
+        ({"matched_stop": "END"}, "END"),
+        ({"stop_reason": None, "matched_stop": 151645}, ""),
+        ({"stop_reason": 151645}, ""),
+        ({}, ""),
+    ],
+)
+async def test_the_stop_string_that_ended_it_is_known(fields: dict[str, Any], stop: str) -> None:
+    ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", **fields}]}
+    said = event(chunk({"content": "Hello"})) + event(ended) + event("[DONE]") + STREAM_END
+    async with asked(scripted(STREAM_HEAD + said)) as (engine, _):
+        assert (await answer(engine, question())).stop == stop

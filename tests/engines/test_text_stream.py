@@ -136,6 +136,16 @@ def test_the_stop_string_that_is_complete_first_wins() -> None:
     assert streamed(Tokens([b"xabc"]), ("c", "abc")) == ("x", True)
 
 
+@pytest.mark.parametrize(
+    ("stop", "found"), [(("abcd", "c"), "c"), (("c", "abc"), "abc"), (("never",), "")]
+)
+def test_the_stop_string_that_ended_the_text_is_known(stop: tuple[str, ...], found: str) -> None:
+    stream = TextStream(Tokens([b"xa", b"bcd"]).decode, stop)
+    stream.push((0, 1))
+    stream.finish()
+    assert stream.found == found
+
+
 @pytest.mark.parametrize("content", [b"word ", "é".encode(), "🦉".encode(), b"\xff", b"\x80"])
 def test_a_token_costs_the_same_however_long_the_answer_is(content: bytes) -> None:
     count = 3000
@@ -164,7 +174,8 @@ def test_each_token_comes_with_its_text(pieces: list[bytes], stop: list[str], ke
     tokens = Tokens(pieces)
     stream = TextStream(tokens.decode, stop, include_stop=keep)
     logprobs = LogprobStream(stream)
-    text, taken = "", []
+    text = ""
+    taken: list[TokenLogprob] = []
     for index in range(len(pieces)):
         if stream.stopped:
             break
@@ -188,7 +199,7 @@ def test_an_incomplete_character_at_the_end_has_its_tokens() -> None:
     pieces = [b"a", *(bytes((byte,)) for byte in "🦉".encode()[:3])]
     stream = TextStream(Tokens(pieces).decode)
     logprobs = LogprobStream(stream)
-    taken = []
+    taken: list[int] = []
     for index, piece in enumerate(pieces):
         stream.push((index,))
         logprobs.add(TokenLogprob("", piece, 0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from silkline.core import ImagePart, Message, Role, Sampling
-from silkline.ingress.identity import Identity
+from silkline.ingress.identity import Identity, Recognised
 from silkline.ingress.pixels import PixelRange
 from silkline.ingress.source import uploaded
 from silkline.service.question import Question, size_of
@@ -32,4 +32,4 @@ def test_an_images_own_range_is_part_of_the_expected_cost(
         stream=False,
     )
     assert size_of(question, None).images == (unknown,)
-    assert size_of(question, [Identity("a" * 64, 5000, 0)]).images == (known,)
+    assert size_of(question, [Recognised((Identity("a" * 64, 5000, 0),))]).images == (known,)

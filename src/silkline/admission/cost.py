@@ -36,7 +36,7 @@ class Size:
         characters: Characters of all texts.
         images: Expected pixels of each image, from its header or the client's own limit; None if
             nothing is known yet.
-        max_tokens: Maximum tokens of the answer, at least 1.
+        max_tokens: Maximum tokens of the answer; 0 if the prompt is only tokenized.
     """
 
     characters: int

@@ -14,6 +14,8 @@ error message can show a key.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -100,6 +102,11 @@ class RemoteSettings(BaseModel):
     max_pixels: int | None = Field(
         None, ge=1, description="Maximum pixels of an image that the model can use."
     )
+    image_files: bool = Field(
+        default=True,
+        description="Whether the server gets the client's JPEG or PNG file, with its metadata, "
+        "where normalising would change no pixel; otherwise it gets all images as new PNG files.",
+    )
     without: Annotated[tuple[Feature, ...], _List] = Field(
         (), description="Features that the server lacks, such as tools; requests need not try them."
     )
@@ -111,6 +118,14 @@ class RemoteSettings(BaseModel):
     block_fields: Annotated[tuple[str, ...], _List] = Field(
         (), description="Names of unknown request fields that the server never gets."
     )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server runs on this machine, as far as its URL shows."""
+        host = urlsplit(self.url).hostname or ""
+        with suppress(ValueError):
+            return ip_address(host).is_loopback
+        return host == "localhost"
 
     @model_validator(mode="before")
     @classmethod

@@ -34,6 +34,8 @@ class Feature(StrEnum):
     THINKING = "thinking"
     EFFORT = "reasoning_effort"
     PREFILL = "prefill"
+    RAW = "raw_prompt"
+    TOKENIZE = "tokenize"
     EXTRA = "extra_fields"
 
 

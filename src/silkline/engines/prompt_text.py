@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from silkline.core import ImagePart, Message, Part, TextPart
 from silkline.errors import InvalidRequest
@@ -31,6 +32,27 @@ class SafeText:
         alternatives = "|".join([*patterns, *words]) or "(?!)"
         # A lookahead also finds tokens that overlap.
         self._token_start = re.compile(f"(?={alternatives})")
+
+    def text(self, text: str) -> str:
+        """Returns a text from a client with its special tokens broken up."""
+        breaks = [match.start() + 1 for match in self._token_start.finditer(text)]
+        return _insert_breaks(text, 0, len(text), breaks)
+
+    def value(self, value: Any) -> Any:
+        """Returns a JSON value from a client with the special tokens in its texts broken up."""
+        match value:
+            case str():
+                return self.text(value)
+            case list():
+                return [self.value(item) for item in value]
+            case dict():
+                return {self.text(name): self.value(item) for name, item in value.items()}
+        return value
+
+    def raw(self, messages: Iterable[Message]) -> str:
+        """Returns the text of a raw prompt: that of all messages, joined."""
+        parts = (part for message in messages for part in self.parts(message))
+        return "".join(part for part in parts if isinstance(part, str))
 
     def parts(self, message: Message) -> Iterator[str | ImagePart]:
         """Yields safe texts and images in order; adjacent texts are joined.

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from silkline.core import Delta, FinishReason, Health, Stage, Timeline, TokenLogprob, Usage, join
+from silkline.engines.chat.parts import AnswerParts
 from silkline.engines.deadline import in_time
 from silkline.engines.text_stream import LogprobStream, TextStream
 from silkline.errors import InternalFault, SilklineError, WorkerLost
@@ -54,14 +55,16 @@ class Job:
         text: Turns the tokens into text.
         usage: The prompt's tokens; completion tokens are added when the request ends.
         incremental: Whether text is needed before the answer is complete: for streaming, to find
-            stop strings, or to align log-probabilities with it.
+            stop strings or the parts of the answer, or to align log-probabilities with it.
         kept_ids: End tokens that belong to the answer; the text of all others is left out.
+        parts: Splits the text into reasoning, text and tool calls.
         events: Deltas, the last one with a finish reason, or a `Failed`.
         submitted: When it was created, on the clock of `time.perf_counter`, like all times here.
         encoding: Seconds spent on encoding its images before it could join the batch.
         joined: When it joined the batch.
         first_token: When its first token was generated.
         tokens: Number of tokens generated so far.
+        reasoning: How many of them are reasoning.
         unread: Generated tokens that were not passed to `text` yet.
         logprobs: Holds back log-probabilities until the text of their tokens is sent.
         cancelled: Whether its caller no longer needs the answer.
@@ -72,12 +75,14 @@ class Job:
     usage: Usage
     incremental: bool
     kept_ids: frozenset[int] = frozenset()
+    parts: AnswerParts = field(default_factory=AnswerParts)
     events: asyncio.Queue[Delta | Failed] = field(default_factory=asyncio.Queue)
     submitted: float = field(default_factory=time.perf_counter)
     encoding: float = 0.0
     joined: float = 0.0
     first_token: float = 0.0
     tokens: int = 0
+    reasoning: int = 0
     unread: list[int] = field(default_factory=list)
     logprobs: LogprobStream = field(init=False)
     cancelled: bool = False
@@ -113,14 +118,22 @@ class Job:
             self.unread.pop()
         if ended is None and not self.incremental:
             return None
-        chunk = self._read(logprobs)
-        if ended is None and not self.text.stopped:
-            taken = self.logprobs.take()
-            return Delta(chunk, logprobs=taken) if chunk or taken else None
-        chunk += self.text.finish()
-        reason = ended if ended is not None and not self.text.stopped else FinishReason.STOP
-        taken = self.logprobs.take(ended=True)
-        return Delta(chunk, reason, self._used(), self._timeline(now), logprobs=taken)
+        delta = self.parts.push(self._read(logprobs))
+        if self.parts.thinking:
+            self.reasoning = self.tokens
+        stopped = self.text.stopped or self.parts.ended
+        if ended is None and not stopped:
+            delta = replace(delta, logprobs=self.logprobs.take())
+            return delta if delta != Delta("") else None
+        reason = FinishReason.STOP if ended is None or stopped else ended
+        return replace(
+            join((delta, self.parts.finish(self.text.finish()))),
+            finish_reason=self.parts.reason(reason),
+            usage=self._used(),
+            timeline=self._timeline(now),
+            logprobs=self.logprobs.take(ended=True),
+            stop=self.text.found,
+        )
 
     def _read(self, logprobs: Sequence[TokenLogprob]) -> str:
         """Returns the text that the unread tokens make final."""
@@ -135,7 +148,7 @@ class Job:
         return chunk
 
     def _used(self) -> Usage:
-        return replace(self.usage, completion_tokens=self.tokens)
+        return replace(self.usage, completion_tokens=self.tokens, reasoning_tokens=self.reasoning)
 
     def _timeline(self, now: float) -> Timeline:
         return Timeline(

@@ -60,7 +60,8 @@ class TextStream:
         self._held = ""  # searched, but may be the start of a stop string
         self._open = 0  # tokens since the text last ended with a complete character
         self._limit = 2 * CONTEXT_TOKENS
-        self._stopped = False
+        self.found = ""
+        """The stop string that ended the text; empty if none was found."""
         self._dropped = 0  # characters of the text before the window
         self._returned = 0
         self._change = (0, "", "")  # the last push: characters before the window, old text, new
@@ -81,11 +82,11 @@ class TextStream:
     @property
     def stopped(self) -> bool:
         """Whether a stop string was found; no text follows it."""
-        return self._stopped
+        return bool(self.found)
 
     def push(self, tokens: Sequence[int]) -> str:
         """Adds the next tokens and returns the text that is now final; it is often empty."""
-        if self._stopped:
+        if self.stopped:
             return ""
         self._window.extend(tokens)
         old, self._text = self._text, self._decode(self._window)
@@ -99,10 +100,10 @@ class TextStream:
 
     def finish(self) -> str:
         """Returns the remaining text after the last token."""
-        if self._stopped:
+        if self.stopped:
             return ""
         chunk = self._search(self._text[self._sent :])
-        if self.stopped:
+        if self.found:
             return self._return(chunk)
         rest, self._held = chunk + self._held, ""
         self._sent = len(self._text)
@@ -144,11 +145,10 @@ class TextStream:
         if not self._stop:
             return chunk
         text = self._held + chunk
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
-            self._stopped = True
+            end, start, self.found = min(found)
             self._held = ""
-            end, start = min(found)
             return text[: end if self._include_stop else start]
         hold = max(_overlap(text, stop) for stop in self._stop)
         self._held = text[len(text) - hold :]

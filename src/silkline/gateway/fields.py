@@ -7,7 +7,8 @@ their value has no effect. The service passes them on to a remote server, ignore
 them. Below the top level nothing is passed on, so that there an unsupported field raises an error.
 
 A kind may list in `NEUTRAL` and `INSTEAD` fields that only its own route does not support; see
-`silkline.gateway.known_fields` for those of all routes.
+`silkline.gateway.known_fields` for those of all routes. A type of a tagged union with `UNTAGGED =
+True` is also the type of objects without a tag.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def convert(body: object, kind: type[T]) -> tuple[T, tuple[OtherField, ...]]:
 
 def header_value(paths: tuple[str, ...]) -> str:
     """Unknown field names as a header value: sorted, without indices, only `A-Za-z0-9_.-`."""
-    names = (_UNSAFE.sub("_", _without_indices(path))[:_MAX_NAME_CHARS] for path in paths)
+    names = {_UNSAFE.sub("_", _without_indices(path))[:_MAX_NAME_CHARS] for path in paths}
     return ",".join(sorted(names))
 
 
@@ -73,6 +74,7 @@ class _Shape:
         items: The shape of a list's items; None if they need no visit.
         max_items: Maximum length of that list; the type check refuses a longer one.
         tag_field: The field that holds an object's tag.
+        default_tag: The tag of an object that has none; None if it must have one.
         objects: The fields of each object by its tag; the tag is None if there is only one object.
     """
 
@@ -80,6 +82,7 @@ class _Shape:
     items: _Shape | None = None
     max_items: float = math.inf
     tag_field: str | None = None
+    default_tag: object = None
     objects: dict[object, dict[str, _Shape | None]] = field(default_factory=dict)
 
 
@@ -97,8 +100,10 @@ def _shape_of(info: inspect.Type) -> _Shape | None:
             case inspect.ListType(item_type=item, max_length=maximum):
                 shape.items = _shape_of(item)
                 shape.max_items = math.inf if maximum is None else maximum
-            case inspect.StructType(tag_field=tag_field, tag=tag, fields=fields):
+            case inspect.StructType(cls=kind, tag_field=tag_field, tag=tag, fields=fields):
                 shape.tag_field = tag_field
+                if getattr(kind, "UNTAGGED", False):
+                    shape.default_tag = tag
                 shape.objects[tag] = {item.encode_name: _shape_of(item.type) for item in fields}
     return shape if shape.whole or shape.items or shape.objects else None
 
@@ -129,6 +134,8 @@ class _FieldFilter:
         return value
 
     def _object(self, value: dict[str, Any], shape: _Shape, path: str) -> dict[str, Any]:
+        if shape.tag_field and shape.default_tag and value.get(shape.tag_field) is None:
+            value = {**value, shape.tag_field: shape.default_tag}
         tag = value.get(shape.tag_field) if shape.tag_field else None
         fields = shape.objects.get(tag) if tag is None or isinstance(tag, str) else None
         if fields is None:

@@ -11,6 +11,7 @@ import re
 import string
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from silkline.errors import ImageTooLarge, InputError, InvalidRequest
@@ -32,7 +33,21 @@ _EXAMPLE = "data:image/jpeg;base64,<data>"
 _DIGITS = (string.ascii_letters + string.digits + "+/").encode()
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _WHITE_SPACE = string.whitespace.encode()
+_ESCAPED_SPACE = re.compile(r"%(?:20|0[9-d])", re.IGNORECASE)
 _GROUP = 4
+
+
+class Base64Data(NamedTuple):
+    """Bytes that were sent in Base64.
+
+    Attributes:
+        data: The bytes.
+        mends: How the text differed from the form of RFC 4648: `white_space`, `url_safe_alphabet`,
+            `percent_encoding`, `padding`.
+    """
+
+    data: bytes
+    mends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ class EncodedSource:
         """SHA-256 of the text, computed once. Text that is not ASCII is not Base64 anyway."""
         return digest(self.text.encode("utf-8", "replace"))
 
-    def decode(self, *, strict: bool = False) -> bytes:
+    def decode(self, *, strict: bool = False) -> Base64Data:
         """Decodes the image's bytes; check `exceeds` first.
 
         Args:
@@ -92,13 +107,14 @@ class EncodedSource:
         # binascii accepts superfluous padding.
         if len(text) % _GROUP == 0 and text.find("=", 0, -2) < 0:
             try:
-                return binascii.a2b_base64(text, strict_mode=True)
+                return Base64Data(binascii.a2b_base64(text, strict_mode=True))
             except ValueError:
                 pass
         if strict:
             raise InvalidRequest(
-                "The image is not strict Base64, which the server's setting strict_base64 "
-                "requires. Use the alphabet with + and /, with padding and without white space."
+                "The image is not strict Base64, which the server requires (its setting "
+                "strict_base64 or strict_fields). Use the alphabet with + and /, with padding and "
+                "without white space."
             )
         return _decode_lenient(text)
 
@@ -176,6 +192,16 @@ def parse_base64(text: str, *, param: str, pixels: PixelRange = ANY_PIXELS) -> S
     return EncodedSource(text, param, pixels)
 
 
+def parse_file(text: str, *, param: str, pixels: PixelRange = ANY_PIXELS) -> Source:
+    """Accepts a URL, a data URL or Base64 text. The arguments are those of `parse_url`.
+
+    Raises:
+        InvalidRequest, UrlBlocked: As `parse_url` and `parse_base64` do.
+    """
+    is_url = urls.SCHEME.match(text, 0, _MAX_SCHEME_CHARS)
+    return (parse_url if is_url else parse_base64)(text, param=param, pixels=pixels)
+
+
 def uploaded(data: bytes, *, param: str, pixels: PixelRange = ANY_PIXELS) -> Source:
     """Wraps the bytes of an uploaded file. The arguments are those of `parse_url`."""
     return UploadSource(data, param, pixels)
@@ -210,7 +236,7 @@ def _digits(text: str) -> tuple[bytes, int]:
     return digits, len(data) - len(digits)
 
 
-def _decode_lenient(text: str) -> bytes:
+def _decode_lenient(text: str) -> Base64Data:
     digits, padding = _digits(text)
     missing = -len(digits) % _GROUP
     others = digits.translate(None, _DIGITS)
@@ -225,5 +251,19 @@ def _decode_lenient(text: str) -> bytes:
     elif padding not in {0, missing}:
         wrong = f"it is padded with {padding} =; {missing} or none were expected"
     else:
-        return binascii.a2b_base64(digits + b"=" * missing)
+        return Base64Data(
+            binascii.a2b_base64(digits + b"=" * missing), _mends(text, padding, missing)
+        )
     raise InvalidRequest(f"The image is not valid Base64: {wrong}.")
+
+
+def _mends(text: str, padding: int, missing: int) -> tuple[str, ...]:
+    """How valid Base64 text differs from the form of RFC 4648."""
+    found = {
+        "white_space": any(mark in text for mark in string.whitespace)
+        or _ESCAPED_SPACE.search(text),
+        "url_safe_alphabet": "-" in text or "_" in text,
+        "percent_encoding": "%" in text,
+        "padding": padding != missing,
+    }
+    return tuple(name for name, is_found in found.items() if is_found)

@@ -66,6 +66,11 @@ class AddedTokens:
         """The text of a token; None if it is not an added token."""
         return None if number is None else self.texts.get(number)
 
+    @property
+    def special_texts(self) -> dict[int, str]:
+        """The special tokens as text, by their ids."""
+        return {number: self.texts[number] for number in self.special}
+
     def reserved(self, image_token: int | None, template: str | None) -> frozenset[str]:
         """The texts that a client must not send.
 

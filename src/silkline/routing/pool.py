@@ -65,18 +65,18 @@ class EnginePool:
 
     @property
     def info(self) -> EngineInfo:
-        """What the engine is; raises `Overloaded` until a replica has started.
+        """What the engine is, with the features that all replicas have.
 
-        The first replica describes the engine, and the features are those that all have: any of
-        them may get a request.
+        Raises:
+            Overloaded: No replica has started yet.
         """
-        infos = [member.replica.info for member in self._members]
-        known = [info for info in infos if info is not None]
-        if not known:
+        infos = [info for member in self._members if (info := member.replica.info) is not None]
+        if not infos:
             raise Overloaded("The model is still loading; try again shortly.", retry_after=2)
-        info, *others = known
-        shared = info.features.intersection(*(other.features for other in others))
-        return info if shared == info.features else replace(info, features=shared)
+        if all(info.features == infos[0].features for info in infos[1:]):
+            return infos[0]
+        common = frozenset.intersection(*(info.features for info in infos))
+        return replace(infos[0], features=common)
 
     @property
     def ready(self) -> bool:

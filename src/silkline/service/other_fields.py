@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from silkline.config import RemoteSettings
 from silkline.core import EngineInfo, Feature
+from silkline.engines.remote.extra import passed_on
 from silkline.errors import InvalidRequest
 
 
@@ -28,8 +30,15 @@ class OtherField:
     refusal: InvalidRequest | None = None
 
 
-def sort_fields(others: Sequence[OtherField], info: EngineInfo) -> tuple[str, tuple[str, ...]]:
-    """Decides what becomes of the fields with the chosen engine.
+def sort_fields(
+    others: Sequence[OtherField], info: EngineInfo, remotes: Sequence[RemoteSettings] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """Decides what becomes of the fields with the chosen model.
+
+    Args:
+        others: The fields.
+        info: What the model's engine is.
+        remotes: The remote servers that may compute an answer.
 
     Returns:
         The fields to pass on, as the text of a JSON object, or an empty text; and the paths of
@@ -38,10 +47,14 @@ def sort_fields(others: Sequence[OtherField], info: EngineInfo) -> tuple[str, tu
     Raises:
         InvalidRequest: A field may change the answer, and is not passed on.
     """
+    if not others:
+        return "", ()
+    values = {other.path: other.value for other in others if other.value is not None}
+    allowed = passed_on(values, remotes if Feature.EXTRA in info.features else ())
     passed: dict[str, Any] = {}
     ignored: list[str] = []
     for other in others:
-        if other.value is not None and Feature.EXTRA in info.features:
+        if other.path in allowed:
             passed[other.path] = other.value
         elif other.refusal is not None:
             raise other.refusal

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from silkline.core import Message, Role, TextPart
+from silkline.core import Message, PromptOptions, Role, TextPart
 from silkline.engines.prompt_text import ZERO_WIDTH_SPACE
 from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.loading import load_family
@@ -224,7 +224,7 @@ def writer(model: Adapter, template: str | None) -> PromptWriter:
 
 def test_templates_that_take_text_get_text(family: Get) -> None:
     template = "{% for m in messages %}{{ '[' + m['content'] + ']' }}{% endfor %}"
-    made = writer(family("llava"), template).write([user("A ", 0, "B")], 1)
+    made = writer(family("llava"), template).write([user("A ", 0, "B")], 1, PromptOptions())[0]
     assert made == "[A <image>\nB]"
 
 
@@ -234,7 +234,9 @@ def test_templates_that_refuse_a_conversation_refuse_the_request(family: Get) ->
         "{% endif %}{{ '[' + m['content'] + ']' }}{% endfor %}"
     )
     with pytest.raises(InvalidRequest, match="refuses this conversation") as refused:
-        writer(family("llava"), template).write([said("Be brief.", Role.SYSTEM), user("?")], 0)
+        writer(family("llava"), template).write(
+            [said("Be brief.", Role.SYSTEM), user("?")], 0, PromptOptions()
+        )
     assert "/a/path" not in refused.value.message
 
 
@@ -244,7 +246,11 @@ def test_pictures_that_a_template_leaves_out_are_told(family: Get) -> None:
         "{% if c['type'] == 'text' %}{{ c['text'] }}"
         "{% elif m['role'] == 'user' %}<image>{% endif %}{% endfor %}{% endfor %}"
     )
-    write = writer(family("llava"), template).write
+    made = writer(family("llava"), template)
+
+    def write(messages: list[Message], images: int) -> str:
+        return made.write(messages, images, PromptOptions())[0]
+
     assert write([user(0, "?")], 1) == "<image>?"
     pictured = Message(Role.SYSTEM, user(0, "Look").parts)
     with pytest.raises(InvalidRequest, match="put the images into user messages"):

@@ -128,6 +128,7 @@ deltas = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    text,
 )
 healths = st.builds(Health, counts, counts, seconds, st.floats(0, 1))
 infos = st.builds(

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from silkline.core import Delta, Request, Tool
+from silkline.core import Delta, FinishReason, Request, Tool
 from silkline.engines.chat.calls import (
     WHITE_SPACE,
     CallFormat,
@@ -95,12 +95,18 @@ class AnswerParts:
             self._send(char)
         return self._take()
 
-    def finish(self) -> Delta:
-        """Returns what was held back, after the last text."""
+    def finish(self, text: str = "") -> Delta:
+        """Adds the last text, and returns it with what was held back."""
         if self._reader is None:
-            return Delta("")
-        self._send("")
+            return Delta(text)
+        for char in (*text, ""):
+            self._send(char)
         return self._take()
+
+    def reason(self, ended: FinishReason) -> FinishReason:
+        """Returns the finish reason of an answer whose tokens ended for a reason."""
+        calls = ended is FinishReason.STOP and self.has_calls
+        return FinishReason.TOOL_CALLS if calls else ended
 
     def _send(self, char: str) -> None:
         if self._reader is None or self.ended:

@@ -15,6 +15,7 @@ import msgspec
 from silkline.core import Feature, Message, Request, Role, TextPart, Tool, ToolChoice
 from silkline.engines.chat.calls import CallFormat
 from silkline.engines.chat.parts import AnswerForm
+from silkline.engines.chat.turns import usable_tools
 from silkline.engines.fake.arguments import arguments_for
 
 FEATURES = frozenset(
@@ -32,8 +33,8 @@ def form_of(request: Request) -> AnswerForm:
     """Returns what may be in the answer to a request."""
     options = request.options
     return AnswerForm(
-        CallFormat.TAGGED if _usable(request) else None,
-        _usable(request),
+        CallFormat.TAGGED if usable_tools(request.options) else None,
+        usable_tools(request.options),
         options.parallel_tools,
         _TAGS if _thinks(request) else None,
     )
@@ -62,7 +63,10 @@ def planned(request: Request, write: Callable[[Request], str]) -> str:
 
 def prompt_of(request: Request) -> str:
     """Returns all text of the prompt."""
-    tools = (f"{tool.name} {tool.description} {tool.parameters}" for tool in _usable(request))
+    tools = (
+        f"{tool.name} {tool.description} {tool.parameters}"
+        for tool in usable_tools(request.options)
+    )
     return "\n".join([*tools, *map(_turn, request.messages)])
 
 
@@ -82,17 +86,9 @@ def _thinks(request: Request) -> bool:
     return bool(options.thinking or options.effort)
 
 
-def _usable(request: Request) -> tuple[Tool, ...]:
-    """The tools that the model may call."""
-    options = request.options
-    if options.tool_choice is ToolChoice.NONE:
-        return ()
-    return tuple(tool for tool in options.tools if options.tool in {"", tool.name})
-
-
 def _called(request: Request) -> list[Tool]:
     """The tools that the model calls."""
-    usable, last = _usable(request), request.messages[-1]
+    usable, last = usable_tools(request.options), request.messages[-1]
     words = set(re.findall(r"[A-Za-z0-9_.-]+", text_of(last))) if last.role is Role.USER else set()
     named = [tool for tool in usable if tool.name in {word.strip(".") for word in words}]
     if request.options.tool_choice is ToolChoice.REQUIRED:

@@ -75,14 +75,13 @@ class Reader:
             slot.image_tokens,
             reasoning_tokens=self._reasoning,
         )
-        rest = (self._parts.push(self._text.finish()), self._parts.finish())
-        finish = FinishReason.STOP if self._text.stopped else finish
-        if finish is FinishReason.STOP and self._parts.has_calls:
-            finish = FinishReason.TOOL_CALLS
+        rest = self._parts.finish(self._text.finish())
+        reason = FinishReason.STOP if self._text.stopped else finish
         return replace(
-            join((*deltas, *rest)),
-            finish_reason=finish,
+            join((*deltas, rest)),
+            finish_reason=self._parts.reason(reason),
             usage=usage,
             timeline=Timeline(seconds),
             logprobs=self._logprobs.take(ended=True),
+            stop=self._text.found,
         )

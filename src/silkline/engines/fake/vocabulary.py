@@ -18,6 +18,9 @@ END_ID = 0
 _TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
 _HASHED = 1 << 20
 
+IMAGE_ID = 2 * _HASHED
+"""The id of each token of an image."""
+
 
 def tokens_of(text: str) -> list[bytes]:
     """Splits text into the bytes of its tokens."""

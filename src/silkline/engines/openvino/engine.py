@@ -9,7 +9,7 @@ https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +20,26 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, EngineInfo, Health, Image, Request, Sampling, Usage
+from silkline.core import Delta, EngineInfo, Feature, Health, Image, Request, Usage
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.chat.parts import AnswerForm, AnswerParts, call_ids
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
+from silkline.engines.openvino.generation import generation_config
 from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
-from silkline.engines.sampling import GREEDY_BELOW, answer_room, seed_of
+from silkline.engines.sampling import answer_room
 from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
+from silkline.engines.token_bytes import read_token_bytes
+from silkline.engines.tokenized import tokenized
+from silkline.errors import InvalidRequest
 
 _STEP_TOKENS = 2048
 """Maximum tokens of a step, so that several images' prompts fit; the default fits only three."""
@@ -64,6 +69,7 @@ class _PreparedRequest(NamedTuple):
         prepared: The prompt to embed outside the pipeline; None if the pipeline does that.
         usage: The prompt's tokens.
         room: Maximum tokens of the answer, at least 1.
+        form: What may be in the answer.
     """
 
     prompt: str
@@ -71,6 +77,7 @@ class _PreparedRequest(NamedTuple):
     prepared: Prepared | None
     usage: Usage
     room: int
+    form: AnswerForm
 
 
 class OpenVinoEngine(Engine):
@@ -85,6 +92,7 @@ class OpenVinoEngine(Engine):
         self._options = options
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
         self._served = read_served(options)
+        self._features: frozenset[Feature] = frozenset()
         self._stepper: Stepper | None = None
         self._preparing = RequestPreparer("openvino-prepare")
         self._embedder: Embedder | None = None
@@ -93,7 +101,8 @@ class OpenVinoEngine(Engine):
     @property
     def info(self) -> EngineInfo:
         """See `Engine`."""
-        return self._served.info
+        info = self._served.info
+        return replace(info, features=info.features | self._features)
 
     @property
     def embedder(self) -> Embedder | None:
@@ -109,33 +118,41 @@ class OpenVinoEngine(Engine):
         self._embedder = await asyncio.to_thread(self._load_embedder)
         self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
         self._tokenizer = pipeline.get_tokenizer()
+        self._token_bytes = await asyncio.to_thread(
+            read_token_bytes, self._served.weights, self._served.folder
+        )
         self._defaults = pipeline.get_config()
         self._prompts = Prompts(self._served, self._tokenizer)
+        chat = self._prompts.pipelines if self._embedder is None else self._prompts.own
+        self._features = chat.format.features | {Feature.RAW}
+        if self._embedder is not None:  # the pipeline does not tell the tokens of images
+            self._features |= {Feature.TOKENIZE}
         self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch)
         self._stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
-        text = TextStream(self._tokenizer.decode, request.sampling.stop)
-        async with aclosing(self._answer(request, text)) as deltas:
+        if not request.sampling.max_tokens:
+            yield self._tokenized(request)
+            return
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def _answer(self, request: Request, text: TextStream) -> AsyncGenerator[Delta, None]:
-        stepper = self._started()
-        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+    async def _prepared_job(self, request: Request, deadline: float) -> Job:
+        self._started()
         if self._embedder is None:  # scaling images is slow
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        job = self._job(request, ready, text)
+        job = self._job(request, ready)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
             job.embeddings, job.encoding = embedded
-        async with aclosing(stepper.answer(job, deadline)) as deltas:
-            async for delta in deltas:
-                yield delta
+        return job
 
     def health(self) -> Health:
         """See `Engine`."""
@@ -162,10 +179,12 @@ class OpenVinoEngine(Engine):
         Raises:
             SilklineError: What `generate` raises.
         """
-        text = _Recorded(self._tokenizer.decode, request.sampling.stop)
-        async for _ in self._answer(request, text):
-            pass
-        return text.ids
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
+            async for _ in deltas:
+                pass
+        return job.generated
 
     def prepared(self, request: Request) -> Prepared | None:
         """A request's prompt before it is embedded; None if the pipeline embeds it.
@@ -175,15 +194,19 @@ class OpenVinoEngine(Engine):
         """
         return self._prepare(request).prepared
 
-    def pipeline_inputs(self, request: Request) -> tuple[str, list[ov.Tensor]]:
+    def pipeline_inputs(self, request: Request) -> tuple[str, list[ov.Tensor], AnswerForm]:
         """The pipeline's inputs: the prompt, with a tag for each image, and the scaled images.
 
+        Returns:
+            Prompt and images, and what may be in the answer.
+
         Raises:
-            InvalidRequest: The messages do not show each image once, in order.
+            InvalidRequest: The messages do not show each image once, in order, or the chat template
+                refuses them.
         """
         rule, steps = self._served.rule, self._served.preprocessing
-        prompt = self._prompts.for_pipeline(request.messages, len(request.images))
-        return prompt, [_tensor(scaled(image, rule, steps)) for image in request.images]
+        prompt, form = self._prompts.for_pipeline(request)
+        return prompt, [_tensor(scaled(image, rule, steps)) for image in request.images], form
 
     async def prober(self) -> Prober:
         """See `silkline.engines.probe.Probed`."""
@@ -219,64 +242,60 @@ class OpenVinoEngine(Engine):
             raise RuntimeError("the engine has not started, or was closed")
         return self._stepper
 
+    def _tokenized(self, request: Request) -> Delta:
+        if self._embedder is None:
+            raise InvalidRequest("This model cannot tell the tokens of a prompt.")
+        prepared, counts, _ = self._tokens(self._embedder, request)
+        return tokenized(prepared.ids.tolist(), sum(counts))
+
+    def _image_tokens(self, request: Request) -> list[int]:
+        return [self._served.image_tokens(image.width, image.height) for image in request.images]
+
+    def _tokens(
+        self, embedder: Embedder, request: Request
+    ) -> tuple[Prepared, list[int], AnswerForm]:
+        """The prompt before it is embedded, each image's number of tokens, the answer's form."""
+        counts = self._image_tokens(request)
+        ids, form = self._prompts.ids(request)
+        return embedder.prepare(ids, request.images, counts), counts, form
+
     def _prepare(self, request: Request) -> _PreparedRequest:
         """Checks a request, formats its prompt and counts its tokens; thread-safe.
 
         The tokenizer's calls hold the GIL, so only one runs at a time.
         """
-        messages, images = request.messages, request.images
-        counts = [self._served.image_tokens(image.width, image.height) for image in images]
         prompt, prepared = "", None
         tensors: list[ov.Tensor] = []
         if self._embedder is None:
-            prompt, tensors = self.pipeline_inputs(request)
+            counts = self._image_tokens(request)
+            prompt, tensors, form = self.pipeline_inputs(request)
             tokens = self._prompts.text_tokens(prompt) + sum(counts)
         else:
-            ids = self._prompts.ids(messages, len(images))
-            prepared = self._embedder.prepare(ids, images, counts)
+            prepared, counts, form = self._tokens(self._embedder, request)
             tokens = len(prepared.ids)
         room = answer_room(tokens, self._served.max_tokens)
         usage = Usage(tokens, 0, sum(counts))
-        return _PreparedRequest(prompt, tensors, prepared, usage, room)
+        return _PreparedRequest(prompt, tensors, prepared, usage, room, form)
 
-    def _job(self, request: Request, ready: _PreparedRequest, text: TextStream) -> Job:
+    def _job(self, request: Request, ready: _PreparedRequest) -> Job:
+        decode = self._prompts.decoder(self._tokenizer.decode, ready.form)
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
         return Job(
             id=request.id,
             prompt=ready.prompt,
             images=ready.images,
-            config=self._config(sampling),
-            text=text,
+            config=generation_config(sampling, self._defaults),
+            text=TextStream(decode, sampling.stop, include_stop=sampling.include_stop),
+            parts=AnswerParts(ready.form, call_ids(request)),
             usage=ready.usage,
-            incremental=request.stream or bool(sampling.stop),
+            incremental=request.stream
+            or bool(sampling.stop)
+            or sampling.logprobs is not None
+            or not ready.form.is_plain,
+            kept_ids=frozenset(sampling.stop_token_ids if sampling.include_stop else ()),
+            token_bytes=None if sampling.logprobs is None else self._token_bytes,
         )
-
-    def _config(self, sampling: Sampling) -> genai.GenerationConfig:
-        config = genai.GenerationConfig()
-        config.set_eos_token_id(self._defaults.eos_token_id)
-        config.stop_token_ids = self._defaults.stop_token_ids
-        config.apply_chat_template = False
-        config.max_new_tokens = sampling.max_tokens
-        config.do_sample = sampling.temperature >= GREEDY_BELOW
-        if config.do_sample:
-            config.temperature = sampling.temperature
-            config.top_p = sampling.top_p
-            config.rng_seed = seed_of(sampling)
-        return config
-
-
-class _Recorded(TextStream):
-    """A text stream that records its tokens."""
-
-    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
-        super().__init__(decode, stop)
-        self.ids: list[int] = []
-
-    def push(self, ids: Sequence[int]) -> str:
-        """See `TextStream`."""
-        self.ids += ids
-        return super().push(ids)
 
 
 def _tensor(image: Image) -> ov.Tensor:

@@ -134,7 +134,7 @@ class PipelineInspector:
 
     def inspect(self, request: Request) -> Showing:
         """See `Inspector`."""
-        prompt, images = self._engine.pipeline_inputs(request)
+        prompt, images, _ = self._engine.pipeline_inputs(request)
         config = genai.GenerationConfig()
         config.apply_chat_template = False
         config.max_new_tokens = 1

@@ -7,14 +7,22 @@ that a client typed as text must not be read as one: see `prompt_text`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from silkline.core import Message
+from silkline.core import Message, Request
+from silkline.engines.chat.parts import AnswerForm
+from silkline.engines.chat.template import (
+    ChatTemplate,
+    TemplateRefusedError,
+    keeping,
+    kept_tokens,
+)
+from silkline.engines.chat.turns import Content
 from silkline.engines.openvino.served import Served
 from silkline.engines.prompt_text import SafeText, check_image_indices
 from silkline.models.added_tokens import read_added_tokens
@@ -32,8 +40,16 @@ _ANY_IMAGE_TAG = re.compile(r"<ov_genai_image_\d+>")
 class Tokenizer(Protocol):
     """The part of `openvino_genai.Tokenizer` that is used here."""
 
+    chat_template: str
+
     def apply_chat_template(
-        self, history: list[Any], *, add_generation_prompt: bool, chat_template: str = ...
+        self,
+        history: list[Any],
+        *,
+        add_generation_prompt: bool,
+        chat_template: str = ...,
+        tools: list[Any] | None = ...,
+        extra_context: dict[str, Any] | None = ...,
     ) -> str:
         """Formats a conversation by the model's chat template."""
 
@@ -56,54 +72,30 @@ def takes_parts(tokenizer: Tokenizer, template: str = "") -> bool:
     return _PROBE in written and not any(mark in written for mark in ("'type'", '"type"'))
 
 
-class Prompter:
-    """Converts conversations to the messages that a chat template expects."""
+class Contents:
+    """Converts the content of messages to what chat templates expect."""
 
     def __init__(self, reserved: Iterable[str]) -> None:
-        self._safe = SafeText(reserved, patterns=[_PIPELINE_TAGS])
+        self.safe = SafeText(reserved, patterns=[_PIPELINE_TAGS])
+        """Breaks up the special tokens of the model and the tags of the pipeline."""
 
-    def parts(self, messages: Sequence[Message], images: int) -> list[dict[str, Any]]:
-        """Each message as role and a list of parts, text or image, as processors expect.
-
-        Args:
-            messages: The conversation.
-            images: Number of images; the messages must show each once, in order.
-
-        Raises:
-            InvalidRequest: The messages do not show each image once, in order.
-        """
-        check_image_indices(messages, images)
+    def parts(self, message: Message) -> list[dict[str, str]]:
+        """A list of parts, text or image, as processors expect."""
         return [
-            {
-                "role": message.role.value,
-                "content": [
-                    {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-                    for part in self._safe.parts(message)
-                ],
-            }
-            for message in messages
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+            for part in self.safe.parts(message)
         ]
 
-    def turns(self, messages: Sequence[Message], images: int) -> list[dict[str, str]]:
-        """Each message as role and text, with the pipeline's tags in the positions of the images.
-
-        Args:
-            messages: The conversation.
-            images: Number of images; the messages must show each once, in order.
-
-        Raises:
-            InvalidRequest: The messages do not show each image once, in order.
-        """
-        check_image_indices(messages, images)
-        return [
-            {"role": message.role.value, "content": self._content(message)} for message in messages
-        ]
-
-    def _content(self, message: Message) -> str:
+    def text(self, message: Message) -> str:
+        """A text, with the pipeline's tags in the positions of the images."""
         return "".join(
             part if isinstance(part, str) else _IMAGE_TAG.format(part.index)
-            for part in self._safe.parts(message)
+            for part in self.safe.parts(message)
         )
+
+    def one_part(self, message: Message) -> list[dict[str, str]]:
+        """Such a text as the only part of a list."""
+        return [{"type": "text", "text": self.text(message)}]
 
 
 class Prompts:
@@ -122,48 +114,86 @@ class Prompts:
         self._tokenizer = tokenizer
         folders = (served.weights, served.folder)
         added = read_added_tokens(*folders)
-        reserved = added.reserved(served.image_token, read_chat_template(*folders))
-        self._prompter = Prompter(reserved)
-        self._template = _own_template(served.folder, served.weights)
-        self._takes_parts = takes_parts(tokenizer, self._template)
-        self._pipeline_takes_parts = takes_parts(tokenizer)
+        self._special = added.special_texts
+        contents = Contents(added.reserved(served.image_token, read_chat_template(*folders)))
+        template = _own_template(served.folder, served.weights)
+        self._takes_parts = takes_parts(tokenizer, template)
+        self.own = self._chat(
+            template, contents, contents.parts if self._takes_parts else contents.text
+        )
+        """The model's chat template, as transformers runs it."""
+        self.pipelines = self._chat(
+            "", contents, contents.one_part if takes_parts(tokenizer) else contents.text
+        )
+        """The pipeline's chat template."""
         self._bos = _text_of(served.tokenizer.values.get("bos_token"))
         self._adds_bos = bool(self._encode("", add_special_tokens=True).size)
         self._image_token = added.text(served.image_token) or "<image>"
         self._ending = _ENDINGS.get(served.model_type, "\n")
 
-    def ids(self, messages: Sequence[Message], images: int) -> NDArray[np.int64]:
+    def ids(self, request: Request) -> tuple[NDArray[np.int64], AnswerForm]:
         """A prompt's tokens as transformers encodes them, with one image token per image.
 
+        Returns:
+            The tokens, and what may be in the answer.
+
         Raises:
-            InvalidRequest: The messages do not show each image once, in order.
+            InvalidRequest: The messages do not show each image once, in order, or the template
+                refuses the conversation or does not support what it has.
         """
-        if self._takes_parts:
-            turns: list[Any] = self._prompter.parts(messages, images)
-        else:
-            turns = self._prompter.turns(messages, images)
-        prompt = self._tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, chat_template=self._template
-        )
+        check_image_indices(request.messages, len(request.images))
+        prompt = self.own.write(request.messages, request.options)
+        form = self.own.answer_form(request.options, prompt)
         if not self._takes_parts:
             prompt = _ANY_IMAGE_TAG.sub(f"{self._image_token}\n", prompt)
         has_bos = bool(self._bos) and prompt.startswith(self._bos)
-        return self._encode(prompt, add_special_tokens=not has_bos)
+        return self._encode(prompt, add_special_tokens=not has_bos), form
 
-    def for_pipeline(self, messages: Sequence[Message], images: int) -> str:
+    def for_pipeline(self, request: Request) -> tuple[str, AnswerForm]:
         """A prompt for the pipeline, which replaces its tags by the model's own image tokens.
 
+        Returns:
+            The prompt, and what may be in the answer.
+
         Raises:
-            InvalidRequest: The messages do not show each image once, in order.
+            InvalidRequest: As for `ids`.
         """
-        turns: list[Any] = self._prompter.turns(messages, images)
-        if self._pipeline_takes_parts:
-            for turn in turns:
-                turn["content"] = [{"type": "text", "text": turn["content"]}]
-        prompt = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
+        check_image_indices(request.messages, len(request.images))
+        prompt = self.pipelines.write(request.messages, request.options)
+        form = self.pipelines.answer_form(request.options, prompt)
         if self._adds_bos and self._bos and prompt.startswith(self._bos):
-            return prompt.removeprefix(self._bos)  # the pipeline adds one to every prompt
-        return prompt
+            prompt = prompt.removeprefix(self._bos)  # the pipeline adds one to every prompt
+        return prompt, form
+
+    def decoder(
+        self, decode: Callable[[Sequence[int]], str], form: AnswerForm
+    ) -> Callable[[Sequence[int]], str]:
+        """Returns a function like `decode` that keeps the special tokens around the parts."""
+        return keeping(decode, kept_tokens(form, self._special))
+
+    def _chat(self, template: str, contents: Contents, content: Content) -> ChatTemplate:
+        """A chat template; empty means the one in the tokenizer."""
+
+        def render(
+            turns: list[dict[str, Any]],
+            *,
+            opens: bool,
+            tools: list[dict[str, Any]] | None,
+            variables: Mapping[str, Any],
+        ) -> str:
+            try:
+                return self._tokenizer.apply_chat_template(
+                    turns,
+                    add_generation_prompt=opens,
+                    chat_template=template,
+                    tools=tools,
+                    extra_context=dict(variables),
+                )
+            except RuntimeError as error:
+                raise TemplateRefusedError from error
+
+        source = template or self._tokenizer.chat_template
+        return ChatTemplate(render, source, contents.safe, content)
 
     def text_tokens(self, prompt: str) -> int:
         """Counts the tokens of a pipeline's prompt, without its images."""

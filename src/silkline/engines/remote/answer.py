@@ -39,6 +39,7 @@ class AnswerReader:
         done: Whether the server sent `[DONE]`.
         chunks: Number of chunks with text, reasoning or tool calls, roughly the number of tokens.
         odd_parts: Whether parts of an unknown type came; they are left out.
+        stop: The stop string that ended the answer; empty if the server named none.
     """
 
     def __init__(self, alternatives: int | None = None, sent: Collection[str] = ()) -> None:
@@ -51,6 +52,7 @@ class AnswerReader:
         self.done = False
         self.chunks = 0
         self.odd_parts = False
+        self.stop = ""
         self._alternatives = alternatives
         self._sent = sent
         self._calls = CallReader()
@@ -93,8 +95,9 @@ class AnswerReader:
         """The usage that the server reported; the estimate if it reported none."""
         reported = self._usage
         if reported is None or reported.prompt_tokens is None:
-            thoughts = min(self._thoughts, estimate.completion_tokens)
-            return replace(estimate, reasoning_tokens=thoughts)
+            return replace(
+                estimate, reasoning_tokens=min(self._thoughts, estimate.completion_tokens)
+            )
         prompt = reported.prompt_tokens_details or Details()
         answer = reported.completion_tokens_details or Details()
         completion_tokens = reported.completion_tokens or 0
@@ -114,6 +117,8 @@ class AnswerReader:
     def _delta(self, choice: Choice) -> Delta:
         if choice.finish_reason:
             self._finish = _finish(choice.finish_reason)
+            found = choice.stop_reason or choice.matched_stop
+            self.stop = found if isinstance(found, str) else ""
         came = choice.delta or ChunkDelta()
         text, odd, reasoning = came.text()
         read = (self._calls.read(chunk) for chunk in came.tool_calls or ())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 
 import msgspec
 
-from silkline.core import ImagePart, Message, Request, TextPart
+from silkline.core import EncodedImage, Image, ImagePart, Message, Request, TextPart
 from silkline.engines.remote.fields import Body, function_call
 from silkline.engines.remote.png import encode_png
 from silkline.errors import InvalidRequest
@@ -30,18 +31,43 @@ def check(request: Request) -> None:
         raise InvalidRequest("A stop string is empty; remove it.", param="stop")
 
 
-def encode_body(request: Request, model: str, fields: Body) -> bytes:
-    """Encodes the body, with the images as PNG data URLs; slow for large images.
+@dataclass(frozen=True, slots=True)
+class ImageForm:
+    """How images are sent to a server.
+
+    Attributes:
+        files: Whether it gets the file that an image came as, if normalising changed nothing.
+        compressed: Whether all other images, which it gets as PNG, are compressed.
+    """
+
+    files: bool = True
+    compressed: bool = True
+
+    def url(self, image: Image) -> str:
+        """An image as a data URL."""
+        file = image.encoded if self.files else None
+        if file is None:
+            file = EncodedImage(encode_png(image, compressed=self.compressed), "image/png")
+        return f"data:{file.media_type};base64,{base64.b64encode(file.data).decode('ascii')}"
+
+
+ANY_SERVER = ImageForm()
+"""How images are sent to a server of which nothing is known."""
+
+
+def encode_body(request: Request, model: str, fields: Body, form: ImageForm = ANY_SERVER) -> bytes:
+    """Encodes the body, with the images as data URLs; slow for large images.
 
     Args:
         request: The request.
         model: The model's name at the server.
         fields: All other fields, in the words of the server.
+        form: How images are sent.
 
     Raises:
         InvalidRequest: A text holds half of a surrogate pair.
     """
-    images = [_data_url(encode_png(image)) for image in request.images]
+    images = [form.url(image) for image in request.images]
     messages = [_message(message, images) for message in request.messages]
     try:
         return msgspec.json.encode({"model": model, "messages": messages, **fields})
@@ -74,7 +100,3 @@ def _content(message: Message, images: list[str]) -> str | list[Body]:
         else {"type": "image_url", "image_url": {"url": images[part.index]}}
         for part in message.parts
     ]
-
-
-def _data_url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -140,12 +140,18 @@ class ChunkDelta(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    """A choice of a chunk; its `logprobs` are `Logprobs` if they were requested."""
+    """A choice of a chunk; its `logprobs` are `Logprobs` if they were requested.
+
+    `stop_reason` (vLLM, Silkline) or `matched_stop` (SGLang) is the stop string that ended the
+    answer, or the id of a token.
+    """
 
     delta: ChunkDelta | None = None
     finish_reason: str | None = None
     index: int | None = None
     logprobs: Any = None
+    stop_reason: Any = None
+    matched_stop: Any = None
 
 
 class Details(msgspec.Struct):

@@ -27,7 +27,7 @@ from silkline.core import (
 from silkline.engines.base import Engine
 from silkline.engines.probe import Prober
 from silkline.engines.remote.answer import AnswerReader
-from silkline.engines.remote.body import check, encode_body
+from silkline.engines.remote.body import ImageForm, check, encode_body
 from silkline.engines.remote.dialect import Dialect
 from silkline.engines.remote.failures import (
     failure_in_body,
@@ -90,6 +90,7 @@ class RemoteEngine(Engine):
 
     Attributes:
         seen_at: When the server last sent a byte, by the event loop's clock.
+        image_form: How images are sent to it.
         denied_at: When it last refused a request for its key, path or model; -inf if it never did,
             or has answered since.
         dialect: The fields that it accepts, as far as is known; reset when it restarts or changes.
@@ -107,6 +108,8 @@ class RemoteEngine(Engine):
         """
         self._settings = settings
         self._link = RemoteLink(settings.url, key, settings.timeout, socket)
+        local = socket is not None or settings.is_loopback
+        self.image_form = ImageForm(settings.image_files, compressed=not local)
         self._info: EngineInfo | None = None
         self._known: Listing | None = None
         self._calls: set[_Call] = set()
@@ -238,7 +241,7 @@ class RemoteEngine(Engine):
         while True:
             sent = dialect.translate(fields)
             call.sent = sent.keys()
-            body = await _encoded(request, self.info.model, sent, deadline)
+            body = await _encoded(request, self.info.model, sent, self.image_form, deadline)
             async with self._reply(request, body, deadline) as reply:
                 self.seen_at = self._progress_at = _now()
                 if reply.status == _OK and reply.media_type == _EVENTS:
@@ -295,7 +298,7 @@ class RemoteEngine(Engine):
         if not reader.has_usage:
             self._warn("a remote server reports no usage: it is estimated")
         usage = reader.usage(self._estimate(request, reader.chunks))
-        yield Delta("", reader.finish_reason, usage, _timeline(call))
+        yield Delta("", reader.finish_reason, usage, _timeline(call), stop=reader.stop)
 
     async def _events(self, reply: Reply) -> AsyncGenerator[Event, None]:
         parser = EventParser()
@@ -339,13 +342,15 @@ class RemoteEngine(Engine):
             logger.warning(message, extra={"ecs": {"silkline.remote": self._settings.name}})
 
 
-async def _encoded(request: Request, model: str, fields: Body, deadline: float) -> bytes:
+async def _encoded(
+    request: Request, model: str, fields: Body, form: ImageForm, deadline: float
+) -> bytes:
     """The body of the request; large images are encoded in a thread."""
     if sum(len(image.pixels) for image in request.images) <= _INLINE_PIXEL_BYTES:
-        return encode_body(request, model, fields)
+        return encode_body(request, model, fields, form)
     try:
         async with asyncio.timeout_at(deadline):
-            return await asyncio.to_thread(encode_body, request, model, fields)
+            return await asyncio.to_thread(encode_body, request, model, fields, form)
     except TimeoutError as error:
         raise too_late() from error
 

@@ -28,6 +28,8 @@ MAX_COUNT = 2**53
 """Maximum of any count of a server: the largest integer that every JSON parser reads, RFC 8259."""
 
 _MAX_NAME_CHARS = 256
+_LOCAL = {Feature.RAW, Feature.TOKENIZE}
+"""Features for which the API of chat completions has no fields."""
 _REVISION_BYTES = 6
 
 
@@ -72,7 +74,7 @@ def read_listing(body: bytes, settings: RemoteSettings) -> Listing:
         context_length=context_length,
         image_tokens=min(image_tokens, context_length - 1) or 1,
         pixel_budget=_pixel_budget(model, settings.max_pixels),
-        features=_features(model, server) - set(settings.without),
+        features=_features(model, server) - _LOCAL - set(settings.without),
     )
     return Listing(info, server)
 

@@ -81,7 +81,9 @@ class RemoteProber:
         first = replace(request, sampling=replace(request.sampling, max_tokens=1))
         engine = self._engine
         fields = engine.dialect.translate(fields_of(first))
-        encoded = await asyncio.to_thread(encode_body, first, engine.info.model, fields)
+        encoded = await asyncio.to_thread(
+            encode_body, first, engine.info.model, fields, engine.image_form
+        )
         completion = await self._ask(msgspec.json.decode(encoded), first.timeout_seconds)
         if not completion.choices:
             raise lost("sent an invalid answer")

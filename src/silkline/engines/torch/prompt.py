@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from silkline.core import Message, Role
+from silkline.core import Feature, Message, PromptOptions, Role
+from silkline.engines.chat.parts import PLAIN, AnswerForm
+from silkline.engines.chat.template import ChatTemplate, TemplateRefusedError
 from silkline.engines.prompt_text import SafeText
+from silkline.engines.token_bytes import TokenBytes
 from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.added_tokens import AddedTokens
 
@@ -98,6 +102,15 @@ class Tokenizer:
         ids: list[int] = self._fast.encode(text, add_special_tokens=special).ids
         return ids
 
+    def token_bytes(self) -> TokenBytes:
+        """Returns the bytes of the tokens."""
+        decoder = self._fast.decoder
+        return TokenBytes(
+            self._fast.id_to_token,
+            self.wrapped.added_tokens_decoder.keys(),
+            None if decoder is None else json.loads(decoder.__getstate__()),
+        )
+
     def decode(self, ids: Sequence[int]) -> str:
         """Converts ids to text without special tokens; incomplete bytes become U+FFFD."""
         text: str = self._fast.decode(list(ids), skip_special_tokens=True)
@@ -132,39 +145,50 @@ class PromptWriter:
         self._marker = marker
         self._safe = SafeText(reserved)
         self._plain = plain if template is None else None
-        self._takes_parts = self._plain is None and self._template_takes_parts()
+        self._chat = None
+        if self._plain is None:
+            content = self._parts if self._template_takes_parts() else self._flat
+            self._chat = ChatTemplate(self._render, template or "", self._safe, content)
 
-    def write(self, messages: Sequence[Message], images: int) -> str:
-        """Returns the prompt, with a marker for each image.
+    @property
+    def features(self) -> frozenset[Feature]:
+        """The features that depend on the template."""
+        return self._chat.format.features if self._chat else frozenset()
+
+    def write(
+        self, messages: Sequence[Message], images: int, options: PromptOptions
+    ) -> tuple[str, AnswerForm]:
+        """Returns the prompt, with a marker for each image, and what may be in its answer.
 
         Raises:
-            InvalidRequest: The template refuses the conversation or omits images.
+            InvalidRequest: The template refuses the conversation or omits images, or the model
+                does not support what the conversation or the options have.
         """
-        if self._plain is not None:
-            turns = [(message.role, self._words(message)) for message in messages]
-            text = self._plain(turns, self._marker * images)
-        else:
-            text = self._rendered(messages)
+        text, form = "", PLAIN
+        if options.raw:
+            text = self._safe.raw(messages)
+        elif self._chat is not None:
+            text = self._chat.write(messages, options)
+            form = self._chat.answer_form(options, text)
+        elif self._plain is not None:
+            text = self._plain(self._turns(messages, options), self._marker * images)
         if text.count(self._marker) != images:
             raise InvalidRequest(
                 "The model's chat template does not accept images where this conversation has "
                 "them; put the images into user messages.",
                 param="messages",
             )
-        return text
+        return text, form
 
-    def _rendered(self, messages: Sequence[Message]) -> str:
-        content = self._parts if self._takes_parts else self._flat
-        turns = [{"role": message.role.value, "content": content(message)} for message in messages]
-        try:
-            return self._render(turns)
-        except (TemplateError, TypeError) as error:
+    def _turns(self, messages: Sequence[Message], options: PromptOptions) -> list[tuple[Role, str]]:
+        """The messages for a model without a chat template."""
+        if options != PromptOptions() or any(message.role is Role.TOOL for message in messages):
             raise InvalidRequest(
-                "The model's chat template refuses this conversation. Many templates need user "
-                "and assistant messages to alternate, starting with the user, and some do not "
-                "accept a system message.",
+                "The model has no chat template, so it has no tools, no reasoning, and no "
+                "continuation of messages. Leave them out.",
                 param="messages",
-            ) from error
+            )
+        return [(message.role, self._words(message)) for message in messages]
 
     def _parts(self, message: Message) -> list[dict[str, str]]:
         return [
@@ -198,7 +222,7 @@ class PromptWriter:
         for takes_parts, content in ((True, parts), (False, f"{self._marker}\n{_PROBE}")):
             try:
                 text = self._render([{"role": "user", "content": content}])
-            except (TemplateError, TypeError):
+            except TemplateRefusedError:
                 continue
             if text.count(self._marker) == 1 and text.count(_PROBE) == 1 and "'type'" not in text:
                 return takes_parts
@@ -207,8 +231,23 @@ class PromptWriter:
             "template that was published with the model."
         )
 
-    def _render(self, turns: list[dict[str, Any]]) -> str:
-        text: str = self._tokenizer.wrapped.apply_chat_template(
-            turns, chat_template=self._template, tokenize=False, add_generation_prompt=True
-        )
+    def _render(
+        self,
+        turns: list[dict[str, Any]],
+        *,
+        opens: bool = True,
+        tools: list[dict[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
+        try:
+            text: str = self._tokenizer.wrapped.apply_chat_template(
+                turns,
+                tools=tools,
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=opens,
+                **(variables or {}),
+            )
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise TemplateRefusedError from error
         return text

@@ -12,10 +12,11 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from silkline.cache.policy import CacheUse
-from silkline.core import Message, Part, Role, TextPart, ToolCall
+from silkline.core import ImagePart, Message, Part, Role, TextPart, ToolCall
 from silkline.errors import InvalidRequest
 from silkline.gateway.faces.image_fields import (
     DETAILS,
+    FileData,
     ImageFields,
     Images,
     ImageUrl,
@@ -26,7 +27,7 @@ from silkline.gateway.faces.tool_fields import Name, OptionFields
 from silkline.service.question import Question
 
 _MAX_PARTS = 1024
-_MAX_MESSAGES = 10_000
+MAX_MESSAGES = 10_000
 _MAX_CALLS = 128
 _MAX_ID_CHARS = 256
 
@@ -69,7 +70,41 @@ class QwenImage(ImageFields, frozen=True, tag_field="type", tag="image"):
     image: str
 
 
-Content = TextContent | InputText | RefusalContent | ImageContent | InputImage | QwenImage
+class FileContent(ImageFields, frozen=True, tag_field="type", tag="file"):
+    """A document whose pages the model sees as images, or an image."""
+
+    file: FileData
+
+
+class InputFile(ImageFields, frozen=True, tag_field="type", tag="input_file"):
+    """A document or an image as in the Responses API."""
+
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+
+    def part(self, images: Images, param: str) -> ImagePart:
+        """Adds the file to `images`. Raises `InvalidRequest` unless there is exactly one."""
+        if self.file_data is not None and self.file_url is None:
+            return images.add_file(self.file_data, self, f"{param}.file_data")
+        if self.file_url is not None and self.file_data is None:
+            return images.add(self.file_url, self, f"{param}.file_url")
+        raise InvalidRequest(
+            f"The field {param} must have either file_data or file_url. Send exactly one of them.",
+            param=param,
+        )
+
+
+Content = (
+    TextContent
+    | InputText
+    | RefusalContent
+    | ImageContent
+    | InputImage
+    | QwenImage
+    | FileContent
+    | InputFile
+)
 
 
 class FunctionCall(_Body, frozen=True):
@@ -145,7 +180,8 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
 
     VALUES: ClassVar[Mapping[str, str]] = {
         "messages.role": "system, developer, user, assistant or tool",
-        "messages.content.type": "text, image_url, input_text, input_image, image or refusal",
+        "messages.content.type": "text, image_url, image, file, refusal, input_text, "
+        "input_image or input_file",
         "messages.content.detail": DETAILS,
         "messages.content.image_url.detail": DETAILS,
         "messages.tool_calls.type": "function",
@@ -156,7 +192,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
     }
     """Allowed values of fields that have few, by the field's path without indices."""
 
-    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
     model: str | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
@@ -232,4 +268,9 @@ def _parts(message: ChatMessage, images: Images, param: str) -> tuple[Part, ...]
                 parts.append(images.add(image, item, f"{param}.{index}.image_url"))
             case QwenImage(image=image):
                 parts.append(images.add(image, item, f"{param}.{index}.image"))
+            case FileContent(file=file):
+                path = f"{param}.{index}.file.file_data"
+                parts.append(images.add_file(file.file_data, item, path))
+            case InputFile():
+                parts.append(item.part(images, f"{param}.{index}"))
     return tuple(parts)

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from silkline.core import ImagePart
 from silkline.errors import InvalidRequest
 from silkline.ingress.pixels import PixelRange
-from silkline.ingress.source import Source, parse_url
+from silkline.ingress.source import Source, parse_file, parse_url
 
 LOW_DETAIL_PIXELS = 512 * 512
 """Maximum pixels of an image with the detail `low`; all other levels are the model's budget."""
@@ -45,6 +45,13 @@ class ImageUrl(ImageFields, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """An image's location, an http, https or data URL, with its detail and pixels."""
 
     url: str
+
+
+class FileData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A document or an image: a data URL, Base64 text or a URL. Its name has no effect."""
+
+    file_data: str
+    filename: str | None = None
 
 
 class Images:
@@ -87,6 +94,19 @@ class Images:
             detail=image.detail or fields.detail,
         )
         return self._add(parse_url(image.url, param=param, pixels=self._range(own, param)))
+
+    def add_file(self, data: str, fields: ImageFields, param: str) -> ImagePart:
+        """Adds a document or an image; a document becomes an image for each page.
+
+        Args:
+            data: A URL, a data URL or Base64 text.
+            fields: The detail and pixels of each page.
+            param: The path of `data` in the body.
+
+        Raises:
+            InvalidRequest, UrlBlocked: As `add` does.
+        """
+        return self._add(parse_file(data, param=param, pixels=self._range(fields, param)))
 
     def _add(self, source: Source) -> ImagePart:
         self.sources.append(source)

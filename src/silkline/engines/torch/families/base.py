@@ -7,14 +7,18 @@ packed batches. All code that depends on the family is behind this interface.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import torch
 from torch import nn
 
-from silkline.core import Image, Message, PixelBudget
+from silkline.core import Feature, Image, Message, PixelBudget, PromptOptions
+from silkline.engines.chat.parts import PLAIN, AnswerForm
+from silkline.engines.token_bytes import TokenBytes
+
+NO_OPTIONS = PromptOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Prompt:
         blocks: Ranges `[start, end)` of tokens with bidirectional attention inside, in addition to
             causal attention; each must be prefilled in one chunk. In order, without overlap. In
             layers with a sliding window they are not limited to the window.
+        answer: What may be in its answer.
     """
 
     ids: torch.Tensor
@@ -55,6 +60,7 @@ class Prompt:
     positions: torch.Tensor
     next_position: int
     blocks: tuple[tuple[int, int], ...] = ()
+    answer: AnswerForm = PLAIN
 
 
 class Family(Protocol):
@@ -69,12 +75,15 @@ class Family(Protocol):
             modules read `_attn_implementation` from its `config`, and pass `scaling` and, if the
             family has them, `sliding_window` and `softcap` to the attention function.
         end_ids: Tokens that end an answer.
+        vocabulary: Number of logits of a token.
+        token_bytes: The bytes of tokens.
         context_length: Maximum number of tokens of prompt and answer together.
         image_tokens: Maximum number of tokens of one image, markers included.
         model: The whole model, text model and vision tower included.
         pixel_budget: The size to which larger images are reduced before preprocessing.
         pixels_per_token: Pixels per image token, if the number of tokens depends on the image's
             size.
+        features: The features that depend on the chat template.
     """
 
     model_types: ClassVar[frozenset[str]]
@@ -96,6 +105,14 @@ class Family(Protocol):
         """See the class."""
 
     @property
+    def vocabulary(self) -> int:
+        """See the class."""
+
+    @property
+    def token_bytes(self) -> TokenBytes:
+        """See the class."""
+
+    @property
     def context_length(self) -> int:
         """See the class."""
 
@@ -111,12 +128,22 @@ class Family(Protocol):
     def pixels_per_token(self) -> int | None:
         """See the class."""
 
-    def prepare(self, messages: Sequence[Message], images: Sequence[Image]) -> Prompt:
+    @property
+    def features(self) -> frozenset[Feature]:
+        """See the class."""
+
+    def prepare(
+        self,
+        messages: Sequence[Message],
+        images: Sequence[Image],
+        options: PromptOptions = NO_OPTIONS,
+    ) -> Prompt:
         """Prepares the prompt of a request on the CPU; thread-safe.
 
         Raises:
             InvalidRequest: The messages do not refer to each image once, the chat template refuses
-                the conversation, or the family does not support an image of this shape.
+                the conversation or does not support the options, or the family does not support an
+                image of this shape.
         """
 
     def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
@@ -137,6 +164,9 @@ class Family(Protocol):
         They equal those of the family's class in transformers, except that tokens forbidden by its
         generation config have minus infinity.
         """
+
+    def decoder(self, form: AnswerForm) -> Callable[[Sequence[int]], str]:
+        """Returns a function like `decode` that keeps the special tokens around the parts."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Converts token ids to text without special tokens; incomplete bytes become U+FFFD."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -12,9 +12,11 @@ import PIL.Image
 import torch
 from torch import nn
 
-from silkline.core import Image, Message, PixelBudget
+from silkline.core import Feature, Image, Message, PixelBudget, PromptOptions
+from silkline.engines.chat.parts import AnswerForm
+from silkline.engines.chat.template import keeping, kept_tokens
 from silkline.engines.prompt_text import check_image_indices
-from silkline.engines.torch.families.base import PreparedImage, Prompt
+from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
 from silkline.models.image_tokens import TokenRule
@@ -77,10 +79,11 @@ class Adapter(ABC):
         self.files = loaded.files
         self.rule = loaded.rule
         self._table: nn.Module = loaded.model.get_input_embeddings()
-        vocabulary = int(self.config.get_text_config().vocab_size)
+        self.vocabulary = int(self.config.get_text_config().vocab_size)
+        self.token_bytes = loaded.tokenizer.token_bytes()
         # The files may also list tokens that have no logit.
         forbidden = _forbidden(self._generation_config)
-        forbidden_ids = sorted(token for token in forbidden if token < vocabulary)
+        forbidden_ids = sorted(token for token in forbidden if token < self.vocabulary)
         self._forbidden = torch.tensor(forbidden_ids, dtype=torch.int64, device=self._device)
         self._forbids = self._forbidden.numel() > 0
         added = loaded.tokenizer.added.reserved(self.image_token_id, loaded.template)
@@ -156,10 +159,20 @@ class Adapter(ABC):
         """See `Family`."""
         return None
 
-    def prepare(self, messages: Sequence[Message], images: Sequence[Image]) -> Prompt:
+    @property
+    def features(self) -> frozenset[Feature]:
+        """See `Family`."""
+        return self._writer.features
+
+    def prepare(
+        self,
+        messages: Sequence[Message],
+        images: Sequence[Image],
+        options: PromptOptions = NO_OPTIONS,
+    ) -> Prompt:
         """See `Family`."""
         check_image_indices(messages, len(images))
-        text = self._writer.write(messages, len(images))
+        text, answer = self._writer.write(messages, len(images), options)
         self._check_room(images)
         preprocessed = self._preprocess([as_pillow(image) for image in images]) if images else []
         ids = torch.tensor(self._ids(text, preprocessed), dtype=torch.int64)
@@ -172,7 +185,7 @@ class Adapter(ABC):
                 "features."
             )
         positions, next_position = self._positions(ids, prepared)
-        return Prompt(ids, prepared, positions, next_position, self._blocks(ids))
+        return Prompt(ids, prepared, positions, next_position, self._blocks(ids), answer)
 
     def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """See `Family`."""
@@ -213,6 +226,10 @@ class Adapter(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """See `Family`."""
         return self.tokenizer.decode(ids)
+
+    def decoder(self, form: AnswerForm) -> Callable[[Sequence[int]], str]:
+        """See `Family`."""
+        return keeping(self.decode, kept_tokens(form, self.tokenizer.added.special_texts))
 
     def _check_room(self, images: Sequence[Image]) -> None:
         """Checks, before images are resized, that their tokens alone fit into the context.
