@@ -8,6 +8,8 @@ import pytest
 
 from silkline.core import (
     Answer,
+    Constraint,
+    ConstraintKind,
     FinishReason,
     Message,
     PromptOptions,
@@ -86,6 +88,13 @@ def bare(answer: Answer) -> Answer:
     return replace(answer, timeline=Timeline(), tool_calls=calls)
 
 
+SCHEMA = '{"type":"object","properties":{"a":{"enum":[1,2]}},"required":["a"]}'
+
+
+def constrained(kind: ConstraintKind, text: str = "") -> Request:
+    return asking("Hello", sampling=Sampling(max_tokens=99, constraint=Constraint(kind, text)))
+
+
 CASES = {
     "no call": (asking("Hello", tools=TOOLS), ()),
     "a call": (asking("please find it", tools=TOOLS), ("find",)),
@@ -105,6 +114,10 @@ CASES = {
     "prefill": (
         asking("Hello", Message(Role.ASSISTANT, (TextPart("The "),)), continues=True), ()
     ),
+    "JSON": (constrained(ConstraintKind.JSON_OBJECT), ()),
+    "a schema": (constrained(ConstraintKind.JSON_SCHEMA, SCHEMA), ()),
+    "a choice": (constrained(ConstraintKind.CHOICE, '["red \\"1\\"","a.b|(c)","e\\nf"]'), ()),
+    "a grammar": (constrained(ConstraintKind.GRAMMAR, 'root ::= "yes" | "no"'), ()),
     "logprobs": (asking("Hello", sampling=Sampling(max_tokens=9, logprobs=2)), ()),
     "logprobs of a call": (
         asking("find it", tools=TOOLS, sampling=Sampling(max_tokens=99, logprobs=0)), ("find",)
