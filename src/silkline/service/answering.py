@@ -21,6 +21,7 @@ from silkline.ingress.intake import Intake, TakenImages
 from silkline.observe.metrics import Metrics
 from silkline.service.features import check_features
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.model_defaults import with_model_defaults
 from silkline.service.models import ServedModel, ServedModels
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
@@ -146,6 +147,8 @@ class Answering:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
+        if self._settings.engine.sampling_defaults == "model":
+            question = with_model_defaults(question, model.info)
         check_features(question, model.info)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
         if limits.strict_fields:

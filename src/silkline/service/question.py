@@ -27,6 +27,7 @@ class Question:
         cache_use: How the client wants the cache to be used.
         options: How the prompt is written.
         choices: Number of answers.
+        unset: The sampling parameters that the request does not name, by the names of `Sampling`.
     """
 
     model: str | None
@@ -37,6 +38,7 @@ class Question:
     cache_use: CacheUse = CacheUse.NORMAL
     options: PromptOptions = field(default_factory=PromptOptions)
     choices: int = 1
+    unset: frozenset[str] = frozenset()
 
     @property
     def characters(self) -> int:

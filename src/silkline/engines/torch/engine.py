@@ -29,6 +29,7 @@ from silkline.engines.torch.load_model import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.generation_config import read_sampling_defaults
 
 NAME = "torch"
 
@@ -205,5 +206,6 @@ def _info(
         pixel_budget=loaded.family.pixel_budget,
         pixels_per_token=loaded.family.pixels_per_token,
         features=SAMPLING_FEATURES,
+        sampling_defaults=read_sampling_defaults(folder),
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
     )
