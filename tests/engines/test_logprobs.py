@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 from numpy.typing import NDArray
@@ -111,11 +112,8 @@ async def test_the_int8_model_reports_nearly_the_log_softmax(
     assert found.same > 0.95 * found.tokens > 3 * prompts
 
 
-@pytest.mark.full
-@pytest.mark.timeout(1800)
-async def test_a_float32_export_reports_the_log_softmax(
-    tmp_path: Path, reference: Reference, ids: dict[bytes, int]
-) -> None:
+@pytest.fixture
+def float32_export(tmp_path: Path) -> Path:
     pytest.importorskip("optimum.intel")
     source, folder = tmp_path / "source", tmp_path / "export"
     source.mkdir()
@@ -126,7 +124,15 @@ async def test_a_float32_export_reports_the_log_softmax(
                "--model", str(source), "--task", "image-text-to-text",
                "--weight-format", "fp32", str(folder)]  # fmt: skip
     subprocess.run(command, check=True)
-    options = EngineOptions(folder, kv_cache_bytes=KV_BYTES, threads=1)
+    return folder
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+async def test_a_float32_export_reports_the_log_softmax(
+    float32_export: Path, reference: Reference, ids: dict[bytes, int]
+) -> None:
+    options = EngineOptions(float32_export, kv_cache_bytes=KV_BYTES, threads=1)
     found = await compared(create_engine("openvino", options), reference, ids, 200)
     assert found.same == found.tokens > 600
     assert found.largest < 1e-3

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silkline.core import Feature, Sampling
+from silkline.engines.base import EngineOptions
+from silkline.engines.registry import create_engine
 from silkline.engines.sampling import (
     SAMPLING_FEATURES,
     SEED_BITS,
@@ -15,8 +17,6 @@ from silkline.engines.sampling import (
     check_biases,
     seed_of,
 )
-from silkline.engines.base import EngineOptions
-from silkline.engines.registry import create_engine
 from silkline.errors import InvalidRequest
 from silkline.models.resolve import bundled_folder
 
@@ -46,7 +46,7 @@ def test_an_answer_has_the_room_that_its_prompt_leaves() -> None:
 
 def test_a_bias_of_a_token_that_the_model_lacks_is_refused() -> None:
     check_biases(Sampling(logit_bias=((9, 1.0),)), 10)
-    with pytest.raises(InvalidRequest, match="the token 10, but .* 0 to 9") as told:
+    with pytest.raises(InvalidRequest, match=r"the token 10, but .* 0 to 9") as told:
         check_biases(Sampling(logit_bias=((3, 1.0), (10, 1.0))), 10)
     assert told.value.param == "logit_bias"
 

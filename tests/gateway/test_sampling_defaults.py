@@ -17,16 +17,15 @@ ENGINE = ("--engine", "fake", "--engine-options", OPTIONS)
 
 @pytest.fixture(scope="module")
 def as_the_model() -> Iterator[httpx2.Client]:
-    with served(*ENGINE, "--sampling-defaults", "model") as server:
-        with httpx2.Client(base_url=server.url) as client:
-            yield client
+    arguments = (*ENGINE, "--sampling-defaults", "model")
+    with served(*arguments) as server, httpx2.Client(base_url=server.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 def greedy() -> Iterator[httpx2.Client]:
-    with served(*ENGINE) as server:
-        with httpx2.Client(base_url=server.url) as client:
-            yield client
+    with served(*ENGINE) as server, httpx2.Client(base_url=server.url) as client:
+        yield client
 
 
 def said(client: httpx2.Client, times: int = 1, **fields: Any) -> tuple[set[str], set[str]]:
