@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RECIPES := .cache/recipes
 QUICK := -m "not full" --hypothesis-profile ci
 
-.PHONY: help serve test test-full check format docs bench mini clean
+.PHONY: help serve test test-full check format docs bench mini dist clean
 
 help:
 	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
@@ -17,6 +17,7 @@ help:
 	@echo "docs       write docs/configuration.md and docs/errors.md anew from the code"
 	@echo "bench      measure the gateway, the engine and the naive design side by side"
 	@echo "mini       train and export the bundled model again (recipes/mini)"
+	@echo "dist       build the wheel and the sdist into dist/"
 	@echo "clean      remove what the above made"
 
 serve: $(VENV)/.serve
@@ -51,6 +52,9 @@ mini: $(RECIPES)/.ready
 	$(RECIPES)/bin/python -m recipes.mini.train --out .cache/mini
 	$(RECIPES)/bin/python -m recipes.mini.export --model .cache/mini/model
 	$(RECIPES)/bin/python -m recipes.mini.evaluate --write
+
+dist: $(VENV)/.dev
+	$(BIN)/python -m build
 
 $(RECIPES)/.ready: recipes/mini/requirements.txt
 	$(PYTHON) -m venv $(RECIPES)

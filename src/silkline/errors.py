@@ -12,6 +12,7 @@
     │   ├── RequestTooLarge        413 request_too_large
     │   ├── HeadersTooLarge        431 headers_too_large
     │   ├── ModelNotFound          404 model_not_found
+    │   ├── ResponseNotFound       404 response_not_found
     │   ├── RouteNotFound          404 not_found
     │   ├── MethodNotAllowed       405 method_not_allowed
     │   ├── RequestTimeout         408 request_timeout
@@ -101,6 +102,10 @@ class HeadersTooLarge(InputError):
 
 class ModelNotFound(InputError):
     """The request names a model that is not served here."""
+
+
+class ResponseNotFound(InputError):
+    """The response or item is not stored for this tenant."""
 
 
 class RouteNotFound(InputError):
@@ -220,6 +225,7 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     RequestTooLarge: HttpFace(413, _INVALID, "request_too_large"),
     HeadersTooLarge: HttpFace(431, _INVALID, "headers_too_large"),
     ModelNotFound: HttpFace(404, _INVALID, "model_not_found"),
+    ResponseNotFound: HttpFace(404, _INVALID, "response_not_found"),
     RouteNotFound: HttpFace(404, _INVALID, "not_found"),
     MethodNotAllowed: HttpFace(405, _INVALID, "method_not_allowed"),
     RequestTimeout: HttpFace(408, _INVALID, "request_timeout"),

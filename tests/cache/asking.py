@@ -20,6 +20,7 @@ from silkline.core import (
     EngineInfo,
     FinishReason,
     Image,
+    PixelBudget,
     Request,
     Stage,
     Timeline,
@@ -72,7 +73,7 @@ def asked_of(
         request.sampling,
         request.timeout_seconds,
         request.stream,
-        pixel_budget,
+        tuple(PixelBudget(pixel_budget) for _ in request.images),
         perceptual,
     )
 

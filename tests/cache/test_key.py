@@ -16,6 +16,7 @@ from silkline.core import (
     EngineInfo,
     ImagePart,
     Message,
+    PixelBudget,
     PromptOptions,
     Role,
     Sampling,
@@ -81,7 +82,7 @@ questions = st.builds(
     sampling=samplings,
     timeout_seconds=st.just(120.0),
     stream=st.just(True),
-    pixel_budget=st.just(1024),
+    pixel_budgets=st.just((PixelBudget(1024),)),
     options=options,
 )
 infos = st.builds(
@@ -105,7 +106,7 @@ def read_back(encoding: bytes) -> tuple[CacheRequest, EngineInfo, bytes]:
             _value(Sampling, sampled),
             120.0,
             stream=True,
-            pixel_budget=1024,
+            pixel_budgets=(PixelBudget(1024),),
             options=_value(PromptOptions, opted),
         ),
         info(engine=engine, model=model, revision=revision, precision=precision),

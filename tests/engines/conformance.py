@@ -16,6 +16,10 @@ from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
 from tests.engines.conformance_chat import ChatConformance
+from tests.engines.conformance_sampling import SamplingConformance
+
+NAMES_STOP = {"fake", "openvino", "torch"}
+"""The engines that report which stop string ended an answer."""
 
 
 def idle(engine: Engine) -> bool:
@@ -23,7 +27,7 @@ def idle(engine: Engine) -> bool:
     return health.running == health.queued == 0
 
 
-class Conformance(ChatConformance):
+class Conformance(SamplingConformance, ChatConformance):
     """The suite."""
 
     async def test_it_tells_what_it_is(self, engine: Engine) -> None:
@@ -67,6 +71,8 @@ class Conformance(ChatConformance):
             sampling = Sampling(max_tokens=24, stop=("never-said", stop))
             cut = await answer(engine, question(sampling=sampling, stream=stream))
             assert cut.text == whole[: whole.find(stop)]
+            if engine.info.engine in NAMES_STOP:
+                assert cut.stop == stop
             assert cut.finish_reason is FinishReason.STOP
 
     async def test_max_tokens_ends_the_answer(self, engine: Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -11,21 +10,11 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from silkline.core import (
-    Delta,
-    Image,
-    ImagePart,
-    Message,
-    Part,
-    Request,
-    Role,
-    Sampling,
-    TextPart,
-    Usage,
-)
+from silkline.core import Delta
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.remote import create_engine
 from silkline.errors import SilklineError, http_face
+from tests.engines.openai_words import content_of, logprobs_of, request_of, usage_of
 
 LISTING: dict[str, Any] = {
     "object": "list",
@@ -210,7 +199,8 @@ def computed(engine: Engine, dialect: str) -> Script:
 
     async def script(received: Received) -> AsyncIterator[bytes]:
         try:
-            async with aclosing(engine.generate(_request(received.body))) as deltas:
+            asking = request_of(received.body, dialect)
+            async with aclosing(engine.generate(asking)) as deltas:
                 first = await anext(deltas)
                 yield STREAM_HEAD
                 yield _opening(dialect)
@@ -233,53 +223,21 @@ def _opening(dialect: str) -> bytes:
 def _said(dialect: str, delta: Delta) -> bytes:
     end = "\r\n" if dialect == "llama" else "\n"
     extra = {"usage": None} if dialect == "sglang" else {}
-    data = event(chunk({"content": delta.text}, **extra), end) if delta.text else b""
+    data = b""
+    if content := content_of(delta, dialect):
+        told = chunk(content, **extra)
+        told["choices"][0]["logprobs"] = logprobs_of(delta.logprobs)
+        data = event(told, end)
     if delta.finish_reason is None or delta.usage is None:
         return data
     empty: dict[str, Any] = {} if dialect == "llama" else {"content": ""}
     data += event(chunk(empty, delta.finish_reason.value, **extra), end)
-    return data + event(chunk(None, usage=_usage(delta.usage)), end)
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": None,
-    }
+    return data + event(chunk(None, usage=usage_of(delta.usage)), end)
 
 
 def _refused(dialect: str, status: int) -> bytes:
     error = {"message": "secret /srv/model at 10.0.0.1", "type": "Bad", "code": status}
     return whole(status, {"object": "error", **error} if dialect == "sglang" else {"error": error})
-
-
-def _request(body: dict[str, Any]) -> Request:
-    images: list[Image] = []
-    messages = tuple(
-        Message(Role(message["role"]), tuple(_parts(message["content"], images)))
-        for message in body["messages"]
-    )
-    sampling = Sampling(
-        body["max_tokens"], body["temperature"], body.get("top_p", 1.0), body.get("seed"),
-        tuple(body.get("stop", ())),
-    )  # fmt: skip
-    return Request("far", messages, tuple(images), sampling)
-
-
-def _parts(content: str | list[dict[str, Any]], images: list[Image]) -> list[Part]:
-    if isinstance(content, str):
-        return [TextPart(content)]
-    parts: list[Part] = []
-    for part in content:
-        if part["type"] == "text":
-            parts.append(TextPart(part["text"]))
-        else:
-            url = part["image_url"]["url"].encode()
-            parts.append(ImagePart(len(images)))
-            images.append(Image(1, 1, b"rgb", hashlib.sha256(url).hexdigest()))
-    return parts
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from silkline.ingress.identity import image_digest
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import answer, picture, question, request, user
 from tests.engines.conformance import Conformance
+from tests.engines.conformance_sampling import FEATURES
 
 pytest.importorskip("openvino_genai")
 
@@ -25,6 +26,8 @@ OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024,
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestOpenVino(Conformance):
+    LACKS = FEATURES
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:
@@ -36,6 +39,8 @@ class TestOpenVino(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestOpenVinoInAWorker(Conformance):
+    LACKS = FEATURES
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:
@@ -48,6 +53,8 @@ class TestOpenVinoInAWorker(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestOpenVinoWithItsPrefixCache(Conformance):
+    LACKS = FEATURES
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:

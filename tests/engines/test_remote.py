@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from silkline.core import Sampling
+from silkline.core import Feature, Sampling
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.fake import create_engine as create_fake
 from silkline.engines.remote import create_engine
@@ -41,6 +41,14 @@ class TestAgainstSilkline(Conformance):
         assert (info.engine, info.model, info.revision) == ("remote", "silkline-fake", "0")
         assert (info.context_length, info.image_tokens, info.precision) == (8192, 16, "none")
 
+    async def test_the_stop_string_is_named(self, engine: Engine) -> None:
+        words = (await answer(engine, question())).text.split()
+        stopped = await answer(engine, question(sampling=Sampling(stop=("never", words[2]))))
+        assert stopped.stop == words[2]
+
+    async def test_it_has_no_features_that_chats_have_no_fields_for(self, engine: Engine) -> None:
+        assert not engine.info.features & {Feature.RAW, Feature.TOKENIZE}
+
     async def test_a_picture_arrives_with_every_pixel(self, engine: Engine) -> None:
         """The far engine's words follow from the digest of the pixels that it decoded."""
         near = create_fake(EngineOptions())
@@ -54,13 +62,19 @@ class TestAgainstSilkline(Conformance):
         await near.aclose()
 
 
-@pytest.mark.parametrize("dialect", ["vllm", "sglang", "llama"])
-class TestAgainstOthers(Conformance):
+LLAMA_LACKS = frozenset({Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP})
+
+
+class AgainstOthers(Conformance):
+    DIALECT = "vllm"
+    OWNER = "vllm"
+
     @pytest.fixture
-    async def engine(self, dialect: str) -> AsyncIterator[Engine]:
+    async def engine(self) -> AsyncIterator[Engine]:
         fake = create_fake(EngineOptions(extra={"token_seconds": "0.002"}))
         await fake.start()
-        async with openai_server(computed(fake, dialect)) as server:
+        model = {"id": "org/model", "owned_by": self.OWNER}
+        async with openai_server(computed(fake, self.DIALECT), {"data": [model]}) as server:
             engine = remote(server.url, image_tokens="16", context_length="8192")
             await engine.start()
             yield engine
@@ -72,3 +86,15 @@ class TestAgainstOthers(Conformance):
             await answer(engine, question("many words " * 8192))
         assert "secret" not in str(caught.value)
         assert "10.0.0.1" not in str(caught.value)
+
+
+class TestAgainstVllm(AgainstOthers):
+    pass
+
+
+class TestAgainstSglang(AgainstOthers):
+    DIALECT = OWNER = "sglang"
+
+
+class TestAgainstLlamaServer(AgainstOthers):
+    DIALECT, OWNER, LACKS = "llama", "llamacpp", LLAMA_LACKS

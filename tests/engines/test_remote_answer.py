@@ -32,26 +32,28 @@ def streaming(*deltas: Any, finish: str = "stop", **fields: Any) -> Script:
     return scripted(STREAM_HEAD + said + end)
 
 
-@pytest.mark.parametrize(("contents", "text", "logged"), [
-    ([[TEXT]], "Hello", 0),
-    ([[THINKING], [TEXT]], "Hello", 0),
-    ([[THINKING, TEXT, {"type": "text", "text": "!"}]], "Hello!", 0),
-    ([[TEXT, {"type": "reference", "reference_ids": [1]}], " you"], "Hello you", 0),
-    ([[{"type": "reasoning", "summary": []}, TEXT]], "Hello", 0),
-    ([["Hel", {"text": "lo"}]], "Hello", 0),
-    ([[{"type": "output_text", "text": "Hello"}]], "Hello", 0),
-    ([None, "Hello", None, []], "Hello", 0),
-    ([[{"type": "audio", "data": "QQ=="}, TEXT]], "Hello", 1),
-    ([[{"type": ["x"], "text": "Hi"}, TEXT, 5, None, {}]], "Hello", 1),
+@pytest.mark.parametrize(("contents", "text", "reasoning", "logged"), [
+    ([[TEXT]], "Hello", "", 0),
+    ([[THINKING], [TEXT]], "Hello", "Hmm.", 0),
+    ([[THINKING, TEXT, {"type": "text", "text": "!"}]], "Hello!", "Hmm.", 0),
+    ([[{"type": "thinking", "thinking": "So"}, TEXT]], "Hello", "So", 0),
+    ([[TEXT, {"type": "reference", "reference_ids": [1]}], " you"], "Hello you", "", 0),
+    ([[{"type": "reasoning", "summary": []}, TEXT]], "Hello", "", 0),
+    ([["Hel", {"text": "lo"}]], "Hello", "", 0),
+    ([[{"type": "output_text", "text": "Hello"}]], "Hello", "", 0),
+    ([None, "Hello", None, []], "Hello", "", 0),
+    ([[{"type": "audio", "data": "QQ=="}, TEXT]], "Hello", "", 1),
+    ([[{"type": ["x"], "text": "Hi"}, TEXT, 5, None, {}]], "Hello", "", 1),
 ])  # fmt: skip
 async def test_the_text_parts_are_the_text(
-    contents: list[Any], text: str, logged: int, caplog: pytest.LogCaptureFixture
+    contents: list[Any], text: str, reasoning: str, logged: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = streaming({"role": "assistant"}, *({"content": each} for each in contents))
     async with asked(script) as (engine, _):
         with caplog.at_level(logging.WARNING, "silkline.remote"):
             for _ in range(2):
-                assert (await answer(engine, question())).text == text
+                said = await answer(engine, question())
+                assert (said.text, said.reasoning) == (text, reasoning)
     assert [record.message for record in caplog.records].count(LEFT_OUT) == logged
 
 
@@ -104,3 +106,20 @@ async def test_last_chunks_without_content(last: dict[str, Any]) -> None:
         said = await answer(engine, question("x" * 40))
     assert said.text == "Hello"
     assert (said.usage.prompt_tokens, said.usage.completion_tokens) == (110, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stop"),
+    [
+        ({"stop_reason": "END"}, "END"),
+        ({"matched_stop": "END"}, "END"),
+        ({"stop_reason": None, "matched_stop": 151645}, ""),
+        ({"stop_reason": 151645}, ""),
+        ({}, ""),
+    ],
+)
+async def test_the_stop_string_that_ended_it_is_known(fields: dict[str, Any], stop: str) -> None:
+    ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", **fields}]}
+    said = event(chunk({"content": "Hello"})) + event(ended) + event("[DONE]") + STREAM_END
+    async with asked(scripted(STREAM_HEAD + said)) as (engine, _):
+        assert (await answer(engine, question())).stop == stop

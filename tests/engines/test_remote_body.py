@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from silkline.core import Image, Message, Role, Sampling, TextPart
 from silkline.engines.remote.body import check, encode_body
-from silkline.engines.remote.dialect import Dialect
+from silkline.engines.remote.fields import fields_of
 from silkline.engines.remote.png import encode_png
 from silkline.errors import InvalidRequest
 from tests.engines.asking import picture, request, user
@@ -35,7 +35,7 @@ def test_a_conversation_in_openai_terms() -> None:
         images=(picture(0), picture(1)),
         sampling=Sampling(7, 0.5, 0.9, 3, ("a", "b")),
     )
-    body = json.loads(encode_body(asked, "m", Dialect()))
+    body = json.loads(encode_body(asked, "m", fields_of(asked)))
     system, said, empty = body.pop("messages")
     assert system == {"role": "system", "content": "Be brief."}
     assert empty == {"role": "assistant", "content": ""}
@@ -50,14 +50,15 @@ def test_a_conversation_in_openai_terms() -> None:
 
 
 def test_greedy_sampling_says_nothing_more() -> None:
-    body = json.loads(encode_body(request(user("Hi")), "m", Dialect()))
+    asked = request(user("Hi"))
+    body = json.loads(encode_body(asked, "m", fields_of(asked)))
     assert body["temperature"] == 0
     assert not body.keys() & {"top_p", "seed", "stop"}
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
     with pytest.raises(InvalidRequest):
-        encode_body(request(user("\ud83d")), "m", Dialect())
+        encode_body(request(user("\ud83d")), "m", {})
 
 
 @pytest.mark.parametrize("index", [-1, 1])

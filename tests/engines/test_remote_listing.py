@@ -105,4 +105,4 @@ async def test_a_server_without_the_model_is_not_there(listing: Any) -> None:
 @given(st.binary() | JSON.map(lambda models: json.dumps({"data": models}).encode()))
 def test_any_listing_is_a_model_or_none(body: bytes) -> None:
     with contextlib.suppress(WorkerLost):
-        assert read_listing(body, RemoteSettings(url="http://a")).model
+        assert read_listing(body, RemoteSettings(url="http://a")).info.model

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.core import Answer, FinishReason, Request
+from silkline.core import Answer, Delta, FinishReason, Request
 from silkline.engines.base import EngineOptions
 from silkline.engines.remote import create_engine
 from silkline.engines.remote.answer import AnswerReader
@@ -194,18 +194,20 @@ async def test_the_parameter_at_fault_is_told_when_it_is_one_of_ours() -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(
-        st.sampled_from(["choices", "delta", "content", "finish_reason", "usage", "error", "code"]),
+        st.sampled_from(["choices", "delta", "content", "finish_reason", "usage", "error", "code",
+                         "tool_calls", "function", "name", "arguments", "index", "id", "reasoning",
+                         "logprobs", "token", "logprob", "bytes", "top_logprobs"]),
         inner,
     ),
 )  # fmt: skip
 
 
 @given(st.lists(st.binary() | JSON.map(lambda value: json.dumps(value).encode())))
-def test_any_events_are_text_or_one_of_our_errors(events: list[bytes]) -> None:
-    reader = AnswerReader()
+def test_any_events_are_a_delta_or_one_of_our_errors(events: list[bytes]) -> None:
+    reader = AnswerReader(5)
     with contextlib.suppress(SilklineError):
         for data in events:
-            assert isinstance(reader.read(Event(b"", data)), str)
+            assert isinstance(reader.read(Event(b"", data)), Delta)
 
 
 @pytest.mark.parametrize(("pieces", "kind"), [

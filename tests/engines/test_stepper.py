@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from silkline.core import Delta, FinishReason, Usage
+from silkline.core import Delta, FinishReason, TokenLogprob, Usage, join
 from silkline.engines.stepper import Failed, Job, Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.errors import DeadlineExceeded, InternalFault, InvalidRequest, WorkerLost
@@ -151,3 +151,46 @@ async def test_an_error_of_the_model_ends_all_and_closing_ends_the_rest(
         with pytest.raises(expected):
             await read(stepper, job("late"))
         await asyncio.to_thread(stepper.close)
+
+
+def pushed(
+    text: str, ended: FinishReason, *, kept_ids: frozenset[int] = frozenset(), stop: str = ""
+) -> Delta:
+    """A job's whole answer, of one token a character, each with a log-probability."""
+    made = job("one", stop=(stop,) if stop else ())
+    made.kept_ids = kept_ids
+    found = []
+    for index, letter in enumerate(text):
+        last = index == len(text) - 1
+        logprob = TokenLogprob(letter, letter.encode(), -float(index))
+        delta = made.take((ord(letter),), ended if last else None, 1.0, (logprob,))
+        if delta is not None:
+            found.append(delta)
+            if delta.finish_reason is not None:
+                break
+    return join(found)
+
+
+def test_the_end_token_is_no_part_of_the_answer() -> None:
+    cut = pushed("abc$", FinishReason.STOP)
+    assert (cut.text, "".join(each.token for each in cut.logprobs)) == ("abc", "abc")
+    assert cut.usage == Usage(3, 4, 1)
+    kept = pushed("abc$", FinishReason.STOP, kept_ids=frozenset({ord("$")}))
+    assert (kept.text, "".join(each.token for each in kept.logprobs)) == ("abc$", "abc$")
+    full = pushed("abc$", FinishReason.LENGTH)
+    assert (full.text, "".join(each.token for each in full.logprobs)) == ("abc$", "abc$")
+
+
+def test_tokens_behind_the_stop_string_have_no_logprobs() -> None:
+    cut = pushed("abcde$", FinishReason.STOP, stop="cd")
+    assert (cut.text, "".join(each.token for each in cut.logprobs)) == ("ab", "ab")
+    assert cut.finish_reason is FinishReason.STOP
+    assert cut.usage == Usage(3, 4, 1)
+
+
+def test_a_whole_answer_is_read_at_once() -> None:
+    made = job("one", incremental=False)
+    assert made.take((65, 66), None, 1.0) is None
+    whole = made.take((67, 36), FinishReason.STOP, 1.0)
+    assert whole is not None
+    assert (whole.text, whole.usage) == ("ABC", Usage(3, 4, 1))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.engines.text_stream import CONTEXT_TOKENS, TextStream
+from silkline.core import TokenLogprob
+from silkline.engines.text_stream import CONTEXT_TOKENS, LogprobStream, TextStream
 from silkline.errors import InvalidRequest
 
 ALPHABET = "ab é陶🦉\ufffd"
@@ -135,12 +136,76 @@ def test_the_stop_string_that_is_complete_first_wins() -> None:
     assert streamed(Tokens([b"xabc"]), ("c", "abc")) == ("x", True)
 
 
+@pytest.mark.parametrize(
+    ("stop", "found"), [(("abcd", "c"), "c"), (("c", "abc"), "abc"), (("never",), "")]
+)
+def test_the_stop_string_that_ended_the_text_is_known(stop: tuple[str, ...], found: str) -> None:
+    stream = TextStream(Tokens([b"xa", b"bcd"]).decode, stop)
+    stream.push((0, 1))
+    stream.finish()
+    assert stream.found == found
+
+
 @pytest.mark.parametrize("content", [b"word ", "é".encode(), "🦉".encode(), b"\xff", b"\x80"])
 def test_a_token_costs_the_same_however_long_the_answer_is(content: bytes) -> None:
     count = 3000
     tokens = Tokens([content[at % len(content) :][:1] for at in range(count)])
     streamed(tokens, ())
     assert tokens.decoded < count * 4 * CONTEXT_TOKENS
+
+
+@given(pieces=cut_bytes(texts), stop=stops, batch=st.integers(1, 5))
+def test_the_stop_string_can_be_kept(pieces: list[bytes], stop: list[str], batch: int) -> None:
+    tokens = Tokens(pieces)
+    stream = TextStream(tokens.decode, stop, include_stop=True)
+    ids = range(len(pieces))
+    text = "".join(stream.push(ids[at : at + batch]) for at in range(0, len(ids), batch))
+    text += stream.finish()
+    whole = tokens.whole()
+    ends = [end for end in range(len(whole) + 1) if whole[:end].endswith(tuple(stop))]
+    assert text == (whole[: ends[0]] if stop and ends else whole)
+    assert stream.returned == len(text)
+
+
+@given(pieces=cut_bytes(texts), stop=stops, keep=st.booleans())
+def test_each_token_comes_with_its_text(pieces: list[bytes], stop: list[str], keep: bool) -> None:
+    """By brute force: a token is kept if it begins before the end of the text that is sent."""
+    pieces = [piece for piece in pieces if piece]
+    tokens = Tokens(pieces)
+    stream = TextStream(tokens.decode, stop, include_stop=keep)
+    logprobs = LogprobStream(stream)
+    text, taken = "", []
+    for index in range(len(pieces)):
+        if stream.stopped:
+            break
+        text += stream.push((index,))
+        logprobs.add(TokenLogprob("", pieces[index], -float(index)))
+        taken += logprobs.take()
+        assert len(taken) <= index + 1
+        assert not text or taken
+    text += stream.finish()
+    taken += logprobs.take(ended=True)
+    sent, size = len(text.encode()), 0
+    expected = []
+    for piece in pieces:
+        if size < sent:
+            expected.append(piece)
+        size += len(piece)
+    assert [each.data for each in taken] == expected
+
+
+def test_an_incomplete_character_at_the_end_has_its_tokens() -> None:
+    pieces = [b"a", *(bytes((byte,)) for byte in "🦉".encode()[:3])]
+    stream = TextStream(Tokens(pieces).decode)
+    logprobs = LogprobStream(stream)
+    taken = []
+    for index, piece in enumerate(pieces):
+        stream.push((index,))
+        logprobs.add(TokenLogprob("", piece, 0.0))
+        taken.append(len(logprobs.take()))
+    assert taken == [1, 0, 0, 0]
+    stream.finish()
+    assert len(logprobs.take(ended=True)) == 3
 
 
 def test_an_empty_stop_string_is_refused() -> None:

@@ -24,6 +24,8 @@ class Reply:
     def code(self) -> str:
         """The code of the error body."""
         error: dict[str, Any] = msgspec.json.decode(self.body)["error"]
+        if set(error) == {"message", "type", "details"}:  # the Anthropic API's form
+            return str(error["details"]["error_code"])
         assert set(error) == {"message", "type", "param", "code"}
         return str(error["code"])
 

@@ -6,9 +6,11 @@ import ast
 import base64
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
+from anthropic import Anthropic, APIStatusError
 from fastapi import FastAPI
 from openai import AuthenticationError, OpenAI
 from starlette.routing import BaseRoute, Route
@@ -24,7 +26,8 @@ from tests.gateway.raw import Address, exchange, head
 from tests.pictures import data_url, encoded
 from tests.serving import Served, served
 
-OPEN = {("GET", "/live"), ("HEAD", "/live"), ("GET", "/ready"), ("HEAD", "/ready")}
+PROBES = ("/live", "/ready", "/health")
+OPEN = {(method, path) for method in ("GET", "HEAD") for path in PROBES}
 
 HOST = ("host", "localhost")
 WRONG = "sk-silk-" + "A" * 43
@@ -147,7 +150,7 @@ def test_no_spelling_of_a_path_goes_around_the_gate(address: Address, form: str)
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 def test_the_probes_are_open_for_looking_alone(address: Address, method: str) -> None:
-    for path in ("/live", "/ready"):
+    for path in PROBES:
         request = head(path, method, [HOST, ("x-http-method-override", "GET")])
         assert exchange(address, request).status == 401
 
@@ -158,6 +161,33 @@ def test_two_keys_are_none(address: Address, keys: Keys) -> None:
     for both in ([HOST, good, wrong], [HOST, wrong, good], [HOST, good, good]):
         assert exchange(address, head("/v1/models", headers=both)).status == 401
     assert exchange(address, head("/v1/models", headers=[HOST, good])).status == 200
+
+
+def test_a_key_may_come_as_x_api_key(address: Address, keys: Keys) -> None:
+    plain, bearer_key = ("x-api-key", keys.shop), ("authorization", f"Bearer {keys.shop}")
+    password = ("authorization", basic(keys.shop)["authorization"])
+    wrong, wrong_bearer = ("x-api-key", WRONG), ("authorization", f"Bearer {WRONG}")
+    for good in ([plain], [plain, bearer_key], [plain, password]):
+        assert exchange(address, head("/v1/models", headers=[HOST, *good])).status == 200
+    for bad in ([wrong], [plain, wrong], [plain, plain], [plain, wrong_bearer], [wrong, bearer_key],
+                [wrong, password], [("x-api-key", "")]):  # fmt: skip
+        assert exchange(address, head("/v1/models", headers=[HOST, *bad])).status == 401
+
+
+def test_the_official_anthropic_client_with_a_key(guarded: Served, keys: Keys) -> None:
+    hello: list[Any] = [{"role": "user", "content": "Hello"}]
+    with Anthropic(base_url=guarded.url, api_key=keys.shop, max_retries=0) as client:
+        answer = client.messages.create(model=MODEL, max_tokens=8, messages=hello)
+        assert answer.content
+    for key, error in ((WRONG, "authentication_error"), (keys.scraper, "permission_error")):
+        with (
+            Anthropic(base_url=guarded.url, api_key=key, max_retries=0) as client,
+            pytest.raises(APIStatusError) as refused,
+        ):
+            client.messages.create(model=MODEL, max_tokens=8, messages=hello)
+        assert refused.value.type == error
+        assert refused.value.request_id
+        assert key not in str(refused.value)
 
 
 def test_a_key_opens_what_it_is_for(guarded: Served, keys: Keys) -> None:

@@ -7,17 +7,20 @@ from typing import Any
 import pytest
 
 from silkline.cache.policy import CacheUse
+from silkline.core import EngineInfo
 from silkline.errors import InputError
 from silkline.gateway.body import decode
 from silkline.gateway.faces.chat_schema import ChatRequest
 from silkline.gateway.faces.predict import PredictRequest
 from silkline.gateway.known_fields import INSTEAD, NEUTRAL, WITHOUT_EFFECT
+from silkline.service.other_fields import sort_fields
 
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def taken(kind: type[ChatRequest | PredictRequest], body: dict[str, Any]) -> None:
-    request, _ = decode(json.dumps(body).encode(), kind)
+    request, others = decode(json.dumps(body).encode(), kind)
+    sort_fields(others, EngineInfo("any", "any", "0", "none", 1000, 1))
     if isinstance(request, ChatRequest):
         request.question(CacheUse.NORMAL)
 
@@ -31,20 +34,15 @@ def told(kind: type[ChatRequest | PredictRequest], body: dict[str, Any]) -> Inpu
 @pytest.mark.parametrize(
     ("field", "value", "taken"),
     [
-        ("n", 2, "1"),
-        ("response_format", {"type": "json_object"}, '{"type": "text"}'),
-        ("response_format", {"type": "json_schema", "json_schema": {}}, '{"type": "text"}'),
-        ("tools", [{"type": "function"}], "[]"),
-        ("tool_choice", "required", '"none" or "auto"'),
-        ("logprobs", True, "false"),
-        ("top_logprobs", 3, "0"),
+        ("best_of", 2, "1"),
+        ("functions", [{"name": "f"}], "[]"),
+        ("function_call", {"name": "f"}, '"none" or "auto"'),
+        ("echo", True, "false"),
         ("modalities", ["audio"], '["text"]'),
-        ("presence_penalty", 0.5, "0"),
-        ("frequency_penalty", -1, "0"),
-        ("logit_bias", {"5": 1}, "{}"),
-        ("reasoning_effort", "low", '"none"'),
-        ("top_k", 40, "-1 or 0"),
-        ("guided_json", {}, "null"),
+        ("typical_p", 0.5, "1"),
+        ("top_n_sigma", 2, "-1"),
+        ("options", {"a": 1}, "{}"),
+        ("guided_whitespace_pattern", " ", "null"),
         ("audio", {"voice": "alloy"}, "null"),
     ],
 )
@@ -106,9 +104,9 @@ def test_a_pictures_place_is_told() -> None:
     ("message", "place", "taken"),
     [
         (
-            {"role": "tool", "content": "Hi"},
+            {"role": "function", "content": "Hi"},
             "messages.1.role",
-            "system, developer, user or assistant",
+            "system, developer, user, assistant or tool",
         ),
         (
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]},

@@ -1,11 +1,14 @@
 """Fields that are not the official client's, numbers of any spelling, null, turns without text."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
+from silkline.gateway.body import decode
+from silkline.gateway.faces.chat_schema import ChatRequest
 from tests.gateway.asking import MODEL, asked, messages
 from tests.gateway.test_bad_input import check
 from tests.pictures import data_url, encoded
@@ -98,10 +101,8 @@ def test_requests_with_ignored_fields_are_counted_without_their_names(http: http
     [
         {"cache_control": {"type": "ephemeral"}},
         {"reasoning_content": None},
-        {"reasoning_content": "I thought."},
         {"uuid": "a"},
         {"audio": None},
-        {"tool_calls": []},
         {"tool_calls": None},
         {"refusal": None},
     ],
@@ -150,21 +151,16 @@ def test_a_value_without_effect_is_taken(http: httpx2.Client, field: str, value:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("repetition_penalty", 1.1),
-        ("top_k", 40),
-        ("min_p", 0.05),
         ("n", True),
+        ("typical_p", 0.5),
         ("best_of", 2),
         ("min_pixels", 3136),
         ("max_pixels", 12845056),
         ("mm_processor_kwargs", {"max_pixels": 1}),
-        ("guided_json", {"type": "object"}),
-        ("guided_regex", "a+"),
-        ("structured_outputs", {"choice": ["a"]}),
+        ("guided_whitespace_pattern", " "),
         ("chat_template", "{{ 1 }}"),
-        ("chat_template_kwargs", {"enable_thinking": True}),
-        ("stop_token_ids", [1]),
-        ("ignore_eos", True),
+        ("truncate_prompt_tokens", 5),
+        ("use_beam_search", True),
         ("lora_path", "a"),
         ("images", ["aGk="]),
         ("max_new_tokens", 5),
@@ -192,7 +188,7 @@ def test_it_is_refused_in_a_turn_and_in_a_part_too(http: httpx2.Client, field: s
         assert check(http.post(CHAT, json=body), 400, "invalid_request")["param"] == place
 
 
-@pytest.mark.parametrize("field", ["seed", "top_p", "stop", "stream", "messages", "n"])
+@pytest.mark.parametrize("field", ["seed", "top_p", "stop", "stream", "messages", "top_k"])
 def test_predict_refuses_what_only_chat_has(http: httpx2.Client, field: str) -> None:
     body = {"image_url": URL, field: True}
     assert check(http.post(PREDICT, json=body), 400, "invalid_request")["param"] == field
@@ -264,11 +260,23 @@ def test_another_turn_without_content_is_refused(http: httpx2.Client, role: str)
         assert error["param"] == "messages.1.content"
 
 
-def test_tool_calls_are_what_is_wrong_with_a_turn_of_them(http: httpx2.Client) -> None:
-    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    body = history({"role": "assistant", "content": None, "tool_calls": [call]})
-    error = check(http.post(CHAT, json=body), 400, "invalid_request")
-    assert error["param"] == "messages.1.tool_calls"
+def test_a_tool_message_needs_the_id_of_its_call(http: httpx2.Client) -> None:
+    error = check(
+        http.post(CHAT, json=history({"role": "tool", "content": "3"})), 400, "invalid_request"
+    )
+    assert error["param"] == "messages.1.tool_call_id"
+
+
+def test_fields_below_the_top_level_are_never_kept_for_a_remote() -> None:
+    body = {**asked(mood=1, echo=True), **turn(mood=[2], tone=3)}
+    _, others = decode(json.dumps(body).encode(), ChatRequest)
+    found = {other.path: (other.value, other.refusal is None) for other in others}
+    assert found == {
+        "mood": (1, True),
+        "echo": (True, False),
+        "messages.0.mood": (None, True),
+        "messages.0.tone": (None, True),
+    }
 
 
 @pytest.fixture(scope="module")

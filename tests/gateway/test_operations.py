@@ -6,10 +6,11 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import httpx2
 import pytest
-from openai import OpenAI
+from openai import NotFoundError, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gateway.asking import MODEL, asked, messages
@@ -38,11 +39,22 @@ def wait_until_ready(url: str, seconds: float = 10) -> None:
 
 def test_live_and_ready(http: httpx2.Client) -> None:
     assert http.get("/live").json() == {"status": "live"}
-    assert http.get("/ready").json() == {"status": "ready"}
+    assert http.get("/ready").json() == http.get("/health").json() == {"status": "ready"}
 
 
 def test_probes_may_ask_for_the_head_alone(http: httpx2.Client) -> None:
-    assert http.head("/live").status_code == http.head("/ready").status_code == 200
+    assert [http.head(path).status_code for path in ("/live", "/ready", "/health")] == [200] * 3
+
+
+def test_the_version_is_told(http: httpx2.Client) -> None:
+    assert http.get("/version").json() == {"version": version("silkline")}
+
+
+def test_there_are_no_embeddings(openai: OpenAI) -> None:
+    with pytest.raises(NotFoundError) as refused:
+        openai.embeddings.create(model=MODEL, input="Hello")
+    assert refused.value.code == "not_found"
+    assert "No engine of this server computes embeddings" in refused.value.message
 
 
 def test_the_document_tells_bodies_and_errors(http: httpx2.Client) -> None:

@@ -14,13 +14,13 @@ import pytest
 from silkline.config import IdempotencySettings
 from silkline.errors import Overloaded
 from silkline.idempotency import redis as redis_module
-from silkline.idempotency import sqlite as sqlite_module
 from silkline.idempotency.base import MAX_ANSWER_BYTES, Claim, Found, KeyStore
 from silkline.idempotency.create import create_key_store
 from silkline.idempotency.memory import ENTRY_BYTES, MemoryKeys
 from silkline.idempotency.redis import PREFIX, RedisKeys
 from silkline.idempotency.sqlite import SqliteKeys
 from silkline.stores import redis as redis_link
+from silkline.stores import sqlite_thread
 from tests.cache.redis_server import RedisServer
 from tests.engines.asking import eventually
 
@@ -181,7 +181,9 @@ async def test_a_file_that_fails_is_told_once_and_so_is_its_return(
 
     async def full(limit: int) -> None:
         """What a full disk does: small writes may go on, large ones do not."""
-        await store._run("forget", lambda file: file.execute(f"PRAGMA max_page_count = {limit}"))
+        await store._file.run(
+            "forget", lambda file: file.execute(f"PRAGMA max_page_count = {limit}")
+        )
 
     await full(1)  # as many as there are
     for place in range(3):
@@ -291,7 +293,7 @@ async def test_a_claim_that_the_disk_makes_too_late_frees_its_key(
     for each, name in ((store, b"1" * 32), (other, b"2" * 32)):
         await each.claim(name, claim(), LONG)
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_module, "OPERATION_SECONDS", 0.2)
+        patch.setattr(sqlite_thread, "OPERATION_SECONDS", 0.2)
         holder = sqlite3.connect(tmp_path / "keys", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         await given_up(store, how)

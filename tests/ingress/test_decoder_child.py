@@ -90,7 +90,7 @@ def test_the_limits_do_not_stop_honest_work() -> None:
 def test_it_loads_little() -> None:
     """A small child starts fast and has little to be misused: neither our rooms nor a client."""
     link = decoder_link._BOOTSTRAP.replace(
-        "main(int(memory_bytes))",
+        'main(int(memory_bytes), documents=documents == "True")',
         "import json; print(json.dumps(sorted(sys.modules)))",
     )
     pillow = importlib.util.find_spec("PIL")
@@ -98,7 +98,7 @@ def test_it_loads_little() -> None:
     assert pillow.origin is not None
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", link, str(decoder_link._PACKAGE),
-         pillow.origin.rpartition("/PIL/")[0], "0"],
+         "0", "False", pillow.origin.rpartition("/PIL/")[0]],
         capture_output=True, check=True, env={},
     )  # fmt: skip
     loaded = set(json.loads(done.stdout))

@@ -28,7 +28,7 @@ PNG = encode(drawing(), "PNG")
 
 
 def sizes(pictures: TakenImages) -> list[int]:
-    return [identity.original_pixels for identity in pictures.identities]
+    return [one.original_pixels for found in pictures.recognised for one in found.images]
 
 
 def first_pixels(pictures: TakenImages) -> list[int]:

@@ -14,6 +14,7 @@ REMOTE = "engines/remote/link.py"  # dials what the operator named, and only tha
 RESPONSE = "aio/http_response.py"  # reads what the two get; dials nothing
 DOCTOR = "cli/doctor.py"  # asks this machine's own port whether Silkline has it
 DECODER = "ingress/normalise.py"
+DOCUMENTS = "ingress/documents.py"
 CHILD = "ingress/decoder_child.py"
 
 WEB_CLIENTS = {
@@ -21,8 +22,8 @@ WEB_CLIENTS = {
     "smtplib", "telnetlib", "urllib.request", "urllib3", "websockets", "xmlrpc.client",
 }  # fmt: skip
 PICTURE_LIBRARIES = {
-    "PIL", "av", "avif", "cv2", "imagecodecs", "imageio", "pillow_heif", "pyvips", "rawpy",
-    "simplejpeg", "skimage", "tifffile", "torchvision", "turbojpeg", "wand",
+    "PIL", "av", "avif", "cv2", "imagecodecs", "imageio", "pillow_heif", "pypdfium2", "pyvips",
+    "rawpy", "simplejpeg", "skimage", "tifffile", "torchvision", "turbojpeg", "wand",
 }  # fmt: skip
 REFERENCE = "evaluate/contract/upright.py"
 """Opens the pictures that the preprocessing contract drew itself, to judge the decoder by."""
@@ -126,7 +127,11 @@ def aliases(tree: ast.Module) -> set[str]:
 
 def test_one_module_decodes() -> None:
     users = {name: tree for name, tree in modules() if uses(tree, PICTURE_LIBRARIES)}
-    assert [name for name, tree in users.items() if opens_pictures(tree)] == [REFERENCE, DECODER]
+    assert [name for name, tree in users.items() if opens_pictures(tree)] == [
+        REFERENCE,
+        DOCUMENTS,
+        DECODER,
+    ]
     assert not [name for name in users if name.startswith(("cli/", "gateway/", "routing/"))]
 
 
@@ -147,6 +152,8 @@ def test_a_second_decoder_would_be_seen(text: str) -> None:
 
 def test_only_the_child_runs_the_decoder() -> None:
     importers = [name for name, tree in modules() if uses(tree, {"silkline.ingress.normalise"})]
+    assert importers == [CHILD, DOCUMENTS]
+    importers = [name for name, tree in modules() if uses(tree, {"silkline.ingress.documents"})]
     assert importers == [CHILD]
     assert not [name for name, tree in modules() if uses(tree, {"silkline.ingress.decoder_child"})]
 

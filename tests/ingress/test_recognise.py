@@ -30,9 +30,11 @@ async def test_what_was_taken_is_known() -> None:
         assert intake.recognise(sources, BUDGET, TENANT) is None
         pictures = await intake.take(sources, BUDGET, TENANT)
         known = intake.recognise(sources, BUDGET, TENANT)
-        assert known == pictures.identities
-        assert [each.digest for each in known] == [image.digest for image in pictures.images]
-        assert [each.original_pixels for each in known] == [PIXELS] * 3
+        assert known == pictures.recognised
+        assert [found.images[0].digest for found in known] == [
+            image.digest for image in pictures.images
+        ]
+        assert [found.images[0].original_pixels for found in known] == [PIXELS] * 3
         assert intake.recognise(sources[::-1], BUDGET, TENANT) == known[::-1]
         assert len(origin.hits) == 1
         assert intake.snapshot().recognised == 2
@@ -69,8 +71,8 @@ async def test_another_budget_is_another_picture() -> None:
             first = await intake.take([source], BUDGET, TENANT)
             assert intake.recognise([source], small, TENANT) is None
             second = await intake.take([source], small, TENANT)
-            assert intake.recognise([source], BUDGET, TENANT) == first.identities
-            assert intake.recognise([source], small, TENANT) == second.identities
+            assert intake.recognise([source], BUDGET, TENANT) == first.recognised
+            assert intake.recognise([source], small, TENANT) == second.recognised
 
 
 async def test_the_same_bytes_are_known_under_any_media_type() -> None:
@@ -213,10 +215,10 @@ async def test_a_url_stands_for_what_came_last() -> None:
         source = at(origin, "/")
         first = await intake.take([source], BUDGET, TENANT)
         shown.append(2)
-        assert intake.recognise([source], BUDGET, TENANT) == first.identities
+        assert intake.recognise([source], BUDGET, TENANT) == first.recognised
         second = await intake.take([source], BUDGET, TENANT)
-        assert second.identities != first.identities
-        assert intake.recognise([source], BUDGET, TENANT) == second.identities
+        assert second.recognised != first.recognised
+        assert intake.recognise([source], BUDGET, TENANT) == second.recognised
 
 
 async def test_the_memory_is_bounded() -> None:

@@ -37,6 +37,21 @@ def test_the_limits_hold_and_nothing_grows(
     assert target_size(height, width, edge, max_pixels) == (new_height, new_width)
 
 
+@given(edges, edges, st.integers(1, 10**7), st.integers(1, 10**7))
+def test_a_small_image_grows_to_its_minimum(
+    width: int, height: int, min_pixels: int, more: int
+) -> None:
+    max_pixels = min_pixels + more + 40_000  # room for rounding up to whole pixels
+    new_width, new_height = target_size(width, height, None, max_pixels, min_pixels)
+    if width * height >= min_pixels:
+        assert (new_width, new_height) == target_size(width, height, None, max_pixels)
+    else:
+        assert new_width >= width
+        assert new_height >= height
+        assert min_pixels <= new_width * new_height <= max_pixels
+    assert target_size(width, height, 1000, max_pixels, min_pixels)[0] <= width
+
+
 @given(st.integers(200, 20_000), st.integers(200, 20_000), st.integers(10_000, 10**7))
 def test_the_aspect_is_kept(width: int, height: int, max_pixels: int) -> None:
     new_width, new_height = target_size(width, height, None, max_pixels)
@@ -50,3 +65,6 @@ def test_examples() -> None:
     assert target_size(100, 100, 224, NO_LIMIT) == (100, 100)
     assert target_size(1, 200, 224, NO_LIMIT) == (1, 200)
     assert target_size(40_000, 200, 100, 10_000) == (1414, 7)
+    assert target_size(100, 80, None, NO_LIMIT, 32_000) == (200, 160)
+    assert target_size(100, 100, None, 262_144, 262_144) == (512, 512)
+    assert target_size(1, 1, None, NO_LIMIT, 10) == (4, 4)

@@ -6,7 +6,6 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from silkline.admission.admission import Admission
 from silkline.cache.create import create_cache
 from silkline.cache.policy import CacheState
 from silkline.cache.redis import TIMEOUT_SECONDS
@@ -15,11 +14,9 @@ from silkline.core import Answer, ImagePart, Message, Role, Sampling, Stage, Tex
 from silkline.errors import Overloaded
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import uploaded
-from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
 from silkline.service.answering import Answering
-from silkline.service.lifecycle import Lifecycle
-from silkline.service.models import ServedModel, ServedModels
+from silkline.service.create import create_answering
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 from tests.engines.asking import eventually
@@ -44,18 +41,8 @@ async def answering(settings: Settings) -> AsyncIterator[tuple[Answering, Script
     cache = create_cache(settings.cache)
     async with intake, aclosing(cache):
         await pool.start()
-        model = ServedModel(pool, Admission(settings.admission, pool.capacity))
-        yield (
-            Answering(
-                settings,
-                intake=intake,
-                cache=cache,
-                models=ServedModels([model]),
-                metrics=Metrics(),
-                lifecycle=Lifecycle(),
-            ),
-            replica.script,
-        )
+        made = create_answering(settings, pool, intake=intake, cache=cache)
+        yield made, replica.script
         await pool.aclose()
 
 

@@ -194,6 +194,11 @@ class Admission:
             if last is not None:  # the slot is free before the last delta is read
                 yield last
 
+    def measured(self, ticket: Ticket, size: Size) -> None:
+        """Prices a request again by its actual images, before it waits for its turn."""
+        ticket.size = size
+        ticket.price = self._costs.price(size, ticket.info, ticket.pixel_budget)
+
     def cache_missed(self, ticket: Ticket) -> None:
         """Reports that the cache has no answer.
 
@@ -303,8 +308,9 @@ class Admission:
         self._give_back(ticket)
 
     def _answered(self, ticket: Ticket, begun: float, usage: Usage, timeline: Timeline) -> None:
-        work = self._costs.learn(ticket.size, usage, timeline)
-        self._scheduler.answered(ticket, work, self._clock() - begun)
+        if ticket.size.max_tokens:  # tokenizing a prompt tells nothing about the engine's speed
+            work = self._costs.learn(ticket.size, usage, timeline)
+            self._scheduler.answered(ticket, work, self._clock() - begun)
         real = usage.total_tokens - usage.cached_tokens
         self._limits.charge(ticket.tenant, requests=0, tokens=real - ticket.charged)
         ticket.charged = real

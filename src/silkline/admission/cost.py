@@ -34,8 +34,9 @@ class Size:
 
     Attributes:
         characters: Characters of all texts.
-        images: Pixels of each image, from its header; None if the header has not arrived yet.
-        max_tokens: Maximum tokens of the answer, at least 1.
+        images: Expected pixels of each image, from its header or the client's own limit; None if
+            nothing is known yet.
+        max_tokens: Maximum tokens of the answer; 0 if the prompt is only tokenized.
     """
 
     characters: int

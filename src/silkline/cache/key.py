@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from silkline.core import EngineInfo, Message, PromptOptions, Sampling, TextPart
+from silkline.core import EngineInfo, Message, PixelBudget, PromptOptions, Sampling, TextPart
 
 KEY_BYTES = 32
 
@@ -34,7 +34,7 @@ class CacheRequest:
         sampling: The sampling parameters.
         timeout_seconds: The request's timeout.
         stream: Whether its client reads the answer as a stream.
-        pixel_budget: Maximum pixels of each of its images.
+        pixel_budgets: The pixel budget of each image that its client sent.
         perceptual: The 64-bit perceptual digest of its image, if it has exactly one.
         options: How its prompt is written.
     """
@@ -44,7 +44,7 @@ class CacheRequest:
     sampling: Sampling
     timeout_seconds: float
     stream: bool
-    pixel_budget: int
+    pixel_budgets: tuple[PixelBudget, ...]
     perceptual: int | None = None
     options: PromptOptions = field(default_factory=PromptOptions)
 
@@ -64,10 +64,10 @@ def answer_key(request: CacheRequest, info: EngineInfo, tenant: bytes) -> bytes:
 def context_key(request: CacheRequest, info: EngineInfo, tenant: bytes) -> bytes:
     """The key of everything that determines the answer except the images: BLAKE2b-256.
 
-    It includes the pixel budget: the answer to a smaller image may be another one.
+    It includes the pixel budgets: the answer to a smaller image may be another one.
     """
     question = encode_question(replace(request, images=()), info, tenant)
-    encoding = _encoder.encode((question, request.pixel_budget))
+    encoding = _encoder.encode((question, _plain(request.pixel_budgets)))
     return hashlib.blake2b(encoding, digest_size=KEY_BYTES, person=_CONTEXT_DOMAIN).digest()
 
 

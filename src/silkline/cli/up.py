@@ -40,6 +40,7 @@ from silkline.service.pool import Served, create_pool, why_chosen
     "decode",
     "cache",
     "idempotency",
+    "responses",
     "admission",
     "engine",
     "log",

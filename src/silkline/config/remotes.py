@@ -14,10 +14,21 @@ error message can show a key.
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from silkline.core import Feature
 
 _API = "/v1"
 _ENDPOINTS = ("/chat/completions", "/models")
@@ -46,6 +57,14 @@ def server_root(text: str) -> str:
         if path.endswith(_API + endpoint):
             path = path.removesuffix(endpoint)
     return f"{parts.scheme}://{parts.netloc}{path.removesuffix(_API).rstrip('/')}"
+
+
+def _listed(value: Any) -> Any:
+    """Parses `a+b`: in the text form of an entry, commas separate entries."""
+    return tuple(filter(None, value.split("+"))) if isinstance(value, str) else value
+
+
+_List = BeforeValidator(_listed)
 
 
 class RemoteSettings(BaseModel):
@@ -79,6 +98,30 @@ class RemoteSettings(BaseModel):
     max_pixels: int | None = Field(
         None, ge=1, description="Maximum pixels of an image that the model can use."
     )
+    image_files: bool = Field(
+        default=True,
+        description="Whether the server gets the client's JPEG or PNG file, with its metadata, "
+        "where normalising would change no pixel; otherwise it gets all images as new PNG files.",
+    )
+    without: Annotated[tuple[Feature, ...], _List] = Field(
+        (), description="Features that the server lacks, such as tools; requests need not try them."
+    )
+    pass_fields: Annotated[tuple[str, ...], _List] = Field(
+        ("*",),
+        description="Names of unknown request fields that the server gets; * matches any text. "
+        "Fields with URLs, credentials or templates need their exact name here.",
+    )
+    block_fields: Annotated[tuple[str, ...], _List] = Field(
+        (), description="Names of unknown request fields that the server never gets."
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server runs on this machine, as far as its URL shows."""
+        host = urlsplit(self.url).hostname or ""
+        with suppress(ValueError):
+            return ip_address(host).is_loopback
+        return host == "localhost"
 
     @model_validator(mode="before")
     @classmethod

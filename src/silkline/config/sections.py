@@ -90,9 +90,11 @@ class LimitSettings(Section):
         ge=1024,
         description="Maximum bytes of received bodies in memory, over all open requests.",
     )
-    max_images: int = Field(16, ge=1, description="Maximum images in a request.")
+    max_images: int = Field(
+        16, ge=1, description="Maximum images in a request; each page of a document is one."
+    )
     max_image_bytes: int = Field(
-        20 * MIB, ge=1024, description="Maximum bytes of an encoded image."
+        20 * MIB, ge=1024, description="Maximum bytes of an encoded image or a document."
     )
     max_image_pixels: int = Field(
         50_000_000, ge=1, description="Maximum pixels of a decoded image."
@@ -145,12 +147,25 @@ class FetchSettings(Section):
 
 
 class DecodeSettings(Section):
-    """The child processes that decode images."""
+    """The child processes that decode images and render documents."""
 
-    decode_processes: int = Field(2, ge=1, description="Child processes that decode images.")
-    decode_timeout: float = Field(5.0, gt=0, description="Maximum seconds to decode an image.")
+    decode_processes: int = Field(
+        2,
+        ge=1,
+        description="Child processes that decode images; documents get as many more when needed.",
+    )
+    decode_timeout: float = Field(
+        5.0, gt=0, description="Maximum seconds to decode an image, or a page of a document."
+    )
     decode_memory_bytes: int = Field(
         1024 * MIB, ge=256 * MIB, description="Maximum address space of a decoding process."
+    )
+    document_dpi: int = Field(
+        144,
+        ge=18,
+        le=1200,
+        description="Maximum dots per inch of the pages of PDF documents; the pixel budget may "
+        "reduce them further.",
     )
     identity_memory_bytes: int = Field(
         64 * MIB,
@@ -258,6 +273,26 @@ class IdempotencySettings(Section):
     )
 
 
+class ResponseSettings(Section):
+    """Stored responses of `/v1/responses`, for `previous_response_id`; see `docs/api.md`."""
+
+    response_store: Literal["never", "on_request", "by_default"] = Field(
+        "on_request",
+        description="When responses are stored: never, on_request (with `store: true`) or "
+        "by_default (without `store: false`).",
+    )
+    response_file: str = Field(
+        "", description="File that keeps responses across restarts; empty keeps them in memory."
+    )
+    response_ttl: int = Field(
+        30 * 24 * 3600, ge=1, description="Seconds that a response is stored."
+    )
+    response_count: int = Field(10_000, ge=1, description="Maximum stored responses.")
+    response_bytes: int = Field(
+        256 * MIB, ge=MIB, description="Maximum bytes of all stored responses and their input."
+    )
+
+
 class AdmissionSettings(Section):
     """Admission control: when requests wait and when they are refused."""
 
@@ -305,5 +340,6 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
+    responses: ResponseSettings = ResponseSettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()

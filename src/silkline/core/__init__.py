@@ -25,6 +25,7 @@ from silkline.core.engine import (
     PixelBudget,
 )
 from silkline.core.message import (
+    EncodedImage,
     Image,
     ImagePart,
     Message,
@@ -50,6 +51,7 @@ __all__ = [
     "Constraint",
     "ConstraintKind",
     "Delta",
+    "EncodedImage",
     "EngineInfo",
     "Feature",
     "FinishReason",

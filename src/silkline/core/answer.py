@@ -117,6 +117,9 @@ class Delta:
         tool_calls: The next chunks of tool calls.
         logprobs: The tokens of this chunk, if they were asked for; all of reasoning, text and tool
             calls.
+        stop: The stop string that ended the answer, in the last delta; empty if none did, or if
+            the engine cannot tell.
+        prompt_ids: The tokens of the prompt, in the last delta of an answer with 0 `max_tokens`.
     """
 
     text: str
@@ -126,6 +129,8 @@ class Delta:
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    stop: str = ""
+    prompt_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,8 @@ class Answer:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    stop: str = ""
+    prompt_ids: tuple[int, ...] = ()
 
     def as_delta(self) -> Delta:
         """Returns the answer as a single final delta."""
@@ -154,6 +161,8 @@ class Answer:
             self.reasoning,
             calls,
             self.logprobs,
+            self.stop,
+            self.prompt_ids,
         )
 
 
@@ -185,6 +194,8 @@ def complete(deltas: Sequence[Delta]) -> Answer | None:
         joined.reasoning,
         calls,
         joined.logprobs,
+        last.stop,
+        last.prompt_ids,
     )
 
 

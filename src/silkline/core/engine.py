@@ -23,6 +23,7 @@ class Feature(StrEnum):
     STOP_TOKEN_IDS = "stop_token_ids"  # noqa: S105 - no password
     INCLUDE_STOP = "include_stop_str_in_output"
     LOGPROBS = "logprobs"
+    TOP_LOGPROBS = "top_logprobs"
     JSON_OBJECT = "json_object"
     JSON_SCHEMA = "json_schema"
     REGEX = "regex"
@@ -33,6 +34,8 @@ class Feature(StrEnum):
     THINKING = "thinking"
     EFFORT = "reasoning_effort"
     PREFILL = "prefill"
+    RAW = "raw_prompt"
+    TOKENIZE = "tokenize"
     EXTRA = "extra_fields"
 
 
@@ -44,10 +47,13 @@ class PixelBudget:
         max_pixels: Maximum pixels of an image, whatever its shape.
         shortest_edge: Set if the model scales every image until its shorter edge has this many
             pixels: reducing the image to that size beforehand changes nothing. Otherwise None.
+        min_pixels: Minimum pixels of an image; smaller images are enlarged, unless the model has a
+            shortest edge. 0 enlarges none.
     """
 
     max_pixels: int = 1024 * 1024
     shortest_edge: int | None = None
+    min_pixels: int = 0
 
 
 @dataclass(frozen=True, slots=True)

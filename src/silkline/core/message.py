@@ -16,6 +16,19 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """An image file.
+
+    Attributes:
+        data: The file.
+        media_type: Its media type, such as `image/jpeg`.
+    """
+
+    data: bytes = field(repr=False)
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """A normalised image: upright, opaque, 8 bits per channel.
 
@@ -24,12 +37,15 @@ class Image:
         height: Rows, at least 1.
         pixels: RGB bytes, row by row from the top left, exactly `width * height * 3` of them.
         digest: Hex digest of mode, size and pixels; equal digests mean equal images.
+        encoded: The file that it was decoded from, if any decoder gets these pixels from it: no
+            normalisation changed it. None otherwise. Only remote servers get it.
     """
 
     width: int
     height: int
     pixels: bytes = field(repr=False)
     digest: str
+    encoded: EncodedImage | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

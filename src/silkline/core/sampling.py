@@ -39,7 +39,7 @@ class Sampling:
     """How the next token is chosen, and when to stop.
 
     Attributes:
-        max_tokens: Maximum tokens to generate, at least 1.
+        max_tokens: Maximum tokens to generate; 0 only tokenizes the prompt.
         temperature: 0 to 2; 0 always takes the most likely token.
         top_p: Nucleus sampling, above 0 and at most 1; not used at temperature 0.
         seed: Makes sampling repeatable if the engine supports it; None means no seed.
@@ -127,6 +127,7 @@ class PromptOptions:
         effort: How much it thinks, for models that have levels: "minimal" to "max"; empty is the
             model's own default.
         continues: Whether the answer continues the last message, which is the assistant's.
+        raw: Whether the text of the only message is the whole prompt, without the chat template.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -136,3 +137,4 @@ class PromptOptions:
     thinking: bool | None = None
     effort: str = ""
     continues: bool = False
+    raw: bool = False

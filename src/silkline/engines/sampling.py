@@ -1,7 +1,8 @@
-"""Sampling rules that all engines share: the seed, and the space left for an answer."""
+"""Sampling rules that engines share: the seed, random draws, and the space left for an answer."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 
 from silkline.core import Sampling
@@ -9,7 +10,6 @@ from silkline.errors import InvalidRequest
 
 SEED_BITS = 64
 """Engines' seeds are unsigned integers of this many bits."""
-
 
 GREEDY_BELOW = 1e-4
 """Lower temperatures count as greedy: dividing logits by them would overflow."""
@@ -24,6 +24,21 @@ def seed_of(sampling: Sampling) -> int:
     if sampling.seed is None:
         return secrets.randbits(SEED_BITS)
     return sampling.seed % (1 << SEED_BITS)
+
+
+def chance(seed: int, index: int) -> float:
+    """Returns the random draw, from 0 to below 1, for the token at `index` of an answer.
+
+    It has 24 bits, which float32 holds exactly: rounded to 1 it would choose the least likely
+    token.
+
+    Args:
+        seed: The request's seed, from `seed_of`.
+        index: The token's index in the answer.
+    """
+    key = seed.to_bytes(SEED_BITS // 8)
+    digest = hashlib.blake2b(index.to_bytes(8), key=key, digest_size=8).digest()
+    return (int.from_bytes(digest) >> 40) / (1 << 24)
 
 
 def answer_room(prompt_tokens: int, max_tokens: int) -> int:

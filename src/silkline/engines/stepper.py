@@ -21,10 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
-from silkline.core import Delta, FinishReason, Health, Stage, Timeline, Usage, join
+from silkline.core import Delta, FinishReason, Health, Stage, Timeline, TokenLogprob, Usage, join
 from silkline.engines.chat.parts import AnswerParts
 from silkline.engines.deadline import in_time
-from silkline.engines.text_stream import TextStream
+from silkline.engines.text_stream import LogprobStream, TextStream
 from silkline.errors import InternalFault, SilklineError, WorkerLost
 
 logger = logging.getLogger("silkline.engines")
@@ -54,8 +54,9 @@ class Job:
         id: The request's id, for the log.
         text: Turns the tokens into text.
         usage: The prompt's tokens; completion tokens are added when the request ends.
-        incremental: Whether text is needed before the answer is complete: for streaming, or to find
-            stop strings or the parts of the answer.
+        incremental: Whether text is needed before the answer is complete: for streaming, to find
+            stop strings or the parts of the answer, or to align log-probabilities with it.
+        kept_ids: End tokens that belong to the answer; the text of all others is left out.
         parts: Splits the text into reasoning, text and tool calls.
         events: Deltas, the last one with a finish reason, or a `Failed`.
         submitted: When it was created, on the clock of `time.perf_counter`, like all times here.
@@ -65,6 +66,7 @@ class Job:
         tokens: Number of tokens generated so far.
         reasoning: How many of them are reasoning.
         unread: Generated tokens that were not passed to `text` yet.
+        logprobs: Holds back log-probabilities until the text of their tokens is sent.
         cancelled: Whether its caller no longer needs the answer.
     """
 
@@ -72,6 +74,7 @@ class Job:
     text: TextStream
     usage: Usage
     incremental: bool
+    kept_ids: frozenset[int] = frozenset()
     parts: AnswerParts = field(default_factory=AnswerParts)
     events: asyncio.Queue[Delta | Failed] = field(default_factory=asyncio.Queue)
     submitted: float = field(default_factory=time.perf_counter)
@@ -81,15 +84,27 @@ class Job:
     tokens: int = 0
     reasoning: int = 0
     unread: list[int] = field(default_factory=list)
+    logprobs: LogprobStream = field(init=False)
     cancelled: bool = False
 
-    def take(self, ids: Sequence[int], ended: FinishReason | None, now: float) -> Delta | None:
+    def __post_init__(self) -> None:
+        self.logprobs = LogprobStream(self.text)
+
+    def take(
+        self,
+        ids: Sequence[int],
+        ended: FinishReason | None,
+        now: float,
+        logprobs: Sequence[TokenLogprob] = (),
+    ) -> Delta | None:
         """Adds the next tokens and returns a delta if there is something to send.
 
         Args:
-            ids: The tokens, including the end token if there is one.
+            ids: The tokens; if `ended` is `STOP`, the last one is the end token.
             ended: The finish reason if these are the last tokens.
             now: When they were generated.
+            logprobs: The log-probability of each token, if they are asked for; the job must then
+                be `incremental`.
 
         Returns:
             A delta, or None. A delta with a finish reason is the last: the model ended its answer,
@@ -99,23 +114,38 @@ class Job:
             self.first_token = now
         self.tokens += len(ids)
         self.unread.extend(ids)
+        if ended is FinishReason.STOP and ids and ids[-1] not in self.kept_ids:
+            self.unread.pop()
         if ended is None and not self.incremental:
             return None
-        delta = self.parts.push(self.text.push(self.unread))
-        self.unread.clear()
+        delta = self.parts.push(self._read(logprobs))
         if self.parts.thinking:
             self.reasoning = self.tokens
         stopped = self.text.stopped or self.parts.ended
         if ended is None and not stopped:
+            delta = replace(delta, logprobs=self.logprobs.take())
             return delta if delta != Delta("") else None
+        reason = FinishReason.STOP if ended is None or stopped else ended
         return replace(
             join((delta, self.parts.finish(self.text.finish()))),
-            finish_reason=self.parts.reason(
-                FinishReason.STOP if ended is None or stopped else ended
-            ),
+            finish_reason=self.parts.reason(reason),
             usage=self._used(),
             timeline=self._timeline(now),
+            logprobs=self.logprobs.take(ended=True),
+            stop=self.text.found,
         )
+
+    def _read(self, logprobs: Sequence[TokenLogprob]) -> str:
+        """Returns the text that the unread tokens make final."""
+        unread, self.unread = self.unread, []
+        if not logprobs:
+            return self.text.push(unread)
+        chunk = ""
+        for token, logprob in zip(unread, logprobs, strict=False):
+            if not self.text.stopped:
+                chunk += self.text.push((token,))
+                self.logprobs.add(logprob)
+        return chunk
 
     def _used(self) -> Usage:
         return replace(self.usage, completion_tokens=self.tokens, reasoning_tokens=self.reasoning)

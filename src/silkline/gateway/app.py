@@ -11,7 +11,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from silkline import __version__
-from silkline.admission.admission import Admission
 from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
@@ -20,8 +19,17 @@ from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.faces.chat import chat_routes
 from silkline.gateway.faces.chat_schema import ChatRequest
+from silkline.gateway.faces.completions import CompletionRequest, completion_routes
+from silkline.gateway.faces.embeddings import embedding_routes
+from silkline.gateway.faces.messages.routes import messages_routes
+from silkline.gateway.faces.messages.schema import CountRequest, MessagesRequest
 from silkline.gateway.faces.models import model_routes
 from silkline.gateway.faces.predict import PredictRequest, predict_routes
+from silkline.gateway.faces.responses.history import History
+from silkline.gateway.faces.responses.route import response_routes, stored_response_routes
+from silkline.gateway.faces.responses.schema import ResponsesRequest
+from silkline.gateway.faces.responses.store import ResponseStore
+from silkline.gateway.faces.tokenize import TokenizeRequest, tokenize_routes
 from silkline.gateway.failures import render_error
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
@@ -31,18 +39,20 @@ from silkline.gateway.request_layer import RequestLayer
 from silkline.idempotency.create import create_key_store
 from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
-from silkline.service.answering import Answering
+from silkline.service.create import create_answering
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
-from silkline.service.metrics import (
-    admission_metrics,
-    cache_metrics,
-    intake_metrics,
-    process_metrics,
-    replica_metrics,
+
+_BODIES = (
+    ChatRequest,
+    CompletionRequest,
+    CountRequest,
+    MessagesRequest,
+    PredictRequest,
+    ResponsesRequest,
+    TokenizeRequest,
 )
-from silkline.service.models import ServedModel, ServedModels
-from silkline.service.pool import aliases
+"""The types of JSON bodies, which the OpenAPI document describes."""
 
 
 def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
@@ -54,27 +64,15 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     intake = create_intake(settings)
     cache = create_cache(settings.cache)
     keys = create_key_store(settings.idempotency)
-    admission = Admission(settings.admission, pool.capacity)
-    lifecycle.at_draining(admission.close)
-    models = ServedModels([ServedModel(pool, admission, aliases(settings.engine))])
+    responses = ResponseStore(settings.responses)
     metrics = Metrics()
-    metrics.add_source(lambda: replica_metrics(pool.health()))
-    metrics.add_source(lambda: cache_metrics(cache.snapshot()))
-    metrics.add_source(lambda: admission_metrics(admission.snapshot()))
-    metrics.add_source(lambda: intake_metrics(intake.snapshot()))
-    metrics.add_source(lambda: process_metrics(lifecycle))
-    answering = Answering(
-        settings,
-        intake=intake,
-        cache=cache,
-        models=models,
-        metrics=metrics,
-        lifecycle=lifecycle,
+    answering = create_answering(
+        settings, pool, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with intake, aclosing(cache), aclosing(keys):
+        async with intake, aclosing(cache), aclosing(keys), aclosing(responses):
             yield
 
     app = FastAPI(
@@ -89,13 +87,19 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     # One flat list: FastAPI would try each included router for every request.
     for router in (
         chat_routes(answering),
+        messages_routes(answering),
+        embedding_routes(),
+        completion_routes(answering),
+        tokenize_routes(answering),
+        response_routes(answering, History(responses, settings)),
+        stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
-        operations_routes(models, metrics, lifecycle),
+        operations_routes(answering.models, metrics, lifecycle),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
-    describe(app, ChatRequest, PredictRequest)
+    describe(app, *_BODIES)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)

@@ -3,9 +3,10 @@
 It checks the same path that the routes match (`scope["path"]`, from the request line alone), never
 a URL built with the Host header (CVE-2026-48710). Paths that it does not know need a key too.
 
-A Bearer key in the `Authorization` header is proof by itself. What a browser adds on its own is
-not: Basic credentials, or access to a server that needs no key. Basic credentials are accepted
-from this server's own pages only; access without a key also from the origins in `cors_origins`.
+A key in `x-api-key`, or a Bearer key in `Authorization`, is proof by itself. What a browser adds on
+its own is not: Basic credentials, or access to a server that needs no key. Basic credentials are
+accepted from this server's own pages only; access without a key also from the origins in
+`cors_origins`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ from silkline.gateway.keys import Holder
 from silkline.gateway.keys_file import KeysFile
 from silkline.gateway.request_record import record_of
 
-OPEN_PATHS = {b"/live", b"/ready"}
+OPEN_PATHS = {b"/live", b"/ready", b"/health"}
 """Paths open without a key, for health probes."""
+
+_API_KEY = b"x-api-key"
+"""The header that clients of the Anthropic API send their key in; accepted on every path."""
 
 _SAFE = {"GET", "HEAD"}
 _OWN_PAGES = {b"same-origin", b"none"}
@@ -104,8 +108,11 @@ class Gate:
             if not self._anyone:
                 _check_host(headers)
             return ANYONE
-        if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
-            raise Unauthorized("The request has several Authorization headers. Send exactly one.")
+        for header in (b"authorization", _API_KEY):
+            if sum(name == header for name, _ in scope["headers"]) > 1:
+                raise Unauthorized(
+                    f"The request has several {header.decode()} headers. Send exactly one."
+                )
         holder = self._keys.ring.holder(_key(scope["method"], headers))
         return _tenant(holder, scope["path"])
 
@@ -142,8 +149,15 @@ def _key(method: str, headers: Headers) -> bytes:
     """
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     kind = scheme.lower()
-    if kind == b"bearer":
-        return credentials.strip()
+    bearer = credentials.strip() if kind == b"bearer" else None
+    plain = headers.get(_API_KEY)
+    if plain is not None and bearer not in {None, plain}:
+        raise Unauthorized(
+            "The headers Authorization and x-api-key have different keys. Send one of them."
+        )
+    key = bearer if plain is None else plain
+    if key is not None:
+        return key
     if kind == b"basic":
         _check_own_page(method, headers)
         try:
@@ -151,7 +165,9 @@ def _key(method: str, headers: Headers) -> bytes:
         except binascii.Error:
             pair = b""
         return pair.partition(b":")[2]
-    raise Unauthorized("The request has no API key. Send the header Authorization: Bearer KEY.")
+    raise Unauthorized(
+        "The request has no API key. Send the header Authorization: Bearer KEY, or x-api-key: KEY."
+    )
 
 
 def _check_own_page(method: str, headers: Headers) -> None:
@@ -177,7 +193,7 @@ def _check_own_page(method: str, headers: Headers) -> None:
         return
     raise Forbidden(
         "The request came from a page of another site. Use this server's own console, send a "
-        "Bearer key, or have the operator list the page's origin in the setting cors_origins."
+        "key, or have the operator list the page's origin in the setting cors_origins."
     )
 
 
@@ -195,7 +211,7 @@ def _check_host(headers: Headers) -> None:
 async def _refuse(
     error: Unauthorized | Forbidden, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    response = error_response(reported(error, record_of(HTTPConnection(scope))))
+    response = error_response(reported(error, record_of(HTTPConnection(scope))), scope)
     if isinstance(error, Unauthorized):
         # https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1
         response.headers.append("www-authenticate", 'Bearer realm="silkline"')
@@ -205,12 +221,12 @@ async def _refuse(
 
 
 def _may_prompt_for_password(headers: Headers) -> bool:
-    """Whether the browser may prompt for a password: not if the page sent a Bearer key itself.
+    """Whether the browser may prompt for a password: not if the page sent a key itself.
 
     Such a page reports the wrong key itself. (Chromium would also discard its saved password, so
     the page's next request would have neither, and the user would be prompted again.)
     """
-    if headers.get(b"authorization", b"").lower().startswith(b"bearer"):
+    if _API_KEY in headers or headers.get(b"authorization", b"").lower().startswith(b"bearer"):
         return False
     mode = headers.get(b"sec-fetch-mode")
     if mode is None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from silkline.errors import UNDECODABLE, InvalidRequest, RequestTooLarge
 from silkline.gateway.fields import convert
 from silkline.gateway.request_record import record_of
+from silkline.service.other_fields import OtherField
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -34,7 +35,7 @@ def media_type(request: Request) -> str:
 
 
 async def read_json(request: Request, kind: type[T], *, instead: str = "") -> T:
-    """Parses the body as a `kind`; saves the paths of unknown fields in the request's record.
+    """Parses the body as a `kind`; saves its other fields in the request's record.
 
     Args:
         request: The request.
@@ -50,12 +51,12 @@ async def read_json(request: Request, kind: type[T], *, instead: str = "") -> T:
         problem = f"is {received[:_MAX_QUOTED_CHARS]}" if received else "is missing"
         expected = f"{_JSON}, or {instead}" if instead else _JSON
         raise InvalidRequest(f"The Content-Type {problem}. Send {expected}.")
-    value, record_of(request).ignored = decode(await request.body(), kind)
+    value, record_of(request).others = decode(await request.body(), kind)
     return value
 
 
-def decode(body: bytes, kind: type[T]) -> tuple[T, tuple[str, ...]]:
-    """Like `read_json`, for bytes; also returns the paths of the unknown fields.
+def decode(body: bytes, kind: type[T]) -> tuple[T, tuple[OtherField, ...]]:
+    """Like `read_json`, for bytes; also returns the fields that the type lacks.
 
     Ignores a UTF-8 byte order mark.
 

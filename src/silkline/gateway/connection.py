@@ -31,7 +31,7 @@ from silkline.errors import (
     SilklineError,
     http_face,
 )
-from silkline.gateway.failures import error_body
+from silkline.gateway.error_bodies import OPENAI
 from silkline.service.lifecycle import Lifecycle
 
 logger = logging.getLogger("silkline.access")
@@ -387,7 +387,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _bare_response(error: SilklineError, request_id: str) -> bytes:
-    body = msgspec.json.encode(error_body(error))
+    body = msgspec.json.encode(OPENAI.of(error, request_id))
     retry = f"retry-after: {error.retry_after}\r\n" if isinstance(error, Overloaded) else ""
     head = (
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n{retry}"

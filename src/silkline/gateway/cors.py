@@ -17,13 +17,16 @@ from silkline.config import EVERY_ORIGIN
 from silkline.errors import Forbidden
 
 _METHODS = "GET, HEAD, POST"
-_HEADERS = b"authorization, content-type, content-encoding, idempotency-key, x-request-id"
+_HEADERS = (
+    b"authorization, content-type, content-encoding, idempotency-key, x-api-key, x-request-id"
+)
 _MAX_AGE_SECONDS = "7200"
 """How long a browser caches a preflight: the maximum that Chromium accepts."""
 
 _READABLE = ", ".join(
     (
         "idempotent-replayed",
+        "request-id",
         "retry-after",
         "server-timing",
         "x-request-id",

@@ -1,8 +1,9 @@
-"""Response headers that say where an answer came from, what it cost, and what was ignored."""
+"""Says in headers and bodies where an answer came from, what it cost, and what was ignored."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from silkline.core import Timeline
 from silkline.gateway.fields import header_value
@@ -29,6 +30,21 @@ def evidence_headers(record: RequestRecord) -> dict[str, str]:
         for stage, seconds in record.timeline.seconds.items()
     )
     return {**headers, "server-timing": stages} if stages else headers
+
+
+def evidence(record: RequestRecord, timeline: Timeline) -> dict[str, Any]:
+    """The object `silkline` of a response body; see `evidence_headers`."""
+    found: dict[str, Any] = {
+        "cache": record.cache,
+        "model": record.served,
+        "pixel_budget": record.pixel_budget,
+        "timeline": rounded(timeline),
+    }
+    if len(set(record.pixel_budgets)) > 1:
+        found["pixel_budgets"] = record.pixel_budgets
+    if record.max_tokens is not None:
+        found["max_tokens"] = record.max_tokens
+    return found
 
 
 def rounded(timeline: Timeline) -> dict[str, float]:

@@ -1,14 +1,14 @@
-"""Turns any exception into an HTTP status, headers and the OpenAI error body."""
+"""Turns any exception into an HTTP status, headers and an error body."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from silkline.errors import (
     CapacityError,
@@ -22,16 +22,13 @@ from silkline.errors import (
 )
 from silkline.gateway.content_encoding import ACCEPTED_ENCODINGS
 from silkline.gateway.disconnect import CLIENT_LEFT, CLIENT_LEFT_STATUS, ClientLeft
+from silkline.gateway.error_bodies import error_form
 from silkline.gateway.request_record import record_of
 from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.gateway")
 
-_DEFECT = (
-    "Internal error in Silkline. Report it to the server's operator with the x-request-id of this "
-    "response; the server's log has the details under that id."
-)
-_DEFECT_FACE = http_face(InternalFault(_DEFECT))
+_DEFECT_FACE = http_face(InternalFault(""))
 _HTTP_NOT_FOUND = 404
 _HTTP_METHOD_NOT_ALLOWED = 405
 
@@ -42,33 +39,25 @@ def to_silkline_error(error: Exception) -> SilklineError:
         return error
     if isinstance(error, HTTPException):
         return _from_http(error)
-    return InternalFault(_DEFECT)
+    return InternalFault("The request ended with an unexpected exception.")
 
 
-def error_body(error: SilklineError) -> dict[str, Any]:
-    """Builds the error body in the OpenAI API's format."""
-    face = http_face(error)
-    message = _DEFECT if face == _DEFECT_FACE else error.message
-    return {
-        "error": {
-            "message": message,
-            "type": face.type,
-            "param": error.param,
-            "code": face.code,
-        }
-    }
+def error_response(error: SilklineError, scope: Scope) -> Response:
+    """Builds the complete response for an error; nothing may have been sent before.
 
-
-def error_response(error: SilklineError) -> Response:
-    """Builds the complete response for an error; nothing may have been sent before."""
-    headers = {}
+    Args:
+        error: The error.
+        scope: The request's scope; its path decides the form of the body.
+    """
+    form, request_id = error_form(scope), record_of(HTTPConnection(scope)).id
+    headers = {form.id_header: request_id} if form.id_header else {}
     if isinstance(error, CapacityError) and error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, UnsupportedEncoding):
         # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16
         headers["accept-encoding"] = ACCEPTED_ENCODINGS
     return Response(
-        msgspec.json.encode(error_body(error)),
+        msgspec.json.encode(form.of(error, request_id)),
         status_code=http_face(error).status,
         headers=headers,
         media_type="application/json",
@@ -91,7 +80,7 @@ async def render_error(request: Request, exception: Exception) -> Response:
     if isinstance(exception, ClientLeft | ClientDisconnect):
         record.error = CLIENT_LEFT
         return Response(status_code=CLIENT_LEFT_STATUS)
-    response = error_response(reported(exception, record))
+    response = error_response(reported(exception, record), request.scope)
     if isinstance(exception, HTTPException) and (allowed := (exception.headers or {}).get("Allow")):
         # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6
         response.headers["allow"] = allowed

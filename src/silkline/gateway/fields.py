@@ -1,12 +1,14 @@
 """Filters the fields of a JSON body before its type is checked.
 
 Fields of the declared type are kept. Null means absent, and a number without a fraction is an
-integer in any notation (16, 16.0, 1.6e1). A field that may change the answer but is not supported
-raises an error, except with a value that has no effect. All other fields are dropped, and the
-paths of the unknown ones are returned.
+integer in any notation (16, 16.0, 1.6e1). Fields without effect here are dropped, and the others
+are returned: unknown ones, and those that may change the answer but are not supported, unless
+their value has no effect. The service passes them on to a remote server, ignores them or refuses
+them. Below the top level nothing is passed on, so that there an unsupported field raises an error.
 
 A kind may list in `NEUTRAL` and `INSTEAD` fields that only its own route does not support; see
-`silkline.gateway.known_fields` for those of all routes.
+`silkline.gateway.known_fields` for those of all routes. A type of a tagged union with `UNTAGGED =
+True` is also the type of objects without a tag.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from msgspec import inspect
 
 from silkline.errors import InvalidRequest
 from silkline.gateway import known_fields
+from silkline.service.other_fields import OtherField
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -36,24 +39,24 @@ _INDEX = re.compile(r"(?<=\.)\d+\.")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def convert(body: object, kind: type[T]) -> tuple[T, tuple[str, ...]]:
-    """Converts a decoded JSON body to a `kind`; also returns the paths of its unknown fields.
+def convert(body: object, kind: type[T]) -> tuple[T, tuple[OtherField, ...]]:
+    """Converts a decoded JSON body to a `kind`; also returns the fields that the type lacks.
 
     Each unknown field is reported once, with its first path: `messages.3.mood`.
 
     Raises:
-        InvalidRequest: A field is not supported, or an integer has a fraction.
+        InvalidRequest: A field below the top level is not supported, or an integer has a fraction.
         msgspec.ValidationError: The body does not match the type.
     """
     field_filter = _FieldFilter(kind)
     return msgspec.convert(field_filter.value(body, _shape(kind), ""), kind), tuple(
-        field_filter.ignored.values()
+        field_filter.others.values()
     )
 
 
 def header_value(paths: tuple[str, ...]) -> str:
     """Unknown field names as a header value: sorted, without indices, only `A-Za-z0-9_.-`."""
-    names = (_UNSAFE.sub("_", _without_indices(path))[:_MAX_NAME_CHARS] for path in paths)
+    names = {_UNSAFE.sub("_", _without_indices(path))[:_MAX_NAME_CHARS] for path in paths}
     return ",".join(sorted(names))
 
 
@@ -71,6 +74,7 @@ class _Shape:
         items: The shape of a list's items; None if they need no visit.
         max_items: Maximum length of that list; the type check refuses a longer one.
         tag_field: The field that holds an object's tag.
+        default_tag: The tag of an object that has none; None if it must have one.
         objects: The fields of each object by its tag; the tag is None if there is only one object.
     """
 
@@ -78,6 +82,7 @@ class _Shape:
     items: _Shape | None = None
     max_items: float = math.inf
     tag_field: str | None = None
+    default_tag: object = None
     objects: dict[object, dict[str, _Shape | None]] = field(default_factory=dict)
 
 
@@ -95,19 +100,22 @@ def _shape_of(info: inspect.Type) -> _Shape | None:
             case inspect.ListType(item_type=item, max_length=maximum):
                 shape.items = _shape_of(item)
                 shape.max_items = math.inf if maximum is None else maximum
-            case inspect.StructType(tag_field=tag_field, tag=tag, fields=fields):
+            case inspect.StructType(cls=kind, tag_field=tag_field, tag=tag, fields=fields):
                 shape.tag_field = tag_field
+                if getattr(kind, "UNTAGGED", False):
+                    shape.default_tag = tag
                 shape.objects[tag] = {item.encode_name: _shape_of(item.type) for item in fields}
     return shape if shape.whole or shape.items or shape.objects else None
 
 
 class _FieldFilter:
-    """Filters the fields of one body; `ignored` collects the paths of the unknown ones."""
+    """Filters the fields of one body; `others` collects those that its type lacks."""
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
         self._neutral: Mapping[str, tuple[object, ...]] = getattr(kind, "NEUTRAL", {})
         self._instead: Mapping[str, str] = getattr(kind, "INSTEAD", {})
-        self.ignored: dict[str, str] = {}
+        self._unknown = 0
+        self.others: dict[str, OtherField] = {}
 
     def value(self, value: Any, shape: _Shape, path: str) -> Any:
         """Returns a value without the fields that its type lacks; `path` ends with a dot."""
@@ -126,6 +134,8 @@ class _FieldFilter:
         return value
 
     def _object(self, value: dict[str, Any], shape: _Shape, path: str) -> dict[str, Any]:
+        if shape.tag_field and shape.default_tag and value.get(shape.tag_field) is None:
+            value = {**value, shape.tag_field: shape.default_tag}
         tag = value.get(shape.tag_field) if shape.tag_field else None
         fields = shape.objects.get(tag) if tag is None or isinstance(tag, str) else None
         if fields is None:
@@ -144,22 +154,34 @@ class _FieldFilter:
         return kept
 
     def _check_other(self, name: str, value: object, path: str) -> None:
-        """Handles a field that the type lacks: raises, or drops it and notes unknown ones."""
+        """Handles a field that the type lacks: raises, notes it, or drops it."""
         neutral = self._neutral.get(name, known_fields.NEUTRAL.get(name))
         instead = self._instead.get(name, known_fields.INSTEAD.get(name))
         is_unknown = neutral is None and instead is None
-        if is_unknown and len(self.ignored) >= MAX_IGNORED:
+        if is_unknown and self._unknown >= MAX_IGNORED:
             return  # so that a million unknown names cost little
         location = _without_indices(path + name)
         if not known_fields.WITHOUT_EFFECT.isdisjoint((name, location)):
             return
-        if is_unknown:
-            self.ignored.setdefault(location, (path + name)[:_MAX_PATH_CHARS])
-        elif instead is not None:
-            raise unsupported(path + name, f"Send {instead}.")
-        elif neutral is not None and not any(_is_same(value, no_op) for no_op in neutral):
+        refusal = None
+        if instead is not None:
+            refusal = unsupported(path + name, f"Send {instead}.")
+        elif neutral is not None:
+            if any(_is_same(value, no_op) for no_op in neutral):
+                return
             values = " or ".join(map(json.dumps, neutral)) or "null"
-            raise unsupported(path + name, f"Leave it out, or send {values}.")
+            refusal = unsupported(path + name, f"Leave it out, or send {values}.")
+        if path and refusal is not None:
+            raise refusal
+        self._unknown += is_unknown and location not in self.others
+        self.others.setdefault(
+            location,
+            OtherField(
+                (path + name)[:_MAX_PATH_CHARS],
+                None if path or len(name) > _MAX_PATH_CHARS else value,
+                refusal,
+            ),
+        )
 
 
 def _is_same(value: object, other: object) -> bool:

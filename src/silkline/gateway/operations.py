@@ -1,10 +1,11 @@
-"""Routes for operators: `/live`, `/ready`, `/metrics`."""
+"""Routes for operators: `/live`, `/ready`, `/health`, `/version`, `/metrics`."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
+from silkline import __version__
 from silkline.observe.metrics import CONTENT_TYPE, Metrics
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModels
@@ -19,6 +20,8 @@ def operations_routes(models: ServedModels, metrics: Metrics, lifecycle: Lifecyc
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
+    @router.head("/health", include_in_schema=False)
+    @router.get("/health", summary="The same as /ready, under the name that other servers have")
     @router.head("/ready", include_in_schema=False)
     @router.get("/ready", summary="Readiness: requests are being answered")
     async def ready() -> JSONResponse:
@@ -26,6 +29,10 @@ def operations_routes(models: ServedModels, metrics: Metrics, lifecycle: Lifecyc
             return JSONResponse({"status": "ready"})
         status = "draining" if lifecycle.leaving else "not ready"
         return JSONResponse({"status": status}, status_code=503, headers={"retry-after": "1"})
+
+    @router.get("/version", summary="The server's version")
+    async def version() -> dict[str, str]:
+        return {"version": __version__}
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics_text() -> Response:

@@ -56,11 +56,12 @@ class RequestLayer:
                 _check_head(scope, incoming)
                 await self._app(scope, incoming, outgoing)
             except SilklineError as error:
-                await error_response(reported(error, record))(scope, receive, outgoing)
+                response = error_response(reported(error, record), scope)
+                await response(scope, receive, outgoing)
             except Exception as defect:
                 # Starlette re-raises a defect even after `render_error` has logged and answered it.
                 if record.error is None:
-                    response = error_response(reported(defect, record))
+                    response = error_response(reported(defect, record), scope)
                     if outgoing.status != CLIENT_LEFT_STATUS:
                         raise  # the response has already started
                     await response(scope, receive, outgoing)

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from silkline.errors import DeadlineExceeded
+from silkline.errors import DeadlineExceeded, SilklineError
 from silkline.gateway.disconnect import CLIENT_LEFT, ClientLeft, unless_client_leaves
-from silkline.gateway.failures import error_body, error_response, reported
+from silkline.gateway.error_bodies import error_form
+from silkline.gateway.failures import error_response, reported
 from silkline.service.record import RequestRecord
 
 DONE = b"data: [DONE]\n\n"
@@ -27,19 +28,20 @@ _LATE = (
 )
 
 
-def event(data: object) -> bytes:
-    """Encodes one event with a JSON payload.
+def event(data: object, name: str = "") -> bytes:
+    """Encodes one event with a JSON payload, and with a name if it is not empty.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    return b"data: " + msgspec.json.encode(data) + b"\n\n"
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + msgspec.json.encode(data) + b"\n\n"
 
 
 class EventStream(Response):
     """Sends the events of a generator; closes it when the client leaves.
 
     The response starts with the first event, so an error before it is a plain error response. A
-    later error becomes an `error` event, and `[DONE]` is not sent.
+    later error becomes an event, and the stream's usual end is not sent.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class EventStream(Response):
         evidence: Callable[[], dict[str, str]],
         *,
         seconds: float,
+        end: bytes = DONE,
+        failed: Callable[[SilklineError], bytes] | None = None,
     ) -> None:
         """Configures the stream.
 
@@ -57,6 +61,9 @@ class EventStream(Response):
             record: The request's record, where an error is noted.
             evidence: Called at the first event; returns headers known by then.
             seconds: Maximum duration of the stream, including a slow reader.
+            end: Sent after the last event.
+            failed: Encodes the error that ends a started stream; None is an event `error` with the
+                error body of the request's path.
         """
         super().__init__(media_type="text/event-stream", headers=_HEADERS)
         del self.headers["content-length"]
@@ -64,6 +71,8 @@ class EventStream(Response):
         self._record = record
         self._evidence = evidence
         self._seconds = seconds
+        self._end = end
+        self._failed = failed
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +86,7 @@ class EventStream(Response):
         except TimeoutError:
             late = reported(DeadlineExceeded(_LATE), self._record)
             if not self._started:
-                await error_response(late)(scope, receive, send)
+                await error_response(late, scope)(scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._events) as events:
@@ -89,12 +98,16 @@ class EventStream(Response):
             except Exception as exception:  # noqa: BLE001 - logged, and sent to the client
                 error = reported(exception, self._record)
                 if not self._started:
-                    await error_response(error)(scope, receive, send)
+                    await error_response(error, scope)(scope, receive, send)
                     return
-                failure = msgspec.json.encode(error_body(error))
-                await _send_body(send, b"event: error\ndata: " + failure + b"\n\n", more=False)
+                await _send_body(send, self._failure(error, scope), more=False)
                 return
-        await _send_body(send, DONE, more=False)
+        await _send_body(send, self._end, more=False)
+
+    def _failure(self, error: SilklineError, scope: Scope) -> bytes:
+        if self._failed is not None:
+            return self._failed(error)
+        return event(error_form(scope).of(error, self._record.id), "error")
 
     def _start(self) -> Message:
         self._started = True

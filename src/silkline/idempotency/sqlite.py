@@ -6,29 +6,24 @@ may not.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
+from silkline.errors import Overloaded
 from silkline.idempotency.base import Claim, Found, KeyStore, store_unavailable
-from silkline.stores.sqlite import used_bytes, write_ahead
-
-T = TypeVar("T")
+from silkline.stores.sqlite import used_bytes
+from silkline.stores.sqlite_thread import SqliteThread
 
 logger = logging.getLogger("silkline.gateway")
 
 MAX_BYTES = 256 * 1024 * 1024
 """Maximum size of the file; above it, the oldest finished keys are evicted."""
 
-OPERATION_SECONDS = 2.0
-"""Maximum time that a request waits for the disk."""
-
-_LOCK_SECONDS = OPERATION_SECONDS / 2
 _SWEEP_ROWS = 64
 _SCHEMA = """
 PRAGMA synchronous = NORMAL;
@@ -76,113 +71,50 @@ class SqliteKeys(KeyStore):
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Sets the path; the first use opens or creates the file. `clock` returns Unix time."""
-        self._path = path
         self._max_bytes = max_bytes
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="silkline-keys")
-        self._file: sqlite3.Connection | None = None
-        self._failing: set[str] = set()
-        self._closed = False
+        self._file = SqliteThread(
+            path, _SCHEMA, content="idempotency keys", unavailable=store_unavailable
+        )
 
     async def claim(self, key: bytes, claim: Claim, lease_seconds: float) -> Found | None:
         """See `KeyStore`."""
-        job = self._submit(lambda file: self._claim(file, key, claim, lease_seconds))
+        job = self._file.submit(lambda file: self._claim(file, key, claim, lease_seconds))
         try:
-            return await self._result("claim", job)
+            return await self._file.result("claim", job)
         except BaseException:
-            if _may_hold(job) and not self._closed:
-                self._thread.submit(self._free, key, claim)  # after the job, which may still run
+            if _may_hold(job):
+                self._free(key, claim)
             raise
 
     async def renew(self, key: bytes, claim: Claim, lease_seconds: float) -> bool:
         """See `KeyStore`."""
         values = (self._clock() + lease_seconds, *_claim_key_values(key, claim))
-        return await self._run("renew", lambda file: file.execute(_RENEW, values).rowcount == 1)
+        return await self._file.run(
+            "renew", lambda file: file.execute(_RENEW, values).rowcount == 1
+        )
 
     async def finish(self, key: bytes, claim: Claim, answer: bytes, ttl_seconds: float) -> bool:
         """See `KeyStore`."""
         values = (self._clock() + ttl_seconds, answer, *_claim_key_values(key, claim))
-        return await self._run("finish", lambda file: self._finish(file, values))
+        return await self._file.run("finish", lambda file: self._finish(file, values))
 
     async def release(self, key: bytes, claim: Claim) -> None:
         """See `KeyStore`."""
-        await self._run("release", _release_job(key, claim))
+        await self._file.run("release", _release_job(key, claim))
 
     async def forget(self, key: bytes) -> None:
         """See `KeyStore`."""
-        await self._run("forget", lambda file: file.execute(_FORGET, (key,)))
+        await self._file.run("forget", lambda file: file.execute(_FORGET, (key,)))
 
     async def aclose(self) -> None:
         """Closes the file and keeps its keys; idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown(wait=False)
-        await asyncio.wait({closing}, timeout=OPERATION_SECONDS)
-
-    async def _run(self, operation: str, use: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._result(operation, self._submit(use))
-
-    def _submit(self, use: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        if self._closed:
-            raise store_unavailable()
-        return self._thread.submit(self._use, use)
-
-    async def _result(self, operation: str, job: Future[T]) -> T:
-        try:
-            async with asyncio.timeout(OPERATION_SECONDS):
-                result = await asyncio.wrap_future(job)
-        except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
-            self._log_failure(operation, error)
-            raise store_unavailable() from error
-        self._log_recovery(operation)
-        return result
-
-    def _log_failure(self, operation: str, error: Exception) -> None:
-        """Logs the first failure of an operation: with a full disk, the others may still work."""
-        if operation not in self._failing:
-            fields = {"silkline.keys.use": operation, "error.type": type(error).__name__}
-            logger.warning("the file of idempotency keys fails", extra={"ecs": fields})
-        self._failing.add(operation)
-
-    def _log_recovery(self, operation: str) -> None:
-        if operation in self._failing:
-            fields = {"silkline.keys.use": operation}
-            logger.info("the file of idempotency keys works again", extra={"ecs": fields})
-        self._failing.discard(operation)
-
-    def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs in the thread; after a failure, the next use opens the file again."""
-        try:
-            return use(self._file or self._open())
-        except (sqlite3.Error, OSError):
-            self._close()
-            raise
+        await self._file.aclose()
 
     def _free(self, key: bytes, claim: Claim) -> None:
-        """Runs in the thread; releases a claim that timed out or was cancelled."""
-        try:
-            self._use(_release_job(key, claim))
-        except (sqlite3.Error, OSError) as error:
-            fields = {"error.type": type(error).__name__}
-            logger.warning("a key stays claimed until its lease expires", extra={"ecs": fields})
-
-    def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch(mode=0o600)
-        # Without an isolation level, only `BEGIN` starts a transaction.
-        self._file = sqlite3.connect(
-            self._path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        write_ahead(self._file, _LOCK_SECONDS)
-        self._file.executescript(_SCHEMA)
-        return self._file
-
-    def _close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        """Releases a claim that timed out or was cancelled, after its job, which may still run."""
+        with suppress(Overloaded):  # the store is closed
+            self._file.submit(_release_job(key, claim)).add_done_callback(_log_claimed)
 
     def _claim(
         self, file: sqlite3.Connection, key: bytes, claim: Claim, lease_seconds: float
@@ -207,6 +139,13 @@ class SqliteKeys(KeyStore):
         if used_bytes(file) > self._max_bytes:
             file.execute(_SWEEP, (_SWEEP_ROWS,))
         return finished
+
+
+def _log_claimed(job: Future[object]) -> None:
+    error = None if job.cancelled() else job.exception()
+    if error is not None:
+        fields = {"error.type": type(error).__name__}
+        logger.warning("a key stays claimed until its lease expires", extra={"ecs": fields})
 
 
 def _may_hold(job: Future[Found | None]) -> bool:

@@ -1,4 +1,7 @@
-"""The image decoder: a pool of child processes, each of which decodes one image at a time.
+"""The image decoder: pools of child processes, each of which decodes one image at a time.
+
+A child decodes images or renders pages of documents. Those for documents hold PDFium, and are only
+started when a document comes.
 
 When a child crashes, hangs or runs out of memory, only the image that it was decoding fails. The
 child is replaced while the next image goes to another child. Each job holds its child until the
@@ -20,7 +23,7 @@ import msgspec
 
 from silkline.aio.fair_pool import FairPool
 from silkline.config import DecodeSettings
-from silkline.core import Image, PixelBudget, Stage
+from silkline.core import EncodedImage, Image, PixelBudget, Stage
 from silkline.errors import (
     EnvironmentFault,
     ImageTooLarge,
@@ -34,6 +37,7 @@ from silkline.ingress.decoder_link import (
     ChildLost,
     DecoderLink,
     ImageMessage,
+    PagesMessage,
     RefusedMessage,
     Reply,
     SizeMessage,
@@ -48,7 +52,7 @@ logger = logging.getLogger("silkline.decoder")
 _RGB_BYTES = 3
 
 _Result = TypeVar("_Result")
-_Expected = TypeVar("_Expected", SizeMessage, ImageMessage)
+_Expected = TypeVar("_Expected", SizeMessage, PagesMessage, ImageMessage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +92,35 @@ class _Slot:
 class DecoderPool(Lifespan):
     """Decodes images in child processes. Use it in one event loop, between `start` and `aclose`."""
 
-    def __init__(self, settings: DecodeSettings) -> None:
+    def __init__(self, settings: DecodeSettings, *, documents: bool = False) -> None:
+        """Reads the settings; starts nothing yet.
+
+        Args:
+            settings: The number of children, and their limits.
+            documents: Whether the children render documents; they then start when needed.
+        """
         self._settings = settings
+        self._documents = documents
+        self._noun = "document" if documents else "image"
         self._slots = [_Slot() for _ in range(settings.decode_processes)]
         self._idle: FairPool[_Slot] = FairPool()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        """Starts the children.
+        """Starts the children, except those for documents.
 
         Raises:
             EnvironmentFault: A child does not start.
         """
+        at_once = () if self._documents else self._slots
         started = await asyncio.gather(
-            *(self._fill(slot) for slot in self._slots), return_exceptions=True
+            *(self._fill(slot) for slot in at_once), return_exceptions=True
         )
         for outcome in started:
             if isinstance(outcome, BaseException):
                 await self.aclose()
                 raise outcome
-        if not all(slot.link and slot.link.confined for slot in self._slots):
+        if not all(slot.link and slot.link.confined for slot in at_once):
             logger.info(
                 "no system call filter for decoding processes on this system; "
                 "their resource limits still apply"
@@ -134,20 +147,34 @@ class DecoderPool(Lifespan):
         Raises:
             SilklineError: As `decode` does.
         """
-        header = self._header("size", data, max_pixels)
+        header = self._header("size", max_pixels, format=sniff(data))
         message, _ = await self._run(_Job(SizeMessage, header, data, max_pixels, scope))
         return message.width, message.height
 
+    async def pages(self, data: bytes, max_pixels: int, scope: bytes = b"") -> int:
+        """Counts the pages of a document. Raises as `decode` does."""
+        job = _Job(PagesMessage, self._header("pages", max_pixels), data, max_pixels, scope)
+        message, _ = await self._run(job)
+        return message.count
+
     async def decode(
-        self, data: bytes, max_pixels: int, budget: PixelBudget, scope: bytes = b""
+        self,
+        data: bytes,
+        max_pixels: int,
+        budget: PixelBudget,
+        scope: bytes = b"",
+        page: int | None = None,
     ) -> Decoded:
-        """Decodes and normalises an image; `normalise` describes the outcome.
+        """Decodes and normalises an image, or renders a page of a document.
+
+        `normalise` and `documents` describe the outcome.
 
         Args:
-            data: The encoded image, in any of the formats of `FileFormat`.
+            data: The encoded image, in any of the formats of `FileFormat`, or the document.
             max_pixels: Maximum number of pixels; checked in the header before decoding.
-            budget: The pixel budget that the image is reduced to.
+            budget: The pixel budget of the image.
             scope: The tenant that sent it. Scopes take turns when requests wait for a child.
+            page: The index of the page, from 0, if these children render documents.
 
         Raises:
             ImageFormat: The image is in none of the supported formats.
@@ -158,24 +185,33 @@ class DecoderPool(Lifespan):
             ShuttingDown: The pool is closed.
         """
         begun = time.perf_counter()
-        limits = (budget.shortest_edge, budget.max_pixels)
-        header = self._header("picture", data, max_pixels, budget=limits)
+        limits = (budget.shortest_edge, budget.max_pixels, budget.min_pixels)
+        if page is None:
+            header = self._header("picture", max_pixels, budget=limits, format=sniff(data))
+        else:
+            dpi = self._settings.document_dpi
+            header = self._header("page", max_pixels, budget=limits, page=page, dpi=dpi)
         max_body = budget.max_pixels * _RGB_BYTES
         job = _Job(ImageMessage, header, data, max_pixels, scope, max_body)
         message, pixels = await self._run(job)
         elapsed = time.perf_counter() - begun
         resize = min(message.resize_seconds, elapsed)
         return Decoded(
-            Image(message.width, message.height, pixels, message.digest),
+            Image(
+                message.width,
+                message.height,
+                pixels,
+                message.digest,
+                EncodedImage(data, sniff(data).media_type) if message.unchanged else None,
+            ),
             Identity(message.digest, message.original_pixels, int(message.perceptual, 16)),
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )
 
-    def _header(self, op: str, data: bytes, max_pixels: int, **more: object) -> bytes:
+    def _header(self, op: str, max_pixels: int, **more: object) -> bytes:
         return msgspec.json.encode(
             {
                 "op": op,
-                "format": sniff(data),
                 "max_pixels": max_pixels,
                 "cpu_seconds": self._settings.decode_timeout,
                 **more,
@@ -192,7 +228,7 @@ class DecoderPool(Lifespan):
                 raise shutting_down() from None
             raise
         if isinstance(message, RefusedMessage):
-            raise _refused(message.why)
+            raise _refused(message.why, self._noun)
         return cast("_Expected", message), body
 
     async def _ask(self, slot: _Slot, job: _Job[_Expected]) -> Reply:
@@ -209,12 +245,12 @@ class DecoderPool(Lifespan):
         except TimeoutError as error:
             self._track(self._replace(slot))
             raise ImageUndecodable(
-                f"The image takes longer than {self._settings.decode_timeout:g} s to decode. "
-                "Send a smaller or simpler image."
+                f"The {self._noun} takes longer than {self._settings.decode_timeout:g} s to decode."
+                f" Send a smaller or simpler {self._noun}."
             ) from error
         except ChildLost as error:
             self._track(self._replace(slot))
-            raise _broke_decoder() from error
+            raise _broke_decoder(self._noun) from error
         self._idle.give(slot)
         return reply
 
@@ -223,7 +259,9 @@ class DecoderPool(Lifespan):
         if slot.link is not None:
             await slot.link.end()
         slot.link = None
-        slot.link = await DecoderLink.spawn(self._settings.decode_memory_bytes)
+        slot.link = await DecoderLink.spawn(
+            self._settings.decode_memory_bytes, documents=self._documents
+        )
         return slot.link
 
     async def _replace(self, slot: _Slot) -> None:
@@ -263,8 +301,11 @@ def _check(reply: Reply, job: _Job[_Expected]) -> None:
         raise ChildLost
 
 
-def _refused(why: Refusal) -> InputError:
-    """The error for a refusal. Its text is written here and never comes from the child."""
+def _refused(why: Refusal, noun: str) -> InputError:
+    """The error for a refusal of an image or a document.
+
+    Its text is written here and never comes from the child.
+    """
     match why:
         case Refusal.TOO_MANY_PIXELS:
             return ImageTooLarge("The image has too many pixels. Send a smaller image.")
@@ -272,19 +313,23 @@ def _refused(why: Refusal) -> InputError:
             return ImageTooLarge("The image has too much text metadata. Send it without metadata.")
         case Refusal.TOO_ELONGATED:
             return InvalidRequest(
-                "One side of the image is more than 200 times as long as the other. Crop it."
+                f"One side of the {noun} is more than 200 times as long as the other. Crop it."
+            )
+        case Refusal.ENCRYPTED:
+            return ImageUndecodable(
+                f"The {noun} is encrypted. Send it without a password, or images of its pages."
             )
         case Refusal.OUT_OF_MEMORY:
             return ImageUndecodable(
-                "The image takes too much memory to decode. Send a different image."
+                f"The {noun} takes too much memory to decode. Send a different {noun}."
             )
         case Refusal.UNDECODABLE:
             return ImageUndecodable(
-                "The image is damaged or incomplete. Send a complete file or a different image."
+                f"The {noun} is damaged or incomplete. Send a complete file or a different {noun}."
             )
 
 
-def _broke_decoder() -> ImageUndecodable:
+def _broke_decoder(noun: str) -> ImageUndecodable:
     return ImageUndecodable(
-        "The image crashed its decoder. Save the image again, or send a different one."
+        f"The {noun} crashed its decoder. Save the {noun} again, or send a different one."
     )

@@ -8,7 +8,8 @@ when its input ends, so it never outlives the gateway. A child that hangs in a p
 its CPU time limit.
 
 Imports only the standard library, Pillow and Silkline modules that do the same: it starts in well
-under 0.3 s and uses little memory.
+under 0.3 s and uses little memory. A child for documents also imports PDFium (`documents`), before
+it gives up file access.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from typing import BinaryIO, Final, TypedDict
 
 from silkline.ingress.decoder_jail import confine
 from silkline.ingress.decoder_wire import LENGTHS, Refusal, frame
 from silkline.ingress.identity import image_digest
-from silkline.ingress.normalise import Refused, image_size, normalise, prepare
+from silkline.ingress.normalise import Normalised, Refused, image_size, normalise, prepare
 
 MODE: Final = "RGB"
 _BUFFER_BYTES: Final = 64 * 1024
@@ -33,37 +35,44 @@ Reply = dict[str, str | int | float]
 
 
 class Request(TypedDict):
-    """The header of a request; only requests for an image have a `budget`."""
+    """The header of a request; `decoder_wire` says which have which fields."""
 
     op: str
     format: str
     max_pixels: int
     cpu_seconds: float
-    budget: tuple[int | None, int]
+    budget: tuple[int | None, int, int]
+    page: int
+    dpi: int
 
 
-def main(memory_bytes: int) -> None:
+Answer = Callable[[Request, bytes], tuple[Reply, bytes]]
+
+
+def main(memory_bytes: int, *, documents: bool = False) -> None:
     """Serves requests from standard input until it ends.
 
     Args:
         memory_bytes: Maximum address space, in bytes.
+        documents: Whether it serves requests for documents instead of images.
     """
     requests = os.fdopen(0, "rb", buffering=_BUFFER_BYTES, closefd=False)
     replies = os.fdopen(os.dup(1), "wb", buffering=_BUFFER_BYTES)
     os.dup2(2, 1)  # keeps anything that a library prints out of the frames
     prepare()
+    answer = _document_answer() if documents else _image_answer
     confined = lock_down(memory_bytes)
     _send(replies, {"type": "ready", "confined": confined})
-    while _serve_one(requests, replies):
+    while _serve_one(requests, replies, answer):
         pass
 
 
-def _serve_one(requests: BinaryIO, replies: BinaryIO) -> bool:
+def _serve_one(requests: BinaryIO, replies: BinaryIO, answer: Answer) -> bool:
     """Answers one request; False at the end of input. Keeps no reference to its data."""
     request = _receive(requests)
     if request is None:
         return False
-    _send(replies, *_answer(*request))
+    _send(replies, *_answered(answer, *request))
     return True
 
 
@@ -83,19 +92,38 @@ def lock_down(memory_bytes: int) -> bool:
     return confine()
 
 
-def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
-    name, max_pixels = request["format"], request["max_pixels"]
+def _answered(answer: Answer, request: Request, data: bytes) -> tuple[Reply, bytes]:
+    """The answer to a request, or its refusal."""
     _limit_processor_time(request["cpu_seconds"])
     try:
-        if request["op"] == "size":
-            width, height = image_size(data, name, max_pixels)
-            return {"type": "size", "width": width, "height": height}, b""
-        shortest_edge, budget_pixels = request["budget"]
-        image = normalise(data, name, max_pixels, (shortest_edge, budget_pixels))
+        return answer(request, data)
     except Refused as refused:
         return {"type": "refused", "why": refused.why.value}, b""
     except MemoryError:
         return {"type": "refused", "why": Refusal.OUT_OF_MEMORY.value}, b""
+
+
+def _image_answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
+    name, max_pixels = request["format"], request["max_pixels"]
+    if request["op"] == "size":
+        width, height = image_size(data, name, max_pixels)
+        return {"type": "size", "width": width, "height": height}, b""
+    return _image_reply(normalise(data, name, max_pixels, request["budget"]))
+
+
+def _document_answer() -> Answer:
+    from silkline.ingress.documents import page_count, render  # noqa: PLC0415 - PDFium is optional
+
+    def answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
+        if request["op"] == "pages":
+            return {"type": "pages", "count": page_count(data)}, b""
+        page, dpi, max_pixels = request["page"], request["dpi"], request["max_pixels"]
+        return _image_reply(render(data, page, dpi, max_pixels, request["budget"]))
+
+    return answer
+
+
+def _image_reply(image: Normalised) -> tuple[Reply, bytes]:
     reply: Reply = {
         "type": "picture",
         "width": image.width,
@@ -104,6 +132,7 @@ def _answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
         "digest": image_digest(MODE, image.width, image.height, image.pixels),
         "perceptual": f"{image.perceptual:016x}",
         "resize_seconds": image.resize_seconds,
+        "unchanged": image.unchanged,
     }
     return reply, image.pixels
 

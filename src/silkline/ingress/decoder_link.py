@@ -24,16 +24,16 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _START_TIMEOUT = 30.0
 _MAX_HEADER_BYTES = 4096
 
-# The package is set up without running its __init__, and only Pillow's folder is added to the path,
-# after the standard library; -I and -S keep everything else out.
+# The package is set up without running its __init__, and only the folders of Pillow and PDFium are
+# added to the path, after the standard library; -I and -S keep everything else out.
 _BOOTSTRAP = """
 import sys, types
-package, pillow, memory_bytes = sys.argv[1:]
-sys.path.append(pillow)
+package, memory_bytes, documents, *libraries = sys.argv[1:]
+sys.path.extend(libraries)
 sys.modules["silkline"] = types.ModuleType("silkline")
 sys.modules["silkline"].__path__ = [package]
 from silkline.ingress.decoder_child import main
-main(int(memory_bytes))
+main(int(memory_bytes), documents=documents == "True")
 """
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
@@ -59,8 +59,14 @@ class SizeMessage(_Message, frozen=True, tag="size"):
     height: _Count
 
 
+class PagesMessage(_Message, frozen=True, tag="pages"):
+    """The number of pages of a document."""
+
+    count: _Count
+
+
 class RefusedMessage(_Message, frozen=True, tag="refused"):
-    """The child refuses the image."""
+    """The child refuses the image or the document."""
 
     why: Refusal
 
@@ -74,9 +80,10 @@ class ImageMessage(_Message, frozen=True, tag="picture"):
     digest: _Digest
     perceptual: _Bits64
     resize_seconds: _Seconds
+    unchanged: bool
 
 
-Message = ReadyMessage | SizeMessage | RefusedMessage | ImageMessage
+Message = ReadyMessage | SizeMessage | PagesMessage | RefusedMessage | ImageMessage
 Reply = tuple[Message, bytes]
 
 _decoder = msgspec.json.Decoder(Message)
@@ -105,22 +112,26 @@ class DecoderLink(asyncio.SubprocessProtocol):
         self._max_body = 0
 
     @classmethod
-    async def spawn(cls, memory_bytes: int) -> DecoderLink:
+    async def spawn(cls, memory_bytes: int, *, documents: bool = False) -> DecoderLink:
         """Starts a child and waits until it is ready.
+
+        Args:
+            memory_bytes: Maximum address space of the child, in bytes.
+            documents: Whether it renders documents instead of decoding images.
 
         Raises:
             EnvironmentFault: The child does not start.
         """
-        pillow = importlib.util.find_spec("PIL")
-        if pillow is None or pillow.origin is None:
-            raise EnvironmentFault("Pillow is not installed.", remedy="pip install 'pillow>=13'")
+        libraries = [_folder("PIL", "pillow>=13")]
+        if documents:
+            libraries.append(_folder("pypdfium2", "silkline[pdf]"))
         loop = asyncio.get_running_loop()
         try:
             _, link = await loop.subprocess_exec(
                 cls,
                 sys.executable,
                 *("-I", "-S", "-c", _BOOTSTRAP),
-                *(str(_PACKAGE), str(Path(pillow.origin).parents[1]), str(memory_bytes)),
+                *(str(_PACKAGE), str(memory_bytes), str(documents), *libraries),
                 stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
@@ -163,7 +174,7 @@ class DecoderLink(asyncio.SubprocessProtocol):
 
         Args:
             header: The request in JSON.
-            body: The encoded image.
+            body: The encoded image or the document.
             max_body: Maximum length of the reply's body, in bytes.
 
         Raises:
@@ -253,6 +264,16 @@ class DecoderLink(asyncio.SubprocessProtocol):
         if self._transport is not None and self._transport.get_returncode() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._transport.get_pid(), signal.SIGKILL)
+
+
+def _folder(library: str, requirement: str) -> str:
+    """The folder that a library is installed in. Raises `EnvironmentFault` if it is not."""
+    spec = importlib.util.find_spec(library)
+    if spec is None or spec.origin is None:
+        raise EnvironmentFault(
+            f"{library} is not installed.", remedy=f"pip install '{requirement}'"
+        )
+    return str(Path(spec.origin).parents[1])
 
 
 def _environment() -> dict[str, str]:

@@ -4,11 +4,16 @@ A frame is two lengths (`!II`), then a JSON header and a body of those lengths i
 sends a request and the encoded image, and the child answers with one frame. The only other frame
 from the child is the first one, which says that it is ready. Nothing is pickled.
 
-Requests: `{"op": "size" | "picture", "format", "max_pixels", "cpu_seconds"}`; `"picture"` also has
-`"budget": [shortest_edge or null, max_pixels]`. Replies: `{"type": "ready", "confined"}`,
-`{"type": "size", "width", "height"}`, `{"type": "refused", "why"}`, or `{"type": "picture",
-"width", "height", "original_pixels", "digest", "perceptual", "resize_seconds"}` with the RGB pixels
-as body; both digests are in hex.
+Requests: `{"op", "max_pixels", "cpu_seconds"}`. For images, `op` is `"size"` or `"picture"`, and
+there is `"format"`; for documents, `op` is `"pages"` or `"page"`. `"picture"` and `"page"` also
+have `"budget": [shortest_edge or null, max_pixels, min_pixels]`, and `"page"` has `"page"`, an
+index from 0, and `"dpi"`.
+
+Replies: `{"type": "ready", "confined"}`, `{"type": "size", "width", "height"}`,
+`{"type": "pages", "count"}`,
+`{"type": "refused", "why"}`, or `{"type": "picture", "width", "height", "original_pixels",
+"digest", "perceptual", "resize_seconds", "unchanged"}` with the RGB pixels as body; both digests
+are in hex.
 
 Needs only the standard library, as the child imports it.
 """
@@ -23,11 +28,12 @@ LENGTHS = struct.Struct("!II")
 
 
 class Refusal(StrEnum):
-    """Why a child refuses an image; the gateway writes the error message."""
+    """Why a child refuses an image or a document; the gateway writes the error message."""
 
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_MUCH_METADATA = "too_much_metadata"
     TOO_ELONGATED = "too_elongated"
+    ENCRYPTED = "encrypted"
     OUT_OF_MEMORY = "out_of_memory"
     UNDECODABLE = "undecodable"
 

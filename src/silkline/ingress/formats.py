@@ -6,6 +6,7 @@ that only starts like an image is refused later, by the decoder.
 
 from __future__ import annotations
 
+import string
 from enum import StrEnum
 
 from silkline.errors import ImageFormat
@@ -25,6 +26,11 @@ class FileFormat(StrEnum):
     TIFF = "TIFF"
     AVIF = "AVIF"
 
+    @property
+    def media_type(self) -> str:
+        """The format's media type, such as `image/jpeg`."""
+        return f"image/{self.value.lower()}"
+
 
 _PREFIXES = {
     b"\xff\xd8\xff": FileFormat.JPEG,
@@ -41,6 +47,9 @@ _BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"}
 _MAX_BRANDS_BYTES = 256
+_PDF = b"%PDF-"
+_LEADING = b"\xef\xbb\xbf" + string.whitespace.encode()
+_MAX_LEADING_BYTES = 1024  # where PDFium looks for the beginning of a document
 _OTHERS = {
     b"%pdf": "a PDF",
     b"<svg": "SVG",
@@ -49,6 +58,11 @@ _OTHERS = {
     b"<html": "a web page",
     b"{": "JSON",
 }
+
+
+def is_document(data: bytes) -> bool:
+    """Whether the data is a PDF document, whose pages become images."""
+    return data[:_MAX_LEADING_BYTES].lstrip(_LEADING).startswith(_PDF)
 
 
 def sniff(data: bytes) -> FileFormat:
@@ -67,7 +81,7 @@ def sniff(data: bytes) -> FileFormat:
     if _brands(data) & _AVIF_BRANDS:
         return FileFormat.AVIF
     raise ImageFormat(
-        f"The data is {_named(data)}. Send JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or MPO."
+        f"The data is {_named(data)}. Send JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, MPO or PDF."
     )
 
 

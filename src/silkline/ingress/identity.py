@@ -25,6 +25,18 @@ class Identity(NamedTuple):
     perceptual: int
 
 
+class Recognised(NamedTuple):
+    """What is known about a source without its pixels.
+
+    Attributes:
+        images: The identities of its images: one, or one for each page of a document.
+        mends: What was mended in its Base64, as `Base64Data.mends`.
+    """
+
+    images: tuple[Identity, ...]
+    mends: tuple[str, ...] = ()
+
+
 def image_digest(mode: str, width: int, height: int, pixels: bytes) -> str:
     """BLAKE2b-256 over mode, size and pixels, in hex.
 

@@ -1,8 +1,9 @@
 """Remembers the digests of images seen before, so that they need no new fetch or decode.
 
 There are two tables. The first maps what a client sent to an encoded image: Base64 text for ever, a
-URL while its response is fresh. The second maps an encoded image and a pixel budget to the identity
-of the normalised image. Tenants share nothing: each key begins with the tenant's salt.
+URL while its response is fresh. The second maps an encoded image or document and a pixel budget to
+the identities of the image or the pages. Tenants share nothing: each key begins with the tenant's
+salt.
 
 Base64 text is looked up by a digest of the text itself, so a known image is never unpacked. The
 digest is SHA-256, which is a third faster than BLAKE2b on processors with instructions for it.
@@ -22,7 +23,7 @@ SOURCE_BYTES = 550
 """Memory of an entry of the first table, besides its URL."""
 
 IMAGE_BYTES = 700
-"""Memory of an entry of the second table."""
+"""Memory of an identity in the second table."""
 
 Name = str | bytes
 """A URL, or the digest of Base64 text."""
@@ -35,11 +36,13 @@ class Encoded(NamedTuple):
         digest: SHA-256 of its bytes.
         size: Its size in bytes.
         fresh_until: When its source stops being fresh, by `time.monotonic`.
+        mends: What was mended in its Base64, as `Base64Data.mends`.
     """
 
     digest: bytes
     size: int
     fresh_until: float
+    mends: tuple[str, ...] = ()
 
 
 class KnownImages:
@@ -48,7 +51,9 @@ class KnownImages:
     def __init__(self, capacity_bytes: int) -> None:
         """Creates the two tables, each with half of the capacity."""
         self._sources: Lru[tuple[bytes, Name], Encoded] = Lru(capacity_bytes // 2)
-        self._images: Lru[tuple[bytes, bytes, PixelBudget], Identity] = Lru(capacity_bytes // 2)
+        self._images: Lru[tuple[bytes, bytes, PixelBudget], tuple[Identity, ...]] = Lru(
+            capacity_bytes // 2
+        )
 
     @property
     def entries(self) -> int:
@@ -76,15 +81,17 @@ class KnownImages:
         else:
             self._sources.drop((scope, name))
 
-    def image(self, scope: bytes, encoded: bytes, budget: PixelBudget) -> Identity | None:
-        """The identity of an encoded image, by its digest, within a budget; None if unknown."""
+    def images(
+        self, scope: bytes, encoded: bytes, budget: PixelBudget
+    ) -> tuple[Identity, ...] | None:
+        """The identities of the images in a file, by its digest and budget; None if unknown."""
         return self._images.get((scope, encoded, budget))
 
-    def learn_image(
-        self, scope: bytes, encoded: bytes, budget: PixelBudget, identity: Identity
+    def learn_images(
+        self, scope: bytes, encoded: bytes, budget: PixelBudget, identities: tuple[Identity, ...]
     ) -> None:
-        """Stores the identity of an encoded image within a budget."""
-        self._images.put((scope, encoded, budget), identity, IMAGE_BYTES)
+        """Stores the identities of the images in a file within a budget."""
+        self._images.put((scope, encoded, budget), identities, IMAGE_BYTES * len(identities))
 
 
 def digest(data: bytes) -> bytes:

@@ -11,16 +11,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from silkline.aio.byte_budget import ByteBudget, Claim
 from silkline.aio.single_flight import Flight, OnProgress, SingleFlight
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import PixelBudget
+from silkline.errors import ImageFormat
 from silkline.ingress.decode import Decoded, DecoderPool
 from silkline.ingress.fetch import Fetcher, Resolver
 from silkline.ingress.known_images import Encoded, digest
 from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.urls import ImageAddress
+
+_DecodeKey = tuple[bytes, bytes, PixelBudget, int | None]
+"""Scope, digest of the file, pixel budget, and page of a document."""
 
 PATIENCE_SHARE = 0.5
 """The share of `fetch_timeout` that a fetch may wait for memory."""
@@ -75,6 +80,7 @@ class Loader(Lifespan):
         self._max_pixels = min(limits.max_image_pixels, limits.max_request_pixels)
         self._fetcher = Fetcher(fetch, resolver)
         self._decoders = DecoderPool(decode)
+        self._renderers = DecoderPool(decode, documents=True)
         self._inflight = ByteBudget(
             limits.max_inflight_bytes, self._max_bytes, fetch.fetch_timeout * PATIENCE_SHARE
         )
@@ -82,9 +88,7 @@ class Loader(Lifespan):
         self._fetches: SingleFlight[tuple[bytes, str], Loaded] = SingleFlight(
             lambda loaded: loaded.encoded.fresh_until > time.monotonic()
         )
-        self._decodes: SingleFlight[tuple[bytes, bytes, PixelBudget], Decoded] = SingleFlight(
-            lambda _: True
-        )
+        self._decodes: SingleFlight[_DecodeKey, Decoded] = SingleFlight(lambda _: True)
 
     async def start(self) -> None:
         """Starts the decoding processes and opens the connection pool.
@@ -93,6 +97,7 @@ class Loader(Lifespan):
             EnvironmentFault: The decoding processes do not start.
         """
         await self._decoders.start()
+        await self._renderers.start()
         await self._fetcher.start()
 
     async def aclose(self) -> None:
@@ -101,6 +106,7 @@ class Loader(Lifespan):
         await self._decodes.aclose()
         await self._fetcher.aclose()
         await self._decoders.aclose()
+        await self._renderers.aclose()
 
     def admit(self, url: ImageAddress) -> None:
         """Raises `UrlBlocked` if nothing may be fetched from the URL's host."""
@@ -146,14 +152,34 @@ class Loader(Lifespan):
         width, height = await self._decoders.size(data, self._max_pixels, scope)
         return width * height
 
-    async def decode(self, loaded: Loaded, scope: bytes, budget: PixelBudget) -> Decoded:
-        """Decodes and normalises an image. Raises what `DecoderPool.decode` raises."""
+    async def pages(self, data: bytes, scope: bytes) -> int:
+        """Number of pages of a document.
+
+        Raises:
+            ImageFormat: PDFium is not installed.
+            SilklineError: As `DecoderPool.decode` raises.
+        """
+        if find_spec("pypdfium2") is None:
+            raise ImageFormat(
+                "The data is a PDF, which this server cannot read: it needs "
+                "pip install 'silkline[pdf]'. Send images of the pages."
+            )
+        return await self._renderers.pages(data, self._max_pixels, scope)
+
+    async def decode(
+        self, loaded: Loaded, scope: bytes, budget: PixelBudget, page: int | None = None
+    ) -> Decoded:
+        """Decodes and normalises an image, or a page of a document.
+
+        The arguments and errors are those of `DecoderPool.decode`.
+        """
+        pool = self._decoders if page is None else self._renderers
 
         @asynccontextmanager
         async def decode(_: Flight[Decoded]) -> AsyncIterator[Decoded]:
-            yield await self._decoders.decode(loaded.data, self._max_pixels, budget, scope)
+            yield await pool.decode(loaded.data, self._max_pixels, budget, scope, page)
 
-        key = (scope, loaded.encoded.digest, budget)
+        key = (scope, loaded.encoded.digest, budget, page)
         async with self._decodes.join(key, decode) as decoded:
             return decoded
 

@@ -15,7 +15,7 @@ A normalised image is upright, opaque, 8-bit RGB. The steps, in this order:
    white. An all-zero alpha channel is ignored in a BMP, and in a TIFF that does not declare one as
    alpha. The transparent colour of a PNG with 2 or 4 bits of grey, or 16 bits of RGB, is not
    applied, because Pillow returns it in other units than the pixels.
-5. The pixel budget reduces it (`resize.target_size`) with Pillow's antialiased bicubic filter.
+5. The pixel budget resizes it (`resize.target_size`) with Pillow's antialiased bicubic filter.
 
 A JPEG of at least four times its target's width and height is decoded at 1/2, 1/4 or 1/8 of its
 size, the smallest that is still twice the target. This is three times faster on 2 megapixels and
@@ -83,6 +83,9 @@ MAX_ELONGATION: Final = 200
 MAX_TEXT_CHUNK_BYTES: Final = 1024 * 1024
 MAX_TEXT_BYTES: Final = 8 * 1024 * 1024
 
+_PLAIN_FORMATS: Final = frozenset({"JPEG", "PNG"})
+"""The formats that all servers read; llama.cpp reads no WebP."""
+
 _DRAFT_MARGIN: Final = 2
 _WHITE: Final = (255, 255, 255)
 _FLOAT_RANGES: Final = (1.0, 255.0, 65535.0)
@@ -131,7 +134,8 @@ class Normalised(NamedTuple):
     """A normalised image.
 
     `original_pixels` is its number of pixels before the budget, `perceptual` its perceptual digest,
-    `resize_seconds` the time that resizing took.
+    `resize_seconds` the time that resizing took. `unchanged` says that any decoder gets the same
+    pixels from the file: steps 2 to 5 changed nothing.
     """
 
     width: int
@@ -140,6 +144,7 @@ class Normalised(NamedTuple):
     original_pixels: int
     perceptual: int
     resize_seconds: float
+    unchanged: bool = False
 
 
 def prepare() -> None:
@@ -164,7 +169,7 @@ def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
 
 
 def normalise(
-    data: bytes, name: str, max_pixels: int, budget: tuple[int | None, int]
+    data: bytes, name: str, max_pixels: int, budget: tuple[int | None, int, int]
 ) -> Normalised:
     """Decodes and normalises an image.
 
@@ -172,28 +177,49 @@ def normalise(
         data: The encoded image.
         name: Pillow's name of its format; no other format is tried.
         max_pixels: Maximum number of pixels before the budget.
-        budget: Shortest edge, or None, and maximum number of pixels of the result.
+        budget: Shortest edge or None, maximum and minimum number of pixels of the result.
 
     Raises:
         Refused: The image is broken or exceeds a limit.
     """
-    with _refusing(), _open(_ended(data, name, max_pixels), name, max_pixels) as image:
+    shortest_edge, max_budget, min_budget = budget
+    ended = _ended(data, name, max_pixels)
+    with _refusing(), _open(ended, name, max_pixels) as image:
         size = image.size
-        part = _draft(image, target_size(*size, *budget))
+        part = _draft(image, target_size(*size, shortest_edge, max_budget, min_budget))
         image.load()
         transpose = _TRANSPOSES.get(_orientation(image))
         upright = _to_rgb(image)
+        plain = ended is data and part is None and transpose is None and _is_plain(image)
         if part is None:  # else it is transposed after the resize, when it is small
             upright, transpose = _transposed(upright, transpose), None
             size = upright.size
         begun = time.perf_counter()
-        target = target_size(*size, *budget)
+        target = target_size(*size, shortest_edge, max_budget, min_budget)
         if upright.size != target:
             upright = upright.resize(target, Image.Resampling.BICUBIC, part)
         resize_seconds = time.perf_counter() - begun
         upright = _transposed(upright, transpose)
-        pixels, perceptual = upright.tobytes(), _perceptual(upright)
-    return Normalised(*upright.size, pixels, math.prod(size), perceptual, resize_seconds)
+        pixels, perceptual = upright.tobytes(), perceptual_of(upright)
+    return Normalised(
+        *upright.size,
+        pixels,
+        math.prod(size),
+        perceptual,
+        resize_seconds,
+        unchanged=plain and upright.size == size,
+    )
+
+
+def _is_plain(image: ImageFile.ImageFile) -> bool:
+    """Whether a file holds one opaque 8-bit image in RGB or grey, without a colour profile."""
+    return (
+        image.format in _PLAIN_FORMATS
+        and image.mode in {"RGB", "L"}
+        and not image.has_transparency_data
+        and "icc_profile" not in image.info
+        and getattr(image, "n_frames", 1) == 1
+    )
 
 
 @contextmanager
@@ -260,8 +286,8 @@ def _transposed(image: Image.Image, transpose: Image.Transpose | None) -> Image.
     return image if transpose is None else image.transpose(transpose)
 
 
-def _perceptual(image: Image.Image) -> int:
-    """The perceptual digest; `reducing_gap` speeds up the resize of large images."""
+def perceptual_of(image: Image.Image) -> int:
+    """The perceptual digest of an image; `reducing_gap` speeds up the resize of large images."""
     small = image.resize((EDGE, EDGE), Image.Resampling.BOX, reducing_gap=2.0)
     return perceptual_digest(small.convert("YCbCr").tobytes())
 

@@ -1,4 +1,4 @@
-"""Computes the size that an image is reduced to. Standard library only: it runs in the child."""
+"""Computes the size that an image is resized to. Standard library only: it runs in the child."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import math
 
 
 def target_size(
-    width: int, height: int, shortest_edge: int | None, max_pixels: int
+    width: int, height: int, shortest_edge: int | None, max_pixels: int, min_pixels: int = 0
 ) -> tuple[int, int]:
-    """Returns the width and height that a pixel budget reduces an image to; it never enlarges one.
+    """Returns the width and height that a pixel budget gives an image.
 
-    `shortest_edge` sets the length of the shorter edge; the longer one is rounded down to whole
-    pixels, as in `get_resize_output_image_size` of Hugging Face transformers, so a model that
-    scales to the same edge afterwards changes nothing. `max_pixels` is applied last. No edge is
-    ever shorter than 1.
+    `shortest_edge` sets the length of the shorter edge of larger images; the longer one is rounded
+    down to whole pixels, as in `get_resize_output_image_size` of Hugging Face transformers, so a
+    model that scales to the same edge afterwards changes nothing. Without it, an image with fewer
+    than `min_pixels` is enlarged. `max_pixels` is applied last. No edge is ever shorter than 1.
     """
     short, long = min(width, height), max(width, height)
-    if shortest_edge is not None and short > shortest_edge:
+    if shortest_edge is None:
+        if short * long < min_pixels:
+            scale = math.sqrt(min_pixels / (short * long))
+            short, long = math.ceil(short * scale), math.ceil(long * scale)
+    elif short > shortest_edge:
         short, long = shortest_edge, int(shortest_edge * long / short)
     if short * long > max_pixels:
         scale = math.sqrt(max_pixels / (short * long))

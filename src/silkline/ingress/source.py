@@ -11,11 +11,13 @@ import re
 import string
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from silkline.errors import ImageTooLarge, InputError, InvalidRequest
 from silkline.ingress import urls
 from silkline.ingress.known_images import digest
+from silkline.ingress.pixels import ANY_PIXELS, PixelRange
 
 # Each repetition is bounded and possessive, so matching takes bounded time on any text.
 _DATA_URL = re.compile(r"\s{0,64}+data:", re.IGNORECASE)
@@ -31,7 +33,21 @@ _EXAMPLE = "data:image/jpeg;base64,<data>"
 _DIGITS = (string.ascii_letters + string.digits + "+/").encode()
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _WHITE_SPACE = string.whitespace.encode()
+_ESCAPED_SPACE = re.compile(r"%(?:20|0[9-d])", re.IGNORECASE)
 _GROUP = 4
+
+
+class Base64Data(NamedTuple):
+    """Bytes that were sent in Base64.
+
+    Attributes:
+        data: The bytes.
+        mends: How the text differed from the form of RFC 4648: `white_space`, `url_safe_alphabet`,
+            `percent_encoding`, `padding`.
+    """
+
+    data: bytes
+    mends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +57,12 @@ class UrlSource:
     Attributes:
         url: The image's URL.
         param: The field of the request that named it, in the client's terms.
+        pixels: How many pixels the client wants it to have.
     """
 
     url: urls.ImageAddress
     param: str
+    pixels: PixelRange = ANY_PIXELS
 
 
 @dataclass(frozen=True)
@@ -55,10 +73,12 @@ class EncodedSource:
         text: Base64 as it was sent: perhaps with white space, in the URL-safe alphabet,
             percent-encoded or without padding.
         param: The field of the request that held it, in the client's terms.
+        pixels: How many pixels the client wants it to have.
     """
 
     text: str = field(repr=False)
     param: str
+    pixels: PixelRange = ANY_PIXELS
 
     @property
     def size(self) -> int:
@@ -74,7 +94,7 @@ class EncodedSource:
         """SHA-256 of the text, computed once. Text that is not ASCII is not Base64 anyway."""
         return digest(self.text.encode("utf-8", "replace"))
 
-    def decode(self, *, strict: bool = False) -> bytes:
+    def decode(self, *, strict: bool = False) -> Base64Data:
         """Decodes the image's bytes; check `exceeds` first.
 
         Args:
@@ -87,13 +107,14 @@ class EncodedSource:
         # binascii accepts superfluous padding.
         if len(text) % _GROUP == 0 and text.find("=", 0, -2) < 0:
             try:
-                return binascii.a2b_base64(text, strict_mode=True)
+                return Base64Data(binascii.a2b_base64(text, strict_mode=True))
             except ValueError:
                 pass
         if strict:
             raise InvalidRequest(
-                "The image is not strict Base64, which the server's setting strict_base64 "
-                "requires. Use the alphabet with + and /, with padding and without white space."
+                "The image is not strict Base64, which the server requires (its setting "
+                "strict_base64 or strict_fields). Use the alphabet with + and /, with padding and "
+                "without white space."
             )
         return _decode_lenient(text)
 
@@ -105,10 +126,12 @@ class UploadSource:
     Attributes:
         data: The encoded image.
         param: The field of the request that held it, in the client's terms.
+        pixels: How many pixels the client wants it to have.
     """
 
     data: bytes = field(repr=False)
     param: str
+    pixels: PixelRange = ANY_PIXELS
 
     @property
     def size(self) -> int:
@@ -131,40 +154,57 @@ SentSource = EncodedSource | UploadSource
 Source = UrlSource | SentSource
 
 
-def parse_url(text: str, *, param: str) -> Source:
+def parse_url(text: str, *, param: str, pixels: PixelRange = ANY_PIXELS) -> Source:
     """Reads an http, https or data URL.
+
+    Args:
+        text: The URL.
+        param: The field that held it, in the client's terms.
+        pixels: How many pixels the client wants the image to have.
 
     Raises:
         InvalidRequest: The text is not a URL, or is a data URL without data.
         UrlBlocked: The URL is malformed or has another scheme.
     """
     if _DATA_URL.match(text):
-        return _parse_data_url(text, param)
+        return _parse_data_url(text, param, pixels)
     try:
-        return UrlSource(urls.parse(text), param)
+        return UrlSource(urls.parse(text), param, pixels)
     except InputError as error:
         error.param = param
         raise
 
 
-def parse_base64(text: str, *, param: str) -> SentSource:
+def parse_base64(text: str, *, param: str, pixels: PixelRange = ANY_PIXELS) -> SentSource:
     """Accepts Base64 text or a data URL. `EncodedSource.decode` checks the Base64 later.
+
+    The arguments are those of `parse_url`.
 
     Raises:
         InvalidRequest: The text is another URL, or a data URL without data.
     """
     if _DATA_URL.match(text):
-        return _parse_data_url(text, param)
+        return _parse_data_url(text, param, pixels)
     if urls.SCHEME.match(text, 0, _MAX_SCHEME_CHARS):
         raise InvalidRequest(
             "The image is a URL, but Base64 was expected. Send a URL as image_url.", param=param
         )
-    return EncodedSource(text, param)
+    return EncodedSource(text, param, pixels)
 
 
-def uploaded(data: bytes, *, param: str) -> Source:
-    """Wraps the bytes of an uploaded file."""
-    return UploadSource(data, param)
+def parse_file(text: str, *, param: str, pixels: PixelRange = ANY_PIXELS) -> Source:
+    """Accepts a URL, a data URL or Base64 text. The arguments are those of `parse_url`.
+
+    Raises:
+        InvalidRequest, UrlBlocked: As `parse_url` and `parse_base64` do.
+    """
+    is_url = urls.SCHEME.match(text, 0, _MAX_SCHEME_CHARS)
+    return (parse_url if is_url else parse_base64)(text, param=param, pixels=pixels)
+
+
+def uploaded(data: bytes, *, param: str, pixels: PixelRange = ANY_PIXELS) -> Source:
+    """Wraps the bytes of an uploaded file. The arguments are those of `parse_url`."""
+    return UploadSource(data, param, pixels)
 
 
 def too_many_bytes(max_bytes: int) -> ImageTooLarge:
@@ -172,14 +212,14 @@ def too_many_bytes(max_bytes: int) -> ImageTooLarge:
     return ImageTooLarge(f"The image is larger than {max_bytes} bytes. Send a smaller image.")
 
 
-def _parse_data_url(text: str, param: str) -> SentSource:
+def _parse_data_url(text: str, param: str, pixels: PixelRange) -> SentSource:
     head = _BASE64_HEAD.match(text)
     if head:
-        return EncodedSource(text[head.end() :], param)
+        return EncodedSource(text[head.end() :], param, pixels)
     _, _, data = text.partition(",")
     # Raw image bytes are never valid in a URL: without % this is Base64 without `;base64`.
     if "%" in data:
-        return UploadSource(unquote_to_bytes(data.encode("utf-8", "replace")), param)
+        return UploadSource(unquote_to_bytes(data.encode("utf-8", "replace")), param, pixels)
     raise InvalidRequest(
         f"The data URL has no `;base64,` between its media type and its data. Send {_EXAMPLE}.",
         param=param,
@@ -196,7 +236,7 @@ def _digits(text: str) -> tuple[bytes, int]:
     return digits, len(data) - len(digits)
 
 
-def _decode_lenient(text: str) -> bytes:
+def _decode_lenient(text: str) -> Base64Data:
     digits, padding = _digits(text)
     missing = -len(digits) % _GROUP
     others = digits.translate(None, _DIGITS)
@@ -211,5 +251,19 @@ def _decode_lenient(text: str) -> bytes:
     elif padding not in {0, missing}:
         wrong = f"it is padded with {padding} =; {missing} or none were expected"
     else:
-        return binascii.a2b_base64(digits + b"=" * missing)
+        return Base64Data(
+            binascii.a2b_base64(digits + b"=" * missing), _mends(text, padding, missing)
+        )
     raise InvalidRequest(f"The image is not valid Base64: {wrong}.")
+
+
+def _mends(text: str, padding: int, missing: int) -> tuple[str, ...]:
+    """How valid Base64 text differs from the form of RFC 4648."""
+    found = {
+        "white_space": any(mark in text for mark in string.whitespace)
+        or _ESCAPED_SPACE.search(text),
+        "url_safe_alphabet": "-" in text or "_" in text,
+        "percent_encoding": "%" in text,
+        "padding": padding != missing,
+    }
+    return tuple(name for name, is_found in found.items() if is_found)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from silkline.core import Delta, EngineInfo, Request
 from silkline.errors import Overloaded, shutting_down
@@ -64,11 +65,18 @@ class EnginePool:
 
     @property
     def info(self) -> EngineInfo:
-        """What the engine is; raises `Overloaded` until a replica has started."""
-        for member in self._members:
-            if member.replica.info is not None:
-                return member.replica.info
-        raise Overloaded("The model is still loading; try again shortly.", retry_after=2)
+        """What the engine is, with the features that all replicas have.
+
+        Raises:
+            Overloaded: No replica has started yet.
+        """
+        infos = [info for member in self._members if (info := member.replica.info) is not None]
+        if not infos:
+            raise Overloaded("The model is still loading; try again shortly.", retry_after=2)
+        if all(info.features == infos[0].features for info in infos[1:]):
+            return infos[0]
+        common = frozenset.intersection(*(info.features for info in infos))
+        return replace(infos[0], features=common)
 
     @property
     def ready(self) -> bool:

@@ -14,14 +14,25 @@ from silkline.cache.answers import AnswerCache, AnswerStream
 from silkline.cache.key import CacheRequest
 from silkline.cache.policy import CachePolicy, CacheState, CacheUse
 from silkline.config import Settings
-from silkline.core import Answer, Delta, FinishReason, Request, Stage, Timeline, complete
+from silkline.core import (
+    Answer,
+    Delta,
+    FinishReason,
+    PixelBudget,
+    Request,
+    Stage,
+    Timeline,
+    complete,
+)
 from silkline.errors import DeadlineExceeded, InternalFault, shutting_down
-from silkline.ingress.identity import Identity
-from silkline.ingress.intake import Intake, TakenImages
+from silkline.ingress.identity import Recognised
+from silkline.ingress.intake import Intake
+from silkline.ingress.taking import TakenImages
 from silkline.observe.metrics import Metrics
 from silkline.service.features import check_features
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModel, ServedModels
+from silkline.service.other_fields import sort_fields
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
 
@@ -38,24 +49,44 @@ class _Run:
         record: Collects what the log line and the metrics report about the request.
         model: The model that answers.
         policy: How the request may use the cache.
-        known: The images' identities, if they are known without fetching or decoding; else None.
+        known: The images' identities by source, if they are known without fetching or decoding;
+            else None.
+        budgets: The pixel budget of each image, once known.
     """
 
     question: Question
     record: RequestRecord
     model: ServedModel
     policy: CachePolicy
-    known: tuple[Identity, ...] | None
+    known: tuple[Recognised, ...] | None
+    budgets: tuple[PixelBudget, ...] = ()
 
-    def asked(self, images: Sequence[Identity], seconds_left: float) -> CacheRequest:
-        """Returns what the cache key is made of; `images` are in the question's order."""
+    def limit_pixels(self, budget: PixelBudget) -> None:
+        """Sets the pixel budget of each image: its own range within `budget`."""
+        self.budgets = tuple(source.pixels.within(budget) for source in self.question.sources)
+        pixels = tuple(own.max_pixels for own in self.budgets)
+        self.record.pixel_budgets = pixels
+        self.record.pixel_budget = min(pixels, default=budget.max_pixels)
+
+    def note_mends(self, recognised: Sequence[Recognised]) -> None:
+        """Adds what was mended in the images to what the response reports as ignored."""
+        paths = {
+            mend: f"{source.param}.{mend}"
+            for source, found in zip(self.question.sources, recognised, strict=True)
+            for mend in found.mends
+        }
+        self.record.ignored = tuple(dict.fromkeys((*self.record.ignored, *paths.values())))
+
+    def asked(self, recognised: Sequence[Recognised], seconds_left: float) -> CacheRequest:
+        """Returns what the cache key is made of; `recognised` are in the question's order."""
+        images = [identity for found in recognised for identity in found.images]
         return CacheRequest(
-            self.question.messages,
+            self.question.messages_of([len(found.images) for found in recognised]),
             tuple(image.digest for image in images),
             self.question.sampling,
             seconds_left,
             self.question.stream,
-            self.record.pixel_budget,
+            self.budgets,
             images[0].perceptual if len(images) == 1 else None,
             self.question.options,
         )
@@ -140,12 +171,18 @@ class Answering:
         question = self._fitting(question, record, model)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
         known = await self._recognise(question, model, policy)
-        return _Run(question, record, model, policy, known)
+        run = _Run(question, record, model, policy, known)
+        if known is not None:
+            run.note_mends(known)
+        return run
 
     def _fitting(self, question: Question, record: RequestRecord, model: ServedModel) -> Question:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
+        extra, record.ignored = sort_fields(record.others, model.info, model.remotes)
+        if extra:
+            question = replace(question, sampling=replace(question.sampling, extra=extra))
         check_features(question, model.info)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
         if limits.strict_fields:
@@ -157,8 +194,8 @@ class Answering:
 
     async def _recognise(
         self, question: Question, model: ServedModel, policy: CachePolicy
-    ) -> tuple[Identity, ...] | None:
-        """Returns the images' identities if they are known without fetching and decoding.
+    ) -> tuple[Recognised, ...] | None:
+        """Returns the images' identities by source if they are known without fetching and decoding.
 
         None if one is unknown, or if the cache is not used for this question.
         """
@@ -173,7 +210,7 @@ class Answering:
         info, record = run.model.info, run.record
         if run.known is not None:
             # Under load the pixel budget of new images shrinks; this looks up the full budget.
-            record.pixel_budget = info.pixel_budget.max_pixels
+            run.limit_pixels(info.pixel_budget)
             asked = run.asked(run.known, self.seconds_left(record))
             began = time.monotonic()
             async with self._cache.find(asked, info, run.policy) as served:
@@ -182,7 +219,7 @@ class Answering:
                     return
             record.timeline = Timeline({Stage.CACHE: time.monotonic() - began})
             run.model.admission.cache_missed(ticket)
-        record.pixel_budget = ticket.pixel_budget.max_pixels
+        run.limit_pixels(ticket.pixel_budget)
         async with self._computed(run, ticket) as served:
             yield served
 
@@ -192,6 +229,7 @@ class Answering:
         with self._intake.holding(run.policy.tenant) as held:
             images = await self._take(run, ticket, held)
             run.record.timeline = run.record.timeline.plus(images.timeline)
+            run.note_mends(images.recognised)
 
             def generate() -> AsyncGenerator[Delta, None]:
                 # Called after the wait in the queue, which leaves less time for the engine.
@@ -201,8 +239,8 @@ class Answering:
                 # It may continue for other requests after this one, so it keeps the images' bytes.
                 return run.model.admission.computed(ticket, generate, held.kept())
 
-            asked = run.asked(images.identities, self.seconds_left(run.record))
-            looked = run.known == images.identities
+            asked = run.asked(images.recognised, self.seconds_left(run.record))
+            looked = run.known == images.recognised
             async with self._cache.serve(
                 asked, run.model.info, run.policy, compute, looked=looked
             ) as served:
@@ -211,7 +249,7 @@ class Answering:
     def _request(self, run: _Run, images: TakenImages) -> Request:
         return Request(
             id=run.record.id,
-            messages=run.question.messages,
+            messages=run.question.messages_of([len(found.images) for found in images.recognised]),
             images=images.images,
             sampling=run.question.sampling,
             timeout_seconds=self.seconds_left(run.record),
@@ -233,8 +271,10 @@ class Answering:
                 f"The images were not loaded within the request's {timeout:g} s. "
                 "Send smaller images, or send them as data URLs."
             ) from None
-        for identity in images.identities:
-            self._metrics.image_came(identity.original_pixels)
+        for found in images.recognised:
+            for identity in found.images:
+                self._metrics.image_came(identity.original_pixels)
+        run.model.admission.measured(ticket, size_of(run.question, images.recognised))
         return images
 
     def _ended(self, last: Delta, run: _Run) -> Delta:

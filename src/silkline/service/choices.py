@@ -12,6 +12,18 @@ from silkline.service.answering import Answering
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 
+_NOTED = (
+    "model",
+    "served",
+    "cache",
+    "pixel_budget",
+    "pixel_budgets",
+    "timeline",
+    "max_tokens",
+    "ignored",
+)
+"""The attributes of a record that an answer finds out."""
+
 
 async def answers(answering: Answering, question: Question, record: RequestRecord) -> list[Answer]:
     """Returns all answers to a question, in the order of their indices.
@@ -99,5 +111,5 @@ def _runs(question: Question, record: RequestRecord) -> list[tuple[Question, Req
 
 def _note(record: RequestRecord, run: RequestRecord) -> None:
     """Copies what one of the answers found out to the request's record."""
-    for name in ("model", "served", "cache", "pixel_budget", "timeline", "max_tokens"):
+    for name in _NOTED:
         setattr(record, name, getattr(run, name))

@@ -19,6 +19,7 @@ _PARAMS = {
     Feature.STRICT_TOOLS: "tools",
     Feature.THINKING: "chat_template_kwargs",
     Feature.PREFILL: "messages",
+    Feature.RAW: "prompt",
     Feature.JSON_OBJECT: "response_format",
     Feature.JSON_SCHEMA: "response_format",
     Feature.REGEX: "structured_outputs",
@@ -34,7 +35,9 @@ def check_features(question: Question, info: EngineInfo) -> None:
     Raises:
         InvalidRequest: It does not; `param` names the field.
     """
-    needed = (*_of_sampling(question.sampling), *_of_options(question.options))
+    needed = [*_of_sampling(question.sampling), *_of_options(question.options)]
+    if question.sampling.max_tokens == 0:
+        needed.append(Feature.TOKENIZE)
     missing = next((feature for feature in needed if feature not in info.features), None)
     if missing is not None:
         raise InvalidRequest(
@@ -52,6 +55,8 @@ def _of_sampling(sampling: Sampling) -> Iterator[Feature]:
         if name == "constraint":
             if sampling.constraint is not None:
                 yield Feature(sampling.constraint.kind.value)
+        elif name == "logprobs":
+            yield Feature.TOP_LOGPROBS if sampling.logprobs else Feature.LOGPROBS
         else:
             yield _NAMES.get(name) or Feature(name)
 
@@ -67,3 +72,5 @@ def _of_options(options: PromptOptions) -> Iterator[Feature]:
         yield Feature.EFFORT
     if options.continues:
         yield Feature.PREFILL
+    if options.raw:
+        yield Feature.RAW

@@ -6,17 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from silkline.admission.admission import Admission
 from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import InvalidRequest
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_url, uploaded
-from silkline.observe.metrics import Metrics
 from silkline.service.answering import Answering
-from silkline.service.lifecycle import Lifecycle
+from silkline.service.create import create_answering
 from silkline.service.model import OnProgress
-from silkline.service.models import ServedModel, ServedModels
 from silkline.service.pool import OnNotice, create_pool, ignore, why_chosen
 
 
@@ -48,15 +45,7 @@ async def open_answering(
     try:
         await pool.start()
         async with aclosing(create_cache(settings.cache)) as cache:
-            model = ServedModel(pool, Admission(settings.admission, pool.capacity))
-            yield Answering(
-                settings,
-                intake=intake,
-                cache=cache,
-                models=ServedModels([model]),
-                metrics=Metrics(),
-                lifecycle=Lifecycle(),
-            )
+            yield create_answering(settings, pool, intake=intake, cache=cache)
     finally:
         await served.aclose()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from silkline.admission.admission import Admission
+from silkline.config import RemoteSettings
 from silkline.core import EngineInfo
 from silkline.errors import ModelNotFound, Overloaded
 from silkline.routing.pool import EnginePool
@@ -19,11 +20,13 @@ class ServedModel:
         pool: The engines that compute the model's answers.
         admission: Decides which requests are admitted, and when.
         aliases: Other names that requests may use.
+        remotes: The remote servers that may compute an answer.
     """
 
     pool: EnginePool
     admission: Admission
     aliases: frozenset[str] = frozenset()
+    remotes: tuple[RemoteSettings, ...] = ()
 
     @property
     def info(self) -> EngineInfo:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from silkline.admission.cost import Size
 from silkline.cache.policy import CacheUse
 from silkline.config import LimitSettings
-from silkline.core import Message, PromptOptions, Sampling, TextPart
+from silkline.core import ImagePart, Message, Part, PromptOptions, Sampling, TextPart
 from silkline.errors import InvalidRequest, RequestTooLarge
-from silkline.ingress.identity import Identity
+from silkline.ingress.identity import Recognised
 from silkline.ingress.source import Source
 
 
@@ -38,6 +39,23 @@ class Question:
     options: PromptOptions = field(default_factory=PromptOptions)
     choices: int = 1
 
+    def messages_of(self, images: Sequence[int]) -> tuple[Message, ...]:
+        """Returns the messages with a part for each image instead of one for each source.
+
+        Args:
+            images: The number of images of each source; a document has one for each page.
+        """
+        firsts = list(accumulate(images, initial=0))
+        if firsts[-1] == len(images):
+            return self.messages
+        return tuple(
+            replace(
+                message,
+                parts=tuple(new for part in message.parts for new in _expanded(part, firsts)),
+            )
+            for message in self.messages
+        )
+
     @property
     def characters(self) -> int:
         """Number of characters of text in all messages and tools."""
@@ -47,19 +65,29 @@ class Question:
         )
 
 
+def _expanded(part: Part, firsts: Sequence[int]) -> tuple[Part, ...]:
+    """The parts for the images of a source: it has those from its first to the next one's."""
+    if isinstance(part, TextPart):
+        return (part,)
+    return tuple(map(ImagePart, range(firsts[part.index], firsts[part.index + 1])))
+
+
 def _characters(message: Message) -> int:
     text = sum(len(part.text) for part in message.parts if isinstance(part, TextPart))
     return text + len(message.reasoning) + sum(len(call.arguments) for call in message.tool_calls)
 
 
-def size_of(question: Question, known: Sequence[Identity] | None) -> Size:
-    """Returns the size that a question's cost is estimated from; image sizes may be unknown."""
-    images = (
-        tuple(identity.original_pixels for identity in known)
-        if known is not None
-        else (None,) * len(question.sources)
-    )
-    return Size(question.characters, images, question.sampling.max_tokens)
+def size_of(question: Question, known: Sequence[Recognised] | None) -> Size:
+    """Returns the size that a question's cost is estimated from.
+
+    Image sizes may be unknown; an unknown document counts as one image.
+    """
+    images: list[int | None] = []
+    for index, source in enumerate(question.sources):
+        found = None if known is None else known[index].images
+        pixels = [None] if found is None else [identity.original_pixels for identity in found]
+        images += map(source.pixels.expected, pixels)
+    return Size(question.characters, tuple(images), question.sampling.max_tokens)
 
 
 def check_size(question: Question, limits: LimitSettings) -> None:

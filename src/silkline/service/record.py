@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.core import Timeline
+from silkline.service.other_fields import OtherField
 
 
 @dataclass(slots=True)
@@ -21,11 +22,14 @@ class RequestRecord:
         cache: `hit`, `miss`, `coalesced`, `near` or `bypass`.
         error: The code of the error that ended the request, if one did.
         tenant: The tenant, once authenticated.
-        pixel_budget: Maximum pixels of its images for the model, once known.
+        pixel_budget: The smallest pixel budget of its images, once known; without images, the
+            model's.
+        pixel_budgets: The pixel budget of each of its images, in the order in which they were sent.
         timeline: The stages so far.
         idempotency_key: The idempotency key, scoped to the tenant, as stores and remote servers
             see it; empty means none.
-        ignored: The paths of unknown fields in its body.
+        others: The fields of its body that no route here supports.
+        ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
     """
 
@@ -37,8 +41,10 @@ class RequestRecord:
     error: str | None = None
     tenant: Tenant = ANYONE
     pixel_budget: int = 0
+    pixel_budgets: tuple[int, ...] = ()
     timeline: Timeline = field(default_factory=Timeline)
     idempotency_key: str = ""
+    others: tuple[OtherField, ...] = ()
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
 

@@ -144,7 +144,7 @@ class GatewayAsker:
         if self._spec.max_pixels:
             budget = PixelBudget(max_pixels=self._spec.max_pixels)
             reduced = await self._intake.take((source,), budget, scope)
-            pixels = reduced.identities[0].original_pixels
+            pixels = reduced.recognised[0].images[0].original_pixels
             source = uploaded(encode_png(reduced.images[0]), param=_PARAM)
         question = Question(
             model=None,
@@ -158,7 +158,7 @@ class GatewayAsker:
         if not pixels:
             budget = self._answering.models.default.info.pixel_budget
             known = self._intake.recognise((source,), budget, scope)
-            pixels = known[0].original_pixels if known else 0
+            pixels = known[0].images[0].original_pixels if known else 0
         return Asked(answer, pixels)
 
 

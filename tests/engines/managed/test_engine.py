@@ -16,7 +16,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from silkline.core import Sampling
+from silkline.core import Feature, Sampling
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.managed import engine as managed_engine
 from silkline.engines.registry import create_engine
@@ -93,6 +93,8 @@ class TestVllm(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestLlamaCpp(Conformance):
+    LACKS = frozenset({Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP})
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:

@@ -24,6 +24,7 @@ from silkline.errors import ConfigError, WorkerLost
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import answer, question
 from tests.engines.conformance import Conformance
+from tests.engines.conformance_sampling import FEATURES
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -64,6 +65,8 @@ async def started(name: str, options: EngineOptions) -> AsyncIterator[Engine]:
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestVllm(Conformance):
+    LACKS = FEATURES
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:
@@ -73,6 +76,8 @@ class TestVllm(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestLlamaCpp(Conformance):
+    LACKS = FEATURES
+
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from silkline.core import Sampling
-from silkline.engines.sampling import seed_of
+from silkline.engines.sampling import chance, seed_of
 from silkline.engines.torch import sampling
 from silkline.engines.torch.sampling import Draw
 
@@ -82,9 +82,9 @@ def test_what_is_forbidden_never_comes() -> None:
     logits = torch.full((1, 8), -math.inf)
     logits[0, 2] = logits[0, 5] = 0.0
     for top_p in (1.0, 0.99, 0.3):
-        for chance in (0.0, 0.4999, 0.5001, 1 - 2**-53):
-            token = sampling.choose(logits, [Draw(1.0, top_p, chance)]).item()
-            assert token == (2 if top_p == 0.3 or chance < 0.5 else 5)
+        for drawn in (0.0, 0.4999, 0.5001, 1 - 2**-53):
+            token = sampling.choose(logits, [Draw(1.0, top_p, drawn)]).item()
+            assert token == (2 if top_p == 0.3 or drawn < 0.5 else 5)
 
 
 def test_the_tiniest_temperature_is_greedy() -> None:
@@ -96,7 +96,7 @@ def test_the_tiniest_temperature_is_greedy() -> None:
 def test_tokens_come_as_often_as_they_should(top_p: float) -> None:
     weights = torch.tensor([0.4, 0.05, 0.3, 0.25])
     count = 4000
-    draws = [Draw(1.0, top_p, sampling.chance(9, place)) for place in range(count)]
+    draws = [Draw(1.0, top_p, chance(9, place)) for place in range(count)]
     ids = sampling.choose(weights.log().expand(count, -1), draws)
     shares = torch.bincount(ids, minlength=4) / count
     kept = weights if top_p == 1.0 else torch.tensor([0.4, 0.0, 0.3, 0.0])
@@ -105,9 +105,9 @@ def test_tokens_come_as_often_as_they_should(top_p: float) -> None:
 
 def test_seeds_and_places_give_other_chances() -> None:
     seeds = [seed_of(Sampling(seed=seed)) for seed in (-7, 0, 1, 2**63)]
-    drawn = {sampling.chance(seed, place) for seed in seeds for place in range(100)}
+    drawn = {chance(seed, place) for seed in seeds for place in range(100)}
     assert len(drawn) == 400
-    assert all(0 <= chance < 1 and float(np.float32(chance)) == chance for chance in drawn)
+    assert all(0 <= each < 1 and float(np.float32(each)) == each for each in drawn)
     assert seeds[0] == 2**64 - 7
 
 

@@ -128,6 +128,7 @@ deltas = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    text,
 )
 healths = st.builds(Health, counts, counts, seconds, st.floats(0, 1))
 infos = st.builds(
@@ -138,7 +139,9 @@ infos = st.builds(
     precision=text,
     context_length=st.integers(1, 10**6),
     image_tokens=counts,
-    pixel_budget=st.builds(PixelBudget, st.integers(1, 10**9), st.none() | st.integers(1, 10**5)),
+    pixel_budget=st.builds(
+        PixelBudget, st.integers(1, 10**9), st.none() | st.integers(1, 10**5), st.integers(0, 10**9)
+    ),
     pixels_per_token=st.none() | st.integers(1, 10**5),
     instruction_set=st.none() | st.text(max_size=20),
     features=st.frozensets(st.sampled_from(Feature)),

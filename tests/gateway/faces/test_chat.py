@@ -130,6 +130,10 @@ def test_max_tokens_and_stop_strings_end_an_answer(openai: OpenAI) -> None:
     stopped = complete(openai, conversation, stop=word)
     assert stopped.choices[0].message.content == text[: text.index(word)]
     assert stopped.choices[0].finish_reason == "stop"
+    assert stopped.choices[0].stop_reason == word
+    chunks = streamed(openai, conversation, stop=word)
+    assert chunks[-1].choices[0].stop_reason == word
+    assert not hasattr(complete(openai, conversation).choices[0], "stop_reason")
 
 
 def test_fields_without_effect_are_taken(openai: OpenAI) -> None:

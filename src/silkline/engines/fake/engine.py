@@ -12,36 +12,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 
 from silkline.core import (
     Delta,
     EngineInfo,
-    FinishReason,
+    Feature,
     Health,
     Image,
     ImagePart,
-    Message,
     Request,
-    Stage,
     TextPart,
-    Timeline,
-    Usage,
-    join,
 )
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
-from silkline.engines.fake.conversation import FEATURES, form_of, planned, prompt_of
+from silkline.engines.fake import conversation, toy_model
+from silkline.engines.fake.conversation import form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
-from silkline.engines.sampling import GREEDY_BELOW, answer_room
+from silkline.engines.fake.reader import Reader, Slot
+from silkline.engines.fake.toy_model import Token, ToyModel
+from silkline.engines.fake.vocabulary import IMAGE_ID, WORDS, token_id, tokens_of
+from silkline.engines.sampling import answer_room
 from silkline.engines.spec import EngineSpec
-from silkline.engines.text_stream import TextStream
+from silkline.engines.tokenized import tokenized
 from silkline.errors import (
     CapacityError,
     DeadlineExceeded,
@@ -56,16 +53,6 @@ from silkline.errors import (
 CRASH_EXIT_CODE = 70
 """The process's exit code when a request crashes it."""
 
-_VOCABULARY = """
-a red blue green striped plain mug lamp chair bottle watch sneaker backpack with on beside small
-large soft bright wooden ceramic café crème 陶瓷 one two three label handle shelf
-"""
-WORDS = tuple(_VOCABULARY.split())
-"""The words of answers; some have characters of several bytes."""
-
-_TOKEN = re.compile(rb" ?[0-9A-Za-z]{1,8}|.", re.DOTALL)
-_END = -1
-
 
 def create_engine(options: EngineOptions) -> Engine:
     """Creates a fake engine. Raises `ConfigError` if `options.extra` is not a `FakeOptions`."""
@@ -76,70 +63,7 @@ def create_engine(options: EngineOptions) -> Engine:
 SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """A request's slot in the engine."""
-
-    prompt: str
-    prompt_tokens: int
-    image_tokens: int
-    answer: list[bytes]
-    limit: int
-    output: asyncio.Queue[int | CapacityError] = field(default_factory=asyncio.Queue)
-    arrived: float = field(default_factory=time.monotonic)
-    admitted: float = 0.0
-    prefilled: float = 0.0
-    emitted: int = 0
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Returns the text of tokens; a token is an index into the answer."""
-        return b"".join(self.answer[token] for token in tokens).decode("utf-8", "replace")
-
-
-class _Reader:
-    """Reads a slot's tokens and turns them into deltas."""
-
-    def __init__(self, slot: _Slot, stop: Sequence[str], parts: AnswerParts) -> None:
-        self._slot = slot
-        self._text = TextStream(slot.decode, stop)
-        self._parts = parts
-        self._used = 0
-        self._reasoning = 0  # tokens
-
-    def read(self, tokens: Sequence[int]) -> Delta:
-        """Returns the delta for the next tokens; ignores tokens after the end of the answer."""
-        deltas = [Delta("")]
-        for token in tokens:
-            self._used += 1
-            if token != _END:
-                deltas.append(self._parts.push(self._text.push((token,))))
-            if self._parts.thinking:
-                self._reasoning = self._used
-            if token == _END or self._text.stopped or self._parts.ended:
-                return self._last(deltas, FinishReason.STOP)
-            if self._used == self._slot.limit:
-                return self._last(deltas, FinishReason.LENGTH)
-        return join(deltas)
-
-    def _last(self, deltas: Sequence[Delta], finish: FinishReason) -> Delta:
-        slot = self._slot
-        seconds = {
-            Stage.QUEUE: slot.admitted - slot.arrived,
-            Stage.PREFILL: slot.prefilled - slot.admitted,
-            Stage.GENERATE: time.monotonic() - slot.prefilled,
-        }
-        usage = Usage(
-            slot.prompt_tokens,
-            self._used,
-            slot.image_tokens,
-            reasoning_tokens=self._reasoning,
-        )
-        return replace(
-            join((*deltas, self._parts.finish(self._text.finish()))),
-            finish_reason=self._parts.reason(finish),
-            usage=usage,
-            timeline=Timeline(seconds),
-        )
+_FEATURES = toy_model.FEATURES | conversation.FEATURES | {Feature.RAW, Feature.TOKENIZE}
 
 
 class FakeEngine(Engine):
@@ -149,8 +73,8 @@ class FakeEngine(Engine):
         self._name = name or "silkline-fake"
         self._max_batch = max_batch
         self._script = script
-        self._waiting: deque[_Slot] = deque()
-        self._running: list[_Slot] = []
+        self._waiting: deque[Slot] = deque()
+        self._running: list[Slot] = []
         self._work = asyncio.Event()
         self._failed = asyncio.Event()
         self._idle = True
@@ -168,7 +92,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
-            features=FEATURES,
+            features=_FEATURES,
         )
 
     async def start(self) -> None:
@@ -185,9 +109,12 @@ class FakeEngine(Engine):
             raise not_running()
         if self._failed.is_set():
             raise WorkerLost("The engine has failed; try again.")
+        if not request.sampling.max_tokens:
+            yield self._tokenized(request)
+            return
         slot = self._make_slot(request)
         parts = AnswerParts(form_of(request), call_ids(request))
-        reader = _Reader(slot, request.sampling.stop, parts)
+        reader = Reader(slot, request.sampling, parts)
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         self._waiting.append(slot)
         self._work.set()
@@ -229,15 +156,24 @@ class FakeEngine(Engine):
         self._running.clear()
         self._waiting.clear()
 
-    def _make_slot(self, request: Request) -> _Slot:
+    def _tokenized(self, request: Request) -> Delta:
+        image_tokens = sum(map(self._image_tokens, _images(request)))
+        ids = map(token_id, tokens_of(prompt_of(request)))
+        return tokenized((*[IMAGE_ID] * image_tokens, *ids), image_tokens)
+
+    def _make_slot(self, request: Request) -> Slot:
         images = _images(request)
         prompt = prompt_of(request)
         image_tokens = sum(self._image_tokens(image) for image in images)
-        prompt_tokens = len(_tokens(prompt)) + image_tokens
+        words = tokens_of(prompt)
+        prompt_tokens = len(words) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
-        answer = planned(request, _echo if self._script.mode == "echo" else self._words)
+        echoes = self._script.mode == "echo"
+        plan = tokens_of(planned(request, _echo if echoes else self._words))
+        fixed = echoes or not form_of(request).is_plain
+        model = ToyModel(plan, words, _root(request), request.sampling, fixed=fixed)
         limit = min(request.sampling.max_tokens, room)
-        return _Slot(prompt, prompt_tokens, image_tokens, _tokens(answer), limit)
+        return Slot(prompt, prompt_tokens, image_tokens, model, limit)
 
     def _image_tokens(self, image: Image) -> int:
         per_token = self._script.pixels_per_token
@@ -245,13 +181,8 @@ class FakeEngine(Engine):
         return min(maximum, -(-image.width * image.height // per_token)) if per_token else maximum
 
     def _words(self, request: Request) -> str:
-        """Returns an answer derived from the request; greedy sampling always gives the same."""
-        sampling = request.sampling
-        seed: bytes | int | None = None
-        if sampling.temperature >= GREEDY_BELOW:
-            seed = os.urandom(8) if sampling.seed is None else sampling.seed
-        conversation = [_turn(request, message) for message in request.messages]
-        root = hashlib.blake2b(repr((conversation, seed)).encode(), digest_size=16).digest()
+        """Returns an answer derived from the conversation."""
+        root = _root(request)
         count = self._script.answer_words or 8 + root[0] % 16
         return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(count)) + "."
 
@@ -288,12 +219,13 @@ class FakeEngine(Engine):
                 await self._apply_fault(slot)
             if slot not in self._running:
                 continue
-            slot.output.put_nowait(slot.emitted if slot.emitted < len(slot.answer) else _END)
+            token = slot.model.next()
+            slot.output.put_nowait(token)
             slot.emitted += 1
-            if slot.emitted > len(slot.answer) or slot.emitted == slot.limit:
+            if token.ends or slot.emitted == slot.limit:
                 self._running.remove(slot)
 
-    async def _apply_fault(self, slot: _Slot) -> None:
+    async def _apply_fault(self, slot: Slot) -> None:
         """Applies the scripted fault of a request, if it has one."""
         if self._marked(slot, self._script.crash_on_text):
             os._exit(CRASH_EXIT_CODE)
@@ -313,10 +245,10 @@ class FakeEngine(Engine):
             )
 
     @staticmethod
-    def _marked(slot: _Slot, marker: str) -> bool:
+    def _marked(slot: Slot, marker: str) -> bool:
         return bool(marker) and marker in slot.prompt
 
-    def _release(self, slot: _Slot) -> None:
+    def _release(self, slot: Slot) -> None:
         """Removes a request from the batch or the queue."""
         if slot in self._running:
             self._running.remove(slot)
@@ -324,9 +256,9 @@ class FakeEngine(Engine):
             self._waiting.remove(slot)
 
 
-async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
+async def _next_tokens(slot: Slot, deadline: float) -> list[Token]:
     """Waits for a token and returns it with all that are queued behind it."""
-    tokens: list[int] = []
+    tokens: list[Token] = []
     while True:
         try:
             token = slot.output.get_nowait()
@@ -341,7 +273,7 @@ async def _next_tokens(slot: _Slot, deadline: float) -> list[int]:
                     "The request's time was over before its answer was complete; "
                     "ask for fewer tokens or try again when the load is lower."
                 ) from None
-        if not isinstance(token, int):
+        if not isinstance(token, Token):
             raise token
         tokens.append(token)
 
@@ -362,12 +294,21 @@ def _images(request: Request) -> list[Image]:
     return [request.images[index] for index in indices]
 
 
-def _turn(request: Request, message: Message) -> tuple[object, ...]:
-    parts = [
-        part.text if isinstance(part, TextPart) else request.images[part.index].digest
-        for part in message.parts
+def _root(request: Request) -> bytes:
+    """Returns a digest of the conversation, from which answers are derived."""
+    conversation = [
+        (
+            message.role,
+            [
+                part.text if isinstance(part, TextPart) else request.images[part.index].digest
+                for part in message.parts
+            ],
+            message.tool_calls,
+            message.reasoning,
+        )
+        for message in request.messages
     ]
-    return message.role, parts, message.tool_calls, message.reasoning
+    return hashlib.blake2b(repr(conversation).encode(), digest_size=16).digest()
 
 
 def _echo(request: Request) -> str:
@@ -384,8 +325,3 @@ def _echo(request: Request) -> str:
 def _draw(root: bytes, index: int) -> int:
     digest = hashlib.blake2b(root + index.to_bytes(4), digest_size=4).digest()
     return int.from_bytes(digest)
-
-
-def _tokens(text: str) -> list[bytes]:
-    """Splits text as a byte-level vocabulary does: short ASCII words, and single bytes."""
-    return _TOKEN.findall(text.encode("utf-8", "replace"))

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from silkline.config import RemoteSettings
-from silkline.core import Delta, EngineInfo, Health, Message, PixelBudget, Request, TextPart
+from silkline.core import Delta, EngineInfo, Health, PixelBudget, Request
 from silkline.engines.base import Engine
 from silkline.engines.managed.process import ServerProcess
+from silkline.engines.managed.safe_request import safe_request
 from silkline.engines.managed.server import Server
 from silkline.engines.managed.start_failure import log_excerpt, start_failure
 from silkline.engines.prompt_text import SafeText
@@ -105,10 +106,9 @@ class ManagedEngine(Engine):
             raise not_running()
         check(request)
         tokens = self._server.model.image_tokens(request)
-        messages = tuple(self._without_tags(message) for message in request.messages)
-        safe_request = replace(request, messages=messages)
+        safe = safe_request(request, self._safe)
         try:
-            async with aclosing(self._remote.generate(safe_request)) as deltas:
+            async with aclosing(self._remote.generate(safe)) as deltas:
                 async for delta in deltas:
                     yield _with_image_tokens(delta, tokens)
         except WorkerLost as error:
@@ -198,20 +198,19 @@ class ManagedEngine(Engine):
         """The server's info, with Silkline's names for engine and model."""
         model = self._server.model
         precision = model.precision or info.precision
-        known = replace(info, engine=self._server.engine, model=model.name, precision=precision)
+        known = replace(
+            info,
+            engine=self._server.engine,
+            model=model.name,
+            precision=precision,
+            features=info.features & self._server.features,
+        )
         if isinstance(model.rule, SmartResize):
             budget = PixelBudget(max_pixels=model.rule.max_pixels)
             return replace(
                 known, pixel_budget=budget, pixels_per_token=model.rule.cell * model.rule.cell
             )
         return known
-
-    def _without_tags(self, message: Message) -> Message:
-        """The message; special tokens that a client typed as text are broken up."""
-        parts = tuple(
-            TextPart(part) if isinstance(part, str) else part for part in self._safe.parts(message)
-        )
-        return replace(message, parts=parts)
 
 
 def _with_image_tokens(delta: Delta, image_tokens: int | None) -> Delta:

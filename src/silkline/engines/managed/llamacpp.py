@@ -10,12 +10,14 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
+from silkline.core import Feature
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
 from silkline.engines.managed.model import ServedModel, name_and_revision, read_rule
 from silkline.engines.managed.options import ManagedOptions
 from silkline.engines.managed.plan import cache_bytes, share_out
 from silkline.engines.managed.server import Server, model_folder
+from silkline.engines.remote.servers import FEATURES, ServerKind
 from silkline.engines.threads import usable_cores
 from silkline.models.added_tokens import AddedTokens
 from silkline.models.documents import CONFIG
@@ -93,6 +95,11 @@ class LlamaServer(Server):
         """See `Server`."""
         return self._model
 
+    @property
+    def features(self) -> frozenset[Feature]:
+        """See `Server`."""
+        return FEATURES[ServerKind.LLAMACPP] - {Feature.EXTRA}
+
     def command(self, socket: Path) -> list[str]:
         """See `Server`."""
         plan, threads = self._plan, str(self.options.threads or usable_cores())
@@ -101,7 +108,7 @@ class LlamaServer(Server):
         words += ["--parallel", str(plan.slots), "--ctx-size", str(plan.slots * plan.context)]
         words += ["--no-kv-unified", "--no-context-shift", "--no-slots", "--jinja"]
         words += ["--threads", threads, "--threads-batch", threads]
-        # llama-server samples with top_k and min_p by default; Silkline's API has top_p only.
+        # llama-server samples with top_k and min_p by default; Silkline does not.
         words += ["--top-k", "0", "--min-p", "0"]
         if not self.own.prefix_cache:
             words += ["--no-cache-prompt", "--cache-ram", "0", "--slot-prompt-similarity", "0"]

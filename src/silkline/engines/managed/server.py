@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from silkline.core import Feature
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed.model import ServedModel
 from silkline.engines.managed.options import ManagedOptions
@@ -40,6 +41,11 @@ class Server(ABC):
     @abstractmethod
     def model(self) -> ServedModel:
         """The model's metadata, read without the server."""
+
+    @property
+    @abstractmethod
+    def features(self) -> frozenset[Feature]:
+        """The optional features that the server supports with this model."""
 
     @abstractmethod
     def command(self, socket: Path) -> list[str]:

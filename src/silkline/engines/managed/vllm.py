@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from silkline.core import Feature
 from silkline.engines.accelerators import has_gpu
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed.flags import CACHING, SAMPLING, check_flags, find_command, split
@@ -17,7 +18,14 @@ from silkline.engines.managed.model import ServedModel, read_transformers
 from silkline.engines.managed.options import ManagedOptions
 from silkline.engines.managed.plan import cache_bytes, check_room
 from silkline.engines.managed.server import Server, model_folder
+from silkline.engines.managed.vllm_parsers import (
+    REASONING_FLAG,
+    TOOL_FLAG,
+    is_chosen,
+    parser_flags,
+)
 from silkline.errors import ConfigError
+from silkline.models.chat_template import read_chat_template
 
 NO_DOMAIN = "none.invalid"
 """A domain that never resolves (RFC 6761); without a list of domains, vLLM fetches from any."""
@@ -84,11 +92,23 @@ class VllmServer(Server):
         self._cache_bytes = self._cache()
         check_room(self._model, own, self._cache_bytes)
         self._program = find_command(own.command, "vllm", "pip install vllm")
+        self._parsers = parser_flags(read_chat_template(self._folder), self._flags)
 
     @property
     def model(self) -> ServedModel:
         """See `Server`."""
         return self._model
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """See `Server`: tools and reasoning only with a parser."""
+        flags = [*self._parsers, *self._flags]
+        lacking = {Feature.EXTRA}
+        if not is_chosen(TOOL_FLAG, flags):
+            lacking |= {Feature.TOOLS, Feature.STRICT_TOOLS}
+        if not is_chosen(REASONING_FLAG, flags):
+            lacking |= {Feature.THINKING, Feature.EFFORT}
+        return frozenset(Feature) - lacking
 
     def command(self, socket: Path) -> list[str]:
         """See `Server`."""
@@ -105,7 +125,7 @@ class VllmServer(Server):
         words += ["--limit-mm-per-prompt", json.dumps({"video": 0, "audio": 0})]
         words += ["--no-trust-remote-code", "--allowed-media-domains", NO_DOMAIN]
         words += ["--no-enable-log-requests", "--disable-uvicorn-access-log"]
-        return [*words, "--disable-fastapi-docs", *self._flags]
+        return [*words, "--disable-fastapi-docs", *self._parsers, *self._flags]
 
     def variables(self, key: str) -> dict[str, str]:
         """See `Server`."""

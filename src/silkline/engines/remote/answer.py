@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Collection
+from dataclasses import replace
 
 import msgspec
 
-from silkline.core import FinishReason, Usage
+from silkline.core import Delta, FinishReason, TokenLogprob, Usage, join
+from silkline.engines.remote.calls import CallReader
+from silkline.engines.remote.chunks import (
+    Choice,
+    Chunk,
+    ChunkDelta,
+    Details,
+    Logprobs,
+    ReportedUsage,
+)
 from silkline.engines.remote.failures import failure_in_body, lost
-from silkline.engines.remote.listing import MAX_COUNT
 from silkline.engines.remote.sse import Event
 from silkline.errors import UNDECODABLE, InvalidRequest
 
@@ -17,70 +26,10 @@ _ERROR = b"error"
 _STOPPED = frozenset(
     {"stop", "eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "complete", "completed"}
 )
+_CALLED = frozenset({"tool_calls", "tool_call", "function_call", "tool_use"})
 _CUT = frozenset({"length", "max_tokens", "max_length", "model_length"})
 _FILTERED = frozenset({"content_filter", "safety", "refusal"})
 _FAILED = frozenset({"abort", "aborted", "cancelled", "canceled", "error", "timeout"})
-_WITHOUT_TEXT = frozenset({"thinking", "reasoning", "reference"})
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
-
-Content = str | list[Any] | None
-"""The content of a message or a delta: a text, or a list of parts."""
-
-
-class Text(NamedTuple):
-    """The text of a message's content.
-
-    Attributes:
-        text: The text parts, joined; thinking is not part of an answer.
-        odd: Whether there was a part of an unknown type.
-    """
-
-    text: str
-    odd: bool = False
-
-    @classmethod
-    def of(cls, content: Content) -> Text:
-        """Reads a content of any form."""
-        if not isinstance(content, list):
-            return cls(content or "")
-        texts: list[str] = []
-        odd = False
-        for part in content:
-            kind = str(part.get("type", "text")) if isinstance(part, dict) else "text"
-            text = part.get("text") if isinstance(part, dict) else part
-            if kind in {"text", "output_text"} and isinstance(text, str):
-                texts.append(text)
-            else:
-                odd = odd or kind not in _WITHOUT_TEXT
-        return cls("".join(texts), odd)
-
-
-class _Delta(msgspec.Struct):
-    content: Content = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-    index: int | None = None
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: _Count | None = None
-    image_tokens: _Count | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-    prompt_tokens_details: _Details | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: Any = None
 
 
 class AnswerReader:
@@ -88,51 +37,81 @@ class AnswerReader:
 
     Attributes:
         done: Whether the server sent `[DONE]`.
-        finish_reason: Why the answer ended; None until then.
-        chunks: Number of chunks with text, roughly the number of tokens.
+        chunks: Number of chunks with text, reasoning or tool calls, roughly the number of tokens.
         odd_parts: Whether parts of an unknown type came; they are left out.
+        stop: The stop string that ended the answer; empty if the server named none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alternatives: int | None = None, sent: Collection[str] = ()) -> None:
+        """Starts an answer.
+
+        Args:
+            alternatives: Alternatives to report for each token; None reports no log-probabilities.
+            sent: The names of the fields of the request, for errors.
+        """
         self.done = False
-        self.finish_reason: FinishReason | None = None
         self.chunks = 0
         self.odd_parts = False
-        self._usage: _Usage | None = None
+        self.stop = ""
+        self._alternatives = alternatives
+        self._sent = sent
+        self._calls = CallReader()
+        self._finish: FinishReason | None = None
+        self._thoughts = 0
+        self._usage: ReportedUsage | None = None
 
-    def read(self, event: Event) -> str:
-        """Reads an event and returns its text, which is often empty.
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the answer ended; None until then.
+
+        Servers disagree on the reason of an answer with tool calls; here it is always `TOOL_CALLS`,
+        unless the answer was cut.
+        """
+        if self._finish is None or self._finish is FinishReason.LENGTH:
+            return self._finish
+        return FinishReason.TOOL_CALLS if self._calls.begun else FinishReason.STOP
+
+    def read(self, event: Event) -> Delta:
+        """Reads an event; its delta is often empty.
 
         Raises:
             SilklineError: The event reports a failure or is malformed.
         """
         if event.data == _DONE:
             self.done = True
-            return ""
+            return Delta("")
         try:
-            chunk = msgspec.json.decode(event.data, type=_Chunk)
+            chunk = msgspec.json.decode(event.data, type=Chunk)
         except UNDECODABLE as error:
             raise lost("sent an invalid answer") from error
         if chunk.error is not None or event.type == _ERROR:
-            raise failure_in_body(event.data)
+            raise failure_in_body(event.data, self._sent)
         if chunk.usage is not None and chunk.usage.prompt_tokens is not None:
             self._usage = chunk.usage
-        return "".join(self._text(choice) for choice in chunk.choices or () if not choice.index)
+        deltas = [self._delta(choice) for choice in chunk.choices or () if not choice.index]
+        return join(deltas) if deltas else Delta("")
 
     def usage(self, estimate: Usage) -> Usage:
         """The usage that the server reported; the estimate if it reported none."""
         reported = self._usage
         if reported is None or reported.prompt_tokens is None:
-            return estimate
-        details = reported.prompt_tokens_details or _Details()
-        image_tokens = details.image_tokens
+            return replace(
+                estimate, reasoning_tokens=min(self._thoughts, estimate.completion_tokens)
+            )
+        prompt = reported.prompt_tokens_details or Details()
+        answer = reported.completion_tokens_details or Details()
+        image_tokens, thoughts = prompt.image_tokens, answer.reasoning_tokens
         if image_tokens is None:
             image_tokens = estimate.image_tokens
+        if thoughts is None:
+            thoughts = self._thoughts
+        completion_tokens = reported.completion_tokens or 0
         return Usage(
             reported.prompt_tokens,
-            reported.completion_tokens or 0,
+            completion_tokens,
             min(image_tokens, reported.prompt_tokens),
-            min(details.cached_tokens or 0, reported.prompt_tokens),
+            min(prompt.cached_tokens or 0, reported.prompt_tokens),
+            min(thoughts, completion_tokens),
         )
 
     @property
@@ -140,14 +119,29 @@ class AnswerReader:
         """Whether the server reported usage."""
         return self._usage is not None
 
-    def _text(self, choice: _Choice) -> str:
+    def _delta(self, choice: Choice) -> Delta:
         if choice.finish_reason:
-            self.finish_reason = _finish(choice.finish_reason)
-        text, odd = Text.of(choice.delta.content if choice.delta is not None else None)
+            self._finish = _finish(choice.finish_reason)
+            found = choice.stop_reason or choice.matched_stop
+            self.stop = found if isinstance(found, str) else ""
+        came = choice.delta or ChunkDelta()
+        text, odd, reasoning = came.text()
+        read = (self._calls.read(chunk) for chunk in came.tool_calls or ())
+        calls = tuple(call for call in read if call is not None)
         self.odd_parts = self.odd_parts or odd
-        if text:
-            self.chunks += 1
-        return text
+        self.chunks += bool(text or reasoning or calls)
+        self._thoughts += bool(reasoning)
+        return Delta(text, reasoning=reasoning, tool_calls=calls, logprobs=self._logprobs(choice))
+
+    def _logprobs(self, choice: Choice) -> tuple[TokenLogprob, ...]:
+        if self._alternatives is None:
+            return ()
+        try:
+            found = msgspec.convert(choice.logprobs, Logprobs | None)
+        except msgspec.ValidationError as error:
+            raise lost("sent an invalid answer") from error
+        tokens = found.content if found is not None else None
+        return tuple(token.logprobs(self._alternatives) for token in tokens or ())
 
 
 def _finish(reason: str) -> FinishReason:
@@ -157,6 +151,8 @@ def _finish(reason: str) -> FinishReason:
         return FinishReason.LENGTH
     if reason in _STOPPED:
         return FinishReason.STOP
+    if reason in _CALLED:
+        return FinishReason.TOOL_CALLS
     if reason in _FILTERED:
         raise InvalidRequest(
             "The content filter of the model's server withheld the answer. Change the text or the "

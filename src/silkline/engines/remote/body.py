@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 
-from silkline.core import ImagePart, Message, Request, TextPart
-from silkline.engines.remote.dialect import Dialect
+from silkline.core import EncodedImage, Image, ImagePart, Message, Request, TextPart
+from silkline.engines.remote.fields import Body, function_call
 from silkline.engines.remote.png import encode_png
 from silkline.errors import InvalidRequest
 
@@ -31,35 +31,46 @@ def check(request: Request) -> None:
         raise InvalidRequest("A stop string is empty; remove it.", param="stop")
 
 
-def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
-    """Encodes the body, with the images as PNG data URLs; slow for large images.
+@dataclass(frozen=True, slots=True)
+class ImageForm:
+    """How images are sent to a server.
+
+    Attributes:
+        files: Whether it gets the file that an image came as, if normalising changed nothing.
+        compressed: Whether all other images, which it gets as PNG, are compressed.
+    """
+
+    files: bool = True
+    compressed: bool = True
+
+    def url(self, image: Image) -> str:
+        """An image as a data URL."""
+        file = image.encoded if self.files else None
+        if file is None:
+            file = EncodedImage(encode_png(image, compressed=self.compressed), "image/png")
+        return f"data:{file.media_type};base64,{base64.b64encode(file.data).decode('ascii')}"
+
+
+ANY_SERVER = ImageForm()
+"""How images are sent to a server of which nothing is known."""
+
+
+def encode_body(request: Request, model: str, fields: Body, form: ImageForm = ANY_SERVER) -> bytes:
+    """Encodes the body, with the images as data URLs; slow for large images.
 
     Args:
         request: The request.
         model: The model's name at the server.
-        dialect: The fields that the server accepts.
+        fields: All other fields, in the words of the server.
+        form: How images are sent.
 
     Raises:
         InvalidRequest: A text holds half of a surrogate pair.
     """
-    images = [_data_url(encode_png(image)) for image in request.images]
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [_message(message, images) for message in request.messages],
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if sampling.temperature > 0:
-        body["top_p"] = sampling.top_p
-    if sampling.seed is not None:
-        body["seed"] = sampling.seed
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
+    images = [form.url(image) for image in request.images]
+    messages = [_message(message, images) for message in request.messages]
     try:
-        return msgspec.json.encode(dialect.translate(body))
+        return msgspec.json.encode({"model": model, "messages": messages, **fields})
     except UnicodeEncodeError as error:
         raise InvalidRequest(
             "A text contains an unpaired surrogate, which is not a character; send valid Unicode.",
@@ -67,20 +78,25 @@ def encode_body(request: Request, model: str, dialect: Dialect) -> bytes:
         ) from error
 
 
-def _message(message: Message, images: list[str]) -> dict[str, Any]:
-    content: str | list[dict[str, Any]]
+def _message(message: Message, images: list[str]) -> Body:
+    body: Body = {"role": message.role.value, "content": _content(message, images)}
+    if message.reasoning:
+        body["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        body["content"] = body["content"] or None
+        body["tool_calls"] = [function_call(call) for call in message.tool_calls]
+    if message.tool_call_id:
+        body["tool_call_id"] = message.tool_call_id
+    return body
+
+
+def _content(message: Message, images: list[str]) -> str | list[Body]:
     if all(isinstance(part, TextPart) for part in message.parts) and len(message.parts) <= 1:
         # Some servers accept a list of parts only for roles that can have images.
-        content = "".join(part.text for part in message.parts if isinstance(part, TextPart))
-    else:
-        content = [
-            {"type": "text", "text": part.text}
-            if isinstance(part, TextPart)
-            else {"type": "image_url", "image_url": {"url": images[part.index]}}
-            for part in message.parts
-        ]
-    return {"role": message.role.value, "content": content}
-
-
-def _data_url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+        return "".join(part.text for part in message.parts if isinstance(part, TextPart))
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": images[part.index]}}
+        for part in message.parts
+    ]

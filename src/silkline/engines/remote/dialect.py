@@ -1,46 +1,47 @@
-"""Which of the request fields that Silkline adds itself a server accepts.
+"""The fields that one server accepts, as far as is known.
 
-Silkline adds `stream_options` to each request, and always sends `top_p` and `max_tokens`. If a
-server refuses one of them, Silkline sends an equivalent request: without `stream_options`, without
-a `top_p` of 1, or with `max_completion_tokens` in place of `max_tokens`.
+A server may refuse a field that Silkline adds, or that it knows by an older name. Silkline then
+sends an equivalent request, and remembers the refusal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from silkline.core import Sampling
 from silkline.engines.remote.failures import refused_fields
+from silkline.engines.remote.fields import Body
+from silkline.engines.remote.servers import ServerKind, in_words_of
 
 _STREAM_OPTIONS = "stream_options"
-_TOP_P = "top_p"
-_NEWER_NAMES = {"max_tokens": "max_completion_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The request fields that one server accepts.
+    """The fields that one server accepts.
 
     Attributes:
-        refused: Fields that the server refuses.
+        server: The kind of server.
+        context_length: Maximum tokens of its prompt and answer together.
+        refused: Fields that it refuses.
         proven: Whether it has accepted a request in this dialect.
     """
 
+    server: ServerKind = ServerKind.COMMON
+    context_length: int = 0
     refused: frozenset[str] = frozenset()
     proven: bool = False
 
-    def translate(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A request body with the fields that this server accepts."""
-        fields = {}
-        for name, value in body.items():
-            if name not in self.refused or (name == _TOP_P and value != 1):
-                fields[name] = value
-            elif name in _NEWER_NAMES:
-                fields[_NEWER_NAMES[name]] = value
-        return fields
+    def translate(self, fields: Body) -> Body:
+        """The fields of a request in the words of this server."""
+        sent: Body = {}
+        for name, value in in_words_of(self.server, fields, self.context_length).items():
+            equivalent = _equivalent(name, value) if name in self.refused else None
+            sent |= {name: value} if equivalent is None else equivalent
+        return sent
 
-    def after(self, refusal: bytes, sampling: Sampling) -> Dialect | None:
+    def after(self, refusal: bytes, sent: Body) -> Dialect | None:
         """The dialect to retry a refused request in; None if there is none left to try.
 
         A server that has not accepted any request yet may refuse `stream_options` without naming
@@ -48,17 +49,30 @@ class Dialect:
 
         Args:
             refusal: The body of the refusal.
-            sampling: The request's sampling parameters.
+            sent: The fields that were sent.
         """
-        replaceable = {_STREAM_OPTIONS, *_NEWER_NAMES} - self.refused
-        if sampling.top_p == 1:
-            replaceable |= {_TOP_P} - self.refused
-        named = refused_fields(refusal)
+        named = refused_fields(refusal, sent)
         if not named and not self.proven:
             named = [_STREAM_OPTIONS]
-        field = next((name for name in named if name in replaceable), None)
-        return Dialect(self.refused | {field}) if field is not None else None
+        for name in named:
+            if name in sent and _equivalent(name, sent[name]) is not None:
+                return replace(self, refused=self.refused | {name}, proven=False)
+        return None
 
     def accepted(self) -> Dialect:
         """This dialect, marked as accepted by the server."""
         return self if self.proven else replace(self, proven=True)
+
+
+def _equivalent(name: str, value: Any) -> Mapping[str, Any] | None:
+    """Other fields that ask for the same; None if there are none."""
+    match name, value:
+        case ("stream_options", _) | ("top_p", 1):
+            return {}
+        case "max_tokens", _:
+            return {"max_completion_tokens": value}
+        case "structured_outputs", _:  # vLLM before 0.11
+            return {f"guided_{kind}": constraint for kind, constraint in value.items()}
+        case "chat_template_kwargs", {"enable_thinking": False}:
+            return {"reasoning_effort": "none"}
+    return None

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import math
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from silkline.core import (
 from silkline.engines.base import Engine
 from silkline.engines.probe import Prober
 from silkline.engines.remote.answer import AnswerReader
-from silkline.engines.remote.body import check, encode_body
+from silkline.engines.remote.body import ImageForm, check, encode_body
 from silkline.engines.remote.dialect import Dialect
 from silkline.engines.remote.failures import (
     failure_in_body,
@@ -37,8 +37,9 @@ from silkline.engines.remote.failures import (
     refusal,
     too_late,
 )
+from silkline.engines.remote.fields import Body, fields_of
 from silkline.engines.remote.link import RemoteLink, Reply
-from silkline.engines.remote.listing import read_listing
+from silkline.engines.remote.listing import Listing, read_listing
 from silkline.engines.remote.sse import Event, EventParser
 from silkline.errors import (
     DeadlineExceeded,
@@ -59,6 +60,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 DUPLICATE_SECONDS = 0.5
 """Pause before a request is sent again while the server still works on an earlier attempt."""
 
+_NOTHING = Delta("")
 _CHAT = "/chat/completions"
 _OK = 200
 _IN_PROGRESS = 409
@@ -74,11 +76,13 @@ class _Call:
 
     Attributes:
         began: When it started, by the event loop's clock.
-        answered: When its first text came; 0.0 before that.
+        answered: When its first content came; 0.0 before that.
+        sent: The names of the fields that were sent.
     """
 
     began: float
     answered: float = 0.0
+    sent: Collection[str] = ()
 
 
 class RemoteEngine(Engine):
@@ -86,6 +90,7 @@ class RemoteEngine(Engine):
 
     Attributes:
         seen_at: When the server last sent a byte, by the event loop's clock.
+        image_form: How images are sent to it.
         denied_at: When it last refused a request for its key, path or model; -inf if it never did,
             or has answered since.
         dialect: The fields that it accepts, as far as is known; reset when it restarts or changes.
@@ -103,7 +108,10 @@ class RemoteEngine(Engine):
         """
         self._settings = settings
         self._link = RemoteLink(settings.url, key, settings.timeout, socket)
+        local = socket is not None or settings.is_loopback
+        self.image_form = ImageForm(settings.image_files, compressed=not local)
         self._info: EngineInfo | None = None
+        self._known: Listing | None = None
         self._calls: set[_Call] = set()
         self._warned: set[str] = set()
         self._progress_at = -math.inf
@@ -135,16 +143,17 @@ class RemoteEngine(Engine):
             ShuttingDown: The engine is closed.
         """
         try:
-            info = await self._read_info()
+            listing = await self._listing()
         except WorkerLost:
-            self.dialect = Dialect()  # it may be another server when it comes back
+            self._known = None  # it may be another server when it comes back
             raise
-        if info != self._info:
-            self.dialect = Dialect()
-        self._info = info
+        if listing != self._known:
+            self.dialect = Dialect(listing.server, listing.info.context_length)
+        self._known = listing
+        self._info = listing.info
         self.seen_at = _now()
 
-    async def _read_info(self) -> EngineInfo:
+    async def _listing(self) -> Listing:
         try:
             status, body = await self._link.get("/models", PROBE_SECONDS)
         except DeadlineExceeded as error:
@@ -180,6 +189,7 @@ class RemoteEngine(Engine):
         if self._info is None:
             raise not_running()
         check(request)
+        fields = fields_of(request)
         if request.timeout_seconds <= 0:
             raise too_late()
         call = _Call(_now())
@@ -187,7 +197,7 @@ class RemoteEngine(Engine):
         self._calls.add(call)
         try:
             async with (
-                self._stream(request, deadline) as reply,
+                self._stream(request, fields, call, deadline) as reply,
                 aclosing(self._answer(reply, request, call)) as deltas,
             ):
                 async for delta in deltas:
@@ -223,11 +233,15 @@ class RemoteEngine(Engine):
         return RemoteProber(self)
 
     @asynccontextmanager
-    async def _stream(self, request: Request, deadline: float) -> AsyncGenerator[Reply, None]:
+    async def _stream(
+        self, request: Request, fields: Body, call: _Call, deadline: float
+    ) -> AsyncGenerator[Reply, None]:
         """Opens a streamed response; tries another dialect if the server refuses a field."""
         dialect, last_refusal = self.dialect, None
         while True:
-            body = await _encoded(request, self.info.model, dialect, deadline)
+            sent = dialect.translate(fields)
+            call.sent = sent.keys()
+            body = await _encoded(request, self.info.model, sent, self.image_form, deadline)
             async with self._reply(request, body, deadline) as reply:
                 self.seen_at = self._progress_at = _now()
                 if reply.status == _OK and reply.media_type == _EVENTS:
@@ -235,10 +249,8 @@ class RemoteEngine(Engine):
                     yield reply
                     return
                 body_start = await reply.head_of_body()
-                error = self._refused(reply, body_start)
-                following = (
-                    dialect.after(body_start, request.sampling) if is_about_fields(error) else None
-                )
+                error = self._refused(reply, body_start, call.sent)
+                following = dialect.after(body_start, sent) if is_about_fields(error) else None
                 if following is None or body_start == last_refusal:
                     raise error
             dialect, last_refusal = following, body_start
@@ -269,15 +281,15 @@ class RemoteEngine(Engine):
         self, reply: Reply, request: Request, call: _Call
     ) -> AsyncGenerator[Delta, None]:
         self.denied_at = -math.inf
-        reader = AnswerReader()
+        reader = AnswerReader(request.sampling.logprobs, call.sent)
         async with aclosing(self._events(reply)) as events:
             async for event in events:
-                text = reader.read(event)
+                delta = reader.read(event)
                 if reader.done:
                     break
-                if text:
+                if delta != _NOTHING:
                     call.answered = call.answered or _now()
-                    yield Delta(text)
+                    yield delta
         if reader.finish_reason is None:
             raise lost("broke the answer off")
         await reply.drain()
@@ -286,7 +298,7 @@ class RemoteEngine(Engine):
         if not reader.has_usage:
             self._warn("a remote server reports no usage: it is estimated")
         usage = reader.usage(self._estimate(request, reader.chunks))
-        yield Delta("", reader.finish_reason, usage, _timeline(call))
+        yield Delta("", reader.finish_reason, usage, _timeline(call), stop=reader.stop)
 
     async def _events(self, reply: Reply) -> AsyncGenerator[Event, None]:
         parser = EventParser()
@@ -300,22 +312,25 @@ class RemoteEngine(Engine):
                 self._progress_at = self.seen_at
                 yield event
 
-    def _refused(self, reply: Reply, body: bytes) -> SilklineError:
+    def _refused(self, reply: Reply, body: bytes, sent: Collection[str] = ()) -> SilklineError:
         if reply.status == _OK:
-            return failure_in_body(body)
+            return failure_in_body(body, sent)
         if is_denial(reply.status):
             self.denied_at = _now()
             fields = {"silkline.remote": self._settings.name, "silkline.status": reply.status}
             logger.warning(
                 "a remote server refuses the gateway's key, path or model", extra={"ecs": fields}
             )
-        return refusal(reply.status, reply.headers, body)
+        return refusal(reply.status, reply.headers, body, sent)
 
     def _estimate(self, request: Request, chunks: int) -> Usage:
         """Estimates usage from characters, images and chunks, for servers that report none."""
         parts = [part for message in request.messages for part in message.parts]
         images = sum(isinstance(part, ImagePart) for part in parts)
         characters = sum(len(part.text) for part in parts if isinstance(part, TextPart))
+        characters += sum(
+            len(tool.description) + len(tool.parameters) for tool in request.options.tools
+        )
         image_tokens = images * self.info.image_tokens
         prompt_tokens = math.ceil(characters / _CHARACTERS_A_TOKEN) + image_tokens
         return Usage(prompt_tokens, chunks, image_tokens)
@@ -327,13 +342,15 @@ class RemoteEngine(Engine):
             logger.warning(message, extra={"ecs": {"silkline.remote": self._settings.name}})
 
 
-async def _encoded(request: Request, model: str, dialect: Dialect, deadline: float) -> bytes:
+async def _encoded(
+    request: Request, model: str, fields: Body, form: ImageForm, deadline: float
+) -> bytes:
     """The body of the request; large images are encoded in a thread."""
     if sum(len(image.pixels) for image in request.images) <= _INLINE_PIXEL_BYTES:
-        return encode_body(request, model, dialect)
+        return encode_body(request, model, fields, form)
     try:
         async with asyncio.timeout_at(deadline):
-            return await asyncio.to_thread(encode_body, request, model, dialect)
+            return await asyncio.to_thread(encode_body, request, model, fields, form)
     except TimeoutError as error:
         raise too_late() from error
 

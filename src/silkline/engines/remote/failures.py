@@ -1,7 +1,8 @@
 """Maps a remote server's refusals and failures to Silkline's errors.
 
 A server's error text never reaches a client: it may name files, addresses or code. The messages are
-written here, and chosen by the status and, if the server is a Silkline, by its error code.
+written here, and chosen by the status and, if the server is a Silkline, by its error code. Of a
+refused request they name the field at fault, if the server named one that was sent.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
+from silkline.engines.remote.servers import ASKED_AS
 from silkline.errors import (
     UNDECODABLE,
     DeadlineExceeded,
@@ -56,8 +58,8 @@ _TOO_LONG = (
     "The prompt is too long for the model's server. Send less text, or fewer or smaller images."
 )
 _INVALID = (
-    "The model's server refuses the request: the prompt with its images may be too long, or a "
-    "value may be out of the model's range. Shorten the prompt, or check the values."
+    "The model's server refuses the request: the prompt with its images may be too long, or it "
+    "may not support a field or its value. Shorten the prompt, or check the fields."
 )
 
 _TOO_LONG_CODE = "context_length_exceeded"
@@ -67,16 +69,20 @@ _LARGE_STATUS = 413
 _BUSY_STATUS = frozenset({429, 503})
 _DENIED = frozenset({401, 403, 404, 405, 407})
 _REDIRECTS = range(300, 400)
-_OWN_PARAMS = frozenset({"messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
 _ADDED = frozenset({"stream", "stream_options", "max_completion_tokens"})
 """Fields that Silkline adds: no client can correct a refusal of one."""
 
-_FIELD = re.compile(rb"(?<![a-z_])(?:%b)(?![a-z_])" % "|".join(
-    sorted(_ADDED | _OWN_PARAMS - {"messages"}, key=len, reverse=True)
-).encode())  # fmt: skip
+_OTHER_WORDS = {"tools": rb"tool[_ -](?:choice|calls?|calling|use)"}
+"""Other words by which servers refuse a field."""
+
+_FIRST_NAME = re.compile(r"[^.\[]+")
+"""The field in a path such as `tools.0.function` or `messages[1]`."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NOT_ACCEPTED = re.compile(
     rb"unsupported|unrecogni[sz]ed|unknown|unexpected|extra|cannot both|n[o']t (?:be )?"
     rb"(?:supported?|permitted|allowed|recogni[sz]ed|implemented)"
+    rb"|not enabled|incompatible|cannot use|requires"
 )
 _ACCEPTED_FIELDS = re.compile(rb"expected one|valid fields|known fields|supported fields")
 """Precedes the list of accepted fields in a refusal; those are not the refused ones."""
@@ -104,9 +110,18 @@ def is_denial(status: int) -> bool:
     return status in _DENIED or status in _REDIRECTS
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes) -> SilklineError:
-    """The error for a response that is not an answer; `body` may be truncated, or not JSON."""
-    code, param = _code_and_param(body)
+def refusal(
+    status: int, headers: Mapping[str, str], body: bytes, sent: Collection[str] = ()
+) -> SilklineError:
+    """The error for a response that is not an answer.
+
+    Args:
+        status: Its HTTP status.
+        headers: Its headers.
+        body: Its body, which may be truncated or not JSON.
+        sent: The names of the fields that were sent; others are never named.
+    """
+    code, param = _code_and_param(body, sent)
     kind = _KINDS.get(code) if isinstance(code, str) else None
     match kind or _kind(status):
         case "busy":
@@ -118,7 +133,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> SilklineErr
         case "large":
             return RequestTooLarge(_LARGE, param="messages")
         case "invalid":
-            return _invalid(code, param or next(iter(refused_fields(body)), None))
+            return _invalid(code, param or next(iter(refused_fields(body, sent)), None))
         case _:
             denied = is_denial(status)
             return lost("is not configured for this gateway" if denied else "failed")
@@ -132,9 +147,10 @@ def _invalid(code: object, param: str | None) -> SilklineError:
         return UnknownField("The model's server refuses a field that the gateway adds; try again.")
     if param is None or param == "messages":
         return InvalidRequest(_INVALID, param=param)
+    asked = ASKED_AS.get(param, param)
     return InvalidRequest(
-        f"The model's server refuses the value of '{param}'. Change it, or leave it out.",
-        param=param,
+        f"The model's server refuses the field '{asked}' or its value. Change it, or leave it out.",
+        param=asked,
     )
 
 
@@ -145,16 +161,28 @@ def is_about_fields(error: SilklineError) -> bool:
     return isinstance(error, UnknownField)
 
 
-def refused_fields(body: bytes) -> list[str]:
-    """The request fields that a refusal names as unknown or unsupported, in its order.
+def refused_fields(body: bytes, sent: Collection[str]) -> list[str]:
+    """The fields that a refusal names as unknown or unsupported, in its order.
 
     Servers have many formats, often free text. So this looks for words of a refusal such as
-    "unsupported", and then for the names of fields.
+    "unsupported", and then for the names of fields that were sent.
     """
     text = _ACCEPTED_FIELDS.split(body.lower(), maxsplit=1)[0]
     if _NOT_ACCEPTED.search(text) is None:
         return []
-    return [field[0].decode() for field in _FIELD.finditer(text)]
+    found = sorted(match for name in sent for match in _mentions(name, text))
+    return [name for _, _, name in found]
+
+
+def _mentions(name: str, text: bytes) -> Iterator[tuple[int, int, str]]:
+    """Where a text names a field: start, negative length and name."""
+    if name in {"model", "messages"} or not _PLAIN_NAME.fullmatch(name):
+        return
+    words = re.escape(name.lower()).replace("_", "[_ -]").encode()
+    if name in _OTHER_WORDS:
+        words += b"|" + _OTHER_WORDS[name]
+    for match in re.finditer(rb"(?<![a-z_])(?:%b)(?![a-z_])" % words, text):
+        yield match.start(), match.start() - match.end(), name
 
 
 def _kind(status: int) -> str:
@@ -166,14 +194,22 @@ def _kind(status: int) -> str:
     return "invalid" if status in _INVALID_STATUS else "lost"
 
 
-def failure_in_body(body: bytes) -> SilklineError:
-    """The error in a body that should be an answer: in a stream, or with status 200."""
-    code, _ = _code_and_param(body)
-    return refusal(code if isinstance(code, int) else _NO_STATUS, {}, body)
+def failure_in_body(body: bytes, sent: Collection[str] = ()) -> SilklineError:
+    """The error in a body that should be an answer: in a stream, or with status 200.
+
+    Args:
+        body: The body.
+        sent: The names of the fields that were sent; others are never named.
+    """
+    code, _ = _code_and_param(body, sent)
+    return refusal(code if isinstance(code, int) else _NO_STATUS, {}, body, sent)
 
 
-def _code_and_param(body: bytes) -> tuple[object, str | None]:
-    """The code and the parameter in an error body, in any of the formats of known servers."""
+def _code_and_param(body: bytes, sent: Collection[str]) -> tuple[object, str | None]:
+    """The code and the field in an error body, in any of the formats of known servers.
+
+    A field is `messages`, or one of those that were sent.
+    """
     try:
         content: Any = msgspec.json.decode(body)
     except UNDECODABLE:
@@ -182,9 +218,9 @@ def _code_and_param(body: bytes) -> tuple[object, str | None]:
     if not isinstance(error, dict):
         return None, None
     param: object = error.get("param") or _fastapi_field(error.get("detail"))
-    if not isinstance(param, str) or param not in _OWN_PARAMS | _ADDED:
-        param = None
-    return error.get("code"), param
+    name = _FIRST_NAME.match(param) if isinstance(param, str) else None
+    known = name is not None and (name[0] == "messages" or name[0] in sent)
+    return error.get("code"), name[0] if name is not None and known else None
 
 
 def _fastapi_field(detail: object) -> object:

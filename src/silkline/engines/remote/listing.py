@@ -1,20 +1,22 @@
 """Reads a remote server's model list, `GET /v1/models`.
 
-Silkline reports revision, precision, context length, image tokens and pixel budget; vLLM and SGLang
-report `max_model_len`; llama-server describes the file in `meta`, where `n_ctx` is the context of a
-request. The settings can supply what a server does not report, or override what it reports wrongly.
+Silkline reports revision, precision, context length, image tokens, pixel budget and features; vLLM
+and SGLang report `max_model_len`; llama-server describes the file in `meta`, where `n_ctx` is the
+context of a request. The settings can supply what a server does not report, or override what it
+reports wrongly.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from silkline.config import RemoteSettings
-from silkline.core import EngineInfo, PixelBudget
+from silkline.core import EngineInfo, Feature, PixelBudget
 from silkline.engines.remote.failures import lost
+from silkline.engines.remote.servers import FEATURES, ServerKind
 from silkline.errors import UNDECODABLE
 
 ENGINE = "remote"
@@ -26,11 +28,25 @@ MAX_COUNT = 2**53
 """Maximum of any count of a server: the largest integer that every JSON parser reads, RFC 8259."""
 
 _MAX_NAME_CHARS = 256
+_LOCAL = {Feature.RAW, Feature.TOKENIZE}
+"""Features for which the API of chat completions has no fields."""
 _REVISION_BYTES = 6
 
 
-def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
-    """Reads the engine's info from the server's model list.
+class Listing(NamedTuple):
+    """What a model list reports.
+
+    Attributes:
+        info: The engine's info.
+        server: The kind of server.
+    """
+
+    info: EngineInfo
+    server: ServerKind
+
+
+def read_listing(body: bytes, settings: RemoteSettings) -> Listing:
+    """Reads the server's model list.
 
     Args:
         body: The body of `/v1/models`.
@@ -49,7 +65,8 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
         or DEFAULT_CONTEXT_LENGTH
     )
     image_tokens = settings.image_tokens or _count(model, "image_tokens") or DEFAULT_IMAGE_TOKENS
-    return EngineInfo(
+    server = ServerKind.of(model.get("owned_by"))
+    info = EngineInfo(
         engine=ENGINE,
         model=model["id"],
         revision=settings.revision or _text(model, "revision") or _fingerprint(model),
@@ -57,7 +74,17 @@ def read_listing(body: bytes, settings: RemoteSettings) -> EngineInfo:
         context_length=context_length,
         image_tokens=min(image_tokens, context_length - 1) or 1,
         pixel_budget=_pixel_budget(model, settings.max_pixels),
+        features=_features(model, server) - _LOCAL - set(settings.without),
     )
+    return Listing(info, server)
+
+
+def _features(model: dict[str, Any], server: ServerKind) -> frozenset[Feature]:
+    """The features that another Silkline reports; for other servers, those of their kind."""
+    reported = model.get("features")
+    if not isinstance(reported, list):
+        return FEATURES[server]
+    return frozenset(feature for feature in Feature if feature.value in reported)
 
 
 def _pixel_budget(model: dict[str, Any], max_pixels: int | None) -> PixelBudget:

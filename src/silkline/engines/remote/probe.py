@@ -15,9 +15,10 @@ import msgspec
 
 from silkline.core import Request, Usage
 from silkline.engines.probe import Showing
-from silkline.engines.remote.answer import Content, Text
 from silkline.engines.remote.body import check, encode_body
+from silkline.engines.remote.chunks import Content, Text
 from silkline.engines.remote.failures import lost
+from silkline.engines.remote.fields import fields_of
 from silkline.errors import UNDECODABLE, InvalidRequest
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ class RemoteProber:
         check(request)
         first = replace(request, sampling=replace(request.sampling, max_tokens=1))
         engine = self._engine
-        encoded = await asyncio.to_thread(encode_body, first, engine.info.model, engine.dialect)
+        fields = engine.dialect.translate(fields_of(first))
+        encoded = await asyncio.to_thread(
+            encode_body, first, engine.info.model, fields, engine.image_form
+        )
         completion = await self._ask(msgspec.json.decode(encoded), first.timeout_seconds)
         if not completion.choices:
             raise lost("sent an invalid answer")

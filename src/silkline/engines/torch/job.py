@@ -8,8 +8,9 @@ import torch
 
 from silkline.core import Sampling
 from silkline.engines import stepper
+from silkline.engines.sampling import chance
 from silkline.engines.torch.families.base import Prompt
-from silkline.engines.torch.sampling import Draw, chance
+from silkline.engines.torch.sampling import Draw
 from silkline.engines.torch.schedule import Progress
 
 
@@ -43,6 +44,7 @@ class Job(stepper.Job):
     first_logits: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
+        stepper.Job.__post_init__(self)
         self.rewind()
 
     @property

@@ -153,7 +153,7 @@ class PromptWriter:
             InvalidRequest: The template refuses the conversation or omits images, or the model
                 does not support what the conversation or the options have.
         """
-        form = PLAIN
+        text, form = "", PLAIN
         if self._chat is not None:
             text = self._chat.write(messages, options)
             form = self._chat.answer_form(options, text)

@@ -6,13 +6,12 @@ batch: the draw is a hash of the request's seed and the token's index.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from silkline.engines.sampling import GREEDY_BELOW, SEED_BITS
+from silkline.engines.sampling import GREEDY_BELOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +38,6 @@ class Draw:
 
 NO_TOKEN = -1
 """Returned instead of a token id if the logits are not finite."""
-
-
-def chance(seed: int, index: int) -> float:
-    """Returns the random draw, from 0 to below 1, for the token at `index` of an answer.
-
-    It has 24 bits, which float32 holds exactly: rounded to 1 it would choose the least likely
-    token.
-
-    Args:
-        seed: The request's seed, from `seed_of`.
-        index: The token's index in the answer.
-    """
-    key = seed.to_bytes(SEED_BITS // 8)
-    digest = hashlib.blake2b(index.to_bytes(8), key=key, digest_size=8).digest()
-    return (int.from_bytes(digest) >> 40) / (1 << 24)
 
 
 def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:

@@ -81,7 +81,7 @@ class _Message(_Array):
 
 
 class _Sampling(_Array):
-    max_tokens: _Positive
+    max_tokens: _Count
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)]
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)]
     seed: int | None
@@ -128,6 +128,8 @@ class _Delta(_Array):
     reasoning: str
     tool_calls: tuple[ToolCallDelta, ...]
     logprobs: tuple[TokenLogprob, ...]
+    stop: str
+    prompt_ids: tuple[int, ...]
 
 
 class _Info(_Array):
@@ -268,6 +270,8 @@ def encode_delta(delta: Delta) -> bytes:
             delta.reasoning,
             delta.tool_calls,
             delta.logprobs,
+            delta.stop,
+            delta.prompt_ids,
         )
     )
 
@@ -284,6 +288,8 @@ def decode_delta(body: bytes) -> Delta:
         wire.reasoning,
         wire.tool_calls,
         wire.logprobs,
+        wire.stop,
+        wire.prompt_ids,
     )
 
 

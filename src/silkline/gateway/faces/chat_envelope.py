@@ -1,31 +1,36 @@
 """Builds chat completions and their chunks.
 
 https://platform.openai.com/docs/api-reference/chat/object and `chat/streaming`; the reasoning has
-the field that vLLM, SGLang and DeepSeek use, `reasoning_content`.
+the field that vLLM, SGLang and DeepSeek use, `reasoning_content`; the stop string that ended an
+answer is vLLM's `stop_reason`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from silkline.core import Answer, Delta, Timeline, TokenLogprob, ToolCallDelta, Usage
-from silkline.gateway.evidence import rounded
+from silkline.gateway.evidence import evidence
 from silkline.service.record import RequestRecord
 
 
 class Envelope:
     """Builds the completion objects of one request, which share id, time and model."""
 
+    PREFIX: ClassVar[str] = "chatcmpl-"
+    WHOLE: ClassVar[str] = "chat.completion"
+    CHUNK: ClassVar[str] = "chat.completion.chunk"
+
     def __init__(self, record: RequestRecord, *, with_usage: bool = False) -> None:
         self._record = record
         self._common: dict[str, Any] = {
-            "id": f"chatcmpl-{record.id}",
+            "id": f"{self.PREFIX}{record.id}",
             "created": int(time.time()),
             "model": record.model,
         }
-        self._common_in_chunks = {**self._common, "object": "chat.completion.chunk"}
+        self._common_in_chunks = {**self._common, "object": self.CHUNK}
         if with_usage:
             self._common_in_chunks["usage"] = None
 
@@ -33,10 +38,21 @@ class Envelope:
         """The whole completion, with one choice for each answer."""
         return {
             **self._common,
-            "object": "chat.completion",
-            "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
+            "object": self.WHOLE,
+            "choices": [self.choice(index, answer) for index, answer in enumerate(answers)],
             "usage": _usage([answer.usage for answer in answers]),
-            "silkline": self._evidence(answers[0].timeline),
+            "silkline": evidence(self._record, answers[0].timeline),
+        }
+
+    def choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        """A choice of the whole completion."""
+        stop = {"stop_reason": answer.stop} if answer.stop else {}
+        return {
+            "index": index,
+            "message": _message(answer),
+            "finish_reason": answer.finish_reason,
+            **stop,
+            "logprobs": _logprobs(answer.logprobs),
         }
 
     def content(self, delta: Delta, *, first: bool) -> dict[str, Any]:
@@ -67,15 +83,21 @@ class Envelope:
             "finish_reason": None,
             "logprobs": _logprobs(logprobs),
         }
+        return self.chunk_of(choice)
+
+    def chunk_of(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """A chunk with one choice."""
         return {**self._common_in_chunks, "choices": [choice]}
 
-    def finish_chunk(self, index: int, finish_reason: str, timeline: Timeline) -> dict[str, Any]:
+    def finish_chunk(self, index: int, last: Delta) -> dict[str, Any]:
         """Has no text: clients ignore the text of a chunk with a finish reason."""
         chunk = self.chunk(index, {})
-        chunk["choices"][0]["finish_reason"] = finish_reason
-        if self._record.max_tokens is None:
+        chunk["choices"][0]["finish_reason"] = last.finish_reason
+        if last.stop:
+            chunk["choices"][0]["stop_reason"] = last.stop
+        if self._record.max_tokens is None or last.timeline is None:
             return chunk
-        return {**chunk, "silkline": self._evidence(timeline)}
+        return {**chunk, "silkline": evidence(self._record, last.timeline)}
 
     def usage_chunk(self, usages: Sequence[Usage], timeline: Timeline) -> dict[str, Any]:
         """The last chunk, without choices."""
@@ -83,22 +105,11 @@ class Envelope:
             **self._common_in_chunks,
             "choices": [],
             "usage": _usage(usages),
-            "silkline": self._evidence(timeline),
+            "silkline": evidence(self._record, timeline),
         }
 
-    def _evidence(self, timeline: Timeline) -> dict[str, Any]:
-        evidence = {
-            "cache": self._record.cache,
-            "model": self._record.served,
-            "pixel_budget": self._record.pixel_budget,
-            "timeline": rounded(timeline),
-        }
-        if self._record.max_tokens is not None:
-            evidence["max_tokens"] = self._record.max_tokens
-        return evidence
 
-
-def _choice(index: int, answer: Answer) -> dict[str, Any]:
+def _message(answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
@@ -112,12 +123,7 @@ def _choice(index: int, answer: Answer) -> dict[str, Any]:
             }
             for call in answer.tool_calls
         ]
-    return {
-        "index": index,
-        "message": message,
-        "finish_reason": answer.finish_reason,
-        "logprobs": _logprobs(answer.logprobs),
-    }
+    return message
 
 
 def _call_chunk(call: ToolCallDelta) -> dict[str, Any]:

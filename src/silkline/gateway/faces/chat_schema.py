@@ -14,13 +14,20 @@ from msgspec import Meta, Struct
 from silkline.cache.policy import CacheUse
 from silkline.core import ImagePart, Message, Part, Role, TextPart, ToolCall
 from silkline.errors import InvalidRequest
+from silkline.gateway.faces.image_fields import (
+    DETAILS,
+    FileData,
+    ImageFields,
+    Images,
+    ImageUrl,
+    PixelFields,
+)
 from silkline.gateway.faces.sampling_fields import MAX_CHOICES, MAX_LOGPROBS, Tokens
 from silkline.gateway.faces.tool_fields import Name, OptionFields
-from silkline.ingress.source import Source, parse_url
 from silkline.service.question import Question
 
 _MAX_PARTS = 1024
-_MAX_MESSAGES = 10_000
+MAX_MESSAGES = 10_000
 _MAX_CALLS = 128
 _MAX_ID_CHARS = 256
 
@@ -37,29 +44,67 @@ class TextContent(_Body, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
+class InputText(TextContent, frozen=True, tag_field="type", tag="input_text"):
+    """Text as in the Responses API."""
+
+
 class RefusalContent(_Body, frozen=True, tag_field="type", tag="refusal"):
     """The text with which an assistant refused to answer."""
 
     refusal: str
 
 
-class ImageUrl(_Body, frozen=True):
-    """The location of an image: an http, https or data URL.
-
-    `detail` has no effect; images are always resized to the model's size.
-    """
-
-    url: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
-
-
-class ImageContent(_Body, frozen=True, tag_field="type", tag="image_url"):
+class ImageContent(ImageFields, frozen=True, tag_field="type", tag="image_url"):
     """An image in a message."""
 
-    image_url: ImageUrl
+    image_url: str | ImageUrl
 
 
-Content = TextContent | RefusalContent | ImageContent
+class InputImage(ImageContent, frozen=True, tag_field="type", tag="input_image"):
+    """An image as in the Responses API."""
+
+
+class QwenImage(ImageFields, frozen=True, tag_field="type", tag="image"):
+    """An image as in the messages of Qwen's own library."""
+
+    image: str
+
+
+class FileContent(ImageFields, frozen=True, tag_field="type", tag="file"):
+    """A document whose pages the model sees as images, or an image."""
+
+    file: FileData
+
+
+class InputFile(ImageFields, frozen=True, tag_field="type", tag="input_file"):
+    """A document or an image as in the Responses API."""
+
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+
+    def part(self, images: Images, param: str) -> ImagePart:
+        """Adds the file to `images`. Raises `InvalidRequest` unless there is exactly one."""
+        if self.file_data is not None and self.file_url is None:
+            return images.add_file(self.file_data, self, f"{param}.file_data")
+        if self.file_url is not None and self.file_data is None:
+            return images.add(self.file_url, self, f"{param}.file_url")
+        raise InvalidRequest(
+            f"The field {param} must have either file_data or file_url. Send exactly one of them.",
+            param=param,
+        )
+
+
+Content = (
+    TextContent
+    | InputText
+    | RefusalContent
+    | ImageContent
+    | InputImage
+    | QwenImage
+    | FileContent
+    | InputFile
+)
 
 
 class FunctionCall(_Body, frozen=True):
@@ -90,11 +135,11 @@ class ChatMessage(_Body, frozen=True):
     tool_calls: Annotated[list[ToolCallContent], Meta(max_length=_MAX_CALLS)] | None = None
     tool_call_id: _CallId | None = None
 
-    def message(self, sources: list[Source], param: str) -> Message:
-        """Converts the message; appends the sources of its images to `sources`.
+    def message(self, images: Images, param: str) -> Message:
+        """Converts the message.
 
         Args:
-            sources: The sources of the images so far.
+            images: Gets its images.
             param: The message's path in the body.
 
         Raises:
@@ -110,7 +155,7 @@ class ChatMessage(_Body, frozen=True):
         assistant = self.role == "assistant"
         return Message(
             Role.SYSTEM if self.role == "developer" else Role(self.role),
-            _parts(self, sources, f"{param}.content"),
+            _parts(self, images, f"{param}.content"),
             tuple(
                 ToolCall(call.id, call.function.name, call.function.arguments)
                 for call in (self.tool_calls or () if assistant else ())
@@ -135,8 +180,10 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
 
     VALUES: ClassVar[Mapping[str, str]] = {
         "messages.role": "system, developer, user, assistant or tool",
-        "messages.content.type": "text, image_url or refusal",
-        "messages.content.image_url.detail": "auto, low, high or original",
+        "messages.content.type": "text, image_url, image, file, refusal, input_text, "
+        "input_image or input_file",
+        "messages.content.detail": DETAILS,
+        "messages.content.image_url.detail": DETAILS,
         "messages.tool_calls.type": "function",
         "reasoning_effort": "none, minimal, low, medium, high, xhigh or max",
         "response_format.type": "text, json_object or json_schema",
@@ -145,7 +192,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
     }
     """Allowed values of fields that have few, by the field's path without indices."""
 
-    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=_MAX_MESSAGES)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
     model: str | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
@@ -154,6 +201,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    mm_processor_kwargs: PixelFields | None = None
 
     @property
     def wants_usage(self) -> bool:
@@ -171,15 +219,15 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
                 two fields contradict each other.
             UrlBlocked: An image's URL is not allowed.
         """
-        sources: list[Source] = []
+        images = Images(self.mm_processor_kwargs)
         messages = tuple(
-            message.message(sources, f"messages.{index}")
+            message.message(images, f"messages.{index}")
             for index, message in enumerate(self.messages)
         )
         return Question(
             model=self.model,
             messages=messages,
-            sources=tuple(sources),
+            sources=tuple(images.sources),
             sampling=self.sampling(
                 self.max_completion_tokens or self.max_tokens, self._logprobs(), self.constraint()
             ),
@@ -199,8 +247,8 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
         return None
 
 
-def _parts(message: ChatMessage, sources: list[Source], param: str) -> tuple[Part, ...]:
-    """Converts a message's content to parts; appends the sources of its images to `sources`."""
+def _parts(message: ChatMessage, images: Images, param: str) -> tuple[Part, ...]:
+    """Converts a message's content to parts; adds its images to `images`."""
     content = message.content
     if content is None:
         if message.role not in {"assistant", "tool"}:
@@ -216,7 +264,13 @@ def _parts(message: ChatMessage, sources: list[Source], param: str) -> tuple[Par
         match item:
             case TextContent(text=text) | RefusalContent(refusal=text):
                 parts.append(TextPart(text))
-            case ImageContent(image_url=image_url):
-                parts.append(ImagePart(len(sources)))
-                sources.append(parse_url(image_url.url, param=f"{param}.{index}.image_url"))
+            case ImageContent(image_url=image):
+                parts.append(images.add(image, item, f"{param}.{index}.image_url"))
+            case QwenImage(image=image):
+                parts.append(images.add(image, item, f"{param}.{index}.image"))
+            case FileContent(file=file):
+                path = f"{param}.{index}.file.file_data"
+                parts.append(images.add_file(file.file_data, item, path))
+            case InputFile():
+                parts.append(item.part(images, f"{param}.{index}"))
     return tuple(parts)

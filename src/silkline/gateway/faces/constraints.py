@@ -65,10 +65,9 @@ class StructuredOutputs(_Body, frozen=True):
     grammar: str | None = None
 
 
-class ConstraintFields(SamplingFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields of a body that constrain the answer; at most one may be set."""
+class GuidedFields(SamplingFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The fields of a body that constrain the answer, as vLLM names them; one may be set."""
 
-    response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: _Schema | None = None
     guided_json_object: bool | None = None
@@ -100,8 +99,7 @@ class ConstraintFields(SamplingFields, frozen=True, forbid_unknown_fields=True, 
         return None
 
     def _found(self) -> Iterator[tuple[str, Constraint]]:
-        if (constraint := _of_format(self.response_format)) is not None:
-            yield "response_format", constraint
+        """Yields each constraint and the name of its field."""
         outputs = self.structured_outputs or StructuredOutputs()
         yield from _of_outputs(outputs, "structured_outputs.")
         guided = StructuredOutputs(
@@ -114,15 +112,29 @@ class ConstraintFields(SamplingFields, frozen=True, forbid_unknown_fields=True, 
         yield from _of_outputs(guided, "guided_")
 
 
-def _of_format(wanted: ResponseFormat | None) -> Constraint | None:
-    match wanted:
-        case JsonObjectFormat(schema=None):
-            return Constraint(ConstraintKind.JSON_OBJECT)
-        case JsonObjectFormat(schema=schema):
-            return json_schema(schema, "response_format.schema")
-        case JsonSchemaFormat(json_schema=named):
-            return named_schema(named, "response_format.json_schema")
-    return None
+class ConstraintFields(GuidedFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The fields of a chat completion's body that constrain the answer; one may be set."""
+
+    response_format: ResponseFormat | None = None
+
+    def _found(self) -> Iterator[tuple[str, Constraint]]:
+        match self.response_format:
+            case JsonObjectFormat() as json_object:
+                yield "response_format", any_object(json_object, "response_format")
+            case JsonSchemaFormat(json_schema=named):
+                yield "response_format", named_schema(named, "response_format.json_schema")
+        yield from super()._found()
+
+
+def any_object(wanted: JsonObjectFormat, param: str) -> Constraint:
+    """Converts the format `json_object`, which may have a schema.
+
+    Raises:
+        InvalidRequest: The schema holds half of a surrogate pair.
+    """
+    if wanted.schema is None:
+        return Constraint(ConstraintKind.JSON_OBJECT)
+    return json_schema(wanted.schema, f"{param}.schema")
 
 
 def _of_outputs(outputs: StructuredOutputs, prefix: str) -> Iterator[tuple[str, Constraint]]:

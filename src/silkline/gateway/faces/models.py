@@ -1,4 +1,4 @@
-"""`GET /v1/models`, compatible with the official OpenAI client."""
+"""`GET /v1/models`, compatible with the official clients of OpenAI and Anthropic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ def model_routes(answering: Answering) -> APIRouter:
 
     @router.get("/v1/models", summary="List the served models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_model(model.info) for model in answering.models]}
+        found = [_model(model.info) for model in answering.models]
+        return {
+            "object": "list",
+            "data": found,
+            "first_id": found[0]["id"],
+            "last_id": found[-1]["id"],
+            "has_more": False,
+        }
 
     @router.get(
         "/v1/models/{name:path}",
@@ -36,13 +43,19 @@ def _model(info: EngineInfo) -> dict[str, Any]:
     return {
         "id": info.model,
         "object": "model",
+        "type": "model",
+        "display_name": info.model,
         "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
         "owned_by": "silkline",
         "revision": info.revision,
         "engine": info.engine,
         "precision": info.precision,
         "instruction_set": info.instruction_set,
         "context_length": info.context_length,
+        "max_model_len": info.context_length,
+        "max_input_tokens": info.context_length,
         "image_tokens": info.image_tokens,
         "features": sorted(info.features),
         "pixel_budget": {

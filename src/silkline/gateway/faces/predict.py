@@ -17,6 +17,8 @@ from silkline.gateway.body import invalid_body, media_type, read_json
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers, rounded
+from silkline.gateway.faces.constraints import ConstraintFields
+from silkline.gateway.faces.sampling_fields import Tokens
 from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
@@ -38,8 +40,11 @@ class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
 
 
-class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
-    """The JSON body: the form fields, and the image as an http, https or data URL or in Base64."""
+class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
+    """The JSON body: the form fields, and the image as an http, https or data URL or in Base64.
+
+    It also takes the sampling fields and the constraints of a chat completion.
+    """
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
@@ -51,14 +56,24 @@ class PredictRequest(PredictForm, frozen=True, forbid_unknown_fields=True):
     """Names that other APIs use, and the field to send here."""
 
     NEUTRAL: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "add_generation_prompt": (True,),
+        "chat_template_kwargs": ({},),
+        "continue_final_message": (False,),
+        "enable_thinking": (False,),
+        "logprobs": (False,),
         "messages": (),
-        "seed": (-1,),
-        "stop": ([],),
+        "n": (1,),
+        "reasoning_effort": ("none",),
         "stream": (False,),
-        "top_p": (1,),
+        "tool_choice": ("none", "auto"),
+        "tools": ([],),
+        "top_logprobs": (0,),
     }
     """Fields of `/v1/chat/completions` not supported here, and their accepted no-op values."""
 
+    prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
+    max_tokens: Tokens | None = None
+    model: str | None = None
     image_url: str | None = None
     image_base64: str | None = None
 
@@ -161,15 +176,19 @@ def predict_routes(answering: Answering) -> APIRouter:
 async def _question(request: Request) -> Question:
     if media_type(request) == _MULTIPART:
         form, source = await _from_form(request)
+        sampling = Sampling(max_tokens=form.max_tokens, temperature=form.temperature)
+        prompt, model = form.prompt, form.model
     else:
-        form = body = await read_json(request, PredictRequest, instead=f"a form as {_MULTIPART}")
+        body = await read_json(request, PredictRequest, instead=f"a form as {_MULTIPART}")
         source = body.source()
-    parts = (ImagePart(0), TextPart(form.prompt))
+        sampling = body.sampling(body.max_tokens, None, body.constraint())
+        prompt, model = body.prompt, body.model
+    parts = (ImagePart(0), TextPart(prompt))
     return Question(
-        model=form.model,
+        model=model,
         messages=(Message(Role.USER, parts),),
         sources=(source,),
-        sampling=Sampling(max_tokens=form.max_tokens, temperature=form.temperature),
+        sampling=sampling,
         stream=False,
         cache_use=cache_use(request.headers.get("cache-control", "")),
     )

@@ -26,6 +26,7 @@ MAX_LOGPROBS = 20
 """Maximum alternatives of a token, as in the OpenAI API."""
 
 StopString = Annotated[str, Meta(min_length=1, max_length=_MAX_STOP_CHARS)]
+StopStrings = Annotated[list[StopString], Meta(max_length=_MAX_STOPS)]
 _Penalty = Annotated[float, Meta(ge=-2, le=2)]
 _TokenId = Annotated[int, Meta(ge=0, le=_MAX_TOKEN_ID)]
 Tokens = Annotated[int, Meta(ge=1)]
@@ -41,7 +42,7 @@ class SamplingFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     seed: Annotated[int, Meta(le=_MAX_SEED)] | None = None
-    stop: StopString | Annotated[list[StopString], Meta(max_length=_MAX_STOPS)] | None = None
+    stop: StopString | StopStrings | None = None
     top_k: Annotated[int, Meta(ge=-1, le=_MAX_TOKEN_ID)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: _Penalty | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -10,7 +11,8 @@ from silkline.core import PromptOptions, Tool, ToolChoice
 from silkline.errors import InvalidRequest
 from silkline.gateway.faces.constraints import ConstraintFields, as_json
 
-_MAX_TOOLS = 128
+MAX_TOOLS = 128
+"""Maximum tools of a request."""
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -47,6 +49,19 @@ class FunctionChoice(_Body, frozen=True, tag_field="type", tag="function"):
     function: FunctionName
 
 
+class AllowedTools(_Body, frozen=True):
+    """Some of the tools, and whether the model must call one of them."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=MAX_TOOLS)]
+
+
+class AllowedChoice(_Body, frozen=True, tag_field="type", tag="allowed_tools"):
+    """Only some of the tools may be called."""
+
+    allowed_tools: AllowedTools
+
+
 class TemplateOptions(_Body, frozen=True):
     """The options of chat templates that clients may set."""
 
@@ -58,8 +73,8 @@ class TemplateOptions(_Body, frozen=True):
 class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields of a chat completion's body that say how the prompt is written."""
 
-    tools: Annotated[list[FunctionTool], Meta(max_length=_MAX_TOOLS)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | FunctionChoice | None = None
+    tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
@@ -77,29 +92,33 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
             InvalidRequest: Two tools have one name, the chosen tool is not there, or the answer
                 cannot continue the last message.
         """
-        tools = tuple(_tool(item.function) for item in self.tools or ())
+        tools, choice = self._tools()
         thinking, effort = self._thinking()
         return prompt_options(
             tools,
-            self.tool_choice.function.name
-            if isinstance(self.tool_choice, FunctionChoice)
-            else ToolChoice(self.tool_choice or "auto"),
+            choice,
             parallel=self.parallel_tool_calls is not False,
             thinking=thinking,
             effort=effort,
             continues=self._continues(last_is_assistant=last_is_assistant),
         )
 
+    def _tools(self) -> tuple[tuple[Tool, ...], ToolChoice | str]:
+        """The tools that may be called, and the choice between them."""
+        tools = tuple(_tool(item.function) for item in self.tools or ())
+        match self.tool_choice:
+            case FunctionChoice(function=function):
+                return tools, function.name
+            case AllowedChoice(allowed_tools=allowed):
+                names = {item.function.name for item in allowed.tools}
+                return allowed_tools(tools, names), ToolChoice(allowed.mode)
+        return tools, ToolChoice(self.tool_choice or "auto")
+
     def _thinking(self) -> tuple[bool | None, str]:
         """Whether to think, and how much."""
         template = self.chat_template_kwargs or TemplateOptions()
         effort = self.reasoning_effort or template.reasoning_effort
-        for asked in (self.enable_thinking, template.enable_thinking, template.thinking):
-            if asked is not None:
-                return asked, "" if effort in {None, "none"} else str(effort)
-        if effort == "none":
-            return False, ""
-        return None, effort or ""
+        return thinking(effort, template, enabled=self.enable_thinking)
 
     def _continues(self, *, last_is_assistant: bool) -> bool:
         if not self.continue_final_message:
@@ -116,6 +135,32 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
                 param="continue_final_message",
             )
         return True
+
+
+def allowed_tools(tools: Sequence[Tool], names: Set[str]) -> tuple[Tool, ...]:
+    """Returns the tools with these names.
+
+    Raises:
+        InvalidRequest: There is no tool with one of the names.
+    """
+    if unknown := names - {tool.name for tool in tools}:
+        raise InvalidRequest(
+            f"tool_choice allows {min(unknown)}, which is not in tools. Add it, or leave it out.",
+            param="tool_choice",
+        )
+    return tuple(tool for tool in tools if tool.name in names)
+
+
+def thinking(
+    effort: str | None, template: TemplateOptions, *, enabled: bool | None
+) -> tuple[bool | None, str]:
+    """Whether the model thinks (None is its default), and how much (empty is its default)."""
+    for asked in (enabled, template.enable_thinking, template.thinking):
+        if asked is not None:
+            return asked, "" if effort in {None, "none"} else str(effort)
+    if effort == "none":
+        return False, ""
+    return None, effort or ""
 
 
 def prompt_options(

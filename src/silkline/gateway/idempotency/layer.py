@@ -52,7 +52,15 @@ from silkline.service.record import RequestRecord
 
 logger = logging.getLogger("silkline.gateway")
 
-PATHS = frozenset({"/v1/chat/completions", "/predict"})
+PATHS = frozenset(
+    {
+        "/predict",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/messages",
+        "/v1/responses",
+    }
+)
 """The paths that support keys; elsewhere the header is ignored."""
 
 KEPT_SECONDS = 24 * 3600.0

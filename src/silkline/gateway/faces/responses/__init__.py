@@ -1,0 +1,1 @@
+"""`/v1/responses`: the Responses API of the official OpenAI client."""

@@ -1,0 +1,74 @@
+"""What Silkline does not know reaches the server behind it, unless its owner forbids it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest_asyncio
+
+from tests.engines.openai_server import (
+    STREAM_END,
+    STREAM_HEAD,
+    OpenAiServer,
+    chunk,
+    event,
+    openai_server,
+    scripted,
+)
+from tests.gateway.test_bad_input import check
+from tests.pictures import data_url, encoded
+from tests.serving import served
+
+CHAT = "/v1/chat/completions"
+HELLO = event(chunk({"content": "Hello."})) + event(chunk({}, "stop"))
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+SCRIPT = scripted(STREAM_HEAD, HELLO, event(chunk(None, usage=USAGE)), event("[DONE]"), STREAM_END)
+
+
+@pytest_asyncio.fixture
+async def behind() -> AsyncIterator[OpenAiServer]:
+    async with openai_server(SCRIPT) as server:
+        yield server
+
+
+async def ask(behind: OpenAiServer, settings: str, body: dict[str, Any]) -> httpx2.Response:
+    """Asks a gateway in front of the server."""
+
+    def asked() -> httpx2.Response:
+        with served("--engine", "remote", "--remotes", f"{behind.url} {settings}") as gateway:
+            return httpx2.post(gateway.url + CHAT, json=body, timeout=30)
+
+    return await asyncio.to_thread(asked)
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Hi"}], **fields}
+
+
+async def test_unknown_and_unsupported_fields_are_passed_on(behind: OpenAiServer) -> None:
+    reply = await ask(behind, "name=far", chat(mood={"a": [1]}, typical_p=0.5, api_key="x"))
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["x-silkline-ignored"] == "api_key"
+    sent = behind.received[0].body
+    assert (sent["mood"], sent["typical_p"]) == ({"a": [1]}, 0.5)
+    assert "api_key" not in sent
+
+
+async def test_what_the_owner_blocks_is_ignored_or_refused(behind: OpenAiServer) -> None:
+    settings = "block_fields=mood+typical_*"
+    reply = await ask(behind, settings, chat(mood=1, calm=2))
+    assert reply.headers["x-silkline-ignored"] == "mood"
+    assert behind.received[0].body["calm"] == 2
+    assert "mood" not in behind.received[0].body
+    refused = await ask(behind, settings, chat(typical_p=0.5))
+    assert check(refused, 400, "invalid_request")["param"] == "typical_p"
+
+
+async def test_a_plain_image_goes_on_as_the_file_that_it_came_as(behind: OpenAiServer) -> None:
+    url = data_url(encoded())
+    image = {"type": "image_url", "image_url": {"url": url}}
+    reply = await ask(behind, "", {"messages": [{"role": "user", "content": [image]}]})
+    assert reply.status_code == 200, reply.text
+    parts = behind.received[0].body["messages"][0]["content"]
+    assert parts[0]["image_url"]["url"] == url
