@@ -19,7 +19,6 @@ from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, DeadlineExceeded, InvalidRequest, WorkerLost
 from tests.engines.asking import answer, eventually, question
 from tests.engines.conformance import Conformance
-from tests.engines.conformance_sampling import FEATURES
 
 KV_BYTES = 16 * 1024 * 1024
 
@@ -37,7 +36,6 @@ def options(folder: Path, **extra: str) -> EngineOptions:
 @pytest.mark.asyncio(loop_scope="class")
 class TestTorch(Conformance):
     ANSWERS_WITH_TEXT = False
-    LACKS = FEATURES
 
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
@@ -51,7 +49,6 @@ class TestTorch(Conformance):
 @pytest.mark.asyncio(loop_scope="class")
 class TestTorchInAWorker(Conformance):
     ANSWERS_WITH_TEXT = False
-    LACKS = FEATURES
 
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod

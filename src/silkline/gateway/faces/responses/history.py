@@ -129,7 +129,7 @@ class History:
         try:
             stored = Stored(msgspec.json.encode(sent), msgspec.json.encode(response))
             return await self._store.put(record.tenant.name, response["id"], previous, stored)
-        except (Overloaded, UnicodeEncodeError):  # the input has half of a surrogate pair
+        except Overloaded:
             logger.warning("a response could not be stored")
             return False
 

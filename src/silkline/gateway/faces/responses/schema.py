@@ -48,18 +48,6 @@ LOGPROBS = "message.output_text.logprobs"
 _SUPPORTED = frozenset({LOGPROBS, "message.input_image.image_url"})
 """The values of `include` that are supported; the parts that others name never exist here."""
 
-_ECHOED = (
-    "instructions",
-    "metadata",
-    "previous_response_id",
-    "prompt_cache_key",
-    "safety_identifier",
-    "text",
-    "tools",
-    "user",
-)
-"""Fields with free text that the response repeats."""
-
 _MAX_ITEMS = 10_000
 _MAX_TOOLS = 128
 _MAX_PAIRS = 16
@@ -159,6 +147,7 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
         "context_management": ([],),
         "conversation": (),
         "functions": ([],),
+        "image": ({"context_compression": "auto"}, {"context_compression": "disabled"}),
         "logprobs": (False,),
         "n": (1,),
     }
@@ -215,12 +204,9 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
             cache_use: How the request's headers allow the cache to be used.
 
         Raises:
-            InvalidRequest: An image's URL is invalid, two fields contradict each other, or a text
-                that the response repeats holds half of a surrogate pair.
+            InvalidRequest: An image's URL is invalid, or two fields contradict each other.
             UrlBlocked: An image's URL is not allowed.
         """
-        for name in _ECHOED:
-            as_json(getattr(self, name), name)
         images = Images(self.mm_processor_kwargs)
         conversation = Conversation(images)
         if self.instructions is not None:

@@ -103,7 +103,7 @@ class Responding:
     async def _steps(self) -> AsyncGenerator[list[Event], None]:
         """Yields the events of each delta; the very last event has the whole response."""
         finished = False
-        with _renamed_params():
+        with _renamed_params(self._record):
             async with self._history.conversation(self._body, self._record) as conversation:
                 question = self._body.question(conversation.located, self._cache_use)
                 deltas = self._answering.deltas(question, self._record)
@@ -162,10 +162,11 @@ def _code(error: SilklineError) -> str:
 
 
 @contextmanager
-def _renamed_params() -> Iterator[None]:
-    """Gives the fields that errors name the names that they have here."""
+def _renamed_params(record: RequestRecord) -> Iterator[None]:
+    """Gives fields that errors name their names here, unless the client named them so."""
     try:
         yield
     except SilklineError as error:
-        error.param = _PARAMS.get(error.param or "", error.param)
+        if all(error.param != other.path for other in record.others):
+            error.param = _PARAMS.get(error.param or "", error.param)
         raise
