@@ -9,6 +9,7 @@ from pathlib import Path
 
 from silkline.config import VARIABLE_PREFIX, Settings, field_info, section_of_field
 from silkline.errors import HTTP_FACES
+from silkline.gateway.error_bodies import anthropic_type
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -63,17 +64,26 @@ def errors() -> str:
         '{"error": {"message": "...", "type": "...", "param": "image", "code": "image_format"}}',
         "```",
         "",
-        "409, 429 and 503 have `Retry-After`. Once a stream has started, an error is sent as an",
-        "`error` event with the same body, and `[DONE]` is not sent. A 500 is always a bug: please",
-        "report it with its request id.",
+        "On `/v1/messages` and below it has the form of the Anthropic API, and the id is also in",
+        "`request-id`:",
         "",
-        "| status | code | when |",
-        "|---|---|---|",
+        "```json",
+        '{"type": "error", "error": {"type": "invalid_request_error", "message": "...",',
+        ' "details": {"error_code": "image_format"}}, "request_id": "..."}',
+        "```",
+        "",
+        "409, 429 and 503 have `Retry-After`. Once a stream has started, an error is sent as an",
+        "`error` event with the same body, and the usual end of the stream is not sent. A 500 is",
+        "always a bug: please report it with its request id.",
+        "",
+        "| status | code | type on `/v1/messages` | when |",
+        "|---|---|---|---|",
     ]
     faces = sorted(HTTP_FACES.items(), key=lambda item: (item[1].status, item[1].code))
     for error, face in faces:
         when = (error.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"| {face.status} | `{face.code}` | {when} |")
+        kind = anthropic_type(face.status)
+        lines.append(f"| {face.status} | `{face.code}` | `{kind}` | {when} |")
     return "\n".join(lines) + "\n"
 
 

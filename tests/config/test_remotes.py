@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from silkline.config import RemoteSettings, load_settings, server_root
+from silkline.core import Feature
 from silkline.engines.remote.key import read_key
 from silkline.errors import ConfigError
 
@@ -27,6 +28,22 @@ def test_as_a_flag_and_as_a_variable(form: Any) -> None:
     assert (second.url, second.weight, second.limit) == ("https://b/v1", 1.0, 64)
     if isinstance(form, str):
         assert load_settings(None, {"SILKLINE_REMOTES": form}, {}).engine.remotes == (first, second)
+
+
+@pytest.mark.parametrize("form", [
+    "http://a without=tools+grammar pass_fields=vllm_*+chat_template block_fields=mood",
+    (
+        '[{"url": "http://a", "without": ["tools", "grammar"], "block_fields": ["mood"], '
+        '"pass_fields": ["vllm_*", "chat_template"]}]'
+    ),
+])  # fmt: skip
+def test_lists_in_an_entry(form: str) -> None:
+    (remote,) = of({"remotes": form})
+    assert remote.without == (Feature.TOOLS, Feature.GRAMMAR)
+    assert remote.pass_fields == ("vllm_*", "chat_template")
+    assert remote.block_fields == ("mood",)
+    (plain,) = of({"remotes": "http://a pass_fields="})
+    assert (plain.without, plain.pass_fields, plain.block_fields) == ((), (), ())
 
 
 def test_in_the_file(tmp_path: Path) -> None:
@@ -62,6 +79,7 @@ def test_a_server_may_be_named_with_and_without_the_api_in_its_url(text: str, ro
 @pytest.mark.parametrize("wrong", [
     "a:1", "http://a weight", "http://a weight=0", "http://a wait=1", "http://a:x", "file:///a",
     "http://me:secret@a", "http://a key_env=A key_file=B", "[5]", '[{"weight": 1}]',
+    "http://a without=flying", '[{"url": "http://a", "without": [5]}]',
 ])  # fmt: skip
 def test_what_is_wrong_is_named(wrong: str) -> None:
     with pytest.raises(ConfigError, match=r"remotes.* in \[engine\]"):

@@ -8,17 +8,20 @@ class TestMine(Conformance):
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from silkline.core import FinishReason, Message, Role, Sampling, TextPart
+from silkline.core import Feature, FinishReason, Message, PromptOptions, Role, Sampling, TextPart
 from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
+from tests.engines.conformance_chat import ChatConformance
 from tests.engines.conformance_sampling import SamplingConformance
+from tests.engines.structured import BOUNDED, CASES, REFUSED, UNBOUNDED
 
-NAMES_STOP = {"fake", "openvino", "torch"}
-"""The engines that report which stop string ended an answer."""
+LOCAL = {"fake", "openvino", "torch"}
+"""The engines that name the stop string, tokenize prompts and take raw ones."""
 
 
 def idle(engine: Engine) -> bool:
@@ -26,7 +29,7 @@ def idle(engine: Engine) -> bool:
     return health.running == health.queued == 0
 
 
-class Conformance(SamplingConformance):
+class Conformance(ChatConformance, SamplingConformance):
     """The suite."""
 
     async def test_it_tells_what_it_is(self, engine: Engine) -> None:
@@ -70,9 +73,37 @@ class Conformance(SamplingConformance):
             sampling = Sampling(max_tokens=24, stop=("never-said", stop))
             cut = await answer(engine, question(sampling=sampling, stream=stream))
             assert cut.text == whole[: whole.find(stop)]
-            if engine.info.engine in NAMES_STOP:
+            if engine.info.engine in LOCAL:
                 assert cut.stop == stop
             assert cut.finish_reason is FinishReason.STOP
+
+    async def test_prompts_are_tokenized_without_an_answer(self, engine: Engine) -> None:
+        assert (Feature.TOKENIZE in engine.info.features) is (engine.info.engine in LOCAL)
+        if Feature.TOKENIZE not in engine.info.features:
+            return
+        for asked in (question(), question(seed=None)):
+            found = await answer(engine, replace(asked, sampling=Sampling(max_tokens=0)))
+            usage = (await answer(engine, asked)).usage
+            assert len(found.prompt_ids) == found.usage.prompt_tokens == usage.prompt_tokens
+            assert found.usage.image_tokens == usage.image_tokens
+            assert (found.text, found.usage.completion_tokens) == ("", 0)
+        long = question("word " * engine.info.context_length, seed=None)
+        found = await answer(engine, replace(long, sampling=Sampling(max_tokens=0)))
+        assert len(found.prompt_ids) > engine.info.context_length
+
+    async def test_a_raw_prompt_is_its_text(self, engine: Engine) -> None:
+        assert (Feature.RAW in engine.info.features) is (engine.info.engine in LOCAL)
+        if Feature.RAW not in engine.info.features:
+            return
+        chat = question("one two", seed=None, sampling=Sampling(max_tokens=0))
+        raw = replace(chat, options=PromptOptions(raw=True))
+        longer = replace(raw, messages=(user("one two one two"),))
+        tokens = [(await answer(engine, asked)).usage.prompt_tokens for asked in (raw, chat)]
+        assert tokens[0] <= tokens[1]
+        assert tokens[0] < (await answer(engine, longer)).usage.prompt_tokens
+        said = await answer(engine, replace(raw, sampling=Sampling(max_tokens=4)))
+        assert said.usage.prompt_tokens == tokens[0]
+        assert said.usage.completion_tokens > 0
 
     async def test_max_tokens_ends_the_answer(self, engine: Engine) -> None:
         short = await answer(engine, question(sampling=Sampling(max_tokens=1)))
@@ -179,3 +210,63 @@ class Conformance(SamplingConformance):
         await answer(engine, question())
         await engine.aclose()
         await engine.aclose()
+
+    @pytest.mark.parametrize("temperature", [0.0, 1.5])
+    async def test_answers_have_the_form_that_was_asked_for(
+        self, engine: Engine, temperature: float
+    ) -> None:
+        cases = [case for case in CASES if case.constraint.kind in engine.info.features]
+        asked = (
+            question(sampling=Sampling(200, temperature, seed=1, constraint=case.constraint))
+            for case in cases
+        )
+        said = await asyncio.gather(*(answer(engine, each) for each in asked))
+        for case, each in zip(cases, said, strict=True):
+            if each.finish_reason is FinishReason.STOP:
+                assert case.conforms(each.text), (case.name, each.text)
+            else:
+                assert case in UNBOUNDED, (case.name, each.text)
+                assert each.usage.completion_tokens == 200
+
+    async def test_a_constrained_answer_is_cut_by_max_tokens(self, engine: Engine) -> None:
+        if Feature.JSON_SCHEMA not in engine.info.features:
+            pytest.skip("the engine has no JSON Schema")
+        case = next(case for case in BOUNDED if case.name == "an object")
+        sampling = Sampling(max_tokens=3, constraint=case.constraint)
+        said = await answer(engine, question(sampling=sampling))
+        assert said.finish_reason is FinishReason.LENGTH
+        assert said.usage.completion_tokens == 3
+        assert said.text.startswith("{")
+
+    async def test_a_stop_string_cuts_a_constrained_answer(self, engine: Engine) -> None:
+        if Feature.JSON_SCHEMA not in engine.info.features:
+            pytest.skip("the engine has no JSON Schema")
+        case = next(case for case in BOUNDED if case.name == "an object")
+        whole = await answer(engine, question(sampling=Sampling(99, constraint=case.constraint)))
+        sampling = Sampling(99, stop=('"count"',), constraint=case.constraint)
+        cut = await answer(engine, question(sampling=sampling))
+        assert cut.text == whole.text.partition('"count"')[0]
+        assert cut.finish_reason is FinishReason.STOP
+
+    async def test_constrained_answers_leave_others_as_they_were(self, engine: Engine) -> None:
+        if Feature.JSON_SCHEMA not in engine.info.features:
+            pytest.skip("the engine has no JSON Schema")
+        plain = [question(f"What is picture {n}?", seed=n) for n in range(8)]
+        formed = [
+            question(seed=n, sampling=Sampling(48, constraint=case.constraint))
+            for n, case in enumerate(BOUNDED[:8])
+        ]
+        alone = [(await answer(engine, each)).text for each in plain + formed]
+        mixed = [each for pair in zip(plain, formed, strict=True) for each in pair]
+        together = await asyncio.gather(*(answer(engine, each) for each in mixed))
+        texts = [each.text for each in together]
+        assert texts[::2] + texts[1::2] == alone
+
+    async def test_a_form_that_cannot_be_enforced_is_refused_alone(self, engine: Engine) -> None:
+        good = asyncio.create_task(answer(engine, question()))
+        for refused in REFUSED:
+            if refused.constraint.kind in engine.info.features:
+                with pytest.raises(InvalidRequest, match=refused.message):
+                    await answer(engine, question(sampling=Sampling(constraint=refused.constraint)))
+        assert (await good).text
+        await eventually(lambda: idle(engine))

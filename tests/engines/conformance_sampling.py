@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import ClassVar
 
@@ -44,9 +45,9 @@ def joined(logprobs: tuple[TokenLogprob, ...]) -> str:
 
 
 def variety(texts: list[str]) -> float:
-    """The share of words that their text has not had before."""
-    words = [text.split() for text in texts]
-    return sum(len(set(each)) for each in words) / sum(map(len, words))
+    """How little the texts repeat, by how well they compress; higher means less."""
+    packed = sum(len(zlib.compress(text.encode())) for text in texts)
+    return packed / sum(len(text.encode()) for text in texts)
 
 
 class SamplingConformance:

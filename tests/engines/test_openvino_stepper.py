@@ -116,7 +116,7 @@ async def test_a_request_that_the_pipeline_gives_up_ends_alone(
     await eventually(lambda: stepper.health().running == 2)
 
     def give_up() -> None:
-        pipeline.give(1, 65, last=True)
+        pipeline.give(1, 65, 2, last=True)
         if told == "empty":
             pipeline.handles[0].outputs.append({})
         else:

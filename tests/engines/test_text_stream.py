@@ -174,7 +174,8 @@ def test_each_token_comes_with_its_text(pieces: list[bytes], stop: list[str], ke
     tokens = Tokens(pieces)
     stream = TextStream(tokens.decode, stop, include_stop=keep)
     logprobs = LogprobStream(stream)
-    text, taken = "", []
+    text = ""
+    taken: list[TokenLogprob] = []
     for index in range(len(pieces)):
         if stream.stopped:
             break
@@ -198,7 +199,7 @@ def test_an_incomplete_character_at_the_end_has_its_tokens() -> None:
     pieces = [b"a", *(bytes((byte,)) for byte in "🦉".encode()[:3])]
     stream = TextStream(Tokens(pieces).decode)
     logprobs = LogprobStream(stream)
-    taken = []
+    taken: list[int] = []
     for index, piece in enumerate(pieces):
         stream.push((index,))
         logprobs.add(TokenLogprob("", piece, 0.0))

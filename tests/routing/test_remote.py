@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from silkline.config import RemoteSettings
-from silkline.core import Answer, Health
+from silkline.core import Answer, Feature, Health
 from silkline.errors import Overloaded, WorkerLost
 from silkline.routing import remote as remote_module
 from silkline.routing.pool import EnginePool
@@ -76,6 +76,17 @@ async def test_a_server_answers_through_the_pool() -> None:
         assert (await answer(pool, question())).text == "Hi"
         health = pool.health().replicas[0]
         assert (health.name, health.ready, health.pid, health.in_flight) == ("far", True, None, 0)
+
+
+async def test_a_pool_has_the_features_that_all_its_replicas_have() -> None:
+    async with openai_server(saying("Hi")) as server:
+        every = replica_of(server.url, "a", without=["tools"])
+        fewer = replica_of(server.url, "b", without=["top_k", "grammar"])
+        async with pooled(every, fewer) as pool:
+            lacking = {Feature.TOOLS, Feature.TOP_K, Feature.GRAMMAR}
+            assert set(Feature) - pool.info.features == lacking
+        async with pooled(fewer) as pool:
+            assert set(Feature) - pool.info.features == {Feature.TOP_K, Feature.GRAMMAR}
 
 
 async def test_one_that_is_not_there_at_the_start_comes_later() -> None:

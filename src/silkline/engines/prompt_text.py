@@ -49,6 +49,11 @@ class SafeText:
                 return {self.text(name): self.value(item) for name, item in value.items()}
         return value
 
+    def raw(self, messages: Iterable[Message]) -> str:
+        """Returns the text of a raw prompt: that of all messages, joined."""
+        parts = (part for message in messages for part in self.parts(message))
+        return "".join(part for part in parts if isinstance(part, str))
+
     def parts(self, message: Message) -> Iterator[str | ImagePart]:
         """Yields safe texts and images in order; adjacent texts are joined.
 

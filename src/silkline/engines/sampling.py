@@ -5,8 +5,26 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-from silkline.core import Sampling
+from silkline.core import Feature, Sampling
 from silkline.errors import InvalidRequest
+
+SAMPLING_FEATURES = frozenset(
+    {
+        Feature.TOP_K,
+        Feature.MIN_P,
+        Feature.FREQUENCY_PENALTY,
+        Feature.PRESENCE_PENALTY,
+        Feature.REPETITION_PENALTY,
+        Feature.LOGIT_BIAS,
+        Feature.MIN_TOKENS,
+        Feature.IGNORE_EOS,
+        Feature.STOP_TOKEN_IDS,
+        Feature.INCLUDE_STOP,
+        Feature.LOGPROBS,
+        Feature.TOP_LOGPROBS,
+    }
+)
+"""All optional features of sampling; an engine declares those that it has."""
 
 SEED_BITS = 64
 """Engines' seeds are unsigned integers of this many bits."""
@@ -59,3 +77,18 @@ def answer_room(prompt_tokens: int, max_tokens: int) -> int:
             param="messages",
         )
     return room
+
+
+def check_biases(sampling: Sampling, vocabulary: int) -> None:
+    """Checks that all tokens of `logit_bias` exist.
+
+    Raises:
+        InvalidRequest: One does not.
+    """
+    unknown = next((token for token, _ in sampling.logit_bias if token >= vocabulary), None)
+    if unknown is not None:
+        raise InvalidRequest(
+            f"logit_bias names the token {unknown}, but the model's tokens are 0 to "
+            f"{vocabulary - 1}.",
+            param="logit_bias",
+        )

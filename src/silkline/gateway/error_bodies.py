@@ -75,11 +75,16 @@ def _openai(error: SilklineError, face: HttpFace, request_id: str) -> dict[str, 
     }
 
 
+def anthropic_type(status: int) -> str:
+    """The Anthropic API's error type for an HTTP status."""
+    return _ANTHROPIC_TYPES.get(status, "invalid_request_error")
+
+
 def _anthropic(error: SilklineError, face: HttpFace, request_id: str) -> dict[str, Any]:
     return {
         "type": "error",
         "error": {
-            "type": _ANTHROPIC_TYPES.get(face.status, "invalid_request_error"),
+            "type": anthropic_type(face.status),
             "message": message_of(error),
             "details": {"error_code": face.code},
         },

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from silkline.core import Feature, Sampling
+from silkline.core import Feature, FinishReason, PromptOptions, Sampling, Tool
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.managed import engine as managed_engine
 from silkline.engines.registry import create_engine
@@ -110,6 +110,31 @@ async def test_it_says_what_it_is(name: str, tmp_path: Path) -> None:
     await engine.aclose()
     assert (info.engine, info.model, info.revision) == (name, "org/model", "abc")
     assert (info.context_length, info.image_tokens) == (8192, 16)
+
+
+async def test_tools_and_reasoning(name: str, tmp_path: Path) -> None:
+    given = options(name, tmp_path)
+    assert given.model is not None
+    template = "{{ tools }}<tool_call>{% if enable_thinking %}<think>{% endif %}"
+    (given.model / "chat_template.jinja").write_text(template)
+    tool = Tool("find", "Finds <image>.", '{"type":"object"}', strict=True)
+    asked = replace(
+        request(user("find it"), sampling=Sampling(max_tokens=200, logprobs=1)),
+        options=PromptOptions((tool,), thinking=True),
+    )
+    engine = create_engine(name, given)
+    await engine.start()
+    try:
+        assert {Feature.TOOLS, Feature.THINKING} <= engine.info.features
+        assert Feature.EXTRA not in engine.info.features
+        said = await answer(engine, asked)
+    finally:
+        await engine.aclose()
+    assert [call.name for call in said.tool_calls] == ["find"]
+    assert said.finish_reason is FinishReason.TOOL_CALLS
+    assert said.reasoning
+    assert said.usage.reasoning_tokens > 0
+    assert all(len(token.top) == 1 for token in said.logprobs)
 
 
 async def test_special_tokens_that_a_client_types_are_broken(name: str, tmp_path: Path) -> None:

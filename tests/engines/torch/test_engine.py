@@ -19,7 +19,6 @@ from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, DeadlineExceeded, InvalidRequest, WorkerLost
 from tests.engines.asking import answer, eventually, question
 from tests.engines.conformance import Conformance
-from tests.engines.conformance_sampling import FEATURES
 
 KV_BYTES = 16 * 1024 * 1024
 
@@ -36,7 +35,7 @@ def options(folder: Path, **extra: str) -> EngineOptions:
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestTorch(Conformance):
-    LACKS = FEATURES
+    ANSWERS_WITH_TEXT = False
 
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
@@ -49,7 +48,7 @@ class TestTorch(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestTorchInAWorker(Conformance):
-    LACKS = FEATURES
+    ANSWERS_WITH_TEXT = False
 
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod

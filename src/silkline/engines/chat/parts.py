@@ -82,6 +82,11 @@ class AnswerParts:
         if self._reader is not None:
             next(self._reader)
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether a call has begun."""
+        return self._calls.count > 0
+
     def push(self, text: str) -> Delta:
         """Adds the next text, and returns the parts that are now certain."""
         if self._reader is None:
@@ -100,7 +105,7 @@ class AnswerParts:
 
     def reason(self, ended: FinishReason) -> FinishReason:
         """Returns the finish reason of an answer whose tokens ended for a reason."""
-        calls = ended is FinishReason.STOP and self._calls.count
+        calls = ended is FinishReason.STOP and self.has_calls
         return FinishReason.TOOL_CALLS if calls else ended
 
     def _send(self, char: str) -> None:
@@ -172,7 +177,7 @@ class AnswerParts:
                 continue
             char = opening or (yield from self._characters.next())
             if not char:
-                if not self._calls.count:
+                if not self.has_calls:
                     self._text.append(space)
                 return
             self._text += (space, char)

@@ -25,7 +25,7 @@ from silkline.core import (
     join,
 )
 from silkline.engines.chat.calls import CallFormat
-from silkline.engines.chat.parts import AnswerForm, AnswerParts
+from silkline.engines.chat.parts import PLAIN, AnswerForm, AnswerParts
 from silkline.engines.chat.turns import (
     PLAIN_TURNS,
     Content,
@@ -136,6 +136,8 @@ class ChatTemplate:
         Raises:
             InvalidRequest: The template does not support what the conversation has, or refuses it.
         """
+        if options.raw:
+            return self._safe.raw(messages)
         self._check(messages, options)
         messages = [*messages]
         if options.continues:
@@ -154,6 +156,8 @@ class ChatTemplate:
 
     def answer_form(self, options: PromptOptions, prompt: str) -> AnswerForm:
         """Returns what may be in the answer to a prompt that `write` returned."""
+        if options.raw:
+            return PLAIN
         tools = usable_tools(options)
         think = None if options.continues else self.format.think
         return AnswerForm(

@@ -10,7 +10,6 @@ crash the process, hang the engine, run out of memory or be slow.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections import deque
@@ -25,18 +24,19 @@ from silkline.core import (
     Image,
     ImagePart,
     Request,
-    TextPart,
 )
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
-from silkline.engines.fake import conversation, toy_model
+from silkline.engines.fake import conversation
+from silkline.engines.fake.answers import constrained, echo, root_of, words
 from silkline.engines.fake.conversation import form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
 from silkline.engines.fake.reader import Reader, Slot
 from silkline.engines.fake.toy_model import Token, ToyModel
-from silkline.engines.fake.vocabulary import IMAGE_ID, WORDS, token_id, tokens_of
-from silkline.engines.sampling import answer_room
+from silkline.engines.fake.vocabulary import IMAGE_ID, token_id, tokens_of
+from silkline.engines.grammar import CompiledConstraints, grammar_of
+from silkline.engines.sampling import SAMPLING_FEATURES, answer_room
 from silkline.engines.spec import EngineSpec
 from silkline.engines.tokenized import tokenized
 from silkline.errors import (
@@ -63,7 +63,19 @@ def create_engine(options: EngineOptions) -> Engine:
 SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 
 
-_FEATURES = toy_model.FEATURES | conversation.FEATURES | {Feature.RAW, Feature.TOKENIZE}
+_FEATURES = (
+    SAMPLING_FEATURES
+    | conversation.FEATURES
+    | {
+        Feature.RAW,
+        Feature.TOKENIZE,
+        Feature.JSON_OBJECT,
+        Feature.JSON_SCHEMA,
+        Feature.REGEX,
+        Feature.CHOICE,
+        Feature.GRAMMAR,
+    }
+)
 
 
 class FakeEngine(Engine):
@@ -80,6 +92,7 @@ class FakeEngine(Engine):
         self._idle = True
         self._last_step = time.monotonic()
         self._loop: asyncio.Task[None] | None = None
+        self._grammars = CompiledConstraints(grammar_of, "fake-grammar")
 
     @property
     def info(self) -> EngineInfo:
@@ -92,7 +105,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
-            features=_FEATURES,
+            features=SAMPLING_FEATURES,
         )
 
     async def start(self) -> None:
@@ -112,10 +125,14 @@ class FakeEngine(Engine):
         if not request.sampling.max_tokens:
             yield self._tokenized(request)
             return
-        slot = self._make_slot(request)
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        constraint, plan = request.sampling.constraint, None
+        if constraint is not None:
+            grammar = await self._grammars.get(constraint, deadline)
+            plan = await asyncio.to_thread(constrained, request, grammar)
+        slot = self._make_slot(request, plan)
         parts = AnswerParts(form_of(request), call_ids(request))
         reader = Reader(slot, request.sampling, parts)
-        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         self._waiting.append(slot)
         self._work.set()
         try:
@@ -146,6 +163,7 @@ class FakeEngine(Engine):
         if loop is None:
             return
         loop.cancel()
+        self._grammars.close()
         with suppress(asyncio.CancelledError):
             await loop
         self._end_all(ShuttingDown("The engine is shutting down."))
@@ -161,30 +179,30 @@ class FakeEngine(Engine):
         ids = map(token_id, tokens_of(prompt_of(request)))
         return tokenized((*[IMAGE_ID] * image_tokens, *ids), image_tokens)
 
-    def _make_slot(self, request: Request) -> Slot:
+    def _make_slot(self, request: Request, plan: str | None) -> Slot:
+        """Creates a request's slot; `plan` is its answer if that must have a form."""
         images = _images(request)
         prompt = prompt_of(request)
         image_tokens = sum(self._image_tokens(image) for image in images)
-        words = tokens_of(prompt)
-        prompt_tokens = len(words) + image_tokens
+        told = tokens_of(prompt)
+        prompt_tokens = len(told) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
         echoes = self._script.mode == "echo"
-        plan = tokens_of(planned(request, _echo if echoes else self._words))
-        fixed = echoes or not form_of(request).is_plain
-        model = ToyModel(plan, words, _root(request), request.sampling, fixed=fixed)
+        fixed = echoes or plan is not None or not form_of(request).is_plain
+        if plan is None:
+            plan = planned(request, echo if echoes else self._words)
+        root = root_of(request)
+        model = ToyModel(tokens_of(plan), told, root, request.sampling, fixed=fixed)
         limit = min(request.sampling.max_tokens, room)
         return Slot(prompt, prompt_tokens, image_tokens, model, limit)
+
+    def _words(self, request: Request) -> str:
+        return words(request, self._script.answer_words)
 
     def _image_tokens(self, image: Image) -> int:
         per_token = self._script.pixels_per_token
         maximum = self._script.image_tokens
         return min(maximum, -(-image.width * image.height // per_token)) if per_token else maximum
-
-    def _words(self, request: Request) -> str:
-        """Returns an answer derived from the conversation."""
-        root = _root(request)
-        count = self._script.answer_words or 8 + root[0] % 16
-        return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(count)) + "."
 
     async def _run(self) -> None:
         """The engine's loop: admits requests, generates a token for each, removes finished ones."""
@@ -292,36 +310,3 @@ def _images(request: Request) -> list[Image]:
             param="messages",
         )
     return [request.images[index] for index in indices]
-
-
-def _root(request: Request) -> bytes:
-    """Returns a digest of the conversation, from which answers are derived."""
-    conversation = [
-        (
-            message.role,
-            [
-                part.text if isinstance(part, TextPart) else request.images[part.index].digest
-                for part in message.parts
-            ],
-            message.tool_calls,
-            message.reasoning,
-        )
-        for message in request.messages
-    ]
-    return hashlib.blake2b(repr(conversation).encode(), digest_size=16).digest()
-
-
-def _echo(request: Request) -> str:
-    parts = []
-    for part in request.messages[-1].parts:
-        if isinstance(part, TextPart):
-            parts.append(part.text)
-        else:
-            image = request.images[part.index]
-            parts.append(f"[{image.width}x{image.height}]")
-    return " ".join(parts)
-
-
-def _draw(root: bytes, index: int) -> int:
-    digest = hashlib.blake2b(root + index.to_bytes(4), digest_size=4).digest()
-    return int.from_bytes(digest)

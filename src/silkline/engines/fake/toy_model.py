@@ -12,27 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from silkline.core import Feature, Sampling, TokenLogprob
+from silkline.core import Sampling, TokenLogprob
 from silkline.engines.fake.vocabulary import ASCII_WORDS, END_ID, token_bytes, token_id
 from silkline.engines.sampling import GREEDY_BELOW, chance, seed_of
-
-FEATURES = frozenset(
-    {
-        Feature.TOP_K,
-        Feature.MIN_P,
-        Feature.FREQUENCY_PENALTY,
-        Feature.PRESENCE_PENALTY,
-        Feature.REPETITION_PENALTY,
-        Feature.LOGIT_BIAS,
-        Feature.MIN_TOKENS,
-        Feature.IGNORE_EOS,
-        Feature.STOP_TOKEN_IDS,
-        Feature.INCLUDE_STOP,
-        Feature.LOGPROBS,
-        Feature.TOP_LOGPROBS,
-    }
-)
-"""The sampling parameters that it obeys."""
 
 _LIKELY = 3.0
 """The logit of a planned word."""

@@ -9,7 +9,7 @@ https://docs.openvino.ai, `openvino_genai.ContinuousBatchingPipeline`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -20,22 +20,26 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, EngineInfo, Feature, Health, Image, Request, Sampling, Usage
+from silkline.core import Delta, EngineInfo, Feature, Health, Image, Request, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerForm, AnswerParts, call_ids
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
+from silkline.engines.openvino.generation import generation_config
 from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
-from silkline.engines.sampling import GREEDY_BELOW, answer_room, seed_of
+from silkline.engines.sampling import answer_room
 from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
+from silkline.engines.token_bytes import read_token_bytes
+from silkline.engines.tokenized import tokenized
+from silkline.errors import InvalidRequest
 
 _STEP_TOKENS = 2048
 """Maximum tokens of a step, so that several images' prompts fit; the default fits only three."""
@@ -97,7 +101,8 @@ class OpenVinoEngine(Engine):
     @property
     def info(self) -> EngineInfo:
         """See `Engine`."""
-        return replace(self._served.info, features=self._features)
+        info = self._served.info
+        return replace(info, features=info.features | self._features)
 
     @property
     def embedder(self) -> Embedder | None:
@@ -113,35 +118,41 @@ class OpenVinoEngine(Engine):
         self._embedder = await asyncio.to_thread(self._load_embedder)
         self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
         self._tokenizer = pipeline.get_tokenizer()
+        self._token_bytes = await asyncio.to_thread(
+            read_token_bytes, self._served.weights, self._served.folder
+        )
         self._defaults = pipeline.get_config()
         self._prompts = Prompts(self._served, self._tokenizer)
         chat = self._prompts.pipelines if self._embedder is None else self._prompts.own
-        self._features = chat.format.features
+        self._features = chat.format.features | {Feature.RAW}
+        if self._embedder is not None:  # the pipeline does not tell the tokens of images
+            self._features |= {Feature.TOKENIZE}
         self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch)
         self._stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`."""
-        async with aclosing(self._answer(request, [])) as deltas:
+        if not request.sampling.max_tokens:
+            yield self._tokenized(request)
+            return
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def _answer(self, request: Request, ids: list[int]) -> AsyncGenerator[Delta, None]:
-        """Streams the answer, and adds its tokens to `ids`."""
-        stepper = self._started()
-        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+    async def _prepared_job(self, request: Request, deadline: float) -> Job:
+        self._started()
         if self._embedder is None:  # scaling images is slow
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        job = self._job(request, ready, ids)
+        job = self._job(request, ready)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
             job.embeddings, job.encoding = embedded
-        async with aclosing(stepper.answer(job, deadline)) as deltas:
-            async for delta in deltas:
-                yield delta
+        return job
 
     def health(self) -> Health:
         """See `Engine`."""
@@ -168,10 +179,12 @@ class OpenVinoEngine(Engine):
         Raises:
             SilklineError: What `generate` raises.
         """
-        ids: list[int] = []
-        async for _ in self._answer(request, ids):
-            pass
-        return ids
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        job = await self._prepared_job(request, deadline)
+        async with aclosing(self._started().answer(job, deadline)) as deltas:
+            async for _ in deltas:
+                pass
+        return job.generated
 
     def prepared(self, request: Request) -> Prepared | None:
         """A request's prompt before it is embedded; None if the pipeline embeds it.
@@ -229,27 +242,42 @@ class OpenVinoEngine(Engine):
             raise RuntimeError("the engine has not started, or was closed")
         return self._stepper
 
+    def _tokenized(self, request: Request) -> Delta:
+        if self._embedder is None:
+            raise InvalidRequest("This model cannot tell the tokens of a prompt.")
+        prepared, counts, _ = self._tokens(self._embedder, request)
+        return tokenized(prepared.ids.tolist(), sum(counts))
+
+    def _image_tokens(self, request: Request) -> list[int]:
+        return [self._served.image_tokens(image.width, image.height) for image in request.images]
+
+    def _tokens(
+        self, embedder: Embedder, request: Request
+    ) -> tuple[Prepared, list[int], AnswerForm]:
+        """The prompt before it is embedded, each image's number of tokens, the answer's form."""
+        counts = self._image_tokens(request)
+        ids, form = self._prompts.ids(request)
+        return embedder.prepare(ids, request.images, counts), counts, form
+
     def _prepare(self, request: Request) -> _PreparedRequest:
         """Checks a request, formats its prompt and counts its tokens; thread-safe.
 
         The tokenizer's calls hold the GIL, so only one runs at a time.
         """
-        images = request.images
-        counts = [self._served.image_tokens(image.width, image.height) for image in images]
         prompt, prepared = "", None
         tensors: list[ov.Tensor] = []
         if self._embedder is None:
+            counts = self._image_tokens(request)
             prompt, tensors, form = self.pipeline_inputs(request)
             tokens = self._prompts.text_tokens(prompt) + sum(counts)
         else:
-            ids, form = self._prompts.ids(request)
-            prepared = self._embedder.prepare(ids, images, counts)
+            prepared, counts, form = self._tokens(self._embedder, request)
             tokens = len(prepared.ids)
         room = answer_room(tokens, self._served.max_tokens)
         usage = Usage(tokens, 0, sum(counts))
         return _PreparedRequest(prompt, tensors, prepared, usage, room, form)
 
-    def _job(self, request: Request, ready: _PreparedRequest, ids: list[int]) -> Job:
+    def _job(self, request: Request, ready: _PreparedRequest) -> Job:
         decode = self._prompts.decoder(self._tokenizer.decode, ready.form)
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
@@ -257,40 +285,17 @@ class OpenVinoEngine(Engine):
             id=request.id,
             prompt=ready.prompt,
             images=ready.images,
-            config=self._config(sampling),
-            text=_Recorded(ids, decode, sampling.stop),
+            config=generation_config(sampling, self._defaults),
+            text=TextStream(decode, sampling.stop, include_stop=sampling.include_stop),
             parts=AnswerParts(ready.form, call_ids(request)),
             usage=ready.usage,
-            incremental=request.stream or bool(sampling.stop) or not ready.form.is_plain,
+            incremental=request.stream
+            or bool(sampling.stop)
+            or sampling.logprobs is not None
+            or not ready.form.is_plain,
+            kept_ids=frozenset(sampling.stop_token_ids if sampling.include_stop else ()),
+            token_bytes=None if sampling.logprobs is None else self._token_bytes,
         )
-
-    def _config(self, sampling: Sampling) -> genai.GenerationConfig:
-        config = genai.GenerationConfig()
-        config.set_eos_token_id(self._defaults.eos_token_id)
-        config.stop_token_ids = self._defaults.stop_token_ids
-        config.apply_chat_template = False
-        config.max_new_tokens = sampling.max_tokens
-        config.do_sample = sampling.temperature >= GREEDY_BELOW
-        if config.do_sample:
-            config.temperature = sampling.temperature
-            config.top_p = sampling.top_p
-            config.rng_seed = seed_of(sampling)
-        return config
-
-
-class _Recorded(TextStream):
-    """A text stream that records its tokens."""
-
-    def __init__(
-        self, record: list[int], decode: Callable[[Sequence[int]], str], stop: Sequence[str]
-    ) -> None:
-        super().__init__(decode, stop)
-        self._record = record
-
-    def push(self, ids: Sequence[int]) -> str:
-        """See `TextStream`."""
-        self._record += ids
-        return super().push(ids)
 
 
 def _tensor(image: Image) -> ov.Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from silkline.core import EngineInfo, PixelBudget
+from silkline.core import EngineInfo, Feature, PixelBudget
 from silkline.engines.base import EngineOptions
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
+from silkline.engines.openvino.generation import sampling_features
 from silkline.engines.openvino.support import pads_to_square
 from silkline.engines.processor import instruction_set
 from silkline.errors import ConfigError
@@ -109,7 +110,8 @@ def read_served(options: EngineOptions) -> Served:
     rule = family.image_tokens(Documents(config, image, processor)) if family else None
     decoder = read_decoder(config, family.text_type if family else None)
     context = context_of(decoder, tokenizer) or _DEFAULT_CONTEXT
-    info = _info(options, bundle, context, rule)
+    features = sampling_features(weights, options.model)
+    info = _info(options, bundle, context, rule, features)
     kv_precision = None if bundle is None else bundle.manifest.engines[NAME].kv_precision
     token_bytes = _kv_token_bytes(decoder, kv_precision or "u8")
     budget = kv_budget(
@@ -179,7 +181,11 @@ def _tokenizer(*folders: Path) -> Document:
 
 
 def _info(
-    options: EngineOptions, bundle: Bundle | None, context: int, rule: TokenRule | None
+    options: EngineOptions,
+    bundle: Bundle | None,
+    context: int,
+    rule: TokenRule | None,
+    features: frozenset[Feature],
 ) -> EngineInfo:
     if bundle is not None:
         manifest = bundle.manifest
@@ -193,6 +199,7 @@ def _info(
             image_tokens=manifest.image_tokens,
             pixel_budget=PixelBudget(shortest_edge=size),
             instruction_set=instruction_set(),
+            features=features,
         )
     if rule is None:
         raise ConfigError(
@@ -207,6 +214,7 @@ def _info(
         context_length=context,
         image_tokens=rule.maximum(),
         instruction_set=instruction_set(),
+        features=features,
     )
 
 

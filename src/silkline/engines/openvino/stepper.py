@@ -6,15 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, FinishReason
+from silkline.core import Delta, FinishReason, TokenLogprob
 from silkline.engines import stepper
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.stepper import Failed
+from silkline.engines.token_bytes import TokenBytes
 from silkline.errors import Overloaded
 
 logger = logging.getLogger("silkline.engines.openvino")
@@ -32,6 +33,8 @@ class Job(stepper.Job):
         config: The sampling parameters.
         embeddings: Prompt and images as embeddings, float32 of shape (1, tokens, width); if set,
             `prompt` and `images` are empty.
+        token_bytes: The bytes of tokens, for log-probabilities; None if they are not asked for.
+        generated: The answer's tokens, with its end token.
         handle: The pipeline's handle; None until it is admitted.
     """
 
@@ -39,6 +42,8 @@ class Job(stepper.Job):
     images: list[ov.Tensor]
     config: genai.GenerationConfig
     embeddings: ov.Tensor | None = None
+    token_bytes: TokenBytes | None = None
+    generated: list[int] = field(default_factory=list)
     handle: genai.GenerationHandle | None = None
 
 
@@ -119,7 +124,12 @@ def _read(job: Job, now: float) -> Delta | Failed | None:
         return None
     output = next(iter(outputs.values()))
     ended = _reason(output.finish_reason)
-    delta = job.take(output.generated_ids, ended, now)
+    ids = output.generated_ids
+    job.generated += ids
+    logprobs: list[TokenLogprob] = []
+    if job.token_bytes is not None:
+        logprobs = list(map(job.token_bytes.logprob, ids, output.generated_log_probs))
+    delta = job.take(ids, ended, now, logprobs)
     if delta is not None and delta.finish_reason is not None and ended is None:
         handle.cancel()
     return delta

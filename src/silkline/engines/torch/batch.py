@@ -16,7 +16,7 @@ import torch
 from silkline.core import Delta, FinishReason
 from silkline.engines.stepper import Failed
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.runner import Part, Runner
+from silkline.engines.torch.runner import Part, Runner, Sampled
 from silkline.engines.torch.sampling import NO_TOKEN
 from silkline.engines.torch.schedule import plan_chunks
 from silkline.engines.torch.slots import KvSlots
@@ -62,6 +62,7 @@ class Batch:
         jobs = [*self._unencoded, *self._ready, *self._decoding, job]
         if not self._slots.fits(len(jobs), max(map(_reserved_tokens, jobs))):
             return False
+        job.join(self._end_ids)
         self._unencoded.append(job)
         return True
 
@@ -91,8 +92,8 @@ class Batch:
         for job, error in failed.items():
             yield job, Failed(error)
         now = time.perf_counter()
-        for job, token in sampled:
-            event = self._take(job, token, now)
+        for job, each in sampled:
+            event = self._take(job, each, now)
             if event is not None:
                 yield job, event
 
@@ -108,7 +109,7 @@ class Batch:
         )
         return failed
 
-    def _advance(self) -> list[tuple[Job, int]]:
+    def _advance(self) -> list[tuple[Job, Sampled]]:
         """Runs one step of the text model; returns the requests that get a token, with it."""
         self._make_room()
         parts = self._parts()
@@ -121,7 +122,7 @@ class Batch:
             if part.start == 0:
                 self._slots.clear(part.slot, part.job.progress.length)
         decoding = list(self._decoding)
-        ids = self._runner.run(decoding, parts)
+        sampled = self._runner.run(decoding, parts)
         for job in decoding:
             job.progress.done += 1
         for part in parts:
@@ -130,7 +131,7 @@ class Batch:
                 part.job.inputs = None
                 self._ready.popleft()
                 self._decoding.append(part.job)
-        return list(zip(self._decoding, ids, strict=True))
+        return list(zip(self._decoding, sampled, strict=True))
 
     def _parts(self) -> list[Part]:
         """Returns chunks of the prompts for which there is room, oldest first."""
@@ -179,18 +180,20 @@ class Batch:
         if self._ready and self._ready[0].filled:
             self._slots.move(end + 1, end, self._ready[0].filled)
 
-    def _take(self, job: Job, token: int, now: float) -> Delta | Failed | None:
+    def _take(self, job: Job, sampled: Sampled, now: float) -> Delta | Failed | None:
         """Adds a token to its request and returns the event; frees the slot if it is the last."""
+        token = sampled.token
         if token == NO_TOKEN:
             self._leave(self._decoding.index(job))
             return Failed(_overflow())
-        job.generated.append(token)
+        job.add(token)
         ended = None
-        if token in self._end_ids:
+        if token in job.end_ids:
             ended = FinishReason.STOP
         elif len(job.generated) == job.sampling.max_tokens:
             ended = FinishReason.LENGTH
-        delta = job.take((token,), ended, now)
+        logprobs = () if sampled.logprob is None else (sampled.logprob,)
+        delta = job.take((token,), ended, now, logprobs)
         if delta is not None and delta.finish_reason is not None:
             self._leave(self._decoding.index(job))
         return delta

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import torch
 
-from silkline.core import Delta, EngineInfo, Health, Request, Sampling, Usage
+from silkline.core import Delta, EngineInfo, Feature, Health, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
 from silkline.engines.processor import instruction_set
-from silkline.engines.sampling import answer_room, seed_of
+from silkline.engines.sampling import SAMPLING_FEATURES, answer_room, check_biases, seed_of
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
+from silkline.engines.tokenized import tokenized
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, load
@@ -94,7 +95,11 @@ class TorchEngine(Engine):
         """See `Engine`."""
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        job = await _prepare_job(opened, request, deadline)
+        prompt = await _prepare(opened, request, deadline)
+        if not request.sampling.max_tokens:
+            yield tokenized(prompt.ids.tolist(), _image_tokens(prompt))
+            return
+        job = _job(opened.loaded, request, prompt)
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
@@ -110,7 +115,7 @@ class TorchEngine(Engine):
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         one_token = replace(request, sampling=Sampling(max_tokens=1))
-        job = await _prepare_job(opened, one_token, deadline)
+        job = _job(opened.loaded, one_token, await _prepare(opened, one_token, deadline))
         job.keeps_logits = True
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for _ in deltas:
@@ -157,29 +162,41 @@ class TorchEngine(Engine):
         )
 
 
-async def _prepare_job(opened: _Open, request: Request, deadline: float) -> Job:
-    """Prepares the request's prompt and checks its length."""
+async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
+    """Prepares the request's prompt."""
     family = opened.loaded.family
 
     def prepare(request: Request) -> Prompt:
         return family.prepare(request.messages, request.images, request.options)
 
-    prompt = await opened.preparer.run(prepare, request, deadline)
-    return _job(opened.loaded, request, prompt)
+    return await opened.preparer.run(prepare, request, deadline)
+
+
+def _image_tokens(prompt: Prompt) -> int:
+    return sum(image.tokens for image in prompt.images)
 
 
 def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
-    """Checks the prompt's length and creates the job for the stepper's thread."""
+    """Checks the prompt's length and creates the job for the stepper's thread.
+
+    Raises:
+        InvalidRequest: The prompt is too long, or a biased token does not exist.
+    """
     prompt_tokens = len(prompt.ids)
     room = answer_room(prompt_tokens, loaded.max_tokens)
     sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
-    image_tokens = sum(image.tokens for image in prompt.images)
+    check_biases(sampling, loaded.family.vocabulary)
     return Job(
         id=request.id,
-        text=TextStream(loaded.family.decoder(prompt.answer), sampling.stop),
+        text=TextStream(
+            loaded.family.decoder(prompt.answer), sampling.stop, include_stop=sampling.include_stop
+        ),
         parts=AnswerParts(prompt.answer, call_ids(request)),
-        usage=Usage(prompt_tokens, 0, image_tokens),
-        incremental=request.stream or bool(sampling.stop) or not prompt.answer.is_plain,
+        usage=Usage(prompt_tokens, 0, _image_tokens(prompt)),
+        incremental=request.stream
+        or bool(sampling.stop)
+        or sampling.logprobs is not None
+        or not prompt.answer.is_plain,
         prompt=prompt,
         sampling=sampling,
         seed=seed_of(sampling),
@@ -201,6 +218,6 @@ def _info(
         image_tokens=loaded.family.image_tokens,
         pixel_budget=loaded.family.pixel_budget,
         pixels_per_token=loaded.family.pixels_per_token,
-        features=loaded.family.features,
+        features=SAMPLING_FEATURES | loaded.family.features | {Feature.RAW, Feature.TOKENIZE},
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
     )

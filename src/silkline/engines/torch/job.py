@@ -10,6 +10,7 @@ from silkline.core import Sampling
 from silkline.engines import stepper
 from silkline.engines.sampling import chance
 from silkline.engines.torch.families.base import Prompt
+from silkline.engines.torch.penalties import Penalties, penalties
 from silkline.engines.torch.sampling import Draw
 from silkline.engines.torch.schedule import Progress
 
@@ -29,6 +30,8 @@ class Job(stepper.Job):
             encoded and after the prefill.
         progress: How many tokens must be in the slot before the next one can be generated, and how
             many are.
+        end_ids: Tokens that end the answer; set when it joins the batch.
+        penalties: What changes the logits of its next token; None if nothing does.
         keeps_logits: Whether to set `first_logits`.
         first_logits: Logits of the answer's first token, float32 `[vocabulary]` on the CPU.
     """
@@ -40,6 +43,8 @@ class Job(stepper.Job):
     features: list[torch.Tensor | None] = field(default_factory=list)
     inputs: torch.Tensor | None = None
     progress: Progress = field(default_factory=lambda: Progress(1))
+    end_ids: frozenset[int] = frozenset()
+    penalties: Penalties | None = None
     keeps_logits: bool = False
     first_logits: torch.Tensor | None = None
 
@@ -66,6 +71,21 @@ class Job(stepper.Job):
     def next_position(self) -> int:
         """The position of the token after those in the slot; valid once the prompt is in it."""
         return self.prompt.next_position + self.filled - self.prompt_length
+
+    def join(self, end_ids: frozenset[int]) -> None:
+        """Prepares it for the batch of a model whose answers end at `end_ids`."""
+        sampling = self.sampling
+        own = frozenset(sampling.stop_token_ids)
+        self.end_ids = own if sampling.ignore_eos else own | end_ids
+        self.kept_ids = own if sampling.include_stop else frozenset()
+        seen = self.prompt.ids.tolist() if sampling.repetition_penalty != 1 else ()
+        self.penalties = penalties(sampling, seen, self.end_ids)
+
+    def add(self, token: int) -> None:
+        """Adds the next token of its answer."""
+        self.generated.append(token)
+        if self.penalties is not None:
+            self.penalties.add(token)
 
     def rewind(self) -> None:
         """Restarts the request without a slot, from image encoding on; keeps generated tokens."""
@@ -96,4 +116,4 @@ class Job(stepper.Job):
         if sampling.temperature == 0:
             return Draw(0.0)
         drawn = chance(self.seed, len(self.generated))
-        return Draw(sampling.temperature, sampling.top_p, drawn)
+        return Draw(sampling.temperature, sampling.top_p, drawn, sampling.top_k, sampling.min_p)

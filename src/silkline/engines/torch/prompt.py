@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from silkline.core import Feature, Message, PromptOptions, Role
 from silkline.engines.chat.parts import PLAIN, AnswerForm
 from silkline.engines.chat.template import ChatTemplate, TemplateRefusedError
 from silkline.engines.prompt_text import SafeText
+from silkline.engines.token_bytes import TokenBytes
 from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.added_tokens import AddedTokens
 
@@ -100,6 +102,15 @@ class Tokenizer:
         ids: list[int] = self._fast.encode(text, add_special_tokens=special).ids
         return ids
 
+    def token_bytes(self) -> TokenBytes:
+        """Returns the bytes of the tokens."""
+        decoder = self._fast.decoder
+        return TokenBytes(
+            self._fast.id_to_token,
+            self.wrapped.added_tokens_decoder.keys(),
+            None if decoder is None else json.loads(decoder.__getstate__()),
+        )
+
     def decode(self, ids: Sequence[int]) -> str:
         """Converts ids to text without special tokens; incomplete bytes become U+FFFD."""
         text: str = self._fast.decode(list(ids), skip_special_tokens=True)
@@ -154,7 +165,9 @@ class PromptWriter:
                 does not support what the conversation or the options have.
         """
         text, form = "", PLAIN
-        if self._chat is not None:
+        if options.raw:
+            text = self._safe.raw(messages)
+        elif self._chat is not None:
             text = self._chat.write(messages, options)
             form = self._chat.answer_form(options, text)
         elif self._plain is not None:

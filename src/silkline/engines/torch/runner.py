@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
+from silkline.core import TokenLogprob
 from silkline.engines.torch.attention import Layout, PackedAttention, PromptChunk, decode_mask
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
+from silkline.engines.torch.penalties import penalised
 from silkline.engines.torch.sampling import choose
 from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.text_forward import forward
+from silkline.engines.torch.token_logprobs import token_logprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,14 @@ class Part:
     def finishes(self) -> bool:
         """Whether it completes the prefill, so that a token is sampled."""
         return self.end == self.job.progress.length
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The next token of a request, and its log-probability if it is asked for."""
+
+    token: int
+    logprob: TokenLogprob | None
 
 
 class Runner:
@@ -49,7 +60,7 @@ class Runner:
         self._decoder = decoder
         self._device = device
 
-    def run(self, decoding: Sequence[Job], parts: Sequence[Part]) -> list[int]:
+    def run(self, decoding: Sequence[Job], parts: Sequence[Part]) -> list[Sampled]:
         """Runs one step.
 
         Args:
@@ -68,8 +79,11 @@ class Runner:
         for row, job in enumerate(finishing, len(decoding)):
             if job.keeps_logits:
                 job.first_logits = logits[row].float().cpu()
-        ids: list[int] = choose(logits, [job.draw() for job in sampled]).tolist()
-        return ids
+        changed = penalised(logits, [job.penalties for job in sampled])
+        ids: list[int] = choose(changed, [job.draw() for job in sampled]).tolist()
+        wanted = [job.sampling.logprobs for job in sampled]
+        logprobs = token_logprobs(logits, ids, wanted, self._family.token_bytes)
+        return list(map(Sampled, ids, logprobs))
 
     def _mixed(self, decoding: Sequence[Job], parts: Sequence[Part]) -> torch.Tensor:
         """Runs the model over next tokens and prompt chunks; logits to sample `[N, vocabulary]`."""

@@ -12,6 +12,7 @@ import pytest
 from anthropic import Anthropic, beta_tool
 
 from tests.gateway.asking import MODEL, asked, messages
+from tests.ingress.documents import pdf
 from tests.origin import Origin
 from tests.pictures import data_url, encoded
 from tests.serving import Served, served
@@ -112,6 +113,17 @@ def test_images_by_base64_and_url(client: Anthropic, origin: Origin) -> None:
     message = say(client, [{"role": "user", "content": content}])
     assert message.content[0].text == "[64x48] [32x16] What are these?"
     assert message.usage.input_tokens > 32
+
+
+def test_a_pdf_is_seen_page_by_page(client: Anthropic) -> None:
+    data = base64.b64encode(pdf("red", "blue")).decode()
+    source = {"type": "base64", "media_type": "application/pdf", "data": data}
+    content = [
+        {"type": "document", "source": source, "title": "Colours"},
+        {"type": "text", "text": "What is this?"},
+    ]
+    message = say(client, [{"role": "user", "content": content}])
+    assert message.content[0].text == "Colours\n\n [600x400] [600x400] What is this?"
 
 
 def test_the_models_are_listed(client: Anthropic) -> None:

@@ -229,18 +229,6 @@ def test_a_document_of_text_is_text() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "a PDF": (
-        {
-            "messages": user(
-                {
-                    "type": "document",
-                    "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"},
-                }
-            )
-        },
-        "messages.0.content.0.source",
-        "pages as images",
-    ),
     "citations": (
         {
             "messages": user(

@@ -16,6 +16,7 @@ from torch import nn
 
 from silkline.core import Feature, Image, Message, PixelBudget, PromptOptions
 from silkline.engines.chat.parts import PLAIN, AnswerForm
+from silkline.engines.token_bytes import TokenBytes
 
 NO_OPTIONS = PromptOptions()
 
@@ -74,6 +75,8 @@ class Family(Protocol):
             modules read `_attn_implementation` from its `config`, and pass `scaling` and, if the
             family has them, `sliding_window` and `softcap` to the attention function.
         end_ids: Tokens that end an answer.
+        vocabulary: Number of logits of a token.
+        token_bytes: The bytes of tokens.
         context_length: Maximum number of tokens of prompt and answer together.
         image_tokens: Maximum number of tokens of one image, markers included.
         model: The whole model, text model and vision tower included.
@@ -99,6 +102,14 @@ class Family(Protocol):
 
     @property
     def end_ids(self) -> frozenset[int]:
+        """See the class."""
+
+    @property
+    def vocabulary(self) -> int:
+        """See the class."""
+
+    @property
+    def token_bytes(self) -> TokenBytes:
         """See the class."""
 
     @property

@@ -79,10 +79,11 @@ class Adapter(ABC):
         self.files = loaded.files
         self.rule = loaded.rule
         self._table: nn.Module = loaded.model.get_input_embeddings()
-        vocabulary = int(self.config.get_text_config().vocab_size)
+        self.vocabulary = int(self.config.get_text_config().vocab_size)
+        self.token_bytes = loaded.tokenizer.token_bytes()
         # The files may also list tokens that have no logit.
         forbidden = _forbidden(self._generation_config)
-        forbidden_ids = sorted(token for token in forbidden if token < vocabulary)
+        forbidden_ids = sorted(token for token in forbidden if token < self.vocabulary)
         self._forbidden = torch.tensor(forbidden_ids, dtype=torch.int64, device=self._device)
         self._forbids = self._forbidden.numel() > 0
         added = loaded.tokenizer.added.reserved(self.image_token_id, loaded.template)

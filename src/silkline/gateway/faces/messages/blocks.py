@@ -15,7 +15,6 @@ from silkline.core import ImagePart, Message, Part, Role, TextPart, ToolCall
 from silkline.errors import InvalidRequest
 from silkline.gateway.faces.constraints import as_json
 from silkline.gateway.faces.tool_fields import Name
-from silkline.gateway.fields import unsupported
 from silkline.ingress.source import Source, parse_base64, parse_url
 
 _MAX_BLOCKS = 1024
@@ -75,7 +74,7 @@ class BlockSource(_Body, frozen=True, tag_field="type", tag="content"):
 
 
 class DocumentBlock(_Body, frozen=True, tag_field="type", tag="document"):
-    """A document; the model reads its title and its context before it."""
+    """A text, or a PDF whose pages the model sees as images, after its title and context."""
 
     source: TextSource | BlockSource | Base64Source | UrlSource
     title: str | None = None
@@ -235,8 +234,7 @@ class Conversation:
             case TextBlock(text=text):
                 return [TextPart(text)]
             case ImageBlock(source=source):
-                self.sources.append(_image(source, f"{at}.source"))
-                return [ImagePart(len(self.sources) - 1)]
+                return [self._file(source, f"{at}.source")]
         heads = [f"{text}\n\n" for text in (block.title, block.context) if text]
         return [*map(TextPart, heads), *self._document(block, f"{at}.source")]
 
@@ -246,7 +244,16 @@ class Conversation:
                 return [TextPart(text)]
             case BlockSource(content=content):
                 return self._all_parts(content, f"{at}.content")
-        raise unsupported(at, "Send the document as text, or its pages as images.")
+            case Base64Source() | UrlSource() as source:
+                return [self._file(source, at)]
+
+    def _file(self, source: Base64Source | UrlSource, at: str) -> ImagePart:
+        """Adds an image, or a document whose pages the model sees as images."""
+        if isinstance(source, UrlSource):
+            self.sources.append(parse_url(source.url, param=f"{at}.url"))
+        else:
+            self.sources.append(parse_base64(source.data, param=f"{at}.data"))
+        return ImagePart(len(self.sources) - 1)
 
 
 _JOINED = {Role.USER, Role.ASSISTANT}
@@ -266,9 +273,3 @@ def _check_role(block: Block, role: Role, at: str) -> None:
 
 def _has_text(message: Message) -> bool:
     return any(isinstance(part, TextPart) and part.text for part in message.parts)
-
-
-def _image(source: Base64Source | UrlSource, at: str) -> Source:
-    if isinstance(source, UrlSource):
-        return parse_url(source.url, param=f"{at}.url")
-    return parse_base64(source.data, param=f"{at}.data")
