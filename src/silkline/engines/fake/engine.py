@@ -105,7 +105,7 @@ class FakeEngine(Engine):
             context_length=self._script.context_length,
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
-            features=SAMPLING_FEATURES,
+            features=_FEATURES,
         )
 
     async def start(self) -> None:
