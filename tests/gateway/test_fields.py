@@ -157,7 +157,6 @@ def test_a_value_without_effect_is_taken(http: httpx2.Client, field: str, value:
         ("best_of", 2),
         ("min_pixels", 3136),
         ("max_pixels", 12845056),
-        ("mm_processor_kwargs", {"max_pixels": 1}),
         ("guided_json", {"type": "object"}),
         ("guided_regex", "a+"),
         ("structured_outputs", {"choice": ["a"]}),

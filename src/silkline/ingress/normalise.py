@@ -177,9 +177,10 @@ def normalise(
     Raises:
         Refused: The image is broken or exceeds a limit.
     """
+    edge, maximum, minimum = budget
     with _refusing(), _open(_ended(data, name, max_pixels), name, max_pixels) as image:
         size = image.size
-        part = _draft(image, target_size(*size, *budget))
+        part = _draft(image, target_size(*size, edge, maximum, minimum))
         image.load()
         transpose = _TRANSPOSES.get(_orientation(image))
         upright = _to_rgb(image)
@@ -187,7 +188,7 @@ def normalise(
             upright, transpose = _transposed(upright, transpose), None
             size = upright.size
         begun = time.perf_counter()
-        target = target_size(*size, *budget)
+        target = target_size(*size, edge, maximum, minimum)
         if upright.size != target:
             upright = upright.resize(target, Image.Resampling.BICUBIC, part)
         resize_seconds = time.perf_counter() - begun
