@@ -143,11 +143,13 @@ PARTS = {
     "text": client_types.ChatCompletionContentPartTextParam,
     "image_url": client_types.ChatCompletionContentPartImageParam,
     "refusal": client_types.ChatCompletionContentPartRefusalParam,
+    "file": client_types.chat_completion_content_part_param.File,
 }
 WHOLE: dict[str, dict[str, Any]] = {
     "text": {"type": "text", "text": "Hello"},
     "image_url": {"type": "image_url", "image_url": {"url": URL}},
     "refusal": {"type": "refusal", "refusal": "No."},
+    "file": {"type": "file", "file": {"file_data": URL}},
 }
 
 
