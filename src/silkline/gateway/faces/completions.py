@@ -88,6 +88,7 @@ class CompletionRequest(ConstraintFields, frozen=True, kw_only=True):
             cache_use=cache_use,
             options=PromptOptions(raw=True),
             choices=self.n or 1,
+            unset=self.unset(),
         )
 
 

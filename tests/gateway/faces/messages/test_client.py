@@ -63,7 +63,7 @@ def test_a_whole_message(client: Anthropic) -> None:
     message = say(client)
     assert (message.type, message.role, message.model) == ("message", "assistant", MODEL)
     assert [block.to_dict() for block in message.content] == [
-        {"type": "text", "text": "one two END three", "citations": None}
+        {"type": "text", "text": "one two END three"}
     ]
     assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
     assert message.usage.input_tokens > 0
