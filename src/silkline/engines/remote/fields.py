@@ -113,6 +113,10 @@ def _constraint(constraint: Constraint | None) -> Body:
             return {"response_format": {"type": "json_schema", "json_schema": named}}
         case ConstraintKind.CHOICE:
             choices = _decoded(constraint.text, list[str], "structured_outputs")
+            if not any(choices):
+                raise InvalidRequest(
+                    "There is no choice with text. Send at least one.", param="structured_outputs"
+                )
             return {"structured_outputs": {"choice": choices}}
         case ConstraintKind.REGEX | ConstraintKind.GRAMMAR:
             return {"structured_outputs": {constraint.kind.value: constraint.text}}
