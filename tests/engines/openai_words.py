@@ -56,8 +56,7 @@ def as_json(value: object) -> str:
 
 def request_of(body: dict[str, Any], dialect: str) -> Request:
     """What a body asks a server of a dialect for."""
-    readers = {"vllm": dict[str, Any], "sglang": _from_sglang, "llama": _from_llama}
-    common = readers[dialect](body)
+    common = {"sglang": _from_sglang, "llama": _from_llama}.get(dialect, dict)(body)
     images: list[Image] = []
     messages = tuple(_message(message, images) for message in body["messages"])
     return Request("far", messages, tuple(images), sampling_of(common), options=options_of(common))
