@@ -7,7 +7,8 @@ packed batches. All code that depends on the family is behind this interface.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -35,6 +36,16 @@ class PreparedImage:
     tensors: dict[str, torch.Tensor] = field(repr=False)
     tokens: int
     digest: bytes
+
+
+def prepared_image(tensors: Mapping[str, torch.Tensor], tokens: int) -> PreparedImage:
+    """Makes the tensors contiguous and computes their digest."""
+    compact = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
+    digest = hashlib.blake2b(digest_size=32)
+    for name, tensor in compact.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.numpy().data)
+    return PreparedImage(compact, tokens, digest.digest())
 
 
 @dataclass(frozen=True, slots=True)

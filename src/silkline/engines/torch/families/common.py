@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from silkline.core import Feature, Image, Message, PixelBudget, PromptOptions
 from silkline.engines.chat.parts import AnswerForm
 from silkline.engines.chat.template import keeping, kept_tokens
 from silkline.engines.prompt_text import check_image_indices
-from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt
+from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt, prepared_image
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
 from silkline.models.image_tokens import TokenRule
@@ -365,16 +364,6 @@ def rule_of(loaded: ModelParts, kind: type[Rule]) -> Rule:
     if not isinstance(loaded.rule, kind):
         raise InternalFault(f"The image token rule is not a {kind.__name__}.")
     return loaded.rule
-
-
-def prepared_image(tensors: Mapping[str, torch.Tensor], tokens: int) -> PreparedImage:
-    """Makes the tensors contiguous and computes their digest."""
-    compact = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
-    digest = hashlib.blake2b(digest_size=32)
-    for name, tensor in compact.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.numpy().data)
-    return PreparedImage(compact, tokens, digest.digest())
 
 
 def features_of(result: Any) -> Any:

@@ -9,13 +9,12 @@ import PIL.Image
 import torch
 from torch import nn
 
-from silkline.engines.torch.families.base import PreparedImage
+from silkline.engines.torch.families.base import PreparedImage, prepared_image
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
     Preprocessed,
     features_of,
-    prepared_image,
     rule_of,
 )
 from silkline.models.image_tokens import Splitting

@@ -9,14 +9,13 @@ import PIL.Image
 import torch
 
 from silkline.core import Image, PixelBudget
-from silkline.engines.torch.families.base import PreparedImage
+from silkline.engines.torch.families.base import PreparedImage, prepared_image
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
     OneSize,
     Preprocessed,
     features_of,
-    prepared_image,
     rule_of,
 )
 from silkline.models.image_tokens import Anyres, Fixed
