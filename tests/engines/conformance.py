@@ -266,9 +266,12 @@ class Conformance(ChatConformance, SamplingConformance):
 
     async def test_a_form_that_cannot_be_enforced_is_refused_alone(self, engine: Engine) -> None:
         good = asyncio.create_task(answer(engine, question()))
+        local = engine.info.engine in LOCAL
         for refused in REFUSED:
             if Feature(refused.constraint.kind.value) in engine.info.features:
-                with pytest.raises(InvalidRequest, match=refused.message):
+                # Another server's own words never reach a client.
+                message = refused.message if local else "refuses|too deeply"
+                with pytest.raises(InvalidRequest, match=message):
                     await answer(engine, question(sampling=Sampling(constraint=refused.constraint)))
         assert (await good).text
         await eventually(lambda: idle(engine))

@@ -159,6 +159,7 @@ def _decoded(text: str, kind: Any, param: str) -> Any:
         return msgspec.json.decode(text.encode(), type=kind)
     except UNDECODABLE as error:
         raise InvalidRequest(
-            f"The JSON text in {param} is malformed, or of the wrong type. Send valid JSON.",
+            f"The JSON text in {param} is malformed, nested too deeply, or of the wrong type. Send "
+            "valid JSON.",
             param=param,
         ) from error

@@ -9,7 +9,7 @@ import PIL.Image
 import torch
 
 from silkline.core import Image, PixelBudget
-from silkline.engines.torch.families.base import PreparedImage, prepared_image
+from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
