@@ -56,7 +56,8 @@ def as_json(value: object) -> str:
 
 def request_of(body: dict[str, Any], dialect: str) -> Request:
     """What a body asks a server of a dialect for."""
-    common = {"vllm": dict, "sglang": _from_sglang, "llama": _from_llama}[dialect](body)
+    readers = {"vllm": dict[str, Any], "sglang": _from_sglang, "llama": _from_llama}
+    common = readers[dialect](body)
     images: list[Image] = []
     messages = tuple(_message(message, images) for message in body["messages"])
     return Request("far", messages, tuple(images), sampling_of(common), options=options_of(common))

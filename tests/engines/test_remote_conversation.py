@@ -1,5 +1,6 @@
 """Tools, reasoning and prefill through a remote server: the same answers as from its engine."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
@@ -8,6 +9,8 @@ import pytest
 
 from silkline.core import (
     Answer,
+    Constraint,
+    ConstraintKind,
     FinishReason,
     Message,
     PromptOptions,
@@ -86,6 +89,13 @@ def bare(answer: Answer) -> Answer:
     return replace(answer, timeline=Timeline(), tool_calls=calls)
 
 
+SCHEMA = '{"type":"object","properties":{"a":{"enum":[1,2]}},"required":["a"]}'
+
+
+def constrained(kind: ConstraintKind, text: str = "") -> Request:
+    return asking("Hello", sampling=Sampling(max_tokens=99, constraint=Constraint(kind, text)))
+
+
 CASES = {
     "no call": (asking("Hello", tools=TOOLS), ()),
     "a call": (asking("please find it", tools=TOOLS), ("find",)),
@@ -105,6 +115,9 @@ CASES = {
     "prefill": (
         asking("Hello", Message(Role.ASSISTANT, (TextPart("The "),)), continues=True), ()
     ),
+    "JSON": (constrained(ConstraintKind.JSON_OBJECT), ()),
+    "a schema": (constrained(ConstraintKind.JSON_SCHEMA, SCHEMA), ()),
+    "a grammar": (constrained(ConstraintKind.GRAMMAR, 'root ::= "yes" | "no"'), ()),
     "logprobs": (asking("Hello", sampling=Sampling(max_tokens=9, logprobs=2)), ()),
     "logprobs of a call": (
         asking("find it", tools=TOOLS, sampling=Sampling(max_tokens=99, logprobs=0)), ("find",)
@@ -122,6 +135,13 @@ async def test_the_answer_is_that_of_the_engine(remote: Engine, fake: Engine, ca
         assert tuple(call.name for call in got.tool_calls) == called
         assert (got.finish_reason is FinishReason.TOOL_CALLS) is bool(called)
         assert all(call.id for call in got.tool_calls)
+
+
+@pytest.mark.parametrize("choices", [["red", "blue"], ['a "b"'], ["a.b|(c)"], ["e\\f\n"], ["é"]])
+async def test_the_answer_is_one_of_the_choices(remote: Engine, choices: list[str]) -> None:
+    """Servers get choices in their own forms, so that their engines may prefer another one."""
+    asked = constrained(ConstraintKind.CHOICE, json.dumps(choices))
+    assert (await answer(remote, asked)).text in choices
 
 
 async def test_a_call_is_streamed(remote: Engine, fake: Engine) -> None:

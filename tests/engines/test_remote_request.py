@@ -136,6 +136,7 @@ async def test_a_conversation_with_tools_and_reasoning() -> None:
     assert body["messages"] == [
         {"role": "user", "content": "What colour?"},
         {"role": "assistant", "content": None, "reasoning_content": "I need the tool.",
+         "reasoning": "I need the tool.",
          "tool_calls": [wanted]},
         {"role": "tool", "content": "red", "tool_call_id": "call_1"},
         {"role": "assistant", "tool_calls": [wanted], "content": [
@@ -264,4 +265,4 @@ def test_the_property_covers_every_field() -> None:
     """A new parameter must be drawn above, or it would be forgotten here and in the body."""
     drawn = f"{SAMPLINGS} {OPTIONS}"
     names = [item.name for kind in (Sampling, PromptOptions) for item in fields(kind)]
-    assert [name for name in names if f"{name}=" not in drawn] == ["tool"]
+    assert [name for name in names if f"{name}=" not in drawn] == ["tool", "raw"]

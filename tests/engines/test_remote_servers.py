@@ -27,6 +27,9 @@ from tests.engines.asking import answer, request, user
 from tests.engines.openai_server import asked
 from tests.engines.test_remote_fields import FORMS, refusing
 
+EVERY = set(Feature) - {Feature.RAW, Feature.TOKENIZE}
+"""The features that a chat completion can ask for."""
+
 ALWAYS = {"model", "messages", "max_tokens", "temperature", "stream", "stream_options"}
 TOOLS = (Tool("one", parameters='{"type":"object"}'), Tool("two"))
 
@@ -122,30 +125,29 @@ async def features(listing: Any = None, **extra: str) -> set[Feature]:
 
 
 async def test_what_each_kind_of_server_supports() -> None:
-    everything = set(Feature)
-    assert await features() == everything
-    assert await features(listing("vllm")) == everything
-    assert await features(listing("sglang")) == everything
-    assert everything - await features(listing("llamacpp")) == {
+    assert await features() == EVERY
+    assert await features(listing("vllm")) == EVERY
+    assert await features(listing("sglang")) == EVERY
+    assert EVERY - await features(listing("llamacpp")) == {
         Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP, Feature.REGEX
     }  # fmt: skip
     for odd in (5, None, ["llamacpp"], {"a": 1}):
-        assert await features({"data": [{"id": "a", "owned_by": odd}]}) == everything
+        assert await features({"data": [{"id": "a", "owned_by": odd}]}) == EVERY
 
 
 async def test_another_silkline_reports_its_own() -> None:
     for reported, known in (
-        (["tools", "top_k", "flying"], {Feature.TOOLS, Feature.TOP_K}),
+        (["tools", "top_k", "flying", "raw"], {Feature.TOOLS, Feature.TOP_K}),
         ([], set()),
         ([5, None, {}], set()),
-        ("tools", set(Feature)),
+        ("tools", EVERY),
     ):
         assert await features({"data": [{"id": "a", "features": reported}]}) == known
 
 
 async def test_the_settings_take_features_away() -> None:
     given = await features(without="tools+strict_tools")
-    assert set(Feature) - given == {Feature.TOOLS, Feature.STRICT_TOOLS}
+    assert EVERY - given == {Feature.TOOLS, Feature.STRICT_TOOLS}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -59,9 +59,13 @@ def server_root(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path.removesuffix(_API).rstrip('/')}"
 
 
+_SEPARATOR = "+"
+"""Between the items of a list in the text form of an entry; commas separate entries."""
+
+
 def _listed(value: Any) -> Any:
-    """Parses `a+b`: in the text form of an entry, commas separate entries."""
-    return tuple(filter(None, value.split("+"))) if isinstance(value, str) else value
+    """Parses `a+b`."""
+    return tuple(filter(None, value.split(_SEPARATOR))) if isinstance(value, str) else value
 
 
 _List = BeforeValidator(_listed)
@@ -146,3 +150,10 @@ class RemoteSettings(BaseModel):
         if self.key_env and self.key_file:
             raise ValueError("expected at most one of key_env and key_file")
         return self
+
+    def as_texts(self) -> dict[str, str]:
+        """The settings that differ from their defaults, as in the text form of an entry."""
+        return {
+            name: _SEPARATOR.join(value) if isinstance(value, tuple) else str(value)
+            for name, value in self.model_dump(exclude_defaults=True).items()
+        }

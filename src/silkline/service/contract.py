@@ -198,8 +198,7 @@ async def _options(settings: EngineSettings, name: str) -> EngineOptions:
     if name == REMOTE:
         if not settings.remotes:
             raise ConfigError("The engine remote needs a server: give its URL as the SUBJECT.")
-        told = settings.remotes[0].model_dump(exclude_defaults=True)
-        return EngineOptions(extra={key: str(value) for key, value in told.items()})
+        return EngineOptions(extra=settings.remotes[0].as_texts())
     if not needs_model(name):
         return EngineOptions(extra=settings.engine_options)
     files = await prepared_model(settings, name)  # its hold goes with the process, which ends soon

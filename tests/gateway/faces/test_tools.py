@@ -34,10 +34,15 @@ def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
+def create(openai: OpenAI, messages: list[Any], **options: Any) -> Any:
+    completions: Any = openai.chat.completions
+    return completions.create(model=MODEL, messages=messages, **options)
+
+
 def ask(openai: OpenAI, messages: list[Any], **options: Any) -> Any:
     """The only choice of a whole answer; the streamed answer has the same parts."""
-    options = {"model": MODEL, "temperature": 0, **options}
-    choice = openai.chat.completions.create(messages=messages, **options).choices[0]
+    options = {"temperature": 0, **options}
+    choice = create(openai, messages, **options).choices[0]
     assert parts_of(choice) == streamed(openai, messages, **options)
     return choice
 
@@ -54,7 +59,7 @@ def parts_of(choice: Any) -> tuple[Any, ...]:
 def streamed(openai: OpenAI, messages: list[Any], **options: Any) -> tuple[Any, ...]:
     content = reasoning = finish = ""
     calls: list[list[str]] = []
-    for chunk in openai.chat.completions.create(messages=messages, stream=True, **options):
+    for chunk in create(openai, messages, stream=True, **options):
         delta = chunk.choices[0].delta
         content += delta.content or ""
         reasoning += getattr(delta, "reasoning_content", None) or ""
@@ -122,9 +127,7 @@ def test_no_tools_are_called_where_the_client_forbids_it(openai: OpenAI) -> None
 
 
 def test_arguments_are_streamed(openai: OpenAI) -> None:
-    chunks = openai.chat.completions.create(
-        model=MODEL, messages=[user("get_weather")], tools=[WEATHER], stream=True  # type: ignore[list-item]
-    )  # fmt: skip
+    chunks = create(openai, [user("get_weather")], tools=[WEATHER], stream=True)
     calls = [chunk.choices[0].delta.tool_calls for chunk in chunks]
     assert sum(bool(call) for call in calls) > 2
 
@@ -136,18 +139,13 @@ def test_reasoning_is_apart_from_the_answer_and_counted(openai: OpenAI) -> None:
     thought = ask(openai, [user("Hello.")], extra_body=think)
     assert thought.message.reasoning_content
     assert thought.message.content == plain.message.content
-    used = {
-        effort: openai.chat.completions.create(
-            model=MODEL, messages=[user("Hello.")], reasoning_effort=effort  # type: ignore[arg-type]
-        ).usage
+    used = [
+        create(openai, [user("Hello.")], reasoning_effort=effort).usage
         for effort in ("none", "low", "high")
-    }  # fmt: skip
-    counts = [
-        usage.completion_tokens_details.reasoning_tokens if usage else None  # type: ignore[union-attr]
-        for usage in used.values()
     ]
-    assert counts[0] == 0
-    assert 0 < (counts[1] or 0) < (counts[2] or 0) < (used["high"].completion_tokens or 0)  # type: ignore[union-attr]
+    none, low, high = (usage.completion_tokens_details.reasoning_tokens for usage in used)
+    assert none == 0
+    assert 0 < low < high < used[-1].completion_tokens
 
 
 def test_reasoning_comes_back_in_the_history(openai: OpenAI) -> None:
@@ -169,9 +167,7 @@ def test_an_answer_continues_the_last_message(openai: OpenAI) -> None:
 
 def test_a_seed_repeats_the_ids_of_calls(openai: OpenAI) -> None:
     def call_id(**options: Any) -> str:
-        answer = openai.chat.completions.create(
-            model=MODEL, messages=[user("get_time")], tools=[TIME], **options  # type: ignore[list-item]
-        )  # fmt: skip
+        answer = create(openai, [user("get_time")], tools=[TIME], **options)
         return str(answer.choices[0].message.tool_calls[0].id)
 
     assert call_id(temperature=0) == call_id(temperature=0)

@@ -106,6 +106,7 @@ class FakeEngine(Engine):
             image_tokens=self._script.image_tokens,
             pixels_per_token=self._script.pixels_per_token or None,
             features=_FEATURES,
+            sampling_defaults=self._script.sampling_defaults(),
         )
 
     async def start(self) -> None:

@@ -100,18 +100,13 @@ class AnswerReader:
             )
         prompt = reported.prompt_tokens_details or Details()
         answer = reported.completion_tokens_details or Details()
-        image_tokens, thoughts = prompt.image_tokens, answer.reasoning_tokens
-        if image_tokens is None:
-            image_tokens = estimate.image_tokens
-        if thoughts is None:
-            thoughts = self._thoughts
         completion_tokens = reported.completion_tokens or 0
         return Usage(
             reported.prompt_tokens,
             completion_tokens,
-            min(image_tokens, reported.prompt_tokens),
+            min(_known(prompt.image_tokens, estimate.image_tokens), reported.prompt_tokens),
             min(prompt.cached_tokens or 0, reported.prompt_tokens),
-            min(thoughts, completion_tokens),
+            min(_known(answer.reasoning_tokens, self._thoughts), completion_tokens),
         )
 
     @property
@@ -142,6 +137,10 @@ class AnswerReader:
             raise lost("sent an invalid answer") from error
         tokens = found.content if found is not None else None
         return tuple(token.logprobs(self._alternatives) for token in tokens or ())
+
+
+def _known(reported: int | None, estimate: int) -> int:
+    return estimate if reported is None else reported
 
 
 def _finish(reason: str) -> FinishReason:

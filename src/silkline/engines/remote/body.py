@@ -81,7 +81,8 @@ def encode_body(request: Request, model: str, fields: Body, form: ImageForm = AN
 def _message(message: Message, images: list[str]) -> Body:
     body: Body = {"role": message.role.value, "content": _content(message, images)}
     if message.reasoning:
-        body["reasoning_content"] = message.reasoning
+        # vLLM reads one of them and ignores the other; all other servers do the opposite.
+        body["reasoning_content"] = body["reasoning"] = message.reasoning
     if message.tool_calls:
         body["content"] = body["content"] or None
         body["tool_calls"] = [function_call(call) for call in message.tool_calls]

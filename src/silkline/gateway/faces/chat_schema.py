@@ -158,6 +158,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
             cache_use=cache_use,
             options=self.options(last_is_assistant=messages[-1].role is Role.ASSISTANT),
             choices=self.n or 1,
+            unset=self.unset(),
         )
 
     def _logprobs(self) -> int | None:
