@@ -92,9 +92,9 @@ class Conformance(ChatConformance, SamplingConformance):
         assert len(found.prompt_ids) > engine.info.context_length
 
     async def test_a_raw_prompt_is_its_text(self, engine: Engine) -> None:
-        assert (Feature.RAW in engine.info.features) is (engine.info.engine in LOCAL)
-        if Feature.RAW not in engine.info.features:
-            return
+        if engine.info.engine not in LOCAL:
+            return  # remote servers have other routes for it
+        assert Feature.RAW in engine.info.features
         chat = question("one two", seed=None, sampling=Sampling(max_tokens=0))
         raw = replace(chat, options=PromptOptions(raw=True))
         longer = replace(raw, messages=(user("one two one two"),))

@@ -57,7 +57,7 @@ def fields_of(request: Request) -> Body:
         InvalidRequest: A schema, a list of choices or the extra fields are not valid JSON.
     """
     sampling = request.sampling
-    return {
+    body = {
         **_extra(sampling.extra),
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -67,6 +67,11 @@ def fields_of(request: Request) -> Body:
         **_constraint(sampling.constraint),
         **_options(request.options),
     }
+    if request.options.raw and sampling.logprobs is not None:
+        # https://platform.openai.com/docs/api-reference/completions/create
+        del body["logprobs"]
+        body["logprobs"] = body.pop("top_logprobs", 0)
+    return body
 
 
 def function_call(call: ToolCall) -> Body:

@@ -260,7 +260,7 @@ def test_the_client_parses_a_structured_answer(client: Anthropic) -> None:
     assert isinstance(message.parsed_output, Weather)
     schema = {"type": "json_schema", "schema": Weather.model_json_schema()}
     beta = say(client, extra_body={"output_format": schema})
-    assert isinstance(Weather.model_validate_json(said(beta)[0]), Weather)
+    assert set(Weather.model_validate_json(said(beta)[0]).model_dump()) == {"city", "degrees"}
 
 
 def test_a_prefilled_answer_goes_on(client: Anthropic) -> None:
