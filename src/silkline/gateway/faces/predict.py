@@ -17,8 +17,12 @@ from silkline.gateway.body import invalid_body, media_type, read_json
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers, rounded
+<<<<<<< HEAD
 from silkline.gateway.faces.constraints import ConstraintFields
 from silkline.gateway.faces.sampling_fields import Tokens
+=======
+from silkline.gateway.faces.image_fields import DETAILS, ImageFields
+>>>>>>> images
 from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
@@ -31,8 +35,11 @@ _MULTIPART = "multipart/form-data"
 _FILE = "image"
 
 
-class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
+class PredictForm(ImageFields, frozen=True, forbid_unknown_fields=True):
     """The form fields beside the uploaded image."""
+
+    VALUES: ClassVar[Mapping[str, str]] = {"detail": DETAILS}
+    """Allowed values of fields that have few."""
 
     prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
     max_tokens: Annotated[int, Meta(ge=1)] = Sampling().max_tokens
@@ -81,13 +88,15 @@ class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
         """The source of the image.
 
         Raises:
-            InvalidRequest: There is not exactly one image, or its data URL is invalid.
+            InvalidRequest: There is not exactly one image, its data URL is invalid, or its minimum
+                of pixels exceeds the maximum.
             UrlBlocked: The URL is not allowed.
         """
+        pixels = self.pixels("")
         if self.image_url is not None and self.image_base64 is None:
-            return parse_url(self.image_url, param="image_url")
+            return parse_url(self.image_url, param="image_url", pixels=pixels)
         if self.image_base64 is not None and self.image_url is None:
-            return parse_base64(self.image_base64, param="image_base64")
+            return parse_base64(self.image_base64, param="image_base64", pixels=pixels)
         found = "neither" if self.image_url is None else "both"
         raise InvalidRequest(
             f"The body has {found} of image_url and image_base64. Send exactly one of them.",
@@ -205,7 +214,7 @@ async def _from_form(request: Request) -> tuple[PredictForm, Source]:
         fields = msgspec.convert(form.fields, PredictForm, strict=False)
     except msgspec.ValidationError as error:
         raise invalid_body(error, PredictForm) from error
-    return fields, uploaded(form.file, param=_FILE)
+    return fields, uploaded(form.file, param=_FILE, pixels=fields.pixels(""))
 
 
 def _body_schemas() -> dict[str, Any]:
