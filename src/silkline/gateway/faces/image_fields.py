@@ -17,13 +17,15 @@ LOW_DETAIL_PIXELS = 512 * 512
 DETAILS = "auto, low, high or original"
 
 Detail = Literal["auto", "low", "high", "original"]
+MinPixels = Annotated[int, Meta(ge=0)]
+MaxPixels = Annotated[int, Meta(ge=1)]
 
 
 class PixelFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Minimum and maximum pixels of an image, as Qwen's processor has them."""
 
-    min_pixels: Annotated[int, Meta(ge=0)] | None = None
-    max_pixels: Annotated[int, Meta(ge=1)] | None = None
+    min_pixels: MinPixels | None = None
+    max_pixels: MaxPixels | None = None
 
     def check(self, path: str) -> None:
         """Raises `InvalidRequest` if the minimum exceeds the maximum.

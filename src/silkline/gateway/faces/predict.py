@@ -17,12 +17,9 @@ from silkline.gateway.body import invalid_body, media_type, read_json
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers, rounded
-<<<<<<< HEAD
 from silkline.gateway.faces.constraints import ConstraintFields
+from silkline.gateway.faces.image_fields import DETAILS, Detail, ImageFields, MaxPixels, MinPixels
 from silkline.gateway.faces.sampling_fields import Tokens
-=======
-from silkline.gateway.faces.image_fields import DETAILS, ImageFields
->>>>>>> images
 from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
@@ -52,6 +49,8 @@ class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
 
     It also takes the sampling fields and the constraints of a chat completion.
     """
+
+    VALUES: ClassVar[Mapping[str, str]] = PredictForm.VALUES
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
@@ -83,6 +82,9 @@ class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
     model: str | None = None
     image_url: str | None = None
     image_base64: str | None = None
+    detail: Detail | None = None
+    min_pixels: MinPixels | None = None
+    max_pixels: MaxPixels | None = None
 
     def source(self) -> Source:
         """The source of the image.
@@ -92,7 +94,10 @@ class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
                 of pixels exceeds the maximum.
             UrlBlocked: The URL is not allowed.
         """
-        pixels = self.pixels("")
+        own = ImageFields(
+            detail=self.detail, min_pixels=self.min_pixels, max_pixels=self.max_pixels
+        )
+        pixels = own.pixels("")
         if self.image_url is not None and self.image_base64 is None:
             return parse_url(self.image_url, param="image_url", pixels=pixels)
         if self.image_base64 is not None and self.image_url is None:
