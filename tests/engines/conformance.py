@@ -92,9 +92,9 @@ class Conformance(ChatConformance, SamplingConformance):
         assert len(found.prompt_ids) > engine.info.context_length
 
     async def test_a_raw_prompt_is_its_text(self, engine: Engine) -> None:
-        assert (Feature.RAW in engine.info.features) is (engine.info.engine in LOCAL)
-        if Feature.RAW not in engine.info.features:
-            return
+        if engine.info.engine not in LOCAL:
+            return  # remote servers have other routes for it
+        assert Feature.RAW in engine.info.features
         chat = question("one two", seed=None, sampling=Sampling(max_tokens=0))
         raw = replace(chat, options=PromptOptions(raw=True))
         longer = replace(raw, messages=(user("one two one two"),))
@@ -215,7 +215,9 @@ class Conformance(ChatConformance, SamplingConformance):
     async def test_answers_have_the_form_that_was_asked_for(
         self, engine: Engine, temperature: float
     ) -> None:
-        cases = [case for case in CASES if case.constraint.kind in engine.info.features]
+        cases = [
+            case for case in CASES if Feature(case.constraint.kind.value) in engine.info.features
+        ]
         asked = (
             question(sampling=Sampling(200, temperature, seed=1, constraint=case.constraint))
             for case in cases
@@ -266,7 +268,7 @@ class Conformance(ChatConformance, SamplingConformance):
         good = asyncio.create_task(answer(engine, question()))
         local = engine.info.engine in LOCAL
         for refused in REFUSED:
-            if refused.constraint.kind in engine.info.features:
+            if Feature(refused.constraint.kind.value) in engine.info.features:
                 # Another server's own words never reach a client.
                 message = refused.message if local else "refuses|too deeply|no choice"
                 with pytest.raises(InvalidRequest, match=message):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from silkline.core import Feature, Sampling
+from silkline.core import Feature, PromptOptions, Sampling, TokenLogprob
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.fake import create_engine as create_fake
 from silkline.engines.remote import create_engine
@@ -19,6 +19,10 @@ from tests.serving import Served, served
 
 def remote(url: str, **extra: str) -> Engine:
     return create_engine(EngineOptions(extra={"url": url, **extra}))
+
+
+def _ranked(token: TokenLogprob) -> tuple[str, float, dict[str, float]]:
+    return token.token, token.logprob, {other.token: other.logprob for other in token.top}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,18 @@ class TestAgainstSilkline(Conformance):
         stopped = await answer(engine, question(sampling=Sampling(stop=("never", words[2]))))
         assert stopped.stop == words[2]
 
-    async def test_it_has_no_features_that_chats_have_no_fields_for(self, engine: Engine) -> None:
-        assert not engine.info.features & {Feature.RAW, Feature.TOKENIZE}
+    async def test_a_raw_prompt_is_continued_as_it_is_there(self, engine: Engine) -> None:
+        near = create_fake(EngineOptions())
+        await near.start()
+        for sampling in (Sampling(max_tokens=5), Sampling(max_tokens=5, logprobs=3)):
+            asked = question("a red", seed=None, sampling=sampling)
+            asked = replace(asked, options=PromptOptions(raw=True))
+            far, own = await answer(engine, asked), await answer(near, asked)
+            assert (far.text, far.usage) == (own.text, own.usage)
+            assert [_ranked(token) for token in far.logprobs] == [
+                _ranked(token) for token in own.logprobs
+            ]
+        await near.aclose()
 
     async def test_a_picture_arrives_with_every_pixel(self, engine: Engine) -> None:
         """The far engine's words follow from the digest of the pixels that it decoded."""

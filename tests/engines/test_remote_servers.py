@@ -126,8 +126,8 @@ async def features(listing: Any = None, **extra: str) -> set[Feature]:
 
 async def test_what_each_kind_of_server_supports() -> None:
     assert await features() == EVERY
-    assert await features(listing("vllm")) == EVERY
-    assert await features(listing("sglang")) == EVERY
+    assert await features(listing("vllm")) == EVERY | {Feature.RAW}
+    assert await features(listing("sglang")) == EVERY | {Feature.RAW}
     assert EVERY - await features(listing("llamacpp")) == {
         Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP, Feature.REGEX
     }  # fmt: skip
@@ -140,6 +140,7 @@ async def test_another_silkline_reports_its_own() -> None:
         (["tools", "top_k", "flying", "raw"], {Feature.TOOLS, Feature.TOP_K}),
         ([], set()),
         ([5, None, {}], set()),
+        (["raw_prompt", "tokenize"], {Feature.RAW}),
         ("tools", EVERY),
     ):
         assert await features({"data": [{"id": "a", "features": reported}]}) == known

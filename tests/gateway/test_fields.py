@@ -156,7 +156,6 @@ def test_a_value_without_effect_is_taken(http: httpx2.Client, field: str, value:
         ("best_of", 2),
         ("min_pixels", 3136),
         ("max_pixels", 12845056),
-        ("mm_processor_kwargs", {"max_pixels": 1}),
         ("guided_whitespace_pattern", " "),
         ("chat_template", "{{ 1 }}"),
         ("truncate_prompt_tokens", 5),

@@ -9,11 +9,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
-import pypdfium2
 import pytest
 from PIL import Image
 
@@ -64,7 +62,8 @@ def dark(image: Image.Image) -> int:
 async def test_a_page_becomes_an_image_at_the_resolution() -> None:
     data = pdf("red", width=300, height=200)
     assert (await rendered(data)).size == (600, 400)
-    assert (await rendered(data, document_dpi=72)).size == (300, 200)
+    small = await rendered(data, document_dpi=72, decode_memory_bytes=256 * 1024 * 1024)
+    assert small.size == (300, 200)
     red = await rendered(data, PixelBudget(max_pixels=15_000))
     assert red.size == (150, 100)
     assert all(abs(a - b) < 5 for a, b in zip(red.getpixel((70, 50)), (255, 0, 0), strict=True))  # type: ignore[arg-type]
@@ -174,11 +173,11 @@ async def test_each_page_counts_as_an_image(others: int) -> None:
 
 async def test_the_pixels_of_pages_count_for_the_request() -> None:
     async with serving(max_request_pixels=500_000, max_image_pixels=400_000) as (intake, _):
-        assert await intake.take([uploaded(pdf("red", "red"), param="")], BUDGET, TENANT)
+        assert (await intake.take([uploaded(pdf("red", "red"), param="")], BUDGET, TENANT)).images
         with pytest.raises(ImageTooLarge, match="500000 pixels"):
             await intake.take([uploaded(pdf(*COLOURS), param="")], BUDGET, TENANT)
         small = PixelBudget(max_pixels=100_000)
-        assert await intake.take([uploaded(pdf(*COLOURS), param="")], small, TENANT)
+        assert (await intake.take([uploaded(pdf(*COLOURS), param="")], small, TENANT)).images
 
 
 REFUSED: dict[str, tuple[bytes, type[InputError], str]] = {
@@ -206,7 +205,7 @@ async def test_a_bad_document_is_refused_by_what_is_wrong(kind: str) -> None:
         with pytest.raises(error, match=message) as caught:
             await intake.take([uploaded(data, param="there")], BUDGET, TENANT)
         assert caught.value.param == "there"
-        assert await intake.take([uploaded(pdf("red"), param="")], BUDGET, TENANT)
+        assert (await intake.take([uploaded(pdf("red"), param="")], BUDGET, TENANT)).images
 
 
 HOSTILE = {
@@ -284,10 +283,10 @@ def test_a_child_for_documents_loads_little_more() -> None:
         "from silkline.ingress import documents\n"
         "import json; print(json.dumps(sorted(sys.modules)))",
     )
-    libraries = [str(Path(module.__file__).parents[1]) for module in (Image, pypdfium2)]
+    folders = [decoder_link._folder(name, "") for name in ("PIL", "pypdfium2")]
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", link, str(decoder_link._PACKAGE), "0", "True",
-         *libraries],
+         *folders],
         capture_output=True, check=True, env={},
     )  # fmt: skip
     heavy = {"asyncio", "numpy", "socket", "ssl", "pickle", "multiprocessing", "http", "site"}

@@ -211,6 +211,11 @@ class EngineSettings(Section):
         "int8",
         description="Weights of a model exported for the engine openvino: int8 or fp16.",
     )
+    sampling_defaults: Literal["greedy", "model"] = Field(
+        "greedy",
+        description="Sampling of requests that do not name a parameter: greedy decoding, or what "
+        "the model's generation_config.json recommends.",
+    )
     export_store: str = Field(
         "",
         description="Folder of exported models; empty means silkline/exports in the user's cache "

@@ -73,6 +73,8 @@ class EngineInfo:
         instruction_set: The CPU's instruction set, such as "AVX2"; None if the engine runs on a
             GPU, on another machine, or does not report it.
         features: The optional features that it supports.
+        sampling_defaults: The sampling parameters that the model's publisher recommends, by the
+            names of `Sampling`.
     """
 
     engine: str
@@ -85,6 +87,7 @@ class EngineInfo:
     pixels_per_token: int | None = None
     instruction_set: str | None = None
     features: frozenset[Feature] = frozenset()
+    sampling_defaults: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

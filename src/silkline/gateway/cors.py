@@ -16,7 +16,7 @@ from starlette.types import Scope
 from silkline.config import EVERY_ORIGIN
 from silkline.errors import Forbidden
 
-_METHODS = "GET, HEAD, POST"
+_METHODS = "GET, HEAD, POST, DELETE"
 _HEADERS = (
     b"authorization, content-type, content-encoding, idempotency-key, x-api-key, x-request-id"
 )

@@ -31,6 +31,7 @@ from silkline.ingress.taking import TakenImages
 from silkline.observe.metrics import Metrics
 from silkline.service.features import check_features
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.model_defaults import with_model_defaults
 from silkline.service.models import ServedModel, ServedModels
 from silkline.service.other_fields import sort_fields
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
@@ -183,6 +184,8 @@ class Answering:
         extra, record.ignored = sort_fields(record.others, model.info, model.remotes)
         if extra:
             question = replace(question, sampling=replace(question.sampling, extra=extra))
+        if self._settings.engine.sampling_defaults == "model":
+            question = with_model_defaults(question, model.info)
         check_features(question, model.info)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
         if limits.strict_fields:

@@ -28,6 +28,7 @@ class Question:
         cache_use: How the client wants the cache to be used.
         options: How the prompt is written.
         choices: Number of answers.
+        unset: The sampling parameters that the request does not name, by the names of `Sampling`.
     """
 
     model: str | None
@@ -38,6 +39,7 @@ class Question:
     cache_use: CacheUse = CacheUse.NORMAL
     options: PromptOptions = field(default_factory=PromptOptions)
     choices: int = 1
+    unset: frozenset[str] = frozenset()
 
     def messages_of(self, images: Sequence[int]) -> tuple[Message, ...]:
         """Returns the messages with a part for each image instead of one for each source.

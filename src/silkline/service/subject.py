@@ -9,22 +9,22 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from silkline.cache.policy import CacheUse
 from silkline.config import EngineSettings, Settings, settings_from
-from silkline.core import ImagePart, Message, PixelBudget, Role, Sampling, TextPart
+from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.engines.registry import library_versions
 from silkline.engines.remote.listing import ENGINE as REMOTE
-from silkline.engines.remote.png import encode_png
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.evaluate.item import ImageKind, Item, ItemImage
 from silkline.evaluate.run import Asked
 from silkline.evaluate.subject import Subject
 from silkline.ingress.intake import Intake
-from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
+from silkline.ingress.pixels import PixelRange
+from silkline.ingress.source import Source, parse_base64, parse_url
 from silkline.service.answering import Answering
 from silkline.service.local import open_answering, read_image
 from silkline.service.pool import OnNotice
@@ -140,12 +140,7 @@ class GatewayAsker:
         """Asks about an item, without the cache. Raises `SilklineError` if there is no answer."""
         record = RequestRecord(id=uuid.uuid4().hex)
         source = await asyncio.to_thread(source_of, item.image, self._max_bytes)
-        scope, pixels = record.tenant.salt, 0
-        if self._spec.max_pixels:
-            budget = PixelBudget(max_pixels=self._spec.max_pixels)
-            reduced = await self._intake.take((source,), budget, scope)
-            pixels = reduced.recognised[0].images[0].original_pixels
-            source = uploaded(encode_png(reduced.images[0]), param=_PARAM)
+        source = replace(source, pixels=PixelRange(max_pixels=self._spec.max_pixels or None))
         question = Question(
             model=None,
             messages=(Message(Role.USER, (ImagePart(0), TextPart(item.prompt))),),
@@ -155,11 +150,9 @@ class GatewayAsker:
             cache_use=CacheUse.NONE,
         )
         answer = await self._answering.answer(question, record)
-        if not pixels:
-            budget = self._answering.models.default.info.pixel_budget
-            known = self._intake.recognise((source,), budget, scope)
-            pixels = known[0].images[0].original_pixels if known else 0
-        return Asked(answer, pixels)
+        budget = self._answering.models.default.info.pixel_budget
+        known = self._intake.recognise((source,), budget, record.tenant.salt)
+        return Asked(answer, known[0].images[0].original_pixels if known else 0)
 
 
 @asynccontextmanager

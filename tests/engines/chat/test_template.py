@@ -1,7 +1,6 @@
 """What chat templates support, and the prompts that are written with them."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -46,23 +45,26 @@ def _text(message: Message, safe: SafeText) -> Any:
 
 
 @pytest.fixture(params=["jinja, parts", "jinja, text", "genai"])
-def chat(request: pytest.FixtureRequest) -> Callable[[str], ChatTemplate]:
+def chat(request: pytest.FixtureRequest) -> "Make":
     """Makes a chat template, whose messages have parts or text."""
     genai = request.param == "genai"
     if genai:
         pytest.importorskip("openvino_genai")
 
-    def make(template: str) -> ChatTemplate:
+    def make(template: str, *, constrains: bool = False) -> ChatTemplate:
         safe = SafeText(RESERVED)
         has_parts = templates.takes_parts(template) if genai else "parts" in request.param
         content = _parts if has_parts else _text
         render = GenAi(template) if genai else Jinja(template)
-        return ChatTemplate(render, template, safe, lambda message: content(message, safe))
+        return ChatTemplate(
+            render, template, safe, lambda message: content(message, safe), constrains=constrains
+        )
 
     return make
 
 
-Make = Callable[[str], ChatTemplate]
+class Make(Protocol):
+    def __call__(self, template: str, *, constrains: bool = False) -> ChatTemplate: ...
 
 
 def assistant(text: str, *calls: ToolCall, reasoning: str = "") -> Message:
@@ -120,10 +122,12 @@ def test_tools_are_left_out_where_none_may_be_called(chat: Make, name: str) -> N
     assert template.answer_form(PromptOptions(tools=(WEATHER,)), plain).tools == (WEATHER,)
 
 
-@pytest.mark.parametrize("choice", [ToolChoice.REQUIRED])
-def test_a_call_that_cannot_be_forced_is_refused(chat: Make, choice: ToolChoice) -> None:
-    with pytest.raises(InvalidRequest, match="cannot force a call") as refused:
-        chat(templates.HERMES).write([user("?")], PromptOptions((WEATHER,), choice))
+@pytest.mark.parametrize(("name", "constrains"), [("HERMES", False), ("CODER", True)])
+def test_a_call_that_cannot_be_forced_is_refused(chat: Make, name: str, constrains: bool) -> None:
+    template = chat(getattr(templates, name), constrains=constrains)
+    assert Feature.STRICT_TOOLS not in template.format.features
+    with pytest.raises(InvalidRequest, match="No call of a tool can be forced") as refused:
+        template.write([user("?")], PromptOptions((WEATHER,), ToolChoice.REQUIRED))
     assert refused.value.param == "tool_choice"
 
 

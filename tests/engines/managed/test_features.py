@@ -101,5 +101,5 @@ def test_what_llamacpp_has(tmp_path: Path) -> None:
     assert "--jinja" in server.command(SOCKET)
     assert set(Feature) - server.features == {
         Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP, Feature.REGEX,
-        Feature.EXTRA,
+        Feature.EXTRA, Feature.RAW, Feature.TOKENIZE,
     }  # fmt: skip

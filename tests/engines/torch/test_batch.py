@@ -101,7 +101,16 @@ def test_prefill_and_next_tokens_share_a_step(llava: Path, monkeypatch: Any) -> 
 def test_a_seed_gives_the_same_answer_whatever_the_batch(model: Any) -> None:
     requests = [
         asked(
-            number, temperature=1.0 + 0.2 * (number % 3), top_p=(1.0, 0.8)[number % 2], seed=number
+            number,
+            temperature=1.0 + 0.2 * (number % 3),
+            top_p=(1.0, 0.8)[number % 2],
+            seed=number,
+            top_k=(0, 0, 30)[number % 3],
+            min_p=(0.0, 0.01)[number // 4],
+            frequency_penalty=(0.0, 0.5, 0.0, -0.5)[number % 4],
+            repetition_penalty=(1.0, 1.0, 1.3)[number % 3],
+            logit_bias=((), ((40, 2.0),))[number % 2],
+            min_tokens=(0, 5)[number // 4],
         )
         for number in range(8)
     ]

@@ -18,7 +18,17 @@ def test_whoever_comes_back_goes_on_where_it_was(
 ) -> None:
     """Three axes of positions, pictures that attend both ways, a whole prompt that does."""
     folder = save(next(each for each in TINY if each.id == family), tmp_path / "model")
-    free = Sampling(max_tokens=150, temperature=1.2, seed=8)
+    free = Sampling(
+        max_tokens=150,
+        temperature=1.2,
+        seed=8,
+        top_k=40,
+        min_p=0.001,
+        min_tokens=120,
+        frequency_penalty=0.7,
+        presence_penalty=0.3,
+        repetition_penalty=1.2,
+    )
     requests = [
         request(user("Tell: ", 0, "why" * number), images=(picture(number, 64, 40 + 9 * number),),
                 sampling=free)

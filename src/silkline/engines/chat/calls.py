@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -56,6 +57,21 @@ _TOKENS = {
     CallFormat.LLAMA: ("<|python_tag|>",),
     CallFormat.MISTRAL: ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class CallFrame:
+    """The text around the name and the JSON arguments of a call, as the chat template writes it.
+
+    Attributes:
+        start: Before the name.
+        middle: Between the name and the arguments.
+        end: After the arguments.
+    """
+
+    start: str
+    middle: str
+    end: str
 
 
 class NotACallError(Exception):

@@ -11,6 +11,7 @@ from silkline.core import Delta, FinishReason, Request, Tool
 from silkline.engines.chat.calls import (
     WHITE_SPACE,
     CallFormat,
+    CallFrame,
     CallList,
     CallReader,
     NotACallError,
@@ -28,6 +29,8 @@ class AnswerForm:
         parallel: Whether the answer may hold several calls.
         think: The tags around the reasoning, which comes first; None if there is none.
         thinking: Whether the prompt has already opened the reasoning.
+        frame: The text around a call's name and arguments; None if calls cannot be forced.
+        required: Whether the answer must be a call.
     """
 
     calls: CallFormat | None = None
@@ -35,6 +38,8 @@ class AnswerForm:
     parallel: bool = True
     think: tuple[str, str] | None = None
     thinking: bool = False
+    frame: CallFrame | None = None
+    required: bool = False
 
     @property
     def is_plain(self) -> bool:

@@ -7,6 +7,7 @@ the model's name.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ from silkline.core import (
     ToolChoice,
     join,
 )
-from silkline.engines.chat.calls import CallFormat
+from silkline.engines.chat.calls import CallFormat, CallFrame
 from silkline.engines.chat.parts import PLAIN, AnswerForm, AnswerParts
 from silkline.engines.chat.turns import (
     PLAIN_TURNS,
@@ -46,6 +47,7 @@ _ASKED, _SAID, _GIVEN = "What is asked?", "What is said.", "What is given."
 _PROBE = Tool("probe_tool", "A probe.", '{"type": "object", "properties": {"key": {}}}')
 _ARGUMENTS = {"key": "value"}
 _CALL = ToolCall("call_of_the_probe", _PROBE.name, '{"key": "value"}')
+_CALL_PATTERN = re.compile(_PROBE.name + r'(?P<middle>[^{<]*)\{\s*"key"\s*:\s*"value"\s*\}')
 _USER = Message(Role.USER, (TextPart(_ASKED),))
 _CALLS = Message(Role.ASSISTANT, (TextPart(""),), (_CALL,))
 _RESULT = Message(Role.TOOL, (TextPart(_GIVEN),), tool_call_id=_CALL.id)
@@ -91,6 +93,8 @@ class ChatFormat:
         thinking: Whether it can make the model think.
         effort: Whether the model has levels of reasoning.
         prefill: Whether an answer can continue the last message.
+        frame: The text around a call's name and arguments; None if calls cannot be forced, as the
+            engine does not constrain answers or arguments are not written in JSON.
     """
 
     calls: CallFormat | None = None
@@ -99,12 +103,15 @@ class ChatFormat:
     thinking: bool = False
     effort: bool = False
     prefill: bool = False
+    frame: CallFrame | None = None
 
     @property
     def features(self) -> frozenset[Feature]:
         """The features that the template supports."""
         found = {
             Feature.TOOLS: self.calls is not None,
+            # Elsewhere the opening of a call is a special token, which no constraint can name.
+            Feature.STRICT_TOOLS: self.frame is not None and self.calls is not CallFormat.MISTRAL,
             Feature.THINKING: self.thinking,
             Feature.EFFORT: self.effort,
             Feature.PREFILL: self.prefill,
@@ -115,7 +122,15 @@ class ChatFormat:
 class ChatTemplate:
     """A chat template with its format."""
 
-    def __init__(self, render: Render, source: str, safe: SafeText, content: Content) -> None:
+    def __init__(
+        self,
+        render: Render,
+        source: str,
+        safe: SafeText,
+        content: Content,
+        *,
+        constrains: bool = False,
+    ) -> None:
         """Finds the format.
 
         Args:
@@ -123,7 +138,10 @@ class ChatTemplate:
             source: The template's source, in which tags are searched.
             safe: Breaks up special tokens in text from clients.
             content: Makes the content of a message.
+            constrains: Whether the engine can constrain answers, which forced calls and strict
+                tools need.
         """
+        self._constrains = constrains
         self._run = render
         self._safe = safe
         self._content = content
@@ -166,6 +184,8 @@ class ChatTemplate:
             options.parallel_tools,
             think,
             think is not None and _is_open(prompt, think),
+            self.format.frame if tools else None,
+            options.tool_choice is ToolChoice.REQUIRED,
         )
 
     def _check(self, messages: Sequence[Message], options: PromptOptions) -> None:
@@ -176,9 +196,10 @@ class ChatTemplate:
                 "known here. Leave out tools, tool calls and tool messages.",
                 param="messages" if has_calls else "tools",
             )
-        if options.tool_choice is ToolChoice.REQUIRED:
+        if options.tool_choice is ToolChoice.REQUIRED and self.format.frame is None:
             raise InvalidRequest(
-                "This engine cannot force a call of a tool. Set tool_choice to auto or none.",
+                "No call of a tool can be forced here: the engine cannot constrain answers, or the "
+                "model does not write arguments as JSON. Set tool_choice to auto or none.",
                 param="tool_choice",
             )
         if options.continues and messages[-1].tool_calls:
@@ -197,7 +218,7 @@ class ChatTemplate:
         )
 
     def _find(self, source: str) -> ChatFormat:
-        calls, form = self._find_calls()
+        calls, form, frame = self._find_calls()
         default = self._sample(PromptOptions())
         think = next((tags for tags in _THINK_TAGS if tags[1] in source), None)
         switches = self._differ(PromptOptions(thinking=True), PromptOptions(thinking=False))
@@ -209,14 +230,15 @@ class ChatTemplate:
             think is not None and (opens or switches),
             self._differ(PromptOptions(effort="low"), PromptOptions(effort="high")),
             self._find_prefill(),
+            frame,
         )
 
-    def _find_calls(self) -> tuple[CallFormat | None, TurnForm]:
+    def _find_calls(self) -> tuple[CallFormat | None, TurnForm, CallFrame | None]:
         """Tries the forms of turns until a call in the history parses back to the same call."""
         options = PromptOptions(tools=(_PROBE,))
         with_tools = self._sample(options)
         if with_tools is None or _PROBE.name not in with_tools:
-            return None, PLAIN_TURNS
+            return None, PLAIN_TURNS, None
         said = self._attempt([_USER, Message(Role.ASSISTANT, (TextPart(_SAID),))], options)
         before = _between(said or "", _ASKED, _SAID)
         for form in itertools.starmap(TurnForm, itertools.product((False, True), repeat=3)):
@@ -226,8 +248,9 @@ class ChatTemplate:
                 continue  # the result's parts were printed, not written
             for calls in CallFormat:
                 if _is_call(calls, written, before):
-                    return calls, form
-        return None, PLAIN_TURNS
+                    frame = _frame(calls, written.removeprefix(before))
+                    return calls, form, frame if self._constrains else None
+        return None, PLAIN_TURNS, None
 
     def _find_prefill(self) -> bool:
         last = Message(Role.ASSISTANT, (TextPart(_SAID + _END),))
@@ -297,6 +320,21 @@ def _is_call(form: CallFormat, written: str, before: str) -> bool:
         return bool(msgspec.json.decode(calls[0].arguments) == _ARGUMENTS)
     except msgspec.MsgspecError:
         return False
+
+
+def _frame(form: CallFormat, written: str) -> CallFrame | None:
+    """The text around the name and the arguments in a call of the probe, if they are JSON."""
+    opening = next((word for word in form.openings if word in written), "{")
+    call = _CALL_PATTERN.search(written, written.index(opening))
+    if call is None:
+        return None
+    start, middle = written[written.index(opening) : call.start()], call["middle"]
+    end = "}" * (start + middle).count("{")
+    if form is CallFormat.TAGGED:
+        end = written[call.end() : written.index(form.tokens[1], call.end())] + form.tokens[1]
+    if form is CallFormat.MISTRAL:
+        end += "]" * start.removeprefix(opening).count("[")
+    return CallFrame(start, middle, end)
 
 
 def _is_open(prompt: str, think: tuple[str, str]) -> bool:

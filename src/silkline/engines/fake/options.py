@@ -33,6 +33,8 @@ class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
         oom_on_text: A prompt that contains this text ends with `Overloaded`, as if out of memory.
         slow_on_text: While a prompt that contains this text runs, a step takes `slow_seconds`.
         slow_seconds: See `slow_on_text`.
+        default_temperature: If above 0, the temperature that the model recommends.
+        default_repetition_penalty: The repetition penalty that the model recommends.
         fault_after_tokens: Tokens that a request generates before its fault occurs.
     """
 
@@ -53,3 +55,12 @@ class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     slow_on_text: str = ""
     slow_seconds: _Seconds = 1.0
     fault_after_tokens: _Count = 0
+    default_temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
+    default_repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
+
+    def sampling_defaults(self) -> tuple[tuple[str, float], ...]:
+        """Returns the sampling parameters that the model recommends."""
+        return (
+            ("temperature", self.default_temperature),
+            ("repetition_penalty", self.default_repetition_penalty),
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from silkline.core import EngineInfo, Feature, PixelBudget
+from silkline.core import EngineInfo, PixelBudget
 from silkline.engines.base import EngineOptions
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.engines.openvino.generation import sampling_features
@@ -17,6 +17,7 @@ from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 from silkline.models.decoder import Decoder, read_decoder
 from silkline.models.documents import Document, read_document
 from silkline.models.families import find_family
+from silkline.models.generation_config import read_sampling_defaults
 from silkline.models.image_tokens import Fixed, SmartResize, Tiling, TokenRule
 from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
@@ -110,8 +111,11 @@ def read_served(options: EngineOptions) -> Served:
     rule = family.image_tokens(Documents(config, image, processor)) if family else None
     decoder = read_decoder(config, family.text_type if family else None)
     context = context_of(decoder, tokenizer) or _DEFAULT_CONTEXT
-    features = sampling_features(weights, options.model)
-    info = _info(options, bundle, context, rule, features)
+    info = replace(
+        _info(options, bundle, context, rule),
+        features=sampling_features(weights, options.model),
+        sampling_defaults=read_sampling_defaults(options.model, weights),
+    )
     kv_precision = None if bundle is None else bundle.manifest.engines[NAME].kv_precision
     token_bytes = _kv_token_bytes(decoder, kv_precision or "u8")
     budget = kv_budget(
@@ -181,11 +185,7 @@ def _tokenizer(*folders: Path) -> Document:
 
 
 def _info(
-    options: EngineOptions,
-    bundle: Bundle | None,
-    context: int,
-    rule: TokenRule | None,
-    features: frozenset[Feature],
+    options: EngineOptions, bundle: Bundle | None, context: int, rule: TokenRule | None
 ) -> EngineInfo:
     if bundle is not None:
         manifest = bundle.manifest
@@ -199,7 +199,6 @@ def _info(
             image_tokens=manifest.image_tokens,
             pixel_budget=PixelBudget(shortest_edge=size),
             instruction_set=instruction_set(),
-            features=features,
         )
     if rule is None:
         raise ConfigError(
@@ -214,7 +213,6 @@ def _info(
         context_length=context,
         image_tokens=rule.maximum(),
         instruction_set=instruction_set(),
-        features=features,
     )
 
 

@@ -119,7 +119,7 @@ class AnswerReader:
             self._finish = _finish(choice.finish_reason)
             found = choice.stop_reason or choice.matched_stop
             self.stop = found if isinstance(found, str) else ""
-        came = choice.delta or ChunkDelta()
+        came = choice.delta or ChunkDelta(choice.text)
         text, odd, reasoning = came.text()
         read = (self._calls.read(chunk) for chunk in came.tool_calls or ())
         calls = tuple(call for call in read if call is not None)
@@ -135,8 +135,7 @@ class AnswerReader:
             found = msgspec.convert(choice.logprobs, Logprobs | None)
         except msgspec.ValidationError as error:
             raise lost("sent an invalid answer") from error
-        tokens = found.content if found is not None else None
-        return tuple(token.logprobs(self._alternatives) for token in tokens or ())
+        return found.all(self._alternatives) if found is not None else ()
 
 
 def _known(reported: int | None, estimate: int) -> int:

@@ -1,4 +1,4 @@
-"""Encodes a `Request` as the body of `POST /v1/chat/completions`."""
+"""Encodes a `Request` as the body of `POST /v1/chat/completions` or `/v1/completions`."""
 
 from __future__ import annotations
 
@@ -68,9 +68,13 @@ def encode_body(request: Request, model: str, fields: Body, form: ImageForm = AN
         InvalidRequest: A text holds half of a surrogate pair.
     """
     images = [form.url(image) for image in request.images]
-    messages = [_message(message, images) for message in request.messages]
+    body: Body = {"model": model}
+    if request.options.raw:
+        body["prompt"] = "".join(_text(message) for message in request.messages)
+    else:
+        body["messages"] = [_message(message, images) for message in request.messages]
     try:
-        return msgspec.json.encode({"model": model, "messages": messages, **fields})
+        return msgspec.json.encode({**body, **fields})
     except UnicodeEncodeError as error:
         raise InvalidRequest(
             "A text contains an unpaired surrogate, which is not a character; send valid Unicode.",
@@ -94,10 +98,14 @@ def _message(message: Message, images: list[str]) -> Body:
 def _content(message: Message, images: list[str]) -> str | list[Body]:
     if all(isinstance(part, TextPart) for part in message.parts) and len(message.parts) <= 1:
         # Some servers accept a list of parts only for roles that can have images.
-        return "".join(part.text for part in message.parts if isinstance(part, TextPart))
+        return _text(message)
     return [
         {"type": "text", "text": part.text}
         if isinstance(part, TextPart)
         else {"type": "image_url", "image_url": {"url": images[part.index]}}
         for part in message.parts
     ]
+
+
+def _text(message: Message) -> str:
+    return "".join(part.text for part in message.parts if isinstance(part, TextPart))

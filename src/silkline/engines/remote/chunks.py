@@ -6,6 +6,7 @@ in llama.cpp, SGLang and DeepSeek, and `reasoning` in vLLM and OpenRouter.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -117,10 +118,37 @@ class Token(msgspec.Struct):
         )
 
 
+class _Legacy(NamedTuple):
+    """A token of a raw prompt's answer, with the log-probabilities of the most likely ones."""
+
+    token: str
+    logprob: float
+    top: dict[str, float]
+
+    def logprobs(self, alternatives: int) -> TokenLogprob:
+        ranked = sorted(self.top.items(), key=lambda item: -item[1])[:alternatives]
+        others = tuple(Token(token, logprob).logprobs(0) for token, logprob in ranked)
+        return replace(Token(self.token, self.logprob).logprobs(0), top=others)
+
+
 class Logprobs(msgspec.Struct):
-    """The log-probabilities of a chunk's tokens."""
+    """The log-probabilities of a chunk's tokens: `content` in chats, the others in raw prompts."""
 
     content: list[Token] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+    def all(self, alternatives: int) -> tuple[TokenLogprob, ...]:
+        """Converts all tokens, each with at most so many alternatives."""
+        if self.content is not None:
+            return tuple(token.logprobs(alternatives) for token in self.content)
+        tokens, logprobs = self.tokens or [], self.token_logprobs or []
+        tops = self.top_logprobs or [None] * len(tokens)
+        return tuple(
+            _Legacy(token, logprob, top or {}).logprobs(alternatives)
+            for token, logprob, top in zip(tokens, logprobs, tops, strict=False)
+        )
 
 
 class ChunkDelta(msgspec.Struct):
@@ -142,11 +170,14 @@ class ChunkDelta(msgspec.Struct):
 class Choice(msgspec.Struct):
     """A choice of a chunk; its `logprobs` are `Logprobs` if they were requested.
 
+    The answer to a raw prompt has `text` in place of `delta`.
+
     `stop_reason` (vLLM, Silkline) or `matched_stop` (SGLang) is the stop string that ended the
     answer, or the id of a token.
     """
 
     delta: ChunkDelta | None = None
+    text: str | None = None
     finish_reason: str | None = None
     index: int | None = None
     logprobs: Any = None

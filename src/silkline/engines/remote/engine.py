@@ -63,6 +63,7 @@ DUPLICATE_SECONDS = 0.5
 
 _NOTHING = Delta("")
 _CHAT = "/chat/completions"
+_RAW = "/completions"
 _OK = 200
 _IN_PROGRESS = 409
 _EVENTS = "text/event-stream"
@@ -270,9 +271,9 @@ class RemoteEngine(Engine):
         self, request: Request, body: bytes, deadline: float
     ) -> AsyncGenerator[Reply, None]:
         """The server's response; retries while the server still works on an earlier attempt."""
-        headers = _headers(request, body)
+        headers, path = _headers(request, body), _RAW if request.options.raw else _CHAT
         while True:
-            async with self._link.post(_CHAT, body, deadline, headers) as reply:
+            async with self._link.post(path, body, deadline, headers) as reply:
                 if reply.status != _IN_PROGRESS or not request.idempotency_key:
                     yield reply
                     return

@@ -44,7 +44,7 @@ RESERVED = frozenset(
         *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
         *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
         *("max_completion_tokens", "max_new_tokens", "max_output_tokens", "n_predict"),
-        *("num_predict", "n", "n_cmpl"),
+        *("num_predict", "n", "n_cmpl", "prompt"),
     }
 )
 """All fields that Silkline may set, and other names of them; extra fields never have these."""
@@ -57,7 +57,7 @@ def fields_of(request: Request) -> Body:
         InvalidRequest: A schema, a list of choices or the extra fields are not valid JSON.
     """
     sampling = request.sampling
-    return {
+    body = {
         **_extra(sampling.extra),
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -67,6 +67,11 @@ def fields_of(request: Request) -> Body:
         **_constraint(sampling.constraint),
         **_options(request.options),
     }
+    if request.options.raw and sampling.logprobs is not None:
+        # https://platform.openai.com/docs/api-reference/completions/create
+        del body["logprobs"]
+        body["logprobs"] = body.pop("top_logprobs", 0)
+    return body
 
 
 def function_call(call: ToolCall) -> Body:

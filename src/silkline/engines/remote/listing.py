@@ -28,8 +28,6 @@ MAX_COUNT = 2**53
 """Maximum of any count of a server: the largest integer that every JSON parser reads, RFC 8259."""
 
 _MAX_NAME_CHARS = 256
-_LOCAL = {Feature.RAW, Feature.TOKENIZE}
-"""Features for which the API of chat completions has no fields."""
 _REVISION_BYTES = 6
 
 
@@ -74,7 +72,7 @@ def read_listing(body: bytes, settings: RemoteSettings) -> Listing:
         context_length=context_length,
         image_tokens=min(image_tokens, context_length - 1) or 1,
         pixel_budget=_pixel_budget(model, settings.max_pixels),
-        features=_features(model, server) - _LOCAL - set(settings.without),
+        features=_features(model, server) - set(settings.without),
     )
     return Listing(info, server)
 
@@ -84,7 +82,8 @@ def _features(model: dict[str, Any], server: ServerKind) -> frozenset[Feature]:
     reported = model.get("features")
     if not isinstance(reported, list):
         return FEATURES[server]
-    return frozenset(feature for feature in Feature if feature.value in reported)
+    known = frozenset(feature for feature in Feature if feature.value in reported)
+    return known - {Feature.TOKENIZE}  # the tokens would be asked for on a route of their own
 
 
 def _pixel_budget(model: dict[str, Any], max_pixels: int | None) -> PixelBudget:

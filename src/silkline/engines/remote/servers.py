@@ -22,6 +22,7 @@ class ServerKind(StrEnum):
     COMMON = ""
     LLAMACPP = "llamacpp"
     SGLANG = "sglang"
+    VLLM = "vllm"
 
     @classmethod
     def of(cls, owner: object) -> ServerKind:
@@ -29,11 +30,15 @@ class ServerKind(StrEnum):
         return next((kind for kind in cls if kind == owner), cls.COMMON)
 
 
+_CHAT = frozenset(Feature) - {Feature.RAW, Feature.TOKENIZE}
+"""What can be asked for in a chat completion."""
+
 FEATURES: Mapping[ServerKind, frozenset[Feature]] = {
-    ServerKind.COMMON: frozenset(Feature),
-    ServerKind.LLAMACPP: frozenset(Feature)
+    ServerKind.COMMON: _CHAT,
+    ServerKind.LLAMACPP: _CHAT
     - {Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP, Feature.REGEX},
-    ServerKind.SGLANG: frozenset(Feature),
+    ServerKind.SGLANG: _CHAT | {Feature.RAW},
+    ServerKind.VLLM: _CHAT | {Feature.RAW},
 }
 """What each kind of server supports."""
 
@@ -64,7 +69,7 @@ def in_words_of(server: ServerKind, fields: Body, context_length: int) -> Body:
             return _llamacpp(dict(fields), context_length)
         case ServerKind.SGLANG:
             return _sglang(dict(fields))
-        case ServerKind.COMMON:
+        case ServerKind.COMMON | ServerKind.VLLM:
             return fields
 
 

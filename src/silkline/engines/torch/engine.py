@@ -31,6 +31,7 @@ from silkline.engines.torch.load_model import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.generation_config import read_sampling_defaults
 
 NAME = "torch"
 
@@ -219,5 +220,6 @@ def _info(
         pixel_budget=loaded.family.pixel_budget,
         pixels_per_token=loaded.family.pixels_per_token,
         features=SAMPLING_FEATURES | loaded.family.features | {Feature.RAW, Feature.TOKENIZE},
+        sampling_defaults=read_sampling_defaults(folder),
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
     )

@@ -144,6 +144,7 @@ class _Info(_Array):
     pixels_per_token: _Positive | None
     instruction_set: str | None
     features: frozenset[Feature]
+    sampling_defaults: tuple[tuple[str, float], ...]
 
 
 class _Health(_Array):

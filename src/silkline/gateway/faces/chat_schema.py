@@ -12,21 +12,14 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from silkline.cache.policy import CacheUse
-from silkline.core import ImagePart, Message, Part, Role, TextPart, ToolCall
+from silkline.core import Message, Part, Role, ToolCall
 from silkline.errors import InvalidRequest
-from silkline.gateway.faces.image_fields import (
-    DETAILS,
-    FileData,
-    ImageFields,
-    Images,
-    ImageUrl,
-    PixelFields,
-)
+from silkline.gateway.faces.content import PART_TYPES, Content, read_content
+from silkline.gateway.faces.image_fields import DETAILS, Images, PixelFields
 from silkline.gateway.faces.sampling_fields import MAX_CHOICES, MAX_LOGPROBS, Tokens
 from silkline.gateway.faces.tool_fields import Name, OptionFields
 from silkline.service.question import Question
 
-_MAX_PARTS = 1024
 MAX_MESSAGES = 10_000
 _MAX_CALLS = 128
 _MAX_ID_CHARS = 256
@@ -36,75 +29,6 @@ _CallId = Annotated[str, Meta(min_length=1, max_length=_MAX_ID_CHARS)]
 
 class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     pass
-
-
-class TextContent(_Body, frozen=True, tag_field="type", tag="text"):
-    """Text in a message."""
-
-    text: str
-
-
-class InputText(TextContent, frozen=True, tag_field="type", tag="input_text"):
-    """Text as in the Responses API."""
-
-
-class RefusalContent(_Body, frozen=True, tag_field="type", tag="refusal"):
-    """The text with which an assistant refused to answer."""
-
-    refusal: str
-
-
-class ImageContent(ImageFields, frozen=True, tag_field="type", tag="image_url"):
-    """An image in a message."""
-
-    image_url: str | ImageUrl
-
-
-class InputImage(ImageContent, frozen=True, tag_field="type", tag="input_image"):
-    """An image as in the Responses API."""
-
-
-class QwenImage(ImageFields, frozen=True, tag_field="type", tag="image"):
-    """An image as in the messages of Qwen's own library."""
-
-    image: str
-
-
-class FileContent(ImageFields, frozen=True, tag_field="type", tag="file"):
-    """A document whose pages the model sees as images, or an image."""
-
-    file: FileData
-
-
-class InputFile(ImageFields, frozen=True, tag_field="type", tag="input_file"):
-    """A document or an image as in the Responses API."""
-
-    file_data: str | None = None
-    file_url: str | None = None
-    filename: str | None = None
-
-    def part(self, images: Images, param: str) -> ImagePart:
-        """Adds the file to `images`. Raises `InvalidRequest` unless there is exactly one."""
-        if self.file_data is not None and self.file_url is None:
-            return images.add_file(self.file_data, self, f"{param}.file_data")
-        if self.file_url is not None and self.file_data is None:
-            return images.add(self.file_url, self, f"{param}.file_url")
-        raise InvalidRequest(
-            f"The field {param} must have either file_data or file_url. Send exactly one of them.",
-            param=param,
-        )
-
-
-Content = (
-    TextContent
-    | InputText
-    | RefusalContent
-    | ImageContent
-    | InputImage
-    | QwenImage
-    | FileContent
-    | InputFile
-)
 
 
 class FunctionCall(_Body, frozen=True):
@@ -128,7 +52,7 @@ class ChatMessage(_Body, frozen=True):
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[Content], Meta(max_length=_MAX_PARTS)] | None = None
+    content: Content | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -180,8 +104,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
 
     VALUES: ClassVar[Mapping[str, str]] = {
         "messages.role": "system, developer, user, assistant or tool",
-        "messages.content.type": "text, image_url, image, file, refusal, input_text, "
-        "input_image or input_file",
+        "messages.content.type": PART_TYPES,
         "messages.content.detail": DETAILS,
         "messages.content.image_url.detail": DETAILS,
         "messages.tool_calls.type": "function",
@@ -235,6 +158,7 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
             cache_use=cache_use,
             options=self.options(last_is_assistant=messages[-1].role is Role.ASSISTANT),
             choices=self.n or 1,
+            unset=self.unset(),
         )
 
     def _logprobs(self) -> int | None:
@@ -257,20 +181,4 @@ def _parts(message: ChatMessage, images: Images, param: str) -> tuple[Part, ...]
                 param=param,
             )
         content = message.refusal or ""
-    if isinstance(content, str):
-        return (TextPart(content),)
-    parts: list[Part] = []
-    for index, item in enumerate(content):
-        match item:
-            case TextContent(text=text) | RefusalContent(refusal=text):
-                parts.append(TextPart(text))
-            case ImageContent(image_url=image):
-                parts.append(images.add(image, item, f"{param}.{index}.image_url"))
-            case QwenImage(image=image):
-                parts.append(images.add(image, item, f"{param}.{index}.image"))
-            case FileContent(file=file):
-                path = f"{param}.{index}.file.file_data"
-                parts.append(images.add_file(file.file_data, item, path))
-            case InputFile():
-                parts.append(item.part(images, f"{param}.{index}"))
-    return tuple(parts)
+    return read_content(content, images, param)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated
 
 import msgspec
@@ -53,6 +54,11 @@ class SamplingFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[_TokenId], Meta(max_length=_MAX_STOP_IDS)] | None = None
     include_stop_str_in_output: bool | None = None
+
+    def unset(self) -> frozenset[str]:
+        """Returns the names of the sampling parameters that the request does not name."""
+        names = (item.name for item in fields(Sampling))
+        return frozenset(name for name in names if getattr(self, name, ...) is None)
 
     def sampling(
         self, max_tokens: int | None, logprobs: int | None, constraint: Constraint | None

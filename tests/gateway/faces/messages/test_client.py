@@ -10,6 +10,7 @@ import anthropic
 import httpx2
 import pytest
 from anthropic import Anthropic, beta_tool
+from pydantic import BaseModel
 
 from tests.gateway.asking import MODEL, asked, messages
 from tests.ingress.documents import pdf
@@ -50,6 +51,10 @@ def final(client: Anthropic, **fields: Any) -> Any:
         return stream.get_final_message()
 
 
+def said(message: Any) -> list[str]:
+    return [block.text for block in message.content if block.type == "text"]
+
+
 def image(**source: str) -> dict[str, Any]:
     return {"type": "image", "source": source}
 
@@ -74,7 +79,7 @@ def test_a_stream_is_the_whole_message(client: Anthropic) -> None:
         message = stream.get_final_message()
     assert events[:2] == ["message_start", "content_block_start"]
     assert events[-3:] == ["content_block_stop", "message_delta", "message_stop"]
-    assert [block.text for block in message.content] == [block.text for block in whole.content]
+    assert said(message) == said(whole) == ["one two END three"]
     assert message.usage.to_dict() == whole.usage.to_dict()
     assert message.stop_reason == whole.stop_reason
 
@@ -241,6 +246,21 @@ def test_the_choice_of_tools_is_obeyed(
 ) -> None:
     message = say(client, tools=[WEATHER], tool_choice=choice)
     assert [block.type for block in message.content].count("tool_use") == calls
+
+
+class Weather(BaseModel):
+    city: str
+    degrees: int
+
+
+def test_the_client_parses_a_structured_answer(client: Anthropic) -> None:
+    message = client.messages.parse(
+        model=MODEL, max_tokens=200, messages=HELLO, output_format=Weather
+    )
+    assert isinstance(message.parsed_output, Weather)
+    schema = {"type": "json_schema", "schema": Weather.model_json_schema()}
+    beta = say(client, extra_body={"output_format": schema})
+    assert set(Weather.model_validate_json(said(beta)[0]).model_dump()) == {"city", "degrees"}
 
 
 def test_a_prefilled_answer_goes_on(client: Anthropic) -> None:

@@ -214,6 +214,22 @@ def test_consecutive_turns_of_a_role_are_one_turn() -> None:
     )
 
 
+def test_consecutive_turns_of_the_assistant_are_one_turn() -> None:
+    question = asked(
+        messages=[
+            *HELLO,
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm"}, text("A")]},
+            {"role": "assistant", "content": [CALL]},
+            *user({"type": "tool_result", "tool_use_id": "c1"}),
+        ]
+    )
+    call = ToolCall("c1", "weather", '{"city":"Bern"}')
+    assert question.messages[1:] == (
+        Message(Role.ASSISTANT, (TextPart("A"), TextPart("")), (call,), reasoning="Hm"),
+        Message(Role.TOOL, (TextPart(""),), tool_call_id="c1"),
+    )
+
+
 def test_a_document_of_text_is_text() -> None:
     source = {"type": "text", "media_type": "text/plain", "data": "Once."}
     blocks = {"type": "content", "content": [text("a"), text("b")]}
@@ -224,7 +240,7 @@ def test_a_document_of_text_is_text() -> None:
         )
     )
     assert question.messages[0].parts == tuple(
-        map(TextPart, ("Tale\n\n", "Once.", "a", "b")),
+        map(TextPart, ("Tale\n\n", "Once.", "\n\n", "a", "b", "\n\n")),
     )
 
 

@@ -87,7 +87,8 @@ def test_a_streamed_response_is_stored_before_its_last_event(openai: OpenAI) -> 
 
 
 def test_nothing_is_stored_unless_asked(openai: OpenAI) -> None:
-    for fields in ({}, {"store": False}):
+    unstored: list[dict[str, Any]] = [{}, {"store": False}]
+    for fields in unstored:
         response = openai.responses.create(**asked(**fields))
         with pytest.raises(NotFoundError, match="is not stored"):
             openai.responses.retrieve(response.id)

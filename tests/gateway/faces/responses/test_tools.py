@@ -109,8 +109,9 @@ def test_the_loop_of_an_agent(openai: OpenAI) -> None:
         if item.type == "function_call"
     ]
     assert results
+    called: list[Any] = [item.to_dict() for item in first.output]
     by_items = openai.responses.create(
-        model=MODEL, input=[*sent, *(item.to_dict() for item in first.output), *results],
+        model=MODEL, input=[*sent, *called, *results],
         tools=tools,
     )  # fmt: skip
     by_id = openai.responses.create(
@@ -225,15 +226,15 @@ def test_log_probabilities_are_those_of_the_text(caching: httpx2.Client) -> None
     body = asked(
         reasoning={"effort": "low"}, include=["message.output_text.logprobs"], top_logprobs=2
     )
-    for cache in ("miss", "hit"):
-        response = checked_response(caching.post(RESPONSES, json=body).json())
-        assert response["silkline"]["cache"] == cache
-        (part,) = response["output"][1]["content"]
-        tokens = part["logprobs"]
-        assert bytes(byte for token in tokens for byte in token["bytes"]).decode() == part["text"]
-        assert all(len(token["top_logprobs"]) == 2 for token in tokens)
+    first, again = (checked_response(caching.post(RESPONSES, json=body).json()) for _ in range(2))
+    assert [each["silkline"]["cache"] for each in (first, again)] == ["miss", "hit"]
+    (part,) = first["output"][1]["content"]
+    tokens = part["logprobs"]
+    assert bytes(byte for token in tokens for byte in token["bytes"]).decode() == part["text"]
+    assert all(len(token["top_logprobs"]) == 2 for token in tokens)
     events = read_events(caching.post(RESPONSES, json={**body, "stream": True}).text)
-    assert events[-1]["response"]["output"][1]["content"] == [part]
+    for response in (again, events[-1]["response"]):
+        assert response["output"][1]["content"] == [part]
 
 
 def test_log_probabilities_are_streamed(http: httpx2.Client) -> None:
@@ -251,12 +252,8 @@ class Look(BaseModel):
 
 
 def test_the_official_client_parses_arguments(openai: OpenAI) -> None:
-    tool = sdk.pydantic_function_tool(Look, name="look")["function"]
-    response = openai.responses.parse(
-        model=MODEL,
-        input="Please look.",
-        tools=[{"type": "function", **tool}],  # type: ignore[list-item]
-    )
+    tool: Any = {"type": "function", **sdk.pydantic_function_tool(Look, name="look")["function"]}
+    response = openai.responses.parse(model=MODEL, input="Please look.", tools=[tool])
     (call,) = response.output
     assert call.type == "function_call"
     assert call.parsed_arguments == {"what": "lamp"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from openai import OpenAI
 from tests.gateway.asking import MODEL
 from tests.gateway.asking import asked as chat
 from tests.gateway.faces.responses.asking import RESPONSES, asked, checked_response, user
+from tests.ingress.documents import COLOURS, pdf
 from tests.pictures import data_url, encoded
 from tests.serving import served
 
@@ -216,6 +218,31 @@ def test_the_same_question_in_both_apis_is_answered_once(
 )
 def test_other_questions_share_no_answer(caching: httpx2.Client, body: dict[str, Any]) -> None:
     assert caching.post(RESPONSES, json=body).json()["silkline"]["cache"] == "miss"
+
+
+def test_a_document_has_an_image_for_each_page(caching: httpx2.Client) -> None:
+    document = base64.b64encode(pdf(*COLOURS)).decode()
+    part = {
+        "type": "input_file",
+        "filename": "a.pdf",
+        "file_data": f"data:application/pdf;base64,{document}",
+    }
+    response = caching.post(RESPONSES, json={"input": [{"role": "user", "content": [part]}]})
+    assert response.json()["output"][0]["content"][0]["text"].count("[") == len(COLOURS)
+
+
+def test_an_image_has_pixels_of_its_own(caching: httpx2.Client) -> None:
+    url = data_url(encoded(1000, 1000))
+    images = [
+        {"type": "input_image", "image_url": url, **fields}
+        for fields in ({"detail": "low"}, {"max_pixels": 10_000}, {})
+    ]
+    body = {
+        "input": [{"role": "user", "content": images}],
+        "mm_processor_kwargs": {"max_pixels": 40_000},
+    }
+    text = caching.post(RESPONSES, json=body).json()["output"][0]["content"][0]["text"]
+    assert text == "[200x200] [100x100] [200x200]"
 
 
 def test_all_items_are_in_their_order(caching: httpx2.Client) -> None:

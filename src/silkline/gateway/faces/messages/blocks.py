@@ -5,8 +5,8 @@ https://platform.claude.com/docs/en/api/messages
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -19,8 +19,8 @@ from silkline.ingress.source import Source, parse_base64, parse_url
 
 _MAX_BLOCKS = 1024
 _MAX_ID_CHARS = 256
-_TURN_GAP = TextPart("\n\n")
-"""Separates the texts of two turns of the same role, which are one turn for the model."""
+_GAP = TextPart("\n\n")
+"""Separates a document from what follows, and the texts of two messages that become one."""
 
 _ERROR_MARK = TextPart("Error:\n")
 """Precedes the result of a tool that failed: chat templates have no other way to say so."""
@@ -148,18 +148,25 @@ class Conversation:
     the user, or of the assistant, become one.
 
     Attributes:
-        messages: The converted messages.
-        sources: The sources of their images.
+        sources: The sources of the images.
     """
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
         self.sources: list[Source] = []
+        self._messages: list[Message] = []
+
+    def messages(self) -> tuple[Message, ...]:
+        """The converted messages."""
+        turns: list[Message] = []
+        for role, group in itertools.groupby(self._messages, lambda message: message.role):
+            found = list(group)
+            turns += [_joined(found)] if role in _JOINED else found
+        return tuple(turns)
 
     def add_system(self, content: str | Sequence[TextBlock]) -> None:
         """Adds the system prompt."""
         texts = [content] if isinstance(content, str) else [block.text for block in content]
-        self.messages.append(Message(Role.SYSTEM, tuple(map(TextPart, texts))))
+        self._messages.append(Message(Role.SYSTEM, tuple(map(TextPart, texts))))
 
     def add(self, message: ClientMessage, param: str) -> None:
         """Adds a message; `param` is its path in the body.
@@ -170,7 +177,7 @@ class Conversation:
         """
         role, content = Role(message.role), message.content
         if isinstance(content, str):
-            self._append(Message(role, (TextPart(content),)))
+            self._messages.append(Message(role, (TextPart(content),)))
             return
         parts: list[Part] = []
         calls: list[ToolCall] = []
@@ -181,7 +188,7 @@ class Conversation:
             match block:
                 case ToolResultBlock():
                     self._flush(role, parts)
-                    self._append(self._result(block, at))
+                    self._messages.append(self._result(block, at))
                 case ToolUseBlock():
                     arguments = as_json(block.input, f"{at}.input")
                     calls.append(ToolCall(block.id, block.name, arguments))
@@ -193,27 +200,15 @@ class Conversation:
                     parts += self._parts(block, at)
         if role is Role.ASSISTANT:
             said = tuple(parts) or (TextPart(""),)
-            self._append(Message(role, said, tuple(calls), reasoning="\n".join(thoughts)))
+            reasoning = "\n".join(thoughts)
+            self._messages.append(Message(role, said, tuple(calls), reasoning=reasoning))
         else:
             self._flush(role, parts)
 
     def _flush(self, role: Role, parts: list[Part]) -> None:
         if parts:
-            self._append(Message(role, tuple(parts)))
+            self._messages.append(Message(role, tuple(parts)))
             parts.clear()
-
-    def _append(self, message: Message) -> None:
-        last = self.messages[-1] if self.messages else None
-        if last is None or last.role is not message.role or message.role not in _JOINED:
-            self.messages.append(message)
-            return
-        gap = (_TURN_GAP,) if _has_text(last) and _has_text(message) else ()
-        self.messages[-1] = replace(
-            last,
-            parts=(*last.parts, *gap, *message.parts),
-            tool_calls=last.tool_calls + message.tool_calls,
-            reasoning="\n".join(filter(None, (last.reasoning, message.reasoning))),
-        )
 
     def _result(self, block: ToolResultBlock, at: str) -> Message:
         parts = self._all_parts(block.content or "", f"{at}.content")
@@ -241,9 +236,9 @@ class Conversation:
     def _document(self, block: DocumentBlock, at: str) -> list[Part]:
         match block.source:
             case TextSource(data=text):
-                return [TextPart(text)]
+                return [TextPart(text), _GAP]
             case BlockSource(content=content):
-                return self._all_parts(content, f"{at}.content")
+                return [*self._all_parts(content, f"{at}.content"), _GAP]
             case Base64Source() | UrlSource() as source:
                 return [self._file(source, at)]
 
@@ -269,6 +264,24 @@ def _check_role(block: Block, role: Role, at: str) -> None:
         raise InvalidRequest(
             f"The block {at} belongs in a message of the {expected}. Move it there.", param=at
         )
+
+
+def _joined(messages: Sequence[Message]) -> Message:
+    """Joins messages of one role."""
+    parts: list[Part] = []
+    after_text = False
+    for message in messages:
+        has_text = _has_text(message)
+        if after_text and has_text:
+            parts.append(_GAP)
+        parts += message.parts
+        after_text = after_text or has_text
+    return Message(
+        messages[0].role,
+        tuple(parts),
+        tuple(call for message in messages for call in message.tool_calls),
+        reasoning="\n".join(message.reasoning for message in messages if message.reasoning),
+    )
 
 
 def _has_text(message: Message) -> bool:

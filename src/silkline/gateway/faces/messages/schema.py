@@ -157,9 +157,10 @@ class CountRequest(SamplingFields, frozen=True, kw_only=True):
             conversation.add_system(self.system)
         for index, message in enumerate(self.messages):
             conversation.add(message, f"messages.{index}")
-        if not conversation.messages:
+        messages = conversation.messages()
+        if not messages:
             raise InvalidRequest("The messages have no content. Send a text.", param="messages")
-        last = conversation.messages[-1]
+        last = messages[-1]
         if last.tool_calls:
             raise InvalidRequest(
                 "The last message calls tools. Send their results in a message of the user.",
@@ -167,7 +168,7 @@ class CountRequest(SamplingFields, frozen=True, kw_only=True):
             )
         return Question(
             model=self.model,
-            messages=tuple(conversation.messages),
+            messages=messages,
             sources=tuple(conversation.sources),
             sampling=replace(sampling, constraint=self._constraint()),
             stream=stream,

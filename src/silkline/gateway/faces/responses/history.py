@@ -14,15 +14,12 @@ import msgspec
 from silkline.aio.byte_budget import ByteBudget
 from silkline.config import Settings
 from silkline.errors import InvalidRequest, Overloaded, RequestTooLarge, ResponseNotFound
+from silkline.gateway.faces.content import ContentPart, InputImage, InputText, OutputText
 from silkline.gateway.faces.responses.items import (
-    ContentPart,
-    InputImage,
     InputItem,
-    InputText,
     Item,
     ItemReference,
     MessageItem,
-    OutputText,
     ReasoningItem,
 )
 from silkline.gateway.faces.responses.schema import ResponsesRequest

@@ -5,13 +5,13 @@ https://platform.openai.com/docs/api-reference/responses/create#responses-create
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from silkline.core import Message, Part, Role, TextPart, ToolCall
-from silkline.gateway.faces.image_fields import ImageFields, Images, ImageUrl
+from silkline.gateway.faces.content import Content, read_content
+from silkline.gateway.faces.image_fields import Images
 from silkline.gateway.faces.tool_fields import Name
 
 _MAX_PARTS = 1024
@@ -25,45 +25,13 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     pass
 
 
-class InputText(_Body, frozen=True, tag_field="type", tag="input_text"):
-    """Text in a message or in the output of a function."""
-
-    text: str
-
-
-class OutputText(_Body, frozen=True, tag_field="type", tag="output_text"):
-    """Text of an earlier answer; its annotations and log-probabilities have no effect."""
-
-    text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
-
-
-class RefusalText(_Body, frozen=True, tag_field="type", tag="refusal"):
-    """The text with which an assistant refused to answer."""
-
-    refusal: str
-
-
-class InputImage(
-    ImageFields, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="input_image"
-):
-    """An image in a message or in the output of a function."""
-
-    image_url: str | ImageUrl
-
-
-ContentPart = InputText | OutputText | RefusalText | InputImage
-_Content = str | Annotated[list[ContentPart], Meta(max_length=_MAX_PARTS)]
-
-
 class MessageItem(_Body, frozen=True, tag_field="type", tag="message"):
     """A message. An item without a type is a message."""
 
     UNTAGGED: ClassVar[bool] = True
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: _Content
+    content: Content
     id: ItemId | None = None
     status: _Status | None = None
     phase: str | None = None
@@ -83,7 +51,7 @@ class FunctionOutputItem(_Body, frozen=True, tag_field="type", tag="function_cal
     """What a called function returned."""
 
     call_id: ItemId
-    output: _Content
+    output: Content
     id: ItemId | None = None
     status: _Status | None = None
 
@@ -167,16 +135,16 @@ class Conversation:
                 self._reasoning += item.text
             case FunctionOutputItem():
                 self._end_answer()
-                parts = self._read(item.output, f"{param}.output")
+                parts = read_content(item.output, self._images, f"{param}.output")
                 self._messages.append(Message(Role.TOOL, parts, tool_call_id=item.call_id))
             case MessageItem(role="assistant"):
                 if self._parts is not None or self._calls:
                     self._end_answer()
-                self._parts = self._read(item.content, f"{param}.content")
+                self._parts = read_content(item.content, self._images, f"{param}.content")
             case MessageItem():
                 self._end_answer()
                 role = Role.SYSTEM if item.role == "developer" else Role(item.role)
-                parts = self._read(item.content, f"{param}.content")
+                parts = read_content(item.content, self._images, f"{param}.content")
                 self._messages.append(Message(role, parts))
 
     def _end_answer(self) -> None:
@@ -190,15 +158,3 @@ class Conversation:
         self._messages.append(message)
         self._parts, self._reasoning = None, ""
         self._calls.clear()
-
-    def _read(self, content: str | Sequence[ContentPart], param: str) -> tuple[Part, ...]:
-        if isinstance(content, str):
-            return (TextPart(content),)
-        parts: list[Part] = []
-        for index, part in enumerate(content):
-            match part:
-                case InputText(text=text) | OutputText(text=text) | RefusalText(refusal=text):
-                    parts.append(TextPart(text))
-                case InputImage(image_url=image):
-                    parts.append(self._images.add(image, part, f"{param}.{index}.image_url"))
-        return tuple(parts)

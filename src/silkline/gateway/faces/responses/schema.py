@@ -22,6 +22,7 @@ from silkline.gateway.faces.constraints import (
     as_json,
     named_schema,
 )
+from silkline.gateway.faces.content import PART_TYPES
 from silkline.gateway.faces.image_fields import DETAILS, Images, PixelFields
 from silkline.gateway.faces.responses.items import (
     Conversation,
@@ -115,10 +116,10 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
     VALUES: ClassVar[Mapping[str, str]] = {
         "input.type": "message, function_call, function_call_output, reasoning or item_reference",
         "input.role": "user, assistant, system or developer",
-        "input.content.type": "input_text, input_image, output_text or refusal",
+        "input.content.type": PART_TYPES,
         "input.content.detail": DETAILS,
         "input.output.detail": DETAILS,
-        "input.output.type": "input_text or input_image",
+        "input.output.type": PART_TYPES,
         "reasoning.effort": "none, minimal, low, medium, high, xhigh or max",
         "text.format.type": "text, json_object or json_schema",
         "text.verbosity": "low, medium or high",
@@ -130,7 +131,7 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
     """Allowed values of fields that have few, by the field's path without indices."""
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
-        "file_id": "image_url with the image's URL or data URL",
+        "file_id": "the image or the document itself, or its URL",
         "max_completion_tokens": "max_output_tokens",
         "max_new_tokens": "max_output_tokens",
         "max_tokens": "max_output_tokens",
@@ -144,7 +145,6 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
 
     NEUTRAL: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "background": (False,),
-        "context_management": ([],),
         "conversation": (),
         "functions": ([],),
         "image": ({"context_compression": "auto"}, {"context_compression": "disabled"}),
