@@ -13,7 +13,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from silkline.core import (
@@ -128,7 +128,8 @@ class FakeEngine(Engine):
             yield self._tokenized(request)
             return
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        slot = self._make_slot(request, await self._plan(request, deadline))
+        images = _images(request)
+        slot = self._make_slot(request, images, await self._plan(request, deadline))
         parts = AnswerParts(form_of(request), call_ids(request))
         reader = Reader(slot, request.sampling, parts)
         self._waiting.append(slot)
@@ -193,9 +194,8 @@ class FakeEngine(Engine):
             for tool in called_tools(request)
         }
 
-    def _make_slot(self, request: Request, plan: str) -> Slot:
+    def _make_slot(self, request: Request, images: Sequence[Image], plan: str) -> Slot:
         """Creates the slot of a request; `plan` is its whole answer."""
-        images = _images(request)
         prompt = prompt_of(request)
         image_tokens = sum(self._image_tokens(image) for image in images)
         told = tokens_of(prompt)
