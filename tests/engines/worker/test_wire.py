@@ -78,6 +78,7 @@ options = st.builds(
     thinking=st.none() | st.booleans(),
     effort=text,
     continues=st.booleans(),
+    raw=st.booleans(),
 )
 requests = st.builds(
     Request,
@@ -86,7 +87,7 @@ requests = st.builds(
     images=st.lists(images(), max_size=2).map(tuple),
     sampling=st.builds(
         Sampling,
-        max_tokens=st.integers(1, 10**6),
+        max_tokens=st.integers(0, 10**6),
         temperature=st.floats(0, 2),
         top_p=st.floats(0.01, 1),
         seed=st.none() | st.integers(-(2**63), 2**63),
@@ -129,6 +130,7 @@ deltas = st.builds(
         max_size=2,
     ).map(tuple),
     text,
+    st.lists(counts, max_size=3).map(tuple),
 )
 healths = st.builds(Health, counts, counts, seconds, st.floats(0, 1))
 infos = st.builds(
@@ -214,7 +216,7 @@ def changed(place: int, value: object, *inner: int) -> bytes:
         changed(3, 0, 0, 0),  # a picture without width
         changed(3, 95, 0, 0),  # too many pixels for its size
         changed(3, "text", 0, 2),  # pixels that are no bytes
-        changed(4, 0, 0),  # no tokens
+        changed(4, -1, 0),  # fewer than no tokens
         changed(4, -0.1, 1),
         changed(4, float("nan"), 1),
         changed(4, float("inf"), 1),
