@@ -130,11 +130,10 @@ def test_mended_base64_is_named_and_strictly_refused(
     url = "data:image/png;base64," + mend(PLAIN)
     assert url != URL
     expected = ",".join(f"messages.content.image_url.{name}" for name in names)
-    part = {"type": "image_url", "image_url": {"url": url}}
+    asked = body({"type": "image_url", "image_url": {"url": url}})
     for stream in (False, True):
         for _ in ("new", "known"):
-            asked = body(part, stream=stream)
-            reply = echo.post(CHAT, json=asked)
+            reply = echo.post(CHAT, json={**asked, "stream": stream})
             assert reply.status_code == 200, reply.text
             assert stream or sizes(reply) == [(70, 50)]
             assert reply.headers[IGNORED] == expected
