@@ -206,3 +206,21 @@ def test_the_model_says_what_it_supports(openai: OpenAI) -> None:
     (model,) = openai.models.list().data
     features: Any = model.to_dict()["features"]
     assert {"tools", "strict_tools", "thinking", "reasoning_effort", "prefill"} <= set(features)
+
+
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "function", "function": {"name": "get_weather"}}]
+)
+def test_a_required_call_leaves_no_text_to_constrain(openai: OpenAI, choice: Any) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "array"}}}
+    answer = ask(
+        openai,
+        [user("Hello")],
+        tools=[WEATHER],
+        tool_choice=choice,
+        response_format=form,
+        max_tokens=500,
+    )
+    assert answer.finish_reason == "tool_calls"
+    assert [call.function.name for call in answer.message.tool_calls] == ["get_weather"]
+    assert answer.message.content is None
