@@ -4,14 +4,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPES := .cache/recipes
+CLIENTS := .cache/clients
+CLIENT_PINS := tests/clients/requirements
+NODE_MODULES := tests/clients/node/node_modules
 QUICK := -m "not full" --hypothesis-profile ci
 
-.PHONY: help serve test test-full check format docs bench mini dist clean
+.PHONY: help serve test test-full clients check format docs bench mini dist clean
 
 help:
 	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
 	@echo "test       set up, and run the tests (under 20 minutes on two cores)"
 	@echo "test-full  the tests and the long campaigns; TESTS= picks some, SEED= replays one"
+	@echo "clients    install the clients that the tests of docs/clients.md run (2 GB)"
 	@echo "check      formatting, lint, types, import rules"
 	@echo "format     format the code"
 	@echo "docs       write docs/configuration.md and docs/errors.md anew from the code"
@@ -29,8 +33,22 @@ test: $(VENV)/.dev
 	$(BIN)/pytest $(QUICK) --ignore tests/campaign --numprocesses 2 --dist loadfile
 	$(BIN)/pytest $(QUICK) tests/campaign
 
-test-full: $(VENV)/.dev
+test-full: $(VENV)/.dev $(if $(TESTS),,clients)
 	$(BIN)/pytest $(TESTS)
+
+# A virtual environment for each client: they need different versions of the same packages.
+clients: $(VENV)/.dev $(NODE_MODULES)/.package-lock.json \
+		$(patsubst $(CLIENT_PINS)/%.txt,$(CLIENTS)/%/.ready,$(wildcard $(CLIENT_PINS)/*.txt))
+
+$(CLIENTS)/%/.ready: $(CLIENT_PINS)/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(NODE_MODULES)/.package-lock.json: tests/clients/node/package-lock.json $(CLIENTS)/node/.ready
+	cd $(<D) && PATH="$(abspath $(CLIENTS)/node/bin):$$PATH" \
+		npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .
@@ -74,4 +92,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt scripts/setup
 	@touch $(VENV)/.serve $(VENV)/.check $@
 
 clean:
-	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf "$(VENV)" $(CLIENTS) $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

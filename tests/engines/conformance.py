@@ -215,7 +215,9 @@ class Conformance(ChatConformance, SamplingConformance):
     async def test_answers_have_the_form_that_was_asked_for(
         self, engine: Engine, temperature: float
     ) -> None:
-        cases = [case for case in CASES if case.constraint.kind in engine.info.features]
+        cases = [
+            case for case in CASES if Feature(case.constraint.kind.value) in engine.info.features
+        ]
         asked = (
             question(sampling=Sampling(200, temperature, seed=1, constraint=case.constraint))
             for case in cases
@@ -264,9 +266,12 @@ class Conformance(ChatConformance, SamplingConformance):
 
     async def test_a_form_that_cannot_be_enforced_is_refused_alone(self, engine: Engine) -> None:
         good = asyncio.create_task(answer(engine, question()))
+        local = engine.info.engine in LOCAL
         for refused in REFUSED:
-            if refused.constraint.kind in engine.info.features:
-                with pytest.raises(InvalidRequest, match=refused.message):
+            if Feature(refused.constraint.kind.value) in engine.info.features:
+                # Another server's own words never reach a client.
+                message = refused.message if local else "refuses|too deeply|no choice"
+                with pytest.raises(InvalidRequest, match=message):
                     await answer(engine, question(sampling=Sampling(constraint=refused.constraint)))
         assert (await good).text
         await eventually(lambda: idle(engine))

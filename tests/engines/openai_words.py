@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from silkline.core import (
@@ -56,7 +57,11 @@ def as_json(value: object) -> str:
 
 def request_of(body: dict[str, Any], dialect: str) -> Request:
     """What a body asks a server of a dialect for."""
-    readers = {"vllm": dict[str, Any], "sglang": _from_sglang, "llama": _from_llama}
+    readers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "vllm": dict,
+        "sglang": _from_sglang,
+        "llama": _from_llama,
+    }
     common = readers[dialect](body)
     images: list[Image] = []
     messages = tuple(_message(message, images) for message in body["messages"])

@@ -174,6 +174,8 @@ def test_an_extra_field_never_takes_the_place_of_another(name: str) -> None:
     Sampling(constraint=Constraint(ConstraintKind.JSON_SCHEMA, "[]")),
     Sampling(constraint=Constraint(ConstraintKind.CHOICE, '"red"')),
     Sampling(constraint=Constraint(ConstraintKind.CHOICE, "[1]")),
+    Sampling(constraint=Constraint(ConstraintKind.CHOICE, '[""]')),
+    Sampling(constraint=Constraint(ConstraintKind.CHOICE, "[]")),
     Sampling(constraint=Constraint(ConstraintKind.REGEX, "\ud83d")),
 ])  # fmt: skip
 async def test_malformed_json_is_refused_before_anything_is_sent(sampling: Sampling) -> None:
@@ -201,7 +203,7 @@ CONSTRAINTS = st.one_of(
     st.builds(Constraint, st.just(ConstraintKind.JSON_SCHEMA), OBJECTS, NAMES, TEXTS),
     st.builds(Constraint, st.just(ConstraintKind.REGEX), TEXTS),
     st.builds(Constraint, st.just(ConstraintKind.GRAMMAR), TEXTS),
-    st.lists(TEXTS, min_size=1).map(as_json).map(
+    st.lists(TEXTS, min_size=1).filter(any).map(as_json).map(
         lambda text: Constraint(ConstraintKind.CHOICE, text)
     ),
 )  # fmt: skip

@@ -151,6 +151,14 @@ async def test_the_settings_take_features_away() -> None:
     assert EVERY - given == {Feature.TOOLS, Feature.STRICT_TOOLS}
 
 
+async def test_tools_that_may_not_be_called_are_not_sent_to_a_server_without_tools() -> None:
+    options = PromptOptions(TOOLS, ToolChoice.NONE)
+    asking = replace(request(user("Hi")), options=options)
+    async with asked(refusing("tools", 400, b""), without="tools") as (engine, server):
+        await answer(engine, asking)
+        assert not server.received[0].body.keys() & {"tools", "tool_choice"}
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("kind", "text"), [
     (ConstraintKind.REGEX, "a+"), (ConstraintKind.CHOICE, '["a"]'), (ConstraintKind.GRAMMAR, "x"),

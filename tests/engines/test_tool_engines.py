@@ -26,7 +26,7 @@ from tests.engines.chat.templates import THINKING
 from tests.engines.conformance_chat import TOOLS, ChatConformance
 
 STREAMS = {
-    "openvino": "silkline.engines.openvino.engine._Recorded",
+    "openvino": "silkline.engines.openvino.engine.TextStream",
     "torch": "silkline.engines.torch.engine.TextStream",
 }
 TEMPLATE = (

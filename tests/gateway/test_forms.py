@@ -187,7 +187,10 @@ def test_an_unused_file_input_is_as_if_absent(http: httpx2.Client) -> None:
         ),
         (
             [IMAGE_PART, *[field(f"f{place}", "x") for place in range(20)]],
-            "The form has more than 8 fields. Send only prompt, max_tokens, temperature, model.",
+            (
+                "The form has more than 8 fields. Send only prompt, max_tokens, temperature, "
+                "model, min_pixels, max_pixels, detail."
+            ),
             None,
         ),
         (

@@ -130,14 +130,14 @@ def test_mended_base64_is_named_and_strictly_refused(
     url = "data:image/png;base64," + mend(PLAIN)
     assert url != URL
     expected = ",".join(f"messages.content.image_url.{name}" for name in names)
+    asked = body({"type": "image_url", "image_url": {"url": url}})
     for stream in (False, True):
         for _ in ("new", "known"):
-            asked = body({"type": "image_url", "image_url": {"url": url}}, stream=stream)
-            reply = echo.post(CHAT, json=asked)
+            reply = echo.post(CHAT, json={**asked, "stream": stream})
             assert reply.status_code == 200, reply.text
             assert stream or sizes(reply) == [(70, 50)]
             assert reply.headers[IGNORED] == expected
-    error = check(strict.post(CHAT, json=asked), 400, "invalid_request")
+    error = check(strict.post(CHAT, json=body(part)), 400, "invalid_request")
     assert error["param"] == "messages.0.content.0.image_url"
     assert "strict_fields" in error["message"]
 

@@ -192,3 +192,26 @@ def test_a_uuid_is_no_identity(echo: httpx2.Client) -> None:
     error = check(echo.post(CHAT, json=body(missing)), 400, "invalid_request")
     assert error["param"] == "messages.0.content.0"
     assert "image_url" in error["message"]
+
+
+@pytest.mark.parametrize("form", [False, True], ids=["JSON", "form"])
+def test_predict_takes_the_same_fields(echo: httpx2.Client, form: bool) -> None:
+    data = encoded(1600, 1000)
+
+    def predict(**fields: Any) -> httpx2.Response:
+        if form:
+            return echo.post("/predict", files={"image": ("a.jpg", data)}, data=fields)
+        return echo.post("/predict", json={"image_url": data_url(data), **fields})
+
+    for fields, expected in (
+        ({"detail": "low"}, "[647x404]"),
+        ({"detail": "high"}, "[1295x809]"),
+        ({"max_pixels": 160_000, "min_pixels": 1}, "[505x316]"),
+    ):
+        reply = predict(**fields)
+        assert reply.json()["response"].startswith(expected), reply.text
+    error = check(predict(max_pixels=5, min_pixels=6), 400, "invalid_request")
+    assert error["param"] == "min_pixels"
+    error = check(predict(detail="huge"), 400, "invalid_request")
+    assert error["param"] == "detail"
+    assert "auto, low, high or original" in error["message"]

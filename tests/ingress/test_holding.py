@@ -68,6 +68,6 @@ async def test_requests_that_hold_pictures_leave_others_no_room() -> None:
             with ExitStack() as first:
                 await take(first)
                 await take(holding, 2)
-                with pytest.raises(Overloaded, match="no memory left for more images"):
+                with pytest.raises(Overloaded, match="no memory left for this request"):
                     await take(holding, 4)
             await take(holding)

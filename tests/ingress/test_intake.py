@@ -18,8 +18,9 @@ from silkline.errors import (
     SilklineError,
     UrlBlocked,
 )
-from silkline.ingress.intake import Intake, TakenImages
+from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_base64, parse_url, uploaded
+from silkline.ingress.taking import TakenImages
 from tests.ingress.intakes import BUDGET, PIXELS, TENANT, at, coloured, data_url, serving
 from tests.ingress.network import Hit, gives, raw_origin
 from tests.ingress.pictures import drawing, encode, png_claiming

@@ -13,8 +13,9 @@ from silkline.errors import (
     RequestTooLarge,
     ShuttingDown,
 )
-from silkline.ingress.intake import Intake, TakenImages
+from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, uploaded
+from silkline.ingress.taking import TakenImages
 from tests.ingress.intakes import BUDGET, TENANT, at, coloured, data_url, serving, until
 from tests.ingress.network import Hit, gives
 from tests.ingress.pictures import drawing, encode

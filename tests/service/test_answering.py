@@ -76,7 +76,7 @@ async def test_pictures_count_as_long_as_they_are_computed_with() -> None:
         for leader in leaders:
             leader.cancel()
         await asyncio.gather(*leaders, return_exceptions=True)
-        with pytest.raises(Overloaded, match="no memory left for more images"):
+        with pytest.raises(Overloaded, match="no memory left for this request"):
             await ask("d")
         assert {answer.text for answer in await asyncio.gather(*following)} == {"said"}
         engine.seconds = 0.0

@@ -117,7 +117,7 @@ class ByteBudget:
                 await turn
         except TimeoutError:
             raise Overloaded(
-                "The server has no memory left for more images at the moment. Try again later."
+                "The server has no memory left for this request at the moment. Try again later."
             ) from None
         finally:
             if self._waiting.pop(turn, None):

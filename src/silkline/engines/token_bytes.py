@@ -51,8 +51,9 @@ class TokenBytes:
         self._spaces = "Metaspace" in steps or any(
             step.get("pattern") == {"String": _SPACE} for step in _steps(decoder)
         )
-        word_piece = steps.get("WordPiece")
-        self._prefix = None if word_piece is None else str(word_piece.get("prefix", "##"))
+        self._prefix = None
+        if subwords := steps.get("WordPiece"):
+            self._prefix = str(subwords.get("prefix", "##"))
         self.of = lru_cache(_REMEMBERED)(self._of)
         """Returns a token's bytes; none for an id that the tokenizer does not have."""
 

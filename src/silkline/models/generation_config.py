@@ -34,9 +34,9 @@ def read_sampling_defaults(*folders: Path) -> tuple[tuple[str, float], ...]:
     document = read_document(path, GENERATION_CONFIG)
     samples = document.flag("do_sample") is True
     found = []
-    for name, (least, most) in _RANGES.items():
+    for name, (minimum, maximum) in _RANGES.items():
         value = document.decimal(name) if samples or name in _ALWAYS else None
-        if value is not None and least <= value <= most:
+        if value is not None and minimum <= value <= maximum:
             found.append((name, value))
     if samples and not any(name == "temperature" for name, _ in found):
         found.append(("temperature", 1.0))  # transformers' own default

@@ -18,13 +18,13 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from silkline.core import Feature
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.errors import ConfigError, WorkerLost
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import answer, question
 from tests.engines.conformance import Conformance
-from tests.engines.conformance_sampling import FEATURES
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -65,8 +65,6 @@ async def started(name: str, options: EngineOptions) -> AsyncIterator[Engine]:
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestVllm(Conformance):
-    LACKS = FEATURES
-
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:
@@ -76,7 +74,7 @@ class TestVllm(Conformance):
 
 @pytest.mark.asyncio(loop_scope="class")
 class TestLlamaCpp(Conformance):
-    LACKS = FEATURES
+    LACKS = frozenset({Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP})
 
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod

@@ -19,12 +19,14 @@ from silkline.gateway.body import decode
 from silkline.gateway.faces.chat_schema import ChatRequest
 from silkline.gateway.faces.completions import CompletionRequest
 from silkline.gateway.faces.messages.schema import MessagesRequest
+from silkline.gateway.faces.responses.items import ItemReference
 from silkline.gateway.faces.responses.schema import ResponsesRequest
 from silkline.service.question import Question
 
 INFO = EngineInfo("fake", "fake", "0", "none", context_length=8192, image_tokens=16)
 SAYS: dict[str, Any] = {"role": "user", "content": "Hi"}
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+F: dict[str, Any] = {"name": "f", "parameters": {"type": "object"}}
+TOOL = {"type": "function", "function": F}
 FLAT = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 CLIENT_TOOL = {"name": "f", "input_schema": {"type": "object"}}
 OBJECT, NUMBER = {"type": "object"}, {"type": "number"}
@@ -83,7 +85,7 @@ CHAT: Mapping[str, tuple[Any, ...]] = {
     "max_tokens": (None, 1, 2),
     "max_completion_tokens": (None, 1, 2),
     "top_logprobs": (None, 1, 2),
-    "tools": (None, [TOOL], [{**TOOL, "function": {**TOOL["function"], "description": "a"}}]),
+    "tools": (None, [TOOL], [{**TOOL, "function": {**F, "description": "a"}}]),
     "reasoning_effort": (None, "none", "low", "high"),
 }
 RESPONSES: Mapping[str, tuple[Any, ...]] = {
@@ -147,7 +149,11 @@ def chat(body: dict[str, Any]) -> Question:
 
 def responses(body: dict[str, Any]) -> Question:
     asked = decode(json.dumps(body).encode(), ResponsesRequest)[0]
-    items = [(f"input.{index}", item) for index, item in enumerate(asked.items)]
+    items = [
+        (f"input.{index}", item)
+        for index, item in enumerate(asked.items)
+        if not isinstance(item, ItemReference)
+    ]
     return asked.question(items, CacheUse.NORMAL)
 
 
@@ -180,7 +186,7 @@ def key(question: Question) -> bytes:
         question.sampling,
         60.0,
         question.stream,
-        1024,
+        (),
         None,
         question.options,
     )

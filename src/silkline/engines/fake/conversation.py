@@ -7,16 +7,13 @@ It writes its answers as a model with Hermes' format does: reasoning between `<t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-
-import msgspec
 
 from silkline.core import Feature, Message, Request, Role, TextPart, Tool, ToolChoice
 from silkline.engines.chat.calls import CallFormat
 from silkline.engines.chat.parts import AnswerForm
 from silkline.engines.chat.turns import usable_tools
-from silkline.engines.fake.arguments import arguments_for
 
 FEATURES = frozenset(
     {Feature.TOOLS, Feature.STRICT_TOOLS, Feature.THINKING, Feature.EFFORT, Feature.PREFILL}
@@ -40,20 +37,19 @@ def form_of(request: Request) -> AnswerForm:
     )
 
 
-def planned(request: Request, write: Callable[[Request], str]) -> str:
+def planned(request: Request, write: Callable[[Request], str], arguments: Mapping[str, str]) -> str:
     """Returns the whole answer as a model generates it.
-
-    It calls the tools that the last message names, if that is the user's; the tool that it must
-    call, if it must; and otherwise answers in text.
 
     Args:
         request: The request.
         write: Answers a request in text.
+        arguments: The arguments of the tools that `called_tools` names; if there are any, the
+            answer calls these tools instead.
     """
     thought = " ".join(f"thought{n}" for n in range(_THOUGHTS[request.options.effort]))
     reasoning = f"<think>\n{thought}\n</think>\n\n" if _thinks(request) else ""
-    if called := _called(request):
-        return reasoning + "\n".join(map(_call, called))
+    if arguments:
+        return reasoning + "\n".join(_call(*each) for each in arguments.items())
     if not request.options.continues:
         return reasoning + write(request)
     *before, last = request.messages
@@ -86,8 +82,12 @@ def _thinks(request: Request) -> bool:
     return bool(options.thinking or options.effort)
 
 
-def _called(request: Request) -> list[Tool]:
-    """The tools that the model calls."""
+def called_tools(request: Request) -> list[Tool]:
+    """Returns the tools that the model calls.
+
+    These are the tools that the last message names, if that is the user's, and otherwise the first
+    one if it must call a tool.
+    """
     usable, last = usable_tools(request.options), request.messages[-1]
     words = set(re.findall(r"[A-Za-z0-9_.-]+", text_of(last))) if last.role is Role.USER else set()
     named = [tool for tool in usable if tool.name in {word.strip(".") for word in words}]
@@ -96,6 +96,5 @@ def _called(request: Request) -> list[Tool]:
     return named
 
 
-def _call(tool: Tool) -> str:
-    name = msgspec.json.encode(tool.name).decode()
-    return f'<tool_call>\n{{"name": {name}, "arguments": {arguments_for(tool)}}}\n</tool_call>'
+def _call(name: str, arguments: str) -> str:
+    return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'

@@ -13,7 +13,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from silkline.core import (
@@ -30,7 +30,8 @@ from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
 from silkline.engines.fake import conversation
 from silkline.engines.fake.answers import constrained, echo, root_of, words
-from silkline.engines.fake.conversation import form_of, planned, prompt_of
+from silkline.engines.fake.arguments import arguments_for
+from silkline.engines.fake.conversation import called_tools, form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
 from silkline.engines.fake.reader import Reader, Slot
 from silkline.engines.fake.toy_model import Token, ToyModel
@@ -127,11 +128,8 @@ class FakeEngine(Engine):
             yield self._tokenized(request)
             return
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        constraint, plan = request.sampling.constraint, None
-        if constraint is not None:
-            grammar = await self._grammars.get(constraint, deadline)
-            plan = await asyncio.to_thread(constrained, request, grammar)
-        slot = self._make_slot(request, plan)
+        images = _images(request)
+        slot = self._make_slot(request, images, await self._plan(request, deadline))
         parts = AnswerParts(form_of(request), call_ids(request))
         reader = Reader(slot, request.sampling, parts)
         self._waiting.append(slot)
@@ -180,20 +178,33 @@ class FakeEngine(Engine):
         ids = map(token_id, tokens_of(prompt_of(request)))
         return tokenized((*[IMAGE_ID] * image_tokens, *ids), image_tokens)
 
-    def _make_slot(self, request: Request, plan: str | None) -> Slot:
-        """Creates a request's slot; `plan` is its answer if that must have a form."""
-        images = _images(request)
+    async def _plan(self, request: Request, deadline: float) -> str:
+        """Returns the whole answer to a request."""
+        write = echo if self._script.mode == "echo" else self._words
+        if request.sampling.constraint is not None:
+            grammar = await self._grammars.get(request.sampling.constraint, deadline)
+            formed = await asyncio.to_thread(constrained, request, grammar)
+            return planned(request, lambda _: formed, await self._arguments(request, deadline))
+        return planned(request, write, await self._arguments(request, deadline))
+
+    async def _arguments(self, request: Request, deadline: float) -> dict[str, str]:
+        """Returns the arguments of the tools that the answer calls, by their names."""
+        return {
+            tool.name: await arguments_for(tool, request, self._grammars, deadline)
+            for tool in called_tools(request)
+        }
+
+    def _make_slot(self, request: Request, images: Sequence[Image], plan: str) -> Slot:
+        """Creates the slot of a request; `plan` is its whole answer."""
         prompt = prompt_of(request)
         image_tokens = sum(self._image_tokens(image) for image in images)
         told = tokens_of(prompt)
         prompt_tokens = len(told) + image_tokens
         room = answer_room(prompt_tokens, self._script.context_length)
         echoes = self._script.mode == "echo"
-        fixed = echoes or plan is not None or not form_of(request).is_plain
-        if plan is None:
-            plan = planned(request, echo if echoes else self._words)
+        formed = request.sampling.constraint is not None or not form_of(request).is_plain
         root = root_of(request)
-        model = ToyModel(tokens_of(plan), told, root, request.sampling, fixed=fixed)
+        model = ToyModel(tokens_of(plan), told, root, request.sampling, fixed=echoes or formed)
         limit = min(request.sampling.max_tokens, room)
         return Slot(prompt, prompt_tokens, image_tokens, model, limit)
 

@@ -9,13 +9,14 @@ import math
 import re
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from silkline.config import RemoteSettings
 from silkline.core import (
     Delta,
     EngineInfo,
+    Feature,
     Health,
     ImagePart,
     Request,
@@ -190,6 +191,8 @@ class RemoteEngine(Engine):
         if self._info is None:
             raise not_running()
         check(request)
+        if Feature.TOOLS not in self._info.features:  # none may be called, so none need be sent
+            request = replace(request, options=replace(request.options, tools=()))
         fields = fields_of(request)
         if request.timeout_seconds <= 0:
             raise too_late()

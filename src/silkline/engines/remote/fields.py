@@ -44,7 +44,7 @@ RESERVED = frozenset(
         *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
         *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
         *("max_completion_tokens", "max_new_tokens", "max_output_tokens", "n_predict"),
-        *("num_predict", "n", "n_cmpl"),
+        *("num_predict", "n", "n_cmpl", "prompt"),
     }
 )
 """All fields that Silkline may set, and other names of them; extra fields never have these."""
@@ -118,6 +118,10 @@ def _constraint(constraint: Constraint | None) -> Body:
             return {"response_format": {"type": "json_schema", "json_schema": named}}
         case ConstraintKind.CHOICE:
             choices = _decoded(constraint.text, list[str], "structured_outputs")
+            if not any(choices):
+                raise InvalidRequest(
+                    "There is no choice with text. Send at least one.", param="structured_outputs"
+                )
             return {"structured_outputs": {"choice": choices}}
         case ConstraintKind.REGEX | ConstraintKind.GRAMMAR:
             return {"structured_outputs": {constraint.kind.value: constraint.text}}
@@ -164,6 +168,7 @@ def _decoded(text: str, kind: Any, param: str) -> Any:
         return msgspec.json.decode(text.encode(), type=kind)
     except UNDECODABLE as error:
         raise InvalidRequest(
-            f"The JSON text in {param} is malformed, or of the wrong type. Send valid JSON.",
+            f"The JSON text in {param} is malformed, nested too deeply, or of the wrong type. Send "
+            "valid JSON.",
             param=param,
         ) from error

@@ -93,15 +93,15 @@ def _sample(logits: torch.Tensor, draws: Sequence[Draw], *, ranked: bool) -> tor
         dtype=torch.float32,
         device=logits.device,
     )
-    temperature, top_p, draw, min_p = (settings[:, i : i + 1] for i in range(4))
+    temperature, top_p, draw, min_p = settings.T.unsqueeze(-1)
     probabilities = torch.softmax(logits.float() / temperature, -1)
     order = None
     if ranked:
         probabilities, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
         probabilities = _nucleus(_first(probabilities, draws), top_p)
     if any(draw.min_p for draw in draws):
-        least = min_p * probabilities.amax(-1, keepdim=True)
-        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
+        threshold = min_p * probabilities.amax(-1, keepdim=True)
+        probabilities = probabilities.masked_fill(probabilities < threshold, 0.0)
     cumulative = probabilities.cumsum(-1)
     target = draw * cumulative[:, -1:]
     # The first token at which the sum passes the target; despite rounding, none after the last

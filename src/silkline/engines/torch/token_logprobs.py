@@ -25,7 +25,7 @@ def token_logprobs(
         wanted: How many of the most likely tokens to report beside it; None reports nothing.
         data: The bytes of tokens.
     """
-    rows = [row for row, most in enumerate(wanted) if most is not None and ids[row] >= 0]
+    rows = [row for row, count in enumerate(wanted) if count is not None and ids[row] >= 0]
     found: list[TokenLogprob | None] = [None] * len(ids)
     if not rows:
         return found
@@ -33,8 +33,8 @@ def token_logprobs(
     chosen = torch.tensor([ids[row] for row in rows], device=logits.device)
     logprobs = torch.log_softmax(logits[indices].float(), -1)
     values = logprobs.gather(1, chosen.unsqueeze(1)).squeeze(1).tolist()
-    most = min(max(wanted[row] or 0 for row in rows), logits.shape[1])
-    best, tokens = logprobs.topk(most, -1)
+    longest = min(max(wanted[row] or 0 for row in rows), logits.shape[1])
+    best, tokens = logprobs.topk(longest, -1)
     top = zip(tokens.tolist(), best.tolist(), strict=True)
     for row, value, (likely, likely_values) in zip(rows, values, top, strict=True):
         count = wanted[row] or 0

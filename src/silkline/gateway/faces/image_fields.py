@@ -17,28 +17,54 @@ LOW_DETAIL_PIXELS = 512 * 512
 DETAILS = "auto, low, high or original"
 
 Detail = Literal["auto", "low", "high", "original"]
+MinPixels = Annotated[int, Meta(ge=0)]
+MaxPixels = Annotated[int, Meta(ge=1)]
 
 
 class PixelFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Minimum and maximum pixels of an image, as Qwen's processor has them."""
 
-    min_pixels: Annotated[int, Meta(ge=0)] | None = None
-    max_pixels: Annotated[int, Meta(ge=1)] | None = None
+    min_pixels: MinPixels | None = None
+    max_pixels: MaxPixels | None = None
 
-    def check(self, param: str) -> None:
-        """Raises `InvalidRequest` if the minimum exceeds the maximum; `param` is its path."""
+    def check(self, path: str) -> None:
+        """Raises `InvalidRequest` if the minimum exceeds the maximum.
+
+        Args:
+            path: The path of these fields in the body, empty or with a dot at the end.
+        """
         if self.max_pixels is not None and (self.min_pixels or 0) > self.max_pixels:
             raise InvalidRequest(
                 f"min_pixels is {self.min_pixels}, above max_pixels, which is {self.max_pixels}. "
                 "Send a smaller min_pixels.",
-                param=f"{param}.min_pixels",
+                param=f"{path}min_pixels",
             )
+
+
+NO_PIXELS = PixelFields()
 
 
 class ImageFields(PixelFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The detail and pixels of one image."""
 
     detail: Detail | None = None
+
+    def pixels(self, path: str, others: PixelFields = NO_PIXELS) -> PixelRange:
+        """The range of pixels that the fields ask for.
+
+        Args:
+            path: Their path in the body, empty or with a dot at the end.
+            others: What counts where these fields have nothing.
+
+        Raises:
+            InvalidRequest: The minimum exceeds the maximum.
+        """
+        self.check(path)
+        minimum = others.min_pixels if self.min_pixels is None else self.min_pixels
+        maximum = others.max_pixels if self.max_pixels is None else self.max_pixels
+        if self.detail == "low":
+            maximum = min(maximum or LOW_DETAIL_PIXELS, LOW_DETAIL_PIXELS)
+        return PixelRange(minimum or 0, maximum)
 
 
 class ImageUrl(ImageFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,8 +97,8 @@ class Images:
             InvalidRequest: Their minimum exceeds their maximum.
         """
         self.sources: list[Source] = []
-        self._pixels = pixels or PixelFields()
-        self._pixels.check("mm_processor_kwargs")
+        self._pixels = pixels or NO_PIXELS
+        self._pixels.check("mm_processor_kwargs.")
 
     def add(self, image: str | ImageUrl, fields: ImageFields, param: str) -> ImagePart:
         """Adds an image; returns the part that refers to it.
@@ -87,13 +113,17 @@ class Images:
             UrlBlocked: The URL is not allowed.
         """
         if isinstance(image, str):
-            return self._add(parse_url(image, param=param, pixels=self._range(fields, param)))
+            return self._add(
+                parse_url(image, param=param, pixels=fields.pixels(f"{param}.", self._pixels))
+            )
         own = ImageFields(
             min_pixels=fields.min_pixels if image.min_pixels is None else image.min_pixels,
             max_pixels=fields.max_pixels if image.max_pixels is None else image.max_pixels,
             detail=image.detail or fields.detail,
         )
-        return self._add(parse_url(image.url, param=param, pixels=self._range(own, param)))
+        return self._add(
+            parse_url(image.url, param=param, pixels=own.pixels(f"{param}.", self._pixels))
+        )
 
     def add_file(self, data: str, fields: ImageFields, param: str) -> ImagePart:
         """Adds a document or an image; a document becomes an image for each page.
@@ -106,17 +136,10 @@ class Images:
         Raises:
             InvalidRequest, UrlBlocked: As `add` does.
         """
-        return self._add(parse_file(data, param=param, pixels=self._range(fields, param)))
+        return self._add(
+            parse_file(data, param=param, pixels=fields.pixels(f"{param}.", self._pixels))
+        )
 
     def _add(self, source: Source) -> ImagePart:
         self.sources.append(source)
         return ImagePart(len(self.sources) - 1)
-
-    def _range(self, fields: ImageFields, param: str) -> PixelRange:
-        fields.check(param)
-        given = self._pixels
-        minimum = given.min_pixels if fields.min_pixels is None else fields.min_pixels
-        maximum = given.max_pixels if fields.max_pixels is None else fields.max_pixels
-        if fields.detail == "low":
-            maximum = min(maximum or LOW_DETAIL_PIXELS, LOW_DETAIL_PIXELS)
-        return PixelRange(minimum or 0, maximum)

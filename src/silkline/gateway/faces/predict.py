@@ -18,6 +18,7 @@ from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers, rounded
 from silkline.gateway.faces.constraints import ConstraintFields
+from silkline.gateway.faces.image_fields import DETAILS, Detail, ImageFields, MaxPixels, MinPixels
 from silkline.gateway.faces.sampling_fields import Tokens
 from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
@@ -31,8 +32,11 @@ _MULTIPART = "multipart/form-data"
 _FILE = "image"
 
 
-class PredictForm(Struct, frozen=True, forbid_unknown_fields=True):
+class PredictForm(ImageFields, frozen=True, forbid_unknown_fields=True):
     """The form fields beside the uploaded image."""
+
+    VALUES: ClassVar[Mapping[str, str]] = {"detail": DETAILS}
+    """Allowed values of fields that have few."""
 
     prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
     max_tokens: Annotated[int, Meta(ge=1)] = Sampling().max_tokens
@@ -45,6 +49,8 @@ class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
 
     It also takes the sampling fields and the constraints of a chat completion.
     """
+
+    VALUES: ClassVar[Mapping[str, str]] = PredictForm.VALUES
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
@@ -76,18 +82,26 @@ class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
     model: str | None = None
     image_url: str | None = None
     image_base64: str | None = None
+    detail: Detail | None = None
+    min_pixels: MinPixels | None = None
+    max_pixels: MaxPixels | None = None
 
     def source(self) -> Source:
         """The source of the image.
 
         Raises:
-            InvalidRequest: There is not exactly one image, or its data URL is invalid.
+            InvalidRequest: There is not exactly one image, its data URL is invalid, or its minimum
+                of pixels exceeds the maximum.
             UrlBlocked: The URL is not allowed.
         """
+        own = ImageFields(
+            detail=self.detail, min_pixels=self.min_pixels, max_pixels=self.max_pixels
+        )
+        pixels = own.pixels("")
         if self.image_url is not None and self.image_base64 is None:
-            return parse_url(self.image_url, param="image_url")
+            return parse_url(self.image_url, param="image_url", pixels=pixels)
         if self.image_base64 is not None and self.image_url is None:
-            return parse_base64(self.image_base64, param="image_base64")
+            return parse_base64(self.image_base64, param="image_base64", pixels=pixels)
         found = "neither" if self.image_url is None else "both"
         raise InvalidRequest(
             f"The body has {found} of image_url and image_base64. Send exactly one of them.",
@@ -205,7 +219,7 @@ async def _from_form(request: Request) -> tuple[PredictForm, Source]:
         fields = msgspec.convert(form.fields, PredictForm, strict=False)
     except msgspec.ValidationError as error:
         raise invalid_body(error, PredictForm) from error
-    return fields, uploaded(form.file, param=_FILE)
+    return fields, uploaded(form.file, param=_FILE, pixels=fields.pixels(""))
 
 
 def _body_schemas() -> dict[str, Any]:

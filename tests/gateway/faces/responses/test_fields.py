@@ -22,7 +22,6 @@ BODY_TYPES = (
 
 REFUSED: dict[str, Any] = {
     "background": True,
-    "context_management": [{"type": "a"}],
     "conversation": "conv_1",
     "moderation": {"model": "a"},
     "prompt": {"id": "p"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from silkline.engines.chat.parts import AnswerForm
 from silkline.engines.chat.template import keeping, kept_tokens
 from silkline.engines.prompt_text import check_image_indices
 from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt
+from silkline.engines.torch.families.inputs import as_pillow, features_of, prepared_image
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
 from silkline.models.image_tokens import TokenRule
@@ -365,34 +365,6 @@ def rule_of(loaded: ModelParts, kind: type[Rule]) -> Rule:
     if not isinstance(loaded.rule, kind):
         raise InternalFault(f"The image token rule is not a {kind.__name__}.")
     return loaded.rule
-
-
-def prepared_image(tensors: Mapping[str, torch.Tensor], tokens: int) -> PreparedImage:
-    """Makes the tensors contiguous and computes their digest."""
-    compact = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
-    digest = hashlib.blake2b(digest_size=32)
-    for name, tensor in compact.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.numpy().data)
-    return PreparedImage(compact, tokens, digest.digest())
-
-
-def features_of(result: Any) -> Any:
-    """Unwraps the result of `get_image_features`: transformers 5 wraps it, 4 does not."""
-    return getattr(result, "pooler_output", result)
-
-
-def as_pillow(image: Image) -> PIL.Image.Image:
-    """Converts an image to Pillow's class, which the image processors take."""
-    return PIL.Image.frombytes("RGB", (image.width, image.height), image.pixels)
-
-
-def runs(ids: torch.Tensor, token: int) -> tuple[tuple[int, int], ...]:
-    """Returns the ranges `[start, end)` that consist of one token."""
-    is_token = torch.nn.functional.pad((ids == token).to(torch.int8), (1, 1))
-    change = is_token.diff()
-    starts, ends = (change == 1).nonzero().squeeze(1), (change == -1).nonzero().squeeze(1)
-    return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def _forbidden(generation_config: Any) -> frozenset[int]:

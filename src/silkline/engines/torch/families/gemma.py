@@ -10,7 +10,8 @@ import torch
 
 from silkline.core import Role
 from silkline.engines.torch.families.base import PreparedImage
-from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of, runs
+from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of
+from silkline.engines.torch.families.inputs import runs
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.models.image_tokens import Fixed
 

@@ -15,10 +15,9 @@ from silkline.engines.torch.families.common import (
     ModelParts,
     OneSize,
     Preprocessed,
-    features_of,
-    prepared_image,
     rule_of,
 )
+from silkline.engines.torch.families.inputs import features_of, prepared_image
 from silkline.models.image_tokens import Anyres, Fixed
 
 

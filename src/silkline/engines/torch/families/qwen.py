@@ -10,14 +10,8 @@ import PIL.Image
 import torch
 
 from silkline.engines.torch.families.base import PreparedImage
-from silkline.engines.torch.families.common import (
-    Adapter,
-    ModelParts,
-    Preprocessed,
-    features_of,
-    prepared_image,
-    rule_of,
-)
+from silkline.engines.torch.families.common import Adapter, ModelParts, Preprocessed, rule_of
+from silkline.engines.torch.families.inputs import features_of, prepared_image
 from silkline.models.image_tokens import SmartResize
 
 

@@ -145,7 +145,6 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
 
     NEUTRAL: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "background": (False,),
-        "context_management": ([],),
         "conversation": (),
         "functions": ([],),
         "image": ({"context_compression": "auto"}, {"context_compression": "disabled"}),
