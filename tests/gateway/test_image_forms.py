@@ -137,7 +137,7 @@ def test_mended_base64_is_named_and_strictly_refused(
             assert reply.status_code == 200, reply.text
             assert stream or sizes(reply) == [(70, 50)]
             assert reply.headers[IGNORED] == expected
-    error = check(strict.post(CHAT, json=body(part)), 400, "invalid_request")
+    error = check(strict.post(CHAT, json=asked), 400, "invalid_request")
     assert error["param"] == "messages.0.content.0.image_url"
     assert "strict_fields" in error["message"]
 
