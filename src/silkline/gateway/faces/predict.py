@@ -19,7 +19,7 @@ from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers, rounded
 from silkline.gateway.faces.constraints import ConstraintFields
 from silkline.gateway.faces.image_fields import DETAILS, Detail, ImageFields, MaxPixels, MinPixels
-from silkline.gateway.faces.sampling_fields import Tokens
+from silkline.gateway.faces.sampling_fields import SamplingFields, Tokens
 from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
@@ -40,7 +40,7 @@ class PredictForm(ImageFields, frozen=True, forbid_unknown_fields=True):
 
     prompt: Annotated[str, Meta(min_length=1)] = DEFAULT_PROMPT
     max_tokens: Annotated[int, Meta(ge=1)] = Sampling().max_tokens
-    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     model: str | None = None
 
 
@@ -190,13 +190,14 @@ def predict_routes(answering: Answering) -> APIRouter:
 async def _question(request: Request) -> Question:
     if media_type(request) == _MULTIPART:
         form, source = await _from_form(request)
-        sampling = Sampling(max_tokens=form.max_tokens, temperature=form.temperature)
+        sampling = Sampling(max_tokens=form.max_tokens, temperature=form.temperature or 0.0)
         prompt, model = form.prompt, form.model
+        unset = SamplingFields(temperature=form.temperature).unset()
     else:
         body = await read_json(request, PredictRequest, instead=f"a form as {_MULTIPART}")
         source = body.source()
         sampling = body.sampling(body.max_tokens, None, body.constraint())
-        prompt, model = body.prompt, body.model
+        prompt, model, unset = body.prompt, body.model, body.unset()
     parts = (ImagePart(0), TextPart(prompt))
     return Question(
         model=model,
@@ -205,6 +206,7 @@ async def _question(request: Request) -> Question:
         sampling=sampling,
         stream=False,
         cache_use=cache_use(request.headers.get("cache-control", "")),
+        unset=unset,
     )
 
 

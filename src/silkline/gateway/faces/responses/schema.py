@@ -221,6 +221,7 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
             stream=bool(self.stream),
             cache_use=cache_use,
             options=self._options(),
+            unset=self.unset(),
         )
 
     def _found(self) -> Iterator[tuple[str, Constraint]]:
