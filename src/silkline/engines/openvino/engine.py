@@ -20,10 +20,11 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, EngineInfo, Health, Image, Request, Sampling, Usage
+from silkline.core import Constraint, Delta, EngineInfo, Health, Image, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
+from silkline.engines.grammar import CompiledConstraints, ebnf, grammar_of
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
 from silkline.engines.openvino.images import scaled
@@ -89,6 +90,7 @@ class OpenVinoEngine(Engine):
         self._preparing = RequestPreparer("openvino-prepare")
         self._embedder: Embedder | None = None
         self._embeddings: EmbeddingQueue | None = None
+        self._grammars = CompiledConstraints(_grammar, "openvino-grammar")
 
     @property
     def info(self) -> EngineInfo:
@@ -128,7 +130,10 @@ class OpenVinoEngine(Engine):
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        job = self._job(request, ready, text)
+        grammar = ""
+        if request.sampling.constraint is not None:
+            grammar = await self._grammars.get(request.sampling.constraint, deadline)
+        job = self._job(request, ready, text, grammar)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
@@ -155,6 +160,7 @@ class OpenVinoEngine(Engine):
                 await self._embeddings.aclose()
             await asyncio.to_thread(stepper.close)
             self._preparing.close()
+            self._grammars.close()
 
     async def token_ids(self, request: Request) -> list[int]:
         """The tokens of an answer, including its end token; for comparing engines.
@@ -239,20 +245,23 @@ class OpenVinoEngine(Engine):
         usage = Usage(tokens, 0, sum(counts))
         return _PreparedRequest(prompt, tensors, prepared, usage, room)
 
-    def _job(self, request: Request, ready: _PreparedRequest, text: TextStream) -> Job:
+    def _job(
+        self, request: Request, ready: _PreparedRequest, text: TextStream, grammar: str
+    ) -> Job:
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
         return Job(
             id=request.id,
             prompt=ready.prompt,
             images=ready.images,
-            config=self._config(sampling),
+            config=self._config(sampling, grammar),
             text=text,
             usage=ready.usage,
             incremental=request.stream or bool(sampling.stop),
         )
 
-    def _config(self, sampling: Sampling) -> genai.GenerationConfig:
+    def _config(self, sampling: Sampling, grammar: str) -> genai.GenerationConfig:
+        """Converts the sampling parameters; an empty grammar allows any text."""
         config = genai.GenerationConfig()
         config.set_eos_token_id(self._defaults.eos_token_id)
         config.stop_token_ids = self._defaults.stop_token_ids
@@ -263,6 +272,8 @@ class OpenVinoEngine(Engine):
             config.temperature = sampling.temperature
             config.top_p = sampling.top_p
             config.rng_seed = seed_of(sampling)
+        if grammar:
+            config.structured_output_config = genai.StructuredOutputConfig(grammar=grammar)
         return config
 
 
@@ -277,6 +288,11 @@ class _Recorded(TextStream):
         """See `TextStream`."""
         self.ids += ids
         return super().push(ids)
+
+
+def _grammar(constraint: Constraint) -> str:
+    """Returns a constraint as a grammar in EBNF, as the pipeline takes it."""
+    return ebnf.write(grammar_of(constraint))
 
 
 def _tensor(image: Image) -> ov.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from silkline.core import EngineInfo, PixelBudget
+from silkline.core import EngineInfo, Feature, PixelBudget
 from silkline.engines.base import EngineOptions
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.engines.openvino.support import pads_to_square
@@ -23,6 +23,16 @@ from silkline.models.token_rules import Documents
 from silkline.models.weights import LANGUAGE_MODEL
 
 NAME = "openvino"
+
+FEATURES = frozenset(
+    {
+        Feature.JSON_OBJECT,
+        Feature.JSON_SCHEMA,
+        Feature.REGEX,
+        Feature.CHOICE,
+        Feature.GRAMMAR,
+    }
+)
 BLOCK_TOKENS = 32
 """Tokens per block of the CPU plug-in's paged KV cache."""
 
@@ -193,6 +203,7 @@ def _info(
             image_tokens=manifest.image_tokens,
             pixel_budget=PixelBudget(shortest_edge=size),
             instruction_set=instruction_set(),
+            features=FEATURES,
         )
     if rule is None:
         raise ConfigError(
@@ -207,6 +218,7 @@ def _info(
         context_length=context,
         image_tokens=rule.maximum(),
         instruction_set=instruction_set(),
+        features=FEATURES,
     )
 
 

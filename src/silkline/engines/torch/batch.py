@@ -15,6 +15,7 @@ import torch
 
 from silkline.core import Delta, FinishReason
 from silkline.engines.stepper import Failed
+from silkline.engines.torch.constraint import stuck
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.runner import Part, Runner
 from silkline.engines.torch.sampling import NO_TOKEN
@@ -183,8 +184,10 @@ class Batch:
         """Adds a token to its request and returns the event; frees the slot if it is the last."""
         if token == NO_TOKEN:
             self._leave(self._decoding.index(job))
-            return Failed(_overflow())
+            return Failed(_overflow() if job.matcher is None else stuck())
         job.generated.append(token)
+        if job.matcher is not None:
+            job.matcher.advance(token)
         ended = None
         if token in self._end_ids:
             ended = FinishReason.STOP

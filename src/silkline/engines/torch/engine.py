@@ -23,6 +23,7 @@ from silkline.engines.processor import instruction_set
 from silkline.engines.sampling import answer_room, seed_of
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
+from silkline.engines.torch.constraint import FEATURES, Matchers
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, load
@@ -41,11 +42,13 @@ class _Open:
         loaded: The model.
         stepper: The thread that runs it.
         preparer: Prepares prompts.
+        matchers: Constrains answers; None if the model does not support that.
     """
 
     loaded: LoadedModel
     stepper: Stepper[Job]
     preparer: RequestPreparer
+    matchers: Matchers | None
 
 
 class TorchEngine(Engine):
@@ -84,9 +87,12 @@ class TorchEngine(Engine):
         """See `Engine`."""
         loop = asyncio.get_running_loop()
         loaded = await asyncio.to_thread(self._load)
-        self._info = _info(self._options, self._bundle, self._folder, loaded)
+        matchers = await asyncio.to_thread(loaded.family.matchers)
+        features = frozenset() if matchers is None else FEATURES
+        info = _info(self._options, self._bundle, self._folder, loaded)
+        self._info = replace(info, features=features)
         stepper = Stepper(loaded.batch, loop, max_batch=self._options.max_batch, name="torch-step")
-        self._open = _Open(loaded, stepper, RequestPreparer("torch-prepare"))
+        self._open = _Open(loaded, stepper, RequestPreparer("torch-prepare"), matchers)
         stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
@@ -140,6 +146,8 @@ class TorchEngine(Engine):
         if opened is not None:
             await asyncio.to_thread(opened.stepper.close)
             opened.preparer.close()
+            if opened.matchers is not None:
+                opened.matchers.close()
 
     def _opened(self) -> _Open:
         if self._open is None:
@@ -163,8 +171,13 @@ async def _prepare_job(opened: _Open, request: Request, deadline: float) -> Job:
     def prepare(request: Request) -> Prompt:
         return family.prepare(request.messages, request.images)
 
+    constraint, matcher = request.sampling.constraint, None
+    if constraint is not None and opened.matchers is not None:
+        matcher = await opened.matchers.get(constraint, deadline)
     prompt = await opened.preparer.run(prepare, request, deadline)
-    return _job(opened.loaded, request, prompt)
+    job = _job(opened.loaded, request, prompt)
+    job.matcher = matcher
+    return job
 
 
 def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:

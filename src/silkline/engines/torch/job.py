@@ -8,6 +8,7 @@ import torch
 
 from silkline.core import Sampling
 from silkline.engines import stepper
+from silkline.engines.torch.constraint import Matcher
 from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.sampling import Draw, chance
 from silkline.engines.torch.schedule import Progress
@@ -30,6 +31,7 @@ class Job(stepper.Job):
             many are.
         keeps_logits: Whether to set `first_logits`.
         first_logits: Logits of the answer's first token, float32 `[vocabulary]` on the CPU.
+        matcher: Constrains the answer's tokens; it has seen those in `generated`.
     """
 
     prompt: Prompt
@@ -41,6 +43,7 @@ class Job(stepper.Job):
     progress: Progress = field(default_factory=lambda: Progress(1))
     keeps_logits: bool = False
     first_logits: torch.Tensor | None = None
+    matcher: Matcher | None = None
 
     def __post_init__(self) -> None:
         self.rewind()

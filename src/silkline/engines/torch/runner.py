@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from silkline.engines.torch.attention import Layout, PackedAttention, PromptChunk, decode_mask
+from silkline.engines.torch.constraint import constrained
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
@@ -68,6 +69,7 @@ class Runner:
         for row, job in enumerate(finishing, len(decoding)):
             if job.keeps_logits:
                 job.first_logits = logits[row].float().cpu()
+        logits = constrained(logits, [job.matcher for job in sampled])
         ids: list[int] = choose(logits, [job.draw() for job in sampled]).tolist()
         return ids
 

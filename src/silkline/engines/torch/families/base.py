@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from silkline.core import Image, Message, PixelBudget
+from silkline.engines.torch.constraint import Matchers
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,9 @@ class Family(Protocol):
         They equal those of the family's class in transformers, except that tokens forbidden by its
         generation config have minus infinity.
         """
+
+    def matchers(self) -> Matchers | None:
+        """Returns what constrains answers; None if the tokenizer does not support it."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Converts token ids to text without special tokens; incomplete bytes become U+FFFD."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from silkline.core import Image, Message, PixelBudget
 from silkline.engines.prompt_text import check_image_indices
+from silkline.engines.torch.constraint import Matchers, open_matchers
 from silkline.engines.torch.families.base import PreparedImage, Prompt
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
@@ -209,6 +210,10 @@ class Adapter(ABC):
         """See `Family`."""
         logits: torch.Tensor = self._head(hidden)
         return logits.index_fill(-1, self._forbidden, -torch.inf) if self._forbids else logits
+
+    def matchers(self) -> Matchers | None:
+        """See `Family`."""
+        return open_matchers(self.tokenizer.wrapped, self.end_ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Family`."""
