@@ -11,7 +11,7 @@ import asyncio
 
 import pytest
 
-from silkline.core import Feature, FinishReason, Message, Role, Sampling, TextPart
+from silkline.core import FinishReason, Message, Role, Sampling, TextPart
 from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
 from tests.engines.asking import answer, eventually, picture, question, request, user
@@ -21,6 +21,65 @@ from tests.engines.structured import BOUNDED, CASES, REFUSED, UNBOUNDED
 def idle(engine: Engine) -> bool:
     health = engine.health()
     return health.running == health.queued == 0
+
+
+class StructuredOutput:
+    """What engines must do that constrain their answers."""
+
+    async def test_it_tells_that_it_constrains_answers(self, engine: Engine) -> None:
+        assert {case.constraint.kind.value for case in CASES} <= engine.info.features
+
+    @pytest.mark.parametrize("temperature", [0.0, 1.5])
+    async def test_answers_have_the_form_that_was_asked_for(
+        self, engine: Engine, temperature: float
+    ) -> None:
+        asked = (
+            question(sampling=Sampling(200, temperature, seed=1, constraint=case.constraint))
+            for case in CASES
+        )
+        said = await asyncio.gather(*(answer(engine, each) for each in asked))
+        for case, each in zip(CASES, said, strict=True):
+            if each.finish_reason is FinishReason.STOP:
+                assert case.conforms(each.text), (case.name, each.text)
+            else:
+                assert case in UNBOUNDED, (case.name, each.text)
+                assert each.usage.completion_tokens == 200
+
+    async def test_a_constrained_answer_is_cut_by_max_tokens(self, engine: Engine) -> None:
+        case = next(case for case in BOUNDED if case.name == "an object")
+        sampling = Sampling(max_tokens=3, constraint=case.constraint)
+        said = await answer(engine, question(sampling=sampling))
+        assert said.finish_reason is FinishReason.LENGTH
+        assert said.usage.completion_tokens == 3
+        assert said.text.startswith("{")
+
+    async def test_a_stop_string_cuts_a_constrained_answer(self, engine: Engine) -> None:
+        case = next(case for case in BOUNDED if case.name == "an object")
+        whole = await answer(engine, question(sampling=Sampling(99, constraint=case.constraint)))
+        sampling = Sampling(99, stop=('"count"',), constraint=case.constraint)
+        cut = await answer(engine, question(sampling=sampling))
+        assert cut.text == whole.text.partition('"count"')[0]
+        assert cut.finish_reason is FinishReason.STOP
+
+    async def test_constrained_answers_leave_others_as_they_were(self, engine: Engine) -> None:
+        plain = [question(f"What is picture {n}?", seed=n) for n in range(8)]
+        formed = [
+            question(seed=n, sampling=Sampling(48, constraint=case.constraint))
+            for n, case in enumerate(BOUNDED[:8])
+        ]
+        alone = [(await answer(engine, each)).text for each in plain + formed]
+        mixed = [each for pair in zip(plain, formed, strict=True) for each in pair]
+        together = await asyncio.gather(*(answer(engine, each) for each in mixed))
+        texts = [each.text for each in together]
+        assert texts[::2] + texts[1::2] == alone
+
+    async def test_a_form_that_cannot_be_enforced_is_refused_alone(self, engine: Engine) -> None:
+        good = asyncio.create_task(answer(engine, question()))
+        for refused in REFUSED:
+            with pytest.raises(InvalidRequest, match=refused.message):
+                await answer(engine, question(sampling=Sampling(constraint=refused.constraint)))
+        assert (await good).text
+        await eventually(lambda: idle(engine))
 
 
 class Conformance:
@@ -169,66 +228,6 @@ class Conformance:
             request(user(0, "and", 1, "What are these?"), images=(picture(0), picture(1))),
         )
         assert two.usage.image_tokens == 2 * one.usage.image_tokens
-
-    @pytest.mark.parametrize("temperature", [0.0, 1.5])
-    async def test_answers_have_the_form_that_was_asked_for(
-        self, engine: Engine, temperature: float
-    ) -> None:
-        cases = [case for case in CASES if case.constraint.kind in engine.info.features]
-        asked = (
-            question(sampling=Sampling(200, temperature, seed=1, constraint=case.constraint))
-            for case in cases
-        )
-        said = await asyncio.gather(*(answer(engine, each) for each in asked))
-        for case, each in zip(cases, said, strict=True):
-            if each.finish_reason is FinishReason.STOP:
-                assert case.conforms(each.text), (case.name, each.text)
-            else:
-                assert case in UNBOUNDED, (case.name, each.text)
-                assert each.usage.completion_tokens == 200
-
-    async def test_a_constrained_answer_is_cut_by_max_tokens(self, engine: Engine) -> None:
-        if Feature.JSON_SCHEMA not in engine.info.features:
-            pytest.skip("the engine has no JSON Schema")
-        case = next(case for case in BOUNDED if case.name == "an object")
-        sampling = Sampling(max_tokens=3, constraint=case.constraint)
-        said = await answer(engine, question(sampling=sampling))
-        assert said.finish_reason is FinishReason.LENGTH
-        assert said.usage.completion_tokens == 3
-        assert said.text.startswith("{")
-
-    async def test_a_stop_string_cuts_a_constrained_answer(self, engine: Engine) -> None:
-        if Feature.JSON_SCHEMA not in engine.info.features:
-            pytest.skip("the engine has no JSON Schema")
-        case = next(case for case in BOUNDED if case.name == "an object")
-        whole = await answer(engine, question(sampling=Sampling(99, constraint=case.constraint)))
-        sampling = Sampling(99, stop=('"count"',), constraint=case.constraint)
-        cut = await answer(engine, question(sampling=sampling))
-        assert cut.text == whole.text.partition('"count"')[0]
-        assert cut.finish_reason is FinishReason.STOP
-
-    async def test_constrained_answers_leave_others_as_they_were(self, engine: Engine) -> None:
-        if Feature.JSON_SCHEMA not in engine.info.features:
-            pytest.skip("the engine has no JSON Schema")
-        plain = [question(f"What is picture {n}?", seed=n) for n in range(8)]
-        formed = [
-            question(seed=n, sampling=Sampling(48, constraint=case.constraint))
-            for n, case in enumerate(BOUNDED[:8])
-        ]
-        alone = [(await answer(engine, each)).text for each in plain + formed]
-        mixed = [each for pair in zip(plain, formed, strict=True) for each in pair]
-        together = await asyncio.gather(*(answer(engine, each) for each in mixed))
-        texts = [each.text for each in together]
-        assert texts[::2] + texts[1::2] == alone
-
-    async def test_a_form_that_cannot_be_enforced_is_refused_alone(self, engine: Engine) -> None:
-        good = asyncio.create_task(answer(engine, question()))
-        for refused in REFUSED:
-            if refused.constraint.kind in engine.info.features:
-                with pytest.raises(InvalidRequest, match=refused.message):
-                    await answer(engine, question(sampling=Sampling(constraint=refused.constraint)))
-        assert (await good).text
-        await eventually(lambda: idle(engine))
 
     async def test_closing_twice_is_closing_once(self, engine: Engine) -> None:
         await answer(engine, question())

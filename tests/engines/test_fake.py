@@ -17,12 +17,12 @@ from silkline.errors import (
     ShuttingDown,
 )
 from tests.engines.asking import answer, deltas, eventually, picture, question, request, user
-from tests.engines.conformance import Conformance
+from tests.engines.conformance import Conformance, StructuredOutput
 
 SLOW_ENOUGH_TO_CANCEL = EngineOptions(extra={"answer_words": "12", "token_seconds": "0.001"})
 
 
-class TestFakeEngine(Conformance):
+class TestFakeEngine(Conformance, StructuredOutput):
     @pytest.fixture
     async def engine(self) -> AsyncIterator[Engine]:
         engine = create_engine("fake", SLOW_ENOUGH_TO_CANCEL)
@@ -31,7 +31,7 @@ class TestFakeEngine(Conformance):
         await engine.aclose()
 
 
-class TestFakeEngineInAWorker(Conformance):
+class TestFakeEngineInAWorker(Conformance, StructuredOutput):
     @pytest.fixture
     async def engine(self) -> AsyncIterator[Engine]:
         worker = WorkerSupervisor("fake", SLOW_ENOUGH_TO_CANCEL, health_interval=0.05)

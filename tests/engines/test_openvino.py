@@ -16,7 +16,7 @@ from silkline.errors import ConfigError, InvalidRequest
 from silkline.ingress.identity import image_digest
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import answer, picture, question, request, user
-from tests.engines.conformance import Conformance
+from tests.engines.conformance import Conformance, StructuredOutput
 
 pytest.importorskip("openvino_genai")
 
@@ -24,7 +24,7 @@ OPTIONS = EngineOptions(model=bundled_folder(), kv_cache_bytes=64 * 1024 * 1024,
 
 
 @pytest.mark.asyncio(loop_scope="class")
-class TestOpenVino(Conformance):
+class TestOpenVino(Conformance, StructuredOutput):
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:
@@ -35,7 +35,7 @@ class TestOpenVino(Conformance):
 
 
 @pytest.mark.asyncio(loop_scope="class")
-class TestOpenVinoInAWorker(Conformance):
+class TestOpenVinoInAWorker(Conformance, StructuredOutput):
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silkline.core import Constraint, ConstraintKind
@@ -121,6 +121,7 @@ def test_what_cannot_be_enforced_is_refused_by_name(schema: Any, message: str) -
     assert refusal.value.param == "response_format"
 
 
+@settings(deadline=None)
 @given(
     low=st.none() | st.decimals(-2000, 2000, places=3).map(float),
     high=st.none() | st.decimals(-2000, 2000, places=3).map(float),
@@ -147,6 +148,28 @@ def test_numbers_are_within_their_bounds(
     for _ in range(20):
         text = sample(allowed, dice.randrange, max_chars=1000)
         assert valid(json.loads(text)), text
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(sorted(KEYWORDS)), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(schema=st.dictionaries(st.sampled_from(sorted(KEYWORDS)), _ANY, max_size=4))
+def test_a_schema_that_is_none_is_refused(schema: Any) -> None:
+    try:
+        allowed = grammar(schema)
+    except InvalidRequest:
+        return
+    text = sample(allowed, random.Random(1).randrange, max_chars=10_000)
+    if len(text) < 10_000:
+        json.loads(text)
 
 
 def test_every_keyword_is_in_the_documentation() -> None:
