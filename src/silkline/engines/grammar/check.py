@@ -41,9 +41,9 @@ def check(grammar: Grammar) -> None:
     if nodes > MAX_NODES:
         raise Unsupported(f"has {nodes} parts; at most {MAX_NODES} are allowed. Make it smaller.")
     for rule in grammar.rules.values():
-        if (most := repetitions(rule)) > MAX_REPETITIONS:
+        if (number := repetitions(rule)) > MAX_REPETITIONS:
             raise Unsupported(
-                f"repeats repetitions, up to {most} times in all; at most {MAX_REPETITIONS} are "
+                f"repeats repetitions, up to {number} times in all; at most {MAX_REPETITIONS} are "
                 "allowed. Lower the maximum numbers of repetitions."
             )
         for node in walk(rule):

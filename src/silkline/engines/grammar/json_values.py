@@ -70,16 +70,16 @@ def array(first: Sequence[Node], more: Node, low: int, high: int | None) -> Node
     """
     if high == 0:
         return Literal("[]")
-    least = max(0, low - len(first))
-    most = None if high is None else high - len(first)
+    low_more = max(0, low - len(first))
+    high_more = None if high is None else high - len(first)
     if first:
         parts = [node for item in first[1:] for node in (COMMA, item)]
-        tail = () if most == 0 else (Repeat(series(COMMA, more), least, most),)
+        tail = () if high_more == 0 else (Repeat(series(COMMA, more), low_more, high_more),)
         return series(START, first[0], *parts, *tail, END)
     return (
-        series(START, _joined(more, least, most), END)
-        if least
-        else choice(Literal("[]"), series(START, _joined(more, least, most), END))
+        series(START, _joined(more, low_more, high_more), END)
+        if low_more
+        else choice(Literal("[]"), series(START, _joined(more, low_more, high_more), END))
     )
 
 
