@@ -41,8 +41,8 @@ def check_features(question: Question, info: EngineInfo) -> None:
     missing = next((feature for feature in needed if feature not in info.features), None)
     if missing is not None:
         raise InvalidRequest(
-            f"The model {info.model}, served by the engine {info.engine}, does not support {missing}. "
-            "Leave it out; /v1/models lists what each model supports.",
+            f"The model {info.model}, served by the engine {info.engine}, does not support "
+            f"{missing}. Leave it out; /v1/models lists what each model supports.",
             param=_PARAMS.get(missing, missing.value),
         )
 

@@ -22,8 +22,8 @@ from silkline.engines.grammar.refusal import Unsupported
 MAX_NODES = 20_000
 """Maximum nodes of a grammar: literals, sets of characters, and what combines them."""
 
-MAX_COPIES = 1_000_000
-"""Maximum size of a grammar with every repetition written out."""
+MAX_REPETITIONS = 1_000_000
+"""Maximum repetitions of one thing, when repetitions are inside repetitions."""
 
 _MAX_WORK = 2_000_000
 """Maximum nodes visited to find the shortest texts."""
@@ -41,9 +41,9 @@ def check(grammar: Grammar) -> None:
     if nodes > MAX_NODES:
         raise Unsupported(f"has {nodes} parts; at most {MAX_NODES} are allowed. Make it smaller.")
     for rule in grammar.rules.values():
-        if copies(rule) > MAX_COPIES:
+        if (number := repetitions(rule)) > MAX_REPETITIONS:
             raise Unsupported(
-                f"repeats repetitions, up to {copies(rule)} parts in all; at most {MAX_COPIES} are "
+                f"repeats repetitions, up to {number} times in all; at most {MAX_REPETITIONS} are "
                 "allowed. Lower the maximum numbers of repetitions."
             )
         for node in walk(rule):
@@ -56,11 +56,10 @@ def check(grammar: Grammar) -> None:
     _refuse_left_recursion(grammar, sizes)
 
 
-def copies(node: Node) -> int:
-    """Returns the size of a node with every repetition written out; rules count as one."""
-    if isinstance(node, Repeat):
-        return copies(node.item) * max(1, node.min, node.max or 0)
-    return 1 + sum(map(copies, children(node)))
+def repetitions(node: Node) -> int:
+    """Returns how often a part of a node repeats, by limits inside limits; rules count as one."""
+    inner = max(map(repetitions, children(node)), default=1)
+    return inner * max(1, node.min, node.max or 0) if isinstance(node, Repeat) else inner
 
 
 def shortest(grammar: Grammar) -> dict[str, int]:
@@ -104,13 +103,13 @@ def length(node: Node, sizes: dict[str, int]) -> int:
             return min(_UNKNOWN, low * length(item, sizes)) if low else 0
 
 
-def flat(grammar: Grammar) -> frozenset[str]:
-    """Returns the rules that contain no recursive rule."""
-    found: set[str] = set()
+def flat(grammar: Grammar) -> list[str]:
+    """Returns the rules that contain no recursive rule, each after those that it contains."""
+    found: dict[str, None] = {}
     for name in _inner_first(grammar):
-        if found.issuperset(_refs(grammar.rules[name])):
-            found.add(name)
-    return frozenset(found)
+        if found.keys() >= set(_refs(grammar.rules[name])):
+            found[name] = None
+    return list(found)
 
 
 def _inner_first(grammar: Grammar) -> list[str]:

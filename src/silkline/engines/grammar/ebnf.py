@@ -189,27 +189,55 @@ class _Parser:
 
 
 def write(grammar: Grammar) -> str:
-    """Writes a grammar as text that llama.cpp, vLLM and OpenVINO GenAI read."""
-    names = {name: "root" if name == grammar.root else f"r{index}"
-             for index, name in enumerate(grammar.rules)}  # fmt: skip
-    lines = [f"{names[name]} ::= {_written(node, names)}" for name, node in grammar.rules.items()]
-    return "\n".join(lines) + "\n"
+    """Writes a grammar as text that llama.cpp, vLLM and OpenVINO GenAI read.
+
+    Every repetition becomes a rule: xgrammar's time to compile repetitions in one rule grows with
+    the cube of their number.
+    """
+    return _Writer(grammar).write()
 
 
-def _written(node: Node, names: dict[str, str]) -> str:
-    match node:
-        case Literal(text):
-            return '"' + "".join(map(_escaped, text)) + '"'
-        case Chars(ranges):
-            return "[" + "".join(map(_range, ranges)) + "]"
-        case Ref(name):
-            return names[name]
-        case Series(items):
-            return "(" + " ".join(_written(item, names) for item in items) + ")"
-        case Choice(items):
-            return "(" + " | ".join(_written(item, names) for item in items) + ")"
-        case Repeat(item, low, high):
-            return f"({_written(item, names)}){{{low},{'' if high is None else high}}}"
+class _Writer:
+    def __init__(self, grammar: Grammar) -> None:
+        self._grammar = grammar
+        self._names = {
+            name: "root" if name == grammar.root else f"r{index}"
+            for index, name in enumerate(grammar.rules)
+        }
+        self._repeats: dict[Node, str] = {}
+        self._lines: list[str] = []
+
+    def write(self) -> str:
+        for name, node in self._grammar.rules.items():
+            self._lines.append(f"{self._names[name]} ::= {self._written(node)}")
+        return "\n".join(self._lines) + "\n"
+
+    def _written(self, node: Node) -> str:
+        match node:
+            case Literal(text):
+                return '"' + "".join(map(_escaped, text)) + '"'
+            case Chars(ranges):
+                return "[" + "".join(map(_range, ranges)) + "]"
+            case Ref(name):
+                return self._names[name]
+            case Series(items):
+                return "(" + " ".join(map(self._written, items)) + ")"
+            case Choice(items):
+                return "(" + " | ".join(map(self._written, items)) + ")"
+            case Repeat():
+                return self._repeated(node)
+
+    def _repeated(self, node: Repeat) -> str:
+        name = self._repeats.get(node)
+        if name is None:
+            high = "" if node.max is None else node.max
+            name = self._repeats[node] = f"n{len(self._repeats)}"
+            item = self._written(node.item)
+            if isinstance(node.item, Chars):
+                # Not as one set: xgrammar would write its repetitions out.
+                item = f"({item} | {item})"
+            self._lines.append(f"{name} ::= {item}{{{node.min},{high}}}")
+        return name
 
 
 def _range(pair: tuple[int, int]) -> str:

@@ -238,7 +238,9 @@ class _Translation:
         low, high = count_bounds(schema, "minLength", "maxLength", path)
         lengths = "minLength" in schema or "maxLength" in schema
         pattern, name = schema.get("pattern"), schema.get("format")
-        if pattern is not None:
+        if "pattern" in schema:
+            if not isinstance(pattern, str):
+                raise Unsupported(f"has {where((*path, 'pattern'))} no text. Correct it.")
             refuse_siblings("pattern", {"format"} if name is not None else set(), path)
             if lengths:
                 refuse_siblings("pattern", {"minLength or maxLength"}, path)
@@ -310,7 +312,7 @@ class _Translation:
         if low > 1:  # a key that comes twice counts once
             raise unsupported("minProperties", path)
         key, value = self._key(schema, path)
-        node = None if value is None else self._node(*value)
+        node = self._node(*value)
         if node is None or key is None:
             return None if low else Literal("{}")
         return mapping(series(key, COLON, node), low, high)

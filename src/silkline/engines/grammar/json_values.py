@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 from silkline.engines.grammar import charsets, numbers, strings
 from silkline.engines.grammar.nodes import (
-    EMPTY,
     Chars,
     Literal,
     Node,
@@ -71,16 +70,16 @@ def array(first: Sequence[Node], more: Node, low: int, high: int | None) -> Node
     """
     if high == 0:
         return Literal("[]")
-    least = max(0, low - len(first))
-    most = None if high is None else high - len(first)
+    low_more = max(0, low - len(first))
+    high_more = None if high is None else high - len(first)
     if first:
         parts = [node for item in first[1:] for node in (COMMA, item)]
-        tail = () if most == 0 else (Repeat(series(COMMA, more), least, most),)
+        tail = () if high_more == 0 else (Repeat(series(COMMA, more), low_more, high_more),)
         return series(START, first[0], *parts, *tail, END)
     return (
-        series(START, _joined(more, least, most), END)
-        if least
-        else choice(Literal("[]"), series(START, _joined(more, least, most), END))
+        series(START, _joined(more, low_more, high_more), END)
+        if low_more
+        else choice(Literal("[]"), series(START, _joined(more, low_more, high_more), END))
     )
 
 
@@ -101,16 +100,16 @@ def fields(pairs: Sequence[tuple[Node, bool]], rule: Callable[[Node], Node]) -> 
     """
     required = [index for index, (_, wanted) in enumerate(pairs) if wanted]
     starts = 1 + (required[0] if required else len(pairs) - 1)  # those that may come first
-    rest: Node = EMPTY
+    rest: list[Node] = []  # in reverse
     bodies: list[Node] = []
     for index in reversed(range(len(pairs))):
         pair, wanted = pairs[index]
-        if 0 < index + 1 < starts:
-            rest = rule(rest)  # shared by the bodies that start before it
+        if index + 1 < starts:
+            rest = [rule(series(*reversed(rest)))]  # shared by the bodies that start before it
         if index < starts:
-            bodies.append(series(pair, rest))
+            bodies.append(series(pair, *reversed(rest)))
         item = series(COMMA, pair)
-        rest = series(item if wanted else optional(item), rest)
+        rest.append(item if wanted else optional(item))
     if not bodies:
         return Literal("{}")
     filled = series(OPEN, choice(*reversed(bodies)), CLOSE)

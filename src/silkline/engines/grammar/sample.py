@@ -12,6 +12,7 @@ from silkline.engines.grammar.nodes import (
     Grammar,
     Literal,
     Node,
+    Ranges,
     Ref,
     Repeat,
     Series,
@@ -66,7 +67,7 @@ def sample(grammar: Grammar, draw: Callable[[int], int], *, max_chars: int) -> s
     return "".join(found)
 
 
-def _character(ranges: charsets.Ranges, draw: Callable[[int], int]) -> str:
+def _character(ranges: Ranges, draw: Callable[[int], int]) -> str:
     """Draws a character; a lower-case letter if there is one, else one of ASCII."""
     ascii_only = ((0x20, 0x7E),)
     for wanted in (_LETTERS, ascii_only, charsets.ANY):

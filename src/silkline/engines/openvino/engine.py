@@ -20,11 +20,12 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from silkline.core import Delta, EngineInfo, Feature, Health, Image, Request, Usage
+from silkline.core import Constraint, Delta, EngineInfo, Feature, Health, Image, Request, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerForm, AnswerParts, call_ids
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
+from silkline.engines.grammar import CompiledConstraints, ebnf, grammar_of
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
 from silkline.engines.openvino.generation import generation_config
@@ -97,6 +98,7 @@ class OpenVinoEngine(Engine):
         self._preparing = RequestPreparer("openvino-prepare")
         self._embedder: Embedder | None = None
         self._embeddings: EmbeddingQueue | None = None
+        self._grammars = CompiledConstraints(_grammar, "openvino-grammar")
 
     @property
     def info(self) -> EngineInfo:
@@ -147,7 +149,10 @@ class OpenVinoEngine(Engine):
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        job = self._job(request, ready)
+        grammar = ""
+        if request.sampling.constraint is not None:
+            grammar = await self._grammars.get(request.sampling.constraint, deadline)
+        job = self._job(request, ready, grammar)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)
             embedded = await in_time(embedding, deadline, until="its answer was whole")
@@ -172,6 +177,7 @@ class OpenVinoEngine(Engine):
                 await self._embeddings.aclose()
             await asyncio.to_thread(stepper.close)
             self._preparing.close()
+            self._grammars.close()
 
     async def token_ids(self, request: Request) -> list[int]:
         """The tokens of an answer, including its end token; for comparing engines.
@@ -277,7 +283,7 @@ class OpenVinoEngine(Engine):
         usage = Usage(tokens, 0, sum(counts))
         return _PreparedRequest(prompt, tensors, prepared, usage, room, form)
 
-    def _job(self, request: Request, ready: _PreparedRequest) -> Job:
+    def _job(self, request: Request, ready: _PreparedRequest, grammar: str) -> Job:
         decode = self._prompts.decoder(self._tokenizer.decode, ready.form)
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
@@ -285,7 +291,7 @@ class OpenVinoEngine(Engine):
             id=request.id,
             prompt=ready.prompt,
             images=ready.images,
-            config=generation_config(sampling, self._defaults),
+            config=generation_config(sampling, self._defaults, grammar),
             text=TextStream(decode, sampling.stop, include_stop=sampling.include_stop),
             parts=AnswerParts(ready.form, call_ids(request)),
             usage=ready.usage,
@@ -296,6 +302,11 @@ class OpenVinoEngine(Engine):
             kept_ids=frozenset(sampling.stop_token_ids if sampling.include_stop else ()),
             token_bytes=None if sampling.logprobs is None else self._token_bytes,
         )
+
+
+def _grammar(constraint: Constraint) -> str:
+    """Returns a constraint as a grammar in EBNF, as the pipeline takes it."""
+    return ebnf.write(grammar_of(constraint))
 
 
 def _tensor(image: Image) -> ov.Tensor:

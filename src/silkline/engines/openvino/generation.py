@@ -30,6 +30,11 @@ _FEATURES = frozenset(
         Feature.IGNORE_EOS,
         Feature.STOP_TOKEN_IDS,
         Feature.INCLUDE_STOP,
+        Feature.JSON_OBJECT,
+        Feature.JSON_SCHEMA,
+        Feature.REGEX,
+        Feature.CHOICE,
+        Feature.GRAMMAR,
     }
 )
 
@@ -45,13 +50,14 @@ def sampling_features(*folders: Path) -> frozenset[Feature]:
 
 
 def generation_config(
-    sampling: Sampling, defaults: genai.GenerationConfig
+    sampling: Sampling, defaults: genai.GenerationConfig, grammar: str = ""
 ) -> genai.GenerationConfig:
     """Converts the sampling parameters of a request.
 
     Args:
         sampling: The parameters; `max_tokens` fits the context. Stop strings are found outside.
         defaults: The model's own config, which has its end tokens.
+        grammar: What the answer must match, in EBNF; empty allows any text.
     """
     config = genai.GenerationConfig()
     _set_ends(config, sampling, defaults)
@@ -59,6 +65,8 @@ def generation_config(
     config.max_new_tokens = sampling.max_tokens
     config.min_new_tokens = min(sampling.min_tokens, sampling.max_tokens)
     config.logprobs = 0 if sampling.logprobs is None else 1
+    if grammar:
+        config.structured_output_config = genai.StructuredOutputConfig(grammar=grammar)
     config.do_sample = sampling.temperature >= GREEDY_BELOW
     if config.do_sample:
         config.temperature = sampling.temperature

@@ -25,6 +25,7 @@ from silkline.models.token_rules import Documents
 from silkline.models.weights import LANGUAGE_MODEL
 
 NAME = "openvino"
+
 BLOCK_TOKENS = 32
 """Tokens per block of the CPU plug-in's paged KV cache."""
 

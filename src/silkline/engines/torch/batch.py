@@ -15,6 +15,7 @@ import torch
 
 from silkline.core import Delta, FinishReason
 from silkline.engines.stepper import Failed
+from silkline.engines.torch.constraint import stuck
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.runner import Part, Runner, Sampled
 from silkline.engines.torch.sampling import NO_TOKEN
@@ -185,8 +186,10 @@ class Batch:
         token = sampled.token
         if token == NO_TOKEN:
             self._leave(self._decoding.index(job))
-            return Failed(_overflow())
+            return Failed(_overflow() if job.matcher is None else stuck())
         job.add(token)
+        if job.matcher is not None:
+            job.matcher.advance(token)
         ended = None
         if token in job.end_ids:
             ended = FinishReason.STOP

@@ -25,6 +25,7 @@ from silkline.engines.sampling import SAMPLING_FEATURES, answer_room, check_bias
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.engines.tokenized import tokenized
+from silkline.engines.torch.constraint import FEATURES, Matchers
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, load
@@ -44,11 +45,13 @@ class _Open:
         loaded: The model.
         stepper: The thread that runs it.
         preparer: Prepares prompts.
+        matchers: Constrains answers; None if the model does not support that.
     """
 
     loaded: LoadedModel
     stepper: Stepper[Job]
     preparer: RequestPreparer
+    matchers: Matchers | None
 
 
 class TorchEngine(Engine):
@@ -87,9 +90,12 @@ class TorchEngine(Engine):
         """See `Engine`."""
         loop = asyncio.get_running_loop()
         loaded = await asyncio.to_thread(self._load)
-        self._info = _info(self._options, self._bundle, self._folder, loaded)
+        matchers = await asyncio.to_thread(loaded.family.matchers)
+        features = frozenset() if matchers is None else FEATURES
+        info = _info(self._options, self._bundle, self._folder, loaded)
+        self._info = replace(info, features=features)
         stepper = Stepper(loaded.batch, loop, max_batch=self._options.max_batch, name="torch-step")
-        self._open = _Open(loaded, stepper, RequestPreparer("torch-prepare"))
+        self._open = _Open(loaded, stepper, RequestPreparer("torch-prepare"), matchers)
         stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
@@ -101,6 +107,8 @@ class TorchEngine(Engine):
             yield tokenized(prompt.ids.tolist(), _image_tokens(prompt))
             return
         job = _job(opened.loaded, request, prompt)
+        if request.sampling.constraint is not None and opened.matchers is not None:
+            job.matcher = await opened.matchers.get(request.sampling.constraint, deadline)
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
@@ -147,6 +155,8 @@ class TorchEngine(Engine):
         if opened is not None:
             await asyncio.to_thread(opened.stepper.close)
             opened.preparer.close()
+            if opened.matchers is not None:
+                opened.matchers.close()
 
     def _opened(self) -> _Open:
         if self._open is None:

@@ -9,6 +9,7 @@ import torch
 from silkline.core import Sampling
 from silkline.engines import stepper
 from silkline.engines.sampling import chance
+from silkline.engines.torch.constraint import Matcher
 from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.penalties import Penalties, penalties
 from silkline.engines.torch.sampling import Draw
@@ -34,6 +35,7 @@ class Job(stepper.Job):
         penalties: What changes the logits of its next token; None if nothing does.
         keeps_logits: Whether to set `first_logits`.
         first_logits: Logits of the answer's first token, float32 `[vocabulary]` on the CPU.
+        matcher: Constrains the answer's tokens; it has seen those in `generated`.
     """
 
     prompt: Prompt
@@ -47,6 +49,7 @@ class Job(stepper.Job):
     penalties: Penalties | None = None
     keeps_logits: bool = False
     first_logits: torch.Tensor | None = None
+    matcher: Matcher | None = None
 
     def __post_init__(self) -> None:
         stepper.Job.__post_init__(self)

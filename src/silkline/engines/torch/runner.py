@@ -9,6 +9,7 @@ import torch
 
 from silkline.core import TokenLogprob
 from silkline.engines.torch.attention import Layout, PackedAttention, PromptChunk, decode_mask
+from silkline.engines.torch.constraint import constrained
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
@@ -80,6 +81,7 @@ class Runner:
             if job.keeps_logits:
                 job.first_logits = logits[row].float().cpu()
         changed = penalised(logits, [job.penalties for job in sampled])
+        changed = constrained(changed, [job.matcher for job in sampled])
         ids: list[int] = choose(changed, [job.draw() for job in sampled]).tolist()
         wanted = [job.sampling.logprobs for job in sampled]
         logprobs = token_logprobs(logits, ids, wanted, self._family.token_bytes)

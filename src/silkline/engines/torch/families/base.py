@@ -17,6 +17,7 @@ from torch import nn
 from silkline.core import Feature, Image, Message, PixelBudget, PromptOptions
 from silkline.engines.chat.parts import PLAIN, AnswerForm
 from silkline.engines.token_bytes import TokenBytes
+from silkline.engines.torch.constraint import Matchers
 
 NO_OPTIONS = PromptOptions()
 
@@ -167,6 +168,9 @@ class Family(Protocol):
 
     def decoder(self, form: AnswerForm) -> Callable[[Sequence[int]], str]:
         """Returns a function like `decode` that keeps the special tokens around the parts."""
+
+    def matchers(self) -> Matchers | None:
+        """Returns what constrains answers; None if the tokenizer does not support it."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Converts token ids to text without special tokens; incomplete bytes become U+FFFD."""

@@ -15,6 +15,7 @@ from silkline.core import Feature, Image, Message, PixelBudget, PromptOptions
 from silkline.engines.chat.parts import AnswerForm
 from silkline.engines.chat.template import keeping, kept_tokens
 from silkline.engines.prompt_text import check_image_indices
+from silkline.engines.torch.constraint import Matchers, open_matchers
 from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt
 from silkline.engines.torch.families.inputs import as_pillow, features_of, prepared_image
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
@@ -222,6 +223,10 @@ class Adapter(ABC):
         """See `Family`."""
         logits: torch.Tensor = self._head(hidden)
         return logits.index_fill(-1, self._forbidden, -torch.inf) if self._forbids else logits
+
+    def matchers(self) -> Matchers | None:
+        """See `Family`."""
+        return open_matchers(self.tokenizer.wrapped, self.end_ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Family`."""
