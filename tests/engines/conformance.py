@@ -206,11 +206,6 @@ class Conformance(ChatConformance, SamplingConformance):
         )
         assert two.usage.image_tokens == 2 * one.usage.image_tokens
 
-    async def test_closing_twice_is_closing_once(self, engine: Engine) -> None:
-        await answer(engine, question())
-        await engine.aclose()
-        await engine.aclose()
-
     @pytest.mark.parametrize("temperature", [0.0, 1.5])
     async def test_answers_have_the_form_that_was_asked_for(
         self, engine: Engine, temperature: float
@@ -275,3 +270,8 @@ class Conformance(ChatConformance, SamplingConformance):
                     await answer(engine, question(sampling=Sampling(constraint=refused.constraint)))
         assert (await good).text
         await eventually(lambda: idle(engine))
+
+    async def test_closing_twice_is_closing_once(self, engine: Engine) -> None:
+        await answer(engine, question())
+        await engine.aclose()
+        await engine.aclose()

@@ -180,6 +180,8 @@ class LogprobStream:
         Args:
             ended: Whether the text has ended; then the last tokens may be ones without text.
         """
+        if not self._waiting:
+            return ()
         end = self._text.returned
         every = ended and not self._text.stopped
         ready = [logprob for start, logprob in self._waiting if every or start < end]

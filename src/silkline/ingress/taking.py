@@ -189,8 +189,9 @@ class Taking:
         self._images += pages - 1
         if self._images > self._limits.max_images:
             raise RequestTooLarge(
-                f"The document has {pages} pages. At most {self._limits.max_images} images are "
-                "allowed in a request, and each page is one. Send fewer pages."
+                f"The document has {pages} pages, each of which counts as an image. With them, the "
+                f"request has more than the {self._limits.max_images} images that are allowed. "
+                "Send fewer pages."
             )
         work = [self._loader.decode(loaded, self._scope, budget, page) for page in range(pages)]
         return await _together(work)

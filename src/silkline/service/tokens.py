@@ -38,4 +38,10 @@ async def count_tokens(answering: Answering, question: Question, record: Request
 def _limited(question: Question, max_tokens: int) -> Question:
     # Not from the cache: the answer to a near duplicate of an image may have another count.
     sampling = Sampling(max_tokens=max_tokens)
-    return replace(question, sampling=sampling, stream=False, cache_use=CacheUse.NONE)
+    return replace(
+        question,
+        sampling=sampling,
+        stream=False,
+        cache_use=CacheUse.NONE,
+        unset=frozenset(),
+    )

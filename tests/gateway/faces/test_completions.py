@@ -58,6 +58,13 @@ def test_log_probabilities_in_the_form_of_this_api(openai: OpenAI) -> None:
     assert [offset for part in parts for offset in part.text_offset] == found.text_offset
 
 
+def test_the_stop_string_is_named(openai: OpenAI) -> None:
+    word = complete(openai).choices[0].text.split()[1]
+    assert complete(openai, stop=word).choices[0].stop_reason == word
+    *_, last = complete(openai, stop=word, stream=True)
+    assert (last.choices[0].finish_reason, last.choices[0].stop_reason) == ("stop", word)
+
+
 def test_several_choices(openai: OpenAI) -> None:
     found = complete(openai, n=3, temperature=1.5, seed=1, max_tokens=8)
     assert [choice.index for choice in found.choices] == [0, 1, 2]

@@ -88,6 +88,7 @@ class CompletionRequest(ConstraintFields, frozen=True, kw_only=True):
             cache_use=cache_use,
             options=PromptOptions(raw=True),
             choices=self.n or 1,
+            unset=self.unset(),
         )
 
 
@@ -121,7 +122,8 @@ class CompletionEnvelope(Envelope):
 
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
         """See `Envelope`."""
-        return self._choice(index, answer.text, answer.logprobs, answer.finish_reason)
+        found = self._choice(index, answer.text, answer.logprobs, answer.finish_reason)
+        return {**found, "stop_reason": answer.stop} if answer.stop else found
 
     def content(self, delta: Delta, *, first: bool) -> dict[str, Any]:
         """See `Envelope`; a text completion has no role."""

@@ -105,7 +105,7 @@ def test_the_input_of_a_tool_is_an_object(arguments: str, found: dict[str, Any])
 
 
 def test_an_empty_answer_has_an_empty_text() -> None:
-    assert answered(last())["content"] == [{"type": "text", "text": "", "citations": None}]
+    assert answered(last())["content"] == [{"type": "text", "text": ""}]
     assert kinds(streamed(last())) == [
         "message_start", "start", "stop", "message_delta", "message_stop",
     ]  # fmt: skip

@@ -34,7 +34,7 @@ def message(answer: Answer, record: RequestRecord) -> dict[str, Any]:
     if answer.reasoning:
         blocks.append({"type": "thinking", "thinking": answer.reasoning, "signature": _SIGNATURE})
     if answer.text or not (answer.reasoning or answer.tool_calls):
-        blocks.append(_text(answer.text))
+        blocks.append({"type": "text", "text": answer.text})
     blocks += [_tool_use(call) for call in answer.tool_calls]
     return {
         **_head(record),
@@ -140,10 +140,6 @@ def _end(reason: FinishReason, stop: str) -> dict[str, Any]:
     if stop and reason is FinishReason.STOP:
         return {"stop_reason": "stop_sequence", "stop_sequence": stop}
     return {"stop_reason": _REASONS[reason], "stop_sequence": None}
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text, "citations": None}
 
 
 def _tool_use(call: ToolCall) -> dict[str, Any]:

@@ -140,13 +140,21 @@ class CountRequest(SamplingFields, frozen=True, kw_only=True):
     output_config: OutputConfig | None = None
     output_format: JsonSchemaOutput | None = None
 
-    def asked(self, sampling: Sampling, cache_use: CacheUse, *, stream: bool = False) -> Question:
+    def asked(
+        self,
+        sampling: Sampling,
+        cache_use: CacheUse,
+        *,
+        stream: bool = False,
+        unset: frozenset[str] = frozenset(),
+    ) -> Question:
         """Converts the request to a `Question`.
 
         Args:
             sampling: How to choose tokens, without the form of the answer.
             cache_use: How the request's headers allow the cache to be used.
             stream: Whether the client reads the answer as a stream.
+            unset: The sampling parameters that the request does not name.
 
         Raises:
             InvalidRequest: A block or a tool is not supported, or two fields contradict each other.
@@ -174,6 +182,7 @@ class CountRequest(SamplingFields, frozen=True, kw_only=True):
             stream=stream,
             cache_use=cache_use,
             options=self._options(continues=last.role is Role.ASSISTANT),
+            unset=unset,
         )
 
     def _constraint(self) -> Constraint | None:
@@ -199,7 +208,8 @@ class CountRequest(SamplingFields, frozen=True, kw_only=True):
 class MessagesRequest(CountRequest, frozen=True, kw_only=True):
     """A request for a message.
 
-    Without a temperature, decoding is greedy. `stop` and `stop_sequences` are added up.
+    Parameters that it does not name are the model's defaults. `stop` and `stop_sequences` are
+    added up.
     """
 
     max_tokens: Tokens
@@ -210,7 +220,10 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True):
         """Converts the request to a `Question`; see `asked`."""
         sampling = self.sampling(self.max_tokens, None, None)
         stops = (*sampling.stop, *(self.stop_sequences or ()))
-        return self.asked(replace(sampling, stop=stops), cache_use, stream=bool(self.stream))
+        unset = self.unset() - ({"stop"} if stops else set())
+        return self.asked(
+            replace(sampling, stop=stops), cache_use, stream=bool(self.stream), unset=unset
+        )
 
 
 _CHOICES: Mapping[type[object], ToolChoice] = {
