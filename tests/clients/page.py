@@ -1,4 +1,7 @@
-"""The generated parts of `docs/clients.md`: `python -m tests.clients.page` writes them anew."""
+"""The generated parts of `docs/clients.md`: `python -m tests.clients.page` writes them anew.
+
+Arguments choose clients by the names of their programs, such as `openai_sdk.py`.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,12 @@ def anchor(name: str) -> str:
 
 
 def rewritten(text: str, found: Mapping[Client, Sequence[Outcome]]) -> str:
-    """The page with its generated parts replaced."""
-    rows = "".join(summary_row(client, found[client]) for client in CLIENTS if client in found)
-    text = _replaced(text, _BEGIN, summary_head() + rows)
+    """The page with its generated parts replaced; those of other clients stay."""
+    rows = [
+        summary_row(client, found[client]) if client in found else _row(text, client)
+        for client in CLIENTS
+    ]
+    text = _replaced(text, _BEGIN, summary_head() + "".join(rows))
     for client, each in found.items():
         before, heading, rest = text.partition(f"\n## {client.name}\n")
         section, following, after = rest.partition("\n## ")
@@ -74,6 +80,12 @@ def example(text: str, client: Client) -> tuple[str, str]:
         return "", ""
     language, code = block.groups()
     return language, code.removeprefix("$ ") if language == "console" else code
+
+
+def _row(text: str, client: Client) -> str:
+    """A client's line in the summary of the page; empty if there is none."""
+    found = re.search(rf"^\| \[{re.escape(client.name)}\].*\n", text, re.MULTILINE)
+    return found[0] if found else ""
 
 
 def _cell(found: Sequence[Outcome]) -> str:
@@ -94,9 +106,13 @@ def _replaced(text: str, begin: str, table: str) -> str:
 
 
 def main() -> None:
-    """Runs all clients and rewrites the page."""
+    """Runs clients and rewrites the page."""
     with servers() as running:
-        found = {client: outcomes(client, running) for client in CLIENTS}
+        found = {
+            client: outcomes(client, running)
+            for client in CLIENTS
+            if client.program in sys.argv[1:] or not sys.argv[1:]
+        }
     PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
     broken = [
         f"{client.name}: {each.way}: {each.message}"

@@ -34,14 +34,7 @@ from silkline.service.lifecycle import Lifecycle
 from silkline.service.model_defaults import with_model_defaults
 from silkline.service.models import ServedModel, ServedModels
 from silkline.service.other_fields import sort_fields
-from silkline.service.question import (
-    Question,
-    check_size,
-    check_strictly,
-    clamped,
-    size_of,
-    without_idle_constraint,
-)
+from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
 
 _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
@@ -193,7 +186,6 @@ class Answering:
             question = replace(question, sampling=replace(question.sampling, extra=extra))
         if self._settings.engine.sampling_defaults == "model":
             question = with_model_defaults(question, model.info)
-        question = without_idle_constraint(question)
         check_features(question, model.info)
         max_tokens = min(limits.max_answer_tokens, model.info.context_length)
         if limits.strict_fields:

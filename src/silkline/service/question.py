@@ -9,7 +9,7 @@ from itertools import accumulate
 from silkline.admission.cost import Size
 from silkline.cache.policy import CacheUse
 from silkline.config import LimitSettings
-from silkline.core import ImagePart, Message, Part, PromptOptions, Sampling, TextPart, ToolChoice
+from silkline.core import ImagePart, Message, Part, PromptOptions, Sampling, TextPart
 from silkline.errors import InvalidRequest, RequestTooLarge
 from silkline.ingress.identity import Recognised
 from silkline.ingress.source import Source
@@ -116,16 +116,6 @@ def check_size(question: Question, limits: LimitSettings) -> None:
             f"{limits.max_text_chars} are allowed.",
             param="messages",
         )
-
-
-def without_idle_constraint(question: Question) -> Question:
-    """Removes the constraint on text where the answer is a tool call, which has no text.
-
-    Some clients send both, and expect the call.
-    """
-    if question.options.tool_choice is not ToolChoice.REQUIRED:
-        return question
-    return replace(question, sampling=replace(question.sampling, constraint=None))
 
 
 def clamped(question: Question, max_tokens: int) -> Question:

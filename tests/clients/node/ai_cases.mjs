@@ -3,13 +3,20 @@
 import { Output, generateObject, generateText, stepCountIs, streamObject, streamText, tool } from "ai";
 import { z } from "zod";
 
-import { GREEN, QUESTION, RED, add, check, collected, differ } from "./cases.mjs";
+import { GREEN, QUESTION, RED, TOOL_QUESTION, add, check, collected, differ } from "./cases.mjs";
 
 const RECORD = z.object({ category: z.string(), count: z.number().int() });
 
 const ask = (image) => [
   { role: "user", content: [{ type: "text", text: QUESTION }, { type: "image", image }] },
 ];
+
+const price = (seen) =>
+  tool({
+    description: "Looks up the price of a product.",
+    inputSchema: z.object({ product: z.string() }),
+    execute: async ({ product }) => (seen.push(product), `${product}: 25 EUR`),
+  });
 
 /**
  * Adds the cases of a model that `create` makes; `prefix` is what the user writes for it, `sampling`
@@ -55,13 +62,6 @@ export function addCases(create, prefix, sampling = {}, record = RECORD) {
     record.parse(parts.at(-1));
   });
 
-  const price = (seen) =>
-    tool({
-      description: "Looks up the price of a product.",
-      inputSchema: z.object({ product: z.string() }),
-      execute: async ({ product }) => (seen.push(product), `${product}: 25 EUR`),
-    });
-
   add("tools", where("generateText, several steps"), async () => {
     const seen = [];
     const answer = await generateText({
@@ -87,5 +87,18 @@ export function addCases(create, prefix, sampling = {}, record = RECORD) {
   add("sampling", where("temperature, topP, seed, ..."), async () => {
     const answer = await generateText({ ...given, prompt: QUESTION, temperature: 0.7, topP: 0.9, ...sampling });
     check(answer.text, answer);
+  });
+}
+
+/** Adds a case for providers that send a schema beside tools, instead of making a tool of it. */
+export function addToolsAndForm(create, prefix) {
+  add("tools", `${prefix}: generateText with Output.object, several steps`, async () => {
+    const seen = [];
+    const answer = await generateText({
+      model: create(), maxRetries: 0, prompt: TOOL_QUESTION, tools: { price: price(seen) },
+      stopWhen: stepCountIs(3), output: Output.object({ schema: RECORD }),
+    });
+    RECORD.parse(answer.output);
+    check(seen.length > 0, answer.output);
   });
 }

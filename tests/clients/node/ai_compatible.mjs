@@ -3,7 +3,7 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { z } from "zod";
 
-import { addCases } from "./ai_cases.mjs";
+import { addCases, addToolsAndForm } from "./ai_cases.mjs";
 import { KEY, MODEL, V1, main } from "./cases.mjs";
 
 const silkline = createOpenAICompatible({
@@ -12,6 +12,7 @@ const silkline = createOpenAICompatible({
 const without = createOpenAICompatible({ name: "silkline", baseURL: V1, apiKey: KEY });
 
 addCases(() => silkline(MODEL), "supportsStructuredOutputs", { seed: 1, frequencyPenalty: 0.5 });
+addToolsAndForm(() => silkline(MODEL), "supportsStructuredOutputs");
 // Without schemas it asks for JSON, and for its form in words: every object is the record.
 addCases(() => without(MODEL), "defaults", {}, z.object({}).loose());
 

@@ -3,12 +3,13 @@
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText } from "ai";
 
-import { addCases } from "./ai_cases.mjs";
+import { addCases, addToolsAndForm } from "./ai_cases.mjs";
 import { KEY, MODEL, PDF, QUESTION, V1, add, check, main } from "./cases.mjs";
 
 const openai = createOpenAI({ baseURL: V1, apiKey: KEY });
 
 addCases(() => openai(MODEL), "openai(model)");
+addToolsAndForm(() => openai(MODEL), "openai(model)");
 addCases(() => openai.chat(MODEL), "openai.chat(model)", { seed: 1, presencePenalty: 0.5, frequencyPenalty: 0.5 });
 
 add("documents", "openai(model): file part with a PDF", async () => {

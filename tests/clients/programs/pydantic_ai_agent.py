@@ -60,8 +60,8 @@ async def record(model: Any, output: Any) -> None:
     check(isinstance(answer.output, Record | Loose), answer)
 
 
-async def called(model: Any) -> None:
-    agent = Agent(model, tools=[price], retries=0)
+async def called(model: Any, output: Any = str) -> None:
+    agent = Agent(model, output_type=output, tools=[price], retries=0)
     answer = await agent.run(TOOL_QUESTION, model_settings={"max_tokens": 200})
     check(answer.output, answer)
     check("tool-call" in str([part.part_kind for m in answer.all_messages() for part in m.parts]))
@@ -101,6 +101,11 @@ async def prompted() -> None:
 @case("tools", "Agent(tools=[...])")
 async def tools() -> None:
     await called(chat())
+
+
+@case("tools", "Agent(tools=[...], output_type=NativeOutput)")
+async def tools_and_form() -> None:
+    await called(chat(), NativeOutput(Record))
 
 
 @case("logprobs", "openai_logprobs")
