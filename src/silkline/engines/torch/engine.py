@@ -93,7 +93,7 @@ class TorchEngine(Engine):
         matchers = await asyncio.to_thread(loaded.family.matchers)
         features = frozenset() if matchers is None else FEATURES
         info = _info(self._options, self._bundle, self._folder, loaded)
-        self._info = replace(info, features=features)
+        self._info = replace(info, features=info.features | features)
         stepper = Stepper(loaded.batch, loop, max_batch=self._options.max_batch, name="torch-step")
         self._open = _Open(loaded, stepper, RequestPreparer("torch-prepare"), matchers)
         stepper.start()
