@@ -81,7 +81,7 @@ async def _answer(engine: Engine, threads: Executor, jpeg: bytes, cell: Cell) ->
 
 
 def _decode(jpeg: bytes, budget: PixelBudget) -> Image:
-    picture = normalise(jpeg, "JPEG", SIZE * SIZE, (budget.shortest_edge, budget.max_pixels))
+    picture = normalise(jpeg, "JPEG", SIZE * SIZE, (budget.shortest_edge, budget.max_pixels, 0))
     size = picture.width, picture.height
     return Image(*size, picture.pixels, image_digest("RGB", *size, picture.pixels))
 

@@ -21,7 +21,7 @@ from silkline.core import Constraint, ConstraintKind, Message, Request, Role, Sa
 from silkline.engines.base import EngineOptions
 from silkline.engines.torch import create_engine, runner
 from silkline.engines.torch.constraint import constrained
-from silkline.engines.torch.runner import Runner
+from silkline.engines.torch.runner import Runner, Sampled
 from silkline.models.resolve import bundled_folder
 
 _REQUESTS = 16
@@ -44,12 +44,12 @@ async def main() -> None:
             masks.append(time.perf_counter() - began)
         return masked
 
-    def timed_run(self: Runner, decoding: Sequence[Any], parts: Sequence[Any]) -> list[int]:
+    def timed_run(self: Runner, decoding: Sequence[Any], parts: Sequence[Any]) -> list[Sampled]:
         began = time.perf_counter()
-        ids = run(self, decoding, parts)
+        sampled = run(self, decoding, parts)
         if len(decoding) == _REQUESTS and not parts:
             steps.append(time.perf_counter() - began)
-        return ids
+        return sampled
 
     runner.constrained = timed_masks  # type: ignore[attr-defined]
     Runner.run = timed_run  # type: ignore[method-assign]
