@@ -152,6 +152,8 @@ def test_the_input_items_of_a_response(openai: OpenAI) -> None:
         ("limit=", "limit"),
         ("limit=a", "limit"),
         ("limit=²", "limit"),
+        ("limit=0001" + "9" * 4400, "limit"),
+        ("limit=٣", "limit"),
         ("order=up", "order"),
         ("after=msg_1", "after"),
     ],
