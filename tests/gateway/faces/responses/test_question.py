@@ -130,8 +130,13 @@ def said(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text}
 
 
+def thought(text: str) -> dict[str, Any]:
+    return {"type": "reasoning", "summary": [{"type": "summary_text", "text": text}]}
+
+
 CALL = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
-THOUGHT = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}
+THOUGHT = thought("hm")
+NO_THOUGHT = {"type": "reasoning", "summary": []}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,9 @@ THOUGHT = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm
         ([THOUGHT, said("a"), THOUGHT, CALL], [("a", 0, "hm"), ("", 1, "hm")]),
         ([CALL, THOUGHT, THOUGHT, said("a")], [("", 1, ""), ("a", 0, "hmhm")]),
         ([THOUGHT], [("", 0, "hm")]),
+        ([THOUGHT, said("a"), said("b")], [("a", 0, "hm"), ("b", 0, "")]),
+        ([NO_THOUGHT, said("a"), NO_THOUGHT], [("a", 0, "")]),
+        ([thought(str(n)) for n in range(2000)], [("", 0, "".join(map(str, range(2000))))]),
     ],
 )
 def test_the_items_of_one_answer_are_one_message(

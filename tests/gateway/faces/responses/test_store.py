@@ -15,7 +15,7 @@ from silkline.config import ResponseSettings
 from silkline.gateway.faces.responses.store import Entry, ResponseStore, Stored
 from silkline.gateway.keys import fragment, new_key
 from tests.gateway.asking import MODEL
-from tests.gateway.faces.responses.asking import RESPONSES, asked, checked_response
+from tests.gateway.faces.responses.asking import RESPONSES, asked, checked_response, user
 from tests.gateway.keyrings import bearer
 from tests.pictures import data_url, encoded
 from tests.serving import Served, served
@@ -152,6 +152,8 @@ def test_the_input_items_of_a_response(openai: OpenAI) -> None:
         ("limit=", "limit"),
         ("limit=a", "limit"),
         ("limit=²", "limit"),
+        ("limit=0001" + "9" * 4400, "limit"),
+        ("limit=٣", "limit"),
         ("order=up", "order"),
         ("after=msg_1", "after"),
     ],
@@ -192,6 +194,27 @@ def test_an_unknown_reference_is_refused(openai: OpenAI, name: str) -> None:
     with pytest.raises(NotFoundError, match="Send the item itself") as caught:
         openai.responses.create(model=MODEL, input=sent)
     assert caught.value.param == "input.1.id"
+
+
+def test_a_repeated_reference_is_refused(openai: OpenAI) -> None:
+    first = openai.responses.create(**asked(URL, store=True))
+    reference = {"type": "item_reference", "id": first.output[0].id}
+    sent: list[Any] = [reference, {"role": "user", "content": "?"}, reference]
+    with pytest.raises(APIStatusError, match="refers to this item twice") as caught:
+        openai.responses.create(model=MODEL, input=sent)
+    assert caught.value.status_code == 400
+    assert caught.value.param == "input.2.id"
+
+
+def test_a_reference_counts_beside_the_conversation() -> None:
+    with client_of("--max-body-bytes", "20000") as client:
+        first = client.responses.create(input="a" * 12_000, store=True)
+        reference: Any = {"type": "item_reference", "id": first.output[0].id}
+        assert client.responses.create(input="?", previous_response_id=first.id).output_text
+        assert client.responses.create(input=[reference, *user()]).output_text
+        with pytest.raises(APIStatusError, match="at most 20000 are allowed") as caught:
+            client.responses.create(input=[reference], previous_response_id=first.id)
+        assert caught.value.status_code == 413
 
 
 def test_a_tenant_finds_only_its_own_responses(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ class History:
 
         Raises:
             ResponseNotFound: An earlier response or an item is not stored.
+            InvalidRequest: The input refers to an item twice.
             RequestTooLarge: The conversation is too long.
             Overloaded: The store fails, or other requests hold too many bytes.
         """
@@ -98,8 +99,8 @@ class History:
         chain = await self._chain(tenant, body.previous_response_id)
         sent = body.items
         referenced = await self._referenced(tenant, sent)
-        entries = {entry.id: entry for entry in (*chain, *referenced)}
-        size = sum(entry.size for entry in entries.values())
+        # A response that is both continued and referred to counts twice: its items are used twice.
+        size = sum(entry.size for entry in (*chain, *referenced))
         if size > self._max_bytes:
             raise RequestTooLarge(
                 f"The earlier responses have {size} bytes; at most {self._max_bytes} are allowed. "
@@ -109,7 +110,8 @@ class History:
         with self._budget.claim(record.tenant.salt) as held:
             if size:
                 await held.grow(size)
-            loaded = {name: await self._items(tenant, name) for name in entries}
+            names = dict.fromkeys(entry.id for entry in (*chain, *referenced))
+            loaded = {name: await self._items(tenant, name) for name in names}
             earlier = [item for entry in reversed(chain) for item in loaded[entry.id]]
             known = {item.id: item for items in loaded.values() for item in items}
             yield Conversation(earlier, _resolved(sent, known))
@@ -146,12 +148,24 @@ class History:
         return chain
 
     async def _referenced(self, tenant: str, items: Sequence[InputItem]) -> list[Entry]:
-        """The responses of the items that the request refers to."""
-        names = {
-            f"{ID_PREFIX}{match[1]}"
-            for item in items
-            if isinstance(item, ItemReference) and (match := _ITEM_ID.fullmatch(item.id))
-        }
+        """The responses of the items that the request refers to, each once.
+
+        Each item may be referred to only once, so that the items need no more memory than their
+        responses.
+        """
+        seen: set[str] = set()
+        names: set[str] = set()
+        for index, item in enumerate(items):
+            if not isinstance(item, ItemReference):
+                continue
+            if item.id in seen:
+                raise InvalidRequest(
+                    "The input refers to this item twice. Refer to each item once.",
+                    param=f"input.{index}.id",
+                )
+            seen.add(item.id)
+            if match := _ITEM_ID.fullmatch(item.id):
+                names.add(f"{ID_PREFIX}{match[1]}")
         if len(names) > self._max_turns:
             raise RequestTooLarge(
                 f"The input refers to items of {len(names)} responses; at most {self._max_turns} "

@@ -105,7 +105,7 @@ class Conversation:
         """Begins without messages; `images` gets the images of all items."""
         self._images = images
         self._messages: list[Message] = []
-        self._reasoning = ""
+        self._reasoning: list[str] = []
         self._parts: tuple[Part, ...] | None = None
         self._calls: list[ToolCall] = []
 
@@ -132,7 +132,7 @@ class Conversation:
             case ReasoningItem():
                 if self._parts is not None or self._calls:
                     self._end_answer()
-                self._reasoning += item.text
+                self._reasoning.append(item.text)
             case FunctionOutputItem():
                 self._end_answer()
                 parts = read_content(item.output, self._images, f"{param}.output")
@@ -149,12 +149,12 @@ class Conversation:
 
     def _end_answer(self) -> None:
         """Adds the message of an answer's items, if there are some."""
-        if self._parts is None and not self._calls and not self._reasoning:
+        reasoning = "".join(self._reasoning)  # joined once: many items would be copied each time
+        self._reasoning.clear()
+        if self._parts is None and not self._calls and not reasoning:
             return
         parts = (TextPart(""),) if self._parts is None else self._parts
-        message = Message(
-            Role.ASSISTANT, parts, tool_calls=tuple(self._calls), reasoning=self._reasoning
-        )
+        message = Message(Role.ASSISTANT, parts, tool_calls=tuple(self._calls), reasoning=reasoning)
         self._messages.append(message)
-        self._parts, self._reasoning = None, ""
+        self._parts = None
         self._calls.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from silkline.service.answering import Answering
 _MAX_PAGE = 100
 _PAGE = 20
 _ORDERS = ("asc", "desc")
+_DIGITS = re.compile(r"[0-9]{1,3}")
 
 _ANSWERS: dict[str, Any] = {
     "description": "The response; with `stream`, its server-sent events.",
@@ -135,9 +137,9 @@ def _page(items: list[dict[str, Any]], request: Request) -> dict[str, Any]:
         InvalidRequest: The query is wrong.
     """
     query = request.query_params
-    limit = query.get("limit", str(_PAGE))
     order = query.get("order", "desc")
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:4]) <= _MAX_PAGE):
+    limit = _limit(query.get("limit", str(_PAGE)))
+    if not 1 <= limit <= _MAX_PAGE:
         raise InvalidRequest(
             f"The parameter limit is wrong: it must be 1 to {_MAX_PAGE}.", param="limit"
         )
@@ -152,7 +154,7 @@ def _page(items: list[dict[str, Any]], request: Request) -> dict[str, Any]:
             "The parameter after is wrong: the input has no item with this id.", param="after"
         )
     start = 0 if after is None else ids.index(after) + 1
-    page = items[start : start + int(limit)]
+    page = items[start : start + limit]
     return {
         "object": "list",
         "data": page,
@@ -160,6 +162,11 @@ def _page(items: list[dict[str, Any]], request: Request) -> dict[str, Any]:
         "last_id": page[-1]["id"] if page else None,
         "has_more": start + len(page) < len(items),
     }
+
+
+def _limit(text: str) -> int:
+    """The number in a limit's text; 0 if the text is not 1 to 3 digits."""
+    return int(text) if _DIGITS.fullmatch(text) else 0
 
 
 def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:
