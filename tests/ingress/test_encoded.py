@@ -27,7 +27,9 @@ TURNED[0x0112] = 6
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool() -> AsyncIterator[DecoderPool]:
-    async with DecoderPool(DecodeSettings(decode_processes=1, decode_timeout=30)) as pool:
+    async with DecoderPool(
+        DecodeSettings(decode_processes=1, decode_timeout=30), keep_files=True
+    ) as pool:
         yield pool
 
 

@@ -12,6 +12,7 @@ from silkline.ingress.intake import Intake
 from silkline.ingress.source import uploaded
 from tests.ingress.intakes import at, coloured, serving, until
 from tests.ingress.network import Hit, gives
+from tests.ingress.pictures import chunk, drawing, encode, photograph
 from tests.pictures import encoded
 
 MIB = 1024 * 1024
@@ -71,3 +72,24 @@ async def test_requests_that_hold_pictures_leave_others_no_room() -> None:
                 with pytest.raises(Overloaded, match="no memory left for this request"):
                     await take(holding, 4)
             await take(holding)
+
+
+@pytest.mark.parametrize("keep_files", [True, False])
+async def test_a_kept_file_counts_like_its_pixels(keep_files: bool) -> None:
+    data = encode(photograph(300, 200), "PNG")
+    async with Intake(LIMITS, FetchSettings(), DecodeSettings(), keep_files=keep_files) as intake:
+        with intake.holding(b"") as held:
+            taken = await intake.take([uploaded(data, param="")], PixelBudget(), b"", held)
+            file = taken.images[0].encoded
+            assert (file is not None) is keep_files
+            assert held.held == 300 * 200 * 3 + (len(data) if keep_files else 0)
+
+
+async def test_a_file_larger_than_its_pixels_is_not_kept() -> None:
+    plain = encode(drawing(), "PNG")
+    data = plain[:33] + chunk(b"prVt", bytes(MIB // 2)) + plain[33:]  # after the header
+    async with Intake(LIMITS, FetchSettings(), DecodeSettings(), keep_files=True) as intake:
+        with intake.holding(b"") as held:
+            taken = await intake.take([uploaded(data, param="")], PixelBudget(), b"", held)
+            assert taken.images[0].encoded is None
+            assert held.held == len(taken.images[0].pixels)

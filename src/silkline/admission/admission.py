@@ -23,7 +23,7 @@ from silkline.admission.resolution import Resolution, reduced
 from silkline.admission.scheduler import Scheduler
 from silkline.admission.tenant import Tenant
 from silkline.admission.throughput import LookupCredit
-from silkline.admission.ticket import Phase, Ticket, Turn
+from silkline.admission.ticket import Phase, Ticket, TicketGroup, Turn
 from silkline.config import AdmissionSettings
 from silkline.core import Delta, EngineInfo, Stage, Timeline, Usage
 from silkline.errors import RateLimited
@@ -107,6 +107,7 @@ class Admission:
         timeout_seconds: float,
         elapsed_seconds: float = 0.0,
         lookup: bool = False,
+        group: TicketGroup | None = None,
     ) -> Iterator[Ticket]:
         """Admits a request, or refuses it before any work is done for it; never waits.
 
@@ -123,12 +124,21 @@ class Admission:
             lookup: Whether the cache may have the answer and can be read without fetching images;
                 such requests may read it even if they would be refused otherwise (see
                 `cache_missed`).
+            group: The tickets of the request, if it asks for several answers; call this for each of
+                them. The first call admits or refuses the request, with the tokens of all answers.
 
         Raises:
             RateLimited: The tenant's rate limit is reached.
             Overloaded: The answer would be late, or the queue is full.
         """
-        ticket = self._admit(tenant, size, info, (timeout_seconds, elapsed_seconds), lookup=lookup)
+        group = group or TicketGroup()
+        if group.first is None:
+            times = (timeout_seconds, elapsed_seconds)
+            ticket = self._admit(group, tenant, size, info, times, lookup=lookup)
+        else:
+            ticket = replace(group.first, charged=0, begun=0.0)
+        self._charge(ticket)
+        self._scheduler.expect(ticket)
         try:
             yield ticket
         finally:
@@ -239,6 +249,7 @@ class Admission:
 
     def _admit(
         self,
+        group: TicketGroup,
         tenant: Tenant,
         size: Size,
         info: EngineInfo,
@@ -246,26 +257,26 @@ class Admission:
         *,
         lookup: bool,
     ) -> Ticket:
-        """Checks the rate limits and the queue, then charges the tenant."""
+        """Checks the rate limits and the queue, then charges the tenant one request."""
         wait = self._scheduler.predicted_wait(tenant)
-        ticket = self._ticket(tenant, size, info, times, wait)
-        if breach := self._limits.check(tenant, ticket.tokens):
-            self._counts.refused(tenant.name, breach.reason)
+        ticket = self._ticket(group, tenant, size, info, times, wait)
+        if breach := self._limits.check(tenant, ticket.tokens * group.answers):
+            self._count_refused(ticket, breach.reason)
             raise _rate_limited(breach)
         if reason := self._scheduler.check(ticket, wait):
             if lookup and self._lookup_credit.allow():
                 ticket.cache_only_reason = reason
             elif reason is not Refusal.QUEUE_FULL or not self._scheduler.make_room(ticket):
-                self._counts.refused(tenant.name, reason)
+                self._count_refused(ticket, reason)
                 raise self._scheduler.error(ticket, reason, wait)
         self._limits.charge(tenant, requests=1, tokens=0)
-        self._charge(ticket)
-        self._scheduler.expect(ticket)
         self._counts.admitted(tenant.name)
+        group.first = ticket
         return ticket
 
     def _ticket(
         self,
+        group: TicketGroup,
         tenant: Tenant,
         size: Size,
         info: EngineInfo,
@@ -280,6 +291,7 @@ class Admission:
         budget = reduced(info.pixel_budget, share)
         started, expires = now - elapsed_seconds, now + timeout_seconds
         return Ticket(
+            group=group,
             tenant=tenant,
             size=size,
             info=info,
@@ -325,9 +337,15 @@ class Admission:
         ticket.charged = 0
 
     def _refused_later(self, ticket: Ticket, reason: Refusal) -> None:
-        self._limits.charge(ticket.tenant, requests=-1, tokens=0)
+        if not ticket.group.refused:
+            self._limits.charge(ticket.tenant, requests=-1, tokens=0)
         self._give_back(ticket)
-        self._counts.refused(ticket.tenant.name, reason)
+        self._count_refused(ticket, reason)
+
+    def _count_refused(self, ticket: Ticket, reason: Refusal) -> None:
+        if not ticket.group.refused:
+            self._counts.refused(ticket.tenant.name, reason)
+        ticket.group.refused = True
 
 
 def _rate_limited(breach: Breach) -> RateLimited:

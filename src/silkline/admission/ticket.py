@@ -45,10 +45,28 @@ class Phase(Enum):
 
 
 @dataclass(eq=False, slots=True)
-class Ticket:
-    """A request that was admitted.
+class TicketGroup:
+    """The tickets of one request: each of its answers has its own, and waits for its own turn.
+
+    The request is admitted as a whole, with its first ticket, and is counted once.
 
     Attributes:
+        answers: Number of answers, at least 1.
+        first: The first ticket; None until the request is admitted.
+        refused: Whether the request was refused.
+    """
+
+    answers: int = 1
+    first: Ticket | None = None
+    refused: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A request that was admitted, or one of its answers if there are several.
+
+    Attributes:
+        group: The tickets of the request.
         tenant: The tenant of the request.
         size: The size of the request.
         info: The engine's description.
@@ -65,6 +83,7 @@ class Ticket:
         begun: When its turn began, as the integral over time of the number of taken slots.
     """
 
+    group: TicketGroup
     tenant: Tenant
     size: Size
     info: EngineInfo

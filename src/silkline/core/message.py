@@ -38,7 +38,8 @@ class Image:
         pixels: RGB bytes, row by row from the top left, exactly `width * height * 3` of them.
         digest: Hex digest of mode, size and pixels; equal digests mean equal images.
         encoded: The file that it was decoded from, if any decoder gets these pixels from it: no
-            normalisation changed it. None otherwise. Only remote servers get it.
+            normalisation changed it. None otherwise, if the file is larger than `pixels`, or if
+            no remote server is set to get it.
     """
 
     width: int

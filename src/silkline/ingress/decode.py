@@ -92,15 +92,19 @@ class _Slot:
 class DecoderPool(Lifespan):
     """Decodes images in child processes. Use it in one event loop, between `start` and `aclose`."""
 
-    def __init__(self, settings: DecodeSettings, *, documents: bool = False) -> None:
+    def __init__(
+        self, settings: DecodeSettings, *, documents: bool = False, keep_files: bool = False
+    ) -> None:
         """Reads the settings; starts nothing yet.
 
         Args:
             settings: The number of children, and their limits.
             documents: Whether the children render documents; they then start when needed.
+            keep_files: Whether images keep the files that they came from; see `Image.encoded`.
         """
         self._settings = settings
         self._documents = documents
+        self._keep_files = keep_files
         self._noun = "document" if documents else "image"
         self._slots = [_Slot() for _ in range(settings.decode_processes)]
         self._idle: FairPool[_Slot] = FairPool()
@@ -196,14 +200,11 @@ class DecoderPool(Lifespan):
         message, pixels = await self._run(job)
         elapsed = time.perf_counter() - begun
         resize = min(message.resize_seconds, elapsed)
+        # A file larger than the pixels has little more than metadata.
+        kept = self._keep_files and message.unchanged and len(data) <= len(pixels)
+        file = EncodedImage(data, sniff(data).media_type) if kept else None
         return Decoded(
-            Image(
-                message.width,
-                message.height,
-                pixels,
-                message.digest,
-                EncodedImage(data, sniff(data).media_type) if message.unchanged else None,
-            ),
+            Image(message.width, message.height, pixels, message.digest, file),
             Identity(message.digest, message.original_pixels, int(message.perceptual, 16)),
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )

@@ -61,6 +61,8 @@ class Intake(Lifespan):
         fetch: FetchSettings,
         decode: DecodeSettings,
         resolver: Resolver | None = None,
+        *,
+        keep_files: bool = False,
     ) -> None:
         """Reads the settings; starts nothing yet.
 
@@ -69,15 +71,18 @@ class Intake(Lifespan):
             fetch: Settings of fetching.
             decode: Settings of decoding.
             resolver: Resolves host names; the system's resolver by default.
+            keep_files: Whether images keep the files that they came from; see `Image.encoded`.
 
         Raises:
             ConfigError: A host in the settings is malformed.
         """
         self._limits = limits
-        self._loader = Loader(limits, fetch, decode, resolver)
+        self._loader = Loader(limits, fetch, decode, resolver, keep_files=keep_files)
         self._known_images = KnownImages(decode.identity_memory_bytes)
         self._recognised = 0
         worst = _BYTES_A_PIXEL * limits.max_request_pixels
+        if keep_files:  # a kept file is not larger than its pixels
+            worst += min(worst, limits.max_body_bytes)
         patience = fetch.fetch_timeout * PATIENCE_SHARE
         self._decoded = ByteBudget(max(limits.max_inflight_bytes, worst), worst, patience)
 

@@ -74,12 +74,14 @@ class Loader(Lifespan):
         fetch: FetchSettings,
         decode: DecodeSettings,
         resolver: Resolver | None,
+        *,
+        keep_files: bool,
     ) -> None:
         """Reads the settings; starts nothing yet. The arguments are those of `Intake`."""
         self._max_bytes = limits.max_image_bytes
         self._max_pixels = min(limits.max_image_pixels, limits.max_request_pixels)
         self._fetcher = Fetcher(fetch, resolver)
-        self._decoders = DecoderPool(decode)
+        self._decoders = DecoderPool(decode, keep_files=keep_files)
         self._renderers = DecoderPool(decode, documents=True)
         self._inflight = ByteBudget(
             limits.max_inflight_bytes, self._max_bytes, fetch.fetch_timeout * PATIENCE_SHARE

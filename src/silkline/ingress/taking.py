@@ -146,7 +146,7 @@ class Taking:
                 self._fetched = time.perf_counter()
                 await self._count_first(source, loaded)
                 brought = await self._decode(source, loaded)
-            # Only now: the oldest request may wait for the memory that these encoded bytes held.
+            # Only now: the oldest request may wait for the memory that was claimed for the fetch.
             await self._hold(brought)
             return brought
 
@@ -197,9 +197,9 @@ class Taking:
         return await _together(work)
 
     async def _hold(self, brought: _Brought) -> None:
-        """Waits until there is memory for decoded images."""
+        """Waits until there is memory for decoded images and the files that they keep."""
         if self._held is not None:
-            await self._held.grow(sum(len(decoded.image.pixels) for decoded in brought.images))
+            await self._held.grow(sum(_held_bytes(decoded.image) for decoded in brought.images))
 
     def _timeline(self, decoded: Sequence[Decoded]) -> Timeline:
         """Wall time by stage; the time after the last fetch is split like the images' own times."""
@@ -245,6 +245,11 @@ def name_of(source: UrlSource | EncodedSource) -> Name:
     if isinstance(source, UrlSource):
         return str(source.url.url)
     return source.digest
+
+
+def _held_bytes(image: Image) -> int:
+    """Bytes of an image and of the file that it keeps."""
+    return len(image.pixels) + (len(image.encoded.data) if image.encoded else 0)
 
 
 @contextmanager

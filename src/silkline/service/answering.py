@@ -30,6 +30,7 @@ from silkline.ingress.intake import Intake
 from silkline.ingress.taking import TakenImages
 from silkline.observe.metrics import Metrics
 from silkline.service.features import check_features
+from silkline.service.group import Group
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.model_defaults import with_model_defaults
 from silkline.service.models import ServedModel, ServedModels
@@ -50,6 +51,7 @@ class _Run:
         record: Collects what the log line and the metrics report about the request.
         model: The model that answers.
         policy: How the request may use the cache.
+        group: What it shares with other answers to the same question.
         known: The images' identities by source, if they are known without fetching or decoding;
             else None.
         budgets: The pixel budget of each image, once known.
@@ -59,6 +61,7 @@ class _Run:
     record: RequestRecord
     model: ServedModel
     policy: CachePolicy
+    group: Group
     known: tuple[Recognised, ...] | None
     budgets: tuple[PixelBudget, ...] = ()
 
@@ -125,21 +128,24 @@ class Answering:
             CapacityError: It cannot be answered now, or not before its deadline.
         """
         async with aclosing(self.deltas(question, record)) as deltas:
-            seen = [delta async for delta in deltas]
-        answer = complete(seen)
-        if answer is None:
-            raise InternalFault("The engine's stream ended without a finish reason.")
-        return answer
+            return completed([delta async for delta in deltas])
 
     async def deltas(
-        self, question: Question, record: RequestRecord
+        self, question: Question, record: RequestRecord, group: Group | None = None
     ) -> AsyncGenerator[Delta, None]:
         """Streams the answer; the last delta's timeline covers the whole request.
 
+        Args:
+            question: The question; its `choices` are not read.
+            record: Collects what is found out.
+            group: What the answer shares with other answers to the same question.
+
         Raises:
             InputError, CapacityError: As `answer` does.
+            InternalFault: The engine's stream ended early.
         """
-        run = await self._begin(question, record)
+        ended = False
+        run = await self._begin(question, record, group or Group())
         with run.model.admission.admit(
             record.tenant,
             size_of(question, run.known),
@@ -147,6 +153,7 @@ class Answering:
             timeout_seconds=self.seconds_left(record),
             elapsed_seconds=record.elapsed(),
             lookup=run.known is not None,
+            group=run.group.tickets,
         ) as ticket:
             async with self._served(run, ticket) as served:
                 record.cache = served.state
@@ -160,9 +167,12 @@ class Answering:
                     if delta.finish_reason is None:
                         yield delta
                     else:
+                        ended = True
                         yield self._ended(served.accounted(delta), run)
+        if not ended:
+            raise _ended_early()
 
-    async def _begin(self, question: Question, record: RequestRecord) -> _Run:
+    async def _begin(self, question: Question, record: RequestRecord, group: Group) -> _Run:
         """Chooses the model, and refuses the request if that needs no further work."""
         if self._lifecycle.draining:
             raise shutting_down()
@@ -172,7 +182,7 @@ class Answering:
         question = self._fitting(question, record, model)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
         known = await self._recognise(question, model, policy)
-        run = _Run(question, record, model, policy, known)
+        run = _Run(question, record, model, policy, group, known)
         if known is not None:
             run.note_mends(known)
         return run
@@ -229,8 +239,11 @@ class Answering:
     @asynccontextmanager
     async def _computed(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
         """Loads the images, then answers from the cache or the engine."""
-        with self._intake.holding(run.policy.tenant) as held:
-            images = await self._take(run, ticket, held)
+        async with run.group.images(
+            lambda: self._intake.holding(run.policy.tenant),
+            lambda held: self._take(run, ticket, held),
+        ) as (images, held):
+            run.model.admission.measured(ticket, size_of(run.question, images.recognised))
             run.record.timeline = run.record.timeline.plus(images.timeline)
             run.note_mends(images.recognised)
 
@@ -277,7 +290,6 @@ class Answering:
         for found in images.recognised:
             for identity in found.images:
                 self._metrics.image_came(identity.original_pixels)
-        run.model.admission.measured(ticket, size_of(run.question, images.recognised))
         return images
 
     def _ended(self, last: Delta, run: _Run) -> Delta:
@@ -289,3 +301,19 @@ class Answering:
         record.timeline = record.timeline.plus(last.timeline)
         self._metrics.answered(last.usage, record.timeline)
         return replace(last, timeline=record.timeline)
+
+
+def completed(seen: Sequence[Delta]) -> Answer:
+    """Returns the answer that the deltas make up.
+
+    Raises:
+        InternalFault: The last one is missing.
+    """
+    answer = complete(seen)
+    if answer is None:
+        raise _ended_early()
+    return answer
+
+
+def _ended_early() -> InternalFault:
+    return InternalFault("The engine's stream ended without a finish reason.")

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from silkline.core import Answer, Delta, complete
-from silkline.service.answering import Answering
+from silkline.core import Answer, Delta
+from silkline.service.answering import Answering, completed
+from silkline.service.group import Group
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 
@@ -37,7 +38,7 @@ async def answers(answering: Answering, question: Question, record: RequestRecor
     async with aclosing(deltas(answering, question, record)) as stream:
         async for index, delta in stream:
             seen[index].append(delta)
-    return [answer for parts in seen if (answer := complete(parts))]
+    return [completed(parts) for parts in seen]
 
 
 async def deltas(
@@ -54,7 +55,8 @@ async def deltas(
                 yield 0, delta
         return
     runs = _runs(question, record)
-    merged = _merged([answering.deltas(*run) for run in runs])
+    group = Group(question.choices)
+    merged = _merged([answering.deltas(*run, group) for run in runs])
     async with aclosing(merged) as items:
         async for index, delta in items:
             _note(record, runs[index][1])
@@ -65,13 +67,14 @@ async def _merged(
     streams: Sequence[AsyncGenerator[Delta, None]],
 ) -> AsyncGenerator[tuple[int, Delta], None]:
     """Yields the deltas of all streams as they come, each with the index of its stream."""
-    queue: asyncio.Queue[tuple[int, Delta | Exception]] = asyncio.Queue(maxsize=len(streams))
+    queue: asyncio.Queue[tuple[int, Delta | Exception | None]] = asyncio.Queue(maxsize=len(streams))
 
     async def read(index: int) -> None:
         try:
             async with aclosing(streams[index]) as stream:
                 async for delta in stream:
                     await queue.put((index, delta))
+            await queue.put((index, None))
         except Exception as error:  # noqa: BLE001 - raised by the reader of the queue
             await queue.put((index, error))
 
@@ -82,8 +85,10 @@ async def _merged(
             index, item = await queue.get()
             if isinstance(item, Exception):
                 raise item
-            unfinished -= item.finish_reason is not None
-            yield index, item
+            if item is None:
+                unfinished -= 1
+            else:
+                yield index, item
     finally:
         for task in tasks:
             task.cancel()

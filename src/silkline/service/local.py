@@ -19,7 +19,8 @@ from silkline.service.pool import OnNotice, create_pool, ignore, why_chosen
 
 def create_intake(settings: Settings) -> Intake:
     """The intake that the settings describe; not started."""
-    return Intake(settings.limits, settings.fetch, settings.decode)
+    keep_files = any(remote.image_files for remote in settings.engine.remotes)
+    return Intake(settings.limits, settings.fetch, settings.decode, keep_files=keep_files)
 
 
 @asynccontextmanager
