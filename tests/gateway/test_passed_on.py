@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
+import pytest
 import pytest_asyncio
 
 from tests.engines.openai_server import (
@@ -32,12 +33,14 @@ async def behind() -> AsyncIterator[OpenAiServer]:
         yield server
 
 
-async def ask(behind: OpenAiServer, settings: str, body: dict[str, Any]) -> httpx2.Response:
+async def ask(
+    behind: OpenAiServer, settings: str, body: dict[str, Any], path: str = CHAT
+) -> httpx2.Response:
     """Asks a gateway in front of the server."""
 
     def asked() -> httpx2.Response:
         with served("--engine", "remote", "--remotes", f"{behind.url} {settings}") as gateway:
-            return httpx2.post(gateway.url + CHAT, json=body, timeout=30)
+            return httpx2.post(gateway.url + path, json=body, timeout=30)
 
     return await asyncio.to_thread(asked)
 
@@ -63,6 +66,31 @@ async def test_what_the_owner_blocks_is_ignored_or_refused(behind: OpenAiServer)
     assert "mood" not in behind.received[0].body
     refused = await ask(behind, settings, chat(typical_p=0.5))
     assert check(refused, 400, "invalid_request")["param"] == "typical_p"
+
+
+@pytest.mark.parametrize("path", [CHAT, "/predict"])
+@pytest.mark.parametrize(
+    ("field", "thinks"),
+    [
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, True),
+        ({"reasoning": {"enabled": False}}, False),
+        ({"reasoning": {"effort": "none"}}, False),
+        ({"think": False}, False),
+        ({"think": True}, True),
+        ({"enable_thinking": False}, False),
+        ({"reasoning_effort": "none"}, False),
+    ],
+)
+async def test_whether_to_think_reaches_the_remote(
+    behind: OpenAiServer, path: str, field: dict[str, Any], thinks: bool
+) -> None:
+    body = chat(**field) if path == CHAT else {"image_url": data_url(encoded()), **field}
+    reply = await ask(behind, "", body, path)
+    assert reply.status_code == 200, reply.text
+    sent = behind.received[0].body
+    assert sent["chat_template_kwargs"] == {"enable_thinking": thinks}
+    assert not {"thinking", "reasoning", "think"} & set(sent)
 
 
 async def test_a_plain_image_goes_on_as_the_file_that_it_came_as(behind: OpenAiServer) -> None:

@@ -17,7 +17,7 @@ from silkline.errors import InvalidRequest
 from silkline.gateway.faces.content import PART_TYPES, Content, read_content
 from silkline.gateway.faces.image_fields import DETAILS, Images, PixelFields
 from silkline.gateway.faces.sampling_fields import MAX_CHOICES, MAX_LOGPROBS, Tokens
-from silkline.gateway.faces.tool_fields import Name, OptionFields
+from silkline.gateway.faces.tool_fields import EFFORTS, Name, OptionFields
 from silkline.service.question import Question
 
 MAX_MESSAGES = 10_000
@@ -108,9 +108,11 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
         "messages.content.detail": DETAILS,
         "messages.content.image_url.detail": DETAILS,
         "messages.tool_calls.type": "function",
-        "reasoning_effort": "none, minimal, low, medium, high, xhigh or max",
+        "reasoning.effort": EFFORTS,
+        "reasoning_effort": EFFORTS,
         "response_format.type": "text, json_object or json_schema",
         "tool_choice": "auto, none, required or a function",
+        "thinking.type": "enabled, disabled, auto or adaptive",
         "tools.type": "function",
     }
     """Allowed values of fields that have few, by the field's path without indices."""

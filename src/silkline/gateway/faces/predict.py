@@ -11,15 +11,15 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from silkline.cache.policy import cache_use
-from silkline.core import Answer, ImagePart, Message, Role, Sampling, TextPart
+from silkline.core import Answer, ImagePart, Message, PromptOptions, Role, Sampling, TextPart
 from silkline.errors import InvalidRequest
 from silkline.gateway.body import invalid_body, media_type, read_json
 from silkline.gateway.direct_route import DirectRoute
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers, rounded
-from silkline.gateway.faces.constraints import ConstraintFields
 from silkline.gateway.faces.image_fields import DETAILS, Detail, ImageFields, MaxPixels, MinPixels
 from silkline.gateway.faces.sampling_fields import SamplingFields, Tokens
+from silkline.gateway.faces.tool_fields import EFFORTS, ThinkingFields
 from silkline.gateway.form import read_form
 from silkline.gateway.openapi import ERROR_RESPONSES, json_body
 from silkline.gateway.request_record import record_of
@@ -44,13 +44,18 @@ class PredictForm(ImageFields, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
 
 
-class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
+class PredictRequest(ThinkingFields, frozen=True, kw_only=True):
     """The JSON body: the form fields, and the image as an http, https or data URL or in Base64.
 
-    It also takes the sampling fields and the constraints of a chat completion.
+    It also takes a chat completion's sampling fields, constraints and control of thinking.
     """
 
-    VALUES: ClassVar[Mapping[str, str]] = PredictForm.VALUES
+    VALUES: ClassVar[Mapping[str, str]] = {
+        **PredictForm.VALUES,
+        "reasoning.effort": EFFORTS,
+        "reasoning_effort": EFFORTS,
+        "thinking.type": "enabled, disabled, auto or adaptive",
+    }
 
     INSTEAD: ClassVar[Mapping[str, str]] = {
         "image": "image_base64 or image_url",
@@ -63,13 +68,10 @@ class PredictRequest(ConstraintFields, frozen=True, kw_only=True):
 
     NEUTRAL: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "add_generation_prompt": (True,),
-        "chat_template_kwargs": ({},),
         "continue_final_message": (False,),
-        "enable_thinking": (False,),
         "logprobs": (False,),
         "messages": (),
         "n": (1,),
-        "reasoning_effort": ("none",),
         "stream": (False,),
         "tool_choice": ("none", "auto"),
         "tools": ([],),
@@ -188,6 +190,7 @@ def predict_routes(answering: Answering) -> APIRouter:
 
 
 async def _question(request: Request) -> Question:
+    options = PromptOptions()
     if media_type(request) == _MULTIPART:
         form, source = await _from_form(request)
         sampling = Sampling(max_tokens=form.max_tokens, temperature=form.temperature or 0.0)
@@ -198,6 +201,8 @@ async def _question(request: Request) -> Question:
         source = body.source()
         sampling = body.sampling(body.max_tokens, None, body.constraint())
         prompt, model, unset = body.prompt, body.model, body.unset()
+        thinking, effort = body.thinks()
+        options = PromptOptions(thinking=thinking, effort=effort)
     parts = (ImagePart(0), TextPart(prompt))
     return Question(
         model=model,
@@ -206,6 +211,7 @@ async def _question(request: Request) -> Question:
         sampling=sampling,
         stream=False,
         cache_use=cache_use(request.headers.get("cache-control", "")),
+        options=options,
         unset=unset,
     )
 

@@ -17,6 +17,11 @@ MAX_TOOLS = 128
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
+EFFORTS = "none, minimal, low, medium, high, xhigh or max"
+"""The values of `Effort`, for errors."""
+
+_SWITCHES = {"enabled": True, "disabled": False}
+
 
 class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     pass
@@ -70,15 +75,52 @@ class TemplateOptions(_Body, frozen=True):
     reasoning_effort: Effort | None = None
 
 
-class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ThinkingSwitch(_Body, frozen=True):
+    """Whether to think, as in the Anthropic API; `auto` and `adaptive` leave it to the model."""
+
+    type: Literal["enabled", "disabled", "auto", "adaptive"]
+
+
+class ReasoningSwitch(_Body, frozen=True):
+    """Whether to think, and how much, as in the Responses API and OpenRouter's."""
+
+    enabled: bool | None = None
+    effort: Effort | None = None
+
+
+class ThinkingFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The fields of a body that say whether the model thinks, in the ways in which clients do."""
+
+    reasoning_effort: Effort | None = None
+    enable_thinking: bool | None = None
+    chat_template_kwargs: TemplateOptions | None = None
+    thinking: ThinkingSwitch | None = None
+    reasoning: ReasoningSwitch | None = None
+    think: bool | None = None
+
+    def thinks(self) -> tuple[bool | None, str]:
+        """Whether the model thinks (None is its default), and how much (empty is its default)."""
+        template = self.chat_template_kwargs or TemplateOptions()
+        reasoning = self.reasoning or ReasoningSwitch()
+        effort = self.reasoning_effort or template.reasoning_effort or reasoning.effort
+        asked = (
+            self.enable_thinking,
+            template.enable_thinking,
+            template.thinking,
+            _SWITCHES.get(self.thinking.type) if self.thinking else None,
+            reasoning.enabled,
+            self.think,
+        )
+        enabled = next((each for each in asked if each is not None), None)
+        return thinking(effort, TemplateOptions(), enabled=enabled)
+
+
+class OptionFields(ThinkingFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields of a chat completion's body that say how the prompt is written."""
 
     tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Effort | None = None
-    enable_thinking: bool | None = None
-    chat_template_kwargs: TemplateOptions | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
 
@@ -93,7 +135,7 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
                 cannot continue the last message.
         """
         tools, choice = self._tools()
-        thinking, effort = self._thinking()
+        thinking, effort = self.thinks()
         return prompt_options(
             tools,
             choice,
@@ -113,12 +155,6 @@ class OptionFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, kw
                 names = {item.function.name for item in allowed.tools}
                 return allowed_tools(tools, names), ToolChoice(allowed.mode)
         return tools, ToolChoice(self.tool_choice or "auto")
-
-    def _thinking(self) -> tuple[bool | None, str]:
-        """Whether to think, and how much."""
-        template = self.chat_template_kwargs or TemplateOptions()
-        effort = self.reasoning_effort or template.reasoning_effort
-        return thinking(effort, template, enabled=self.enable_thinking)
 
     def _continues(self, *, last_is_assistant: bool) -> bool:
         if not self.continue_final_message:
