@@ -115,6 +115,8 @@ async def test_last_chunks_without_content(last: dict[str, Any]) -> None:
         ({"matched_stop": "END"}, "END"),
         ({"stop_reason": None, "matched_stop": 151645}, ""),
         ({"stop_reason": 151645}, ""),
+        ({"stop_reason": "end_turn"}, ""),
+        ({"stop_reason": ["END"]}, ""),
         ({}, ""),
     ],
 )
@@ -122,4 +124,4 @@ async def test_the_stop_string_that_ended_it_is_known(fields: dict[str, Any], st
     ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", **fields}]}
     said = event(chunk({"content": "Hello"})) + event(ended) + event("[DONE]") + STREAM_END
     async with asked(scripted(STREAM_HEAD + said)) as (engine, _):
-        assert (await answer(engine, question())).stop == stop
+        assert (await answer(engine, question(stop=("END",)))).stop == stop

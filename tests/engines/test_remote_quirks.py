@@ -204,7 +204,7 @@ JSON = st.recursive(
 
 @given(st.lists(st.binary() | JSON.map(lambda value: json.dumps(value).encode())))
 def test_any_events_are_a_delta_or_one_of_our_errors(events: list[bytes]) -> None:
-    reader = AnswerReader(5)
+    reader = AnswerReader(Sampling(logprobs=5))
     with contextlib.suppress(SilklineError):
         for data in events:
             assert isinstance(reader.read(Event(b"", data)), Delta)

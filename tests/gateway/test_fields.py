@@ -221,6 +221,13 @@ def test_half_a_number_is_not(http: httpx2.Client, value: float) -> None:
         assert "it must be an integer" in error["message"]
 
 
+@pytest.mark.parametrize("value", [0, 1e-40, 0.0099, 10.01])
+def test_a_repetition_penalty_is_within_its_range(http: httpx2.Client, value: float) -> None:
+    good(http.post(CHAT, json=asked(repetition_penalty=0.01)))
+    reply = http.post(CHAT, json=asked(repetition_penalty=value))
+    assert check(reply, 400, "invalid_request")["param"] == "repetition_penalty"
+
+
 @pytest.mark.parametrize("seed", [-1, -1.0, -(2**70), None])
 def test_a_negative_seed_is_none(http: httpx2.Client, seed: object) -> None:
     """Two answers of chance differ, where a seed would make them one."""

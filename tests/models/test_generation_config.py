@@ -44,7 +44,7 @@ def test_sampling_without_a_temperature_has_that_of_transformers(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("top_p", 0), ("top_p", 1.5), ("top_k", -1), ("min_p", 2), ("repetition_penalty", 0)],
+    [("top_p", 0), ("top_p", 1.5), ("top_k", -1), ("min_p", 2), ("repetition_penalty", 1e-5)],
 )
 def test_values_out_of_range_are_left_out(tmp_path: Path, name: str, value: float) -> None:
     found = read(tmp_path, {"do_sample": True, "temperature": 0.5, name: value})

@@ -51,7 +51,7 @@ class Sampling:
             2.
         presence_penalty: Subtracted once from the logit of each token in the answer; -2 to 2.
         repetition_penalty: Divides the positive logits of tokens in the prompt or the answer, and
-            multiplies the negative ones; above 0, 1 has no effect.
+            multiplies the negative ones; 0.01 to 10, 1 has no effect.
         logit_bias: Token ids, and what is added to their logits; -100 to 100.
         min_tokens: No end token and no stop token before the answer has this many tokens.
         ignore_eos: Whether the answer continues after the model's end token.

@@ -13,7 +13,7 @@ _RANGES = {
     "top_p": (1e-6, 1.0),
     "top_k": (0.0, 2**31 - 1),
     "min_p": (0.0, 1.0),
-    "repetition_penalty": (1e-6, 10.0),
+    "repetition_penalty": (0.01, 10.0),
 }
 """The parameters that are read, and the range of each; values out of range are not used."""
 

@@ -56,7 +56,7 @@ class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     slow_seconds: _Seconds = 1.0
     fault_after_tokens: _Count = 0
     default_temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
-    default_repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
+    default_repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] = 1.0
 
     def sampling_defaults(self) -> tuple[tuple[str, float], ...]:
         """Returns the sampling parameters that the model recommends."""

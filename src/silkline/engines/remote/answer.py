@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
-from silkline.core import Delta, FinishReason, TokenLogprob, Usage, join
+from silkline.core import Delta, FinishReason, Sampling, TokenLogprob, Usage, join
 from silkline.engines.remote.calls import CallReader
 from silkline.engines.remote.chunks import (
     Choice,
@@ -39,21 +39,21 @@ class AnswerReader:
         done: Whether the server sent `[DONE]`.
         chunks: Number of chunks with text, reasoning or tool calls, roughly the number of tokens.
         odd_parts: Whether parts of an unknown type came; they are left out.
-        stop: The stop string that ended the answer; empty if the server named none.
+        stop: The stop string that ended the answer; empty if the server named none of the request.
     """
 
-    def __init__(self, alternatives: int | None = None, sent: Collection[str] = ()) -> None:
+    def __init__(self, sampling: Sampling, sent: Collection[str] = ()) -> None:
         """Starts an answer.
 
         Args:
-            alternatives: Alternatives to report for each token; None reports no log-probabilities.
+            sampling: The sampling settings of the request.
             sent: The names of the fields of the request, for errors.
         """
         self.done = False
         self.chunks = 0
         self.odd_parts = False
         self.stop = ""
-        self._alternatives = alternatives
+        self._sampling = sampling
         self._sent = sent
         self._calls = CallReader()
         self._finish: FinishReason | None = None
@@ -118,7 +118,8 @@ class AnswerReader:
         if choice.finish_reason:
             self._finish = _finish(choice.finish_reason)
             found = choice.stop_reason or choice.matched_stop
-            self.stop = found if isinstance(found, str) else ""
+            # Some servers send a reason of their own, such as `end_turn`.
+            self.stop = found if found in self._sampling.stop else ""
         came = choice.delta or ChunkDelta(choice.text)
         text, odd, reasoning = came.text()
         read = (self._calls.read(chunk) for chunk in came.tool_calls or ())
@@ -129,13 +130,14 @@ class AnswerReader:
         return Delta(text, reasoning=reasoning, tool_calls=calls, logprobs=self._logprobs(choice))
 
     def _logprobs(self, choice: Choice) -> tuple[TokenLogprob, ...]:
-        if self._alternatives is None:
+        alternatives = self._sampling.logprobs
+        if alternatives is None:
             return ()
         try:
             found = msgspec.convert(choice.logprobs, Logprobs | None)
         except msgspec.ValidationError as error:
             raise lost("sent an invalid answer") from error
-        return found.all(self._alternatives) if found is not None else ()
+        return found.all(alternatives) if found is not None else ()
 
 
 def _known(reported: int | None, estimate: int) -> int:

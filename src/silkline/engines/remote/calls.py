@@ -28,11 +28,13 @@ class _Call:
 
     def ends_at(self, chunk: CallChunk) -> bool:
         """Whether a chunk with its index, or without one, begins another call."""
+        named = chunk.function is not None and bool(chunk.function.name)
         begun = self.index is not None
+        if begun and not named:  # a call without a name would never be passed on
+            return False
         if chunk.id:  # some servers give all calls the index 0
             return chunk.id != self.id and bool(self.id or (begun and chunk.index is None))
-        named = chunk.function is not None and bool(chunk.function.name)
-        return chunk.index is None and named and begun
+        return chunk.index is None and begun
 
 
 class CallReader:

@@ -136,11 +136,14 @@ class Logprobs(msgspec.Struct):
 
     content: list[Token] | None = None
     tokens: list[str] | None = None
-    token_logprobs: list[float] | None = None
+    token_logprobs: list[float | None] | None = None
     top_logprobs: list[dict[str, float] | None] | None = None
 
     def all(self, alternatives: int) -> tuple[TokenLogprob, ...]:
-        """Converts all tokens, each with at most so many alternatives."""
+        """Converts all tokens, each with at most so many alternatives.
+
+        The first token of a prompt has no log-probability; it is left out.
+        """
         if self.content is not None:
             return tuple(token.logprobs(alternatives) for token in self.content)
         tokens, logprobs = self.tokens or [], self.token_logprobs or []
@@ -148,6 +151,7 @@ class Logprobs(msgspec.Struct):
         return tuple(
             _Legacy(token, logprob, top or {}).logprobs(alternatives)
             for token, logprob, top in zip(tokens, logprobs, tops, strict=False)
+            if logprob is not None
         )
 
 

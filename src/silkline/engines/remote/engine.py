@@ -285,7 +285,7 @@ class RemoteEngine(Engine):
         self, reply: Reply, request: Request, call: _Call
     ) -> AsyncGenerator[Delta, None]:
         self.denied_at = -math.inf
-        reader = AnswerReader(request.sampling.logprobs, call.sent)
+        reader = AnswerReader(request.sampling, call.sent)
         async with aclosing(self._events(reply)) as events:
             async for event in events:
                 delta = reader.read(event)

@@ -90,7 +90,7 @@ class _Sampling(_Array):
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)]
     frequency_penalty: _Penalty
     presence_penalty: _Penalty
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0)]
+    repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01)]
     logit_bias: tuple[tuple[_Count, float], ...]
     min_tokens: _Count
     ignore_eos: bool
