@@ -23,6 +23,10 @@ def send(http: httpx2.Client, path: str, body: bytes, kind: str = "application/j
     return http.post(path, content=body, headers={"content-type": kind})
 
 
+HALF = (
+    "A string holds half of a surrogate pair, which is not a character. Send valid Unicode: both "
+    "halves, or the character itself."
+)
 CUT = "The body is not valid JSON: it, or a string in it, is truncated. Send one JSON object."
 
 
@@ -77,10 +81,22 @@ def test_another_encoding_is_named(
             b'{"model": "a',
             CUT,
         ),
-        (
-            b'{"model": "\\ud800"}',
-            CUT,
+        *(
+            (b'{"model": "' + half + b'"}', HALF)
+            for half in (
+                b"\\ud800",
+                b"\\uDBFFabc",
+                b"\\udc00",
+                b"\\ud800 and more text",
+                b"\\ud83d\\u0041",
+                b"\\ud800\\ud800 and more text",
+                b"\\\\\\ud800",
+            )
         ),
+        (b'{"\\udfff": 1}', HALF),
+        (b'{"guided_choice": ["\\ud83d"]}', HALF),
+        (b'{"tools": [{"parameters": {"a": "\\ude00\\ud83d"}}]}', HALF),
+        (b'{"model": "\\\\ud800', CUT),
         (b'{"model": "a",}', "The body is not valid JSON: error at byte 14. Send one JSON object."),
         (b"model=a&n=1", "The body is not valid JSON: error at byte 0. Send one JSON object."),
     ],

@@ -25,6 +25,9 @@ _MAX_COMMAS = 2_000_000
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN_VALUE = re.compile(r"^Invalid (?:enum )?value .*$", re.DOTALL)
 _POSITION = re.compile(r"\(byte (\d+)\)")
+_HALF_AT_END = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}.{0,5}\Z", re.DOTALL)
+"""Half of a surrogate pair near the end of a body, which msgspec reports as truncated."""
+
 _NUMBER = re.compile(r"\.(\d+|\.\.\.)")
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 
@@ -78,7 +81,10 @@ def decode(body: bytes, kind: type[T]) -> tuple[T, tuple[OtherField, ...]]:
 
 
 def _not_json_message(text: bytes, error: Exception) -> str:
-    """The error message for a body that is not JSON; of msgspec's text it has the position only."""
+    """The error message for a body that is not JSON.
+
+    Of msgspec's text it has the position only. msgspec refuses each half of a surrogate pair.
+    """
     encoding = json.detect_encoding(text)
     found = _POSITION.search(str(error))
     if not text:
@@ -89,11 +95,13 @@ def _not_json_message(text: bytes, error: Exception) -> str:
         return "The body is not valid UTF-8. Send JSON in UTF-8."
     if isinstance(error, RecursionError):
         return "The body is nested too deeply. Send one JSON object with the documented fields."
-    if found is None:
+    if "surrogate" in str(error) or (found is None and _HALF_AT_END.search(text[-64:])):
         return (
-            "The body is not valid JSON: it, or a string in it, is truncated. Send one JSON object."
+            "A string holds half of a surrogate pair, which is not a character. Send valid "
+            "Unicode: both halves, or the character itself."
         )
-    return f"The body is not valid JSON: error at byte {found[1]}. Send one JSON object."
+    problem = f"error at byte {found[1]}" if found else "it, or a string in it, is truncated"
+    return f"The body is not valid JSON: {problem}. Send one JSON object."
 
 
 def invalid_body(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequest:

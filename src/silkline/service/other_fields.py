@@ -60,15 +60,4 @@ def sort_fields(
             raise other.refusal
         else:
             ignored.append(other.path)
-    return _text(passed), tuple(ignored)
-
-
-def _text(passed: dict[str, Any]) -> str:
-    if not passed:
-        return ""
-    try:
-        return msgspec.json.encode(passed).decode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(
-            "A text contains an unpaired surrogate, which is not a character; send valid Unicode."
-        ) from error
+    return msgspec.json.encode(passed).decode() if passed else "", tuple(ignored)

@@ -120,21 +120,17 @@ class ConstraintFields(GuidedFields, frozen=True, forbid_unknown_fields=True, kw
     def _found(self) -> Iterator[tuple[str, Constraint]]:
         match self.response_format:
             case JsonObjectFormat() as json_object:
-                yield "response_format", any_object(json_object, "response_format")
+                yield "response_format", any_object(json_object)
             case JsonSchemaFormat(json_schema=named):
-                yield "response_format", named_schema(named, "response_format.json_schema")
+                yield "response_format", named_schema(named)
         yield from super()._found()
 
 
-def any_object(wanted: JsonObjectFormat, param: str) -> Constraint:
-    """Converts the format `json_object`, which may have a schema.
-
-    Raises:
-        InvalidRequest: The schema holds half of a surrogate pair.
-    """
+def any_object(wanted: JsonObjectFormat) -> Constraint:
+    """Converts the format `json_object`, which may have a schema."""
     if wanted.schema is None:
         return Constraint(ConstraintKind.JSON_OBJECT)
-    return json_schema(wanted.schema, f"{param}.schema")
+    return Constraint(ConstraintKind.JSON_SCHEMA, as_json(wanted.schema))
 
 
 def _of_outputs(outputs: StructuredOutputs, prefix: str) -> Iterator[tuple[str, Constraint]]:
@@ -145,25 +141,21 @@ def _of_outputs(outputs: StructuredOutputs, prefix: str) -> Iterator[tuple[str, 
     if outputs.regex:
         yield prefix + "regex", Constraint(ConstraintKind.REGEX, outputs.regex)
     if outputs.choice is not None:
-        text = as_json(outputs.choice, prefix + "choice")
+        text = as_json(outputs.choice)
         yield prefix + "choice", Constraint(ConstraintKind.CHOICE, text)
     if outputs.grammar:
         yield prefix + "grammar", Constraint(ConstraintKind.GRAMMAR, outputs.grammar)
 
 
-def named_schema(named: NamedSchema, param: str) -> Constraint:
-    """Converts a named schema; without a schema it allows any JSON object.
-
-    Raises:
-        InvalidRequest: The schema holds half of a surrogate pair.
-    """
+def named_schema(named: NamedSchema) -> Constraint:
+    """Converts a named schema; without a schema it allows any JSON object."""
     if named.schema is None:
         return Constraint(ConstraintKind.JSON_OBJECT)
-    text = as_json(named.schema, param)
+    text = as_json(named.schema)
     return Constraint(ConstraintKind.JSON_SCHEMA, text, named.name, named.description or "")
 
 
-def json_schema(schema: dict[str, Any] | str | None, param: str) -> Constraint:
+def json_schema(schema: dict[str, Any] | str, param: str) -> Constraint:
     """Converts a schema, an object or its text.
 
     Raises:
@@ -178,20 +170,9 @@ def json_schema(schema: dict[str, Any] | str | None, param: str) -> Constraint:
                 f"The field {param} is not a JSON Schema. Send an object, or its text as JSON.",
                 param=param,
             ) from error
-    return Constraint(ConstraintKind.JSON_SCHEMA, as_json(value, param))
+    return Constraint(ConstraintKind.JSON_SCHEMA, as_json(value))
 
 
-def as_json(value: object, param: str) -> str:
-    """Encodes a value of the body as JSON text, with its fields in the client's order.
-
-    Raises:
-        InvalidRequest: A string holds half of a surrogate pair.
-    """
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(
-            f"The field {param} contains an unpaired surrogate, which is not a character. Send "
-            "valid Unicode.",
-            param=param,
-        ) from error
+def as_json(value: object) -> str:
+    """Encodes a value of the body as JSON text, with its fields in the client's order."""
+    return msgspec.json.encode(value).decode()

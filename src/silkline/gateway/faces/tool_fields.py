@@ -246,6 +246,6 @@ def _tool(function: Function) -> Tool:
     return Tool(
         function.name,
         function.description or "",
-        "" if parameters is None else as_json(parameters, "tools"),
+        "" if parameters is None else as_json(parameters),
         bool(function.strict),
     )

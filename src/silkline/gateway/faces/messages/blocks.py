@@ -190,7 +190,7 @@ class Conversation:
                     self._flush(role, parts)
                     self._messages.append(self._result(block, at))
                 case ToolUseBlock():
-                    arguments = as_json(block.input, f"{at}.input")
+                    arguments = as_json(block.input)
                     calls.append(ToolCall(block.id, block.name, arguments))
                 case ThinkingBlock():
                     thoughts.append(block.thinking)

@@ -190,7 +190,7 @@ class CountRequest(SamplingFields, frozen=True, kw_only=True):
         output = config.format or self.output_format
         if output is None:
             return None
-        return Constraint(ConstraintKind.JSON_SCHEMA, as_json(output.schema, "output_config"))
+        return Constraint(ConstraintKind.JSON_SCHEMA, as_json(output.schema))
 
     def _options(self, *, continues: bool) -> PromptOptions:
         config = self.output_config or OutputConfig()
@@ -241,5 +241,5 @@ def _tool(tool: ClientTool, index: int) -> Tool:
             f"tools.{index}",
             "Send tools with an input_schema and without a type: no tools run on this server.",
         )
-    schema = as_json(tool.input_schema, f"tools.{index}.input_schema")
+    schema = as_json(tool.input_schema)
     return Tool(tool.name, tool.description or "", schema, bool(tool.strict))

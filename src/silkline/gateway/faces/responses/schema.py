@@ -227,9 +227,9 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
     def _found(self) -> Iterator[tuple[str, Constraint]]:
         match self.text and self.text.format:
             case JsonObjectFormat() as json_object:
-                yield "text.format", any_object(json_object, "text.format")
+                yield "text.format", any_object(json_object)
             case NamedSchemaFormat() as named:
-                yield "text.format", named_schema(named, "text.format")
+                yield "text.format", named_schema(named)
         yield from super()._found()
 
     def _logprobs(self) -> int | None:
@@ -265,6 +265,6 @@ def _tool(tool: NamedFunctionTool) -> Tool:
     return Tool(
         tool.name,
         tool.description or "",
-        "" if parameters is None else as_json(parameters, "tools"),
+        "" if parameters is None else as_json(parameters),
         bool(tool.strict),
     )
