@@ -1,14 +1,14 @@
 """The door: what is refused, what it costs, what it is told; in virtual time."""
 
 import asyncio
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 
 import pytest
 
 from silkline.admission.cost import Size
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
-from silkline.admission.ticket import Ticket, TicketGroup
+from silkline.admission.ticket import Ticket
 from silkline.core import Delta, EngineInfo
 from silkline.errors import (
     DeadlineExceeded,
@@ -392,60 +392,5 @@ def test_pictures_get_smaller_under_load_and_the_price_with_them() -> None:
         await asyncio.gather(*asked)
         await asyncio.sleep(10)
         assert seen() == (100_000, 1.0, 1010)
-
-    run(main())
-
-
-def test_a_request_for_several_answers_is_admitted_with_the_tokens_of_all() -> None:
-    async def main() -> None:
-        room = Room(places=8)
-        shop = Tenant("shop", tokens_per_minute=100)
-
-        def admit(group: TicketGroup) -> AbstractContextManager[Ticket]:
-            return room.door.admit(shop, SIZE, INFO, timeout_seconds=100.0, group=group)
-
-        with ExitStack() as held:
-            three = TicketGroup(answers=3)  # of 20 tokens each
-            for _ in range(3):
-                held.enter_context(admit(three))
-            refused = TicketGroup(answers=3)
-            for _ in range(3):
-                with pytest.raises(RateLimited), admit(refused):
-                    pass
-            two = TicketGroup(answers=2)
-            for _ in range(2):
-                held.enter_context(admit(two))
-            with pytest.raises(RateLimited), admit(TicketGroup()):
-                pass
-        counts = room.door.snapshot().tenants["shop"]
-        assert counts.admitted == 2
-        assert counts.refused == {Refusal.TOKENS: 2}
-        room.assert_empty()
-
-    run(main())
-
-
-def test_a_refusal_in_the_queue_gives_a_request_for_several_answers_back_once() -> None:
-    async def main() -> None:
-        room = Room(slo=100.0)
-        shop = Tenant("shop", requests_per_minute=2)
-
-        async def answer(group: TicketGroup) -> None:
-            with room.door.admit(shop, SIZE, INFO, timeout_seconds=1.0, group=group) as ticket:
-                async for _ in room.door.computed(ticket, room.compute):
-                    pass
-
-        first = asyncio.create_task(room.ask(seconds=5.0))
-        await asyncio.sleep(0.1)
-        three = TicketGroup(answers=3)
-        outcomes = await asyncio.gather(*(answer(three) for _ in range(3)), return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
-        assert room.refused("shop") == {Refusal.EXPIRED: 1}
-        await first
-        for _ in range(2):
-            await room.ask(shop)
-        with pytest.raises(RateLimited):
-            await room.ask(shop)
-        room.assert_empty()
 
     run(main())

@@ -224,7 +224,8 @@ class Admission:
             return
         self._scheduler.leave(ticket, Phase.OVER)
         wait = self._scheduler.predicted_wait(ticket.tenant)
-        if reason is Refusal.QUEUE_FULL and self._has_room(ticket, wait):
+        if reason is Refusal.QUEUE_FULL and (ticket.group.queued or self._has_room(ticket, wait)):
+            ticket.group.queued = True
             self._scheduler.expect(ticket)
             return
         self._refused_later(ticket, reason)

@@ -53,11 +53,13 @@ class TicketGroup:
     Attributes:
         answers: Number of answers, at least 1.
         first: The first ticket; None until the request is admitted.
+        queued: Whether it found the queue full on arrival, and may be queued now.
         refused: Whether the request was refused.
     """
 
     answers: int = 1
     first: Ticket | None = None
+    queued: bool = False
     refused: bool = False
 
 
