@@ -204,7 +204,11 @@ class DecoderPool(Lifespan):
                 message.digest,
                 EncodedImage(data, sniff(data).media_type) if message.unchanged else None,
             ),
-            Identity(message.digest, message.original_pixels, int(message.perceptual, 16)),
+            Identity(
+                message.digest,
+                message.original_pixels,
+                int(message.perceptual, 16) if page is None else None,
+            ),
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )
 
