@@ -169,3 +169,14 @@ def test_a_form_upload_may_be_a_document(echo: httpx2.Client) -> None:
     upload = {"image": ("a.pdf", pdf("red", "blue"), "application/pdf")}
     reply = echo.post("/predict", files=upload, data={"prompt": "What?"})
     assert reply.json()["response"] == "[600x400] [600x400] What?"
+
+
+def test_a_page_is_never_a_near_duplicate_of_another() -> None:
+    """Two images of these greys are near duplicates, by their perceptual digests."""
+    greys = ("#777777", "#999999")
+    with (
+        served("--engine", "fake", "--near-duplicates", "true") as running,
+        httpx2.Client(base_url=running.url, timeout=60) as client,
+    ):
+        pages = [client.post(CHAT, json=body(file(pdf(grey)))) for grey in greys]
+        assert [page.headers["x-silkline-cache"] for page in pages] == ["miss", "miss"]

@@ -193,6 +193,13 @@ def test_predict_refuses_what_only_chat_has(http: httpx2.Client, field: str) -> 
     assert check(http.post(PREDICT, json=body), 400, "invalid_request")["param"] == field
 
 
+@pytest.mark.parametrize("value", [1e300, 2**31, -1])
+def test_min_tokens_beyond_its_range_is_named(http: httpx2.Client, value: float) -> None:
+    for url, body in ((CHAT, asked()), (PREDICT, {"image_url": URL})):
+        reply = http.post(url, json={**body, "min_tokens": value})
+        assert check(reply, 400, "invalid_request")["param"] == "min_tokens"
+
+
 def test_null_is_absent_in_predict(http: httpx2.Client) -> None:
     plain = good(http.post(PREDICT, json={"image_url": URL}))
     fields = ("prompt", "max_tokens", "temperature", "model", "image_base64", "seed", "other")

@@ -215,3 +215,28 @@ def test_predict_takes_the_same_fields(echo: httpx2.Client, form: bool) -> None:
     error = check(predict(detail="huge"), 400, "invalid_request")
     assert error["param"] == "detail"
     assert "auto, low, high or original" in error["message"]
+
+
+LOW_MAXIMUM = {"max_pixels": 9}
+HIGH_MINIMUM = {"min_pixels": 10}
+
+
+@pytest.mark.parametrize(
+    ("part", "kwargs", "param"),
+    [
+        (image(**HIGH_MINIMUM), LOW_MAXIMUM, "messages.0.content.0.image_url.min_pixels"),
+        ({**image(), **HIGH_MINIMUM}, LOW_MAXIMUM, "messages.0.content.0.min_pixels"),
+        ({**image(**LOW_MAXIMUM), **HIGH_MINIMUM}, {}, "messages.0.content.0.min_pixels"),
+        (
+            {"type": "file", "file": {"file_data": LARGE}, **HIGH_MINIMUM, **LOW_MAXIMUM},
+            {},
+            "messages.0.content.0.min_pixels",
+        ),
+        (image(**LOW_MAXIMUM), HIGH_MINIMUM, "mm_processor_kwargs.min_pixels"),
+    ],
+)
+def test_limits_that_contradict_each_other_at_two_places_are_refused(
+    echo: httpx2.Client, part: dict[str, Any], kwargs: dict[str, Any], param: str
+) -> None:
+    reply = echo.post(CHAT, json=body(part, mm_processor_kwargs=kwargs))
+    assert check(reply, 400, "invalid_request")["param"] == param

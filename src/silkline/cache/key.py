@@ -35,7 +35,8 @@ class CacheRequest:
         timeout_seconds: The request's timeout.
         stream: Whether its client reads the answer as a stream.
         pixel_budgets: The pixel budget of each image that its client sent.
-        perceptual: The 64-bit perceptual digest of its image, if it has exactly one.
+        perceptual: The 64-bit perceptual digest of its image, if it has exactly one, which is not
+            a page of a document.
         options: How its prompt is written.
     """
 

@@ -205,7 +205,11 @@ class DecoderPool(Lifespan):
         file = EncodedImage(data, sniff(data).media_type) if kept else None
         return Decoded(
             Image(message.width, message.height, pixels, message.digest, file),
-            Identity(message.digest, message.original_pixels, int(message.perceptual, 16)),
+            Identity(
+                message.digest,
+                message.original_pixels,
+                int(message.perceptual, 16) if page is None else None,
+            ),
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )
 

@@ -17,12 +17,13 @@ class Identity(NamedTuple):
     Attributes:
         digest: Hex digest of the normalised image's mode, size and pixels, as `Image.digest`.
         original_pixels: Number of pixels before the pixel budget.
-        perceptual: Perceptual digest, 64 bits; images that look alike differ in few of them.
+        perceptual: Perceptual digest, 64 bits; images that look alike differ in few of them. None
+            for a page of a document: pages of text look alike, whatever they say.
     """
 
     digest: str
     original_pixels: int
-    perceptual: int
+    perceptual: int | None
 
 
 class Recognised(NamedTuple):

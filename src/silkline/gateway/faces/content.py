@@ -81,9 +81,9 @@ class InputFile(ImageFields, frozen=True, tag_field="type", tag="input_file"):
     def part(self, images: Images, param: str) -> ImagePart:
         """Adds the file to `images`. Raises `InvalidRequest` unless there is exactly one."""
         if self.file_data is not None and self.file_url is None:
-            return images.add_file(self.file_data, self, f"{param}.file_data")
+            return images.add_file(self.file_data, self, param, "file_data")
         if self.file_url is not None and self.file_data is None:
-            return images.add(self.file_url, self, f"{param}.file_url")
+            return images.add(self.file_url, self, param, "file_url")
         raise InvalidRequest(
             f"The field {param} must have either file_data or file_url. Send exactly one of them.",
             param=param,
@@ -121,16 +121,16 @@ def read_content(content: Content, images: Images, param: str) -> tuple[Part, ..
         return (TextPart(content),)
     parts: list[Part] = []
     for index, item in enumerate(content):
+        part = f"{param}.{index}"
         match item:
             case TextContent(text=text) | OutputText(text=text) | RefusalContent(refusal=text):
                 parts.append(TextPart(text))
             case ImageContent(image_url=image):
-                parts.append(images.add(image, item, f"{param}.{index}.image_url"))
+                parts.append(images.add(image, item, part, "image_url"))
             case QwenImage(image=image):
-                parts.append(images.add(image, item, f"{param}.{index}.image"))
+                parts.append(images.add(image, item, part, "image"))
             case FileContent(file=file):
-                path = f"{param}.{index}.file.file_data"
-                parts.append(images.add_file(file.file_data, item, path))
+                parts.append(images.add_file(file.file_data, item, part, "file.file_data"))
             case InputFile():
-                parts.append(item.part(images, f"{param}.{index}"))
+                parts.append(item.part(images, part))
     return tuple(parts)

@@ -27,44 +27,41 @@ class PixelFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     min_pixels: MinPixels | None = None
     max_pixels: MaxPixels | None = None
 
-    def check(self, path: str) -> None:
-        """Raises `InvalidRequest` if the minimum exceeds the maximum.
-
-        Args:
-            path: The path of these fields in the body, empty or with a dot at the end.
-        """
-        if self.max_pixels is not None and (self.min_pixels or 0) > self.max_pixels:
-            raise InvalidRequest(
-                f"min_pixels is {self.min_pixels}, above max_pixels, which is {self.max_pixels}. "
-                "Send a smaller min_pixels.",
-                param=f"{path}min_pixels",
-            )
-
-
-NO_PIXELS = PixelFields()
-
 
 class ImageFields(PixelFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The detail and pixels of one image."""
 
     detail: Detail | None = None
 
-    def pixels(self, path: str, others: PixelFields = NO_PIXELS) -> PixelRange:
-        """The range of pixels that the fields ask for.
+    def pixels(self) -> PixelRange:
+        """The range of pixels that the fields ask for. Raises as `pixel_range` does."""
+        return pixel_range(("", self))
 
-        Args:
-            path: Their path in the body, empty or with a dot at the end.
-            others: What counts where these fields have nothing.
 
-        Raises:
-            InvalidRequest: The minimum exceeds the maximum.
-        """
-        self.check(path)
-        minimum = others.min_pixels if self.min_pixels is None else self.min_pixels
-        maximum = others.max_pixels if self.max_pixels is None else self.max_pixels
-        if self.detail == "low":
-            maximum = min(maximum or LOW_DETAIL_PIXELS, LOW_DETAIL_PIXELS)
-        return PixelRange(minimum or 0, maximum)
+def pixel_range(*levels: tuple[str, PixelFields]) -> PixelRange:
+    """The range of pixels that fields at several places ask for.
+
+    Args:
+        levels: Each place's path in the body, empty or with a dot at the end, and its fields. The
+            first place that has a field counts.
+
+    Raises:
+        InvalidRequest: The minimum exceeds the maximum, wherever each comes from.
+    """
+    path, minimum = next(
+        ((path, own.min_pixels) for path, own in levels if own.min_pixels is not None), ("", 0)
+    )
+    maximum = next((own.max_pixels for _, own in levels if own.max_pixels is not None), None)
+    if maximum is not None and minimum > maximum:
+        raise InvalidRequest(
+            f"min_pixels is {minimum}, above max_pixels, which is {maximum}. "
+            "Send a smaller min_pixels.",
+            param=f"{path}min_pixels",
+        )
+    details = (own.detail for _, own in levels if isinstance(own, ImageFields))
+    if next((detail for detail in details if detail), None) == "low":
+        maximum = min(maximum or LOW_DETAIL_PIXELS, LOW_DETAIL_PIXELS)
+    return PixelRange(minimum, maximum)
 
 
 class ImageUrl(ImageFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,48 +94,43 @@ class Images:
             InvalidRequest: Their minimum exceeds their maximum.
         """
         self.sources: list[Source] = []
-        self._pixels = pixels or NO_PIXELS
-        self._pixels.check("mm_processor_kwargs.")
+        self._pixels = ("mm_processor_kwargs.", pixels or PixelFields())
+        pixel_range(self._pixels)
 
-    def add(self, image: str | ImageUrl, fields: ImageFields, param: str) -> ImagePart:
+    def add(self, image: str | ImageUrl, fields: ImageFields, part: str, name: str) -> ImagePart:
         """Adds an image; returns the part that refers to it.
 
         Args:
             image: Its URL, alone or with its detail and pixels.
-            fields: The detail and pixels beside it, which count where `image` has none.
-            param: The path of `image` in the body.
+            fields: The part's own detail and pixels, which count where `image` has none.
+            part: The path of the part in the body.
+            name: The path of `image` in the part.
 
         Raises:
             InvalidRequest: The URL is invalid, or the minimum of its pixels exceeds the maximum.
             UrlBlocked: The URL is not allowed.
         """
-        if isinstance(image, str):
-            return self._add(
-                parse_url(image, param=param, pixels=fields.pixels(f"{param}.", self._pixels))
-            )
-        own = ImageFields(
-            min_pixels=fields.min_pixels if image.min_pixels is None else image.min_pixels,
-            max_pixels=fields.max_pixels if image.max_pixels is None else image.max_pixels,
-            detail=image.detail or fields.detail,
-        )
-        return self._add(
-            parse_url(image.url, param=param, pixels=own.pixels(f"{param}.", self._pixels))
-        )
+        param = f"{part}.{name}"
+        levels = [(f"{part}.", fields), self._pixels]
+        if isinstance(image, ImageUrl):
+            levels.insert(0, (f"{param}.", image))
+            image = image.url
+        return self._add(parse_url(image, param=param, pixels=pixel_range(*levels)))
 
-    def add_file(self, data: str, fields: ImageFields, param: str) -> ImagePart:
+    def add_file(self, data: str, fields: ImageFields, part: str, name: str) -> ImagePart:
         """Adds a document or an image; a document becomes an image for each page.
 
         Args:
             data: A URL, a data URL or Base64 text.
             fields: The detail and pixels of each page.
-            param: The path of `data` in the body.
+            part: The path of the part in the body.
+            name: The path of `data` in the part.
 
         Raises:
             InvalidRequest, UrlBlocked: As `add` does.
         """
-        return self._add(
-            parse_file(data, param=param, pixels=fields.pixels(f"{param}.", self._pixels))
-        )
+        pixels = pixel_range((f"{part}.", fields), self._pixels)
+        return self._add(parse_file(data, param=f"{part}.{name}", pixels=pixels))
 
     def _add(self, source: Source) -> ImagePart:
         self.sources.append(source)

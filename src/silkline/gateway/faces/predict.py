@@ -99,7 +99,7 @@ class PredictRequest(ThinkingFields, frozen=True, kw_only=True):
         own = ImageFields(
             detail=self.detail, min_pixels=self.min_pixels, max_pixels=self.max_pixels
         )
-        pixels = own.pixels("")
+        pixels = own.pixels()
         if self.image_url is not None and self.image_base64 is None:
             return parse_url(self.image_url, param="image_url", pixels=pixels)
         if self.image_base64 is not None and self.image_url is None:
@@ -227,7 +227,7 @@ async def _from_form(request: Request) -> tuple[PredictForm, Source]:
         fields = msgspec.convert(form.fields, PredictForm, strict=False)
     except msgspec.ValidationError as error:
         raise invalid_body(error, PredictForm) from error
-    return fields, uploaded(form.file, param=_FILE, pixels=fields.pixels(""))
+    return fields, uploaded(form.file, param=_FILE, pixels=fields.pixels())
 
 
 def _body_schemas() -> dict[str, Any]:

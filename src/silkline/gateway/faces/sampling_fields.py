@@ -14,6 +14,7 @@ from silkline.errors import InvalidRequest
 
 _MAX_SEED = 2**63 - 1
 _MAX_TOKEN_ID = 2**31 - 1
+_MAX_MIN_TOKENS = 2**31 - 1
 _MAX_STOPS = 16
 _MAX_STOP_CHARS = 256
 _MAX_STOP_IDS = 128
@@ -50,7 +51,7 @@ class SamplingFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     presence_penalty: _Penalty | None = None
     repetition_penalty: Annotated[float, Meta(ge=0.01, le=10)] | None = None
     logit_bias: Annotated[dict[str, float], Meta(max_length=_MAX_BIASES)] | None = None
-    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=_MAX_MIN_TOKENS)] | None = None
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[_TokenId], Meta(max_length=_MAX_STOP_IDS)] | None = None
     include_stop_str_in_output: bool | None = None
