@@ -151,3 +151,12 @@ async def test_it_can_fail_to_start() -> None:
 def test_wrong_options_are_refused(extra: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="Valid options: mode, "):
         create_engine("fake", EngineOptions(extra=extra))
+
+
+async def test_stop_tokens_before_min_tokens_leave_a_token() -> None:
+    engine = await started()
+    every = tuple(range(1 << 12))
+    sampling = Sampling(max_tokens=4, min_tokens=1, stop_token_ids=every)
+    assert (await answer(engine, question(sampling=sampling))).finish_reason is not None
+    assert (await answer(engine, question())).finish_reason is not None
+    await engine.aclose()

@@ -53,7 +53,7 @@ class Letters:
             ended = FinishReason.LENGTH if each.tokens + 1 == self.most else None
             delta = each.take([65 + each.tokens], ended, each.joined + 1)
             if delta is not None:
-                if delta.finish_reason is not None:
+                if isinstance(delta, Failed) or delta.finish_reason is not None:
                     self.inside.remove(each)
                 yield each, delta
 
@@ -153,6 +153,19 @@ async def test_an_error_of_the_model_ends_all_and_closing_ends_the_rest(
         await asyncio.to_thread(stepper.close)
 
 
+async def test_an_answer_that_cannot_be_read_fails_alone(stepper: Stepper[Job]) -> None:
+    def broken(_: Sequence[int]) -> str:
+        raise RecursionError
+
+    bad = job("bad")
+    bad.text = TextStream(broken, ())
+    reading = asyncio.create_task(read(stepper, job("good")))
+    with pytest.raises(InternalFault, match="could not be read"):
+        await read(stepper, bad)
+    assert (await reading)[0] == "ABCD"
+    assert not stepper.failed.is_set()
+
+
 def pushed(
     text: str, ended: FinishReason, *, kept_ids: frozenset[int] = frozenset(), stop: str = ""
 ) -> Delta:
@@ -164,6 +177,7 @@ def pushed(
         last = index == len(text) - 1
         logprob = TokenLogprob(letter, letter.encode(), -float(index))
         delta = made.take((ord(letter),), ended if last else None, 1.0, (logprob,))
+        assert not isinstance(delta, Failed)
         if delta is not None:
             found.append(delta)
             if delta.finish_reason is not None:
@@ -192,5 +206,5 @@ def test_a_whole_answer_is_read_at_once() -> None:
     made = job("one", incremental=False)
     assert made.take((65, 66), None, 1.0) is None
     whole = made.take((67, 36), FinishReason.STOP, 1.0)
-    assert whole is not None
+    assert isinstance(whole, Delta)
     assert (whole.text, whole.usage) == ("ABC", Usage(3, 4, 1))

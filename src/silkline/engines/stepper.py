@@ -96,8 +96,8 @@ class Job:
         ended: FinishReason | None,
         now: float,
         logprobs: Sequence[TokenLogprob] = (),
-    ) -> Delta | None:
-        """Adds the next tokens and returns a delta if there is something to send.
+    ) -> Delta | Failed | None:
+        """Adds the next tokens and returns an event if there is something to send.
 
         Args:
             ids: The tokens; if `ended` is `STOP`, the last one is the end token.
@@ -107,9 +107,23 @@ class Job:
                 be `incremental`.
 
         Returns:
-            A delta, or None. A delta with a finish reason is the last: the model ended its answer,
-            or a stop string was found, so that generation can stop.
+            A delta, a `Failed`, or None. A delta with a finish reason is the last: the model ended
+            its answer, or a stop string was found, so that generation can stop. It also stops after
+            a `Failed`: the answer cannot be read, which is no failure of the model.
         """
+        try:
+            return self._take(ids, ended, now, logprobs)
+        except Exception:
+            logger.exception("the answer of request %s cannot be read", self.id)
+            return Failed(InternalFault("The model's answer could not be read."))
+
+    def _take(
+        self,
+        ids: Sequence[int],
+        ended: FinishReason | None,
+        now: float,
+        logprobs: Sequence[TokenLogprob],
+    ) -> Delta | None:
         if not self.tokens:
             self.first_token = now
         self.tokens += len(ids)

@@ -1,6 +1,7 @@
 """How answers are split into reasoning, text and calls."""
 
 import itertools
+import sys
 from typing import Any
 
 import pytest
@@ -259,3 +260,64 @@ def test_ids_of_calls() -> None:
     warm: dict[str, Any] = {"sampling": Sampling(temperature=1.0)}
     assert ids(question(**warm)) != ids(question(**warm))
     assert ids(question(seed=1)) != ids(question(seed=2)), picture(1).digest
+
+
+@pytest.mark.parametrize("end", ["", "]" * 3000])
+@pytest.mark.parametrize(
+    "start",
+    [
+        '<tool_call>{"name": "f", "arguments": ',
+        '<tool_call>{"name": ',
+        "<tool_call><function=f><parameter=n>",
+        '<tool_call>{"id": "',
+    ],
+)
+def test_deeply_nested_answers_are_read(start: str, end: str) -> None:
+    text = start + "[" * 3000 + end + "}</tool_call>"
+    _, said, calls = parts(TAGGED, text)
+    assert said == text or calls
+
+
+@pytest.mark.parametrize("opening", ['<tool_call>{"arguments":[', '<tool_call>{"id": "'])
+def test_many_openings_are_read_in_linear_time(opening: str) -> None:
+    def lines(count: int) -> int:
+        text, steps = opening * count, 0
+
+        def trace(*_: Any) -> None:
+            nonlocal steps
+            steps += 1
+
+        sys.setprofile(trace)
+        try:
+            assert parts(TAGGED, text) == ("", text, [])
+        finally:
+            sys.setprofile(None)
+        return steps
+
+    assert lines(800) < 3 * lines(400)
+
+
+def test_a_call_after_a_long_beginning_of_another_is_read() -> None:
+    text = '<tool_call>{"id": "' + "a" * 5000
+    assert parts(TAGGED, text + HERMES) == ("", text, [("f", '{"n": 1}')])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<tool_call><function=get_wea", None),
+        ("<tool_call><function=f>", "{"),
+        ("<tool_call><function=f><parameter=s", "{"),
+        ("<tool_call><function=f><parameter=s>ab", '{"s": "ab'),
+        ("<tool_call><function=f><parameter=s>ab</parameter>", '{"s": "ab"'),
+        ("<tool_call><function=f><parameter=s>ab</parameter>\n</func", '{"s": "ab"'),
+        ("<tool_call><function=f><parameter=s>ab</parameter></function>", '{"s": "ab"}'),
+        ("<tool_call><function=f><parameter=s>ab</parameter></tool_call>", '{"s": "ab"}'),
+    ],
+)
+def test_a_call_in_xml_that_is_cut_is_incomplete(text: str, expected: str | None) -> None:
+    _, said, calls = parts(TAGGED, text)
+    if expected is None:
+        assert (said, calls) == (text, [])
+    else:
+        assert calls == [("f", expected)]

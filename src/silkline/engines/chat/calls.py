@@ -16,11 +16,15 @@ import msgspec
 
 from silkline.core import Tool, ToolCallDelta
 from silkline.engines.chat.characters import Characters, Read
+from silkline.errors import UNDECODABLE
 
 WHITE_SPACE = " \t\r\n"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_KEY = 256
+_MAX_START = 4096
+"""Maximum characters before a call has begun."""
+
 _KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
 _LITERALS = {"True": "true", "False": "false", "None": "null"}
 """Python's spelling of some values, which models mix up with JSON's."""
@@ -151,8 +155,9 @@ class CallReader:
         Raises:
             NotACallError: It is not a call, or the next one is not; what was read since the last
                 mark of the characters is text.
+            TooLongError: Likewise, as no call has begun after many characters.
         """
-        self._text.mark()
+        self._text.mark(_MAX_START)
         match self._form:
             case CallFormat.TAGGED:
                 yield from self._tagged()
@@ -190,7 +195,7 @@ class CallReader:
         if begins != "{":
             yield from self._expect("{")
         self._check(name)
-        self._calls.begin(name)
+        self._begin(name)
         self._calls.add("{")
         yield from self._rest(self._calls.add)
 
@@ -198,7 +203,7 @@ class CallReader:
         """Reads JSON objects, each a call; the next is read if it begins after the separators."""
         while True:
             yield from self._object()
-            self._text.mark()
+            self._text.mark(_MAX_START)
             yield from self._text.skip(separators)
             yield from self._text.match(self._form.openings)
             yield from self._space()
@@ -226,7 +231,7 @@ class CallReader:
                 yield from self._close()
                 return
             elif key in {"arguments", "parameters"} and opens and name:
-                self._calls.begin(name)
+                self._begin(name)
                 yield from self._value(self._calls.add)
                 yield from self._close()
                 return
@@ -242,7 +247,7 @@ class CallReader:
         yield from self._expect("}")
         self._check(name)
         whole = _as_object(arguments)
-        self._calls.begin(name)
+        self._begin(name)
         self._calls.add(whole)
 
     def _close(self) -> Read[None]:
@@ -253,17 +258,24 @@ class CallReader:
 
     def _xml(self) -> Read[None]:
         """Reads a call as `<function=name>` with a `<parameter=key>` for each argument."""
-        name, _ = yield from self._text.until(">", _MAX_KEY)
+        name, named = yield from self._text.until(">", _MAX_KEY)
+        if not named:
+            raise NotACallError
         self._check(name)
         types = _types(self._tools.get(name))
-        self._calls.begin(name)
+        self._begin(name)
         self._calls.add("{")
         separator = ""
         while True:
             yield from self._space()
-            if (yield from self._text.match(("<parameter=", "</function>"))) != "<parameter=":
+            tag = yield from self._text.match(("<parameter=", "</function>", "</tool_call>"))
+            if tag == "</tool_call>":
+                self._text.unread(tag)
+            if tag != "<parameter=":
                 break
-            key, _ = yield from self._text.until(">", _MAX_KEY)
+            key, named = yield from self._text.until(">", _MAX_KEY)
+            if not named:
+                return
             value, ended = yield from self._text.until("</parameter>")
             value = value.removeprefix("\n").removesuffix("\n")
             encoded = _encoded(value, types.get(key))
@@ -272,7 +284,12 @@ class CallReader:
             if not ended:
                 return
             separator = ", "
-        self._calls.add("}")
+        if tag:  # else the answer was cut
+            self._calls.add("}")
+
+    def _begin(self, name: str) -> None:
+        self._text.release()
+        self._calls.begin(name)
 
     def _check(self, name: str) -> None:
         """Checks a name; JSON without an opening is a call only if it names one of the tools."""
@@ -292,7 +309,7 @@ class CallReader:
         literal = yield from self._literal()
         try:
             return msgspec.json.decode(literal, type=str)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise NotACallError from error
 
     def _literal(self) -> Read[str]:
@@ -354,7 +371,7 @@ def _as_object(literal: str) -> str:
         value = msgspec.json.decode(literal)
         text = value if isinstance(value, str) else literal
         msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise NotACallError from error
     return text
 
@@ -378,7 +395,7 @@ def _encoded(value: str, kind: object) -> str:
         return _json(value)
     try:
         return _json(msgspec.json.decode(_LITERALS.get(value, value)))
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return _json(value)
 
 

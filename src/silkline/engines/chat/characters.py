@@ -12,6 +12,10 @@ Read = Generator[None, str, T]
 """A coroutine that gets a character at each `yield`, and an empty text at the end; returns a T."""
 
 
+class TooLongError(Exception):
+    """More was read since the mark than is allowed."""
+
+
 class Characters:
     """The characters of one text, with lookahead.
 
@@ -21,16 +25,28 @@ class Characters:
     def __init__(self) -> None:
         self._ahead: deque[str] = deque()
         self._marked: list[str] | None = None
+        self._maximum = 0
         self._ended = False
 
+    @property
+    def at_end(self) -> bool:
+        """Whether all has been read."""
+        return self._ended and not self._ahead
+
     def next(self) -> Read[str]:
-        """Reads the next character; empty at the end."""
+        """Reads the next character; empty at the end.
+
+        Raises:
+            TooLongError: More than the maximum was read since the mark.
+        """
         char = self._ahead.popleft() if self._ahead else ""
         if not char and not self._ended:
             char = yield
             self._ended = not char
         if char and self._marked is not None:
             self._marked.append(char)
+            if len(self._marked) > self._maximum:
+                raise TooLongError
         return char
 
     def unread(self, text: str) -> None:
@@ -39,14 +55,15 @@ class Characters:
         if self._marked and text:
             del self._marked[-len(text) :]
 
-    def mark(self) -> None:
-        """Remembers where `rewind` returns to."""
-        self._marked = []
+    def mark(self, maximum: int) -> None:
+        """Remembers where `rewind` returns to; `maximum` characters may be read from there."""
+        self._marked, self._maximum = [], maximum
 
-    def rewind(self) -> None:
-        """Puts all back that was read since the mark."""
+    def rewind(self) -> int:
+        """Puts all back that was read since the mark, and returns its length."""
         marked, self._marked = self._marked or [], None
         self._ahead.extendleft(reversed(marked))
+        return len(marked)
 
     def release(self) -> None:
         """Removes the mark."""

@@ -16,7 +16,7 @@ from silkline.engines.chat.calls import (
     CallReader,
     NotACallError,
 )
-from silkline.engines.chat.characters import Characters, Read
+from silkline.engines.chat.characters import Characters, Read, TooLongError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class AnswerParts:
         self._calls = CallList(call_id)
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._plain = 0  # number of next characters that are text in any case
         self.thinking = form.thinking
         """Whether the next text is reasoning."""
         self.ended = False
@@ -168,7 +169,8 @@ class AnswerParts:
         while True:
             if not fresh:
                 char = yield from self._characters.next()
-                if char not in starts and char:
+                if char and (self._plain or char not in starts):
+                    self._plain = max(self._plain - 1, 0)
                     self._text.append(char)
                     continue
                 self._characters.unread(char)
@@ -189,14 +191,20 @@ class AnswerParts:
             fresh = False
 
     def _call(self, reader: CallReader, opening: str) -> Read[bool]:
-        """Reads the calls after an opening; returns whether there are any."""
+        """Reads the calls after an opening; returns whether there are any.
+
+        If it takes many characters, or the whole answer, to find out that there is none, no call
+        is sought in these characters: the time would grow with their square.
+        """
         before = self._calls.count
         if opening == "{":  # it is the beginning of the call itself
             self._characters.unread(opening)
         try:
             yield from reader.read()
-        except NotACallError:
-            self._characters.rewind()
+        except (NotACallError, TooLongError) as error:
+            whole = isinstance(error, TooLongError) or self._characters.at_end
+            length = self._characters.rewind()
+            self._plain = length if whole else 0
             if opening == "{" and self._calls.count == before:
                 yield from self._characters.next()
         self._characters.release()

@@ -119,7 +119,10 @@ class ToyModel:
             yield word, _MAX_OTHER * (int.from_bytes(digest[1:]) / (1 << 56))
 
     def _processed(self, raw: Mapping[int, float], index: int) -> dict[int, float]:
-        """Applies penalties, then biases, and removes end tokens before `min_tokens`."""
+        """Applies penalties, then biases, and removes end tokens before `min_tokens`.
+
+        If no other token is left, the likeliest is kept.
+        """
         sampling = self._sampling
         biases = dict(sampling.logit_bias)
         logits = {}
@@ -131,6 +134,9 @@ class ToyModel:
             logit -= count * sampling.frequency_penalty + bool(count) * sampling.presence_penalty
             if index >= sampling.min_tokens or token not in self._ends:
                 logits[token] = logit + biases.get(token, 0.0)
+        if not logits:
+            likeliest = max(raw, key=lambda token: raw[token])
+            return {likeliest: raw[likeliest]}
         return logits
 
 

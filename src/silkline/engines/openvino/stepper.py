@@ -129,10 +129,11 @@ def _read(job: Job, now: float) -> Delta | Failed | None:
     logprobs: list[TokenLogprob] = []
     if job.token_bytes is not None:
         logprobs = list(map(job.token_bytes.logprob, ids, output.generated_log_probs))
-    delta = job.take(ids, ended, now, logprobs)
-    if delta is not None and delta.finish_reason is not None and ended is None:
+    event = job.take(ids, ended, now, logprobs)
+    last = isinstance(event, Failed) or (event is not None and event.finish_reason is not None)
+    if last and ended is None:
         handle.cancel()
-    return delta
+    return event
 
 
 def _reason(reason: genai.GenerationFinishReason) -> FinishReason | None:

@@ -196,10 +196,10 @@ class Batch:
         elif len(job.generated) == job.sampling.max_tokens:
             ended = FinishReason.LENGTH
         logprobs = () if sampled.logprob is None else (sampled.logprob,)
-        delta = job.take((token,), ended, now, logprobs)
-        if delta is not None and delta.finish_reason is not None:
+        event = job.take((token,), ended, now, logprobs)
+        if isinstance(event, Failed) or (event is not None and event.finish_reason is not None):
             self._leave(self._decoding.index(job))
-        return delta
+        return event
 
 
 def _reserved_tokens(job: Job) -> int:
