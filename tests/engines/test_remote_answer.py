@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from silkline.core import FinishReason
+from silkline.core import FinishReason, Sampling
 from silkline.engines.probe import Probed
 from silkline.errors import InvalidRequest, WorkerLost
 from tests.engines.asking import answer, question
@@ -123,5 +123,6 @@ async def test_last_chunks_without_content(last: dict[str, Any]) -> None:
 async def test_the_stop_string_that_ended_it_is_known(fields: dict[str, Any], stop: str) -> None:
     ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", **fields}]}
     said = event(chunk({"content": "Hello"})) + event(ended) + event("[DONE]") + STREAM_END
+    asking = question(sampling=Sampling(max_tokens=24, stop=("STOP", "END")))
     async with asked(scripted(STREAM_HEAD + said)) as (engine, _):
-        assert (await answer(engine, question(stop=("END",)))).stop == stop
+        assert (await answer(engine, asking)).stop == stop

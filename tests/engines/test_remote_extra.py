@@ -24,7 +24,7 @@ def passes(name: str, value: Any = 1, **given: Any) -> bool:
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("best_of", 2), ("mood", "happy"), ("samplers", ["top_k"]), ("truncate_prompt_tokens", 5),
+    ("mood", "happy"), ("samplers", ["top_k"]), ("truncate_prompt_tokens", 5),
     ("allowed_token_ids", [1]), ("cache_salt", "x"), ("thinking", {"type": "enabled"}),
     ("documents", [{"title": "a", "text": "It is described at http://example.org."}]),
     ("authors", ["x"]), ("keyboard", 1), ("max_pixels", 9), ("spaces_between_special_tokens", True),
@@ -42,8 +42,9 @@ def test_other_fields_pass(name: str, value: Any) -> None:
     "mcp_servers", "lora_path", "kv_transfer_params", "server_url",
     "chat_template", "Chat-Template", "chatTemplate", "prompt_template",
     "logits_processors", "custom_logit_processor",
+    "priority", "Priority", "use_beam_search", "useBeamSearch",
 ])  # fmt: skip
-def test_urls_credentials_and_code_need_their_exact_name(name: str) -> None:
+def test_urls_credentials_code_and_costs_need_their_exact_name(name: str) -> None:
     assert not passes(name)
     assert not passes("odd", {"deep": [{name: 1}]})
     assert not passes(name, pass_fields=["*", name[:-1] + "*"])
@@ -83,7 +84,9 @@ def test_a_field_passes_if_every_remote_may_get_it() -> None:
     assert passed_on(fields, []) == frozenset()
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED))
+@pytest.mark.parametrize("name", sorted({
+    *RESERVED, "prompt_embeds", "prompt_token_ids", "input_ids", "best_of", "echo",
+}))  # fmt: skip
 def test_what_silkline_sets_never_passes(name: str) -> None:
     assert not passes(name, pass_fields=[name])
 

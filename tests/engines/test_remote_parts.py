@@ -81,6 +81,9 @@ async def test_chunks_of_tool_calls_are_passed_on_as_they_come() -> None:
     # All calls have the index 0.
     [calls(part(0, "call_a", "paint", '{"c": "red"}')),
      calls(part(0, "call_b", "paint", '{"c": "blue"}'))],
+    # A later chunk of a call has another id.
+    [calls(part(0, "call_a", "paint", '{"c": ')), calls(part(0, "other", None, '"red"}')),
+     calls(part(0, "call_b", "paint", '{"c": ')), calls(part(0, "more", None, '"blue"}'))],
     # No call has an index.
     [calls(part(None, "call_a", "paint", '{"c": "red"}'),
            part(None, "call_b", "paint", '{"c": "blue"}'))],

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.core import Answer, Delta, FinishReason, Request
+from silkline.core import Answer, Delta, FinishReason, Request, Sampling
 from silkline.engines.base import EngineOptions
 from silkline.engines.remote import create_engine
 from silkline.engines.remote.answer import AnswerReader

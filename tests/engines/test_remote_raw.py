@@ -42,10 +42,10 @@ async def test_the_text_is_sent_as_it_is_and_read() -> None:
 
 async def test_log_probabilities_are_asked_for_and_read_in_the_form_of_that_route() -> None:
     found = {
-        "tokens": [" mug"],
-        "token_logprobs": [-0.5],
-        "top_logprobs": [{" cup": -2.0, " mug": -0.5}],
-        "text_offset": [0],
+        "tokens": ["<s>", " mug"],
+        "token_logprobs": [None, -0.5],
+        "top_logprobs": [None, {" cup": -2.0, " mug": -0.5}],
+        "text_offset": [0, 3],
     }
     script = telling({"text": " mug", "finish_reason": "length", "logprobs": found})
     async with asked(script) as (engine, server):

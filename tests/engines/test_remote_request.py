@@ -70,7 +70,7 @@ async def added(sampling: Sampling | None = None, options: PromptOptions | None 
     ("include_stop", True, {"include_stop_str_in_output": True}),
     ("logprobs", 0, {"logprobs": True}),
     ("logprobs", 5, {"logprobs": True, "top_logprobs": 5}),
-    ("extra", '{"best_of": 2, "odd": {"a": [1]}}', {"best_of": 2, "odd": {"a": [1]}}),
+    ("extra", '{"odder": 2, "odd": {"a": [1]}}', {"odder": 2, "odd": {"a": [1]}}),
 ])  # fmt: skip
 async def test_sampling(name: str, value: Any, expected: dict[str, Any]) -> None:
     assert await added(Sampling(**{name: value})) == expected

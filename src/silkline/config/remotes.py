@@ -113,7 +113,7 @@ class RemoteSettings(BaseModel):
     pass_fields: Annotated[tuple[str, ...], _List] = Field(
         ("*",),
         description="Names of unknown request fields that the server gets; * matches any text. "
-        "Fields with URLs, credentials or templates need their exact name here.",
+        "Fields with URLs, credentials, templates or costs need their exact name here.",
     )
     block_fields: Annotated[tuple[str, ...], _List] = Field(
         (), description="Names of unknown request fields that the server never gets."

@@ -117,9 +117,9 @@ class AnswerReader:
     def _delta(self, choice: Choice) -> Delta:
         if choice.finish_reason:
             self._finish = _finish(choice.finish_reason)
-            found = choice.stop_reason or choice.matched_stop
             # Some servers send a reason of their own, such as `end_turn`.
-            self.stop = found if found in self._sampling.stop else ""
+            named = (choice.stop_reason, choice.matched_stop)
+            self.stop = next((stop for stop in self._sampling.stop if stop in named), "")
         came = choice.delta or ChunkDelta(choice.text)
         text, odd, reasoning = came.text()
         read = (self._calls.read(chunk) for chunk in came.tool_calls or ())

@@ -1,8 +1,9 @@
 """Decides which request fields that Silkline does not know are sent to remote servers.
 
-The owner of a server lists names to pass and to block. Whatever the lists say, three kinds of
+The owner of a server lists names to pass and to block. Whatever the lists say, four kinds of
 fields need their exact name in the list: a server may fetch or call what a URL, a host or a path
-names; credentials are none of its business; and templates and processors run as code.
+names; credentials are none of its business; templates and processors run as code; and a priority
+or a beam search takes the server's time from other clients.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _CREDENTIALS = (
     *("pwd", "secret", "secrets"),
 )
 _CODE = ("template", "templates", "jinja")
-_GUARDED_WORDS = frozenset({*_PLACES, *_CREDENTIALS, *_CODE})
+_COSTS = ("priority", "usebeamsearch")
+_GUARDED_WORDS = frozenset({*_PLACES, *_CREDENTIALS, *_CODE, *_COSTS})
 _GUARDED_ENDS = frozenset({"key", "keys", "token"})
 _GUARDED_TEXTS = ("apikey", "chattemplate", "logitprocessor", "logitsprocessor")
 

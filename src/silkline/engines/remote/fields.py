@@ -44,10 +44,14 @@ RESERVED = frozenset(
         *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
         *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
         *("max_completion_tokens", "max_new_tokens", "max_output_tokens", "n_predict"),
-        *("num_predict", "n", "n_cmpl", "prompt"),
+        *("num_predict", "n", "n_cmpl", "best_of", "echo", "prompt"),
+        *("prompt_embeds", "prompt_token_ids", "input_ids", "input_embeds"),
     }
 )
-"""All fields that Silkline may set, and other names of them; extra fields never have these."""
+"""All fields that Silkline may set, and other names of them; extra fields never have these.
+
+Some of them would replace the prompt, or change the number or the text of the answers.
+"""
 
 
 def fields_of(request: Request) -> Body:

@@ -186,7 +186,7 @@ class Batch:
         token = sampled.token
         if token == NO_TOKEN:
             self._leave(self._decoding.index(job))
-            return Failed(_overflow() if job.matcher is None else stuck())
+            return Failed(_failure(job))
         job.add(token)
         if job.matcher is not None:
             job.matcher.advance(token)
@@ -207,7 +207,11 @@ def _reserved_tokens(job: Job) -> int:
     return min(job.maximum, max(job.progress.length, job.filled) + _MARGIN)
 
 
-def _overflow() -> InternalFault:
+def _failure(job: Job) -> SilklineError:
+    """Why a request has no next token."""
+    constraint = job.sampling.constraint
+    if constraint is not None and job.matcher is not None and job.matcher.stuck:
+        return stuck(constraint.kind)
     return InternalFault(
         "The model's arithmetic failed on this request: the logits of its next token are not "
         "finite. The operator may serve the model with dtype=float32."

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from silkline.core import Constraint, Feature
+from silkline.core import Constraint, ConstraintKind, Feature
 from silkline.engines.grammar import CompiledConstraints, grammar_of, lark
 from silkline.engines.grammar.refusal import refused
-from silkline.errors import EngineFailed
+from silkline.errors import InvalidRequest
 
 logger = logging.getLogger("silkline.engines.torch")
 
@@ -45,6 +45,11 @@ class Matcher:
         """Returns which of `width` tokens may come next; none if the answer cannot continue."""
         bits = np.frombuffer(self._inner.compute_bitmask(), np.uint8)
         return np.unpackbits(bits, count=width, bitorder="little").view(np.bool_)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether no token at all may come next."""
+        return not any(self._inner.compute_bitmask())
 
     def advance(self, token: int) -> None:
         """Adds the next token, one that the mask allowed."""
@@ -114,28 +119,39 @@ def open_matchers(tokenizer: Any, end_ids: Collection[int]) -> Matchers | None:
         return None
 
 
-def constrained(logits: torch.Tensor, matchers: Sequence[Matcher | None]) -> torch.Tensor:
-    """Returns logits with minus infinity for the tokens that the constraints forbid.
+def constrained(
+    logits: torch.Tensor, penalised: torch.Tensor, matchers: Sequence[Matcher | None]
+) -> torch.Tensor:
+    """Returns penalised logits with minus infinity for the tokens that the constraints forbid.
+
+    A constraint wins over `min_tokens` and `ignore_eos`: where all that it allows is forbidden, as
+    after the last character of a form, the row's logits are those without penalties.
 
     Args:
-        logits: `[N, vocabulary]`; not changed.
+        logits: `[N, vocabulary]`, without penalties; not changed.
+        penalised: The same logits with penalties; not changed.
         matchers: The matcher of each row; None allows all tokens.
     """
     rows = [row for row, matcher in enumerate(matchers) if matcher is not None]
     if not rows:
-        return logits
+        return penalised
     width = logits.shape[1]
     masks = np.stack([matcher.mask(width) for matcher in matchers if matcher is not None])
-    allowed = torch.from_numpy(masks).to(logits.device)
-    kept = logits.clone()
-    kept[rows] = kept[rows].masked_fill_(~allowed, -torch.inf)
+    forbidden = ~torch.from_numpy(masks).to(logits.device)
+    kept = penalised.clone()
+    allowed = penalised[rows].masked_fill(forbidden, -torch.inf)
+    if penalised is not logits:
+        over = allowed.amax(1, keepdim=True) == -torch.inf
+        plain = logits[rows].to(allowed.dtype).masked_fill(forbidden, -torch.inf)
+        allowed = torch.where(over, plain, allowed)
+    kept[rows] = allowed
     return kept
 
 
-def stuck() -> EngineFailed:
+def stuck(kind: ConstraintKind) -> InvalidRequest:
     """The error of an answer that cannot continue."""
-    return EngineFailed(
-        "The model cannot continue an answer of this form: it has no token for the next character, "
-        "or the form is too complex. Simplify the form that you ask for.",
-        retry_after=None,
+    return refused(
+        kind,
+        "asks for a form that this model cannot continue: it has no token for the next character, "
+        "or the form is too complex. Simplify it.",
     )

@@ -79,10 +79,13 @@ class Job(stepper.Job):
         """Prepares it for the batch of a model whose answers end at `end_ids`."""
         sampling = self.sampling
         own = frozenset(sampling.stop_token_ids)
-        self.end_ids = own if sampling.ignore_eos else own | end_ids
+        ignored = end_ids - own if sampling.ignore_eos else frozenset()
+        # After a complete form there is nothing but the end token.
+        self.end_ids = own | end_ids if self.matcher is not None else own | (end_ids - ignored)
         self.kept_ids = own if sampling.include_stop else frozenset()
         seen = self.prompt.ids.tolist() if sampling.repetition_penalty != 1 else ()
-        self.penalties = penalties(sampling, seen, self.end_ids)
+        unwanted = ignored & self.end_ids
+        self.penalties = penalties(sampling, seen, self.end_ids, unwanted)
 
     def add(self, token: int) -> None:
         """Adds the next token of its answer."""

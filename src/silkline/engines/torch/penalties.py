@@ -24,7 +24,8 @@ class Penalties:
     Attributes:
         sampling: The sampling settings.
         prompt: The tokens of the prompt.
-        end_ids: The tokens that end the answer.
+        end_ids: The tokens that end the answer; `min_tokens` forbids them.
+        unwanted: End tokens that are forbidden at any time.
         counts: How often each token is in the answer.
         tokens: Number of tokens in the answer.
     """
@@ -32,6 +33,7 @@ class Penalties:
     sampling: Sampling
     prompt: frozenset[int]
     end_ids: frozenset[int]
+    unwanted: frozenset[int] = frozenset()
     counts: Counter[int] = field(default_factory=Counter)
     tokens: int = 0
 
@@ -56,18 +58,21 @@ class Penalties:
 
     def forbidden(self) -> Iterable[int]:
         """Returns the tokens that cannot be the next one."""
-        return self.end_ids if self.tokens < self.sampling.min_tokens else ()
+        return self.end_ids if self.tokens < self.sampling.min_tokens else self.unwanted
 
 
 def penalties(
-    sampling: Sampling, prompt: Iterable[int], end_ids: frozenset[int]
+    sampling: Sampling,
+    prompt: Iterable[int],
+    end_ids: frozenset[int],
+    unwanted: frozenset[int] = frozenset(),
 ) -> Penalties | None:
     """Returns the penalties of a request; None if nothing is ever changed."""
     counted = (
         sampling.repetition_penalty != 1 or sampling.frequency_penalty or sampling.presence_penalty
     )
-    if counted or sampling.logit_bias or sampling.min_tokens:
-        return Penalties(sampling, frozenset(prompt), end_ids)
+    if counted or sampling.logit_bias or sampling.min_tokens or unwanted:
+        return Penalties(sampling, frozenset(prompt), end_ids, unwanted)
     return None
 
 

@@ -81,7 +81,7 @@ class Runner:
             if job.keeps_logits:
                 job.first_logits = logits[row].float().cpu()
         changed = penalised(logits, [job.penalties for job in sampled])
-        changed = constrained(changed, [job.matcher for job in sampled])
+        changed = constrained(logits, changed, [job.matcher for job in sampled])
         ids: list[int] = choose(changed, [job.draw() for job in sampled]).tolist()
         wanted = [job.sampling.logprobs for job in sampled]
         logprobs = token_logprobs(logits, ids, wanted, self._family.token_bytes)
