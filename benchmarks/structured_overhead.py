@@ -20,7 +20,7 @@ from benchmarks.machine import machine
 from silkline.core import Constraint, ConstraintKind, Message, Request, Role, Sampling, TextPart
 from silkline.engines.base import EngineOptions
 from silkline.engines.torch import create_engine, runner
-from silkline.engines.torch.constraint import constrained
+from silkline.engines.torch.constraint import Matcher, constrained
 from silkline.engines.torch.runner import Runner, Sampled
 from silkline.models.resolve import bundled_folder
 
@@ -37,9 +37,11 @@ async def main() -> None:
     steps: list[float] = []
     run = Runner.run
 
-    def timed_masks(logits: torch.Tensor, matchers: Sequence[Any]) -> torch.Tensor:
+    def timed_masks(
+        logits: torch.Tensor, penalised: torch.Tensor, matchers: Sequence[Matcher | None]
+    ) -> torch.Tensor:
         began = time.perf_counter()
-        masked = constrained(logits, matchers)
+        masked = constrained(logits, penalised, matchers)
         if len(matchers) == _REQUESTS:
             masks.append(time.perf_counter() - began)
         return masked

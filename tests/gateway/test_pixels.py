@@ -217,8 +217,8 @@ def test_predict_takes_the_same_fields(echo: httpx2.Client, form: bool) -> None:
     assert "auto, low, high or original" in error["message"]
 
 
-LOW_MAXIMUM = {"max_pixels": 9}
-HIGH_MINIMUM = {"min_pixels": 10}
+LOW_MAXIMUM: dict[str, Any] = {"max_pixels": 9}
+HIGH_MINIMUM: dict[str, Any] = {"min_pixels": 10}
 
 
 @pytest.mark.parametrize(
