@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import httpx2
 import openai as client
 import pytest
 from openai import OpenAI
@@ -224,3 +225,34 @@ def test_a_required_call_leaves_no_text_to_constrain(openai: OpenAI, choice: Any
     assert answer.finish_reason == "tool_calls"
     assert [call.function.name for call in answer.message.tool_calls] == ["get_weather"]
     assert answer.message.content is None
+
+
+NAMED_TOOLS: dict[str, Any] = {
+    "/v1/chat/completions": lambda name: {
+        "messages": [user("Hello")],
+        "tools": [{"type": "function", "function": {"name": name}}],
+    },
+    "/v1/responses": lambda name: {
+        "input": [
+            {"role": "user", "content": "Hello"},
+            {"type": "function_call", "call_id": "c", "name": name, "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "5"},
+        ],
+        "tools": [{"type": "function", "name": name}],
+    },
+    "/v1/messages": lambda name: {
+        "max_tokens": 64,
+        "messages": [user("Hello")],
+        "tools": [{"name": name, "input_schema": {"type": "object"}}],
+    },
+}
+
+
+@pytest.mark.parametrize("path", NAMED_TOOLS)
+def test_names_of_tools_have_at_most_128_characters(http: httpx2.Client, path: str) -> None:
+    name = "mcp__" + "s" * 59 + "__" + "t" * 62
+    reply = http.post(path, json={"model": MODEL, **NAMED_TOOLS[path](name)})
+    assert reply.status_code == 200, reply.text
+    refused = http.post(path, json={"model": MODEL, **NAMED_TOOLS[path](name + "t")})
+    assert refused.status_code == 400
+    assert "name" in refused.json()["error"]["message"]

@@ -14,7 +14,8 @@ from silkline.gateway.faces.constraints import ConstraintFields, as_json
 MAX_TOOLS = 128
 """Maximum tools of a request."""
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+"""The name of a tool. The Anthropic API allows 128 characters, which agents' names need."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 EFFORTS = "none, minimal, low, medium, high, xhigh or max"
