@@ -68,6 +68,33 @@ async def test_what_the_owner_blocks_is_ignored_or_refused(behind: OpenAiServer)
     assert check(refused, 400, "invalid_request")["param"] == "typical_p"
 
 
+async def test_many_unknown_fields_are_all_passed_on(behind: OpenAiServer) -> None:
+    fields = {f"f{place}": place for place in range(64)}
+    reply = await ask(behind, "", chat(**fields))
+    assert reply.status_code == 200, reply.text
+    assert fields.items() <= behind.received[0].body.items()
+
+
+@pytest.mark.parametrize(
+    ("settings", "passed"),
+    [
+        ("", set()),
+        ("pass_fields=*+verbosity", {"verbosity"}),
+        ("pass_fields=verb*+service_tier+*_key", {"verbosity", "service_tier"}),
+        ("pass_fields=*+verbosity+user block_fields=user", {"verbosity"}),
+        ("pass_fields=prompt_cache_key", {"prompt_cache_key"}),
+    ],
+)
+async def test_a_field_without_effect_is_passed_on_only_if_it_is_named(
+    behind: OpenAiServer, settings: str, passed: set[str]
+) -> None:
+    fields = {"verbosity": "low", "service_tier": "flex", "user": "a", "prompt_cache_key": "k"}
+    reply = await ask(behind, settings, chat(**fields))
+    assert reply.status_code == 200, reply.text
+    assert "x-silkline-ignored" not in reply.headers
+    assert set(behind.received[0].body) & set(fields) == passed
+
+
 @pytest.mark.parametrize("path", [CHAT, "/predict"])
 @pytest.mark.parametrize(
     ("field", "thinks"),

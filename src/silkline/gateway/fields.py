@@ -1,10 +1,11 @@
 """Filters the fields of a JSON body before its type is checked.
 
 Fields of the declared type are kept. Null means absent, and a number without a fraction is an
-integer in any notation (16, 16.0, 1.6e1). Fields without effect here are dropped, and the others
-are returned: unknown ones, and those that may change the answer but are not supported, unless
-their value has no effect. The service passes them on to a remote server, ignores them or refuses
-them. Below the top level nothing is passed on, so that there an unsupported field raises an error.
+integer in any notation (16, 16.0, 1.6e1). The others are returned: unknown ones, those without
+effect here, and those that may change the answer but are not supported, unless their value has no
+effect. The service passes them on to a remote server, ignores them or refuses them. Below the top
+level nothing is passed on, so that there fields without effect are dropped, and an unsupported
+field raises an error.
 
 A kind may list in `NEUTRAL` and `INSTEAD` fields that only its own route does not support; see
 `silkline.gateway.known_fields` for those of all routes. A type of a tagged union with `UNTAGGED =
@@ -30,8 +31,8 @@ from silkline.service.other_fields import OtherField
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-MAX_IGNORED = 16
-"""Maximum number of unknown fields of a request that are reported."""
+MAX_UNKNOWN = 64
+"""Maximum number of different unknown fields of a request."""
 
 _MAX_NAME_CHARS = 64
 _MAX_PATH_CHARS = 300
@@ -45,7 +46,8 @@ def convert(body: object, kind: type[T]) -> tuple[T, tuple[OtherField, ...]]:
     Each unknown field is reported once, with its first path: `messages.3.mood`.
 
     Raises:
-        InvalidRequest: A field below the top level is not supported, or an integer has a fraction.
+        InvalidRequest: A field below the top level is not supported, an integer has a fraction, or
+            there are too many unknown fields.
         msgspec.ValidationError: The body does not match the type.
     """
     field_filter = _FieldFilter(kind)
@@ -158,10 +160,10 @@ class _FieldFilter:
         neutral = self._neutral.get(name, known_fields.NEUTRAL.get(name))
         instead = self._instead.get(name, known_fields.INSTEAD.get(name))
         is_unknown = neutral is None and instead is None
-        if is_unknown and self._unknown >= MAX_IGNORED:
-            return  # so that a million unknown names cost little
         location = _without_indices(path + name)
         if not known_fields.WITHOUT_EFFECT.isdisjoint((name, location)):
+            if not path:
+                self.others[name] = OtherField(name, value, silent=True)
             return
         refusal = None
         if instead is not None:
@@ -173,7 +175,13 @@ class _FieldFilter:
             refusal = unsupported(path + name, f"Leave it out, or send {values}.")
         if path and refusal is not None:
             raise refusal
-        self._unknown += is_unknown and location not in self.others
+        if is_unknown and location not in self.others:
+            self._unknown += 1
+            if self._unknown > MAX_UNKNOWN:
+                raise InvalidRequest(
+                    f"The body has more than {MAX_UNKNOWN} unknown fields. Leave them out.",
+                    param=(path + name)[:_MAX_PATH_CHARS],
+                )
         self.others.setdefault(
             location,
             OtherField(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ from silkline.engines.remote.extra import passed_on
 from silkline.errors import InvalidRequest
 
 
+MAX_REPORTED = 16
+"""Maximum number of ignored fields that are reported; the first ones are."""
+
+
 @dataclass(frozen=True, slots=True)
 class OtherField:
     """A field that no route here supports.
@@ -23,11 +27,14 @@ class OtherField:
         value: Its value; None below the top level, where fields are never passed on.
         refusal: The error to raise where the field is not passed on; None if it can be ignored,
             because it is unknown.
+        silent: Whether it never changes the answer here. It is passed on only where the settings
+            name it, because it may identify people, and is never reported as ignored.
     """
 
     path: str
     value: Any = None
     refusal: InvalidRequest | None = None
+    silent: bool = False
 
 
 def sort_fields(
@@ -42,15 +49,17 @@ def sort_fields(
 
     Returns:
         The fields to pass on, as the text of a JSON object, or an empty text; and the paths of
-        those to ignore.
+        those to report as ignored.
 
     Raises:
         InvalidRequest: A field may change the answer, and is not passed on.
     """
     if not others:
         return "", ()
-    values = {other.path: other.value for other in others if other.value is not None}
-    allowed = passed_on(values, remotes if Feature.EXTRA in info.features else ())
+    if Feature.EXTRA not in info.features:
+        remotes = ()
+    allowed = _allowed((other for other in others if not other.silent), remotes)
+    allowed |= _allowed((other for other in others if other.silent), _without_wildcard(remotes))
     passed: dict[str, Any] = {}
     ignored: list[str] = []
     for other in others:
@@ -58,6 +67,23 @@ def sort_fields(
             passed[other.path] = other.value
         elif other.refusal is not None:
             raise other.refusal
-        else:
+        elif not other.silent:
             ignored.append(other.path)
-    return msgspec.json.encode(passed).decode() if passed else "", tuple(ignored)
+    text = msgspec.json.encode(passed).decode() if passed else ""
+    return text, tuple(ignored[:MAX_REPORTED])
+
+
+def _allowed(others: Iterable[OtherField], remotes: Sequence[RemoteSettings]) -> frozenset[str]:
+    """The names of the fields that all remotes may get."""
+    values = {other.path: other.value for other in others if other.value is not None}
+    return passed_on(values, remotes)
+
+
+def _without_wildcard(remotes: Sequence[RemoteSettings]) -> list[RemoteSettings]:
+    """The settings without the pattern that passes all fields."""
+    return [
+        remote.model_copy(
+            update={"pass_fields": tuple(each for each in remote.pass_fields if each.strip("*"))}
+        )
+        for remote in remotes
+    ]
