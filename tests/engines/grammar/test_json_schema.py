@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from silkline.core import Constraint, ConstraintKind
 from silkline.engines.grammar import Grammar, grammar_of
 from silkline.engines.grammar.keywords import KEYWORDS
+from silkline.engines.grammar.overlap import exclusive
 from silkline.engines.grammar.sample import sample
 from silkline.engines.grammar.strings import FORMATS
 from silkline.errors import InvalidRequest
@@ -59,10 +60,22 @@ ACCEPTED: list[Any] = [
     *({"type": "string", "format": name} for name in FORMATS),
     {"anyOf": [_STRING, {"type": "integer"}, False]},
     {"oneOf": [_STRING, {"type": "integer"}]},
+    {"oneOf": [{"const": 1}, {"const": "1"}, {"enum": [2.5, None, True]}, False]},
+    {"oneOf": [{"const": 1, "type": "integer"}, {"enum": [2, 3], "type": "integer"}, _STRING]},
     {"allOf": [{"$ref": "#/$defs/a~1b"}], "$defs": {"a/b": {"type": "boolean"}}, "title": "T"},
     {"$ref": "#/definitions/n", "definitions": {"n": {"type": "null"}}, "description": "d"},
     _TREE,
 ]
+
+
+def _tagged(number: int) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"kind": {"const": number}},
+        "required": ["kind"],
+        "additionalProperties": False,
+    }
+
 
 REFUSED: list[tuple[Any, str]] = [
     *(
@@ -87,6 +100,11 @@ REFUSED: list[tuple[Any, str]] = [
     ({"allOf": [_STRING, _STRING]}, "several schemas"),
     ({"oneOf": [_STRING, {"minLength": 3}]}, "may allow the same value"),
     ({"oneOf": [{"const": 1}, {"const": 1.0}]}, "may allow the same value"),
+    ({"oneOf": [{"const": 1}, _STRING, {"enum": [2, 1.0]}]}, "may allow the same value"),
+    ({"oneOf": [{"const": "a", "type": "string"}, _STRING]}, "may allow the same value"),
+    ({"oneOf": [{"const": "a"}, {"type": "integer"}]}, "may allow the same value"),
+    ({"oneOf": [_STRING, True]}, "may allow the same value"),
+    ({"oneOf": [_tagged(n) for n in range(257)]}, "at most 256 schemas"),
     ({"$ref": "https://example.com/schema"}, "outside itself"),
     ({"$ref": "#/$defs/none"}, "missing"),
     ({"$ref": "#"}, "never ends"),
@@ -183,3 +201,16 @@ def test_a_thousand_properties_are_fast_enough_to_be_allowed() -> None:
     allowed = grammar({"type": "object", "properties": dict.fromkeys(names, _STRING)})
     text = sample(allowed, random.Random(1).randrange, max_chars=10**6)
     assert set(json.loads(text)) <= set(names)
+
+
+def test_many_constants_are_compared_without_pairs() -> None:
+    compared = 0
+
+    class Counted(dict[str, Any]):
+        def get(self, *names: Any) -> Any:
+            nonlocal compared
+            compared += 1
+            return super().get(*names)
+
+    assert exclusive([Counted(const=number) for number in range(3000)], lambda schema: schema)
+    assert compared < 10 * 3000

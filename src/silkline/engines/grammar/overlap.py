@@ -7,26 +7,53 @@ from itertools import combinations
 from typing import Any
 
 
+MAX_COMPARED = 256
+"""Maximum schemas, besides constants, that are compared with one another."""
+
+
 def exclusive(schemas: Sequence[Any], resolve: Callable[[Any], Any]) -> bool:
     """Returns whether no value can match two of the schemas; False if that is not clear.
+
+    It is not clear if there are more than `MAX_COMPARED` besides constants.
 
     Args:
         schemas: The schemas.
         resolve: Follows a schema's `$ref`.
     """
-    resolved = [resolve(schema) for schema in schemas]
-    return all(_differ(one, other, resolve) for one, other in combinations(resolved, 2))
+    resolved = [each for each in map(resolve, schemas) if each is not False]
+    constants, others = [], []
+    for each in resolved:
+        (others if _values(each) is None else constants).append(each)
+    return (
+        len(others) <= MAX_COMPARED
+        and _disjoint([_values(each) or set() for each in constants])
+        and _other_kinds(constants, others)
+        and all(_differ(one, other, resolve) for one, other in combinations(others, 2))
+    )
+
+
+def _disjoint(sets: Sequence[set[str]]) -> bool:
+    return sum(map(len, sets)) == len(set[str]().union(*sets))
+
+
+def _other_kinds(constants: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Returns whether each of the constants has another type than all the others."""
+    if not constants or not others:
+        return True
+    if not all(isinstance(each, dict) for each in others):
+        return False
+    kinds, other_kinds = [_kinds(each) for each in constants], [_kinds(each) for each in others]
+    return all([*kinds, *other_kinds]) and set[str]().union(*kinds).isdisjoint(
+        set[str]().union(*other_kinds)
+    )
 
 
 def _differ(one: Any, other: Any, resolve: Callable[[Any], Any]) -> bool:
     if not isinstance(one, dict) or not isinstance(other, dict):
-        return one is False or other is False
+        return False
     kinds, other_kinds = _kinds(one), _kinds(other)
     if kinds and other_kinds and not kinds & other_kinds:
         return True
-    values, other_values = _values(one), _values(other)
-    if values is not None and other_values is not None:
-        return not values & other_values
     if kinds != {"object"} or other_kinds != {"object"}:
         return False
     return any(_tells_apart(name, one, other, resolve) for name in _tags(one) & _tags(other))
