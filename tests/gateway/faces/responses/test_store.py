@@ -211,7 +211,8 @@ def test_a_reference_counts_beside_the_conversation() -> None:
         first = client.responses.create(input="a" * 12_000, store=True)
         reference: Any = {"type": "item_reference", "id": first.output[0].id}
         assert client.responses.create(input="?", previous_response_id=first.id).output_text
-        assert client.responses.create(input=[reference, *user()]).output_text
+        sent: list[Any] = [reference, *user()]
+        assert client.responses.create(input=sent).output_text
         with pytest.raises(APIStatusError, match="at most 20000 are allowed") as caught:
             client.responses.create(input=[reference], previous_response_id=first.id)
         assert caught.value.status_code == 413
