@@ -20,7 +20,7 @@ from silkline.errors import UNDECODABLE
 
 WHITE_SPACE = " \t\r\n"
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MAX_KEY = 256
 _MAX_START = 4096
 """Maximum characters before a call has begun."""

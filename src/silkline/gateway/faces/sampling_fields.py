@@ -27,6 +27,9 @@ MAX_CHOICES = 16
 MAX_LOGPROBS = 20
 """Maximum alternatives of a token, as in the OpenAI API."""
 
+_DEFAULTED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+"""The sampling parameters that a model's generation_config.json may set."""
+
 StopString = Annotated[str, Meta(min_length=1, max_length=_MAX_STOP_CHARS)]
 StopStrings = Annotated[list[StopString], Meta(max_length=_MAX_STOPS)]
 _Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -57,9 +60,8 @@ class SamplingFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     include_stop_str_in_output: bool | None = None
 
     def unset(self) -> frozenset[str]:
-        """Returns the names of the sampling parameters that the request does not name."""
-        names = (item.name for item in fields(Sampling))
-        return frozenset(name for name in names if getattr(self, name, ...) is None)
+        """Returns the parameters with a default of the model that the request does not name."""
+        return frozenset(name for name in _DEFAULTED if getattr(self, name) is None)
 
     def sampling(
         self, max_tokens: int | None, logprobs: int | None, constraint: Constraint | None

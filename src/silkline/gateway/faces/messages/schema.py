@@ -220,9 +220,8 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True):
         """Converts the request to a `Question`; see `asked`."""
         sampling = self.sampling(self.max_tokens, None, None)
         stops = (*sampling.stop, *(self.stop_sequences or ()))
-        unset = self.unset() - ({"stop"} if stops else set())
         return self.asked(
-            replace(sampling, stop=stops), cache_use, stream=bool(self.stream), unset=unset
+            replace(sampling, stop=stops), cache_use, stream=bool(self.stream), unset=self.unset()
         )
 
 
