@@ -13,7 +13,6 @@ from silkline.core import EngineInfo, Feature
 from silkline.engines.remote.extra import passed_on
 from silkline.errors import InvalidRequest
 
-
 MAX_REPORTED = 16
 """Maximum number of ignored fields that are reported; the first ones are."""
 
