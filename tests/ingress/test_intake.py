@@ -2,8 +2,13 @@
 
 import asyncio
 import base64
+import random
+import textwrap
+import threading
+from urllib.parse import unquote_to_bytes
 
 import pytest
+from PIL import Image
 
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import Stage
@@ -201,3 +206,34 @@ async def test_many_requests_at_once_get_their_own_pictures() -> None:
                 assert value % 4 == 0
 
         await asyncio.gather(*(one(value) for value in range(100)))
+
+
+def escaped(data: bytes) -> str:
+    return "".join(f"%{byte:02X}" for byte in data)
+
+
+async def test_percent_encoding_is_decoded_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def noted(data: bytes) -> bytes:
+        threads.append(threading.get_ident())
+        return unquote_to_bytes(data)
+
+    monkeypatch.setattr("silkline.ingress.source.unquote_to_bytes", noted)
+    large = encode(Image.frombytes("RGB", (500, 400), random.Random(1).randbytes(600_000)), "PNG")
+    lines = "%0D%0A".join(textwrap.wrap(base64.b64encode(large).decode(), 76))
+    async with serving(max_image_bytes=len(large)) as (intake, _):
+        for data in (f",{escaped(large)}", f";base64,{lines}"):
+            source = parse_url(f"data:image/png{data}", param="url")
+            await intake.take([source], BUDGET, TENANT)
+            assert intake.recognise([source], BUDGET, TENANT) is not None
+            assert len(threads) > 0
+        assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("data", [f",{escaped(bytes(1_000_000))}", ",%" + "%" * 1_000_000,
+                                  f";base64,{'%41' * 2_000_000}"])  # fmt: skip
+async def test_too_long_percent_encoding_is_refused(data: str) -> None:
+    async with serving(max_image_bytes=900_000) as (intake, _):
+        with pytest.raises(ImageTooLarge):
+            await intake.take([parse_url(f"data:image/png{data}", param="url")], BUDGET, TENANT)

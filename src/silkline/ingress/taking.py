@@ -134,8 +134,12 @@ class Taking:
             check_size(source, self._bytes, limits)
             strict = limits.strict_base64 or limits.strict_fields
             if source.size >= LARGE_BYTES:
-                return await asyncio.to_thread(_unpacked, source, strict=strict)
-            return _unpacked(source, strict=strict)
+                loaded = await asyncio.to_thread(_unpacked, source, strict=strict)
+            else:
+                loaded = _unpacked(source, strict=strict)
+            if loaded.encoded.size > limits.max_image_bytes:  # `exceeds` may underestimate
+                raise too_many_bytes(limits.max_image_bytes)
+            return loaded
 
     async def _fetch(self, source: UrlSource) -> _Brought:
         with blamed_on(source):
