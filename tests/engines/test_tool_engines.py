@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ import pytest_asyncio
 
 from silkline.core import (
     Answer,
+    Constraint,
+    ConstraintKind,
     Feature,
     FinishReason,
     PromptOptions,
     Request,
     Sampling,
+    Tool,
     ToolChoice,
 )
 from silkline.engines.base import Engine, EngineOptions
@@ -34,8 +38,20 @@ TEMPLATE = (
     .replace("<|im_end|>\\n", "<|end|>")
     .replace("<|im_end|>", "<|end|>")
 )
+OPENS = "{%- elif enable_thinking is defined %}{{- '<think>\\n' }}"
+TEMPLATE = OPENS.join(TEMPLATE.rsplit("\n    {%- endif %}", 1)).removesuffix("\n{%- endif %}")
+TEMPLATE += "{%- endif %}\n{%- endif %}"
 for role in ("assistant", "user", "system"):
     TEMPLATE = TEMPLATE.replace(f"<|im_start|>{role}\\n", f"<|{role}|>")
+STRICT = tuple(
+    Tool(
+        name,
+        parameters=f'{{"properties": {{"{key}": {{"enum": [{value}]}}}}, "required": ["{key}"],'
+        ' "additionalProperties": false}',
+        strict=True,
+    )
+    for name, key, value in (("get_weather", "city", '"Ulm"'), ("get_time", "zone", "7"))
+)
 
 
 @pytest_asyncio.fixture(params=sorted(STREAMS), scope="module", loop_scope="module")
@@ -83,7 +99,9 @@ def say(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Say:
 
 
 def asked(**options: Any) -> Request:
-    first = request(user(0, "What is this?"), images=(picture(),), sampling=Sampling(max_tokens=40))
+    first = request(
+        user(0, "What is this?"), images=(picture(),), sampling=Sampling(max_tokens=120)
+    )
     return Request(
         first.id, first.messages, first.images, first.sampling, options=PromptOptions(**options)
     )
@@ -137,7 +155,31 @@ class TestTools(ChatConformance):
         assert thought.usage.reasoning_tokens == 4  # of 23 characters
         assert thought.usage.completion_tokens > 4
 
-    async def test_a_call_cannot_be_forced(self, engine: Engine) -> None:
-        for name in ("", "get_time"):
-            with pytest.raises(InvalidRequest, match="No call of a tool can be forced"):
-                await said(engine, tools=TOOLS, tool_choice=ToolChoice.REQUIRED, tool=name)
+    async def test_calls_are_forced_and_match_their_schema(self, engine: Engine) -> None:
+        forced = {"tool_choice": ToolChoice.REQUIRED, "parallel_tools": False, "thinking": False}
+        assert Feature.STRICT_TOOLS in engine.info.features
+        for tool, arguments in zip(STRICT, ('{"city":"Ulm"}', '{"zone":7}'), strict=True):
+            called = await said(engine, tools=STRICT, tool=tool.name, **forced)
+            assert (called.text, called.finish_reason) == ("", FinishReason.TOOL_CALLS)
+            (call,) = called.tool_calls
+            assert call.name == tool.name
+            assert "".join(call.arguments.split()) == arguments
+        (call,) = (await said(engine, tools=STRICT, **forced)).tool_calls
+        assert call.name in {tool.name for tool in STRICT}
+
+    async def test_strict_tools_that_cannot_be_enforced(self, engine: Engine) -> None:
+        tool = Tool("f", parameters='{"properties": {"a": {"not": {}}}}', strict=True)
+        with pytest.raises(InvalidRequest, match="strict tool f") as refused:
+            await said(engine, tools=(tool,))
+        assert refused.value.param == "tools"
+
+    async def test_reasoning_comes_before_a_constrained_answer(self, engine: Engine) -> None:
+        yes = Constraint(ConstraintKind.CHOICE, '["yes", "no"]')
+        asking = asked(thinking=False)
+        sampling = replace(asking.sampling, constraint=yes)
+        plain = await answer(engine, replace(asking, sampling=sampling))
+        assert plain.text in {"yes", "no"}
+        prompt = PromptOptions(thinking=True)
+        thinking = await answer(engine, replace(asking, sampling=sampling, options=prompt))
+        assert thinking.reasoning not in {"", "yes", "no"}
+        assert thinking.text in {"", "yes", "no"}

@@ -6,6 +6,7 @@ whole answer: reasoning, then text or calls, in the format in which the model wr
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 from silkline.core import Constraint, ConstraintKind, Tool
 from silkline.engines.chat.calls import WHITE_SPACE, CallFormat, CallFrame
 from silkline.engines.chat.parts import AnswerForm
+from silkline.engines.deadline import in_time
 from silkline.engines.grammar import charsets, ebnf, grammar_of
 from silkline.engines.grammar.json_schema import any_object, from_schema
 from silkline.engines.grammar.nodes import (
@@ -36,6 +38,24 @@ from silkline.errors import InvalidRequest
 _ANY = Repeat(Chars(charsets.complement(())), 0, None)
 _SPACE = Repeat(Chars(charsets.of(WHITE_SPACE)), 0, 4)
 
+_MAX_SECONDS = 2.0
+
+
+async def constraint_in_time(
+    form: AnswerForm, constraint: Constraint | None, deadline: float
+) -> Constraint | None:
+    """Returns `constraint_of`, computed in a thread.
+
+    Raises:
+        InvalidRequest: See `constraint_of`.
+        DeadlineExceeded: It took 2 s, or the deadline, on the event loop's clock, has passed.
+    """
+    if not _changes(form, constraint):
+        return constraint
+    built = asyncio.to_thread(constraint_of, form, constraint)
+    limit = min(deadline, asyncio.get_running_loop().time() + _MAX_SECONDS)
+    return await in_time(built, limit, until="the form of its answer was compiled")
+
 
 def constraint_of(form: AnswerForm, constraint: Constraint | None) -> Constraint | None:
     """Returns the constraint on a whole answer; None if it may be any text.
@@ -47,10 +67,9 @@ def constraint_of(form: AnswerForm, constraint: Constraint | None) -> Constraint
     Raises:
         InvalidRequest: The schema of a strict tool, or the client's constraint, cannot be enforced.
     """
-    frame = form.frame
-    forces = frame is not None and (form.required or any(tool.strict for tool in form.tools))
-    if not forces and (constraint is None or form.is_plain):
+    if not _changes(form, constraint):
         return constraint
+    frame = form.frame
     rules: dict[str, Node] = {}
     calls = None if frame is None else _calls(form, frame, rules)
     text: Node | None = None
@@ -58,6 +77,12 @@ def constraint_of(form: AnswerForm, constraint: Constraint | None) -> Constraint
         text = _added(grammar_of(constraint), "text-", rules)
     rules["root"] = series(_reasoning(form), _answer(form, text, calls))
     return Constraint(ConstraintKind.GRAMMAR, ebnf.write(Grammar(rules)))
+
+
+def _changes(form: AnswerForm, constraint: Constraint | None) -> bool:
+    """Whether the constraint on a whole answer is another than the client's on its text."""
+    forces = form.required or any(tool.strict for tool in form.tools)
+    return (form.frame is not None and forces) or (constraint is not None and not form.is_plain)
 
 
 def _answer(form: AnswerForm, text: Node | None, calls: Node | None) -> Node:

@@ -22,6 +22,7 @@ import openvino_genai as genai
 
 from silkline.core import Constraint, Delta, EngineInfo, Feature, Health, Image, Request, Usage
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.chat.call_grammar import constraint_in_time
 from silkline.engines.chat.parts import AnswerForm, AnswerParts, call_ids
 from silkline.engines.deadline import in_time
 from silkline.engines.extra_options import read_extra
@@ -150,8 +151,9 @@ class OpenVinoEngine(Engine):
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
         grammar = ""
-        if request.sampling.constraint is not None:
-            grammar = await self._grammars.get(request.sampling.constraint, deadline)
+        constraint = await constraint_in_time(ready.form, request.sampling.constraint, deadline)
+        if constraint is not None:
+            grammar = await self._grammars.get(constraint, deadline)
         job = self._job(request, ready, grammar)
         if self._embeddings is not None and ready.prepared is not None:
             embedding = self._embeddings.embed(ready.prepared)

@@ -193,7 +193,7 @@ class Prompts:
                 raise TemplateRefusedError from error
 
         source = template or self._tokenizer.chat_template
-        return ChatTemplate(render, source, contents.safe, content)
+        return ChatTemplate(render, source, contents.safe, content, constrains=True)
 
     def text_tokens(self, prompt: str) -> int:
         """Counts the tokens of a pipeline's prompt, without its images."""

@@ -16,6 +16,7 @@ import torch
 
 from silkline.core import Delta, EngineInfo, Feature, Health, Request, Sampling, Usage
 from silkline.engines.base import Engine, EngineOptions
+from silkline.engines.chat.call_grammar import constraint_in_time
 from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
 from silkline.engines.prepare_requests import RequestPreparer
@@ -25,7 +26,7 @@ from silkline.engines.sampling import SAMPLING_FEATURES, answer_room, check_bias
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.engines.tokenized import tokenized
-from silkline.engines.torch.constraint import FEATURES, Matchers
+from silkline.engines.torch.constraint import FEATURES, Matcher, Matchers
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, load
@@ -90,7 +91,7 @@ class TorchEngine(Engine):
         """See `Engine`."""
         loop = asyncio.get_running_loop()
         loaded = await asyncio.to_thread(self._load)
-        matchers = await asyncio.to_thread(loaded.family.matchers)
+        matchers = loaded.family.matchers
         features = frozenset() if matchers is None else FEATURES
         info = _info(self._options, self._bundle, self._folder, loaded)
         self._info = replace(info, features=info.features | features)
@@ -107,8 +108,8 @@ class TorchEngine(Engine):
             yield tokenized(prompt.ids.tolist(), _image_tokens(prompt))
             return
         job = _job(opened.loaded, request, prompt)
-        if request.sampling.constraint is not None and opened.matchers is not None:
-            job.matcher = await opened.matchers.get(request.sampling.constraint, deadline)
+        if opened.matchers is not None:
+            job.matcher = await _matcher(opened.matchers, request, prompt, deadline)
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for delta in deltas:
                 yield delta
@@ -181,6 +182,14 @@ async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
         return family.prepare(request.messages, request.images, request.options)
 
     return await opened.preparer.run(prepare, request, deadline)
+
+
+async def _matcher(
+    matchers: Matchers, request: Request, prompt: Prompt, deadline: float
+) -> Matcher | None:
+    """Returns what constrains the request's answer; None if it may be any text."""
+    constraint = await constraint_in_time(prompt.answer, request.sampling.constraint, deadline)
+    return None if constraint is None else await matchers.get(constraint, deadline)
 
 
 def _image_tokens(prompt: Prompt) -> int:

@@ -127,6 +127,8 @@ class PromptWriter:
         marker: str,
         reserved: Iterable[str],
         plain: PlainPrompt | None,
+        *,
+        constrains: bool = False,
     ) -> None:
         """Tests the template with a sample message.
 
@@ -136,6 +138,7 @@ class PromptWriter:
             marker: The text that stands for an image in the prompt.
             reserved: Special tokens that clients' text must not contain.
             plain: Renders the prompt if there is no template; None if there must be one.
+            constrains: Whether answers can be constrained.
 
         Raises:
             ConfigError: There is no template, or it does not render images.
@@ -148,7 +151,9 @@ class PromptWriter:
         self._chat = None
         if self._plain is None:
             content = self._parts if self._template_takes_parts() else self._flat
-            self._chat = ChatTemplate(self._render, template or "", self._safe, content)
+            self._chat = ChatTemplate(
+                self._render, template or "", self._safe, content, constrains=constrains
+            )
 
     @property
     def features(self) -> frozenset[Feature]:

@@ -169,8 +169,9 @@ class Family(Protocol):
     def decoder(self, form: AnswerForm) -> Callable[[Sequence[int]], str]:
         """Returns a function like `decode` that keeps the special tokens around the parts."""
 
+    @property
     def matchers(self) -> Matchers | None:
-        """Returns what constrains answers; None if the tokenizer does not support it."""
+        """What constrains answers; None if the tokenizer does not support it."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Converts token ids to text without special tokens; incomplete bytes become U+FFFD."""

@@ -89,8 +89,14 @@ class Adapter(ABC):
         self._forbids = self._forbidden.numel() > 0
         added = loaded.tokenizer.added.reserved(self.image_token_id, loaded.template)
         reserved = {*added, self.image_token, self.marker}
+        self._matchers = open_matchers(loaded.tokenizer.wrapped, self.end_ids)
         self._writer = PromptWriter(
-            loaded.tokenizer, loaded.template, self.marker, reserved, self.plain_prompt
+            loaded.tokenizer,
+            loaded.template,
+            self.marker,
+            reserved,
+            self.plain_prompt,
+            constrains=self._matchers is not None,
         )
 
     @property
@@ -224,9 +230,10 @@ class Adapter(ABC):
         logits: torch.Tensor = self._head(hidden)
         return logits.index_fill(-1, self._forbidden, -torch.inf) if self._forbids else logits
 
+    @property
     def matchers(self) -> Matchers | None:
         """See `Family`."""
-        return open_matchers(self.tokenizer.wrapped, self.end_ids)
+        return self._matchers
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Family`."""
