@@ -87,6 +87,9 @@ CHAT: Mapping[str, tuple[Any, ...]] = {
     "top_logprobs": (None, 1, 2),
     "tools": (None, [TOOL], [{**TOOL, "function": {**F, "description": "a"}}]),
     "reasoning_effort": (None, "none", "low", "high"),
+    "thinking": (None, {"type": "enabled"}, {"type": "disabled"}),
+    "reasoning": (None, {"effort": "none"}, {"effort": "low"}),
+    "think": (None, True, False),
 }
 RESPONSES: Mapping[str, tuple[Any, ...]] = {
     **SAMPLING,
