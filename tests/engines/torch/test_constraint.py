@@ -33,7 +33,6 @@ class TestBundled(StructuredConformance):
         yield engine
         await engine.aclose()
 
-
     @pytest.mark.parametrize(
         "fields", [{"min_tokens": 20}, {"ignore_eos": True}, {"min_tokens": 20, "ignore_eos": True}]
     )

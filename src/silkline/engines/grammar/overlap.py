@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
-
 MAX_COMPARED = 256
 """Maximum schemas, besides constants, that are compared with one another."""
 
