@@ -88,7 +88,11 @@ async def test_tools_in_the_words_of_llamacpp() -> None:
 
 async def test_reasoning_in_the_words_of_llamacpp() -> None:
     assert await sent("llamacpp", options=PromptOptions(thinking=True, effort="low")) == {
-        "chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": "low"}
+        "chat_template_kwargs": {
+            "enable_thinking": True,
+            "thinking": True,
+            "reasoning_effort": "low",
+        }
     }
     assert await sent("llamacpp", options=PromptOptions(effort="high")) == {
         "chat_template_kwargs": {"reasoning_effort": "high"}

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -69,10 +70,12 @@ def test_penalties_are_those_of_plain_numpy(
 ) -> None:
     made = []
     for _, sampling, prompt, answer, ends in rows:
-        each = penalties(sampling, prompt, ends)
+        each = penalties(sampling, [*prompt, SIZE + 5], ends)
         for token in answer:
             if each is not None:
                 each.add(token)
+                if token % 2:  # as in a batch, there are steps in between
+                    penalised(torch.zeros(1, SIZE), [each])
         made.append(each)
     logits = torch.tensor([row[0] for row in rows])
     before = logits.clone()
@@ -93,6 +96,24 @@ def test_without_penalties_nothing_is_copied() -> None:
     assert reached is not None
     reached.add(5)
     assert penalised(logits, [None, reached]) is logits
+
+
+def test_the_prompt_is_read_once() -> None:
+    class Prompt(frozenset[int]):
+        reads = 0
+
+        def __iter__(self) -> Iterator[int]:
+            Prompt.reads += 1
+            return super().__iter__()
+
+    each = penalties(Sampling(repetition_penalty=2.0), (), frozenset())
+    assert each is not None
+    each.prompt = Prompt((1, 2))
+    for token in (2, 3, 3, 4):
+        each.add(token)
+        changed = penalised(torch.ones(1, SIZE), [each])
+    assert changed[0].tolist() == [1, 0.5, 0.5, 0.5, 0.5, *[1] * 7]
+    assert Prompt.reads == 1
 
 
 @given(

@@ -148,8 +148,8 @@ class _Translation:
         if name == "oneOf" and not exclusive(value, self._resolved):
             raise Unsupported(
                 f"has {where(path)} schemas that may allow the same value, which is not supported. "
-                "Give each another `type`, or a required property with another `const` (for at "
-                f"most {MAX_COMPARED} schemas); or use `anyOf`."
+                "Give each another `type`, or a required property with another `const` (at most "
+                f"{MAX_COMPARED} schemas); or use `anyOf`."
             )
         nodes = (self._node(item, (*path, str(index))) for index, item in enumerate(value))
         found = [node for node in nodes if node is not None]

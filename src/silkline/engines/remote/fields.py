@@ -30,6 +30,9 @@ Body = dict[str, Any]
 _SCHEMA_NAME = "answer"
 """The name of a schema that has none; OpenAI requires one."""
 
+_THINKING = ("enable_thinking", "thinking")
+"""The variables of chat templates that switch the thinking; most templates read one of them."""
+
 _UNCHANGED = (
     *("seed", "stop", "top_k", "min_p", "frequency_penalty", "presence_penalty"),
     *("repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
@@ -144,7 +147,7 @@ def _options(options: PromptOptions) -> Body:
     if options.effort:
         body["reasoning_effort"] = options.effort
     if options.thinking is not None:
-        body["chat_template_kwargs"] = {"enable_thinking": options.thinking}
+        body["chat_template_kwargs"] = dict.fromkeys(_THINKING, options.thinking)
     if options.continues:
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     return body

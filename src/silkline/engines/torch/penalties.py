@@ -28,6 +28,9 @@ class Penalties:
         unwanted: End tokens that are forbidden at any time.
         counts: How often each token is in the answer.
         tokens: Number of tokens in the answer.
+        seen: The tokens to which `repetition_penalty` applies, on the device of the logits; None
+            before the first step.
+        fresh: Tokens that are still to be added to `seen`.
     """
 
     sampling: Sampling
@@ -36,15 +39,32 @@ class Penalties:
     unwanted: frozenset[int] = frozenset()
     counts: Counter[int] = field(default_factory=Counter)
     tokens: int = 0
+    seen: torch.Tensor | None = None
+    fresh: list[int] = field(default_factory=list)
 
     def add(self, token: int) -> None:
         """Counts the next token of the answer."""
         self.tokens += 1
+        if token not in self.counts and token not in self.prompt:
+            self.fresh.append(token)
         self.counts[token] += 1
 
-    def scaled(self) -> Iterable[int]:
-        """Returns the tokens to which `repetition_penalty` applies."""
-        return () if self.sampling.repetition_penalty == 1 else self.prompt | self.counts.keys()
+    def scaled(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Returns the tokens to which `repetition_penalty` applies, int64 `[T]`; None if none.
+
+        Those of the prompt are copied to the device only once. Tokens without a logit, as those of
+        images may be, are left out.
+        """
+        if self.sampling.repetition_penalty == 1:
+            return None
+        if self.seen is None:
+            known = sorted(token for token in self.prompt if token < logits.shape[1])
+            self.seen = torch.tensor(known, dtype=torch.int64, device=logits.device)
+        if self.fresh:
+            fresh = torch.tensor(self.fresh, dtype=torch.int64, device=logits.device)
+            self.seen = torch.cat((self.seen, fresh))
+            self.fresh.clear()
+        return self.seen
 
     def added(self) -> dict[int, float]:
         """Returns what is added to the logits of tokens."""
@@ -88,9 +108,9 @@ def penalised(logits: torch.Tensor, rows: Sequence[Penalties | None]) -> torch.T
     """
     active = [(row, each) for row, each in enumerate(rows) if each is not None]
     scaled = [
-        (row, token, each.sampling.repetition_penalty)
+        (row, tokens, each.sampling.repetition_penalty)
         for row, each in active
-        for token in each.scaled()
+        if (tokens := each.scaled(logits)) is not None
     ]
     added = [(row, token, value) for row, each in active for token, value in each.added().items()]
     forbidden = [(row, token, -math.inf) for row, each in active for token in each.forbidden()]
@@ -98,14 +118,24 @@ def penalised(logits: torch.Tensor, rows: Sequence[Penalties | None]) -> torch.T
         return logits
     logits = logits.float().clone()
     if scaled:
-        where, factor = _indexed(logits, scaled)
-        old = logits[where]
-        logits[where] = torch.where(old > 0, old / factor, old * factor)
+        _scale(logits, scaled)
     for changes in (added, forbidden):
         if changes:
             where, value = _indexed(logits, changes)
             logits[where] += value
     return logits
+
+
+def _scale(logits: torch.Tensor, scaled: Sequence[tuple[int, torch.Tensor, float]]) -> None:
+    """Applies `repetition_penalty`: a row, its tokens and the penalty each."""
+    rows, ids, penalty = zip(*scaled, strict=True)
+    tokens = torch.cat(ids)
+    lengths = torch.tensor([len(each) for each in ids])
+    index = torch.tensor(rows).repeat_interleave(lengths).to(logits.device)
+    factor = torch.tensor(penalty, dtype=torch.float32).repeat_interleave(lengths)
+    factor = factor.to(logits.device)
+    old = logits[index, tokens]
+    logits[index, tokens] = torch.where(old > 0, old / factor, old * factor)
 
 
 def _indexed(
