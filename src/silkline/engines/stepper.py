@@ -107,9 +107,8 @@ class Job:
                 be `incremental`.
 
         Returns:
-            A delta, a `Failed`, or None. A delta with a finish reason is the last: the model ended
-            its answer, or a stop string was found, so that generation can stop. It also stops after
-            a `Failed`: the answer cannot be read, which is no failure of the model.
+            None, a delta, or a `Failed` if the text cannot be read. Generation can stop after a
+            `Failed`, or a delta with a finish reason: the end, or a stop string, was found.
         """
         try:
             return self._take(ids, ended, now, logprobs)
@@ -140,10 +139,11 @@ class Job:
             delta = replace(delta, logprobs=self.logprobs.take())
             return delta if delta != Delta("") else None
         reason = FinishReason.STOP if ended is None or stopped else ended
+        used = replace(self.usage, completion_tokens=self.tokens, reasoning_tokens=self.reasoning)
         return replace(
             join((delta, self.parts.finish(self.text.finish()))),
             finish_reason=self.parts.reason(reason),
-            usage=self._used(),
+            usage=used,
             timeline=self._timeline(now),
             logprobs=self.logprobs.take(ended=True),
             stop=self.text.found,
@@ -160,9 +160,6 @@ class Job:
                 chunk += self.text.push((token,))
                 self.logprobs.add(logprob)
         return chunk
-
-    def _used(self) -> Usage:
-        return replace(self.usage, completion_tokens=self.tokens, reasoning_tokens=self.reasoning)
 
     def _timeline(self, now: float) -> Timeline:
         return Timeline(

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from silkline.core import Delta, FinishReason, Request, Tool
+from silkline.engines.chat.call_list import CallList
 from silkline.engines.chat.calls import (
     WHITE_SPACE,
     CallFormat,
     CallFrame,
-    CallList,
     CallReader,
     NotACallError,
 )
