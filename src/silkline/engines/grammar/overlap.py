@@ -20,7 +20,8 @@ def exclusive(schemas: Sequence[Any], resolve: Callable[[Any], Any]) -> bool:
         resolve: Follows a schema's `$ref`.
     """
     resolved = [each for each in map(resolve, schemas) if each is not False]
-    constants, others = [], []
+    constants: list[Any] = []
+    others: list[Any] = []
     for each in resolved:
         (others if _values(each) is None else constants).append(each)
     return (
