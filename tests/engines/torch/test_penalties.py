@@ -112,8 +112,8 @@ def test_the_prompt_is_read_once() -> None:
     changed = torch.ones(1, SIZE)
     for token in (2, 3, 3, 4):
         each.add(token)
-        changed = penalised(torch.ones(1, SIZE), [each])
-    assert changed[0].tolist() == [1, 0.5, 0.5, 0.5, 0.5, *[1] * 7]
+        penalised(torch.ones(1, SIZE), [each])
+    assert penalised(torch.ones(1, SIZE), [each])[0].tolist() == [1, 0.5, 0.5, 0.5, 0.5, *[1] * 7]
     assert Prompt.reads == 1
 
 
