@@ -33,7 +33,9 @@ async def pool() -> AsyncIterator[DecoderPool]:
 
 
 async def perceptual(pool: DecoderPool, data: bytes, budget: PixelBudget = BUDGET) -> int:
-    return (await pool.decode(data, 50_000_000, budget)).identity.perceptual
+    found = (await pool.decode(data, 50_000_000, budget)).identity.perceptual
+    assert found is not None
+    return found
 
 
 def opened(name: str) -> Image.Image:

@@ -262,7 +262,7 @@ def _parse_data_url(text: str, param: str, pixels: PixelRange) -> SentSource:
 
 
 def _count_digits(text: str) -> int:
-    """Number of Base64 digits in valid text, without decoding its percent-encoding: that is slow."""
+    """Number of Base64 digits in valid text; does not decode percent-encoding, which is slow."""
     if "%" not in text:
         return len(_digits(text)[0])
     spaces = sum(text.count(space) for space in (*string.whitespace, *_ESCAPED_SPACES))
