@@ -111,17 +111,10 @@ TWO = (FUNCTION, Tool("stop"))
      {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "stop"}}}),
     (PromptOptions(TWO, parallel_tools=False), {"tools": TOOLS, "parallel_tool_calls": False}),
     (PromptOptions(parallel_tools=False), {}),
-<<<<<<< HEAD
     (PromptOptions(thinking=True),
      {"chat_template_kwargs": {"enable_thinking": True, "thinking": True}}),
     (PromptOptions(thinking=False),
      {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}),
-=======
-    (PromptOptions(thinking=True), {
-        "chat_template_kwargs": {"enable_thinking": True, "thinking": True}}),
-    (PromptOptions(thinking=False), {
-        "chat_template_kwargs": {"enable_thinking": False, "thinking": False}}),
->>>>>>> fixe
     (PromptOptions(effort="high"), {"reasoning_effort": "high"}),
     (PromptOptions(continues=True),
      {"continue_final_message": True, "add_generation_prompt": False}),

@@ -11,6 +11,7 @@ from silkline.core import EngineInfo
 from silkline.errors import InputError
 from silkline.gateway.body import decode
 from silkline.gateway.faces.chat_schema import ChatRequest
+from silkline.gateway.faces.content import PART_TYPES
 from silkline.gateway.faces.predict import PredictRequest
 from silkline.gateway.known_fields import INSTEAD, NEUTRAL, WITHOUT_EFFECT
 from silkline.service.other_fields import sort_fields
@@ -111,10 +112,14 @@ def test_a_pictures_place_is_told() -> None:
         (
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]},
             "messages.1.content.1.type",
+<<<<<<< HEAD
             (
                 "text, image_url, image, file, refusal, input_text, input_image, input_file or "
                 "output_text"
             ),
+=======
+            PART_TYPES,
+>>>>>>> fixc
         ),
         (
             {
