@@ -262,11 +262,7 @@ def _parse_data_url(text: str, param: str, pixels: PixelRange) -> SentSource:
 
 
 def _count_digits(text: str) -> int:
-<<<<<<< HEAD
     """Number of Base64 digits in valid text; percent-encoding is not decoded, which is slow."""
-=======
-    """Number of Base64 digits in valid text; does not decode percent-encoding, which is slow."""
->>>>>>> fixc
     if "%" not in text:
         return len(_digits(text)[0])
     spaces = sum(text.count(space) for space in (*string.whitespace, *_ESCAPED_SPACES))
