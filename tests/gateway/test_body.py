@@ -112,10 +112,7 @@ def test_a_pictures_place_is_told() -> None:
         (
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]},
             "messages.1.content.1.type",
-            (
-                "text, image_url, image, file, refusal, input_text, input_image, input_file or "
-                "output_text"
-            ),
+            PART_TYPES,
         ),
         (
             {

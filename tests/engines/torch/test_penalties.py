@@ -109,7 +109,6 @@ def test_the_prompt_is_read_once() -> None:
     each = penalties(Sampling(repetition_penalty=2.0), (), frozenset())
     assert each is not None
     each.prompt = Prompt((1, 2))
-    changed = torch.ones(1, SIZE)
     for token in (2, 3, 3, 4):
         each.add(token)
         penalised(torch.ones(1, SIZE), [each])
