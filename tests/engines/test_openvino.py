@@ -64,6 +64,7 @@ class TestOpenVinoInAWorker(Conformance):
         await worker.aclose()
 
 
+@pytest.mark.full
 @pytest.mark.asyncio(loop_scope="class")
 class TestOpenVinoWithItsPrefixCache(Conformance):
     LACKS = LACKS

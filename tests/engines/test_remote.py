@@ -106,6 +106,7 @@ class TestAgainstVllm(AgainstOthers):
     pass
 
 
+@pytest.mark.full
 class TestAgainstSglang(AgainstOthers):
     DIALECT = OWNER = "sglang"
 

@@ -91,6 +91,7 @@ class TestVllm(Conformance):
             yield engine
 
 
+@pytest.mark.full
 @pytest.mark.asyncio(loop_scope="class")
 class TestLlamaCpp(Conformance):
     LACKS = frozenset({Feature.MIN_TOKENS, Feature.STOP_TOKEN_IDS, Feature.INCLUDE_STOP})
