@@ -128,7 +128,7 @@ def planted() -> list[bytes]:
         value[:20],
         value[:3],
         value.replace(b"good", b"evil"),
-        b"SLK\x02" + value[4:],
+        b"SLK\x01" + value[4:],
         value + value,
         os.urandom(500),
     ]

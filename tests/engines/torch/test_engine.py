@@ -125,9 +125,9 @@ async def test_a_request_whose_time_ends_while_it_is_prepared_goes_alone(
 ) -> None:
     prepare = engine.family.prepare
 
-    def slow(messages: Any, images: Any) -> Any:
+    def slow(*asked: Any) -> Any:
         time.sleep(0.3)
-        return prepare(messages, images)
+        return prepare(*asked)
 
     monkeypatch.setattr(engine.family, "prepare", slow)
     good = asyncio.create_task(answer(engine, question()))

@@ -115,7 +115,7 @@ def open_matchers(tokenizer: Any, end_ids: Collection[int]) -> Matchers | None:
     try:
         return Matchers(tokenizer, end_ids)
     except (ImportError, ValueError):
-        logger.warning("answers cannot be constrained with this model", exc_info=True)
+        logger.info("answers cannot be constrained with this model", exc_info=True)
         return None
 
 

@@ -47,6 +47,7 @@ const WORDS = {
   request_timeout: ["Sending the request took too long"],
   invalid_api_key: ["An API key is needed", "Reload the page and enter the key as the password."],
   forbidden: ["This API key does not allow this request"],
+  response_not_found: ["This response is not stored here"],
   quarantined: ["This request is quarantined"],
   rate_limited: ["Your rate limit is reached"],
   overloaded: ["The gateway is busy"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,7 +117,10 @@ def test_an_error_after_the_first_event_ends_the_stream(failing: Served) -> None
     assert response["status"] == "failed"
     assert response["error"]["message"] == error["message"]
     assert response["output"][0]["id"] == events[2]["item"]["id"]
-    assert failing.events("request")[-1]["error.code"] == "overloaded"
+    deadline = time.monotonic() + 10
+    while not (logged := failing.events("request")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert logged[-1]["error.code"] == "overloaded"
 
 
 def test_the_official_client_raises_an_error_in_a_stream(failing: Served) -> None:
