@@ -183,7 +183,8 @@ def normalise(
         Refused: The image is broken or exceeds a limit.
     """
     shortest_edge, max_budget, min_budget = budget
-    ended = _ended(data, name, max_pixels)
+    with _refusing():
+        ended = _ended(data, name, max_pixels)
     with _refusing(), _open(ended, name, max_pixels) as image:
         size = image.size
         part = _draft(image, target_size(*size, shortest_edge, max_budget, min_budget))
