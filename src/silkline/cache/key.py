@@ -92,16 +92,17 @@ def encode_question(request: CacheRequest, info: EngineInfo, tenant: bytes) -> b
 
 def _plain(value: Any) -> Any:
     """Converts a value of the core to one of MessagePack; a dataclass to a list of all fields."""
-    match value:
-        case str() | TextPart():
-            return _bytes(value.text if isinstance(value, TextPart) else value)
-        case tuple():
-            return [_plain(item) for item in value]
-        case bool() | None:
-            return value
-        case int() | float():
-            # The same for 1 and 1.0, and for 0.0 and -0.0; MessagePack has integers of 64 bits.
-            return value if value % 1 else str(int(value))
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return _bytes(value)
+    if isinstance(value, int | float):
+        # The same for 1 and 1.0, and for 0.0 and -0.0; MessagePack has integers of 64 bits.
+        return value if value % 1 else str(int(value))
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, TextPart):
+        return _bytes(value.text)
     return [_plain(getattr(value, name)) for name in _names(value.__class__)]
 
 

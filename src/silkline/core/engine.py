@@ -89,6 +89,11 @@ class EngineInfo:
     features: frozenset[Feature] = frozenset()
     sampling_defaults: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The model's name and revision, as in responses: `name@revision`."""
+        return f"{self.model}@{self.revision}"
+
 
 @dataclass(frozen=True, slots=True)
 class Health:

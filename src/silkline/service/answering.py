@@ -17,6 +17,7 @@ from silkline.config import Settings
 from silkline.core import (
     Answer,
     Delta,
+    EngineInfo,
     FinishReason,
     PixelBudget,
     Request,
@@ -177,27 +178,30 @@ class Answering:
         if self._lifecycle.draining:
             raise shutting_down()
         model = self.models.choose(question.model)
-        record.model = model.info.model
-        record.served = model.label
-        question = self._fitting(question, record, model)
+        info = model.info
+        record.model = info.model
+        record.served = info.label
+        question = self._fitting(question, record, model, info)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
-        known = await self._recognise(question, model, policy)
+        known = await self._recognise(question, info, policy)
         run = _Run(question, record, model, policy, group, known)
         if known is not None:
             run.note_mends(known)
         return run
 
-    def _fitting(self, question: Question, record: RequestRecord, model: ServedModel) -> Question:
+    def _fitting(
+        self, question: Question, record: RequestRecord, model: ServedModel, info: EngineInfo
+    ) -> Question:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
-        extra, record.ignored = sort_fields(record.others, model.info, model.remotes)
+        extra, record.ignored = sort_fields(record.others, info, model.remotes)
         if extra:
             question = replace(question, sampling=replace(question.sampling, extra=extra))
         if self._settings.engine.sampling_defaults == "model":
-            question = with_model_defaults(question, model.info)
-        check_features(question, model.info)
-        max_tokens = min(limits.max_answer_tokens, model.info.context_length)
+            question = with_model_defaults(question, info)
+        check_features(question, info)
+        max_tokens = min(limits.max_answer_tokens, info.context_length)
         if limits.strict_fields:
             check_strictly(question, record.ignored, max_tokens)
         fitting = clamped(question, max_tokens)
@@ -206,7 +210,7 @@ class Answering:
         return fitting
 
     async def _recognise(
-        self, question: Question, model: ServedModel, policy: CachePolicy
+        self, question: Question, info: EngineInfo, policy: CachePolicy
     ) -> tuple[Recognised, ...] | None:
         """Returns the images' identities by source if they are known without fetching and decoding.
 
@@ -215,7 +219,7 @@ class Answering:
         if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
             return None
         await self._intake.hash_large(question.sources)
-        return self._intake.recognise(question.sources, model.info.pixel_budget, policy.tenant)
+        return self._intake.recognise(question.sources, info.pixel_budget, policy.tenant)
 
     @asynccontextmanager
     async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:

@@ -12,6 +12,9 @@ from silkline.service.question import Question
 _BASIC = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop"})
 """Sampling parameters that every engine supports."""
 
+_OPTIONAL = tuple((item.name, item.default) for item in fields(Sampling) if item.name not in _BASIC)
+"""All other sampling parameters, with the values that need no feature."""
+
 _NAMES = {"include_stop": Feature.INCLUDE_STOP, "extra": Feature.EXTRA}
 """The features whose name is not that of their sampling parameter."""
 
@@ -48,9 +51,8 @@ def check_features(question: Question, info: EngineInfo) -> None:
 
 
 def _of_sampling(sampling: Sampling) -> Iterator[Feature]:
-    for item in fields(Sampling):
-        name = item.name
-        if name in _BASIC or getattr(sampling, name) == item.default:
+    for name, default in _OPTIONAL:
+        if getattr(sampling, name) == default:
             continue
         if name == "constraint":
             if sampling.constraint is not None:

@@ -36,7 +36,7 @@ class ServedModel:
     @property
     def label(self) -> str:
         """The model's name and revision, as in responses: `name@revision`."""
-        return f"{self.info.model}@{self.info.revision}"
+        return self.info.label
 
 
 class ServedModels:
@@ -72,9 +72,10 @@ class ServedModels:
         loading: Overloaded | None = None
         for model in self._models:
             try:
-                if name in {model.info.model, model.label, *model.aliases}:
+                info = model.info
+                if name in {info.model, info.label, *model.aliases}:
                     return model
-                started.append(model.info.model)
+                started.append(info.model)
             except Overloaded as error:
                 loading = error
         if loading is not None:
