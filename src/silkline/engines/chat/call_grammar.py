@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
-
-import msgspec
 
 from silkline.core import Constraint, ConstraintKind, Tool
 from silkline.engines.chat.calls import WHITE_SPACE, CallFormat, CallFrame
 from silkline.engines.chat.parts import AnswerForm
+from silkline.engines.chat.turns import arguments_schema
 from silkline.engines.deadline import in_time
 from silkline.engines.grammar import charsets, ebnf, grammar_of
 from silkline.engines.grammar.json_schema import any_object, from_schema
@@ -117,9 +115,8 @@ def _calls(form: AnswerForm, frame: CallFrame, rules: dict[str, Node]) -> Node:
 
 def _arguments(tool: Tool) -> Grammar:
     """The arguments of a tool; any object if it is not strict and its schema is not supported."""
-    schema: dict[str, Any] = msgspec.json.decode(tool.parameters or '{"properties": {}}')
     try:
-        return from_schema(msgspec.json.encode({"type": "object", **schema}).decode())
+        return from_schema(arguments_schema(tool))
     except Unsupported as error:
         if not tool.strict:
             return any_object()

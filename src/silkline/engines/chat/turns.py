@@ -22,6 +22,12 @@ _MAX_DEPTH = 64
 _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
+def arguments_schema(tool: Tool) -> str:
+    """Returns the JSON Schema of a tool's arguments, which are an object in any case."""
+    schema: dict[str, Any] = msgspec.json.decode(tool.parameters or _NO_PARAMETERS)
+    return msgspec.json.encode({"type": "object", **schema}).decode()
+
+
 @dataclass(frozen=True, slots=True)
 class TurnForm:
     """How a chat template expects tool calls and their results.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
-import msgspec
 
 from silkline.core import Constraint, ConstraintKind, Request, Tool
+from silkline.engines.chat.turns import arguments_schema
 from silkline.engines.fake.answers import constrained
 from silkline.engines.grammar import CompiledConstraints, Grammar
 from silkline.errors import InvalidRequest
@@ -28,10 +26,9 @@ async def arguments_for(
         InvalidRequest: The tool is strict, and its schema cannot be enforced.
         DeadlineExceeded: The schema was not compiled in time.
     """
-    schema: dict[str, Any] = msgspec.json.decode(tool.parameters or '{"properties": {}}')
-    text = msgspec.json.encode({"type": "object", **schema}).decode()
+    schema = Constraint(ConstraintKind.JSON_SCHEMA, arguments_schema(tool))
     try:
-        grammar = await grammars.get(Constraint(ConstraintKind.JSON_SCHEMA, text), deadline)
+        grammar = await grammars.get(schema, deadline)
     except InvalidRequest as error:
         if not tool.strict:
             return "{}"

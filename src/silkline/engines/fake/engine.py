@@ -36,7 +36,7 @@ from silkline.engines.fake.options import FakeOptions
 from silkline.engines.fake.reader import Reader, Slot
 from silkline.engines.fake.toy_model import Token, ToyModel
 from silkline.engines.fake.vocabulary import IMAGE_ID, token_id, tokens_of
-from silkline.engines.grammar import CompiledConstraints, grammar_of
+from silkline.engines.grammar import CONSTRAINT_FEATURES, CompiledConstraints, grammar_of
 from silkline.engines.sampling import SAMPLING_FEATURES, answer_room
 from silkline.engines.spec import EngineSpec
 from silkline.engines.tokenized import tokenized
@@ -67,15 +67,8 @@ SPEC = EngineSpec(name="fake", create=create_engine, needs_model=False)
 _FEATURES = (
     SAMPLING_FEATURES
     | conversation.FEATURES
-    | {
-        Feature.RAW,
-        Feature.TOKENIZE,
-        Feature.JSON_OBJECT,
-        Feature.JSON_SCHEMA,
-        Feature.REGEX,
-        Feature.CHOICE,
-        Feature.GRAMMAR,
-    }
+    | CONSTRAINT_FEATURES
+    | {Feature.RAW, Feature.TOKENIZE}
 )
 
 

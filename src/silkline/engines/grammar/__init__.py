@@ -6,8 +6,12 @@ draws a text of it for the fake engine. So all engines accept the same constrain
 same language (docs/structured-output.md, docs/decisions/0023-structured-output.md).
 """
 
+from silkline.core import ConstraintKind, Feature
 from silkline.engines.grammar.cache import CompiledConstraints
 from silkline.engines.grammar.constraint import grammar_of
 from silkline.engines.grammar.nodes import Grammar
 
-__all__ = ["CompiledConstraints", "Grammar", "grammar_of"]
+CONSTRAINT_FEATURES = frozenset(Feature(kind.value) for kind in ConstraintKind)
+"""The features of an engine that enforces every kind of constraint."""
+
+__all__ = ["CONSTRAINT_FEATURES", "CompiledConstraints", "Grammar", "grammar_of"]

@@ -19,10 +19,11 @@ import numpy as np
 import openvino_genai as genai
 
 from silkline.core import Feature, Sampling
+from silkline.engines.grammar import CONSTRAINT_FEATURES
 from silkline.engines.sampling import GREEDY_BELOW, seed_of
 from silkline.engines.token_bytes import TOKENIZER
 
-_FEATURES = frozenset(
+_FEATURES = CONSTRAINT_FEATURES | frozenset(
     {
         Feature.TOP_K,
         Feature.MIN_P,
@@ -30,11 +31,6 @@ _FEATURES = frozenset(
         Feature.IGNORE_EOS,
         Feature.STOP_TOKEN_IDS,
         Feature.INCLUDE_STOP,
-        Feature.JSON_OBJECT,
-        Feature.JSON_SCHEMA,
-        Feature.REGEX,
-        Feature.CHOICE,
-        Feature.GRAMMAR,
     }
 )
 

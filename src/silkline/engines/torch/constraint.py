@@ -14,22 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from silkline.core import Constraint, ConstraintKind, Feature
+from silkline.core import Constraint, ConstraintKind
 from silkline.engines.grammar import CompiledConstraints, grammar_of, lark
 from silkline.engines.grammar.refusal import refused
 from silkline.errors import InvalidRequest
 
 logger = logging.getLogger("silkline.engines.torch")
-
-FEATURES = frozenset(
-    {
-        Feature.JSON_OBJECT,
-        Feature.JSON_SCHEMA,
-        Feature.REGEX,
-        Feature.CHOICE,
-        Feature.GRAMMAR,
-    }
-)
 
 _LIMITS = {"step_max_items": 20_000, "step_lexer_fuel": 200_000, "max_lexer_states": 20_000}
 """A step takes at most some 20 ms, and an answer some 40 MB."""

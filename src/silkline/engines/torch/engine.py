@@ -19,6 +19,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.call_grammar import constraint_in_time
 from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
+from silkline.engines.grammar import CONSTRAINT_FEATURES
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
 from silkline.engines.processor import instruction_set
@@ -26,7 +27,7 @@ from silkline.engines.sampling import SAMPLING_FEATURES, answer_room, check_bias
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.engines.tokenized import tokenized
-from silkline.engines.torch.constraint import FEATURES, Matcher, Matchers
+from silkline.engines.torch.constraint import Matcher, Matchers
 from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, load
@@ -92,7 +93,7 @@ class TorchEngine(Engine):
         loop = asyncio.get_running_loop()
         loaded = await asyncio.to_thread(self._load)
         matchers = loaded.family.matchers
-        features = frozenset() if matchers is None else FEATURES
+        features = frozenset() if matchers is None else CONSTRAINT_FEATURES
         info = _info(self._options, self._bundle, self._folder, loaded)
         self._info = replace(info, features=info.features | features)
         stepper = Stepper(loaded.batch, loop, max_batch=self._options.max_batch, name="torch-step")

@@ -29,8 +29,6 @@ def chat_routes(answering: Answering) -> APIRouter:
     async def chat(request: Request) -> Response:
         body = await read_json(request, ChatRequest)
         question = body.question(cache_use(request.headers.get("cache-control", "")))
-        return await choice_response(
-            request, answering, question, Envelope, with_usage=body.wants_usage
-        )
+        return await choice_response(request, answering, question, Envelope, body.stream_options)
 
     return router

@@ -128,11 +128,6 @@ class ChatRequest(OptionFields, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     mm_processor_kwargs: PixelFields | None = None
 
-    @property
-    def wants_usage(self) -> bool:
-        """Whether the stream should end with a chunk that holds the usage."""
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
-
     def question(self, cache_use: CacheUse) -> Question:
         """Converts the request to a `Question`.
 

@@ -14,6 +14,7 @@ from silkline.core import Usage
 from silkline.gateway.disconnect import unless_client_leaves
 from silkline.gateway.evidence import evidence_headers
 from silkline.gateway.faces.chat_envelope import Envelope
+from silkline.gateway.faces.chat_schema import StreamOptions
 from silkline.gateway.request_record import record_of
 from silkline.gateway.sse import EventStream, event
 from silkline.service.answering import Answering
@@ -36,8 +37,7 @@ async def choice_response(
     answering: Answering,
     question: Question,
     kind: type[Envelope],
-    *,
-    with_usage: bool,
+    options: StreamOptions | None,
 ) -> Response:
     """Answers a question.
 
@@ -46,13 +46,14 @@ async def choice_response(
         answering: Answers it.
         question: The question of its body.
         kind: Builds the objects of the response.
-        with_usage: Whether a stream should end with a chunk that holds the usage.
+        options: The options of a stream, which may end with a chunk that holds the usage.
 
     Raises:
         SilklineError: As `answers`, unless the response is a stream.
     """
     record = record_of(request)
     if question.stream:
+        with_usage = options is not None and bool(options.include_usage)
         stream = _ChoiceStream(answering, question, record, kind, with_usage=with_usage)
         return EventStream(
             stream.events(), record, stream.headers, seconds=answering.seconds_left(record)

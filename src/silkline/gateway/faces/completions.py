@@ -66,11 +66,6 @@ class CompletionRequest(ConstraintFields, frozen=True, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
-    @property
-    def wants_usage(self) -> bool:
-        """Whether the stream should end with a chunk that holds the usage."""
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
-
     def question(self, cache_use: CacheUse) -> Question:
         """Converts the request to a `Question`.
 
@@ -178,7 +173,7 @@ def completion_routes(answering: Answering) -> APIRouter:
         body = await read_json(request, CompletionRequest)
         question = body.question(cache_use(request.headers.get("cache-control", "")))
         return await choice_response(
-            request, answering, question, CompletionEnvelope, with_usage=body.wants_usage
+            request, answering, question, CompletionEnvelope, body.stream_options
         )
 
     return router

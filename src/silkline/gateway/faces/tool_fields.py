@@ -104,7 +104,8 @@ class ThinkingFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, 
         template = self.chat_template_kwargs or TemplateOptions()
         reasoning = self.reasoning or ReasoningSwitch()
         effort = self.reasoning_effort or template.reasoning_effort or reasoning.effort
-        asked = (
+        return thinking(
+            effort,
             self.enable_thinking,
             template.enable_thinking,
             template.thinking,
@@ -112,8 +113,6 @@ class ThinkingFields(ConstraintFields, frozen=True, forbid_unknown_fields=True, 
             reasoning.enabled,
             self.think,
         )
-        enabled = next((each for each in asked if each is not None), None)
-        return thinking(effort, TemplateOptions(), enabled=enabled)
 
 
 class OptionFields(ThinkingFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -188,11 +187,14 @@ def allowed_tools(tools: Sequence[Tool], names: Set[str]) -> tuple[Tool, ...]:
     return tuple(tool for tool in tools if tool.name in names)
 
 
-def thinking(
-    effort: str | None, template: TemplateOptions, *, enabled: bool | None
-) -> tuple[bool | None, str]:
-    """Whether the model thinks (None is its default), and how much (empty is its default)."""
-    for asked in (enabled, template.enable_thinking, template.thinking):
+def thinking(effort: str | None, *switches: bool | None) -> tuple[bool | None, str]:
+    """Whether the model thinks (None is its default), and how much (empty is its default).
+
+    Args:
+        effort: The effort that the client names.
+        switches: Whether to think, by each of the client's fields; the first that is set counts.
+    """
+    for asked in switches:
         if asked is not None:
             return asked, "" if effort in {None, "none"} else str(effort)
     if effort == "none":

@@ -240,7 +240,9 @@ class ResponsesRequest(GuidedFields, frozen=True, kw_only=True, forbid_unknown_f
     def _options(self) -> PromptOptions:
         template = self.chat_template_kwargs or TemplateOptions()
         effort = (self.reasoning and self.reasoning.effort) or template.reasoning_effort
-        thinks, level = thinking(effort, template, enabled=self.enable_thinking)
+        thinks, level = thinking(
+            effort, self.enable_thinking, template.enable_thinking, template.thinking
+        )
         tools = tuple(_tool(tool) for tool in self.tools or ())
         choice: ToolChoice | str
         match self.tool_choice:
