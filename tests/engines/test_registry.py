@@ -186,6 +186,13 @@ def test_what_is_named_to_install_is_enough(machine: Callable[..., None], tmp_pa
 def test_the_versions_of_what_computes_are_told() -> None:
     versions = library_versions("torch")
     assert versions.pop("silkline") == __version__
-    assert versions.keys() <= {"jinja2", "numpy", "safetensors", "torch", "transformers"}
+    assert versions.keys() <= {
+        "jinja2",
+        "llguidance",
+        "numpy",
+        "safetensors",
+        "torch",
+        "transformers",
+    }
     assert ("torch" in versions) is (find_spec("torch") is not None)
     assert library_versions("remote").keys() == {"silkline"}

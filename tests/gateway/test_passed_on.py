@@ -116,7 +116,7 @@ async def test_whether_to_think_reaches_the_remote(
     reply = await ask(behind, "", body, path)
     assert reply.status_code == 200, reply.text
     sent = behind.received[0].body
-    assert sent["chat_template_kwargs"] == {"enable_thinking": thinks}
+    assert sent["chat_template_kwargs"] == {"enable_thinking": thinks, "thinking": thinks}
     assert not {"thinking", "reasoning", "think"} & set(sent)
 
 
