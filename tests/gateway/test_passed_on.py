@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ from tests.engines.openai_server import (
     STREAM_END,
     STREAM_HEAD,
     OpenAiServer,
+    Received,
     chunk,
     event,
     openai_server,
@@ -19,7 +21,7 @@ from tests.engines.openai_server import (
 )
 from tests.gateway.test_bad_input import check
 from tests.pictures import data_url, encoded
-from tests.serving import served
+from tests.serving import Served, served
 
 CHAT = "/v1/chat/completions"
 HELLO = event(chunk({"content": "Hello."})) + event(chunk({}, "stop"))
@@ -27,29 +29,58 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 SCRIPT = scripted(STREAM_HEAD, HELLO, event(chunk(None, usage=USAGE)), event("[DONE]"), STREAM_END)
 
 
-@pytest_asyncio.fixture
-async def behind() -> AsyncIterator[OpenAiServer]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Behind:
+    """A remote server, and a gateway in front of it for each setting that was asked for."""
+
+    def __init__(self, server: OpenAiServer, running: ExitStack) -> None:
+        self.server = server
+        self._running = running
+        self._gateways: dict[str, Served] = {}
+
+    @property
+    def received(self) -> list[Received]:
+        return self.server.received
+
+    async def gateway(self, settings: str) -> Served:
+        if settings not in self._gateways:
+            remote = f"{self.server.url} {settings}"
+            starting = served("--engine", "remote", "--remotes", remote, "--cache-ttl", "0")
+            self._gateways[settings] = await asyncio.to_thread(
+                self._running.enter_context, starting
+            )
+        return self._gateways[settings]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers() -> AsyncIterator[Behind]:
     async with openai_server(SCRIPT) as server:
-        yield server
+        running = ExitStack()
+        yield Behind(server, running)
+        await asyncio.to_thread(running.close)
+
+
+@pytest.fixture
+def behind(servers: Behind) -> Behind:
+    servers.received.clear()
+    return servers
 
 
 async def ask(
-    behind: OpenAiServer, settings: str, body: dict[str, Any], path: str = CHAT
+    behind: Behind, settings: str, body: dict[str, Any], path: str = CHAT
 ) -> httpx2.Response:
     """Asks a gateway in front of the server."""
-
-    def asked() -> httpx2.Response:
-        with served("--engine", "remote", "--remotes", f"{behind.url} {settings}") as gateway:
-            return httpx2.post(gateway.url + path, json=body, timeout=30)
-
-    return await asyncio.to_thread(asked)
+    gateway = await behind.gateway(settings)
+    return await asyncio.to_thread(httpx2.post, gateway.url + path, json=body, timeout=30)
 
 
 def chat(**fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "Hi"}], **fields}
 
 
-async def test_unknown_and_unsupported_fields_are_passed_on(behind: OpenAiServer) -> None:
+async def test_unknown_and_unsupported_fields_are_passed_on(behind: Behind) -> None:
     reply = await ask(behind, "name=far", chat(mood={"a": [1]}, typical_p=0.5, api_key="x"))
     assert reply.status_code == 200, reply.text
     assert reply.headers["x-silkline-ignored"] == "api_key"
@@ -58,7 +89,7 @@ async def test_unknown_and_unsupported_fields_are_passed_on(behind: OpenAiServer
     assert "api_key" not in sent
 
 
-async def test_what_the_owner_blocks_is_ignored_or_refused(behind: OpenAiServer) -> None:
+async def test_what_the_owner_blocks_is_ignored_or_refused(behind: Behind) -> None:
     settings = "block_fields=mood+typical_*"
     reply = await ask(behind, settings, chat(mood=1, calm=2))
     assert reply.headers["x-silkline-ignored"] == "mood"
@@ -68,7 +99,7 @@ async def test_what_the_owner_blocks_is_ignored_or_refused(behind: OpenAiServer)
     assert check(refused, 400, "invalid_request")["param"] == "typical_p"
 
 
-async def test_many_unknown_fields_are_all_passed_on(behind: OpenAiServer) -> None:
+async def test_many_unknown_fields_are_all_passed_on(behind: Behind) -> None:
     fields = {f"f{place}": place for place in range(64)}
     reply = await ask(behind, "", chat(**fields))
     assert reply.status_code == 200, reply.text
@@ -86,7 +117,7 @@ async def test_many_unknown_fields_are_all_passed_on(behind: OpenAiServer) -> No
     ],
 )
 async def test_a_field_without_effect_is_passed_on_only_if_it_is_named(
-    behind: OpenAiServer, settings: str, passed: set[str]
+    behind: Behind, settings: str, passed: set[str]
 ) -> None:
     fields = {"verbosity": "low", "service_tier": "flex", "user": "a", "prompt_cache_key": "k"}
     reply = await ask(behind, settings, chat(**fields))
@@ -110,7 +141,7 @@ async def test_a_field_without_effect_is_passed_on_only_if_it_is_named(
     ],
 )
 async def test_whether_to_think_reaches_the_remote(
-    behind: OpenAiServer, path: str, field: dict[str, Any], thinks: bool
+    behind: Behind, path: str, field: dict[str, Any], thinks: bool
 ) -> None:
     body = chat(**field) if path == CHAT else {"image_url": data_url(encoded()), **field}
     reply = await ask(behind, "", body, path)
@@ -120,7 +151,7 @@ async def test_whether_to_think_reaches_the_remote(
     assert not {"thinking", "reasoning", "think"} & set(sent)
 
 
-async def test_a_plain_image_goes_on_as_the_file_that_it_came_as(behind: OpenAiServer) -> None:
+async def test_a_plain_image_goes_on_as_the_file_that_it_came_as(behind: Behind) -> None:
     url = data_url(encoded())
     image = {"type": "image_url", "image_url": {"url": url}}
     reply = await ask(behind, "", {"messages": [{"role": "user", "content": [image]}]})
