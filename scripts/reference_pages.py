@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from silkline.config import VARIABLE_PREFIX, Settings, field_info, section_of_field
+from silkline.config import (
+    VARIABLE_PREFIX,
+    EngineSettings,
+    ModelSettings,
+    Settings,
+    field_info,
+    section_of_field,
+)
 from silkline.errors import HTTP_FACES
 from silkline.gateway.error_bodies import anthropic_type
 
@@ -19,7 +26,7 @@ def configuration() -> str:
     lines = [
         "# Settings",
         "",
-        "Generated from `src/silkline/config/sections.py` by `scripts/reference_pages.py`.",
+        "Generated from `src/silkline/config/` by `scripts/reference_pages.py`.",
         "",
         "Set a setting as a key in its section of `silkline.toml` (in the working folder, or the",
         "file of `--config`), as an environment variable, or as a flag. Flags override variables,",
@@ -38,6 +45,9 @@ def configuration() -> str:
     ]
     sections = section_of_field()
     for section, group in Settings.model_fields.items():
+        if section == "models":
+            lines += _tables()
+            continue
         about = (group.annotation.__doc__ or "").strip().splitlines()[0] if group.annotation else ""
         lines += ["", f"## [{section}]", "", about, ""]
         lines.append("| key | variable | default | description |")
@@ -49,6 +59,28 @@ def configuration() -> str:
             variable = f"`{VARIABLE_PREFIX}{field.upper()}`"
             lines.append(f"| `{field}` | {variable} | {shown} | {info.description} |")
     return "\n".join(lines) + "\n"
+
+
+def _tables() -> list[str]:
+    """The section `[models]`, which has one table for each model."""
+    own = (name for name in ModelSettings.model_fields if name not in EngineSettings.model_fields)
+    lines = [
+        "",
+        "## [models.NAME]",
+        "",
+        "One table for each of several models; see `docs/several.md`. A table has these keys and",
+        "those of `[engine]`, but `served_name`: NAME is the name in the API. What a table leaves",
+        "out is taken from `[engine]`, with its variables and flags. Without tables, the model of",
+        "`[engine]` is the only one. Put a NAME with a dot or a slash in quotes.",
+        "",
+        "| key | default | description |",
+        "|---|---|---|",
+    ]
+    for name in own:
+        info = ModelSettings.model_fields[name]
+        default = "empty" if info.default == () else f"`{info.default}`"
+        lines.append(f"| `{name}` | {default} | {info.description} |")
+    return lines
 
 
 def errors() -> str:

@@ -13,12 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from silkline.cli.main import silkline
-from silkline.config import EngineSettings, Settings
-from silkline.config.remotes import RemoteSettings
+from silkline.config import EngineSettings
 from silkline.errors import ConfigError
 from silkline.models.resolve import BUNDLED_MODEL, bundled_folder
 from silkline.service.model import prepare_model
-from silkline.service.pool import create_pool
 from tests.models.samples import LLAVA_15_7B, save_whole
 from tests.serving import served
 
@@ -85,11 +83,17 @@ def test_a_name_that_a_header_cannot_carry_is_refused(name: str) -> None:
     assert "served" in error.message
 
 
-async def test_the_engine_remote_keeps_the_name_of_its_server() -> None:
-    remote = RemoteSettings(url="http://127.0.0.1:9")
-    engine = EngineSettings(engine="remote", served_name="x", remotes=(remote,))
-    with pytest.raises(ConfigError, match="served_name names a model that is computed on this"):
-        await create_pool(Settings(engine=engine))
+def test_a_remote_model_has_the_name_that_was_set() -> None:
+    with (
+        served("--engine", "fake", "--served-name", "inner") as inner,
+        served("--remotes", inner.url, "--served-name", "org/outer") as outer,
+    ):
+        assert fetched(f"{outer.url}/v1/models")[1]["data"][0]["id"] == "org/outer"
+        assert fetched(f"{outer.url}/v1/models/inner")[0] == 404
+        body = b'{"model": "org/outer", "messages": [{"role": "user", "content": "hi"}]}'
+        with urllib.request.urlopen(f"{outer.url}/v1/chat/completions", body) as answer:
+            assert answer.headers["x-silkline-model"].startswith("org/outer@")
+            assert json.load(answer)["model"] == "org/outer"
 
 
 def test_clients_ask_for_the_name_that_was_set() -> None:

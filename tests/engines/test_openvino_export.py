@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from silkline.config import EngineSettings, Settings
+from silkline.config import ModelSettings
 from silkline.engines.openvino.export import plan as planning
 from silkline.engines.openvino.export import process
 from silkline.engines.openvino.export.plan import Plan, Precision, plan_export
@@ -28,7 +28,7 @@ from silkline.models.label import label_of
 from silkline.models.resolve import locate_model
 from silkline.models.source import Digests
 from silkline.models.store import Store
-from silkline.service.pool import create_pool
+from silkline.service.pool import prepare
 from tests.models.samples import (
     BESIDE,
     INTERNVL2_2B,
@@ -293,10 +293,10 @@ async def test_who_waits_for_anothers_export_can_be_stopped(source: Path, tmp_pa
         if "waiting" in said:
             waits.set()
 
-    wanted = EngineSettings(model=str(source), engine="openvino", export_store=str(folder))
+    wanted = ModelSettings(model=str(source), engine="openvino", export_store=str(folder))
     with (folder / f"{planned(source, digest=digest).key}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        waiting = asyncio.create_task(create_pool(Settings(engine=wanted), watch))
+        waiting = asyncio.create_task(prepare(wanted, watch))
         assert await asyncio.to_thread(waits.wait, 30)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -97,7 +97,8 @@ def test_too_much_for_the_slo_is_refused_early() -> None:
                 assert int(reply.headers["retry-after"]) >= 1
         assert ask(http, 500, max_tokens=16).status_code == 200
         refused = http.get("/metrics").text
-        assert 'silkline_refused_total{reason="too_late",tenant="anyone"}' in refused
+        labels = 'model="silkline-fake",reason="too_late",tenant="anyone"'
+        assert f"silkline_refused_total{{{labels}}}" in refused
 
 
 def test_a_full_queue_still_gives_kept_answers() -> None:

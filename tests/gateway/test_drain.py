@@ -158,7 +158,8 @@ def test_a_closed_terminal_loses_no_request() -> None:
         ):
             length = ("content-length", str(len(BODY)))
             client.sendall(head(CHAT, "POST", [*JSON.items(), length]) + BODY)
-            until(lambda: "silkline_queue_running 1.0" in watching.get("/metrics").text)
+            running_one = 'silkline_queue_running{model="silkline-fake"} 1.0'
+            until(lambda: running_one in watching.get("/metrics").text)
             running.process.send_signal(signal.SIGHUP)
             assert read_reply(client).status == 200
         assert running.process.wait(timeout=10) == 0

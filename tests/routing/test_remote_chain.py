@@ -1,6 +1,7 @@
 """Two Silklines, one in front of the other, as a team would run them."""
 
 import json
+import re
 import socket
 import threading
 import time
@@ -73,7 +74,7 @@ def test_no_worker_runs_in_front(near: Served) -> None:
     commands = [" ".join(child.cmdline()) for child in psutil.Process(near.process.pid).children()]
     assert not [command for command in commands if "engines.worker" in command]
     metrics = httpx2.get(near.url + "/metrics").text
-    assert 'silkline_replica_ready{replica="far"} 1.0' in metrics
+    assert re.search(r'silkline_replica_ready\{model="[^"]+",replica="far"\} 1.0', metrics)
 
 
 def test_the_same_id_is_in_both_logs(far: Served, near: Served) -> None:

@@ -17,11 +17,13 @@ from silkline.ingress.source import uploaded
 from silkline.routing.pool import EnginePool
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
+from silkline.service.models import ServedModels
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 from tests.engines.asking import eventually
 from tests.pictures import encoded
 from tests.routing.scripted import ScriptedEngine, ScriptedReplica
+from tests.service.models import served_by
 
 MIB = 1024 * 1024
 LITTLE_ROOM = Settings(
@@ -36,14 +38,14 @@ PICTURE = encoded(300, 200)  # 180,000 bytes of pixels
 @asynccontextmanager
 async def answering(settings: Settings) -> AsyncIterator[tuple[Answering, ScriptedEngine]]:
     replica = ScriptedReplica("said")
-    pool = EnginePool([replica])
+    models = ServedModels([served_by(lambda: EnginePool([replica]))])
     intake = Intake(settings.limits, settings.fetch, settings.decode)
     cache = create_cache(settings.cache)
     async with intake, aclosing(cache):
-        await pool.start()
-        made = create_answering(settings, pool, intake=intake, cache=cache)
+        await models.start()
+        made = create_answering(settings, models, intake=intake, cache=cache)
         yield made, replica.script
-        await pool.aclose()
+        await models.aclose()
 
 
 def about(text: str) -> Question:

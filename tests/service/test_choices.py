@@ -29,10 +29,12 @@ from silkline.service.answering import Answering
 from silkline.service.choices import answers, deltas
 from silkline.service.create import create_answering
 from silkline.service.local import create_intake
+from silkline.service.models import ServedModels
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 from tests.pictures import encoded
 from tests.routing.scripted import ScriptedEngine, ScriptedReplica
+from tests.service.models import served_by
 
 SETTINGS = Settings(
     limits=LimitSettings(
@@ -60,11 +62,11 @@ class SeedEngine(ScriptedEngine):
 async def answering(settings: Settings = SETTINGS) -> AsyncIterator[tuple[Answering, SeedEngine]]:
     replica = ScriptedReplica("scripted")
     replica.script = engine = SeedEngine("scripted")
-    pool = EnginePool([replica])
+    models = ServedModels([served_by(lambda: EnginePool([replica]))])
     async with create_intake(settings) as intake, aclosing(create_cache(settings.cache)) as cache:
-        await pool.start()
-        yield create_answering(settings, pool, intake=intake, cache=cache), engine
-        await pool.aclose()
+        await models.start()
+        yield create_answering(settings, models, intake=intake, cache=cache), engine
+        await models.aclose()
 
 
 def asked(choices: int, seed: int | None = 10) -> Question:

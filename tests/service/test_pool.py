@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from silkline.config import EngineSettings, Settings
+from silkline.config import EngineSettings, ModelSettings
 from silkline.engines.registry import Choice
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.store import Store
 from silkline.service.pool import (
     choose_engine,
-    create_pool,
     limit_of_worker,
+    prepare,
     threads_of_worker,
     why_chosen,
 )
@@ -39,30 +39,24 @@ def test_a_worker_gets_its_batch_and_a_few_more(max_batch: int) -> None:
 
 
 async def test_several_workers_are_several_replicas() -> None:
-    engine = EngineSettings(engine="fake", workers=3, max_batch=4)
-    served = await create_pool(Settings(engine=engine))
-    pool = served.pool
+    prepared = await prepare(ModelSettings(engine="fake", workers=3, max_batch=4))
+    pool = prepared.pool()
     try:
         await pool.start()
         assert [replica.name for replica in pool.health().replicas] == ["0", "1", "2"]
         assert len({replica.pid for replica in pool.health().replicas}) == 3
         assert pool.capacity() == 3 * limit_of_worker(4)
     finally:
-        await served.aclose()
+        await pool.aclose()
     assert not children(WORKER)
 
 
 async def test_auto_looks_at_the_model(tmp_path: Path) -> None:
     folder = save_whole(tmp_path / "smol", SMOLVLM_500M)
     store = str(tmp_path / "store")
-    served = await create_pool(
-        Settings(engine=EngineSettings(model=str(folder), export_store=store))
-    )
-    try:
-        assert served.choice.engine == "torch"
-        assert why_chosen(served.choice).startswith("auto took torch; openvino cannot: OpenVINO")
-    finally:
-        await served.aclose()
+    prepared = await prepare(ModelSettings(model=str(folder), export_store=store))
+    assert prepared.choice.engine == "torch"
+    assert why_chosen(prepared.choice).startswith("auto took torch; openvino cannot: OpenVINO")
     named = await choose_engine(EngineSettings(model=str(folder), engine="openvino"))
     assert named == Choice("openvino")
     assert why_chosen(named) == ""
@@ -71,16 +65,16 @@ async def test_auto_looks_at_the_model(tmp_path: Path) -> None:
 async def test_a_model_is_kept_in_the_store_while_it_is_served(tmp_path: Path) -> None:
     kept = Store(tmp_path / "store")
     folder = kept.make(KEY, fill).folder
-    engine = EngineSettings(
+    wanted = ModelSettings(
         model=str(folder), engine="openvino", export_store=str(kept.folder), workers=2
     )
-    served = await create_pool(Settings(engine=engine))
+    prepared = await prepare(wanted)
     try:
         with pytest.raises(EnvironmentFault, match=r"is being served.*Stop"):
             kept.remove(KEY)
         assert kept.find(KEY) is not None
     finally:
-        await served.aclose()
+        prepared.release()
     kept.remove(KEY)
     assert kept.find(KEY) is None
 
@@ -89,9 +83,9 @@ async def test_a_model_that_cannot_be_served_is_not_kept(tmp_path: Path) -> None
     kept = Store(tmp_path / "store")
     folder = kept.make(KEY, fill).folder
     (folder / "openvino" / "model.bin").unlink()
-    engine = EngineSettings(model=str(folder), engine="openvino", export_store=str(kept.folder))
+    wanted = ModelSettings(model=str(folder), engine="openvino", export_store=str(kept.folder))
     with pytest.raises(ConfigError, match="missing or damaged"):
-        await create_pool(Settings(engine=engine))
+        await prepare(wanted)
     kept.remove(KEY)
     assert kept.entries() == []
 

@@ -66,6 +66,7 @@ class Admission:
         self,
         settings: AdmissionSettings,
         capacity: Callable[[], int],
+        limits: Limits | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +76,7 @@ class Admission:
             settings: The SLO, the queue's length and the resolution curve.
             capacity: Maximum requests that the engines can hold now, 0 while there are none; called
                 often, so it must be quick.
+            limits: The tenants' rate limits, to share them with other models; by default its own.
             clock: Monotonic seconds, at the rate of the event loop's clock.
 
         Raises:
@@ -83,7 +85,7 @@ class Admission:
         self._slo = settings.slo
         self._clock = clock
         self._costs = CostModel()
-        self._limits = Limits(clock)
+        self._limits = Limits(clock) if limits is None else limits
         self._counts = AdmissionCounts()
         self._lookup_credit = LookupCredit()
         self._resolution = Resolution(settings.resolution_curve, clock)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline import __version__
 from silkline.cli.listening import check_listening, not_listening, url_of
-from silkline.cli.settings_options import SectionedCommand, one_model, settings_options
+from silkline.cli.settings_options import SectionedCommand, settings_options
 from silkline.config import Settings, settings_from
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
@@ -25,13 +25,15 @@ from silkline.gateway.server import GatewayServer
 from silkline.models.printable import printable
 from silkline.observe.heap import freeze_heap
 from silkline.observe.logs import configure_logging
-from silkline.routing.pool import EnginePool
+from silkline.service.create import create_models, selected
 from silkline.service.lifecycle import Lifecycle
-from silkline.service.pool import Served, create_pool, why_chosen
+from silkline.service.models import ServedModels
+from silkline.service.pool import why_chosen
+from silkline.service.served_model import ServedModel
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("served", required=False, metavar="[MODEL]")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
 @settings_options(
     "server",
     "auth",
@@ -43,51 +45,58 @@ from silkline.service.pool import Served, create_pool, why_chosen
     "responses",
     "admission",
     "engine",
+    "admin",
     "log",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON line when the server is ready."
 )
-def up(served: str | None, config: Path | None, as_json: bool, **flags: Any) -> None:
-    """Serve a model behind the OpenAI API, /predict and a web console.
+def up(models: tuple[str, ...], config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Serve one or more models behind the OpenAI API, /predict and a web console.
 
-    MODEL is a folder, a bundle, or a Hugging Face model in the local cache, org/name or
-    org/name@revision; it is the same as --model. For the engine openvino, a model is exported to
-    OpenVINO's format once, if needed. Without options, the bundled model is served on
-    http://127.0.0.1:8000. SIGTERM or Ctrl-C lets running requests finish; a second one cancels
-    them.
+    MODEL is a folder, a bundle, a Hugging Face model in the local cache, org/name or
+    org/name@revision, or the name of a table in [models] of silkline.toml; one MODEL is the same as
+    --model. For the engine openvino, a model is exported to OpenVINO's format once, if needed.
+    Without MODEL, the tables in [models] are served, or else the model of [engine]; without
+    options, that is the bundled model, on http://127.0.0.1:8000. SIGTERM or Ctrl-C lets running
+    requests finish; a second one cancels them.
     """
-    if served is not None:
-        flags["model"] = one_model(served, flags["model"])
-    settings = settings_from(config, flags)
+    named = flags.pop("model")
+    if named is not None and models not in {(), (named,)}:
+        raise click.UsageError(
+            f"MODEL is {' '.join(models)}, but --model is {named}; use only one of them."
+        )
+    chosen = (named,) if named is not None else models
+    settings = selected(settings_from(config, flags), chosen)
     configure_logging(settings.log)
     uvloop.run(_serve(settings, as_json=as_json))
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
     with Console(stderr=True).status("checking the model's files") as status:
-        served = await create_pool(settings, status.update)
-        pool = served.pool
+        models = await create_models(settings, status.update)
         lifecycle = Lifecycle()
-        app = _Startup(create_app(settings, pool, lifecycle))
-        server = GatewayServer(app, settings.server, lifecycle, give_up=pool.aclose)
+        app = _Startup(create_app(settings, models, lifecycle))
+        server = GatewayServer(app, settings.server, lifecycle, give_up=models.aclose)
         serving = asyncio.create_task(_listen(server, app, settings), name="gateway")
         try:
             status.update("loading the model")
-            if await _is_ready(serving, server, pool):
+            if await _is_ready(serving, server, models):
                 status.stop()
                 freeze_heap()
-                _announce(served, server, _process_seconds(), as_json=as_json)
+                _announce(models, server, _process_seconds(), as_json=as_json)
             await serving
         finally:
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
-            await served.aclose()
+            await models.aclose()
 
 
-async def _is_ready(serving: asyncio.Task[None], server: GatewayServer, pool: EnginePool) -> bool:
+async def _is_ready(
+    serving: asyncio.Task[None], server: GatewayServer, models: ServedModels
+) -> bool:
     """Waits until the server is ready; returns False if it ends, or must end, before that."""
-    ready = asyncio.create_task(_ready(server, pool), name="engines")
+    ready = asyncio.create_task(_ready(server, models), name="engines")
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         ready.cancel()
@@ -96,8 +105,8 @@ async def _is_ready(serving: asyncio.Task[None], server: GatewayServer, pool: En
     return not server.should_exit
 
 
-async def _ready(server: GatewayServer, pool: EnginePool) -> None:
-    await pool.start()
+async def _ready(server: GatewayServer, models: ServedModels) -> None:
+    await models.start()
     await server.listening.wait()
 
 
@@ -155,26 +164,33 @@ def _process_seconds() -> float:
     return time.time() - psutil.Process().create_time()
 
 
-def _announce(served: Served, server: GatewayServer, seconds: float, *, as_json: bool) -> None:
-    info, choice = served.pool.info, served.choice
+def _announce(
+    models: ServedModels, server: GatewayServer, seconds: float, *, as_json: bool
+) -> None:
     url = url_of(*server.address)
     if as_json:
-        ready = {
-            "url": url,
-            "model": info.model,
-            "revision": info.revision,
-            "engine": info.engine,
-            "passed_over": dict(choice.passed_over),
-            "seconds": seconds,
-        }
-        click.echo(json.dumps(ready))
+        found = [_as_json(model) for model in models.reported]
+        click.echo(json.dumps({"url": url, **found[0], "models": found, "seconds": seconds}))
         return
-    why = f"{reason}\n" if (reason := why_chosen(choice)) else ""
+    served = " and ".join(
+        f"{printable(model.label)} ({model.info.engine}, {model.info.precision})"
+        for model in models.reported
+    )
+    whys = [f"{why}\n" for model in models if (why := why_chosen(model.prepared.choice))]
     predict, image = shlex.quote(f"{url}/predict"), shlex.quote(f"image=@{SAMPLE}")
     click.echo(
-        f"Silkline {__version__} serves {printable(f'{info.model}@{info.revision}')} "
-        f"({info.engine}, {info.precision}); ready in {seconds:.1f} s\n"
-        f"{why}\n"
+        f"Silkline {__version__} serves {served}; ready in {seconds:.1f} s\n"
+        f"{''.join(whys)}\n"
         f"  {url}\n\n"
         f"  curl -s {predict} -F {image} -F prompt='Describe this product.'\n"
     )
+
+
+def _as_json(model: ServedModel) -> dict[str, object]:
+    info = model.info
+    return {
+        "model": info.model,
+        "revision": info.revision,
+        "engine": info.engine,
+        "passed_over": dict(model.prepared.choice.passed_over),
+    }

@@ -1,4 +1,4 @@
-"""Settings: `sections` and `remotes` declare them, `loading` reads them."""
+"""Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
 from silkline.config.loading import (
     VARIABLE_PREFIX,
@@ -6,6 +6,15 @@ from silkline.config.loading import (
     load_settings,
     section_of_field,
     settings_from,
+    with_models,
+)
+from silkline.config.models import (
+    UNNAMED,
+    AdminSettings,
+    ModelName,
+    ModelSettings,
+    check_names,
+    with_defaults,
 )
 from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
@@ -22,12 +31,14 @@ from silkline.config.sections import (
     ResponseSettings,
     Section,
     ServerSettings,
-    Settings,
 )
+from silkline.config.settings import Settings
 
 __all__ = [
     "EVERY_ORIGIN",
+    "UNNAMED",
     "VARIABLE_PREFIX",
+    "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
     "CacheSettings",
@@ -37,14 +48,19 @@ __all__ = [
     "IdempotencySettings",
     "LimitSettings",
     "LogSettings",
+    "ModelName",
+    "ModelSettings",
     "RemoteSettings",
     "ResponseSettings",
     "Section",
     "ServerSettings",
     "Settings",
+    "check_names",
     "field_info",
     "load_settings",
     "section_of_field",
     "server_root",
     "settings_from",
+    "with_defaults",
+    "with_models",
 ]

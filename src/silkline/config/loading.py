@@ -19,11 +19,16 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from silkline.config.sections import Section, Settings
+from silkline.config.models import ModelSettings
+from silkline.config.sections import EngineSettings, Section
+from silkline.config.settings import Settings
 from silkline.errors import ConfigError
 
 VARIABLE_PREFIX = "SILKLINE_"
 DEFAULT_FILE = "silkline.toml"
+
+_TABLES = "models"
+"""The section that holds one table for each model; only the file has it."""
 
 _CREDENTIALS = re.compile(r"://[^/\s'\"]*@")
 
@@ -69,6 +74,21 @@ def load_settings(
         raise ConfigError(_explain(error)) from error
 
 
+def with_models(
+    settings: Settings, engine: EngineSettings, models: Mapping[str, ModelSettings]
+) -> Settings:
+    """Returns the settings with another `[engine]`, and other tables in `[models]`.
+
+    Raises:
+        ConfigError: Two models have the same name.
+    """
+    sections = {name: getattr(settings, name) for name in Settings.model_fields}
+    try:
+        return Settings.model_validate(sections | {"engine": engine, "models": dict(models)})
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
 def settings_from(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     """Reads the settings from the defaults, the file, this process's environment and the flags.
 
@@ -84,6 +104,7 @@ def section_of_field() -> dict[str, str]:
     return {
         field: section
         for section, group in Settings.model_fields.items()
+        if section != _TABLES
         for field in _fields(group)
     }
 
@@ -112,10 +133,30 @@ def _from_file(file: Path | None) -> dict[str, dict[str, Any]]:
         known = _known(section, list(Settings.model_fields), f"section [{section}] in {path}")
         if not isinstance(group, dict):
             raise ConfigError(f"{known} in {path} is a section: write [{known}] above its keys.")
+        if known == _TABLES:
+            _check_tables(group, path)
+            continue
         for key in group:
             names = list(_fields(Settings.model_fields[known]))
             _known(key, names, f"key {key} in [{section}] of {path}")
     return values
+
+
+def _check_tables(tables: Mapping[str, Any], path: Path) -> None:
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{name} in [{_TABLES}] of {path} is not a table: write [{_TABLES}.{name}] above "
+                "the model's keys."
+            )
+        for key, value in table.items():
+            if isinstance(value, dict) and key not in ModelSettings.model_fields:
+                raise ConfigError(
+                    f"{path} has the table [{_TABLES}.{name}.{key}]. A name with a dot needs "
+                    f'quotes: [{_TABLES}."{name}.{key}"].'
+                )
+            names = list(ModelSettings.model_fields)
+            _known(key, names, f"key {key} in [{_TABLES}.{name}] of {path}")
 
 
 def _put(
@@ -187,9 +228,14 @@ def _flag(field: str) -> str:
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
-        section, *rest = (str(part) for part in problem["loc"])
-        where = f"{'.'.join(rest)} in [{section}]" if rest else section
         reason = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:  # of several sections together
+            lines.append(f"{reason}.")
+            continue
+        section, *rest = (str(part) for part in problem["loc"])
+        if section == _TABLES and rest:
+            section, rest = f"{_TABLES}.{rest[0]}", [part for part in rest[1:] if part != "[key]"]
+        where = f"{'.'.join(rest)} in [{section}]" if rest else f"[{section}]"
         lines.append(f"{where} is {_redacted(problem['input'])}: {reason}.")
     return "Invalid settings: " + " ".join(lines)
 

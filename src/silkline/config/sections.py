@@ -332,19 +332,3 @@ class LogSettings(Section):
         description="json: one line of ECS JSON per event; text: human-readable; auto: text on a "
         "terminal, json elsewhere.",
     )
-
-
-class Settings(Section):
-    """All settings, by section."""
-
-    server: ServerSettings = ServerSettings()
-    auth: AuthSettings = AuthSettings()
-    limits: LimitSettings = LimitSettings()
-    fetch: FetchSettings = FetchSettings()
-    decode: DecodeSettings = DecodeSettings()
-    engine: EngineSettings = EngineSettings()
-    cache: CacheSettings = CacheSettings()
-    idempotency: IdempotencySettings = IdempotencySettings()
-    responses: ResponseSettings = ResponseSettings()
-    admission: AdmissionSettings = AdmissionSettings()
-    log: LogSettings = LogSettings()

@@ -24,6 +24,8 @@ class EngineOptions:
         model: The model's folder; None for engines that need none.
         max_batch: Maximum number of requests in a batch.
         kv_cache_bytes: Memory for the KV cache; 0 lets the engine choose.
+        kv_cache_limit: Maximum memory of a KV cache whose size the engine chooses; 0 means only
+            the machine's limit.
         threads: Compute threads; 0 lets the engine choose.
         extra: Settings of this engine alone; it refuses settings that it does not know.
         name: The model's public name, up to 100 of `A-Z a-z 0-9 . _ : / -`; if empty, the name in
@@ -34,6 +36,7 @@ class EngineOptions:
     model: Path | None = None
     max_batch: int = 16
     kv_cache_bytes: int = 0
+    kv_cache_limit: int = 0
     threads: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
     name: str = ""

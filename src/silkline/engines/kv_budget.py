@@ -30,10 +30,17 @@ def kv_budget(configured: int, *, requests: int, tokens: int, token_bytes: int, 
     return configured or max(MIN_BYTES, min(requests * tokens * token_bytes, spare))
 
 
-def spare_memory(weights_bytes: int = 0) -> int:
+def spare_memory(weights_bytes: int = 0, limit: int = 0) -> int:
     """Returns how many bytes of main memory a KV cache may take, at least 0.
 
     Args:
         weights_bytes: Size of the weights that are still to be loaded.
+        limit: The maximum in the engine's options; 0 for none.
     """
-    return max(0, free_memory() - weights_bytes) // _SHARES
+    spare = cache_share(free_memory() - weights_bytes)
+    return min(spare, limit) if limit else spare
+
+
+def cache_share(free_bytes: int) -> int:
+    """Returns how many of these bytes of free memory KV caches may take, at least 0."""
+    return max(0, free_bytes) // _SHARES

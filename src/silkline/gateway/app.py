@@ -38,10 +38,10 @@ from silkline.gateway.operations import operations_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.idempotency.create import create_key_store
 from silkline.observe.metrics import Metrics
-from silkline.routing.pool import EnginePool
 from silkline.service.create import create_answering
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
+from silkline.service.models import ServedModels
 
 _BODIES = (
     ChatRequest,
@@ -55,10 +55,10 @@ _BODIES = (
 """The types of JSON bodies, which the OpenAPI document describes."""
 
 
-def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
-    """Builds the gateway application over a pool of engines.
+def create_app(settings: Settings, models: ServedModels, lifecycle: Lifecycle) -> ASGIApp:
+    """Builds the gateway application over the served models.
 
-    The caller starts and closes the pool. Until an engine is ready, `/ready` and the answering
+    The caller starts and closes the models. Until they have started, `/ready` and the answering
     routes return 503. The application's lifespan opens the intake and closes it with the caches.
     """
     intake = create_intake(settings)
@@ -67,7 +67,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
     responses = ResponseStore(settings.responses)
     metrics = Metrics()
     answering = create_answering(
-        settings, pool, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
+        settings, models, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
     )
 
     @asynccontextmanager

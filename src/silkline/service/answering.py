@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from silkline.admission.ticket import Ticket
@@ -34,10 +34,11 @@ from silkline.service.features import check_features
 from silkline.service.group import Group
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.model_defaults import with_model_defaults
-from silkline.service.models import ServedModel, ServedModels
+from silkline.service.models import ServedModels
 from silkline.service.other_fields import sort_fields
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
+from silkline.service.served_model import ServedModel
 
 _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
 """Cache states in which no engine worked for the request."""
@@ -146,38 +147,52 @@ class Answering:
             InternalFault: The engine's stream ended early.
         """
         ended = False
-        run = await self._begin(question, record, group or Group())
-        with run.model.admission.admit(
-            record.tenant,
-            size_of(question, run.known),
-            run.model.info,
-            timeout_seconds=self.seconds_left(record),
-            elapsed_seconds=record.elapsed(),
-            lookup=run.known is not None,
-            group=run.group.tickets,
-        ) as ticket:
-            async with self._served(run, ticket) as served:
-                record.cache = served.state
-                if served.state in _NOT_COMPUTED:
-                    ticket.needs_no_turn()
-                awaits_first = question.stream
-                async for delta in served.deltas:
-                    if awaits_first and (delta.text or delta.reasoning or delta.tool_calls):
-                        awaits_first = False
-                        self._metrics.first_token(record.elapsed())
-                    if delta.finish_reason is None:
-                        yield delta
-                    else:
-                        ended = True
-                        yield self._ended(served.accounted(delta), run)
+        async with (
+            self._admitted(question, record, group or Group()) as (run, ticket),
+            self._served(run, ticket) as served,
+        ):
+            record.cache = served.state
+            if served.state in _NOT_COMPUTED:
+                ticket.needs_no_turn()
+            awaits_first = question.stream
+            async for delta in served.deltas:
+                if awaits_first and (delta.text or delta.reasoning or delta.tool_calls):
+                    awaits_first = False
+                    self._metrics.first_token(record.elapsed())
+                if delta.finish_reason is None:
+                    yield delta
+                else:
+                    ended = True
+                    yield self._ended(served.accounted(delta), run)
         if not ended:
             raise _ended_early()
 
-    async def _begin(self, question: Question, record: RequestRecord, group: Group) -> _Run:
-        """Chooses the model, and refuses the request if that needs no further work."""
+    @asynccontextmanager
+    async def _admitted(
+        self, question: Question, record: RequestRecord, group: Group
+    ) -> AsyncGenerator[tuple[_Run, Ticket], None]:
+        """Chooses the model, which it keeps to the end of the block, and admits the request."""
         if self._lifecycle.draining:
             raise shutting_down()
         model = self.models.choose(question.model)
+        with model.used():
+            await model.awake(self.seconds_left(record))
+            run = await self._begin(question, record, group, model)
+            with model.admission.admit(
+                record.tenant,
+                size_of(question, run.known),
+                model.info,
+                timeout_seconds=self.seconds_left(record),
+                elapsed_seconds=record.elapsed(),
+                lookup=run.known is not None,
+                group=run.group.tickets,
+            ) as ticket:
+                yield run, ticket
+
+    async def _begin(
+        self, question: Question, record: RequestRecord, group: Group, model: ServedModel
+    ) -> _Run:
+        """Refuses the request if that needs no further work, and recognises its images."""
         info = model.info
         record.model = info.model
         record.served = info.label
@@ -195,10 +210,11 @@ class Answering:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
-        extra, record.ignored = sort_fields(record.others, info, model.remotes)
+        wanted = model.prepared.wanted
+        extra, record.ignored = sort_fields(record.others, info, wanted.remotes)
         if extra:
             question = replace(question, sampling=replace(question.sampling, extra=extra))
-        if self._settings.engine.sampling_defaults == "model":
+        if wanted.sampling_defaults == "model":
             question = with_model_defaults(question, info)
         check_features(question, info)
         max_tokens = min(limits.max_answer_tokens, info.context_length)
@@ -224,13 +240,13 @@ class Answering:
     @asynccontextmanager
     async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
         """Looks in the cache if the images are known; otherwise loads them first."""
-        info, record = run.model.info, run.record
+        record = run.record
         if run.known is not None:
             # Under load the pixel budget of new images shrinks; this looks up the full budget.
-            run.limit_pixels(info.pixel_budget)
+            run.limit_pixels(run.model.info.pixel_budget)
             asked = run.asked(run.known, self.seconds_left(record))
             began = time.monotonic()
-            async with self._cache.find(asked, info, run.policy) as served:
+            async with self._cache.find(asked, run.model.engine_info, run.policy) as served:
                 if served is not None:
                     yield served
                     return
@@ -257,12 +273,12 @@ class Answering:
 
             def compute() -> AsyncGenerator[Delta, None]:
                 # It may continue for other requests after this one, so it keeps the images' bytes.
-                return run.model.admission.computed(ticket, generate, held.kept())
+                return run.model.admission.computed(ticket, generate, _kept(held, run.model))
 
             asked = run.asked(images.recognised, self.seconds_left(run.record))
             looked = run.known == images.recognised
             async with self._cache.serve(
-                asked, run.model.info, run.policy, compute, looked=looked
+                asked, run.model.engine_info, run.policy, compute, looked=looked
             ) as served:
                 yield served
 
@@ -305,6 +321,13 @@ class Answering:
         record.timeline = record.timeline.plus(last.timeline)
         self._metrics.answered(last.usage, record.timeline)
         return replace(last, timeline=record.timeline)
+
+
+@contextmanager
+def _kept(held: Claim, model: ServedModel) -> Iterator[None]:
+    """Keeps the images' bytes and the model for a computation."""
+    with held.kept(), model.used():
+        yield
 
 
 def completed(seen: Sequence[Delta]) -> Answer:

@@ -12,14 +12,15 @@ from silkline.errors import InvalidRequest
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_url, uploaded
 from silkline.service.answering import Answering
-from silkline.service.create import create_answering
+from silkline.service.create import create_answering, create_models
 from silkline.service.model import OnProgress
-from silkline.service.pool import OnNotice, create_pool, ignore, why_chosen
+from silkline.service.pool import OnNotice, ignore, why_chosen
 
 
 def create_intake(settings: Settings) -> Intake:
     """The intake that the settings describe; not started."""
-    keep_files = any(remote.image_files for remote in settings.engine.remotes)
+    remotes = [remote for model in settings.served.values() for remote in model.remotes]
+    keep_files = any(remote.image_files for remote in remotes)
     return Intake(settings.limits, settings.fetch, settings.decode, keep_files=keep_files)
 
 
@@ -39,16 +40,14 @@ async def open_answering(
         ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
         EnvironmentFault: No engine is installed, or it does not start.
     """
-    served = await create_pool(settings, on_progress)
-    pool = served.pool
-    if why := why_chosen(served.choice):
-        on_notice(why)
-    try:
-        await pool.start()
+    models = await create_models(settings, on_progress)
+    for model in models:
+        if why := why_chosen(model.prepared.choice):
+            on_notice(why)
+    async with aclosing(models):
+        await models.start()
         async with aclosing(create_cache(settings.cache)) as cache:
-            yield create_answering(settings, pool, intake=intake, cache=cache)
-    finally:
-        await served.aclose()
+            yield create_answering(settings, models, intake=intake, cache=cache)
 
 
 def read_image(path: str, max_bytes: int, *, param: str) -> Source:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from silkline.admission.admission import AdmissionSnapshot
 from silkline.cache.answers import CacheSnapshot
 from silkline.cache.near import NearSnapshot
 from silkline.cache.tiered import TierSnapshot
 from silkline.ingress.intake import IntakeSnapshot
-from silkline.routing.health import PoolHealth, ReplicaHealth
 from silkline.service.lifecycle import Lifecycle
 
 
@@ -67,8 +65,11 @@ def cache_metrics(snapshot: CacheSnapshot) -> Iterable[Metric]:
         for outcome, count in outcomes.items():
             reads.add_metric([tier.name, outcome], count)
     yield reads
-    yield from _families(
-        "cache", "tier", _OF_A_TIER, ((tier.name, _tier_values(tier)) for tier in snapshot.tiers)
+    yield from families(
+        "cache_",
+        ["tier"],
+        _OF_A_TIER,
+        (([tier.name], _tier_values(tier)) for tier in snapshot.tiers),
     )
     yield _gauge("cache_computing", "Computations that may be shared.", snapshot.computing)
     if snapshot.near is not None:
@@ -110,103 +111,43 @@ def _near_metrics(near: NearSnapshot) -> Iterable[Metric]:
     )
 
 
-def admission_metrics(snapshot: AdmissionSnapshot) -> Iterable[Metric]:
-    """Metrics of admission and the queue."""
-    yield _gauge("queue_preparing", "Requests not yet in the queue.", snapshot.preparing)
-    yield _gauge("queue_waiting", "Requests waiting for an engine.", snapshot.waiting)
-    yield _gauge("queue_running", "Requests running on an engine.", snapshot.running)
-    yield _gauge("queue_capacity", "Maximum requests running on the engines.", snapshot.capacity)
-    yield _gauge("queue_tokens", "Tokens of the waiting requests.", snapshot.queue_tokens)
-    wait = snapshot.predicted_wait_seconds
-    if wait is not None:
-        yield _gauge(
-            "queue_predicted_wait_seconds", "Seconds until all waiting requests have started.", wait
-        )
-    yield _gauge(
-        "queue_pixel_ratio",
-        "Minimum share of the pixel budget that a tenant gets.",
-        snapshot.pixel_share,
-    )
-    admitted = CounterMetricFamily(
-        "silkline_admitted", "Requests that were admitted.", labels=["tenant"]
-    )
-    refused = CounterMetricFamily(
-        "silkline_refused", "Requests that were refused.", labels=["tenant", "reason"]
-    )
-    for tenant, counts in snapshot.tenants.items():
-        admitted.add_metric([tenant], counts.admitted)
-        for reason, count in counts.refused.items():
-            refused.add_metric([tenant, reason.value], count)
-    yield from (admitted, refused)
-
-
-def replica_metrics(health: PoolHealth) -> Iterable[Metric]:
-    """Metrics of the replicas: status, requests and failures."""
-    yield _counter("routing_retries", "Requests that were retried.", health.retries)
-    yield from _families(
-        "replica",
-        "replica",
-        _OF_A_REPLICA,
-        ((replica.name, _replica_values(replica)) for replica in health.replicas),
-    )
-
-
-_OF_A_REPLICA = {
-    "ready": "1 while a replica accepts requests.",
-    "ejected": "1 while a replica is ejected because it failed or was slow.",
-    "weight": "A replica's relative share of the requests.",
-    "limit": "Maximum requests in flight on a replica.",
-    "requests": "Requests in flight on a replica.",
-    "given_requests": "Requests sent to a replica.",
-    "errors": "Requests that a replica lost or answered with an invalid response.",
-    "restarts": "How often a replica's process was replaced.",
-    "resident_bytes": "Resident memory of a replica's process.",
-    "engine_running": "Requests that a replica's engine computes.",
-    "engine_queued": "Requests that wait inside a replica's engine.",
-    "kv_cache_ratio": "Share of a replica's KV cache in use.",
-    "progress_age_seconds": "Seconds since the last step of a replica's engine.",
-}
-
-
-def _replica_values(replica: ReplicaHealth) -> Mapping[str, float]:
-    values = {
-        "ready": float(replica.ready),
-        "ejected": float(replica.ejected),
-        "weight": replica.weight,
-        "limit": float(replica.limit),
-        "requests": float(replica.in_flight),
-        "given_requests": float(replica.requests),
-        "errors": float(replica.errors),
-        "restarts": float(replica.restarts),
-        "resident_bytes": float(replica.rss_bytes or 0),
+_COUNTED = frozenset(
+    {
+        "admitted",
+        "errors",
+        "evictions",
+        "given_requests",
+        "refused",
+        "restarts",
+        "routing_retries",
+        "writes_dropped",
     }
-    if (engine := replica.engine) is not None:
-        values["engine_running"] = float(engine.running)
-        values["engine_queued"] = float(engine.queued)
-        values["kv_cache_ratio"] = engine.cache_use
-        values["progress_age_seconds"] = engine.seconds_since_progress
-    return values
+)
+"""Values that only grow."""
 
 
-_COUNTED = frozenset({"errors", "evictions", "given_requests", "restarts", "writes_dropped"})
-"""Values of tiers and replicas that only grow."""
-
-
-def _families(
+def families(
     prefix: str,
-    label: str,
+    labels: Sequence[str],
     about: Mapping[str, str],
-    rows: Iterable[tuple[str, Mapping[str, float]]],
+    rows: Iterable[tuple[Sequence[str], Mapping[str, float]]],
 ) -> Iterable[Metric]:
-    """Yields a metric family for each value name; its labels are the rows' names."""
-    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    """Yields a metric family for each value name; a row has the values of its labels.
+
+    Args:
+        prefix: Before each name, with an underscore at its end unless it is empty.
+        labels: The names of the labels.
+        about: The help text by value name.
+        rows: The values of the labels, and the values by name.
+    """
+    found: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for owner, values in rows:
         for name, value in values.items():
-            if name not in families:
+            if name not in found:
                 family = CounterMetricFamily if name in _COUNTED else GaugeMetricFamily
-                families[name] = family(f"silkline_{prefix}_{name}", about[name], labels=[label])
-            families[name].add_metric([owner], value)
-    return families.values()
+                found[name] = family(f"silkline_{prefix}{name}", about[name], labels=labels)
+            found[name].add_metric(owner, value)
+    return found.values()
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

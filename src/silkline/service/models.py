@@ -1,63 +1,64 @@
-"""The served models, and the choice of a model for a request."""
+"""The table of served models, which may change while requests run; a request keeps its model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterable, Iterator
 
-from silkline.admission.admission import Admission
-from silkline.config import RemoteSettings
-from silkline.core import EngineInfo
 from silkline.errors import ModelNotFound, Overloaded
-from silkline.routing.pool import EnginePool
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """One served model.
-
-    Attributes:
-        pool: The engines that compute the model's answers.
-        admission: Decides which requests are admitted, and when.
-        aliases: Other names that requests may use.
-        remotes: The remote servers that may compute an answer.
-    """
-
-    pool: EnginePool
-    admission: Admission
-    aliases: frozenset[str] = frozenset()
-    remotes: tuple[RemoteSettings, ...] = ()
-
-    @property
-    def info(self) -> EngineInfo:
-        """Describes the model and its engine. Raises `Overloaded` until an engine has started."""
-        return self.pool.info
-
-    @property
-    def label(self) -> str:
-        """The model's name and revision, as in responses: `name@revision`."""
-        return self.info.label
+from silkline.service.served_model import ServedModel
 
 
 class ServedModels:
-    """The served models, found by the names that their engines report; the first is the default."""
+    """The served models by key, the default first, and replaced ones that still have requests."""
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
+    def __init__(self, models: Iterable[ServedModel]) -> None:
         """Takes at least one model; the models need not have started."""
-        self._models = tuple(models)
+        self._models = {model.key: model for model in models}
+        self._retiring: dict[ServedModel, asyncio.Task[None]] = {}
+        self._started = False
 
     def __iter__(self) -> Iterator[ServedModel]:
-        return iter(self._models)
+        return iter(tuple(self._models.values()))
+
+    def __len__(self) -> int:
+        return len(self._models)
 
     @property
     def default(self) -> ServedModel:
         """The model for requests without a model name."""
-        return self._models[0]
+        return next(iter(self._models.values()))
+
+    @property
+    def retiring(self) -> tuple[ServedModel, ...]:
+        """Models that are no longer in the table and still have requests."""
+        return tuple(self._retiring)
 
     @property
     def ready(self) -> bool:
-        """Whether every model has an engine that made progress recently."""
-        return all(model.pool.ready for model in self._models)
+        """Whether all models have started, and one of them can answer now.
+
+        One model whose worker is being replaced does not make a server of several not ready: load
+        balancers would then send nothing to the others either.
+        """
+        return self._started and any(model.ready for model in self._models.values())
+
+    @property
+    def reported(self) -> list[ServedModel]:
+        """The models that have started once; their `info` is known.
+
+        Raises:
+            Overloaded: None has.
+        """
+        started = [model for model in self._models.values() if model.has_started]
+        if not started:
+            _ = self.default.info  # raises
+        return started
+
+    def find(self, name: str) -> ServedModel | None:
+        """Returns the model with a key or a name; None if there is none."""
+        named = (model for model in self._models.values() if model.name == name)
+        return self._models.get(name) or next(named, None)
 
     def choose(self, name: str | None) -> ServedModel:
         """Finds a model by its name, with or without its revision (`name@revision`), or an alias.
@@ -68,19 +69,57 @@ class ServedModels:
         """
         if name is None:
             return self.default
-        started: list[str] = []
         loading: Overloaded | None = None
-        for model in self._models:
+        for model in self._models.values():
             try:
-                info = model.info
-                if name in {info.model, info.label, *model.aliases}:
+                if model.answers_to(name):
                     return model
-                started.append(info.model)
             except Overloaded as error:
                 loading = error
         if loading is not None:
             raise loading
-        raise ModelNotFound(
-            f"The requested model is not served here. Use {' or '.join(started)}.",
-            param="model",
-        )
+        names = " or ".join(model.name for model in self._models.values())
+        raise ModelNotFound(f"The requested model is not served here. Use {names}.", param="model")
+
+    async def start(self) -> None:
+        """Starts all models.
+
+        Raises:
+            SilklineError: A model cannot start; this is the error of the first that failed.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for model in self._models.values():
+                    group.create_task(model.start())
+        except ExceptionGroup as failures:
+            await self.aclose()
+            raise failures.exceptions[0] from None
+        self._started = True
+
+    def put(self, model: ServedModel, drain_seconds: float) -> None:
+        """Adds a model, or replaces the one with its key; the old one finishes its requests."""
+        old = self._models.get(model.key)
+        self._models[model.key] = model
+        if old is not None:
+            self._retire(old, drain_seconds)
+
+    def remove(self, model: ServedModel, drain_seconds: float) -> None:
+        """Removes a model; it finishes its requests."""
+        del self._models[model.key]
+        self._retire(model, drain_seconds)
+
+    def refuse_waiting(self) -> None:
+        """Ends all waiting requests, and all later ones, with `ShuttingDown`."""
+        for model in (*self._models.values(), *self._retiring):
+            model.admission.close()
+
+    async def aclose(self) -> None:
+        """Closes all models; requests that still run end with `ShuttingDown`. Idempotent."""
+        models = (*self._models.values(), *self._retiring)
+        await asyncio.gather(*(model.aclose() for model in models))
+        await asyncio.gather(*self._retiring.values())
+
+    def _retire(self, model: ServedModel, drain_seconds: float) -> None:
+        task = asyncio.create_task(model.drain(drain_seconds), name=f"drain {model.name}")
+        self._retiring[model] = task
+        task.add_done_callback(lambda _: self._retiring.pop(model, None))

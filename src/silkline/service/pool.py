@@ -1,4 +1,4 @@
-"""What `up` and `describe` share: from settings to a pool of engines."""
+"""From a model's settings to a pool of engines: `prepare` does what needs no engine, once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import NamedTuple
 
-from silkline.config import EngineSettings, RemoteSettings, Settings
+from silkline.config import EngineSettings, ModelSettings, RemoteSettings
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import Choice, engine_spec, pick_engine
 from silkline.engines.remote.key import read_key
@@ -20,11 +20,11 @@ from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InternalFault
 from silkline.models.printable import printable
 from silkline.models.resolve import locate_model
-from silkline.models.store import Hold
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
 from silkline.routing.replica import Replica
+from silkline.service.budget import Need, Share, need_of
 from silkline.service.model import ModelFiles, OnProgress, prepare_model
 
 _MAX_CHARACTERS = 2000
@@ -39,36 +39,44 @@ def ignore(_: str) -> None:
     """Does nothing with a notice."""
 
 
-class Served(NamedTuple):
-    """What serves, and what it took to.
+class Prepared(NamedTuple):
+    """A model that is ready to be loaded, any number of times.
 
     Attributes:
-        pool: The engines.
+        wanted: Its settings.
         choice: Which engine computes on this machine, and why no better one.
-        hold: Keeps the model's files from being removed while workers may start again.
+        files: What the engine loads; None if it loads nothing.
+        need: What it must have on this machine.
     """
 
-    pool: EnginePool
+    wanted: ModelSettings
     choice: Choice
-    hold: Hold | None
+    files: ModelFiles | None
+    need: Need
 
-    async def aclose(self) -> None:
-        """Closes the pool and releases the model's files. Idempotent."""
-        try:
-            await self.pool.aclose()
-        finally:
-            if self.hold is not None:
-                self.hold.release()
+    def pool(self, share: Share = Share()) -> EnginePool:  # noqa: B008 - immutable
+        """Creates a pool of engines that has not started.
+
+        Raises:
+            ConfigError: A remote's key is missing, or two remotes have the same name.
+        """
+        workers = _workers(self, share)
+        return EnginePool([*workers, *_remotes(self.wanted.remotes, workers)])
+
+    def release(self) -> None:
+        """Lets the model's files be removed. Idempotent."""
+        if self.files is not None and self.files.hold is not None:
+            self.files.hold.release()
 
 
-async def create_pool(settings: Settings, on_progress: OnProgress = ignore) -> Served:
-    """The pool that the settings describe; nothing has started yet.
+async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Prepared:
+    """Chooses a model's engine, and prepares its files; nothing is loaded.
 
     The model's files are read to their end to see that they are whole, which takes a while where
     they are large; a model that the engine needs in another form is exported first.
 
     Args:
-        settings: What is wanted.
+        wanted: The model's settings.
         on_progress: Called with what is being done, in words, from another thread.
 
     Raises:
@@ -76,25 +84,20 @@ async def create_pool(settings: Settings, on_progress: OnProgress = ignore) -> S
             remote's key is missing.
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
-    wanted = settings.engine
     choice = await choose_engine(wanted)
-    if wanted.served_name and choice.engine == REMOTE:
-        raise ConfigError(
-            "The setting served_name names a model that is computed on this machine, and the "
-            "engine remote has the name of its server's model. Leave the setting out."
-        )
+    spec = engine_spec(choice.engine)
     files = None
-    if engine_spec(choice.engine).needs_model:
+    if spec.needs_model:
         files = await prepared_model(wanted, choice.engine, on_progress)
-    hold = None if files is None else files.hold
+    folder = None if files is None else files.folder
+    workers = 0 if choice.engine == REMOTE else wanted.workers
     try:
-        workers = _workers(wanted, choice.engine, files)
-        pool = EnginePool([*workers, *_remotes(wanted.remotes, workers)])
+        need = await asyncio.to_thread(need_of, wanted, spec, folder, workers)
     except BaseException:
-        if hold is not None:
-            hold.release()
+        if files is not None and files.hold is not None:
+            files.hold.release()
         raise
-    return Served(pool, choice, hold)
+    return Prepared(wanted, choice, files, need)
 
 
 def needs_model(engine: str) -> bool:
@@ -102,15 +105,21 @@ def needs_model(engine: str) -> bool:
     return engine == "auto" or engine_spec(engine).needs_model
 
 
-def aliases(wanted: EngineSettings) -> frozenset[str]:
-    """The model as the settings name it: a folder's own name in any script, or a hub id.
+def aliases(wanted: ModelSettings) -> frozenset[str]:
+    """The model's aliases; without a name in the settings, also the model as these call it.
 
-    None where a name was set, or where the engine does not serve the model of the settings.
+    That is a folder's own name in any script, or a hub id; not where the engine does not serve the
+    model of the settings.
     """
     if wanted.served_name or wanted.remotes or not needs_model(wanted.engine):
-        return frozenset()
-    typed = wanted.model.partition("@")[0]
-    return frozenset({wanted.model, typed, PurePath(typed).name})
+        return frozenset(wanted.aliases)
+    return frozenset({*wanted.aliases, *as_typed(wanted.model)})
+
+
+def as_typed(model: str) -> tuple[str, ...]:
+    """The names that a user may have in mind for a model that was typed so."""
+    typed = model.partition("@")[0]
+    return tuple(dict.fromkeys((model, typed, PurePath(typed).name)))
 
 
 async def choose_engine(wanted: EngineSettings) -> Choice:
@@ -142,15 +151,17 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> list[Replica]:
+def _workers(prepared: Prepared, share: Share) -> list[Replica]:
     """The replicas on this machine: none where the remotes are all that is wanted."""
+    wanted, files, name = prepared.wanted, prepared.files, prepared.choice.engine
     if name == REMOTE:
         return []
     options = EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
         kv_cache_bytes=wanted.kv_cache_bytes,
-        threads=threads_of_worker(wanted),
+        kv_cache_limit=share.kv_cache_limit,
+        threads=share.threads or threads_of_worker(wanted),
         extra=wanted.engine_options,
         name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,

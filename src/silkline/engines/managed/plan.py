@@ -50,7 +50,7 @@ def cache_bytes(
         requests=options.max_batch,
         tokens=_promised_context(model, own),
         token_bytes=model.kv_bytes_per_token,
-        spare=spare_memory(sum(path.stat().st_size for path in weights)),
+        spare=spare_memory(sum(path.stat().st_size for path in weights), options.kv_cache_limit),
     )
 
 

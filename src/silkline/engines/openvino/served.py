@@ -124,7 +124,7 @@ def read_served(options: EngineOptions) -> Served:
         requests=options.max_batch,
         tokens=min(info.context_length, USUAL_CONTEXT),
         token_bytes=token_bytes,
-        spare=spare_memory(_size(weights)),
+        spare=spare_memory(_size(weights), options.kv_cache_limit),
     )
     blocks = max(_MIN_BLOCKS, budget // (BLOCK_TOKENS * token_bytes))
     maximum = min(info.context_length, blocks * BLOCK_TOKENS)

@@ -171,6 +171,7 @@ class TorchEngine(Engine):
             self._own,
             max_batch=self._options.max_batch,
             kv_cache_bytes=self._options.kv_cache_bytes,
+            kv_cache_limit=self._options.kv_cache_limit,
             threads=self._options.threads,
         )
 

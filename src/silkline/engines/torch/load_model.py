@@ -53,7 +53,13 @@ class LoadedModel:
 
 
 def load(
-    folder: Path, options: TorchOptions, *, max_batch: int, kv_cache_bytes: int, threads: int = 0
+    folder: Path,
+    options: TorchOptions,
+    *,
+    max_batch: int,
+    kv_cache_bytes: int,
+    kv_cache_limit: int = 0,
+    threads: int = 0,
 ) -> LoadedModel:
     """Loads a model and builds its batch.
 
@@ -62,6 +68,7 @@ def load(
         options: The engine's options.
         max_batch: Maximum number of requests in a batch.
         kv_cache_bytes: Memory for keys and values; 0 chooses by the model and the free memory.
+        kv_cache_limit: Maximum main memory that this choice may take; 0 for no other limit.
         threads: Compute threads on the CPU; 0 lets the engine choose.
 
     Raises:
@@ -82,7 +89,8 @@ def load(
         found = attention.probe(
             family.text_model, inputs.unsqueeze(0), as_taken(prompt.positions[:, :1].to(device))
         )
-        slots = _slots(found, family, max_batch, kv_cache_bytes, inputs)
+        spare = _spare(device, kv_cache_limit)
+        slots = _slots(found, family, max_batch, kv_cache_bytes, spare, inputs)
     if slots.max_tokens <= len(prompt.ids):
         raise ConfigError(
             f"The KV cache holds {slots.max_tokens} tokens of this model, too few for any "
@@ -115,16 +123,21 @@ def load(
 
 
 def _slots(
-    found: attention.Probed, family: Family, maximum: int, configured: int, inputs: torch.Tensor
+    found: attention.Probed,
+    family: Family,
+    maximum: int,
+    configured: int,
+    spare: int,
+    inputs: torch.Tensor,
 ) -> KvSlots:
-    """Creates slots for `maximum` requests in `configured` bytes; 0 chooses the size."""
+    """Creates slots for `maximum` requests in `configured` bytes; 0 takes at most `spare`."""
     layers = [found.shapes[layer] for layer in sorted(found.shapes)]
     budget = kv_budget(
         configured,
         requests=maximum,
         tokens=min(family.context_length, USUAL_CONTEXT),
         token_bytes=token_bytes(layers, inputs.dtype),
-        spare=_spare(inputs.device),
+        spare=spare,
     )
     return KvSlots(
         layers,
@@ -136,8 +149,8 @@ def _slots(
     )
 
 
-def _spare(device: torch.device) -> int:
+def _spare(device: torch.device, limit: int) -> int:
     """Returns the bytes that keys and values may take; on CUDA half of the free device memory."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 2
-    return spare_memory()
+    return spare_memory(limit=limit)

@@ -165,6 +165,7 @@ class _Options(msgspec.Struct, forbid_unknown_fields=True):
     model: str | None
     max_batch: _Positive
     kv_cache_bytes: _Count
+    kv_cache_limit: _Count
     threads: _Count
     extra: dict[str, str]
     name: str
@@ -344,6 +345,7 @@ def encode_options(options: EngineOptions) -> bytes:
             None if options.model is None else str(options.model),
             options.max_batch,
             options.kv_cache_bytes,
+            options.kv_cache_limit,
             options.threads,
             dict(options.extra),
             options.name,
@@ -362,6 +364,7 @@ def decode_options(line: bytes) -> EngineOptions:
         model=None if wire.model is None else Path(wire.model),
         max_batch=wire.max_batch,
         kv_cache_bytes=wire.kv_cache_bytes,
+        kv_cache_limit=wire.kv_cache_limit,
         threads=wire.threads,
         extra=wire.extra,
         name=wire.name,

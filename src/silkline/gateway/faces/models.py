@@ -6,9 +6,10 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
-from silkline.core import EngineInfo
+from silkline.core import Feature
 from silkline.gateway.openapi import ERROR_RESPONSES
 from silkline.service.answering import Answering
+from silkline.service.served_model import ServedModel
 
 
 def model_routes(answering: Answering) -> APIRouter:
@@ -17,7 +18,7 @@ def model_routes(answering: Answering) -> APIRouter:
 
     @router.get("/v1/models", summary="List the served models")
     async def models() -> dict[str, Any]:
-        found = [_model(model.info) for model in answering.models]
+        found = [_model(model) for model in answering.models.reported]
         return {
             "object": "list",
             "data": found,
@@ -34,12 +35,13 @@ def model_routes(answering: Answering) -> APIRouter:
     async def model(name: str) -> dict[str, Any]:
         if not name:
             raise HTTPException(404)
-        return _model(answering.models.choose(name).info)
+        return _model(answering.models.choose(name))
 
     return router
 
 
-def _model(info: EngineInfo) -> dict[str, Any]:
+def _model(model: ServedModel) -> dict[str, Any]:
+    info = model.info
     return {
         "id": info.model,
         "object": "model",
@@ -49,6 +51,7 @@ def _model(info: EngineInfo) -> dict[str, Any]:
         "created_at": "1970-01-01T00:00:00Z",
         "lifecycle": "active",
         "owned_by": "silkline",
+        "aliases": sorted(model.aliases),
         "revision": info.revision,
         "engine": info.engine,
         "precision": info.precision,
@@ -57,6 +60,12 @@ def _model(info: EngineInfo) -> dict[str, Any]:
         "max_model_len": info.context_length,
         "max_input_tokens": info.context_length,
         "image_tokens": info.image_tokens,
+        "capabilities": {
+            "images": info.image_tokens > 0,
+            "tools": Feature.TOOLS in info.features,
+            "structured_output": Feature.JSON_SCHEMA in info.features,
+            "reasoning": Feature.THINKING in info.features,
+        },
         "features": sorted(info.features),
         "pixel_budget": {
             "max_pixels": info.pixel_budget.max_pixels,

@@ -1,0 +1,136 @@
+"""The tables `[models.NAME]`, each with the settings of one model, and who may change them.
+
+A table has the keys of `[engine]`, which holds the values that a table leaves out, and those of
+`ModelSettings`. Without tables, `[engine]` is the one model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from silkline.config.sections import EngineSettings, Section
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+
+UNNAMED = ""
+"""The key of the model of `[engine]`, whose name only its engine may know."""
+
+
+def _model_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "expected up to 100 of A-Z a-z 0-9 . _ : / -, starting with a letter or digit"
+        )
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+"""The name of a model in the API."""
+
+_Alias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class ModelSettings(EngineSettings):
+    """A model: the settings of its engine, and its place beside the other models."""
+
+    aliases: tuple[_Alias, ...] = Field((), description="Other names that requests may use.")
+    cores: float = Field(
+        1.0,
+        gt=0,
+        description="Relative share of the cores that models with a number of `threads` leave.",
+    )
+    memory: float = Field(
+        1.0,
+        gt=0,
+        description="Relative share, for KV caches, of the memory that all models leave.",
+    )
+    idle_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds without a request after which the model is unloaded; the next request "
+        "starts it again. 0 means never.",
+    )
+    cold_start_wait_s: float = Field(
+        30.0,
+        gt=0,
+        description="Maximum seconds that a request waits for such a start; then it is answered "
+        "503 with Retry-After, and the start goes on.",
+    )
+
+
+class AdminSettings(Section):
+    """Changes of the models while the server runs; see `docs/several.md`."""
+
+    admin_without_keys: Literal["off", "loopback"] = Field(
+        "off",
+        description="Who may use the admin API of a server without API keys: nobody, or programs "
+        "on this machine (loopback).",
+    )
+    allowed_models: tuple[str, ...] = Field(
+        (),
+        description="Models that the admin API may load beside those of the settings: folders with "
+        "all below them, hub ids such as org/name, or org/* for all of an organisation.",
+    )
+    admin_state: str = Field(
+        "",
+        description="File that keeps the admin API's changes across restarts; empty forgets them.",
+    )
+
+
+def resolved(
+    engine: EngineSettings, tables: Mapping[str, ModelSettings]
+) -> dict[str, ModelSettings]:
+    """Returns the models to serve by key; a table takes what it leaves out from `[engine]`.
+
+    Raises:
+        ValueError: Two models have the same name or alias, or a table sets `served_name`.
+    """
+    if not tables:
+        return {UNNAMED: ModelSettings(**_set_fields(engine))}
+    if engine.served_name:
+        raise ValueError(
+            f"served_name in [engine] is {engine.served_name}, but the tables [models.NAME] name "
+            "the models; leave it out"
+        )
+    found = {name: with_defaults(engine, name, table) for name, table in tables.items()}
+    check_names(found)
+    return found
+
+
+def with_defaults(engine: EngineSettings, name: str, table: ModelSettings) -> ModelSettings:
+    """Returns the settings of the model `name`: its table's, else those of `[engine]`.
+
+    Raises:
+        ValueError: The table sets `served_name`.
+    """
+    if "served_name" in table.model_fields_set:
+        raise ValueError(
+            f"the table [models.{name}] sets served_name, but its name is already {name}. Rename "
+            "the table, or use aliases"
+        )
+    values = _set_fields(engine) | {"served_name": name} | _set_fields(table)
+    return ModelSettings(**values)
+
+
+def check_names(models: Mapping[str, ModelSettings]) -> None:
+    """Checks that no two models have the same name or alias.
+
+    Raises:
+        ValueError: Two have.
+    """
+    owners: dict[str, str] = {}
+    for key, model in models.items():
+        for name in {model.served_name, *model.aliases} - {""}:
+            if owners.setdefault(name, key) != key:
+                raise ValueError(
+                    f"the models {owners[name]} and {key} both have the name or alias {name}; give "
+                    "each its own"
+                )
+
+
+def _set_fields(settings: EngineSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}

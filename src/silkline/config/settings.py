@@ -1,0 +1,51 @@
+"""All settings, by section."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from pydantic import Field, model_validator
+
+from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
+from silkline.config.sections import (
+    AdmissionSettings,
+    AuthSettings,
+    CacheSettings,
+    DecodeSettings,
+    EngineSettings,
+    FetchSettings,
+    IdempotencySettings,
+    LimitSettings,
+    LogSettings,
+    ResponseSettings,
+    Section,
+    ServerSettings,
+)
+
+
+class Settings(Section):
+    """All settings, by section."""
+
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
+    fetch: FetchSettings = FetchSettings()
+    decode: DecodeSettings = DecodeSettings()
+    engine: EngineSettings = EngineSettings()
+    models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
+    admin: AdminSettings = AdminSettings()
+    cache: CacheSettings = CacheSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
+    responses: ResponseSettings = ResponseSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _models_can_be_told_apart(self) -> Settings:
+        resolved(self.engine, self.models)
+        return self
+
+    @cached_property
+    def served(self) -> dict[str, ModelSettings]:
+        """The models to serve, by key: those of `[models]`, else the one of `[engine]`."""
+        return resolved(self.engine, self.models)

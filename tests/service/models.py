@@ -1,0 +1,32 @@
+"""Served models for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from silkline.config import AdmissionSettings, ModelSettings
+from silkline.engines.registry import Choice
+from silkline.routing.pool import EnginePool
+from silkline.service.budget import Need, Share
+from silkline.service.pool import Prepared
+from silkline.service.served_model import ServedModel
+
+NOTHING = Need(0, 0, 0, workers=1, cores=1.0, memory=1.0)
+
+
+class _Scripted(Prepared):
+    """A model whose engines a test makes."""
+
+    make: Callable[[], EnginePool]
+
+    def pool(self, share: Share = Share()) -> EnginePool:  # noqa: B008
+        return self.make()
+
+
+def served_by(make: Callable[[], EnginePool], **wanted: Any) -> ServedModel:
+    """A model with these settings, whose engines `make` makes, for each start anew."""
+    settings = ModelSettings(**({"engine": "fake"} | wanted))
+    prepared = _Scripted(settings, Choice("fake"), None, NOTHING)
+    prepared.make = make
+    return ServedModel(settings.served_name, prepared, Share(), AdmissionSettings())
