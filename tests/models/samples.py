@@ -142,6 +142,49 @@ QWEN2_5_VL_3B: dict[str, Any] = {
 }
 """Qwen/Qwen2.5-VL-3B-Instruct."""
 
+QWEN3_VL_4B: dict[str, Any] = {
+    "config.json": {
+        "architectures": ["Qwen3VLForConditionalGeneration"],
+        "model_type": "qwen3_vl",
+        "text_config": {
+            "model_type": "qwen3_vl_text",
+            "hidden_size": 2560,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 262144,
+        },
+        "vision_config": {"model_type": "qwen3_vl", "patch_size": 16, "spatial_merge_size": 2},
+    },
+    "preprocessor_config.json": {
+        "size": {"longest_edge": 16777216, "shortest_edge": 65536},
+        "patch_size": 16,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+    },
+}
+"""Qwen/Qwen3-VL-4B-Instruct."""
+
+QWEN3_VL_30B_A3B: dict[str, Any] = {
+    "config.json": {
+        "architectures": ["Qwen3VLMoeForConditionalGeneration"],
+        "model_type": "qwen3_vl_moe",
+        "text_config": {
+            "model_type": "qwen3_vl_moe_text",
+            "hidden_size": 2048,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 4,
+            "head_dim": 128,
+            "max_position_embeddings": 262144,
+        },
+    },
+    "preprocessor_config.json": QWEN3_VL_4B["preprocessor_config.json"],
+}
+"""Qwen/Qwen3-VL-30B-A3B-Instruct."""
+
 PALIGEMMA_448: dict[str, Any] = {
     "config.json": {
         "architectures": ["PaliGemmaForConditionalGeneration"],
@@ -236,6 +279,8 @@ PUBLISHED = (
     SMOLVLM_500M,
     QWEN2_VL_7B,
     QWEN2_5_VL_3B,
+    QWEN3_VL_4B,
+    QWEN3_VL_30B_A3B,
     PALIGEMMA_448,
     GEMMA_3_4B,
     INTERNVL3_1B,

@@ -79,6 +79,8 @@ _DEFAULTS = {
     "qwen2_vl_text": _Default(8192, 80, 64, 8, None, 32768),
     "qwen2_5_vl_text": _Default(8192, 80, 64, 8, None, 32768),
     "qwen3": _Default(4096, 32, 32, 32, 128, 32768),
+    "qwen3_vl_text": _Default(4096, 32, 32, 32, 128, 128000),
+    "qwen3_vl_moe_text": _Default(2048, 24, 16, 16, None, 128000),
 }
 """`kv_heads` None means the same as `heads`, `head_dim` None means hidden / heads."""
 

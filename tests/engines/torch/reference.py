@@ -59,11 +59,8 @@ class Reference:
             folder, dtype=torch.float32, attn_implementation="eager"
         )
         self.model.eval()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        major = int(transformers.__version__.split(".")[0])
-        pillow = {"backend": "pil"} if major > 4 else {"use_fast": False}
-        images = transformers.AutoImageProcessor.from_pretrained(folder, **pillow)
-        self.processor = _processor(tiny, images, self.tokenizer)
+        self.processor = processor(tiny, folder)
+        self.tokenizer = self.processor.tokenizer
 
     def answer(self, case: Case, most: int) -> tuple[torch.Tensor, list[int], float]:
         """The prompt's ids, the answer's, and the least lead of a first over a second token."""
@@ -129,14 +126,19 @@ def _part(part: TextPart | ImagePart, pictures: list[PIL.Image.Image]) -> dict[s
     return {"type": "image", "image": pictures[part.index]}
 
 
-def _processor(tiny: Tiny, images: Any, tokenizer: Any) -> Any:
+def processor(tiny: Tiny, folder: Path) -> Any:
     """The family's processor; its part for videos, which needs more libraries, is left empty.
 
     SmolVLM's cannot be made without these, whatever it is for; Idefics3's writes the same prompts.
     """
     name = tiny.processor.replace("SmolVLM", "Idefics3")
     kind = getattr(transformers, name)
-    parts = {"image_processor": images, "tokenizer": tokenizer}
+    major = int(transformers.__version__.split(".")[0])
+    pillow = {"backend": "pil"} if major > 4 else {"use_fast": False}
+    parts = {
+        "image_processor": transformers.AutoImageProcessor.from_pretrained(folder, **pillow),
+        "tokenizer": transformers.AutoTokenizer.from_pretrained(folder),
+    }
     if "video_processor" in inspect.signature(kind.__init__).parameters:
         parts["video_processor"] = None
     # The parts' classes are asked for by name; tiny tokenizers are of none in particular.

@@ -15,10 +15,10 @@ from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.slots import KvSlots
-from silkline.engines.torch.text_forward import as_taken
+from silkline.engines.torch.text_forward import probe
 from tests.engines.torch.driving import job
 from tests.engines.torch.reference import CASES
-from tests.engines.torch.tiny import TINY, Tiny, save
+from tests.engines.torch.tiny import INSTALLED, Tiny, save
 
 CPU = torch.device("cpu")
 LENGTH = 900
@@ -48,8 +48,7 @@ def generating(family: Adapter) -> list[Job]:
 def decoder_of(family: Adapter, score: Score, position_rows: int) -> Decoder:
     """As on a card: padded, with slots that seldom move."""
     token = family.embed_next(torch.zeros(1, dtype=torch.int64))
-    positions = as_taken(torch.zeros(position_rows, 1, dtype=torch.int64))
-    found = attention.probe(family.text_model, token.unsqueeze(0), positions)
+    found = probe(family, token, torch.zeros(position_rows, 1, dtype=torch.int64))
     layers = [found.shapes[layer] for layer in sorted(found.shapes)]
     slots = KvSlots(layers, max_slots=4, budget=1 << 24, dtype=token.dtype, device=CPU, steady=True)
     slots.reserve(2, LENGTH)
@@ -68,7 +67,12 @@ def decoder_of(family: Adapter, score: Score, position_rows: int) -> Decoder:
 
 
 @pytest.mark.parametrize("score", [sdpa, eager])
-@pytest.mark.parametrize("tiny", TINY, ids=lambda tiny: tiny.id)
+@pytest.mark.parametrize(
+    "tiny",
+    # Experts get as many tokens as the router chooses for them: such steps run without a graph.
+    [tiny for tiny in INSTALLED if "num_experts" not in tiny.config["text_config"]],
+    ids=lambda tiny: tiny.id,
+)
 def test_no_family_asks_for_a_number_in_a_step(tmp_path: Path, tiny: Tiny, score: Score) -> None:
     family = load_family(save(tiny, tmp_path / "model"), dtype=torch.bfloat16, device=CPU)
     jobs = generating(family)

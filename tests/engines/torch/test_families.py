@@ -23,7 +23,7 @@ from silkline.engines.torch.families.table import ADAPTERS
 from silkline.engines.torch.support import TORCH_MODEL_TYPES
 from silkline.models.families import FAMILIES
 from tests.engines.torch.reference import CASES, Case, Reference
-from tests.engines.torch.tiny import TINY, Tiny, save
+from tests.engines.torch.tiny import HIDDEN, INSTALLED, TINY, Tiny, save
 
 # Processors of transformers that mix tensors with numpy: InternVL's in 4, PaliGemma's in 5.
 pytestmark = pytest.mark.filterwarnings(
@@ -32,11 +32,11 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 MOST = 24
-PROVEN = ("4.57", "5.19", "5.23")
+PROVEN = ("4.57", "5.24")
 """Versions of transformers on which these tests were run, for the table in the docs."""
 
 DOCS = Path(__file__).parents[3] / "docs" / "torch.md"
-families = pytest.mark.parametrize("tiny", TINY, ids=lambda tiny: tiny.id)
+families = pytest.mark.parametrize("tiny", INSTALLED, ids=lambda tiny: tiny.id)
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,12 @@ def negative(prompt: Prompt) -> Prompt:
 
 
 WRONGS = [
-    *[(tiny.id, wrong) for tiny in TINY for wrong in (without_positions, late_answer, negative)],
-    *[(name, plain_positions) for name in ("qwen2_vl", "qwen2_5_vl")],
+    *[
+        (tiny.id, wrong)
+        for tiny in INSTALLED
+        for wrong in (without_positions, late_answer, negative)
+    ],
+    *[(name, plain_positions) for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")],
     *[(name, causal) for name in ("paligemma", "paligemma2", "gemma3")],
     *[(name, swapped) for name in ("llava", "llava_onevision", "internvl", "idefics3")],
 ]
@@ -266,6 +270,19 @@ async def test_these_tests_would_see_it(
         good = engine.family  # type: ignore[attr-defined]
         prepare = good.prepare
         monkeypatch.setattr(good, "prepare", lambda *told: wrong(prepare(*told)))
+        answer = await ask(engine, CASES[name], MOST, asyncio.Event())
+    assert answer != expected(told, name, MOST)
+
+
+async def test_they_would_see_features_that_the_layers_do_not_get(
+    tell: Callable[[Tiny], Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tell(next(each for each in TINY if each.id == "qwen3_vl"))
+    name = "two pictures"
+    async with serving(told.folder) as engine:
+        good = engine.family  # type: ignore[attr-defined]
+        arguments = good.text_arguments
+        monkeypatch.setattr(good, "text_arguments", lambda inputs: arguments(inputs[:, :HIDDEN]))
         answer = await ask(engine, CASES[name], MOST, asyncio.Event())
     assert answer != expected(told, name, MOST)
 
@@ -294,7 +311,8 @@ def families_table() -> str:
     rows = [
         ["Family", "model_type", "Class in transformers", *PROVEN, "Attention", "Notes"],
         *[
-            [_title(tiny), f"`{tiny.model_type}`", f"`{tiny.model}`", *["yes"] * len(PROVEN),
+            [_title(tiny), f"`{tiny.model_type}`", f"`{tiny.model}`",
+             *["yes" if version >= tiny.since else "no" for version in PROVEN],
              tiny.attention, tiny.notes]
             for tiny in TINY
         ],

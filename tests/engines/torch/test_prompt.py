@@ -15,10 +15,10 @@ from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.prompt import PromptWriter
 from silkline.errors import ConfigError, InvalidRequest
 from tests.engines.asking import picture, user
-from tests.engines.torch.tiny import TINY, save
+from tests.engines.torch.tiny import INSTALLED, TINY, save
 
 SIZES = [(1, 1), (1, 3), (3, 60), (60, 3), (48, 36), (64, 64), (100, 40), (37, 91), (700, 500)]
-families = pytest.mark.parametrize("name", [tiny.id for tiny in TINY])
+families = pytest.mark.parametrize("name", [tiny.id for tiny in INSTALLED])
 Get = Callable[[str], Adapter]
 
 

@@ -82,6 +82,7 @@ class Tiny:
         attention: How the text model attends, for the table in the docs.
         notes: For the table in the docs.
         variant: Tells models of one type apart.
+        since: The first release of transformers that has its class, from 4.57 on.
     """
 
     model_type: str
@@ -98,6 +99,7 @@ class Tiny:
     attention: str = "causal"
     notes: str = ""
     variant: str = ""
+    since: str = "4.57"
 
     @property
     def id(self) -> str:
@@ -111,14 +113,20 @@ _QWEN_TOKENS = (
 )  # fmt: skip
 
 
-def _qwen(name: str, stem: str, vision: dict[str, Any]) -> Tiny:
+def _qwen(
+    name: str,
+    stem: str,
+    vision: dict[str, Any],
+    text: dict[str, Any] = {},  # noqa: B006 - only read
+    notes: str = "as many tokens as a picture has cells",
+) -> Tiny:
     rope = {"type": "mrope", "mrope_section": [2, 2, 2]}
     return Tiny(
         model_type=name,
         model=f"{stem}ForConditionalGeneration",
-        processor=f"{stem}Processor",
+        processor=f"{stem.removesuffix('Moe')}Processor",
         config={
-            "text_config": {"model_type": f"{name}_text", "rope_scaling": rope, **_TEXT},
+            "text_config": {"model_type": f"{name}_text", "rope_scaling": rope, **_TEXT, **text},
             "vision_config": {"depth": 2, "num_heads": 4, "patch_size": 4, "in_channels": 3,
                               "spatial_merge_size": 2, "temporal_patch_size": 2, **vision},
             "image_token_id": "<|image_pad|>",
@@ -131,9 +139,23 @@ def _qwen(name: str, stem: str, vision: dict[str, Any]) -> Tiny:
                "temporal_patch_size": 2, "min_pixels": 256, "max_pixels": 1600, **_NORMS},
         template=_template("<|vision_start|><|image_pad|><|vision_end|>", *_CHATML),
         attention="causal, positions in three axes",
-        notes="as many tokens as a picture has cells",
+        notes=notes,
     )  # fmt: skip
 
+
+_QWEN_3_TOWER = {
+    "hidden_size": 32,
+    "out_hidden_size": HIDDEN,
+    "intermediate_size": 48,
+    "num_position_embeddings": 16,
+    "deepstack_visual_indexes": [0, 1],
+}
+_QWEN_3_TEXT = {
+    "head_dim": HEAD_DIM,
+    "rope_scaling": {"rope_type": "default", "mrope_interleaved": True, "mrope_section": [2, 2, 2]},
+}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+_DEEP = "features of several layers of the tower"
 
 _ROWS = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5))
 
@@ -257,6 +279,9 @@ TINY = (
     _qwen("qwen2_5_vl", "Qwen2_5_VL", {"hidden_size": 32, "out_hidden_size": HIDDEN,
                                        "intermediate_size": 48, "window_size": 16,
                                        "fullatt_block_indexes": [1]}),
+    _qwen("qwen3_vl", "Qwen3VL", _QWEN_3_TOWER, _QWEN_3_TEXT, _DEEP),
+    _qwen("qwen3_vl_moe", "Qwen3VLMoe", _QWEN_3_TOWER, {**_QWEN_3_TEXT, **_EXPERTS},
+          f"mixture of experts; {_DEEP}"),
     _paligemma("", {"model_type": "gemma", "num_key_value_heads": 1},
                "no chat template: see below"),
     _paligemma("2", {"model_type": "gemma2", "sliding_window": 64, "attn_logit_softcapping": 5.0,
@@ -307,26 +332,39 @@ TINY = (
 )  # fmt: skip
 
 
+INSTALLED = tuple(tiny for tiny in TINY if hasattr(transformers, tiny.model))
+"""Those that the installed transformers has; `test_transformers_5` runs the others."""
+
+
 def save(tiny: Tiny, folder: Path, *, seed: int = SEED) -> Path:
     """Writes the model's folder."""
+    config = save_files(tiny, folder)
+    kind = getattr(transformers, tiny.model)
+    model = _scattered(kind(kind.config_class.from_dict(config)), seed)
+    model.save_pretrained(folder)
+    _write(folder / "config.json", {**config, "dtype": "float32", "torch_dtype": "float32"})
+    end = config["eos_token_id"]
+    _write(folder / "generation_config.json", {"eos_token_id": end, "pad_token_id": end})
+    return folder
+
+
+def save_files(tiny: Tiny, folder: Path) -> dict[str, Any]:
+    """Writes all but the weights; returns config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(tiny)
     tokenizer.save_pretrained(folder)
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in tiny.special}
-    config = _with_ids({"model_type": tiny.model_type, "architectures": [tiny.model],
-                        "tie_word_embeddings": False, **tiny.config}, ids)  # fmt: skip
+    config: dict[str, Any] = _with_ids(
+        {"model_type": tiny.model_type, "architectures": [tiny.model],
+         "tie_word_embeddings": False, "eos_token_id": tiny.special[1], **tiny.config}, ids,
+    )  # fmt: skip
     config["text_config"]["vocab_size"] = len(tokenizer)
-    kind = getattr(transformers, tiny.model)
-    model = _scattered(kind(kind.config_class.from_dict(config)), seed)
-    model.save_pretrained(folder)
-    end = ids[tiny.special[1]]
-    _write(folder / "config.json", {**config, "dtype": "float32", "torch_dtype": "float32"})
-    _write(folder / "generation_config.json", {"eos_token_id": end, "pad_token_id": end})
+    _write(folder / "config.json", config)
     _write(folder / "preprocessor_config.json", tiny.image)
     _write(folder / "processor_config.json", tiny.made_with)
     if tiny.template is not None:
         (folder / "chat_template.jinja").write_text(tiny.template, encoding="utf-8")
-    return folder
+    return config
 
 
 def _tokenizer(tiny: Tiny) -> Any:

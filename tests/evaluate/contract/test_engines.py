@@ -24,7 +24,7 @@ from silkline.models.resolve import bundled_folder
 from silkline.service.contract import ClientPath
 from silkline.service.local import create_intake
 from tests.engines.openai_server import Received, Script, openai_server, whole
-from tests.engines.torch.tiny import TINY, Tiny, save
+from tests.engines.torch.tiny import INSTALLED, TINY, Tiny, save
 from tests.evaluate.contract.sides import (
     SpoiledProber,
     compared,
@@ -76,7 +76,7 @@ async def test_torch_reads_tiles_and_patches_as_transformers_does(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("tiny", TINY, ids=lambda tiny: tiny.id)
+@pytest.mark.parametrize("tiny", INSTALLED, ids=lambda tiny: tiny.id)
 async def test_torch_keeps_the_contract_with_every_family(tiny: Tiny, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     rows = await checked(tiny, tmp_path / "model", *pack())

@@ -345,29 +345,6 @@ class Probed:
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
 
 
-def probe(text_model: nn.Module, hidden: torch.Tensor, positions: torch.Tensor) -> Probed:
-    """Runs one token through a text model to find out about its layers.
-
-    Args:
-        text_model: The text model; see `Family.text_model`.
-        hidden: A token's input, `[1, 1, hidden]`.
-        positions: The token's positions, in the text model's shape.
-
-    Raises:
-        ConfigError: The layers use a kind of attention that is not supported.
-    """
-    probed = Probed()
-    install(text_model, probed)
-    text_model(
-        inputs_embeds=hidden,
-        position_ids=positions,
-        attention_mask=None,
-        past_key_values=None,
-        use_cache=False,
-    )
-    return probed
-
-
 def install(text_model: nn.Module, batch: PackedAttention | Probed) -> None:
     """Makes a text model's layers compute their attention with `batch`."""
     ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)

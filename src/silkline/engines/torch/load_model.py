@@ -22,7 +22,7 @@ from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.engines.torch.runner import Runner
 from silkline.engines.torch.slots import KvSlots, token_bytes
-from silkline.engines.torch.text_forward import as_taken
+from silkline.engines.torch.text_forward import probe
 from silkline.engines.torch.vision import Vision
 from silkline.errors import ConfigError
 from silkline.models.weights import read_weights
@@ -86,9 +86,7 @@ def load(
     with torch.inference_mode():
         prompt = family.prepare(_HELLO, ())
         inputs = family.embed(prompt, ())[:1]
-        found = attention.probe(
-            family.text_model, inputs.unsqueeze(0), as_taken(prompt.positions[:, :1].to(device))
-        )
+        found = probe(family, inputs, prompt.positions[:, :1].to(device))
         spare = _spare(device, kv_cache_limit)
         slots = _slots(found, family, max_batch, kv_cache_bytes, spare, inputs)
     if slots.max_tokens <= len(prompt.ids):

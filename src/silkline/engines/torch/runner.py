@@ -12,6 +12,7 @@ from silkline.engines.torch.attention import Layout, PackedAttention, PromptChun
 from silkline.engines.torch.constraint import constrained
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
+from silkline.engines.torch.families.inputs import joined
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.penalties import penalised
 from silkline.engines.torch.sampling import choose
@@ -135,7 +136,7 @@ class Runner:
         return layout
 
     def _inputs(self, decoding: Sequence[Job], parts: Sequence[Part]) -> torch.Tensor:
-        """The input of the text model, `[T, hidden]`."""
+        """The input of the text model, `[T, width]`."""
         inputs = []
         if decoding:
             newest = torch.tensor([job.generated[-1] for job in decoding], device=self._device)
@@ -145,7 +146,7 @@ class Runner:
             if prompt is None:
                 raise RuntimeError("a prompt was scheduled before its images were encoded")
             inputs.append(prompt[part.start : part.end])
-        return torch.cat(inputs)
+        return joined(inputs)
 
     def _positions(self, decoding: Sequence[Job], parts: Sequence[Part]) -> torch.Tensor:
         """The positions of all tokens, int64 `[P, T]`."""

@@ -26,6 +26,8 @@ TORCH_MODEL_TYPES = frozenset(
         "paligemma",
         "qwen2_5_vl",
         "qwen2_vl",
+        "qwen3_vl",
+        "qwen3_vl_moe",
         "smolvlm",
     }
 )

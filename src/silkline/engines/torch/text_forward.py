@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from silkline.engines.torch.attention import Layout, PackedAttention
+from silkline.engines.torch.attention import Layout, PackedAttention, Probed, install
 from silkline.engines.torch.families.base import Family
 
 
@@ -21,21 +21,37 @@ def forward(
         family: The model.
         attention: The attention that its layers call.
         layout: The layout of the batch.
-        inputs: Input of the text model, `[T, hidden]`.
+        inputs: Input of the text model, `[T, width]`; see `Family.embed`.
         positions: Positions of the tokens, int64 `[P, T]`.
     """
     attention.layout = layout
+    return _run(family, inputs, positions)
+
+
+def probe(family: Family, inputs: torch.Tensor, positions: torch.Tensor) -> Probed:
+    """Runs one token through a text model to find out about its layers.
+
+    Args:
+        family: The model.
+        inputs: A token's input, `[1, width]`.
+        positions: The token's positions, int64 `[P, 1]`.
+
+    Raises:
+        ConfigError: The layers use a kind of attention that is not supported.
+    """
+    probed = Probed()
+    install(family.text_model, probed)
+    _run(family, inputs, positions)
+    return probed
+
+
+def _run(family: Family, inputs: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     output = family.text_model(
-        inputs_embeds=inputs.unsqueeze(0),
-        position_ids=as_taken(positions),
+        **family.text_arguments(inputs),
+        # Three rows of positions have a batch dimension of their own: `[3, 1, T]`.
+        position_ids=positions if positions.shape[0] == 1 else positions.unsqueeze(1),
         attention_mask=None,
-        past_key_values=None,
         use_cache=False,
     )
     hidden: torch.Tensor = output.last_hidden_state[0]
     return hidden
-
-
-def as_taken(positions: torch.Tensor) -> torch.Tensor:
-    """Reshapes positions `[P, T]` for text models: `[1, T]`, or `[3, 1, T]` for three rows."""
-    return positions if positions.shape[0] == 1 else positions.unsqueeze(1)

@@ -10,6 +10,7 @@ import torch
 
 from silkline.engines.memory import too_little_memory
 from silkline.engines.torch.families.base import Family, PreparedImage
+from silkline.engines.torch.families.inputs import joined
 from silkline.engines.torch.features import FeatureCache
 from silkline.engines.torch.job import Job
 from silkline.errors import InvalidRequest, SilklineError
@@ -164,7 +165,7 @@ class Vision:
         inputs = self._family.embed(job.prompt, features)
         if job.generated:
             generated = torch.tensor(job.generated, device=inputs.device)
-            inputs = torch.cat((inputs, self._family.embed_next(generated)))
+            inputs = joined((inputs, self._family.embed_next(generated)))
         job.inputs = inputs
         job.features.clear()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -70,9 +70,9 @@ class Family(Protocol):
     Attributes:
         model_types: The values of `model_type` in config.json that it supports.
         image_token_id: The token whose embeddings are replaced by image features.
-        text_model: Called with `inputs_embeds` `[1, T, hidden]`, `position_ids` (`[1, T]`, or
-            `[3, 1, T]` for multimodal positions), `attention_mask=None`, `past_key_values=None` and
-            `use_cache=False`; returns `last_hidden_state` after the last norm. Its attention
+        text_model: Called with `text_arguments`, `position_ids` (`[1, T]`, or `[3, 1, T]` for
+            multimodal positions), `attention_mask=None` and `use_cache=False`, without a cache;
+            returns `last_hidden_state` after the last norm. Its attention
             modules read `_attn_implementation` from its `config`, and pass `scaling` and, if the
             family has them, `sliding_window` and `softcap` to the attention function.
         end_ids: Tokens that end an answer.
@@ -154,10 +154,17 @@ class Family(Protocol):
         """
 
     def embed(self, prompt: Prompt, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Returns the text model's input `[T, hidden]`; `features` are those of `prompt.images`."""
+        """Returns a prompt's input `[T, width]`; `features` are those of `prompt.images`.
+
+        The first columns are the text model's embeddings. If its layers take further inputs of a
+        token, such as image features, these follow; missing columns mean zeros.
+        """
 
     def embed_next(self, ids: torch.Tensor) -> torch.Tensor:
-        """Returns the model's input `[B, hidden]` for generated token ids, int64 `[B]`."""
+        """Returns the input `[B, width]` of generated token ids, int64 `[B]`; as `embed`."""
+
+    def text_arguments(self, inputs: torch.Tensor) -> dict[str, Any]:
+        """Returns the text model's arguments for an input `[T, width]`."""
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Returns logits `[N, vocabulary]` for the text model's output `[N, hidden]`.

@@ -17,7 +17,12 @@ from silkline.engines.chat.template import keeping, kept_tokens
 from silkline.engines.prompt_text import check_image_indices
 from silkline.engines.torch.constraint import Matchers, open_matchers
 from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt
-from silkline.engines.torch.families.inputs import as_pillow, features_of, prepared_image
+from silkline.engines.torch.families.inputs import (
+    as_pillow,
+    features_of,
+    prepared_image,
+    widened,
+)
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
 from silkline.errors import InternalFault, InvalidRequest
 from silkline.models.image_tokens import TokenRule
@@ -217,13 +222,18 @@ class Adapter(ABC):
             inputs: torch.Tensor = self._table(ids)
             if features:
                 indices = is_image.nonzero().squeeze(1).to(self._device)
-                inputs = inputs.index_copy(0, indices, torch.cat(list(features)))
+                found = torch.cat(list(features))
+                inputs = widened(inputs, found.shape[1]).index_copy(0, indices, found)
         return inputs
 
     def embed_next(self, ids: torch.Tensor) -> torch.Tensor:
         """See `Family`."""
         inputs: torch.Tensor = self._table(ids)
         return inputs
+
+    def text_arguments(self, inputs: torch.Tensor) -> dict[str, Any]:
+        """See `Family`."""
+        return {"inputs_embeds": inputs.unsqueeze(0)}
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """See `Family`."""

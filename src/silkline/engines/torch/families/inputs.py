@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import PIL.Image
@@ -28,9 +28,21 @@ def features_of(result: Any) -> Any:
     return getattr(result, "pooler_output", result)
 
 
+def widened(rows: torch.Tensor, width: int) -> torch.Tensor:
+    """Appends columns of zeros to rows `[T, ...]` that have fewer than `width`."""
+    missing = width - rows.shape[1]
+    return torch.nn.functional.pad(rows, (0, missing)) if missing else rows
+
+
 def as_pillow(image: Image) -> PIL.Image.Image:
     """Converts an image to Pillow's class, which the image processors take."""
     return PIL.Image.frombytes("RGB", (image.width, image.height), image.pixels)
+
+
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Concatenates inputs of the text model `[T, width]`, widened to the widest."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([widened(part, width) for part in parts])
 
 
 def runs(ids: torch.Tensor, token: int) -> tuple[tuple[int, int], ...]:

@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: one token per cell of an image, and positions in three axes."""
+"""Qwen-VL: one token per cell of an image, and positions in three axes."""
 
 from __future__ import annotations
 
@@ -63,3 +63,42 @@ class QwenVL(Adapter):
             ids.unsqueeze(0), image_grid_thw=grids, **options
         )
         return positions[:, 0], int(positions.max()) + 1
+
+
+class Qwen3VL(QwenVL):
+    """Qwen3-VL, whose first text layers each add features of another layer of the vision tower.
+
+    transformers, models/qwen3_vl, models/qwen3_vl_moe. The features of an image are
+    `[tokens, (1 + n) * hidden]`: the embeddings, then those for the first n layers ("DeepStack").
+    """
+
+    model_types = frozenset({"qwen3_vl", "qwen3_vl_moe"})
+
+    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
+        made = self.model.model.get_image_features(
+            pixel_values=self._joined(images, "pixel_values"),
+            image_grid_thw=self._stacked(images, "image_grid_thw"),
+        )
+        # transformers 4 returns a pair, 5 an object; both split some of the tensors by image.
+        pair = made if isinstance(made, tuple) else (made.pooler_output, made.deepstack_features)
+        columns = [_whole(tensor) for tensor in (pair[0], *pair[1])]
+        return list(torch.cat(columns, 1).split([image.tokens for image in images]))
+
+    def text_arguments(self, inputs: torch.Tensor) -> dict[str, Any]:
+        """See `Family`; without image features, the layers get nothing to add."""
+        width = self._table.embedding_dim
+        embeddings, *added = inputs.unsqueeze(0).split(width, 2)
+        if not added:
+            return {"inputs_embeds": embeddings}
+        # An index of the batch instead of a mask of tokens: added to all of them, zeros to text.
+        every = torch.zeros(1, dtype=torch.int64, device=inputs.device)
+        return {
+            "inputs_embeds": embeddings,
+            "visual_pos_masks": every,
+            "deepstack_visual_embeds": added,
+        }
+
+
+def _whole(features: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """Concatenates features that are split by image."""
+    return features if isinstance(features, torch.Tensor) else torch.cat(list(features))

@@ -8,7 +8,7 @@ from silkline.engines.torch.families.gemma import Gemma3, PaliGemma
 from silkline.engines.torch.families.idefics import Idefics3
 from silkline.engines.torch.families.internvl import InternVL
 from silkline.engines.torch.families.llava import Llava, LlavaNext, LlavaOnevision
-from silkline.engines.torch.families.qwen import QwenVL
+from silkline.engines.torch.families.qwen import Qwen3VL, QwenVL
 
 ADAPTERS: tuple[type[Adapter], ...] = (
     Llava,
@@ -17,6 +17,7 @@ ADAPTERS: tuple[type[Adapter], ...] = (
     Blip2,
     Idefics3,
     QwenVL,
+    Qwen3VL,
     PaliGemma,
     Gemma3,
     InternVL,

@@ -1,0 +1,49 @@
+"""The families on transformers 5, which `make` lays over the environment (see the Makefile)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engines.torch.tiny import TINY
+
+ROOT = Path(__file__).parents[3]
+OVERLAY = ROOT / ".cache" / "transformers-5"
+SHARED = "llava"
+"""One of the families that transformers 4 has, too; all of them are run with the long campaign."""
+
+
+def run(*chosen: str) -> None:
+    """Runs tests of this folder with transformers 5."""
+    assert OVERLAY.is_dir(), f"it is not there; run: make {OVERLAY.relative_to(ROOT)}/.ready"
+    path = os.pathsep.join(map(str, (OVERLAY, ROOT / "src")))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen],
+        cwd=Path(__file__).parent, env={**os.environ, "PYTHONPATH": path}, check=False, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.timeout(600)
+def test_families_that_need_transformers_5() -> None:
+    names = [tiny.id for tiny in TINY if tiny.since.startswith("5")]
+    families = " or ".join(f"[{name}" for name in (*names, f"{SHARED}-False", f"{SHARED}]"))
+    run(
+        "test_families.py",
+        "test_token_rules.py",
+        "test_decode.py",
+        "-m",
+        "not full",
+        "-k",
+        families,
+    )
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_all_families() -> None:
+    names = ("families", "token_rules", "decode", "loading", "prompt")
+    run(*(f"test_{name}.py" for name in names))
