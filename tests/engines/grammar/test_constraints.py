@@ -138,3 +138,12 @@ async def test_a_compilation_that_takes_too_long_ends_the_request() -> None:
     with pytest.raises(DeadlineExceeded, match="compiled"):
         await compiled.get(Constraint(REGEX, "a"), asyncio.get_running_loop().time() + 0.05)
     compiled.close()
+
+
+def test_the_characters_of_a_json_string_need_no_rule_but_their_own() -> None:
+    text = write(grammar_of(Constraint(ConstraintKind.JSON_SCHEMA, '{"type": "string"}')))
+    (body,) = [line for line in text.splitlines() if line.endswith("{0,}")]
+    alternatives = body.partition("::=")[2].strip().removesuffix("{0,}")[1:-1].split(" | ")
+    assert len(alternatives) == 5
+    for one in alternatives:
+        assert not re.search(r"\bn\d|\|", re.sub(r'"[^"]*"|\[[^\]]*\]', "", one)), one

@@ -25,11 +25,16 @@ _SHORT = {'"': '"', "\\": "\\", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t"
 
 _ESCAPES = (
     r'\\["\\/bfnrt]'
-    r"|\\u(?:[0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2})"
+    r"|\\u[0-9a-cefA-CEF][0-9a-fA-F]{3}"
+    r"|\\u[dD][0-7][0-9a-fA-F]{2}"
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 CHARACTER = choice(Chars(_PLAIN), whole(_ESCAPES))
-"""A character in a string: itself, or an escape; surrogates only in pairs."""
+"""A character in a string: itself, or an escape; surrogates only in pairs.
+
+One flat choice, because xgrammar makes a rule of a choice in a choice, and a character that holds a
+rule costs it 20 times as much in each step (with 140,000 tokens, 0.2 s instead of 0.01 s).
+"""
 
 _DAY = (
     r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)"
