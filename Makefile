@@ -6,17 +6,20 @@ BIN := $(VENV)/bin
 RECIPES := .cache/recipes
 CLIENTS := .cache/clients
 CLIENT_PINS := tests/clients/requirements
+GATEWAYS := .cache/gateways
+GATEWAY_PINS := benchmarks/gateways/requirements
 NODE_MODULES := tests/clients/node/node_modules
 TRANSFORMERS_5 := .cache/transformers-5
 QUICK := -m "not full" --hypothesis-profile ci
 
-.PHONY: help serve test test-full clients check format docs bench mini dist clean
+.PHONY: help serve test test-full clients gateways check format docs bench mini dist clean
 
 help:
 	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
 	@echo "test       set up, and run the tests (under 20 minutes on two cores)"
 	@echo "test-full  the tests and the long campaigns; TESTS= picks some, SEED= replays one"
 	@echo "clients    install the clients that the tests of docs/clients.md run (2 GB)"
+	@echo "gateways   install the gateways that benchmarks/gateways compares with (1 GB)"
 	@echo "check      formatting, lint, types, import rules"
 	@echo "format     format the code"
 	@echo "docs       write docs/configuration.md and docs/errors.md anew from the code"
@@ -51,6 +54,15 @@ clients: $(VENV)/.dev $(NODE_MODULES)/.package-lock.json \
 $(CLIENTS)/%/.ready: $(CLIENT_PINS)/%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# Each with the versions in its file and nothing else; nginx comes from the system.
+gateways: $(VENV)/.dev \
+		$(patsubst $(GATEWAY_PINS)/%.txt,$(GATEWAYS)/%/.ready,$(wildcard $(GATEWAY_PINS)/*.txt))
+
+$(GATEWAYS)/%/.ready: $(GATEWAY_PINS)/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
 
 $(NODE_MODULES)/.package-lock.json: tests/clients/node/package-lock.json $(CLIENTS)/node/.ready
@@ -100,4 +112,5 @@ $(VENV)/.dev: pyproject.toml constraints.txt scripts/setup
 	@touch $(VENV)/.serve $(VENV)/.check $@
 
 clean:
-	rm -rf "$(VENV)" $(CLIENTS) $(TRANSFORMERS_5) $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf "$(VENV)" $(CLIENTS) $(GATEWAYS) $(TRANSFORMERS_5) $(NODE_MODULES) \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

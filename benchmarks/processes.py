@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,21 +33,34 @@ def leave(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def started(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    command: Sequence[str | Path],
+    log: Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    output: int = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a command until the block is left, with pipes to it and its errors in `log`.
 
     Settings of Silkline in the environment are left out, so that the defaults are measured.
+
+    Args:
+        command: The command.
+        log: The file for its standard error.
+        variables: Environment variables to add.
+        output: Its standard output; one that nothing reads must not be a pipe, which fills up.
     """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("SILKLINE_")
     }
+    environment |= variables or {}
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("wb") as errors,
         subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=errors,
             env=environment,
         ) as process,

@@ -86,7 +86,10 @@ class RemoteSettings(BaseModel):
     weight: float = Field(1.0, gt=0, description="Relative share of the requests.")
     limit: int = Field(64, ge=1, description="Maximum requests in flight.")
     timeout: float = Field(
-        60.0, gt=0, description="Seconds without a byte after which a request has failed."
+        60.0,
+        gt=0,
+        description="Seconds without a byte after which a request has failed; for an answer that is "
+        "not streamed, seconds without an answer to a probe.",
     )
     revision: str = Field(
         "",

@@ -186,12 +186,8 @@ class RemoteReplica(Replica):
 
     def _makes_progress(self) -> bool:
         """Whether answers still arrive: a server under load may miss a probe."""
-        health = self._engine.health()
-        return (
-            self._state is ReplicaState.SERVING
-            and health.running > 0
-            and health.seconds_since_progress < PROBE_INTERVAL_SECONDS
-        )
+        since = asyncio.get_running_loop().time() - self._engine.progress_at
+        return self._state is ReplicaState.SERVING and since < PROBE_INTERVAL_SECONDS
 
     def _log(self, error: CapacityError | None) -> None:
         """Logs one line when the server becomes available, and one when it is lost."""

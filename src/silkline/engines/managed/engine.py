@@ -106,7 +106,8 @@ class ManagedEngine(Engine):
             raise not_running()
         check(request)
         tokens = self._server.model.image_tokens(request)
-        safe = safe_request(request, self._safe)
+        # Always a stream: the supervisor replaces a worker whose answers make no progress.
+        safe = replace(safe_request(request, self._safe), stream=True)
         try:
             async with aclosing(self._remote.generate(safe)) as deltas:
                 async for delta in deltas:

@@ -1,13 +1,14 @@
-"""Assembles an answer from the chunks of a streamed chat completion."""
+"""Assembles an answer from the chunks of a streamed completion, or from a whole one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from math import ceil
 
 import msgspec
 
-from silkline.core import Delta, FinishReason, Sampling, TokenLogprob, Usage, join
+from silkline.core import Delta, FinishReason, Sampling, TokenLogprob, ToolCallDelta, Usage, join
 from silkline.engines.remote.calls import CallReader
 from silkline.engines.remote.chunks import (
     Choice,
@@ -21,6 +22,9 @@ from silkline.engines.remote.failures import failure_in_body, lost
 from silkline.engines.remote.sse import Event
 from silkline.errors import UNDECODABLE, InvalidRequest
 
+CHARACTERS_A_TOKEN = 4
+"""For estimates, where a server reports no usage."""
+
 _DONE = b"[DONE]"
 _ERROR = b"error"
 _STOPPED = frozenset(
@@ -33,28 +37,33 @@ _FAILED = frozenset({"abort", "aborted", "cancelled", "canceled", "error", "time
 
 
 class AnswerReader:
-    """Reads the events of one streamed answer.
+    """Reads the events of one answer; a whole answer is one event.
 
     Attributes:
         done: Whether the server sent `[DONE]`.
-        chunks: Number of chunks with text, reasoning or tool calls, roughly the number of tokens.
+        tokens: Estimated tokens of text, reasoning and tool calls: one for each chunk of a stream,
+            one for each `CHARACTERS_A_TOKEN` characters of a whole answer.
         odd_parts: Whether parts of an unknown type came; they are left out.
         stop: The stop string that ended the answer; empty if the server named none of the request.
     """
 
-    def __init__(self, sampling: Sampling, sent: Collection[str] = ()) -> None:
+    def __init__(
+        self, sampling: Sampling, sent: Collection[str] = (), *, whole: bool = False
+    ) -> None:
         """Starts an answer.
 
         Args:
             sampling: The sampling settings of the request.
             sent: The names of the fields of the request, for errors.
+            whole: Whether the answer comes as one event.
         """
         self.done = False
-        self.chunks = 0
+        self.tokens = 0
         self.odd_parts = False
         self.stop = ""
         self._sampling = sampling
         self._sent = sent
+        self._whole = whole
         self._calls = CallReader()
         self._finish: FinishReason | None = None
         self._thoughts = 0
@@ -71,15 +80,15 @@ class AnswerReader:
             return self._finish
         return FinishReason.TOOL_CALLS if self._calls.begun else FinishReason.STOP
 
-    def read(self, event: Event) -> Delta:
-        """Reads an event; its delta is often empty.
+    def read(self, event: Event) -> Delta | None:
+        """Reads an event; None if it adds nothing to the answer.
 
         Raises:
             SilklineError: The event reports a failure or is malformed.
         """
         if event.data == _DONE:
             self.done = True
-            return Delta("")
+            return None
         try:
             chunk = msgspec.json.decode(event.data, type=Chunk)
         except UNDECODABLE as error:
@@ -88,8 +97,9 @@ class AnswerReader:
             raise failure_in_body(event.data, self._sent)
         if chunk.usage is not None and chunk.usage.prompt_tokens is not None:
             self._usage = chunk.usage
-        deltas = [self._delta(choice) for choice in chunk.choices or () if not choice.index]
-        return join(deltas) if deltas else Delta("")
+        choices = (self._delta(choice) for choice in chunk.choices or () if not choice.index)
+        deltas = [delta for delta in choices if delta is not None]
+        return join(deltas) if deltas else None
 
     def usage(self, estimate: Usage) -> Usage:
         """The usage that the server reported; the estimate if it reported none."""
@@ -114,20 +124,34 @@ class AnswerReader:
         """Whether the server reported usage."""
         return self._usage is not None
 
-    def _delta(self, choice: Choice) -> Delta:
+    def _delta(self, choice: Choice) -> Delta | None:
         if choice.finish_reason:
             self._finish = _finish(choice.finish_reason)
             # Some servers send a reason of their own, such as `end_turn`.
             named = (choice.stop_reason, choice.matched_stop)
             self.stop = next((stop for stop in self._sampling.stop if stop in named), "")
-        came = choice.delta or ChunkDelta(choice.text)
+        came = choice.delta or choice.message or ChunkDelta(choice.text)
         text, odd, reasoning = came.text()
-        read = (self._calls.read(chunk) for chunk in came.tool_calls or ())
+        chunks = came.tool_calls or []
+        if self._whole:  # their ids may be missing or the same, but each is a call of its own
+            for index, chunk in enumerate(chunks):
+                chunk.index = index
+        read = (self._calls.read(chunk) for chunk in chunks)
         calls = tuple(call for call in read if call is not None)
+        logprobs = self._logprobs(choice)
         self.odd_parts = self.odd_parts or odd
-        self.chunks += bool(text or reasoning or calls)
-        self._thoughts += bool(reasoning)
-        return Delta(text, reasoning=reasoning, tool_calls=calls, logprobs=self._logprobs(choice))
+        if not (text or reasoning or calls or logprobs):
+            return None
+        self.tokens += self._size(text, reasoning, calls)
+        self._thoughts += self._size("", reasoning, ())
+        return Delta(text, reasoning=reasoning, tool_calls=calls, logprobs=logprobs)
+
+    def _size(self, text: str, reasoning: str, calls: Sequence[ToolCallDelta]) -> int:
+        """The estimated number of tokens."""
+        if not self._whole:
+            return int(bool(text or reasoning or calls))
+        arguments = sum(len(call.name) + len(call.arguments) for call in calls)
+        return ceil((len(text) + len(reasoning) + arguments) / CHARACTERS_A_TOKEN)
 
     def _logprobs(self, choice: Choice) -> tuple[TokenLogprob, ...]:
         alternatives = self._sampling.logprobs

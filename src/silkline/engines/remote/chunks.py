@@ -1,4 +1,4 @@
-"""The chunks of a streamed chat completion, as far as they are read.
+"""The chunks of a streamed chat completion, and whole completions, as far as they are read.
 
 https://platform.openai.com/docs/api-reference/chat-streaming; the reasoning is `reasoning_content`
 in llama.cpp, SGLang and DeepSeek, and `reasoning` in vLLM and OpenRouter.
@@ -156,7 +156,10 @@ class Logprobs(msgspec.Struct):
 
 
 class ChunkDelta(msgspec.Struct):
-    """What a chunk adds to the message; `reasoning` of another type than text is ignored."""
+    """What a chunk adds to the message, or the whole message.
+
+    `reasoning` of another type than text is ignored.
+    """
 
     content: Content = None
     reasoning_content: Any = None
@@ -174,13 +177,14 @@ class ChunkDelta(msgspec.Struct):
 class Choice(msgspec.Struct):
     """A choice of a chunk; its `logprobs` are `Logprobs` if they were requested.
 
-    The answer to a raw prompt has `text` in place of `delta`.
+    A whole answer has `message` in place of `delta`; the answer to a raw prompt has `text`.
 
     `stop_reason` (vLLM, Silkline) or `matched_stop` (SGLang) is the stop string that ended the
     answer, or the id of a token.
     """
 
     delta: ChunkDelta | None = None
+    message: ChunkDelta | None = None
     text: str | None = None
     finish_reason: str | None = None
     index: int | None = None
@@ -207,7 +211,7 @@ class ReportedUsage(msgspec.Struct):
 
 
 class Chunk(msgspec.Struct):
-    """A chunk of a completion."""
+    """A chunk of a completion, or a whole completion."""
 
     choices: list[Choice] | None = None
     usage: ReportedUsage | None = None

@@ -25,7 +25,7 @@ class Dialect:
         server: The kind of server.
         context_length: Maximum tokens of its prompt and answer together.
         refused: Fields that it refuses.
-        proven: Whether it has accepted a request in this dialect.
+        proven: Whether it has accepted a request with `stream_options` in this dialect.
     """
 
     server: ServerKind = ServerKind.COMMON
@@ -44,8 +44,7 @@ class Dialect:
     def after(self, refusal: bytes, sent: Body) -> Dialect | None:
         """The dialect to retry a refused request in; None if there is none left to try.
 
-        A server that has not accepted any request yet may refuse `stream_options` without naming
-        it.
+        A server that has not accepted `stream_options` yet may refuse it without naming it.
 
         Args:
             refusal: The body of the refusal.
@@ -59,9 +58,9 @@ class Dialect:
                 return replace(self, refused=self.refused | {name}, proven=False)
         return None
 
-    def accepted(self) -> Dialect:
-        """This dialect, marked as accepted by the server."""
-        return self if self.proven else replace(self, proven=True)
+    def accepted(self, sent: Body) -> Dialect:
+        """This dialect, after the server accepted a request with these fields."""
+        return self if self.proven or _STREAM_OPTIONS not in sent else replace(self, proven=True)
 
 
 def _equivalent(name: str, value: Any) -> Mapping[str, Any] | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import math
-import re
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from aiohttp import hdrs
 
 from silkline.config import RemoteSettings
 from silkline.core import (
@@ -20,15 +20,15 @@ from silkline.core import (
     Health,
     ImagePart,
     Request,
-    Stage,
     TextPart,
-    Timeline,
     Usage,
+    join,
 )
 from silkline.engines.base import Engine
 from silkline.engines.probe import Prober
-from silkline.engines.remote.answer import AnswerReader
+from silkline.engines.remote.answer import CHARACTERS_A_TOKEN, AnswerReader
 from silkline.engines.remote.body import ImageForm, check, encode_body
+from silkline.engines.remote.call import EVENTS, JSON, Call, headers_of
 from silkline.engines.remote.dialect import Dialect
 from silkline.engines.remote.failures import (
     failure_in_body,
@@ -61,30 +61,11 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 DUPLICATE_SECONDS = 0.5
 """Pause before a request is sent again while the server still works on an earlier attempt."""
 
-_NOTHING = Delta("")
 _CHAT = "/chat/completions"
 _RAW = "/completions"
 _OK = 200
 _IN_PROGRESS = 409
-_EVENTS = "text/event-stream"
-_CHARACTERS_A_TOKEN = 4
 _INLINE_PIXEL_BYTES = 64 * 1024
-_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-
-@dataclass(eq=False, slots=True)
-class _Call:
-    """One request in flight.
-
-    Attributes:
-        began: When it started, by the event loop's clock.
-        answered: When its first content came; 0.0 before that.
-        sent: The names of the fields that were sent.
-    """
-
-    began: float
-    answered: float = 0.0
-    sent: Collection[str] = ()
 
 
 class RemoteEngine(Engine):
@@ -92,6 +73,7 @@ class RemoteEngine(Engine):
 
     Attributes:
         seen_at: When the server last sent a byte, by the event loop's clock.
+        progress_at: When it last sent a part of an answer, by the same clock.
         image_form: How images are sent to it.
         denied_at: When it last refused a request for its key, path or model; -inf if it never did,
             or has answered since.
@@ -114,9 +96,9 @@ class RemoteEngine(Engine):
         self.image_form = ImageForm(settings.image_files, compressed=not local)
         self._info: EngineInfo | None = None
         self._known: Listing | None = None
-        self._calls: set[_Call] = set()
+        self._calls: set[Call] = set()
         self._warned: set[str] = set()
-        self._progress_at = -math.inf
+        self.progress_at = -math.inf
         self.seen_at = -math.inf
         self.denied_at = -math.inf
         self.dialect = Dialect()
@@ -154,6 +136,7 @@ class RemoteEngine(Engine):
         self._known = listing
         self._info = listing.info
         self.seen_at = _now()
+        self._link.heard()
 
     async def _listing(self) -> Listing:
         try:
@@ -167,11 +150,15 @@ class RemoteEngine(Engine):
         return read_listing(body, self._settings)
 
     def health(self) -> Health:
-        """See `Engine`; progress is the last event of any request in flight."""
+        """See `Engine`; progress is the last part of any answer.
+
+        A whole answer shows none until it is complete, so it does not count as stuck before the
+        server's `timeout`.
+        """
         if not self._calls:
             return Health(running=0, queued=0, seconds_since_progress=0.0)
         running = sum(1 for call in self._calls if call.answered)
-        since = max(self._progress_at, min(call.began for call in self._calls))
+        since = max(self.progress_at, min(call.due for call in self._calls))
         return Health(running, len(self._calls) - running, max(0.0, _now() - since))
 
     async def aclose(self) -> None:
@@ -196,12 +183,12 @@ class RemoteEngine(Engine):
         fields = fields_of(request)
         if request.timeout_seconds <= 0:
             raise too_late()
-        call = _Call(_now())
+        call = Call.of(request, self._settings.timeout)
         deadline = call.began + request.timeout_seconds
         self._calls.add(call)
         try:
             async with (
-                self._stream(request, fields, call, deadline) as reply,
+                self._accepted(request, fields, call, deadline) as reply,
                 aclosing(self._answer(reply, request, call)) as deltas,
             ):
                 async for delta in deltas:
@@ -219,16 +206,11 @@ class RemoteEngine(Engine):
         Raises:
             SilklineError: As `generate` does.
         """
-        async with self._link.post(_CHAT, body, _now() + seconds, {}) as reply:
+        async with self._link.post(_CHAT, body, _now() + seconds, {hdrs.ACCEPT: JSON}) as reply:
             self.seen_at = _now()
             if reply.status != _OK:
                 raise self._refused(reply, await reply.head_of_body())
-            answer = b""
-            while chunk := await reply.read():
-                answer += chunk
-                if len(answer) > MAX_ANSWER_BYTES:
-                    raise lost("sent an answer without an end")
-            return answer
+            return await self._whole(reply)
 
     async def prober(self) -> Prober:
         """See `silkline.engines.probe.Probed`."""
@@ -237,19 +219,20 @@ class RemoteEngine(Engine):
         return RemoteProber(self)
 
     @asynccontextmanager
-    async def _stream(
-        self, request: Request, fields: Body, call: _Call, deadline: float
+    async def _accepted(
+        self, request: Request, fields: Body, call: Call, deadline: float
     ) -> AsyncGenerator[Reply, None]:
-        """Opens a streamed response; tries another dialect if the server refuses a field."""
+        """The response with the answer; tries another dialect if the server refuses a field."""
         dialect, last_refusal = self.dialect, None
+        types = {EVENTS} if request.stream else {JSON, EVENTS}
         while True:
             sent = dialect.translate(fields)
             call.sent = sent.keys()
             body = await _encoded(request, self.info.model, sent, self.image_form, deadline)
             async with self._reply(request, body, deadline) as reply:
-                self.seen_at = self._progress_at = _now()
-                if reply.status == _OK and reply.media_type == _EVENTS:
-                    self._learn(dialect.accepted())
+                self.seen_at = self.progress_at = _now()
+                if reply.status == _OK and reply.media_type in types:
+                    self._learn(dialect.accepted(sent))
                     yield reply
                     return
                 body_start = await reply.head_of_body()
@@ -271,9 +254,11 @@ class RemoteEngine(Engine):
         self, request: Request, body: bytes, deadline: float
     ) -> AsyncGenerator[Reply, None]:
         """The server's response; retries while the server still works on an earlier attempt."""
-        headers, path = _headers(request, body), _RAW if request.options.raw else _CHAT
+        headers, path = headers_of(request, body), _RAW if request.options.raw else _CHAT
         while True:
-            async with self._link.post(path, body, deadline, headers) as reply:
+            async with self._link.post(
+                path, body, deadline, headers, patient=not request.stream
+            ) as reply:
                 if reply.status != _IN_PROGRESS or not request.idempotency_key:
                     yield reply
                     return
@@ -282,39 +267,59 @@ class RemoteEngine(Engine):
             await asyncio.sleep(DUPLICATE_SECONDS)
 
     async def _answer(
-        self, reply: Reply, request: Request, call: _Call
+        self, reply: Reply, request: Request, call: Call
     ) -> AsyncGenerator[Delta, None]:
         self.denied_at = -math.inf
-        reader = AnswerReader(request.sampling, call.sent)
-        async with aclosing(self._events(reply)) as events:
-            async for event in events:
-                delta = reader.read(event)
+        whole = reply.media_type != EVENTS
+        reader = AnswerReader(request.sampling, call.sent, whole=whole)
+        async with aclosing(self._events(reply)) as received:
+            async for events in received:
+                deltas = [delta for event in events if (delta := reader.read(event)) is not None]
+                if deltas:
+                    call.answered = call.answered or _now()
+                for delta in _together(deltas):
+                    yield delta
                 if reader.done:
                     break
-                if delta != _NOTHING:
-                    call.answered = call.answered or _now()
-                    yield delta
         if reader.finish_reason is None:
             raise lost("broke the answer off")
-        await reply.drain()
+        if reader.done:
+            await reply.drain()
         if reader.odd_parts:
             self._warn("a remote server sends parts of an unknown type: they are left out")
         if not reader.has_usage:
             self._warn("a remote server reports no usage: it is estimated")
-        usage = reader.usage(self._estimate(request, reader.chunks))
-        yield Delta("", reader.finish_reason, usage, _timeline(call), stop=reader.stop)
+        usage = reader.usage(self._estimate(request, reader.tokens))
+        timeline = call.timeline(whole=whole)
+        yield Delta("", reader.finish_reason, usage, timeline, stop=reader.stop)
 
-    async def _events(self, reply: Reply) -> AsyncGenerator[Event, None]:
+    async def _events(self, reply: Reply) -> AsyncGenerator[list[Event], None]:
+        """The events of a stream, as many as came at once; a whole answer is one event."""
+        if reply.media_type != EVENTS:
+            event = Event(b"", await self._whole(reply))
+            self.progress_at = self.seen_at
+            yield [event]
+            return
         parser = EventParser()
+        async with aclosing(self._body(reply)) as body:
+            async for data in body:
+                if events := parser.feed(data):
+                    self.progress_at = self.seen_at
+                    yield events
+
+    async def _whole(self, reply: Reply) -> bytes:
+        async with aclosing(self._body(reply)) as body:
+            return b"".join([data async for data in body])
+
+    async def _body(self, reply: Reply) -> AsyncGenerator[bytes, None]:
+        """The body of an answer; raises `WorkerLost` if it is too long."""
         received = 0
         while data := await reply.read():
             self.seen_at = _now()
             received += len(data)
             if received > MAX_ANSWER_BYTES:
                 raise lost("sent an answer without an end")
-            for event in parser.feed(data):
-                self._progress_at = self.seen_at
-                yield event
+            yield data
 
     def _refused(self, reply: Reply, body: bytes, sent: Collection[str] = ()) -> SilklineError:
         if reply.status == _OK:
@@ -327,8 +332,8 @@ class RemoteEngine(Engine):
             )
         return refusal(reply.status, reply.headers, body, sent)
 
-    def _estimate(self, request: Request, chunks: int) -> Usage:
-        """Estimates usage from characters, images and chunks, for servers that report none."""
+    def _estimate(self, request: Request, completion_tokens: int) -> Usage:
+        """Estimates usage from characters and images, for servers that report none."""
         parts = [part for message in request.messages for part in message.parts]
         images = sum(isinstance(part, ImagePart) for part in parts)
         characters = sum(len(part.text) for part in parts if isinstance(part, TextPart))
@@ -336,8 +341,8 @@ class RemoteEngine(Engine):
             len(tool.description) + len(tool.parameters) for tool in request.options.tools
         )
         image_tokens = images * self.info.image_tokens
-        prompt_tokens = math.ceil(characters / _CHARACTERS_A_TOKEN) + image_tokens
-        return Usage(prompt_tokens, chunks, image_tokens)
+        prompt_tokens = math.ceil(characters / CHARACTERS_A_TOKEN) + image_tokens
+        return Usage(prompt_tokens, completion_tokens, image_tokens)
 
     def _warn(self, message: str) -> None:
         """Logs a warning about the server, once."""
@@ -359,24 +364,10 @@ async def _encoded(
         raise too_late() from error
 
 
-def _headers(request: Request, body: bytes) -> dict[str, str]:
-    """The headers: the request's id, so that both logs have it, and an idempotency key.
-
-    The key includes a hash of the body: if attempts differ, as when load lowers the images'
-    resolution, they are different requests for the server.
-    """
-    headers = {"x-request-id": request.id} if _WELL_FORMED_ID.fullmatch(request.id) else {}
-    if request.idempotency_key:
-        digest = hashlib.blake2b(body, digest_size=32, key=request.idempotency_key.encode()[:64])
-        headers["idempotency-key"] = digest.hexdigest()
-    return headers
-
-
-def _timeline(call: _Call) -> Timeline:
-    """The timeline seen from here; the first stage includes network and server queue."""
-    now = _now()
-    answered = call.answered or now
-    return Timeline({Stage.PREFILL: answered - call.began, Stage.GENERATE: now - answered})
+def _together(deltas: Sequence[Delta]) -> Sequence[Delta]:
+    """Joins text that came at once: each delta costs the same, however short it is."""
+    only_text = all(delta == Delta(delta.text) for delta in deltas)
+    return [join(deltas)] if only_text and len(deltas) > 1 else deltas
 
 
 def _now() -> float:

@@ -30,6 +30,8 @@ Body = dict[str, Any]
 _SCHEMA_NAME = "answer"
 """The name of a schema that has none; OpenAI requires one."""
 
+_STREAM: Body = {"stream": True, "stream_options": {"include_usage": True}}
+
 _THINKING = ("enable_thinking", "thinking")
 """The variables of chat templates that switch the thinking; most templates read one of them."""
 
@@ -68,8 +70,7 @@ def fields_of(request: Request) -> Body:
         **_extra(sampling.extra),
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        **(_STREAM if request.stream else {}),
         **_sampling(sampling),
         **_constraint(sampling.constraint),
         **_options(request.options),

@@ -59,14 +59,19 @@ class _Steps:
     def __init__(self, timeout: float) -> None:
         """Takes the maximum seconds of a step; the request's deadline may be sooner."""
         self._timeout = timeout
-        self._running: set[asyncio.Timeout] = set()
+        self._running: dict[asyncio.Timeout, float | None] = {}
         self._ended = False
 
     @asynccontextmanager
     async def step(
-        self, deadline: float, seconds: float | None = None
+        self, deadline: float, seconds: float | None = None, *, patient: bool = False
     ) -> AsyncGenerator[None, None]:
         """Runs one step.
+
+        Args:
+            deadline: The request's deadline, by the event loop's clock.
+            seconds: Maximum seconds of the step, if not those of all steps.
+            patient: Whether `heard` begins the time of this step again.
 
         Raises:
             WorkerLost: The connection broke, the step timed out, or all steps were ended.
@@ -77,7 +82,7 @@ class _Steps:
         loop = asyncio.get_running_loop()
         limit = loop.time() + (self._timeout if seconds is None else seconds)
         timeout = asyncio.timeout_at(min(deadline, limit))
-        self._running.add(timeout)
+        self._running[timeout] = deadline if patient else None
         try:
             async with timeout:
                 yield
@@ -90,7 +95,14 @@ class _Steps:
         except (aiohttp.ClientError, OSError) as error:
             raise lost("cannot be reached, or closed the connection") from error
         finally:
-            self._running.discard(timeout)
+            del self._running[timeout]
+
+    def heard(self) -> None:
+        """Begins the time of all patient steps again; their deadlines stay."""
+        limit = asyncio.get_running_loop().time() + self._timeout
+        for timeout, deadline in self._running.items():
+            if deadline is not None and not timeout.expired():
+                timeout.reschedule(min(deadline, limit))
 
     def _lost(self) -> WorkerLost:
         return lost("is no longer used")
@@ -106,15 +118,24 @@ class _Steps:
 class Reply:
     """A response whose body is read in chunks; each read has a time limit."""
 
-    def __init__(self, response: aiohttp.ClientResponse, deadline: float, steps: _Steps) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        deadline: float,
+        steps: _Steps,
+        *,
+        patient: bool = False,
+    ) -> None:
         """Takes over a response.
 
         Args:
             response: The response, of which only the head was read.
             deadline: The request's deadline, by the event loop's clock.
             steps: Limits the time of each read.
+            patient: Whether a sign of life of the server begins that time again.
         """
         self._response = response
+        self._patient = patient
         self._deadline = deadline
         self._steps = steps
 
@@ -140,7 +161,7 @@ class Reply:
             WorkerLost: The connection broke, or nothing came for too long.
             DeadlineExceeded: The request's deadline has passed.
         """
-        async with self._steps.step(self._deadline):
+        async with self._steps.step(self._deadline, patient=self._patient):
             return await self._response.content.readany()
 
     async def drain(self) -> None:
@@ -268,11 +289,25 @@ class RemoteLink:
 
     @asynccontextmanager
     async def post(
-        self, path: str, body: bytes, deadline: float, headers: Mapping[str, str]
+        self,
+        path: str,
+        body: bytes,
+        deadline: float,
+        headers: Mapping[str, str],
+        *,
+        patient: bool = False,
     ) -> AsyncGenerator[Reply, None]:
         """Sends JSON; yields the response once its headers have come.
 
         Leaving the block closes the connection, unless the body was read completely.
+
+        Args:
+            path: The path after the base URL.
+            body: The JSON.
+            deadline: The request's deadline, by the event loop's clock.
+            headers: More headers.
+            patient: Whether each `heard` gives the server its full `timeout` again: a whole answer
+                comes only when it is complete.
 
         Raises:
             WorkerLost: The server cannot be reached, closes the connection or sends nothing for too
@@ -280,12 +315,13 @@ class RemoteLink:
             DeadlineExceeded: The request's deadline has passed.
             ShuttingDown: The link is closed.
         """
-        types: dict[str, str] = {
-            hdrs.CONTENT_TYPE: "application/json",
-            hdrs.ACCEPT: "text/event-stream",
-        }
-        async with self._response("POST", path, deadline, {**headers, **types}, body) as reply:
+        headers = {**headers, hdrs.CONTENT_TYPE: "application/json"}
+        async with self._response("POST", path, deadline, headers, body, patient=patient) as reply:
             yield reply
+
+    def heard(self) -> None:
+        """Notes a sign of life of the server: an answer to a probe."""
+        self._steps.heard()
 
     async def get(self, path: str, seconds: float) -> tuple[int, bytes]:
         """The status and the body of a small document. Raises as `post` does."""
@@ -308,12 +344,14 @@ class RemoteLink:
         deadline: float,
         headers: Mapping[str, str],
         body: bytes | None,
+        *,
+        patient: bool = False,
     ) -> AsyncGenerator[Reply, None]:
         if self._session is None:
             raise not_running()
         if self._no_keep_alive:
             headers = {**headers, hdrs.CONNECTION: "close"}
-        async with self._steps.step(deadline):
+        async with self._steps.step(deadline, patient=patient):
             response = await self._session.request(
                 method,
                 self._url + path,
@@ -326,6 +364,6 @@ class RemoteLink:
         try:
             if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
                 raise lost("sent a compressed body, which was not requested")
-            yield Reply(response, deadline, self._steps)
+            yield Reply(response, deadline, self._steps, patient=patient)
         finally:
             response.close()  # closes the connection, unless the body was read completely

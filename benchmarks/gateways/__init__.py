@@ -1,0 +1,1 @@
+"""Measures gateways side by side, in front of the same upstream server: see `__main__`."""
