@@ -14,7 +14,7 @@ from PIL import Image
 from silkline.bench.drawn import DrawnImages
 from silkline.bench.percentiles import percentile
 from silkline.bench.session import Step, is_loopback, run_bench
-from silkline.bench.spec import Arrivals, Form, Limits, Spec, Target, Traffic
+from silkline.bench.spec import Arrivals, Burst, Form, Limits, Spec, Target, Traffic
 from silkline.bench.wire import Warm
 from silkline.errors import ConfigError, EnvironmentFault
 from tests.bench.stand_in import StandIn, answered, stalling, stand_in
@@ -147,6 +147,53 @@ async def test_several_processes_share_the_schedule() -> None:
         run = await run_bench(spec(server, limits=Limits(processes=2)))
     assert [record.number for record in run.records] == list(range(len(run.records)))
     assert len(server.bodies) == len(run.records)
+
+
+async def test_clients_of_a_closed_loop_wait_for_their_answers() -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.05)
+        return await answered(request)
+
+    arrivals = Arrivals(rate=10, seconds=1.0, clients=3)
+    limits = Limits(processes=2)
+    async with stand_in(slow) as a, stand_in(slow) as b:
+        run = await run_bench(spec(a, b, arrivals=arrivals, limits=limits, slice_seconds=0.5))
+    assert (a.at_once, b.at_once) == (3, 3)
+    first, second = run.of(0), run.of(1)
+    assert 6 < len(first) <= 60  # 3 clients, at most 20 a second each
+    assert all(record.ok and 0 <= record.intended <= record.sent for record in run.records)
+    shared = set(range(min(len(first), len(second)) // 2))
+    drawn = [
+        {each.number: each.image for each in side if each.number in shared}
+        for side in (first, second)
+    ]
+    assert drawn[0].items() & drawn[1].items()
+    assert all(drawn[1].get(number, image) == image for number, image in drawn[0].items())
+
+
+async def test_a_client_that_is_refused_pauses() -> None:
+    async def refusing(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"code": "no"}}, status=500)
+
+    async with stand_in(refusing) as server:
+        run = await run_bench(spec(server, arrivals=Arrivals(rate=1, seconds=0.5, clients=1)))
+    assert {record.code for record in run.records} == {"no"}
+    assert len(run.records) <= 6
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "limits", "message"),
+    [
+        (Arrivals(1, 1, Burst(2, 1, 3), clients=1), Limits(), "have no bursts"),
+        (Arrivals(1, 1, clients=1), Limits(processes=2), "cannot be divided"),
+    ],
+)
+async def test_a_closed_loop_that_cannot_be(
+    arrivals: Arrivals, limits: Limits, message: str
+) -> None:
+    server = StandIn("http://127.0.0.1:1")
+    with pytest.raises(ConfigError, match=message):
+        await run_bench(spec(server, arrivals=arrivals, limits=limits))
 
 
 async def test_a_warm_start_asks_for_the_head_first() -> None:

@@ -17,10 +17,12 @@ def item(
     record: Mapping[str, Value] | None = None,
     choices: Sequence[str] = (),
     fields: Mapping[str, str] | None = None,
+    group: str = "",
 ) -> Item:
     return Item(
         id=name,
         key=f"key-{name}",
+        group=group or name,
         image=ItemImage(ImageKind.URL, "https://a.example/b.jpg"),
         prompt="What is it?",
         references=references,

@@ -1,8 +1,9 @@
 """The player: a process that sends its share of the schedule.
 
-Requests are sent at their intended times whether or not earlier ones have been answered (an open
-loop). Latency counts from the intended time, so a stalled server cannot hide the requests that
-arrived meanwhile (coordinated omission).
+In an open loop, requests are sent at their intended times whether or not earlier ones have been
+answered. Latency counts from the intended time, so a stalled server cannot hide the requests that
+arrived meanwhile (coordinated omission). In a closed loop, each client waits for its answer, then
+sends the next request: the rate is what the target can carry with so many clients.
 
     python -m silkline.bench.player      (its session writes `wire` lines to it)
 """
@@ -16,7 +17,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,11 +31,14 @@ from silkline.bench.catalogue import load_catalogue
 from silkline.bench.client import HttpClient, Response
 from silkline.bench.forms import RequestWriter
 from silkline.bench.record import Health, Record
-from silkline.bench.schedule import make_schedule
+from silkline.bench.schedule import draw_images, make_schedule
 from silkline.bench.wire import Begin, Command, Done, Play, Progress, Ready, Refused, Reply, Warm
 from silkline.errors import EXIT, SilklineError
 
 _PROGRESS_SECONDS = 0.5
+_PAUSE_SECONDS = 0.1
+"""Pause of a client after a failure, so that it does not flood a server that refuses."""
+
 _WARM_AT_ONCE = 8
 _BUFFER_BYTES = 1 << 20
 _DIGITS = 6  # records are kept to the microsecond
@@ -58,6 +63,7 @@ class Player:
         catalogue = load_catalogue(spec.traffic)
         self._size = catalogue.size
         self._schedule = make_schedule(spec.arrivals, spec.traffic, catalogue.size)
+        self._drawn = [self._draw() for _ in spec.targets]
         self._writers = [
             RequestWriter(target, spec.traffic, catalogue, model, begin.origin)
             for target, model in zip(spec.targets, begin.model, strict=True)
@@ -70,10 +76,20 @@ class Player:
         self._ended = 0
         self._failed = 0
 
+    def _draw(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        """This player's images of a closed loop, each with the number of its request."""
+        spec = self._spec
+        images = draw_images(spec.arrivals, spec.traffic, self._size)
+        return islice(enumerate(images), self._share, None, spec.limits.processes)
+
     async def play(self, play: Play) -> Health:
-        """Sends a slice of the schedule and waits until every request has ended."""
+        """Sends the requests of a slice and waits until each of them has ended."""
+        send = self._closed_loop if self._spec.arrivals.clients else self._open_loop
+        await send(play, play.start - play.begin)
+        return Health()
+
+    async def _open_loop(self, play: Play, zero: float) -> None:
         schedule, writer = self._schedule, self._writers[play.target]
-        zero = play.start - play.begin
         async with (
             asyncio.TaskGroup() as requests
         ):  # a bug ends the run; no record is lost silently
@@ -91,7 +107,23 @@ class Player:
                 await _until(zero + record.intended)
                 requests.create_task(self._send(chunks, record, zero))
             await _until(play.start + play.end - play.begin)
-        return Health()
+
+    async def _closed_loop(self, play: Play, zero: float) -> None:
+        writer, drawn = self._writers[play.target], self._drawn[play.target]
+
+        async def client() -> None:
+            while (now := time.monotonic() - zero) < play.end:
+                number, (image, variant) = next(drawn)
+                record = Record(number, play.target, image, variant, now)
+                await self._send(writer.request(image, variant), record, zero)
+                if not record.ok:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+
+        await _until(play.start)
+        clients, processes = self._spec.arrivals.clients, self._spec.limits.processes
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._share, clients, processes):
+                group.create_task(client())
 
     async def warm(self, warm: Warm) -> Health:
         """Sends this player's share of the most popular images."""

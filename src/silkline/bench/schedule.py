@@ -12,7 +12,7 @@ import random
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from silkline.bench.spec import Arrivals, Traffic
 
@@ -54,9 +54,21 @@ def make_schedule(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Sched
     chance = random.Random(arrivals.seed)  # noqa: S311 - a repeatable draw, not a secret
     times = array("d", _times(arrivals, chance))
     images, variants = array("q"), array("H")
+    for image, variant in islice(_images(traffic, catalogue, chance), len(times)):
+        images.append(image)
+        variants.append(variant)
+    return Schedule(times, images, variants)
+
+
+def draw_images(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Iterator[tuple[int, int]]:
+    """Yields image numbers and variants without end, for a closed loop; equal for equal seeds."""
+    return _images(traffic, catalogue, random.Random(arrivals.seed))  # noqa: S311 - no secret
+
+
+def _images(traffic: Traffic, catalogue: int, chance: random.Random) -> Iterator[tuple[int, int]]:
     weights = list(accumulate(1.0 / rank**traffic.zipf for rank in range(1, catalogue + 1)))
     fresh = catalogue
-    for _ in times:
+    while True:
         kind, variant = chance.random(), 0
         if kind < traffic.new:
             image, fresh = fresh, fresh + 1
@@ -64,9 +76,7 @@ def make_schedule(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Sched
             image = bisect.bisect_left(weights, chance.random() * weights[-1])
             if kind < traffic.new + traffic.near:
                 variant = 1 + chance.randrange(NEAR_VARIANTS)
-        images.append(image)
-        variants.append(variant)
-    return Schedule(times, images, variants)
+        yield image, variant
 
 
 def _times(arrivals: Arrivals, chance: random.Random) -> Iterator[float]:

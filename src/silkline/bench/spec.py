@@ -36,19 +36,22 @@ class Burst(msgspec.Struct, frozen=True):
 
 
 class Arrivals(msgspec.Struct, frozen=True):
-    """When requests arrive: a Poisson process, with optional bursts.
+    """When requests arrive: a Poisson process with optional bursts, or clients that take turns.
 
     Attributes:
-        rate: Requests per second outside bursts, above 0.
+        rate: Requests per second outside bursts, above 0; without effect on a closed loop.
         seconds: Length of the schedule.
         burst: The bursts; None for a constant rate.
         seed: Equal seeds give equal schedules.
+        clients: Number of clients of a closed loop: each sends its next request when its last one
+            was answered. 0 for an open loop, whose requests do not wait for answers.
     """
 
     rate: float
     seconds: float
     burst: Burst | None = None
     seed: int = 1
+    clients: int = 0
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -156,7 +159,14 @@ def check(spec: Spec) -> Spec:
         )
     if traffic.stream and traffic.form is Form.UPLOAD:
         raise ConfigError("Uploads go to /predict, which does not stream. Use --as data-url.")
-    burst = spec.arrivals.burst
+    burst, clients = spec.arrivals.burst, spec.arrivals.clients
+    if burst is not None and clients:
+        raise ConfigError("Clients of a closed loop have no bursts. Remove --burst or --clients.")
+    if clients and clients < spec.limits.processes:
+        raise ConfigError(
+            f"{clients} clients cannot be divided between {spec.limits.processes} processes. Use "
+            "fewer processes."
+        )
     if burst is not None and burst.seconds >= burst.every:
         raise ConfigError("A burst must be shorter than the interval between bursts.")
     return spec

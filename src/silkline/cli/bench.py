@@ -39,6 +39,9 @@ _LOAD = (
         "--rate", default=10.0, type=click.FloatRange(min=0, min_open=True),
         help="Average requests per second outside bursts.",
     ),
+    click.option("--clients", default=0, type=click.IntRange(min=0), metavar="N",
+                 help="Instead of --rate: N clients, each of which waits for its answer before it "
+                      "sends the next request."),
     click.option("--for", "seconds", default="30s", type=parse_seconds, metavar="TIME",
                  help="Duration of the load."),
     click.option("--burst", type=parse_burst, metavar="3x20s@60s",
@@ -156,7 +159,9 @@ def _spec(url: str, against: str | None, options: dict[str, Any]) -> Spec:
             Target(name, _root(address), _key_headers(variable))
             for name, (address, variable) in zip("AB", urls, strict=False)
         ),
-        arrivals=Arrivals(options["rate"], options["seconds"], burst, options["seed"]),
+        arrivals=Arrivals(
+            options["rate"], options["seconds"], burst, options["seed"], options["clients"]
+        ),
         traffic=Traffic(
             catalogue=options["catalogue"],
             zipf=options["zipf"],

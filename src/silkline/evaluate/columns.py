@@ -20,6 +20,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question"),
     "reference": ("reference", "answer"),
     "choices": ("choices",),
+    "group": ("group",),
 }
 """The fields, each with the column names that it is recognised by, the preferred name first.
 

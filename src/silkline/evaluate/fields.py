@@ -94,12 +94,10 @@ def read_row(row: Row, reading: Reading) -> Draft:
     if choices:
         prompt = "\n".join([prompt, *map(_choice, string.ascii_uppercase, choices)])
         prompt += "\nAnswer with the letter of the right choice."
-    identity = _text(_present(named.known.get("id")) or "", "id", where, _MAX_NAME)
-    if not identity.isprintable():
-        raise ConfigError(f"{where}: the id is not printable. Use letters, digits and punctuation.")
     item = Item(
-        id=identity,
+        id=_name(named, "id"),
         key="",
+        group=_name(named, "group") or _digest(content),
         image=image,
         prompt=prompt,
         references=references,
@@ -152,6 +150,17 @@ def _text(value: object, name: str, where: str, maximum: int = _MAX_TEXT) -> str
                 f"{where}: {name} contains half of a surrogate pair. Use valid Unicode."
             ) from error
     return value
+
+
+def _name(named: Named, field: str) -> str:
+    """A short name; empty if the row has none."""
+    where, value = named.row.where, _present(named.known.get(field))
+    found = "" if value is None else _text(value, field, where, _MAX_NAME)
+    if not found.isprintable():
+        raise ConfigError(
+            f"{where}: the {field} is not printable. Use letters, digits and punctuation."
+        )
+    return found
 
 
 def _prompt(named: Named, reading: Reading) -> str:

@@ -38,6 +38,8 @@ class Item:
     Attributes:
         id: Its id, unique in the data set except for duplicates of the question.
         key: Digest of the id, the prompt and the image; answers are stored by it.
+        group: Items of the same group are not independent of each other, such as several questions
+            about an image; by default the image's digest.
         image: The image.
         prompt: The prompt, including choices.
         references: Correct texts; several if several people answered.
@@ -48,6 +50,7 @@ class Item:
 
     id: str
     key: str
+    group: str
     image: ItemImage
     prompt: str
     references: tuple[str, ...] = ()
