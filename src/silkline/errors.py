@@ -18,6 +18,8 @@
     │   ├── RequestTimeout         408 request_timeout
     │   ├── Unauthorized           401 invalid_api_key
     │   ├── Forbidden              403 forbidden
+    │   ├── ModelConflict          409 model_conflict
+    │   ├── ModelNotStarted        422 model_not_started
     │   ├── IdempotencyKeyReused   422 idempotency_key_reused
     │   └── Quarantined            422 quarantined
     ├── CapacityError              the request is valid, but cannot be served now
@@ -128,6 +130,14 @@ class Forbidden(InputError):
     """The API key is valid, but does not allow this."""
 
 
+class ModelConflict(InputError):
+    """A change of the models contradicts those that are served, or does not fit beside them."""
+
+
+class ModelNotStarted(InputError):
+    """A model that the admin API was to serve could not be started; the old one stays."""
+
+
 class IdempotencyKeyReused(InputError):
     """The idempotency key was already used for a different request."""
 
@@ -232,6 +242,8 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     Unauthorized: HttpFace(401, "authentication_error", "invalid_api_key"),
     Forbidden: HttpFace(403, "permission_error", "forbidden"),
     DuplicateInProgress: HttpFace(409, _INVALID, "duplicate_in_progress"),
+    ModelConflict: HttpFace(409, _INVALID, "model_conflict"),
+    ModelNotStarted: HttpFace(422, _INVALID, "model_not_started"),
     IdempotencyKeyReused: HttpFace(422, _INVALID, "idempotency_key_reused"),
     Quarantined: HttpFace(422, _INVALID, "quarantined"),
     RateLimited: HttpFace(429, "rate_limit_error", "rate_limited"),

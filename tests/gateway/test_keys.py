@@ -137,7 +137,7 @@ async def test_a_watch_that_fails_takes_its_time(
 
     async with file.watched():
         monkeypatch.setattr(keys_file, "_state", fail)
-        signal.raise_signal(signal.SIGHUP)
+        file.request_reload()
         await eventually(lambda: bool(looks))
         await asyncio.sleep(0.5)
         assert len(looks) < 10

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from silkline.config import AdmissionSettings, ModelSettings
+from silkline.config import AdmissionSettings, ModelSettings, Settings
 from silkline.engines.registry import Choice
 from silkline.routing.pool import EnginePool
 from silkline.service.budget import Need, Share
+from silkline.service.loader import ModelLoader
+from silkline.service.manager import ModelManager
+from silkline.service.model_changes import ModelChanges
+from silkline.service.models import ServedModels
 from silkline.service.pool import Prepared
 from silkline.service.served_model import ServedModel
 
@@ -30,3 +34,10 @@ def served_by(make: Callable[[], EnginePool], **wanted: Any) -> ServedModel:
     prepared = _Scripted(settings, Choice("fake"), None, NOTHING)
     prepared.make = make
     return ServedModel(settings.served_name, prepared, Share(), AdmissionSettings())
+
+
+def managed(make: Callable[[], EnginePool]) -> ModelManager:
+    """A manager of one model, whose engines `make` makes."""
+    settings = Settings()
+    models = ServedModels([served_by(make)])
+    return ModelManager(settings, models, ModelLoader(settings.admission), ModelChanges(""))

@@ -34,6 +34,7 @@ from silkline.service.answering import Answering
 from silkline.service.local import create_intake, open_answering, read_image
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
+from silkline.service.selection import selected
 
 Outcome = PredictAnswer | SilklineError
 """The result for one image."""
@@ -78,7 +79,8 @@ def describe(
     if len(images) > 1 and _is_model(images[0]):
         flags["model"] = one_model(images[0], flags["model"])
         images = images[1:]
-    settings = settings_from(config, flags)
+    named = flags.pop("model")
+    settings = selected(settings_from(config, flags), () if named is None else (named,))
     configure_logging(LogSettings(log_level="warning"))
     asked = _Asked(prompt, Sampling(max_tokens=max_tokens), settings.limits.max_image_bytes)
     if not uvloop.run(_describe(settings, images, asked, as_json=as_json)):

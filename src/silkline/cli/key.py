@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from silkline.errors import EnvironmentFault
-from silkline.gateway.keys import KeyRing, fragment, new_key
+from silkline.gateway.keys import KeyRing, Role, fragment, new_key
 
 _OWNER_ONLY = 0o600
 
@@ -22,7 +22,8 @@ _OWNER_ONLY = 0o600
     help="Keys file to add the key to, created if it is missing. By default, prints the lines.",
 )
 @click.option("--days", type=click.IntRange(min=1), help="Days until the key expires.")
-def key(tenant: str, into: Path | None, days: int | None) -> None:
+@click.option("--admin", is_flag=True, help="The key may also use the admin API.")
+def key(tenant: str, into: Path | None, days: int | None, admin: bool) -> None:
     """Create an API key for the tenant NAME.
 
     The key is shown only once: the keys file holds its digest. A server that uses the file accepts
@@ -30,7 +31,7 @@ def key(tenant: str, into: Path | None, days: int | None) -> None:
     """
     api_key = new_key()
     end = None if days is None else (datetime.now(UTC) + timedelta(days=days)).date()
-    lines = fragment(tenant, api_key, end)
+    lines = fragment(tenant, api_key, end, Role.ADMIN if admin else Role.USER)
     if into is None:
         click.echo(f"# Add this to the keys file:\n{lines}", err=True)
     else:

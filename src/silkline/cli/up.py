@@ -6,6 +6,7 @@ import asyncio
 import json
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from silkline import __version__
 from silkline.cli.listening import check_listening, not_listening, url_of
 from silkline.cli.settings_options import SectionedCommand, settings_options
-from silkline.config import Settings, settings_from
+from silkline.config import DEFAULT_FILE, Settings, settings_from
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
 from silkline.gateway.server import GatewayServer
 from silkline.models.printable import printable
 from silkline.observe.heap import freeze_heap
 from silkline.observe.logs import configure_logging
-from silkline.service.create import create_models, selected
+from silkline.service.create import create_models
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.manager import ModelManager
 from silkline.service.models import ServedModels
 from silkline.service.pool import why_chosen
+from silkline.service.selection import selected
 from silkline.service.served_model import ServedModel
 
 
@@ -67,36 +70,45 @@ def up(models: tuple[str, ...], config: Path | None, as_json: bool, **flags: Any
             f"MODEL is {' '.join(models)}, but --model is {named}; use only one of them."
         )
     chosen = (named,) if named is not None else models
-    settings = selected(settings_from(config, flags), chosen)
+
+    def read() -> Settings:
+        return selected(settings_from(config, flags), chosen)
+
+    settings = read()
+    has_file = config is not None or Path(DEFAULT_FILE).is_file()
     configure_logging(settings.log)
-    uvloop.run(_serve(settings, as_json=as_json))
+    uvloop.run(_serve(settings, read if has_file else None, as_json=as_json))
 
 
-async def _serve(settings: Settings, *, as_json: bool) -> None:
+async def _serve(
+    settings: Settings, reread: Callable[[], Settings] | None, *, as_json: bool
+) -> None:
     with Console(stderr=True).status("checking the model's files") as status:
-        models = await create_models(settings, status.update)
+        manager = await create_models(settings, reread, status.update)
         lifecycle = Lifecycle()
-        app = _Startup(create_app(settings, models, lifecycle))
-        server = GatewayServer(app, settings.server, lifecycle, give_up=models.aclose)
+        if reread is not None:
+            lifecycle.at_hangup(manager.request_reload)
+        app = _Startup(create_app(settings, manager, lifecycle))
+        server = GatewayServer(app, settings.server, lifecycle, give_up=manager.aclose)
         serving = asyncio.create_task(_listen(server, app, settings), name="gateway")
         try:
             status.update("loading the model")
-            if await _is_ready(serving, server, models):
+            if await _is_ready(serving, server, manager):
                 status.stop()
                 freeze_heap()
-                _announce(models, server, _process_seconds(), as_json=as_json)
+                _announce(manager.models, server, _process_seconds(), as_json=as_json)
             await serving
         finally:
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
-            await models.aclose()
+            await manager.aclose()
 
 
 async def _is_ready(
-    serving: asyncio.Task[None], server: GatewayServer, models: ServedModels
+    serving: asyncio.Task[None], server: GatewayServer, manager: ModelManager
 ) -> bool:
     """Waits until the server is ready; returns False if it ends, or must end, before that."""
-    ready = asyncio.create_task(_ready(server, models), name="engines")
+    ready = asyncio.create_task(_ready(server, manager), name="engines")
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         ready.cancel()
@@ -105,8 +117,8 @@ async def _is_ready(
     return not server.should_exit
 
 
-async def _ready(server: GatewayServer, models: ServedModels) -> None:
-    await models.start()
+async def _ready(server: GatewayServer, manager: ModelManager) -> None:
+    await manager.start()
     await server.listening.wait()
 
 

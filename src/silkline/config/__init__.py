@@ -1,6 +1,7 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
 from silkline.config.loading import (
+    DEFAULT_FILE,
     VARIABLE_PREFIX,
     field_info,
     load_settings,
@@ -35,6 +36,7 @@ from silkline.config.sections import (
 from silkline.config.settings import Settings
 
 __all__ = [
+    "DEFAULT_FILE",
     "EVERY_ORIGIN",
     "UNNAMED",
     "VARIABLE_PREFIX",

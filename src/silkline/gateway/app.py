@@ -14,6 +14,7 @@ from silkline import __version__
 from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
+from silkline.gateway.admin import ModelTable, NewModel, admin_routes
 from silkline.gateway.auth import Gate
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
@@ -41,13 +42,15 @@ from silkline.observe.metrics import Metrics
 from silkline.service.create import create_answering
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
-from silkline.service.models import ServedModels
+from silkline.service.manager import ModelManager
 
 _BODIES = (
     ChatRequest,
     CompletionRequest,
     CountRequest,
     MessagesRequest,
+    ModelTable,
+    NewModel,
     PredictRequest,
     ResponsesRequest,
     TokenizeRequest,
@@ -55,11 +58,12 @@ _BODIES = (
 """The types of JSON bodies, which the OpenAPI document describes."""
 
 
-def create_app(settings: Settings, models: ServedModels, lifecycle: Lifecycle) -> ASGIApp:
+def create_app(settings: Settings, manager: ModelManager, lifecycle: Lifecycle) -> ASGIApp:
     """Builds the gateway application over the served models.
 
-    The caller starts and closes the models. Until they have started, `/ready` and the answering
-    routes return 503. The application's lifespan opens the intake and closes it with the caches.
+    The caller starts and closes the models of the manager. Until they have started, `/ready` and
+    the answering routes return 503. The application's lifespan opens the intake and closes it with
+    the caches.
     """
     intake = create_intake(settings)
     cache = create_cache(settings.cache)
@@ -67,7 +71,12 @@ def create_app(settings: Settings, models: ServedModels, lifecycle: Lifecycle) -
     responses = ResponseStore(settings.responses)
     metrics = Metrics()
     answering = create_answering(
-        settings, models, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
+        settings,
+        manager.models,
+        intake=intake,
+        cache=cache,
+        lifecycle=lifecycle,
+        metrics=metrics,
     )
 
     @asynccontextmanager
@@ -96,6 +105,7 @@ def create_app(settings: Settings, models: ServedModels, lifecycle: Lifecycle) -
         predict_routes(answering),
         model_routes(answering),
         operations_routes(answering.models, metrics, lifecycle),
+        admin_routes(manager),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
@@ -104,4 +114,7 @@ def create_app(settings: Settings, models: ServedModels, lifecycle: Lifecycle) -
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)
     metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
-    return RequestLayer(Gate(idempotency, settings), settings, metrics, lifecycle)
+    gate = Gate(idempotency, settings)
+    if gate.keys is not None:
+        lifecycle.at_hangup(gate.keys.request_reload)
+    return RequestLayer(gate, settings, metrics, lifecycle)

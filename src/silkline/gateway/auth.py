@@ -26,7 +26,7 @@ from silkline.config import Settings
 from silkline.errors import ConfigError, Forbidden, Unauthorized
 from silkline.gateway.cors import Cors, is_preflight
 from silkline.gateway.failures import error_response, reported
-from silkline.gateway.keys import Holder
+from silkline.gateway.keys import Holder, is_admin
 from silkline.gateway.keys_file import KeysFile
 from silkline.gateway.request_record import record_of
 
@@ -52,6 +52,9 @@ The domains are reserved: by RFC 6761 (`localhost`, `test`), RFC 6762 (`local`),
 (`home.arpa`) and ICANN (`internal`). Containers reach their host by such names.
 """
 
+_FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
+"""Headers of a request that a proxy passes on."""
+
 Headers = dict[bytes, bytes]
 
 
@@ -68,7 +71,9 @@ class Gate:
         self._app = app
         self._anyone = settings.auth.allow_anyone
         self._cors = Cors(settings.auth.cors_origins)
-        self._keys = read_keys(settings)
+        self._admin = settings.admin.admin_without_keys
+        self.keys = read_keys(settings)
+        """The keys file; None if there is none."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; reloads the keys file while the application runs."""
@@ -91,10 +96,10 @@ class Gate:
         await self._app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._keys is None:
+        if self.keys is None:
             await self._app(scope, receive, send)
             return
-        async with self._keys.watched():
+        async with self.keys.watched():
             await self._app(scope, receive, send)
 
     def _authenticate(self, scope: Scope) -> Tenant:
@@ -102,7 +107,9 @@ class Gate:
         if scope["raw_path"] in OPEN_PATHS and scope["method"] in _SAFE:
             return ANYONE
         headers: Headers = dict(scope["headers"])
-        if self._keys is None:
+        if self.keys is None:
+            if is_admin(scope["path"]):
+                self._check_admin(scope, headers)
             if not self._cors.allows(headers):
                 _check_own_page(scope["method"], headers)
             if not self._anyone:
@@ -113,8 +120,30 @@ class Gate:
                 raise Unauthorized(
                     f"The request has several {header.decode()} headers. Send exactly one."
                 )
-        holder = self._keys.ring.holder(_key(scope["method"], headers))
+        holder = self.keys.ring.holder(_key(scope["method"], headers))
         return _tenant(holder, scope["path"])
+
+    def _check_admin(self, scope: Scope, headers: Headers) -> None:
+        """Refuses the admin API of a server without keys, but to programs on this machine.
+
+        Such a server trusts who can reach it with questions, not with its models. A page in a
+        browser, or a proxy on this machine, would also connect from a loopback address: so no
+        other site's pages, no public host name and no forwarded requests, whatever other settings
+        allow.
+        """
+        if self._admin != "loopback":
+            raise Forbidden(
+                "The admin API needs a key with the role admin, and this server has no keys. Have "
+                "the operator set keys_file, or admin_without_keys for programs on its machine."
+            )
+        client = scope.get("client")
+        if client is None or not _is_loopback(client[0]) or _FORWARDED & headers.keys():
+            raise Forbidden(
+                "Without keys, the admin API is for programs on the server's own machine. Connect "
+                "to its loopback address, not through a proxy, or have the operator set keys_file."
+            )
+        _check_own_page(scope["method"], headers)
+        _check_host(headers)
 
 
 def read_keys(settings: Settings) -> KeysFile | None:
@@ -234,12 +263,15 @@ def _may_prompt_for_password(headers: Headers) -> bool:
     return mode == b"navigate" or headers.get(b"sec-fetch-site") == b"same-origin"
 
 
-def _check_loopback(host: str) -> None:
+def _is_loopback(host: str) -> bool:
     try:
-        here = ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        here = host == "localhost"
-    if not here:
+        return host == "localhost"
+
+
+def _check_loopback(host: str) -> None:
+    if not _is_loopback(host):
         raise ConfigError(
             f"The gateway would listen on {host or 'every address'} without keys, open to anyone "
             "who can reach it. Set keys_file (`silkline key NAME --into FILE` creates a key), or "

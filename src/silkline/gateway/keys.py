@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,9 @@ KEY_PREFIX = "sk-silk-"
 """Prefix of every key, so that secret scanners find leaked ones."""
 
 EVERYTHING_BELOW = "/"
+ADMIN = "/admin"
+"""This path and all below it change the server, so a key needs the role admin."""
+
 METRICS = "/metrics"
 """Shows the activity of all tenants, so a key's paths must name it explicitly."""
 
@@ -41,8 +45,16 @@ _PerMinute = Annotated[int, Field(ge=1)]
 _Path = Annotated[str, Field(pattern="^/")]
 
 
+class Role(StrEnum):
+    """What a key is for, beyond its tenant's paths."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
 class _KeyEntry(Section):
     sha256: _Digest
+    role: Role = Role.USER
     expires: datetime | date | None = None
 
 
@@ -66,19 +78,31 @@ class Holder:
         tenant: The tenant that owns the key.
         paths: Allowed paths; one that ends in a slash allows every path below it.
         expires: Expiry in Unix seconds; None means that the key does not expire.
+        role: What the key is for.
     """
 
     tenant: Tenant
     paths: tuple[str, ...]
     expires: float | None
+    role: Role = Role.USER
 
     def opens(self, path: str) -> bool:
-        """Whether the key allows a path, as routes see it; `/metrics` must be listed explicitly."""
+        """Whether the key allows a path, as routes see it.
+
+        `/metrics` must be listed explicitly, and the admin API needs the role admin too.
+        """
+        if is_admin(path) and self.role is not Role.ADMIN:
+            return False
         if path in self.paths:
             return True
         return path != METRICS and any(
             path.startswith(prefix) for prefix in self.paths if prefix.endswith("/")
         )
+
+
+def is_admin(path: str) -> bool:
+    """Whether a path, as routes see it, belongs to the admin API."""
+    return path == ADMIN or path.startswith(f"{ADMIN}/")
 
 
 class KeyRing:
@@ -128,7 +152,7 @@ def new_key() -> str:
     return KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
 
 
-def fragment(tenant: str, key: str, expires: date | None) -> str:
+def fragment(tenant: str, key: str, expires: date | None, role: Role = Role.USER) -> str:
     """The TOML entry for a key, which can be appended to a keys file.
 
     Raises:
@@ -137,7 +161,8 @@ def fragment(tenant: str, key: str, expires: date | None) -> str:
     _check_name(tenant)
     digest = hashlib.sha256(key.encode()).hexdigest()
     end = "" if expires is None else f"expires = {expires.isoformat()}\n"
-    return f'[[tenants.{tenant}.keys]]\nsha256 = "{digest}"\n{end}'
+    admin = f'role = "{role}"\n' if role is Role.ADMIN else ""
+    return f'[[tenants.{tenant}.keys]]\nsha256 = "{digest}"\n{admin}{end}'
 
 
 def _ring(path: Path, entries: Mapping[str, _TenantEntry]) -> KeyRing:
@@ -159,7 +184,7 @@ def _ring(path: Path, entries: Mapping[str, _TenantEntry]) -> KeyRing:
             digest = bytes.fromhex(key.sha256)
             if digest in holders:
                 raise ConfigError(f"The keys file {path} has a key of {name} twice. Keep one.")
-            holders[digest] = Holder(tenant, entry.paths, _unix_seconds(key.expires))
+            holders[digest] = Holder(tenant, entry.paths, _unix_seconds(key.expires), key.role)
     return KeyRing(holders, tuple(tenants))
 
 

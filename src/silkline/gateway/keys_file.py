@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,42 +31,40 @@ class KeysFile:
         self._path = path
         self._state = _state(path)
         self.ring = KeyRing.load(path)
+        self._reload_requested = asyncio.Event()
+
+    def request_reload(self) -> None:
+        """Has the file read again at once, while it is watched; call it in the event loop."""
+        self._reload_requested.set()
 
     @asynccontextmanager
     async def watched(self) -> AsyncGenerator[None, None]:
-        """Reloads the file on SIGHUP and soon after each change, while the block runs."""
-        loop = asyncio.get_running_loop()
-        reload_requested = asyncio.Event()
-        is_main_thread = threading.current_thread() is threading.main_thread()
-        if is_main_thread:
-            loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
-        task = asyncio.create_task(self._check_periodically(reload_requested), name="keys file")
+        """Reloads the file on request and soon after each change, while the block runs."""
+        task = asyncio.create_task(self._check_periodically(), name="keys file")
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            if is_main_thread:
-                loop.remove_signal_handler(signal.SIGHUP)
 
-    async def _check_periodically(self, reload_requested: asyncio.Event) -> None:
+    async def _check_periodically(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(_CHECK_SECONDS):
-                    await reload_requested.wait()
+                    await self._reload_requested.wait()
             except TimeoutError:
                 pass
             try:
-                await self._check(reload_requested)
+                await self._check()
             except Exception:  # a defect must not end the task: revoked keys would stay valid
                 logger.exception("the keys file could not be checked")
                 await asyncio.sleep(_CHECK_SECONDS)  # a requested reload stays requested
 
-    async def _check(self, reload_requested: asyncio.Event) -> None:
+    async def _check(self) -> None:
         # A slow disk must not hold up requests.
         state = await asyncio.to_thread(_state, self._path)
-        if reload_requested.is_set() or state != self._state:
-            reload_requested.clear()
+        if self._reload_requested.is_set() or state != self._state:
+            self._reload_requested.clear()
             self._state = state
             await self._read()
 

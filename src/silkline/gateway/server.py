@@ -52,7 +52,7 @@ def check_uvicorn(version: str) -> None:
 class GatewayServer(uvicorn.Server):
     """A uvicorn server that drains on the first SIGTERM, SIGINT or SIGHUP, and ends on the second.
 
-    With a keys file, SIGHUP reloads that file instead.
+    With a settings file or a keys file, SIGHUP reads these again instead.
     """
 
     def __init__(
@@ -125,18 +125,22 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Handles the signals while the block runs; SIGHUP unless it is ignored (nohup)."""
+        """Handles the signals while the block runs.
+
+        SIGHUP is left alone where it is ignored (nohup), unless it reads files again.
+        """
         self._loop = asyncio.get_running_loop()
         with super().capture_signals():
             is_main = threading.current_thread() is threading.main_thread()
-            handles_hangup = is_main and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+            before = signal.getsignal(signal.SIGHUP)
+            handles_hangup = is_main and (self._lifecycle.rereads or before is signal.SIG_DFL)
             if handles_hangup:
-                signal.signal(signal.SIGHUP, self.handle_exit)
+                signal.signal(signal.SIGHUP, self._hang_up)
             try:
                 yield
             finally:
                 if handles_hangup:
-                    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+                    signal.signal(signal.SIGHUP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Starts draining; a second signal ends the requests that still run."""
@@ -152,6 +156,12 @@ class GatewayServer(uvicorn.Server):
             "silkline.open_requests": self._lifecycle.open_requests,
         }
         logger.info("draining", extra={"ecs": fields})
+
+    def _hang_up(self, sig: int, frame: FrameType | None) -> None:
+        if self._lifecycle.rereads:
+            self._loop.call_soon_threadsafe(self._lifecycle.reread)
+        else:
+            self.handle_exit(sig, frame)
 
     async def _lame_duck(self) -> None:
         """Keeps serving for `lame_duck` seconds, not ready, so that load balancers move away."""

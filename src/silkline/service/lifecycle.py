@@ -16,6 +16,7 @@ class Lifecycle:
         self._open = 0
         self._turned_away: Counter[str] = Counter()
         self._at_draining: list[Callable[[], None]] = []
+        self._at_hangup: list[Callable[[], None]] = []
 
     @property
     def leaving(self) -> bool:
@@ -46,6 +47,20 @@ class Lifecycle:
     def at_draining(self, call: Callable[[], None]) -> None:
         """Registers a callback for when draining begins."""
         self._at_draining.append(call)
+
+    def at_hangup(self, call: Callable[[], None]) -> None:
+        """Registers a callback that reads a file again at SIGHUP."""
+        self._at_hangup.append(call)
+
+    @property
+    def rereads(self) -> bool:
+        """Whether SIGHUP reads files again, and does not end the server."""
+        return bool(self._at_hangup)
+
+    def reread(self) -> None:
+        """Calls what SIGHUP is for; in the event loop."""
+        for call in self._at_hangup:
+            call()
 
     def turned_away(self, reason: str) -> None:
         """Counts a connection that the server closed early, by reason."""

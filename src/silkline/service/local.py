@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
 from silkline.cache.create import create_cache
@@ -12,7 +13,8 @@ from silkline.errors import InvalidRequest
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_url, uploaded
 from silkline.service.answering import Answering
-from silkline.service.create import create_answering, create_models
+from silkline.service.create import create_answering
+from silkline.service.loader import ModelLoader
 from silkline.service.model import OnProgress
 from silkline.service.pool import OnNotice, ignore, why_chosen
 
@@ -28,11 +30,11 @@ def create_intake(settings: Settings) -> Intake:
 async def open_answering(
     settings: Settings, intake: Intake, on_notice: OnNotice, on_progress: OnProgress = ignore
 ) -> AsyncGenerator[Answering, None]:
-    """Answers with the engines that the settings describe, and the pictures of a started intake.
+    """Answers with the first model of the settings, and the images of a started intake.
 
     Args:
         settings: What is wanted.
-        intake: Where pictures come from.
+        intake: Loads the images.
         on_notice: Called with why `auto` passed over an engine.
         on_progress: Called with what is being done until the engines start, from another thread.
 
@@ -40,7 +42,8 @@ async def open_answering(
         ConfigError: The model is unknown, its files are damaged, or a remote's key is missing.
         EnvironmentFault: No engine is installed, or it does not start.
     """
-    models = await create_models(settings, on_progress)
+    first = dict(islice(settings.served.items(), 1))
+    models = await ModelLoader(settings.admission).models(first, on_progress)
     for model in models:
         if why := why_chosen(model.prepared.choice):
             on_notice(why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from silkline.errors import ModelNotFound, Overloaded
 from silkline.service.served_model import ServedModel
@@ -55,10 +55,13 @@ class ServedModels:
             _ = self.default.info  # raises
         return started
 
+    def get(self, key: str) -> ServedModel | None:
+        """Returns the model with a key; None if there is none."""
+        return self._models.get(key)
+
     def find(self, name: str) -> ServedModel | None:
-        """Returns the model with a key or a name; None if there is none."""
-        named = (model for model in self._models.values() if model.name == name)
-        return self._models.get(name) or next(named, None)
+        """Returns the model with a name in the API; None if there is none."""
+        return next((model for model in self._models.values() if model.name == name), None)
 
     def choose(self, name: str | None) -> ServedModel:
         """Finds a model by its name, with or without its revision (`name@revision`), or an alias.
@@ -81,16 +84,20 @@ class ServedModels:
         names = " or ".join(model.name for model in self._models.values())
         raise ModelNotFound(f"The requested model is not served here. Use {names}.", param="model")
 
-    async def start(self) -> None:
+    async def start(self, may_fail: Collection[str] = ()) -> None:
         """Starts all models.
+
+        Args:
+            may_fail: The keys of models that stay unloaded, with an error in the log, if they
+                cannot start.
 
         Raises:
             SilklineError: A model cannot start; this is the error of the first that failed.
         """
         try:
             async with asyncio.TaskGroup() as group:
-                for model in self._models.values():
-                    group.create_task(model.start())
+                for key, model in self._models.items():
+                    group.create_task(model.try_start() if key in may_fail else model.start())
         except ExceptionGroup as failures:
             await self.aclose()
             raise failures.exceptions[0] from None
@@ -107,6 +114,12 @@ class ServedModels:
         """Removes a model; it finishes its requests."""
         del self._models[model.key]
         self._retire(model, drain_seconds)
+
+    def reorder(self, keys: Iterable[str]) -> None:
+        """Puts the models into this order, which says which one is the default."""
+        first = [key for key in keys if key in self._models]
+        rest = [key for key in self._models if key not in first]
+        self._models = {key: self._models[key] for key in (*first, *rest)}
 
     def refuse_waiting(self) -> None:
         """Ends all waiting requests, and all later ones, with `ShuttingDown`."""

@@ -158,6 +158,11 @@ class ServedModel:
         return self._pool
 
     @property
+    def users(self) -> int:
+        """Requests and computations that use the model."""
+        return self._users
+
+    @property
     def engines(self) -> EnginePool | None:
         """The engines; None while the model is unloaded."""
         return self._pool
@@ -236,6 +241,16 @@ class ServedModel:
         if not self._users:
             self._watch_idle()
 
+    async def try_start(self) -> None:
+        """Loads the model; if it cannot start, logs why, and leaves it unloaded."""
+        try:
+            await self.start()
+            logger.info("model loaded", extra={"ecs": {"silkline.model": self.name}})
+        except SilklineError as error:
+            fields = {"silkline.model": self.name, "error.message": error.message}
+            logger.error("the model cannot be loaded", extra={"ecs": fields})  # noqa: TRY400
+            self._retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
+
     async def drain(self, seconds: float) -> None:
         """Waits until no request uses the model, or for `seconds`; then closes it."""
         self._draining = True
@@ -260,12 +275,7 @@ class ServedModel:
 
     async def _wake(self) -> None:
         try:
-            await self.start()
-            logger.info("model loaded", extra={"ecs": {"silkline.model": self.name}})
-        except SilklineError as error:
-            fields = {"silkline.model": self.name, "error.message": error.message}
-            logger.error("the model cannot be loaded", extra={"ecs": fields})  # noqa: TRY400
-            self._retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
+            await self.try_start()
         finally:
             self._waking = None
 

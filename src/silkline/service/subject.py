@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from silkline.cache.policy import CacheUse
-from silkline.config import EngineSettings, Settings, settings_from
+from silkline.config import EngineSettings, Settings, settings_from, with_models
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.engines.registry import library_versions
 from silkline.engines.remote.listing import ENGINE as REMOTE
@@ -91,7 +91,14 @@ def parse_subject(
                 f"max_tokens, max_pixels, {', '.join(sorted(known))}."
             )
         settings = {**given, "model": first, "remotes": ()}
-    return SubjectSpec(text, _quiet(settings_from(config, {**flags, **settings})), tokens, pixels)
+    return SubjectSpec(
+        text, _quiet(_alone(settings_from(config, {**flags, **settings}))), tokens, pixels
+    )
+
+
+def _alone(settings: Settings) -> Settings:
+    """Drops the tables of models: the subject's words are its model's settings."""
+    return with_models(settings, settings.engine, {})
 
 
 def _quiet(settings: Settings) -> Settings:

@@ -1,0 +1,195 @@
+"""The admin API: list, add, replace and remove models while requests run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, HTTPException, Request
+from msgspec import UNSET, Meta, UnsetType
+from pydantic import TypeAdapter, ValidationError
+from starlette.responses import JSONResponse
+
+from silkline.config import ModelName, ModelSettings
+from silkline.errors import InvalidRequest, ModelNotFound
+from silkline.gateway.body import read_json
+from silkline.gateway.openapi import ERROR_RESPONSES, body_schema
+from silkline.gateway.request_record import record_of
+from silkline.service.manager import ModelManager
+from silkline.service.model_changes import explicit
+from silkline.service.served_model import ServedModel
+
+_OWNERS_ONLY = {"remotes", "engine_options", "export_store", "served_name"}
+"""Settings that may send requests, keys or files elsewhere, or start programs: only the settings
+file has them. What it says in `[engine]` holds for models of the admin API too."""
+
+_CREATED = 201
+
+_NAME: TypeAdapter[str] = TypeAdapter(ModelName)
+
+
+class ModelTable(msgspec.Struct, kw_only=True):
+    """The settings of a model, as in a table of `[models]`; what is left out is as in `[engine]`.
+
+    Attributes:
+        model: A folder, or a hub id, org/name or org/name@revision; the owner has to allow it.
+        engine: The name of an installed engine, or auto.
+        workers: Worker processes.
+        max_batch: Maximum requests in a worker's batch.
+        kv_cache_bytes: Memory for a worker's KV cache.
+        threads: Threads of a worker.
+        hang_timeout: Seconds without progress after which a worker is replaced.
+        precision: Weights of an export for the engine openvino: int8 or fp16.
+        sampling_defaults: greedy or model.
+        aliases: Other names that requests may use.
+        cores: Relative share of the cores.
+        memory: Relative share of the memory.
+        idle_s: Seconds without a request after which the model is unloaded.
+        cold_start_wait_s: Maximum seconds that a request waits for a start.
+    """
+
+    model: str | UnsetType = UNSET
+    engine: str | UnsetType = UNSET
+    workers: int | UnsetType = UNSET
+    max_batch: int | UnsetType = UNSET
+    kv_cache_bytes: int | UnsetType = UNSET
+    threads: int | UnsetType = UNSET
+    hang_timeout: float | UnsetType = UNSET
+    precision: str | UnsetType = UNSET
+    sampling_defaults: str | UnsetType = UNSET
+    aliases: Annotated[list[str], Meta(max_length=100)] | UnsetType = UNSET
+    cores: float | UnsetType = UNSET
+    memory: float | UnsetType = UNSET
+    idle_s: float | UnsetType = UNSET
+    cold_start_wait_s: float | UnsetType = UNSET
+
+
+class NewModel(ModelTable, kw_only=True):
+    """A model that is to be added.
+
+    Attributes:
+        name: Its name in the API.
+    """
+
+    name: str
+
+
+def admin_routes(manager: ModelManager) -> APIRouter:
+    """The routes that change the models of a manager; `auth` lets only admins reach them."""
+    router = APIRouter(tags=["Admin"])
+
+    @router.get("/admin/models", summary="List the models, also unloaded and draining ones")
+    async def listed() -> dict[str, Any]:
+        default = manager.models.default
+        shown = [_shown(manager, model, default) for model in manager.models]
+        draining = [_shown(manager, model, default) for model in manager.models.retiring]
+        return {"models": shown + draining}
+
+    @router.get(
+        "/admin/models/{name:path}", summary="Show a model by name", responses=ERROR_RESPONSES
+    )
+    async def one(name: str) -> dict[str, Any]:
+        model = manager.models.find(_checked(name))
+        if model is None:
+            raise ModelNotFound(f"There is no model {name}.", param="name")
+        return _shown(manager, model, manager.models.default)
+
+    @router.post(
+        "/admin/models",
+        summary="Add a model; the response comes when it has started",
+        status_code=_CREATED,
+        responses=ERROR_RESPONSES,
+        openapi_extra=body_schema(NewModel),
+    )
+    async def add(request: Request) -> dict[str, Any]:
+        body = await read_json(request, NewModel)
+        table = _table(request, body)
+        model = await manager.add(_checked(body.name), table, _who(request))
+        return _shown(manager, model, manager.models.default)
+
+    @router.put(
+        "/admin/models/{name:path}",
+        summary="Add or replace a model; the old one finishes its requests",
+        responses={_CREATED: {"description": "The model is new."}, **ERROR_RESPONSES},
+        openapi_extra=body_schema(ModelTable),
+    )
+    async def put(name: str, request: Request) -> JSONResponse:
+        table = _table(request, await read_json(request, ModelTable))
+        model, created = await manager.put(_checked(name), table, _who(request))
+        shown = _shown(manager, model, manager.models.default)
+        return JSONResponse(shown, status_code=_CREATED if created else 200)
+
+    @router.delete(
+        "/admin/models/{name:path}",
+        summary="Remove a model; it finishes its requests",
+        responses=ERROR_RESPONSES,
+    )
+    async def remove(name: str, request: Request) -> dict[str, Any]:
+        await manager.remove(_checked(name), _who(request))
+        return {"name": name, "removed": True}
+
+    return router
+
+
+def _checked(name: str) -> str:
+    if not name:
+        raise HTTPException(404)
+    try:
+        return _NAME.validate_python(name)
+    except ValidationError:
+        raise InvalidRequest(
+            "The model's name is wrong. Send up to 100 of A-Z a-z 0-9 . _ : / -, starting with a "
+            "letter or digit.",
+            param="name",
+        ) from None
+
+
+def _table(request: Request, body: ModelTable) -> ModelSettings:
+    """Returns a body as settings.
+
+    Raises:
+        InvalidRequest: A field is unknown, is for the settings file only, or has a wrong value.
+    """
+    for other in record_of(request).others:
+        field = other.path
+        if field in _OWNERS_ONLY:
+            raise InvalidRequest(
+                f"The field {field} cannot be set here. Have the owner set it in silkline.toml.",
+                param=field,
+            )
+        raise InvalidRequest(f"The field {field} is not supported. Leave it out.", param=field)
+    values = {
+        name: value
+        for name in ModelTable.__struct_fields__
+        if (value := getattr(body, name)) is not UNSET
+    }
+    try:
+        return ModelSettings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise InvalidRequest(
+            f"The field {field} is wrong: {problem['msg']}.", param=field
+        ) from None
+
+
+def _who(request: Request) -> str:
+    record = record_of(request)
+    return f"admin API, tenant {record.tenant.name}, request {record.id}"
+
+
+def _shown(manager: ModelManager, model: ServedModel, default: ServedModel) -> dict[str, Any]:
+    settings = explicit(model.prepared.wanted)
+    shown: dict[str, Any] = {
+        "name": model.name,
+        "state": model.state,
+        "ready": model.ready,
+        "default": model is default,
+        "requests": model.users,
+        "changed": manager.is_changed(model),
+        "settings": {name: settings[name] for name in settings if name not in _OWNERS_ONLY},
+    }
+    if model.has_started:
+        info = model.info
+        shown |= {"engine": info.engine, "revision": info.revision, "precision": info.precision}
+    return shown
