@@ -164,16 +164,18 @@ def _announce(served: Served, server: GatewayServer, seconds: float, *, as_json:
             "model": info.model,
             "revision": info.revision,
             "engine": info.engine,
+            "path": info.path,
             "passed_over": dict(choice.passed_over),
             "seconds": seconds,
         }
         click.echo(json.dumps(ready))
         return
+    path = f", path={info.path}" if info.path else ""
     why = f"{reason}\n" if (reason := why_chosen(choice)) else ""
     predict, image = shlex.quote(f"{url}/predict"), shlex.quote(f"image=@{SAMPLE}")
     click.echo(
         f"Silkline {__version__} serves {printable(f'{info.model}@{info.revision}')} "
-        f"({info.engine}, {info.precision}); ready in {seconds:.1f} s\n"
+        f"({info.engine}{path}, {info.precision}); ready in {seconds:.1f} s\n"
         f"{why}\n"
         f"  {url}\n\n"
         f"  curl -s {predict} -F {image} -F prompt='Describe this product.'\n"

@@ -68,7 +68,7 @@ class Driver:
         self.steps = 0
 
     def add(self, request: Request) -> Job:
-        made = job(self.model.family, request, self.model.max_tokens)
+        made = job(self.model.model, request, self.model.max_tokens)
         self.waiting.append(made)
         return made
 

@@ -315,7 +315,7 @@ def save(tiny: Tiny, folder: Path, *, seed: int = SEED) -> Path:
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in tiny.special}
     config = _with_ids({"model_type": tiny.model_type, "architectures": [tiny.model],
                         "tie_word_embeddings": False, **tiny.config}, ids)  # fmt: skip
-    config["text_config"]["vocab_size"] = len(tokenizer)
+    config.get("text_config", config)["vocab_size"] = len(tokenizer)
     kind = getattr(transformers, tiny.model)
     model = _scattered(kind(kind.config_class.from_dict(config)), seed)
     model.save_pretrained(folder)
@@ -360,7 +360,9 @@ def _scattered(model: Any, seed: int) -> Any:
             weight.data.normal_(0, 1.6 * wide, generator=dice)
         elif name.endswith("bias"):
             weight.data.normal_(0, 0.1, generator=dice)
-        elif name.endswith(("image_newline", "class_embedding", "cls_token")):
+        elif name.endswith(
+            ("image_newline", "class_embedding", "cls_token", "attn_gate", "mlp_gate")
+        ):
             weight.data.normal_(0, 1, generator=dice)
     return model.float().eval()
 

@@ -28,7 +28,7 @@ from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.engines.tokenized import tokenized
 from silkline.engines.torch.constraint import Matcher, Matchers
-from silkline.engines.torch.families.base import Family, Prompt
+from silkline.engines.torch.families.base import Prompt, Served
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
@@ -84,15 +84,15 @@ class TorchEngine(Engine):
         return self._info
 
     @property
-    def family(self) -> Family:
+    def family(self) -> Served:
         """The loaded model, to inspect its preprocessing."""
-        return self._opened().loaded.family
+        return self._opened().loaded.model
 
     async def start(self) -> None:
         """See `Engine`."""
         loop = asyncio.get_running_loop()
         loaded = await asyncio.to_thread(self._load)
-        matchers = loaded.family.matchers
+        matchers = loaded.model.matchers
         features = frozenset() if matchers is None else CONSTRAINT_FEATURES
         info = _info(self._options, self._bundle, self._folder, loaded)
         self._info = replace(info, features=info.features | features)
@@ -156,6 +156,7 @@ class TorchEngine(Engine):
         opened, self._open = self._open, None
         if opened is not None:
             await asyncio.to_thread(opened.stepper.close)
+            await asyncio.to_thread(opened.loaded.batch.close)
             opened.preparer.close()
             if opened.matchers is not None:
                 opened.matchers.close()
@@ -177,10 +178,10 @@ class TorchEngine(Engine):
 
 async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
     """Prepares the request's prompt."""
-    family = opened.loaded.family
+    model = opened.loaded.model
 
     def prepare(request: Request) -> Prompt:
-        return family.prepare(request.messages, request.images, request.options)
+        return model.prepare(request.messages, request.images, request.options)
 
     return await opened.preparer.run(prepare, request, deadline)
 
@@ -206,11 +207,11 @@ def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
     prompt_tokens = len(prompt.ids)
     room = answer_room(prompt_tokens, loaded.max_tokens)
     sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
-    check_biases(sampling, loaded.family.vocabulary)
+    check_biases(sampling, loaded.model.vocabulary)
     return Job(
         id=request.id,
         text=TextStream(
-            loaded.family.decoder(prompt.answer), sampling.stop, include_stop=sampling.include_stop
+            loaded.model.decoder(prompt.answer), sampling.stop, include_stop=sampling.include_stop
         ),
         parts=AnswerParts(prompt.answer, call_ids(request)),
         usage=Usage(prompt_tokens, 0, _image_tokens(prompt)),
@@ -235,11 +236,12 @@ def _info(
         model=name,
         revision=revision,
         precision=str(loaded.dtype).removeprefix("torch."),
-        context_length=loaded.family.context_length,
-        image_tokens=loaded.family.image_tokens,
-        pixel_budget=loaded.family.pixel_budget,
-        pixels_per_token=loaded.family.pixels_per_token,
-        features=SAMPLING_FEATURES | loaded.family.features | {Feature.RAW, Feature.TOKENIZE},
+        context_length=loaded.model.context_length,
+        image_tokens=loaded.model.image_tokens,
+        pixel_budget=loaded.model.pixel_budget,
+        pixels_per_token=loaded.model.pixels_per_token,
+        features=SAMPLING_FEATURES | loaded.model.features | {Feature.RAW, Feature.TOKENIZE},
         sampling_defaults=read_sampling_defaults(folder),
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
+        path=loaded.path,
     )

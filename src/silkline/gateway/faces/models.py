@@ -51,6 +51,7 @@ def _model(info: EngineInfo) -> dict[str, Any]:
         "owned_by": "silkline",
         "revision": info.revision,
         "engine": info.engine,
+        "path": info.path,
         "precision": info.precision,
         "instruction_set": info.instruction_set,
         "context_length": info.context_length,
