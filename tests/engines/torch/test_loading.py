@@ -13,12 +13,13 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from silkline.engines.torch.families.common import Adapter
+from silkline.engines.torch.load_model import load as load_model
 from silkline.engines.torch.loading import load_family
+from silkline.engines.torch.options import TorchOptions
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import load_bundle
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import picture, user
-from tests.engines.torch import driving
 from tests.engines.torch.tiny import TINY, save
 
 CPU = torch.device("cpu")
@@ -242,7 +243,9 @@ def test_a_language_model_with_sinks_is_run_by_generate(tmp_path: Path) -> None:
     text = TINY[0].config["text_config"]
     moe = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 12}
     folder = with_language_model(tmp_path / "model", text | {"model_type": "gpt_oss"} | moe)
-    assert driving.loaded(folder).path == "generic"
+    assert load_model(folder, TorchOptions(device="cpu"), max_batch=2, kv_cache_bytes=0).path == (
+        "generic"
+    )
 
 
 def test_the_context_ends_where_all_rotary_frequencies_would_change(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class TorchEngine(Engine):
         """See `Engine`."""
         loop = asyncio.get_running_loop()
         loaded = await asyncio.to_thread(self._load)
-        matchers = loaded.model.matchers
+        matchers = loaded.family.matchers
         features = frozenset() if matchers is None else CONSTRAINT_FEATURES
         info = _info(self._options, self._bundle, self._folder, loaded)
         self._info = replace(info, features=info.features | features)
@@ -178,7 +178,7 @@ class TorchEngine(Engine):
 
 async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
     """Prepares the request's prompt."""
-    model = opened.loaded.model
+    model = opened.loaded.family
 
     def prepare(request: Request) -> Prompt:
         return model.prepare(request.messages, request.images, request.options)
@@ -207,11 +207,11 @@ def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
     prompt_tokens = len(prompt.ids)
     room = answer_room(prompt_tokens, loaded.max_tokens)
     sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
-    check_biases(sampling, loaded.model.vocabulary)
+    check_biases(sampling, loaded.family.vocabulary)
     return Job(
         id=request.id,
         text=TextStream(
-            loaded.model.decoder(prompt.answer), sampling.stop, include_stop=sampling.include_stop
+            loaded.family.decoder(prompt.answer), sampling.stop, include_stop=sampling.include_stop
         ),
         parts=AnswerParts(prompt.answer, call_ids(request)),
         usage=Usage(prompt_tokens, 0, _image_tokens(prompt)),
@@ -236,11 +236,11 @@ def _info(
         model=name,
         revision=revision,
         precision=str(loaded.dtype).removeprefix("torch."),
-        context_length=loaded.model.context_length,
-        image_tokens=loaded.model.image_tokens,
-        pixel_budget=loaded.model.pixel_budget,
-        pixels_per_token=loaded.model.pixels_per_token,
-        features=SAMPLING_FEATURES | loaded.model.features | {Feature.RAW, Feature.TOKENIZE},
+        context_length=loaded.family.context_length,
+        image_tokens=loaded.family.image_tokens,
+        pixel_budget=loaded.family.pixel_budget,
+        pixels_per_token=loaded.family.pixels_per_token,
+        features=SAMPLING_FEATURES | loaded.family.features | {Feature.RAW, Feature.TOKENIZE},
         sampling_defaults=read_sampling_defaults(folder),
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
         path=loaded.path,

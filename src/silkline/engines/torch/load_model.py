@@ -42,7 +42,7 @@ class LoadedModel:
     """A model that is ready to serve.
 
     Attributes:
-        model: The model.
+        family: The model.
         batch: Runs the model.
         max_tokens: Maximum number of tokens of prompt and answer together.
         dtype: Type of its weights.
@@ -50,12 +50,20 @@ class LoadedModel:
         path: How it is run; see `EngineInfo.path`.
     """
 
-    model: Served
+    family: Served
     batch: Batch | StaticBatch
     max_tokens: int
     dtype: torch.dtype
     device: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackedModel(LoadedModel):
+    """A model with an adapter, which runs in packed batches."""
+
+    family: Family
+    batch: Batch
 
 
 def load(
@@ -120,7 +128,7 @@ def load(
         chunk_tokens=chunk,
     )
     max_tokens = min(family.context_length, slots.max_tokens)
-    return LoadedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
+    return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
 
 
 def _load_generic(

@@ -102,6 +102,11 @@ def _separator(folder: Path) -> None:
     _change(folder / "tokenizer_config.json", sep_token="</s>")
 
 
+def _long(folder: Path) -> None:
+    """An image takes 576 tokens."""
+    _change(folder / "tokenizer_config.json", model_max_length=2048)
+
+
 _CODES = ("IMGIMGAZ", "IMGIMGBZ", "IMGIMGCZ", "IMGIMGDZ")
 _DIMS = {"embed_dim": HIDDEN, "ffn_dim": 64, "layers": 2, "attention_heads": HEADS,
          "max_position_embeddings": 1024, "pad_token_id": "</s>", "bos_token_id": "<s>",
@@ -162,7 +167,8 @@ ARCHITECTURES = (
         model_type="kosmos-2",
         model="Kosmos2ForConditionalGeneration",
         processor="Kosmos2Processor",
-        config={"text_config": {"model_type": "kosmos_2_text_model", **_DIMS},
+        config={"text_config": {"model_type": "kosmos_2_text_model", "scale_embedding": False,
+                                **_DIMS},
                 "vision_config": {"model_type": "kosmos_2_vision_model", **_TOWER},
                 "latent_query_num": 64},
         special=(*_ENDS, "<image>", "</image>"),
@@ -312,7 +318,7 @@ ARCHITECTURES = (
         named={"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>",
                "eoi_token": "<end_of_image>"},
         notes="answers in text only; it draws no images",
-    ), tokenizer="LlamaTokenizerFast"),
+    ), tokenizer="LlamaTokenizerFast", finish=_long),
     Architecture(Tiny(
         model_type="git",
         model="GitForCausalLM",
