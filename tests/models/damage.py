@@ -151,8 +151,8 @@ DAMAGES = (
     Damage("config a web page", with_file("config.json", PAGE), ("config.json is a web page",)),
     Damage(
         "unknown family",
-        changed("config.json", model_type="mllama", architectures=["Mllama"]),
-        ("family mllama",),
+        changed("config.json", model_type="nobodys_vl", architectures=["NobodysModel"]),
+        ("family nobodys_vl",),
     ),
     Damage(
         "no vision tower",

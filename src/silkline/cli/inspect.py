@@ -80,7 +80,8 @@ def _print(found: Inspection) -> None:
         table.add_row(Text(name), _text(value))
     for place, support in enumerate(found.engines):
         verdict = Text(support.verdict, style=_COLOURS[support.verdict])
-        said = Text.assemble(support.engine, ": ", verdict, "; ", _text(support.why))
+        path = f", path={support.path}" if support.path else ""
+        said = Text.assemble(support.engine, ": ", verdict, path, "; ", _text(support.why))
         table.add_row(Text("" if place else "engines"), said)
     for place, note in enumerate(found.notes):
         table.add_row(Text("" if place else "notes"), _text(note))

@@ -20,6 +20,7 @@ from silkline import __version__
 from silkline.cli.listening import check_listening, not_listening, url_of
 from silkline.cli.settings_options import SectionedCommand, settings_options
 from silkline.config import DEFAULT_FILE, Settings, settings_from
+from silkline.core import EngineInfo
 from silkline.gateway.app import create_app
 from silkline.gateway.console_files import SAMPLE
 from silkline.gateway.server import GatewayServer
@@ -185,7 +186,7 @@ def _announce(
         click.echo(json.dumps({"url": url, **found[0], "models": found, "seconds": seconds}))
         return
     served = " and ".join(
-        f"{printable(model.label)} ({model.info.engine}, {model.info.precision})"
+        f"{printable(model.label)} ({_engine(model.info)}, {model.info.precision})"
         for model in models.reported
     )
     whys = [f"{why}\n" for model in models if (why := why_chosen(model.prepared.choice))]
@@ -204,5 +205,10 @@ def _as_json(model: ServedModel) -> dict[str, object]:
         "model": info.model,
         "revision": info.revision,
         "engine": info.engine,
+        "path": info.path,
         "passed_over": dict(model.prepared.choice.passed_over),
     }
+
+
+def _engine(info: EngineInfo) -> str:
+    return f"{info.engine}, path={info.path}" if info.path else info.engine

@@ -75,6 +75,8 @@ class EngineInfo:
         features: The optional features that it supports.
         sampling_defaults: The sampling parameters that the model's publisher recommends, by the
             names of `Sampling`.
+        path: How the engine runs the model, for engines that have several ways: "packed" or
+            "generic" for torch; empty for all others.
     """
 
     engine: str
@@ -88,6 +90,7 @@ class EngineInfo:
     instruction_set: str | None = None
     features: frozenset[Feature] = frozenset()
     sampling_defaults: tuple[tuple[str, float], ...] = ()
+    path: str = ""
 
     @property
     def label(self) -> str:

@@ -12,7 +12,7 @@ from silkline.engines.stepper import Failed
 from silkline.engines.text_stream import TextStream
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.load_model import LoadedModel, load
+from silkline.engines.torch.load_model import PackedModel, load
 from silkline.engines.torch.options import TorchOptions
 
 
@@ -23,14 +23,16 @@ def loaded(
     kv_cache_bytes: int = 1 << 24,
     prefill_chunk: int = 16,
     feature_cache_bytes: int = 0,
-) -> LoadedModel:
+) -> PackedModel:
     options = TorchOptions(
         device="cpu",
         dtype="float32",
         prefill_chunk=prefill_chunk,
         feature_cache_bytes=feature_cache_bytes,
     )
-    return load(folder, options, max_batch=max_batch, kv_cache_bytes=kv_cache_bytes, threads=1)
+    made = load(folder, options, max_batch=max_batch, kv_cache_bytes=kv_cache_bytes, threads=1)
+    assert isinstance(made, PackedModel)
+    return made
 
 
 def job(family: Family, request: Request, most_tokens: int) -> Job:
@@ -59,7 +61,7 @@ class Driver:
         steps: How many there were.
     """
 
-    def __init__(self, model: LoadedModel, max_batch: int = 4) -> None:
+    def __init__(self, model: PackedModel, max_batch: int = 4) -> None:
         self.model = model
         self.max_batch = max_batch
         self.running: list[Job] = []
@@ -101,7 +103,7 @@ class Driver:
             assert self.steps < 5000, "it does not end"
 
 
-def alone(model: LoadedModel, request: Request) -> list[int]:
+def alone(model: PackedModel, request: Request) -> list[int]:
     """The tokens of the answer to one request."""
     driver = Driver(model)
     made = driver.add(request)

@@ -65,22 +65,8 @@ def test_families_with_an_adapter_are_served(tmp_path: Path, files: dict[str, An
     ("files", "config", "why"),
     [
         (INTERNVL2_2B, {}, "needs the code of its authors, which is not run"),
-        (LLAVA_15_7B, {"model_type": "mllama"}, "no adapter for the family mllama"),
-        (BLIP_2_OPT, {"text_config": {"model_type": "t5"}}, "t5, is an encoder with a decoder"),
+        (LLAVA_15_7B, {"model_type": "nobodys_vl"}, "no adapter for the family nobodys_vl"),
         (LLAVA_ONEVISION | {"preprocessor_config.json": {}}, {}, "no preprocessor_config.json"),
-        (LLAVA_15_7B, {"vision_config": {"model_type": "pixtral"}}, "does not know"),
-        (LLAVA_15_7B, {"text_config": {"model_type": "gpt_oss"}}, "gpt_oss, attends with sinks"),
-        (
-            LLAVA_15_7B,
-            {"text_config": {"model_type": "llama4_text"}},
-            "layers of the type chunked_attention",
-        ),
-        (
-            LLAVA_15_7B,
-            {"text_config": {"model_type": "any", "layer_types": ["full_attention", "conv"]}},
-            "any, has layers of the type conv",
-        ),
-        (LLAVA_15_7B, {"text_config": {"model_type": "mpt"}}, "mpt, has an attention of its own"),
         (LLAVA_15_7B, {"quantization_config": {"quant_method": "awq"}}, "quantised (awq)"),
     ],
 )
@@ -91,6 +77,47 @@ def test_others_are_refused_with_the_way_out(
     assert found is Verdict.NO
     assert why in said
     assert "engine remote" in said or "get it with `hf download`, or from where" in said
+
+
+@pytest.mark.parametrize(
+    ("files", "config"),
+    [
+        (LLAVA_15_7B, {"model_type": "chameleon"}),
+        (BLIP_2_OPT, {"text_config": {"model_type": "t5"}}),
+        (LLAVA_15_7B, {"vision_config": {"model_type": "pixtral"}}),
+        (LLAVA_15_7B, {"text_config": {"model_type": "gpt_oss"}}),
+        (LLAVA_15_7B, {"text_config": {"model_type": "llama4_text"}}),
+        (
+            LLAVA_15_7B,
+            {"text_config": {"model_type": "any", "layer_types": ["full_attention", "conv"]}},
+        ),
+        (LLAVA_15_7B, {"text_config": {"model_type": "mpt"}}),
+    ],
+)
+def test_what_no_adapter_runs_is_left_to_generate(
+    tmp_path: Path, files: dict[str, Any], config: dict[str, Any]
+) -> None:
+    found = inspect_model(locate_model(str(model(tmp_path, files, **config)), {}), judge)
+    support = next(each for each in found.engines if each.engine == "torch")
+    assert (support.verdict, support.path) == (Verdict.YES, "generic")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [
+        ("udop", "the words of a page and their boxes"),
+        ("evolla", "proteins"),
+        ("shieldgemma2", "does not answer questions"),
+        ("pix2struct", "takes no tokens"),
+        ("vision-encoder-decoder", "without a question"),
+    ],
+)
+def test_models_that_need_more_than_an_image_and_text_are_refused(
+    tmp_path: Path, model_type: str, why: str
+) -> None:
+    found, said = verdict(model(tmp_path, LLAVA_15_7B, model_type=model_type))
+    assert found is Verdict.NO
+    assert why in said
 
 
 def test_the_language_models_that_are_refused_are_those_of_transformers() -> None:

@@ -358,7 +358,7 @@ def save_files(tiny: Tiny, folder: Path) -> dict[str, Any]:
         {"model_type": tiny.model_type, "architectures": [tiny.model],
          "tie_word_embeddings": False, "eos_token_id": tiny.special[1], **tiny.config}, ids,
     )  # fmt: skip
-    config["text_config"]["vocab_size"] = len(tokenizer)
+    config.get("text_config", config)["vocab_size"] = len(tokenizer)
     _write(folder / "config.json", config)
     _write(folder / "preprocessor_config.json", tiny.image)
     _write(folder / "processor_config.json", tiny.made_with)
@@ -398,7 +398,9 @@ def _scattered(model: Any, seed: int) -> Any:
             weight.data.normal_(0, 1.6 * wide, generator=dice)
         elif name.endswith("bias"):
             weight.data.normal_(0, 0.1, generator=dice)
-        elif name.endswith(("image_newline", "class_embedding", "cls_token")):
+        elif name.endswith(
+            ("image_newline", "class_embedding", "cls_token", "attn_gate", "mlp_gate")
+        ):
             weight.data.normal_(0, 1, generator=dice)
     return model.float().eval()
 

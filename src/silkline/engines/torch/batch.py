@@ -13,16 +13,15 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from silkline.core import Delta, FinishReason
+from silkline.core import Delta
 from silkline.engines.stepper import Failed
-from silkline.engines.torch.constraint import stuck
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.runner import Part, Runner, Sampled
-from silkline.engines.torch.sampling import NO_TOKEN
+from silkline.engines.torch.runner import Part, Runner
+from silkline.engines.torch.sampled import Sampled, has_ended, take
 from silkline.engines.torch.schedule import plan_chunks
 from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.vision import Vision
-from silkline.errors import InternalFault, SilklineError
+from silkline.errors import SilklineError
 
 _MARGIN = 64
 """Answer tokens for which there must be room before a request joins."""
@@ -79,6 +78,9 @@ class Batch:
     def busy(self) -> bool:
         """Always False: all work belongs to a running request."""
         return False
+
+    def close(self) -> None:
+        """Does nothing: no step is in progress once the stepper's thread has ended."""
 
     def cache_use(self) -> float:
         """Returns the tokens of decoding requests as a share of what the budget holds."""
@@ -183,21 +185,8 @@ class Batch:
 
     def _take(self, job: Job, sampled: Sampled, now: float) -> Delta | Failed | None:
         """Adds a token to its request and returns the event; frees the slot if it is the last."""
-        token = sampled.token
-        if token == NO_TOKEN:
-            self._leave(self._decoding.index(job))
-            return Failed(_failure(job))
-        job.add(token)
-        if job.matcher is not None:
-            job.matcher.advance(token)
-        ended = None
-        if token in job.end_ids:
-            ended = FinishReason.STOP
-        elif len(job.generated) == job.sampling.max_tokens:
-            ended = FinishReason.LENGTH
-        logprobs = () if sampled.logprob is None else (sampled.logprob,)
-        event = job.take((token,), ended, now, logprobs)
-        if isinstance(event, Failed) or (event is not None and event.finish_reason is not None):
+        event = take(job, sampled, now)
+        if has_ended(event):
             self._leave(self._decoding.index(job))
         return event
 
@@ -205,14 +194,3 @@ class Batch:
 def _reserved_tokens(job: Job) -> int:
     """How many tokens a request's slot must be able to hold when it joins."""
     return min(job.maximum, max(job.progress.length, job.filled) + _MARGIN)
-
-
-def _failure(job: Job) -> SilklineError:
-    """Why a request has no next token."""
-    constraint = job.sampling.constraint
-    if constraint is not None and job.matcher is not None and job.matcher.stuck:
-        return stuck(constraint.kind)
-    return InternalFault(
-        "The model's arithmetic failed on this request: the logits of its next token are not "
-        "finite. The operator may serve the model with dtype=float32."
-    )

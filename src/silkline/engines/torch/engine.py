@@ -28,7 +28,7 @@ from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.engines.tokenized import tokenized
 from silkline.engines.torch.constraint import Matcher, Matchers
-from silkline.engines.torch.families.base import Family, Prompt
+from silkline.engines.torch.families.base import Prompt, Served
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, load
 from silkline.engines.torch.options import TorchOptions
@@ -84,9 +84,9 @@ class TorchEngine(Engine):
         return self._info
 
     @property
-    def family(self) -> Family:
+    def family(self) -> Served:
         """The loaded model, to inspect its preprocessing."""
-        return self._opened().loaded.family
+        return self._opened().loaded.model
 
     async def start(self) -> None:
         """See `Engine`."""
@@ -156,6 +156,7 @@ class TorchEngine(Engine):
         opened, self._open = self._open, None
         if opened is not None:
             await asyncio.to_thread(opened.stepper.close)
+            await asyncio.to_thread(opened.loaded.batch.close)
             opened.preparer.close()
             if opened.matchers is not None:
                 opened.matchers.close()
@@ -178,10 +179,10 @@ class TorchEngine(Engine):
 
 async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
     """Prepares the request's prompt."""
-    family = opened.loaded.family
+    model = opened.loaded.family
 
     def prepare(request: Request) -> Prompt:
-        return family.prepare(request.messages, request.images, request.options)
+        return model.prepare(request.messages, request.images, request.options)
 
     return await opened.preparer.run(prepare, request, deadline)
 
@@ -243,4 +244,5 @@ def _info(
         features=SAMPLING_FEATURES | loaded.family.features | {Feature.RAW, Feature.TOKENIZE},
         sampling_defaults=read_sampling_defaults(folder),
         instruction_set=None if loaded.device == "cuda" else instruction_set(),
+        path=loaded.path,
     )

@@ -14,17 +14,21 @@ from silkline.engines.torch import attention
 from silkline.engines.torch.attention_choice import Sizes, choose
 from silkline.engines.torch.batch import Batch
 from silkline.engines.torch.decode import Decoder
-from silkline.engines.torch.families.base import Family
+from silkline.engines.torch.families.base import Family, Served
 from silkline.engines.torch.features import FeatureCache
+from silkline.engines.torch.generic.batch import StaticBatch
+from silkline.engines.torch.generic.loading import batch_of, load_generic
 from silkline.engines.torch.linear import pack_linears
-from silkline.engines.torch.loading import load_family
+from silkline.engines.torch.loading import checked, load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.engines.torch.runner import Runner
 from silkline.engines.torch.slots import KvSlots, token_bytes
+from silkline.engines.torch.support import GENERIC, PACKED, torch_path
 from silkline.engines.torch.text_forward import probe
 from silkline.engines.torch.vision import Vision
 from silkline.errors import ConfigError
+from silkline.models.token_rules import Documents
 from silkline.models.weights import read_weights
 
 _CHUNK_TOKENS = {"cpu": 256, "cuda": 2048}
@@ -43,13 +47,23 @@ class LoadedModel:
         max_tokens: Maximum number of tokens of prompt and answer together.
         dtype: Type of its weights.
         device: "cpu" or "cuda".
+        path: How it is run; see `EngineInfo.path`.
     """
 
-    family: Family
-    batch: Batch
+    family: Served
+    batch: Batch | StaticBatch
     max_tokens: int
     dtype: torch.dtype
     device: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackedModel(LoadedModel):
+    """A model with an adapter, which runs in packed batches."""
+
+    family: Family
+    batch: Batch
 
 
 def load(
@@ -80,6 +94,10 @@ def load(
         torch.set_num_threads(threads)
     device = choose_device(options)
     dtype = choose_dtype(options, weights.dtypes, device)
+    files = checked(folder)
+    if torch_path(files) == GENERIC:
+        spare = _spare(device, kv_cache_limit)
+        return _load_generic(folder, files, dtype, device, max_batch, kv_cache_bytes, spare)
     family = load_family(folder, dtype=dtype, device=device)
     if device.type == "cpu":
         pack_linears(family.model, batch=max_batch)
@@ -117,7 +135,24 @@ def load(
         chunk_tokens=chunk,
     )
     max_tokens = min(family.context_length, slots.max_tokens)
-    return LoadedModel(family, batch, max_tokens, inputs.dtype, device.type)
+    return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
+
+
+def _load_generic(
+    folder: Path,
+    files: Documents,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_batch: int,
+    kv_cache_bytes: int,
+    spare: int,
+) -> LoadedModel:
+    """Loads a model without an adapter."""
+    model_type = files.config.text("model_type") or ""
+    model = load_generic(folder, model_type, dtype=dtype, device=device)
+    batch = batch_of(model, max_batch=max_batch, kv_cache_bytes=kv_cache_bytes, spare=spare)
+    max_tokens = min(model.context_length, batch.limits.max_tokens)
+    return LoadedModel(model, batch, max_tokens, dtype, device.type, GENERIC)
 
 
 def _slots(

@@ -18,7 +18,9 @@ from silkline.models.families import find_family
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
 
-_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Arguments of `from_pretrained`: nothing is downloaded, and no code of the model is run."""
+
 _NAMES_BACKENDS = 5
 """Major version of transformers from which an image processor's backend is selected by name."""
 
@@ -36,16 +38,18 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
         ConfigError: The engine does not support this model, or files are missing or damaged.
         EnvironmentFault: The installed transformers does not support the family.
     """
-    files = _checked(folder)
+    files = checked(folder)
     model_type = files.config.text("model_type") or ""
     family = find_family(files.config)
     rule = None if family is None else family.image_tokens(files)
-    if family is None or rule is None:  # `_checked` has already refused it
+    if family is None or rule is None:  # `checked` has already refused it
         raise ConfigError("The torch engine does not support this model's family.")
     kind = _class_of(files, family.architectures)
     tokenizer, image_processor = _load_tokenizer(folder), _load_image_processor(folder)
     template = read_chat_template(folder)
-    model = _load_model(folder, kind, dtype)
+    config = load_config(folder, kind)
+    _check_layers(folder, config)
+    model = load_model(folder, kind, config, dtype)
     adapter = adapter_for(model_type)(
         ModelParts(
             model=model.to(device).eval().requires_grad_(requires_grad=False),
@@ -64,7 +68,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
     return adapter
 
 
-def _checked(folder: Path) -> Documents:
+def checked(folder: Path) -> Documents:
     """Reads the folder's JSON files and refuses models that the engine does not support."""
     files = read_documents(folder)
     if not files.config:
@@ -94,18 +98,23 @@ def _class_name(files: Documents, known: frozenset[str]) -> str:
     return next((name for name in known if name.lower().startswith(model_type)), min(known))
 
 
-def _load_config(folder: Path, kind: Any) -> Any:
+def load_config(folder: Path, kind: Any) -> Any:
     """Loads the model's configuration, without the attention implementation that it may name.
 
     Raises:
-        ConfigError: It cannot be read, or the language model has layers other than attention.
+        ConfigError: It cannot be read.
     """
     try:
-        config = kind.config_class.from_pretrained(folder, **_LOCAL)
+        config = kind.config_class.from_pretrained(folder, **LOCAL)
     except Exception as error:  # transformers and its libraries raise any class of error
-        raise _unusable(folder, "configuration", error) from error
+        raise unusable(folder, "configuration", error) from error
     # It may name a hub repository, whose attention code would be downloaded and run.
     config._attn_implementation = None  # noqa: SLF001 - transformers' own switch
+    return config
+
+
+def _check_layers(folder: Path, config: Any) -> None:
+    """Raises `ConfigError` if the language model has layers other than attention."""
     text = config.get_text_config()
     unsupported = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
     if unsupported:
@@ -114,11 +123,14 @@ def _load_config(folder: Path, kind: Any) -> Any:
             "torch engine cannot run. Use the engine remote with a server that supports them, such "
             "as vLLM."
         )
-    return config
 
 
-def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
-    config = _load_config(folder, kind)
+def load_model(folder: Path, kind: Any, config: Any, dtype: torch.dtype | None) -> Any:
+    """Loads the weights into a class of transformers.
+
+    Raises:
+        ConfigError: transformers cannot load them, or some are missing.
+    """
     transformers.utils.logging.disable_progress_bar()  # it would end up in the worker's log
     try:
         model, report = kind.from_pretrained(
@@ -127,10 +139,10 @@ def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
             dtype="auto" if dtype is None else dtype,
             use_safetensors=True,
             output_loading_info=True,
-            **_LOCAL,
+            **LOCAL,
         )
     except Exception as error:  # transformers and its libraries raise any class of error
-        raise _unusable(folder, "model", error) from error
+        raise unusable(folder, "model", error) from error
     mismatched = sorted(str(key) for key in report["mismatched_keys"])
     absent = sorted(report["missing_keys"]) + mismatched
     if absent:
@@ -144,9 +156,9 @@ def _load_model(folder: Path, kind: Any, dtype: torch.dtype | None) -> Any:
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:  # transformers and its libraries raise any class of error
-        raise _unusable(folder, "tokenizer", error) from error
+        raise unusable(folder, "tokenizer", error) from error
     return Tokenizer(tokenizer)
 
 
@@ -155,12 +167,13 @@ def _load_image_processor(folder: Path) -> Any:
     major = int(transformers.__version__.split(".")[0])
     pillow = {"backend": "pil"} if major >= _NAMES_BACKENDS else {"use_fast": False}
     try:
-        return transformers.AutoImageProcessor.from_pretrained(folder, **pillow, **_LOCAL)
+        return transformers.AutoImageProcessor.from_pretrained(folder, **pillow, **LOCAL)
     except Exception as error:  # transformers and its libraries raise any class of error
-        raise _unusable(folder, "image processor", error) from error
+        raise unusable(folder, "image processor", error) from error
 
 
-def _unusable(folder: Path, part: str, error: Exception) -> ConfigError:
+def unusable(folder: Path, part: str, error: Exception) -> ConfigError:
+    """The error for a part of a model that transformers cannot load."""
     return ConfigError(
         f"transformers {transformers.__version__} cannot load the {part} in {folder} "
         f"({type(error).__name__}: {error}). Get the files again from where the model was "

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
-from silkline.core import TokenLogprob
 from silkline.engines.torch.attention import Layout, PackedAttention, PromptChunk, decode_mask
-from silkline.engines.torch.constraint import constrained
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.families.inputs import joined
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.penalties import penalised
-from silkline.engines.torch.sampling import choose
+from silkline.engines.torch.sampled import Sampled, sample
 from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.text_forward import forward
-from silkline.engines.torch.token_logprobs import token_logprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +30,6 @@ class Part:
     def finishes(self) -> bool:
         """Whether it completes the prefill, so that a token is sampled."""
         return self.end == self.job.progress.length
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """The next token of a request, and its log-probability if it is asked for."""
-
-    token: int
-    logprob: TokenLogprob | None
 
 
 class Runner:
@@ -78,15 +66,7 @@ class Runner:
         logits = self._mixed(decoding, parts) if parts else self._decoder.logits(decoding)
         if not sampled:
             return []
-        for row, job in enumerate(finishing, len(decoding)):
-            if job.keeps_logits:
-                job.first_logits = logits[row].float().cpu()
-        changed = penalised(logits, [job.penalties for job in sampled])
-        changed = constrained(logits, changed, [job.matcher for job in sampled])
-        ids: list[int] = choose(changed, [job.draw() for job in sampled]).tolist()
-        wanted = [job.sampling.logprobs for job in sampled]
-        logprobs = token_logprobs(logits, ids, wanted, self._family.token_bytes)
-        return list(map(Sampled, ids, logprobs))
+        return sample(logits, sampled, self._family.token_bytes)
 
     def _mixed(self, decoding: Sequence[Job], parts: Sequence[Part]) -> torch.Tensor:
         """Runs the model over next tokens and prompt chunks; logits to sample `[N, vocabulary]`."""

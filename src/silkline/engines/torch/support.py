@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from silkline.engines.torch.generic.architectures import NEEDS_MORE, generic_classes
 from silkline.models.completeness import model_lacks
 from silkline.models.documents import Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
@@ -89,6 +90,12 @@ _OWN_ATTENTION = frozenset(
 """Language models whose class does not let its attention be replaced, in any version from 4.57 to
 5.23 that has it (`_supports_attention_backend`); what is so in some only is told at load."""
 
+PACKED = "packed"
+"""Continuous batching: an adapter runs the model over packed batches."""
+
+GENERIC = "generic"
+"""Static batches of equal shape: transformers' `generate` runs the model. This is slower."""
+
 _ELSEWHERE = "use the engine remote with a server that has it, such as vLLM"
 
 
@@ -103,10 +110,24 @@ def torch_refusal(folder: Path, files: Documents, weights: Weights) -> str | Non
     Raises:
         ConfigError: A file is damaged.
     """
-    if refusal := _family_refusal(files) or _rule_refusal(files):
-        return refusal
-    template = files.config.text("model_type") not in WITHOUT_TEMPLATE
+    path = torch_path(files)
+    if path is None:
+        return _family_refusal(files) or _rule_refusal(files)
+    template = path == PACKED and files.config.text("model_type") not in WITHOUT_TEMPLATE
     return model_lacks(folder, files, weights, template=template)
+
+
+def torch_path(files: Documents) -> str | None:
+    """How the engine runs a model: `PACKED`, `GENERIC`, or None if it does not serve it.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    if (_family_refusal(files) or _rule_refusal(files)) is None:
+        return PACKED
+    model_type = files.config.text("model_type")
+    served = model_type in generic_classes() and model_type not in NEEDS_MORE
+    return GENERIC if served and not is_text_only(files) else None
 
 
 def _family_refusal(files: Documents) -> str | None:
@@ -119,6 +140,8 @@ def _family_refusal(files: Documents) -> str | None:
         own = "its layout needs the code of its authors, which is not run; " * bool(
             config.values.get("auto_map")
         )
+        if model_type in NEEDS_MORE:
+            return f"{NEEDS_MORE[model_type]}; choose another model"
         named = (
             f"the family {printable(model_type)}" if model_type else "a model without model_type"
         )
@@ -167,4 +190,5 @@ def torch_support(facts: ModelFacts) -> Support:
         refusal = torch_refusal(location.folder, files, weights)
     if refusal is not None:
         return Support(NAME, Verdict.NO, refusal)
-    return Support(NAME, Verdict.YES, serving_command(NAME, location))
+    path = PACKED if location.bundle is not None else torch_path(files) or ""
+    return Support(NAME, Verdict.YES, serving_command(NAME, location), path=path)

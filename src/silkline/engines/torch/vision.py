@@ -69,7 +69,7 @@ class Vision:
             images = job.prompt.images
             short = [refused[image.digest] for image in images if image.digest in refused]
             if short:
-                failed[job] = _refusal(short_of_memory=all(short))
+                failed[job] = refusal(short_of_memory=all(short))
                 continue
             for index, image in enumerate(images):
                 if job.features[index] is None:
@@ -83,7 +83,7 @@ class Vision:
                     "the model's input for a prompt could not be computed",
                     extra={"ecs": {"http.request.id": job.id}},
                 )
-                failed[job] = _refusal(short_of_memory=_short_of_memory(error))
+                failed[job] = refusal(short_of_memory=short_of_memory(error))
         return failed
 
     def _use_cache(self, waiting: Sequence[Job]) -> None:
@@ -144,7 +144,7 @@ class Vision:
         except (SilklineError, *IMAGE_ERRORS) as error:
             if len(batch) == 1:
                 logger.exception("an image could not be encoded")
-            return {}, _short_of_memory(error)
+            return {}, short_of_memory(error)
 
     def _encode_separately(
         self, batch: dict[bytes, PreparedImage]
@@ -170,11 +170,12 @@ class Vision:
         job.features.clear()
 
 
-def _short_of_memory(error: Exception) -> bool:
+def short_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory was exhausted."""
     return isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error)
 
 
-def _refusal(*, short_of_memory: bool) -> SilklineError:
+def refusal(*, short_of_memory: bool) -> SilklineError:
     """Returns the error of a request whose images could not be encoded."""
     if short_of_memory:
         return too_little_memory()

@@ -145,6 +145,7 @@ class _Info(_Array):
     instruction_set: str | None
     features: frozenset[Feature]
     sampling_defaults: tuple[tuple[str, float], ...]
+    path: str
 
 
 class _Health(_Array):

@@ -54,6 +54,7 @@ def _model(model: ServedModel) -> dict[str, Any]:
         "aliases": sorted(model.aliases),
         "revision": info.revision,
         "engine": info.engine,
+        "path": info.path,
         "precision": info.precision,
         "instruction_set": info.instruction_set,
         "context_length": info.context_length,

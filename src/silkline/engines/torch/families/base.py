@@ -7,7 +7,7 @@ packed batches. All code that depends on the family is behind this interface.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -54,6 +54,7 @@ class Prompt:
             causal attention; each must be prefilled in one chunk. In order, without overlap. In
             layers with a sliding window they are not limited to the window.
         answer: What may be in its answer.
+        inputs: The arguments of `generate`, by name; empty for models that an adapter runs.
     """
 
     ids: torch.Tensor
@@ -62,44 +63,23 @@ class Prompt:
     next_position: int
     blocks: tuple[tuple[int, int], ...] = ()
     answer: AnswerForm = PLAIN
+    inputs: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
 
-class Family(Protocol):
+class Served(Protocol):
     """A loaded model, as the engine sees it.
 
     Attributes:
-        model_types: The values of `model_type` in config.json that it supports.
-        image_token_id: The token whose embeddings are replaced by image features.
-        text_model: Called with `text_arguments`, `position_ids` (`[1, T]`, or `[3, 1, T]` for
-            multimodal positions), `attention_mask=None` and `use_cache=False`, without a cache;
-            returns `last_hidden_state` after the last norm. Its attention
-            modules read `_attn_implementation` from its `config`, and pass `scaling` and, if the
-            family has them, `sliding_window` and `softcap` to the attention function.
         end_ids: Tokens that end an answer.
         vocabulary: Number of logits of a token.
         token_bytes: The bytes of tokens.
         context_length: Maximum number of tokens of prompt and answer together.
         image_tokens: Maximum number of tokens of one image, markers included.
-        model: The whole model, text model and vision tower included.
         pixel_budget: The size to which larger images are reduced before preprocessing.
         pixels_per_token: Pixels per image token, if the number of tokens depends on the image's
             size.
         features: The features that depend on the chat template.
     """
-
-    model_types: ClassVar[frozenset[str]]
-
-    @property
-    def image_token_id(self) -> int:
-        """See the class."""
-
-    @property
-    def model(self) -> nn.Module:
-        """See the class."""
-
-    @property
-    def text_model(self) -> nn.Module:
-        """See the class."""
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -133,6 +113,10 @@ class Family(Protocol):
     def features(self) -> frozenset[Feature]:
         """See the class."""
 
+    @property
+    def matchers(self) -> Matchers | None:
+        """What constrains answers; None if the tokenizer does not support it."""
+
     def prepare(
         self,
         messages: Sequence[Message],
@@ -143,9 +127,44 @@ class Family(Protocol):
 
         Raises:
             InvalidRequest: The messages do not refer to each image once, the chat template refuses
-                the conversation or does not support the options, or the family does not support an
+                the conversation or does not support the options, or the model does not support an
                 image of this shape.
         """
+
+    def decoder(self, form: AnswerForm) -> Callable[[Sequence[int]], str]:
+        """Returns a function like `decode` that keeps the special tokens around the parts."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Converts token ids to text without special tokens; incomplete bytes become U+FFFD."""
+
+
+class Family(Served, Protocol):
+    """A loaded model with an adapter, whose text model runs over packed batches.
+
+    Attributes:
+        model_types: The values of `model_type` in config.json that it supports.
+        image_token_id: The token whose embeddings are replaced by image features.
+        text_model: Called with `text_arguments`, `position_ids` (`[1, T]`, or `[3, 1, T]` for
+            multimodal positions), `attention_mask=None` and `use_cache=False`, without a cache;
+            returns `last_hidden_state` after the last norm. Its attention modules read
+            `_attn_implementation` from its `config`, and pass `scaling` and, if the family has
+            them, `sliding_window` and `softcap` to the attention function.
+        model: The whole model, text model and vision tower included.
+    """
+
+    model_types: ClassVar[frozenset[str]]
+
+    @property
+    def image_token_id(self) -> int:
+        """See the class."""
+
+    @property
+    def model(self) -> nn.Module:
+        """See the class."""
+
+    @property
+    def text_model(self) -> nn.Module:
+        """See the class."""
 
     def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """Encodes images of one or more requests into features, each `[tokens, hidden]`.
@@ -172,13 +191,3 @@ class Family(Protocol):
         They equal those of the family's class in transformers, except that tokens forbidden by its
         generation config have minus infinity.
         """
-
-    def decoder(self, form: AnswerForm) -> Callable[[Sequence[int]], str]:
-        """Returns a function like `decode` that keeps the special tokens around the parts."""
-
-    @property
-    def matchers(self) -> Matchers | None:
-        """What constrains answers; None if the tokenizer does not support it."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Converts token ids to text without special tokens; incomplete bytes become U+FFFD."""
