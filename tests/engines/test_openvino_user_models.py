@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,6 @@ from silkline.service.model import prepare_model
 from tests.serving import command
 
 pytest.importorskip("openvino_genai")
-pytest.importorskip("optimum.exporters.openvino", exc_type=ImportError)
 safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("transformers")
 
@@ -43,6 +42,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
+CACHE = Path(__file__).parents[2] / ".cache"
 MOST = 12
 MARK = "TINY_EXPORT"
 PATCH = 14
@@ -82,6 +82,14 @@ class Exported:
     def export(self, precision: str = "fp16") -> Path:
         wanted = EngineSettings(model=str(self.source), precision=precision)
         return prepare_model(wanted, "openvino", self.environment, self.said.append).folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environments() -> Iterator[None]:
+    """Keeps the environments that export from one run of the tests to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(CACHE))
+        yield
 
 
 @pytest.fixture(scope="module")
