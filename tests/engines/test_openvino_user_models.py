@@ -34,6 +34,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("transformers")
 
 from tests.engines.asking import user  # noqa: E402
+from tests.engines.exporting import CACHE  # noqa: E402
 from tests.engines.torch.reference import CASES, Case, Reference  # noqa: E402
 from tests.engines.torch.tiny import TINY, Tiny, save  # noqa: E402
 
@@ -42,7 +43,6 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-CACHE = Path(__file__).parents[2] / ".cache"
 MOST = 12
 MARK = "TINY_EXPORT"
 PATCH = 14
@@ -88,7 +88,8 @@ class Exported:
 def environments() -> Iterator[None]:
     """Keeps the environments that export from one run of the tests to the next."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(CACHE))
+        for name, value in CACHE.items():
+            patch.setenv(name, value)
         yield
 
 
