@@ -185,13 +185,19 @@ def prepare(cache: Path, names: Sequence[str]) -> dict[str, Path]:
         _run([sys.executable, "-m", "benchmarks.engines_model", str(model)])
     if "genai" in names and not (plain / "openvino_detokenizer.xml").is_file():
         shutil.rmtree(plain, ignore_errors=True)
-        _run([sys.executable, "-c", _OPTIMUM, "export", "openvino", "--model", str(model),
+        _run([_exporting_python(), "-c", _OPTIMUM, "export", "openvino", "--model", str(model),
               "--task", "image-text-to-text", "--weight-format", "int8", str(plain)])  # fmt: skip
     folders = dict.fromkeys(names, model)
     folders["genai"] = plain
     if "openvino" in names:
         folders["openvino"] = _exported(model, store)
     return folders
+
+
+def _exporting_python() -> str:
+    from silkline.engines.openvino.export.environment import export_environment  # noqa: PLC0415
+
+    return str(export_environment("transformers-4.57", os.environ).python(print))
 
 
 def _exported(model: Path, store: Path) -> Path:

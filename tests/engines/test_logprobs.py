@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from silkline.models.bundle import MANIFEST
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import answer, picture, request, user
 from tests.engines.bundled_reference import Reference
+from tests.engines.exporting import exporting_python
 
 PROMPTS = [20, pytest.param(200, marks=(pytest.mark.full, pytest.mark.timeout(1800)))]
 QUESTIONS = (
@@ -114,13 +114,15 @@ async def test_the_int8_model_reports_nearly_the_log_softmax(
 
 @pytest.fixture
 def float32_export(tmp_path: Path) -> Path:
-    pytest.importorskip("optimum.intel")
+    pytest.importorskip("openvino_genai")
     source, folder = tmp_path / "source", tmp_path / "export"
     source.mkdir()
     for path in bundled_folder().iterdir():
         if path.suffix in {".json", ".jinja", ".safetensors"} and path.name != MANIFEST:
             shutil.copy(path, source)
-    command = [str(Path(sys.executable).with_name("optimum-cli")), "export", "openvino",
+    python = exporting_python("transformers-4.57")
+    main = "from optimum.commands.optimum_cli import main; main()"
+    command = [str(python), "-c", main, "export", "openvino",
                "--model", str(source), "--task", "image-text-to-text",
                "--weight-format", "fp32", str(folder)]  # fmt: skip
     subprocess.run(command, check=True)

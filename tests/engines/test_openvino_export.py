@@ -20,8 +20,9 @@ import pytest
 from silkline.config import ModelSettings
 from silkline.engines.openvino.export import plan as planning
 from silkline.engines.openvino.export import process
+from silkline.engines.openvino.export.environment import export_environment
 from silkline.engines.openvino.export.plan import Plan, Precision, plan_export
-from silkline.engines.openvino.export.process import export_model
+from silkline.engines.openvino.export.process import Command, export_model
 from silkline.engines.openvino.export.protocol import Order
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault
 from silkline.models.label import label_of
@@ -40,7 +41,7 @@ from tests.models.samples import (
 
 WEIGHTS = {"language_model.model.layers.0.mlp.weight": ("F16", [1000, 1000])}
 CONFIG = LLAVA_15_7B["config.json"]
-VERSIONS = dict.fromkeys(planning.EXPORTERS, "4.57.0")
+VERSIONS = dict.fromkeys(planning.ENGINE, "2026.4.0")
 
 
 @pytest.fixture(autouse=True)
@@ -89,11 +90,15 @@ def test_the_key_changes_with_all_that_the_export_depends_on(
         planned(source, Precision.FP16).key,
         planned(source, digest="d2").key,
     }
-    monkeypatch.setitem(VERSIONS, "nncf", "9.9")
+    monkeypatch.setitem(VERSIONS, "openvino", "9.9")
+    keys.add(planned(source).key)
+    newer = export_environment("transformers-4.57", {})
+    newer.pins["nncf"] = "9.9"
+    monkeypatch.setattr(planning, "export_environment", lambda *_: newer)
     keys.add(planned(source).key)
     monkeypatch.setattr(planning, "RECIPE", planning.RECIPE + 1)
     keys.add(planned(source).key)
-    assert len(keys) == 5
+    assert len(keys) == 6
 
 
 def test_the_key_does_not_depend_on_names(source: Path) -> None:
@@ -151,18 +156,12 @@ def test_shards_that_are_not_here_are_told(tmp_path: Path) -> None:
         planned(folder)
 
 
-def test_a_missing_exporter_names_the_extra(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_engine_names_its_extra(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(name: str) -> str:
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(planning, "version", lacking)
-    with pytest.raises(EnvironmentFault, match=r"needs optimum-intel.*'silkline\[export\]'"):
-        planned(source)
-
-
-def test_transformers_5_does_not_export(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VERSIONS, "transformers", "5.19.0")
-    with pytest.raises(EnvironmentFault, match=r"needs transformers 4, not 5\.19\.0"):
+    with pytest.raises(EnvironmentFault, match=r"needs openvino,.*'silkline\[openvino\]'"):
         planned(source)
 
 
@@ -180,8 +179,8 @@ MANIFEST = {
 }
 
 
-def child(body: str) -> tuple[str, ...]:
-    """A command that speaks as the exporting process does."""
+def child(body: str) -> Command:
+    """The command of a process that speaks as the exporting one does."""
     head = f"""
         import json, os, sys, time
         from pathlib import Path
@@ -192,7 +191,8 @@ def child(body: str) -> tuple[str, ...]:
             (folder / "model.bin").write_bytes(b"weights")
             (folder / "bundle.json").write_text({json.dumps(MANIFEST)!r})
     """
-    return (sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body))
+    command = (sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body))
+    return lambda plan, on_progress: command
 
 
 def test_the_child_fills_the_store_and_its_steps_are_shown(source: Path, tmp_path: Path) -> None:
@@ -257,7 +257,24 @@ def test_a_child_that_ends_before_it_has_its_order_is_told_as_any_other(
     longer_than_a_pipe = msgspec.structs.replace(planned(source), license="x" * 200_000)
     ends = (sys.executable, "-c", "raise SystemExit(7)")
     with pytest.raises(InternalFault, match=r"its process was lost \(exit code 7\)"):
-        export_model(longer_than_a_pipe, Store(tmp_path / "store"), lambda _: None, ends)
+        export_model(longer_than_a_pipe, Store(tmp_path / "store"), lambda _: None, lambda *_: ends)
+
+
+def test_a_silent_child_is_killed_when_the_export_is_cancelled(
+    source: Path, tmp_path: Path
+) -> None:
+    body = f"""
+        Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
+        time.sleep(600)
+    """
+
+    def cancel(_: str) -> None:
+        if (tmp_path / "pid").exists():
+            raise InternalFault("cancelled")
+
+    with pytest.raises(InternalFault, match="cancelled"):
+        export_model(planned(source), Store(tmp_path / "store"), cancel, child(body))
+    assert not _runs(int((tmp_path / "pid").read_text()))
 
 
 def test_no_room_is_told_before_anything_is_done(
@@ -336,6 +353,7 @@ def test_the_real_child_ends_with_who_asked(tmp_path: Path) -> None:
         digest="d",
         precision=Precision.INT8,
         versions={},
+        environment="transformers-4.57",
         parameters=1,
     )
     asker = subprocess.Popen(

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +30,11 @@ from silkline.service.model import prepare_model
 from tests.serving import command
 
 pytest.importorskip("openvino_genai")
-pytest.importorskip("optimum.exporters.openvino", exc_type=ImportError)
 safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("transformers")
 
 from tests.engines.asking import user  # noqa: E402
+from tests.engines.exporting import CACHE  # noqa: E402
 from tests.engines.torch.reference import CASES, Case, Reference  # noqa: E402
 from tests.engines.torch.tiny import TINY, Tiny, save  # noqa: E402
 
@@ -82,6 +82,15 @@ class Exported:
     def export(self, precision: str = "fp16") -> Path:
         wanted = EngineSettings(model=str(self.source), precision=precision)
         return prepare_model(wanted, "openvino", self.environment, self.said.append).folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environments() -> Iterator[None]:
+    """Keeps the environments that export from one run of the tests to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CACHE.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")

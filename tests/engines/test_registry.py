@@ -94,7 +94,7 @@ def bundle(folder: Path, *engines: str) -> ModelLocation:
 def test_auto_passes_over_what_cannot_serve_the_model(
     machine: Callable[..., None], tmp_path: Path
 ) -> None:
-    machine("openvino_genai", "torch", "optimum.intel", "nncf")
+    machine("openvino_genai", "torch")
     assert pick_engine(model(tmp_path / "llava", LLAVA_15_7B)) == Choice("openvino")
     choice = pick_engine(model(tmp_path / "smol", SMOLVLM_500M))
     assert choice.engine == "torch"
@@ -117,24 +117,18 @@ def test_auto_takes_what_a_bundle_has_weights_for(
     )
 
 
-def test_auto_does_not_take_an_export_that_cannot_be_made(
+def test_auto_takes_an_export_whose_environment_is_made_on_demand(
     machine: Callable[..., None], tmp_path: Path
 ) -> None:
     place = model(tmp_path / "llava", LLAVA_15_7B)
     machine("openvino_genai", "torch")
-    choice = pick_engine(place)
-    assert choice.engine == "torch"
-    assert choice.passed_over["openvino"] == (
-        'what exports it is not installed (pip install "silkline[export]")'
-    )
-    machine("openvino_genai")
-    with pytest.raises(EnvironmentFault) as caught:
-        pick_engine(place)
-    assert caught.value.remedy == 'pip install "silkline[export]"'
+    assert pick_engine(place) == Choice("openvino")
+    machine("torch")
+    assert pick_engine(place) == Choice("torch")
 
 
 def test_where_no_engine_can_each_says_why(machine: Callable[..., None], tmp_path: Path) -> None:
-    machine("openvino_genai", "torch", "vllm", "optimum.intel", "nncf")
+    machine("openvino_genai", "torch", "vllm")
     config = LLAVA_15_7B["config.json"] | {"model_type": "mllama"}
     place = model(tmp_path / "other", LLAVA_15_7B | {"config.json": config})
     with pytest.raises(ConfigError) as refused:

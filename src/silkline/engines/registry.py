@@ -189,20 +189,10 @@ def pick_engine(location: ModelLocation) -> Choice:
     support = {each.engine: each for each in judge(read_facts(location))}
     passed_over: dict[str, str] = {}
     for spec in usable:
-        why_not = _why_not(spec, support[spec.name])
-        if why_not is None:
+        if support[spec.name].verdict is not Verdict.NO:
             return Choice(spec.name, passed_over)
-        passed_over[spec.name] = why_not
+        passed_over[spec.name] = support[spec.name].why
     raise _none_can(location, support.values())
-
-
-def _why_not(spec: EngineSpec, support: Support) -> str | None:
-    """Why an engine that is installed cannot serve the model here; None where it can."""
-    if support.verdict is Verdict.NO:
-        return support.why
-    if support.extra and not all(map(is_installed, spec.extras.get(support.extra, ()))):
-        return f"what exports it is not installed ({_install_extra(support.extra)})"
-    return None
 
 
 def is_installed(library: str) -> bool:
@@ -241,12 +231,8 @@ def _none_can(location: ModelLocation, support: Collection[Support]) -> Silkline
     specs = {spec.name: spec for spec in engine_specs()}
     for each in support:
         if each.verdict is Verdict.YES and specs[each.engine].rank is not None:
-            install = _install_extra(each.extra) if each.extra else specs[each.engine].install
             return EnvironmentFault(
-                f"{said} For {each.engine} something is not installed.", remedy=install or None
+                f"{said} For {each.engine} something is not installed.",
+                remedy=specs[each.engine].install or None,
             )
     return ConfigError(f"{said} Name one that can with --engine, or another model.")
-
-
-def _install_extra(extra: str) -> str:
-    return f'pip install "silkline[{extra}]"'

@@ -5,8 +5,8 @@ Built-in engines and those of other packages register in the same way (docs/engi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,6 @@ class EngineSpec:
         support: Says whether it can serve a model, and why not; None where it cannot tell.
         export: Plans the form in which it needs a model, from the model's location, the settings
             and the digest of the model's files; gives None for a model that it serves as it is.
-        extras: Further extras of its package that a `Support` may name, each with the modules that
-            must be found, such as those that export a model.
         start_seconds: How long a worker with these options may take to start, in seconds. Raises
             `ConfigError` where an option is wrong.
     """
@@ -70,5 +68,4 @@ class EngineSpec:
     needs_model: bool = True
     support: Callable[[ModelFacts], Support] | None = None
     export: Callable[[ModelLocation, EngineSettings, str], Export | None] | None = None
-    extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     start_seconds: Callable[[EngineOptions], float] = _start_seconds

@@ -13,21 +13,20 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.file_lock import locked, try_lock
 from silkline.models.home import expanded
 from silkline.models.user_paths import nearest_folder
 
 _LOCK = ".lock"
 _HELD = ".held.lock"
 _DRAFT = ".draft-"
-_POLL_SECONDS = 0.2
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -88,7 +87,7 @@ class Store:
             return bundle  # needs no lock, so it works in a read-only store too
         with _faults(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self.folder / f"{key}{_LOCK}", waiting):
+            with locked(self.folder / f"{key}{_LOCK}", waiting):
                 if (bundle := self.find(key)) is not None:
                     return bundle
                 self._clear(key)
@@ -151,12 +150,12 @@ class Store:
             EnvironmentFault: It is being served, or cannot be removed.
         """
         with _faults(self.folder), (self.folder / f"{key}{_HELD}").open("ab") as held:
-            if not _try_lock(held):
+            if not try_lock(held):
                 raise EnvironmentFault(
                     f"The entry {key} of the store is being served: a worker that restarts would "
                     "not find its files. Stop the `silkline` that serves it, then remove it."
                 )
-            with _locked(self.folder / f"{key}{_LOCK}", lambda: None):
+            with locked(self.folder / f"{key}{_LOCK}", lambda: None):
                 folder = self.folder / key
                 if folder.is_dir():
                     folder.rename(self.folder / f"{key}{_DRAFT}removed")
@@ -172,7 +171,7 @@ class Store:
         with _faults(self.folder):
             for key in {draft.name.partition(_DRAFT)[0] for draft in drafts}:
                 with (self.folder / f"{key}{_LOCK}").open("ab") as lock:
-                    if _try_lock(lock):
+                    if try_lock(lock):
                         self._clear(key)
 
     def _clear(self, key: str) -> None:
@@ -198,19 +197,26 @@ class Store:
         _to_disk(self.folder)
 
 
+def cache_home(environment: Mapping[str, str]) -> Path:
+    """Silkline's folder in the user's cache folder, `XDG_CACHE_HOME` or `~/.cache`.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+
+    Raises:
+        ConfigError: The home directory at its beginning is unknown.
+    """
+    return expanded(environment.get("XDG_CACHE_HOME") or "~/.cache") / "silkline"
+
+
 def store_folder(setting: str, environment: Mapping[str, str]) -> Path:
     """The store's folder: the setting, or `silkline/exports` in the user's cache folder.
-
-    The cache folder is `XDG_CACHE_HOME` or `~/.cache`
-    (https://specifications.freedesktop.org/basedir-spec/latest/).
 
     Raises:
         ConfigError: The home directory at its beginning is unknown.
     """
     if setting:
         return expanded(setting)
-    caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return expanded(caches) / "silkline" / "exports"
+    return cache_home(environment) / "exports"
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -265,25 +271,6 @@ def _faults(
     except OSError as error:
         full = error.errno in _FULL
         raise (full_disk(folder) if full else fault(folder, error.strerror)) from error
-
-
-@contextmanager
-def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds a lock that ends with the process. The file is empty and is never removed."""
-    with path.open("ab") as file:
-        while not _try_lock(file):
-            waiting()
-            time.sleep(_POLL_SECONDS)
-        yield
-
-
-def _try_lock(lock: IO[bytes]) -> bool:
-    """Takes a lock until the file is closed; False if another process holds it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _to_disk(path: Path) -> None:

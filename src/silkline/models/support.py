@@ -31,14 +31,12 @@ class Support(msgspec.Struct, frozen=True, omit_defaults=True):
         engine: Its name, as `--engine` takes it.
         verdict: `yes` serves with the command in `why`; `elsewhere` once another server runs.
         why: The command, or the reason.
-        extra: The extra of the package that it takes besides the engine's own, such as `export`.
         path: How it runs the model, for engines that have several ways; see `EngineInfo.path`.
     """
 
     engine: str
     verdict: Verdict
     why: str
-    extra: str | None = None
     path: str = ""
 
 

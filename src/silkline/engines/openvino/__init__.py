@@ -13,7 +13,7 @@ import sys
 
 from silkline.config import EngineSettings
 from silkline.engines.base import Engine, EngineOptions
-from silkline.engines.openvino.support import EXPORT, NAME, openvino_support
+from silkline.engines.openvino.support import NAME, openvino_support
 from silkline.engines.spec import EngineSpec, Export
 from silkline.models.resolve import ModelLocation
 
@@ -37,7 +37,7 @@ def plan_files(location: ModelLocation, settings: EngineSettings, digest: str) -
 
     Raises:
         ConfigError: The engine cannot serve the model.
-        EnvironmentFault: The libraries that export are not installed.
+        EnvironmentFault: OpenVINO is not installed.
     """
     from silkline.engines.openvino.export.plan import (  # noqa: PLC0415 - imports this package
         Precision,
@@ -63,5 +63,4 @@ SPEC = EngineSpec(
     gpu_rank=3,
     support=openvino_support,
     export=plan_files,
-    extras={EXPORT: ("optimum.intel", "nncf")},
 )

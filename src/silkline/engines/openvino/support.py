@@ -16,9 +16,6 @@ from silkline.models.weights import Weights
 
 NAME = "openvino"
 
-EXPORT = "export"
-"""The extra with the libraries that export a model."""
-
 OPENVINO_MODEL_TYPES = frozenset(
     {
         "gemma3",
@@ -44,9 +41,15 @@ From src/cpp/src/visual_language/vlm_config.cpp of openvino.genai, and held agai
 library of 2026.4; it takes InternVL as its authors' code has it, not as transformers has it.
 """
 
-EXPORTED_MODEL_TYPES = frozenset({"gemma3", "llava", "llava_next", "qwen2_5_vl", "qwen2_vl"})
-"""Of these, what optimum-intel 1.27 exports from transformers' own classes; for the others it would
-need the code that comes with the model."""
+EXPORTED_MODEL_TYPES = {
+    model_type: group
+    for group, model_types in {
+        "transformers-4.57": "gemma3 llava llava_next qwen2_5_vl qwen2_vl",
+    }.items()
+    for model_type in model_types.split()
+}
+"""Of these, what optimum-intel exports from transformers' own classes, and the group whose
+environment does it (see `export.environment`); the others need the code that comes with a model."""
 
 
 def openvino_support(facts: ModelFacts) -> Support:
@@ -62,7 +65,7 @@ def openvino_support(facts: ModelFacts) -> Support:
     command = serving_command(NAME, location)
     if weights.is_export:
         return Support(NAME, Verdict.YES, command)
-    return Support(NAME, Verdict.YES, f"{command} (exports it once)", EXPORT)
+    return Support(NAME, Verdict.YES, f"{command} (exports it once)")
 
 
 def _no_ir(folder: Path, files: Documents, weights: Weights) -> str | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
+from silkline.engines.openvino.export.environment import ExportEnvironment, export_environment
+from silkline.engines.openvino.support import EXPORTED_MODEL_TYPES
 from silkline.engines.registry import check_engine
 from silkline.errors import EnvironmentFault
 from silkline.models.documents import CONFIG, read_document
@@ -19,19 +22,13 @@ from silkline.models.weights import LANGUAGE_MODEL, Weights, read_weights
 RECIPE = 1
 """Raised when exports come out otherwise with the same libraries; it is part of the key."""
 
-EXPORTERS = (
-    "optimum-intel",
-    "nncf",
-    "openvino",
-    "openvino-genai",
-    "openvino-tokenizers",
-    "torch",
-    "transformers",
-)
-"""Distributions whose versions decide what an export is."""
+EXPORTERS = ("optimum-intel", "nncf", "torch", "transformers")
+"""Packages of the export environment whose versions decide what an export is."""
 
-_LAST_TRANSFORMERS = 4
-_REMEDY = "pip install 'silkline[export]'"
+ENGINE = ("openvino", "openvino-genai", "openvino-tokenizers")
+"""Packages of the engine, which also convert and prove the export."""
+
+_REMEDY = "pip install 'silkline[openvino]'"
 _HALF, _BYTE = 2, 1
 _FIXED_BYTES = 64 * 1024 * 1024
 """Graphs, tokenizers and what else does not grow with the weights."""
@@ -58,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         digest: SHA-256 over the model's files.
         precision: Of the weights.
         versions: Of the libraries that export, by distribution.
+        environment: The group of model types whose environment exports it.
         parameters: Numbers in the weights.
     """
 
@@ -69,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     precision: Precision
     versions: dict[str, str]
+    environment: str
     parameters: int
 
     @property
@@ -105,19 +104,22 @@ def plan_export(location: ModelLocation, precision: Precision, digest: str) -> P
 
     Raises:
         ConfigError: The engine openvino cannot serve it.
-        EnvironmentFault: The libraries that export are not here.
+        EnvironmentFault: OpenVINO is not installed.
     """
     check_engine(location, "openvino")
+    model_type = read_document(location.folder / CONFIG, CONFIG).text("model_type") or ""
+    environment = export_environment(EXPORTED_MODEL_TYPES[model_type], os.environ)
     commit = f"@{location.revision}" if location.kind is Kind.HUB else ""
     return Plan(
         source=str(location.folder),
         name=label_of(location),
         parent=f"{public_name(location)}{commit}",
         license=location.license or "",
-        model_type=read_document(location.folder / CONFIG, CONFIG).text("model_type") or "",
+        model_type=model_type,
         digest=digest,
         precision=precision,
-        versions=_versions(),
+        versions=_versions(environment),
+        environment=environment.group,
         parameters=_parameters(read_weights(location.folder)),
     )
 
@@ -126,18 +128,12 @@ def _parameters(weights: Weights) -> int:
     return sum(weights.dtypes.values())
 
 
-def _versions() -> dict[str, str]:
-    """Raises `EnvironmentFault` where a distribution is not installed or too new."""
+def _versions(environment: ExportEnvironment) -> dict[str, str]:
+    """Raises `EnvironmentFault` if OpenVINO is not installed."""
     try:
-        versions = {name: version(name) for name in EXPORTERS}
+        engine = {name: version(name) for name in ENGINE}
     except PackageNotFoundError as error:
         raise EnvironmentFault(
             f"Exporting a model needs {error.name}, which is not installed.", remedy=_REMEDY
         ) from error
-    if int(versions["transformers"].partition(".")[0]) > _LAST_TRANSFORMERS:
-        raise EnvironmentFault(
-            f"Exporting needs transformers 4, not {versions['transformers']}; an environment of "
-            "its own may have both exporter and engine.",
-            remedy=_REMEDY,
-        )
-    return versions
+    return {name: environment.pins[name] for name in EXPORTERS} | engine

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,8 @@ from typing import IO
 
 import msgspec
 
+from silkline.engines.openvino.export.child import read_lines
+from silkline.engines.openvino.export.environment import OnProgress, export_environment
 from silkline.engines.openvino.export.plan import Plan
 from silkline.engines.openvino.export.protocol import Ended, Order, Report, Step
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault
@@ -24,26 +25,39 @@ from silkline.models.store import Store, check_space, full_disk
 
 logger = logging.getLogger("silkline.export")
 
-OnProgress = Callable[[str], None]
-"""Called with a human-readable status."""
+MODULE = ("-P", "-m", "silkline.engines.openvino.export")
+"""The arguments of the Python that exports."""
 
-COMMAND = (sys.executable, "-P", "-m", "silkline.engines.openvino.export")
+Command = Callable[[Plan, OnProgress], Sequence[str]]
+"""Returns the command of the exporting process, after what it needs has been made."""
+
 _LAST_BYTES = 4096
 _FLOAT16_BYTES = 2
 _MIN_FOR_RATE = 2
 """Minimum number of parts done for a meaningful rate."""
 
 
+def exporting_command(plan: Plan, on_progress: OnProgress) -> Sequence[str]:
+    """The command in the plan's environment, which is made if it is missing.
+
+    Raises:
+        EnvironmentFault: It cannot be made.
+    """
+    environment = export_environment(plan.environment, os.environ)
+    return (str(environment.python(on_progress)), *MODULE)
+
+
 def export_model(
-    plan: Plan, store: Store, on_progress: OnProgress, command: Sequence[str] = COMMAND
+    plan: Plan, store: Store, on_progress: OnProgress, command: Command = exporting_command
 ) -> Bundle:
     """Returns the bundle of a plan from the store; exports the model if it is not there.
 
     Args:
         plan: The plan of the export.
         store: The store for the bundle.
-        on_progress: Called with the status of the export.
-        command: The command of the exporting process; it must follow `protocol`.
+        on_progress: Called with the status of the export at least every second; what it raises
+            ends the export.
+        command: Makes the command of the exporting process, which must follow `protocol`.
 
     Raises:
         ConfigError: The model cannot be exported, or the export's answers differ from its own.
@@ -57,7 +71,7 @@ def export_model(
     def build(folder: Path) -> None:
         # Not earlier: waiting for another process needs no space, and orphans are removed by now.
         check_space(store.folder, plan.disk_bytes)
-        _run(command, Order(plan, str(folder)), on_progress, store)
+        _run(command(plan, on_progress), Order(plan, str(folder)), on_progress, store)
         on_progress(f"exported in {time.monotonic() - began:.0f} s; checking it")
 
     def waiting() -> None:
@@ -99,15 +113,20 @@ def _follow(child: subprocess.Popen[bytes], order: Order, on_progress: OnProgres
     with suppress(BrokenPipeError):  # it has ended already; its exit code says how
         # Bypasses the buffer, which would be written again when the pipe is closed.
         os.write(child.stdin.fileno(), msgspec.json.encode(order) + b"\n")
-    began, stage, since = time.monotonic(), "", 0.0
-    for line in child.stdout:
+    began, step, since = time.monotonic(), Step("starting"), time.monotonic()
+
+    def show() -> None:
+        on_progress(_describe(step, time.monotonic() - began, time.monotonic() - since))
+
+    for line in read_lines(child.stdout, show):
         report = msgspec.json.decode(line, type=Report)
         if isinstance(report, Ended):
             return report
-        if report.stage != stage:
-            stage, since = report.stage, time.monotonic()
-            logger.info("exporting %s: %s", order.plan.name, stage)
-        on_progress(_describe(report, time.monotonic() - began, time.monotonic() - since))
+        if report.stage != step.stage:
+            since = time.monotonic()
+            logger.info("exporting %s: %s", order.plan.name, report.stage)
+        step = report
+        show()
     if child.wait() == -signal.SIGKILL:
         return Ended("environment", _killed(order.plan))
     return Ended("failed", f"its process was lost (exit code {child.returncode})")
