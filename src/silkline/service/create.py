@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from silkline.admission.admission import Admission
 from silkline.cache.answers import AnswerCache
 from silkline.config import Settings
@@ -13,12 +15,14 @@ from silkline.service.lifecycle import Lifecycle
 from silkline.service.metrics import (
     admission_metrics,
     cache_metrics,
+    gate_metrics,
     intake_metrics,
     process_metrics,
     replica_metrics,
 )
+from silkline.service.model import gate_of
 from silkline.service.models import ServedModel, ServedModels
-from silkline.service.pool import aliases
+from silkline.service.pool import aliases, needs_model
 
 
 def create_answering(
@@ -48,7 +52,10 @@ def create_answering(
     metrics.add_source(lambda: admission_metrics(admission.snapshot()))
     metrics.add_source(lambda: intake_metrics(intake.snapshot()))
     metrics.add_source(lambda: process_metrics(lifecycle))
-    model = ServedModel(pool, admission, aliases(settings.engine), settings.engine.remotes)
+    wanted = settings.engine
+    gate = None if wanted.remotes or not needs_model(wanted.engine) else gate_of(wanted, os.environ)
+    model = ServedModel(pool, admission, aliases(wanted), wanted.remotes, gate)
+    metrics.add_source(lambda: gate_metrics([model]))
     return Answering(
         settings,
         intake=intake,

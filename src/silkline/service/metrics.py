@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -11,9 +12,13 @@ from silkline.admission.admission import AdmissionSnapshot
 from silkline.cache.answers import CacheSnapshot
 from silkline.cache.near import NearSnapshot
 from silkline.cache.tiered import TierSnapshot
+from silkline.engines.machine import this_machine
+from silkline.errors import Overloaded
 from silkline.ingress.intake import IntakeSnapshot
+from silkline.models.gate import Verdict
 from silkline.routing.health import PoolHealth, ReplicaHealth
 from silkline.service.lifecycle import Lifecycle
+from silkline.service.models import ServedModel
 
 
 def process_metrics(lifecycle: Lifecycle) -> Iterable[Metric]:
@@ -138,6 +143,32 @@ def admission_metrics(snapshot: AdmissionSnapshot) -> Iterable[Metric]:
         for reason, count in counts.refused.items():
             refused.add_metric([tenant, reason.value], count)
     yield from (admitted, refused)
+
+
+def gate_metrics(models: Iterable[ServedModel]) -> Iterable[Metric]:
+    """Metrics of the gates of models that were gated and have started."""
+    passed = GaugeMetricFamily(
+        "silkline_gate_passed", "1 if the model passed its gate.", labels=["model", "verdict"]
+    )
+    here = GaugeMetricFamily(
+        "silkline_gate_here",
+        "1 if the model was gated on this kind of processor and GPU.",
+        labels=["model"],
+    )
+    time = GaugeMetricFamily(
+        "silkline_gate_time_seconds", "Unix time at which the model was gated.", labels=["model"]
+    )
+    for model in models:
+        if (gate := model.gate) is None:
+            continue
+        try:
+            name = model.info.model
+        except Overloaded:  # still loading
+            continue
+        passed.add_metric([name, gate.verdict], float(gate.verdict is Verdict.PASSED))
+        here.add_metric([name], float(gate.machine.kind == this_machine().kind))
+        time.add_metric([name], datetime.fromisoformat(gate.gated_at).timestamp())
+    yield from (passed, here, time)
 
 
 def replica_metrics(health: PoolHealth) -> Iterable[Metric]:

@@ -9,6 +9,7 @@ from silkline.admission.admission import Admission
 from silkline.config import RemoteSettings
 from silkline.core import EngineInfo
 from silkline.errors import ModelNotFound, Overloaded
+from silkline.models.gate import GateRecord
 from silkline.routing.pool import EnginePool
 
 
@@ -21,12 +22,14 @@ class ServedModel:
         admission: Decides which requests are admitted, and when.
         aliases: Other names that requests may use.
         remotes: The remote servers that may compute an answer.
+        gate: The gate's record of the model's bundle; None if it was never gated.
     """
 
     pool: EnginePool
     admission: Admission
     aliases: frozenset[str] = frozenset()
     remotes: tuple[RemoteSettings, ...] = ()
+    gate: GateRecord | None = None
 
     @property
     def info(self) -> EngineInfo:

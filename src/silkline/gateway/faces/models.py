@@ -6,9 +6,10 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
-from silkline.core import EngineInfo
 from silkline.gateway.openapi import ERROR_RESPONSES
+from silkline.models.gate import GateRecord
 from silkline.service.answering import Answering
+from silkline.service.models import ServedModel
 
 
 def model_routes(answering: Answering) -> APIRouter:
@@ -17,7 +18,7 @@ def model_routes(answering: Answering) -> APIRouter:
 
     @router.get("/v1/models", summary="List the served models")
     async def models() -> dict[str, Any]:
-        found = [_model(model.info) for model in answering.models]
+        found = [_model(model) for model in answering.models]
         return {
             "object": "list",
             "data": found,
@@ -34,12 +35,13 @@ def model_routes(answering: Answering) -> APIRouter:
     async def model(name: str) -> dict[str, Any]:
         if not name:
             raise HTTPException(404)
-        return _model(answering.models.choose(name).info)
+        return _model(answering.models.choose(name))
 
     return router
 
 
-def _model(info: EngineInfo) -> dict[str, Any]:
+def _model(model: ServedModel) -> dict[str, Any]:
+    info, gate = model.info, model.gate
     return {
         "id": info.model,
         "object": "model",
@@ -62,4 +64,22 @@ def _model(info: EngineInfo) -> dict[str, Any]:
             "max_pixels": info.pixel_budget.max_pixels,
             "shortest_edge": info.pixel_budget.shortest_edge,
         },
+        "gate": None if gate is None else _gate(gate),
+    }
+
+
+def _gate(gate: GateRecord) -> dict[str, Any]:
+    return {
+        "verdict": gate.verdict,
+        "requirements": [
+            {"requirement": each.requirement, "verdict": each.verdict, "reason": each.reason}
+            for each in gate.findings
+        ],
+        "baseline": gate.baseline,
+        "confidence": gate.confidence,
+        "dataset": gate.dataset,
+        "dataset_digest": gate.digest,
+        "items": gate.items,
+        "gated_at": gate.gated_at,
+        "gated_on": gate.machine.kind,
     }
