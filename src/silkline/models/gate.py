@@ -80,6 +80,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
         verdict: Passed if every requirement passed; refused if one was refused.
         findings: By requirement; a slice that lost too much is a finding of its own.
         candidate: The gated model, as name@revision.
+        engine: The engine that served it; the verdict says nothing about others.
         baseline: The model that it was compared with.
         confidence: Confidence of each one-sided test.
         dataset: Name of the data set.
@@ -97,6 +98,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     findings: tuple[Finding, ...]
     candidate: str
+    engine: str
     baseline: str
     confidence: float
     dataset: str
@@ -153,33 +155,34 @@ def read_gate(bundle: Bundle) -> GateRecord | None:
     return record
 
 
-def check_gate(bundle: Bundle, *, ungated: bool) -> GateRecord | None:
-    """Checks that a bundle may be served: it passed its gate, or needs none.
+def check_gate(bundle: Bundle, engine: str, *, ungated: bool) -> GateRecord | None:
+    """Checks that a bundle may be served by an engine: it passed its gate, or needs none.
 
     A bundle that was made from another one, its parent, needs a gate.
 
     Args:
         bundle: A bundle whose files are whole.
+        engine: The engine's name.
         ungated: Whether it may be served without a gate that passed.
 
     Returns:
-        The gate's record; None if there is none.
+        The gate's record; None if there is none for this engine.
 
     Raises:
         ConfigError: It may not be served.
     """
     if ungated:
-        try:
-            return read_gate(bundle)
-        except ConfigError:
-            return None
+        return None
     record, name = read_gate(bundle), bundle.manifest.name
-    if record is None and bundle.manifest.parent is not None:
+    if record is None or record.engine != engine:
+        if bundle.manifest.parent is None:
+            return None
+        gated = "was never gated" if record is None else f"was gated with {record.engine} only"
         raise ConfigError(
-            f"The bundle {name} was made from {bundle.manifest.parent} and never gated. Run "
-            "silkline gate, or serve it as it is with --ungated true."
+            f"The bundle {name} was made from {bundle.manifest.parent} and {gated}. Run silkline "
+            f"gate with the engine {engine}, or serve it as it is with --ungated true."
         )
-    if record is not None and record.verdict is not Verdict.PASSED:
+    if record.verdict is not Verdict.PASSED:
         why = " ".join(
             finding.reason for finding in record.findings if finding.verdict is record.verdict
         )

@@ -35,7 +35,7 @@ from silkline.optimize.requirements import QUALITY, SPEED, Kind, Requirement
 from silkline.optimize.size import size_of
 from silkline.optimize.speed import judge_amount, judge_speed
 from silkline.service.evaluation import Evaluated, EvaluationPlan, evaluated
-from silkline.service.pool import OnNotice
+from silkline.service.pool import OnNotice, needs_model
 from silkline.service.subject import SubjectSpec
 
 FIGURES, PAGE = "gate.json", "gate.html"
@@ -173,6 +173,7 @@ def _record(
         verdict=verdict_of(findings),
         findings=tuple(findings),
         candidate=candidate.model,
+        engine=candidate.engine,
         baseline=baseline.model,
         confidence=plan.confidence,
         dataset=plan.dataset.name,
@@ -199,7 +200,7 @@ def verdict_of(findings: Sequence[Finding]) -> Verdict:
 def _bundle(candidate: SubjectSpec) -> Bundle | None:
     """The candidate's bundle, if it is the user's own: the bundled model is not written to."""
     engine = candidate.settings.engine
-    if engine.remotes or engine.model == BUNDLED_MODEL:
+    if engine.model == BUNDLED_MODEL or engine.remotes or not needs_model(engine.engine):
         return None
     return locate_model(engine.model, os.environ).bundle
 

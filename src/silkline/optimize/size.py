@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from silkline.models.bundle import MANIFEST, load_bundle
-from silkline.service.pool import prepared_model
+from silkline.service.pool import needs_model, prepared_model
 from silkline.service.subject import SubjectSpec
 
 _WEIGHTS = ((".safetensors",), (".bin", ".pt", ".pth"), (".gguf",))
@@ -14,7 +14,7 @@ publishers put the same weights beside each other in two formats."""
 
 
 async def size_of(spec: SubjectSpec, engine: str) -> int | None:
-    """Bytes of the weights that an engine loads for a subject; None for a remote server.
+    """Bytes of the weights that an engine loads for a subject; None if it loads none here.
 
     Args:
         spec: The subject.
@@ -23,7 +23,7 @@ async def size_of(spec: SubjectSpec, engine: str) -> int | None:
     Raises:
         SilklineError: The model's files cannot be read.
     """
-    if spec.settings.engine.remotes:
+    if spec.settings.engine.remotes or not needs_model(engine):
         return None
     files = await prepared_model(spec.settings.engine, engine)
     if files.hold is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -46,7 +48,7 @@ def _scores(gated: Gated) -> Table:
     return _table(title, "A, the baseline", "B, the candidate", rows=rows)
 
 
-def _table(title: str, *heads: str, rows: list[tuple[str, ...]]) -> Table:
+def _table(title: str, *heads: str, rows: Iterable[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(Text(title), no_wrap=True)
     for head in heads:

@@ -21,16 +21,16 @@ def load_rows(load: Sequence[Summary]) -> list[tuple[str, str, str]]:
     """Figures of both sides under load, a row each; none if nothing was loaded."""
     if not load:
         return []
-    first, second = load
-    return [
-        ("requests", f"{first.requests:,}", f"{second.requests:,}"),
-        ("failed", *(f"{each.requests - each.served:,}" for each in load)),
-        ("latency P50", span(first.latency.p50), span(second.latency.p50)),
-        ("latency P90", span(first.latency.p90), span(second.latency.p90)),
-        ("latency P99", span(first.latency.p99), span(second.latency.p99)),
-        ("first token P50", span(first.first_token.p50), span(second.first_token.p50)),
-        ("first token P99", span(first.first_token.p99), span(second.first_token.p99)),
-    ]
+    rows = {
+        "requests": [f"{each.requests:,}" for each in load],
+        "failed": [f"{each.requests - each.served:,}" for each in load],
+        "latency P50": [span(each.latency.p50) for each in load],
+        "latency P90": [span(each.latency.p90) for each in load],
+        "latency P99": [span(each.latency.p99) for each in load],
+        "first token P50": [span(each.first_token.p50) for each in load],
+        "first token P99": [span(each.first_token.p99) for each in load],
+    }
+    return [(name, first, second) for name, (first, second) in rows.items()]
 
 
 def versions_line(record: GateRecord) -> str:

@@ -53,8 +53,9 @@ def create_answering(
     metrics.add_source(lambda: intake_metrics(intake.snapshot()))
     metrics.add_source(lambda: process_metrics(lifecycle))
     wanted = settings.engine
-    gate = None if wanted.remotes or not needs_model(wanted.engine) else gate_of(wanted, os.environ)
-    model = ServedModel(pool, admission, aliases(wanted), wanted.remotes, gate)
+    local = not wanted.remotes and needs_model(wanted.engine)
+    gated = gate_of(wanted, os.environ) if local else None
+    model = ServedModel(pool, admission, aliases(wanted), wanted.remotes, gated)
     metrics.add_source(lambda: gate_metrics([model]))
     return Answering(
         settings,

@@ -159,11 +159,11 @@ def gate_metrics(models: Iterable[ServedModel]) -> Iterable[Metric]:
         "silkline_gate_time_seconds", "Unix time at which the model was gated.", labels=["model"]
     )
     for model in models:
-        if (gate := model.gate) is None:
-            continue
         try:
-            name = model.info.model
+            name, gate = model.info.model, model.gate
         except Overloaded:  # still loading
+            continue
+        if gate is None:
             continue
         passed.add_metric([name, gate.verdict], float(gate.verdict is Verdict.PASSED))
         here.add_metric([name], float(gate.machine.kind == this_machine().kind))

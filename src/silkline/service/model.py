@@ -13,7 +13,7 @@ from silkline.engines.machine import this_machine
 from silkline.engines.registry import check_engine, engine_spec
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import Bundle
-from silkline.models.gate import GateRecord, check_gate
+from silkline.models.gate import GateRecord, check_gate, read_gate
 from silkline.models.label import label_of
 from silkline.models.resolve import Kind, ModelLocation, locate_model, resolve_model
 from silkline.models.source import Digests
@@ -69,9 +69,9 @@ def prepare_model(
     if location.bundle is not None:
         key = store.key_of(location.folder)
         if key is None:
-            return ModelFiles(_gated(wanted).folder, wanted.served_name, "")
+            return ModelFiles(_gated(wanted, engine).folder, wanted.served_name, "")
         with _held(store, key) as hold:
-            return ModelFiles(_gated(wanted).folder, wanted.served_name, "", hold)
+            return ModelFiles(_gated(wanted, engine).folder, wanted.served_name, "", hold)
     check_engine(location, engine)
     on_progress("reading the model's files")
     digest = _digest(location, store.folder)
@@ -86,21 +86,24 @@ def prepare_model(
 
 
 def gate_of(wanted: EngineSettings, environment: Mapping[str, str]) -> GateRecord | None:
-    """The gate's record of the model that the settings serve; None if it was never gated.
+    """The gate's record of the model that the settings serve; None if there is none to be read.
 
     Raises:
         SilklineError: The model cannot be found.
     """
     bundle = locate_model(wanted.model, environment).bundle
-    return None if bundle is None else check_gate(bundle, ungated=True)
+    try:
+        return None if bundle is None else read_gate(bundle)
+    except ConfigError:  # only a bundle that is served ungated comes this far
+        return None
 
 
-def _gated(wanted: EngineSettings) -> Bundle:
+def _gated(wanted: EngineSettings, engine: str) -> Bundle:
     """A bundle whose files are whole and whose gate allows to serve it here."""
     bundle = resolve_model(wanted.model)
-    record = check_gate(bundle, ungated=wanted.ungated)
+    record = check_gate(bundle, engine, ungated=wanted.ungated)
     here = this_machine().kind
-    if record is not None and record.machine.kind != here and not wanted.ungated:
+    if record is not None and record.machine.kind != here:
         notice = (
             f"The bundle {bundle.manifest.name} was gated on {record.machine.kind}, and this is "
             f"{here}, where its answers may differ. Run silkline gate here."

@@ -22,19 +22,27 @@ class ServedModel:
         admission: Decides which requests are admitted, and when.
         aliases: Other names that requests may use.
         remotes: The remote servers that may compute an answer.
-        gate: The gate's record of the model's bundle; None if it was never gated.
+        gated: The gate's record of the model's bundle; None if it was never gated.
     """
 
     pool: EnginePool
     admission: Admission
     aliases: frozenset[str] = frozenset()
     remotes: tuple[RemoteSettings, ...] = ()
-    gate: GateRecord | None = None
+    gated: GateRecord | None = None
 
     @property
     def info(self) -> EngineInfo:
         """Describes the model and its engine. Raises `Overloaded` until an engine has started."""
         return self.pool.info
+
+    @property
+    def gate(self) -> GateRecord | None:
+        """The gate's record, if it is about the engine that serves the model.
+
+        Raises `Overloaded` until an engine has started.
+        """
+        return self.gated if self.gated and self.gated.engine == self.info.engine else None
 
     @property
     def label(self) -> str:
