@@ -11,6 +11,7 @@ from silkline.routing.pool import EnginePool
 from silkline.service.budget import Need, Share
 from silkline.service.loader import ModelLoader
 from silkline.service.manager import ModelManager
+from silkline.service.model import ModelFiles
 from silkline.service.model_changes import ModelChanges
 from silkline.service.models import ServedModels
 from silkline.service.pool import Prepared
@@ -28,10 +29,12 @@ class _Scripted(Prepared):
         return self.make()
 
 
-def served_by(make: Callable[[], EnginePool], **wanted: Any) -> ServedModel:
+def served_by(
+    make: Callable[[], EnginePool], files: ModelFiles | None = None, **wanted: Any
+) -> ServedModel:
     """A model with these settings, whose engines `make` makes, for each start anew."""
     settings = ModelSettings(**({"engine": "fake"} | wanted))
-    prepared = _Scripted(settings, Choice("fake"), None, NOTHING)
+    prepared = _Scripted(settings, Choice("fake"), files, NOTHING)
     prepared.make = make
     return ServedModel(settings.served_name, prepared, Share(), AdmissionSettings())
 

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from silkline.config import EngineSettings
+from silkline.engines.machine import this_machine
 from silkline.errors import ConfigError
+from silkline.models.gate import Verdict
 from silkline.models.resolve import BUNDLED_MODEL, bundled_folder
 from silkline.service.model import ModelFiles, prepare_model
 from tests.cli.test_main import run
 from tests.engines.managed.models import GGUF_MODEL, GGUF_PROJECTOR, gguf
+from tests.models.gates import gated, make_bundle
 from tests.models.samples import LLAVA_15_7B, SMOLVLM_500M, save, save_whole
 
 
@@ -85,3 +89,31 @@ def test_pictures_are_no_models() -> None:
     result = run("describe", "photos/a.jpg", "photos/b.jpg", "--engine", "fake")
     assert result.returncode == 1
     assert result.stderr.count("The picture cannot be read") == 2
+
+
+def test_a_bundle_that_was_gated_on_another_processor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = make_bundle(tmp_path / "tiny")
+    wanted = settings(bundle, tmp_path)
+    gated(bundle, machine=this_machine())
+    prepare_model(wanted, "openvino", {}, ignored)
+    assert not caplog.records
+    gated(bundle, machine=msgspec.structs.replace(this_machine(), instruction_set="AVX-9"))
+    assert prepare_model(wanted, "openvino", {}, ignored).folder == bundle
+    assert "The bundle tiny was gated on AVX-9" in caplog.text
+    strict = wanted.model_copy(update={"gated_elsewhere": "refuse"})
+    with pytest.raises(ConfigError, match="Run silkline gate here"):
+        prepare_model(strict, "openvino", {}, ignored)
+    ungated = strict.model_copy(update={"ungated": True})
+    assert prepare_model(ungated, "openvino", {}, ignored).folder == bundle
+
+
+def test_a_bundle_that_was_refused(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny")
+    gated(bundle, Verdict.REFUSED)
+    wanted = settings(bundle, tmp_path)
+    with pytest.raises(ConfigError, match="verdict on the bundle tiny is refused"):
+        prepare_model(wanted, "openvino", {}, ignored)
+    ungated = wanted.model_copy(update={"ungated": True})
+    assert prepare_model(ungated, "openvino", {}, ignored).folder == bundle

@@ -88,7 +88,7 @@ async def run_bench(
         ]
         health = await _Conductor(spec, links, on_progress).run()
         records = await asyncio.to_thread(_read_records, files)
-    public = [Target(target.name, target.url) for target in spec.targets]
+    public = [msgspec.structs.replace(target, headers={}) for target in spec.targets]
     plain = msgspec.structs.replace(spec, targets=tuple(public))
     return Run(plain, began, models[0], health, records)
 
@@ -269,7 +269,7 @@ class _Models(msgspec.Struct):
 
 
 async def model_of(target: Target, traffic: Traffic) -> str:
-    """The model's name for requests: the traffic's, else the first that the target lists.
+    """The model's name for requests: the target's, the traffic's, else the first that it lists.
 
     Raises:
         EnvironmentFault: The target does not answer, or lists no model.
@@ -286,8 +286,8 @@ async def model_of(target: Target, traffic: Traffic) -> str:
         ) from error
     finally:
         client.close()
-    if traffic.model or traffic.form is Form.UPLOAD:
-        return traffic.model
+    if (named := target.model or traffic.model) or traffic.form is Form.UPLOAD:
+        return named
     try:
         return msgspec.json.decode(response.body, type=_Models).data[0].id
     except (*UNDECODABLE, IndexError) as error:

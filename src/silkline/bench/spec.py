@@ -99,11 +99,13 @@ class Target(msgspec.Struct, frozen=True):
         name: `A` or `B`.
         url: `http://host:port` or `https://...`, without a trailing slash.
         headers: Headers of every request, such as an API key; never written to a file.
+        model: The model's name in chat requests; empty uses the traffic's.
     """
 
     name: str
     url: str
     headers: dict[str, str] = {}
+    model: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -13,16 +13,15 @@ import click
 import msgspec
 import uvloop
 
+from silkline.cli.data_options import data_options
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import ProgressBar, progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
-from silkline.core import Sampling
 from silkline.errors import EXIT, EnvironmentFault
-from silkline.evaluate.columns import FIELDS
 from silkline.evaluate.dataset_location import HELD_OUT, find_set
 from silkline.evaluate.datasets import load_dataset
-from silkline.evaluate.metrics.catalogue import METRICS, choose_metrics
+from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.evaluate.run import Step
 from silkline.evaluate.terminal import tables
 from silkline.observe.logs import configure_logging
@@ -43,54 +42,10 @@ _REFERENCE_NEEDS = frozenset({"numpy", "torch", "transformers"})
 """Libraries of the extra `torch` that --contract imports."""
 
 
-def _columns(
-    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    for text, (name, _, column) in zip(texts, pairs, strict=True):
-        if name not in FIELDS or not column:
-            known = ", ".join(FIELDS)
-            raise click.BadParameter(f"{text} is not FIELD=COLUMN, where FIELD is one of {known}.")
-    return {name: column for name, _, column in pairs}
-
-
 @click.command()
 @click.argument("subject")
 @click.option("--against", metavar="SUBJECT", help="A second subject, to compare with the first.")
-@click.option(
-    "--data",
-    metavar="SET",
-    help="held-out (default) or combinations, which come with the bundled model; a JSONL, CSV, TSV "
-    "or Parquet file, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="FIELD=COLUMN",
-    callback=_columns,
-    help="Column of the data set that holds a field: picture, prompt, reference or choices.",
-)
-@click.option(
-    "--prompt", default="", help="Prompt for all items; {name} is replaced by the field name."
-)
-@click.option(
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="NAME",
-    help=f"Metric: {', '.join(METRICS)} or field:NAME. The first one decides; by default, those "
-    "that fit the data set.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Use only the first items.")
-@click.option(
-    "--max-tokens",
-    default=Sampling().max_tokens,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Maximum tokens of an answer.",
-)
-@click.option("--seed", default=0, show_default=True, help="Seed of the resampling.")
+@data_options
 @click.option(
     "--out",
     default="evaluation-results",
@@ -155,7 +110,7 @@ def evaluate(
     as_json: bool = own["as_json"]
     try:
         with progress_bar(quiet=as_json) as bar:
-            evaluation = uvloop.run(run_evaluation(plan, _shown_on(bar), print_notice))
+            evaluation = uvloop.run(run_evaluation(plan, shown_on(bar), print_notice))
     except KeyboardInterrupt:
         click.echo(
             f"silkline: stopped; run the same command again to continue from {out / JOURNAL}",
@@ -218,7 +173,7 @@ def _contract(subject: SubjectSpec, reference: str, maximum: int | None, *, as_j
         sys.exit(EXIT.gate_refused)
 
 
-def _shown_on(bar: ProgressBar) -> OnProgress:
+def shown_on(bar: ProgressBar) -> OnProgress:
     """Returns a callback that shows a run's progress, rate and failed requests."""
 
     def on_progress(activity: str, step: Step) -> None:

@@ -211,6 +211,15 @@ class EngineSettings(Section):
         "int8",
         description="Weights of a model exported for the engine openvino: int8 or fp16.",
     )
+    ungated: bool = Field(
+        default=False,
+        description="Serve a bundle that did not pass its gate, or that was made from another one "
+        "and has no gate; see `docs/gate.md`.",
+    )
+    gated_elsewhere: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="What to do with a bundle that was gated on another kind of processor or GPU.",
+    )
     sampling_defaults: Literal["greedy", "model"] = Field(
         "greedy",
         description="Sampling of requests that do not name a parameter: greedy decoding, or what "

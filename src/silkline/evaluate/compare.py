@@ -132,7 +132,7 @@ def _slices(
 ) -> list[Slice]:
     first, second = (side[metric.name] for side in scores)
     found: list[tuple[str, str, int, Difference]] = []
-    for field, values in _fields(items, replies):
+    for field, values in slice_fields(items, replies):
         for value in sorted(set(values) - {""}):
             indexes = [index for index, other in enumerate(values) if other == value]
             keys = [items[index].key for index in indexes]
@@ -150,10 +150,13 @@ def _rank(part: Slice) -> tuple[bool, float, float]:
     return (False, size, 0.0) if part.is_clear else (True, part.p_corrected, size)
 
 
-def _fields(
+def slice_fields(
     items: Sequence[Item], replies: tuple[Sequence[Reply], Sequence[Reply]]
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """Fields with 2 to 20 different values, each with its values in the order of the items."""
+    """Fields to slice by: each with its values in the order of the items, empty for none.
+
+    A field has 2 to 20 different values.
+    """
     names = dict.fromkeys(name for item in items for name in item.fields)
     for name in names:
         values = [item.fields.get(name, "") for item in items]

@@ -74,9 +74,9 @@ class Drop:
         """P-value of the hypothesis that the drop is at least `margin`; small if it is smaller."""
         return _NORMAL.cdf(self._z(margin))
 
-    def items_needed(self, margin: float, confidence: float) -> int:
-        """Items with which an equally good subject passes in 8 of 10 cases, if as many change."""
-        return items_needed(margin, self.changing, confidence, unit=self.unit)
+    def items_needed(self, margin: float, confidence: float, drop: float = 0.0) -> int:
+        """Items that show in 8 of 10 cases that a true `drop` is below `margin`."""
+        return items_needed(margin, self.changing, confidence, drop=drop, unit=self.unit)
 
     def _z(self, drop: float) -> float:
         """The score statistic of the hypothesis that the true drop is `drop`; about normal."""
@@ -113,9 +113,15 @@ def drop_of(losses: Sequence[float], clusters: Sequence[Hashable]) -> Drop:
 
 
 def items_needed(
-    margin: float, changing: float, confidence: float, *, power: float = 0.8, unit: float = 1.0
+    margin: float,
+    changing: float,
+    confidence: float,
+    *,
+    drop: float = 0.0,
+    power: float = 0.8,
+    unit: float = 1.0,
 ) -> int:
-    """Items with which a subject that is equally good is shown to lose less than a margin.
+    """Items with which a subject is shown to lose less than a margin.
 
     Nam, Establishing equivalence of two treatments and sample size requirements in matched-pairs
     design, Biometrics 1997. The usual formula takes the same variance under both hypotheses, which
@@ -123,16 +129,17 @@ def items_needed(
 
     Args:
         margin: The largest allowed drop, above 0 and below 1.
-        changing: The share of the items that change, in both directions alike.
+        changing: The share of the items that change.
         confidence: Of the test, one-sided.
+        drop: The true drop, below `margin`; 0 for an equally good subject.
         power: The probability of passing.
         unit: The design effect of clusters.
     """
     z, z_power = _NORMAL.inv_cdf(confidence), _NORMAL.inv_cdf(power)
-    half = changing / 2
-    spread = _null_variance(half, half, margin)
-    enough = (z * math.sqrt(spread) + z_power * math.sqrt(changing)) ** 2 / margin**2
-    return math.ceil(unit * enough)
+    spread = _null_variance((changing - drop) / 2, (changing + drop) / 2, margin)
+    spread_if_true = max(0.0, changing - drop * drop)
+    apart = z * math.sqrt(spread) + z_power * math.sqrt(spread_if_true)
+    return math.ceil(unit * (apart / (margin - drop)) ** 2)
 
 
 def _score(count: float, gains: float, losses: float, drop: float) -> float:

@@ -47,19 +47,20 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
         return Interval(mean - margin, mean + margin)
     rng = random.Random(seed)  # noqa: S311 - no secret
     means = sorted(sum(rng.choices(values, k=count)) / count for _ in range(RESAMPLES))
-    tail = round(_NORMAL.cdf(-_student(count - 1) * math.sqrt(count / (count - 1))) * RESAMPLES)
+    tail = round(_NORMAL.cdf(-student(count - 1) * math.sqrt(count / (count - 1))) * RESAMPLES)
     return Interval(means[tail], means[-1 - tail])
 
 
-def _student(freedom: int) -> float:
-    """The 97.5% quantile of Student's t, by an expansion around the normal quantile.
+def student(freedom: int, share: float = (1 + CONFIDENCE) / 2) -> float:
+    """A quantile of Student's t, by an expansion around the normal quantile.
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5, three terms. With five
-    degrees of freedom it is 1% too low.
+    degrees of freedom the 97.5% quantile is 1% too low.
     """
-    first = (_Z**3 + _Z) / 4
-    second = (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96
-    return _Z + first / freedom + second / freedom**2
+    z = _NORMAL.inv_cdf(share)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
 
 
 def paired_shares(better: float, worse: float, count: float) -> Interval:

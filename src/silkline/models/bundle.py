@@ -58,6 +58,8 @@ class Manifest(msgspec.Struct, frozen=True):
             None if the model has no fixed size.
         engines: Weights by engine name.
         files: SHA-256 in hex by file path, relative to the bundle.
+        parent: The model that it was made from, as name@revision; None if it was made from a
+            publisher's files.
     """
 
     schema: int
@@ -70,6 +72,7 @@ class Manifest(msgspec.Struct, frozen=True):
     image_size: Positive | None
     engines: dict[str, EngineWeights]
     files: dict[InnerPath, str]
+    parent: str | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -92,6 +95,11 @@ class Bundle(msgspec.Struct, frozen=True):
                 f"it has weights for: {known}. Choose one of these with --engine."
             )
         return self.folder / entry.path
+
+    @property
+    def label(self) -> str:
+        """The model's name and revision: `name@revision`."""
+        return f"{self.manifest.name}@{self.manifest.revision}"
 
     def damaged_files(self) -> list[str]:
         """Files of the manifest that are missing or whose digest differs, sorted by name."""

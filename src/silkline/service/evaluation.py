@@ -52,7 +52,7 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class Side:
     """One subject's replies and their scores."""
 
     replies: Sequence[Reply]
@@ -60,10 +60,39 @@ class _Side:
     result: Result
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An evaluation with the replies that it rests on.
+
+    Attributes:
+        evaluation: The figures.
+        sides: The subjects, in the order of the plan.
+        cases: The items for a report to show.
+    """
+
+    evaluation: Evaluation
+    sides: Sequence[Side]
+    cases: Sequence[Case]
+
+
 async def evaluate(
     plan: EvaluationPlan, on_progress: OnProgress, on_notice: OnNotice
 ) -> Evaluation:
-    """Asks the subjects, compares their answers, and writes the journal, the figures and the page.
+    """Evaluates as `evaluated` does, and writes the figures and the page beside the journal.
+
+    Raises:
+        ConfigError: As `evaluated` does.
+        EnvironmentFault: As `evaluated` does, or a file cannot be written.
+    """
+    found = await evaluated(plan, on_progress, on_notice)
+    _write(found.evaluation, found.cases, plan.folder)
+    return found.evaluation
+
+
+async def evaluated(
+    plan: EvaluationPlan, on_progress: OnProgress, on_notice: OnNotice
+) -> Evaluated:
+    """Asks the subjects and compares their answers; writes each answer into the journal.
 
     Args:
         plan: What to ask, which subjects, and how to score them.
@@ -72,9 +101,9 @@ async def evaluate(
 
     Raises:
         ConfigError: A subject's model is unknown, or no engine can serve it.
-        EnvironmentFault: A server cannot be reached, or a file cannot be written.
+        EnvironmentFault: A server cannot be reached, or the journal cannot be written.
     """
-    sides: list[_Side] = []
+    sides: list[Side] = []
     asked: list[Subject] = []
     items = plan.dataset.items
     async with create_intake(plan.subjects[0].settings) as intake:
@@ -94,9 +123,7 @@ async def evaluate(
             comparison=_compared(plan, sides),
             duplicates=plan.dataset.duplicates,
         )
-        cases = await _cases(plan, sides, intake)
-    _write(evaluation, cases, plan.folder)
-    return evaluation
+        return Evaluated(evaluation, sides, await _cases(plan, sides, intake))
 
 
 def _write(evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> None:
@@ -119,7 +146,7 @@ async def _ask(
     before: Sequence[Subject],
     on_progress: Callable[[Step], None],
     on_notice: OnNotice,
-) -> _Side:
+) -> Side:
     items = plan.dataset.items
     settings = spec.settings
     at_once = min(settings.engine.max_batch, settings.admission.max_queue)
@@ -129,10 +156,10 @@ async def _ask(
         subject = asker.subject(same)
         replies = await run_items(items, subject, asker, journal, at_once, on_progress)
     scores = score_replies(items, replies, plan.metrics)
-    return _Side(replies, scores, summarise(subject, replies, plan.metrics, scores, plan.seed))
+    return Side(replies, scores, summarise(subject, replies, plan.metrics, scores, plan.seed))
 
 
-def _compared(plan: EvaluationPlan, sides: Sequence[_Side]) -> Comparison | None:
+def _compared(plan: EvaluationPlan, sides: Sequence[Side]) -> Comparison | None:
     if len(sides) == 1:
         return None
     first, second = sides
@@ -145,7 +172,7 @@ def _compared(plan: EvaluationPlan, sides: Sequence[_Side]) -> Comparison | None
     )
 
 
-async def _cases(plan: EvaluationPlan, sides: Sequence[_Side], intake: Intake) -> list[Case]:
+async def _cases(plan: EvaluationPlan, sides: Sequence[Side], intake: Intake) -> list[Case]:
     """The items that the report shows, with their images."""
     cases = []
     for index in _shown_indices(plan, sides):
@@ -160,7 +187,7 @@ async def _cases(plan: EvaluationPlan, sides: Sequence[_Side], intake: Intake) -
     return cases
 
 
-def _shown_indices(plan: EvaluationPlan, sides: Sequence[_Side]) -> list[int]:
+def _shown_indices(plan: EvaluationPlan, sides: Sequence[Side]) -> list[int]:
     items = plan.dataset.items
     if len(sides) == 1:
         perfect = {metric.name: [metric.highest] * len(items) for metric in plan.metrics}

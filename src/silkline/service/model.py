@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from silkline.config import EngineSettings
+from silkline.engines.machine import this_machine
 from silkline.engines.registry import check_engine, engine_spec
-from silkline.errors import EnvironmentFault
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.bundle import Bundle
+from silkline.models.gate import GateRecord, check_gate, read_gate
 from silkline.models.label import label_of
 from silkline.models.resolve import Kind, ModelLocation, locate_model, resolve_model
 from silkline.models.source import Digests
@@ -17,6 +21,8 @@ from silkline.models.store import Hold, Store, store_folder
 
 OnProgress = Callable[[str], None]
 """Called with what is being done, in words."""
+
+logger = logging.getLogger("silkline.service")
 
 _DIGESTS = "digests.json"
 _REVISION_LENGTH = 12
@@ -32,12 +38,14 @@ class ModelFiles(NamedTuple):
         revision: Its short revision, likewise.
         hold: Keeps the folder from being removed, where it is an entry of the store; to be released
             when it is served no more.
+        gate: What the gate found about a bundle; None if it was never gated.
     """
 
     folder: Path
     name: str
     revision: str
     hold: Hold | None = None
+    gate: GateRecord | None = None
 
 
 def prepare_model(
@@ -54,7 +62,8 @@ def prepare_model(
         on_progress: Called with what is being done.
 
     Raises:
-        ConfigError: There is no such model, its files are damaged, or the engine cannot serve it.
+        ConfigError: There is no such model, its files are damaged, its gate forbids to serve it, or
+            the engine cannot serve it.
         EnvironmentFault: The model is not in the local cache, or what exports it is missing.
     """
     location = locate_model(wanted.model, environment)
@@ -62,9 +71,9 @@ def prepare_model(
     if location.bundle is not None:
         key = store.key_of(location.folder)
         if key is None:
-            return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "")
+            return _bundle(wanted, engine)
         with _held(store, key) as hold:
-            return ModelFiles(resolve_model(wanted.model).folder, wanted.served_name, "", hold)
+            return _bundle(wanted, engine)._replace(hold=hold)
     check_engine(location, engine)
     on_progress("reading the model's files")
     digest = _digest(location, store.folder)
@@ -76,6 +85,31 @@ def prepare_model(
             return ModelFiles(export.make(store, on_progress), name, "", hold)
     commit = location.revision if location.kind is Kind.HUB else None
     return ModelFiles(location.folder, name, (commit or digest)[:_REVISION_LENGTH])
+
+
+def _bundle(wanted: EngineSettings, engine: str) -> ModelFiles:
+    """A bundle whose files are whole and whose gate allows to serve it here."""
+    bundle = resolve_model(wanted.model)
+    if wanted.ungated:
+        return ModelFiles(bundle.folder, wanted.served_name, "", gate=_readable_gate(bundle))
+    record = check_gate(bundle, engine)
+    here = this_machine().kind
+    if record is not None and record.machine.kind != here:
+        notice = (
+            f"The bundle {bundle.manifest.name} was gated on {record.machine.kind}, and this is "
+            f"{here}, where its answers may differ. Run silkline gate here."
+        )
+        if wanted.gated_elsewhere == "refuse":
+            raise ConfigError(f"{notice} To serve it as it is, use --gated-elsewhere warn.")
+        logger.warning(notice)
+    return ModelFiles(bundle.folder, wanted.served_name, "", gate=record)
+
+
+def _readable_gate(bundle: Bundle) -> GateRecord | None:
+    try:
+        return read_gate(bundle)
+    except ConfigError:
+        return None
 
 
 @contextmanager

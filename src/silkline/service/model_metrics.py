@@ -6,13 +6,18 @@ The label `model` has as many values as the table has models, which only the own
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 from prometheus_client.core import Metric
 
 from silkline.admission.admission import AdmissionSnapshot
+from silkline.engines.machine import this_machine
+from silkline.errors import Overloaded
+from silkline.models.gate import GateRecord, Verdict
 from silkline.routing.health import ReplicaHealth
 from silkline.service.metrics import families
 from silkline.service.models import ServedModels
+from silkline.service.served_model import ServedModel
 
 _Rows = Iterator[tuple[list[str], Mapping[str, float]]]
 
@@ -49,11 +54,54 @@ def model_metrics(models: ServedModels) -> Iterable[Metric]:
             for replica in health.replicas
         ),
     )
+    yield from gate_metrics(models)
+
+
+def gate_metrics(models: Iterable[ServedModel]) -> Iterable[Metric]:
+    """Yields the metrics of the gates of models that were gated and have started."""
+    gates = [(model, gate) for model in models if (gate := _gate(model)) is not None]
+    yield from families(
+        "gate_",
+        ["model", "verdict"],
+        _OF_A_GATE,
+        (
+            ([model.name, gate.verdict], {"passed": float(gate.verdict is Verdict.PASSED)})
+            for model, gate in gates
+        ),
+    )
+    yield from families(
+        "gate_",
+        ["model"],
+        _OF_A_GATE,
+        (
+            (
+                [model.name],
+                {
+                    "here": float(gate.machine.kind == this_machine().kind),
+                    "time_seconds": datetime.fromisoformat(gate.gated_at).timestamp(),
+                },
+            )
+            for model, gate in gates
+        ),
+    )
+
+
+def _gate(model: ServedModel) -> GateRecord | None:
+    try:
+        return model.gate
+    except Overloaded:  # still loading
+        return None
 
 
 _OF_A_MODEL = {
     "model_loaded": "0 while an idle model is unloaded.",
     "routing_retries": "Requests that were retried.",
+}
+
+_OF_A_GATE = {
+    "passed": "1 if the model passed its gate.",
+    "here": "1 if the model was gated on this kind of processor and GPU.",
+    "time_seconds": "Unix time at which the model was gated.",
 }
 
 _OF_A_QUEUE = {

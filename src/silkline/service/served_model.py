@@ -15,6 +15,7 @@ from silkline.admission.limits import Limits
 from silkline.config import AdmissionSettings
 from silkline.core import EngineInfo
 from silkline.errors import Overloaded, SilklineError, shutting_down
+from silkline.models.gate import GateRecord
 from silkline.routing.pool import EnginePool
 from silkline.service.budget import Share
 from silkline.service.pool import Prepared, aliases
@@ -118,6 +119,17 @@ class ServedModel:
         if self._named is None or self._named[0] != reported:
             self._named = (reported, replace(reported, model=name))
         return self._named[1]
+
+    @property
+    def gate(self) -> GateRecord | None:
+        """The gate's record, if it is about the engine that serves the model.
+
+        Raises:
+            Overloaded: No engine has started yet.
+        """
+        files = self.prepared.files
+        gate = None if files is None else files.gate
+        return gate if gate and gate.engine == self.engine_info.engine else None
 
     @property
     def label(self) -> str:

@@ -102,9 +102,13 @@ def _alone(settings: Settings) -> Settings:
 
 
 def _quiet(settings: Settings) -> Settings:
-    """Turns off early refusal and image reduction, so that load does not change the answers."""
+    """Turns off early refusal and image reduction, so that load does not change the answers.
+
+    What is only measured needs no gate.
+    """
     admission = settings.admission.model_copy(update={"slo": 0.0, "resolution_curve": {}})
-    return settings.model_copy(update={"admission": admission})
+    engine = settings.engine.model_copy(update={"ungated": True})
+    return settings.model_copy(update={"admission": admission, "engine": engine})
 
 
 def _count(given: dict[str, str], name: str, default: int) -> int:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException
 
 from silkline.core import Feature
 from silkline.gateway.openapi import ERROR_RESPONSES
+from silkline.models.gate import GateRecord
 from silkline.service.answering import Answering
 from silkline.service.served_model import ServedModel
 
@@ -41,7 +42,7 @@ def model_routes(answering: Answering) -> APIRouter:
 
 
 def _model(model: ServedModel) -> dict[str, Any]:
-    info = model.info
+    info, gate = model.info, model.gate
     return {
         "id": info.model,
         "object": "model",
@@ -72,4 +73,22 @@ def _model(model: ServedModel) -> dict[str, Any]:
             "max_pixels": info.pixel_budget.max_pixels,
             "shortest_edge": info.pixel_budget.shortest_edge,
         },
+        "gate": None if gate is None else _gate(gate),
+    }
+
+
+def _gate(gate: GateRecord) -> dict[str, Any]:
+    return {
+        "verdict": gate.verdict,
+        "requirements": [
+            {"requirement": each.requirement, "verdict": each.verdict, "reason": each.reason}
+            for each in gate.findings
+        ],
+        "baseline": gate.baseline,
+        "confidence": gate.confidence,
+        "dataset": gate.dataset,
+        "dataset_digest": gate.digest,
+        "items": gate.items,
+        "gated_at": gate.gated_at,
+        "gated_on": gate.machine.kind,
     }

@@ -1,0 +1,71 @@
+"""The options that choose a data set, for every command that asks one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from silkline.core import Sampling
+from silkline.evaluate.columns import FIELDS
+from silkline.evaluate.metrics.catalogue import METRICS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _columns(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, column) in zip(texts, pairs, strict=True):
+        if name not in FIELDS or not column:
+            known = ", ".join(FIELDS)
+            raise click.BadParameter(f"{text} is not FIELD=COLUMN, where FIELD is one of {known}.")
+    return {name: column for name, _, column in pairs}
+
+
+_DATA_OPTIONS = (
+    click.option(
+        "--data",
+        metavar="SET",
+        help="held-out (default) or combinations, which come with the bundled model; a JSONL, CSV, "
+        "TSV or Parquet file, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
+    ),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="FIELD=COLUMN",
+        callback=_columns,
+        help="Column of the data set that holds a field: picture, prompt, reference, "
+        "choices or group.",
+    ),
+    click.option(
+        "--prompt", default="", help="Prompt for all items; {name} is replaced by the field name."
+    ),
+    click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="NAME",
+        help=f"Metric: {', '.join(METRICS)} or field:NAME. The first one decides; by default, "
+        "those that fit the data set.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Use only the first items."),
+    click.option(
+        "--max-tokens",
+        default=Sampling().max_tokens,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Maximum tokens of an answer.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Seed of the resampling."),
+)
+
+
+def data_options(command: F) -> F:
+    """Adds the options that choose the data set, the metrics and the length of the answers."""
+    for option in reversed(_DATA_OPTIONS):
+        command = option(command)
+    return command

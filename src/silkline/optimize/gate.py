@@ -1,0 +1,220 @@
+"""Runs a gate: may a candidate replace a baseline?
+
+Both answer the data set, both are loaded side by side, each requirement is judged, and the verdict
+goes into the candidate's bundle. Answers are kept in a journal, so that a stopped gate continues;
+the load is always measured in one run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from silkline.bench.session import Step as LoadStep
+from silkline.bench.summary import Summary, summarise
+from silkline.engines.machine import this_machine
+from silkline.errors import EnvironmentFault
+from silkline.evaluate.datasets import Dataset
+from silkline.evaluate.metrics.catalogue import Metric
+from silkline.evaluate.report.cases import Case
+from silkline.evaluate.results import Evaluation
+from silkline.evaluate.run import Step
+from silkline.models.bundle import Bundle
+from silkline.models.gate import Finding, GateRecord, Verdict, content_digest
+from silkline.models.resolve import BUNDLED_MODEL, locate_model
+from silkline.optimize.load import Load, Loaded, check_loadable, load_both
+from silkline.optimize.quality import QualityJudge, SliceDrop
+from silkline.optimize.record import write_gate
+from silkline.optimize.report.page import gate_page
+from silkline.optimize.requirements import QUALITY, SPEED, Kind, Requirement
+from silkline.optimize.size import size_of
+from silkline.optimize.speed import judge_amount, judge_speed
+from silkline.service.evaluation import Evaluated, EvaluationPlan, evaluated
+from silkline.service.pool import OnNotice, needs_model
+from silkline.service.subject import SubjectSpec
+
+FIGURES, PAGE = "gate.json", "gate.html"
+
+
+@dataclass(frozen=True, slots=True)
+class OnProgress:
+    """Callbacks for progress: while questions are asked, and while both sides are loaded."""
+
+    asking: Callable[[str, Step], None]
+    loading: Callable[[LoadStep], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GatePlan:
+    """What a gate judges, and how.
+
+    Attributes:
+        candidate: What would be released.
+        baseline: What it would replace.
+        dataset: The items.
+        metrics: The metrics, the main one first.
+        requirements: What must hold.
+        confidence: Confidence of each one-sided test, such as 0.95.
+        load: The load for the requirements on speed.
+        folder: Folder of the journal, the figures and the page.
+        seed: Seed of resampling and load.
+    """
+
+    candidate: SubjectSpec
+    baseline: SubjectSpec
+    dataset: Dataset
+    metrics: Sequence[Metric]
+    requirements: Sequence[Requirement]
+    confidence: float
+    load: Load
+    folder: Path
+    seed: int
+
+    def has(self, kinds: frozenset[Kind]) -> bool:
+        """Whether a requirement is of one of these kinds."""
+        return any(requirement.kind in kinds for requirement in self.requirements)
+
+
+class Gated(msgspec.Struct, frozen=True):
+    """What a gate found, with all figures.
+
+    Attributes:
+        record: The verdict and its reasons, as in the bundle.
+        recorded: The folder of the bundle that has the record; empty if the candidate is none.
+        evaluation: The answers of both, A the baseline and B the candidate.
+        slices: The slices of the requirements on drops.
+        load: The baseline's and the candidate's figures under load; empty if nothing needs them.
+    """
+
+    record: GateRecord
+    recorded: str
+    evaluation: Evaluation
+    slices: Sequence[SliceDrop]
+    load: Sequence[Summary]
+
+
+async def gate(plan: GatePlan, on_progress: OnProgress, on_notice: OnNotice) -> Gated:
+    """Runs a gate and writes its verdict, the figures and the page.
+
+    Args:
+        plan: What to judge, and how.
+        on_progress: Called while it runs.
+        on_notice: Called with notices for the user.
+
+    Raises:
+        ConfigError: A model is unknown or damaged, or the two cannot be loaded alike.
+        EnvironmentFault: A server cannot be reached, or a file cannot be written.
+    """
+    sides = (plan.baseline, plan.candidate)
+    if plan.has(SPEED):
+        check_loadable(sides)
+    asked = await evaluated(
+        EvaluationPlan(sides, plan.dataset, plan.metrics, plan.folder, plan.seed),
+        on_progress.asking,
+        on_notice,
+    )
+    loaded = None
+    if plan.has(SPEED):
+        loaded = await load_both(
+            sides, plan.dataset.items, plan.load, plan.seed, on_progress.loading
+        )
+    findings, slices = await _judge(plan, asked, loaded)
+    bundle = _bundle(plan.candidate)
+    gated = Gated(
+        record=_record(plan, findings, asked, bundle),
+        recorded="" if bundle is None else str(bundle.folder),
+        evaluation=asked.evaluation,
+        slices=slices,
+        load=[] if loaded is None else [summarise(loaded.run, side, 0.0) for side in (0, 1)],
+    )
+    _write(gated, asked.cases, plan.folder, bundle)
+    return gated
+
+
+async def _judge(
+    plan: GatePlan, asked: Evaluated, loaded: Loaded | None
+) -> tuple[list[Finding], Sequence[SliceDrop]]:
+    """Judges every requirement, in the order in which they were written."""
+    baseline, candidate = asked.sides
+    judge = QualityJudge(
+        plan.dataset.items,
+        (baseline.replies, candidate.replies),
+        (baseline.scores, candidate.scores),
+        plan.confidence,
+    )
+    findings: list[Finding] = []
+    slices: list[SliceDrop] = []
+    for requirement in plan.requirements:
+        if requirement.kind in QUALITY:
+            judged = judge.judge(requirement)
+            findings += judged.findings
+            slices += judged.slices
+        elif requirement.kind is Kind.SIZE:
+            both = [
+                await size_of(spec, side.result.subject.engine)
+                for spec, side in zip((plan.baseline, plan.candidate), asked.sides, strict=True)
+            ]
+            findings.append(judge_amount(requirement, (both[0], both[1])))
+        elif loaded is not None:
+            findings.append(judge_speed(requirement, loaded, plan.confidence))
+    return findings, slices
+
+
+def _record(
+    plan: GatePlan, findings: Sequence[Finding], asked: Evaluated, bundle: Bundle | None
+) -> GateRecord:
+    baseline, candidate = (side.result.subject for side in asked.sides)
+    return GateRecord(
+        verdict=verdict_of(findings),
+        findings=tuple(findings),
+        candidate=candidate.model,
+        engine=candidate.engine,
+        baseline=baseline.model,
+        confidence=plan.confidence,
+        dataset=plan.dataset.name,
+        digest=plan.dataset.digest,
+        items=len(plan.dataset.items),
+        images=len({item.group for item in plan.dataset.items}),
+        seed=plan.seed,
+        machine=this_machine(),
+        versions=candidate.versions,
+        content="" if bundle is None else content_digest(bundle),
+        gated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def verdict_of(findings: Sequence[Finding]) -> Verdict:
+    """Refused if a finding is refused; else undecided if one is undecided; else passed."""
+    verdicts = {finding.verdict for finding in findings}
+    for verdict in (Verdict.REFUSED, Verdict.UNDECIDED):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASSED
+
+
+def _bundle(candidate: SubjectSpec) -> Bundle | None:
+    """The candidate's bundle, if it is the user's own: the bundled model is not written to."""
+    engine = candidate.settings.engine
+    if engine.model == BUNDLED_MODEL or engine.remotes or not needs_model(engine.engine):
+        return None
+    return locate_model(engine.model, os.environ).bundle
+
+
+def _write(gated: Gated, cases: Sequence[Case], folder: Path, bundle: Bundle | None) -> None:
+    page = gate_page(gated, cases)
+    figures = msgspec.json.format(msgspec.json.encode(gated), indent=1)
+    try:
+        (folder / FIGURES).write_bytes(figures + b"\n")
+        (folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"The results cannot be written into {folder}: {error.strerror}. The answers are saved "
+            "in the journal: fix this, then run the same command again."
+        ) from error
+    if bundle is not None:
+        write_gate(bundle, gated.record, page)

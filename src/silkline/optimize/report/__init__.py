@@ -1,0 +1,1 @@
+"""The page of a gate: one file with everything in it."""

@@ -1,0 +1,58 @@
+"""Prints a gate's verdict on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from silkline.models.gate import Verdict
+from silkline.optimize.gate import Gated
+from silkline.optimize.words import HEADLINES, LOAD_HEADS, load_rows
+from silkline.report.numbers import score
+
+_COLOURS = {Verdict.PASSED: "green", Verdict.REFUSED: "red", Verdict.UNDECIDED: "yellow"}
+
+
+def verdict_lines(gated: Gated) -> RenderableType:
+    """The figures, then each requirement with its reason, then the verdict."""
+    record = gated.record
+    parts: list[RenderableType] = [
+        *(
+            Text(f"{name}  {result.subject.name}")
+            for name, result in zip("AB", gated.evaluation.results, strict=True)
+        ),
+        "",
+        _scores(gated),
+    ]
+    if rows := load_rows(gated.load):
+        parts += ["", _table(*LOAD_HEADS, rows=rows)]
+    parts.append("")
+    for finding in record.findings:
+        line = Text(f"{finding.verdict:<10}", style=_COLOURS[finding.verdict])
+        parts.append(line.append(finding.reason, style="default"))
+    style = f"bold {_COLOURS[record.verdict]}"
+    parts.append(Text(f"\n{HEADLINES[record.verdict]}.", style=style))
+    return Group(*parts)
+
+
+def _scores(gated: Gated) -> Table:
+    record, results = gated.record, gated.evaluation.results
+    title = f"{record.dataset}, {record.items:,} items, {record.images:,} images"
+    rows = []
+    for index, first in enumerate(results[0].scores):
+        sides = [result.scores[index] for result in results]
+        rows.append((first.metric, *(score(each.mean, each.highest) for each in sides)))
+    return _table(title, "A, the baseline", "B, the candidate", rows=rows)
+
+
+def _table(title: str, *heads: str, rows: Iterable[tuple[str, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(Text(title), no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for first, *others in rows:
+        table.add_row(Text(first), *others)
+    return table
