@@ -18,7 +18,7 @@ from functools import partial
 from silkline.admission.cost import CostModel, Size
 from silkline.admission.counts import AdmissionCounts, Refusal, TenantCounts
 from silkline.admission.engine_slots import EngineSlots
-from silkline.admission.limits import Breach, Limits
+from silkline.admission.limits import MAX_TENANTS, Breach, Limits
 from silkline.admission.resolution import Resolution, reduced
 from silkline.admission.scheduler import Scheduler
 from silkline.admission.tenant import Tenant
@@ -27,6 +27,7 @@ from silkline.admission.ticket import Phase, Ticket, TicketGroup, Turn
 from silkline.config import AdmissionSettings
 from silkline.core import Delta, EngineInfo, Stage, Timeline, Usage
 from silkline.errors import RateLimited
+from silkline.stores.memory import Memory, PrivateMemory, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Admission:
         capacity: Callable[[], int],
         *,
         clock: Callable[[], float] = time.monotonic,
+        memory: Memory | None = None,
     ) -> None:
         """Reads the settings.
 
@@ -76,6 +78,7 @@ class Admission:
             capacity: Maximum requests that the engines can hold now, 0 while there are none; called
                 often, so it must be quick.
             clock: Monotonic seconds, at the rate of the event loop's clock.
+            memory: Where the tenants' rate limits are counted; gateway processes share it.
 
         Raises:
             ConfigError: The resolution curve rises.
@@ -83,7 +86,8 @@ class Admission:
         self._slo = settings.slo
         self._clock = clock
         self._costs = CostModel()
-        self._limits = Limits(clock)
+        memory = memory or PrivateMemory()
+        self._limits = Limits(clock, memory.table(Region.LIMITS, MAX_TENANTS))
         self._counts = AdmissionCounts()
         self._lookup_credit = LookupCredit()
         self._resolution = Resolution(settings.resolution_curve, clock)
@@ -230,6 +234,15 @@ class Admission:
             return
         self._refused_later(ticket, reason)
         raise self._scheduler.error(ticket, reason, wait)
+
+    @property
+    def demand(self) -> int:
+        """Requests that have a turn or wait for one."""
+        return self._slots.taken + self._scheduler.waiting
+
+    def serve(self) -> None:
+        """Gives turns to waiting requests; must be called when the capacity may have grown."""
+        self._scheduler.serve()
 
     def close(self) -> None:
         """Ends all waiting requests, and all later ones, with `ShuttingDown`."""

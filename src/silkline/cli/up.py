@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 import time
@@ -13,21 +12,21 @@ import click
 import psutil
 import uvloop
 from rich.console import Console
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from rich.status import Status
 
 from silkline import __version__
-from silkline.cli.listening import check_listening, not_listening, url_of
 from silkline.cli.settings_options import SectionedCommand, one_model, settings_options
 from silkline.config import Settings, settings_from
-from silkline.gateway.app import create_app
+from silkline.engines.registry import Choice
+from silkline.gateway.address import check_free, reserve, url_of
 from silkline.gateway.console_files import SAMPLE
+from silkline.gateway.processes.channel import Ready
+from silkline.gateway.processes.owner import Owner
+from silkline.gateway.running import run_gateway
 from silkline.gateway.server import GatewayServer
 from silkline.models.printable import printable
-from silkline.observe.heap import freeze_heap
 from silkline.observe.logs import configure_logging
-from silkline.routing.pool import EnginePool
-from silkline.service.lifecycle import Lifecycle
-from silkline.service.pool import Served, create_pool, why_chosen
+from silkline.service.pool import create_pool, create_workers, why_chosen
 
 
 @click.command(cls=SectionedCommand)
@@ -65,89 +64,42 @@ def up(served: str | None, config: Path | None, as_json: bool, **flags: Any) -> 
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
+    check_free(settings.server.host, settings.server.port)
     with Console(stderr=True).status("checking the model's files") as status:
+        if settings.server.processes > 1:
+            await _serve_with_processes(settings, status, as_json=as_json)
+            return
         served = await create_pool(settings, status.update)
-        pool = served.pool
-        lifecycle = Lifecycle()
-        app = _Startup(create_app(settings, pool, lifecycle))
-        server = GatewayServer(app, settings.server, lifecycle, give_up=pool.aclose)
-        serving = asyncio.create_task(_listen(server, app, settings), name="gateway")
+
+        def ready(server: GatewayServer) -> None:
+            status.stop()
+            info = served.pool.info
+            what = Ready(info.model, info.revision, info.engine, info.precision)
+            _announce(what, served.choice, url_of(*server.address), as_json=as_json)
+
+        status.update("loading the model")
         try:
-            status.update("loading the model")
-            if await _is_ready(serving, server, pool):
-                status.stop()
-                freeze_heap()
-                _announce(served, server, _process_seconds(), as_json=as_json)
-            await serving
+            await run_gateway(settings, served.pool, ready)
         finally:
-            server.should_exit = True
-            await asyncio.gather(serving, return_exceptions=True)
             await served.aclose()
 
 
-async def _is_ready(serving: asyncio.Task[None], server: GatewayServer, pool: EnginePool) -> bool:
-    """Waits until the server is ready; returns False if it ends, or must end, before that."""
-    ready = asyncio.create_task(_ready(server, pool), name="engines")
-    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        ready.cancel()
-        return False
-    await ready
-    return not server.should_exit
+async def _serve_with_processes(settings: Settings, status: Status, *, as_json: bool) -> None:
+    """Runs the owner of several gateway processes in this process."""
+    sockets = reserve(settings.server.host, settings.server.port)
+    url = url_of(*sockets[0].getsockname()[:2])
+    created = await create_workers(settings, status.update)
 
+    def ready(what: Ready) -> None:
+        status.stop()
+        _announce(what, created.choice, url, as_json=as_json)
 
-async def _ready(server: GatewayServer, pool: EnginePool) -> None:
-    await pool.start()
-    await server.listening.wait()
-
-
-async def _listen(server: GatewayServer, app: _Startup, settings: Settings) -> None:
-    """Runs the server.
-
-    If uvicorn cannot start, it only logs the reason and raises `SystemExit`: either the application
-    failed to start, or the address cannot be bound, and the `OSError` is the exit's context. So the
-    address is checked first, to report the error once.
-    """
-    host, port = settings.server.host, settings.server.port
+    status.update("loading the model")
     try:
-        check_listening(host, port)
-    except OSError as error:
-        raise not_listening(host, port, error) from error
-    try:
-        await server.serve()
-    except SystemExit as error:
-        if app.failure is not None:
-            raise app.failure from None
-        if isinstance(error.__context__, OSError):
-            raise not_listening(host, port, error.__context__) from error
-        raise
-
-
-class _Startup:
-    """Keeps the error that the application's startup raised, so that `_listen` can report it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self.failure: Exception | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
-        try:
-            await self._app(scope, receive, _without_trace(send))
-        except Exception as error:
-            self.failure = error
-            raise
-
-
-def _without_trace(send: Send) -> Send:
-    """Removes the traceback that uvicorn would log: the error itself is reported."""
-
-    async def send_without_trace(message: Message) -> None:
-        await send({name: value for name, value in message.items() if name != "message"})
-
-    return send_without_trace
+        await Owner(settings, created.workers, sockets, ready).run()
+    finally:
+        if created.hold is not None:
+            created.hold.release()
 
 
 def _process_seconds() -> float:
@@ -155,9 +107,8 @@ def _process_seconds() -> float:
     return time.time() - psutil.Process().create_time()
 
 
-def _announce(served: Served, server: GatewayServer, seconds: float, *, as_json: bool) -> None:
-    info, choice = served.pool.info, served.choice
-    url = url_of(*server.address)
+def _announce(info: Ready, choice: Choice, url: str, *, as_json: bool) -> None:
+    seconds = _process_seconds()
     if as_json:
         ready = {
             "url": url,

@@ -36,8 +36,8 @@ from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.request_layer import RequestLayer
+from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
-from silkline.observe.metrics import Metrics
 from silkline.routing.pool import EnginePool
 from silkline.service.create import create_answering
 from silkline.service.lifecycle import Lifecycle
@@ -55,24 +55,45 @@ _BODIES = (
 """The types of JSON bodies, which the OpenAPI document describes."""
 
 
-def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> ASGIApp:
+def create_app(
+    settings: Settings, pool: EnginePool, lifecycle: Lifecycle, siblings: Siblings | None = None
+) -> ASGIApp:
     """Builds the gateway application over a pool of engines.
 
     The caller starts and closes the pool. Until an engine is ready, `/ready` and the answering
     routes return 503. The application's lifespan opens the intake and closes it with the caches.
+
+    Args:
+        settings: The settings.
+        pool: The engines.
+        lifecycle: Whether the process drains.
+        siblings: What it shares with other gateway processes; None if it is the only one.
     """
+    siblings = siblings or Siblings.none()
+    metrics = siblings.metrics
     intake = create_intake(settings)
     cache = create_cache(settings.cache)
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
-    metrics = Metrics()
     answering = create_answering(
-        settings, pool, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
+        settings,
+        pool,
+        intake=intake,
+        cache=cache,
+        lifecycle=lifecycle,
+        metrics=metrics,
+        memory=siblings.memory,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with intake, aclosing(cache), aclosing(keys), aclosing(responses):
+        async with (
+            intake,
+            aclosing(cache),
+            aclosing(keys),
+            aclosing(responses),
+            answering.models.shared(),
+        ):
             yield
 
     app = FastAPI(
@@ -95,7 +116,7 @@ def create_app(settings: Settings, pool: EnginePool, lifecycle: Lifecycle) -> AS
         stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
-        operations_routes(answering.models, metrics, lifecycle),
+        operations_routes(answering.models, siblings, lifecycle),
     ):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())

@@ -19,6 +19,8 @@ from silkline.service.metrics import (
 )
 from silkline.service.models import ServedModel, ServedModels
 from silkline.service.pool import aliases
+from silkline.service.shares import CapacityShare
+from silkline.stores.memory import Memory, PrivateMemory
 
 
 def create_answering(
@@ -29,6 +31,7 @@ def create_answering(
     cache: AnswerCache,
     lifecycle: Lifecycle | None = None,
     metrics: Metrics | None = None,
+    memory: Memory | None = None,
 ) -> Answering:
     """Returns what answers questions with one model, and adds its parts to the metrics.
 
@@ -39,16 +42,19 @@ def create_answering(
         cache: Keeps answers; the caller closes it.
         lifecycle: Whether the process drains; by default it never does.
         metrics: The metrics; by default nobody reads them.
+        memory: What gateway processes share, if there are several.
     """
+    memory = memory or PrivateMemory()
     lifecycle, metrics = lifecycle or Lifecycle(), metrics or Metrics()
-    admission = Admission(settings.admission, pool.capacity)
+    share = CapacityShare(pool, memory)
+    admission = Admission(settings.admission, share.capacity, memory=memory)
     lifecycle.at_draining(admission.close)
     metrics.add_source(lambda: replica_metrics(pool.health()))
     metrics.add_source(lambda: cache_metrics(cache.snapshot()))
     metrics.add_source(lambda: admission_metrics(admission.snapshot()))
     metrics.add_source(lambda: intake_metrics(intake.snapshot()))
     metrics.add_source(lambda: process_metrics(lifecycle))
-    model = ServedModel(pool, admission, aliases(settings.engine), settings.engine.remotes)
+    model = ServedModel(pool, admission, share, aliases(settings.engine), settings.engine.remotes)
     return Answering(
         settings,
         intake=intake,

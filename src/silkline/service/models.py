@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from silkline.admission.admission import Admission
@@ -10,6 +11,7 @@ from silkline.config import RemoteSettings
 from silkline.core import EngineInfo
 from silkline.errors import ModelNotFound, Overloaded
 from silkline.routing.pool import EnginePool
+from silkline.service.shares import CapacityShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,14 @@ class ServedModel:
     Attributes:
         pool: The engines that compute the model's answers.
         admission: Decides which requests are admitted, and when.
+        share: How many of them may be in flight on the engines.
         aliases: Other names that requests may use.
         remotes: The remote servers that may compute an answer.
     """
 
     pool: EnginePool
     admission: Admission
+    share: CapacityShare
     aliases: frozenset[str] = frozenset()
     remotes: tuple[RemoteSettings, ...] = ()
 
@@ -58,6 +62,14 @@ class ServedModels:
     def ready(self) -> bool:
         """Whether every model has an engine that made progress recently."""
         return all(model.pool.ready for model in self._models)
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Shares the engines with other gateway processes, if there are any, during the block."""
+        async with AsyncExitStack() as stack:
+            for model in self._models:
+                await stack.enter_async_context(model.share.published(model.admission))
+            yield
 
     def choose(self, name: str | None) -> ServedModel:
         """Finds a model by its name, with or without its revision (`name@revision`), or an alias.

@@ -16,6 +16,7 @@ from silkline.engines.registry import Choice, engine_spec, pick_engine
 from silkline.engines.remote.key import read_key
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.threads import usable_cores
+from silkline.engines.worker.shared import SharedWorker
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InternalFault
 from silkline.models.printable import printable
@@ -26,6 +27,7 @@ from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
 from silkline.routing.replica import Replica
 from silkline.service.model import ModelFiles, OnProgress, prepare_model
+from silkline.stores.memory import Memory
 
 _MAX_CHARACTERS = 2000
 """Of why `auto` took no better engine."""
@@ -61,8 +63,55 @@ class Served(NamedTuple):
                 self.hold.release()
 
 
+class Workers(NamedTuple):
+    """The workers on this machine, and what it took to create them.
+
+    Attributes:
+        workers: The workers; none if only remotes serve.
+        choice: Which engine computes on this machine, and why no better one.
+        hold: Keeps the model's files from being removed while workers may start again.
+    """
+
+    workers: tuple[WorkerSupervisor, ...]
+    choice: Choice
+    hold: Hold | None
+
+
 async def create_pool(settings: Settings, on_progress: OnProgress = ignore) -> Served:
-    """The pool that the settings describe; nothing has started yet.
+    """The pool that the settings describe; nothing has started yet. Raises as `create_workers`."""
+    created = await create_workers(settings, on_progress)
+    try:
+        pool = pool_over(settings, created.workers)
+    except BaseException:
+        if created.hold is not None:
+            created.hold.release()
+        raise
+    return Served(pool, created.choice, created.hold)
+
+
+def pool_over(
+    settings: Settings,
+    workers: Sequence[WorkerSupervisor | SharedWorker],
+    memory: Memory | None = None,
+) -> EnginePool:
+    """A pool of workers and of the remotes in the settings; nothing has started yet.
+
+    Args:
+        settings: What is wanted.
+        workers: The workers on this machine.
+        memory: What gateway processes share, if there are several.
+
+    Raises:
+        ConfigError: A remote's key is missing, or two remotes have the same name.
+    """
+    wanted = settings.engine
+    limit = limit_of_worker(wanted.max_batch)
+    local = [LocalReplica(str(index), worker, limit=limit) for index, worker in enumerate(workers)]
+    return EnginePool([*local, *_remotes(wanted.remotes, local)], memory=memory)
+
+
+async def create_workers(settings: Settings, on_progress: OnProgress = ignore) -> Workers:
+    """The workers that the settings describe; nothing has started yet.
 
     The model's files are read to their end to see that they are whole, which takes a while where
     they are large; a model that the engine needs in another form is exported first.
@@ -73,7 +122,7 @@ async def create_pool(settings: Settings, on_progress: OnProgress = ignore) -> S
 
     Raises:
         ConfigError: The model is unknown, its files are damaged, no engine can serve it, or a
-            remote's key is missing.
+            `served_name` names a remote's model.
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
     wanted = settings.engine
@@ -89,12 +138,11 @@ async def create_pool(settings: Settings, on_progress: OnProgress = ignore) -> S
     hold = None if files is None else files.hold
     try:
         workers = _workers(wanted, choice.engine, files)
-        pool = EnginePool([*workers, *_remotes(wanted.remotes, workers)])
     except BaseException:
         if hold is not None:
             hold.release()
         raise
-    return Served(pool, choice, hold)
+    return Workers(workers, choice, hold)
 
 
 def needs_model(engine: str) -> bool:
@@ -142,10 +190,12 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> list[Replica]:
-    """The replicas on this machine: none where the remotes are all that is wanted."""
+def _workers(
+    wanted: EngineSettings, name: str, files: ModelFiles | None
+) -> tuple[WorkerSupervisor, ...]:
+    """The workers on this machine: none where the remotes are all that is wanted."""
     if name == REMOTE:
-        return []
+        return ()
     options = EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
@@ -162,14 +212,7 @@ def _workers(wanted: EngineSettings, name: str, files: ModelFiles | None) -> lis
         hang_timeout=wanted.hang_timeout,
         start_timeout=engine_spec(name).start_seconds(options),
     )
-    return [
-        LocalReplica(
-            str(index),
-            supervisor(),
-            limit=limit_of_worker(wanted.max_batch),
-        )
-        for index in range(wanted.workers)
-    ]
+    return tuple(supervisor() for _ in range(wanted.workers))
 
 
 def why_chosen(choice: Choice) -> str:

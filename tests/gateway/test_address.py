@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from silkline.cli.listening import check_listening, listening_fault, url_of
+from silkline.gateway.address import check_listening, listening_fault, url_of
 
 
 @pytest.mark.parametrize(
