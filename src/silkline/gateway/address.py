@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from typing import cast
 
 from silkline.errors import EnvironmentFault
 
@@ -109,4 +110,4 @@ def shared_socket(family: int, address: SocketAddress) -> socket.socket:
 def _addresses(host: str, port: int) -> list[tuple[int, SocketAddress]]:
     """Family and address of everything that the host resolves to; empty means every address."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return [(family, address) for family, _, _, _, address in found]
+    return [(int(family), cast("SocketAddress", address)) for family, _, _, _, address in found]

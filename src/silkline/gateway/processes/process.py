@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 from silkline.errors import ConfigError, EnvironmentFault, InternalFault, SilklineError
 from silkline.gateway.processes.channel import (
@@ -145,7 +145,8 @@ class GatewayProcess:
         Raises:
             SilklineError: It reported why it cannot start.
         """
-        await asyncio.wait({self._ready, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {self._ready, self._reading}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return self._ready.result() if self._ready.done() else None
 
     async def ended(self) -> None:
@@ -155,7 +156,8 @@ class GatewayProcess:
     async def read(self, timeout_seconds: float) -> list[Family] | None:
         """Reads its metrics; None if it does not answer in time."""
         number = next(self._numbers)
-        answer = self._reads[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[list[Family]] = asyncio.get_running_loop().create_future()
+        self._reads[number] = answer
         self._channel.send(Read(number))
         try:
             async with asyncio.timeout(timeout_seconds):
