@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
@@ -39,6 +39,7 @@ from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
 from silkline.routing.pool import EnginePool
+from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
@@ -106,7 +107,25 @@ def create_app(
         redirect_slashes=False,  # a redirect would go to any Host that the client sends
     )
     # One flat list: FastAPI would try each included router for every request.
-    for router in (
+    for router in _routers(settings, answering, responses, siblings, lifecycle):
+        app.router.routes.extend(router.routes)
+    app.router.routes.extend(console_routes())
+    describe(app, *_BODIES)
+    for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, render_error)
+    idempotency = IdempotencyLayer(app, keys)
+    metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
+    return RequestLayer(Gate(idempotency, settings), settings, metrics, lifecycle)
+
+
+def _routers(
+    settings: Settings,
+    answering: Answering,
+    responses: ResponseStore,
+    siblings: Siblings,
+    lifecycle: Lifecycle,
+) -> tuple[APIRouter, ...]:
+    return (
         chat_routes(answering),
         messages_routes(answering),
         embedding_routes(),
@@ -117,12 +136,4 @@ def create_app(
         predict_routes(answering),
         model_routes(answering),
         operations_routes(answering.models, siblings, lifecycle),
-    ):
-        app.router.routes.extend(router.routes)
-    app.router.routes.extend(console_routes())
-    describe(app, *_BODIES)
-    for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
-        app.add_exception_handler(kind, render_error)
-    idempotency = IdempotencyLayer(app, keys)
-    metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
-    return RequestLayer(Gate(idempotency, settings), settings, metrics, lifecycle)
+    )

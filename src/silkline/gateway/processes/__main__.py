@@ -120,7 +120,8 @@ class Gateway:
 
     async def _render(self) -> bytes:
         number = next(self._numbers)
-        merged = self._merged[number] = asyncio.get_running_loop().create_future()
+        merged: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._merged[number] = merged
         self._channel.send(ReadAll(number))
         try:
             async with asyncio.timeout(MERGE_SECONDS):
