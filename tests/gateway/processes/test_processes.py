@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from tests.serving import Served, served
 
 PROCESSES = 2
 LIMIT = 20
+WORDS = 4000
+SHORT = {"max_tokens": 5}
 ANYONE, LIMITED = new_key(), new_key()
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 FAKE = ("--engine", "fake", "--processes", str(PROCESSES), "--cache-ttl", "0")
@@ -35,7 +38,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         f"{fragment('all', ANYONE, None)}\n{fragment('some', LIMITED, None)}",
         encoding="utf-8",
     )
-    options = "token_seconds=0.01,answer_words=20,crash_on_text=<<crash>>"
+    options = f"token_seconds=0.01,answer_words={WORDS},crash_on_text=<<crash>>"
     with served(*FAKE, "--engine-options", options, "--keys-file", str(keys)) as running:
         yield running
 
@@ -68,6 +71,10 @@ class Client:
         self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         reply = self._connection.getresponse()
         return reply.status, reply.headers, reply.read()
+
+    def leave(self) -> None:
+        """Ends the connection in the middle of a request."""
+        self._connection.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._connection.close()
@@ -123,7 +130,7 @@ def test_each_process_answers_with_the_one_worker(
     gateway: Served, both: tuple[Client, Client]
 ) -> None:
     first, second = both
-    assert [client.ask("POST", CHAT, asked())[0] for client in (first, second)] == [200, 200]
+    assert [client.ask("POST", CHAT, asked(**SHORT))[0] for client in (first, second)] == [200, 200]
     workers = [
         child
         for child in psutil.Process(gateway.process.pid).children(recursive=True)
@@ -136,7 +143,7 @@ def test_metrics_of_each_process_are_those_of_all(both: tuple[Client, Client]) -
     first, second = both
     before = figure(first, "silkline_requests_total", route=CHAT)
     for client in (first, second, second):
-        assert client.ask("POST", CHAT, asked())[0] == 200
+        assert client.ask("POST", CHAT, asked(**SHORT))[0] == 200
     assert figure(first, "silkline_requests_total", route=CHAT) == before + 3
     assert figure(second, "silkline_requests_total", route=CHAT) == before + 3
     assert figure(second, "silkline_request_seconds_count", route=CHAT) == before + 3
@@ -147,7 +154,7 @@ def test_metrics_of_each_process_are_those_of_all(both: tuple[Client, Client]) -
 def test_a_request_with_an_idempotency_key_is_executed_once(both: tuple[Client, Client]) -> None:
     first, second = both
     replies = [
-        client.ask("POST", CHAT, asked(), idempotency_key="k1") for client in (first, second)
+        client.ask("POST", CHAT, asked(**SHORT), idempotency_key="k1") for client in (first, second)
     ]
     assert [status for status, _, _ in replies] == [200, 200]
     assert replies[1][1]["idempotent-replayed"] == "true"
@@ -159,7 +166,7 @@ def test_the_same_key_at_the_same_time_is_executed_once(both: tuple[Client, Clie
     with ThreadPoolExecutor(2) as threads:
         replies = list(
             threads.map(
-                lambda client: client.ask("POST", CHAT, asked(), idempotency_key="k2"),
+                lambda client: client.ask("POST", CHAT, asked(**SHORT), idempotency_key="k2"),
                 (first, second),
             )
         )
@@ -172,11 +179,12 @@ def test_a_response_stored_by_one_process_is_found_by_the_other(
     both: tuple[Client, Client],
 ) -> None:
     first, second = both
-    status, _, body = first.ask("POST", RESPONSES, {"input": "One.", "store": True})
+    fields = {"store": True, "max_output_tokens": 5}
+    status, _, body = first.ask("POST", RESPONSES, {"input": "One.", **fields})
     assert status == 200
     stored = json.loads(body)["id"]
     assert second.ask("GET", f"{RESPONSES}/{stored}")[0] == 200
-    continued = {"input": "Two.", "previous_response_id": stored}
+    continued = {"input": "Two.", "previous_response_id": stored, **fields}
     assert second.ask("POST", RESPONSES, continued)[0] == 200
 
 
@@ -214,7 +222,7 @@ def test_a_request_that_kills_workers_is_quarantined_in_all_processes(
     poison = {"model": "silkline-fake", "messages": [{"role": "user", "content": "<<crash>>"}]}
     assert first.ask("POST", CHAT, poison)[0] == 422
     assert second.ask("POST", CHAT, poison)[0] == 422
-    assert second.ask("POST", CHAT, asked())[0] == 200
+    assert second.ask("POST", CHAT, asked(**SHORT))[0] == 200
     assert figure(first, "silkline_replica_restarts_total") == restarts + 2
 
 
@@ -225,13 +233,15 @@ def test_only_its_own_connections_end_with_a_gateway_process(
     worker = gateway.worker().pid
     counted = figure(other, "silkline_requests_total", route=CHAT)
     with ThreadPoolExecutor(2) as threads:
-        lost = threads.submit(victim.ask, "POST", CHAT, asked(max_tokens=500))
+        lost = threads.submit(victim.ask, "POST", CHAT, asked(max_tokens=WORDS))
         answer = threads.submit(other.ask, "POST", CHAT, asked(max_tokens=20))
         time.sleep(0.1)
         psutil.Process(victim.process).kill()
         assert answer.result()[0] == 200
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             lost.result()
+    # The worker works no more for the process that was killed.
+    until(lambda: figure(other, "silkline_replica_engine_running") == 0)
     until(lambda: len(gateways(gateway)) == PROCESSES)
     until(lambda: any("serves again" in line for line in gateway.log))
     assert victim.process not in {process.pid for process in gateways(gateway)}
@@ -244,8 +254,9 @@ def test_only_its_own_connections_end_with_a_gateway_process(
 
 def test_the_official_client_is_served(gateway: Served) -> None:
     with OpenAI(base_url=f"{gateway.url}/v1", api_key=ANYONE, max_retries=0) as client:
-        messages = [{"role": "user", "content": "Hello"}]
-        answer = client.chat.completions.create(model="silkline-fake", messages=messages)  # type: ignore[call-overload]
+        answer = client.chat.completions.create(
+            model="silkline-fake", messages=[{"role": "user", "content": "Hello"}], max_tokens=5
+        )
     assert answer.choices[0].message.content
 
 
@@ -260,9 +271,21 @@ def test_a_second_server_cannot_take_the_port(gateway: Served) -> None:
 
 def test_every_line_of_the_log_is_whole(gateway: Served, both: tuple[Client, Client]) -> None:
     for client in both:
-        client.ask("POST", CHAT, asked())
+        client.ask("POST", CHAT, asked(**SHORT))
     until(lambda: len({event["process.pid"] for event in gateway.events("request")}) >= PROCESSES)
     assert all(json.loads(line)["message"] for line in gateway.log)
+
+
+def test_a_request_is_cancelled_when_its_client_leaves(
+    gateway: Served, both: tuple[Client, Client]
+) -> None:
+    leaving, other = both
+    with closing(leaving), ThreadPoolExecutor(1) as threads:
+        lost = threads.submit(leaving.ask, "POST", CHAT, asked(max_tokens=WORDS))
+        until(lambda: figure(other, "silkline_replica_engine_running") == 1)
+        leaving.leave()
+        assert lost.exception()
+    until(lambda: figure(other, "silkline_replica_engine_running") == 0)
 
 
 def test_a_signal_drains_all_processes() -> None:
@@ -274,3 +297,34 @@ def test_a_signal_drains_all_processes() -> None:
             running.process.send_signal(signal.SIGTERM)
             assert [answer.result()[0] for answer in answers] == [200, 200]
         assert running.process.wait(timeout=30) == 0
+
+
+def test_all_processes_end_with_their_owner(gateway: Served) -> None:
+    family = psutil.Process(gateway.process.pid).children(recursive=True)
+    assert len([process for process in family if process in gateways(gateway)]) == PROCESSES
+    gateway.process.kill()
+    assert not psutil.wait_procs(family, timeout=30)[1]
+
+
+@pytest.mark.full
+def test_a_server_ends_whose_gateway_process_keeps_dying() -> None:
+    with served(*FAKE) as running:
+        deadline = time.monotonic() + 120
+        while running.process.poll() is None:
+            assert time.monotonic() < deadline
+            # The one that was started last is the one that is killed each time.
+            for process in sorted(gateways(running), key=psutil.Process.create_time)[1:]:
+                process.kill()
+            time.sleep(0.5)
+        assert running.process.returncode != 0
+    assert any("ended 5 times soon after its start" in line for line in running.log)
+
+
+@pytest.mark.full
+def test_a_gateway_process_that_hangs_is_replaced() -> None:
+    with served(*FAKE) as running:
+        stopped = gateways(running)[0]
+        stopped.suspend()
+        until(lambda: not stopped.is_running() or stopped.status() == psutil.STATUS_ZOMBIE)
+        until(lambda: any("does not respond and is killed" in line for line in running.log))
+        until(lambda: any("serves again" in line for line in running.log))
