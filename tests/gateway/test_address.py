@@ -8,7 +8,7 @@ from silkline.gateway.address import (
     check_free,
     check_listening,
     listening_fault,
-    reserve,
+    reserved,
     shared_socket,
     url_of,
 )
@@ -56,22 +56,20 @@ def test_a_taken_port_is_found_on_each_family() -> None:
 
 
 def test_a_reserved_port_is_the_same_on_each_address_and_can_be_shared() -> None:
-    reserved = reserve("localhost", 0)
-    port = reserved[0].getsockname()[1]
-    try:
-        assert {bound.getsockname()[1] for bound in reserved} == {port}
-        with shared_socket(reserved[0].family, reserved[0].getsockname()) as listening:
+    with reserved("localhost", 0) as sockets:
+        port = sockets[0].getsockname()[1]
+        assert {bound.getsockname()[1] for bound in sockets} == {port}
+        check_free("localhost", port)
+        with shared_socket(sockets[0].family, sockets[0].getsockname()) as listening:
             listening.listen()
             with pytest.raises(EnvironmentFault, match="Address already in use"):
                 check_free("localhost", port)
-    finally:
-        for bound in reserved:
-            bound.close()
 
 
 def test_a_port_on_which_another_listens_is_not_reserved() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(EnvironmentFault, match="Address already in use"):
-            reserve("127.0.0.1", other.getsockname()[1])
+        refused = pytest.raises(EnvironmentFault, match="Address already in use")
+        with refused, reserved("127.0.0.1", other.getsockname()[1]):
+            pass

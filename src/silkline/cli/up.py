@@ -18,7 +18,7 @@ from silkline import __version__
 from silkline.cli.settings_options import SectionedCommand, one_model, settings_options
 from silkline.config import Settings, settings_from
 from silkline.engines.registry import Choice
-from silkline.gateway.address import check_free, reserve, url_of
+from silkline.gateway.address import check_free, reserved, url_of
 from silkline.gateway.console_files import SAMPLE
 from silkline.gateway.processes.channel import Ready
 from silkline.gateway.processes.owner import Owner
@@ -86,20 +86,22 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
 
 async def _serve_with_processes(settings: Settings, status: Status, *, as_json: bool) -> None:
     """Runs the owner of several gateway processes in this process."""
-    sockets = reserve(settings.server.host, settings.server.port)
-    url = url_of(*sockets[0].getsockname()[:2])
-    created = await create_workers(settings, status.update)
+    host, port = settings.server.host, settings.server.port
+    with reserved(host, port) as sockets:
+        url = url_of(*sockets[0].getsockname()[:2])
+        created = await create_workers(settings, status.update)
 
-    def ready(what: Ready) -> None:
-        status.stop()
-        _announce(what, created.choice, url, as_json=as_json)
+        def ready(what: Ready) -> None:
+            status.stop()
+            _announce(what, created.choice, url, as_json=as_json)
 
-    status.update("loading the model")
-    try:
-        await Owner(settings, created.workers, sockets, ready).run()
-    finally:
-        if created.hold is not None:
-            created.hold.release()
+        status.update("loading the model")
+        try:
+            check_free(host, port)  # this took a while, and a shared port can be bound again
+            await Owner(settings, created.workers, sockets, ready).run()
+        finally:
+            if created.hold is not None:
+                created.hold.release()
 
 
 def _process_seconds() -> float:

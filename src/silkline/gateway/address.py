@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 from silkline.errors import EnvironmentFault
@@ -66,7 +68,8 @@ def check_free(host: str, port: int) -> None:
         raise not_listening(host, port, error) from error
 
 
-def reserve(host: str, port: int) -> list[socket.socket]:
+@contextmanager
+def reserved(host: str, port: int) -> Iterator[list[socket.socket]]:
     """Binds every address that the host resolves to, for sockets that share the port.
 
     A socket that is bound and does not listen gets no connections. It keeps the port from other
@@ -76,16 +79,16 @@ def reserve(host: str, port: int) -> list[socket.socket]:
     Raises:
         EnvironmentFault: An address cannot be bound.
     """
-    sockets: list[socket.socket] = []
-    try:
-        for family, (name, _, *scope) in _addresses(host, port):
-            free = sockets[0].getsockname()[1] if sockets else port
-            sockets.append(shared_socket(family, (name, free, *scope)))
-    except OSError as error:
-        for bound in sockets:
-            bound.close()
-        raise not_listening(host, port, error) from error
-    return sockets
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        try:
+            for family, (name, _, *scope) in _addresses(host, port):
+                free = sockets[0].getsockname()[1] if sockets else port
+                bound = shared_socket(family, (name, free, *scope))
+                sockets.append(stack.enter_context(bound))
+        except OSError as error:
+            raise not_listening(host, port, error) from error
+        yield sockets
 
 
 def shared_socket(family: int, address: SocketAddress) -> socket.socket:

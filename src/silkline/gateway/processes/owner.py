@@ -186,6 +186,7 @@ class Owner:
         if self._gateways.get(index) is gateway:
             del self._gateways[index]
         self._memory.forget(index)
+        self._metrics.update(index, gateway.families)
         self._metrics.ended(index)
 
     async def _pause(self, seconds: float) -> None:
@@ -207,11 +208,10 @@ class Owner:
             await asyncio.sleep(max(0.0, began + READ_SECONDS - time.monotonic()))
 
     async def _read_all(self) -> None:
-        gateways = dict(self._gateways)
-        read = await asyncio.gather(*(gateway.read(READ_SECONDS) for gateway in gateways.values()))
-        for (index, gateway), families in zip(gateways.items(), read, strict=True):
-            if families is not None and self._gateways.get(index) is gateway:
-                self._metrics.update(index, families)
+        """Reads the metrics of all processes; what one last sent counts if it does not answer."""
+        await asyncio.gather(*(gateway.read(READ_SECONDS) for gateway in self._gateways.values()))
+        for index, gateway in self._gateways.items():
+            self._metrics.update(index, gateway.families)
 
     def _handle(self, gateway: GatewayProcess, message: Lost | ReadAll) -> None:
         """Handles a message of a gateway process."""

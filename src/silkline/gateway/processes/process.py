@@ -68,11 +68,13 @@ class GatewayProcess:
         self._channel = channel
         self._on_message = on_message
         self._numbers = itertools.count()
-        self._reads: dict[int, asyncio.Future[list[Family]]] = {}
+        self._reads: dict[int, asyncio.Future[None]] = {}
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read_messages(), name="gateway process")
         self._exited = asyncio.create_task(process.wait())
         self._message_due = time.monotonic() + START_SECONDS
+        self.families: list[Family] = []
+        """Its metrics, as it last sent them."""
 
     @classmethod
     async def spawn(cls, start: Start, memory: int, on_message: OnMessage) -> Self:
@@ -153,19 +155,13 @@ class GatewayProcess:
         """Waits until the process has ended."""
         await asyncio.wait({self._exited})
 
-    async def read(self, timeout_seconds: float) -> list[Family] | None:
-        """Reads its metrics; None if it does not answer in time."""
+    async def read(self, timeout_seconds: float) -> None:
+        """Reads its metrics into `families`; keeps the old ones if it does not answer in time."""
         number = next(self._numbers)
-        answer: asyncio.Future[list[Family]] = asyncio.get_running_loop().create_future()
-        self._reads[number] = answer
+        answer = self._reads[number] = asyncio.get_running_loop().create_future()
         self._channel.send(Read(number))
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await answer
-        except TimeoutError:
-            return None
-        finally:
-            del self._reads[number]
+        await asyncio.wait({answer}, timeout=timeout_seconds)
+        del self._reads[number]
 
     def send(self, message: Workers | Merged) -> None:
         """Sends a message; it is lost if the process has ended."""
@@ -199,8 +195,9 @@ class GatewayProcess:
                     self._ready.set_exception(_ERRORS[kind](text))
                     self._ready.exception()  # is raised by `ready`, if anything waits for it
                 case Figures(number, families):
-                    if number in self._reads and not self._reads[number].done():
-                        self._reads[number].set_result(families)
+                    self.families = families
+                    if number in self._reads:
+                        self._reads[number].set_result(None)
                 case _:
                     self._on_message(self, message)
 
