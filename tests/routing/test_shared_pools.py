@@ -32,7 +32,7 @@ class Process:
     def __init__(self, replica: ScriptedReplica, memory: SharedMemory) -> None:
         self.pool = EnginePool([replica], memory=memory)
         self.share = CapacityShare(self.pool, memory)
-        self.admission = Admission(AdmissionSettings(), self.share.capacity, memory=memory)
+        self.admission = Admission(AdmissionSettings(), self.share.capacity)
 
     async def ask(self, text: str) -> Answer | Exception:
         size = Size(10, (), 10)

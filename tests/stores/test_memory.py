@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silkline.errors import ConfigError
 from silkline.stores import memory
 from silkline.stores.memory import PrivateTable, Region, SharedMemory, Table
 
@@ -101,3 +102,10 @@ def test_a_shared_table_is_a_dictionary(puts: list[tuple[bytes, float]]) -> None
         expected[key] = (0.0, number, -number)
     assert all(table.get(key) == record for key, record in expected.items())
     assert len(table) == len(expected)
+
+
+def test_more_counters_than_there_are_do_not_spill_into_the_next_process() -> None:
+    shared = SharedMemory.create(2)
+    shared.counter(memory.MAX_COUNTERS - 1).add(1)
+    with pytest.raises(ConfigError, match="at most 255 workers and remotes"):
+        shared.counter(memory.MAX_COUNTERS)

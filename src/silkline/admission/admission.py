@@ -18,7 +18,7 @@ from functools import partial
 from silkline.admission.cost import CostModel, Size
 from silkline.admission.counts import AdmissionCounts, Refusal, TenantCounts
 from silkline.admission.engine_slots import EngineSlots
-from silkline.admission.limits import MAX_TENANTS, Breach, Limits
+from silkline.admission.limits import Breach, Limits
 from silkline.admission.resolution import Resolution, reduced
 from silkline.admission.scheduler import Scheduler
 from silkline.admission.tenant import Tenant
@@ -27,7 +27,6 @@ from silkline.admission.ticket import Phase, Ticket, TicketGroup, Turn
 from silkline.config import AdmissionSettings
 from silkline.core import Delta, EngineInfo, Stage, Timeline, Usage
 from silkline.errors import RateLimited
-from silkline.stores.memory import Memory, PrivateMemory, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,9 @@ class Admission:
         self,
         settings: AdmissionSettings,
         capacity: Callable[[], int],
+        limits: Limits | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        memory: Memory | None = None,
     ) -> None:
         """Reads the settings.
 
@@ -77,8 +76,8 @@ class Admission:
             settings: The SLO, the queue's length and the resolution curve.
             capacity: Maximum requests that the engines can hold now, 0 while there are none; called
                 often, so it must be quick.
+            limits: The tenants' rate limits, to share them with other models; by default its own.
             clock: Monotonic seconds, at the rate of the event loop's clock.
-            memory: Where the tenants' rate limits are counted; gateway processes share it.
 
         Raises:
             ConfigError: The resolution curve rises.
@@ -86,8 +85,7 @@ class Admission:
         self._slo = settings.slo
         self._clock = clock
         self._costs = CostModel()
-        memory = memory or PrivateMemory()
-        self._limits = Limits(clock, memory.table(Region.LIMITS, MAX_TENANTS))
+        self._limits = Limits(clock) if limits is None else limits
         self._counts = AdmissionCounts()
         self._lookup_credit = LookupCredit()
         self._resolution = Resolution(settings.resolution_curve, clock)

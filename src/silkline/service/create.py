@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from silkline.admission.admission import Admission
+from silkline.admission.limits import MAX_TENANTS, Limits
 from silkline.cache.answers import AnswerCache
 from silkline.config import Settings
 from silkline.ingress.intake import Intake
@@ -20,7 +23,7 @@ from silkline.service.metrics import (
 from silkline.service.models import ServedModel, ServedModels
 from silkline.service.pool import aliases
 from silkline.service.shares import CapacityShare
-from silkline.stores.memory import Memory, PrivateMemory
+from silkline.stores.memory import Memory, PrivateMemory, Region
 
 
 def create_answering(
@@ -47,7 +50,8 @@ def create_answering(
     memory = memory or PrivateMemory()
     lifecycle, metrics = lifecycle or Lifecycle(), metrics or Metrics()
     share = CapacityShare(pool, memory)
-    admission = Admission(settings.admission, share.capacity, memory=memory)
+    limits = Limits(time.monotonic, memory.table(Region.LIMITS, MAX_TENANTS))
+    admission = Admission(settings.admission, share.capacity, limits)
     lifecycle.at_draining(admission.close)
     metrics.add_source(lambda: replica_metrics(pool.health()))
     metrics.add_source(lambda: cache_metrics(cache.snapshot()))

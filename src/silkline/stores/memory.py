@@ -24,6 +24,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import IntEnum
 from typing import Self
 
+from silkline.errors import ConfigError
+
 MAX_PROCESSES = 64
 MAX_COUNTERS = 256
 
@@ -246,7 +248,16 @@ class SharedMemory(Memory):
         self._bytes[begin : begin + MAX_COUNTERS * _CELL] = bytes(MAX_COUNTERS * _CELL)
 
     def counter(self, column: int) -> Counter:
-        """The counter of this column, which all processes share."""
+        """The counter of this column, which all processes share.
+
+        Raises:
+            ConfigError: There are not that many counters.
+        """
+        if column >= MAX_COUNTERS:
+            raise ConfigError(
+                f"Several gateway processes can use at most {MAX_COUNTERS - 1} workers and remotes "
+                "together. Leave some out, or set processes = 1."
+            )
         rows = range(column, self._processes * MAX_COUNTERS, MAX_COUNTERS)
         return _SharedCounter(self._cells, rows, rows[self._process])
 

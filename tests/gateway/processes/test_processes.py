@@ -58,7 +58,7 @@ class Client:
         port = self._connection.sock.getsockname()[1]
         for process in gateways(running):
             for other in process.net_connections("tcp"):
-                if other.raddr and other.raddr.port == port:
+                if other.raddr != () and other.raddr.port == port:
                     return process.pid
         raise AssertionError("no gateway process has the connection")
 
