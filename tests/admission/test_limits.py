@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from silkline.admission.counts import Refusal
 from silkline.admission.limits import Limits
 from silkline.admission.tenant import Tenant
+from silkline.stores.memory import PrivateTable
 
 
 class Clock:
@@ -95,7 +96,7 @@ def test_never_more_than_the_bucket_and_what_has_flowed_in(limit: int, gaps: lis
 
 
 def test_the_store_is_bounded_and_those_away_longest_go_first() -> None:
-    limits = Limits(Clock(), max_tenants=10)
+    limits = Limits(Clock(), PrivateTable(10))
     tenants = [Tenant(str(number), requests_per_minute=1) for number in range(11)]
     for tenant in tenants:
         assert asked(limits, tenant)

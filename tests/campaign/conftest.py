@@ -13,3 +13,10 @@ def seed() -> int:
     chosen = int(given) if given else random.SystemRandom().randrange(2**31)
     print(f"SEED={chosen}")  # noqa: T201 - pytest shows it when the test fails
     return chosen
+
+
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.full)])
+def processes(request: pytest.FixtureRequest) -> int:
+    """How many gateway processes; tests/gateway/processes has what is special about several."""
+    count: int = request.param
+    return count

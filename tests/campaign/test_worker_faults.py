@@ -39,6 +39,15 @@ def options(**more: object) -> tuple[str, str]:
     return "--engine-options", ",".join(f"{name}={value}" for name, value in told.items())
 
 
+def several(processes: int) -> tuple[str, str]:
+    return "--processes", str(processes)
+
+
+def case(name: str, processes: int) -> str:
+    """Names the figures; the reliability page shows those of one gateway process."""
+    return name if processes == 1 else f"{name}-{processes}-processes"
+
+
 async def warm(running: Served, client: Client, asker: Asker) -> Standing:
     """Lets the gateway learn how fast the engine is; gives how it stands then, at rest."""
     await asked(client, await asker.questions(20), "warm")
@@ -62,10 +71,10 @@ async def restored(running: Served, lost: int) -> float:
 
 
 @pytest.mark.parametrize("kills", sizes(1, 10))
-async def test_a_killed_worker_loses_nothing(seed: int, kills: float) -> None:
+async def test_a_killed_worker_loses_nothing(seed: int, kills: float, processes: int) -> None:
     asker, history = Asker(seed, WORDS), History()
     downtimes = []
-    with served(*FAKE, *options(), "--max-batch", "32") as running:
+    with served(*FAKE, *several(processes), *options(), "--max-batch", "32") as running:
         client = Client(running.host_and_port, history)
         before = await warm(running, client, asker)
         for kill in range(int(kills)):
@@ -80,7 +89,7 @@ async def test_a_killed_worker_loses_nothing(seed: int, kills: float) -> None:
         await settled(running, before)
     assert_no_defects(running)
     record(
-        "36-kill-worker", seed=seed, whole=kills > 1, kills=int(kills),
+        case("36-kill-worker", processes), seed=seed, whole=kills > 1, kills=int(kills),
         requests=len(history.operations), outcomes=history.outcomes(),
         slowest_return_seconds=round(max(downtimes), 2),
     )  # fmt: skip
@@ -90,11 +99,13 @@ async def test_a_killed_worker_loses_nothing(seed: int, kills: float) -> None:
 
 
 @pytest.mark.parametrize("bystanders", sizes(20, 200))
-async def test_a_poisonous_request_is_quarantined(seed: int, bystanders: float) -> None:
+async def test_a_poisonous_request_is_quarantined(
+    seed: int, bystanders: float, processes: int
+) -> None:
     asker, history = Asker(seed, WORDS), History()
     crashing = (await asker.questions(1, streamed=0, text="<<crash>>"))[0]
     poison = replace(crashing, sound=False)
-    with served(*FAKE, *options(crash_on_text="<<crash>>")) as running:
+    with served(*FAKE, *several(processes), *options(crash_on_text="<<crash>>")) as running:
         client = Client(running.host_and_port, history)
         before = await warm(running, client, asker)
         questions = await asker.questions(int(bystanders), streamed=0)
@@ -105,8 +116,8 @@ async def test_a_poisonous_request_is_quarantined(seed: int, bystanders: float) 
         await settled(running, before)
         restarts = sum("serves after" in line for line in running.log) - 1
     record(
-        "37-poison", seed=seed, whole=bystanders > 20, codes=codes, workers_lost=restarts,
-        outcomes=history.outcomes(),
+        case("37-poison", processes), seed=seed, whole=bystanders > 20, codes=codes,
+        workers_lost=restarts, outcomes=history.outcomes(),
     )  # fmt: skip
     assert not violations(history)
     assert codes[-1] == "quarantined"
@@ -114,9 +125,9 @@ async def test_a_poisonous_request_is_quarantined(seed: int, bystanders: float) 
 
 
 @pytest.mark.parametrize("requests", sizes(40, 200))
-async def test_a_frozen_worker_is_replaced(seed: int, requests: float) -> None:
+async def test_a_frozen_worker_is_replaced(seed: int, requests: float, processes: int) -> None:
     asker, history = Asker(seed, WORDS), History()
-    with served(*FAKE, *options(), "--hang-timeout", "4") as running:
+    with served(*FAKE, *several(processes), *options(), "--hang-timeout", "4") as running:
         client = Client(running.host_and_port, history)
         before = await warm(running, client, asker)
         questions = await asker.questions(int(requests))
@@ -130,7 +141,7 @@ async def test_a_frozen_worker_is_replaced(seed: int, requests: float) -> None:
         await load
         await settled(running, before)
     record(
-        "38-frozen-worker", seed=seed, whole=requests > 40, requests=int(requests),
+        case("38-frozen-worker", processes), seed=seed, whole=requests > 40, requests=int(requests),
         not_ready_after_seconds=round(noticed, 2), ready_again_after_seconds=round(returned, 2),
         outcomes=history.outcomes(),
     )  # fmt: skip
@@ -138,10 +149,12 @@ async def test_a_frozen_worker_is_replaced(seed: int, requests: float) -> None:
 
 
 @pytest.mark.parametrize("requests", sizes(40, 200))
-async def test_out_of_memory_ends_one_request_only(seed: int, requests: float) -> None:
+async def test_out_of_memory_ends_one_request_only(
+    seed: int, requests: float, processes: int
+) -> None:
     asker, history = Asker(seed, WORDS), History()
     greedy = await asker.questions(int(requests) // 10, text="<<oom>>")
-    with served(*FAKE, *options(oom_on_text="<<oom>>")) as running:
+    with served(*FAKE, *several(processes), *options(oom_on_text="<<oom>>")) as running:
         client = Client(running.host_and_port, history)
         before = await warm(running, client, asker)
         questions = await asker.questions(int(requests))
@@ -150,7 +163,7 @@ async def test_out_of_memory_ends_one_request_only(seed: int, requests: float) -
         took = time.monotonic() - began
         await settled(running, before)
     record(
-        "39-out-of-memory", seed=seed, whole=requests > 40, seconds=round(took, 2),
+        case("39-out-of-memory", processes), seed=seed, whole=requests > 40, seconds=round(took, 2),
         outcomes=history.outcomes(),
     )  # fmt: skip
     assert not violations(history)

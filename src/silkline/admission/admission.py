@@ -233,6 +233,15 @@ class Admission:
         self._refused_later(ticket, reason)
         raise self._scheduler.error(ticket, reason, wait)
 
+    @property
+    def demand(self) -> int:
+        """Requests that have a turn or wait for one."""
+        return self._slots.taken + self._scheduler.waiting
+
+    def serve(self) -> None:
+        """Gives turns to waiting requests; must be called when the capacity may have grown."""
+        self._scheduler.serve()
+
     def close(self) -> None:
         """Ends all waiting requests, and all later ones, with `ShuttingDown`."""
         self._scheduler.close()

@@ -251,6 +251,11 @@ class Scheduler:
         if self._guesses:
             self._reprice()
 
+    def serve(self) -> None:
+        """Gives turns to waiting requests while slots are free."""
+        if self._queue:
+            self._dispatch()
+
     def close(self) -> None:
         """Ends all waiting requests; later ones fail too."""
         self._closed = True

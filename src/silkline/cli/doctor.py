@@ -26,7 +26,6 @@ from rich.table import Table
 from rich.text import Text
 
 from silkline import __version__
-from silkline.cli.listening import check_listening, listening_fault, shown, url_of
 from silkline.cli.printing import print_result
 from silkline.cli.settings_options import settings_options
 from silkline.config import Settings, settings_from
@@ -41,6 +40,7 @@ from silkline.engines.registry import (
 )
 from silkline.engines.threads import usable_cores
 from silkline.errors import EXIT, ConfigError, EnvironmentFault
+from silkline.gateway.address import check_listening, listening_fault, shown, url_of
 from silkline.gateway.auth import read_keys
 from silkline.ingress.decode import DecoderPool
 from silkline.models.printable import printable

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,25 @@ import click
 import psutil
 import uvloop
 from rich.console import Console
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from rich.status import Status
 
 from silkline import __version__
-from silkline.cli.listening import check_listening, not_listening, url_of
 from silkline.cli.settings_options import SectionedCommand, settings_options
 from silkline.config import DEFAULT_FILE, Settings, settings_from
 from silkline.core import EngineInfo
-from silkline.gateway.app import create_app
+from silkline.engines.registry import Choice
+from silkline.gateway.address import check_free, reserved, url_of
 from silkline.gateway.console_files import SAMPLE
+from silkline.gateway.processes.channel import Ready
+from silkline.gateway.processes.owner import Owner
+from silkline.gateway.running import run_gateway
 from silkline.gateway.server import GatewayServer
 from silkline.models.printable import printable
-from silkline.observe.heap import freeze_heap
 from silkline.observe.logs import configure_logging
 from silkline.service.create import create_models
-from silkline.service.lifecycle import Lifecycle
-from silkline.service.manager import ModelManager
-from silkline.service.models import ServedModels
-from silkline.service.pool import why_chosen
+from silkline.service.pool import prepare, why_chosen
 from silkline.service.selection import selected
-from silkline.service.served_model import ServedModel
+from silkline.service.shares import only_model
 
 
 @click.command(cls=SectionedCommand)
@@ -84,92 +82,43 @@ def up(models: tuple[str, ...], config: Path | None, as_json: bool, **flags: Any
 async def _serve(
     settings: Settings, reread: Callable[[], Settings] | None, *, as_json: bool
 ) -> None:
+    check_free(settings.server.host, settings.server.port)
     with Console(stderr=True).status("checking the model's files") as status:
+        if settings.server.processes > 1:
+            await _serve_with_processes(settings, status, as_json=as_json)
+            return
         manager = await create_models(settings, reread, status.update)
-        lifecycle = Lifecycle()
-        if reread is not None:
-            lifecycle.at_hangup(manager.request_reload)
-        app = _Startup(create_app(settings, manager, lifecycle))
-        server = GatewayServer(app, settings.server, lifecycle, give_up=manager.aclose)
-        serving = asyncio.create_task(_listen(server, app, settings), name="gateway")
+
+        def ready(server: GatewayServer) -> None:
+            status.stop()
+            served = [(model.info, model.prepared.choice) for model in manager.models.reported]
+            _announce(served, url_of(*server.address), as_json=as_json)
+
+        status.update("loading the model")
         try:
-            status.update("loading the model")
-            if await _is_ready(serving, server, manager):
-                status.stop()
-                freeze_heap()
-                _announce(manager.models, server, _process_seconds(), as_json=as_json)
-            await serving
+            await run_gateway(settings, manager, ready)
         finally:
-            server.should_exit = True
-            await asyncio.gather(serving, return_exceptions=True)
             await manager.aclose()
 
 
-async def _is_ready(
-    serving: asyncio.Task[None], server: GatewayServer, manager: ModelManager
-) -> bool:
-    """Waits until the server is ready; returns False if it ends, or must end, before that."""
-    ready = asyncio.create_task(_ready(server, manager), name="engines")
-    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        ready.cancel()
-        return False
-    await ready
-    return not server.should_exit
-
-
-async def _ready(server: GatewayServer, manager: ModelManager) -> None:
-    await manager.start()
-    await server.listening.wait()
-
-
-async def _listen(server: GatewayServer, app: _Startup, settings: Settings) -> None:
-    """Runs the server.
-
-    If uvicorn cannot start, it only logs the reason and raises `SystemExit`: either the application
-    failed to start, or the address cannot be bound, and the `OSError` is the exit's context. So the
-    address is checked first, to report the error once.
-    """
+async def _serve_with_processes(settings: Settings, status: Status, *, as_json: bool) -> None:
+    """Runs the owner of several gateway processes in this process."""
+    wanted = only_model(settings)
     host, port = settings.server.host, settings.server.port
-    try:
-        check_listening(host, port)
-    except OSError as error:
-        raise not_listening(host, port, error) from error
-    try:
-        await server.serve()
-    except SystemExit as error:
-        if app.failure is not None:
-            raise app.failure from None
-        if isinstance(error.__context__, OSError):
-            raise not_listening(host, port, error.__context__) from error
-        raise
+    with reserved(host, port) as sockets:
+        url = url_of(*sockets[0].getsockname()[:2])
+        model = await prepare(wanted, status.update)
 
+        def ready(what: Ready) -> None:
+            status.stop()
+            _announce([(what.info, model.choice)], url, as_json=as_json)
 
-class _Startup:
-    """Keeps the error that the application's startup raised, so that `_listen` can report it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self.failure: Exception | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
+        status.update("loading the model")
         try:
-            await self._app(scope, receive, _without_trace(send))
-        except Exception as error:
-            self.failure = error
-            raise
-
-
-def _without_trace(send: Send) -> Send:
-    """Removes the traceback that uvicorn would log: the error itself is reported."""
-
-    async def send_without_trace(message: Message) -> None:
-        await send({name: value for name, value in message.items() if name != "message"})
-
-    return send_without_trace
+            check_free(host, port)  # this took a while, and a shared port can be bound again
+            await Owner(settings, model, sockets, ready).run()
+        finally:
+            model.release()
 
 
 def _process_seconds() -> float:
@@ -177,36 +126,32 @@ def _process_seconds() -> float:
     return time.time() - psutil.Process().create_time()
 
 
-def _announce(
-    models: ServedModels, server: GatewayServer, seconds: float, *, as_json: bool
-) -> None:
-    url = url_of(*server.address)
+def _announce(served: Sequence[tuple[EngineInfo, Choice]], url: str, *, as_json: bool) -> None:
+    seconds = _process_seconds()
     if as_json:
-        found = [_as_json(model) for model in models.reported]
+        found = [_as_json(info, choice) for info, choice in served]
         click.echo(json.dumps({"url": url, **found[0], "models": found, "seconds": seconds}))
         return
-    served = " and ".join(
-        f"{printable(model.label)} ({_engine(model.info)}, {model.info.precision})"
-        for model in models.reported
+    names = " and ".join(
+        f"{printable(info.label)} ({_engine(info)}, {info.precision})" for info, _ in served
     )
-    whys = [f"{why}\n" for model in models if (why := why_chosen(model.prepared.choice))]
+    whys = [f"{why}\n" for _, choice in served if (why := why_chosen(choice))]
     predict, image = shlex.quote(f"{url}/predict"), shlex.quote(f"image=@{SAMPLE}")
     click.echo(
-        f"Silkline {__version__} serves {served}; ready in {seconds:.1f} s\n"
+        f"Silkline {__version__} serves {names}; ready in {seconds:.1f} s\n"
         f"{''.join(whys)}\n"
         f"  {url}\n\n"
         f"  curl -s {predict} -F {image} -F prompt='Describe this product.'\n"
     )
 
 
-def _as_json(model: ServedModel) -> dict[str, object]:
-    info = model.info
+def _as_json(info: EngineInfo, choice: Choice) -> dict[str, object]:
     return {
         "model": info.model,
         "revision": info.revision,
         "engine": info.engine,
         "path": info.path,
-        "passed_over": dict(model.prepared.choice.passed_over),
+        "passed_over": dict(choice.passed_over),
     }
 
 

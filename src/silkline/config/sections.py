@@ -31,6 +31,14 @@ class ServerSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free port.")
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Gateway processes that share the port and the workers; see "
+        "`docs/processes.md`. Limits of memory, connections and the queue are divided between "
+        "them.",
+    )
     request_timeout: float = Field(120.0, gt=0, description="Maximum seconds for a whole request.")
     lame_duck: float = Field(
         0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
@@ -37,8 +37,9 @@ from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.request_layer import RequestLayer
+from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
-from silkline.observe.metrics import Metrics
+from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
@@ -58,18 +59,30 @@ _BODIES = (
 """The types of JSON bodies, which the OpenAPI document describes."""
 
 
-def create_app(settings: Settings, manager: ModelManager, lifecycle: Lifecycle) -> ASGIApp:
+def create_app(
+    settings: Settings,
+    manager: ModelManager,
+    lifecycle: Lifecycle,
+    siblings: Siblings | None = None,
+) -> ASGIApp:
     """Builds the gateway application over the served models.
 
     The caller starts and closes the models of the manager. Until they have started, `/ready` and
     the answering routes return 503. The application's lifespan opens the intake and closes it with
     the caches.
+
+    Args:
+        settings: The settings.
+        manager: The models.
+        lifecycle: Whether the process drains.
+        siblings: What it shares with other gateway processes; None if it is the only one.
     """
+    siblings = siblings or Siblings.none()
+    metrics = siblings.metrics
     intake = create_intake(settings)
     cache = create_cache(settings.cache)
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
-    metrics = Metrics()
     answering = create_answering(
         settings,
         manager.models,
@@ -81,7 +94,13 @@ def create_app(settings: Settings, manager: ModelManager, lifecycle: Lifecycle) 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with intake, aclosing(cache), aclosing(keys), aclosing(responses):
+        async with (
+            intake,
+            aclosing(cache),
+            aclosing(keys),
+            aclosing(responses),
+            answering.models.shared(),
+        ):
             yield
 
     app = FastAPI(
@@ -94,19 +113,7 @@ def create_app(settings: Settings, manager: ModelManager, lifecycle: Lifecycle) 
         redirect_slashes=False,  # a redirect would go to any Host that the client sends
     )
     # One flat list: FastAPI would try each included router for every request.
-    for router in (
-        chat_routes(answering),
-        messages_routes(answering),
-        embedding_routes(),
-        completion_routes(answering),
-        tokenize_routes(answering),
-        response_routes(answering, History(responses, settings)),
-        stored_response_routes(responses),
-        predict_routes(answering),
-        model_routes(answering),
-        operations_routes(answering.models, metrics, lifecycle),
-        admin_routes(manager),
-    ):
+    for router in _routers(settings, answering, manager, responses, siblings, lifecycle):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
     describe(app, *_BODIES)
@@ -118,3 +125,26 @@ def create_app(settings: Settings, manager: ModelManager, lifecycle: Lifecycle) 
     if gate.keys is not None:
         lifecycle.at_hangup(gate.keys.request_reload)
     return RequestLayer(gate, settings, metrics, lifecycle)
+
+
+def _routers(
+    settings: Settings,
+    answering: Answering,
+    manager: ModelManager,
+    responses: ResponseStore,
+    siblings: Siblings,
+    lifecycle: Lifecycle,
+) -> tuple[APIRouter, ...]:
+    return (
+        chat_routes(answering),
+        messages_routes(answering),
+        embedding_routes(),
+        completion_routes(answering),
+        tokenize_routes(answering),
+        response_routes(answering, History(responses, settings)),
+        stored_response_routes(responses),
+        predict_routes(answering),
+        model_routes(answering),
+        operations_routes(answering.models, siblings, lifecycle),
+        admin_routes(manager),
+    )

@@ -6,12 +6,13 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from silkline import __version__
-from silkline.observe.metrics import CONTENT_TYPE, Metrics
+from silkline.gateway.siblings import Siblings
+from silkline.observe.metrics import CONTENT_TYPE
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModels
 
 
-def operations_routes(models: ServedModels, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
+def operations_routes(models: ServedModels, siblings: Siblings, lifecycle: Lifecycle) -> APIRouter:
     """The routes for health probes and Prometheus."""
     router = APIRouter(tags=["Operations"])
 
@@ -36,6 +37,6 @@ def operations_routes(models: ServedModels, metrics: Metrics, lifecycle: Lifecyc
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics_text() -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(await siblings.render(), media_type=CONTENT_TYPE)
 
     return router

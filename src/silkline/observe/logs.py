@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from silkline.config import LogSettings
 from silkline.observe.tracebacks import PrivateFormatter
@@ -54,16 +55,32 @@ class TextFormatter(PrivateFormatter):
         return super().format(record) + tail + (f"\n{trace}" if trace else "")
 
 
-def configure_logging(settings: LogSettings) -> None:
-    """Sends all logs to standard error; the command line calls it once.
+def _with_fields(fields: Mapping[str, Any]) -> Callable[[logging.LogRecord], bool]:
+    """A filter that adds these ECS fields to each record."""
+
+    def add(record: logging.LogRecord) -> bool:
+        setattr(record, FIELDS, {**fields, **getattr(record, FIELDS, {})})
+        return True
+
+    return add
+
+
+def chosen_format(settings: LogSettings) -> Literal["json", "text"]:
+    """The format of the log; `auto` depends on whether standard error is a terminal."""
+    if settings.log_format != "auto":
+        return settings.log_format
+    return "text" if sys.stderr.isatty() else "json"
+
+
+def configure_logging(settings: LogSettings, fields: Mapping[str, Any] | None = None) -> None:
+    """Sends all logs to standard error, with these ECS fields; each process calls it once.
 
     Silkline's loggers use `log_level`; those of libraries log only warnings and errors.
     """
-    as_text = settings.log_format == "text" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
-    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(TextFormatter() if as_text else EcsFormatter())
+    handler.setFormatter(TextFormatter() if chosen_format(settings) == "text" else EcsFormatter())
+    if fields:
+        handler.addFilter(_with_fields(fields))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -16,6 +16,7 @@ from silkline.routing.isolation import Isolation, SuspectTurn, too_late
 from silkline.routing.members import Member, Slot
 from silkline.routing.quarantine import Quarantine
 from silkline.routing.retries import RetryBudget
+from silkline.stores.memory import Memory
 
 ATTEMPTS = 2
 """Maximum attempts for a request: one, and one retry when its call is lost."""
@@ -34,7 +35,11 @@ class Attempts:
     """
 
     def __init__(
-        self, dispatch: Dispatch, ejection: Ejection, check_open: Callable[[], None]
+        self,
+        dispatch: Dispatch,
+        ejection: Ejection,
+        check_open: Callable[[], None],
+        memory: Memory,
     ) -> None:
         """Takes the pool's parts; `check_open` raises `ShuttingDown` once the pool is closed."""
         self._dispatch = dispatch
@@ -42,8 +47,8 @@ class Attempts:
         self._check_open = check_open
         self._budget = RetryBudget()
         self._in_flight = InFlight()
-        self._quarantine = Quarantine()
-        self._suspects = Isolation()
+        self._quarantine = Quarantine(memory)
+        self._suspects = Isolation(memory)
         self.retries = 0
         """Requests that were retried so far."""
         self.in_flight = 0
@@ -169,7 +174,7 @@ class Attempts:
         """Counts a worker's death once: when the first of its requests reports it."""
         suspects = self._in_flight.requests_lost_with(slot.engine)
         if suspects is not None:
-            self._quarantine.death(suspects)
+            self._quarantine.death(suspects, slot.life)
             self._ejection.failed(slot.member.record)
 
 

@@ -142,13 +142,13 @@ class Dispatch:
         engine = member.replica.engine
         if engine is None:
             return None
-        member.in_flight += 1
+        member.slots.add(1)
         member.requests += 1
         member.record.on_trial = member.record.on_trial or trial
-        return Slot(member, engine, trial)
+        return Slot(member, engine, trial, member.replica.life)
 
     def _release(self, slot: Slot) -> None:
-        slot.member.in_flight -= 1
+        slot.member.slots.add(-1)
         if slot.trial:
             slot.member.record.on_trial = False
         self.serve()

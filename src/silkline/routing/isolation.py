@@ -1,4 +1,4 @@
-"""Isolation: retries the suspects of a worker's death one at a time."""
+"""Isolation: retries the suspects of a worker's death one at a time, in all processes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import asyncio
 import time
 
 from silkline.errors import DeadlineExceeded
+from silkline.stores.memory import Lock, Memory, PrivateMemory, Region
+
+LOOK_SECONDS = 0.02
+"""Time between two looks whether another process's suspect has ended."""
 
 
 class Isolation:
     """Gives turns to suspects in order of arrival; one suspect has a turn at a time."""
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+    def __init__(self, memory: Memory | None = None) -> None:
+        """Takes where the lock is that gateway processes share."""
+        self._turns = asyncio.Lock()
+        self._processes = (memory or PrivateMemory()).lock(Region.ISOLATION)
         self._waiting = 0
 
     async def turn(self, deadline: float) -> SuspectTurn:
@@ -24,7 +30,7 @@ class Isolation:
         self._waiting += 1
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                await self._lock.acquire()
+                await self._acquire()
         except TimeoutError:
             raise too_late() from None
         finally:
@@ -32,15 +38,25 @@ class Isolation:
         # The waiting suspects share half of the time that is left; the other half is for the last
         # one's answer.
         share = (deadline - time.monotonic()) / 2 / (1 + self._waiting)
-        return SuspectTurn(self._lock, patience=share)
+        return SuspectTurn(self._turns, self._processes, patience=share)
+
+    async def _acquire(self) -> None:
+        await self._turns.acquire()
+        try:
+            while not self._processes.try_acquire():  # noqa: ASYNC110 - another process frees it
+                await asyncio.sleep(LOOK_SECONDS)
+        except BaseException:
+            self._turns.release()
+            raise
 
 
 class SuspectTurn:
     """The right to be the only suspect in flight."""
 
-    def __init__(self, lock: asyncio.Lock, patience: float) -> None:
-        """Takes over a held lock; `patience` is this suspect's share of the time, in seconds."""
-        self._lock = lock
+    def __init__(self, turns: asyncio.Lock, processes: Lock, patience: float) -> None:
+        """Takes over two held locks; `patience` is this suspect's share of the time, in seconds."""
+        self._turns = turns
+        self._processes = processes
         self._until = time.monotonic() + patience
         self._held = True
 
@@ -53,7 +69,8 @@ class SuspectTurn:
         """Lets the next suspect start; idempotent."""
         if self._held:
             self._held = False
-            self._lock.release()
+            self._processes.release()
+            self._turns.release()
 
 
 def too_late() -> DeadlineExceeded:

@@ -6,7 +6,9 @@ from collections.abc import Coroutine
 
 from silkline.core import EngineInfo, Health
 from silkline.engines.base import Engine
-from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
+from silkline.engines.worker.shared import SharedWorker
+from silkline.engines.worker.status import WorkerState
+from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.routing.replica import Replica, ReplicaState
 
 _STATES = {
@@ -18,10 +20,10 @@ _STATES = {
 
 
 class LocalReplica(Replica):
-    """A supervised worker process as a replica of a pool."""
+    """A worker process as a replica of a pool: one of this process, or one that it shares."""
 
     def __init__(
-        self, name: str, worker: WorkerSupervisor, *, weight: float = 1.0, limit: int
+        self, name: str, worker: WorkerSupervisor | SharedWorker, *, weight: float = 1.0, limit: int
     ) -> None:
         """Takes a worker that has not started; for the other arguments see `Replica`."""
         super().__init__(name, weight=weight, limit=limit)
@@ -46,6 +48,11 @@ class LocalReplica(Replica):
     def info(self) -> EngineInfo | None:
         """The engine's description; None before the worker first served."""
         return self._worker.info
+
+    @property
+    def life(self) -> str | None:
+        """The worker's socket, which is another one for each start."""
+        return self._worker.socket or None
 
     @property
     def pid(self) -> int | None:

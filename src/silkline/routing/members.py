@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from silkline.engines.base import Engine
 from silkline.routing.ejection import ReplicaRecord
 from silkline.routing.replica import Replica
+from silkline.stores.memory import Counter, PrivateMemory
 
 
 @dataclass(slots=True, eq=False)
@@ -16,19 +17,24 @@ class Member:
     Attributes:
         replica: The replica.
         record: Its errors, latencies and ejections.
-        in_flight: Requests that have a slot on it.
+        slots: Counts the requests that have a slot on it.
         requests: Requests that were sent to it so far, retries included.
     """
 
     replica: Replica
     record: ReplicaRecord = field(default_factory=ReplicaRecord)
-    in_flight: int = 0
+    slots: Counter = field(default_factory=lambda: PrivateMemory().counter(0))
     requests: int = 0
 
     @property
     def name(self) -> str:
         """The replica's name."""
         return self.replica.name
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have a slot on it, those of other gateway processes included."""
+        return self.slots.total
 
     @property
     def weight(self) -> float:
@@ -54,8 +60,10 @@ class Slot:
         member: The replica.
         engine: The replica's engine when the slot was taken.
         trial: Whether this request decides if the replica is restored after its ejection.
+        life: The replica's life when the slot was taken, see `Replica.life`.
     """
 
     member: Member
     engine: Engine
     trial: bool
+    life: str | None

@@ -16,8 +16,12 @@ from silkline.routing.ejection import Ejection
 from silkline.routing.health import PoolHealth, ReplicaHealth
 from silkline.routing.members import Member
 from silkline.routing.replica import Replica
+from silkline.stores.memory import Memory, PrivateMemory
 
 logger = logging.getLogger("silkline.routing")
+
+FIRST_REPLICA = 1
+"""The counter of the first replica in shared memory; counter 0 is the demand of a process."""
 
 
 class EnginePool:
@@ -27,18 +31,30 @@ class EnginePool:
     bad replicas out of use. `attempts` retries lost calls.
     """
 
-    def __init__(self, replicas: Sequence[Replica], *, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        replicas: Sequence[Replica],
+        *,
+        seed: int | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         """Takes replicas that have not started.
 
         Args:
             replicas: At least one, with unique names.
             seed: Makes random choices repeatable.
+            memory: What gateway processes share that have the same replicas in the same order: the
+                requests in flight on each, and which requests are quarantined.
         """
-        self._members = tuple(Member(replica) for replica in replicas)
+        memory = memory or PrivateMemory()
+        self._members = tuple(
+            Member(replica, slots=memory.counter(column))
+            for column, replica in enumerate(replicas, FIRST_REPLICA)
+        )
         ejection = Ejection([member.record for member in self._members])
         dice = random.Random(seed)  # noqa: S311 - spreads load, keeps no secret
         self._dispatch = Dispatch(self._members, ejection, dice)
-        self._attempts = Attempts(self._dispatch, ejection, self._check_open)
+        self._attempts = Attempts(self._dispatch, ejection, self._check_open, memory)
         self._watchers: list[asyncio.Task[None]] = []
         self._served = asyncio.Event()
         self._closing = False
@@ -86,6 +102,10 @@ class EnginePool:
     def capacity(self) -> int:
         """Maximum requests in flight on the replicas that serve now; further ones wait."""
         return 0 if self._closing else self._dispatch.capacity
+
+    def serve(self) -> None:
+        """Gives free slots to waiting requests; other gateway processes may have freed some."""
+        self._dispatch.serve()
 
     def health(self) -> PoolHealth:
         """A snapshot of the pool's status; never waits."""
@@ -145,7 +165,7 @@ def _health(member: Member) -> ReplicaHealth:
         ejected=member.record.ejected,
         weight=replica.weight,
         limit=replica.limit,
-        in_flight=member.in_flight,
+        in_flight=member.slots.own,
         requests=member.requests,
         errors=member.record.errors,
         restarts=replica.restarts,

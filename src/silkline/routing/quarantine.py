@@ -16,18 +16,24 @@ wrong. The rules:
 So a request that crashes workers costs two of them; a third only when answers take so long that
 suspects overlap. A harmless request is quarantined only when a worker dies for another reason
 while that request is the only suspect in flight.
+
+Gateway processes may share the records and the turns of suspects. Each process then judges the
+requests that it had in flight itself, so when a suspect of one process is found, the requests of
+the other processes get a strike.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
+import os
 import time
-from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from silkline.core import Request, TextPart
 from silkline.errors import Quarantined
+from silkline.stores.memory import Memory, PrivateMemory, Record, Region
 
 RECORD_SECONDS = 600.0
 """How long a strike or a quarantine lasts."""
@@ -36,60 +42,74 @@ MAX_RECORDS = 4096
 """Maximum records; the oldest are dropped when there are more."""
 
 
-@dataclass(slots=True)
-class _Record:
-    strikes: int
-    quarantined: bool
-    expires: float
+_QUARANTINED = math.inf
+"""The strikes of a request that is quarantined."""
+
+_LIVES = itertools.count()
 
 
 class Quarantine:
     """The strikes of requests, and which requests are quarantined."""
 
-    def __init__(self) -> None:
-        self._records: OrderedDict[bytes, _Record] = OrderedDict()
+    def __init__(self, memory: Memory | None = None) -> None:
+        """Takes where the records are: expiry, strikes and last death of a digest."""
+        self._records = (memory or PrivateMemory()).table(Region.QUARANTINE, MAX_RECORDS)
 
     def check(self, request: Request) -> None:
         """Raises `Quarantined` when the request is quarantined."""
-        record = self._find(request)
-        if record is not None and record.quarantined:
+        if self.strikes(request) == _QUARANTINED:
             raise Quarantined(
                 "This request ended two workers of the engine and is not tried again; "
                 "change its images or its text."
             )
 
-    def strikes(self, request: Request) -> int:
-        """Number of worker deaths with this request in flight, since it was last answered."""
-        record = self._find(request)
-        return 0 if record is None else record.strikes
+    def strikes(self, request: Request) -> float:
+        """Number of worker deaths with this request in flight, since it was last answered.
 
-    def death(self, in_flight: Iterable[Request]) -> None:
-        """Gives strikes to the requests that were in flight on a worker when it died."""
+        Infinite when it is quarantined.
+        """
+        if not self._records:  # nearly always, and then no digest is computed
+            return 0
+        with self._records.locked():
+            record = self._live(content_digest(request))
+        return 0 if record is None else record[1]
+
+    def death(self, in_flight: Iterable[Request], life: str | None = None) -> None:
+        """Gives strikes to the requests that were in flight on a worker when it died.
+
+        Args:
+            in_flight: Those of this process.
+            life: Identifies the life of the worker, the same in each process that used it; None
+                if no other process did. A request that several processes had in flight gets one
+                strike.
+        """
+        death = _number(life or f"{os.getpid()} {next(_LIVES)}")
         digests = {content_digest(request) for request in in_flight}
-        suspects = [digest for digest in digests if self._live(digest) is not None]
-        culprit = suspects[0] if len(suspects) == 1 else None
-        for digest in digests if culprit is None else (culprit,):
-            record = self._records.pop(digest, _Record(0, quarantined=False, expires=0.0))
-            record.strikes += 1
-            record.quarantined = record.quarantined or digest == culprit
-            record.expires = time.monotonic() + RECORD_SECONDS
-            self._records[digest] = record
-        while len(self._records) > MAX_RECORDS:
-            self._records.popitem(last=False)
+        with self._records.locked():
+            records = {digest: self._live(digest) for digest in digests}
+            earlier = [
+                digest
+                for digest, record in records.items()
+                if record is not None and record[2] != death
+            ]
+            culprit = earlier[0] if len(earlier) == 1 else None
+            for digest in digests if culprit is None else (culprit,):
+                _, strikes, last = records[digest] or (0.0, 0.0, 0.0)
+                if last != death:
+                    strikes = _QUARANTINED if digest == culprit else strikes + 1
+                    expires = time.monotonic() + RECORD_SECONDS
+                    self._records.put(digest, (expires, strikes, death))
 
     def clear(self, request: Request) -> None:
         """Drops the strikes of a request that was answered."""
         if self._records:
-            self._records.pop(content_digest(request), None)
+            with self._records.locked():
+                self._records.drop(content_digest(request))
 
-    def _find(self, request: Request) -> _Record | None:
-        # There are nearly always no records, and then no digest is computed.
-        return self._live(content_digest(request)) if self._records else None
-
-    def _live(self, digest: bytes) -> _Record | None:
+    def _live(self, digest: bytes) -> Record | None:
         record = self._records.get(digest)
-        if record is not None and record.expires < time.monotonic():
-            del self._records[digest]
+        if record is not None and record[0] < time.monotonic():
+            self._records.drop(digest)
             return None
         return record
 
@@ -108,3 +128,8 @@ def content_digest(request: Request) -> bytes:
     ]
     text = repr((content, [image.digest for image in request.images]))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _number(life: str) -> float:
+    """A number for a worker's life; above 0."""
+    return 1.0 + int.from_bytes(hashlib.blake2b(life.encode(), digest_size=6).digest(), "big")

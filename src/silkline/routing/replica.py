@@ -73,6 +73,11 @@ class Replica(ABC):
         """The engine's description; kept while it is lost, None before it first served."""
 
     @property
+    def life(self) -> str | None:
+        """Identifies the life of its worker in all processes that use it; None if only this one."""
+        return None
+
+    @property
     def pid(self) -> int | None:
         """The process id of its worker; None if it has none on this machine."""
         return None

@@ -68,6 +68,10 @@ class Need:
         return self.weights_bytes + self.cache_bytes
 
 
+NO_NEED = Need(weights_bytes=0, cache_bytes=0, threads=0, workers=0, cores=1.0, memory=1.0)
+"""The need of a model that computes elsewhere."""
+
+
 class Share(NamedTuple):
     """What a worker may use; 0 lets its engine choose.
 

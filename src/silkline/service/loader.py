@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from silkline.admission.limits import Limits
 from silkline.config import AdmissionSettings, ModelSettings
 from silkline.errors import SilklineError
-from silkline.service.budget import Machine, divide
+from silkline.service.budget import Machine, Share, divide
 from silkline.service.model import OnProgress
 from silkline.service.models import ServedModels
 from silkline.service.pool import Prepared, ignore, prepare
@@ -57,8 +58,7 @@ class ModelLoader:
                     logger.error("a model is left out", extra={"ecs": fields})  # noqa: TRY400
             shares = divide(self.machine, {key: each.need for key, each in prepared.items()})
             return ServedModels(
-                ServedModel(key, each, shares[key], self._admission, self._limits)
-                for key, each in prepared.items()
+                self._model(key, each, shares[key]) for key, each in prepared.items()
             )
         except BaseException:
             for each in prepared.values():
@@ -73,4 +73,8 @@ class ModelLoader:
         """
         needs = {name: model.prepared.need for name, model in beside.items()}
         share = divide(self.machine, needs | {key: prepared.need})[key]
-        return ServedModel(key, prepared, share, self._admission, self._limits)
+        return self._model(key, prepared, share)
+
+    def _model(self, key: str, prepared: Prepared, share: Share) -> ServedModel:
+        create_pool = partial(prepared.pool, share)
+        return ServedModel(key, prepared, create_pool, self._admission, self._limits)

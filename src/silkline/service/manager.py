@@ -50,8 +50,8 @@ class ModelManager:
         self,
         settings: Settings,
         models: ServedModels,
-        loader: ModelLoader,
-        changes: ModelChanges,
+        loader: ModelLoader | None = None,
+        changes: ModelChanges | None = None,
         reread: Callable[[], Settings] | None = None,
     ) -> None:
         """Takes models that need not have started.
@@ -59,18 +59,23 @@ class ModelManager:
         Args:
             settings: The settings.
             models: The models that they describe, with the changes.
-            loader: Makes further models.
+            loader: Makes further models; None if the models cannot be changed.
             changes: The changes so far.
             reread: Reads the settings again; None if they come from no file.
         """
         self.settings = settings
         self.models = models
         self._loader = loader
-        self._changes = changes
+        self._changes = changes or ModelChanges("")
         self._reread = reread
         self._changing = asyncio.Lock()
         self._starting: ServedModel | None = None
         self._reloading: asyncio.Task[None] | None = None
+
+    @property
+    def reloads(self) -> bool:
+        """Whether the settings can be read again."""
+        return self._reread is not None
 
     async def start(self) -> None:
         """Starts all models; one that the admin API added may fail, and stays unloaded.
@@ -188,6 +193,7 @@ class ModelManager:
         return self.settings.server.request_timeout + _DRAIN_MARGIN_SECONDS
 
     async def _put(self, key: str, name: str, table: ModelSettings, by: str) -> ServedModel:
+        self._changing_loader()
         wanted = self._checked(key, name, table)
         old = self.models.get(key)
         try:
@@ -233,7 +239,7 @@ class ModelManager:
         """Returns a model that has started, and is not yet in the table."""
         prepared = await prepare(wanted)
         try:
-            model = self._loader.model(key, prepared, self._beside(key, prepared))
+            model = self._changing_loader().model(key, prepared, self._beside(key, prepared))
         except BaseException:
             prepared.release()
             raise
@@ -253,20 +259,29 @@ class ModelManager:
         Raises:
             ModelConflict: It does not.
         """
+        machine = self._changing_loader().machine
         stay = {model.key: model for model in self.models if model.key != key}
         needs = {model.name: model.prepared.need for model in stay.values()}
         try:
-            divide(self._loader.machine, needs | {prepared.wanted.served_name: prepared.need})
+            divide(machine, needs | {prepared.wanted.served_name: prepared.need})
         except ConfigError as error:
             raise ModelConflict(error.message) from error
         loaded = [model.prepared.need for model in (*self.models, *self.models.retiring)]
-        if len(loaded) > len(stay) and not fits_beside(self._loader.machine, loaded, prepared.need):
+        if len(loaded) > len(stay) and not fits_beside(machine, loaded, prepared.need):
             raise ModelConflict(
                 f"The new model needs {bytes_text(prepared.need.memory_bytes)} of memory while the "
                 "old one still runs, and there is not as much. Remove the old one first, then add "
                 "the new one."
             )
         return stay
+
+    def _changing_loader(self) -> ModelLoader:
+        if self._loader is None:
+            raise ModelConflict(
+                "The models of a server with several gateway processes cannot be changed while it "
+                "runs. Start it with processes = 1 for that."
+            )
+        return self._loader
 
     async def _record(self, key: str, name: str, table: ModelSettings | None) -> None:
         await asyncio.to_thread(self._changes.record, key, name, table, self.settings)

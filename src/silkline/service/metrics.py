@@ -11,7 +11,43 @@ from silkline.cache.answers import CacheSnapshot
 from silkline.cache.near import NearSnapshot
 from silkline.cache.tiered import TierSnapshot
 from silkline.ingress.intake import IntakeSnapshot
+from silkline.observe.families import Rule
 from silkline.service.lifecycle import Lifecycle
+
+_LARGEST = (
+    "model_loaded",
+    "gate_passed",
+    "gate_here",
+    "gate_time_seconds",
+    "queue_predicted_wait_seconds",
+    "queue_capacity",
+    "cache_degraded",
+    "replica_ready",
+    "replica_ejected",
+    "replica_weight",
+    "replica_limit",
+    "replica_restarts",
+    "replica_resident_bytes",
+    "replica_engine_running",
+    "replica_engine_queued",
+    "replica_kv_cache_ratio",
+    "replica_progress_age_seconds",
+)
+_SHARED_TIERS = ("disk", "redis", "objects")
+
+MERGED_BY: Mapping[tuple[str, ...], Rule] = {
+    **{(f"silkline_{name}",): max for name in _LARGEST},
+    **{
+        (f"silkline_cache_{name}", tier): max
+        for name in ("entries", "bytes")
+        for tier in _SHARED_TIERS
+    },
+    ("silkline_queue_pixel_ratio",): min,
+}
+"""How the families of several gateway processes are merged that are not added up.
+
+They describe what the processes share, such as a replica, or something of which the worst counts.
+"""
 
 
 def process_metrics(lifecycle: Lifecycle) -> Iterable[Metric]:

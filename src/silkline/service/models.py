@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from silkline.errors import ModelNotFound, Overloaded
 from silkline.service.served_model import ServedModel
@@ -62,6 +63,14 @@ class ServedModels:
     def find(self, name: str) -> ServedModel | None:
         """Returns the model with a name in the API; None if there is none."""
         return next((model for model in self._models.values() if model.name == name), None)
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Shares the engines with other gateway processes, if there are any, during the block."""
+        async with AsyncExitStack() as stack:
+            for model in self:
+                await stack.enter_async_context(model.shared())
+            yield
 
     def choose(self, name: str | None) -> ServedModel:
         """Finds a model by its name, with or without its revision (`name@revision`), or an alias.

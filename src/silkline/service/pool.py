@@ -16,6 +16,7 @@ from silkline.engines.registry import Choice, engine_spec, pick_engine
 from silkline.engines.remote.key import read_key
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.threads import usable_cores
+from silkline.engines.worker.shared import SharedWorker
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InternalFault
 from silkline.models.printable import printable
@@ -26,6 +27,7 @@ from silkline.routing.remote import AgreedModel, RemoteReplica
 from silkline.routing.replica import Replica
 from silkline.service.budget import Need, Share, need_of
 from silkline.service.model import ModelFiles, OnProgress, prepare_model
+from silkline.stores.memory import Memory
 
 _MAX_CHARACTERS = 2000
 """Of why `auto` took no better engine."""
@@ -60,13 +62,38 @@ class Prepared(NamedTuple):
         Raises:
             ConfigError: A remote's key is missing, or two remotes have the same name.
         """
-        workers = _workers(self, share)
-        return EnginePool([*workers, *_remotes(self.wanted.remotes, workers)])
+        return pool_over(self.wanted, self.workers(share))
+
+    def workers(self, share: Share = Share()) -> tuple[WorkerSupervisor, ...]:  # noqa: B008
+        """Creates the workers on this machine, which have not started; none for remotes only."""
+        if self.choice.engine == REMOTE:
+            return ()
+        return _workers(self, share)
 
     def release(self) -> None:
         """Lets the model's files be removed. Idempotent."""
         if self.files is not None and self.files.hold is not None:
             self.files.hold.release()
+
+
+def pool_over(
+    wanted: ModelSettings,
+    workers: Sequence[WorkerSupervisor | SharedWorker],
+    memory: Memory | None = None,
+) -> EnginePool:
+    """Creates a pool of workers and of a model's remotes, which has not started.
+
+    Args:
+        wanted: The model's settings.
+        workers: The workers on this machine.
+        memory: What gateway processes share, if there are several.
+
+    Raises:
+        ConfigError: A remote's key is missing, or two remotes have the same name.
+    """
+    limit = limit_of_worker(wanted.max_batch)
+    local = [LocalReplica(str(index), worker, limit=limit) for index, worker in enumerate(workers)]
+    return EnginePool([*local, *_remotes(wanted.remotes, local)], memory=memory)
 
 
 async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Prepared:
@@ -81,7 +108,7 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
 
     Raises:
         ConfigError: The model is unknown, its files are damaged, no engine can serve it, or a
-            remote's key is missing.
+            `served_name` names a remote's model.
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
     choice = await choose_engine(wanted)
@@ -151,11 +178,8 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-def _workers(prepared: Prepared, share: Share) -> list[Replica]:
-    """The replicas on this machine: none where the remotes are all that is wanted."""
+def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
     wanted, files, name = prepared.wanted, prepared.files, prepared.choice.engine
-    if name == REMOTE:
-        return []
     options = EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
@@ -173,14 +197,7 @@ def _workers(prepared: Prepared, share: Share) -> list[Replica]:
         hang_timeout=wanted.hang_timeout,
         start_timeout=engine_spec(name).start_seconds(options),
     )
-    return [
-        LocalReplica(
-            str(index),
-            supervisor(),
-            limit=limit_of_worker(wanted.max_batch),
-        )
-        for index in range(wanted.workers)
-    ]
+    return tuple(supervisor() for _ in range(wanted.workers))
 
 
 def why_chosen(choice: Choice) -> str:

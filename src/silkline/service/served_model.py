@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
 
@@ -17,8 +17,9 @@ from silkline.core import EngineInfo
 from silkline.errors import Overloaded, SilklineError, shutting_down
 from silkline.models.gate import GateRecord
 from silkline.routing.pool import EnginePool
-from silkline.service.budget import Share
 from silkline.service.pool import Prepared, aliases
+from silkline.service.shares import CapacityShare
+from silkline.stores.memory import Memory, PrivateMemory
 
 logger = logging.getLogger("silkline.models")
 
@@ -49,18 +50,20 @@ class ServedModel:
         self,
         key: str,
         prepared: Prepared,
-        share: Share,
+        create_pool: Callable[[], EnginePool],
         admission: AdmissionSettings,
         limits: Limits | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """Takes a prepared model; nothing is loaded before `start`.
 
         Args:
             key: Its key in the table of models.
             prepared: The model; released when this is closed.
-            share: What each of its workers may use.
+            create_pool: Creates its engines, which have not started; for each start anew.
             admission: The settings of its admission.
             limits: The tenants' rate limits, which all models share; by default its own.
+            memory: What gateway processes share, if there are several.
 
         Raises:
             ConfigError: A remote's key is missing, or two remotes have the same name.
@@ -68,8 +71,9 @@ class ServedModel:
         self.key = key
         self.prepared = prepared
         self.admission = Admission(admission, self._capacity, limits)
-        self._share = share
-        self._pool: EnginePool | None = prepared.pool(share)
+        self._slots = CapacityShare(memory or PrivateMemory())
+        self._create_pool = create_pool
+        self._pool: EnginePool | None = create_pool()
         self.aliases = aliases(prepared.wanted)
         self._reported: EngineInfo | None = None
         self._named: tuple[EngineInfo, EngineInfo] | None = None
@@ -238,7 +242,7 @@ class ServedModel:
                 raise shutting_down()
             if self._loaded:
                 return
-            pool = self._pool or self.prepared.pool(self._share)
+            pool = self._pool or self._create_pool()
             self._pool = pool
             began = asyncio.get_running_loop().time()
             try:
@@ -263,6 +267,12 @@ class ServedModel:
             logger.error("the model cannot be loaded", extra={"ecs": fields})  # noqa: TRY400
             self._retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
 
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Shares the engines with other gateway processes, if there are any, during the block."""
+        async with self._slots.published(self._serve, self.admission):
+            yield
+
     async def drain(self, seconds: float) -> None:
         """Waits until no request uses the model, or for `seconds`; then closes it."""
         self._draining = True
@@ -282,8 +292,12 @@ class ServedModel:
         await asyncio.gather(*waiting, return_exceptions=True)
         self.prepared.release()
 
+    def _serve(self) -> None:
+        if self._pool is not None:
+            self._pool.serve()
+
     def _capacity(self) -> int:
-        return 0 if self._pool is None else self._pool.capacity()
+        return 0 if self._pool is None else self._slots.of(self._pool.capacity())
 
     async def _wake(self) -> None:
         try:

@@ -18,7 +18,8 @@ from silkline.engines.base import EngineOptions
 from silkline.engines.worker.__main__ import NICENESS
 from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.process import WorkerProcess
-from silkline.engines.worker.supervisor import WorkerState, WorkerSupervisor
+from silkline.engines.worker.status import WorkerState
+from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, EnvironmentFault, WorkerLost
 from tests.engines.asking import answer, eventually, question
 from tests.engines.worker.plugs import plug_in

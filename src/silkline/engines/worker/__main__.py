@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from silkline.engines.base import EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker import wire
 from silkline.engines.worker.logs import configure_worker_logging
+from silkline.engines.worker.parent import tie_to
 from silkline.engines.worker.server import WorkerServer
 from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError, exit_code
 from silkline.observe.heap import freeze_heap
@@ -38,8 +38,6 @@ The gateway and the decoders use little CPU time, answer from the cache, and fee
 they wait for a core, all requests wait (docs/decisions/0012).
 """
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
 
 def main() -> None:
     """Runs the worker; the exit code is that of the command line's table."""
@@ -50,7 +48,7 @@ def main() -> None:
         "--parent", required=True, type=int, help="parent process; this one ends with it"
     )
     arguments = parser.parse_args()
-    if not _tie_to(arguments.parent):
+    if not tie_to(arguments.parent):
         sys.exit(EXIT.failed)
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which drains first
@@ -67,14 +65,6 @@ def main() -> None:
         sys.exit(EXIT.failed)
     if not usable:
         os._exit(EXIT.failed)  # skips cleanup, which a failed engine may hang
-
-
-def _tie_to(parent: int) -> bool:
-    """Makes the kernel kill this process when its parent ends; False if the parent has ended."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    return os.getppid() == parent
 
 
 async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -> bool:

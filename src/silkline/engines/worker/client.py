@@ -114,7 +114,7 @@ class WorkerEngine(Engine):
 
     def __init__(self, socket: Path) -> None:
         """Takes the path of the worker's socket; nothing is connected before `start`."""
-        self._socket = socket
+        self.socket = socket
         self._connection: _Connection | None = None
         self._info: EngineInfo | None = None
         self._health = Health(running=0, queued=0, seconds_since_progress=0.0)
@@ -135,7 +135,7 @@ class WorkerEngine(Engine):
         """
         loop = asyncio.get_running_loop()
         try:
-            _, self._connection = await loop.create_unix_connection(_Connection, str(self._socket))
+            _, self._connection = await loop.create_unix_connection(_Connection, str(self.socket))
         except OSError as error:
             raise _lost() from error
         try:

@@ -1,4 +1,4 @@
-"""The private folder of a worker's sockets, locked while its owner process runs.
+"""A private folder for the sockets of workers and gateway processes, locked by its owner process.
 
 A killed process does not remove its folder. So the creator of the next folder removes all folders
 that are not locked: the kernel releases a lock when its process ends, even by a kill.
@@ -19,6 +19,9 @@ from silkline.errors import EnvironmentFault
 
 PREFIX = "silkline."
 """Prefix of the folders' names; Silkline's other folders have `silkline-` and no lock."""
+
+SHARED = "shared-"
+"""Prefix of the files in a folder that gateway processes share."""
 
 MAX_NAME_BYTES = 12
 """Maximum length of a socket's name in the folder."""
@@ -101,8 +104,14 @@ def _remove_orphan(path: Path) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with os.scandir(folder) as entries:
             for entry in entries:
-                if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                if _is_own(entry):
                     os.unlink(entry.name, dir_fd=folder)
         path.rmdir()  # fails if it contains anything else
     finally:
         os.close(folder)
+
+
+def _is_own(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a socket, or one of the files that gateway processes share."""
+    mode = entry.stat(follow_symlinks=False).st_mode
+    return stat.S_ISSOCK(mode) or (stat.S_ISREG(mode) and entry.name.startswith(SHARED))

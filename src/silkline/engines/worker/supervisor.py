@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from enum import StrEnum
 
 from silkline.core import EngineInfo, Health
 from silkline.engines.base import Engine, EngineOptions
@@ -15,6 +14,7 @@ from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.folder import SocketFolder
 from silkline.engines.worker.process import WorkerProcess
 from silkline.engines.worker.progress import Progress
+from silkline.engines.worker.status import WorkerState, WorkerStatus
 from silkline.errors import SilklineError, WorkerLost
 
 logger = logging.getLogger("silkline.worker")
@@ -34,15 +34,6 @@ PROBE_SECONDS = 1.0
 
 STABLE_SECONDS = 60.0
 """A worker that ran this long is restarted without a pause."""
-
-
-class WorkerState(StrEnum):
-    """The state of a supervised worker."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    RESTARTING = "restarting"
-    STOPPED = "stopped"
 
 
 class WorkerSupervisor:
@@ -124,9 +115,32 @@ class WorkerSupervisor:
         """The worker's resident memory in bytes; None while there is no process."""
         return None if self._process is None else self._process.rss_bytes
 
+    @property
+    def socket(self) -> str:
+        """The path of the current worker's socket; empty while no worker serves."""
+        return "" if self._engine is None else str(self._engine.socket)
+
     def health(self) -> Health | None:
         """The engine's last known health; None while no worker serves."""
         return None if self._engine is None else self._engine.health()
+
+    def status(self) -> WorkerStatus:
+        """A snapshot of the worker's status; never waits."""
+        return WorkerStatus(
+            state=self._state,
+            socket=self.socket,
+            ready=self.ready,
+            pid=self.pid,
+            rss_bytes=self.rss_bytes,
+            restarts=self.restarts,
+            start_seconds=self.start_seconds,
+            health=self.health(),
+        )
+
+    def lost_at(self, socket: str) -> None:
+        """Reports that the worker at this socket lost a request of another process."""
+        if self._engine is not None and self.socket == socket:
+            self.mark_failed(self._engine)
 
     def mark_failed(self, engine: Engine) -> None:
         """Reports that this engine lost a request: its worker will be replaced."""

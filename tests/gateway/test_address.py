@@ -3,7 +3,15 @@ import socket
 
 import pytest
 
-from silkline.cli.listening import check_listening, listening_fault, url_of
+from silkline.errors import EnvironmentFault
+from silkline.gateway.address import (
+    check_free,
+    check_listening,
+    listening_fault,
+    reserved,
+    shared_socket,
+    url_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +53,23 @@ def test_a_taken_port_is_found_on_each_family() -> None:
             with pytest.raises(OSError, match="in use"):
                 check_listening(host, holder.getsockname()[1])
         check_listening(host, 0)
+
+
+def test_a_reserved_port_is_the_same_on_each_address_and_can_be_shared() -> None:
+    with reserved("localhost", 0) as sockets:
+        port = sockets[0].getsockname()[1]
+        assert {bound.getsockname()[1] for bound in sockets} == {port}
+        check_free("localhost", port)
+        with shared_socket(sockets[0].family, sockets[0].getsockname()) as listening:
+            listening.listen()
+            with pytest.raises(EnvironmentFault, match="Address already in use"):
+                check_free("localhost", port)
+
+
+def test_a_port_on_which_another_listens_is_not_reserved() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        refused = pytest.raises(EnvironmentFault, match="Address already in use")
+        with refused, reserved("127.0.0.1", other.getsockname()[1]):
+            pass
