@@ -53,13 +53,14 @@ def test_processes_take_turns_where_slots_are_fewer() -> None:
 def test_memory_and_children_are_divided_and_files_are_shared(tmp_path: Path) -> None:
     settings = Settings(
         server=ServerSettings(processes=3, max_connections=100),
-        limits=LimitSettings(max_held_body_bytes=48 * MIB, max_body_bytes=32 * MIB),
+        limits=LimitSettings(max_held_body_bytes=62 * MIB, max_request_pixels=10 * MIB),
         decode=DecodeSettings(decode_processes=2),
     )
     own = settings_of_process(settings, tmp_path)
     assert own.server.max_connections == 34
-    assert own.limits.max_held_body_bytes == 32 * MIB  # one whole body must fit
-    assert own.limits.max_inflight_bytes == -(-512 * MIB // 3)
+    # The largest request must fit, and others beside it.
+    assert own.limits.max_held_body_bytes == (32 + 10) * MIB
+    assert own.limits.max_inflight_bytes == (30 + 32) * MIB + (512 - 62) // 3 * MIB
     assert own.decode.decode_processes == 1
     assert own.admission.max_queue == 86
     assert own.idempotency.idempotency_store.startswith(str(tmp_path))

@@ -24,7 +24,8 @@ LOOK_SECONDS = 0.02
 TURN_SECONDS = 0.1
 """How long a process has what is left when the slots are divided."""
 
-_MIB = 1024 * 1024
+RGB_BYTES = 3
+"""Bytes of a decoded pixel."""
 
 
 class CapacityShare:
@@ -124,8 +125,9 @@ def only_model(settings: Settings) -> ModelSettings:
 def settings_of_process(settings: Settings, folder: Path) -> Settings:
     """The settings of one of `processes` gateway processes.
 
-    Memory, decoding processes, connections and the queue are divided, and rounded up. Idempotency
-    keys and stored responses that would be kept in memory are in files that the processes share.
+    Memory, decoding processes, connections and the queue are divided, and rounded up. Of the memory
+    for requests, each process has enough for the largest one, and its share of the rest. Keys and
+    stored responses that would be kept in memory are in files that the processes share.
 
     Args:
         settings: The server's settings.
@@ -133,8 +135,9 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
     """
     server, limits, cache = settings.server, settings.limits, settings.cache
 
-    def share(value: int, minimum: int = 0) -> int:
-        return max(minimum, math.ceil(value / server.processes))
+    def share(value: int, reserved: int = 0) -> int:
+        reserved = min(value, reserved)
+        return reserved + math.ceil((value - reserved) / server.processes)
 
     stores = settings.idempotency.idempotency_store or str(folder / f"{SHARED}keys.db")
     responses = settings.responses.response_file or str(folder / f"{SHARED}responses.db")
@@ -143,7 +146,8 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
         "limits": {
             "max_held_body_bytes": share(limits.max_held_body_bytes, limits.max_body_bytes),
             "max_inflight_bytes": share(
-                limits.max_inflight_bytes, max(_MIB, limits.max_image_bytes)
+                limits.max_inflight_bytes,
+                RGB_BYTES * limits.max_request_pixels + limits.max_body_bytes,
             ),
         },
         "decode": {

@@ -234,9 +234,10 @@ class Owner:
         gateway.send(Merged(number, self._metrics.render()))
 
     def _handle_signals(self) -> list[signal.Signals]:
-        """Drains at SIGTERM and SIGINT, and at SIGHUP unless it is ignored (nohup)."""
+        """Handles SIGTERM and SIGINT, and SIGHUP unless it is ignored (nohup) and reloads nothing."""
         signals = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        is_default = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        if is_default or self._settings.auth.keys_file:
             signals.append(signal.SIGHUP)
         for number in signals:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
