@@ -70,13 +70,9 @@ def create_app(settings: Settings, manager: ModelManager, lifecycle: Lifecycle) 
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
     metrics = Metrics()
+    models = manager.models
     answering = create_answering(
-        settings,
-        manager.models,
-        intake=intake,
-        cache=cache,
-        lifecycle=lifecycle,
-        metrics=metrics,
+        settings, models, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
     )
 
     @asynccontextmanager
@@ -104,7 +100,7 @@ def create_app(settings: Settings, manager: ModelManager, lifecycle: Lifecycle) 
         stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
-        operations_routes(answering.models, metrics, lifecycle),
+        operations_routes(models, metrics, lifecycle),
         admin_routes(manager),
     ):
         app.router.routes.extend(router.routes)
