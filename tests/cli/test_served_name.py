@@ -91,10 +91,8 @@ def test_a_remote_model_has_the_name_that_was_set() -> None:
         assert fetched(f"{outer.url}/v1/models")[1]["data"][0]["id"] == "org/outer"
         assert fetched(f"{outer.url}/v1/models/inner")[0] == 404
         body = b'{"model": "org/outer", "messages": [{"role": "user", "content": "hi"}]}'
-        asking = urllib.request.Request(
-            f"{outer.url}/v1/chat/completions", body, {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(asking) as answer:
+        url, headers = f"{outer.url}/v1/chat/completions", {"content-type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
             assert answer.headers["x-silkline-model"].startswith("org/outer@")
             assert json.load(answer)["model"] == "org/outer"
 

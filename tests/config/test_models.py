@@ -47,6 +47,7 @@ def test_a_table_takes_from_the_engine_section_what_it_leaves_out(tmp_path: Path
         ("[models.a]\nmax_bath = 1", r"key max_bath in \[models.a\].*Did you mean max_batch"),
         ("[models.a]\nmax_batch = 0", r"max_batch in \[models.a\] is 0"),
         ("[models.a]\ncores = 0", r"cores in \[models.a\] is 0"),
+        ("[models.a]\nadapter = 'x'\nbase = 'b'", r"adapter in \[models.a\].*Merge the adapter"),
         ("[models]\na = 3", r"a in \[models\].*not a table: write \[models.a\]"),
         ("[models.qwen2.5-vl]\nmodel = 'x'", r'needs quotes: \[models."qwen2.5-vl"\]'),
         ('[models."-a"]', r"\[models.-a\] is '-a': expected up to 100 of"),

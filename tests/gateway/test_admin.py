@@ -9,12 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from silkline.config import AdminSettings, EngineSettings, Settings
+from silkline.gateway.app import create_app
+from silkline.service.create import create_models
+from silkline.service.lifecycle import Lifecycle
 from tests.serving import Served, served
 
 TOML = """
@@ -230,52 +235,49 @@ def test_changes_survive_a_restart_until_the_owner_edits_the_table(tmp_path: Pat
         b, c = http.get("/admin/models").json()["models"]
         assert (b["name"], b["settings"]["max_batch"], b["changed"]) == ("b", 3, True)
         assert (c["name"], c["changed"]) == ("c", True)
-
-        write(tmp_path, TOML.replace("[models.b]", "[models.b]\nmax_batch = 7\n[models.e]"))
-        running.process.send_signal(signal.SIGHUP)
-        until(lambda: ids(http) == {"b", "c", "e"})
-        b = http.get("/admin/models/b").json()
-        assert (b["settings"]["max_batch"], b["changed"]) == (7, False)
-        assert running.events("model replaced")
-
-        (tmp_path / "silkline.toml").write_text("[models.b]\nmax_batch = 0\n")
-        running.process.send_signal(signal.SIGHUP)
-        until(lambda: running.events("the settings are invalid; the models stay"))
-        assert ids(http) == {"b", "c", "e"}
+        with Load(running.url, "c") as unchanged:
+            check_sighup(tmp_path, running, http)
+        assert set(unchanged.replies) == {(200, "c")}
 
 
-def test_sighup_applies_the_difference_without_losing_requests(tmp_path: Path) -> None:
-    write(tmp_path)
-    with (
-        served(folder=tmp_path) as running,
-        httpx2.Client(base_url=running.url, timeout=60) as http,
-        Load(running.url, "b") as unchanged,
+def check_sighup(folder: Path, running: Served, http: httpx2.Client) -> None:
+    kept = http.get("/v1/models/c").json()
+    edited = TOML.replace("[models.a]\n[models.b]", "[models.e]\n[models.b]\nmax_batch = 7")
+    write(folder, edited.replace("_ttl = 0", "_ttl = 1"))
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: running.events("settings reloaded"))
+    assert [model["id"] for model in http.get("/v1/models").json()["data"]] == ["e", "b", "c"]
+    b = http.get("/admin/models/b").json()
+    assert (b["settings"]["max_batch"], b["changed"]) == (7, False)
+    assert http.get("/v1/models/c").json() == kept
+    assert [event["silkline.model"] for event in running.events("model replaced")] == ["b"]
+    [warning] = running.events("changed settings need a restart")
+    assert warning["silkline.sections"] == ["cache"]
+
+    (folder / "silkline.toml").write_text("[models.b]\nmax_batch = 0\n")
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: running.events("the settings are invalid; the models stay"))
+    assert ids(http) == {"b", "c", "e"}
+
+
+async def test_the_only_model_stays_but_may_be_replaced() -> None:
+    """Also the one of `[engine]`, whose name only its engine knows."""
+    settings = Settings(
+        engine=EngineSettings(engine="fake"), admin=AdminSettings(admin_without_keys="loopback")
+    )
+    manager = await create_models(settings)
+    app = create_app(settings, manager, Lifecycle())
+    transport = httpx2.ASGITransport(app=app)
+    async with (
+        aclosing(manager),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
-        kept = http.get("/v1/models/b").json()
-        new = TOML.replace("[models.a]", '[models.c]\naliases = ["a"]').replace(
-            "_ttl = 0", "_ttl = 1"
-        )
-        write(tmp_path, new)
-        running.process.send_signal(signal.SIGHUP)
-        until(lambda: running.events("settings reloaded"))
-        assert ids(http) == {"b", "c"}
-        assert http.get("/v1/models").json()["data"][0]["id"] == "c", "the default"
-        assert ask(http, "a").json()["model"] == "c"
-        assert http.get("/v1/models/b").json() == kept
-        [warning] = running.events("changed settings need a restart")
-        assert warning["silkline.sections"] == ["cache"]
-    assert set(unchanged.replies) == {(200, "b")}
-
-
-def test_the_only_model_stays() -> None:
-    with (
-        served("--engine", "fake", "--admin-without-keys", "loopback") as running,
-        httpx2.Client(base_url=running.url, timeout=60) as http,
-    ):
-        [only] = http.get("/admin/models").json()["models"]
+        await manager.start()
+        [only] = (await http.get("/admin/models")).json()["models"]
         assert only["name"] == "silkline-fake"
-        assert code(http.delete("/admin/models/silkline-fake")) == (409, "model_conflict")
-        replaced = http.put("/admin/models/silkline-fake", json={"max_batch": 2})
-        assert replaced.status_code == 200
-        assert ids(http) == {"silkline-fake"}
-        assert ask(http, "silkline-fake").status_code == 200
+        assert code(await http.delete("/admin/models/silkline-fake")) == (409, "model_conflict")
+        replaced = await http.put("/admin/models/silkline-fake", json={"max_batch": 2})
+        assert replaced.status_code == 200, replaced.text
+        [only] = (await http.get("/v1/models")).json()["data"]
+        assert only["id"] == "silkline-fake"
+        assert manager.models.default.admission.snapshot().capacity == 4

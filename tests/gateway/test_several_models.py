@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
-from click.testing import CliRunner
 
-from silkline.cli.main import silkline
 from tests.campaign.standing import metric
 from tests.cli.test_main import run
 from tests.serving import Served, served
@@ -101,39 +98,9 @@ def test_each_model_has_its_own_queue_and_replicas(two: Served, http: httpx2.Cli
     assert metric(two.url, "silkline_admitted_total", model="org/second") == before + 1
 
 
-def test_the_command_line_names_models_and_tables(two: Served, tmp_path: Path) -> None:
-    (tmp_path / "silkline.toml").write_text(TABLES, encoding="utf-8")
-    with (
-        served("first", "other/third@main", folder=tmp_path) as running,
-        httpx2.Client(base_url=running.url) as http,
-    ):
-        ids = [model["id"] for model in http.get("/v1/models").json()["data"]]
-        assert ids == ["first", "third"]
-        assert ask(http, "other/third").json()["model"] == "third"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("a/x", "b/x", "--engine", "fake"), "Two of the models would have the name x"),
-        (("a", "b", "--model", "c"), "use only one of them"),
-        (("silkline-mini", "/no/such/folder"), "/no/such/folder"),
-    ],
-)
-def test_models_that_cannot_be_told_apart_or_found_are_refused(
-    arguments: tuple[str, ...], expected: str
-) -> None:
-    result = CliRunner().invoke(silkline, ["up", *arguments])
-    assert expected in f"{result.output} {result.exception}"
-    assert result.exit_code != 0
-
-
 def test_models_that_do_not_fit_are_refused_at_start_with_the_sum() -> None:
     two = ("up", "--port", "0", "--engine", "fake", "a", "b")
     refused = run(*two, "--kv-cache-bytes", str(10**15))
     assert refused.returncode == 2
     assert "need 2000.00 TB of memory together" in refused.stderr
     assert "a 1000.00 TB (weights 0 B, KV cache 1000.00 TB), b 1000.00 TB" in refused.stderr
-    refused = run(*two, "--threads", "4096")
-    assert refused.returncode == 2
-    assert "take 8192 threads together" in refused.stderr

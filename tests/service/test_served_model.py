@@ -160,11 +160,11 @@ async def test_several_models_are_ready_when_all_have_started_and_one_answers() 
     models = ServedModels(
         [served_by(each, served_name=name) for each, name in zip(makers, "ab", strict=True)]
     )
-    assert not models.ready
+    ready = [models.ready]
     await models.start()
-    assert models.ready
-    makers[0].made[0].turn(up=False)
-    assert models.ready
-    makers[1].made[0].turn(up=False)
-    assert not models.ready
+    ready.append(models.ready)
+    for each in makers:
+        each.made[0].turn(up=False)
+        ready.append(models.ready)
+    assert ready == [False, True, True, False]
     await models.aclose()

@@ -30,6 +30,9 @@ DEFAULT_FILE = "silkline.toml"
 _TABLES = "models"
 """The section that holds one table for each model; only the file has it."""
 
+_ADAPTER_KEYS = {"adapter", "adapters", "base", "base_model", "lora", "lora_modules"}
+"""Keys by which other servers know adapters; refused with the way around."""
+
 _CREDENTIALS = re.compile(r"://[^/\s'\"]*@")
 
 _KUBERNETES = re.compile(
@@ -154,6 +157,12 @@ def _check_tables(tables: Mapping[str, Any], path: Path) -> None:
                 raise ConfigError(
                     f"{path} has the table [{_TABLES}.{name}.{key}]. A name with a dot needs "
                     f'quotes: [{_TABLES}."{name}.{key}"].'
+                )
+            if key in _ADAPTER_KEYS:
+                raise ConfigError(
+                    f"The key {key} in [{_TABLES}.{name}] of {path}: adapters (LoRA) cannot be "
+                    "served as models of their own. Merge the adapter into its base model and name "
+                    "the merged folder in model; `silkline inspect` on the adapter tells how."
                 )
             names = list(ModelSettings.model_fields)
             _known(key, names, f"key {key} in [{_TABLES}.{name}] of {path}")

@@ -16,6 +16,8 @@ from silkline.config.sections import EngineSettings, Section
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
+_MAX_SECONDS = 366 * 24 * 3600
+
 UNNAMED = ""
 """The key of the model of `[engine]`, whose name only its engine may know."""
 
@@ -41,22 +43,26 @@ class ModelSettings(EngineSettings):
     cores: float = Field(
         1.0,
         gt=0,
+        le=1e6,
         description="Relative share of the cores that models with a number of `threads` leave.",
     )
     memory: float = Field(
         1.0,
         gt=0,
+        le=1e6,
         description="Relative share, for KV caches, of the memory that all models leave.",
     )
     idle_s: float = Field(
         0.0,
         ge=0,
+        le=_MAX_SECONDS,
         description="Seconds without a request after which the model is unloaded; the next request "
         "starts it again. 0 means never.",
     )
     cold_start_wait_s: float = Field(
         30.0,
         gt=0,
+        le=_MAX_SECONDS,
         description="Maximum seconds that a request waits for such a start; then it is answered "
         "503 with Retry-After, and the start goes on.",
     )

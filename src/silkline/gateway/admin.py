@@ -77,7 +77,12 @@ class NewModel(ModelTable, kw_only=True):
 def admin_routes(manager: ModelManager) -> APIRouter:
     """The routes that change the models of a manager; `auth` lets only admins reach them."""
     router = APIRouter(tags=["Admin"])
+    _add_reading(router, manager)
+    _add_changing(router, manager)
+    return router
 
+
+def _add_reading(router: APIRouter, manager: ModelManager) -> None:
     @router.get("/admin/models", summary="List the models, also unloaded and draining ones")
     async def listed() -> dict[str, Any]:
         default = manager.models.default
@@ -94,6 +99,8 @@ def admin_routes(manager: ModelManager) -> APIRouter:
             raise ModelNotFound(f"There is no model {name}.", param="name")
         return _shown(manager, model, manager.models.default)
 
+
+def _add_changing(router: APIRouter, manager: ModelManager) -> None:
     @router.post(
         "/admin/models",
         summary="Add a model; the response comes when it has started",
@@ -127,8 +134,6 @@ def admin_routes(manager: ModelManager) -> APIRouter:
     async def remove(name: str, request: Request) -> dict[str, Any]:
         await manager.remove(_checked(name), _who(request))
         return {"name": name, "removed": True}
-
-    return router
 
 
 def _checked(name: str) -> str:

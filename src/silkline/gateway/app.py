@@ -84,12 +84,7 @@ def create_app(
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
     answering = create_answering(
-        settings,
-        manager.models,
-        intake=intake,
-        cache=cache,
-        lifecycle=lifecycle,
-        metrics=metrics,
+        settings, manager.models, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
     )
 
     @asynccontextmanager

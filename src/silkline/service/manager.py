@@ -15,6 +15,7 @@ from silkline.errors import (
     ConfigError,
     EnvironmentFault,
     Forbidden,
+    InternalFault,
     InvalidRequest,
     ModelConflict,
     ModelNotFound,
@@ -40,7 +41,9 @@ _WHY = {
     ConfigError: "its files or settings cannot be used",
     EnvironmentFault: "this machine lacks something that it needs",
     WorkerLost: "its worker ended or took too long",
+    InternalFault: "its engine failed at it",
 }
+_NOT_STARTED = tuple(_WHY)
 
 
 class ModelManager:
@@ -198,7 +201,7 @@ class ModelManager:
         old = self.models.get(key)
         try:
             model = await self._started(key, wanted)
-        except (ConfigError, EnvironmentFault, WorkerLost) as error:
+        except _NOT_STARTED as error:
             _failed("a model cannot be started", name, error)
             raise ModelNotStarted(
                 f"The model {name} was not started: {_WHY[type(error)]}. The server's log has the "
@@ -220,7 +223,8 @@ class ModelManager:
         except ValueError as error:
             raise InvalidRequest(f"The model's settings are wrong: {error}.") from error
         names = {model.key: model.prepared.wanted for model in self.models} | {key: wanted}
-        taken = {model.name for model in self.models if model.key != key}
+        others = [model for model in self.models if model.key != key]
+        taken = {name for model in others for name in (model.name, *model.aliases)}
         try:
             check_names(names)
         except ValueError as error:
