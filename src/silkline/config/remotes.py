@@ -88,8 +88,8 @@ class RemoteSettings(BaseModel):
     timeout: float = Field(
         60.0,
         gt=0,
-        description="Seconds without a byte after which a request has failed; for an answer that is "
-        "not streamed, seconds without an answer to a probe.",
+        description="Seconds without a byte after which a request has failed; if its answer is not "
+        "streamed, seconds without an answer to a probe.",
     )
     revision: str = Field(
         "",

@@ -18,7 +18,7 @@ from silkline.service.metrics import (
     replica_metrics,
 )
 from silkline.service.models import ServedModel, ServedModels
-from silkline.service.pool import aliases
+from silkline.service.pool import aliases, wanted_images
 
 
 def create_answering(
@@ -48,7 +48,8 @@ def create_answering(
     metrics.add_source(lambda: admission_metrics(admission.snapshot()))
     metrics.add_source(lambda: intake_metrics(intake.snapshot()))
     metrics.add_source(lambda: process_metrics(lifecycle))
-    model = ServedModel(pool, admission, aliases(settings.engine), settings.engine.remotes)
+    engine = settings.engine
+    model = ServedModel(pool, admission, aliases(engine), engine.remotes, wanted_images(engine))
     return Answering(
         settings,
         intake=intake,

@@ -11,16 +11,17 @@ from silkline.config import Settings
 from silkline.errors import InvalidRequest
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_url, uploaded
+from silkline.ingress.wanted import Wanted
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.model import OnProgress
-from silkline.service.pool import OnNotice, create_pool, ignore, why_chosen
+from silkline.service.pool import OnNotice, create_pool, ignore, wanted_images, why_chosen
 
 
 def create_intake(settings: Settings) -> Intake:
     """The intake that the settings describe; not started."""
-    keep_files = any(remote.image_files for remote in settings.engine.remotes)
-    return Intake(settings.limits, settings.fetch, settings.decode, keep_files=keep_files)
+    keeps_both = wanted_images(settings.engine) is Wanted.PIXELS_AND_FILE
+    return Intake(settings.limits, settings.fetch, settings.decode, keeps_both=keeps_both)
 
 
 @asynccontextmanager

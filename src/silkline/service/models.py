@@ -9,6 +9,7 @@ from silkline.admission.admission import Admission
 from silkline.config import RemoteSettings
 from silkline.core import EngineInfo
 from silkline.errors import ModelNotFound, Overloaded
+from silkline.ingress.wanted import Wanted
 from silkline.routing.pool import EnginePool
 
 
@@ -21,12 +22,14 @@ class ServedModel:
         admission: Decides which requests are admitted, and when.
         aliases: Other names that requests may use.
         remotes: The remote servers that may compute an answer.
+        wanted: In which form the engines take images.
     """
 
     pool: EnginePool
     admission: Admission
     aliases: frozenset[str] = frozenset()
     remotes: tuple[RemoteSettings, ...] = ()
+    wanted: Wanted = Wanted.PIXELS
 
     @property
     def info(self) -> EngineInfo:

@@ -18,6 +18,7 @@ from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.engines.threads import usable_cores
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InternalFault
+from silkline.ingress.wanted import Wanted
 from silkline.models.printable import printable
 from silkline.models.resolve import locate_model
 from silkline.models.store import Hold
@@ -78,6 +79,12 @@ async def create_pool(settings: Settings, on_progress: OnProgress = ignore) -> S
     """
     wanted = settings.engine
     choice = await choose_engine(wanted)
+    if wanted.trust == "header" and wanted_images(wanted) is not Wanted.UNDECODED_FILE:
+        raise ConfigError(
+            "The setting trust is header, which passes files on undecoded, but an engine on this "
+            "machine or a remote with image_files = false needs pixels. Use trust = decoded, or "
+            "only remotes that get files."
+        )
     if wanted.served_name and choice.engine == REMOTE:
         raise ConfigError(
             "The setting served_name names a model that is computed on this machine, and the "
@@ -111,6 +118,16 @@ def aliases(wanted: EngineSettings) -> frozenset[str]:
         return frozenset()
     typed = wanted.model.partition("@")[0]
     return frozenset({wanted.model, typed, PurePath(typed).name})
+
+
+def wanted_images(wanted: EngineSettings) -> Wanted:
+    """In which form the engines of the settings take images."""
+    takes_files = [remote.image_files for remote in wanted.remotes]
+    if not any(takes_files):
+        return Wanted.PIXELS
+    if not all(takes_files) or wanted.engine not in {"auto", REMOTE}:
+        return Wanted.PIXELS_AND_FILE
+    return Wanted.UNDECODED_FILE if wanted.trust == "header" else Wanted.FILE
 
 
 async def choose_engine(wanted: EngineSettings) -> Choice:

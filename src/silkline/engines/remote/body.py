@@ -43,6 +43,10 @@ class ImageForm:
     files: bool = True
     compressed: bool = True
 
+    def is_file(self, image: Image) -> bool:
+        """Whether an image is sent as the file that it came as."""
+        return self.files and image.encoded is not None
+
     def url(self, image: Image) -> str:
         """An image as a data URL."""
         file = image.encoded if self.files else None

@@ -354,8 +354,9 @@ class RemoteEngine(Engine):
 async def _encoded(
     request: Request, model: str, fields: Body, form: ImageForm, deadline: float
 ) -> bytes:
-    """The body of the request; large images are encoded in a thread."""
-    if sum(len(image.pixels) for image in request.images) <= _INLINE_PIXEL_BYTES:
+    """The body of the request; large images are encoded as PNG in a thread."""
+    encoded = (image for image in request.images if not form.is_file(image))
+    if sum(len(image.pixels) for image in encoded) <= _INLINE_PIXEL_BYTES:
         return encode_body(request, model, fields, form)
     try:
         async with asyncio.timeout_at(deadline):
