@@ -240,7 +240,7 @@ class RemoteLink:
         """Takes the server's address; nothing is connected.
 
         Args:
-            url: The server's base URL, up to `/v1`.
+            url: The server's root URL; paths are added to it.
             key: Its API key.
             timeout: Maximum seconds to wait for the next chunk of a response.
             socket: The unix socket that it listens on; None connects to the URL's host.
@@ -302,7 +302,7 @@ class RemoteLink:
         Leaving the block closes the connection, unless the body was read completely.
 
         Args:
-            path: The path after the base URL.
+            path: The path after the root URL.
             body: The JSON.
             deadline: The request's deadline, by the event loop's clock.
             headers: More headers.
