@@ -25,7 +25,7 @@ def of(flags: dict[str, Any]) -> tuple[RemoteSettings, ...]:
 def test_as_a_flag_and_as_a_variable(form: Any) -> None:
     first, second = of({"remotes": form})
     assert (first.url, first.weight, first.key_env) == ("http://a:1/v1", 2.0, "K")
-    assert (second.url, second.weight, second.limit) == ("https://b/v1", 1.0, 64)
+    assert (second.url, second.weight, second.limit) == ("https://b/v1", 1.0, None)
     if isinstance(form, str):
         assert load_settings(None, {"SILKLINE_REMOTES": form}, {}).engine.remotes == (first, second)
 

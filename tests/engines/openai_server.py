@@ -46,6 +46,7 @@ class OpenAiServer:
     Attributes:
         script: What is sent, head included, for each completion that is asked for.
         listing: What `/v1/models` says; None refuses with 401.
+        properties: What other paths say; those that are not in it say what `/v1/models` does.
         received: The completions that were asked for.
         open: Connections that are open.
         connections: Connections so far.
@@ -54,6 +55,7 @@ class OpenAiServer:
 
     script: Script
     listing: Any = field(default_factory=lambda: LISTING)
+    properties: dict[str, Any] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
     url: str = ""
     open: int = 0
@@ -85,7 +87,8 @@ class OpenAiServer:
         self, received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         if received.method == "GET":
-            writer.write(whole(401, b"{}") if self.listing is None else whole(200, self.listing))
+            body = self.properties.get(received.path, self.listing)
+            writer.write(whole(401, b"{}") if body is None else whole(200, body))
             return
         self.received.append(received)
         leaving = asyncio.create_task(reader.read(1))

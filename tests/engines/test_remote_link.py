@@ -25,10 +25,10 @@ Run = Callable[[Coroutine[None, None, Answers]], Answers]
 async def test_reading_on_after_the_end_is_lost_at_once() -> None:
     script = scripted(STREAM_HEAD, event("first"), 60.0)
     async with openai_server(script) as server:
-        link = RemoteLink(server.url + "/v1", None, timeout=60.0)
+        link = RemoteLink(server.url, None, timeout=60.0)
         link.open()
         deadline = asyncio.get_running_loop().time() + 60
-        async with link.post("/chat/completions", b"{}", deadline, {}) as reply:
+        async with link.post("/v1/chat/completions", b"{}", deadline, {}) as reply:
             assert b"first" in await reply.read()
             await link.aclose()
             with pytest.raises(WorkerLost, match="no longer used"):

@@ -10,6 +10,7 @@ from silkline.core import PixelBudget
 from silkline.errors import Overloaded
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import uploaded
+from silkline.ingress.wanted import Wanted
 from tests.ingress.intakes import at, coloured, serving, until
 from tests.ingress.network import Hit, gives
 from tests.ingress.pictures import chunk, drawing, encode, photograph
@@ -74,22 +75,26 @@ async def test_requests_that_hold_pictures_leave_others_no_room() -> None:
             await take(holding)
 
 
-@pytest.mark.parametrize("keep_files", [True, False])
-async def test_a_kept_file_counts_like_its_pixels(keep_files: bool) -> None:
+@pytest.mark.parametrize("wanted", Wanted)
+async def test_a_kept_file_counts_like_pixels(wanted: Wanted) -> None:
     data = encode(photograph(300, 200), "PNG")
-    async with Intake(LIMITS, FetchSettings(), DecodeSettings(), keep_files=keep_files) as intake:
+    settings = (LIMITS, FetchSettings(), DecodeSettings())
+    async with Intake(*settings, keeps_both=True) as intake:
         with intake.holding(b"") as held:
-            taken = await intake.take([uploaded(data, param="")], PixelBudget(), b"", held)
-            file = taken.images[0].encoded
-            assert (file is not None) is keep_files
-            assert held.held == 300 * 200 * 3 + (len(data) if keep_files else 0)
+            taken = await intake.take([uploaded(data, param="")], PixelBudget(), b"", held, wanted)
+            image = taken.images[0]
+            assert (image.encoded is not None) is wanted.has_file
+            assert bool(image.pixels) is wanted.has_pixels
+            pixels = 300 * 200 * 3 if wanted.has_pixels else 0
+            assert held.held == pixels + (len(data) if wanted.has_file else 0)
 
 
-async def test_a_file_larger_than_its_pixels_is_not_kept() -> None:
+@pytest.mark.parametrize("wanted", Wanted)
+async def test_a_file_larger_than_its_pixels_is_not_kept(wanted: Wanted) -> None:
     plain = encode(drawing(), "PNG")
     data = plain[:33] + chunk(b"prVt", bytes(MIB // 2)) + plain[33:]  # after the header
-    async with Intake(LIMITS, FetchSettings(), DecodeSettings(), keep_files=True) as intake:
+    async with Intake(LIMITS, FetchSettings(), DecodeSettings()) as intake:
         with intake.holding(b"") as held:
-            taken = await intake.take([uploaded(data, param="")], PixelBudget(), b"", held)
+            taken = await intake.take([uploaded(data, param="")], PixelBudget(), b"", held, wanted)
             assert taken.images[0].encoded is None
             assert held.held == len(taken.images[0].pixels)

@@ -67,7 +67,7 @@ class Computation:
     def begin(self, state: CacheState) -> None:
         """Sets where the answer comes from, for the readers: `MISS` where it is computed."""
         self.state = state
-        self._notify()
+        self.wake()
 
     def give_up(self) -> None:
         """Cancels it; a library that swallows the cancellation only delays the end."""
@@ -82,6 +82,11 @@ class Computation:
             # Each reader raises it: without this, their frames would accumulate in one traceback.
             raise error.with_traceback(self._traceback)
 
+    def wake(self) -> None:
+        """Wakes all readers, so that they look at the computation again."""
+        change, self._change = self._change, asyncio.Event()
+        change.set()
+
     async def change(self) -> None:
         """Waits for the next delta, the state or the end."""
         await self._change.wait()
@@ -94,7 +99,7 @@ class Computation:
         async with aclosing(produce(self)) as deltas:
             async for delta in deltas:
                 self.deltas.append(delta)
-                self._notify()
+                self.wake()
                 if self._given_up:
                     return
 
@@ -102,11 +107,7 @@ class Computation:
         if not task.cancelled() and (error := task.exception()):
             self._traceback = error.__traceback__
         self._end.set()
-        self._notify()
-
-    def _notify(self) -> None:
-        change, self._change = self._change, asyncio.Event()
-        change.set()
+        self.wake()
 
 
 class Reader:
@@ -152,25 +153,37 @@ class Reader:
             if computation.deltas:
                 yield join(computation.deltas)
             return
-        index = 0
-        while True:
-            if index < len(computation.deltas):
-                index += 1
-                yield computation.deltas[index - 1]
-            elif computation.ended:
-                computation.check()
-                return
-            else:
-                await self._in_time(computation.change)
+        # One timer for all chunks: a timeout for each would cost more than the rest of this loop.
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(self._deadline, computation.wake)
+        try:
+            index = 0
+            while True:
+                if index < len(computation.deltas):
+                    index += 1
+                    yield computation.deltas[index - 1]
+                elif computation.ended:
+                    computation.check()
+                    return
+                elif loop.time() >= self._deadline:
+                    raise _too_late()
+                else:
+                    await computation.change()
+        finally:
+            timer.cancel()
 
     async def _in_time(self, event: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.timeout_at(self._deadline):
                 await event()
         except TimeoutError:
-            raise DeadlineExceeded(
-                "The timeout of this request ended before its answer was complete; allow more time."
-            ) from None
+            raise _too_late() from None
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The timeout of this request ended before its answer was complete; allow more time."
+    )
 
 
 class Coalescer:

@@ -30,7 +30,8 @@ from pydantic import (
 
 from silkline.core import Feature
 
-_API = "/v1"
+API = "/v1"
+"""Path of the API, at the end of each URL."""
 _ENDPOINTS = ("/chat/completions", "/models")
 
 
@@ -54,9 +55,9 @@ def server_root(text: str) -> str:
     _ = parts.port  # raises ValueError for an invalid port
     path = parts.path.rstrip("/")
     for endpoint in _ENDPOINTS:
-        if path.endswith(_API + endpoint):
+        if path.endswith(API + endpoint):
             path = path.removesuffix(endpoint)
-    return f"{parts.scheme}://{parts.netloc}{path.removesuffix(_API).rstrip('/')}"
+    return f"{parts.scheme}://{parts.netloc}{path.removesuffix(API).rstrip('/')}"
 
 
 _SEPARATOR = "+"
@@ -84,12 +85,17 @@ class RemoteSettings(BaseModel):
     key_env: str = Field("", description="Environment variable that holds the API key.")
     key_file: str = Field("", description="File that holds the API key.")
     weight: float = Field(1.0, gt=0, description="Relative share of the requests.")
-    limit: int = Field(64, ge=1, description="Maximum requests in flight.")
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum requests in flight; None asks the server, and is 1024 if it does not "
+        "tell.",
+    )
     timeout: float = Field(
         60.0,
         gt=0,
-        description="Seconds without a byte after which a request has failed; for an answer that is "
-        "not streamed, seconds without an answer to a probe.",
+        description="Seconds without a byte after which a request has failed; if its answer is not "
+        "streamed, seconds without an answer to a probe.",
     )
     revision: str = Field(
         "",
@@ -146,7 +152,7 @@ class RemoteSettings(BaseModel):
     @classmethod
     def _base_url(cls, value: str) -> str:
         """Normalises the URL to the base URL, which ends with `/v1`."""
-        return server_root(value) + _API
+        return server_root(value) + API
 
     @model_validator(mode="after")
     def _one_key(self) -> RemoteSettings:

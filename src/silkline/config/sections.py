@@ -238,6 +238,11 @@ class EngineSettings(Section):
         description="Folder of exported models; empty means silkline/exports in the user's cache "
         "folder.",
     )
+    trust: Literal["decoded", "header"] = Field(
+        "decoded",
+        description="What is checked of an image file that remote servers get as it is: decoded "
+        "decodes it once, header reads its header only; see `docs/security.md`.",
+    )
     engine_options: dict[str, str] = Field(
         default_factory=dict, description="Options specific to the chosen engine."
     )

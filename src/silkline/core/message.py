@@ -35,11 +35,13 @@ class Image:
     Attributes:
         width: Pixels in a row, at least 1.
         height: Rows, at least 1.
-        pixels: RGB bytes, row by row from the top left, exactly `width * height * 3` of them.
-        digest: Hex digest of mode, size and pixels; equal digests mean equal images.
-        encoded: The file that it was decoded from, if any decoder gets these pixels from it: no
-            normalisation changed it. None otherwise, if the file is larger than `pixels`, or if
-            no remote server is set to get it.
+        pixels: RGB bytes, row by row from the top left, exactly `width * height * 3` of them; empty
+            if only `encoded` is sent to an engine.
+        digest: Hex digest of mode, size and pixels; equal digests mean equal images. That of a file
+            that was not decoded is `file:` and the hex digest of the file.
+        encoded: Its file, if any decoder gets these pixels from it: no normalisation changes it.
+            None otherwise, if the file is larger than the pixels, or if no remote server is set to
+            get it.
     """
 
     width: int

@@ -46,10 +46,11 @@ from silkline.ingress.decoder_wire import Refusal
 from silkline.ingress.formats import sniff
 from silkline.ingress.identity import Identity
 from silkline.ingress.lifespan import Lifespan
+from silkline.ingress.wanted import Wanted
 
 logger = logging.getLogger("silkline.decoder")
 
-_RGB_BYTES = 3
+RGB_BYTES = 3
 
 _Result = TypeVar("_Result")
 _Expected = TypeVar("_Expected", SizeMessage, PagesMessage, ImageMessage)
@@ -80,6 +81,7 @@ class _Job(Generic[_Expected]):
     max_pixels: int
     scope: bytes
     max_body: int = 0
+    file_only: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -92,19 +94,15 @@ class _Slot:
 class DecoderPool(Lifespan):
     """Decodes images in child processes. Use it in one event loop, between `start` and `aclose`."""
 
-    def __init__(
-        self, settings: DecodeSettings, *, documents: bool = False, keep_files: bool = False
-    ) -> None:
+    def __init__(self, settings: DecodeSettings, *, documents: bool = False) -> None:
         """Reads the settings; starts nothing yet.
 
         Args:
             settings: The number of children, and their limits.
             documents: Whether the children render documents; they then start when needed.
-            keep_files: Whether images keep the files that they came from; see `Image.encoded`.
         """
         self._settings = settings
         self._documents = documents
-        self._keep_files = keep_files
         self._noun = "document" if documents else "image"
         self._slots = [_Slot() for _ in range(settings.decode_processes)]
         self._idle: FairPool[_Slot] = FairPool()
@@ -168,6 +166,7 @@ class DecoderPool(Lifespan):
         budget: PixelBudget,
         scope: bytes = b"",
         page: int | None = None,
+        wanted: Wanted = Wanted.PIXELS,
     ) -> Decoded:
         """Decodes and normalises an image, or renders a page of a document.
 
@@ -179,6 +178,7 @@ class DecoderPool(Lifespan):
             budget: The pixel budget of the image.
             scope: The tenant that sent it. Scopes take turns when requests wait for a child.
             page: The index of the page, from 0, if these children render documents.
+            wanted: Whether the image gets its pixels, its file or both.
 
         Raises:
             ImageFormat: The image is in none of the supported formats.
@@ -191,17 +191,25 @@ class DecoderPool(Lifespan):
         begun = time.perf_counter()
         limits = (budget.shortest_edge, budget.max_pixels, budget.min_pixels)
         if page is None:
-            header = self._header("picture", max_pixels, budget=limits, format=sniff(data))
+            header = self._header(
+                "picture",
+                max_pixels,
+                budget=limits,
+                format=sniff(data),
+                needs_pixels=wanted.has_pixels,
+            )
         else:
             dpi = self._settings.document_dpi
             header = self._header("page", max_pixels, budget=limits, page=page, dpi=dpi)
-        max_body = budget.max_pixels * _RGB_BYTES
-        job = _Job(ImageMessage, header, data, max_pixels, scope, max_body)
+        max_body = budget.max_pixels * RGB_BYTES
+        file_only = page is None and not wanted.has_pixels
+        job = _Job(ImageMessage, header, data, max_pixels, scope, max_body, file_only=file_only)
         message, pixels = await self._run(job)
         elapsed = time.perf_counter() - begun
         resize = min(message.resize_seconds, elapsed)
         # A file larger than the pixels has little more than metadata.
-        kept = self._keep_files and message.unchanged and len(data) <= len(pixels)
+        is_small = len(data) <= message.width * message.height * RGB_BYTES
+        kept = page is None and wanted.has_file and message.unchanged and is_small
         file = EncodedImage(data, sniff(data).media_type) if kept else None
         return Decoded(
             Image(message.width, message.height, pixels, message.digest, file),
@@ -301,7 +309,9 @@ def _check(reply: Reply, job: _Job[_Expected]) -> None:
         pixels = message.width * message.height
     elif isinstance(message, ImageMessage):
         pixels = message.original_pixels
-        expected = message.width * message.height * _RGB_BYTES
+        expected = message.width * message.height * RGB_BYTES
+        if job.file_only and message.unchanged and len(job.data) <= expected:
+            expected = 0
     if pixels > job.max_pixels or len(body) != expected:
         raise ChildLost
 

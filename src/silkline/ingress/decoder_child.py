@@ -42,6 +42,7 @@ class Request(TypedDict):
     max_pixels: int
     cpu_seconds: float
     budget: tuple[int | None, int, int]
+    needs_pixels: bool
     page: int
     dpi: int
 
@@ -108,7 +109,10 @@ def _image_answer(request: Request, data: bytes) -> tuple[Reply, bytes]:
     if request["op"] == "size":
         width, height = image_size(data, name, max_pixels)
         return {"type": "size", "width": width, "height": height}, b""
-    return _image_reply(normalise(data, name, max_pixels, request["budget"]))
+    image = normalise(data, name, max_pixels, request["budget"])
+    reply, pixels = _image_reply(image)
+    is_enough = image.unchanged and len(data) <= len(pixels) and not request["needs_pixels"]
+    return reply, b"" if is_enough else pixels
 
 
 def _document_answer() -> Answer:

@@ -6,14 +6,15 @@ from the child is the first one, which says that it is ready. Nothing is pickled
 
 Requests: `{"op", "max_pixels", "cpu_seconds"}`. For images, `op` is `"size"` or `"picture"`, and
 there is `"format"`; for documents, `op` is `"pages"` or `"page"`. `"picture"` and `"page"` also
-have `"budget": [shortest_edge or null, max_pixels, min_pixels]`, and `"page"` has `"page"`, an
-index from 0, and `"dpi"`.
+have `"budget": [shortest_edge or null, max_pixels, min_pixels]`; `"picture"` has `"needs_pixels"`,
+and `"page"` has `"page"`, an index from 0, and `"dpi"`.
 
 Replies: `{"type": "ready", "confined"}`, `{"type": "size", "width", "height"}`,
 `{"type": "pages", "count"}`,
 `{"type": "refused", "why"}`, or `{"type": "picture", "width", "height", "original_pixels",
 "digest", "perceptual", "resize_seconds", "unchanged"}` with the RGB pixels as body; both digests
-are in hex.
+are in hex. The body is empty if the image is unchanged, its file is not larger than its pixels, and
+the request did not need the pixels.
 
 Needs only the standard library, as the child imports it.
 """

@@ -17,8 +17,8 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from silkline.ingress.decoder_wire import Refusal
-from silkline.ingress.normalise import MAX_ELONGATION, Normalised, Refused, perceptual_of
-from silkline.ingress.resize import target_size
+from silkline.ingress.normalise import Normalised, Refused, perceptual_of
+from silkline.ingress.resize import MAX_ELONGATION, target_size
 
 _POINTS_PER_INCH: Final = 72
 _WHITE: Final = 0xFFFFFFFF

@@ -15,10 +15,11 @@ class Identity(NamedTuple):
     """The digests and original size of an image, without its pixels.
 
     Attributes:
-        digest: Hex digest of the normalised image's mode, size and pixels, as `Image.digest`.
+        digest: As `Image.digest`: of the normalised image's mode, size and pixels, or of its file.
         original_pixels: Number of pixels before the pixel budget.
         perceptual: Perceptual digest, 64 bits; images that look alike differ in few of them. None
-            for a page of a document: pages of text look alike, whatever they say.
+            for a page of a document (pages of text look alike, whatever they say) and for a file
+            that was not decoded.
     """
 
     digest: str
@@ -36,6 +37,11 @@ class Recognised(NamedTuple):
 
     images: tuple[Identity, ...]
     mends: tuple[str, ...] = ()
+
+
+def file_digest(sha256: bytes) -> str:
+    """The digest of an image whose file was not decoded; never equal to one of pixels."""
+    return f"file:{sha256.hex()}"
 
 
 def image_digest(mode: str, width: int, height: int, pixels: bytes) -> str:

@@ -31,6 +31,7 @@ from silkline.ingress.taking import (
     check_size,
     name_of,
 )
+from silkline.ingress.wanted import Wanted
 
 _BYTES_A_PIXEL = 3
 
@@ -62,7 +63,7 @@ class Intake(Lifespan):
         decode: DecodeSettings,
         resolver: Resolver | None = None,
         *,
-        keep_files: bool = False,
+        keeps_both: bool = False,
     ) -> None:
         """Reads the settings; starts nothing yet.
 
@@ -71,17 +72,17 @@ class Intake(Lifespan):
             fetch: Settings of fetching.
             decode: Settings of decoding.
             resolver: Resolves host names; the system's resolver by default.
-            keep_files: Whether images keep the files that they came from; see `Image.encoded`.
+            keeps_both: Whether there are models that want `Wanted.PIXELS_AND_FILE`.
 
         Raises:
             ConfigError: A host in the settings is malformed.
         """
         self._limits = limits
-        self._loader = Loader(limits, fetch, decode, resolver, keep_files=keep_files)
+        self._loader = Loader(limits, fetch, decode, resolver)
         self._known_images = KnownImages(decode.identity_memory_bytes)
         self._recognised = 0
         worst = _BYTES_A_PIXEL * limits.max_request_pixels
-        if keep_files:  # a kept file is not larger than its pixels
+        if keeps_both:  # a kept file is not larger than its pixels
             worst += min(worst, limits.max_body_bytes)
         patience = fetch.fetch_timeout * PATIENCE_SHARE
         self._decoded = ByteBudget(max(limits.max_inflight_bytes, worst), worst, patience)
@@ -108,7 +109,11 @@ class Intake(Lifespan):
         )
 
     def recognise(
-        self, sources: Sequence[Source], budget: PixelBudget, scope: bytes
+        self,
+        sources: Sequence[Source],
+        budget: PixelBudget,
+        scope: bytes,
+        wanted: Wanted = Wanted.PIXELS,
     ) -> tuple[Recognised, ...] | None:
         """Looks up the identities of images that were seen before; never waits.
 
@@ -119,6 +124,7 @@ class Intake(Lifespan):
             sources: The images of one request.
             budget: The pixel budget of each; a source's own range may lower it.
             scope: The tenant's salt; images of one scope are not known in another.
+            wanted: As for `take`.
 
         Returns:
             The identities by source, in order; None if `take` is needed to get them.
@@ -132,7 +138,8 @@ class Intake(Lifespan):
         recognised = []
         for source in sources:
             with blamed_on(source):
-                found = self._known(source, source.pixels.within(budget), scope, sizes)
+                own = source.pixels.within(budget)
+                found = self._known(source, own, scope, sizes, wanted)
                 if found is None:
                     return None
                 for identity in found.images:
@@ -173,6 +180,7 @@ class Intake(Lifespan):
         budget: PixelBudget,
         scope: bytes,
         held: Claim | None = None,
+        wanted: Wanted = Wanted.PIXELS,
     ) -> TakenImages:
         """Fetches, decodes, normalises and resizes the images of one request.
 
@@ -184,6 +192,7 @@ class Intake(Lifespan):
             scope: The tenant's salt; see `recognise`.
             held: The claim from `holding`, which grows by the decoded images; None for a caller
                 that takes few images at a time.
+            wanted: Whether the images get their pixels, their files or both.
 
         Raises:
             RequestTooLarge: There are too many images, or they have too many bytes together.
@@ -193,11 +202,16 @@ class Intake(Lifespan):
             ImageFormat, ImageUndecodable, ShuttingDown: See `DecoderPool.decode`.
             Overloaded: There is no memory left for images, or no decoder can be started.
         """
-        taking = Taking(self._limits, self._loader, self._known_images, budget, scope, held)
+        taking = Taking(self._limits, self._loader, self._known_images, budget, scope, held, wanted)
         return await taking.take(sources)
 
     def _known(
-        self, source: Source, budget: PixelBudget, scope: bytes, allowance: Allowance
+        self,
+        source: Source,
+        budget: PixelBudget,
+        scope: bytes,
+        allowance: Allowance,
+        wanted: Wanted,
     ) -> Recognised | None:
         """The identities of a source's images if they are known, else None."""
         if isinstance(source, UrlSource):
@@ -213,5 +227,5 @@ class Intake(Lifespan):
             encoded = known
         if isinstance(source, UrlSource):
             allowance.take(encoded.size)
-        images = self._known_images.images(scope, encoded.digest, budget)
+        images = self._known_images.images(scope, encoded.digest, budget, wanted)
         return None if images is None else Recognised(images, encoded.mends)

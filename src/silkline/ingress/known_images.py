@@ -18,12 +18,16 @@ from typing import NamedTuple
 from silkline.core import PixelBudget
 from silkline.ingress.identity import Identity
 from silkline.ingress.lru import Lru
+from silkline.ingress.wanted import Wanted
 
 SOURCE_BYTES = 550
 """Memory of an entry of the first table, besides its URL."""
 
 IMAGE_BYTES = 700
 """Memory of an identity in the second table."""
+
+_ImagesKey = tuple[bytes, bytes, PixelBudget, bool]
+"""Scope, digest of the file, pixel budget, and whether the file may stay undecoded."""
 
 Name = str | bytes
 """A URL, or the digest of Base64 text."""
@@ -51,9 +55,7 @@ class KnownImages:
     def __init__(self, capacity_bytes: int) -> None:
         """Creates the two tables, each with half of the capacity."""
         self._sources: Lru[tuple[bytes, Name], Encoded] = Lru(capacity_bytes // 2)
-        self._images: Lru[tuple[bytes, bytes, PixelBudget], tuple[Identity, ...]] = Lru(
-            capacity_bytes // 2
-        )
+        self._images: Lru[_ImagesKey, tuple[Identity, ...]] = Lru(capacity_bytes // 2)
 
     @property
     def entries(self) -> int:
@@ -82,16 +84,26 @@ class KnownImages:
             self._sources.drop((scope, name))
 
     def images(
-        self, scope: bytes, encoded: bytes, budget: PixelBudget
+        self, scope: bytes, encoded: bytes, budget: PixelBudget, wanted: Wanted
     ) -> tuple[Identity, ...] | None:
         """The identities of the images in a file, by its digest and budget; None if unknown."""
-        return self._images.get((scope, encoded, budget))
+        return self._images.get(_key(scope, encoded, budget, wanted))
 
     def learn_images(
-        self, scope: bytes, encoded: bytes, budget: PixelBudget, identities: tuple[Identity, ...]
+        self,
+        scope: bytes,
+        encoded: bytes,
+        budget: PixelBudget,
+        wanted: Wanted,
+        identities: tuple[Identity, ...],
     ) -> None:
         """Stores the identities of the images in a file within a budget."""
-        self._images.put((scope, encoded, budget), identities, IMAGE_BYTES * len(identities))
+        key = _key(scope, encoded, budget, wanted)
+        self._images.put(key, identities, IMAGE_BYTES * len(identities))
+
+
+def _key(scope: bytes, encoded: bytes, budget: PixelBudget, wanted: Wanted) -> _ImagesKey:
+    return scope, encoded, budget, wanted is Wanted.UNDECODED_FILE
 
 
 def digest(data: bytes) -> bytes:

@@ -18,14 +18,16 @@ from silkline.aio.single_flight import Flight, OnProgress, SingleFlight
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import PixelBudget
 from silkline.errors import ImageFormat
-from silkline.ingress.decode import Decoded, DecoderPool
+from silkline.ingress.decode import RGB_BYTES, Decoded, DecoderPool
 from silkline.ingress.fetch import Fetcher, Resolver
 from silkline.ingress.known_images import Encoded, digest
 from silkline.ingress.lifespan import Lifespan
+from silkline.ingress.resize import MAX_ELONGATION, target_size
 from silkline.ingress.urls import ImageAddress
+from silkline.ingress.wanted import Wanted
 
-_DecodeKey = tuple[bytes, bytes, PixelBudget, int | None]
-"""Scope, digest of the file, pixel budget, and page of a document."""
+_DecodeKey = tuple[bytes, bytes, PixelBudget, int | None, Wanted]
+"""Scope, digest of the file, pixel budget, page of a document, and what the image must have."""
 
 PATIENCE_SHARE = 0.5
 """The share of `fetch_timeout` that a fetch may wait for memory."""
@@ -74,14 +76,12 @@ class Loader(Lifespan):
         fetch: FetchSettings,
         decode: DecodeSettings,
         resolver: Resolver | None,
-        *,
-        keep_files: bool,
     ) -> None:
         """Reads the settings; starts nothing yet. The arguments are those of `Intake`."""
         self._max_bytes = limits.max_image_bytes
         self._max_pixels = min(limits.max_image_pixels, limits.max_request_pixels)
         self._fetcher = Fetcher(fetch, resolver)
-        self._decoders = DecoderPool(decode, keep_files=keep_files)
+        self._decoders = DecoderPool(decode)
         self._renderers = DecoderPool(decode, documents=True)
         self._inflight = ByteBudget(
             limits.max_inflight_bytes, self._max_bytes, fetch.fetch_timeout * PATIENCE_SHARE
@@ -154,6 +154,20 @@ class Loader(Lifespan):
         width, height = await self._decoders.size(data, self._max_pixels, scope)
         return width * height
 
+    def fits(self, data: bytes, size: tuple[int, int], budget: PixelBudget) -> bool:
+        """Whether a file of this width and height can be passed on: within all limits, unchanged.
+
+        A file larger than its pixels has little more than metadata.
+        """
+        width, height = size
+        limits = (budget.shortest_edge, budget.max_pixels, budget.min_pixels)
+        return (
+            width * height <= self._max_pixels
+            and max(size) <= MAX_ELONGATION * min(size)
+            and target_size(width, height, *limits) == size
+            and len(data) <= width * height * RGB_BYTES
+        )
+
     async def pages(self, data: bytes, scope: bytes) -> int:
         """Number of pages of a document.
 
@@ -169,7 +183,13 @@ class Loader(Lifespan):
         return await self._renderers.pages(data, self._max_pixels, scope)
 
     async def decode(
-        self, loaded: Loaded, scope: bytes, budget: PixelBudget, page: int | None = None
+        self,
+        loaded: Loaded,
+        scope: bytes,
+        budget: PixelBudget,
+        page: int | None = None,
+        *,
+        wanted: Wanted = Wanted.PIXELS,
     ) -> Decoded:
         """Decodes and normalises an image, or a page of a document.
 
@@ -179,9 +199,9 @@ class Loader(Lifespan):
 
         @asynccontextmanager
         async def decode(_: Flight[Decoded]) -> AsyncIterator[Decoded]:
-            yield await pool.decode(loaded.data, self._max_pixels, budget, scope, page)
+            yield await pool.decode(loaded.data, self._max_pixels, budget, scope, page, wanted)
 
-        key = (scope, loaded.encoded.digest, budget, page)
+        key = (scope, loaded.encoded.digest, budget, page, wanted)
         async with self._decodes.join(key, decode) as decoded:
             return decoded
 

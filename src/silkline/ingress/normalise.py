@@ -61,7 +61,7 @@ from PIL import (
 from silkline.ingress.decoder_wire import Refusal
 from silkline.ingress.jpeg_end import with_end
 from silkline.ingress.perceptual import EDGE, perceptual_digest
-from silkline.ingress.resize import target_size
+from silkline.ingress.resize import MAX_ELONGATION, target_size
 
 PRELOADED: Final = (
     copy,
@@ -79,7 +79,6 @@ PRELOADED: Final = (
     WebPImagePlugin,
 )
 
-MAX_ELONGATION: Final = 200
 MAX_TEXT_CHUNK_BYTES: Final = 1024 * 1024
 MAX_TEXT_BYTES: Final = 8 * 1024 * 1024
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Final
+
+MAX_ELONGATION: Final = 200
+"""Maximum ratio of an image's longer edge to its shorter one."""
 
 
 def target_size(

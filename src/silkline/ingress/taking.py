@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 
 from silkline.aio.byte_budget import Claim
 from silkline.config import LimitSettings
-from silkline.core import Image, PixelBudget, Stage, Timeline
+from silkline.core import EncodedImage, Image, PixelBudget, Stage, Timeline
 from silkline.errors import RequestTooLarge, SilklineError
 from silkline.ingress.allowance import Allowance
 from silkline.ingress.decode import Decoded
-from silkline.ingress.formats import is_document
-from silkline.ingress.identity import Recognised
+from silkline.ingress.formats import is_document, sniff
+from silkline.ingress.header import plain_size
+from silkline.ingress.identity import Identity, Recognised, file_digest
 from silkline.ingress.known_images import Encoded, KnownImages, Name, digest
 from silkline.ingress.loading import Loaded, Loader
 from silkline.ingress.source import (
@@ -34,6 +35,7 @@ from silkline.ingress.source import (
     UrlSource,
     too_many_bytes,
 )
+from silkline.ingress.wanted import Wanted
 
 LARGE_BYTES = 512 * 1024
 """Images of at least this size are hashed and unpacked in a thread: it takes about 1 ms."""
@@ -82,14 +84,16 @@ class Taking:
         budget: PixelBudget,
         scope: bytes,
         held: Claim | None,
+        wanted: Wanted,
     ) -> None:
-        """Prepares; starts nothing yet. For `budget`, `scope` and `held` see `Intake.take`."""
+        """Prepares; starts nothing yet. For the last four see `Intake.take`."""
         self._limits = limits
         self._loader = loader
         self._known = known
         self._budget = budget
         self._scope = scope
         self._held = held
+        self._wanted = wanted
         self._bytes = Allowance.of_bytes(limits.max_body_bytes)
         self._pixels = Allowance.of_pixels(limits.max_request_pixels)
         self._counts_first = False
@@ -173,7 +177,11 @@ class Taking:
             images = await self._render(loaded, budget)
             counted = False
         else:
-            images = [await self._loader.decode(loaded, self._scope, budget)]
+            undecoded = self._undecoded(loaded, budget)
+            images = [
+                undecoded
+                or await self._loader.decode(loaded, self._scope, budget, wanted=self._wanted)
+            ]
             counted = self._counts_first
         for decoded in images:
             original = decoded.identity.original_pixels
@@ -182,10 +190,26 @@ class Taking:
         encoded = loaded.encoded
         brought = _Brought(images, encoded.mends)
         identities = brought.recognised.images
-        self._known.learn_images(self._scope, encoded.digest, budget, identities)
+        self._known.learn_images(self._scope, encoded.digest, budget, self._wanted, identities)
         if not isinstance(source, UploadSource):
             self._known.learn_source(self._scope, name_of(source), encoded)
         return brought
+
+    def _undecoded(self, loaded: Loaded, budget: PixelBudget) -> Decoded | None:
+        """The image of a file that need not be decoded; None if it must be."""
+        if self._wanted is not Wanted.UNDECODED_FILE:
+            return None
+        begun = time.perf_counter()
+        data, kind = loaded.data, sniff(loaded.data)
+        size = plain_size(data, kind)
+        if size is None or not self._loader.fits(data, size, budget):
+            return None
+        digest = file_digest(loaded.encoded.digest)
+        return Decoded(
+            Image(*size, b"", digest, EncodedImage(data, kind.media_type)),
+            Identity(digest, math.prod(size), None),
+            {Stage.DECODE: time.perf_counter() - begun},
+        )
 
     async def _render(self, loaded: Loaded, budget: PixelBudget) -> list[Decoded]:
         """Renders the pages of a document."""

@@ -144,6 +144,8 @@ class Dispatch:
             return None
         member.slots.add(1)
         member.requests += 1
+        if member.full:
+            member.replica.is_full()
         member.record.on_trial = member.record.on_trial or trial
         return Slot(member, engine, trial, member.replica.life)
 

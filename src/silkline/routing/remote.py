@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine, Sequence
 
 from silkline.config import RemoteSettings
@@ -30,6 +31,10 @@ UNSEEN_SECONDS = 10.0
 
 DENIED_SECONDS = 30.0
 """How long no requests go to a server that refused our key, path or model."""
+
+
+FULL_SECONDS = 60.0
+"""Minimum time between two warnings that a server's limit was reached."""
 
 
 class AgreedModel:
@@ -79,10 +84,11 @@ class RemoteReplica(Replica):
             key: The server's API key.
             agreed: The pool's model, shared by the remotes of a pool.
         """
-        super().__init__(settings.name or name, weight=settings.weight, limit=settings.limit)
+        self._engine = RemoteEngine(settings, key)
+        super().__init__(settings.name or name, weight=settings.weight, limit=self._engine.limit)
         self._agreed = agreed
         self._patience = settings.timeout
-        self._engine = RemoteEngine(settings, key)
+        self._full_since = -math.inf
         self._info: EngineInfo | None = None
         self._state = ReplicaState.STOPPED
         self._changed = asyncio.Event()
@@ -118,6 +124,17 @@ class RemoteReplica(Replica):
     def health(self) -> Health | None:
         """The status of its calls."""
         return self._engine.health()
+
+    def is_full(self) -> None:
+        """Logs that its limit was reached, once in `FULL_SECONDS`."""
+        now = asyncio.get_running_loop().time()
+        if now - self._full_since >= FULL_SECONDS:
+            self._full_since = now
+            fields = {"silkline.replica": self.name, "silkline.limit": self.limit}
+            logger.warning(
+                "a remote server has as many requests as its limit; more of them wait",
+                extra={"ecs": fields},
+            )
 
     def mark_failed(self, engine: Engine) -> None:
         """Probes the server at once, because a call to it was lost."""
@@ -177,6 +194,7 @@ class RemoteReplica(Replica):
         except CapacityError as error:
             return None if self._makes_progress() else error
         info = self._engine.info
+        self.limit = self._engine.limit
         try:
             self._agreed.check(info.model)
         except WorkerLost as error:  # answers still in flight come from the previous model

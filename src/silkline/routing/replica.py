@@ -46,7 +46,7 @@ class Replica(ABC):
         Args:
             name: Its name in metrics and logs; unique in its pool, not an address.
             weight: Its share of the requests, relative to the other weights, above 0.
-            limit: Maximum requests in flight that the pool sends to it, at least 1.
+            limit: Maximum requests in flight that the pool sends to it, at least 1; may change.
         """
         self.name = name
         self.weight = weight
@@ -105,6 +105,9 @@ class Replica(ABC):
         and the pool calls `mark_failed`. False if one call can be lost while others continue.
         """
         return False
+
+    def is_full(self) -> None:  # noqa: B027 - most replicas need not know
+        """Called when it has as many requests in flight as its limit; does nothing by default."""
 
     @abstractmethod
     def health(self) -> Health | None:

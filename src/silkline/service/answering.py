@@ -198,7 +198,7 @@ class Answering:
         record.served = info.label
         question = self._fitting(question, record, model, info)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
-        known = await self._recognise(question, info, policy)
+        known = await self._recognise(question, model, policy)
         run = _Run(question, record, model, policy, group, known)
         if known is not None:
             run.note_mends(known)
@@ -226,7 +226,7 @@ class Answering:
         return fitting
 
     async def _recognise(
-        self, question: Question, info: EngineInfo, policy: CachePolicy
+        self, question: Question, model: ServedModel, policy: CachePolicy
     ) -> tuple[Recognised, ...] | None:
         """Returns the images' identities by source if they are known without fetching and decoding.
 
@@ -235,7 +235,8 @@ class Answering:
         if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
             return None
         await self._intake.hash_large(question.sources)
-        return self._intake.recognise(question.sources, info.pixel_budget, policy.tenant)
+        budget = model.info.pixel_budget
+        return self._intake.recognise(question.sources, budget, policy.tenant, model.wanted_images)
 
     @asynccontextmanager
     async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
@@ -299,7 +300,11 @@ class Answering:
         try:
             async with asyncio.timeout(self.seconds_left(run.record)):
                 images = await self._intake.take(
-                    run.question.sources, ticket.pixel_budget, run.policy.tenant, held
+                    run.question.sources,
+                    ticket.pixel_budget,
+                    run.policy.tenant,
+                    held,
+                    run.model.wanted_images,
                 )
         except TimeoutError:
             timeout = self._settings.server.request_timeout

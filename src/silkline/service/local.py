@@ -12,18 +12,19 @@ from silkline.config import Settings
 from silkline.errors import InvalidRequest
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import Source, parse_url, uploaded
+from silkline.ingress.wanted import Wanted
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.loader import ModelLoader
 from silkline.service.model import OnProgress
-from silkline.service.pool import OnNotice, ignore, why_chosen
+from silkline.service.pool import OnNotice, ignore, wanted_images, why_chosen
 
 
 def create_intake(settings: Settings) -> Intake:
     """The intake that the settings describe; not started."""
-    remotes = [remote for model in settings.served.values() for remote in model.remotes]
-    keep_files = any(remote.image_files for remote in remotes)
-    return Intake(settings.limits, settings.fetch, settings.decode, keep_files=keep_files)
+    wanted = [wanted_images(model) for model in settings.served.values()]
+    keeps_both = Wanted.PIXELS_AND_FILE in wanted
+    return Intake(settings.limits, settings.fetch, settings.decode, keeps_both=keeps_both)
 
 
 @asynccontextmanager

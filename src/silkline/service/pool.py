@@ -19,6 +19,7 @@ from silkline.engines.threads import usable_cores
 from silkline.engines.worker.shared import SharedWorker
 from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import ConfigError, InternalFault
+from silkline.ingress.wanted import Wanted
 from silkline.models.printable import printable
 from silkline.models.resolve import locate_model
 from silkline.routing.local import LocalReplica
@@ -113,6 +114,12 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
     """
     choice = await choose_engine(wanted)
     spec = engine_spec(choice.engine)
+    if wanted.trust == "header" and wanted_images(wanted) is not Wanted.UNDECODED_FILE:
+        raise ConfigError(
+            "The setting trust is header, which passes files on undecoded, but an engine on this "
+            "machine or a remote with image_files = false needs pixels. Use trust = decoded, or "
+            "only remotes that get files."
+        )
     files = None
     if spec.needs_model:
         files = await prepared_model(wanted, choice.engine, on_progress)
@@ -147,6 +154,16 @@ def as_typed(model: str) -> tuple[str, ...]:
     """The names that a user may have in mind for a model that was typed so."""
     typed = model.partition("@")[0]
     return tuple(dict.fromkeys((model, typed, PurePath(typed).name)))
+
+
+def wanted_images(wanted: EngineSettings) -> Wanted:
+    """In which form the engines of the settings take images."""
+    takes_files = [remote.image_files for remote in wanted.remotes]
+    if not any(takes_files):
+        return Wanted.PIXELS
+    if not all(takes_files) or wanted.engine not in {"auto", REMOTE}:
+        return Wanted.PIXELS_AND_FILE
+    return Wanted.UNDECODED_FILE if wanted.trust == "header" else Wanted.FILE
 
 
 async def choose_engine(wanted: EngineSettings) -> Choice:

@@ -17,7 +17,7 @@ from silkline.core import EngineInfo
 from silkline.errors import Overloaded, SilklineError, shutting_down
 from silkline.models.gate import GateRecord
 from silkline.routing.pool import EnginePool
-from silkline.service.pool import Prepared, aliases
+from silkline.service.pool import Prepared, aliases, wanted_images
 from silkline.service.shares import CapacityShare
 from silkline.stores.memory import Memory, PrivateMemory
 
@@ -75,6 +75,7 @@ class ServedModel:
         self._create_pool = create_pool
         self._pool: EnginePool | None = create_pool()
         self.aliases = aliases(prepared.wanted)
+        self.wanted_images = wanted_images(prepared.wanted)
         self._reported: EngineInfo | None = None
         self._named: tuple[EngineInfo, EngineInfo] | None = None
         self._users = 0

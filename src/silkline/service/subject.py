@@ -161,8 +161,9 @@ class GatewayAsker:
             cache_use=CacheUse.NONE,
         )
         answer = await self._answering.answer(question, record)
-        budget = self._answering.models.default.info.pixel_budget
-        known = self._intake.recognise((source,), budget, record.tenant.salt)
+        model = self._answering.models.default
+        budget, salt = model.info.pixel_budget, record.tenant.salt
+        known = self._intake.recognise((source,), budget, salt, model.wanted_images)
         return Asked(answer, known[0].images[0].original_pixels if known else 0)
 
 

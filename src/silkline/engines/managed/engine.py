@@ -186,6 +186,7 @@ class ManagedEngine(Engine):
             url=_URL,
             name=server.engine,
             model=server.served_name,
+            limit=1,  # not read: the pool limits the requests of a worker
             timeout=_READ_TIMEOUT_SECONDS,
             revision=server.revision,
             image_tokens=self._max_image_tokens(),

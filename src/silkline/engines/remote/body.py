@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 import msgspec
@@ -43,12 +42,18 @@ class ImageForm:
     files: bool = True
     compressed: bool = True
 
-    def url(self, image: Image) -> str:
-        """An image as a data URL."""
+    def is_file(self, image: Image) -> bool:
+        """Whether an image is sent as the file that it came as."""
+        return self.files and image.encoded is not None
+
+    def url(self, image: Image) -> msgspec.Raw:
+        """An image as a data URL in JSON."""
         file = image.encoded if self.files else None
         if file is None:
             file = EncodedImage(encode_png(image, compressed=self.compressed), "image/png")
-        return f"data:{file.media_type};base64,{base64.b64encode(file.data).decode('ascii')}"
+        quoted = msgspec.json.encode(file.data)  # Base64, seven times faster than binascii
+        head = f'"data:{file.media_type};base64,'.encode()
+        return msgspec.Raw(b"".join((head, memoryview(quoted)[1:])))
 
 
 ANY_SERVER = ImageForm()
@@ -82,7 +87,7 @@ def encode_body(request: Request, model: str, fields: Body, form: ImageForm = AN
         ) from error
 
 
-def _message(message: Message, images: list[str]) -> Body:
+def _message(message: Message, images: list[msgspec.Raw]) -> Body:
     body: Body = {"role": message.role.value, "content": _content(message, images)}
     if message.reasoning:
         # vLLM reads one of them and ignores the other; all other servers do the opposite.
@@ -95,7 +100,7 @@ def _message(message: Message, images: list[str]) -> Body:
     return body
 
 
-def _content(message: Message, images: list[str]) -> str | list[Body]:
+def _content(message: Message, images: list[msgspec.Raw]) -> str | list[Body]:
     if all(isinstance(part, TextPart) for part in message.parts) and len(message.parts) <= 1:
         # Some servers accept a list of parts only for roles that can have images.
         return _text(message)

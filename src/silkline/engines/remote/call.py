@@ -24,7 +24,8 @@ class Call:
 
     Attributes:
         began: When it started.
-        due: When it should show progress: a stream at once, a whole answer after the `timeout`.
+        due: When it should show progress: a stream at once, a whole answer after half of the
+            server's `timeout`.
         answered: When its first content came; 0.0 before that.
         sent: The names of the fields that were sent.
     """
@@ -38,7 +39,7 @@ class Call:
     def of(cls, request: Request, timeout: float) -> Call:
         """A call that starts now, to a server with this `timeout` in seconds."""
         now = asyncio.get_running_loop().time()
-        return cls(now, now if request.stream else now + timeout)
+        return cls(now, now if request.stream else now + timeout / 2)
 
     def timeline(self, *, whole: bool) -> Timeline:
         """The timeline seen from here, at the end; it has the network and the server's queue.

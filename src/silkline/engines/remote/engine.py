@@ -6,13 +6,14 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import hdrs
 
 from silkline.config import RemoteSettings
+from silkline.config.remotes import API
 from silkline.core import (
     Delta,
     EngineInfo,
@@ -41,6 +42,8 @@ from silkline.engines.remote.failures import (
 from silkline.engines.remote.fields import Body, fields_of
 from silkline.engines.remote.link import RemoteLink, Reply
 from silkline.engines.remote.listing import Listing, read_listing
+from silkline.engines.remote.servers import ServerKind
+from silkline.engines.remote.slots import PATHS, limit_for, read_slots
 from silkline.engines.remote.sse import Event, EventParser
 from silkline.errors import (
     DeadlineExceeded,
@@ -61,8 +64,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 DUPLICATE_SECONDS = 0.5
 """Pause before a request is sent again while the server still works on an earlier attempt."""
 
-_CHAT = "/chat/completions"
-_RAW = "/completions"
+_CHAT = f"{API}/chat/completions"
+_RAW = f"{API}/completions"
 _OK = 200
 _IN_PROGRESS = 409
 _INLINE_PIXEL_BYTES = 64 * 1024
@@ -77,6 +80,7 @@ class RemoteEngine(Engine):
         image_form: How images are sent to it.
         denied_at: When it last refused a request for its key, path or model; -inf if it never did,
             or has answered since.
+        limit: Maximum requests in flight: the setting, else what fits the server, see `slots`.
         dialect: The fields that it accepts, as far as is known; reset when it restarts or changes.
     """
 
@@ -91,7 +95,8 @@ class RemoteEngine(Engine):
             socket: The unix socket that it listens on; None connects to the URL's host.
         """
         self._settings = settings
-        self._link = RemoteLink(settings.url, key, settings.timeout, socket)
+        root = settings.url.removesuffix(API)
+        self._link = RemoteLink(root, key, settings.timeout, socket)
         local = socket is not None or settings.is_loopback
         self.image_form = ImageForm(settings.image_files, compressed=not local)
         self._info: EngineInfo | None = None
@@ -101,6 +106,7 @@ class RemoteEngine(Engine):
         self.progress_at = -math.inf
         self.seen_at = -math.inf
         self.denied_at = -math.inf
+        self.limit = settings.limit or limit_for(None)
         self.dialect = Dialect()
 
     @property
@@ -133,14 +139,24 @@ class RemoteEngine(Engine):
             raise
         if listing != self._known:
             self.dialect = Dialect(listing.server, listing.info.context_length)
+            self.limit = self._settings.limit or limit_for(await self._slots(listing.server))
         self._known = listing
         self._info = listing.info
         self.seen_at = _now()
         self._link.heard()
 
+    async def _slots(self, server: ServerKind) -> int | None:
+        """How many requests the server computes at a time; None if it does not tell."""
+        with suppress(WorkerLost, DeadlineExceeded):
+            for path in PATHS.get(server, ()):
+                status, body = await self._link.get(path, PROBE_SECONDS)
+                if status == _OK:
+                    return read_slots(body)
+        return None
+
     async def _listing(self) -> Listing:
         try:
-            status, body = await self._link.get("/models", PROBE_SECONDS)
+            status, body = await self._link.get(f"{API}/models", PROBE_SECONDS)
         except DeadlineExceeded as error:
             raise lost("does not answer") from error
         if is_denial(status):
@@ -354,8 +370,9 @@ class RemoteEngine(Engine):
 async def _encoded(
     request: Request, model: str, fields: Body, form: ImageForm, deadline: float
 ) -> bytes:
-    """The body of the request; large images are encoded in a thread."""
-    if sum(len(image.pixels) for image in request.images) <= _INLINE_PIXEL_BYTES:
+    """The body of the request; large images are encoded as PNG in a thread."""
+    encoded = (image for image in request.images if not form.is_file(image))
+    if sum(len(image.pixels) for image in encoded) <= _INLINE_PIXEL_BYTES:
         return encode_body(request, model, fields, form)
     try:
         async with asyncio.timeout_at(deadline):

@@ -23,7 +23,8 @@ from aiohttp.tracing import Trace
 
 from silkline import __version__
 from silkline.aio.http_response import ReadBy
-from silkline.engines.remote.failures import lost, too_late
+from silkline.engines.remote.failures import lost
+from silkline.engines.remote.steps import Steps
 from silkline.errors import DeadlineExceeded, WorkerLost, not_running
 
 CONNECT_SECONDS = 5.0
@@ -50,71 +51,6 @@ _MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 _OK = 200
 
 
-class _Steps:
-    """Limits the time of each network step, converts its errors, and can end all running steps.
-
-    aiohttp does not wake readers of a connection when the session is closed.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        """Takes the maximum seconds of a step; the request's deadline may be sooner."""
-        self._timeout = timeout
-        self._running: dict[asyncio.Timeout, float | None] = {}
-        self._ended = False
-
-    @asynccontextmanager
-    async def step(
-        self, deadline: float, seconds: float | None = None, *, patient: bool = False
-    ) -> AsyncGenerator[None, None]:
-        """Runs one step.
-
-        Args:
-            deadline: The request's deadline, by the event loop's clock.
-            seconds: Maximum seconds of the step, if not those of all steps.
-            patient: Whether `heard` begins the time of this step again.
-
-        Raises:
-            WorkerLost: The connection broke, the step timed out, or all steps were ended.
-            DeadlineExceeded: The request's deadline has passed.
-        """
-        if self._ended:
-            raise self._lost()
-        loop = asyncio.get_running_loop()
-        limit = loop.time() + (self._timeout if seconds is None else seconds)
-        timeout = asyncio.timeout_at(min(deadline, limit))
-        self._running[timeout] = deadline if patient else None
-        try:
-            async with timeout:
-                yield
-        except TimeoutError as error:
-            if self._ended:
-                raise self._lost() from error
-            if loop.time() >= deadline:
-                raise too_late() from error
-            raise lost("sent nothing for too long") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise lost("cannot be reached, or closed the connection") from error
-        finally:
-            del self._running[timeout]
-
-    def heard(self) -> None:
-        """Begins the time of all patient steps again; their deadlines stay."""
-        limit = asyncio.get_running_loop().time() + self._timeout
-        for timeout, deadline in self._running.items():
-            if deadline is not None and not timeout.expired():
-                timeout.reschedule(min(deadline, limit))
-
-    def _lost(self) -> WorkerLost:
-        return lost("is no longer used")
-
-    def end(self) -> None:
-        """Ends all running steps, and with them their requests."""
-        self._ended = True
-        now = asyncio.get_running_loop().time()
-        for timeout in tuple(self._running):
-            timeout.reschedule(now)
-
-
 class Reply:
     """A response whose body is read in chunks; each read has a time limit."""
 
@@ -122,7 +58,7 @@ class Reply:
         self,
         response: aiohttp.ClientResponse,
         deadline: float,
-        steps: _Steps,
+        steps: Steps,
         *,
         patient: bool = False,
     ) -> None:
@@ -161,8 +97,15 @@ class Reply:
             WorkerLost: The connection broke, or nothing came for too long.
             DeadlineExceeded: The request's deadline has passed.
         """
+        content = self._response.content
+        if (
+            not self._steps.ended
+            and content.exception() is None
+            and (data := content.read_nowait())
+        ):
+            return data
         async with self._steps.step(self._deadline, patient=self._patient):
-            return await self._response.content.readany()
+            return await content.readany()
 
     async def drain(self) -> None:
         """Reads the rest of a body after its last event, so that the connection can be reused.
@@ -240,7 +183,7 @@ class RemoteLink:
         """Takes the server's address; nothing is connected.
 
         Args:
-            url: The server's base URL, up to `/v1`.
+            url: The server's root URL; paths are added to it.
             key: Its API key.
             timeout: Maximum seconds to wait for the next chunk of a response.
             socket: The unix socket that it listens on; None connects to the URL's host.
@@ -248,7 +191,7 @@ class RemoteLink:
         self._url = url
         self._key = key
         self._socket = socket
-        self._steps = _Steps(timeout)
+        self._steps = Steps(timeout)
         self._session: aiohttp.ClientSession | None = None
         self._no_keep_alive = False
 
@@ -302,7 +245,7 @@ class RemoteLink:
         Leaving the block closes the connection, unless the body was read completely.
 
         Args:
-            path: The path after the base URL.
+            path: The path after the root URL.
             body: The JSON.
             deadline: The request's deadline, by the event loop's clock.
             headers: More headers.
