@@ -82,6 +82,7 @@ class Tiny:
         attention: How the text model attends, for the table in the docs.
         notes: For the table in the docs.
         variant: Tells models of one type apart.
+        seed: Of its weights; one with which no two tokens are almost equally likely.
         since: The first release of transformers that has its class, from 4.57 on.
     """
 
@@ -99,6 +100,7 @@ class Tiny:
     attention: str = "causal"
     notes: str = ""
     variant: str = ""
+    seed: int = SEED
     since: str = "4.57"
 
     @property
@@ -156,6 +158,43 @@ _QWEN_3_TEXT = {
 }
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _DEEP = "features of several layers of the tower"
+
+
+def _gemma_4(
+    variant: str, text: dict[str, Any], attention: str, notes: str, seed: int = SEED
+) -> Tiny:
+    return Tiny(
+        model_type="gemma4",
+        model="Gemma4ForConditionalGeneration",
+        processor="Gemma4Processor",
+        config={"text_config": {**_TEXT, "model_type": "gemma4_text", "head_dim": HEAD_DIM,
+                                "num_hidden_layers": 4, "sliding_window": 16,
+                                "global_head_dim": 16, "layer_types":
+                                ["sliding_attention", "full_attention"] * 2, **text},
+                "vision_config": {"model_type": "gemma4_vision", "hidden_size": 32,
+                                  "intermediate_size": 48, "num_hidden_layers": 2,
+                                  "num_attention_heads": 4, "num_key_value_heads": 4,
+                                  "head_dim": 8, "patch_size": 4, "pooling_kernel_size": 2,
+                                  "position_embedding_size": 300},
+                "audio_config": None, "image_token_id": "<|image|>", "boi_token_id": "<|image>",
+                "eoi_token_id": "<image|>", "audio_token_id": "<|audio|>",
+                "video_token_id": "<|video|>"},
+        special=("<bos>", "<turn|>", "<|turn>", "<|image>", "<|image|>", "<image|>", "<|audio>",
+                 "<|audio|>", "<audio|>", "<|video|>"),
+        image={"image_processor_type": "Gemma4ImageProcessor", "patch_size": 4,
+               "pooling_kernel_size": 2, "max_soft_tokens": 70},
+        template=_template("<|image|>", "<|turn>{{ m['role'] }}\n", "<turn|>\n",
+                           "<|turn>model\n", before="{{ bos_token }}"),
+        begins=True,
+        named={"boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>",
+               "boa_token": "<|audio>", "eoa_token": "<audio|>", "audio_token": "<|audio|>"},
+        attention=attention,
+        notes=notes,
+        variant=variant,
+        seed=seed,
+        since="5.5",
+    )  # fmt: skip
+
 
 _ROWS = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5))
 
@@ -309,6 +348,16 @@ TINY = (
         attention="causal with sliding layers, each picture both ways",
         notes="without pan and scan",
     ),
+    _gemma_4("", {"num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8,
+                  "vocab_size_per_layer_input": 0, "final_logit_softcapping": 30.0},
+             "causal with sliding layers, the last layers share keys and values",
+             "embeddings of each layer; with the sizes E2B and E4B"),
+    _gemma_4("_moe", {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2,
+                      "moe_intermediate_size": 32, "attention_k_eq_v": True,
+                      "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0,
+                      "use_bidirectional_attention": "vision", "final_logit_softcapping": 30.0},
+             "causal with sliding layers, in which each picture attends both ways",
+             "26B-A4B, a mixture of experts; so is 31B without experts", seed=6),
     Tiny(
         model_type="internvl",
         model="InternVLForConditionalGeneration",
@@ -336,11 +385,12 @@ INSTALLED = tuple(tiny for tiny in TINY if hasattr(transformers, tiny.model))
 """Those that the installed transformers has; `test_transformers_5` runs the others."""
 
 
-def save(tiny: Tiny, folder: Path, *, seed: int = SEED) -> Path:
+def save(tiny: Tiny, folder: Path, *, seed: int | None = None) -> Path:
     """Writes the model's folder."""
     config = save_files(tiny, folder)
     kind = getattr(transformers, tiny.model)
-    model = _scattered(kind(kind.config_class.from_dict(config)), seed)
+    dice = tiny.seed if seed is None else seed
+    model = _scattered(kind(kind.config_class.from_dict(config)), dice)
     model.save_pretrained(folder)
     _write(folder / "config.json", {**config, "dtype": "float32", "torch_dtype": "float32"})
     end = config["eos_token_id"]
@@ -358,7 +408,8 @@ def save_files(tiny: Tiny, folder: Path) -> dict[str, Any]:
         {"model_type": tiny.model_type, "architectures": [tiny.model],
          "tie_word_embeddings": False, "eos_token_id": tiny.special[1], **tiny.config}, ids,
     )  # fmt: skip
-    config["text_config"]["vocab_size"] = len(tokenizer)
+    for name in ("vocab_size", *({"vocab_size_per_layer_input"} & config["text_config"].keys())):
+        config["text_config"][name] = len(tokenizer)
     _write(folder / "config.json", config)
     _write(folder / "preprocessor_config.json", tiny.image)
     _write(folder / "processor_config.json", tiny.made_with)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
-from silkline.engines.torch.attention import Layout, PackedAttention, decode_mask
+from silkline.engines.torch.attention import PackedAttention
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
+from silkline.engines.torch.layout import Layout, decode_mask
 from silkline.engines.torch.slots import KvSlots, bucket
 from silkline.engines.torch.text_forward import forward
 from silkline.engines.torch.vision import DEVICE_ERROR
@@ -151,7 +152,7 @@ class Decoder:
 
     def _capture(self, frame: _Frame) -> None:
         # These runs overwrite index 0 of every slot of the frame, which must be restored.
-        tensors = [*self._slots.keys, *self._slots.values]
+        tensors = self._slots.tensors
         saved = [tensor[: len(frame.slots), :, 0].clone() for tensor in tensors]
         try:
             self._record(frame)

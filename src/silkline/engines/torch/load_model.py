@@ -89,7 +89,7 @@ def load(
     chunk = options.prefill_chunk or _CHUNK_TOKENS[device.type]
     with torch.inference_mode():
         chosen = choose(options.attention, Sizes.of(found, max_batch, chunk), inputs)
-    packed = attention.PackedAttention(slots, chosen.prefill, chosen.decode)
+    packed = attention.PackedAttention(slots, chosen.prefill, chosen.decode, found.reads)
     attention.install(family.text_model, packed)
     decoder = Decoder(
         family,
@@ -116,16 +116,15 @@ def _slots(
     found: attention.Probed, family: Family, maximum: int, configured: int, inputs: torch.Tensor
 ) -> KvSlots:
     """Creates slots for `maximum` requests in `configured` bytes; 0 chooses the size."""
-    layers = [found.shapes[layer] for layer in sorted(found.shapes)]
     budget = kv_budget(
         configured,
         requests=maximum,
         tokens=min(family.context_length, USUAL_CONTEXT),
-        token_bytes=token_bytes(layers, inputs.dtype),
+        token_bytes=token_bytes(found.shapes.values(), inputs.dtype),
         spare=_spare(inputs.device),
     )
     return KvSlots(
-        layers,
+        found.shapes,
         max_slots=maximum,
         budget=budget,
         dtype=inputs.dtype,

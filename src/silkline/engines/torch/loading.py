@@ -14,7 +14,7 @@ from silkline.engines.torch.prompt import Tokenizer
 from silkline.engines.torch.support import ATTENTION_LAYERS, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.chat_template import read_chat_template
-from silkline.models.families import find_family
+from silkline.models.families import Family, find_family
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
 
@@ -42,7 +42,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
     rule = None if family is None else family.image_tokens(files)
     if family is None or rule is None:  # `_checked` has already refused it
         raise ConfigError("The torch engine does not support this model's family.")
-    kind = _class_of(files, family.architectures)
+    kind = _class_of(files, family)
     tokenizer, image_processor = _load_tokenizer(folder), _load_image_processor(folder)
     template = read_chat_template(folder)
     model = _load_model(folder, kind, dtype)
@@ -75,15 +75,16 @@ def _checked(folder: Path) -> Documents:
     return files
 
 
-def _class_of(files: Documents, known: frozenset[str]) -> Any:
+def _class_of(files: Documents, family: Family) -> Any:
     """Returns the class that config.json names, or the family's default class."""
+    known = family.architectures
     named = [name for name in files.config.texts("architectures") if name in known]
     name = named[0] if named else _class_name(files, known)
     found = getattr(transformers, name, None)
     if found is None:
         raise EnvironmentFault(
             f"transformers {transformers.__version__} does not support {name}.",
-            remedy="pip install -U 'transformers>=4.57,<6'",
+            remedy=f"pip install -U 'transformers>={family.since},<6'",
         )
     return found
 

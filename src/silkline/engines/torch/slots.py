@@ -9,7 +9,7 @@ buckets, layer by layer, so that at most one layer is in memory twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ class KvSlots:
 
     def __init__(
         self,
-        layers: Sequence[LayerShape],
+        layers: Mapping[int, LayerShape],
         *,
         max_slots: int,
         budget: int,
@@ -43,7 +43,7 @@ class KvSlots:
         """Creates empty storage.
 
         Args:
-            layers: A token's cache entry in each layer.
+            layers: A token's cache entry in each layer that stores keys and values.
             max_slots: Maximum number of slots.
             budget: Maximum size in bytes.
             dtype: Type of keys and values.
@@ -55,7 +55,7 @@ class KvSlots:
         self._steady = steady
         self._max_slots = max_slots
         self._budget = budget
-        self.token_bytes = token_bytes(layers, dtype)
+        self.token_bytes = token_bytes(layers.values(), dtype)
         """Bytes per token, over all layers."""
         self.count = 0
         """Current number of slots."""
@@ -64,10 +64,21 @@ class KvSlots:
         self.version = 0
         """Changes when the storage is reallocated, which invalidates views of it."""
         empty = torch.zeros(0, dtype=dtype, device=device)
-        self.keys = [empty.view(0, shape.kv_heads, 0, shape.key_dim) for shape in layers]
+        self.keys = {
+            layer: empty.view(0, shape.kv_heads, 0, shape.key_dim)
+            for layer, shape in layers.items()
+        }
         """A layer's keys, `[count, kv_heads, length, key_dim]`."""
-        self.values = [empty.view(0, shape.kv_heads, 0, shape.value_dim) for shape in layers]
+        self.values = {
+            layer: empty.view(0, shape.kv_heads, 0, shape.value_dim)
+            for layer, shape in layers.items()
+        }
         """A layer's values, `[count, kv_heads, length, value_dim]`."""
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """The keys and values of all layers."""
+        return (*self.keys.values(), *self.values.values())
 
     @property
     def max_tokens(self) -> int:
@@ -105,7 +116,7 @@ class KvSlots:
     def move(self, source: int, target: int, filled: int) -> None:
         """Copies the first `filled` tokens of one slot to another and clears the rest of that."""
         with torch.inference_mode():
-            for tensor in (*self.keys, *self.values):
+            for tensor in self.tensors:
                 tensor[target, :, :filled] = tensor[source, :, :filled]
         self.clear(target, filled)
 
@@ -116,7 +127,7 @@ class KvSlots:
         after an overflow in float16, the product would be NaN, too.
         """
         with torch.inference_mode():
-            for tensor in (*self.keys, *self.values):
+            for tensor in self.tensors:
                 tensor[slot, :, start:].zero_()
 
     def _padded_count(self, count: int) -> int:
@@ -138,7 +149,7 @@ class KvSlots:
 
     def _resize(self, count: int, length: int, filled: Sequence[int]) -> None:
         for tensors in (self.keys, self.values):
-            for layer, old in enumerate(tensors):
+            for layer, old in tensors.items():
                 # Zeros, as masked entries are multiplied by zero and must not be NaN.
                 new = old.new_zeros(count, old.shape[1], length, old.shape[3])
                 for slot, tokens in enumerate(filled):
@@ -149,7 +160,7 @@ class KvSlots:
         self.version += 1
 
 
-def token_bytes(layers: Sequence[LayerShape], dtype: torch.dtype) -> int:
+def token_bytes(layers: Iterable[LayerShape], dtype: torch.dtype) -> int:
     """Returns the bytes that a token takes in all layers."""
     numbers = sum(shape.kv_heads * (shape.key_dim + shape.value_dim) for shape in layers)
     return dtype.itemsize * numbers

@@ -18,6 +18,7 @@ TORCH_MODEL_TYPES = frozenset(
     {
         "blip-2",
         "gemma3",
+        "gemma4",
         "idefics3",
         "internvl",
         "llava",

@@ -82,12 +82,12 @@ class Qwen3VL(QwenVL):
         # transformers 4 returns a pair, 5 an object; both split some of the tensors by image.
         pair = made if isinstance(made, tuple) else (made.pooler_output, made.deepstack_features)
         columns = [_whole(tensor) for tensor in (pair[0], *pair[1])]
-        return list(torch.cat(columns, 1).split([image.tokens for image in images]))
+        return list(torch.split(torch.cat(columns, 1), [image.tokens for image in images]))
 
     def text_arguments(self, inputs: torch.Tensor) -> dict[str, Any]:
         """See `Family`; without image features, the layers get nothing to add."""
         width = self._table.embedding_dim
-        embeddings, *added = inputs.unsqueeze(0).split(width, 2)
+        embeddings, *added = torch.split(inputs.unsqueeze(0), width, 2)
         if not added:
             return {"inputs_embeds": embeddings}
         # An index of the batch instead of a mask of tokens: added to all of them, zeros to text.
