@@ -50,7 +50,13 @@ def decoder_of(family: Adapter, score: Score, position_rows: int) -> Decoder:
     token = family.embed_next(torch.zeros(1, dtype=torch.int64))
     found = probe(family, token, torch.zeros(position_rows, 1, dtype=torch.int64))
     slots = KvSlots(
-        found.shapes, max_slots=4, budget=1 << 24, dtype=token.dtype, device=CPU, steady=True
+        found.shapes,
+        max_slots=4,
+        budget=1 << 24,
+        dtype=token.dtype,
+        device=CPU,
+        steady=True,
+        states=found.states,
     )
     slots.reserve(2, LENGTH)
     packed = PackedAttention(slots, score, score, found.reads)

@@ -20,6 +20,7 @@ from silkline.engines.torch import create_engine
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.families.table import ADAPTERS
+from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.support import TORCH_MODEL_TYPES
 from silkline.models.families import FAMILIES
 from tests.engines.torch.reference import CASES, Case, Reference
@@ -315,6 +316,18 @@ async def test_they_would_see_a_window_that_is_left_out(
                 module.sliding_window = None
         answer = await ask(engine, CASES[name], MOST, asyncio.Event())
     assert answer != expected(told, name, MOST)
+
+
+@pytest.mark.parametrize("family", sorted({"qwen3_5"} & _IDS))
+async def test_they_would_see_the_state_of_another_request(
+    family: str, tell: Callable[[Tiny], Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tell(next(each for each in TINY if each.id == family))
+    monkeypatch.setattr(KvSlots, "begin", KvSlots.clear)
+    async with serving(told.folder) as engine:
+        await ask(engine, CASES["one picture"], MOST, asyncio.Event())
+        answer = await ask(engine, CASES["no picture"], MOST, asyncio.Event())
+    assert answer != expected(told, "no picture", MOST)
 
 
 @pytest.mark.skipif("gemma4" not in _IDS, reason="run with transformers 5")

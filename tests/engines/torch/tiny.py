@@ -121,12 +121,14 @@ def _qwen(
     vision: dict[str, Any],
     text: dict[str, Any] = {},  # noqa: B006 - only read
     notes: str = "as many tokens as a picture has cells",
+    since: str = "4.57",
+    attention: str = "causal, positions in three axes",
 ) -> Tiny:
     rope = {"type": "mrope", "mrope_section": [2, 2, 2]}
     return Tiny(
         model_type=name,
         model=f"{stem}ForConditionalGeneration",
-        processor=f"{stem.removesuffix('Moe')}Processor",
+        processor=f"{stem.removesuffix('Moe').replace('3_5', '3VL')}Processor",
         config={
             "text_config": {"model_type": f"{name}_text", "rope_scaling": rope, **_TEXT, **text},
             "vision_config": {"depth": 2, "num_heads": 4, "patch_size": 4, "in_channels": 3,
@@ -140,8 +142,9 @@ def _qwen(
         image={"image_processor_type": "Qwen2VLImageProcessor", "patch_size": 4, "merge_size": 2,
                "temporal_patch_size": 2, "min_pixels": 256, "max_pixels": 1600, **_NORMS},
         template=_template("<|vision_start|><|image_pad|><|vision_end|>", *_CHATML),
-        attention="causal, positions in three axes",
+        attention=attention,
         notes=notes,
+        since=since,
     )  # fmt: skip
 
 
@@ -156,6 +159,25 @@ _QWEN_3_TEXT = {
     "head_dim": HEAD_DIM,
     "rope_scaling": {"rope_type": "default", "mrope_interleaved": True, "mrope_section": [2, 2, 2]},
 }
+_QWEN_3_5_TEXT = {
+    "head_dim": 16,
+    "num_hidden_layers": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "rope_scaling": None,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "partial_rotary_factor": 0.5,
+        "mrope_interleaved": True,
+        "mrope_section": [2, 1, 1],
+    },
+}
+_QWEN_3_5_TOWER = {key: value for key, value in _QWEN_3_TOWER.items() if "deep" not in key}
+_DELTA = "causal, positions in three axes; gated delta nets"
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _DEEP = "features of several layers of the tower"
 
@@ -321,6 +343,11 @@ TINY = (
     _qwen("qwen3_vl", "Qwen3VL", _QWEN_3_TOWER, _QWEN_3_TEXT, _DEEP),
     _qwen("qwen3_vl_moe", "Qwen3VLMoe", _QWEN_3_TOWER, {**_QWEN_3_TEXT, **_EXPERTS},
           f"mixture of experts; {_DEEP}"),
+    _qwen("qwen3_5", "Qwen3_5", _QWEN_3_5_TOWER, _QWEN_3_5_TEXT,
+          "also Qwen3.6 and Qwen3.8", "5.2", _DELTA),
+    _qwen("qwen3_5_moe", "Qwen3_5Moe", _QWEN_3_5_TOWER,
+          {**_QWEN_3_5_TEXT, **_EXPERTS, "shared_expert_intermediate_size": 32},
+          "mixture of experts; also Qwen3.6", "5.2", _DELTA),
     _paligemma("", {"model_type": "gemma", "num_key_value_heads": 1},
                "no chat template: see below"),
     _paligemma("2", {"model_type": "gemma2", "sliding_window": 64, "attn_logit_softcapping": 5.0,
@@ -449,6 +476,8 @@ def _scattered(model: Any, seed: int) -> Any:
             weight.data.normal_(0, 1.6 * wide, generator=dice)
         elif name.endswith("bias"):
             weight.data.normal_(0, 0.1, generator=dice)
+        elif name.endswith("A_log"):
+            weight.data.uniform_(-6, 0, generator=dice)  # some heads remember for long
         elif name.endswith(("image_newline", "class_embedding", "cls_token")):
             weight.data.normal_(0, 1, generator=dice)
     return model.float().eval()

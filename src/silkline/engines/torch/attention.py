@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,8 +20,9 @@ import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from silkline.engines.torch import delta_net
 from silkline.engines.torch.layout import Layout, PromptChunk, additive
-from silkline.engines.torch.slots import KvSlots, LayerShape
+from silkline.engines.torch.slots import KvSlots, LayerShape, StateShape
 from silkline.errors import ConfigError
 
 NAME = "silkline_packed"
@@ -135,6 +137,13 @@ class PackedAttention:
         )
         return attended[0].transpose(0, 1)
 
+    def recur(self, layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Computes a gated delta net layer, `[1, T, hidden]`, from and to the slots' states."""
+        if self.layout is None:
+            raise RuntimeError("the text model was called outside of a step")
+        state = delta_net.State(*self._slots.states[int(layer.layer_idx)])
+        return delta_net.mix(layer, hidden, self.layout, state)
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -224,12 +233,14 @@ class Probed:
     Attributes:
         shapes: A token's cache entry in each layer that has one, by layer index.
         reads: For a layer without one, the earlier layer whose keys and values it gets.
+        states: What each layer with a recurrent state keeps per request, by layer index.
         heads: Number of query heads of each layer, by layer index.
         windows: All sliding windows that the layers use; None for full attention.
     """
 
     shapes: dict[int, LayerShape] = field(default_factory=dict)
     reads: dict[int, int] = field(default_factory=dict)
+    states: dict[int, tuple[StateShape, ...]] = field(default_factory=dict)
     heads: dict[int, int] = field(default_factory=dict)
     windows: set[int | None] = field(default_factory=set)
     _keys: dict[int, torch.Tensor] = field(default_factory=dict, init=False)
@@ -253,6 +264,11 @@ class Probed:
         self.windows.add(form.window)
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
 
+    def recur(self, layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Records a gated delta net layer; returns zeros `[1, T, hidden]`."""
+        self.states[int(layer.layer_idx)] = delta_net.state_shapes(layer)
+        return torch.zeros_like(hidden)
+
 
 def install(text_model: nn.Module, batch: PackedAttention | Probed) -> None:
     """Makes a text model's layers compute their attention with `batch`."""
@@ -262,6 +278,15 @@ def install(text_model: nn.Module, batch: PackedAttention | Probed) -> None:
     for module in text_model.modules():
         if hasattr(module, "layer_idx"):
             setattr(module, _ATTRIBUTE, batch)
+        if delta_net.is_delta_net(module):
+            module.forward = partial(_recur, batch, module)
+
+
+def _recur(
+    batch: PackedAttention | Probed, layer: nn.Module, hidden_states: torch.Tensor, **_: Any
+) -> torch.Tensor:
+    """Replaces the `forward` of a gated delta net layer."""
+    return batch.recur(layer, hidden_states)
 
 
 def _attend(

@@ -21,7 +21,7 @@ from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.engines.torch.runner import Runner
-from silkline.engines.torch.slots import KvSlots, token_bytes
+from silkline.engines.torch.slots import KvSlots, state_bytes, token_bytes
 from silkline.engines.torch.text_forward import probe
 from silkline.engines.torch.vision import Vision
 from silkline.errors import ConfigError
@@ -121,6 +121,7 @@ def _slots(
         requests=maximum,
         tokens=min(family.context_length, USUAL_CONTEXT),
         token_bytes=token_bytes(found.shapes.values(), inputs.dtype),
+        request_bytes=state_bytes(found.states),
         spare=_spare(inputs.device),
     )
     return KvSlots(
@@ -130,6 +131,7 @@ def _slots(
         dtype=inputs.dtype,
         device=inputs.device,
         steady=inputs.is_cuda,
+        states=found.states,
     )
 
 

@@ -11,7 +11,7 @@ import transformers
 from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
-from silkline.engines.torch.support import ATTENTION_LAYERS, torch_refusal
+from silkline.engines.torch.support import DELTA_NETS, other_layers, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.chat_template import read_chat_template
 from silkline.models.families import Family, find_family
@@ -56,7 +56,8 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
             rule=rule,
         )
     )
-    if not getattr(adapter.text_model, "_supports_attention_backend", False):
+    replaceable = getattr(adapter.text_model, "_supports_attention_backend", False)
+    if not replaceable and model.config.get_text_config().model_type not in DELTA_NETS:
         raise ConfigError(
             f"The language model of {folder} has an attention of its own, which the torch engine "
             "cannot run. Use the engine remote with a server that supports it, such as vLLM."
@@ -108,7 +109,7 @@ def _load_config(folder: Path, kind: Any) -> Any:
     # It may name a hub repository, whose attention code would be downloaded and run.
     config._attn_implementation = None  # noqa: SLF001 - transformers' own switch
     text = config.get_text_config()
-    unsupported = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
+    unsupported = other_layers(text.model_type, getattr(text, "layer_types", None) or ())
     if unsupported:
         raise ConfigError(
             f"The language model of {folder} has layers of the type {min(unsupported)}, which the "

@@ -16,9 +16,12 @@ from silkline.models.image_tokens import SmartResize
 
 
 class QwenVL(Adapter):
-    """Qwen2-VL and Qwen2.5-VL (transformers, models/qwen2_vl, models/qwen2_5_vl)."""
+    """Qwen2-VL, Qwen2.5-VL, and Qwen3.5, whose checkpoints are also named Qwen3.6 and Qwen3.8.
 
-    model_types = frozenset({"qwen2_vl", "qwen2_5_vl"})
+    transformers, models/qwen2_vl, models/qwen2_5_vl, models/qwen3_5, models/qwen3_5_moe.
+    """
+
+    model_types = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe"})
 
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
