@@ -16,7 +16,15 @@ _SHARES = 4
 activations of a step need memory, too."""
 
 
-def kv_budget(configured: int, *, requests: int, tokens: int, token_bytes: int, spare: int) -> int:
+def kv_budget(
+    configured: int,
+    *,
+    requests: int,
+    tokens: int,
+    token_bytes: int,
+    spare: int,
+    request_bytes: int = 0,
+) -> int:
     """Returns the size of a KV cache in bytes.
 
     Args:
@@ -26,8 +34,10 @@ def kv_budget(configured: int, *, requests: int, tokens: int, token_bytes: int, 
         tokens: Tokens per request; see `USUAL_CONTEXT`.
         token_bytes: Bytes per token.
         spare: Bytes of memory that the cache may take.
+        request_bytes: Bytes per request beside those of its tokens.
     """
-    return configured or max(MIN_BYTES, min(requests * tokens * token_bytes, spare))
+    needed = requests * (tokens * token_bytes + request_bytes)
+    return configured or max(MIN_BYTES, min(needed, spare))
 
 
 def spare_memory(weights_bytes: int = 0, limit: int = 0) -> int:

@@ -71,6 +71,7 @@ _DEFAULTS = {
     "gemma": _Default(3072, 28, 16, 16, 256, 8192),
     "gemma2": _Default(2304, 26, 8, 4, 256, 8192),
     "gemma3_text": _Default(2304, 26, 8, 4, 256, 131072),
+    "gemma4_text": _Default(2304, 30, 8, 4, 256, 131072),
     "llama": _Default(4096, 32, 32, None, None, 2048),
     "mistral": _Default(4096, 32, 32, 8, None, 131072),
     "opt": _Default(768, 12, 12, None, None, 2048),

@@ -12,6 +12,7 @@ from silkline.models.token_rules import (
     Documents,
     blip_2,
     gemma_3,
+    gemma_4,
     idefics_3,
     internvl,
     internvl_chat,
@@ -36,6 +37,8 @@ class Family:
             defaults in `decoder`.
         image_tokens: Builds the token rule from the model's files; returns None if the files need
             something that the rule does not cover.
+        since: The first release of transformers that has the classes; "" for those with code of
+            their own.
     """
 
     title: str
@@ -43,6 +46,7 @@ class Family:
     architectures: frozenset[str]
     text_type: str | None
     image_tokens: Callable[[Documents], TokenRule | None] = field(repr=False)
+    since: str
 
 
 def _family(
@@ -51,6 +55,7 @@ def _family(
     architectures: str,
     text_type: str | None,
     image_tokens: Callable[[Documents], TokenRule | None],
+    since: str = "4.57",
 ) -> Family:
     return Family(
         title,
@@ -58,6 +63,7 @@ def _family(
         frozenset(architectures.split()),
         text_type,
         image_tokens,
+        since,
     )
 
 
@@ -95,10 +101,27 @@ FAMILIES = (
         "qwen3_vl_moe_text",
         qwen_vl,
     ),
+    _family(
+        "Qwen3.5 to 3.8",
+        "qwen3_5",
+        "Qwen3_5ForConditionalGeneration",
+        "qwen3_5_text",
+        qwen_vl,
+        "5.2",
+    ),
+    _family(
+        "Qwen3.5 to 3.8, mixture of experts",
+        "qwen3_5_moe",
+        "Qwen3_5MoeForConditionalGeneration",
+        "qwen3_5_moe_text",
+        qwen_vl,
+        "5.2",
+    ),
     _family("PaliGemma", "paligemma", "PaliGemmaForConditionalGeneration", "gemma", paligemma),
     _family("Gemma 3", "gemma3", "Gemma3ForConditionalGeneration", "gemma3_text", gemma_3),
+    _family("Gemma 4", "gemma4", "Gemma4ForConditionalGeneration", "gemma4_text", gemma_4, "5.5"),
     _family("InternVL", "internvl", "InternVLForConditionalGeneration", "qwen2", internvl),
-    _family("InternVL (own code)", "internvl_chat", "InternVLChatModel", None, internvl_chat),
+    _family("InternVL (own code)", "internvl_chat", "InternVLChatModel", None, internvl_chat, ""),
 )
 
 

@@ -221,6 +221,42 @@ class SmartResize:
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """The image is scaled up or down to as many whole cells as fit a number, keeping its aspect.
+
+    Gemma 4 (transformers, `get_aspect_ratio_preserving_size` in
+    models/gemma4/image_processing_pil_gemma4.py). Two markers surround the image.
+
+    Attributes:
+        cell: Pixels along a side of a cell, which takes one token.
+        most: Maximum number of cells.
+        markers: Special tokens around them.
+    """
+
+    cell: int
+    most: int
+    markers: int = 0
+
+    def count(self, width: int, height: int) -> Count:
+        """See `TokenRule`."""
+        scale = math.sqrt(self.most * self.cell**2 / (width * height))
+        columns, rows = int(scale * width / self.cell), int(scale * height / self.cell)
+        if rows == 0:
+            rows, columns = 1, min(width // height, self.most)
+        elif columns == 0:
+            rows, columns = min(height // width, self.most), 1
+        return Count(rows * columns, self.markers)
+
+    def maximum(self) -> int:
+        """See `TokenRule`."""
+        return self.most + self.markers
+
+    def describe(self) -> str:
+        """See `TokenRule`."""
+        return f"up to {self.most} cells of {self.cell}x{self.cell} px, in the image's aspect ratio"
+
+
+@dataclass(frozen=True, slots=True)
 class Splitting:
     """The longest edge is resized, and the image is cut into tiles; a small copy follows.
 

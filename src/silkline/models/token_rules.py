@@ -7,7 +7,15 @@ from pathlib import Path
 
 from silkline.errors import ConfigError
 from silkline.models.documents import Document, read_document
-from silkline.models.image_tokens import Anyres, Fixed, SmartResize, Splitting, Tiling, TokenRule
+from silkline.models.image_tokens import (
+    Anyres,
+    Cells,
+    Fixed,
+    SmartResize,
+    Splitting,
+    Tiling,
+    TokenRule,
+)
 
 _CLASS_TOKEN = {"clip_vision_model": 1, "siglip_vision_model": 0}
 """Tokens that a vision tower puts before its patches."""
@@ -123,6 +131,13 @@ def gemma_3(files: Documents) -> TokenRule | None:
     if files.image.flag("do_pan_and_scan"):
         return None
     return Fixed(files.config.number("mm_tokens_per_image") or 256, markers=2)
+
+
+def gemma_4(files: Documents) -> TokenRule:
+    """Gemma 4: as many cells of `pooling_kernel_size` patches as `max_soft_tokens` lets fit."""
+    patch = files.image.number("patch_size") or 16
+    pooled = files.image.number("pooling_kernel_size") or 3
+    return Cells(patch * pooled, files.image.number("max_soft_tokens") or 280, markers=2)
 
 
 def internvl(files: Documents) -> TokenRule | None:

@@ -108,8 +108,8 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
         on_progress: Called with what is being done, in words, from another thread.
 
     Raises:
-        ConfigError: The model is unknown, its files are damaged, no engine can serve it, or a
-            `served_name` names a remote's model.
+        ConfigError: The model is unknown, its files are damaged, no engine can serve it, or `trust`
+            is `header` and an engine needs pixels.
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
     choice = await choose_engine(wanted)

@@ -141,6 +141,8 @@ def processor(tiny: Tiny, folder: Path) -> Any:
     }
     if "video_processor" in inspect.signature(kind.__init__).parameters:
         parts["video_processor"] = None
+    if "feature_extractor" in inspect.signature(kind.__init__).parameters:
+        parts["feature_extractor"] = None
     # The parts' classes are asked for by name; tiny tokenizers are of none in particular.
     loose = type(name, (kind,), {"check_argument_for_proper_class": _any_class})
     return loose(**parts, **tiny.made_with, chat_template=tiny.template)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from silkline.engines.torch import attention
+from silkline.engines.torch import layout as layouts
 from silkline.engines.torch.slots import KvSlots, LayerShape
 
 HEADS, KV_HEADS, DIM, VALUE_DIM = 4, 2, 8, 6
@@ -65,7 +66,7 @@ def test_each_request_sees_its_own_past_and_nothing_else(
     form = attention.Form(0.3, window, softcap)
     case = Case(form, blocks)
     slots = KvSlots(
-        [LayerShape(KV_HEADS, DIM, VALUE_DIM)],
+        {0: LayerShape(KV_HEADS, DIM, VALUE_DIM)},
         max_slots=4,
         budget=1 << 20,
         dtype=torch.float32,
@@ -83,11 +84,11 @@ def test_each_request_sees_its_own_past_and_nothing_else(
         last = torch.tensor([done[each] for each in generating], dtype=torch.int64)
         length = max([done[each] + 1 for each in generating], default=0)
         slot_of, place = torch.tensor(write).unbind(1)
-        layout = attention.Layout(slot_of, place, len(generating), length)
-        layout.masks = {window: attention.decode_mask(last, length, window, torch.float32)}
+        layout = layouts.Layout(slot_of, place, len(generating), length)
+        layout.masks = {window: layouts.decode_mask(last, length, window, torch.float32)}
         chunks, row = [], len(generating)
         for each, start, end in pieces:
-            chunks.append(attention.PromptChunk(row, each, start, end, case.blocks[each]))
+            chunks.append(layouts.PromptChunk(row, each, start, end, case.blocks[each]))
             row += end - start
         layout.chunks = chunks
         packed.layout = layout
@@ -110,8 +111,8 @@ def test_each_request_sees_its_own_past_and_nothing_else(
 
 def test_a_prompt_taken_at_once_needs_no_mask() -> None:
     like = torch.zeros(1)
-    assert attention.PromptChunk(0, 0, 0, 9).mask(None, like) is None
-    assert attention.PromptChunk(0, 0, 0, 9).mask(9, like) is None
-    assert attention.PromptChunk(0, 0, 0, 9).mask(8, like) is not None
-    assert attention.PromptChunk(0, 0, 3, 9).mask(None, like) is not None
-    assert attention.PromptChunk(0, 0, 0, 9, ((1, 4),)).mask(None, like) is not None
+    assert layouts.PromptChunk(0, 0, 0, 9).mask(None, like) is None
+    assert layouts.PromptChunk(0, 0, 0, 9).mask(9, like) is None
+    assert layouts.PromptChunk(0, 0, 0, 9).mask(8, like) is not None
+    assert layouts.PromptChunk(0, 0, 3, 9).mask(None, like) is not None
+    assert layouts.PromptChunk(0, 0, 0, 9, ((1, 4),)).mask(None, like) is not None

@@ -49,10 +49,17 @@ def decoder_of(family: Adapter, score: Score, position_rows: int) -> Decoder:
     """As on a card: padded, with slots that seldom move."""
     token = family.embed_next(torch.zeros(1, dtype=torch.int64))
     found = probe(family, token, torch.zeros(position_rows, 1, dtype=torch.int64))
-    layers = [found.shapes[layer] for layer in sorted(found.shapes)]
-    slots = KvSlots(layers, max_slots=4, budget=1 << 24, dtype=token.dtype, device=CPU, steady=True)
+    slots = KvSlots(
+        found.shapes,
+        max_slots=4,
+        budget=1 << 24,
+        dtype=token.dtype,
+        device=CPU,
+        steady=True,
+        states=found.states,
+    )
     slots.reserve(2, LENGTH)
-    packed = PackedAttention(slots, score, score)
+    packed = PackedAttention(slots, score, score, found.reads)
     attention.install(family.text_model, packed)
     return Decoder(
         family,

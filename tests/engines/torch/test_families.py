@@ -20,6 +20,7 @@ from silkline.engines.torch import create_engine
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.families.table import ADAPTERS
+from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.support import TORCH_MODEL_TYPES
 from silkline.models.families import FAMILIES
 from tests.engines.torch.reference import CASES, Case, Reference
@@ -223,6 +224,11 @@ def causal(prompt: Prompt) -> Prompt:
     return replace(prompt, blocks=())
 
 
+def in_all_layers(prompt: Prompt) -> Prompt:
+    """Pictures attend both ways in all layers, whatever their window."""
+    return replace(prompt, windowed_blocks=False)
+
+
 def swapped(prompt: Prompt) -> Prompt:
     """The pictures, or tiles, in another order."""
     return replace(prompt, images=prompt.images[::-1])
@@ -242,6 +248,7 @@ def negative(prompt: Prompt) -> Prompt:
     return replace(prompt, images=pictures)
 
 
+_IDS = {tiny.id for tiny in INSTALLED}
 WRONGS = [
     *[
         (tiny.id, wrong)
@@ -249,13 +256,16 @@ WRONGS = [
         for wrong in (without_positions, late_answer, negative)
     ],
     *[(name, plain_positions) for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")],
-    *[(name, causal) for name in ("paligemma", "paligemma2", "gemma3")],
+    *[(name, causal) for name in ("paligemma", "paligemma2", "gemma3", "gemma4_moe")],
+    ("gemma4_moe", in_all_layers),
     *[(name, swapped) for name in ("llava", "llava_onevision", "internvl", "idefics3")],
 ]
 
 
 @pytest.mark.parametrize(
-    ("family", "wrong"), WRONGS, ids=lambda value: getattr(value, "__name__", value)
+    ("family", "wrong"),
+    [wrong for wrong in WRONGS if wrong[0] in _IDS],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 async def test_these_tests_would_see_it(
     family: str,
@@ -274,15 +284,22 @@ async def test_these_tests_would_see_it(
     assert answer != expected(told, name, MOST)
 
 
-async def test_they_would_see_features_that_the_layers_do_not_get(
-    tell: Callable[[Tiny], Told], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("family", sorted({"qwen3_vl", "gemma4"} & _IDS))
+async def test_they_would_see_inputs_that_the_layers_do_not_get(
+    family: str, tell: Callable[[Tiny], Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = tell(next(each for each in TINY if each.id == "qwen3_vl"))
+    told = tell(next(each for each in TINY if each.id == family))
     name = "two pictures"
     async with serving(told.folder) as engine:
         good = engine.family  # type: ignore[attr-defined]
         arguments = good.text_arguments
-        monkeypatch.setattr(good, "text_arguments", lambda inputs: arguments(inputs[:, :HIDDEN]))
+
+        def bare(inputs: torch.Tensor) -> dict[str, Any]:
+            less = inputs.clone()
+            less[:, HIDDEN:] = 0
+            return dict(arguments(less))
+
+        monkeypatch.setattr(good, "text_arguments", bare)
         answer = await ask(engine, CASES[name], MOST, asyncio.Event())
     assert answer != expected(told, name, MOST)
 
@@ -299,6 +316,26 @@ async def test_they_would_see_a_window_that_is_left_out(
                 module.sliding_window = None
         answer = await ask(engine, CASES[name], MOST, asyncio.Event())
     assert answer != expected(told, name, MOST)
+
+
+@pytest.mark.parametrize("family", sorted({"qwen3_5"} & _IDS))
+async def test_they_would_see_the_state_of_another_request(
+    family: str, tell: Callable[[Tiny], Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tell(next(each for each in TINY if each.id == family))
+    monkeypatch.setattr(KvSlots, "begin", KvSlots.clear)
+    async with serving(told.folder) as engine:
+        await ask(engine, CASES["one picture"], MOST, asyncio.Event())
+        answer = await ask(engine, CASES["no picture"], MOST, asyncio.Event())
+    assert answer != expected(told, "no picture", MOST)
+
+
+@pytest.mark.skipif("gemma4" not in _IDS, reason="run with transformers 5")
+async def test_layers_that_share_keys_and_values_store_none(tell: Callable[[Tiny], Told]) -> None:
+    told = tell(next(each for each in TINY if each.id == "gemma4"))
+    async with serving(told.folder) as engine:
+        batch = engine._opened().loaded.batch  # type: ignore[attr-defined]
+        assert sorted(batch._slots.keys) == [0, 1]
 
 
 def test_every_family_is_tested() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from silkline.engines.torch.slots import KvSlots, LayerShape, bucket
 
-LAYERS = [LayerShape(2, 3, 3), LayerShape(1, 4, 2)]
+LAYERS = {0: LayerShape(2, 3, 3), 1: LayerShape(1, 4, 2)}
 TOKEN_BYTES = 4 * (2 * 6 + 6)
 
 
@@ -25,14 +25,14 @@ def made(budget_tokens: int = 10_000, most_slots: int = 8) -> KvSlots:
 
 
 def write(slots: KvSlots, slot: int, place: int, value: float) -> None:
-    for tensor in (*slots.keys, *slots.values):
+    for tensor in slots.tensors:
         tensor[slot, :, place] = value
 
 
 def read(slots: KvSlots, slot: int, filled: int) -> list[list[float]]:
     """Each layer's keys and values; every number of a token must be the same."""
     rows = []
-    for tensor in (*slots.keys, *slots.values):
+    for tensor in slots.tensors:
         kept = tensor[slot, :, :filled].transpose(0, 1).flatten(1)
         assert bool((kept == kept[:, :1]).all())
         rows.append(kept[:, 0].tolist())
@@ -117,7 +117,7 @@ def test_nothing_that_is_not_written_is_a_nan() -> None:
     try:
         for length in (50, 300, 900):
             slots.reserve(2, length)
-            assert all(bool(tensor.isfinite().all()) for tensor in (*slots.keys, *slots.values))
+            assert all(bool(tensor.isfinite().all()) for tensor in slots.tensors)
     finally:
         torch.use_deterministic_algorithms(False)
 

@@ -82,6 +82,7 @@ class Tiny:
         attention: How the text model attends, for the table in the docs.
         notes: For the table in the docs.
         variant: Tells models of one type apart.
+        seed: Of its weights; one with which no two tokens are almost equally likely.
         since: The first release of transformers that has its class, from 4.57 on.
     """
 
@@ -99,6 +100,7 @@ class Tiny:
     attention: str = "causal"
     notes: str = ""
     variant: str = ""
+    seed: int = SEED
     since: str = "4.57"
 
     @property
@@ -119,12 +121,14 @@ def _qwen(
     vision: dict[str, Any],
     text: dict[str, Any] = {},  # noqa: B006 - only read
     notes: str = "as many tokens as a picture has cells",
+    since: str = "4.57",
+    attention: str = "causal, positions in three axes",
 ) -> Tiny:
     rope = {"type": "mrope", "mrope_section": [2, 2, 2]}
     return Tiny(
         model_type=name,
         model=f"{stem}ForConditionalGeneration",
-        processor=f"{stem.removesuffix('Moe')}Processor",
+        processor=f"{stem.removesuffix('Moe').replace('3_5', '3VL')}Processor",
         config={
             "text_config": {"model_type": f"{name}_text", "rope_scaling": rope, **_TEXT, **text},
             "vision_config": {"depth": 2, "num_heads": 4, "patch_size": 4, "in_channels": 3,
@@ -138,8 +142,9 @@ def _qwen(
         image={"image_processor_type": "Qwen2VLImageProcessor", "patch_size": 4, "merge_size": 2,
                "temporal_patch_size": 2, "min_pixels": 256, "max_pixels": 1600, **_NORMS},
         template=_template("<|vision_start|><|image_pad|><|vision_end|>", *_CHATML),
-        attention="causal, positions in three axes",
+        attention=attention,
         notes=notes,
+        since=since,
     )  # fmt: skip
 
 
@@ -154,8 +159,64 @@ _QWEN_3_TEXT = {
     "head_dim": HEAD_DIM,
     "rope_scaling": {"rope_type": "default", "mrope_interleaved": True, "mrope_section": [2, 2, 2]},
 }
+_QWEN_3_5_TEXT = {
+    "head_dim": 16,
+    "num_hidden_layers": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "rope_scaling": None,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "partial_rotary_factor": 0.5,
+        "mrope_interleaved": True,
+        "mrope_section": [2, 1, 1],
+    },
+}
+_QWEN_3_5_TOWER = {key: value for key, value in _QWEN_3_TOWER.items() if "deep" not in key}
+_DELTA = "causal, positions in three axes; gated delta nets"
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _DEEP = "features of several layers of the tower"
+
+
+def _gemma_4(
+    variant: str, text: dict[str, Any], attention: str, notes: str, seed: int = SEED
+) -> Tiny:
+    return Tiny(
+        model_type="gemma4",
+        model="Gemma4ForConditionalGeneration",
+        processor="Gemma4Processor",
+        config={"text_config": {**_TEXT, "model_type": "gemma4_text", "head_dim": HEAD_DIM,
+                                "num_hidden_layers": 4, "sliding_window": 16,
+                                "global_head_dim": 16, "layer_types":
+                                ["sliding_attention", "full_attention"] * 2, **text},
+                "vision_config": {"model_type": "gemma4_vision", "hidden_size": 32,
+                                  "intermediate_size": 48, "num_hidden_layers": 2,
+                                  "num_attention_heads": 4, "num_key_value_heads": 4,
+                                  "head_dim": 8, "patch_size": 4, "pooling_kernel_size": 2,
+                                  "position_embedding_size": 300},
+                "audio_config": None, "image_token_id": "<|image|>", "boi_token_id": "<|image>",
+                "eoi_token_id": "<image|>", "audio_token_id": "<|audio|>",
+                "video_token_id": "<|video|>"},
+        special=("<bos>", "<turn|>", "<|turn>", "<|image>", "<|image|>", "<image|>", "<|audio>",
+                 "<|audio|>", "<audio|>", "<|video|>"),
+        image={"image_processor_type": "Gemma4ImageProcessor", "patch_size": 4,
+               "pooling_kernel_size": 2, "max_soft_tokens": 70},
+        template=_template("<|image|>", "<|turn>{{ m['role'] }}\n", "<turn|>\n",
+                           "<|turn>model\n", before="{{ bos_token }}"),
+        begins=True,
+        named={"boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>",
+               "boa_token": "<|audio>", "eoa_token": "<audio|>", "audio_token": "<|audio|>"},
+        attention=attention,
+        notes=notes,
+        variant=variant,
+        seed=seed,
+        since="5.5",
+    )  # fmt: skip
+
 
 _ROWS = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5))
 
@@ -282,6 +343,11 @@ TINY = (
     _qwen("qwen3_vl", "Qwen3VL", _QWEN_3_TOWER, _QWEN_3_TEXT, _DEEP),
     _qwen("qwen3_vl_moe", "Qwen3VLMoe", _QWEN_3_TOWER, {**_QWEN_3_TEXT, **_EXPERTS},
           f"mixture of experts; {_DEEP}"),
+    _qwen("qwen3_5", "Qwen3_5", _QWEN_3_5_TOWER, _QWEN_3_5_TEXT,
+          "also Qwen3.6 and Qwen3.8", "5.2", _DELTA),
+    _qwen("qwen3_5_moe", "Qwen3_5Moe", _QWEN_3_5_TOWER,
+          {**_QWEN_3_5_TEXT, **_EXPERTS, "shared_expert_intermediate_size": 32},
+          "mixture of experts; also Qwen3.6", "5.2", _DELTA),
     _paligemma("", {"model_type": "gemma", "num_key_value_heads": 1},
                "no chat template: see below"),
     _paligemma("2", {"model_type": "gemma2", "sliding_window": 64, "attn_logit_softcapping": 5.0,
@@ -309,6 +375,16 @@ TINY = (
         attention="causal with sliding layers, each picture both ways",
         notes="without pan and scan",
     ),
+    _gemma_4("", {"num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8,
+                  "vocab_size_per_layer_input": 0, "final_logit_softcapping": 30.0},
+             "causal with sliding layers, the last layers share keys and values",
+             "embeddings of each layer; with the sizes E2B and E4B"),
+    _gemma_4("_moe", {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2,
+                      "moe_intermediate_size": 32, "attention_k_eq_v": True,
+                      "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0,
+                      "use_bidirectional_attention": "vision", "final_logit_softcapping": 30.0},
+             "causal with sliding layers, in which each picture attends both ways",
+             "26B-A4B, a mixture of experts; so is 31B without experts", seed=6),
     Tiny(
         model_type="internvl",
         model="InternVLForConditionalGeneration",
@@ -336,11 +412,12 @@ INSTALLED = tuple(tiny for tiny in TINY if hasattr(transformers, tiny.model))
 """Those that the installed transformers has; `test_transformers_5` runs the others."""
 
 
-def save(tiny: Tiny, folder: Path, *, seed: int = SEED) -> Path:
+def save(tiny: Tiny, folder: Path, *, seed: int | None = None) -> Path:
     """Writes the model's folder."""
     config = save_files(tiny, folder)
     kind = getattr(transformers, tiny.model)
-    model = _scattered(kind(kind.config_class.from_dict(config)), seed)
+    dice = tiny.seed if seed is None else seed
+    model = _scattered(kind(kind.config_class.from_dict(config)), dice)
     model.save_pretrained(folder)
     _write(folder / "config.json", {**config, "dtype": "float32", "torch_dtype": "float32"})
     end = config["eos_token_id"]
@@ -358,7 +435,9 @@ def save_files(tiny: Tiny, folder: Path) -> dict[str, Any]:
         {"model_type": tiny.model_type, "architectures": [tiny.model],
          "tie_word_embeddings": False, "eos_token_id": tiny.special[1], **tiny.config}, ids,
     )  # fmt: skip
-    config.get("text_config", config)["vocab_size"] = len(tokenizer)
+    text = config.get("text_config", config)
+    for name in ("vocab_size", *({"vocab_size_per_layer_input"} & text.keys())):
+        text[name] = len(tokenizer)
     _write(folder / "config.json", config)
     _write(folder / "preprocessor_config.json", tiny.image)
     _write(folder / "processor_config.json", tiny.made_with)
@@ -398,6 +477,8 @@ def _scattered(model: Any, seed: int) -> Any:
             weight.data.normal_(0, 1.6 * wide, generator=dice)
         elif name.endswith("bias"):
             weight.data.normal_(0, 0.1, generator=dice)
+        elif name.endswith("A_log"):
+            weight.data.uniform_(-6, 0, generator=dice)  # some heads remember for long
         elif name.endswith(
             ("image_newline", "class_embedding", "cls_token", "attn_gate", "mlp_gate")
         ):

@@ -10,100 +10,23 @@ has attached the batch. No mask function has that name, so the models build no m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from silkline.engines.torch.slots import KvSlots, LayerShape
+from silkline.engines.torch import delta_net
+from silkline.engines.torch.layout import Layout, PromptChunk, additive
+from silkline.engines.torch.slots import KvSlots, LayerShape, StateShape
 from silkline.errors import ConfigError
 
 NAME = "silkline_packed"
 _ATTRIBUTE = "silkline_batch"
-
-
-@dataclass(eq=False, slots=True)
-class PromptChunk:
-    """A chunk of a prompt in the packed batch.
-
-    Attributes:
-        row: Index of its first token in the batch.
-        slot: The slot of its request.
-        start: Index of its first token in the prompt.
-        end: Index after its last token in the prompt.
-        blocks: Ranges `[start, end)` of the prompt with bidirectional attention inside.
-    """
-
-    row: int
-    slot: int
-    start: int
-    end: int
-    blocks: tuple[tuple[int, int], ...] = ()
-    _masks: dict[int | None, torch.Tensor | None] = field(default_factory=dict, init=False)
-
-    def mask(self, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
-        """Returns the mask to add to the scores, `[end - start, end]`; None means causal.
-
-        Args:
-            window: Number of tokens that a token attends to, itself included; None means all.
-            like: A tensor with the type and device of the mask.
-        """
-        if window is not None and self.end <= window:
-            window = None
-        if window not in self._masks:
-            self._masks[window] = self._build(window, like)
-        return self._masks[window]
-
-    def _build(self, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
-        inside = [block for block in self.blocks if self.start <= block[0] < self.end]
-        if window is None and not inside and self.start == 0:
-            return None
-        rows = torch.arange(self.start, self.end, device=like.device)
-        visible = _visible(rows, self.end, window)
-        for start, end in inside:
-            visible[start - self.start : end - self.start, start:end] = True
-        return _additive(visible, like.dtype)
-
-
-@dataclass(eq=False, slots=True)
-class Layout:
-    """The layout of a packed batch.
-
-    Attributes:
-        slots: The slot of each token's request, int64 `[T]`.
-        offsets: The index of each token in its slot, int64 `[T]`.
-        decoding: Number of decoding requests, in the slots 0, 1, 2, ...; their tokens come first.
-        length: Number of tokens in each slot that decoding requests read.
-        masks: Masks to add to their scores, `[decoding, 1, 1, length]`, by the layer's window.
-        chunks: The prompt chunks, whose tokens follow.
-    """
-
-    slots: torch.Tensor
-    offsets: torch.Tensor
-    decoding: int = 0
-    length: int = 0
-    masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
-    chunks: Sequence[PromptChunk] = ()
-    _rows: dict[int, torch.Tensor] = field(default_factory=dict, init=False)
-
-    def rows(self, storage: torch.Tensor) -> torch.Tensor:
-        """Returns the indices of the rows to write, for each token and each KV head.
-
-        Args:
-            storage: A layer's keys or values as rows of `dim`: `[count, kv_heads, length, dim]`.
-
-        Returns:
-            Int64 `[T * kv_heads]`.
-        """
-        _, kv_heads, length, _ = storage.shape
-        if kv_heads not in self._rows:
-            heads = torch.arange(kv_heads, device=self.slots.device)
-            starts = (self.slots.unsqueeze(1) * kv_heads + heads) * length
-            self._rows[kv_heads] = (starts + self.offsets.unsqueeze(1)).flatten()
-        return self._rows[kv_heads]
 
 
 Score = Callable[..., torch.Tensor]
@@ -113,14 +36,22 @@ Score = Callable[..., torch.Tensor]
 class PackedAttention:
     """Computes attention in all layers for the batch that `layout` describes."""
 
-    def __init__(self, slots: KvSlots, prefill: Score, decode: Score) -> None:
+    def __init__(
+        self,
+        slots: KvSlots,
+        prefill: Score,
+        decode: Score,
+        reads: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         """Creates the attention of a model.
 
         Args:
             slots: Stores keys and values.
             prefill: The attention function for prompt chunks.
             decode: The attention function for next tokens.
+            reads: The layer whose keys and values a layer shares, for layers without own ones.
         """
+        self._reads = reads
         self._slots = slots
         self._prefill_score = prefill
         self._decode_score = decode
@@ -150,10 +81,12 @@ class PackedAttention:
         layout = self.layout
         if layout is None:
             raise RuntimeError("the text model was called outside of a step")
-        keys, values = self._slots.keys[layer], self._slots.values[layer]
-        for storage, new in ((keys, key), (values, value)):
-            rows = new[0].transpose(0, 1).reshape(-1, new.shape[3])
-            storage.flatten(0, 2).index_copy_(0, layout.rows(storage), rows)
+        source = self._reads.get(layer, layer)
+        keys, values = self._slots.keys[source], self._slots.values[source]
+        if source == layer:
+            for storage, new in ((keys, key), (values, value)):
+                rows = new[0].transpose(0, 1).reshape(-1, new.shape[3])
+                storage.flatten(0, 2).index_copy_(0, layout.rows(storage), rows)
         parts = []
         if layout.decoding:
             parts.append(self._decode(layout, query, keys, values, form))
@@ -203,6 +136,13 @@ class PackedAttention:
             form=form,
         )
         return attended[0].transpose(0, 1)
+
+    def recur(self, layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Computes a gated delta net layer, `[1, T, hidden]`, from and to the slots' states."""
+        if self.layout is None:
+            raise RuntimeError("the text model was called outside of a step")
+        state = delta_net.State(*self._slots.states[int(layer.layer_idx)])
+        return delta_net.mix(layer, hidden, self.layout, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,40 +220,10 @@ def eager(
         scores = torch.tanh(scores / form.softcap) * form.softcap
     if mask is None:
         visible = torch.ones(rows, columns, dtype=torch.bool, device=query.device).tril()
-        mask = _additive(visible, query.dtype)
+        mask = additive(visible, query.dtype)
     weights = torch.softmax(scores.add_(mask), -1).to(query.dtype)
     weights = weights.reshape(count * kv_heads, heads // kv_heads * rows, columns)
     return torch.bmm(weights, value.flatten(0, 1)).reshape(count, heads, rows, -1)
-
-
-def decode_mask(
-    last: torch.Tensor, length: int, window: int | None, dtype: torch.dtype
-) -> torch.Tensor:
-    """Returns the mask of decoding requests over their slots, `[B, 1, 1, length]`.
-
-    Args:
-        last: The index of each request's newest token in its slot, int64 `[B]`.
-        length: Number of tokens of each slot that are read.
-        window: The layer's sliding window; None means all tokens.
-        dtype: Type of the scores.
-    """
-    return _additive(_visible(last, length, window), dtype)[:, None, None, :]
-
-
-def _visible(indices: torch.Tensor, length: int, window: int | None) -> torch.Tensor:
-    """Which of the first `length` tokens each token attends to; bool `[indices, length]`."""
-    columns = torch.arange(length, device=indices.device)
-    rows = indices.unsqueeze(1)
-    visible = columns <= rows
-    if window is not None:
-        visible &= columns > rows - window
-    return visible
-
-
-def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Converts a boolean mask to an additive one: zero where visible, minus infinity elsewhere."""
-    zeros = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return zeros.masked_fill_(~visible, float("-inf"))
 
 
 @dataclass(slots=True)
@@ -321,14 +231,19 @@ class Probed:
     """Records the attention layers of a text model while it runs.
 
     Attributes:
-        shapes: A token's cache entry in each layer, by layer index.
+        shapes: A token's cache entry in each layer that has one, by layer index.
+        reads: For a layer without one, the earlier layer whose keys and values it gets.
+        states: What each layer with a recurrent state keeps per request, by layer index.
         heads: Number of query heads of each layer, by layer index.
         windows: All sliding windows that the layers use; None for full attention.
     """
 
     shapes: dict[int, LayerShape] = field(default_factory=dict)
+    reads: dict[int, int] = field(default_factory=dict)
+    states: dict[int, tuple[StateShape, ...]] = field(default_factory=dict)
     heads: dict[int, int] = field(default_factory=dict)
     windows: set[int | None] = field(default_factory=set)
+    _keys: dict[int, torch.Tensor] = field(default_factory=dict, init=False)
 
     def __call__(
         self,
@@ -339,10 +254,20 @@ class Probed:
         form: Form,
     ) -> torch.Tensor:
         """Records a layer; returns zeros `[1, T, heads, value_dim]`."""
-        self.shapes[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3])
+        shared = [other for other, known in self._keys.items() if known is key]
+        if shared:
+            self.reads[layer] = shared[0]
+        else:
+            self._keys[layer] = key
+            self.shapes[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3])
         self.heads[layer] = query.shape[1]
         self.windows.add(form.window)
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
+
+    def recur(self, layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Records a gated delta net layer; returns zeros `[1, T, hidden]`."""
+        self.states[int(layer.layer_idx)] = delta_net.state_shapes(layer)
+        return torch.zeros_like(hidden)
 
 
 def install(text_model: nn.Module, batch: PackedAttention | Probed) -> None:
@@ -353,6 +278,15 @@ def install(text_model: nn.Module, batch: PackedAttention | Probed) -> None:
     for module in text_model.modules():
         if hasattr(module, "layer_idx"):
             setattr(module, _ATTRIBUTE, batch)
+        if delta_net.is_delta_net(module):
+            module.forward = partial(_recur, batch, module)
+
+
+def _recur(
+    batch: PackedAttention | Probed, layer: nn.Module, hidden_states: torch.Tensor, **_: Any
+) -> torch.Tensor:
+    """Replaces the `forward` of a gated delta net layer."""
+    return batch.recur(layer, hidden_states)
 
 
 def _attend(

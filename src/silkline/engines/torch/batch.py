@@ -123,7 +123,7 @@ class Batch:
         self._slots.reserve(len(jobs), max(ends), filled=[job.filled for job in jobs])
         for part in parts:
             if part.start == 0:
-                self._slots.clear(part.slot, part.job.progress.length)
+                self._slots.begin(part.slot, part.job.progress.length)
         decoding = list(self._decoding)
         sampled = self._runner.run(decoding, parts)
         for job in decoding:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
-from silkline.engines.torch.attention import Layout, PackedAttention, decode_mask
+from silkline.engines.torch.attention import PackedAttention
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
+from silkline.engines.torch.layout import Layout, decode_mask
 from silkline.engines.torch.slots import KvSlots, bucket
 from silkline.engines.torch.text_forward import forward
 from silkline.engines.torch.vision import DEVICE_ERROR
@@ -150,9 +151,11 @@ class Decoder:
         return frame
 
     def _capture(self, frame: _Frame) -> None:
-        # These runs overwrite index 0 of every slot of the frame, which must be restored.
-        tensors = [*self._slots.keys, *self._slots.values]
-        saved = [tensor[: len(frame.slots), :, 0].clone() for tensor in tensors]
+        # These runs overwrite index 0 of every slot of the frame, and the states of these slots.
+        count = len(frame.slots)
+        changed = [tensor[:count, :, 0] for tensor in self._slots.tensors]
+        changed += [state[:count] for states in self._slots.states.values() for state in states]
+        saved = [tensor.clone() for tensor in changed]
         try:
             self._record(frame)
         except DEVICE_ERROR:
@@ -165,8 +168,8 @@ class Decoder:
         except RuntimeError:
             logger.exception("the model's step cannot be captured; it runs without a graph")
             self._captures = False
-        for tensor, first in zip(tensors, saved, strict=True):
-            tensor[: len(first), :, 0] = first
+        for tensor, before in zip(changed, saved, strict=True):
+            tensor.copy_(before)
 
     def _record(self, frame: _Frame) -> None:
         stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

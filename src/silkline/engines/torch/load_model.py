@@ -23,7 +23,7 @@ from silkline.engines.torch.loading import checked, load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.engines.torch.runner import Runner
-from silkline.engines.torch.slots import KvSlots, token_bytes
+from silkline.engines.torch.slots import KvSlots, state_bytes, token_bytes
 from silkline.engines.torch.support import GENERIC, PACKED, torch_path
 from silkline.engines.torch.text_forward import probe
 from silkline.engines.torch.vision import Vision
@@ -115,7 +115,7 @@ def load(
     chunk = options.prefill_chunk or _CHUNK_TOKENS[device.type]
     with torch.inference_mode():
         chosen = choose(options.attention, Sizes.of(found, max_batch, chunk), inputs)
-    packed = attention.PackedAttention(slots, chosen.prefill, chosen.decode)
+    packed = attention.PackedAttention(slots, chosen.prefill, chosen.decode, found.reads)
     attention.install(family.text_model, packed)
     decoder = Decoder(
         family,
@@ -164,21 +164,22 @@ def _slots(
     inputs: torch.Tensor,
 ) -> KvSlots:
     """Creates slots for `maximum` requests in `configured` bytes; 0 takes at most `spare`."""
-    layers = [found.shapes[layer] for layer in sorted(found.shapes)]
     budget = kv_budget(
         configured,
         requests=maximum,
         tokens=min(family.context_length, USUAL_CONTEXT),
-        token_bytes=token_bytes(layers, inputs.dtype),
+        token_bytes=token_bytes(found.shapes.values(), inputs.dtype),
+        request_bytes=state_bytes(found.states),
         spare=spare,
     )
     return KvSlots(
-        layers,
+        found.shapes,
         max_slots=maximum,
         budget=budget,
         dtype=inputs.dtype,
         device=inputs.device,
         steady=inputs.is_cuda,
+        states=found.states,
     )
 
 

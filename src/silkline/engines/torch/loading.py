@@ -11,10 +11,10 @@ import transformers
 from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
-from silkline.engines.torch.support import ATTENTION_LAYERS, torch_refusal
+from silkline.engines.torch.support import DELTA_NETS, other_layers, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.chat_template import read_chat_template
-from silkline.models.families import find_family
+from silkline.models.families import Family, find_family
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
 
@@ -44,7 +44,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
     rule = None if family is None else family.image_tokens(files)
     if family is None or rule is None:  # `checked` has already refused it
         raise ConfigError("The torch engine does not support this model's family.")
-    kind = _class_of(files, family.architectures)
+    kind = _class_of(files, family)
     tokenizer, image_processor = _load_tokenizer(folder), _load_image_processor(folder)
     template = read_chat_template(folder)
     config = load_config(folder, kind)
@@ -60,7 +60,8 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
             rule=rule,
         )
     )
-    if not getattr(adapter.text_model, "_supports_attention_backend", False):
+    replaceable = getattr(adapter.text_model, "_supports_attention_backend", False)
+    if not replaceable and model.config.get_text_config().model_type not in DELTA_NETS:
         raise ConfigError(
             f"The language model of {folder} has an attention of its own, which the torch engine "
             "cannot run. Use the engine remote with a server that supports it, such as vLLM."
@@ -79,15 +80,16 @@ def checked(folder: Path) -> Documents:
     return files
 
 
-def _class_of(files: Documents, known: frozenset[str]) -> Any:
+def _class_of(files: Documents, family: Family) -> Any:
     """Returns the class that config.json names, or the family's default class."""
+    known = family.architectures
     named = [name for name in files.config.texts("architectures") if name in known]
     name = named[0] if named else _class_name(files, known)
     found = getattr(transformers, name, None)
     if found is None:
         raise EnvironmentFault(
             f"transformers {transformers.__version__} does not support {name}.",
-            remedy="pip install -U 'transformers>=4.57,<6'",
+            remedy=f"pip install -U 'transformers>={family.since},<6'",
         )
     return found
 
@@ -116,7 +118,7 @@ def load_config(folder: Path, kind: Any) -> Any:
 def _check_layers(folder: Path, config: Any) -> None:
     """Raises `ConfigError` if the language model has layers other than attention."""
     text = config.get_text_config()
-    unsupported = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
+    unsupported = other_layers(text.model_type, getattr(text, "layer_types", None) or ())
     if unsupported:
         raise ConfigError(
             f"The language model of {folder} has layers of the type {min(unsupported)}, which the "

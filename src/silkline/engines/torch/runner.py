@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from silkline.engines.torch.attention import Layout, PackedAttention, PromptChunk, decode_mask
+from silkline.engines.torch.attention import PackedAttention
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.families.inputs import joined
 from silkline.engines.torch.job import Job
+from silkline.engines.torch.layout import Layout, PromptChunk, decode_mask
 from silkline.engines.torch.sampled import Sampled, sample
 from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.text_forward import forward
@@ -94,7 +95,8 @@ class Runner:
         row = count
         for part in parts:
             blocks = part.job.progress.blocks
-            chunks.append(PromptChunk(row, part.slot, part.start, part.end, blocks))
+            windowed = part.job.prompt.windowed_blocks
+            chunks.append(PromptChunk(row, part.slot, part.start, part.end, blocks, windowed))
             offsets.append(torch.arange(part.start, part.end))
             slots.append(torch.full((part.end - part.start,), part.slot))
             row += part.end - part.start

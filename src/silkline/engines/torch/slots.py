@@ -1,4 +1,4 @@
-"""Stores keys and values of all requests in the batch, in one slot per request.
+"""Stores keys, values and states of all requests in the batch, in one slot per request.
 
 All slots have the same length. A layer's keys are one tensor `[slots, kv_heads, length, head_dim]`,
 and so are its values: the data that a head reads is contiguous, one indexed copy writes all tokens
@@ -9,8 +9,10 @@ buckets, layer by layer, so that at most one layer is in memory twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -27,36 +29,60 @@ class LayerShape:
     value_dim: int
 
 
+@dataclass(frozen=True, slots=True)
+class StateShape:
+    """A tensor that a layer keeps per request, however long the request is."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
 class KvSlots:
     """The storage of slots; callers track which request has which slot and how far it is filled."""
 
     def __init__(
         self,
-        layers: Sequence[LayerShape],
+        layers: Mapping[int, LayerShape],
         *,
         max_slots: int,
         budget: int,
         dtype: torch.dtype,
         device: torch.device,
         steady: bool = False,
+        states: Mapping[int, Sequence[StateShape]] = MappingProxyType({}),
     ) -> None:
         """Creates empty storage.
 
         Args:
-            layers: A token's cache entry in each layer.
+            layers: A token's cache entry in each layer that stores keys and values.
             max_slots: Maximum number of slots.
             budget: Maximum size in bytes.
             dtype: Type of keys and values.
             device: Device of keys and values.
             steady: Whether the storage should rarely be reallocated, as captured graphs need it: it
                 then has all slots from the start if they fit, grows by doubling and never shrinks.
+            states: What each layer with a recurrent state keeps per request.
         """
         self._dtype = dtype
         self._steady = steady
         self._max_slots = max_slots
         self._budget = budget
-        self.token_bytes = token_bytes(layers, dtype)
+        self.token_bytes = token_bytes(layers.values(), dtype)
         """Bytes per token, over all layers."""
+        self.state_bytes = state_bytes(states)
+        """Bytes of the states of a slot, over all layers."""
+        self.states = {
+            layer: tuple(
+                torch.zeros(0, *each.shape, dtype=each.dtype, device=device) for each in shapes
+            )
+            for layer, shapes in states.items()
+        }
+        """The states of a layer, each `[count, ...]`."""
         self.count = 0
         """Current number of slots."""
         self.length = 0
@@ -64,19 +90,33 @@ class KvSlots:
         self.version = 0
         """Changes when the storage is reallocated, which invalidates views of it."""
         empty = torch.zeros(0, dtype=dtype, device=device)
-        self.keys = [empty.view(0, shape.kv_heads, 0, shape.key_dim) for shape in layers]
+        self.keys = {
+            layer: empty.view(0, shape.kv_heads, 0, shape.key_dim)
+            for layer, shape in layers.items()
+        }
         """A layer's keys, `[count, kv_heads, length, key_dim]`."""
-        self.values = [empty.view(0, shape.kv_heads, 0, shape.value_dim) for shape in layers]
+        self.values = {
+            layer: empty.view(0, shape.kv_heads, 0, shape.value_dim)
+            for layer, shape in layers.items()
+        }
         """A layer's values, `[count, kv_heads, length, value_dim]`."""
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """The keys and values of all layers."""
+        return (*self.keys.values(), *self.values.values())
 
     @property
     def max_tokens(self) -> int:
         """Maximum length of a request that is alone in the batch, in tokens."""
-        return self._budget // self.token_bytes
+        return max(0, self._budget - self.state_bytes) // self.token_bytes
 
     def fits(self, count: int, length: int) -> bool:
         """Whether the budget holds `count` slots of `length` tokens."""
-        return count * length * self.token_bytes <= self._budget
+        return count * self._slot_bytes(length) <= self._budget
+
+    def _slot_bytes(self, length: int) -> int:
+        return length * self.token_bytes + self.state_bytes
 
     def worth_reading(self, longest: int) -> int:
         """Returns how many tokens of each slot to read when the longest request has `longest`.
@@ -105,9 +145,18 @@ class KvSlots:
     def move(self, source: int, target: int, filled: int) -> None:
         """Copies the first `filled` tokens of one slot to another and clears the rest of that."""
         with torch.inference_mode():
-            for tensor in (*self.keys, *self.values):
+            for tensor in self.tensors:
                 tensor[target, :, :filled] = tensor[source, :, :filled]
+            for state in self._all_states():
+                state[target] = state[source]
         self.clear(target, filled)
+
+    def begin(self, slot: int, length: int) -> None:
+        """Prepares a slot for a prompt of `length` tokens; its states are zeroed."""
+        with torch.inference_mode():
+            for state in self._all_states():
+                state[slot].zero_()
+        self.clear(slot, length)
 
     def clear(self, slot: int, start: int) -> None:
         """Zeroes a slot from token `start` on.
@@ -116,8 +165,11 @@ class KvSlots:
         after an overflow in float16, the product would be NaN, too.
         """
         with torch.inference_mode():
-            for tensor in (*self.keys, *self.values):
+            for tensor in self.tensors:
                 tensor[slot, :, start:].zero_()
+
+    def _all_states(self) -> Iterator[torch.Tensor]:
+        return (state for states in self.states.values() for state in states)
 
     def _padded_count(self, count: int) -> int:
         """The next power of two, so that not every request that joins causes a copy of all."""
@@ -131,25 +183,40 @@ class KvSlots:
     def _bucketed(self, count: int, length: int) -> tuple[int, int]:
         """The largest padded count and length that fit into the budget."""
         padded = self._padded_length(length)
-        slots = min(self._padded_count(count), self._budget // (padded * self.token_bytes))
+        slots = min(self._padded_count(count), self._budget // self._slot_bytes(padded))
         if slots >= count:
             return slots, padded
-        return count, self._budget // (count * self.token_bytes)
+        return count, (self._budget // count - self.state_bytes) // self.token_bytes
 
     def _resize(self, count: int, length: int, filled: Sequence[int]) -> None:
         for tensors in (self.keys, self.values):
-            for layer, old in enumerate(tensors):
+            for layer, old in tensors.items():
                 # Zeros, as masked entries are multiplied by zero and must not be NaN.
                 new = old.new_zeros(count, old.shape[1], length, old.shape[3])
                 for slot, tokens in enumerate(filled):
                     if tokens:
                         new[slot, :, :tokens] = old[slot, :, :tokens]
                 tensors[layer] = new
+        kept = [slot for slot, tokens in enumerate(filled) if tokens]
+        for layer, states in self.states.items():
+            self.states[layer] = tuple(_resized(state, count, kept) for state in states)
         self.count, self.length = count, length
         self.version += 1
 
 
-def token_bytes(layers: Sequence[LayerShape], dtype: torch.dtype) -> int:
+def _resized(state: torch.Tensor, count: int, kept: Sequence[int]) -> torch.Tensor:
+    """Copies the kept slots of a state to new storage of `count` slots."""
+    new = state.new_zeros(count, *state.shape[1:])
+    new[kept] = state[kept]
+    return new
+
+
+def state_bytes(states: Mapping[int, Sequence[StateShape]]) -> int:
+    """Returns the bytes of the states of a slot in all layers."""
+    return sum(each.bytes for shapes in states.values() for each in shapes)
+
+
+def token_bytes(layers: Iterable[LayerShape], dtype: torch.dtype) -> int:
     """Returns the bytes that a token takes in all layers."""
     numbers = sum(shape.kv_heads * (shape.key_dim + shape.value_dim) for shape in layers)
     return dtype.itemsize * numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from silkline.engines.torch.generic.architectures import NEEDS_MORE, generic_classes
@@ -19,6 +20,7 @@ TORCH_MODEL_TYPES = frozenset(
     {
         "blip-2",
         "gemma3",
+        "gemma4",
         "idefics3",
         "internvl",
         "llava",
@@ -27,6 +29,8 @@ TORCH_MODEL_TYPES = frozenset(
         "paligemma",
         "qwen2_5_vl",
         "qwen2_vl",
+        "qwen3_5",
+        "qwen3_5_moe",
         "qwen3_vl",
         "qwen3_vl_moe",
         "smolvlm",
@@ -38,7 +42,11 @@ WITHOUT_TEMPLATE = frozenset({"blip-2", "paligemma"})
 """Of these, the families that are asked without a chat template; a test holds both in step."""
 
 _ENCODER_DECODERS = frozenset({"t5", "mt5", "umt5", "bart", "mbart", "florence2_language"})
-ATTENTION_LAYERS = frozenset({"full_attention", "sliding_attention"})
+DELTA_NETS = frozenset({"qwen3_5_moe_text", "qwen3_5_text"})
+"""Language models whose linear attention is a gated delta net, which the engine runs; the attention
+of their other layers can be replaced, though their class does not say so."""
+
+_ATTENTION_LAYERS = frozenset({"full_attention", "sliding_attention"})
 """The types of layers, as configurations name them, whose attention the torch engine does."""
 
 _OTHER_LAYERS = {
@@ -73,8 +81,6 @@ _OWN_ATTENTION = frozenset(
         "mamba2",
         "mpt",
         "openai-gpt",
-        "qwen3_5_moe_text",
-        "qwen3_5_text",
         "qwen3_next",
         "reformer",
         "rwkv",
@@ -167,7 +173,7 @@ def _text_refusal(text: Document) -> str | None:
     named = f", {printable(model_type)}," if model_type else ""
     if text.flag("is_encoder_decoder") or model_type in _ENCODER_DECODERS:
         return f"{named} is an encoder with a decoder, and the engine runs decoders only"
-    others = set(text.texts("layer_types")) - ATTENTION_LAYERS
+    others = other_layers(model_type, text.texts("layer_types"))
     if not others and model_type in _OTHER_LAYERS:
         others = {_OTHER_LAYERS[model_type]}
     if others:
@@ -178,6 +184,12 @@ def _text_refusal(text: Document) -> str | None:
     if model_type in _OWN_ATTENTION:
         return f"{named} has an attention of its own, which the engine cannot drive"
     return None
+
+
+def other_layers(model_type: str, layer_types: Iterable[str]) -> set[str]:
+    """Returns the types of a language model's layers that the engine cannot run."""
+    runs = _ATTENTION_LAYERS | ({"linear_attention"} if model_type in DELTA_NETS else set())
+    return set(layer_types) - runs
 
 
 def torch_support(facts: ModelFacts) -> Support:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from silkline.engines.torch.attention import Layout, PackedAttention, Probed, install
+from silkline.engines.torch.attention import PackedAttention, Probed, install
 from silkline.engines.torch.families.base import Family
+from silkline.engines.torch.layout import Layout
 
 
 def forward(

@@ -51,8 +51,9 @@ class Prompt:
         next_position: Position of the first generated token, the same in all rows; it increases by
             one for each further token.
         blocks: Ranges `[start, end)` of tokens with bidirectional attention inside, in addition to
-            causal attention; each must be prefilled in one chunk. In order, without overlap. In
-            layers with a sliding window they are not limited to the window.
+            causal attention; each must be prefilled in one chunk. In order, without overlap.
+        windowed_blocks: Whether blocks hold in layers with a sliding window only, and within the
+            window; else they hold in all layers, unlimited by windows.
         answer: What may be in its answer.
         inputs: The arguments of `generate`, by name; empty for models that an adapter runs.
     """
@@ -62,6 +63,7 @@ class Prompt:
     positions: torch.Tensor
     next_position: int
     blocks: tuple[tuple[int, int], ...] = ()
+    windowed_blocks: bool = False
     answer: AnswerForm = PLAIN
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
 

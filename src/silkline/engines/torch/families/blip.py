@@ -9,7 +9,8 @@ import PIL.Image
 from torch import nn
 
 from silkline.core import Role
-from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of
+from silkline.engines.torch.families.common import ModelParts, Preprocessed, rule_of
+from silkline.engines.torch.families.one_size import OneSize
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.errors import InvalidRequest
 from silkline.models.image_tokens import Fixed

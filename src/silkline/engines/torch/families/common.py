@@ -19,8 +19,6 @@ from silkline.engines.torch.constraint import Matchers, open_matchers
 from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt
 from silkline.engines.torch.families.inputs import (
     as_pillow,
-    features_of,
-    prepared_image,
     widened,
 )
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
@@ -197,7 +195,15 @@ class Adapter(ABC):
                 "features."
             )
         positions, next_position = self._positions(ids, prepared)
-        return Prompt(ids, prepared, positions, next_position, self._blocks(ids), answer)
+        return Prompt(
+            ids,
+            prepared,
+            positions,
+            next_position,
+            self._blocks(ids),
+            self._windowed_blocks,
+            answer,
+        )
 
     def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """See `Family`."""
@@ -302,6 +308,9 @@ class Adapter(ABC):
         """Returns the ranges with bidirectional attention; see `Prompt.blocks`."""
         return ()
 
+    _windowed_blocks: ClassVar = False
+    """See `Prompt.windowed_blocks`."""
+
     @property
     def _head(self) -> nn.Module:
         head: nn.Module = self.model.lm_head
@@ -349,37 +358,6 @@ class Adapter(ABC):
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         dtype = self._dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.to(self._device, dtype)
-
-
-class OneSize(Adapter):
-    """Base class of families whose images or tiles all have one size and are encoded separately."""
-
-    def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
-        return [self._preprocessed(self._process([image], **self._options)) for image in images]
-
-    _options: ClassVar[dict[str, Any]] = {}
-    """Arguments that the family's processor passes to the image processor."""
-
-    _per_image: int
-    """Number of features of an image or tile; set by each subclass."""
-
-    def _preprocessed(self, made: Mapping[str, Any]) -> Preprocessed:
-        """Splits `pixel_values` `[n, 3, height, width]` into `n` images, with their text."""
-        images = tuple(
-            prepared_image({"pixel_values": pixels}, self._per_image)
-            for pixels in made["pixel_values"]
-        )
-        return Preprocessed(self.image_token * (self._per_image * len(images)), images)
-
-    def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
-        pixels = self._stacked(images, "pixel_values")
-        features = features_of(self._tower.get_image_features(pixel_values=pixels))
-        return list(features)
-
-    @property
-    def _tower(self) -> Any:
-        """The part of the model that has `get_image_features`."""
-        return self.model.model
 
 
 def rule_of(loaded: ModelParts, kind: type[Rule]) -> Rule:

@@ -10,8 +10,9 @@ import torch
 
 from silkline.core import Role
 from silkline.engines.torch.families.base import PreparedImage
-from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of
+from silkline.engines.torch.families.common import ModelParts, Preprocessed, rule_of
 from silkline.engines.torch.families.inputs import runs
+from silkline.engines.torch.families.one_size import OneSize
 from silkline.engines.torch.prompt import PlainPrompt
 from silkline.models.image_tokens import Fixed
 

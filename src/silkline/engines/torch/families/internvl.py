@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import PIL.Image
 
-from silkline.engines.torch.families.common import ModelParts, OneSize, Preprocessed, rule_of
+from silkline.engines.torch.families.common import ModelParts, Preprocessed, rule_of
+from silkline.engines.torch.families.one_size import OneSize
 from silkline.models.image_tokens import Tiling
 
 

@@ -13,11 +13,11 @@ from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import (
     Adapter,
     ModelParts,
-    OneSize,
     Preprocessed,
     rule_of,
 )
 from silkline.engines.torch.families.inputs import features_of, prepared_image
+from silkline.engines.torch.families.one_size import OneSize
 from silkline.models.image_tokens import Anyres, Fixed
 
 

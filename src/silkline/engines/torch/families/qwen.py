@@ -16,9 +16,12 @@ from silkline.models.image_tokens import SmartResize
 
 
 class QwenVL(Adapter):
-    """Qwen2-VL and Qwen2.5-VL (transformers, models/qwen2_vl, models/qwen2_5_vl)."""
+    """Qwen2-VL, Qwen2.5-VL, and Qwen3.5, whose checkpoints are also named Qwen3.6 and Qwen3.8.
 
-    model_types = frozenset({"qwen2_vl", "qwen2_5_vl"})
+    transformers, models/qwen2_vl, models/qwen2_5_vl, models/qwen3_5, models/qwen3_5_moe.
+    """
+
+    model_types = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe"})
 
     def __init__(self, loaded: ModelParts) -> None:
         """See `Adapter`."""
@@ -82,12 +85,12 @@ class Qwen3VL(QwenVL):
         # transformers 4 returns a pair, 5 an object; both split some of the tensors by image.
         pair = made if isinstance(made, tuple) else (made.pooler_output, made.deepstack_features)
         columns = [_whole(tensor) for tensor in (pair[0], *pair[1])]
-        return list(torch.cat(columns, 1).split([image.tokens for image in images]))
+        return list(torch.split(torch.cat(columns, 1), [image.tokens for image in images]))
 
     def text_arguments(self, inputs: torch.Tensor) -> dict[str, Any]:
         """See `Family`; without image features, the layers get nothing to add."""
         width = self._table.embedding_dim
-        embeddings, *added = inputs.unsqueeze(0).split(width, 2)
+        embeddings, *added = torch.split(inputs.unsqueeze(0), width, 2)
         if not added:
             return {"inputs_embeds": embeddings}
         # An index of the batch instead of a mask of tokens: added to all of them, zeros to text.

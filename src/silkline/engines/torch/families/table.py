@@ -5,6 +5,7 @@ from __future__ import annotations
 from silkline.engines.torch.families.blip import Blip2
 from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.families.gemma import Gemma3, PaliGemma
+from silkline.engines.torch.families.gemma4 import Gemma4
 from silkline.engines.torch.families.idefics import Idefics3
 from silkline.engines.torch.families.internvl import InternVL
 from silkline.engines.torch.families.llava import Llava, LlavaNext, LlavaOnevision
@@ -20,6 +21,7 @@ ADAPTERS: tuple[type[Adapter], ...] = (
     Qwen3VL,
     PaliGemma,
     Gemma3,
+    Gemma4,
     InternVL,
 )
 
