@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+THIRD = "model-00002-of-00003.safetensors"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
 
@@ -134,6 +135,33 @@ def _ignored(_: object) -> None:
     pass
 
 
+def downloaded(**commits: str) -> Harm:
+    """With the notes that `hf download --local-dir` leaves, of shards by their number."""
+
+    def harm(folder: Path) -> None:
+        notes = folder / ".cache" / "huggingface" / "download"
+        notes.mkdir(parents=True)
+        for name, commit in zip((FIRST, SECOND), commits.values(), strict=True):
+            (notes / f"{name}.metadata").write_text(f"{commit * 40}\n0\n0\n")
+
+    return harm
+
+
+def of_three(folder: Path) -> None:
+    """A shard of another split, which the index names."""
+    (folder / SECOND).rename(folder / THIRD)
+    (folder / INDEX).write_text((folder / INDEX).read_text().replace(SECOND, THIRD))
+
+
+def only(*kept: str) -> Harm:
+    def harm(folder: Path) -> None:
+        for path in folder.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    return harm
+
+
 ADAPTER = ("adapter (LORA) for org/base", "merge_and_unload")
 IMAGES, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 TEMPLATE, SETTINGS = "chat_template.jinja", "tokenizer_config.json"
@@ -241,4 +269,51 @@ DAMAGES = (
         cut("generation_config.json", 0.5),
         ("generation_config.json is not a JSON object",),
     ),
+    Damage(
+        "config a pointer, no tokenizer, weights cut off",
+        after(with_file("config.json", pointer(1200)), without(TOKENIZER), cut(WEIGHTS, 0.5)),
+        ("config.json is a Git LFS pointer", f"no {TOKENIZER}", f"{WEIGHTS} is not a whole"),
+    ),
+    Damage(
+        "no image processor, tokenizer a pointer, no template, a shard missing",
+        after(
+            in_shards,
+            without(IMAGES, TEMPLATE, SECOND),
+            with_file(TOKENIZER, pointer(99)),
+        ),
+        (f"no {IMAGES}", f"{TOKENIZER} is a Git LFS pointer", "no chat template", SECOND),
+    ),
+    Damage(
+        "two shards cut off, and an image processor that is a web page",
+        after(in_shards, cut(FIRST, 0.5), cut(SECOND, 0.9), with_file(IMAGES, PAGE)),
+        (f"{FIRST} is not a whole", f"{SECOND} is not a whole", f"{IMAGES} is a web page"),
+    ),
+    Damage(
+        "settings of the tokenizer cut off, generation_config a pointer, weights a pointer",
+        after(
+            cut(SETTINGS, 0.5),
+            with_file("generation_config.json", pointer(99)),
+            with_file(WEIGHTS, pointer(10**9)),
+        ),
+        (f"{SETTINGS} is not a JSON", "generation_config.json is a Git", "1.00 GB"),
+    ),
+    Damage(
+        "an adapter of nobody without a tokenizer",
+        after(adapter(None), without("config.json", TOKENIZER)),
+        ("adapter (LORA) without its base",),
+    ),
+    Damage("only weights", only(WEIGHTS), ("without the config.json", f"no {TOKENIZER}", IMAGES)),
+    Damage(
+        "only pickled weights",
+        after(moved(WEIGHTS, "pytorch_model.bin"), only("pytorch_model.bin")),
+        ("without the config.json", "pickled (pytorch_model.bin)", f"no {TOKENIZER}"),
+    ),
+    Damage("an empty folder", only(), ("is empty", "config.json")),
+    Damage(
+        "shards of two commits",
+        after(in_shards, downloaded(first="a", second="b")),
+        ("of 2 revisions", f"{FIRST} is of aaaaaaaaaaaa", f"{SECOND} is of bbbbbbbbbbbb"),
+    ),
+    Damage("shards of one commit", after(in_shards, downloaded(first="a", second="a"))),
+    Damage("shards of two splits", after(in_shards, of_three), ("several revisions", THIRD)),
 )

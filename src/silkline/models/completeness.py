@@ -8,7 +8,7 @@ it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from silkline.models.adapter import adapter_refusal
 from silkline.models.added_tokens import TOKENIZER, TOKENIZER_CONFIG, read_added_tokens
 from silkline.models.amounts import bytes_text
 from silkline.models.chat_template import read_chat_template
-from silkline.models.documents import Document, read_document
+from silkline.models.documents import CONFIG, Document, read_document
 from silkline.models.printable import printable
 from silkline.models.quantization import packing
 from silkline.models.stand_in import FETCH, stand_in
-from silkline.models.token_rules import Documents
-from silkline.models.weights import INDEX, WHOLE, Weights, why_pickled
+from silkline.models.token_rules import IMAGE_DOCUMENTS, Documents, read_documents
+from silkline.models.weights import INDEX, WHOLE, Weights, read_weights, why_pickled
 
 _DOCUMENTS = (
     "generation_config.json",
@@ -34,6 +34,8 @@ _DOCUMENTS = (
 )
 """JSON files that transformers reads besides those about images. All are optional."""
 
+_OF = re.compile(r"-of-(\d+)\.safetensors$")
+_SEVERAL = 2
 _AGAIN = "get it with `hf download`, or from where the model was published"
 _SLOW = "tokenizer.model"
 _SLOW_LIBRARIES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
@@ -58,17 +60,71 @@ def model_lacks(folder: Path, files: Documents, weights: Weights, *, template: b
         weights: Its weights, read from the headers.
         template: Whether it needs a chat template.
 
-    Raises:
-        ConfigError: A file is damaged.
     """
-    check_documents(folder)
     lacks = (
-        weights_lack(folder, files.config, weights),
+        *_damaged(folder),
+        _said(lambda: weights_lack(folder, files.config, weights)),
         image_processor_lacks(files),
-        tokenizer_lacks(folder),
-        template_lacks(folder) if template else None,
+        _said(lambda: tokenizer_lacks(folder)),
+        _said(lambda: template_lacks(folder)) if template else None,
     )
-    return "; ".join(filter(None, lacks)) or None
+    return "; ".join(dict.fromkeys(filter(None, lacks))) or None
+
+
+def faults(folder: Path) -> tuple[str, ...]:
+    """Everything that is missing or damaged in a folder, whatever its family needs beside it.
+
+    It reads each file by itself, so that a damaged one hides no other.
+    """
+    found: list[str | None] = list(_damaged(folder))
+
+    def note(error: ConfigError) -> None:
+        found.append(_clause(error))
+
+    try:
+        weights = read_weights(folder, note)
+    except ConfigError as error:
+        note(error)
+        weights = Weights()
+    else:
+        found.append(shards_lack(weights))
+    if not (weights.gguf or weights.openvino):
+        found.append(_said(lambda: image_processor_lacks(read_documents(folder))))
+        found.append(_said(lambda: tokenizer_lacks(folder)))
+    found.append(_said(lambda: _template_damage(folder)))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def with_all_faults(folder: Path, error: ConfigError) -> ConfigError:
+    """An error of a folder's files, together with all others that there are."""
+    found, clause = faults(folder), _clause(error)
+    told = found if clause in found else (clause, *found)
+    return ConfigError(f"{'; '.join(told)}.")
+
+
+def _damaged(folder: Path) -> Iterator[str]:
+    """What is wrong with each JSON file by itself."""
+    for name in (CONFIG, *IMAGE_DOCUMENTS, *_DOCUMENTS):
+        try:
+            read_document(folder / name, name)
+        except ConfigError as error:
+            yield _clause(error)
+
+
+def _said(check: Callable[[], str | None]) -> str | None:
+    """The result of a check; a damaged file's error as text."""
+    try:
+        return check()
+    except ConfigError as error:
+        return _clause(error)
+
+
+def _clause(error: ConfigError) -> str:
+    return error.message.removesuffix(".")
+
+
+def _template_damage(folder: Path) -> str | None:
+    return None if read_chat_template(folder) is None else template_lacks(folder)
 
 
 def check_documents(folder: Path) -> None:
@@ -118,9 +174,30 @@ def shards_lack(weights: Weights) -> str | None:
             f"{len(weights.absent)} tensors are not in the shards that {INDEX} names for them "
             f"(for example {printable(weights.absent[0])}); download all shards again"
         )
+    if mixed := _mixed(weights):
+        lacks.append(mixed)
     if lacks or weights.files:
         return "; ".join(lacks) or None
     return why_pickled(weights) or _no_safetensors(weights)
+
+
+def _mixed(weights: Weights) -> str | None:
+    """Says if the shards are of several revisions of a model; None if nothing tells so."""
+    counts = {found[1] for name in weights.shards if (found := _OF.search(name))}
+    if len(counts) > 1:
+        return (
+            f"{INDEX} names shards of {' and of '.join(sorted(counts))}: they are of several "
+            f"revisions ({few(weights.shards)}); download all files again, of one revision"
+        )
+    commits = sorted(set(weights.commits.values()))
+    if len(commits) < _SEVERAL:
+        return None
+    first = {commit: name for name, commit in reversed(weights.commits.items())}
+    shown = (f"{printable(first[commit])} is of {commit[:12]}" for commit in commits)
+    return (
+        f"its weights are of {len(commits)} revisions ({', '.join(shown)}): download all files "
+        "again, of one revision"
+    )
 
 
 def image_processor_lacks(files: Documents) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from silkline.errors import InvalidRequest
+from silkline.errors import ConfigError, InvalidRequest
+from silkline.models.completeness import with_all_faults
 from silkline.models.decoder import BYTES_PER_NUMBER, Decoder, read_decoder
 from silkline.models.documents import CONFIG, Document, read_document
 from silkline.models.families import find_family
@@ -122,12 +123,15 @@ def inspect_model(
     Raises:
         ConfigError: A file is damaged, or says what no model can mean.
     """
-    files, tokenizer, generation = _documents(location)
+    try:
+        files, tokenizer, generation = _documents(location)
+        weights = read_weights(location.folder)
+    except ConfigError as error:
+        raise with_all_faults(location.folder, error) from error
     config = files.config
     family = find_family(config)
     decoder = read_decoder(config, family.text_type if family else None)
     rule = family.image_tokens(files) if family else None
-    weights = read_weights(location.folder)
     model_type = config.text("model_type")
     return Inspection(
         model=location.model,
@@ -158,7 +162,10 @@ def read_facts(location: ModelLocation) -> ModelFacts:
     Raises:
         ConfigError: A file is damaged.
     """
-    return ModelFacts(location, read_documents(_home(location)), read_weights(location.folder))
+    try:
+        return ModelFacts(location, read_documents(_home(location)), read_weights(location.folder))
+    except ConfigError as error:
+        raise with_all_faults(location.folder, error) from error
 
 
 def _documents(location: ModelLocation) -> tuple[Documents, Document, Document]:

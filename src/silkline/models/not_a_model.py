@@ -10,6 +10,7 @@ from pathlib import Path
 from silkline.errors import ConfigError
 from silkline.models.adapter import adapter_refusal
 from silkline.models.bundle import MANIFEST
+from silkline.models.completeness import faults
 from silkline.models.documents import CONFIG
 from silkline.models.printable import printable
 from silkline.models.weights import PICKLED
@@ -97,10 +98,16 @@ def folder_refusal(text: str, folder: Path) -> ConfigError:
         return ConfigError(
             f"{shown} holds weights ({printable(weights[0])}) without the {CONFIG} that describes "
             f"them. Get the {CONFIG} and the other files of the model with `hf download`, or from "
-            "where it was published."
+            f"where it was published.{_also(folder)}"
         )
     few = ", ".join(printable(name, 60) for name in names[:3])
     return ConfigError(f"{shown} holds no model, but {few}: {expected}.")
+
+
+def _also(folder: Path) -> str:
+    """What else such a folder lacks."""
+    others = "; ".join(faults(folder))
+    return f" Beside that: {others}." if others else ""
 
 
 def absence(text: str, path: Path, expected: str) -> ConfigError:

@@ -39,6 +39,10 @@ class Documents:
     processor: Document
 
 
+IMAGE_DOCUMENTS = ("preprocessor_config.json", "processor_config.json")
+"""The JSON files beside config.json that describe image processing."""
+
+
 def read_documents(folder: Path) -> Documents:
     """Reads the files from a folder; missing files are empty.
 

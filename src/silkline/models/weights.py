@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -34,6 +34,7 @@ _PACKED_SHARE = 0.1
 
 _MAX_FILES = 20_000
 _MAX_SHARDS = 1000
+_COMMIT_CHARACTERS = 40
 
 
 class Part(StrEnum):
@@ -65,6 +66,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         openvino: Size by file of OpenVINO IR, `.xml` and the `.bin` beside it.
         gguf: GGUF files beside config.json, language models and vision towers.
         other: Weights in formats that no engine reads, such as ONNX.
+        commits: The commit that each present file was downloaded from, as `hf download` noted it.
     """
 
     files: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     openvino: dict[str, int] = {}
     gguf: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
+    commits: dict[str, str] = {}
 
     @property
     def is_export(self) -> bool:
@@ -92,6 +95,11 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         """Whether many elements have dtypes that only quantised weights use."""
         packed = sum(count for dtype, count in self.dtypes.items() if dtype not in _PLAIN_DTYPES)
         return packed > _PACKED_SHARE * sum(self.dtypes.values())
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The names of all files that should hold the weights, present or not."""
+        return tuple(sorted((*self.files, *self.missing, *self.pointers)))
 
     @property
     def missing_bytes(self) -> int | None:
@@ -107,8 +115,16 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.parameters.values()) if whole else None
 
 
-def read_weights(folder: Path) -> Weights:
+def _raise(error: ConfigError) -> None:
+    raise error
+
+
+def read_weights(folder: Path, on_damage: Callable[[ConfigError], None] = _raise) -> Weights:
     """Reads the headers of a folder's weights, but no tensor data.
+
+    Args:
+        folder: The folder.
+        on_damage: Called for each damaged file of weights, whose tensors are then left out.
 
     Raises:
         ConfigError: A file is damaged, or the folder holds more than 20,000 files.
@@ -118,7 +134,12 @@ def read_weights(folder: Path) -> Weights:
     shards = _shards(index) if index else _whole(sizes)
     pointers = _pointers(folder, [name for name in shards if name in sizes])
     present = tuple(name for name in shards if name in sizes and name not in pointers)
-    tensors = {name: read_header(folder / name, name) for name in present}
+    tensors: dict[str, tuple[Tensor, ...]] = {}
+    for name in present:
+        try:
+            tensors[name] = read_header(folder / name, name)
+        except ConfigError as error:
+            on_damage(error)
     parameters: Counter[Part] = Counter()
     dtypes: Counter[str] = Counter()
     for tensor in chain.from_iterable(tensors.values()):
@@ -143,6 +164,7 @@ def read_weights(folder: Path) -> Weights:
         openvino={name: sizes[name] for name in sizes if name in graphs | belonging},
         gguf=tuple(name for name in sizes if name.endswith(".gguf") and "/" not in name),
         other=tuple(name for name in sizes if Path(name).suffix in _OTHER_FORMATS),
+        commits={name: commit for name in present if (commit := _commit(folder, name))},
     )
 
 
@@ -227,6 +249,21 @@ def _pointers(folder: Path, names: Iterable[str]) -> dict[str, int]:
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from error
     return {name: size for name, size in sizes.items() if size is not None}
+
+
+def _commit(folder: Path, name: str) -> str | None:
+    """The commit in the note that `hf download --local-dir` keeps of a file; None without one.
+
+    The note's first line is the commit, the second the file's digest (huggingface_hub,
+    `read_download_metadata`).
+    """
+    note = folder / ".cache" / "huggingface" / "download" / f"{name}.metadata"
+    try:
+        with note.open(encoding="utf-8") as file:
+            commit = file.readline(_COMMIT_CHARACTERS + 1).strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return commit if len(commit) == _COMMIT_CHARACTERS else None
 
 
 def _absent(index: Document, tensors: Mapping[str, tuple[Tensor, ...]]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pytest
 from silkline.core import Delta, FinishReason, Request, Sampling
 from silkline.engines.stepper import Failed
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.load_model import load
+from silkline.engines.torch.load_model import PackedModel, load
 from silkline.engines.torch.options import TorchOptions
 from silkline.errors import ConfigError, InternalFault, InvalidRequest
 from tests.engines.asking import picture, question, request, user
@@ -300,6 +300,7 @@ def test_both_ways_to_attend_give_the_same_answers(
 ) -> None:
     options = TorchOptions(device="cpu", attention="eager", prefill_chunk=9)
     eager = load(llava, options, max_batch=4, kv_cache_bytes=1 << 24)
+    assert isinstance(eager, PackedModel)
     requests = [asked(number) for number in range(4)]
     driver = driving.Driver(eager)
     jobs = [driver.add(each) for each in requests]

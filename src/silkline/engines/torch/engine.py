@@ -86,7 +86,7 @@ class TorchEngine(Engine):
     @property
     def family(self) -> Served:
         """The loaded model, to inspect its preprocessing."""
-        return self._opened().loaded.model
+        return self._opened().loaded.family
 
     async def start(self) -> None:
         """See `Engine`."""

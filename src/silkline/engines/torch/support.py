@@ -146,8 +146,8 @@ def _family_refusal(files: Documents) -> str | None:
         own = "its layout needs the code of its authors, which is not run; " * bool(
             config.values.get("auto_map")
         )
-        if model_type in NEEDS_MORE:
-            return f"{NEEDS_MORE[model_type]}; choose another model"
+        if more := NEEDS_MORE.get(model_type or ""):
+            return f"{more}; choose another model"
         named = (
             f"the family {printable(model_type)}" if model_type else "a model without model_type"
         )

@@ -232,7 +232,7 @@ ARCHITECTURES = (
         pictures=1,
         template=_template("<img>" + "<imgpad>" * 4 + "</img>"),
         notes="the template writes all tokens of the image",
-    )),
+    ), without_images=False),
     Architecture(Tiny(
         model_type="instructblip",
         model="InstructBlipForConditionalGeneration",

@@ -23,6 +23,7 @@ from tests.engines.asking import answer, picture, user
 from tests.engines.torch.generic.architectures import GENERIC, Architecture, save_architecture
 from tests.engines.torch.reference import Case, as_pil
 
+DOCS = Path(__file__).parents[4] / "docs" / "torch.md"
 MAX_TOKENS = 16
 QUICK = {"idefics2", "kosmos-2"}
 """Architectures of the quick run: one with a chat template, one without."""
@@ -167,3 +168,22 @@ async def test_answers_are_those_of_generate(
 
 def test_there_are_eight_architectures() -> None:
     assert len(GENERIC) >= 8
+
+
+def generic_table() -> str:
+    """The table of docs/torch.md."""
+    rows = [
+        ["model_type", "Class in transformers", "4.57", "Images", "Without an image", "Notes"],
+        ["---"] * 6,
+        *[
+            [f"`{made.id}`", f"`{made.tiny.model}`", "yes",
+             "one" if made.tiny.pictures == 1 else "several",
+             "yes" if made.without_images else "refused", made.tiny.notes]
+            for made in sorted(GENERIC, key=lambda made: made.id)
+        ],
+    ]  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+
+
+def test_the_page_has_this_table() -> None:
+    assert generic_table() in DOCS.read_text(encoding="utf-8"), generic_table()

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor
 
 from silkline.core import Delta
 from silkline.engines.stepper import Failed
-from silkline.engines.torch.generic.generation import Generation
+from silkline.engines.torch.generic.generation import Chooser, Generation
 from silkline.engines.torch.generic.model import GenericModel
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.sampled import has_ended, sample, take
@@ -173,7 +172,7 @@ class StaticBatch:
         inputs = [job.prompt.inputs for job in group]
         longest = max(job.sampling.max_tokens for job in group)
 
-        def generate(chooser: LogitsProcessor) -> Any:
+        def generate(chooser: Chooser) -> Any:
             placed = self._model.placed(inputs)
             return self._model.generate(
                 **placed, logits_processor=[chooser], max_new_tokens=longest + 1

@@ -12,14 +12,16 @@ import threading
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import LogitsProcessor
+
+Chooser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""A logits processor, as `generate` takes them."""
 
 
 class _StoppedError(Exception):
     """Ends `generate` from inside."""
 
 
-class _Chooser(LogitsProcessor):
+class _Chooser:
     """Hands logits over and makes `generate` take the tokens that come back."""
 
     def __init__(
@@ -31,7 +33,7 @@ class _Chooser(LogitsProcessor):
         self._ids = ids
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """See `LogitsProcessor`; `scores` are `[N, vocabulary]`."""
+        """Called by `generate` as a logits processor; `scores` are `[N, vocabulary]`."""
         del input_ids
         self._logits.put(scores)
         ids = self._ids.get()
@@ -44,7 +46,7 @@ class _Chooser(LogitsProcessor):
 class Generation:
     """A call of `generate` in progress."""
 
-    def __init__(self, generate: Callable[[LogitsProcessor], object]) -> None:
+    def __init__(self, generate: Callable[[Chooser], object]) -> None:
         """Starts it.
 
         Args:

@@ -216,13 +216,13 @@ def _sees(model: GenericModel) -> bool:
     return not torch.equal(one, other)
 
 
-class _Seen(transformers.LogitsProcessor):
-    """Tells whether `generate` calls it."""
+class _Seen:
+    """A logits processor that tells whether `generate` calls it."""
 
     called = False
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """See `LogitsProcessor`."""
+        """Called by `generate`."""
         del input_ids
         self.called = True
         return scores
