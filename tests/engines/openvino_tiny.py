@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 MOST = 12
@@ -106,9 +107,10 @@ def main(model_type: str, folder: Path) -> None:
     tensors = safetensors.torch.load_file(weights)
     rounded = {name: tensor.half().float() for name, tensor in tensors.items()}
     safetensors.torch.save_file(rounded, weights, {"format": "pt"})
-    images = f"{tiny.image['image_processor_type']}Pil"
-    if hasattr(transformers, images):  # AutoImageProcessor of 5.5 asks for torchvision
-        transformers.AutoImageProcessor = getattr(transformers, images)
+    pillow = getattr(transformers, f"{tiny.image['image_processor_type']}Pil", None)
+    if pillow is not None:  # for some of these, AutoImageProcessor asks for torchvision
+        taken = SimpleNamespace(from_pretrained=lambda path, **_: pillow.from_pretrained(path))
+        transformers.AutoImageProcessor = taken
     alone = Reference(tiny, folder)
     if size := tiny.image.get("size", {}).get("shortest_edge"):
         images = alone.processor.image_processor

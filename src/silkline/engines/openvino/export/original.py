@@ -21,10 +21,10 @@ from silkline.models.families import find_family
 from silkline.models.token_rules import Documents
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-_NAMES_BACKENDS = 5
-"""Major version of transformers from which an image processor's backend is selected by name."""
-
-_MAJOR = int(transformers.__version__.partition(".")[0])
+_PILLOW: dict[str, Any] = (
+    {"use_fast": False} if transformers.__version__.startswith("4.") else {"backend": "pil"}
+)
+"""Arguments of `AutoImageProcessor` for the processor on Pillow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,11 @@ def _model(folder: Path, files: Documents, dtype: torch.dtype | None) -> Any:
 
 
 def _image_processor(folder: Path, image: Document) -> Any:
-    pillow = {"backend": "pil"} if _MAJOR >= _NAMES_BACKENDS else {"use_fast": False}
+    kind, options = transformers.AutoImageProcessor, _PILLOW
     named = (image.text("image_processor_type") or "").removesuffix("Fast")
-    # AutoImageProcessor of 5.5 asks for torchvision even where the class needs none.
-    kind = getattr(transformers, f"{named}Pil", transformers.AutoImageProcessor)
-    processor = _loaded("image processor", folder, kind, **pillow)
+    if found := getattr(transformers, f"{named}Pil", None):
+        kind, options = found, {}  # for some of these, AutoImageProcessor asks for torchvision
+    processor = _loaded("image processor", folder, kind, **options)
     size = image.section("size")
     if hasattr(processor, "min_pixels") and size:
         # Qwen2VLImageProcessor of 4.57 takes its defaults instead of the file's `size`.
