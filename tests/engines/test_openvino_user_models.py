@@ -43,7 +43,7 @@ pytestmark = [
 
 MARK = "TINY_EXPORT"
 ROOT = Path(__file__).parents[2]
-QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
+EXACT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "gemma4")
 
 
 class Exported:
@@ -107,7 +107,7 @@ async def ask(engine: Engine, case: Case, later: float = 0.0) -> tuple[str, int,
     "model_type",
     [
         "llava",
-        *(pytest.param(name, marks=pytest.mark.full) for name in QWEN),
+        *(pytest.param(name, marks=pytest.mark.full) for name in EXACT),
     ],
 )
 async def test_answers_are_those_of_transformers(

@@ -30,7 +30,7 @@ from silkline.models.chat_template import CHAT_TEMPLATE, read_chat_template
 
 _ENDINGS = {
     "gemma3": "\n\n\n\n",
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"), ""),
+    **dict.fromkeys(("gemma4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"), ""),
 }
 """Line breaks that the pipeline writes around an image, by family; by default, one after it."""
 
