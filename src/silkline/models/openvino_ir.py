@@ -21,7 +21,12 @@ _GRAPHS = (
 )
 """Graphs that OpenVINO GenAI loads for every family, each an `.xml` with a `.bin` beside it."""
 
-_MERGERS = dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), "openvino_vision_embeddings_merger_model")
+_MERGER, _POS = "openvino_vision_embeddings_merger_model", "openvino_vision_embeddings_pos_model"
+_ADDITIONAL = {
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), (_MERGER,)),
+    **dict.fromkeys(("qwen3_vl", "qwen3_5"), (_MERGER, _POS)),
+    "gemma4": ("openvino_text_embeddings_per_layer_model",),
+}
 """Additional graphs, by `model_type`."""
 
 _TOKENIZER = "openvino_tokenizer.xml"
@@ -40,9 +45,9 @@ def ir_lacks(folder: Path, files: Documents) -> str | None:
         ConfigError: A file is damaged.
     """
     check_documents(folder)
-    merger = _MERGERS.get(files.config.text("model_type") or "")
+    additional = _ADDITIONAL.get(files.config.text("model_type") or "", ())
     lacks = [
-        _graphs_lack(folder, (*_GRAPHS, merger) if merger else _GRAPHS),
+        _graphs_lack(folder, (*_GRAPHS, *additional)),
         image_processor_lacks(files),
         special_tokens_lack(folder),
         _template_lacks(folder),

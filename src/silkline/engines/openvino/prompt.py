@@ -28,7 +28,10 @@ from silkline.engines.prompt_text import SafeText, check_image_indices
 from silkline.models.added_tokens import read_added_tokens
 from silkline.models.chat_template import CHAT_TEMPLATE, read_chat_template
 
-_ENDINGS = {"gemma3": "\n\n\n\n", "qwen2_vl": "", "qwen2_5_vl": "", "qwen3_vl": ""}
+_ENDINGS = {
+    "gemma3": "\n\n\n\n",
+    **dict.fromkeys(("gemma4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"), ""),
+}
 """Line breaks that the pipeline writes around an image, by family; by default, one after it."""
 
 _PROBE = "What is this?"

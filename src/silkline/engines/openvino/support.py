@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from silkline.engines.torch.support import torch_refusal
+from silkline.models.completeness import model_lacks
 from silkline.models.documents import Document
 from silkline.models.families import find_family
 from silkline.models.openvino_ir import ir_lacks
@@ -32,6 +32,8 @@ OPENVINO_MODEL_TYPES = frozenset(
         "phi4mm",
         "qwen2_5_vl",
         "qwen2_vl",
+        "qwen3_5",
+        "qwen3_5_moe",
         "qwen3_vl",
     }
 )
@@ -44,7 +46,9 @@ library of 2026.4; it takes InternVL as its authors' code has it, not as transfo
 EXPORTED_MODEL_TYPES = {
     model_type: group
     for group, model_types in {
-        "transformers-4.57": "gemma3 llava llava_next qwen2_5_vl qwen2_vl",
+        "transformers-4.57": "gemma3 llava llava_next qwen2_5_vl qwen2_vl qwen3_vl",
+        "transformers-5.2": "qwen3_5",
+        "transformers-5.5": "gemma4",
     }.items()
     for model_type in model_types.split()
 }
@@ -82,14 +86,14 @@ def _no_ir(folder: Path, files: Documents, weights: Weights) -> str | None:
 
 
 def _no_export(folder: Path, files: Documents, weights: Weights) -> str | None:
-    """Why a model cannot be exported, which the torch engine's loading is a part of."""
+    """Why a model cannot be exported."""
     model_type = files.config.text("model_type")
     if model_type not in EXPORTED_MODEL_TYPES:
         return (
             f"exporting a {model_type} would run the code that comes with it; a folder with "
             "OpenVINO IR is served"
         )
-    return torch_refusal(folder, files, weights)
+    return model_lacks(folder, files, weights, template=True)
 
 
 def _unlike_images(files: Documents) -> str | None:

@@ -18,24 +18,30 @@ from optimum.exporters.openvino.convert import export_from_model
 from optimum.intel.openvino.configuration import OVConfig
 
 from silkline.engines.memory import free_memory
+from silkline.engines.openvino.export.original import Original, load_original
 from silkline.engines.openvino.export.plan import Plan, Precision
 from silkline.engines.openvino.export.proof import ask_export, ask_transformers, compare
 from silkline.engines.openvino.export.towers import quantize_tower
 from silkline.engines.openvino.images import ClipPreprocessor
 from silkline.engines.openvino.served import NAME
-from silkline.engines.torch.families.common import Adapter
-from silkline.engines.torch.loading import load_family
-from silkline.errors import EnvironmentFault
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.added_tokens import TOKENIZER_CONFIG
 from silkline.models.bundle import MANIFEST, SCHEMA
+from silkline.models.decoder import read_decoder
+from silkline.models.documents import read_document
+from silkline.models.families import find_family
+from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.token_rules import Documents, read_documents
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the current stage, the number of its parts that are done, and their total."""
 
 _IR = "openvino"
 _EXACT = "exact"
-_PARTS = ("vision_embeddings_model", "text_embeddings_model", "language_model")
-_MERGERS = ("vision_embeddings_merger_model", "vision_embeddings_pos_model")
+_GRAPHS = "openvino_*_model.xml"
+"""All graphs with weights; the tokenizer's have none."""
+
 _TOWER = "openvino_vision_embeddings_model.xml"
 _STATIC_FAMILIES = frozenset({"llava"})
 """Families whose images the engine preprocesses, so that activation ranges can be measured."""
@@ -66,17 +72,18 @@ def export(plan: Plan, folder: Path, on_progress: OnProgress) -> None:
         EnvironmentFault: A library cannot convert this model.
     """
     on_progress("reading the weights", 0, 0)
-    adapter = load_family(Path(plan.source), dtype=_dtype(plan), device=torch.device("cpu"))
-    reference = f"transformers {plan.versions['transformers']}, {adapter.model.dtype}"
+    files = read_documents(Path(plan.source))
+    original = load_original(Path(plan.source), files, _dtype(plan))
+    reference = f"transformers {plan.versions['transformers']}, {original.model.dtype}"
     expected = ask_transformers(
-        adapter, lambda done, total: on_progress("asking transformers about images", done, total)
+        original, lambda done, total: on_progress("asking transformers about images", done, total)
     )
     exact = folder / (_IR if plan.precision is Precision.FP16 else _EXACT)
     on_progress("converting the graphs", 0, 0)
-    _convert(adapter, plan, exact)
-    steps = read_preprocessing(adapter.files.image)
-    facts = _facts(adapter, plan, steps)
-    del adapter
+    _convert(original, plan, exact)
+    steps = read_preprocessing(files.image)
+    facts = _facts(files, plan, steps)
+    del original
     gc.collect()
     towers = None
     if plan.precision is Precision.INT8:
@@ -99,21 +106,21 @@ def _dtype(plan: Plan) -> torch.dtype | None:
     return torch.float32 if free_memory() > needed else None
 
 
-def _convert(adapter: Adapter, plan: Plan, target: Path) -> None:
+def _convert(original: Original, plan: Plan, target: Path) -> None:
     """Writes graphs with float16 weights, tokenizer, detokenizer, and copies the small files."""
     target.mkdir()
     source = Path(plan.source)
-    half = adapter.model.dtype in {torch.float16, torch.bfloat16}
+    half = original.model.dtype in {torch.float16, torch.bfloat16}
     try:
         export_from_model(
-            model=adapter.model,
+            model=original.model,
             output=target,
             task="image-text-to-text",
             ov_config=OVConfig(dtype="fp16"),
-            preprocessors=[],
+            preprocessors=[original.image_processor],  # for the size of traced images
             patch_16bit_model=half,
         )
-        converted = convert_tokenizer(adapter.tokenizer.wrapped, with_detokenizer=True)
+        converted = convert_tokenizer(original.tokenizer, with_detokenizer=True)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EnvironmentFault(
             f"optimum-intel {plan.versions['optimum-intel']} cannot convert this model "
@@ -125,14 +132,13 @@ def _convert(adapter: Adapter, plan: Plan, target: Path) -> None:
         if (source / name).is_file():
             (target / name).write_bytes((source / name).read_bytes())
     if not (target / "preprocessor_config.json").is_file():
-        adapter.image_processor.save_pretrained(target)
+        original.image_processor.save_pretrained(target)
 
 
 def _compress(exact: Path, target: Path, on_progress: OnProgress) -> None:
     """Compresses the weights to INT8, asymmetric, one scale per channel."""
     target.mkdir()
-    graphs = [f"openvino_{part}.xml" for part in (*_PARTS, *_MERGERS)]
-    graphs = [name for name in graphs if (exact / name).is_file()]
+    graphs = sorted(path.name for path in exact.glob(_GRAPHS))
     for index, name in enumerate(graphs):
         on_progress("compressing the weights", index, len(graphs))
         graph = ov.Core().read_model(exact / name)
@@ -163,8 +169,18 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def _facts(adapter: Adapter, plan: Plan, steps: Preprocessing | None) -> dict[str, Any]:
+def _facts(files: Documents, plan: Plan, steps: Preprocessing | None) -> dict[str, Any]:
     """The model's part of the manifest."""
+    family = find_family(files.config)
+    rule = None if family is None else family.image_tokens(files)
+    decoder = read_decoder(files.config, None if family is None else family.text_type)
+    tokenizer = read_document(Path(plan.source) / TOKENIZER_CONFIG, TOKENIZER_CONFIG)
+    context = context_of(decoder, tokenizer)
+    if rule is None or context is None:
+        raise ConfigError(
+            "The model's files do not state its context length or the tokens of an image. Serve it "
+            "with --engine remote."
+        )
     bicubic = steps is not None and steps.resample == "bicubic" and bool(steps.crop)
     edge = steps.size.get("shortest_edge") if steps is not None and bicubic else None
     return {
@@ -173,8 +189,8 @@ def _facts(adapter: Adapter, plan: Plan, steps: Preprocessing | None) -> dict[st
         "family": plan.model_type,
         "revision": plan.key[:16],
         "license": plan.license or "not stated",
-        "context_length": adapter.context_length,
-        "image_tokens": adapter.image_tokens,
+        "context_length": context,
+        "image_tokens": rule.maximum(),
         "image_size": edge,
         "parameters": plan.parameters,
         "parent": {"model": plan.parent, "sha256": plan.digest},

@@ -11,16 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import torch
 
-from silkline.core import Image, ImagePart, Message, Request, Role, Sampling, TextPart
+from silkline.core import ImagePart, Message, Request, Role, Sampling, TextPart
 from silkline.engines.base import EngineOptions
 from silkline.engines.openvino.engine import OpenVinoEngine
 from silkline.engines.openvino.export.images import draw_images
-from silkline.engines.torch.families.common import Adapter
+from silkline.engines.openvino.export.original import Original
 from silkline.errors import ConfigError
 
 IMAGES, _SEED = 6, 3
@@ -85,12 +83,12 @@ class Agreement(msgspec.Struct, frozen=True):
             )
 
 
-def ask_transformers(adapter: Adapter, on_progress: OnProgress) -> list[Reference]:
+def ask_transformers(original: Original, on_progress: OnProgress) -> list[Reference]:
     """Asks the model in transformers about each image."""
     answers = []
     for index, image in enumerate(draw_images(IMAGES, _SEED)):
         on_progress(index, IMAGES)
-        answers.append(_ask(adapter, image))
+        answers.append(Reference(*original.ask(_QUESTION, image, TOKENS)))
     return answers
 
 
@@ -118,30 +116,6 @@ def compare(
 
 def _messages() -> tuple[Message, ...]:
     return (Message(Role.USER, (ImagePart(0), TextPart(_QUESTION))),)
-
-
-def _ask(adapter: Adapter, image: Image) -> Reference:
-    """The answer of `generate` to the inputs from the family's own processor."""
-    prompt = adapter.prepare(_messages(), [image])
-    tensors = prompt.images[0].tensors
-    inputs: dict[str, Any] = {
-        name: tensor if name == "pixel_values" and "image_grid_thw" in tensors else tensor[None]
-        for name, tensor in tensors.items()
-    }
-    inputs["pixel_values"] = inputs["pixel_values"].to(adapter.model.dtype)
-    with torch.inference_mode():
-        output = adapter.model.generate(
-            input_ids=prompt.ids[None],
-            attention_mask=torch.ones_like(prompt.ids)[None],
-            max_new_tokens=TOKENS,
-            do_sample=False,
-            num_beams=1,
-            output_logits=True,
-            return_dict_in_generate=True,
-            **inputs,
-        )
-    first = torch.log_softmax(output.logits[0][0].float(), -1)
-    return Reference(output.sequences[0, len(prompt.ids) :].tolist(), first.tolist())
 
 
 async def _ask_engine(bundle: Path, on_progress: OnProgress) -> list[list[int]]:
