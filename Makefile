@@ -7,6 +7,7 @@ RECIPES := .cache/recipes
 CLIENTS := .cache/clients
 CLIENT_PINS := tests/clients/requirements
 NODE_MODULES := tests/clients/node/node_modules
+SCHEMAS := .cache/schemas
 QUICK := -m "not full" --hypothesis-profile ci
 
 .PHONY: help serve test test-full clients check format docs bench mini dist clean
@@ -33,8 +34,16 @@ test: $(VENV)/.dev
 	$(BIN)/pytest $(QUICK) --ignore tests/campaign --numprocesses 2 --dist loadfile
 	$(BIN)/pytest $(QUICK) tests/campaign
 
-test-full: $(VENV)/.dev $(if $(TESTS),,clients)
+test-full: $(VENV)/.dev $(SCHEMAS)/.ready $(if $(TESTS),,clients)
 	$(BIN)/pytest $(TESTS)
+
+# Not installed: only the cases in the archive are needed.
+$(SCHEMAS)/.ready: $(VENV)/.dev tests/engines/grammar/suite.txt
+	mkdir -p $(@D)
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(@D) \
+		--requirement tests/engines/grammar/suite.txt
+	tar -xzf $(@D)/jsonschema-*.tar.gz --strip-components 1 -C $(@D)
+	@touch $@
 
 # A virtual environment for each client: they need different versions of the same packages.
 clients: $(VENV)/.dev $(NODE_MODULES)/.package-lock.json \
