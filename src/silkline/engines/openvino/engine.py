@@ -34,7 +34,7 @@ from silkline.engines.openvino.grammar_compiler import CheckedGrammar
 from silkline.engines.openvino.grammar_trial import GrammarTrial
 from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
-from silkline.engines.openvino.served import NAME, read_served
+from silkline.engines.openvino.served import NAME, KvPrecision, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
@@ -59,9 +59,11 @@ class OpenVinoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     Attributes:
         prefix_cache: Whether prompts share the KV cache of a common prefix. Only for clients that
             trust one another (docs/decisions/0008).
+        kv_precision: Precision of the KV cache; None means the bundle's, or u8 without a bundle.
     """
 
     prefix_cache: bool = False
+    kv_precision: KvPrecision | None = None
 
 
 class _PreparedRequest(NamedTuple):
@@ -95,7 +97,7 @@ class OpenVinoEngine(Engine):
         """
         self._options = options
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
-        self._served = read_served(options)
+        self._served = read_served(options, self._own.kv_precision)
         self._features: frozenset[Feature] = frozenset()
         self._stepper: Stepper | None = None
         self._preparing = RequestPreparer("openvino-prepare")
