@@ -10,6 +10,7 @@ GATEWAYS := .cache/gateways
 GATEWAY_PINS := benchmarks/gateways/requirements
 NODE_MODULES := tests/clients/node/node_modules
 TRANSFORMERS_5 := .cache/transformers-5
+SCHEMAS := .cache/schemas
 QUICK := -m "not full" --hypothesis-profile ci
 
 .PHONY: help serve test test-full clients gateways check format docs bench mini dist clean
@@ -37,7 +38,7 @@ test: $(VENV)/.dev $(TRANSFORMERS_5)/.ready
 	$(BIN)/pytest $(QUICK) --ignore tests/campaign --numprocesses 2 --dist loadfile
 	$(BIN)/pytest $(QUICK) tests/campaign
 
-test-full: $(VENV)/.dev $(TRANSFORMERS_5)/.ready $(if $(TESTS),,clients)
+test-full: $(VENV)/.dev $(TRANSFORMERS_5)/.ready $(SCHEMAS)/.ready $(if $(TESTS),,clients)
 	$(BIN)/pytest $(TESTS)
 
 # The families that need it are tested with transformers 5; the exporter needs 4.
@@ -45,6 +46,14 @@ $(TRANSFORMERS_5)/.ready: tests/engines/torch/transformers-5.txt $(VENV)/.dev
 	rm -rf $(@D)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
 		--requirement $<
+	@touch $@
+
+# Not installed: only the cases in the archive are needed.
+$(SCHEMAS)/.ready: $(VENV)/.dev tests/engines/grammar/suite.txt
+	mkdir -p $(@D)
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(@D) \
+		--requirement tests/engines/grammar/suite.txt
+	tar -xzf $(@D)/jsonschema-*.tar.gz --strip-components 1 -C $(@D)
 	@touch $@
 
 # A virtual environment for each client: they need different versions of the same packages.
@@ -112,5 +121,5 @@ $(VENV)/.dev: pyproject.toml constraints.txt scripts/setup
 	@touch $(VENV)/.serve $(VENV)/.check $@
 
 clean:
-	rm -rf "$(VENV)" $(CLIENTS) $(GATEWAYS) $(TRANSFORMERS_5) $(NODE_MODULES) \
+	rm -rf "$(VENV)" $(CLIENTS) $(GATEWAYS) $(TRANSFORMERS_5) $(SCHEMAS) $(NODE_MODULES) \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

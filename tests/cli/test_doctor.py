@@ -179,3 +179,13 @@ def test_lines_into_a_pipe_are_neither_padded_nor_wrapped() -> None:
     lines = result.output.splitlines()
     assert lines == [line.rstrip() for line in lines]
     assert "/" + "long/" * 40 in result.output
+
+
+def test_whether_documents_are_accepted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, findings = doctor("--port", "0")
+    assert findings["documents"]["verdict"] == "good"
+    monkeypatch.setattr("silkline.cli.doctor.is_installed", lambda name: name != "pypdfium2")
+    code, findings = doctor("--port", "0")
+    assert code == 0
+    assert findings["documents"]["verdict"] == "note"
+    assert findings["documents"]["remedy"] == 'pip install "silkline[pdf]"'

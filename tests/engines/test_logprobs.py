@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -134,11 +134,9 @@ def float32_export(tmp_path: Path) -> Path:
 async def test_a_float32_export_reports_the_log_softmax(
     float32_export: Path, reference: Reference, ids: dict[bytes, int]
 ) -> None:
-    from silkline.engines.openvino.engine import OpenVinoEngine  # noqa: PLC0415 - an extra
-
-    engine = OpenVinoEngine(EngineOptions(float32_export, kv_cache_bytes=KV_BYTES, threads=1))
-    # The plug-in's own KV cache has 8 bits, which alone makes differences of 0.001.
-    engine._served = replace(engine._served, kv_precision="f32")
-    found = await compared(engine, reference, ids, 200)
+    # The default KV cache has 8 bits, which alone makes differences of 0.001.
+    extra = {"kv_precision": "f32"}
+    options = EngineOptions(float32_export, kv_cache_bytes=KV_BYTES, threads=1, extra=extra)
+    found = await compared(create_engine("openvino", options), reference, ids, 200)
     assert found.same == found.tokens > 600
     assert found.largest < 1e-3

@@ -1,6 +1,7 @@
 """The OpenVINO engine with the bundled model, in this process and in a worker."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from unittest.mock import ANY
@@ -120,8 +121,27 @@ async def test_the_prefix_cache_mixes_no_pictures(pairs: int) -> None:
 
 
 def test_an_option_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Valid options: prefix_cache"):
+    with pytest.raises(ConfigError, match="Valid options: prefix_cache, kv_precision"):
         create_engine("openvino", replace(OPTIONS, extra={"prefix": "true"}))
+
+
+async def test_a_more_precise_cache_is_priced_and_used() -> None:
+    small = replace(OPTIONS, kv_cache_bytes=1024 * 1024)
+    room = {}
+    for precision in ("u8", "f16", "f32"):
+        engine = create_engine("openvino", replace(small, extra={"kv_precision": precision}))
+        await engine.start()
+        try:
+            with pytest.raises(InvalidRequest, match="may have") as refusal:
+                await answer(engine, question("7" * 870, seed=None))
+            told = await answer(engine, question())
+            assert told.text == "A yellow laptop on a plain background."
+        finally:
+            await engine.aclose()
+        room[precision] = int(re.findall(r"may have (\d+)", str(refusal.value))[0])
+    assert room == {"u8": 800, "f16": 448, "f32": 256}
+    with pytest.raises(ConfigError, match="kv_precision"):
+        create_engine("openvino", replace(OPTIONS, extra={"kv_precision": "f8"}))
 
 
 async def test_what_does_not_fit_the_cache_harms_nobody_else() -> None:

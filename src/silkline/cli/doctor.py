@@ -116,6 +116,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _libraries(settings)
     yield _model(settings)
     yield _decoder(settings)
+    yield _documents()
     yield _keys(settings)
     yield _port(settings)
 
@@ -236,6 +237,13 @@ def _decoder(settings: Settings) -> Finding:
 async def _start_decoder(settings: Settings) -> None:
     async with DecoderPool(settings.decode.model_copy(update={"decode_processes": 1})):
         pass
+
+
+def _documents() -> Finding:
+    if is_installed("pypdfium2"):
+        return Finding("documents", Verdict.GOOD, "PDF files are accepted")
+    detail = "PDF files are refused: pypdfium2 is not installed"
+    return Finding("documents", Verdict.NOTE, detail, 'pip install "silkline[pdf]"')
 
 
 def _keys(settings: Settings) -> Finding:

@@ -228,12 +228,12 @@ class _Writer:
                 return "(" + " ".join(map(self._written, items)) + ")"
             case Choice(items):
                 return "(" + " | ".join(map(self._written, items)) + ")"
-            case Repeat(Chars() as item, low, high) if low == high and low <= _MAX_WRITTEN_OUT:
-                return "(" + " ".join([self._written(item)] * low) + ")" if low else '""'
             case Repeat():
                 return self._repeated(node)
 
     def _repeated(self, node: Repeat) -> str:
+        if isinstance(node.item, Chars) and 0 < node.min == (node.max or 0) <= _MAX_WRITTEN_OUT:
+            return "(" + " ".join([self._written(node.item)] * node.min) + ")"
         name = self._repeats.get(node)
         if name is None:
             high = "" if node.max is None else node.max

@@ -334,9 +334,14 @@ class _Translation:
             return self._string({"pattern": pattern}, inner), (value, inner)
         if names is None:
             return KEY, others
+        inner = (*path, "propertyNames")
+        if names is True:
+            return KEY, others
         if isinstance(names, dict):
-            names = {"type": "string", **names}
-        return self._node(names, (*path, "propertyNames")), others
+            if "string" not in types_of(names, inner):
+                return None, others
+            names = {**names, "type": "string"}
+        return self._node(names, inner), others
 
     def _token(self, node: Node) -> Node:
         """Makes a rule of a node that is a word of the language."""

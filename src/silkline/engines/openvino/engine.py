@@ -30,9 +30,11 @@ from silkline.engines.grammar import CompiledConstraints, ebnf, grammar_of
 from silkline.engines.openvino.arithmetic import arithmetic
 from silkline.engines.openvino.embedding import Embedder, EmbeddingQueue, Prepared
 from silkline.engines.openvino.generation import generation_config
+from silkline.engines.openvino.grammar_compiler import CheckedGrammar
+from silkline.engines.openvino.grammar_trial import GrammarTrial
 from silkline.engines.openvino.images import scaled
 from silkline.engines.openvino.prompt import Prompts
-from silkline.engines.openvino.served import NAME, read_served
+from silkline.engines.openvino.served import NAME, KvPrecision, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
@@ -57,9 +59,11 @@ class OpenVinoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     Attributes:
         prefix_cache: Whether prompts share the KV cache of a common prefix. Only for clients that
             trust one another (docs/decisions/0008).
+        kv_precision: Precision of the KV cache; None means the bundle's, or u8 without a bundle.
     """
 
     prefix_cache: bool = False
+    kv_precision: KvPrecision | None = None
 
 
 class _PreparedRequest(NamedTuple):
@@ -93,13 +97,14 @@ class OpenVinoEngine(Engine):
         """
         self._options = options
         self._own = read_extra(options.extra, OpenVinoOptions, NAME)
-        self._served = read_served(options)
+        self._served = read_served(options, self._own.kv_precision)
         self._features: frozenset[Feature] = frozenset()
         self._stepper: Stepper | None = None
         self._preparing = RequestPreparer("openvino-prepare")
         self._embedder: Embedder | None = None
         self._embeddings: EmbeddingQueue | None = None
-        self._grammars = CompiledConstraints(_grammar, "openvino-grammar")
+        self._trial = GrammarTrial(self._served.weights)
+        self._grammars = CompiledConstraints(self._checked, "openvino-grammar")
 
     @property
     def info(self) -> EngineInfo:
@@ -150,9 +155,11 @@ class OpenVinoEngine(Engine):
             ready = await self._preparing.run(self._prepare, request, deadline)
         else:  # the tokenizer holds the GIL, so a thread would gain nothing
             ready = self._prepare(request)
-        grammar = ""
+        grammar = None
         constraint = await constraint_in_time(ready.form, request.sampling.constraint, deadline)
         if constraint is not None:
+            trial = asyncio.to_thread(self._trial.start)
+            await in_time(trial, deadline, until="its form could be checked")
             grammar = await self._grammars.get(constraint, deadline)
         job = self._job(request, ready, grammar)
         if self._embeddings is not None and ready.prepared is not None:
@@ -180,6 +187,7 @@ class OpenVinoEngine(Engine):
             await asyncio.to_thread(stepper.close)
             self._preparing.close()
             self._grammars.close()
+            await asyncio.to_thread(self._trial.close)
 
     async def token_ids(self, request: Request) -> list[int]:
         """The tokens of an answer, including its end token; for comparing engines.
@@ -285,7 +293,13 @@ class OpenVinoEngine(Engine):
         usage = Usage(tokens, 0, sum(counts))
         return _PreparedRequest(prompt, tensors, prepared, usage, room, form)
 
-    def _job(self, request: Request, ready: _PreparedRequest, grammar: str) -> Job:
+    def _checked(self, constraint: Constraint) -> CheckedGrammar:
+        """Returns a constraint as a grammar that the pipeline compiles in bounded time."""
+        return self._trial.check(constraint.kind, ebnf.write(grammar_of(constraint)))
+
+    def _job(
+        self, request: Request, ready: _PreparedRequest, grammar: CheckedGrammar | None
+    ) -> Job:
         decode = self._prompts.decoder(self._tokenizer.decode, ready.form)
         maximum = min(request.sampling.max_tokens, ready.room)
         sampling = replace(request.sampling, max_tokens=maximum)
@@ -293,7 +307,8 @@ class OpenVinoEngine(Engine):
             id=request.id,
             prompt=ready.prompt,
             images=ready.images,
-            config=generation_config(sampling, self._defaults, grammar),
+            config=generation_config(sampling, self._defaults, grammar.text if grammar else ""),
+            grammar=grammar,
             text=TextStream(decode, sampling.stop, include_stop=sampling.include_stop),
             parts=AnswerParts(ready.form, call_ids(request)),
             usage=ready.usage,
@@ -304,11 +319,6 @@ class OpenVinoEngine(Engine):
             kept_ids=frozenset(sampling.stop_token_ids if sampling.include_stop else ()),
             token_bytes=None if sampling.logprobs is None else self._token_bytes,
         )
-
-
-def _grammar(constraint: Constraint) -> str:
-    """Returns a constraint as a grammar in EBNF, as the pipeline takes it."""
-    return ebnf.write(grammar_of(constraint))
 
 
 def _tensor(image: Image) -> ov.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from silkline.core import EngineInfo, PixelBudget
 from silkline.engines.base import EngineOptions
@@ -38,7 +39,10 @@ _MAX_IMAGE_TOKENS = 4096
 """Maximum tokens of an image, for models whose tokens grow with the pixels: without it, prefill of
 a modern photo would take minutes."""
 
-_KV_BYTES = {"u8": 1, "f16": 2}
+KvPrecision = Literal["u8", "f16", "f32"]
+"""Precision of the KV cache, by OpenVINO's names."""
+
+_KV_BYTES: dict[KvPrecision, int] = {"u8": 1, "f16": 2, "f32": 4}
 _KV_SCALE_BYTES = 8
 """Bytes of scale and zero point, two 32-bit floats, for each key and each value in 8 bits."""
 
@@ -56,7 +60,7 @@ class Served:
         tokenizer: The content of tokenizer_config.json.
         rule: Computes the tokens of an image; None if the family is unknown.
         preprocessing: The preprocessing of images; None if no file states it.
-        kv_precision: Precision of the KV cache, by OpenVINO's names; None means as in the IR.
+        kv_precision: Precision of the KV cache; None means OpenVINO's default, u8.
         kv_blocks: Number of blocks of the KV cache.
         max_tokens: Maximum tokens of prompt and answer together.
     """
@@ -69,7 +73,7 @@ class Served:
     tokenizer: Document
     rule: TokenRule | None
     preprocessing: Preprocessing | None
-    kv_precision: str | None
+    kv_precision: KvPrecision | None
     kv_blocks: int
     max_tokens: int
 
@@ -94,8 +98,12 @@ class Served:
         return self.rule.count(width, height).total
 
 
-def read_served(options: EngineOptions) -> Served:
+def read_served(options: EngineOptions, kv_precision: KvPrecision | None = None) -> Served:
     """Reads a bundle, or a folder with OpenVINO IR in the layout of optimum-intel's exporter.
+
+    Args:
+        options: The engine's options.
+        kv_precision: Precision of the KV cache; None means the bundle's.
 
     Raises:
         ConfigError: No model is given, the folder is neither of these, or a file is damaged.
@@ -117,7 +125,8 @@ def read_served(options: EngineOptions) -> Served:
         features=sampling_features(weights, options.model),
         sampling_defaults=read_sampling_defaults(options.model, weights),
     )
-    kv_precision = None if bundle is None else bundle.manifest.engines[NAME].kv_precision
+    if kv_precision is None and bundle is not None:
+        kv_precision = bundle.manifest.engines[NAME].kv_precision
     token_bytes = _kv_token_bytes(decoder, kv_precision or "u8")
     budget = kv_budget(
         options.kv_cache_bytes,
@@ -143,8 +152,8 @@ def read_served(options: EngineOptions) -> Served:
     )
 
 
-def _kv_token_bytes(decoder: Decoder | None, precision: str) -> int:
-    """Bytes per token of a KV cache of this precision, "u8" or "f16".
+def _kv_token_bytes(decoder: Decoder | None, precision: KvPrecision) -> int:
+    """Bytes per token of a KV cache of this precision.
 
     Raises:
         ConfigError: config.json does not state the decoder's shape.

@@ -14,6 +14,7 @@ import openvino_genai as genai
 from silkline.core import Delta, FinishReason, TokenLogprob
 from silkline.engines import stepper
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
+from silkline.engines.openvino.grammar_compiler import CheckedGrammar, GrammarMemory
 from silkline.engines.stepper import Failed
 from silkline.engines.token_bytes import TokenBytes
 from silkline.errors import Overloaded
@@ -33,6 +34,7 @@ class Job(stepper.Job):
         config: The sampling parameters.
         embeddings: Prompt and images as embeddings, float32 of shape (1, tokens, width); if set,
             `prompt` and `images` are empty.
+        grammar: What the answer must match; None allows any text.
         token_bytes: The bytes of tokens, for log-probabilities; None if they are not asked for.
         generated: The answer's tokens, with its end token.
         handle: The pipeline's handle; None until it is admitted.
@@ -42,6 +44,7 @@ class Job(stepper.Job):
     images: list[ov.Tensor]
     config: genai.GenerationConfig
     embeddings: ov.Tensor | None = None
+    grammar: CheckedGrammar | None = None
     token_bytes: TokenBytes | None = None
     generated: list[int] = field(default_factory=list)
     handle: genai.GenerationHandle | None = None
@@ -65,10 +68,15 @@ class _Pipeline:
 
     def __init__(self, pipeline: genai.ContinuousBatchingPipeline) -> None:
         self._pipeline = pipeline
+        self._grammars: GrammarMemory | None = None
         self._next_id = 0
 
     def admit(self, job: Job) -> bool:
         """Adds a request; the pipeline encodes its images at once and queues it."""
+        if job.grammar is not None:
+            if self._grammars is None:
+                self._grammars = GrammarMemory(self._pipeline.get_tokenizer())
+            self._grammars.use(job.grammar)
         self._next_id += 1
         inputs = (job.prompt, job.images) if job.embeddings is None else (job.embeddings,)
         try:
