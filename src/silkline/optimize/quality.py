@@ -170,9 +170,9 @@ def _told(requirement: Requirement, drop: Drop, confidence: float) -> str:
         on += f" about {drop.clusters:,} images"
     if requirement.kind is Kind.DROP:
         scale, unit = (100.0, " points") if highest == 1 else (highest, "")
-        value, least, most = (f"{scale * each:.2f}" for each in (drop.value, low, high))
+        value, begin, end = (f"{scale * each:.2f}" for each in (drop.value, low, high))
         value += f"{unit} lost"
     else:
         shares = (1 - drop.value, 1 - high, 1 - max(0.0, low))
-        value, least, most = (score(each * highest, highest) for each in shares)
-    return f"{value} {on}, between {least} and {most}, each with {confidence:.0%} confidence"
+        value, begin, end = (score(each * highest, highest) for each in shares)
+    return f"{value} {on}, between {begin} and {end}, each with {confidence:.0%} confidence"

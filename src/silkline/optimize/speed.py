@@ -167,9 +167,9 @@ def _binomial(count: int, number: int, share: float) -> float:
 
 
 def _finding(requirement: Requirement, measured: Measured) -> Finding:
-    limit, at_least = requirement.limit, requirement.kind is Kind.THROUGHPUT
-    passes = measured.low >= limit if at_least else measured.high <= limit
-    fails = measured.high < limit if at_least else measured.low > limit
+    limit, is_lower_bound = requirement.limit, requirement.kind is Kind.THROUGHPUT
+    passes = measured.low >= limit if is_lower_bound else measured.high <= limit
+    fails = measured.high < limit if is_lower_bound else measured.low > limit
     verdict = Verdict.PASSED if passes else Verdict.REFUSED if fails else Verdict.UNDECIDED
     value, low, high = (
         _shown(requirement, each) for each in (measured.value, measured.low, measured.high)
