@@ -110,7 +110,7 @@ def copy_of_the_bundled_model(folder: Path) -> Path:
     shutil.copytree(bundled_folder(), folder, ignore=shutil.ignore_patterns("*.safetensors"))
     manifest = json.loads((folder / "bundle.json").read_text())
     manifest |= {
-        "parent": "silkline-mini@1",
+        "optimized_from": "silkline-mini@1",
         "engines": {"openvino": manifest["engines"]["openvino"]},
         "files": {
             name: each for name, each in manifest["files"].items() if (folder / name).exists()

@@ -58,8 +58,8 @@ class Manifest(msgspec.Struct, frozen=True):
             None if the model has no fixed size.
         engines: Weights by engine name.
         files: SHA-256 in hex by file path, relative to the bundle.
-        parent: The model that it was made from, as name@revision; None if it was made from a
-            publisher's files.
+        optimized_from: The bundle that optimisations were applied to, as name@revision; None if it
+            was made from a publisher's files.
     """
 
     schema: int
@@ -72,7 +72,7 @@ class Manifest(msgspec.Struct, frozen=True):
     image_size: Positive | None
     engines: dict[str, EngineWeights]
     files: dict[InnerPath, str]
-    parent: str | None = None
+    optimized_from: str | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True):

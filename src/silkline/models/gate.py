@@ -158,7 +158,7 @@ def read_gate(bundle: Bundle) -> GateRecord | None:
 def check_gate(bundle: Bundle, engine: str, *, ungated: bool) -> GateRecord | None:
     """Checks that a bundle may be served by an engine: it passed its gate, or needs none.
 
-    A bundle that was made from another one, its parent, needs a gate.
+    A bundle that was optimised from another one needs a gate.
 
     Args:
         bundle: A bundle whose files are whole.
@@ -175,11 +175,11 @@ def check_gate(bundle: Bundle, engine: str, *, ungated: bool) -> GateRecord | No
         return None
     record, name = read_gate(bundle), bundle.manifest.name
     if record is None or record.engine != engine:
-        if bundle.manifest.parent is None:
+        if bundle.manifest.optimized_from is None:
             return None
         gated = "was never gated" if record is None else f"was gated with {record.engine} only"
         raise ConfigError(
-            f"The bundle {name} was made from {bundle.manifest.parent} and {gated}. Run silkline "
+            f"The bundle {name} was made from {bundle.manifest.optimized_from} and {gated}. Run silkline "
             f"gate with the engine {engine}, or serve it as it is with --ungated true."
         )
     if record.verdict is not Verdict.PASSED:
