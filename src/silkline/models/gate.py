@@ -179,8 +179,8 @@ def check_gate(bundle: Bundle, engine: str, *, ungated: bool) -> GateRecord | No
             return None
         gated = "was never gated" if record is None else f"was gated with {record.engine} only"
         raise ConfigError(
-            f"The bundle {name} was made from {bundle.manifest.optimized_from} and {gated}. Run silkline "
-            f"gate with the engine {engine}, or serve it as it is with --ungated true."
+            f"The bundle {name} was made from {bundle.manifest.optimized_from} and {gated}. Run "
+            f"silkline gate with the engine {engine}, or serve it as it is with --ungated true."
         )
     if record.verdict is not Verdict.PASSED:
         why = " ".join(
