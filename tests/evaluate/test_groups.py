@@ -8,7 +8,7 @@ from silkline.errors import ConfigError
 from silkline.evaluate.dataset_location import local_set
 from silkline.evaluate.datasets import load_dataset
 from silkline.evaluate.item import Item
-from tests.pictures import encoded
+from tests.pictures import data_url, encoded
 
 
 def items(folder: Path, *rows: dict[str, Any]) -> tuple[Item, ...]:
@@ -25,6 +25,11 @@ def test_questions_about_one_image_are_one_group(tmp_path: Path) -> None:
     first, second, third = (item.group for item in asked)
     assert first == second != third
     assert "https" not in third
+    inline = data_url((tmp_path / "a.png").read_bytes(), "image/png")
+    copied, bare = items(
+        tmp_path, row | {"picture": inline}, row | {"picture": inline.partition(",")[2]}
+    )
+    assert copied.group == bare.group == first
     own = items(tmp_path, row | {"group": 0}, url | {"group": 0}, url | {"id": "x"})
     assert [item.group for item in own] == ["0", "0", third]
     assert own[0].fields == {}
