@@ -60,8 +60,8 @@ def test_both_are_loaded_side_by_side(tmp_path: Path) -> None:
     first, second = figures["load"]
     assert first["served"] == first["requests"] > 4
     assert second["first_token"]["count"] == second["served"] > 4
-    assert "passed    p50<=60s:" in found.output
-    assert "passed    memory<=9GiB: the peak memory is " in found.output
+    assert "passed    p50<=60s: The latency is " in found.output
+    assert "passed    memory<=9GiB: The peak memory is " in found.output
     assert "latency P99" in (out / "gate.html").read_text()
 
 

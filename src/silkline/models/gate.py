@@ -184,7 +184,9 @@ def check_gate(bundle: Bundle, engine: str, *, ungated: bool) -> GateRecord | No
         )
     if record.verdict is not Verdict.PASSED:
         why = " ".join(
-            finding.reason for finding in record.findings if finding.verdict is record.verdict
+            f"{finding.requirement}: {finding.reason}"
+            for finding in record.findings
+            if finding.verdict is record.verdict
         )
         raise ConfigError(
             f"The gate's verdict on the bundle {name} is {record.verdict}. {why} Mend it and run "

@@ -60,14 +60,14 @@ def judge_amount(requirement: Requirement, sides: tuple[int | None, int | None])
     """
     baseline, candidate = sides
     if candidate is None or (requirement.relative and not baseline):
-        reason = f"{requirement.text}: the {_WORDS[requirement.kind]} cannot be measured here."
+        reason = f"The {_WORDS[requirement.kind]} cannot be measured here."
         return Finding(requirement.text, Verdict.UNDECIDED, reason)
     value = candidate / baseline if requirement.relative and baseline else float(candidate)
     passed = value <= requirement.limit
     shown = (
         f"{value:.3f} times the baseline's" if requirement.relative else f"{value / _MIB:.1f} MiB"
     )
-    reason = f"{requirement.text}: the {_WORDS[requirement.kind]} is {shown}."
+    reason = f"The {_WORDS[requirement.kind]} is {shown}."
     return Finding(
         requirement.text, Verdict.PASSED if passed else Verdict.REFUSED, reason, value, value, value
     )
@@ -174,7 +174,7 @@ def _finding(requirement: Requirement, measured: Measured) -> Finding:
     value, low, high = (
         _shown(requirement, each) for each in (measured.value, measured.low, measured.high)
     )
-    reason = f"{requirement.text}: {value}, between {low} and {high}."
+    reason = f"The {_WORDS[requirement.kind]} is {value}, between {low} and {high}."
     if verdict is Verdict.UNDECIDED:
         reason += " Too few requests to tell: load it longer with --for."
     ends = (
