@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 import urllib.request
 from pathlib import Path
@@ -40,7 +41,10 @@ def test_an_equal_model_passes_another_is_refused_and_a_second_run_asks_nothing(
     assert record["machine"]["cores"] >= 1
     assert record["versions"]["silkline"]
     assert json.loads((out / "gate.json").read_text())["record"] == record
-    assert "Passed: every requirement holds" in (out / "gate.html").read_text()
+    page = (out / "gate.html").read_text()
+    assert "Passed: every requirement holds" in page
+    assert "agreement&gt;=90%" in page
+    assert not re.search(r"<script|<link|(src|href)=.(?!data:)", page)
     assert len(lines_of(out / "answers.jsonl")) == 120
     other = gate(OTHER, *common, "agreement>=90%")
     assert other.code == 3, other.error

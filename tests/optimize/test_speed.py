@@ -71,6 +71,7 @@ def test_a_p99_needs_as_many_requests_as_can_bound_it() -> None:
     requirement = parse_requirements(["p99<=1s"], [])[0]
     few = judge_speed(requirement, loaded(0.5, 0.5, requests=298), 0.95)
     assert (few.verdict, few.high) == (Verdict.UNDECIDED, None)
+    assert "299 requests are the minimum." in few.reason
     enough = judge_speed(requirement, loaded(0.5, 0.5, requests=299), 0.95)
     assert enough.verdict is Verdict.PASSED
 

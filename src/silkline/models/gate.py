@@ -81,6 +81,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
         findings: By requirement; a slice that lost too much is a finding of its own.
         candidate: The gated model, as name@revision.
         engine: The engine that served it; the verdict says nothing about others.
+        options: The engine's options.
         baseline: The model that it was compared with.
         confidence: Confidence of each one-sided test.
         dataset: Name of the data set.
@@ -99,6 +100,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     candidate: str
     engine: str
+    options: dict[str, str] = {}
     baseline: str
     confidence: float
     dataset: str

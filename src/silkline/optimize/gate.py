@@ -186,6 +186,7 @@ def _record(
         findings=tuple(findings),
         candidate=candidate.model,
         engine=candidate.engine,
+        options=candidate.options,
         baseline=baseline.model,
         confidence=plan.confidence,
         dataset=plan.dataset.name,
@@ -210,9 +211,14 @@ def verdict_of(findings: Sequence[Finding]) -> Verdict:
 
 
 def _bundle(candidate: SubjectSpec) -> Bundle | None:
-    """The candidate's bundle, if it is the user's own: the bundled model is not written to."""
+    """The bundle whose serving the verdict is about; None if it is about none of the user's.
+
+    The bundled model is not written to. With `max_pixels` or an engine that needs no model, the
+    answers are not those that the bundle gives when it is served.
+    """
     engine = candidate.settings.engine
-    if engine.model == BUNDLED_MODEL or engine.remotes or not needs_model(engine.engine):
+    is_own = engine.model != BUNDLED_MODEL and not engine.remotes and needs_model(engine.engine)
+    if not is_own or candidate.max_pixels:
         return None
     return locate_model(engine.model, os.environ).bundle
 
