@@ -1,19 +1,23 @@
 import hashlib
 import json
+import re
 import shutil
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import openvino
 import pytest
-from click.testing import CliRunner
+from openvino import opset13 as opset
 
-from silkline.cli.main import silkline
 from silkline.config import EngineSettings
-from silkline.errors import ConfigError, SilklineError, exit_code
+from silkline.errors import ConfigError
+from silkline.evaluate.dataset_location import HELD_OUT, find_set
+from silkline.evaluate.datasets import load_dataset
 from silkline.models.resolve import bundled_folder
 from silkline.service.model import prepare_model
+from tests.cli.commands import Ended, invoked
 from tests.cli.test_evaluate import FAKE, lines_of, write_set
 from tests.cli.test_main import run
 from tests.serving import served
@@ -21,21 +25,8 @@ from tests.serving import served
 OTHER = FAKE.replace("=4", "=5")
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended in this process."""
-
-    code: int
-    output: str
-    error: str
-
-
 def gate(*arguments: object) -> Ended:
-    """Runs `silkline gate` in this process, which need not import everything again."""
-    found = CliRunner().invoke(silkline, ["gate", *map(str, arguments)])
-    if isinstance(found.exception, SilklineError):
-        return Ended(exit_code(found.exception), found.stdout, found.exception.message)
-    return Ended(found.exit_code, found.stdout, found.stderr)
+    return invoked("gate", *arguments)
 
 
 def test_an_equal_model_passes_another_is_refused_and_a_second_run_asks_nothing(
@@ -50,7 +41,10 @@ def test_an_equal_model_passes_another_is_refused_and_a_second_run_asks_nothing(
     assert record["machine"]["cores"] >= 1
     assert record["versions"]["silkline"]
     assert json.loads((out / "gate.json").read_text())["record"] == record
-    assert "Passed: every requirement holds" in (out / "gate.html").read_text()
+    page = (out / "gate.html").read_text()
+    assert "Passed: every requirement holds" in page
+    assert "agreement&gt;=90%" in page
+    assert not re.search(r"<script|<link|(src|href)=.(?!data:)", page)
     assert len(lines_of(out / "answers.jsonl")) == 120
     other = gate(OTHER, *common, "agreement>=90%")
     assert other.code == 3, other.error
@@ -70,8 +64,8 @@ def test_both_are_loaded_side_by_side(tmp_path: Path) -> None:
     first, second = figures["load"]
     assert first["served"] == first["requests"] > 4
     assert second["first_token"]["count"] == second["served"] > 4
-    assert "passed    p50<=60s:" in found.output
-    assert "passed    memory<=9GiB: the peak memory is " in found.output
+    assert "passed    p50<=60s: The latency is " in found.output
+    assert "passed    memory<=9GiB: The peak memory is " in found.output
     assert "latency P99" in (out / "gate.html").read_text()
 
 
@@ -106,11 +100,21 @@ def metrics(url: str) -> str:
 
 
 def copy_of_the_bundled_model(folder: Path) -> Path:
-    """The bundled model for OpenVINO only, as if it were made from the one of the package."""
+    """The bundled model for OpenVINO only, as if it were made from the one of the package.
+
+    It says that it was calibrated with the first two images of the held-out set.
+    """
+    held_out = load_dataset(find_set(HELD_OUT, {}), maximum=2).items
     shutil.copytree(bundled_folder(), folder, ignore=shutil.ignore_patterns("*.safetensors"))
     manifest = json.loads((folder / "bundle.json").read_text())
     manifest |= {
-        "parent": "silkline-mini@1",
+        "optimized_from": "silkline-mini@1",
+        "calibration": {
+            "dataset": HELD_OUT,
+            "digest": "0",
+            "seed": 0,
+            "images": [item.image.digest for item in held_out],
+        },
         "engines": {"openvino": manifest["engines"]["openvino"]},
         "files": {
             name: each for name, each in manifest["files"].items() if (folder / name).exists()
@@ -121,13 +125,21 @@ def copy_of_the_bundled_model(folder: Path) -> Path:
 
 
 def break_vision_tower(folder: Path) -> None:
-    """Destroys weights of the vision tower, with a manifest that fits."""
-    name = "openvino/openvino_vision_embeddings_model.bin"
-    content = bytearray((folder / name).read_bytes())
-    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 4)
-    (folder / name).write_bytes(content)
+    """Sets the large weights of the vision tower to zero, with a manifest that fits."""
+    path = folder / "openvino" / "openvino_vision_embeddings_model.xml"
+    graph = openvino.Core().read_model(path)
+    for node in graph.get_ops():
+        if node.get_type_name() == "Constant" and np.prod(node.get_output_shape(0)) > 10_000:
+            kind = node.get_output_element_type(0)
+            zeros = opset.constant(np.zeros(node.get_output_shape(0), kind.to_dtype()), kind)
+            node.output(0).replace(zeros.output(0))
+    openvino.save_model(graph, path.with_name("broken.xml"), compress_to_fp16=False)
     manifest = json.loads((folder / "bundle.json").read_text())
-    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    for ending in (".xml", ".bin"):
+        path.with_name("broken").with_suffix(ending).replace(path.with_suffix(ending))
+        content = path.with_suffix(ending).read_bytes()
+        name = path.with_suffix(ending).relative_to(folder).as_posix()
+        manifest["files"][name] = hashlib.sha256(content).hexdigest()
     (folder / "bundle.json").write_text(json.dumps(manifest))
 
 
@@ -174,7 +186,7 @@ def test_the_verdict_is_shown_by_the_server(tmp_path: Path) -> None:
     assert gate_copy(folder, tmp_path / "out").code == 0
     with served(str(folder)) as server:
         shown, text = models(server.url)["gate"], metrics(server.url)
-    assert (shown["verdict"], shown["items"]) == ("passed", 24)
+    assert (shown["verdict"], shown["items"]) == ("passed", 22)  # two images calibrated it
     assert [each["verdict"] for each in shown["requirements"]] == ["passed", "passed"]
     assert 'silkline_gate_passed{model="silkline-mini",verdict="passed"} 1.0' in text
     assert 'silkline_gate_here{model="silkline-mini"} 1.0' in text

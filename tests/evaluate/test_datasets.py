@@ -390,17 +390,3 @@ def test_times_that_python_cannot_hold_are_told(folder: Path) -> None:
         parquet.write_table(arrow.table(columns | {"when": when}), path)
         with pytest.raises(ConfigError, match="after row 0 has a value that cannot be read"):
             load_dataset(path)
-
-
-def test_questions_about_one_image_are_one_group(folder: Path) -> None:
-    row = {"picture": "a.png", "prompt": "What?", "reference": "a mug"}
-    url = {"picture": "https://a.example/b.jpg", "prompt": "What?", "reference": "a mug"}
-    items = load_dataset(jsonl(folder, row, row | {"prompt": "Where?"}, url)).items
-    first, second, third = (item.group for item in items)
-    assert first == second != third
-    assert "https" not in third
-    own = load_dataset(jsonl(folder, row | {"group": 0}, url | {"group": 0}, url | {"id": "x"}))
-    assert [item.group for item in own.items] == ["0", "0", third]
-    assert own.items[0].fields == {}
-    with pytest.raises(ConfigError, match="the group is not printable"):
-        load_dataset(jsonl(folder, row | {"group": "a\nb"}))

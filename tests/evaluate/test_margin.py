@@ -27,10 +27,13 @@ def losses(
     return found
 
 
-def drops(seed: int, clusters: int, size: int, *shares: float, sets: int = SETS) -> list[Drop]:
+def drops(
+    seed: int, clusters: int, size: int, worse: float, better: float, alike: float
+) -> list[Drop]:
     chance = random.Random(seed)
     groups = [number // size for number in range(clusters * size)]
-    return [drop_of(losses(clusters, size, *shares, chance), groups) for _ in range(sets)]
+    drawn = (losses(clusters, size, worse, better, alike, chance) for _ in range(SETS))
+    return [drop_of(each, groups) for each in drawn]
 
 
 def share(found: Sequence[Drop], holds: Callable[[Drop], bool]) -> float:

@@ -40,7 +40,7 @@ def gated(folder: Path, verdict: Verdict = Verdict.PASSED, **more: Any) -> GateR
     bundle = load_bundle(folder)
     values = {
         "verdict": verdict,
-        "findings": (Finding("p99<=1s", verdict, "p99<=1s: 2 s.", 2.0, 1.9, 2.1),),
+        "findings": (Finding("p99<=1s", verdict, "2 s.", 2.0, 1.9, 2.1),),
         "candidate": "tiny@abc",
         "engine": "openvino",
         "baseline": "large@def",

@@ -39,7 +39,7 @@ def test_a_bundle_that_did_not_pass_is_served_only_in_so_many_words(
 
 
 def test_a_bundle_made_from_another_needs_a_gate_of_its_engine(tmp_path: Path) -> None:
-    folder = make_bundle(tmp_path / "tiny", parent="large@def")
+    folder = make_bundle(tmp_path / "tiny", optimized_from="large@def")
     with pytest.raises(ConfigError, match="made from large@def and was never gated"):
         check_gate(whole(folder), "openvino")
     gated(folder, engine="torch")

@@ -147,7 +147,8 @@ def test_one_image_shows_nothing() -> None:
 def test_levels_and_agreement(requirement: str, verdict: Verdict, value: float) -> None:
     judged = asked(400).judge(requirement, range(40), range(40, 50))
     found = first_of(judged)
-    assert (found.verdict, found.value) == (verdict, pytest.approx(value))
+    assert found.verdict is verdict
+    assert found.value == pytest.approx(value)
     assert (found.low or 0) < value < (found.high or 0) <= 1
     assert not judged.slices
     if verdict is Verdict.UNDECIDED:

@@ -31,7 +31,8 @@ def one(text: str) -> Requirement:
 )
 def test_requirements(text: str, kind: Kind, limit: float, rest: dict[str, object]) -> None:
     found = one(text)
-    assert (found.kind, found.limit) == (kind, pytest.approx(limit))
+    assert found.kind is kind
+    assert found.limit == pytest.approx(limit)
     for name, value in {
         "relative": False,
         "share": 0.0,

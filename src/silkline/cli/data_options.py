@@ -25,6 +25,16 @@ def _columns(
     return {name: column for name, _, column in pairs}
 
 
+data_columns = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    callback=_columns,
+    help="Column of the data set that holds a field: picture, prompt, reference, choices or group.",
+)
+"""The option that names the columns of a data set."""
+
 _DATA_OPTIONS = (
     click.option(
         "--data",
@@ -32,15 +42,7 @@ _DATA_OPTIONS = (
         help="held-out (default) or combinations, which come with the bundled model; a JSONL, CSV, "
         "TSV or Parquet file, a folder, or hf://datasets/ORG/NAME/FILES in the local cache.",
     ),
-    click.option(
-        "--column",
-        "columns",
-        multiple=True,
-        metavar="FIELD=COLUMN",
-        callback=_columns,
-        help="Column of the data set that holds a field: picture, prompt, reference, "
-        "choices or group.",
-    ),
+    data_columns,
     click.option(
         "--prompt", default="", help="Prompt for all items; {name} is replaced by the field name."
     ),

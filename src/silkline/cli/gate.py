@@ -174,7 +174,7 @@ def _run(plan: GatePlan, *, as_json: bool) -> None:
 def _where_recorded(gated: Gated) -> str:
     if gated.recorded:
         return f"The verdict is in {gated.recorded}."
-    return "The candidate is not a bundle of yours, so the verdict is in no manifest."
+    return "The verdict is in no manifest: it is not about a bundle of yours as it would be served."
 
 
 def _load_shown_on(bar: ProgressBar) -> Callable[[LoadStep], None]:

@@ -12,7 +12,18 @@ from silkline import __version__
 from silkline.errors import SilklineError, exit_code
 from silkline.models.printable import printable
 
-_COMMANDS = ("up", "describe", "evaluate", "gate", "inspect", "store", "doctor", "bench", "key")
+_COMMANDS = (
+    "up",
+    "describe",
+    "evaluate",
+    "optimize",
+    "gate",
+    "inspect",
+    "store",
+    "doctor",
+    "bench",
+    "key",
+)
 """Modules of this package, each with a command of the same name, in the order of the help."""
 
 _MAX_CHARACTERS = 4000

@@ -41,6 +41,10 @@ class Dataset:
         """What the set's answers are compared with."""
         return kind_of(self.items[0])
 
+    def of(self, items: Sequence[Item]) -> Dataset:
+        """The set with only some of its items, at least one."""
+        return Dataset(self.name, tuple(items), _digest(items))
+
     @property
     def duplicates(self) -> int:
         """The number of items that repeat the question of an earlier row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import math
 import re
@@ -97,7 +98,7 @@ def read_row(row: Row, reading: Reading) -> Draft:
     item = Item(
         id=_name(named, "id"),
         key="",
-        group=_name(named, "group") or _digest(content),
+        group=_name(named, "group") or image.digest,
         image=image,
         prompt=prompt,
         references=references,
@@ -212,17 +213,28 @@ def _image(named: Named, reading: Reading) -> tuple[ItemImage, str]:
         raise named.missing("picture", "a path, an http, https or data URL, or Base64 text")
     value = value.strip()
     if _HAS_SCHEME.match(value):
-        return ItemImage(ImageKind.URL, value), value
+        return ItemImage(ImageKind.URL, value, _identity(value)), value
     path = _inside(value, reading)
     if path is None and len(value) >= _MIN_BASE64 and _BASE64.match(value):
-        return ItemImage(ImageKind.BASE64, value), value
+        return ItemImage(ImageKind.BASE64, value, _identity(value)), value
     if path is None:
         shown = value if len(value) <= _MAX_NAME and value.isprintable() else "given"
         raise ConfigError(
             f"{where}: the image {shown} in column {named.columns['picture']} is not a file inside "
             "the data set's folder, a URL or Base64 text."
         )
-    return ItemImage(ImageKind.FILE, str(path)), _digest_of_file(path, where)
+    digest = _digest_of_file(path, where)
+    return ItemImage(ImageKind.FILE, str(path), digest), digest
+
+
+def _identity(value: str) -> str:
+    """Digest of an inline image, the same as that of a file with these bytes; else of the URL."""
+    inline = value if _HAS_SCHEME.match(value) is None else value.partition(";base64,")[2]
+    try:
+        content = base64.b64decode(inline, validate=True)
+    except binascii.Error:
+        content = b""
+    return hashlib.blake2b(content or value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _inside(value: str, reading: Reading) -> Path | None:

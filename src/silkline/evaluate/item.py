@@ -25,10 +25,12 @@ class ItemImage:
     Attributes:
         kind: How to read `text`.
         text: Absolute path, URL or Base64.
+        digest: Digest of the encoded image; of its URL if it is behind one.
     """
 
     kind: ImageKind
     text: str = field(repr=False)
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

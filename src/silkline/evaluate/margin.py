@@ -79,11 +79,16 @@ class Drop:
         return items_needed(margin, self.changing, confidence, drop=drop, unit=self.unit)
 
     def _z(self, drop: float) -> float:
-        """The score statistic of the hypothesis that the true drop is `drop`; about normal."""
+        """The score statistic of the hypothesis that the true drop is `drop`; about normal.
+
+        Where the unit is estimated, it is about Student's.
+        """
         count, gains, losses = (each / self.unit for each in (self.items, self.better, self.worse))
         if drop < 0:
-            return -_as_normal(_score(count, losses, gains, -drop), self.clusters - 1)
-        return _as_normal(_score(count, gains, losses, drop), self.clusters - 1)
+            found = -_score(count, losses, gains, -drop)
+        else:
+            found = _score(count, gains, losses, drop)
+        return found if self.unit == 1 else _as_normal(found, self.clusters - 1)
 
 
 def drop_of(losses: Sequence[float], clusters: Sequence[Hashable]) -> Drop:

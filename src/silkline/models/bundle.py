@@ -43,6 +43,22 @@ class EngineWeights(msgspec.Struct, frozen=True):
     kv_precision: Literal["u8", "f16"] | None = None
 
 
+class Calibration(msgspec.Struct, frozen=True):
+    """What calibrated a bundle, as in its manifest.
+
+    Attributes:
+        dataset: The data set's name.
+        digest: Digest of the images.
+        seed: Seed of the draw.
+        images: Digests of the images, which must not be evaluated with.
+    """
+
+    dataset: str
+    digest: str
+    seed: int
+    images: tuple[str, ...]
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The content of `bundle.json`. Other keys are for people and are ignored.
 
@@ -58,8 +74,9 @@ class Manifest(msgspec.Struct, frozen=True):
             None if the model has no fixed size.
         engines: Weights by engine name.
         files: SHA-256 in hex by file path, relative to the bundle.
-        parent: The model that it was made from, as name@revision; None if it was made from a
-            publisher's files.
+        optimized_from: The bundle that optimisations were applied to, as name@revision; None if it
+            was made from a publisher's files.
+        calibration: The images that calibrated it; None if none did.
     """
 
     schema: int
@@ -72,7 +89,8 @@ class Manifest(msgspec.Struct, frozen=True):
     image_size: Positive | None
     engines: dict[str, EngineWeights]
     files: dict[InnerPath, str]
-    parent: str | None = None
+    optimized_from: str | None = None
+    calibration: Calibration | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True):

@@ -81,6 +81,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
         findings: By requirement; a slice that lost too much is a finding of its own.
         candidate: The gated model, as name@revision.
         engine: The engine that served it; the verdict says nothing about others.
+        options: The engine's options.
         baseline: The model that it was compared with.
         confidence: Confidence of each one-sided test.
         dataset: Name of the data set.
@@ -99,6 +100,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     candidate: str
     engine: str
+    options: dict[str, str] = {}
     baseline: str
     confidence: float
     dataset: str
@@ -158,7 +160,7 @@ def read_gate(bundle: Bundle) -> GateRecord | None:
 def check_gate(bundle: Bundle, engine: str) -> GateRecord | None:
     """Checks that a bundle may be served by an engine: it passed its gate, or needs none.
 
-    A bundle that was made from another one, its parent, needs a gate.
+    A bundle that was optimised from another one needs a gate.
 
     Args:
         bundle: A bundle whose files are whole.
@@ -172,16 +174,18 @@ def check_gate(bundle: Bundle, engine: str) -> GateRecord | None:
     """
     record, name = read_gate(bundle), bundle.manifest.name
     if record is None or record.engine != engine:
-        if bundle.manifest.parent is None:
+        if bundle.manifest.optimized_from is None:
             return None
         gated = "was never gated" if record is None else f"was gated with {record.engine} only"
         raise ConfigError(
-            f"The bundle {name} was made from {bundle.manifest.parent} and {gated}. Run silkline "
-            f"gate with the engine {engine}, or serve it as it is with --ungated true."
+            f"The bundle {name} was made from {bundle.manifest.optimized_from} and {gated}. Run "
+            f"silkline gate with the engine {engine}, or serve it as it is with --ungated true."
         )
     if record.verdict is not Verdict.PASSED:
         why = " ".join(
-            finding.reason for finding in record.findings if finding.verdict is record.verdict
+            f"{finding.requirement}: {finding.reason}"
+            for finding in record.findings
+            if finding.verdict is record.verdict
         )
         raise ConfigError(
             f"The gate's verdict on the bundle {name} is {record.verdict}. {why} Mend it and run "

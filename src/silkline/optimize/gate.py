@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from silkline.evaluate.run import Step
 from silkline.models.bundle import Bundle
 from silkline.models.gate import Finding, GateRecord, Verdict, content_digest
 from silkline.models.resolve import BUNDLED_MODEL, locate_model
+from silkline.optimize.calibration import without
 from silkline.optimize.load import Load, Loaded, check_loadable, load_both
 from silkline.optimize.quality import QualityJudge, SliceDrop
 from silkline.optimize.record import write_gate
@@ -113,6 +114,8 @@ async def gate(plan: GatePlan, on_progress: OnProgress, on_notice: OnNotice) -> 
     sides = (plan.baseline, plan.candidate)
     if plan.has(SPEED):
         check_loadable(sides)
+    bundle = _bundle(plan.candidate)
+    plan = _disjoint(plan, bundle, on_notice)
     asked = await evaluated(
         EvaluationPlan(sides, plan.dataset, plan.metrics, plan.folder, plan.seed),
         on_progress.asking,
@@ -124,7 +127,6 @@ async def gate(plan: GatePlan, on_progress: OnProgress, on_notice: OnNotice) -> 
             sides, plan.dataset.items, plan.load, plan.seed, on_progress.loading
         )
     findings, slices = await _judge(plan, asked, loaded)
-    bundle = _bundle(plan.candidate)
     gated = Gated(
         record=_record(plan, findings, asked, bundle),
         recorded="" if bundle is None else str(bundle.folder),
@@ -165,6 +167,16 @@ async def _judge(
     return findings, slices
 
 
+def _disjoint(plan: GatePlan, bundle: Bundle | None, on_notice: OnNotice) -> GatePlan:
+    """The plan without the items whose images calibrated the candidate."""
+    if bundle is None or bundle.manifest.calibration is None:
+        return plan
+    left = without(plan.dataset, set(bundle.manifest.calibration.images))
+    if out := len(plan.dataset.items) - len(left.items):
+        on_notice(f"{out} items are left out: their images calibrated the candidate")
+    return replace(plan, dataset=left)
+
+
 def _record(
     plan: GatePlan, findings: Sequence[Finding], asked: Evaluated, bundle: Bundle | None
 ) -> GateRecord:
@@ -174,6 +186,7 @@ def _record(
         findings=tuple(findings),
         candidate=candidate.model,
         engine=candidate.engine,
+        options=candidate.options,
         baseline=baseline.model,
         confidence=plan.confidence,
         dataset=plan.dataset.name,
@@ -198,9 +211,14 @@ def verdict_of(findings: Sequence[Finding]) -> Verdict:
 
 
 def _bundle(candidate: SubjectSpec) -> Bundle | None:
-    """The candidate's bundle, if it is the user's own: the bundled model is not written to."""
+    """The bundle whose serving the verdict is about; None if it is about none of the user's.
+
+    The bundled model is not written to. With `max_pixels` or an engine that needs no model, the
+    answers are not those that the bundle gives when it is served.
+    """
     engine = candidate.settings.engine
-    if engine.model == BUNDLED_MODEL or engine.remotes or not needs_model(engine.engine):
+    is_own = engine.model != BUNDLED_MODEL and not engine.remotes and needs_model(engine.engine)
+    if not is_own or candidate.max_pixels:
         return None
     return locate_model(engine.model, os.environ).bundle
 

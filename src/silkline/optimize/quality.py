@@ -96,11 +96,11 @@ class QualityJudge:
     def _overall(self, requirement: Requirement, losses: Sequence[float]) -> Finding:
         groups = [item.group for item in self.items]
         if len(set(groups)) < FEWEST_CLUSTERS:
-            reason = f"{requirement.text}: all items are about one image, which shows nothing."
+            reason = "All items are about one image, which shows nothing."
             return Finding(requirement.text, Verdict.UNDECIDED, reason)
         drop = drop_of(losses, groups)
         verdict = self._verdict(drop, requirement.margin)
-        reason = f"{requirement.text}: {_told(requirement, drop, self.confidence)}."
+        reason = f"{_told(requirement, drop, self.confidence)}."
         if verdict is Verdict.UNDECIDED:
             reason += f" The set is too small: {self._advice(requirement, drop)}."
         low, high = drop.interval(self.confidence)
@@ -155,7 +155,7 @@ class QualityJudge:
     def _refusal(self, part: SliceDrop) -> Finding:
         text = f"{part.requirement} where {part.field} is {part.value}"
         reason = (
-            f"{text}: {100 * part.drop:.1f} points lost on {part.items} items, at least "
+            f"{100 * part.drop:.1f} points lost on {part.items} items, at least "
             f"{100 * part.low:.1f} with {self.confidence:.0%} confidence."
         )
         return Finding(text, Verdict.REFUSED, reason, part.drop, part.low, part.high)
@@ -170,9 +170,9 @@ def _told(requirement: Requirement, drop: Drop, confidence: float) -> str:
         on += f" about {drop.clusters:,} images"
     if requirement.kind is Kind.DROP:
         scale, unit = (100.0, " points") if highest == 1 else (highest, "")
-        value, least, most = (f"{scale * each:.2f}" for each in (drop.value, low, high))
+        value, begin, end = (f"{scale * each:.2f}" for each in (drop.value, low, high))
         value += f"{unit} lost"
     else:
         shares = (1 - drop.value, 1 - high, 1 - max(0.0, low))
-        value, least, most = (score(each * highest, highest) for each in shares)
-    return f"{value} {on}, between {least} and {most}, each with {confidence:.0%} confidence"
+        value, begin, end = (score(each * highest, highest) for each in shares)
+    return f"{value} {on}, between {begin} and {end}, each with {confidence:.0%} confidence"

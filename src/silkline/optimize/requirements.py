@@ -68,7 +68,7 @@ _FIXED: Mapping[str, _Named] = {
     "memory": _Named(Kind.MEMORY, _BYTES | _TIMES),
 }
 
-_AT_LEAST = frozenset({Kind.LEVEL, Kind.AGREEMENT, Kind.THROUGHPUT})
+_LOWER_BOUNDS = frozenset({Kind.LEVEL, Kind.AGREEMENT, Kind.THROUGHPUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _parse(text: str, metrics: Mapping[str, Metric]) -> Requirement:
         )
     name, sign, number, unit = match.groups()
     named = _FIXED.get(name) or _of_quality(name, text, metrics)
-    expected = ">=" if named.kind in _AT_LEAST else "<="
+    expected = ">=" if named.kind in _LOWER_BOUNDS else "<="
     if sign != expected:
         raise ConfigError(f"The requirement {text} has {sign}; {name} takes {expected}.")
     if unit not in named.units:

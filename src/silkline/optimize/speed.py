@@ -48,7 +48,7 @@ def judge_speed(requirement: Requirement, loaded: Loaded, confidence: float) -> 
     """
     if requirement.kind is Kind.MEMORY:
         return judge_amount(requirement, loaded.memory)
-    return _finding(requirement, _measured(requirement, loaded.run, confidence))
+    return _finding(requirement, _measured(requirement, loaded.run, confidence), confidence)
 
 
 def judge_amount(requirement: Requirement, sides: tuple[int | None, int | None]) -> Finding:
@@ -60,14 +60,14 @@ def judge_amount(requirement: Requirement, sides: tuple[int | None, int | None])
     """
     baseline, candidate = sides
     if candidate is None or (requirement.relative and not baseline):
-        reason = f"{requirement.text}: the {_WORDS[requirement.kind]} cannot be measured here."
+        reason = f"The {_WORDS[requirement.kind]} cannot be measured here."
         return Finding(requirement.text, Verdict.UNDECIDED, reason)
     value = candidate / baseline if requirement.relative and baseline else float(candidate)
     passed = value <= requirement.limit
     shown = (
         f"{value:.3f} times the baseline's" if requirement.relative else f"{value / _MIB:.1f} MiB"
     )
-    reason = f"{requirement.text}: the {_WORDS[requirement.kind]} is {shown}."
+    reason = f"The {_WORDS[requirement.kind]} is {shown}."
     return Finding(
         requirement.text, Verdict.PASSED if passed else Verdict.REFUSED, reason, value, value, value
     )
@@ -166,22 +166,29 @@ def _binomial(count: int, number: int, share: float) -> float:
     return math.exp(log)
 
 
-def _finding(requirement: Requirement, measured: Measured) -> Finding:
-    limit, at_least = requirement.limit, requirement.kind is Kind.THROUGHPUT
-    passes = measured.low >= limit if at_least else measured.high <= limit
-    fails = measured.high < limit if at_least else measured.low > limit
+def _finding(requirement: Requirement, measured: Measured, confidence: float) -> Finding:
+    limit, is_lower_bound = requirement.limit, requirement.kind is Kind.THROUGHPUT
+    passes = measured.low >= limit if is_lower_bound else measured.high <= limit
+    fails = measured.high < limit if is_lower_bound else measured.low > limit
     verdict = Verdict.PASSED if passes else Verdict.REFUSED if fails else Verdict.UNDECIDED
     value, low, high = (
         _shown(requirement, each) for each in (measured.value, measured.low, measured.high)
     )
-    reason = f"{requirement.text}: {value}, between {low} and {high}."
+    reason = f"The {_WORDS[requirement.kind]} is {value}, between {low} and {high}."
     if verdict is Verdict.UNDECIDED:
         reason += " Too few requests to tell: load it longer with --for."
+        if requirement.share and not requirement.relative:
+            reason += f" {_fewest(requirement.share, confidence)} requests are the minimum."
     ends = (
         each if math.isfinite(each) else None
         for each in (measured.value, measured.low, measured.high)
     )
     return Finding(requirement.text, verdict, reason, *ends)
+
+
+def _fewest(share: float, confidence: float) -> int:
+    """The number of values from which a percentile has an upper end."""
+    return math.ceil(math.log(1 - confidence) / math.log(share))
 
 
 def _shown(requirement: Requirement, value: float) -> str:

@@ -20,10 +20,8 @@ def verdict_lines(gated: Gated) -> RenderableType:
     """The figures, then each requirement with its reason, then the verdict."""
     record = gated.record
     parts: list[RenderableType] = [
-        *(
-            Text(f"{name}  {result.subject.name}")
-            for name, result in zip("AB", gated.evaluation.results, strict=True)
-        ),
+        Text(f"A, the baseline   {gated.evaluation.results[0].subject.name}"),
+        Text(f"B, the candidate  {gated.evaluation.results[1].subject.name}"),
         "",
         _scores(gated),
     ]
@@ -32,7 +30,7 @@ def verdict_lines(gated: Gated) -> RenderableType:
     parts.append("")
     for finding in record.findings:
         line = Text(f"{finding.verdict:<10}", style=_COLOURS[finding.verdict])
-        parts.append(line.append(finding.reason, style="default"))
+        parts.append(line.append(f"{finding.requirement}: {finding.reason}", style="default"))
     style = f"bold {_COLOURS[record.verdict]}"
     parts.append(Text(f"\n{HEADLINES[record.verdict]}.", style=style))
     return Group(*parts)

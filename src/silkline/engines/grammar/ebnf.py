@@ -224,10 +224,9 @@ class _Writer:
                 return "[" + "".join(map(_range, ranges)) + "]"
             case Ref(name):
                 return self._names[name]
-            case Series(items):
-                return "(" + " ".join(map(self._written, items)) + ")"
-            case Choice(items):
-                return "(" + " | ".join(map(self._written, items)) + ")"
+            case Series(items) | Choice(items):
+                between = " " if isinstance(node, Series) else " | "
+                return "(" + between.join(map(self._written, items)) + ")"
             case Repeat():
                 return self._repeated(node)
 

@@ -1,0 +1,136 @@
+"""Builds an optimised bundle from another one."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from silkline.core import Image
+from silkline.engines.registry import library_versions
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.bundle import MANIFEST, Bundle, Calibration, load_bundle
+from silkline.models.gate import GATE, GATE_PAGE
+from silkline.optimize.optimisation import OnStage, Optimisation, Work
+
+_REVISION_LENGTH = 16
+
+
+def check_target(target: Path) -> None:
+    """Checks that nothing is where a bundle is to be built.
+
+    Raises:
+        ConfigError: Something is there.
+    """
+    if target.exists():
+        raise ConfigError(f"{target} exists already. Choose another folder by --out.")
+
+
+def build(
+    base: Bundle,
+    chosen: Sequence[Optimisation],
+    target: Path,
+    images: Sequence[Image],
+    calibration: Calibration | None,
+    on_stage: OnStage,
+) -> Bundle:
+    """Builds a bundle with optimisations applied, for the engine that they are about.
+
+    The bundle appears only when it is complete.
+
+    Args:
+        base: The bundle to start from; its files are whole.
+        chosen: What to apply, in this order; all for the same engine.
+        target: The new folder.
+        images: The images of the calibration.
+        calibration: What is recorded about them; None if nothing needs images.
+        on_stage: Called with what is being done, from this thread.
+
+    Raises:
+        ConfigError: The target exists, or the optimisations are for several engines.
+        EnvironmentFault: A file cannot be written, or a library cannot do it for this model.
+    """
+    check_target(target)
+    engines = {each.engine for each in chosen}
+    if len(engines) != 1:
+        raise ConfigError("The optimisations are for several engines. Apply them one by one.")
+    engine = engines.pop()
+    draft = target.with_name(f".{target.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        _copy(base, engine, draft)
+        weights = base.manifest.engines[engine]
+        for each in chosen:
+            on_stage(each.about)
+            weights = each.apply(Work(draft / weights.path, weights, images))
+        _write_manifest(base, chosen, draft, engine, weights, calibration)
+        draft.rename(target)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{target} cannot be written: {error.strerror}. Free space, or choose another folder "
+            "by --out."
+        ) from error
+    except RuntimeError as error:  # of native code
+        raise EnvironmentFault(
+            f"A library cannot apply this to {base.manifest.name}: {error}. Leave it out."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return load_bundle(target)
+
+
+def _copy(base: Bundle, engine: str, draft: Path) -> None:
+    """Copies the files of the manifest, without other engines' weights and without the gate's."""
+    own = base.manifest.engines[engine].path
+    others = {each.path for name, each in base.manifest.engines.items() if name != engine}
+    for name in base.manifest.files:
+        inside = own == "." or name.startswith(f"{own}/")
+        of_another = any(
+            other not in {own, "."} and name.startswith(f"{other}/") for other in others
+        )
+        is_weights = Path(name).suffix == ".safetensors" and not inside
+        if name in {GATE, GATE_PAGE} or of_another or is_weights:
+            continue
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(base.folder / name, draft / name)
+
+
+def _write_manifest(
+    base: Bundle,
+    chosen: Sequence[Optimisation],
+    draft: Path,
+    engine: str,
+    weights: Any,
+    calibration: Calibration | None,
+) -> None:
+    """Writes the manifest: that of the base, without what only holds for its files."""
+    old: dict[str, Any] = msgspec.json.decode((base.folder / MANIFEST).read_bytes())
+    files = {
+        path.relative_to(draft).as_posix(): _sha256(path)
+        for path in sorted(draft.rglob("*"))
+        if path.is_file()
+    }
+    revision = hashlib.sha256(msgspec.json.encode(files)).hexdigest()[:_REVISION_LENGTH]
+    entry = old["engines"][engine] | msgspec.to_builtins(weights)
+    manifest = old | {
+        "revision": revision,
+        "engines": {engine: entry},
+        "files": files,
+        "optimized_from": base.label,
+        "optimizations": [each.name for each in chosen],
+        "optimized_with": library_versions(engine),
+        "calibration": calibration,
+    }
+    for name in ("bytes", "evaluation"):
+        manifest.pop(name, None)
+    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    (draft / MANIFEST).write_bytes(encoded)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""Optimisations of a bundle: what each applies to, how it is applied, what it needs.
+
+They are found among the entry points of the group `silkline.optimizations`, as engines are, so that
+other packages can add some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from silkline.core import Image
+from silkline.engines.registry import is_installed
+from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.bundle import Bundle, EngineWeights
+
+GROUP = "silkline.optimizations"
+
+OnStage = Callable[[str], None]
+"""Called with what is being done, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an optimisation changes.
+
+    Attributes:
+        folder: The engine's folder in the new bundle, a copy of the original; changed in place.
+        weights: The engine's entry in the manifest.
+        images: Images to calibrate with; empty unless the optimisation needs some.
+    """
+
+    folder: Path
+    weights: EngineWeights
+    images: Sequence[Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Optimisation:
+    """One optimisation.
+
+    Attributes:
+        name: The entry point's name, as the command line takes it.
+        about: What it does, in a few words.
+        engine: The engine whose weights it changes.
+        applies: Says why it does not apply to a bundle; empty if it does.
+        apply: Changes the files, and returns the engine's new entry in the manifest.
+        libraries: Modules that must be found.
+        needs_images: Whether it is calibrated with images.
+        seconds: About how long it takes on two cores for a model of one billion parameters.
+    """
+
+    name: str
+    about: str
+    engine: str
+    applies: Callable[[Bundle], str]
+    apply: Callable[[Work], EngineWeights]
+    libraries: tuple[str, ...] = ()
+    needs_images: bool = False
+    seconds: float = 0.0
+
+
+def optimisations() -> tuple[Optimisation, ...]:
+    """All registered optimisations, sorted by name.
+
+    Raises:
+        EnvironmentFault: A package that registers one cannot be imported.
+    """
+    found = []
+    for entry in entry_points(group=GROUP):
+        try:
+            loaded = entry.load()
+        except ImportError as error:
+            raise EnvironmentFault(
+                f"The optimisation {entry.name} cannot be imported: {error}."
+            ) from error
+        if not isinstance(loaded, Optimisation):
+            raise EnvironmentFault(f"The entry point {entry.name} is no Optimisation.")
+        found.append(loaded)
+    return tuple(sorted(found, key=lambda each: each.name))
+
+
+def choose(names: Sequence[str], bundle: Bundle) -> list[Optimisation]:
+    """Finds optimisations by name, in the order to apply them.
+
+    Raises:
+        ConfigError: One is unknown, or does not apply to the bundle.
+        EnvironmentFault: A library that one needs is not installed.
+    """
+    known = {each.name: each for each in optimisations()}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(
+            f"There is no optimisation {unknown[0]}. Known are: {', '.join(known) or 'none'}."
+        )
+    chosen = [known[name] for name in dict.fromkeys(names)]
+    for each in chosen:
+        if why := each.applies(bundle):
+            raise ConfigError(f"{each.name} does not apply to {bundle.manifest.name}: {why}.")
+        if missing := [name for name in each.libraries if not is_installed(name)]:
+            raise EnvironmentFault(
+                f"{each.name} needs {', '.join(missing)}, which cannot be found.",
+                remedy="pip install 'silkline[optimize]'",
+            )
+    return chosen
