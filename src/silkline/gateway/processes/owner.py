@@ -234,7 +234,10 @@ class Owner:
         gateway.send(Merged(number, self._metrics.render()))
 
     def _handle_signals(self) -> list[signal.Signals]:
-        """Handles SIGTERM, SIGINT, and SIGHUP unless it is ignored (nohup) and reloads nothing."""
+        """Handles SIGTERM, SIGINT and SIGHUP.
+
+        A SIGHUP that is ignored (nohup) stays so, unless it reloads the keys file.
+        """
         signals = [signal.SIGTERM, signal.SIGINT]
         is_default = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
         if is_default or self._settings.auth.keys_file:
