@@ -167,15 +167,15 @@ class GenericModel:
         Raises:
             InvalidRequest: It does not support the conversation or an image.
         """
-        pictures: Any = [as_pillow(image) for image in images]
+        shown: Any = [as_pillow(image) for image in images]
         if self.form.nested:
-            pictures = [pictures]
+            shown = [shown]
         begin = self.tokenizer.begin
         options = {"add_special_tokens": False} if begin and text.startswith(begin) else {}
         try:
             with self._lock:  # tokenizers are not thread-safe while their settings change
                 made = self.processor(
-                    text=[text], images=pictures if images else None, return_tensors="pt", **options
+                    text=[text], images=shown if images else None, return_tensors="pt", **options
                 )
             return {name: _tensor(made[name]) for name in made if name in self._takes}
         except PROCESSOR_ERRORS as error:
