@@ -218,3 +218,13 @@ def test_many_constants_are_compared_without_pairs() -> None:
 
     assert exclusive([Counted(const=number) for number in range(3000)], lambda schema: schema)
     assert compared < 10 * 3000
+
+
+def test_the_longest_addresses_are_still_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("silkline.engines.grammar.sample._MAX_MORE", 70)
+    schema = {"type": "string", "format": "email"}
+    validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+    grammar = grammar_of(Constraint(ConstraintKind.JSON_SCHEMA, json.dumps(schema)))
+    for seed in range(200):
+        text = sample(grammar, random.Random(seed).randrange, max_chars=1000)
+        assert validator.is_valid(json.loads(text)), text

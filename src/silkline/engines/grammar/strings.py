@@ -50,7 +50,7 @@ FORMATS = {
     "time": _TIME,
     "date-time": rf"{_DATE}T{_TIME}",
     "duration": r"P(?:\d{1,4}Y(?:\d{1,2}M(?:\d{1,2}D)?)?|\d{1,3}[DW]|T\d{1,4}[HMS])",
-    "email": rf"[A-Za-z0-9_+-]{{1,32}}(?:\.[A-Za-z0-9_+-]{{1,32}}){{0,2}}@{_HOST}",
+    "email": rf"[A-Za-z0-9_+-]{{1,20}}(?:\.[A-Za-z0-9_+-]{{1,20}}){{0,2}}@{_HOST}",
     "hostname": _HOST,
     "ipv4": rf"{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}",
     "ipv6": r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){7}",
