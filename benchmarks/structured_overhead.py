@@ -21,7 +21,8 @@ from silkline.core import Constraint, ConstraintKind, Message, Request, Role, Sa
 from silkline.engines.base import EngineOptions
 from silkline.engines.torch import create_engine, runner
 from silkline.engines.torch.constraint import Matcher, constrained
-from silkline.engines.torch.runner import Runner, Sampled
+from silkline.engines.torch.runner import Runner
+from silkline.engines.torch.sampled import Sampled
 from silkline.models.resolve import bundled_folder
 
 _REQUESTS = 16

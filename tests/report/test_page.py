@@ -131,6 +131,7 @@ def evaluated(text: str, *, as_record: bool) -> str:
             references=() if as_record else (text,),
             record={text: text} if as_record else None,
             fields={text: text},
+            group=text,
         )
         for number in range(3)
     ]

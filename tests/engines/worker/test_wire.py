@@ -168,7 +168,7 @@ def test_health_and_info_come_out_as_they_went_in(health: Health, info: EngineIn
 
 def test_options_come_out_as_they_went_in() -> None:
     options = EngineOptions(
-        Path("/models/größe"), 3, 2**33, 4, {"mode": "echo"}, "my-model", "0a1b2c"
+        Path("/models/größe"), 3, 2**33, 2**30, 4, {"mode": "echo"}, "my-model", "0a1b2c"
     )
     assert wire.decode_options(wire.encode_options(options)) == options
     assert wire.decode_options(wire.encode_options(EngineOptions())) == EngineOptions()
