@@ -10,7 +10,6 @@ from silkline.errors import ConfigError
 from silkline.models.home import expanded
 from silkline.models.hub import parse_hub_id
 
-
 _NO_PATH = (OSError, ValueError, ConfigError)
 """What a path raises that is none here: too long, with a null byte, or in an unknown home."""
 
