@@ -194,6 +194,7 @@ def test_a_request_keeps_the_model_that_is_removed_under_it(
         ("PUT", "/c", {"model": "/"}, 403, "forbidden", "allowed_models"),
         ("PUT", "/c", {"model": "ALLOWED/../.."}, 403, "forbidden", "allowed_models"),
         ("PUT", "/c", {"model": "ALLOWED/link"}, 403, "forbidden", "allowed_models"),
+        ("PUT", "/c", {"model": "~nobody-of-this-name/x"}, 403, "forbidden", "allowed_models"),
         ("PUT", "/c", {"model": "x\0y"}, 403, "forbidden", "allowed_models"),
         ("PUT", "/c", {"engine": "none"}, 422, "model_not_started", "settings cannot be used"),
         ("PUT", "/c", {"kv_cache_bytes": 10**15}, 409, "model_conflict", "c 1000.00 TB"),

@@ -6,8 +6,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from silkline.config import Settings
+from silkline.errors import ConfigError
 from silkline.models.home import expanded
 from silkline.models.hub import parse_hub_id
+
+_NO_PATH = (OSError, ValueError, ConfigError)
+"""What a path raises that is none here: too long, with a null byte, or in an unknown home."""
 
 
 def is_allowed(model: str, settings: Settings) -> bool:
@@ -27,7 +31,7 @@ def is_allowed(model: str, settings: Settings) -> bool:
         folder = expanded(model)
         if folder.exists():
             return any(_is_below(folder.resolve(), pattern) for pattern in patterns)
-    except (OSError, ValueError):  # a path that the system refuses, such as one with a null byte
+    except _NO_PATH:
         return False
     hub_id = parse_hub_id(model)
     return hub_id is not None and any(
@@ -38,5 +42,5 @@ def is_allowed(model: str, settings: Settings) -> bool:
 def _is_below(folder: Path, pattern: str) -> bool:
     try:
         return folder.is_relative_to(expanded(pattern).resolve())
-    except (OSError, ValueError):
+    except _NO_PATH:
         return False

@@ -37,13 +37,13 @@ logger = logging.getLogger("silkline.models")
 _DRAIN_MARGIN_SECONDS = 5.0
 """Beyond the timeout of requests, so that each ends with its own answer or error."""
 
-_WHY = {
+_WHY: dict[type[SilklineError], str] = {
     ConfigError: "its files or settings cannot be used",
     EnvironmentFault: "this machine lacks something that it needs",
     WorkerLost: "its worker ended or took too long",
     InternalFault: "its engine failed at it",
 }
-_NOT_STARTED = tuple(_WHY)
+_NOT_STARTED: tuple[type[SilklineError], ...] = tuple(_WHY)
 
 
 class ModelManager:
