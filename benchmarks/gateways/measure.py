@@ -25,6 +25,10 @@ _MAX_RATE = 20_000
 """Requests a second that no cell exceeds; a closed loop needs a bound."""
 
 
+_FIRST_REQUESTS = 16
+_FIRST_SECONDS = 60.0
+
+
 class Found(msgspec.Struct, frozen=True):
     """What one gateway did in one cell, or in all rounds of it.
 
@@ -93,6 +97,8 @@ def measure(plan: Plan, place: Place, load_cores: Sequence[int], jpegs: Path) ->
                     loads.enter_context(_load(peer, workload, jpegs, place, load_cores))
                     for peer in peers
                 ]
+                for driver in drivers:
+                    driver.run(_first_requests(plan))
                 for clients in plan.clients:
                     for number in range(plan.rounds):
                         for peer, driver in zip(peers, drivers, strict=True):
@@ -102,10 +108,20 @@ def measure(plan: Plan, place: Place, load_cores: Sequence[int], jpegs: Path) ->
     return found
 
 
+def _max_requests(plan: Plan) -> int:
+    """Requests of a cell; each cell has numbers of its own."""
+    return round(_MAX_RATE * (plan.warmup_seconds + plan.seconds))
+
+
+def _first_requests(plan: Plan) -> Cell:
+    """A few requests that are not counted: some gateways load what they need with the first one."""
+    first = plan.rounds * len(plan.clients) * _max_requests(plan)
+    return Cell("", 0, 4, 0.0, _FIRST_SECONDS, first, _FIRST_REQUESTS)
+
+
 def _run(plan: Plan, cell: tuple[str, int, int], peer: Peer, driver: Driver) -> Found:
     workload, clients, number = cell
-    seconds = plan.warmup_seconds + plan.seconds
-    max_requests = round(_MAX_RATE * seconds)
+    max_requests = _max_requests(plan)
     first = (number * len(plan.clients) + plan.clients.index(clients)) * max_requests
     before = {} if peer.pid is None else cpu_seconds(peer.pid)
     measured = driver.run(

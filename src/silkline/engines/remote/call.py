@@ -59,7 +59,7 @@ def headers_of(request: Request, body: bytes) -> dict[str, str]:
     The key includes a hash of the body: if attempts differ, as when load lowers the images'
     resolution, they are different requests for the server.
     """
-    headers = {hdrs.ACCEPT: EVENTS if request.stream else JSON}
+    headers: dict[str, str] = {hdrs.ACCEPT: EVENTS if request.stream else JSON}
     if _WELL_FORMED_ID.fullmatch(request.id):
         headers["x-request-id"] = request.id
     if request.idempotency_key:
