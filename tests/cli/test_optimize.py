@@ -32,15 +32,22 @@ def test_the_tower_is_calibrated_with_images_of_a_set(exact: Path, tmp_path: Pat
     out, data = tmp_path / "new", write_set(tmp_path, 12)
     found = optimize(
         *(exact, "--apply", "vision-int8-static", "--apply", "kv-u8", "--out", out),
-        *("--data", data, "--images", 8),
+        *("--data", data, "--images", 8, "--json"),
     )
     assert found.code == 0, found.error
-    assert f"silkline gate {out} --against {exact} --data {data} --require" in found.output
+    shown = json.loads(found.output)
+    assert (shown["optimized_from"], shown["calibration_images"]) == ("tiny@abc", 8)
     manifest = resolve_model(str(out)).manifest
     assert manifest.calibration is not None
     assert (len(manifest.calibration.images), manifest.calibration.dataset) == (8, "set")
     entry = manifest.engines["openvino"]
     assert (entry.vision_precision, entry.kv_precision) == ("int8 static", "u8")
+
+
+def test_the_next_command_is_named(exact: Path, tmp_path: Path) -> None:
+    found = optimize(exact, "--apply", "kv-u8", "--out", tmp_path / "new")
+    assert found.code == 0, found.error
+    assert f"silkline gate {tmp_path / 'new'} --against {exact} --require" in found.output
 
 
 @pytest.mark.parametrize(

@@ -121,11 +121,16 @@ def bench_of(run: Run) -> str:
 
 def evaluated(text: str, *, as_record: bool) -> str:
     """A page of an evaluation in which every text is this one."""
+    return evaluate_page(*evaluation_of(text, as_record=as_record))
+
+
+def evaluation_of(text: str, *, as_record: bool) -> tuple[Evaluation, list[Case]]:
     asked = ItemImage(ImageKind.URL, text)
     items = [
         Item(
             id=text,
             key=f"key {number}",
+            group=text,
             image=asked,
             prompt=text,
             references=() if as_record else (text,),
@@ -158,7 +163,7 @@ def evaluated(text: str, *, as_record: bool) -> str:
         text, text, 3, 0, results, compare_answers(items, (right, said), metrics, both, 0)
     )
     cases = [Case(*one, "") for one in zip(items, zip(right, said, strict=True), strict=True)]
-    return evaluate_page(found, cases)
+    return found, cases
 
 
 def safe(page: str) -> Parsed:

@@ -47,7 +47,6 @@ _IMAGES = 128
 )
 @click.option("--data", metavar="SET", help="Set with the calibration images, as for evaluate.")
 @data_columns
-@click.option("--prompt", default="", hidden=True)
 @click.option(
     "--images",
     "count",
@@ -69,10 +68,7 @@ def optimize(
     gate leaves them out. The new bundle is served once its gate passed (docs/optimize.md).
     """
     configure_logging(LogSettings(log_level="warning"))
-    own = {
-        name: options.pop(name)
-        for name in ("data", "columns", "count", "seed", "as_json", "prompt")
-    }
+    own = {name: options.pop(name) for name in ("data", "columns", "count", "seed", "as_json")}
     settings = settings_from(config, {**options, "model": model})
     if not names:
         _list(model, as_json=own["as_json"])
@@ -89,7 +85,8 @@ def _dataset(own: dict[str, Any]) -> Dataset | None:
     if own["data"] is None:
         return None
     location = find_set(own["data"], os.environ)
-    return load_dataset(location, prompt=own["prompt"], columns=own["columns"])
+    # only the images matter, so rows need no prompt
+    return load_dataset(location, prompt="-", columns=own["columns"])
 
 
 def _list(model: str, *, as_json: bool) -> None:

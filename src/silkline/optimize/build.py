@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,8 @@ def build(
         weights = base.manifest.engines[engine]
         for each in chosen:
             on_stage(each.about)
-            weights = each.apply(Work(draft / weights.path, weights, images))
+            with redirect_stdout(io.StringIO()):  # libraries print their progress
+                weights = each.apply(Work(draft / weights.path, weights, images))
         _write_manifest(base, chosen, draft, engine, weights, calibration)
         draft.rename(target)
     except OSError as error:

@@ -41,8 +41,8 @@ def _in_turns(items: Sequence[Item]) -> Iterator[Item]:
     while queues:
         alive = []
         for queue in queues:
-            if (item := next(queue, None)) is not None:
-                yield item
+            if (drawn := next(queue, None)) is not None:
+                yield drawn
                 alive.append(queue)
         queues = alive
     yield from items

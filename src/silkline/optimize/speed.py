@@ -174,7 +174,9 @@ def _finding(requirement: Requirement, measured: Measured, confidence: float) ->
     value, low, high = (
         _shown(requirement, each) for each in (measured.value, measured.low, measured.high)
     )
-    reason = f"The {_WORDS[requirement.kind]} is {value}, between {low} and {high}."
+    unit = " per second" if requirement.kind is Kind.THROUGHPUT else ""
+    unit = " times the baseline's" if requirement.relative else unit
+    reason = f"The {_WORDS[requirement.kind]} is {value}{unit}, between {low} and {high}."
     if verdict is Verdict.UNDECIDED:
         reason += " Too few requests to tell: load it longer with --for."
         if requirement.share and not requirement.relative:
@@ -195,5 +197,5 @@ def _shown(requirement: Requirement, value: float) -> str:
     if not math.isfinite(value):
         return "unknown"
     if requirement.relative:
-        return f"{value:.3f} times the baseline's"
-    return f"{value:.2f} per second" if requirement.kind is Kind.THROUGHPUT else span(value)
+        return f"{value:.3f}"
+    return f"{value:.2f}" if requirement.kind is Kind.THROUGHPUT else span(value)

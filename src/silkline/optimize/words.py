@@ -23,6 +23,7 @@ def load_rows(load: Sequence[Summary]) -> list[tuple[str, str, str]]:
         return []
     rows = {
         "requests": [f"{each.requests:,}" for each in load],
+        "answers per second": [f"{each.per_second(each.served):.2f}" for each in load],
         "failed": [f"{each.requests - each.served:,}" for each in load],
         "latency P50": [span(each.latency.p50) for each in load],
         "latency P90": [span(each.latency.p90) for each in load],

@@ -38,6 +38,9 @@ _SERVER_SECONDS = 10.0
 _FROM_FIRST_WORD = frozenset({"model", "remotes"})
 """Settings that the subject's first word sets."""
 
+_OF_SERVING = frozenset({"ungated", "gated_elsewhere"})
+"""Settings without effect on what is only measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class SubjectSpec:
@@ -84,7 +87,7 @@ def parse_subject(
         entry = " ".join([first, *(f"{name}={value}" for name, value in given.items())])
         settings = {"engine": REMOTE, "remotes": (entry,)}
     else:
-        known = EngineSettings.model_fields.keys() - _FROM_FIRST_WORD
+        known = EngineSettings.model_fields.keys() - _FROM_FIRST_WORD - _OF_SERVING
         if unknown := given.keys() - known:
             raise ConfigError(
                 f"The subject {text} has the unknown name {min(unknown)}. Expected one of: "
