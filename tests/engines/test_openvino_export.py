@@ -92,8 +92,8 @@ def test_the_key_changes_with_all_that_the_export_depends_on(
     }
     monkeypatch.setitem(VERSIONS, "openvino", "9.9")
     keys.add(planned(source).key)
-    newer = export_environment("transformers-4.57", {})
-    newer.pins["nncf"] = "9.9"
+    usual = export_environment("transformers-4.57", {})
+    newer = usual._replace(pins={**usual.pins, "nncf": "9.9"})
     monkeypatch.setattr(planning, "export_environment", lambda *_: newer)
     keys.add(planned(source).key)
     monkeypatch.setattr(planning, "RECIPE", planning.RECIPE + 1)

@@ -130,7 +130,6 @@ def evaluation_of(text: str, *, as_record: bool) -> tuple[Evaluation, list[Case]
         Item(
             id=text,
             key=f"key {number}",
-            group=text,
             image=asked,
             prompt=text,
             references=() if as_record else (text,),
