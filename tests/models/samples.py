@@ -185,6 +185,39 @@ QWEN3_VL_30B_A3B: dict[str, Any] = {
 }
 """Qwen/Qwen3-VL-30B-A3B-Instruct."""
 
+QWEN3_5: dict[str, Any] = {
+    "config.json": {
+        "architectures": ["Qwen3_5ForConditionalGeneration"],
+        "model_type": "qwen3_5",
+        "text_config": {"model_type": "qwen3_5_text", "full_attention_interval": 4},
+    },
+    "preprocessor_config.json": QWEN3_VL_4B["preprocessor_config.json"],
+}
+"""Qwen3.5 with the sizes that transformers takes if config.json has none."""
+
+QWEN3_5_MOE: dict[str, Any] = {
+    "config.json": {
+        "architectures": ["Qwen3_5MoeForConditionalGeneration"],
+        "model_type": "qwen3_5_moe",
+        "text_config": {
+            "model_type": "qwen3_5_moe_text",
+            "layer_types": [*["linear_attention"] * 3, "full_attention"] * 10,
+        },
+    },
+    "preprocessor_config.json": QWEN3_VL_4B["preprocessor_config.json"],
+}
+"""Its mixture of experts, likewise."""
+
+GEMMA_4: dict[str, Any] = {
+    "config.json": {
+        "architectures": ["Gemma4ForConditionalGeneration"],
+        "model_type": "gemma4",
+        "text_config": {"model_type": "gemma4_text"},
+    },
+    "preprocessor_config.json": {"image_processor_type": "Gemma4ImageProcessor"},
+}
+"""Gemma 4, likewise."""
+
 PALIGEMMA_448: dict[str, Any] = {
     "config.json": {
         "architectures": ["PaliGemmaForConditionalGeneration"],
@@ -281,6 +314,9 @@ PUBLISHED = (
     QWEN2_5_VL_3B,
     QWEN3_VL_4B,
     QWEN3_VL_30B_A3B,
+    QWEN3_5,
+    QWEN3_5_MOE,
+    GEMMA_4,
     PALIGEMMA_448,
     GEMMA_3_4B,
     INTERNVL3_1B,

@@ -33,6 +33,9 @@ def inspected(folder: Path, files: dict[str, Any], *pictures: tuple[int, int]) -
         (samples.QWEN2_5_VL_3B, "Qwen2.5-VL", 69 * 39 + 2),
         (samples.QWEN3_VL_4B, "Qwen3-VL", 60 * 34 + 2),
         (samples.QWEN3_VL_30B_A3B, "Qwen3-VL, mixture of experts", 60 * 34 + 2),
+        (samples.QWEN3_5, "Qwen3.5 to 3.8", 60 * 34 + 2),
+        (samples.QWEN3_5_MOE, "Qwen3.5 to 3.8, mixture of experts", 60 * 34 + 2),
+        (samples.GEMMA_4, "Gemma 4", 22 * 12 + 2),
         (samples.PALIGEMMA_448, "PaliGemma", 1024),
         (samples.GEMMA_3_4B, "Gemma 3", 256 + 2),
         (samples.INTERNVL3_1B, "InternVL", 256 * 9 + 2),
@@ -60,6 +63,11 @@ def test_tokens_of_a_full_hd_picture(
         (samples.QWEN2_5_VL_3B, 36, 2, 128, 128_000, 36_864),
         (samples.QWEN3_VL_4B, 36, 8, 128, 262_144, 147_456),
         (samples.QWEN3_VL_30B_A3B, 48, 4, 128, 262_144, 98_304),
+        # One layer of four has keys and values.
+        (samples.QWEN3_5, 8, 4, 256, 32768, 32_768),
+        (samples.QWEN3_5_MOE, 10, 2, 256, 32768, 20_480),
+        # 25 layers with heads of 256, and 5 of 512.
+        (samples.GEMMA_4, 30, 4, 256, 131_072, 143_360),
         (samples.PALIGEMMA_448, 18, 1, 256, 8192, 18_432),
         (samples.GEMMA_3_4B, 34, 4, 256, 131_072, 139_264),
         (samples.INTERNVL3_1B, 24, 2, 64, 32768, 12_288),
@@ -86,6 +94,20 @@ def test_the_cache_of_a_token(
         "float16": kv_bytes,
         "int8": kv_bytes // 2,
     }
+
+
+def test_layers_that_share_keys_and_values_have_none(tmp_path: Path) -> None:
+    config = dict(samples.GEMMA_4["config.json"])
+    config["text_config"] = config["text_config"] | {
+        "num_hidden_layers": 12, "num_kv_shared_layers": 6, "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+    }  # fmt: skip
+    found = inspected(tmp_path, samples.GEMMA_4 | {"config.json": config})
+    assert found.decoder is not None
+    assert found.decoder.layers == 6
+    # Five sliding layers with 4 heads of 256, one with 1 head of 512.
+    assert found.kv_bytes_per_token is not None
+    assert found.kv_bytes_per_token["int8"] == 2 * (5 * 4 * 256 + 512)
 
 
 def test_layers_with_a_window_are_told(tmp_path: Path) -> None:
@@ -211,6 +233,8 @@ def test_a_refused_shape_is_told_beside_the_others(tmp_path: Path) -> None:
         (samples.QWEN2_5_VL_3B, "Qwen2.5-VL 3B"),
         (samples.QWEN3_VL_4B, "Qwen3-VL 4B"),
         (samples.QWEN3_VL_30B_A3B, "Qwen3-VL 30B-A3B"),
+        (samples.QWEN3_5, "Qwen3.5, default sizes"),
+        (samples.GEMMA_4, "Gemma 4, default sizes"),
         (samples.PALIGEMMA_448, "PaliGemma 3B 448"),
         (samples.GEMMA_3_4B, "Gemma 3 4B"),
         (samples.INTERNVL3_1B, "InternVL3 1B"),

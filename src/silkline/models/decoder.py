@@ -25,6 +25,20 @@ class Sliding(msgspec.Struct, frozen=True):
     window: int
 
 
+class Wide(msgspec.Struct, frozen=True):
+    """Layers with full attention beside sliding ones, as in Gemma 4.
+
+    Attributes:
+        layers: Number of such layers.
+        kv_heads: Their key and value heads.
+        head_dim: Width of such a head.
+    """
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+
 class Decoder(msgspec.Struct, frozen=True):
     """A decoder's shape.
 
@@ -37,6 +51,7 @@ class Decoder(msgspec.Struct, frozen=True):
         head_dim: Width of a head.
         context_length: Maximum number of tokens of prompt and answer together.
         sliding: Layers with sliding-window attention, if there are any.
+        wide: Layers with full attention whose keys and values have a size of their own.
     """
 
     model_type: str
@@ -47,13 +62,17 @@ class Decoder(msgspec.Struct, frozen=True):
     head_dim: int
     context_length: int | None
     sliding: Sliding | None = None
+    wide: Wide | None = None
 
     def kv_bytes_per_token(self, dtype: str) -> int:
         """Bytes of a token in the KV cache: a key and a value in every layer.
 
         Tokens that have left the window of sliding layers take less.
         """
-        return 2 * self.layers * self.kv_heads * self.head_dim * BYTES_PER_NUMBER[dtype]
+        wide = self.wide or Wide(0, 0, 0)
+        numbers = (self.layers - wide.layers) * self.kv_heads * self.head_dim
+        numbers += wide.layers * wide.kv_heads * wide.head_dim
+        return 2 * numbers * BYTES_PER_NUMBER[dtype]
 
 
 class _Default(NamedTuple):
@@ -80,14 +99,26 @@ _DEFAULTS = {
     "qwen2_vl_text": _Default(8192, 80, 64, 8, None, 32768),
     "qwen2_5_vl_text": _Default(8192, 80, 64, 8, None, 32768),
     "qwen3": _Default(4096, 32, 32, 32, 128, 32768),
+    "qwen3_5_text": _Default(4096, 32, 16, 4, 256, 32768),
+    "qwen3_5_moe_text": _Default(2048, 40, 16, 2, 256, 32768),
     "qwen3_vl_text": _Default(4096, 32, 32, 32, 128, 128000),
     "qwen3_vl_moe_text": _Default(2048, 24, 16, 16, None, 128000),
 }
 """`kv_heads` None means the same as `heads`, `head_dim` None means hidden / heads."""
 
 _NO_DEFAULT = _Default(0, 0, 0, None, None, 0)
-_GEMMA_3_PATTERN = 6
-"""In Gemma 3, the last layer of every group of this size has full attention."""
+_GEMMA_PATTERN = 6
+"""In Gemma 3 and 4, the last layer of every group of this size has full attention."""
+
+_GEMMA_4_HEAD = 512
+"""Width of the heads of Gemma 4's layers with full attention if the file does not say."""
+
+_WITH_CACHE = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+
+_DELTA_NETS = frozenset({"qwen3_5_text", "qwen3_5_moe_text"})
+"""Decoders in which one layer of every `_FULL_EVERY` has keys and values."""
+
+_FULL_EVERY = 4
 
 _MAX_LAYERS = 10_000
 
@@ -120,24 +151,48 @@ def read_decoder(config: Document, text_type: str | None) -> Decoder | None:
             f"In {text.name}, {layers} layers of {heads} heads with a width of {hidden} are not a "
             "possible shape. Download the file again from where it was published."
         )
+    kinds = _kinds(text, model_type, layers)
+    kv_heads = text.number("num_key_value_heads") or default.kv_heads or heads
     return Decoder(
         model_type=model_type,
-        layers=layers,
+        layers=len(kinds) or layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=text.number("num_key_value_heads") or default.kv_heads or heads,
+        kv_heads=kv_heads,
         head_dim=text.number("head_dim") or default.head_dim or hidden // heads,
         context_length=text.number("max_position_embeddings") or default.context or None,
-        sliding=_sliding(text, model_type, layers),
+        sliding=_sliding(text, model_type, layers, kinds),
+        wide=_wide(text, kinds, kv_heads) if model_type == "gemma4_text" else None,
     )
 
 
-def _sliding(text: Document, model_type: str, layers: int) -> Sliding | None:
+def _kinds(text: Document, model_type: str, layers: int) -> list[str]:
+    """The types of the layers that store keys and values; empty if the file does not list them."""
+    kinds = list(text.texts("layer_types"))
+    if not kinds and model_type in _DELTA_NETS:
+        every = text.number("full_attention_interval") or _FULL_EVERY
+        kinds = ["full_attention"] * (layers // every)
+    elif not kinds and model_type == "gemma4_text":
+        kinds = [
+            "sliding_attention" if (layer + 1) % _GEMMA_PATTERN and layer + 1 < layers
+            else "full_attention" for layer in range(layers)
+        ]  # fmt: skip
+    own = max(0, layers - (text.number("num_kv_shared_layers") or 0))
+    return [kind for kind in kinds[:own] if kind in _WITH_CACHE]
+
+
+def _wide(text: Document, kinds: list[str], kv_heads: int) -> Wide:
+    own = text.number("num_global_key_value_heads") if text.flag("attention_k_eq_v") else None
+    head_dim = text.number("global_head_dim") or _GEMMA_4_HEAD
+    return Wide(kinds.count("full_attention"), own or kv_heads, head_dim)
+
+
+def _sliding(text: Document, model_type: str, layers: int, kinds: list[str]) -> Sliding | None:
     """Sliding layers: from `layer_types`, or by the alternation of Gemma 2 and 3."""
-    if kinds := text.texts("layer_types"):
+    if kinds:
         count = kinds.count("sliding_attention")
     elif model_type == "gemma3_text":
-        every = text.number("sliding_window_pattern") or _GEMMA_3_PATTERN
+        every = text.number("sliding_window_pattern") or _GEMMA_PATTERN
         count = layers - layers // every
     elif model_type == "gemma2":
         count = (layers + 1) // 2

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from silkline.engines.torch.slots import KvSlots, LayerShape, bucket
+from silkline.engines.torch.slots import KvSlots, LayerShape, StateShape, bucket
 
 LAYERS = {0: LayerShape(2, 3, 3), 1: LayerShape(1, 4, 2)}
 TOKEN_BYTES = 4 * (2 * 6 + 6)
@@ -154,6 +154,32 @@ def test_steady_storage_doubles_and_does_not_shrink() -> None:
     version = slots.version
     slots.reserve(1, 10, filled=[10])
     assert slots.version == version
+
+
+def test_states_go_with_their_slots_and_begin_as_zeros() -> None:
+    shape = StateShape((2, 3), torch.float32)
+    state = 4 * 2 * 3
+    slots = KvSlots(
+        LAYERS,
+        max_slots=4,
+        budget=2 * (64 * TOKEN_BYTES + state),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        states={5: (shape,)},
+    )
+    assert slots.fits(2, 64)
+    assert not slots.fits(2, 65)
+    assert slots.max_tokens == 2 * 64 + state // TOKEN_BYTES
+    slots.reserve(1, 10)
+    slots.states[5][0][0] = 1
+    slots.reserve(2, 60, filled=[10, 0])
+    slots.begin(1, 5)
+    assert slots.states[5][0][:, 0, 0].tolist() == [1, 0]
+    slots.states[5][0][1] = 2
+    slots.move(1, 0, 5)
+    assert slots.states[5][0][:, 0, 0].tolist() == [2, 2]
+    slots.begin(0, 5)
+    assert slots.states[5][0][:, 0, 0].tolist() == [0, 2]
 
 
 def test_a_slot_that_is_moved_into_or_cleared_holds_nothing_of_those_before() -> None:

@@ -67,8 +67,10 @@ def mix(layer: Any, hidden: torch.Tensor, layout: Layout, state: State) -> torch
         spans.append((span, 1, slice(chunk.slot, chunk.slot + 1)))
     for span, count, slots in spans:
         own = State(state.convolved[slots], state.memory[slots])
-        inputs = (tensor[span].unflatten(0, (count, -1)) for tensor in (projected, decay, beta))
-        parts.append(_attend(layer, *inputs, own).flatten(0, 1))
+        part, rate, share = (
+            torch.unflatten(tensor[span], 0, (count, -1)) for tensor in (projected, decay, beta)
+        )
+        parts.append(_attend(layer, part, rate, share, own).flatten(0, 1))
     gate = layer.in_proj_z(rows).view(-1, layer.head_v_dim)
     mixed = layer.norm(torch.cat(parts).view(-1, layer.head_v_dim), gate)
     out: torch.Tensor = layer.out_proj(mixed.view(len(rows), -1))
@@ -87,7 +89,7 @@ def _attend(
     query, key, value = torch.split(mixed, [layer.key_dim, layer.key_dim, layer.value_dim], 2)
     shared = layer.num_v_heads // layer.num_k_heads
     query, key = (
-        tensor.unflatten(2, (layer.num_k_heads, -1)).repeat_interleave(shared, 2)
+        torch.unflatten(tensor, 2, (layer.num_k_heads, -1)).repeat_interleave(shared, 2)
         for tensor in (query, key)
     )
     source: Any = sys.modules[type(layer).__module__]
@@ -97,7 +99,7 @@ def _attend(
     attended, memory = rule(
         query,
         key,
-        value.unflatten(2, (layer.num_v_heads, -1)),
+        torch.unflatten(value, 2, (layer.num_v_heads, -1)),
         g=decay,
         beta=beta,
         initial_state=state.memory,

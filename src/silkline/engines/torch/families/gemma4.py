@@ -56,7 +56,7 @@ class Gemma4(Adapter):
         if not self._has_layer_inputs:
             return super().text_arguments(inputs)
         text = self.config.get_text_config()
-        layers = inputs[:, text.hidden_size :].unflatten(1, (text.num_hidden_layers, -1))
+        layers = torch.unflatten(inputs[:, text.hidden_size :], 1, (text.num_hidden_layers, -1))
         embeddings = inputs[:, : text.hidden_size]
         return {
             "inputs_embeds": embeddings.unsqueeze(0),

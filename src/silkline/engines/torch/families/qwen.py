@@ -89,7 +89,7 @@ class Qwen3VL(QwenVL):
 
     def text_arguments(self, inputs: torch.Tensor) -> dict[str, Any]:
         """See `Family`; without image features, the layers get nothing to add."""
-        width = self._table.embedding_dim
+        width = int(self.config.get_text_config().hidden_size)
         embeddings, *added = torch.split(inputs.unsqueeze(0), width, 2)
         if not added:
             return {"inputs_embeds": embeddings}
