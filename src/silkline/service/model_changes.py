@@ -2,7 +2,7 @@
 
 For each model, what changed last counts. A change holds as long as the model's table in the
 settings is the one that it was made against; once the owner edits that table, the settings count
-again (docs/decisions/0027).
+again (docs/decisions/0031).
 """
 
 from __future__ import annotations
