@@ -32,12 +32,14 @@ from tests.engines.openai_server import (
     whole,
 )
 
-USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
+USAGE: dict[str, Any] = {"prompt_tokens": 7, "completion_tokens": 3}
 
 
 def completion(finish: str = "stop", usage: Any = USAGE, **message: Any) -> dict[str, Any]:
-    fields = {name: message.pop(name) for name in ("logprobs", "stop_reason") if name in message}
-    choice = {"index": 0, "message": message, "finish_reason": finish, **fields}
+    fields: dict[str, Any] = {
+        name: message.pop(name) for name in ("logprobs", "stop_reason") if name in message
+    }
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish, **fields}
     return {"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}
 
 

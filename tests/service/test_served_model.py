@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ class SlowReplica(ScriptedReplica):
 
 
 @asynccontextmanager
-async def model_of(replicas: Replicas, **wanted: object) -> AsyncIterator[ServedModel]:
+async def model_of(replicas: Replicas, **wanted: Any) -> AsyncIterator[ServedModel]:
     model = served_by(replicas, **({"served_name": "it"} | wanted))
     try:
         await model.start()
