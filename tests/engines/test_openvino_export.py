@@ -30,14 +30,7 @@ from silkline.models.resolve import locate_model
 from silkline.models.source import Digests
 from silkline.models.store import Store
 from silkline.service.pool import prepare
-from tests.models.samples import (
-    BESIDE,
-    INTERNVL2_2B,
-    LLAVA_15_7B,
-    SMOLVLM_500M,
-    save,
-    save_tensors,
-)
+from tests.models.samples import BESIDE, INTERNVL2_2B, LLAVA_15_7B, SMOLVLM_500M, save, save_tensors
 
 WEIGHTS = {"language_model.model.layers.0.mlp.weight": ("F16", [1000, 1000])}
 CONFIG = LLAVA_15_7B["config.json"]
@@ -344,13 +337,10 @@ def test_the_real_child_ends_with_who_asked(tmp_path: Path) -> None:
         time.sleep(600)
     """
     os.mkfifo(tmp_path / "config.json")
+    said = dict.fromkeys(("name", "parent", "license", "model_type", "digest"), "x")
     plan = Plan(
+        **said,
         source=str(tmp_path),
-        name="n",
-        parent="p",
-        license="",
-        model_type="llava",
-        digest="d",
         precision=Precision.INT8,
         versions={},
         environment="transformers-4.57",
