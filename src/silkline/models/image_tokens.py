@@ -229,31 +229,31 @@ class Cells:
 
     Attributes:
         cell: Pixels along a side of a cell, which takes one token.
-        most: Maximum number of cells.
+        max_cells: Maximum number of cells.
         markers: Special tokens around them.
     """
 
     cell: int
-    most: int
+    max_cells: int
     markers: int = 0
 
     def count(self, width: int, height: int) -> Count:
         """See `TokenRule`."""
-        scale = math.sqrt(self.most * self.cell**2 / (width * height))
+        scale = math.sqrt(self.max_cells * self.cell**2 / (width * height))
         columns, rows = int(scale * width / self.cell), int(scale * height / self.cell)
         if rows == 0:
-            rows, columns = 1, min(width // height, self.most)
+            rows, columns = 1, min(width // height, self.max_cells)
         elif columns == 0:
-            rows, columns = min(height // width, self.most), 1
+            rows, columns = min(height // width, self.max_cells), 1
         return Count(rows * columns, self.markers)
 
     def maximum(self) -> int:
         """See `TokenRule`."""
-        return self.most + self.markers
+        return self.max_cells + self.markers
 
     def describe(self) -> str:
         """See `TokenRule`."""
-        return f"up to {self.most} cells of {self.cell}x{self.cell} px, in the image's aspect ratio"
+        return f"up to {self.max_cells} cells of {self.cell}x{self.cell} px, in the image's aspect ratio"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,16 @@ DOCS = Path(__file__).parents[3] / "docs" / "torch.md"
 families = pytest.mark.parametrize("tiny", INSTALLED, ids=lambda tiny: tiny.id)
 
 
+_IDS = {tiny.id for tiny in INSTALLED}
+SAMPLE = {"llava", "qwen3_vl", "gemma3"}
+"""Families for which the quick run, too, makes what the campaign makes for all."""
+
+
+def in_full(family: str) -> Any:
+    """The marks of a test with a family."""
+    return () if family in SAMPLE else pytest.mark.full
+
+
 @dataclass(frozen=True)
 class Told:
     """What transformers alone answers to each case.
@@ -192,7 +202,9 @@ async def test_an_end_token_ends_the_answer(tiny: Tiny, tell: Callable[[Tiny], T
     assert last.usage.completion_tokens == until
 
 
-@families
+@pytest.mark.parametrize(
+    "tiny", [pytest.param(tiny, id=tiny.id, marks=in_full(tiny.id)) for tiny in INSTALLED]
+)
 async def test_half_precision_answers(tiny: Tiny, tell: Callable[[Tiny], Told]) -> None:
     told = tell(tiny)
     async with serving(told.folder, dtype="bfloat16") as engine:
@@ -248,7 +260,6 @@ def negative(prompt: Prompt) -> Prompt:
     return replace(prompt, images=pictures)
 
 
-_IDS = {tiny.id for tiny in INSTALLED}
 WRONGS = [
     *[
         (tiny.id, wrong)
@@ -264,7 +275,7 @@ WRONGS = [
 
 @pytest.mark.parametrize(
     ("family", "wrong"),
-    [wrong for wrong in WRONGS if wrong[0] in _IDS],
+    [pytest.param(*each, marks=in_full(each[0])) for each in WRONGS if each[0] in _IDS],
     ids=lambda value: getattr(value, "__name__", value),
 )
 async def test_these_tests_would_see_it(

@@ -20,7 +20,7 @@ from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import load_bundle
 from silkline.models.resolve import bundled_folder
 from tests.engines.asking import picture, user
-from tests.engines.torch.tiny import TINY, save
+from tests.engines.torch.tiny import TINY, save, save_files
 
 CPU = torch.device("cpu")
 
@@ -192,8 +192,20 @@ def _no_network(*told: object) -> None:
 
 def test_an_old_transformers_is_told(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers, "LlavaForConditionalGeneration", None)
-    with pytest.raises(EnvironmentFault, match="pip install -U 'transformers"):
+    with pytest.raises(EnvironmentFault, match=r"install -U 'transformers>=4\.57,<6'"):
         load(llava)
+
+
+@pytest.mark.parametrize(("model_type", "since"), [("gemma4", "5.5"), ("qwen3_5_moe", "5.2")])
+def test_the_release_that_a_family_needs_is_named(
+    model_type: str, since: str, llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = next(each for each in TINY if each.model_type == model_type)
+    save_files(tiny, tmp_path)
+    shutil.copy(llava / "model.safetensors", tmp_path)
+    monkeypatch.setattr(transformers, tiny.model, None, raising=False)
+    with pytest.raises(EnvironmentFault, match=f"'transformers>={since},<6'"):
+        load(tmp_path)
 
 
 def test_a_text_model_with_an_attention_of_its_own_is_refused(
