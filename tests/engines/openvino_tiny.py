@@ -53,12 +53,12 @@ def _tiny(model_type: str) -> Any:
 
 def _new() -> dict[str, Any]:
     """Families that came after the torch engine's."""
-    from tests.engines.torch import tiny  # noqa: PLC0415 - imports torch
+    from tests.engines.torch import tiny, tiny_parts  # noqa: PLC0415 - imports torch
 
     qwen = next(each for each in tiny.TINY if each.model_type == "qwen2_vl")
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2],
             "mrope_interleaved": True, "partial_rotary_factor": 1.0}  # fmt: skip
-    text = {**qwen.config["text_config"], "head_dim": tiny.HEAD_DIM, "rope_parameters": rope}
+    text = {**qwen.config["text_config"], "head_dim": tiny_parts.HEAD_DIM, "rope_parameters": rope}
     vision = {"depth": 3, "num_heads": 4, "patch_size": 16, "in_channels": 3, "hidden_size": 32,
               "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": tiny.HIDDEN,
               "intermediate_size": 48, "num_position_embeddings": 16}  # fmt: skip

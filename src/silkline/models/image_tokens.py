@@ -253,7 +253,8 @@ class Cells:
 
     def describe(self) -> str:
         """See `TokenRule`."""
-        return f"up to {self.max_cells} cells of {self.cell}x{self.cell} px, in the image's aspect ratio"
+        size = f"{self.cell}x{self.cell} px"
+        return f"up to {self.max_cells} cells of {size}, in the image's aspect ratio"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from silkline.engines.torch.support import TORCH_MODEL_TYPES
-from tests.engines.torch.tiny import HEADS, HIDDEN, PATCH, TILE, Tiny, save
+from tests.engines.torch.tiny import Tiny, save
+from tests.engines.torch.tiny_parts import HEADS, HIDDEN, PATCH, TILE
 
 _TEXT = {
     "hidden_size": HIDDEN,
