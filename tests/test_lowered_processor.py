@@ -17,8 +17,8 @@ from tests.serving import served
 ENGINES = [
     ("openvino", ()),
     ("torch", ("--engine-options", "dtype=float32")),
-    ("torch", ("--engine-options", "dtype=bfloat16")),
-    ("torch", ("--engine-options", "dtype=float16")),
+    pytest.param("torch", ("--engine-options", "dtype=bfloat16"), marks=pytest.mark.full),
+    pytest.param("torch", ("--engine-options", "dtype=float16"), marks=pytest.mark.full),
 ]
 
 

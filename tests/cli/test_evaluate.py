@@ -176,7 +176,12 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
         (("http://127.0.0.1:1 nonsense=1",), 2, "nonsense"),
         (("silkline-mini", "--metric", "bleu"), 2, "The metric bleu is unknown"),
         (("no-such-model",), 2, "There is no model no-such-model"),
-        (("http://127.0.0.1:9",), 4, "http://127.0.0.1:9 did not list its models within 10 s"),
+        pytest.param(
+            ("http://127.0.0.1:9",),
+            4,
+            "http://127.0.0.1:9 did not list its models within 10 s",
+            marks=pytest.mark.full,
+        ),
         (("silkline-mini", "--limit", "0"), 2, "0 is not in the range"),
     ],
 )

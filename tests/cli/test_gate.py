@@ -52,6 +52,7 @@ def test_an_equal_model_passes_another_is_refused_and_a_second_run_asks_nothing(
     assert len(lines_of(out / "answers.jsonl")) == 180  # the baseline's answers were there
 
 
+@pytest.mark.full
 def test_both_are_loaded_side_by_side(tmp_path: Path) -> None:
     data, out = write_set(tmp_path, 8), tmp_path / "out"
     found = gate(

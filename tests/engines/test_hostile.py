@@ -104,6 +104,7 @@ class TestOpenVino(Hostile):
         with pytest.raises((InvalidRequest, DeadlineExceeded), match=r"too complex|compiled"):
             await answer(engine, question(sampling=sampling, timeout_seconds=BOUNDED))
 
+    @pytest.mark.full
     async def test_answers_stay_the_same_when_grammars_are_freed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -95,7 +95,8 @@ def similar(one: Image, kind: int) -> Image:
     return replace(one, pixels=bytes(pixels), digest=digest)
 
 
-@pytest.mark.parametrize("pairs", [15, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("pairs", [15, 200])
 async def test_the_prefix_cache_mixes_no_pictures(pairs: int) -> None:
     """The same text about two pictures, and again about the first: as without the cache."""
     with_it = create_engine("openvino", replace(OPTIONS, extra={"prefix_cache": "true"}))

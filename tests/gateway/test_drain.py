@@ -135,7 +135,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("attempt", range(2))
+@pytest.mark.parametrize("attempt", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_nobody_is_reset_at_full_load(keep: bool, attempt: int) -> None:
     duck = "0.3" if keep else "0"  # long enough that no connection is idle at the end
     with served(*FAKE, "--lame-duck", duck) as running:

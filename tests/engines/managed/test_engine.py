@@ -51,7 +51,7 @@ async def started(engine: str, folder: Path, *traits: str, **extra: str) -> Asyn
         await running.aclose()
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["vllm", pytest.param("llamacpp", marks=pytest.mark.full)])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -103,6 +103,7 @@ class TestLlamaCpp(Conformance):
             yield engine
 
 
+@pytest.mark.parametrize("name", ENGINES)
 async def test_it_says_what_it_is(name: str, tmp_path: Path) -> None:
     given = replace(options(name, tmp_path), name="org/model", revision="abc")
     engine = create_engine(name, given)
@@ -113,6 +114,7 @@ async def test_it_says_what_it_is(name: str, tmp_path: Path) -> None:
     assert (info.context_length, info.image_tokens) == (8192, 16)
 
 
+@pytest.mark.parametrize("name", ENGINES)
 async def test_tools_and_reasoning(name: str, tmp_path: Path) -> None:
     given = options(name, tmp_path)
     assert given.model is not None

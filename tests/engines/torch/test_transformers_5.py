@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 OVERLAY = ROOT / ".cache" / "transformers-5"
-QUICK = ("gemma4", "gemma4_moe", "qwen3_5", "llava")
+QUICK = ("gemma4", "qwen3_5")
 """Families of each kind; all of them, and all tests, are run with the long campaign."""
 
 

@@ -30,6 +30,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.full  # the README's commands, which the quick tests run, have it with the default
 @pytest.mark.parametrize("limit", ["DEFAULT", "AVX2"])
 def test_the_bundled_model_keeps_the_contract_with_openvino(limit: str) -> None:
     asked = ("evaluate", "silkline-mini", "--contract", "--engine", "openvino", "--json")
