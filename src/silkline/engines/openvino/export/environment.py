@@ -19,7 +19,6 @@ import time
 import venv
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,7 +173,7 @@ def _installed(name: str) -> str | None:
 
 
 def _create(folder: Path) -> None:
-    missing = find_spec("pip") is None  # else that of Silkline's own environment is found
+    missing = _installed("pip") is None  # else that of Silkline's own environment is found
     try:
         venv.EnvBuilder(with_pip=missing, symlinks=True).create(folder)
     except subprocess.CalledProcessError as error:
