@@ -10,14 +10,14 @@ from typing import Any, Literal
 import pytest
 
 from silkline.cache.policy import CacheState
-from silkline.config import EngineSettings, RemoteSettings, Settings
+from silkline.config import EngineSettings, ModelSettings, RemoteSettings, Settings
 from silkline.core import ImagePart, Message, Role, Sampling, TextPart
 from silkline.errors import ConfigError, ImageUndecodable
 from silkline.ingress.source import uploaded
 from silkline.ingress.wanted import Wanted
 from silkline.service.answering import Answering
 from silkline.service.local import create_intake, open_answering
-from silkline.service.pool import create_pool, wanted_images
+from silkline.service.pool import prepare, wanted_images
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 from tests.engines.openai_server import OpenAiServer, openai_server, scripted, whole
@@ -104,6 +104,5 @@ async def test_header_needs_remotes_that_all_take_files(
     if wanted is Wanted.FILE:
         assert wanted_images(trusting) is Wanted.UNDECODED_FILE
         return
-    trusting = trusting.model_copy(update={"engine": engine.get("engine", "fake")})
     with pytest.raises(ConfigError, match="trust is header"):
-        await create_pool(Settings(engine=trusting))
+        await prepare(ModelSettings(**{"engine": "fake"} | engine, trust="header"))
