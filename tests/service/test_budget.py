@@ -50,6 +50,12 @@ def test_memory_for_caches_is_divided_by_weight() -> None:
     assert a + b <= (16 - 2) * GIB / 4
 
 
+def test_a_cache_that_the_settings_name_leaves_less_for_the_others() -> None:
+    named = replace(SMALL, cache_bytes=13 * GIB)
+    rest = divide(MACHINE, {"named": named, "other": SMALL})["other"].kv_cache_limit
+    assert MIN_BYTES <= rest <= 16 * GIB - named.memory_bytes - SMALL.weights_bytes
+
+
 def test_a_remote_model_takes_nothing() -> None:
     remote = Need(0, 0, 0, workers=0, cores=1.0, memory=1.0)
     shares = divide(MACHINE, {"a": SMALL, "b": remote})

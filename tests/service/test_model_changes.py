@@ -95,6 +95,16 @@ def test_a_model_that_is_no_longer_allowed_is_left_out(tmp_path: Path) -> None:
     assert list(served(ModelChanges(path), open_settings)) == ["a", "b"]
 
 
+def test_settings_that_cannot_be_applied_lose_no_change() -> None:
+    changes, settings = ModelChanges(""), settings_of({"a": 1, "b": 1})
+    changes.record("b", "b", ModelSettings(max_batch=5), settings)
+    changes.record("c", "c", ModelSettings(max_batch=6), settings)
+    tables = {"a": ModelSettings(aliases=("c",)), "b": ModelSettings(max_batch=2)}
+    with pytest.raises(ConfigError, match="both have the name or alias c"):
+        changes.applied(settings.model_copy(update={"models": tables}))
+    assert served(changes, settings) == {"a": 1, "b": 5, "c": 6}
+
+
 def test_the_last_model_of_the_settings_cannot_be_lost(tmp_path: Path) -> None:
     changes = ModelChanges("")
     changes.record("a", "a", None, settings_of({"a": 1}))

@@ -9,39 +9,11 @@ from typing import Any
 
 import pytest
 
-from silkline.errors import EnvironmentFault, Overloaded, ShuttingDown
-from silkline.routing.pool import EnginePool
+from silkline.errors import Overloaded, ShuttingDown
 from silkline.service.models import ServedModels
 from silkline.service.served_model import ModelState, ServedModel
 from tests.engines.asking import eventually
-from tests.routing.scripted import ScriptedReplica
-from tests.service.models import served_by
-
-
-class Replicas:
-    """Makes the engines of a model, each start with a new one, and counts them."""
-
-    def __init__(self) -> None:
-        self.made: list[SlowReplica] = []
-        self.seconds = 0.0
-        self.fault = ""
-
-    def __call__(self) -> EnginePool:
-        self.made.append(SlowReplica(self))
-        return EnginePool([self.made[-1]])
-
-
-class SlowReplica(ScriptedReplica):
-    def __init__(self, of: Replicas) -> None:
-        super().__init__("slow")
-        self.of = of
-        self.up = False
-
-    async def start(self) -> None:
-        await asyncio.sleep(self.of.seconds)
-        if self.of.fault:
-            raise EnvironmentFault(self.of.fault)
-        self.turn(up=True)
+from tests.service.models import Replicas, served_by
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,9 @@ def test_the_one_model_is_found() -> None:
     again = Settings.model_validate_json(named.model_dump_json(exclude_unset=True))
     for settings in (named, again):
         assert (only_model(settings).served_name, only_model(settings).max_batch) == ("a", 3)
+
+
+def test_settings_reach_a_process_as_they_are(tmp_path: Path) -> None:
+    settings = Settings(engine=EngineSettings(hang_timeout=math.inf))
+    own = settings_of_process(settings, tmp_path)
+    assert Settings.model_validate_json(own.model_dump_json(exclude_unset=True)) == own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -109,3 +110,22 @@ def test_more_counters_than_there_are_do_not_spill_into_the_next_process() -> No
     shared.counter(memory.MAX_COUNTERS - 1).add(1)
     with pytest.raises(ConfigError, match="at most 255 workers and remotes"):
         shared.counter(memory.MAX_COUNTERS)
+
+
+def test_a_process_that_dies_while_it_drops_a_record_hides_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    table = SharedMemory.create(1).table(Region.QUARANTINE, 1)
+    table.put(b"a", (1.0, 2.0, 3.0))
+    row = memory._ROW
+    dying = SimpleNamespace(size=row.size, unpack_from=row.unpack_from, pack_into=die)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "_ROW", dying)
+        with pytest.raises(KeyboardInterrupt):
+            table.drop(b"a")
+    assert len(table) == 1
+    table.drop(b"a")
+    assert (table.get(b"a"), len(table)) == (None, 0)

@@ -85,7 +85,9 @@ async def _serve(
     check_free(settings.server.host, settings.server.port)
     with Console(stderr=True).status("checking the model's files") as status:
         if settings.server.processes > 1:
-            await _serve_with_processes(settings, status, as_json=as_json)
+            await _serve_with_processes(
+                settings, status, has_file=reread is not None, as_json=as_json
+            )
             return
         manager = await create_models(settings, reread, status.update)
 
@@ -101,7 +103,9 @@ async def _serve(
             await manager.aclose()
 
 
-async def _serve_with_processes(settings: Settings, status: Status, *, as_json: bool) -> None:
+async def _serve_with_processes(
+    settings: Settings, status: Status, *, has_file: bool, as_json: bool
+) -> None:
     """Runs the owner of several gateway processes in this process."""
     wanted = only_model(settings)
     host, port = settings.server.host, settings.server.port
@@ -116,7 +120,7 @@ async def _serve_with_processes(settings: Settings, status: Status, *, as_json: 
         status.update("loading the model")
         try:
             check_free(host, port)  # this took a while, and a shared port can be bound again
-            await Owner(settings, model, sockets, ready).run()
+            await Owner(settings, model, sockets, ready, has_file=has_file).run()
         finally:
             model.release()
 

@@ -23,7 +23,9 @@ _Share = Annotated[float, Field(gt=0, le=1)]
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants"
+    )
 
 
 class ServerSettings(Section):

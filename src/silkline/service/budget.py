@@ -152,7 +152,7 @@ def divide(machine: Machine, needs: Mapping[str, Need]) -> dict[str, Share]:
         sum(need.cores for need in computing if not need.threads),
     )
     spare = _Rest(
-        cache_share(machine.memory_bytes - sum(need.weights_bytes for need in needs.values())),
+        cache_share(machine.memory_bytes - memory),
         sum(need.memory for need in computing),
     )
     return {name: _share(need, cores, spare) for name, need in needs.items()}

@@ -72,8 +72,10 @@ class ModelManager:
         self._changes = changes or ModelChanges("")
         self._reread = reread
         self._changing = asyncio.Lock()
+        # Of the settings that the server runs with: a new request_timeout needs a restart.
+        self._drain_seconds = settings.server.request_timeout + _DRAIN_MARGIN_SECONDS
         self._starting: ServedModel | None = None
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloading: set[asyncio.Task[None]] = set()
 
     @property
     def reloads(self) -> bool:
@@ -83,14 +85,20 @@ class ModelManager:
     async def start(self) -> None:
         """Starts all models; one that the admin API added may fail, and stays unloaded.
 
+        Changes wait until all have started: a model that is removed while it starts would end it.
+
         Raises:
             SilklineError: A model of the settings cannot start.
         """
-        added = {model.key for model in self.models if self._changes.changed(model.key)}
-        await self.models.start(may_fail=added)
+        async with self._changing:
+            added = {model.key for model in self.models if self._changes.changed(model.key)}
+            await self.models.start(may_fail=added)
 
     async def aclose(self) -> None:
-        """Closes all models, also one that is being started. Idempotent."""
+        """Closes all models, also one that is being started; ends reloads. Idempotent."""
+        for reload in self._reloading:
+            reload.cancel()
+        await asyncio.gather(*self._reloading, return_exceptions=True)
         if self._starting is not None:
             await self._starting.aclose()
         await self.models.aclose()
@@ -152,7 +160,8 @@ class ModelManager:
     def request_reload(self) -> None:
         """Begins to read the settings again; call it in the event loop."""
         task = asyncio.get_running_loop().create_task(self.reload(), name="reload models")
-        self._reloading = task
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
 
     async def reload(self) -> None:
         """Reads the settings again, and applies what changed in the models; never raises.
@@ -190,10 +199,6 @@ class ModelManager:
             return
         self.models.put(model, self._drain_seconds)
         _audit("model added" if old is None else "model replaced", model, "SIGHUP")
-
-    @property
-    def _drain_seconds(self) -> float:
-        return self.settings.server.request_timeout + _DRAIN_MARGIN_SECONDS
 
     async def _put(self, key: str, name: str, table: ModelSettings, by: str) -> ServedModel:
         self._changing_loader()
@@ -304,11 +309,15 @@ def _failed(what: str, name: str, error: SilklineError) -> None:
 
 
 def _warn_of_other_sections(old: Settings, new: Settings) -> None:
-    ours = {"engine", "models", "admin"}
+    allowed = {"allowed_models": new.admin.allowed_models}
+    applied = {
+        "engine": new.engine,
+        "models": new.models,
+        "admin": old.admin.model_copy(update=allowed),
+    }
+    running = old.model_copy(update=applied)
     changed = [
-        name
-        for name in Settings.model_fields
-        if name not in ours and getattr(old, name) != getattr(new, name)
+        name for name in Settings.model_fields if getattr(running, name) != getattr(new, name)
     ]
     if changed:
         logger.warning(

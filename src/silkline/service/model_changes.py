@@ -97,7 +97,6 @@ class ModelChanges:
             else:
                 fields = {"silkline.model": change.name}
                 logger.error("allowed_models no longer allows a model", extra={"ecs": fields})
-        self._changes = kept
         if not found:
             raise ConfigError(
                 "The admin API has removed the last model of the settings. Add a table to "
@@ -107,6 +106,7 @@ class ModelChanges:
             check_names(found)
         except ValueError as error:
             raise ConfigError(f"With the admin API's changes {error}.") from error
+        self._changes = kept
         return found
 
     def record(self, key: str, name: str, table: ModelSettings | None, settings: Settings) -> None:

@@ -341,8 +341,9 @@ class _SharedTable(Table):
         digest = _digest(key)
         for found, offset, *_ in self._probe(digest):
             if found == digest:
-                self._count[0] -= 1
+                # The count last: if this process dies in between, no row is left uncounted.
                 _ROW.pack_into(self._rows, offset, _EMPTY, 0.0, 0.0, 0.0)
+                self._count[0] -= 1
 
     def _probe(self, digest: bytes) -> Iterator[tuple[bytes, int, Record]]:
         begin = int.from_bytes(digest[:4], "little")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -287,6 +288,16 @@ def test_a_signal_drains_all_processes(gateway: Served, both: tuple[Client, Clie
         gateway.process.send_signal(signal.SIGTERM)
         assert [answer.result()[0] for answer in answers] == [200, 200]
     assert gateway.process.wait(timeout=30) == 0
+
+
+def test_a_hangup_does_not_end_a_server_with_a_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "silkline.toml").write_text(f"[server]\nprocesses = {PROCESSES}\n")
+    with served("--engine", "fake", folder=tmp_path) as running:
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: any("settings need a restart" in line for line in running.log))
+        assert running.process.poll() is None
+        with clients(running) as (first, second):
+            assert {each.ask("GET", "/ready")[0] for each in (first, second)} == {200}
 
 
 @pytest.mark.full

@@ -55,6 +55,8 @@ class Owner:
         model: Prepared,
         sockets: Sequence[socket.socket],
         on_ready: Callable[[Ready], None],
+        *,
+        has_file: bool = False,
     ) -> None:
         """Describes the server; `run` runs it.
 
@@ -63,12 +65,15 @@ class Owner:
             model: The model; the caller releases it.
             sockets: Bound sockets that keep the port; the caller closes them.
             on_ready: Called once all gateway processes are ready.
+            has_file: Whether the settings come from a file; SIGHUP then does not end the server.
         """
         self._settings = settings
         self._model = model
         self._workers = model.workers()
         self._addresses = [(int(bound.family), bound.getsockname()) for bound in sockets]
         self._on_ready = on_ready
+        self._has_file = has_file
+        self._rereads = has_file or bool(settings.auth.keys_file)
         self._count = settings.server.processes
         self._memory = SharedMemory.create(self._count)
         self._metrics = MergedMetrics(MERGED_BY)
@@ -236,26 +241,32 @@ class Owner:
     def _handle_signals(self) -> list[signal.Signals]:
         """Handles SIGTERM, SIGINT and SIGHUP.
 
-        A SIGHUP that is ignored (nohup) stays so, unless it reloads the keys file.
+        A SIGHUP that is ignored (nohup) stays so, unless there is a file to read again.
         """
         signals = [signal.SIGTERM, signal.SIGINT]
         is_default = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-        if is_default or self._settings.auth.keys_file:
+        if is_default or self._rereads:
             signals.append(signal.SIGHUP)
         for number in signals:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
         return signals
 
     def _signalled(self, number: signal.Signals) -> None:
-        """Passes a signal on. With a keys file, SIGHUP has each process read that file again."""
-        if number is signal.SIGHUP and self._settings.auth.keys_file:
-            passed_on = signal.SIGHUP
-        else:
-            passed_on = signal.SIGTERM
-            self._stopping.set()
+        if number is signal.SIGHUP and self._rereads:
+            self._reread()
+            return
+        self._stopping.set()
         for gateway in self._gateways.values():
-            if passed_on is signal.SIGTERM or gateway.is_ready:
-                gateway.signal(passed_on)
+            gateway.signal(signal.SIGTERM)
+
+    def _reread(self) -> None:
+        """Has each process read the keys file again; a change of the settings needs a restart."""
+        if self._has_file:
+            logger.warning("with several gateway processes, changed settings need a restart")
+        if self._settings.auth.keys_file:
+            for gateway in self._gateways.values():
+                if gateway.is_ready:
+                    gateway.signal(signal.SIGHUP)
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
