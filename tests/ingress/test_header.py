@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -251,8 +252,8 @@ class Counted(bytes):
 
     copied = 0
 
-    def __getitem__(self, key: object) -> object:  # type: ignore[override]
-        found = super().__getitem__(key)  # type: ignore[index]
+    def __getitem__(self, key: Any) -> Any:
+        found: Any = super().__getitem__(key)
         self.copied += len(found) if isinstance(found, bytes) else 1
         return found
 

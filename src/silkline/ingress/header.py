@@ -1,4 +1,4 @@
-"""Reads the header of a JPEG or PNG file, to see whether normalising would change its pixels.
+"""Reads the structure of a JPEG or PNG file, to see whether it may be passed on as it is.
 
 Nothing is decoded and no library is used. A file is plain if it has one opaque 8-bit image in RGB
 or grey, upright, without a colour profile, and ends where its image ends. Only known segments and
@@ -14,8 +14,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from silkline.ingress.formats import FileFormat
-
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -28,6 +26,7 @@ _SCAN = 0xDA
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive; decoders differ in what else they read."""
 
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
 _APP1, _APP2 = 0xE1, 0xE2
 """EXIF or XMP; colour profiles or further images."""
 
@@ -42,7 +41,7 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_TYPES = frozenset({0, 2})
 """Grey and RGB."""
 
-_PNG_HEADER = 13
+_PNG_END = b"IEND"
 _PLAIN_CHUNKS = frozenset(
     {b"IDAT", b"bKGD", b"cHRM", b"gAMA", b"pHYs", b"sBIT", b"sRGB", b"tEXt", b"tIME"}
 )
@@ -60,23 +59,34 @@ _SHORT = 3
 _UPRIGHT = 1
 
 
-def plain_size(data: bytes, kind: FileFormat) -> Size | None:
-    """The size of a plain file; None if it is not plain.
+def plain_size(data: bytes, name: str) -> Size | None:
+    """The size of a plain file, whose pixels normalising would not change; None if it is not plain.
 
     Args:
         data: The file.
-        kind: Its format.
+        name: Pillow's name of its format.
     """
+    plain = {"JPEG": _plain_jpeg, "PNG": _plain_png}.get(name)
     try:
-        match kind:
-            case FileFormat.JPEG:
-                return _plain_jpeg(data)
-            case FileFormat.PNG:
-                return _plain_png(data)
-            case _:
-                return None
+        return None if plain is None else plain(data)
     except (IndexError, struct.error):  # it is truncated
         return None
+
+
+def ends_with_image(data: bytes, name: str) -> bool:
+    """Whether a JPEG or PNG file ends with the end marker of its image.
+
+    Args:
+        data: The file.
+        name: Pillow's name of its format.
+    """
+    try:
+        if name == "JPEG":
+            scans = (end for marker, _, end in _segments(data) if marker == _SCAN)
+            return _is_only_scan(data, next(scans, len(data)))
+        return next((end for name, _, end in _chunks(data) if name == _PNG_END), 0) == len(data)
+    except (IndexError, struct.error):  # it is truncated
+        return False
 
 
 def _plain_jpeg(data: bytes) -> Size | None:
@@ -88,8 +98,7 @@ def _plain_jpeg(data: bytes) -> Size | None:
             if size is None:
                 return None
         elif marker == _SCAN:
-            # In a scan, 0 or a restart marker follows FF: the first end marker ends the file.
-            return size if data.find(_JPEG_END, end) == len(data) - 2 else None
+            return size if _is_only_scan(data, end) else None
         elif marker == _APP1:
             is_exif = data.startswith(_EXIF, begin)
             if (is_exif and has_exif) or not _is_upright(data[begin:end]):
@@ -100,12 +109,20 @@ def _plain_jpeg(data: bytes) -> Size | None:
     return None
 
 
+def _is_only_scan(data: bytes, begin: int) -> bool:
+    """Whether the first end marker after this scan's header ends the file.
+
+    In a scan, 0 or a restart marker follows FF.
+    """
+    return data.find(_JPEG_END, begin) == len(data) - len(_JPEG_END)
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """The marker of each segment, and where its content begins and ends; the scan is the last."""
     at = len(_JPEG_START)
     for _ in range(_MAX_PARTS):
         marker = data[at + 1]
-        if data[at] != 0xFF:  # noqa: PLR2004 - begins each marker
+        if data[at] != 0xFF or marker in _WITHOUT_LENGTH:  # noqa: PLR2004 - begins each marker
             return
         end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
         if end < at + 4 or end > len(data):
@@ -143,21 +160,30 @@ def _is_upright(segment: bytes) -> bool:
 
 
 def _plain_png(data: bytes) -> Size | None:
-    at = len(_PNG_START)
-    length, name, width, height, bits, colours = struct.unpack_from(">I4sIIBB", data, at)
-    if (length, name, bits) != (_PNG_HEADER, b"IHDR", 8) or colours not in _PNG_TYPES:
+    chunks = _chunks(data)
+    header = next(chunks)
+    width, height, bits, colours = struct.unpack_from(">IIBB", data, header[1])
+    usual = header[0] == b"IHDR" and bits == 8 and colours in _PNG_TYPES  # noqa: PLR2004
+    if not usual or not width or not height:
         return None
     has_data = False
-    for _ in range(_MAX_PARTS):
-        at += 12 + length
-        length, name = struct.unpack_from(">I4s", data, at)
-        if name == b"IEND":
-            ends = at + 12 + length == len(data)
-            return (width, height) if has_data and ends and width and height else None
-        if name not in _PLAIN_CHUNKS or (name == b"tEXt" and not _is_known_text(data, at + 8)):
+    for name, begin, end in chunks:
+        if name == _PNG_END:
+            return (width, height) if has_data and end == len(data) else None
+        if name not in _PLAIN_CHUNKS or (name == b"tEXt" and not _is_known_text(data, begin)):
             return None
         has_data = has_data or name == b"IDAT"
     return None
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each chunk, where its content begins, and where it ends with its checksum."""
+    at = len(_PNG_START)
+    for _ in range(_MAX_PARTS):
+        length, name = struct.unpack_from(">I4s", data, at)
+        begin = at + 8
+        at = begin + length + 4
+        yield name, begin, at
 
 
 def _is_known_text(data: bytes, at: int) -> bool:
