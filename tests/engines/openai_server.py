@@ -46,7 +46,8 @@ class OpenAiServer:
     Attributes:
         script: What is sent, head included, for each completion that is asked for.
         listing: What `/v1/models` says; None refuses with 401.
-        properties: What other paths say; those that are not in it say what `/v1/models` does.
+        properties: What other paths say, or their status; those that are not in it say what
+            `/v1/models` does.
         received: The completions that were asked for.
         open: Connections that are open.
         connections: Connections so far.
@@ -88,7 +89,8 @@ class OpenAiServer:
     ) -> None:
         if received.method == "GET":
             body = self.properties.get(received.path, self.listing)
-            writer.write(whole(401, b"{}") if body is None else whole(200, body))
+            status = body if isinstance(body, int) else 401 if body is None else 200
+            writer.write(whole(status, body if status == 200 else b"{}"))
             return
         self.received.append(received)
         leaving = asyncio.create_task(reader.read(1))

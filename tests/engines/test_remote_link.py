@@ -15,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from silkline.engines.remote import link as link_module
 from silkline.engines.remote.link import RemoteLink
-from silkline.errors import WorkerLost
+from silkline.errors import DeadlineExceeded, WorkerLost
 from tests.engines.openai_server import STREAM_HEAD, event, openai_server, scripted
 
 Answers = list[bytes | BaseException]
@@ -34,6 +34,20 @@ async def test_reading_on_after_the_end_is_lost_at_once() -> None:
             with pytest.raises(WorkerLost, match="no longer used"):
                 async with asyncio.timeout(5):
                     await reply.read()
+
+
+async def test_a_server_that_always_has_more_is_read_until_the_deadline_only() -> None:
+    script = scripted(STREAM_HEAD, event("first"), 0.02, event("second"), 60.0)
+    async with openai_server(script) as server:
+        link = RemoteLink(server.url, None, timeout=60.0)
+        link.open()
+        deadline = asyncio.get_running_loop().time() + 0.5
+        async with link.post("/v1/chat/completions", b"{}", deadline, {}) as reply:
+            assert b"first" in await reply.read()
+            await asyncio.sleep(0.6)
+            with pytest.raises(DeadlineExceeded):
+                await reply.read()
+        await link.aclose()
 
 
 async def test_aiohttp_has_what_the_unix_connector_takes_from_it() -> None:

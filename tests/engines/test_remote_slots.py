@@ -105,3 +105,18 @@ async def test_a_pool_takes_the_limit_and_logs_that_it_is_reached(
 
 async def deltas_of(pool: EnginePool) -> list[Delta]:
     return [delta async for delta in pool.generate(question())]
+
+
+async def test_a_server_that_cannot_tell_yet_is_asked_again() -> None:
+    """llama-server lists its models while it loads one, but has no properties then."""
+    async with openai_server(scripted(), owned_by("llamacpp")) as server:
+        server.properties = {"/props": 503}
+        async with aclosing(RemoteEngine(RemoteSettings(url=server.url), None)) as remote:
+            await remote.start()
+            assert remote.limit == UNKNOWN_LIMIT
+            server.properties = {"/props": {"total_slots": 4}}
+            await remote.probe()
+            assert remote.limit == 6
+            server.properties = {"/props": {"total_slots": 8}}
+            await remote.probe()
+            assert remote.limit == 6

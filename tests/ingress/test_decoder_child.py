@@ -107,7 +107,7 @@ def test_it_loads_little() -> None:
         "silkline",
         "silkline.ingress",
         *(f"silkline.ingress.{name}" for name in ("decoder_child", "decoder_jail", "decoder_wire",
-                                                  "identity",
+                                                  "header", "identity",
                                                   "jpeg_end", "normalise", "perceptual", "resize")),
     }  # fmt: skip
     heavy = {"asyncio", "numpy", "socket", "ssl", "pickle", "multiprocessing",

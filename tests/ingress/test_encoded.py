@@ -25,6 +25,7 @@ FRAMES = [drawing(), drawing().rotate(180)]
 ANIMATED = {"save_all": True, "append_images": FRAMES[1:]}
 CLEAR = drawing(mode="RGBA")
 CLEAR.putalpha(128)
+ARCHIVE = b"PK\3\4" + bytes(40)
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 
@@ -75,8 +76,12 @@ async def test_a_plain_file_is_kept_as_it_came(pool: DecoderPool, kind: str, mod
         encode(drawing(), "TIFF"),
         encode(drawing(), "AVIF"),
         encode(drawing(), "JPEG")[:-2],
+        encode(drawing(), "JPEG") + ARCHIVE,
+        encode(drawing(), "JPEG") * 2,
+        encode(drawing(), "PNG") + ARCHIVE,
+        encode(drawing(), "PNG")[:-12],
     ],
-    ids=range(18),
+    ids=range(22),
 )
 async def test_any_other_file_is_not(pool: DecoderPool, data: bytes) -> None:
     image = (await pool.decode(data, LIMIT, ANY_SIZE, wanted=Wanted.FILE)).image

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -30,16 +32,37 @@ BUDGET = PixelBudget()
 LIMITS = LimitSettings(max_image_pixels=1_000_000, max_request_pixels=1_500_000)
 
 
-def app1(content: bytes) -> bytes:
-    """A JPEG with this segment."""
-    return JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + JPEG[2:]
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
-def exif(orientation: int, order: str = "<") -> bytes:
+def app1(*contents: bytes) -> bytes:
+    """A JPEG with these segments."""
+    return JPEG[:2] + b"".join(segment(0xE1, content) for content in contents) + JPEG[2:]
+
+
+def exif(*orientations: int, order: str = "<") -> bytes:
     start = b"II*\0" if order == "<" else b"MM\0*"
-    entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, orientation, 0)
-    head = struct.pack(f"{order}I", 8) + struct.pack(f"{order}H", 1)
-    return b"Exif\0\0" + start + head + entry + bytes(4)
+    entries = [struct.pack(f"{order}HHIHH", 0x0112, 3, 1, each, 0) for each in orientations]
+    head = struct.pack(f"{order}IH", 8, len(entries))
+    return b"Exif\0\0" + start + head + b"".join(entries) + bytes(4)
+
+
+def before_scan(marker: int, content: bytes) -> bytes:
+    """A JPEG with this segment before its scan."""
+    at = JPEG.index(b"\xff\xda")
+    return JPEG[:at] + segment(marker, content) + JPEG[at:]
+
+
+def with_chunk(kind: bytes, content: bytes) -> bytes:
+    """A PNG with this chunk after its header."""
+    return PNG[:33] + chunk(kind, content) + PNG[33:]
+
+
+FRAME = struct.pack(">BHHB", 8, 30_000, 30_000, 3) + b"\1\x22\0\2\x11\1\3\x11\1"
+RAW_EXIF = b"Raw profile type exif\0"
+TURNED = f"\nexif\n{len(exif(6)):8}\n{exif(6).hex()}\n".encode()
+XMP = b"XML:com.adobe.xmp\0"
 
 
 def xmp(orientation: int) -> bytes:
@@ -64,14 +87,16 @@ PLAIN = [
     encode(drawing(mode="L"), "JPEG"),
     encode(drawing(mode="L"), "PNG"),
     app1(exif(1)),
-    app1(exif(1, ">")),
+    app1(exif(1, order=">")),
     app1(b"http://ns.adobe.com/xap/1.0/\0<x/>"),
     saved(comment=b"by nobody"),
+    with_chunk(b"tEXt", b"Software\0nobody"),
+    with_chunk(b"pHYs", struct.pack(">IIB", 3000, 3000, 1)),
 ]
 
 UNUSUAL = [
     app1(exif(6)),
-    app1(exif(6, ">")),
+    app1(exif(6, order=">")),
     app1(xmp(6)),
     app1(b"Exif\0\0what"),
     app1(exif(1)[:14]),
@@ -84,6 +109,20 @@ UNUSUAL = [
     PNG[:40],
     encode(drawing(mode="CMYK"), "JPEG"),
     jpeg_claiming(0, 10),
+    app1(exif(1, 6)),
+    app1(exif(1), exif(1)),
+    before_scan(0xDE, FRAME),
+    before_scan(0xF0, b"\xff\xc0\0\x11" + FRAME),
+    before_scan(0xC8, b"\xff\xc0\0\x11" + FRAME),
+    with_chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)),
+    with_chunk(b"tEXt", RAW_EXIF + TURNED),
+    with_chunk(b"zTXt", RAW_EXIF + b"\0" + zlib.compress(TURNED)),
+    with_chunk(b"iTXt", XMP + bytes(4) + xmp(6)),
+    with_chunk(b"iTXt", XMP + b"\1\0\0\0" + zlib.compress(xmp(6))),
+    with_chunk(b"tEXt", XMP + xmp(6)),
+    with_chunk(b"tEXt", b"transparency\0x"),
+    with_chunk(b"cICP", b"\x09\x10\0\1"),
+    with_chunk(b"fcTL", bytes(26)),
 ]
 
 
@@ -203,6 +242,32 @@ async def test_all_images_of_a_request_count(intake: Intake) -> None:
         await intake.take(sources, BUDGET, b"t", None, Wanted.UNDECODED_FILE)
 
 
-def test_a_png_of_many_chunks_ends_where_it_says(intake: Intake) -> None:
-    many = PNG[:33] + chunk(b"teXt", b"") * 5000 + PNG[33:]
+def test_a_png_of_many_chunks_is_left_to_the_decoder() -> None:
+    many = PNG[:33] + chunk(b"tEXt", b"Title\0") * 5000 + PNG[33:]
     assert plain_size(many, FileFormat.PNG) is None
+
+
+class Counted(bytes):
+    """A file that counts the bytes which are copied out of it."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found: Any = super().__getitem__(key)
+        self.copied += len(found) if isinstance(found, bytes) else 1
+        return found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PNG[:33] + chunk(b"IDAT", bytes(100_000)) + chunk(b"iTXt", b"a\0\0\0\0\0") * 2000,
+        app1(*[exif(*[1] * 5000)] * 20),
+    ],
+    ids=["many texts", "much EXIF"],
+)
+def test_a_header_is_read_once(data: bytes) -> None:
+    """The gateway reads it in its event loop."""
+    counted = Counted(data)
+    plain_size(counted, kind_of(data))
+    assert counted.copied < len(data)

@@ -132,6 +132,18 @@ async def test_a_lost_call_makes_it_look_at_once(monkeypatch: pytest.MonkeyPatch
         await replica.aclose()
 
 
+async def test_a_whole_answer_may_take_longer_than_a_short_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote_module, "PROBE_INTERVAL_SECONDS", 600.0)
+    choice = {"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}
+    async with (
+        openai_server(scripted(1.2, whole(200, {"choices": [choice]}))) as server,
+        pooled(replica_of(server.url, timeout=0.8)) as pool,
+    ):
+        assert (await answer(pool, question(stream=False))).text == "Hi"
+
+
 async def test_a_server_that_refuses_our_key_gets_nothing_more_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,8 +1,9 @@
-"""Reads the header of a JPEG or PNG file, to see whether normalising would change its pixels.
+"""Reads the structure of a JPEG or PNG file, to see whether it may be passed on as it is.
 
 Nothing is decoded and no library is used. A file is plain if it has one opaque 8-bit image in RGB
-or grey, upright, without a colour profile, and ends where its image ends. A file with anything
-unusual does not count as plain: the decoder then decides.
+or grey, upright, without a colour profile, and ends where its image ends. Only known segments and
+chunks count as plain, since decoders find orientation, transparency and even a second size in the
+others. A file with anything unusual does not count as plain: the decoder then decides.
 
 https://www.w3.org/Graphics/JPEG/itu-t81.pdf, https://www.w3.org/TR/png-3/, and
 https://www.cipa.jp/std/documents/e/DC-X008-Translation-2019-E.pdf for the orientation
@@ -13,8 +14,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from silkline.ingress.formats import FileFormat
-
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -24,12 +23,16 @@ _MAX_PARTS = 4096
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _SCAN = 0xDA
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive; decoders differ in what else they read."""
 
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
-_APP1, _APP2, _APP14 = 0xE1, 0xE2, 0xEE
+_APP1, _APP2 = 0xE1, 0xE2
+"""EXIF or XMP; colour profiles or further images."""
+
+_PLAIN_SEGMENTS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}) - {_APP1, _APP2}
+"""Tables, restart interval, comment and applications' data."""
+
 _EXIF = b"Exif\0\0"
 _XMP_ORIENTATION = b"Orientation"
 _SAMPLINGS = frozenset({1, 2, 4})
@@ -38,46 +41,80 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_TYPES = frozenset({0, 2})
 """Grey and RGB."""
 
-_UNUSUAL_CHUNKS = frozenset({b"tRNS", b"iCCP", b"acTL", b"eXIf", b"PLTE"})
+_PNG_END = b"IEND"
+_PLAIN_CHUNKS = frozenset(
+    {b"IDAT", b"bKGD", b"cHRM", b"gAMA", b"pHYs", b"sBIT", b"sRGB", b"tEXt", b"tIME"}
+)
+_KEYWORDS = frozenset(
+    {
+        *(b"Title", b"Author", b"Description", b"Copyright", b"Creation Time"),
+        *(b"Software", b"Disclaimer", b"Warning", b"Source", b"Comment"),
+    }
+)
+"""The keywords of texts in the specification; decoders look for EXIF and XMP in others."""
+
+_MAX_KEYWORD = 79
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 _UPRIGHT = 1
 
 
-def plain_size(data: bytes, kind: FileFormat) -> Size | None:
-    """The size of a plain file; None if it is not plain.
+def plain_size(data: bytes, name: str) -> Size | None:
+    """The size of a plain file, whose pixels normalising would not change; None if it is not plain.
 
     Args:
         data: The file.
-        kind: Its format.
+        name: Pillow's name of its format.
     """
+    plain = {"JPEG": _plain_jpeg, "PNG": _plain_png}.get(name)
     try:
-        match kind:
-            case FileFormat.JPEG:
-                return _plain_jpeg(data)
-            case FileFormat.PNG:
-                return _plain_png(data)
-            case _:
-                return None
+        return None if plain is None else plain(data)
     except (IndexError, struct.error):  # it is truncated
         return None
 
 
+def ends_with_image(data: bytes, name: str) -> bool:
+    """Whether a JPEG or PNG file ends with the end marker of its image.
+
+    Args:
+        data: The file.
+        name: Pillow's name of its format.
+    """
+    try:
+        if name == "JPEG":
+            scans = (end for marker, _, end in _segments(data) if marker == _SCAN)
+            return _is_only_scan(data, next(scans, len(data)))
+        return next((end for name, _, end in _chunks(data) if name == _PNG_END), 0) == len(data)
+    except (IndexError, struct.error):  # it is truncated
+        return False
+
+
 def _plain_jpeg(data: bytes) -> Size | None:
     size: Size | None = None
+    has_exif = False
     for marker, begin, end in _segments(data):
-        if marker in _FRAMES:
-            if size is not None or marker not in _HUFFMAN_FRAMES:
-                return None
+        if marker in _HUFFMAN_FRAMES and size is None:
             size = _frame_size(data[begin:end])
             if size is None:
                 return None
         elif marker == _SCAN:
-            # In a scan, 0 or a restart marker follows FF: the first end marker ends the file.
-            return size if data.find(_JPEG_END, end) == len(data) - 2 else None
-        elif (marker == _APP1 and not _is_upright(data[begin:end])) or marker == _APP2:
-            return None  # APP2 has colour profiles, and further images
+            return size if _is_only_scan(data, end) else None
+        elif marker == _APP1:
+            is_exif = data.startswith(_EXIF, begin)
+            if (is_exif and has_exif) or not _is_upright(data[begin:end]):
+                return None  # some decoders join the EXIF of several segments
+            has_exif = has_exif or is_exif
+        elif marker not in _PLAIN_SEGMENTS:
+            return None
     return None
+
+
+def _is_only_scan(data: bytes, begin: int) -> bool:
+    """Whether the first end marker after this scan's header ends the file.
+
+    In a scan, 0 or a restart marker follows FF.
+    """
+    return data.find(_JPEG_END, begin) == len(data) - len(_JPEG_END)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -115,26 +152,40 @@ def _is_upright(segment: bytes) -> bool:
         return False
     (at,) = struct.unpack_from(f"{order}I", tiff, 4)
     (count,) = struct.unpack_from(f"{order}H", tiff, at)
-    for index in range(count):
-        tag, kind, values, value = struct.unpack_from(f"{order}HHIH", tiff, at + 2 + 12 * index)
-        if tag == _ORIENTATION_TAG:
-            return (kind, values, value) == (_SHORT, 1, _UPRIGHT)
-    return True
+    entries = (
+        struct.unpack_from(f"{order}HHIH", tiff, at + 2 + 12 * index) for index in range(count)
+    )
+    upright = (_ORIENTATION_TAG, _SHORT, 1, _UPRIGHT)
+    return all(entry == upright for entry in entries if entry[0] == _ORIENTATION_TAG)
 
 
 def _plain_png(data: bytes) -> Size | None:
-    width, height, bits, colours = struct.unpack_from(">IIBB", data, 16)
-    if data[12:16] != b"IHDR" or bits != 8 or colours not in _PNG_TYPES:  # noqa: PLR2004
+    chunks = _chunks(data)
+    header = next(chunks)
+    width, height, bits, colours = struct.unpack_from(">IIBB", data, header[1])
+    usual = header[0] == b"IHDR" and bits == 8 and colours in _PNG_TYPES  # noqa: PLR2004
+    if not usual or not width or not height:
         return None
-    at = len(_PNG_START)
     has_data = False
-    for _ in range(_MAX_PARTS):
-        (length,) = struct.unpack_from(">I", data, at)
-        name = data[at + 4 : at + 8]
-        at += 12 + length
-        if name == b"IEND":
-            return (width, height) if has_data and at == len(data) and width and height else None
-        if name in _UNUSUAL_CHUNKS or (name == b"iTXt" and _XMP_ORIENTATION in data[:at]):
+    for name, begin, end in chunks:
+        if name == _PNG_END:
+            return (width, height) if has_data and end == len(data) else None
+        if name not in _PLAIN_CHUNKS or (name == b"tEXt" and not _is_known_text(data, begin)):
             return None
         has_data = has_data or name == b"IDAT"
     return None
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each chunk, where its content begins, and where it ends with its checksum."""
+    at = len(_PNG_START)
+    for _ in range(_MAX_PARTS):
+        length, name = struct.unpack_from(">I4s", data, at)
+        begin = at + 8
+        at = begin + length + 4
+        yield name, begin, at
+
+
+def _is_known_text(data: bytes, at: int) -> bool:
+    """Whether a text that begins here has a keyword of the specification."""
+    return data[at : at + _MAX_KEYWORD + 1].partition(b"\0")[0] in _KEYWORDS

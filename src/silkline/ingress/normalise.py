@@ -59,6 +59,7 @@ from PIL import (
 )
 
 from silkline.ingress.decoder_wire import Refusal
+from silkline.ingress.header import ends_with_image
 from silkline.ingress.jpeg_end import with_end
 from silkline.ingress.perceptual import EDGE, perceptual_digest
 from silkline.ingress.resize import MAX_ELONGATION, target_size
@@ -134,7 +135,7 @@ class Normalised(NamedTuple):
 
     `original_pixels` is its number of pixels before the budget, `perceptual` its perceptual digest,
     `resize_seconds` the time that resizing took. `unchanged` says that any decoder gets the same
-    pixels from the file: steps 2 to 5 changed nothing.
+    pixels from the file: steps 2 to 5 changed nothing, and the file ends with its image.
     """
 
     width: int
@@ -190,7 +191,7 @@ def normalise(
         image.load()
         transpose = _TRANSPOSES.get(_orientation(image))
         upright = _to_rgb(image)
-        plain = ended is data and part is None and transpose is None and _is_plain(image)
+        plain = part is None and transpose is None and _is_plain(image)
         if part is None:  # else it is transposed after the resize, when it is small
             upright, transpose = _transposed(upright, transpose), None
             size = upright.size
@@ -207,7 +208,7 @@ def normalise(
         math.prod(size),
         perceptual,
         resize_seconds,
-        unchanged=plain and upright.size == size,
+        unchanged=plain and upright.size == size and ends_with_image(data, name),
     )
 
 

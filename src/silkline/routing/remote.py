@@ -17,7 +17,8 @@ from silkline.routing.replica import Replica, ReplicaState
 logger = logging.getLogger("silkline.remote")
 
 PROBE_INTERVAL_SECONDS = 2.0
-"""Time between two probes of a server that answers."""
+"""Maximum time between two probes of a server that answers: a short `timeout` needs more of them,
+since a whole answer shows no other sign of life."""
 
 FIRST_RETRY_SECONDS = 0.2
 LAST_RETRY_SECONDS = 5.0
@@ -88,6 +89,7 @@ class RemoteReplica(Replica):
         super().__init__(settings.name or name, weight=settings.weight, limit=self._engine.limit)
         self._agreed = agreed
         self._patience = settings.timeout
+        self._interval = min(PROBE_INTERVAL_SECONDS, settings.timeout / 2)
         self._full_since = -math.inf
         self._info: EngineInfo | None = None
         self._state = ReplicaState.STOPPED
@@ -165,7 +167,7 @@ class RemoteReplica(Replica):
         while True:
             serving = self._state is ReplicaState.SERVING
             pause = FIRST_RETRY_SECONDS if serving else min(2 * pause, LAST_RETRY_SECONDS)
-            await self._sleep(PROBE_INTERVAL_SECONDS if serving else pause)
+            await self._sleep(self._interval if serving else pause)
             lost = ReplicaState.STARTING if self._info is None else ReplicaState.LOST
             try:
                 await self._probe(lost)

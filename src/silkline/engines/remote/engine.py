@@ -43,7 +43,7 @@ from silkline.engines.remote.fields import Body, fields_of
 from silkline.engines.remote.link import RemoteLink, Reply
 from silkline.engines.remote.listing import Listing, read_listing
 from silkline.engines.remote.servers import ServerKind
-from silkline.engines.remote.slots import PATHS, limit_for, read_slots
+from silkline.engines.remote.slots import FOR_NOW, PATHS, limit_for, read_slots
 from silkline.engines.remote.sse import Event, EventParser
 from silkline.errors import (
     DeadlineExceeded,
@@ -107,6 +107,7 @@ class RemoteEngine(Engine):
         self.seen_at = -math.inf
         self.denied_at = -math.inf
         self.limit = settings.limit or limit_for(None)
+        self._limit_known = False
         self.dialect = Dialect()
 
     @property
@@ -139,20 +140,26 @@ class RemoteEngine(Engine):
             raise
         if listing != self._known:
             self.dialect = Dialect(listing.server, listing.info.context_length)
-            self.limit = self._settings.limit or limit_for(await self._slots(listing.server))
+            self._limit_known = self._settings.limit is not None
         self._known = listing
         self._info = listing.info
         self.seen_at = _now()
         self._link.heard()
+        if not self._limit_known:
+            await self._ask_limit(listing.server)
 
-    async def _slots(self, server: ServerKind) -> int | None:
-        """How many requests the server computes at a time; None if it does not tell."""
+    async def _ask_limit(self, server: ServerKind) -> None:
+        """Takes the limit from the server; it is asked again if it cannot tell at the moment."""
+        self.limit = limit_for(None)
         with suppress(WorkerLost, DeadlineExceeded):
             for path in PATHS.get(server, ()):
                 status, body = await self._link.get(path, PROBE_SECONDS)
+                if status in FOR_NOW:
+                    return
                 if status == _OK:
-                    return read_slots(body)
-        return None
+                    self.limit = limit_for(read_slots(body))
+                    break
+            self._limit_known = True
 
     async def _listing(self) -> Listing:
         try:

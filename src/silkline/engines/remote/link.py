@@ -23,7 +23,7 @@ from aiohttp.tracing import Trace
 
 from silkline import __version__
 from silkline.aio.http_response import ReadBy
-from silkline.engines.remote.failures import lost
+from silkline.engines.remote.failures import lost, too_late
 from silkline.engines.remote.steps import Steps
 from silkline.errors import DeadlineExceeded, WorkerLost, not_running
 
@@ -98,6 +98,8 @@ class Reply:
             DeadlineExceeded: The request's deadline has passed.
         """
         content = self._response.content
+        if asyncio.get_running_loop().time() >= self._deadline:  # there may always be more
+            raise too_late()
         if (
             not self._steps.ended
             and content.exception() is None

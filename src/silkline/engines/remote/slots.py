@@ -27,6 +27,9 @@ PATHS: Mapping[ServerKind, tuple[str, ...]] = {
 }
 """Where a server tells it, from its root; the first path that it knows counts."""
 
+FOR_NOW = frozenset({429, 500, 502, 503, 504})
+"""Statuses that say nothing about a path; llama-server has 503 until its model is loaded."""
+
 
 class _State(msgspec.Struct):
     effective_max_running_requests_per_dp: int | None = None

@@ -60,8 +60,9 @@ class Steps:
         """Ends all running steps, and with them their requests."""
         self.ended = True
         now = asyncio.get_running_loop().time()
-        for timeout in tuple(self._running):
-            timeout.reschedule(now)
+        for timeout in self._running:
+            if not timeout.expired():
+                timeout.reschedule(now)
 
 
 class _Step:
