@@ -35,3 +35,10 @@ def test_questions_about_one_image_are_one_group(tmp_path: Path) -> None:
     assert own[0].fields == {}
     with pytest.raises(ConfigError, match="the group is not printable"):
         items(tmp_path, row | {"group": "a\nb"})
+
+
+def test_the_same_question_twice_is_in_one_group(tmp_path: Path) -> None:
+    """Its rows have one answer, so they say no more than one of them."""
+    row = {"picture": data_url(encoded()), "prompt": "What?", "reference": "a mug"}
+    found = items(tmp_path, *(row | {"group": number} for number in range(3)))
+    assert [item.group for item in found] == ["0", "0", "0"]

@@ -17,6 +17,7 @@ from silkline.evaluate.significance import (
     mcnemar,
     paired_shares,
     sign_flip,
+    student,
     wilson,
 )
 
@@ -155,3 +156,25 @@ def test_holm_never_lowers_and_keeps_the_order(values: list[float]) -> None:
     assert all(after <= 1 for after in corrected)
     order = sorted(range(len(values)), key=values.__getitem__)
     assert [corrected[place] for place in order] == sorted(corrected)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "share", "quantile"),
+    [
+        # from printed tables of Student's t
+        (1, 0.95, 6.314),
+        (2, 0.95, 2.920),
+        (2, 0.99, 6.965),
+        (2, 0.999, 22.327),
+        (3, 0.975, 3.182),
+        (4, 0.9, 1.533),
+        (5, 0.975, 2.571),
+        (5, 0.999, 5.893),
+        (30, 0.975, 2.042),
+        (120, 0.95, 1.658),
+        (4999, 0.975, 1.960),
+        (7, 0.5, 0.0),
+    ],
+)
+def test_quantiles_of_student(freedom: int, share: float, quantile: float) -> None:
+    assert student(freedom, share) == pytest.approx(quantile, abs=6e-4)

@@ -98,3 +98,48 @@ def test_a_changed_record_is_damage(folder: Path, damage: bytes) -> None:
     (folder / "gate.json").write_bytes(damage)
     with pytest.raises(ConfigError, match=r"missing or damaged: gate\.json"):
         whole(folder)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"image_size": 16},
+        {"context_length": 64},
+        {"engines": {"openvino": {"path": ".", "precision": "int8", "kv_precision": "u8"}}},
+        {"engines": {"openvino": {"path": "other", "precision": "int8"}}},
+        {"optimized_from": None},
+    ],
+)
+def test_a_verdict_is_about_what_the_manifest_says_too(
+    tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    folder = make_bundle(tmp_path / "tiny", optimized_from="large@def")
+    gated(folder)
+    path = folder / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"note": "for people, changed"}))
+    assert check_gate(whole(folder), "openvino") is not None
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(ConfigError, match="judged other files or settings"):
+        check_gate(whole(folder), "openvino")
+
+
+@pytest.mark.parametrize("more", [{}, {"optimized_from": "large@def"}])
+def test_a_file_that_the_manifest_does_not_list_was_not_judged(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    folder = make_bundle(tmp_path / "tiny", **more)
+    gated(folder)
+    (folder / ".gate-left-by-a-crash").write_bytes(b"")
+    assert check_gate(whole(folder), "openvino") is not None
+    (folder / "chat_template.jinja").symlink_to("/dev/null")
+    with pytest.raises(ConfigError, match=r"does not list: chat_template\.jinja"):
+        check_gate(whole(folder), "openvino")
+
+
+def test_files_beside_the_engines_folder_do_not_matter(tmp_path: Path) -> None:
+    engines = {"openvino": {"path": "ov", "precision": "int8"}}
+    folder = make_bundle(tmp_path / "tiny", engines=engines)
+    (folder / "ov").mkdir()
+    gated(folder)
+    (folder / "README.md").write_text("for people")
+    assert check_gate(whole(folder), "openvino") is not None

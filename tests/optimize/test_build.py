@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,45 @@ def test_a_failure_leaves_nothing(exact: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     with pytest.raises(ConfigError, match="exists already"):
         optimised(exact, tmp_path / "new", KV_U8)
+
+
+def test_each_optimisation_has_a_revision_of_its_own(exact: Path, tmp_path: Path) -> None:
+    """These two have the same files, and differ in the manifest only."""
+    first = optimised(exact, tmp_path / "u8", KV_U8)
+    base = tmp_path / "base"
+    shutil.copytree(exact, base)
+    manifest = json.loads((base / "bundle.json").read_text())
+    manifest["engines"]["openvino"].pop("kv_precision")
+    (base / "bundle.json").write_text(json.dumps(manifest))
+    second = optimised(base, tmp_path / "f16", KV_F16)
+    assert first.manifest.files == second.manifest.files
+    assert first.label != second.label
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        ((WEIGHTS_INT8, DECODER_INT4), "decoder-int4 does not apply .* are int8 already"),
+        ((DECODER_INT4, WEIGHTS_INT8), "weights-int8 does not apply .* are int4 already"),
+        ((KV_U8, KV_F16, KV_F16), "kv-f16 does not apply .* is f16 already"),
+        ((WEIGHTS_INT8, VISION_STATIC), "vision-int8-static does not apply .* int8 already"),
+    ],
+)
+def test_an_optimisation_must_apply_to_what_those_before_it_made(
+    exact: Path, tmp_path: Path, chosen: tuple[Optimisation, ...], why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        optimised(exact, tmp_path / "new", *chosen)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_static_tower_is_not_made_static_again(exact: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(exact, base)
+    manifest = json.loads((base / "bundle.json").read_text())
+    manifest["engines"]["openvino"]["vision_precision"] = "int8 static"
+    (base / "bundle.json").write_text(json.dumps(manifest))
+    assert "tower is int8 static already" in VISION_STATIC.applies(load_bundle(base))
+    manifest["engines"]["openvino"] |= {"precision": "int4", "vision_precision": "fp16"}
+    (base / "bundle.json").write_text(json.dumps(manifest))
+    assert VISION_STATIC.applies(load_bundle(base)) == ""

@@ -3,7 +3,7 @@ import pytest
 from silkline.errors import ConfigError
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.item import ImageKind, Item, ItemImage
-from silkline.optimize.calibration import draw, without
+from silkline.optimize.calibration import draw, joined, without
 
 
 def item(image: int, question: int = 0, **fields: str) -> Item:
@@ -48,3 +48,12 @@ def test_the_set_that_judges_has_none_of_them() -> None:
     assert without(whole, set()) is whole
     with pytest.raises(ConfigError, match="cannot judge it"):
         without(whole, {each.image.digest for each in whole.items})
+
+
+def test_a_base_keeps_its_images() -> None:
+    first, _ = draw(dataset(*map(item, range(4))), 20, seed=1)
+    second, _ = draw(dataset(*map(item, range(3, 6))), 20, seed=2)
+    both = joined(first, second)
+    assert both.images == tuple(f"digest-{number:03}" for number in range(6))
+    assert both.digest not in {first.digest, second.digest}
+    assert joined(None, second) == second

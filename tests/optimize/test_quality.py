@@ -80,7 +80,7 @@ def test_an_equal_model_passes_and_one_that_loses_twice_the_margin_is_refused(ea
         refused += Verdict.REFUSED in found
         wrongly_passed += found == {Verdict.PASSED}
     assert passed >= 95
-    assert refused >= 95
+    assert refused >= 92  # 2,400 images have a power of 96%
     assert wrongly_passed == 0
 
 
@@ -130,7 +130,7 @@ def test_too_small_says_how_many_items_would_do() -> None:
 def test_one_image_shows_nothing() -> None:
     found = first_of(asked(8, each=8).judge("accuracy_drop<=5pt", ()))
     assert (found.verdict, found.value) == (Verdict.UNDECIDED, None)
-    assert "about one image" in found.reason
+    assert "no items about two images" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -163,3 +163,29 @@ def test_a_missing_answer_agrees_with_nothing() -> None:
     judge = QualityJudge(items, (none, none), (scores, scores), 0.95)
     found = judge.judge(parse_requirements(["agreement>=50%"], [EXACT])[0])
     assert first_of(found).verdict is Verdict.REFUSED
+
+
+def without_answers_of_the_baseline(requirement: str, missing: int) -> Judged:
+    """600 items: the baseline is right where it answers, and the candidate loses 24 of them."""
+    items = [item("a mug", name=str(number)) for number in range(600)]
+    first = [0.0] * missing + [1.0] * (600 - missing)
+    second = [1.0] * 576 + [0.0] * 24
+    replies = (
+        [reply("a mug" if value else None) for value in first],
+        [reply("a mug" if value else "no") for value in second],
+    )
+    judge = QualityJudge(items, replies, ({"exact_match": first}, {"exact_match": second}), 0.95)
+    return judge.judge(parse_requirements([requirement], [EXACT])[0])
+
+
+@pytest.mark.parametrize("missing", [12, 24, 300])
+def test_what_the_baseline_did_not_answer_makes_up_for_no_loss(missing: int) -> None:
+    found = first_of(without_answers_of_the_baseline("accuracy_drop<=2pt", missing))
+    assert found.verdict is Verdict.REFUSED
+    assert found.value == pytest.approx(24 / (600 - missing))
+    assert f"{missing} items are left out: the baseline did not answer them." in found.reason
+
+
+def test_a_baseline_without_answers_shows_nothing() -> None:
+    found = first_of(without_answers_of_the_baseline("accuracy_drop<=2pt", 599))
+    assert (found.verdict, found.value) == (Verdict.UNDECIDED, None)

@@ -16,10 +16,14 @@ def loaded(
     *,
     requests: int = 400,
     failed: int = 0,
+    baseline_failed: int = 0,
     turns: int = 6,
     memory: tuple[int | None, int | None] = (None, None),
 ) -> Loaded:
-    """Both sides with latencies around a mean, `requests` each; the last ones of B fail."""
+    """Both sides with latencies around a mean, `requests` each, some of which fail.
+
+    Of the candidate the last ones fail; of the baseline they are spread over the run.
+    """
     chance, seconds = Random(1), 60.0
     records = []
     for target, mean in enumerate((first, second)):
@@ -27,6 +31,8 @@ def loaded(
             began = seconds * number / requests
             took = mean * chance.uniform(0.8, 1.2)
             is_failed = target == 1 and number >= requests - failed
+            spread = number * baseline_failed // requests
+            is_failed |= target == 0 and spread < (number + 1) * baseline_failed // requests
             records.append(
                 Record(
                     number, target, 0, 0, began, began, began + took / 2, began + took,
@@ -115,3 +121,14 @@ def test_amounts() -> None:
     over = judge_speed(most, loaded(1, 1, memory=(1, 2 * mib + 1)), 0.95)
     assert over.verdict is Verdict.REFUSED
     assert "The peak memory is 2.0 MiB." in over.reason
+
+
+@pytest.mark.parametrize("requirement", ["p50<=1x", "p90<=1x", "first_token_p50<=1x"])
+def test_failures_of_the_baseline_do_not_make_the_candidate_fast(requirement: str) -> None:
+    parsed = parse_requirements([requirement], [])[0]
+    whole = judge_speed(parsed, loaded(1.0, 1.05, requests=2400), 0.95)
+    assert whole.verdict is Verdict.REFUSED
+    failing = judge_speed(parsed, loaded(1.0, 1.05, requests=2400, baseline_failed=960), 0.95)
+    assert failing.verdict is Verdict.REFUSED
+    dead = judge_speed(parsed, loaded(1.0, 1.05, baseline_failed=400), 0.95)
+    assert dead.verdict is Verdict.UNDECIDED

@@ -109,6 +109,25 @@ def test_a_bundle_that_was_gated_on_another_processor(
     assert prepare_model(ungated, "openvino", {}, ignored).folder == bundle
 
 
+def test_a_bundle_that_was_gated_with_other_engine_options(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = make_bundle(tmp_path / "tiny")
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    gated(bundle, machine=this_machine(), options=options)
+    wanted = settings(bundle, tmp_path).model_copy(update={"engine_options": options})
+    prepare_model(wanted, "openvino", {}, ignored)
+    assert not caplog.records
+    other = wanted.model_copy(update={"engine_options": {}})
+    prepare_model(other, "openvino", {}, ignored)
+    assert "gated with the options INFERENCE_PRECISION_HINT=f32, and is served with none" in (
+        caplog.text
+    )
+    strict = other.model_copy(update={"gated_elsewhere": "refuse"})
+    with pytest.raises(ConfigError, match="where its answers may differ"):
+        prepare_model(strict, "openvino", {}, ignored)
+
+
 def test_a_bundle_that_was_refused(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny")
     gated(bundle, Verdict.REFUSED)

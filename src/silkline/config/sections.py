@@ -228,7 +228,8 @@ class EngineSettings(Section):
     )
     gated_elsewhere: Literal["warn", "refuse"] = Field(
         "warn",
-        description="What to do with a bundle that was gated on another kind of processor or GPU.",
+        description="What to do with a bundle that was gated on another kind of processor or GPU, "
+        "or with other engine options.",
     )
     sampling_defaults: Literal["greedy", "model"] = Field(
         "greedy",

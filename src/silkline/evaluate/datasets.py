@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from silkline.errors import ConfigError
 from silkline.evaluate.choices import resolve
@@ -116,7 +116,7 @@ def _finished(drafts: Sequence[Draft]) -> tuple[Item, ...]:
                 f"{draft.where} has the same id as {where}, {item.id}, but another image, prompt "
                 "or reference. Give each question its own id."
             )
-        items.append(item)
+        items.append(replace(item, group=known.group))  # one answer, so one observation
     return tuple(items)
 
 

@@ -23,6 +23,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
             environment. A new version is a new subject: cached answers of the old one do not
             count.
         take: 1 if the same subject runs a second time, to be compared with itself.
+        content: Digest of the bundle that answers, whose revision is only what it says of itself;
+            empty if it is none.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     versions: dict[str, str] = {}
     take: int = 0
+    content: str = ""
 
     @property
     def fingerprint(self) -> str:

@@ -59,7 +59,7 @@ class Calibration(msgspec.Struct, frozen=True):
     images: tuple[str, ...]
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The content of `bundle.json`. Other keys are for people and are ignored.
 
     Attributes:

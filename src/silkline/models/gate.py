@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
@@ -91,7 +92,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
         seed: Seed of the run.
         machine: The machine.
         versions: Versions of Silkline and of the candidate's compute libraries.
-        content: Digest of the files that were gated.
+        content: Digest of the files and settings that were gated.
         gated_at: Time in UTC, ISO 8601.
     """
 
@@ -115,21 +116,47 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def content_digest(bundle: Bundle) -> str:
-    """Digest of the bundle's files, without those that the gate wrote."""
+    """Digest of the bundle's files and of the manifest's values that Silkline reads.
+
+    The files that the gate wrote do not count.
+    """
     files = {
         name: digest
         for name, digest in bundle.manifest.files.items()
         if name not in {GATE, GATE_PAGE}
     }
-    encoded = msgspec.json.encode(files, order="sorted")
-    return hashlib.sha256(encoded).hexdigest()
+    manifest = msgspec.structs.replace(bundle.manifest, files=files)
+    return hashlib.sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest()
+
+
+def check_listed(bundle: Bundle, engine: str) -> None:
+    """Checks that the manifest lists all files of an engine's folder, so that a gate holds for all.
+
+    Engines read optional files, such as a chat template, where they find them. Hidden files are
+    not read.
+
+    Raises:
+        ConfigError: The bundle has no such weights, or a file is not listed.
+    """
+    try:
+        found = {path.name for path in bundle.weights(engine).iterdir() if not path.is_dir()}
+    except OSError:
+        found = set()
+    parent = Path(bundle.manifest.engines[engine].path)
+    listed = {*bundle.manifest.files, MANIFEST, GATE, GATE_PAGE}
+    paths = sorted((parent / name).as_posix() for name in found if not name.startswith("."))
+    if unlisted := [path for path in paths if path not in listed]:
+        raise ConfigError(
+            f"The bundle {bundle.manifest.name} has files that its {MANIFEST} does not list: "
+            f"{', '.join(unlisted[:5])}. No gate holds for them: remove them."
+        )
 
 
 def read_gate(bundle: Bundle) -> GateRecord | None:
     """The gate's record in a bundle whose files are whole; None if it was never gated.
 
     Raises:
-        ConfigError: The record cannot be read, or is about other files.
+        ConfigError: The record cannot be read, or is about another content.
     """
     if GATE not in bundle.manifest.files:
         return None
@@ -151,8 +178,8 @@ def read_gate(bundle: Bundle) -> GateRecord | None:
         )
     if record.content != content_digest(bundle):
         raise ConfigError(
-            f"The gate of the bundle {name} judged other files than its {MANIFEST} lists now. "
-            f"{again}"
+            f"The gate of the bundle {name} judged other files or settings than its {MANIFEST} "
+            f"lists now. {again}"
         )
     return record
 
@@ -191,4 +218,5 @@ def check_gate(bundle: Bundle, engine: str) -> GateRecord | None:
             f"The gate's verdict on the bundle {name} is {record.verdict}. {why} Mend it and run "
             "silkline gate again, or serve it as it is with --ungated true."
         )
+    check_listed(bundle, engine)
     return record

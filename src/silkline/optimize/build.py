@@ -15,9 +15,9 @@ import msgspec
 from silkline.core import Image
 from silkline.engines.registry import library_versions
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.models.bundle import MANIFEST, Bundle, Calibration, load_bundle
+from silkline.models.bundle import MANIFEST, Bundle, Calibration, EngineWeights, load_bundle
 from silkline.models.gate import GATE, GATE_PAGE
-from silkline.optimize.optimisation import OnStage, Optimisation, Work
+from silkline.optimize.optimisation import OnStage, Optimisation, Work, check_applies
 
 _REVISION_LENGTH = 16
 
@@ -53,7 +53,8 @@ def build(
         on_stage: Called with what is being done, from this thread.
 
     Raises:
-        ConfigError: The target exists, or the optimisations are for several engines.
+        ConfigError: The target exists, the optimisations are for several engines, or one does not
+            apply to what those before it made.
         EnvironmentFault: A file cannot be written, or a library cannot do it for this model.
     """
     check_target(target)
@@ -67,6 +68,7 @@ def build(
         _copy(base, engine, draft)
         weights = base.manifest.engines[engine]
         for each in chosen:
+            check_applies(each, _changed(base, draft, engine, weights))
             on_stage(each.about)
             with redirect_stdout(io.StringIO()):  # libraries print their progress
                 weights = each.apply(Work(draft / weights.path, weights, images))
@@ -84,6 +86,12 @@ def build(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return load_bundle(target)
+
+
+def _changed(base: Bundle, draft: Path, engine: str, weights: EngineWeights) -> Bundle:
+    """The bundle as the optimisations so far made it."""
+    engines = {engine: weights}
+    return Bundle(draft, msgspec.structs.replace(base.manifest, engines=engines))
 
 
 def _copy(base: Bundle, engine: str, draft: Path) -> None:
@@ -107,7 +115,7 @@ def _write_manifest(
     chosen: Sequence[Optimisation],
     draft: Path,
     engine: str,
-    weights: Any,
+    weights: EngineWeights,
     calibration: Calibration | None,
 ) -> None:
     """Writes the manifest: that of the base, without what only holds for its files."""
@@ -117,8 +125,9 @@ def _write_manifest(
         for path in sorted(draft.rglob("*"))
         if path.is_file()
     }
-    revision = hashlib.sha256(msgspec.json.encode(files)).hexdigest()[:_REVISION_LENGTH]
     entry = old["engines"][engine] | msgspec.to_builtins(weights)
+    content = msgspec.json.encode([files, entry], order="sorted")
+    revision = hashlib.sha256(content).hexdigest()[:_REVISION_LENGTH]
     manifest = old | {
         "revision": revision,
         "engines": {engine: entry},

@@ -26,9 +26,21 @@ def draw(dataset: Dataset, count: int, seed: int) -> tuple[Calibration, list[Ite
         if len(chosen) == count:
             break
         chosen[item.image.digest] = item
-    images = tuple(sorted(chosen))
-    digest = hashlib.sha256("\n".join(images).encode()).hexdigest()
-    return Calibration(dataset.name, digest, seed, images), list(chosen.values())
+    return _recorded(dataset.name, seed, chosen), list(chosen.values())
+
+
+def joined(base: Calibration | None, drawn: Calibration) -> Calibration:
+    """A calibration that also names the images which calibrated the base."""
+    if base is None:
+        return drawn
+    name = " and ".join(dict.fromkeys((base.dataset, drawn.dataset)))
+    return _recorded(name, drawn.seed, {*base.images, *drawn.images})
+
+
+def _recorded(name: str, seed: int, images: Collection[str]) -> Calibration:
+    ordered = tuple(sorted(images))
+    digest = hashlib.sha256("\n".join(ordered).encode()).hexdigest()
+    return Calibration(name, digest, seed, ordered)
 
 
 def _in_turns(items: Sequence[Item]) -> Iterator[Item]:

@@ -7,7 +7,6 @@ the load is always measured in one run.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,8 +24,8 @@ from silkline.evaluate.report.cases import Case
 from silkline.evaluate.results import Evaluation
 from silkline.evaluate.run import Step
 from silkline.models.bundle import Bundle
-from silkline.models.gate import Finding, GateRecord, Verdict, content_digest
-from silkline.models.resolve import BUNDLED_MODEL, locate_model
+from silkline.models.gate import Finding, GateRecord, Verdict, check_listed, content_digest
+from silkline.models.resolve import BUNDLED_MODEL
 from silkline.optimize.calibration import without
 from silkline.optimize.load import Load, Loaded, check_loadable, load_both
 from silkline.optimize.quality import QualityJudge, SliceDrop
@@ -36,8 +35,8 @@ from silkline.optimize.requirements import QUALITY, SPEED, Kind, Requirement
 from silkline.optimize.size import size_of
 from silkline.optimize.speed import judge_amount, judge_speed
 from silkline.service.evaluation import Evaluated, EvaluationPlan, evaluated
-from silkline.service.pool import OnNotice, needs_model
-from silkline.service.subject import SubjectSpec
+from silkline.service.pool import OnNotice, choose_engine
+from silkline.service.subject import SubjectSpec, bundle_of
 
 FIGURES, PAGE = "gate.json", "gate.html"
 
@@ -108,14 +107,18 @@ async def gate(plan: GatePlan, on_progress: OnProgress, on_notice: OnNotice) -> 
         on_notice: Called with notices for the user.
 
     Raises:
-        ConfigError: A model is unknown or damaged, or the two cannot be loaded alike.
+        ConfigError: A model is unknown or damaged, the candidate's manifest does not list all of
+            its files, or the two cannot be loaded alike.
         EnvironmentFault: A server cannot be reached, or a file cannot be written.
     """
     sides = (plan.baseline, plan.candidate)
     if plan.has(SPEED):
         check_loadable(sides)
-    bundle = _bundle(plan.candidate)
-    plan = _disjoint(plan, bundle, on_notice)
+    answering = bundle_of(plan.candidate)
+    bundle = _to_record(plan.candidate, answering)
+    if bundle is not None:
+        check_listed(bundle, (await choose_engine(plan.candidate.settings.engine)).engine)
+    plan = _disjoint(plan, answering, on_notice)
     asked = await evaluated(
         EvaluationPlan(sides, plan.dataset, plan.metrics, plan.folder, plan.seed),
         on_progress.asking,
@@ -210,17 +213,14 @@ def verdict_of(findings: Sequence[Finding]) -> Verdict:
     return Verdict.PASSED
 
 
-def _bundle(candidate: SubjectSpec) -> Bundle | None:
+def _to_record(candidate: SubjectSpec, bundle: Bundle | None) -> Bundle | None:
     """The bundle whose serving the verdict is about; None if it is about none of the user's.
 
-    The bundled model is not written to. With `max_pixels` or an engine that needs no model, the
-    answers are not those that the bundle gives when it is served.
+    The bundled model is not written to. With `max_pixels`, the answers are not those that the
+    bundle gives when it is served.
     """
-    engine = candidate.settings.engine
-    is_own = engine.model != BUNDLED_MODEL and not engine.remotes and needs_model(engine.engine)
-    if not is_own or candidate.max_pixels:
-        return None
-    return locate_model(engine.model, os.environ).bundle
+    is_bundled = candidate.settings.engine.model == BUNDLED_MODEL
+    return None if is_bundled or candidate.max_pixels else bundle
 
 
 def _write(gated: Gated, cases: Sequence[Case], folder: Path, bundle: Bundle | None) -> None:

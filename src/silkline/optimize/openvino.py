@@ -41,8 +41,12 @@ def _of_exact_weights(bundle: Bundle) -> str:
 def _of_exact_tower(bundle: Bundle) -> str:
     from silkline.engines.openvino.images import ClipPreprocessor  # noqa: PLC0415 - needs numpy
 
-    if why := _of_exact_weights(bundle):
-        return why
+    entry = bundle.manifest.engines.get(_ENGINE)
+    if entry is None:
+        return f"it has no weights for the engine {_ENGINE}"
+    precision = entry.vision_precision or entry.precision
+    if precision not in _EXACT:
+        return f"its vision tower is {precision} already; start from a bundle of fp16"
     folder = bundle.weights(_ENGINE)
     if not (folder / _TOWER).is_file():
         return "it has no vision tower of its own"

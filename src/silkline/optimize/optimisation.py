@@ -82,6 +82,13 @@ def optimisations() -> tuple[Optimisation, ...]:
     return tuple(sorted(found, key=lambda each: each.name))
 
 
+def check_applies(optimisation: Optimisation, bundle: Bundle) -> None:
+    """Checks that an optimisation applies to a bundle. Raises `ConfigError` if it does not."""
+    if why := optimisation.applies(bundle):
+        name = bundle.manifest.name
+        raise ConfigError(f"{optimisation.name} does not apply to {name}: {why}.")
+
+
 def choose(names: Sequence[str], bundle: Bundle) -> list[Optimisation]:
     """Finds optimisations by name, in the order to apply them.
 
@@ -96,8 +103,7 @@ def choose(names: Sequence[str], bundle: Bundle) -> list[Optimisation]:
         )
     chosen = [known[name] for name in dict.fromkeys(names)]
     for each in chosen:
-        if why := each.applies(bundle):
-            raise ConfigError(f"{each.name} does not apply to {bundle.manifest.name}: {why}.")
+        check_applies(each, bundle)
         if missing := [name for name in each.libraries if not is_installed(name)]:
             raise EnvironmentFault(
                 f"{each.name} needs {', '.join(missing)}, which cannot be found.",

@@ -16,7 +16,7 @@ from silkline.evaluate.item import Item
 from silkline.models.bundle import Bundle, Calibration
 from silkline.models.resolve import locate_model, resolve_model
 from silkline.optimize.build import build, check_target
-from silkline.optimize.calibration import draw
+from silkline.optimize.calibration import draw, joined
 from silkline.optimize.optimisation import OnStage, Optimisation, choose
 from silkline.service.local import create_intake
 from silkline.service.subject import source_of
@@ -75,7 +75,8 @@ async def _calibration(
     if plan.dataset is None:
         raise ConfigError(f"{needing[0]} is calibrated with images. Name a set of them by --data.")
     on_stage("loading the calibration images")
-    calibration, items = draw(plan.dataset, plan.count, plan.seed)
+    drawn, items = draw(plan.dataset, plan.count, plan.seed)
+    calibration = joined(base.manifest.calibration, drawn)
     async with create_intake(plan.settings) as intake:
         limit = plan.settings.limits.max_image_bytes
         budget = PixelBudget(shortest_edge=base.manifest.image_size)

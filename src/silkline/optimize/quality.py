@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -73,12 +73,37 @@ class QualityJudge:
 
         A slice refuses where it is clear that it lost more than the margin, after Holm's correction
         over all slices. It need not show that it lost less: few slices are large enough for that.
+
+        A drop is judged on the items that the baseline answered. Others would count as gains, and
+        make up for losses.
         """
+        is_drop = requirement.kind is Kind.DROP
+        if is_drop and (out := sum(reply.answer is None for reply in self.replies[0])):
+            judged = self._answered().judge(requirement)
+            overall, *others = judged.findings
+            reason = f"{overall.reason} {out:,} items are left out: the baseline did not answer "
+            overall = msgspec.structs.replace(overall, reason=f"{reason}them.")
+            return Judged([overall, *others], judged.slices)
         losses = self._losses(requirement)
         findings = [self._overall(requirement, losses)]
-        slices = self._slices(requirement, losses) if requirement.kind is Kind.DROP else []
+        slices = self._slices(requirement, losses) if is_drop else []
         findings += [self._refusal(each) for each in slices if each.refused]
         return Judged(findings, slices)
+
+    def _answered(self) -> QualityJudge:
+        """A judge of only the items that the baseline answered."""
+        baseline, candidate = self.replies
+        kept = [index for index, reply in enumerate(baseline) if reply.answer is not None]
+        first, second = (
+            {name: [values[index] for index in kept] for name, values in scores.items()}
+            for scores in self.scores
+        )
+        return replace(
+            self,
+            items=[self.items[index] for index in kept],
+            replies=([baseline[index] for index in kept], [candidate[index] for index in kept]),
+            scores=(first, second),
+        )
 
     def _losses(self, requirement: Requirement) -> list[float]:
         """What the requirement limits the mean of, by item, from -1 to 1."""
@@ -96,7 +121,7 @@ class QualityJudge:
     def _overall(self, requirement: Requirement, losses: Sequence[float]) -> Finding:
         groups = [item.group for item in self.items]
         if len(set(groups)) < FEWEST_CLUSTERS:
-            reason = "All items are about one image, which shows nothing."
+            reason = "There are no items about two images or more, so nothing can be shown."
             return Finding(requirement.text, Verdict.UNDECIDED, reason)
         drop = drop_of(losses, groups)
         verdict = self._verdict(drop, requirement.margin)

@@ -53,11 +53,14 @@ class Served:
         """The most memory that the engine's processes had so far; None where it is unknown."""
         if self.process is None:
             return None
-        found = [
-            _peak(child.pid)
-            for child in psutil.Process(self.process).children(recursive=True)
-            if _WORKER in " ".join(child.cmdline())
-        ]
+        try:
+            found = [
+                _peak(child.pid)
+                for child in psutil.Process(self.process).children(recursive=True)
+                if _WORKER in " ".join(child.cmdline())
+            ]
+        except psutil.Error:  # it died, which its requests show
+            return None
         return sum(found) if found and all(found) else None
 
 

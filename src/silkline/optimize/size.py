@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from silkline.engines.registry import engine_spec
 from silkline.models.bundle import MANIFEST, load_bundle
+from silkline.models.weights import read_weights
 from silkline.service.pool import needs_model, prepared_model
 from silkline.service.subject import SubjectSpec
-
-_WEIGHTS = ((".safetensors",), (".bin", ".pt", ".pth"), (".gguf",))
-"""Endings of files with weights. Of one folder, only those of the first that is there count: some
-publishers put the same weights beside each other in two formats."""
 
 
 async def size_of(spec: SubjectSpec, engine: str) -> int | None:
@@ -31,13 +29,19 @@ async def size_of(spec: SubjectSpec, engine: str) -> int | None:
     folder = files.folder
     if (folder / MANIFEST).is_file():
         folder = load_bundle(folder).weights(engine)
-    return weight_bytes(folder)
+    return weight_bytes(folder, engine)
 
 
-def weight_bytes(folder: Path) -> int | None:
-    """Bytes of the files with weights in a folder; None if there are none."""
-    for endings in _WEIGHTS:
-        found = [path for path in folder.iterdir() if path.suffix in endings and path.is_file()]
-        if found:
-            return sum(path.stat().st_size for path in found)
-    return None
+def weight_bytes(folder: Path, engine: str) -> int | None:
+    """Bytes of the files with the weights that an engine loads from a folder; None if none.
+
+    Weights in another format beside them do not count.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    found = read_weights(folder)
+    if engine_spec(engine).export is not None and found.openvino:
+        return sum(size for name, size in found.openvino.items() if name.endswith(".bin"))
+    gguf = sum((folder / name).stat().st_size for name in found.gguf)
+    return found.bytes or gguf or None

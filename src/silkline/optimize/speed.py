@@ -39,7 +39,8 @@ def judge_speed(requirement: Requirement, loaded: Loaded, confidence: float) -> 
     """Judges a requirement that is measured under load.
 
     A percentile in seconds has the interval of its order statistics; a comparison with the
-    baseline, and a throughput, that of Student over the turns. A failed request counts as endless.
+    baseline, and a throughput, that of Student over the turns. A failed request of the candidate
+    counts as endless; one of the baseline is left out of a comparison of percentiles.
 
     Args:
         requirement: A requirement on latency, throughput or memory.
@@ -77,6 +78,8 @@ def _measured(requirement: Requirement, run: Run, confidence: float) -> Measured
     reading = _reading(requirement)
     if requirement.relative:
         turns = [_turns(run, target) for target in (0, 1)]
+        if requirement.share:  # or a baseline that fails would make the candidate fast
+            turns[0] = [[record for record in turn if record.ok] for turn in turns[0]]
         pairs = [(reading(second), reading(first)) for first, second in zip(*turns, strict=True)]
         usable = [
             math.log(one / other)

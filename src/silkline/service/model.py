@@ -93,16 +93,36 @@ def _bundle(wanted: EngineSettings, engine: str) -> ModelFiles:
     if wanted.ungated:
         return ModelFiles(bundle.folder, wanted.served_name, "", gate=_readable_gate(bundle))
     record = check_gate(bundle, engine)
-    here = this_machine().kind
-    if record is not None and record.machine.kind != here:
+    if record is not None and (other := _otherwise(record, wanted)):
         notice = (
-            f"The bundle {bundle.manifest.name} was gated on {record.machine.kind}, and this is "
-            f"{here}, where its answers may differ. Run silkline gate here."
+            f"The bundle {bundle.manifest.name} was gated {other}, where its answers may differ. "
+            "Run silkline gate here."
         )
         if wanted.gated_elsewhere == "refuse":
             raise ConfigError(f"{notice} To serve it as it is, use --gated-elsewhere warn.")
         logger.warning(notice)
     return ModelFiles(bundle.folder, wanted.served_name, "", gate=record)
+
+
+def answer_options(wanted: EngineSettings) -> dict[str, str]:
+    """The settings, besides the model and its engine, that may change its answers."""
+    sampling = wanted.sampling_defaults
+    more = {} if sampling == "greedy" else {"sampling_defaults": sampling}
+    return dict(wanted.engine_options) | more
+
+
+def _otherwise(record: GateRecord, wanted: EngineSettings) -> str:
+    """How a gate's circumstances differ from those here; empty if they are the same."""
+    here, options = this_machine().kind, answer_options(wanted)
+    if record.machine.kind != here:
+        return f"on {record.machine.kind}, and this is {here}"
+    if record.options != options:
+        return f"with the options {_told(record.options)}, and is served with {_told(options)}"
+    return ""
+
+
+def _told(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(options.items())) or "none"
 
 
 def _readable_gate(bundle: Bundle) -> GateRecord | None:

@@ -6,6 +6,7 @@ Both are asked through the same path as clients' requests, so an evaluation sees
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,9 +26,13 @@ from silkline.evaluate.subject import Subject
 from silkline.ingress.intake import Intake
 from silkline.ingress.pixels import PixelRange
 from silkline.ingress.source import Source, parse_base64, parse_url
+from silkline.models.bundle import Bundle
+from silkline.models.gate import content_digest
+from silkline.models.resolve import locate_model
 from silkline.service.answering import Answering
 from silkline.service.local import open_answering, read_image
-from silkline.service.pool import OnNotice
+from silkline.service.model import answer_options
+from silkline.service.pool import OnNotice, needs_model
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 
@@ -99,6 +104,19 @@ def parse_subject(
     )
 
 
+def bundle_of(spec: SubjectSpec) -> Bundle | None:
+    """The bundle that answers for a subject on this machine; None if there is none.
+
+    Raises:
+        ConfigError: The model is unknown, or its manifest is malformed.
+        EnvironmentFault: The model is not here.
+    """
+    engine = spec.settings.engine
+    if engine.remotes or not needs_model(engine.engine):
+        return None
+    return locate_model(engine.model, os.environ).bundle
+
+
 def _alone(settings: Settings) -> Settings:
     """Drops the tables of models: the subject's words are its model's settings."""
     return with_models(settings, settings.engine, {})
@@ -145,9 +163,10 @@ class GatewayAsker:
             precision=info.precision,
             max_tokens=self._spec.max_tokens,
             max_pixels=self._spec.max_pixels,
-            options=dict(engine.engine_options, **({"url": urls[0]} if urls else {})),
+            options=answer_options(engine) | ({"url": urls[0]} if urls else {}),
             versions=library_versions(info.engine),
             take=take,
+            content="" if (bundle := bundle_of(self._spec)) is None else content_digest(bundle),
         )
 
     async def ask(self, item: Item) -> Asked:
