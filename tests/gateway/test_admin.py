@@ -266,14 +266,14 @@ async def test_the_only_model_stays_but_may_be_replaced() -> None:
     settings = Settings(
         engine=EngineSettings(engine="fake"), admin=AdminSettings(admin_without_keys="loopback")
     )
-    manager = await create_models(settings)
-    app = create_app(settings, manager, Lifecycle())
+    deployment = await create_models(settings)
+    app = create_app(settings, deployment, Lifecycle())
     transport = httpx2.ASGITransport(app=app)
     async with (
-        aclosing(manager),
+        aclosing(deployment),
         httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
-        await manager.start()
+        await deployment.start()
         [only] = (await http.get("/admin/models")).json()["models"]
         assert only["name"] == "silkline-fake"
         assert code(await http.delete("/admin/models/silkline-fake")) == (409, "model_conflict")
@@ -281,4 +281,4 @@ async def test_the_only_model_stays_but_may_be_replaced() -> None:
         assert replaced.status_code == 200, replaced.text
         [only] = (await http.get("/v1/models")).json()["data"]
         assert only["id"] == "silkline-fake"
-        assert manager.models.default.admission.snapshot().capacity == 4
+        assert deployment.models.default.admission.snapshot().capacity == 4

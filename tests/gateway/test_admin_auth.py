@@ -17,7 +17,7 @@ from silkline.gateway.keys import Role, fragment, new_key
 from silkline.routing.pool import EnginePool
 from silkline.service.lifecycle import Lifecycle
 from tests.gateway.keyrings import bearer
-from tests.service.models import managed
+from tests.service.models import deployed
 
 LOOPBACK = ("127.0.0.1", 1)
 ROUTES = [
@@ -33,7 +33,7 @@ ROUTES = [
 async def app(
     settings: Settings, client: tuple[str, int] = LOOPBACK
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    made = create_app(settings, managed(lambda: EnginePool([])), Lifecycle())
+    made = create_app(settings, deployed(lambda: EnginePool([])), Lifecycle())
     transport = httpx2.ASGITransport(app=made, client=client)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
         yield http

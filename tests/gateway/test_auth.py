@@ -24,7 +24,7 @@ from tests.gateway.asking import MODEL, asked, messages
 from tests.gateway.keyrings import Keys, bearer, write_keys
 from tests.gateway.raw import Address, exchange, head
 from tests.pictures import data_url, encoded
-from tests.service.models import managed
+from tests.service.models import deployed
 from tests.serving import Served, served
 
 PROBES = ("/live", "/ready", "/health")
@@ -88,7 +88,7 @@ def all_routes(routers: list[BaseRoute]) -> Iterator[Route]:
 
 def routes() -> list[tuple[str, str]]:
     """Every method and path that the application knows, with its parameters filled in."""
-    app = create_app(Settings(), managed(lambda: EnginePool([])), Lifecycle())
+    app = create_app(Settings(), deployed(lambda: EnginePool([])), Lifecycle())
     while not isinstance(app, FastAPI):
         app = app._app  # type: ignore[attr-defined]
     found = set()

@@ -11,8 +11,8 @@ from silkline.engines.registry import Choice
 from silkline.errors import EnvironmentFault
 from silkline.routing.pool import EnginePool
 from silkline.service.budget import NO_NEED
+from silkline.service.deployment import Deployment
 from silkline.service.loader import ModelLoader
-from silkline.service.manager import ModelManager
 from silkline.service.model import ModelFiles
 from silkline.service.model_changes import ModelChanges
 from silkline.service.models import ServedModels
@@ -30,11 +30,11 @@ def served_by(
     return ServedModel(settings.served_name, prepared, make, AdmissionSettings())
 
 
-def managed(make: Callable[[], EnginePool]) -> ModelManager:
-    """A manager of one model, whose engines `make` makes."""
+def deployed(make: Callable[[], EnginePool]) -> Deployment:
+    """A deployment of one model, whose engines `make` makes."""
     settings = Settings()
     models = ServedModels([served_by(make)])
-    return ModelManager(settings, models, ModelLoader(settings.admission), ModelChanges(""))
+    return Deployment(settings, models, ModelLoader(settings.admission), ModelChanges(""))
 
 
 class Replicas:

@@ -89,18 +89,18 @@ async def _serve(
                 settings, status, has_file=reread is not None, as_json=as_json
             )
             return
-        manager = await create_models(settings, reread, status.update)
+        deployment = await create_models(settings, reread, status.update)
 
         def ready(server: GatewayServer) -> None:
             status.stop()
-            served = [(model.info, model.prepared.choice) for model in manager.models.reported]
+            served = [(model.info, model.prepared.choice) for model in deployment.models.reported]
             _announce(served, url_of(*server.address), as_json=as_json)
 
         status.update("loading the model")
         try:
-            await run_gateway(settings, manager, ready)
+            await run_gateway(settings, deployment, ready)
         finally:
-            await manager.aclose()
+            await deployment.aclose()
 
 
 async def _serve_with_processes(

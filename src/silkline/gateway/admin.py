@@ -15,7 +15,7 @@ from silkline.errors import InvalidRequest, ModelNotFound
 from silkline.gateway.body import read_json
 from silkline.gateway.openapi import ERROR_RESPONSES, body_schema
 from silkline.gateway.request_record import record_of
-from silkline.service.manager import ModelManager
+from silkline.service.deployment import Deployment
 from silkline.service.model_changes import explicit
 from silkline.service.served_model import ServedModel
 
@@ -74,33 +74,33 @@ class NewModel(ModelTable, kw_only=True):
     name: str
 
 
-def admin_routes(manager: ModelManager) -> APIRouter:
-    """The routes that change the models of a manager; `auth` lets only admins reach them."""
+def admin_routes(deployment: Deployment) -> APIRouter:
+    """The routes that change the models of a deployment; `auth` lets only admins reach them."""
     router = APIRouter(tags=["Admin"])
-    _add_reading(router, manager)
-    _add_changing(router, manager)
+    _add_reading(router, deployment)
+    _add_changing(router, deployment)
     return router
 
 
-def _add_reading(router: APIRouter, manager: ModelManager) -> None:
+def _add_reading(router: APIRouter, deployment: Deployment) -> None:
     @router.get("/admin/models", summary="List the models, also unloaded and draining ones")
     async def listed() -> dict[str, Any]:
-        default = manager.models.default
-        shown = [_shown(manager, model, default) for model in manager.models]
-        draining = [_shown(manager, model, default) for model in manager.models.retiring]
+        default = deployment.models.default
+        shown = [_shown(deployment, model, default) for model in deployment.models]
+        draining = [_shown(deployment, model, default) for model in deployment.models.retiring]
         return {"models": shown + draining}
 
     @router.get(
         "/admin/models/{name:path}", summary="Show a model by name", responses=ERROR_RESPONSES
     )
     async def one(name: str) -> dict[str, Any]:
-        model = manager.models.find(_checked(name))
+        model = deployment.models.find(_checked(name))
         if model is None:
             raise ModelNotFound(f"There is no model {name}.", param="name")
-        return _shown(manager, model, manager.models.default)
+        return _shown(deployment, model, deployment.models.default)
 
 
-def _add_changing(router: APIRouter, manager: ModelManager) -> None:
+def _add_changing(router: APIRouter, deployment: Deployment) -> None:
     @router.post(
         "/admin/models",
         summary="Add a model; the response comes when it has started",
@@ -111,8 +111,8 @@ def _add_changing(router: APIRouter, manager: ModelManager) -> None:
     async def add(request: Request) -> dict[str, Any]:
         body = await read_json(request, NewModel)
         table = _table(request, body)
-        model = await manager.add(_checked(body.name), table, _who(request))
-        return _shown(manager, model, manager.models.default)
+        model = await deployment.add(_checked(body.name), table, _who(request))
+        return _shown(deployment, model, deployment.models.default)
 
     @router.put(
         "/admin/models/{name:path}",
@@ -122,8 +122,8 @@ def _add_changing(router: APIRouter, manager: ModelManager) -> None:
     )
     async def put(name: str, request: Request) -> JSONResponse:
         table = _table(request, await read_json(request, ModelTable))
-        model, created = await manager.put(_checked(name), table, _who(request))
-        shown = _shown(manager, model, manager.models.default)
+        model, created = await deployment.put(_checked(name), table, _who(request))
+        shown = _shown(deployment, model, deployment.models.default)
         return JSONResponse(shown, status_code=_CREATED if created else 200)
 
     @router.delete(
@@ -132,7 +132,7 @@ def _add_changing(router: APIRouter, manager: ModelManager) -> None:
         responses=ERROR_RESPONSES,
     )
     async def remove(name: str, request: Request) -> dict[str, Any]:
-        await manager.remove(_checked(name), _who(request))
+        await deployment.remove(_checked(name), _who(request))
         return {"name": name, "removed": True}
 
 
@@ -183,7 +183,7 @@ def _who(request: Request) -> str:
     return f"admin API, tenant {record.tenant.name}, request {record.id}"
 
 
-def _shown(manager: ModelManager, model: ServedModel, default: ServedModel) -> dict[str, Any]:
+def _shown(deployment: Deployment, model: ServedModel, default: ServedModel) -> dict[str, Any]:
     settings = explicit(model.prepared.wanted)
     shown: dict[str, Any] = {
         "name": model.name,
@@ -191,7 +191,7 @@ def _shown(manager: ModelManager, model: ServedModel, default: ServedModel) -> d
         "ready": model.ready,
         "default": model is default,
         "requests": model.users,
-        "changed": manager.is_changed(model),
+        "changed": deployment.is_changed(model),
         "settings": {name: settings[name] for name in settings if name not in _OWNERS_ONLY},
     }
     if model.has_started:

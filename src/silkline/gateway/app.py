@@ -41,9 +41,9 @@ from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
+from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
-from silkline.service.manager import ModelManager
 
 _BODIES = (
     ChatRequest,
@@ -61,19 +61,19 @@ _BODIES = (
 
 def create_app(
     settings: Settings,
-    manager: ModelManager,
+    deployment: Deployment,
     lifecycle: Lifecycle,
     siblings: Siblings | None = None,
 ) -> ASGIApp:
     """Builds the gateway application over the served models.
 
-    The caller starts and closes the models of the manager. Until they have started, `/ready` and
+    The caller starts and closes the models of the deployment. Until they have started, `/ready` and
     the answering routes return 503. The application's lifespan opens the intake and closes it with
     the caches.
 
     Args:
         settings: The settings.
-        manager: The models.
+        deployment: The models.
         lifecycle: Whether the process drains.
         siblings: What it shares with other gateway processes; None if it is the only one.
     """
@@ -84,7 +84,12 @@ def create_app(
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
     answering = create_answering(
-        settings, manager.models, intake=intake, cache=cache, lifecycle=lifecycle, metrics=metrics
+        settings,
+        deployment.models,
+        intake=intake,
+        cache=cache,
+        lifecycle=lifecycle,
+        metrics=metrics,
     )
 
     @asynccontextmanager
@@ -108,7 +113,7 @@ def create_app(
         redirect_slashes=False,  # a redirect would go to any Host that the client sends
     )
     # One flat list: FastAPI would try each included router for every request.
-    for router in _routers(settings, answering, manager, responses, siblings, lifecycle):
+    for router in _routers(settings, answering, deployment, responses, siblings, lifecycle):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
     describe(app, *_BODIES)
@@ -125,7 +130,7 @@ def create_app(
 def _routers(
     settings: Settings,
     answering: Answering,
-    manager: ModelManager,
+    deployment: Deployment,
     responses: ResponseStore,
     siblings: Siblings,
     lifecycle: Lifecycle,
@@ -141,5 +146,5 @@ def _routers(
         predict_routes(answering),
         model_routes(answering),
         operations_routes(answering.models, siblings, lifecycle),
-        admin_routes(manager),
+        admin_routes(deployment),
     )

@@ -14,13 +14,13 @@ from silkline.gateway.app import create_app
 from silkline.gateway.server import GatewayServer
 from silkline.gateway.siblings import Siblings
 from silkline.observe.heap import freeze_heap
+from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
-from silkline.service.manager import ModelManager
 
 
 async def run_gateway(
     settings: Settings,
-    manager: ModelManager,
+    deployment: Deployment,
     on_ready: Callable[[GatewayServer], None],
     *,
     sockets: Sequence[socket.socket] | None = None,
@@ -30,7 +30,7 @@ async def run_gateway(
 
     Args:
         settings: The settings.
-        manager: The models; the caller closes them.
+        deployment: The models; the caller closes them.
         on_ready: Called once the server accepts connections and the models serve.
         sockets: Bound sockets to listen on; None binds the address in the settings.
         siblings: What the gateway shares with other gateway processes.
@@ -39,13 +39,13 @@ async def run_gateway(
         SilklineError: The models or the application cannot start, or the address cannot be bound.
     """
     lifecycle = Lifecycle()
-    if manager.reloads:
-        lifecycle.at_hangup(manager.request_reload)
-    app = _Startup(create_app(settings, manager, lifecycle, siblings))
-    server = GatewayServer(app, settings.server, lifecycle, give_up=manager.aclose)
+    if deployment.reloads:
+        lifecycle.at_hangup(deployment.request_reload)
+    app = _Startup(create_app(settings, deployment, lifecycle, siblings))
+    server = GatewayServer(app, settings.server, lifecycle, give_up=deployment.aclose)
     serving = asyncio.create_task(_listen(server, app, settings, sockets), name="gateway")
     try:
-        if await _is_ready(serving, server, manager):
+        if await _is_ready(serving, server, deployment):
             freeze_heap()
             on_ready(server)
         await serving
@@ -55,10 +55,10 @@ async def run_gateway(
 
 
 async def _is_ready(
-    serving: asyncio.Task[None], server: GatewayServer, manager: ModelManager
+    serving: asyncio.Task[None], server: GatewayServer, deployment: Deployment
 ) -> bool:
     """Waits until the server is ready; returns False if it ends, or must end, before that."""
-    ready = asyncio.create_task(_ready(server, manager), name="models")
+    ready = asyncio.create_task(_ready(server, deployment), name="models")
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         ready.cancel()
@@ -67,8 +67,8 @@ async def _is_ready(
     return not server.should_exit
 
 
-async def _ready(server: GatewayServer, manager: ModelManager) -> None:
-    await manager.start()
+async def _ready(server: GatewayServer, deployment: Deployment) -> None:
+    await deployment.start()
     await server.listening.wait()
 
 

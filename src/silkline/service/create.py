@@ -9,9 +9,9 @@ from silkline.config import Settings
 from silkline.ingress.intake import Intake
 from silkline.observe.metrics import Metrics
 from silkline.service.answering import Answering
+from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.loader import ModelLoader
-from silkline.service.manager import ModelManager
 from silkline.service.metrics import cache_metrics, intake_metrics, process_metrics
 from silkline.service.model import OnProgress
 from silkline.service.model_changes import ModelChanges
@@ -24,7 +24,7 @@ async def create_models(
     settings: Settings,
     reread: Callable[[], Settings] | None = None,
     on_progress: OnProgress = ignore,
-) -> ModelManager:
+) -> Deployment:
     """Returns the models that the settings describe, and what changes them; nothing is loaded yet.
 
     Args:
@@ -41,7 +41,7 @@ async def create_models(
     wanted = changes.applied(settings)
     changed = {key for key in wanted if changes.changed(key)}
     models = await loader.models(wanted, on_progress, may_fail=changed)
-    return ModelManager(settings, models, loader, changes, reread)
+    return Deployment(settings, models, loader, changes, reread)
 
 
 def create_answering(

@@ -57,7 +57,7 @@ from silkline.observe.families import families_of
 from silkline.observe.logs import configure_logging
 from silkline.observe.metrics import Metrics
 from silkline.service.budget import NO_NEED
-from silkline.service.manager import ModelManager
+from silkline.service.deployment import Deployment
 from silkline.service.model import ModelFiles
 from silkline.service.models import ServedModels
 from silkline.service.pool import Prepared, pool_over
@@ -94,7 +94,7 @@ class Gateway:
         try:
             await run_gateway(
                 self._settings,
-                ModelManager(self._settings, ServedModels([model])),
+                Deployment(self._settings, ServedModels([model])),
                 partial(self._report_ready, model),
                 sockets=self._sockets(),
                 siblings=Siblings(self._memory, self._metrics, self._render),

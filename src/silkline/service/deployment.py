@@ -46,8 +46,8 @@ _WHY: dict[type[SilklineError], str] = {
 _NOT_STARTED: tuple[type[SilklineError], ...] = tuple(_WHY)
 
 
-class ModelManager:
-    """The served models, and what may change them."""
+class Deployment:
+    """The served models, and what changes them while requests run."""
 
     def __init__(
         self,

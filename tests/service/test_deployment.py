@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from silkline.config import Settings
-from silkline.service import manager as module
-from silkline.service.manager import ModelManager
+from silkline.service import deployment as module
+from silkline.service.deployment import Deployment
 from silkline.service.models import ServedModels
 from tests.service.models import Replicas, served_by
 
@@ -27,13 +27,13 @@ def models_of(**replicas: Replicas) -> ServedModels:
 async def test_a_change_waits_until_all_models_have_started() -> None:
     slow = Replicas()
     slow.seconds = 0.2
-    manager = ModelManager(settings_of("a", "b"), models_of(a=slow, b=Replicas()))
-    starting = asyncio.create_task(manager.start())
+    deployment = Deployment(settings_of("a", "b"), models_of(a=slow, b=Replicas()))
+    starting = asyncio.create_task(deployment.start())
     await asyncio.sleep(0.05)
-    await manager.remove("a", "test")
+    await deployment.remove("a", "test")
     await starting
-    assert [(model.name, model.ready) for model in manager.models] == [("b", True)]
-    await manager.aclose()
+    assert [(model.name, model.ready) for model in deployment.models] == [("b", True)]
+    await deployment.aclose()
 
 
 async def test_a_request_timeout_that_needs_a_restart_does_not_shorten_draining(
@@ -42,14 +42,14 @@ async def test_a_request_timeout_that_needs_a_restart_does_not_shorten_draining(
     monkeypatch.setattr(module, "_DRAIN_MARGIN_SECONDS", 0.0)
     models = models_of(a=Replicas(), b=Replicas())
     edited = settings_of("a", server={"request_timeout": 0.01})
-    manager = ModelManager(settings_of("a", "b"), models, reread=lambda: edited)
-    await manager.start()
+    deployment = Deployment(settings_of("a", "b"), models, reread=lambda: edited)
+    await deployment.start()
     removed = models.choose("b")
     with removed.used():
-        await manager.reload()
+        await deployment.reload()
         await asyncio.sleep(0.1)
         assert models.retiring == (removed,)
-    await manager.aclose()
+    await deployment.aclose()
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ async def test_the_log_names_settings_of_the_admin_api_that_need_a_restart(
     admin: dict[str, Any], sections: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     edited = settings_of("a", admin=admin)
-    manager = ModelManager(settings_of("a"), models_of(a=Replicas()), reread=lambda: edited)
-    await manager.start()
-    await manager.reload()
+    deployment = Deployment(settings_of("a"), models_of(a=Replicas()), reread=lambda: edited)
+    await deployment.start()
+    await deployment.reload()
     told = [each for each in caplog.records if each.message == "changed settings need a restart"]
     assert [name for each in told for name in vars(each)["ecs"]["silkline.sections"]] == sections
-    await manager.aclose()
+    await deployment.aclose()
 
 
 async def test_closing_ends_the_preparation_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +84,9 @@ async def test_closing_ends_the_preparation_of_a_model(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(module, "prepare", preparing)
     edited = settings_of("a", "b")
-    manager = ModelManager(settings_of("a"), models_of(a=Replicas()), reread=lambda: edited)
-    await manager.start()
-    manager.request_reload()
+    deployment = Deployment(settings_of("a"), models_of(a=Replicas()), reread=lambda: edited)
+    await deployment.start()
+    deployment.request_reload()
     await entered.wait()
-    await manager.aclose()
+    await deployment.aclose()
     assert ended.is_set()
