@@ -73,6 +73,30 @@ def test_a_model_against_itself_and_against_a_damaged_one(tmp_path: Path) -> Non
     assert "silkline evaluate" in (out / "report.html").read_text()
 
 
+@pytest.mark.parametrize("model", [FAKE, "silkline-mini engine=openvino"])
+def test_the_most_likely_choice_is_a_letter_that_the_prompt_offers(
+    model: str, tmp_path: Path
+) -> None:
+    data = write_set(tmp_path, 4, choices=["a mug", "a lamp", "a chair"])
+    common = ("--data", str(data), "--metric", "choice_accuracy", "--out", str(tmp_path))
+    result = run("evaluate", model, "--against", f"{model} choices=likely", *common)
+    assert result.returncode == 0, result.stderr
+    answers = lines_of(tmp_path / "answers.jsonl")
+    likely = [line for line in answers if line["answer"] in {"A", "B", "C"}]
+    assert (len(answers), len(likely)) == (8, 4)
+
+
+def test_an_engine_that_cannot_constrain_answers_is_refused_the_most_likely_choice(
+    tmp_path: Path,
+) -> None:
+    data = write_set(tmp_path, 1, choices=["a mug", "a lamp"])
+    with served("--engine", "fake") as server:
+        subject = f"{server.url} without=choice choices=likely"
+        result = run("evaluate", subject, "--data", str(data), "--out", str(tmp_path))
+    assert result.returncode == 2
+    assert "cannot constrain answers to choices" in result.stderr
+
+
 def test_a_set_with_columns_of_its_own(tmp_path: Path) -> None:
     row = {"image": data_url(encoded()), "question": "What?", "answers": [{"answer": "a mug"}]}
     data = tmp_path / "set.jsonl"
@@ -171,7 +195,7 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
         (
             ("silkline-mini port=1",),
             2,
-            "unknown name port. Expected one of: max_tokens, max_pixels",
+            "unknown name port. Expected one of: max_tokens, max_pixels, choices",
         ),
         (("http://127.0.0.1:1 nonsense=1",), 2, "nonsense"),
         (("silkline-mini", "--metric", "bleu"), 2, "The metric bleu is unknown"),

@@ -42,7 +42,8 @@ def test_a_changed_bundle_is_another_subject_whatever_its_revision(
 
 def test_settings_that_change_answers_make_another_subject(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "tiny")
-    texts = ["", "engine_options=a=1", "max_tokens=8", "max_pixels=8", "sampling_defaults=model"]
+    texts = ["", "engine_options=a=1", "max_tokens=8", "max_pixels=8", "choices=likely"]
+    texts.append("sampling_defaults=model")
     found = [fingerprint(f"{folder} engine=openvino {text}".strip()) for text in texts]
     assert len(set(found)) == len(texts)
 

@@ -6,17 +6,29 @@ Both are asked through the same path as clients' requests, so an evaluation sees
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import string
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from silkline.cache.policy import CacheUse
 from silkline.config import EngineSettings, Settings, settings_from, with_models
-from silkline.core import ImagePart, Message, Role, Sampling, TextPart
+from silkline.core import (
+    Constraint,
+    ConstraintKind,
+    Feature,
+    ImagePart,
+    Message,
+    Role,
+    Sampling,
+    TextPart,
+)
 from silkline.engines.registry import library_versions
 from silkline.engines.remote.listing import ENGINE as REMOTE
 from silkline.errors import ConfigError, EnvironmentFault
@@ -47,6 +59,16 @@ _OF_SERVING = frozenset({"ungated", "gated_elsewhere"})
 """Settings without effect on what is only measured."""
 
 
+class Choices(StrEnum):
+    """How a subject answers a multiple choice.
+
+    `LIKELY` takes the most likely letter: decoding is greedy and constrained to the letters.
+    """
+
+    WRITTEN = "written"
+    LIKELY = "likely"
+
+
 @dataclass(frozen=True, slots=True)
 class SubjectSpec:
     """A subject, parsed from the command line.
@@ -56,12 +78,14 @@ class SubjectSpec:
         settings: The settings that serve it.
         max_tokens: Maximum tokens of an answer.
         max_pixels: Maximum pixels that images are reduced to first; 0 does not reduce them.
+        choices: How a multiple choice is answered.
     """
 
     name: str
     settings: Settings
     max_tokens: int
     max_pixels: int
+    choices: Choices = Choices.WRITTEN
 
 
 def parse_subject(
@@ -69,8 +93,8 @@ def parse_subject(
 ) -> SubjectSpec:
     """Parses `MODEL name=value ...` or `URL name=value ...`.
 
-    Names are max_tokens, max_pixels and, for a model, its engine's settings; for a URL, those of an
-    entry of `remotes`.
+    Names are max_tokens, max_pixels, choices and, for a model, its engine's settings; for a URL,
+    those of an entry of `remotes`.
 
     Raises:
         ConfigError: A name is unknown, or a value is invalid.
@@ -87,6 +111,7 @@ def parse_subject(
         given[name] = value
     tokens = _count(given, "max_tokens", max_tokens)
     pixels = _count(given, "max_pixels", 0)
+    choices = _choices(given)
     settings: dict[str, Any]
     if "://" in first:
         entry = " ".join([first, *(f"{name}={value}" for name, value in given.items())])
@@ -96,12 +121,11 @@ def parse_subject(
         if unknown := given.keys() - known:
             raise ConfigError(
                 f"The subject {text} has the unknown name {min(unknown)}. Expected one of: "
-                f"max_tokens, max_pixels, {', '.join(sorted(known))}."
+                f"max_tokens, max_pixels, choices, {', '.join(sorted(known))}."
             )
         settings = {**given, "model": first, "remotes": ()}
-    return SubjectSpec(
-        text, _quiet(_alone(settings_from(config, {**flags, **settings}))), tokens, pixels
-    )
+    served = _quiet(_alone(settings_from(config, {**flags, **settings})))
+    return SubjectSpec(text, served, tokens, pixels, choices)
 
 
 def bundle_of(spec: SubjectSpec) -> Bundle | None:
@@ -141,6 +165,13 @@ def _count(given: dict[str, str], name: str, default: int) -> int:
     return int(text)
 
 
+def _choices(given: dict[str, str]) -> Choices:
+    text = given.pop("choices", Choices.WRITTEN)
+    if text not in set(Choices):
+        raise ConfigError(f"choices is {text[:40]}; expected {' or '.join(Choices)}.")
+    return Choices(text)
+
+
 class GatewayAsker:
     """Asks one subject; implements `evaluate.run.Asker`."""
 
@@ -155,7 +186,11 @@ class GatewayAsker:
     def subject(self, take: int) -> Subject:
         """Describes the subject; `take` is 0, or 1 when the same subject is asked again."""
         info, engine = self._answering.models.default.info, self._spec.settings.engine
-        urls = [remote.url for remote in engine.remotes]
+        options = answer_options(engine)
+        if engine.remotes:
+            options["url"] = engine.remotes[0].url
+        if self._spec.choices is Choices.LIKELY:
+            options["choices"] = Choices.LIKELY
         return Subject(
             name=self._spec.name,
             model=self._answering.models.default.label,
@@ -163,7 +198,7 @@ class GatewayAsker:
             precision=info.precision,
             max_tokens=self._spec.max_tokens,
             max_pixels=self._spec.max_pixels,
-            options=answer_options(engine) | ({"url": urls[0]} if urls else {}),
+            options=options,
             versions=library_versions(info.engine),
             take=take,
             content="" if (bundle := bundle_of(self._spec)) is None else content_digest(bundle),
@@ -178,7 +213,7 @@ class GatewayAsker:
             model=None,
             messages=(Message(Role.USER, (ImagePart(0), TextPart(item.prompt))),),
             sources=(source,),
-            sampling=self._sampling,
+            sampling=self._sampling_of(item),
             stream=False,
             cache_use=CacheUse.NONE,
         )
@@ -188,6 +223,12 @@ class GatewayAsker:
         known = self._intake.recognise((source,), budget, salt, model.wanted_images)
         return Asked(answer, known[0].images[0].original_pixels if known else 0)
 
+    def _sampling_of(self, item: Item) -> Sampling:
+        if self._spec.choices is Choices.WRITTEN or not item.choices:
+            return self._sampling
+        letters = json.dumps(list(string.ascii_uppercase[: len(item.choices)]))
+        return replace(self._sampling, constraint=Constraint(ConstraintKind.CHOICE, letters))
+
 
 @asynccontextmanager
 async def open_subject(
@@ -196,7 +237,7 @@ async def open_subject(
     """Loads the model, or connects to the server.
 
     Raises:
-        ConfigError: As `open_answering` does.
+        ConfigError: As `open_answering` does; or the engine cannot take the most likely choice.
         EnvironmentFault: As `open_answering` does; or the server does not respond.
     """
     remote = bool(spec.settings.engine.remotes)
@@ -211,6 +252,12 @@ async def open_subject(
                 f"{spec.name.split()[0]} did not list its models within {_SERVER_SECONDS:g} s. "
                 "Start the server, or check its URL, its model's name and its key."
             ) from error
+        info = answering.models.default.info
+        if spec.choices is Choices.LIKELY and Feature.CHOICE not in info.features:
+            raise ConfigError(
+                f"The engine {info.engine} cannot constrain answers to choices, which "
+                "choices=likely takes. Leave it out, or use another engine."
+            )
         yield GatewayAsker(spec, answering, intake)
 
 
