@@ -26,7 +26,7 @@ async def ask(console: Console, stand_in: StandIn, reply: Reply) -> None:
 
 UNEARNED = {
     "not_found", "method_not_allowed", "headers_too_large",
-    "duplicate_in_progress", "idempotency_key_reused",
+    "duplicate_in_progress", "idempotency_key_reused", "model_conflict", "model_not_started",
 }  # fmt: skip
 """Codes that the page's own requests cannot earn."""
 

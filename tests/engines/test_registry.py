@@ -129,13 +129,13 @@ def test_auto_takes_an_export_whose_environment_is_made_on_demand(
 
 def test_where_no_engine_can_each_says_why(machine: Callable[..., None], tmp_path: Path) -> None:
     machine("openvino_genai", "torch", "vllm")
-    config = LLAVA_15_7B["config.json"] | {"model_type": "mllama"}
+    config = LLAVA_15_7B["config.json"] | {"model_type": "kosmos9"}
     place = model(tmp_path / "other", LLAVA_15_7B | {"config.json": config})
     with pytest.raises(ConfigError) as refused:
         pick_engine(place)
     for said in (
-        "openvino: OpenVINO GenAI's pipeline knows no model_type mllama",
-        "torch: it has no adapter for the family mllama",
+        "openvino: OpenVINO GenAI's pipeline knows no model_type kosmos9",
+        "torch: it has no adapter for the family kosmos9",
         "vllm: where vLLM is installed",
         "llamacpp: it loads GGUF",
         "remote: where another server can load it",

@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +30,14 @@ JPEG = encode(photograph(96, 72), "JPEG")
 PNG = encode(drawing(), "PNG")
 BUDGET = PixelBudget()
 LIMITS = LimitSettings(max_image_pixels=1_000_000, max_request_pixels=1_500_000)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def limit_of_pillow() -> Iterator[None]:
+    """`normalise`, which has a process of its own, sets Pillow's limit for the whole process."""
+    before = Image.MAX_IMAGE_PIXELS
+    yield
+    Image.MAX_IMAGE_PIXELS = before
 
 
 def segment(marker: int, content: bytes) -> bytes:
