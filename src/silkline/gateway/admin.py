@@ -83,7 +83,11 @@ def admin_routes(deployment: Deployment) -> APIRouter:
 
 
 def _add_reading(router: APIRouter, deployment: Deployment) -> None:
-    @router.get("/admin/models", summary="List the models, also unloaded and draining ones")
+    @router.get(
+        "/admin/models",
+        summary="List the models, also unloaded and draining ones",
+        responses=ERROR_RESPONSES,
+    )
     async def listed() -> dict[str, Any]:
         default = deployment.models.default
         shown = [_shown(deployment, model, default) for model in deployment.models]
