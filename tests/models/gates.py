@@ -14,11 +14,9 @@ from silkline.optimize.record import write_gate
 HERE = Machine("cpu", "AVX2", (), "", 2, 2**33, "Linux 6")
 
 
-def make_bundle(folder: Path, **more: Any) -> Path:
-    """A bundle whose weights are a text."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "weights").write_bytes(b"weights")
-    manifest = {
+def tiny_manifest() -> dict[str, Any]:
+    """The manifest of a bundle whose weights are a text."""
+    return {
         "schema": 1,
         "name": "tiny",
         "family": "llava",
@@ -31,7 +29,13 @@ def make_bundle(folder: Path, **more: Any) -> Path:
         "files": {"weights": hashlib.sha256(b"weights").hexdigest()},
         "note": "for people",
     }
-    (folder / "bundle.json").write_text(json.dumps(manifest | more))
+
+
+def make_bundle(folder: Path, **more: Any) -> Path:
+    """A bundle whose weights are a text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").write_bytes(b"weights")
+    (folder / "bundle.json").write_text(json.dumps(tiny_manifest() | more))
     return folder
 
 

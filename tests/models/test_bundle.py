@@ -1,4 +1,3 @@
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,23 +7,13 @@ import pytest
 from silkline.errors import ConfigError
 from silkline.models.bundle import load_bundle
 from silkline.models.resolve import BUNDLED_MODEL, bundled_folder, resolve_model
+from tests.models.gates import tiny_manifest
 
 
 @pytest.fixture
 def manifest() -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "name": "tiny",
-        "family": "llava",
-        "revision": "abc",
-        "license": "Apache-2.0",
-        "context_length": 128,
-        "image_tokens": 4,
-        "image_size": 8,
-        "engines": {"openvino": {"path": "ov", "precision": "int8"}},
-        "files": {"weights": hashlib.sha256(b"weights").hexdigest()},
-        "note": "for people",
-    }
+    engines = {"openvino": {"path": "ov", "precision": "int8"}}
+    return tiny_manifest() | {"engines": engines}
 
 
 def save(folder: Path, manifest: dict[str, Any]) -> Path:

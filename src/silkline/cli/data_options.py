@@ -1,8 +1,9 @@
-"""The options that choose a data set, for every command that asks one."""
+"""The options of commands that ask a data set: which one, and where the results go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -71,3 +72,15 @@ def data_options(command: F) -> F:
     for option in reversed(_DATA_OPTIONS):
         command = option(command)
     return command
+
+
+def results_folder(default: str, *files: str) -> Callable[[F], F]:
+    """The option `--out`: the folder for these files."""
+    return click.option(
+        "--out",
+        default=default,
+        show_default=True,
+        metavar="FOLDER",
+        type=click.Path(file_okay=False, path_type=Path),
+        help=f"Folder for {', '.join(files[:-1])} and {files[-1]}.",
+    )

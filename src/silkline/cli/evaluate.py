@@ -13,7 +13,7 @@ import click
 import msgspec
 import uvloop
 
-from silkline.cli.data_options import data_options
+from silkline.cli.data_options import data_options, results_folder
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import ProgressBar, progress_bar
 from silkline.cli.settings_options import settings_options
@@ -46,14 +46,7 @@ _REFERENCE_NEEDS = frozenset({"numpy", "torch", "transformers"})
 @click.argument("subject")
 @click.option("--against", metavar="SUBJECT", help="A second subject, to compare with the first.")
 @data_options
-@click.option(
-    "--out",
-    default="evaluation-results",
-    show_default=True,
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help=f"Folder for {PAGE}, {FIGURES} and {JOURNAL}.",
-)
+@results_folder("evaluation-results", PAGE, FIGURES, JOURNAL)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--engine", metavar="NAME", help="Engine that serves the model; chosen if not set.")
 @click.option(

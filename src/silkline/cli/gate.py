@@ -15,7 +15,7 @@ import uvloop
 from silkline.bench.option_types import parse_seconds
 from silkline.bench.session import Step as LoadStep
 from silkline.bench.wire import Warm
-from silkline.cli.data_options import data_options
+from silkline.cli.data_options import data_options, results_folder
 from silkline.cli.evaluate import shown_on
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import ProgressBar, progress_bar
@@ -93,14 +93,7 @@ _OWN = (
     metavar="TIME",
     help="Length of a side's turn.",
 )
-@click.option(
-    "--out",
-    default="gate-results",
-    show_default=True,
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help=f"Folder for {PAGE}, {FIGURES} and {JOURNAL}.",
-)
+@results_folder("gate-results", PAGE, FIGURES, JOURNAL)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--engine", metavar="NAME", help="Engine that serves the models; chosen if not set.")
 @settings_options("limits", "fetch", "decode")

@@ -11,7 +11,7 @@ TILE, PATCH = 32, 8
 SEED = 4
 LETTERS = string.printable[:95] + "\n\u200b" + "".join(chr(code) for code in range(0xC0, 0x170))
 
-_TEXT = {
+TEXT = {
     "hidden_size": HIDDEN,
     "intermediate_size": 64,
     "num_hidden_layers": LAYERS,
@@ -119,7 +119,7 @@ def _qwen(
         model=f"{stem}ForConditionalGeneration",
         processor=f"{stem.removesuffix('Moe').replace('3_5', '3VL')}Processor",
         config={
-            "text_config": {"model_type": f"{name}_text", "rope_scaling": rope, **_TEXT, **text},
+            "text_config": {"model_type": f"{name}_text", "rope_scaling": rope, **TEXT, **text},
             "vision_config": {"depth": 2, "num_heads": 4, "patch_size": 4, "in_channels": 3,
                               "spatial_merge_size": 2, "temporal_patch_size": 2, **vision},
             "image_token_id": "<|image_pad|>",
@@ -178,7 +178,7 @@ def _gemma_4(
         model_type="gemma4",
         model="Gemma4ForConditionalGeneration",
         processor="Gemma4Processor",
-        config={"text_config": {**_TEXT, "model_type": "gemma4_text", "head_dim": HEAD_DIM,
+        config={"text_config": {**TEXT, "model_type": "gemma4_text", "head_dim": HEAD_DIM,
                                 "num_hidden_layers": 4, "sliding_window": 16,
                                 "global_head_dim": 16, "layer_types":
                                 ["sliding_attention", "full_attention"] * 2, **text},
@@ -216,7 +216,7 @@ def _idefics(name: str, model: str, processor: str, notes: str) -> Tiny:
         model=model,
         processor=processor,
         config={
-            "text_config": {"model_type": "llama", **_TEXT},
+            "text_config": {"model_type": "llama", **TEXT},
             "vision_config": {**_TOWER, "model_type": f"{name}_vision"},
             "scale_factor": 2,
             "image_token_id": "<image>",
@@ -241,7 +241,7 @@ def _paligemma(variant: str, text: dict[str, Any], notes: str) -> Tiny:
         model_type="paligemma",
         model="PaliGemmaForConditionalGeneration",
         processor="PaliGemmaProcessor",
-        config={"text_config": {**_TEXT, "head_dim": HEAD_DIM, **text}, "vision_config": _SIGLIP,
+        config={"text_config": {**TEXT, "head_dim": HEAD_DIM, **text}, "vision_config": _SIGLIP,
                 "projection_dim": HIDDEN, "hidden_size": HIDDEN, "image_token_index": "<image>"},
         special=("<bos>", "<eos>", "<image>"),
         image={"image_processor_type": "SiglipImageProcessor", "size": _SQUARE, "resample": 3,
