@@ -20,7 +20,7 @@ import pytest
 from silkline.config import ModelSettings
 from silkline.engines.openvino.export import plan as planning
 from silkline.engines.openvino.export import process
-from silkline.engines.openvino.export.environment import export_environment
+from silkline.engines.openvino.export.environment import pins_of
 from silkline.engines.openvino.export.plan import Plan, Precision, plan_export
 from silkline.engines.openvino.export.process import Command, export_model
 from silkline.engines.openvino.export.protocol import Order
@@ -85,9 +85,8 @@ def test_the_key_changes_with_all_that_the_export_depends_on(
     }
     monkeypatch.setitem(VERSIONS, "openvino", "9.9")
     keys.add(planned(source).key)
-    usual = export_environment("transformers-4.57", {})
-    newer = usual._replace(pins={**usual.pins, "nncf": "9.9"})
-    monkeypatch.setattr(planning, "export_environment", lambda *_: newer)
+    newer = pins_of("transformers-4.57") | {"nncf": "9.9"}
+    monkeypatch.setattr(planning, "pins_of", lambda _: newer)
     keys.add(planned(source).key)
     monkeypatch.setattr(planning, "RECIPE", planning.RECIPE + 1)
     keys.add(planned(source).key)

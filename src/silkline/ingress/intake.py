@@ -16,6 +16,7 @@ from silkline.aio.byte_budget import ByteBudget, Claim
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import PixelBudget
 from silkline.ingress.allowance import Allowance
+from silkline.ingress.decode import RGB_BYTES
 from silkline.ingress.fetch import Resolver
 from silkline.ingress.identity import Recognised
 from silkline.ingress.known_images import Encoded, KnownImages
@@ -32,8 +33,6 @@ from silkline.ingress.taking import (
     name_of,
 )
 from silkline.ingress.wanted import Wanted
-
-_BYTES_A_PIXEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Intake(Lifespan):
         self._loader = Loader(limits, fetch, decode, resolver)
         self._known_images = KnownImages(decode.identity_memory_bytes)
         self._recognised = 0
-        worst = _BYTES_A_PIXEL * limits.max_request_pixels
+        worst = RGB_BYTES * limits.max_request_pixels
         if keeps_both:  # a kept file is not larger than its pixels
             worst += min(worst, limits.max_body_bytes)
         patience = fetch.fetch_timeout * PATIENCE_SHARE

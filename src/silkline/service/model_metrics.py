@@ -60,6 +60,9 @@ def model_metrics(models: ServedModels) -> Iterable[Metric]:
 def gate_metrics(models: Iterable[ServedModel]) -> Iterable[Metric]:
     """Yields the metrics of the gates of models that were gated and have started."""
     gates = [(model, gate) for model in models if (gate := _gate(model)) is not None]
+    if not gates:
+        return
+    here = this_machine().kind
     yield from families(
         "gate_",
         ["model", "verdict"],
@@ -77,7 +80,7 @@ def gate_metrics(models: Iterable[ServedModel]) -> Iterable[Metric]:
             (
                 [model.name],
                 {
-                    "here": float(gate.machine.kind == this_machine().kind),
+                    "here": float(gate.machine.kind == here),
                     "time_seconds": datetime.fromisoformat(gate.gated_at).timestamp(),
                 },
             )

@@ -43,6 +43,10 @@ class CompiledConstraints(Generic[T]):
         """The number of results that are kept."""
         return len(self._kept)
 
+    def __contains__(self, constraint: Constraint) -> bool:
+        """Whether the result for a constraint is kept."""
+        return _key(constraint) in self._kept
+
     async def get(self, constraint: Constraint, deadline: float) -> T:
         """Returns a compiled constraint.
 
@@ -54,7 +58,7 @@ class CompiledConstraints(Generic[T]):
             InvalidRequest: It cannot be enforced.
             DeadlineExceeded: It was not compiled within 2 s, or by the deadline.
         """
-        key = (constraint.kind, constraint.text)
+        key = _key(constraint)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -76,3 +80,7 @@ class CompiledConstraints(Generic[T]):
         while len(self._kept) > _MAX_ENTRIES or self._chars > _MAX_CHARS:
             (_, text), _ = self._kept.popitem(last=False)
             self._chars -= len(text)
+
+
+def _key(constraint: Constraint) -> _Key:
+    return constraint.kind, constraint.text

@@ -158,8 +158,9 @@ class OpenVinoEngine(Engine):
         grammar = None
         constraint = await constraint_in_time(ready.form, request.sampling.constraint, deadline)
         if constraint is not None:
-            trial = asyncio.to_thread(self._trial.start)
-            await in_time(trial, deadline, until="its form could be checked")
+            if constraint not in self._grammars:
+                trial = asyncio.to_thread(self._trial.start)
+                await in_time(trial, deadline, until="its form could be checked")
             grammar = await self._grammars.get(constraint, deadline)
         job = self._job(request, ready, grammar)
         if self._embeddings is not None and ready.prepared is not None:

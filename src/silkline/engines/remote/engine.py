@@ -390,8 +390,9 @@ async def _encoded(
 
 def _together(deltas: Sequence[Delta]) -> Sequence[Delta]:
     """Joins text that came at once: each delta costs the same, however short it is."""
-    only_text = all(delta == Delta(delta.text) for delta in deltas)
-    return [join(deltas)] if only_text and len(deltas) > 1 else deltas
+    if len(deltas) > 1 and all(delta == Delta(delta.text) for delta in deltas):
+        return [join(deltas)]
+    return deltas
 
 
 def _now() -> float:

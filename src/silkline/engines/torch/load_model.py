@@ -19,7 +19,7 @@ from silkline.engines.torch.features import FeatureCache
 from silkline.engines.torch.generic.batch import StaticBatch
 from silkline.engines.torch.generic.loading import batch_of, load_generic
 from silkline.engines.torch.linear import pack_linears
-from silkline.engines.torch.loading import checked, load_family
+from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
 from silkline.engines.torch.runner import Runner
@@ -28,7 +28,7 @@ from silkline.engines.torch.support import GENERIC, PACKED, torch_path
 from silkline.engines.torch.text_forward import probe
 from silkline.engines.torch.vision import Vision
 from silkline.errors import ConfigError
-from silkline.models.token_rules import Documents
+from silkline.models.token_rules import read_documents
 from silkline.models.weights import read_weights
 
 _CHUNK_TOKENS = {"cpu": 256, "cuda": 2048}
@@ -94,10 +94,9 @@ def load(
         torch.set_num_threads(threads)
     device = choose_device(options)
     dtype = choose_dtype(options, weights.dtypes, device)
-    files = checked(folder)
-    if torch_path(files) == GENERIC:
+    if torch_path(read_documents(folder)) == GENERIC:
         spare = _spare(device, kv_cache_limit)
-        return _load_generic(folder, files, dtype, device, max_batch, kv_cache_bytes, spare)
+        return _load_generic(folder, dtype, device, max_batch, kv_cache_bytes, spare)
     family = load_family(folder, dtype=dtype, device=device)
     if device.type == "cpu":
         pack_linears(family.model, batch=max_batch)
@@ -140,7 +139,6 @@ def load(
 
 def _load_generic(
     folder: Path,
-    files: Documents,
     dtype: torch.dtype,
     device: torch.device,
     max_batch: int,
@@ -148,8 +146,7 @@ def _load_generic(
     spare: int,
 ) -> LoadedModel:
     """Loads a model without an adapter."""
-    model_type = files.config.text("model_type") or ""
-    model = load_generic(folder, model_type, dtype=dtype, device=device)
+    model = load_generic(folder, dtype=dtype, device=device)
     batch = batch_of(model, max_batch=max_batch, kv_cache_bytes=kv_cache_bytes, spare=spare)
     max_tokens = min(model.context_length, batch.limits.max_tokens)
     return LoadedModel(model, batch, max_tokens, dtype, device.type, GENERIC)

@@ -143,7 +143,7 @@ def export_environment(group: str, environment: Mapping[str, str]) -> ExportEnvi
     Raises:
         ConfigError: The home directory is unknown.
     """
-    pins = _read(_COMMON) | _read(group)
+    pins = pins_of(group)
     shared = sorted(name for name, wanted in pins.items() if _installed(name) == wanted)
     # What it is made of and what it stands on: with another Silkline it would find other packages.
     basis = repr(
@@ -153,6 +153,11 @@ def export_environment(group: str, environment: Mapping[str, str]) -> ExportEnvi
     return ExportEnvironment(
         group, pins, cache_home(environment) / "environments" / f"{group}-{digest}"
     )
+
+
+def pins_of(group: str) -> dict[str, str]:
+    """The versions in the environment of a group, by package."""
+    return _read(_COMMON) | _read(group)
 
 
 def _read(name: str) -> dict[str, str]:

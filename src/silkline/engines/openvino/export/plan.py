@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
+from collections.abc import Mapping
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
-from silkline.engines.openvino.export.environment import ExportEnvironment, export_environment
+from silkline.engines.openvino.export.environment import pins_of
 from silkline.engines.openvino.support import EXPORTED_MODEL_TYPES
 from silkline.engines.registry import check_engine
 from silkline.errors import EnvironmentFault
@@ -108,7 +108,7 @@ def plan_export(location: ModelLocation, precision: Precision, digest: str) -> P
     """
     check_engine(location, "openvino")
     model_type = read_document(location.folder / CONFIG, CONFIG).text("model_type") or ""
-    environment = export_environment(EXPORTED_MODEL_TYPES[model_type], os.environ)
+    group = EXPORTED_MODEL_TYPES[model_type]
     commit = f"@{location.revision}" if location.kind is Kind.HUB else ""
     return Plan(
         source=str(location.folder),
@@ -118,8 +118,8 @@ def plan_export(location: ModelLocation, precision: Precision, digest: str) -> P
         model_type=model_type,
         digest=digest,
         precision=precision,
-        versions=_versions(environment),
-        environment=environment.group,
+        versions=_versions(pins_of(group)),
+        environment=group,
         parameters=_parameters(read_weights(location.folder)),
     )
 
@@ -128,7 +128,7 @@ def _parameters(weights: Weights) -> int:
     return sum(weights.dtypes.values())
 
 
-def _versions(environment: ExportEnvironment) -> dict[str, str]:
+def _versions(pins: Mapping[str, str]) -> dict[str, str]:
     """Raises `EnvironmentFault` if OpenVINO is not installed."""
     try:
         engine = {name: version(name) for name in ENGINE}
@@ -136,4 +136,4 @@ def _versions(environment: ExportEnvironment) -> dict[str, str]:
         raise EnvironmentFault(
             f"Exporting a model needs {error.name}, which is not installed.", remedy=_REMEDY
         ) from error
-    return {name: environment.pins[name] for name in EXPORTERS} | engine
+    return {name: pins[name] for name in EXPORTERS} | engine

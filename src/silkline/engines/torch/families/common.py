@@ -136,7 +136,7 @@ class Adapter(ABC):
     @property
     def end_ids(self) -> frozenset[int]:
         """See `Family`; the end tokens in generation_config.json, which `generate` also uses."""
-        return _as_ids(self._generation_config.eos_token_id)
+        return as_ids(self._generation_config.eos_token_id)
 
     @property
     def context_length(self) -> int:
@@ -371,10 +371,11 @@ def _forbidden(generation_config: Any) -> frozenset[int]:
     """Returns the tokens that `generate` forbids regardless of context."""
     words = getattr(generation_config, "bad_words_ids", None) or []
     single = frozenset(word[0] for word in words if len(word) == 1)
-    return single | _as_ids(getattr(generation_config, "suppress_tokens", None))
+    return single | as_ids(getattr(generation_config, "suppress_tokens", None))
 
 
-def _as_ids(value: int | list[int] | None) -> frozenset[int]:
+def as_ids(value: int | list[int] | None) -> frozenset[int]:
+    """Returns token ids as files name them: none, one or several."""
     if value is None:
         return frozenset()
     return frozenset([value] if isinstance(value, int) else value)

@@ -202,7 +202,6 @@ class StaticBatch:
         short = short_of_memory(error)
         jobs = [job for job in self._rows if job is not None]
         several = len(self._rows) > 1
-        self._rows = []
         self._end()
         again = [job for job in jobs if several and not job.generated]
         self._pending.extendleft(reversed(again))

@@ -20,6 +20,7 @@ from silkline.core import Image, ImagePart, Message, Role, TextPart
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget
 from silkline.engines.torch.constraint import open_matchers
 from silkline.engines.torch.families.base import Prompt
+from silkline.engines.torch.families.common import as_ids
 from silkline.engines.torch.generic.architectures import generic_classes
 from silkline.engines.torch.generic.batch import Limits, StaticBatch
 from silkline.engines.torch.generic.model import (
@@ -28,7 +29,7 @@ from silkline.engines.torch.generic.model import (
     GenericModel,
     GenericParts,
 )
-from silkline.engines.torch.loading import LOCAL, load_config, load_model, unusable
+from silkline.engines.torch.loading import LOCAL, checked, load_config, load_model, unusable
 from silkline.engines.torch.prompt import Tokenizer
 from silkline.errors import ConfigError, EnvironmentFault, InvalidRequest
 from silkline.models.chat_template import read_chat_template
@@ -45,15 +46,15 @@ _NEAR = 0.25
 between two requests; rounding is far below."""
 
 
-def load_generic(
-    folder: Path, model_type: str, *, dtype: torch.dtype, device: torch.device
-) -> GenericModel:
+def load_generic(folder: Path, *, dtype: torch.dtype, device: torch.device) -> GenericModel:
     """Loads the model in a folder whose `model_type` is one of `generic_classes`.
 
     Raises:
-        ConfigError: transformers cannot load it, or it does not answer about images.
+        ConfigError: The engine does not support it, files are missing or damaged, transformers
+            cannot load it, or it does not answer about images.
         EnvironmentFault: A library that it needs is not installed.
     """
+    model_type = checked(folder).config.text("model_type") or ""
     kind = getattr(transformers, generic_classes()[model_type])
     processor = _load_processor(folder)
     model = load_model(folder, kind, load_config(folder, kind), dtype)
@@ -85,9 +86,9 @@ def batch_of(
     """
     with torch.inference_mode():
         prompts = [model.prepare((_asked(1),), (image,)) for image in _images(2)]
-        alone = [_first_logits(model, [prompt]) for prompt in prompts]
-        token_bytes = _token_bytes(model, prompts[0])
-        batches = max_batch > 1 and _batches(model, prompts, torch.cat(alone))
+        first = _generate(model, prompts[:1])
+        token_bytes = _token_bytes(first, len(prompts[0].ids))
+        batches = max_batch > 1 and _batches(model, prompts, first.scores[0].float())
     if not batches and max_batch > 1:
         logger.warning("this model's answers differ in a batch: it answers one request at a time")
     budget = kv_budget(
@@ -122,11 +123,7 @@ def _load_processor(folder: Path) -> Any:
 def _end_ids(model: Any, tokenizer: Tokenizer) -> frozenset[int]:
     """The tokens that end an answer: as `generate` knows them, else the tokenizer's."""
     value = model.generation_config.eos_token_id
-    if value is None:
-        value = tokenizer.wrapped.eos_token_id
-    if value is None:
-        return frozenset()
-    return frozenset([value] if isinstance(value, int) else value)
+    return as_ids(tokenizer.wrapped.eos_token_id if value is None else value)
 
 
 def _make_plain(config: Any) -> None:
@@ -253,8 +250,9 @@ def _measure(model: GenericModel) -> None:
         model.needs_image = True
 
 
-def _batches(model: GenericModel, prompts: Sequence[Prompt], alone: torch.Tensor) -> bool:
-    """Whether two requests in a batch get the logits that each gets alone."""
+def _batches(model: GenericModel, prompts: Sequence[Prompt], first: torch.Tensor) -> bool:
+    """Whether two requests in a batch get the logits that each gets alone; `first` has those."""
+    alone = torch.cat([first, _first_logits(model, prompts[1:])])
     try:
         together = _first_logits(model, prompts)
     except PROCESSOR_ERRORS:
@@ -281,10 +279,10 @@ def _generate(model: GenericModel, prompts: Sequence[Prompt], **options: Any) ->
     )
 
 
-def _token_bytes(model: GenericModel, prompt: Prompt) -> int:
-    """Bytes of a token's keys and values, measured; 0 if the model keeps none."""
-    kept = getattr(_generate(model, [prompt]), "past_key_values", None)
-    return -(-_bytes(kept, set()) // max(1, len(prompt.ids)))
+def _token_bytes(made: Any, tokens: int) -> int:
+    """Bytes of a token's keys and values, measured after a prompt; 0 if the model keeps none."""
+    kept = getattr(made, "past_key_values", None)
+    return -(-_bytes(kept, set()) // max(1, tokens))
 
 
 def _bytes(value: Any, seen: set[int]) -> int:
