@@ -19,7 +19,7 @@ def fingerprint(text: str) -> str:
     answering: Any = SimpleNamespace(models=SimpleNamespace(default=model))
     spec = parse_subject(text, None, {}, 64)
     intake: Any = None
-    return GatewayAsker(spec, answering, intake).subject(0).fingerprint
+    return GatewayAsker(spec, answering, intake).subject().fingerprint
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def _list(model: str, *, as_json: bool) -> None:
     bundle = locate_model(model, os.environ).bundle
     why = "it is not a bundle"
     found = [
-        (each.name, each.about, why if bundle is None else each.applies(bundle))
+        (each.name, each.about, why if bundle is None else each.why_not(bundle))
         for each in optimisations()
     ]
     if as_json:

@@ -19,6 +19,9 @@ _NORMAL = statistics.NormalDist()
 _STEPS = 60
 """Halvings of the search for an end of the interval; more than a float can tell apart."""
 
+_POWER = 0.8
+"""The probability of passing for which the items needed are told."""
+
 FEWEST_CLUSTERS = 2
 """Minimum number of clusters for an interval."""
 
@@ -74,7 +77,7 @@ class Drop:
         """P-value of the hypothesis that the drop is at least `margin`; small if it is smaller."""
         return _NORMAL.cdf(self._z(margin))
 
-    def items_needed(self, margin: float, confidence: float, drop: float = 0.0) -> int:
+    def items_needed(self, margin: float, confidence: float, drop: float) -> int:
         """Items that show in 8 of 10 cases that a true `drop` is below `margin`."""
         return items_needed(margin, self.changing, confidence, drop=drop, unit=self.unit)
 
@@ -123,7 +126,6 @@ def items_needed(
     confidence: float,
     *,
     drop: float = 0.0,
-    power: float = 0.8,
     unit: float = 1.0,
 ) -> int:
     """Items with which a subject is shown to lose less than a margin.
@@ -137,10 +139,9 @@ def items_needed(
         changing: The share of the items that change.
         confidence: Of the test, one-sided.
         drop: The true drop, below `margin`; 0 for an equally good subject.
-        power: The probability of passing.
         unit: The design effect of clusters.
     """
-    z, z_power = _NORMAL.inv_cdf(confidence), _NORMAL.inv_cdf(power)
+    z, z_power = _NORMAL.inv_cdf(confidence), _NORMAL.inv_cdf(_POWER)
     spread = _null_variance((changing - drop) / 2, (changing + drop) / 2, margin)
     spread_if_true = max(0.0, changing - drop * drop)
     apart = z * math.sqrt(spread) + z_power * math.sqrt(spread_if_true)

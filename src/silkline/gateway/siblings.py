@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from silkline.observe.metrics import Metrics
-from silkline.stores.memory import Memory, PrivateMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +14,11 @@ class Siblings:
     """What a gateway process shares with the others.
 
     Attributes:
-        memory: Rate limits, quarantine and requests in flight.
         metrics: The metrics of this process.
         render: Returns the metrics of all processes in Prometheus' text format. Raises
             `Overloaded` if they are not available now.
     """
 
-    memory: Memory
     metrics: Metrics
     render: Callable[[], Awaitable[bytes]]
 
@@ -33,4 +30,4 @@ class Siblings:
         async def render() -> bytes:
             return metrics.render()
 
-        return cls(PrivateMemory(), metrics, render)
+        return cls(metrics, render)

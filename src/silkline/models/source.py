@@ -64,11 +64,11 @@ class Digests:
     def _file(self, path: Path) -> str:
         stamp = _stamp(path)
         if stamp[0] <= _SMALL_BYTES:
-            return _digest(path)
+            return file_digest(path)
         name = str(path.resolve())
         known = self._known.get(name)
         if known is None or known.stamp != stamp:
-            known = _Known(stamp, _digest(path))
+            known = _Known(stamp, file_digest(path))
             self._known[name] = known
         return known.digest
 
@@ -107,6 +107,7 @@ def _stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ from silkline.engines.registry import library_versions
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, Calibration, EngineWeights, load_bundle
 from silkline.models.gate import GATE, GATE_PAGE
+from silkline.models.source import file_digest
 from silkline.optimize.optimisation import OnStage, Optimisation, Work, check_applies
 
 _REVISION_LENGTH = 16
@@ -121,7 +122,7 @@ def _write_manifest(
     """Writes the manifest: that of the base, without what only holds for its files."""
     old: dict[str, Any] = msgspec.json.decode((base.folder / MANIFEST).read_bytes())
     files = {
-        path.relative_to(draft).as_posix(): _sha256(path)
+        path.relative_to(draft).as_posix(): file_digest(path)
         for path in sorted(draft.rglob("*"))
         if path.is_file()
     }
@@ -141,8 +142,3 @@ def _write_manifest(
         manifest.pop(name, None)
     encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
     (draft / MANIFEST).write_bytes(encoded)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -61,17 +61,15 @@ async def load_both(
     """Serves both sides and loads them in turns.
 
     Args:
-        sides: The baseline and the candidate.
+        sides: The baseline and the candidate, which `check_loadable` has checked.
         items: The data set.
         load: The load.
         seed: Draws the questions and their order; both sides get the same.
         on_progress: Called a few times per second.
 
     Raises:
-        ConfigError: The sides cannot get the same requests.
         EnvironmentFault: A side does not start or does not answer.
     """
-    check_loadable(sides)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="silkline-load-")))
         traffic = Traffic(

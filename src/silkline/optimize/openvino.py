@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -30,9 +29,7 @@ _IMAGES = "preprocessor_config.json"
 
 def _of_exact_weights(bundle: Bundle) -> str:
     """Why weights cannot be compressed; empty if they can."""
-    entry = bundle.manifest.engines.get(_ENGINE)
-    if entry is None:
-        return f"it has no weights for the engine {_ENGINE}"
+    entry = bundle.manifest.engines[_ENGINE]
     if entry.precision not in _EXACT:
         return f"its weights are {entry.precision} already; start from a bundle of fp16"
     return ""
@@ -41,9 +38,7 @@ def _of_exact_weights(bundle: Bundle) -> str:
 def _of_exact_tower(bundle: Bundle) -> str:
     from silkline.engines.openvino.images import ClipPreprocessor  # noqa: PLC0415 - needs numpy
 
-    entry = bundle.manifest.engines.get(_ENGINE)
-    if entry is None:
-        return f"it has no weights for the engine {_ENGINE}"
+    entry = bundle.manifest.engines[_ENGINE]
     precision = entry.vision_precision or entry.precision
     if precision not in _EXACT:
         return f"its vision tower is {precision} already; start from a bundle of fp16"
@@ -57,9 +52,7 @@ def _of_exact_tower(bundle: Bundle) -> str:
 
 
 def _kv_differs(precision: str, bundle: Bundle) -> str:
-    entry = bundle.manifest.engines.get(_ENGINE)
-    if entry is None:
-        return f"it has no weights for the engine {_ENGINE}"
+    entry = bundle.manifest.engines[_ENGINE]
     return f"its KV cache is {precision} already" if entry.kv_precision == precision else ""
 
 
@@ -67,6 +60,8 @@ def _compress(mode: str, parts: tuple[str, ...], work: Work) -> None:
     """Compresses the weights of graphs."""
     import nncf  # noqa: PLC0415 - heavy
     import openvino as ov  # noqa: PLC0415 - heavy
+
+    from silkline.engines.openvino.export.towers import replace_graph  # noqa: PLC0415 - heavy
 
     options: dict[str, Any] = {"mode": nncf.CompressWeightsMode[mode]}
     if mode.startswith("INT4"):
@@ -80,7 +75,7 @@ def _compress(mode: str, parts: tuple[str, ...], work: Work) -> None:
     for part in parts:
         if (work.folder / part).is_file():
             graph = ov.Core().read_model(work.folder / part)
-            _save(nncf.compress_weights(graph, **options), work.folder / part)
+            replace_graph(work.folder / part, nncf.compress_weights(graph, **options))
 
 
 def _int8(work: Work) -> EngineWeights:
@@ -95,9 +90,10 @@ def _int4(work: Work) -> EngineWeights:
 
 
 def _static_tower(work: Work) -> EngineWeights:
-    import nncf  # noqa: PLC0415 - heavy
-    import openvino as ov  # noqa: PLC0415 - heavy
-
+    from silkline.engines.openvino.export.towers import (  # noqa: PLC0415 - heavy
+        replace_graph,
+        static_tower,
+    )
     from silkline.engines.openvino.images import ClipPreprocessor  # noqa: PLC0415 - needs numpy
 
     steps = read_preprocessing(read_document(work.folder / _IMAGES, _IMAGES))
@@ -105,14 +101,7 @@ def _static_tower(work: Work) -> EngineWeights:
         raise AssertionError("checked by `applies`")
     preprocessor = ClipPreprocessor(steps)
     pixels = [preprocessor.pixels([image]) for image in work.images]
-    tower = nncf.quantize(
-        ov.Core().read_model(work.folder / _TOWER),
-        nncf.Dataset(pixels),
-        model_type=nncf.ModelType.TRANSFORMER,
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(pixels),
-    )
-    _save(tower, work.folder / _TOWER)
+    replace_graph(work.folder / _TOWER, static_tower(work.folder / _TOWER, pixels))
     return msgspec.structs.replace(work.weights, vision_precision="int8 static")
 
 
@@ -120,45 +109,32 @@ def _kv(precision: Literal["u8", "f16"], work: Work) -> EngineWeights:
     return msgspec.structs.replace(work.weights, kv_precision=precision)
 
 
-def _save(graph: Any, path: Path) -> None:
-    """Writes a graph over the file that it was read from, which it may still use."""
-    import openvino as ov  # noqa: PLC0415 - heavy
-
-    draft = path.with_name(f"draft-{path.name}")
-    ov.save_model(graph, draft)
-    draft.replace(path)
-    draft.with_suffix(".bin").replace(path.with_suffix(".bin"))
-
-
 def _of_nncf(
     name: str,
     about: str,
     applies: Callable[[Bundle], str],
     apply: Callable[[Work], EngineWeights],
-    seconds: float,
     *,
     needs_images: bool = False,
 ) -> Optimisation:
     libraries = ("nncf", "openvino")
-    return Optimisation(name, about, _ENGINE, applies, apply, libraries, needs_images, seconds)
+    return Optimisation(name, about, _ENGINE, applies, apply, libraries, needs_images)
 
 
 WEIGHTS_INT8 = _of_nncf(
-    "weights-int8", "all weights in INT8, a scale per channel", _of_exact_weights, _int8, 60.0
+    "weights-int8", "all weights in INT8, a scale per channel", _of_exact_weights, _int8
 )
 DECODER_INT4 = _of_nncf(
     "decoder-int4",
     f"the decoder's weights in INT4, a scale per {_GROUP} weights",
     _of_exact_weights,
     _int4,
-    120.0,
 )
 VISION_STATIC = _of_nncf(
     "vision-int8-static",
     "the vision tower's weights and activations in INT8, calibrated on your images",
     _of_exact_tower,
     _static_tower,
-    180.0,
     needs_images=True,
 )
 KV_U8 = Optimisation(

@@ -45,11 +45,11 @@ class Optimisation:
         name: The entry point's name, as the command line takes it.
         about: What it does, in a few words.
         engine: The engine whose weights it changes.
-        applies: Says why it does not apply to a bundle; empty if it does.
+        applies: Says why it does not apply to a bundle with weights for the engine; empty if it
+            does.
         apply: Changes the files, and returns the engine's new entry in the manifest.
         libraries: Modules that must be found.
         needs_images: Whether it is calibrated with images.
-        seconds: About how long it takes on two cores for a model of one billion parameters.
     """
 
     name: str
@@ -59,7 +59,12 @@ class Optimisation:
     apply: Callable[[Work], EngineWeights]
     libraries: tuple[str, ...] = ()
     needs_images: bool = False
-    seconds: float = 0.0
+
+    def why_not(self, bundle: Bundle) -> str:
+        """Why it does not apply to a bundle; empty if it does."""
+        if self.engine not in bundle.manifest.engines:
+            return f"it has no weights for the engine {self.engine}"
+        return self.applies(bundle)
 
 
 def optimisations() -> tuple[Optimisation, ...]:
@@ -84,7 +89,7 @@ def optimisations() -> tuple[Optimisation, ...]:
 
 def check_applies(optimisation: Optimisation, bundle: Bundle) -> None:
     """Checks that an optimisation applies to a bundle. Raises `ConfigError` if it does not."""
-    if why := optimisation.applies(bundle):
+    if why := optimisation.why_not(bundle):
         name = bundle.manifest.name
         raise ConfigError(f"{optimisation.name} does not apply to {name}: {why}.")
 

@@ -125,13 +125,13 @@ class QualityJudge:
             return Finding(requirement.text, Verdict.UNDECIDED, reason)
         drop = drop_of(losses, groups)
         verdict = self._verdict(drop, requirement.margin)
-        reason = f"{_told(requirement, drop, self.confidence)}."
-        if verdict is Verdict.UNDECIDED:
-            reason += f" The set is too small: {self._advice(requirement, drop)}."
         low, high = drop.interval(self.confidence)
         values = (drop.value, low, high)
         if requirement.kind is not Kind.DROP:
             values = (1 - drop.value, 1 - high, 1 - max(0.0, low))
+        reason = f"{_told(requirement, drop, values, self.confidence)}."
+        if verdict is Verdict.UNDECIDED:
+            reason += f" The set is too small: {self._advice(requirement, drop)}."
         return Finding(requirement.text, verdict, reason, *values)
 
     def _verdict(self, drop: Drop, margin: float) -> Verdict:
@@ -186,18 +186,18 @@ class QualityJudge:
         return Finding(text, Verdict.REFUSED, reason, part.drop, part.low, part.high)
 
 
-def _told(requirement: Requirement, drop: Drop, confidence: float) -> str:
-    """A drop and its interval, in the requirement's unit."""
+def _told(
+    requirement: Requirement, drop: Drop, values: tuple[float, float, float], confidence: float
+) -> str:
+    """A finding's value and its interval, in the requirement's unit."""
     highest = requirement.highest
-    low, high = drop.interval(confidence)
     on = f"on {drop.items:,} items"
     if drop.clusters < drop.items:
         on += f" about {drop.clusters:,} images"
     if requirement.kind is Kind.DROP:
         scale, unit = (100.0, " points") if highest == 1 else (highest, "")
-        value, begin, end = (f"{scale * each:.2f}" for each in (drop.value, low, high))
+        value, begin, end = (f"{scale * each:.2f}" for each in values)
         value += f"{unit} lost"
     else:
-        shares = (1 - drop.value, 1 - high, 1 - max(0.0, low))
-        value, begin, end = (score(each * highest, highest) for each in shares)
+        value, begin, end = (score(each * highest, highest) for each in values)
     return f"{value} {on}, between {begin} and {end}, each with {confidence:.0%} confidence"

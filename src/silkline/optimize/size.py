@@ -8,7 +8,7 @@ from silkline.engines.registry import engine_spec
 from silkline.models.bundle import MANIFEST, load_bundle
 from silkline.models.weights import read_weights
 from silkline.service.pool import needs_model, prepared_model
-from silkline.service.subject import SubjectSpec
+from silkline.service.subject import SubjectSpec, bundle_of
 
 
 async def size_of(spec: SubjectSpec, engine: str) -> int | None:
@@ -23,6 +23,8 @@ async def size_of(spec: SubjectSpec, engine: str) -> int | None:
     """
     if spec.settings.engine.remotes or not needs_model(engine):
         return None
+    if (bundle := bundle_of(spec)) is not None:  # its files were read to their end when it answered
+        return weight_bytes(bundle.weights(engine), engine)
     files = await prepared_model(spec.settings.engine, engine)
     if files.hold is not None:
         files.hold.release()

@@ -151,9 +151,9 @@ async def _ask(
     settings = spec.settings
     at_once = min(settings.engine.max_batch, settings.admission.max_queue)
     async with open_subject(spec, intake, on_notice) as asker:
-        subject = asker.subject(0)
+        subject = asker.subject()
         same = sum(earlier.fingerprint == subject.fingerprint for earlier in before)
-        subject = asker.subject(same)
+        subject = msgspec.structs.replace(subject, take=same)
         replies = await run_items(items, subject, asker, journal, at_once, on_progress)
     scores = score_replies(items, replies, plan.metrics)
     return Side(replies, scores, summarise(subject, replies, plan.metrics, scores, plan.seed))

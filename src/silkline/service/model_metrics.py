@@ -12,8 +12,7 @@ from prometheus_client.core import Metric
 
 from silkline.admission.admission import AdmissionSnapshot
 from silkline.engines.machine import this_machine
-from silkline.errors import Overloaded
-from silkline.models.gate import GateRecord, Verdict
+from silkline.models.gate import Verdict
 from silkline.routing.health import ReplicaHealth
 from silkline.service.metrics import families
 from silkline.service.models import ServedModels
@@ -59,7 +58,9 @@ def model_metrics(models: ServedModels) -> Iterable[Metric]:
 
 def gate_metrics(models: Iterable[ServedModel]) -> Iterable[Metric]:
     """Yields the metrics of the gates of models that were gated and have started."""
-    gates = [(model, gate) for model in models if (gate := _gate(model)) is not None]
+    gates = [
+        (model, gate) for model in models if model.has_started and (gate := model.gate) is not None
+    ]
     if not gates:
         return
     here = this_machine().kind
@@ -87,13 +88,6 @@ def gate_metrics(models: Iterable[ServedModel]) -> Iterable[Metric]:
             for model, gate in gates
         ),
     )
-
-
-def _gate(model: ServedModel) -> GateRecord | None:
-    try:
-        return model.gate
-    except Overloaded:  # still loading
-        return None
 
 
 _OF_A_MODEL = {

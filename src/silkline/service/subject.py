@@ -183,8 +183,8 @@ class GatewayAsker:
         self._max_bytes = spec.settings.limits.max_image_bytes
         self._sampling = Sampling(max_tokens=spec.max_tokens)
 
-    def subject(self, take: int) -> Subject:
-        """Describes the subject; `take` is 0, or 1 when the same subject is asked again."""
+    def subject(self) -> Subject:
+        """Describes the subject."""
         info, engine = self._answering.models.default.info, self._spec.settings.engine
         options = answer_options(engine)
         if engine.remotes:
@@ -200,7 +200,6 @@ class GatewayAsker:
             max_pixels=self._spec.max_pixels,
             options=options,
             versions=library_versions(info.engine),
-            take=take,
             content="" if (bundle := bundle_of(self._spec)) is None else content_digest(bundle),
         )
 

@@ -72,16 +72,19 @@ class Gateway:
     """A gateway process's side of the conversation with its owner."""
 
     def __init__(
-        self, channel: Channel[ToOwner, ToGateway], start: Start, memory: SharedMemory
+        self,
+        channel: Channel[ToOwner, ToGateway],
+        start: Start,
+        settings: Settings,
+        memory: SharedMemory,
     ) -> None:
-        """Takes the open channel, and the first message that came over it."""
+        """Takes the open channel, the first message that came over it, and its settings."""
         self._channel = channel
         self._workers = [
             SharedWorker(partial(self._report_lost, index)) for index in range(start.workers)
         ]
         self._start = start
-        self._settings = Settings.model_validate_json(start.settings)
-        self._addresses = start.addresses
+        self._settings = settings
         self._metrics = Metrics()
         self._memory = memory
         self._numbers = itertools.count()
@@ -97,7 +100,7 @@ class Gateway:
                 Deployment(self._settings, ServedModels([model])),
                 partial(self._report_ready, model),
                 sockets=self._sockets(),
-                siblings=Siblings(self._memory, self._metrics, self._render),
+                siblings=Siblings(self._metrics, self._render),
             )
         finally:
             await model.aclose()
@@ -119,7 +122,7 @@ class Gateway:
 
     def _sockets(self) -> list[socket.socket]:
         sockets: list[socket.socket] = []
-        for family, address in self._addresses:
+        for family, address in self._start.addresses:
             try:
                 sockets.append(shared_socket(family, address))
             except OSError as error:
@@ -188,7 +191,7 @@ async def _serve(channel_fd: int, memory_fd: int) -> int:
     configure_logging(settings.log, {"process.pid": os.getpid()})
     memory = SharedMemory(memory_fd, settings.server.processes, start.process)
     try:
-        await Gateway(channel, start, memory).run()
+        await Gateway(channel, start, settings, memory).run()
     except SilklineError as error:
         channel.send(Refused(_kind(error), error.message))
         with suppress(OSError):

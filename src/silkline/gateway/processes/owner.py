@@ -97,7 +97,7 @@ class Owner:
         try:
             await self._run(settings.model_dump_json(exclude_unset=True))
         except ExceptionGroup as failures:
-            raise _first(failures) from None
+            raise failures.exceptions[0] from None
         finally:
             await asyncio.gather(*(worker.aclose() for worker in self._workers))
             for number in signals:
@@ -267,9 +267,3 @@ class Owner:
             for gateway in self._gateways.values():
                 if gateway.is_ready:
                     gateway.signal(signal.SIGHUP)
-
-
-def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """The first error of a group."""
-    error = failures.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error

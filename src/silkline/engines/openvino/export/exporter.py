@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +31,7 @@ from silkline.models.documents import read_document
 from silkline.models.families import find_family
 from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.source import file_digest
 from silkline.models.token_rules import Documents, read_documents
 
 OnProgress = Callable[[str, int, int], None]
@@ -219,11 +219,6 @@ def _write_manifest(
         **facts,
         "engines": {NAME: weights},
         "evaluation": {name: value for name, value in evaluation.items() if value is not None},
-        "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
+        "files": {path.relative_to(folder).as_posix(): file_digest(path) for path in files},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,7 @@ def quantize_tower(exact: Path, weights: Path, preprocessor: ClipPreprocessor) -
     images = draw_images(_CALIBRATION, _CALIBRATION_SEED)
     pixels = [preprocessor.pixels([image]) for image in images]
     core = ov.Core()
-    static = nncf.quantize(
-        core.read_model(exact),
-        nncf.Dataset(pixels),
-        model_type=nncf.ModelType.TRANSFORMER,
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(pixels),
-    )
+    static = static_tower(exact, pixels)
     held_out = [preprocessor.pixels([image]) for image in draw_images(_HELD_OUT, _HELD_OUT_SEED)]
     expected, _ = _features(core.read_model(exact), held_out)
     measured = {}
@@ -66,12 +60,23 @@ def quantize_tower(exact: Path, weights: Path, preprocessor: ClipPreprocessor) -
     accurate = measured["static"]["cosine_mean"] >= MIN_COSINE
     fast = measured["static"]["milliseconds"] <= _MAX_TIME * measured["weights"]["milliseconds"]
     if accurate and fast:
-        _replace(weights, static)
+        replace_graph(weights, static)
     return {
         "pictures": _HELD_OUT,
         **measured,
         "chosen": "static" if accurate and fast else "weights",
     }
+
+
+def static_tower(exact: Path, pixels: Sequence[Pixels]) -> ov.Model:
+    """The tower with weights and activations in INT8, calibrated with these images."""
+    return nncf.quantize(
+        ov.Core().read_model(exact),
+        nncf.Dataset(pixels),
+        model_type=nncf.ModelType.TRANSFORMER,
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(pixels),
+    )
 
 
 def _features(tower: ov.Model, inputs: list[Pixels]) -> tuple[NDArray[np.float32], float]:
@@ -93,7 +98,8 @@ def _cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray
     return cosines
 
 
-def _replace(path: Path, model: ov.Model) -> None:
+def replace_graph(path: Path, model: ov.Model) -> None:
+    """Writes a graph over the file that it was read from, which it may still use."""
     draft = path.with_name(f"draft-{path.name}")
     ov.save_model(model, draft)
     draft.replace(path)
