@@ -108,7 +108,9 @@ def test_a_slow_tokenizer_names_the_libraries_that_read_it(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = {"sentencepiece": None, "google.protobuf": "here"}
-    monkeypatch.setattr(completeness, "find_spec", lambda name: here.get(name, find_spec(name)))
+    monkeypatch.setattr(
+        completeness, "find_spec", lambda name: here[name] if name in here else find_spec(name)
+    )
     folder = shutil.copytree(whole, tmp_path / "model")
     after(without("tokenizer.json"), with_file("tokenizer.model", b"\n\x00"))(folder)
     why = inspected(folder, "torch") or ""

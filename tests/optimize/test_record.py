@@ -7,7 +7,7 @@ from silkline.errors import EnvironmentFault
 from silkline.models.bundle import load_bundle
 from silkline.models.gate import Verdict, content_digest, read_gate
 from silkline.models.resolve import resolve_model
-from silkline.optimize import record as module
+from silkline.stores.whole_file import replace_file
 from tests.models.gates import gated, make_bundle
 
 
@@ -32,16 +32,16 @@ def test_a_crash_leaves_the_bundle_whole_and_never_passed(
 ) -> None:
     folder = make_bundle(tmp_path / "tiny")
     gated(folder, Verdict.REFUSED)
-    real, calls = module._replace, 0
+    calls = 0
 
-    def crashing(path: Path, content: bytes) -> None:
+    def crashing(path: Path, content: bytes, *, mode: int) -> None:
         nonlocal calls
         calls += 1
         if calls == stops_at:
             raise OSError(28, "No space left on device")
-        real(path, content)
+        replace_file(path, content, mode=mode)
 
-    monkeypatch.setattr(module, "_replace", crashing)
+    monkeypatch.setattr("silkline.optimize.record.replace_file", crashing)
     with pytest.raises(EnvironmentFault, match="No space left on device"):
         gated(folder)
     found = read_gate(resolve_model(str(folder)))

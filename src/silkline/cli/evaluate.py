@@ -101,15 +101,8 @@ def evaluate(
         subjects, dataset, choose_metrics(metrics, dataset.items), out, own["seed"]
     )
     as_json: bool = own["as_json"]
-    try:
-        with progress_bar(quiet=as_json) as bar:
-            evaluation = uvloop.run(run_evaluation(plan, shown_on(bar), print_notice))
-    except KeyboardInterrupt:
-        click.echo(
-            f"silkline: stopped; run the same command again to continue from {out / JOURNAL}",
-            err=True,
-        )
-        sys.exit(EXIT.failed)
+    with continued_from(out / JOURNAL), progress_bar(quiet=as_json) as bar:
+        evaluation = uvloop.run(run_evaluation(plan, shown_on(bar), print_notice))
     if as_json:
         click.echo(msgspec.json.encode(evaluation))
     else:
@@ -164,6 +157,18 @@ def _contract(subject: SubjectSpec, reference: str, maximum: int | None, *, as_j
         print_result(contract_table(found))
     if not found.holds:
         sys.exit(EXIT.gate_refused)
+
+
+@contextmanager
+def continued_from(journal: Path) -> Iterator[None]:
+    """Ends the command at Ctrl-C, and says that the same command continues from the journal."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(
+            f"silkline: stopped; run the same command again to continue from {journal}", err=True
+        )
+        sys.exit(EXIT.failed)
 
 
 def shown_on(bar: ProgressBar) -> OnProgress:

@@ -16,7 +16,7 @@ from silkline.bench.option_types import parse_seconds
 from silkline.bench.session import Step as LoadStep
 from silkline.bench.wire import Warm
 from silkline.cli.data_options import data_options, results_folder
-from silkline.cli.evaluate import shown_on
+from silkline.cli.evaluate import continued_from, shown_on
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import ProgressBar, progress_bar
 from silkline.cli.settings_options import settings_options
@@ -141,17 +141,9 @@ def _load(own: dict[str, Any]) -> Load:
 
 def _run(plan: GatePlan, *, as_json: bool) -> None:
     """Runs the gate, prints it, and exits with the code of its verdict."""
-    try:
-        with progress_bar(quiet=as_json) as bar:
-            progress = OnProgress(shown_on(bar), _load_shown_on(bar))
-            gated = uvloop.run(run_gate(plan, progress, print_notice))
-    except KeyboardInterrupt:
-        click.echo(
-            f"silkline: stopped; run the same command again to continue from "
-            f"{plan.folder / JOURNAL}",
-            err=True,
-        )
-        sys.exit(EXIT.failed)
+    with continued_from(plan.folder / JOURNAL), progress_bar(quiet=as_json) as bar:
+        progress = OnProgress(shown_on(bar), _load_shown_on(bar))
+        gated = uvloop.run(run_gate(plan, progress, print_notice))
     if as_json:
         click.echo(msgspec.json.encode(gated))
     else:

@@ -35,11 +35,7 @@ def check_listening(host: str, port: int) -> None:
         OSError: An address cannot be bound, or the host has none; `listening_fault` explains it.
     """
     for family, address in _addresses(host, port):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
+        _bound(family, address, socket.SO_REUSEADDR).close()
 
 
 def listening_fault(host: str, port: int, error: OSError) -> tuple[str, str | None]:
@@ -97,17 +93,21 @@ def shared_socket(family: int, address: SocketAddress) -> socket.socket:
     Raises:
         OSError: It cannot be bound.
     """
-    shared = socket.socket(family, socket.SOCK_STREAM)
+    return _bound(family, address, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+
+
+def _bound(family: int, address: SocketAddress, *options: int) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for option in options:
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
         if family == socket.AF_INET6:
-            shared.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        shared.bind(address)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
     except OSError:
-        shared.close()
+        bound.close()
         raise
-    return shared
+    return bound
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, SocketAddress]]:

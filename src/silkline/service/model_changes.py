@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from silkline.config import (
 )
 from silkline.errors import UNDECODABLE, ConfigError, EnvironmentFault
 from silkline.service.allowed_models import is_allowed
+from silkline.stores.whole_file import replace_file
 
 logger = logging.getLogger("silkline.models")
 
@@ -185,21 +183,6 @@ def _write(path: Path, content: bytes) -> None:
     """Replaces a file: after a crash it is the old or the new one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(temporary).unlink()
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, content)
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written: {error.strerror}.") from error

@@ -17,7 +17,7 @@ import asyncio, logging, os
 from silkline.engines.fake import create_engine as create_fake
 
 def create_engine(options):
-    os.write(1, b"a library that talks\\n" * 20_000)
+    os.write(1, b"a library that talks\\n" * 5_000)
     os.write(2, b'{"a": "json line"}\\n')
     logger = logging.getLogger("silkline.plug")
     logger.warning("take care of %s", "it", extra={"ecs": {"http.request.id": "r-1"}})
@@ -46,15 +46,15 @@ async def test_what_a_worker_logs_keeps_its_level_and_its_fields(
     read = tmp_path / "read"
     plug_in(tmp_path, monkeypatch, TALKATIVE.replace("READ", str(read)))
     caplog.set_level(logging.INFO)
-    worker = WorkerSupervisor("plug", EngineOptions(), start_timeout=20)
+    worker = WorkerSupervisor("plug", EngineOptions(), start_timeout=60)
     starting = asyncio.create_task(worker.start())
-    await eventually(lambda: "json line" in caplog.text)
+    await eventually(lambda: "json line" in caplog.text, seconds=60)
     read.touch()
     await starting
     pid = worker.pid
     assert worker.engine is not None
     await answer(worker.engine, question())
-    await eventually(lambda: "late words" in caplog.text)
+    await eventually(lambda: "late words" in caplog.text, seconds=60)
     await worker.aclose()
     logged = {record.getMessage()[:30]: record for record in caplog.records}
     warning = logged["take care of it"]
@@ -78,7 +78,7 @@ async def test_why_a_worker_does_not_start_is_logged_as_one_error(
     plug_in(tmp_path, monkeypatch, "def create_engine(options): raise RuntimeError('bad bundle')")
     caplog.set_level(logging.WARNING)
     with pytest.raises(WorkerLost, match="exit code 1"):
-        await WorkerSupervisor("plug", EngineOptions(), start_timeout=20).start()
+        await WorkerSupervisor("plug", EngineOptions(), start_timeout=60).start()
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert "bad bundle" in record.__dict__["ecs"]["error.stack_trace"]

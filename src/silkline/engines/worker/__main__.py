@@ -23,7 +23,8 @@ from silkline.engines.worker import wire
 from silkline.engines.worker.logs import configure_worker_logging
 from silkline.engines.worker.parent import tie_to
 from silkline.engines.worker.server import WorkerServer
-from silkline.errors import EXIT, ConfigError, EnvironmentFault, SilklineError, exit_code
+from silkline.engines.worker.start_errors import kind_of
+from silkline.errors import EXIT, SilklineError, exit_code
 from silkline.observe.heap import freeze_heap
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def main() -> None:
         options = wire.decode_options(sys.stdin.buffer.readline())
         usable = asyncio.run(_serve(arguments.engine, options, arguments.socket, report))
     except SilklineError as error:
-        _send_report(report, _kind(error), error.message)
+        _send_report(report, kind_of(error), error.message)
         sys.exit(exit_code(error))
     except Exception:
         logger.exception("the worker failed")
@@ -87,12 +88,6 @@ async def _serve(name: str, options: EngineOptions, socket: Path, report: int) -
         return False
     await engine.aclose()
     return True
-
-
-def _kind(error: SilklineError) -> wire.StartKind:
-    if isinstance(error, EnvironmentFault):
-        return "environment"
-    return "config" if isinstance(error, ConfigError) else "failed"
 
 
 def _take_stdout() -> int:

@@ -17,11 +17,10 @@ import psutil
 from silkline.engines.base import EngineOptions
 from silkline.engines.worker import wire
 from silkline.engines.worker.logs import MAX_LINE_BYTES, relay
+from silkline.engines.worker.start_errors import START_ERRORS
 from silkline.errors import (
-    ConfigError,
     EnvironmentFault,
     InternalFault,
-    SilklineError,
     WorkerLost,
 )
 
@@ -32,12 +31,6 @@ READ_BYTES = 16 * 1024
 
 LOG_END_SECONDS = 1.0
 """Maximum seconds to read the log of an ended worker, whose children may hold the pipe open."""
-
-_ERRORS: dict[wire.StartKind, type[SilklineError]] = {
-    "environment": EnvironmentFault,
-    "config": ConfigError,
-    "failed": InternalFault,
-}
 
 
 class WorkerProcess:
@@ -95,12 +88,7 @@ class WorkerProcess:
     @property
     def ending(self) -> str:
         """How the process ended, in words."""
-        code = self._process.returncode
-        if code is None:
-            return "is still running"
-        if code < 0:
-            return f"was killed by {_signal_name(-code)}"
-        return f"ended with exit code {code}"
+        return ending_in_words(self._process.returncode)
 
     async def started(self, timeout_seconds: float) -> None:
         """Waits until the worker is ready.
@@ -123,7 +111,7 @@ class WorkerProcess:
                 f"The worker {self.ending} before it was ready; see its lines in the log."
             )
         if report.kind != "ready":
-            raise _ERRORS[report.kind](report.message)
+            raise START_ERRORS[report.kind](report.message)
         self._serves = True
 
     async def _report(self) -> wire.StartReport | None:
@@ -178,6 +166,15 @@ class WorkerProcess:
         """Relays a line; libraries' lines before the worker is ready are warnings."""
         level = logging.INFO if self._serves else logging.WARNING
         relay(line, self.pid, foreign=logger, foreign_level=level)
+
+
+def ending_in_words(code: int | None) -> str:
+    """How a process ended, by its return code; None is that of one that runs."""
+    if code is None:
+        return "is still running"
+    if code < 0:
+        return f"was killed by {_signal_name(-code)}"
+    return f"ended with exit code {code}"
 
 
 def _signal_name(number: int) -> str:

@@ -17,7 +17,6 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import uvloop
 
@@ -26,10 +25,9 @@ from silkline.config import Settings
 from silkline.engines.registry import Choice
 from silkline.engines.worker.parent import tie_to
 from silkline.engines.worker.shared import SharedWorker
+from silkline.engines.worker.start_errors import kind_of
 from silkline.errors import (
     EXIT,
-    ConfigError,
-    EnvironmentFault,
     Overloaded,
     SilklineError,
     exit_code,
@@ -193,17 +191,11 @@ async def _serve(channel_fd: int, memory_fd: int) -> int:
     try:
         await Gateway(channel, start, settings, memory).run()
     except SilklineError as error:
-        channel.send(Refused(_kind(error), error.message))
+        channel.send(Refused(kind_of(error), error.message))
         with suppress(OSError):
             await channel.flush()
         return exit_code(error)
     return 0
-
-
-def _kind(error: SilklineError) -> Literal["config", "environment", "failed"]:
-    if isinstance(error, EnvironmentFault):
-        return "environment"
-    return "config" if isinstance(error, ConfigError) else "failed"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from silkline.core import EngineInfo
+from silkline.engines.worker.start_errors import FaultKind
 from silkline.engines.worker.status import WorkerStatus
 from silkline.errors import UNDECODABLE
 from silkline.gateway.address import SocketAddress
@@ -78,7 +79,7 @@ class Refused(msgspec.Struct, tag=True):
         message: Its message.
     """
 
-    kind: Literal["config", "environment", "failed"]
+    kind: FaultKind
     message: str
 
 

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from silkline.errors import ConfigError, EnvironmentFault, InternalFault, SilklineError
+from silkline.engines.worker.process import LOG_END_SECONDS, ending_in_words
+from silkline.engines.worker.start_errors import START_ERRORS
+from silkline.errors import EnvironmentFault
 from silkline.gateway.processes.channel import (
     Channel,
     Figures,
@@ -39,15 +41,7 @@ HANG_SECONDS = 30.0
 START_SECONDS = 120.0
 """The same, before its first message."""
 
-LOG_END_SECONDS = 1.0
-"""Maximum seconds to read the log of an ended process, whose children may hold the pipe open."""
-
 _READ_BYTES = 64 * 1024
-_ERRORS: dict[str, type[SilklineError]] = {
-    "config": ConfigError,
-    "environment": EnvironmentFault,
-    "failed": InternalFault,
-}
 
 OnMessage = Callable[["GatewayProcess", Lost | ReadAll], None]
 
@@ -135,11 +129,7 @@ class GatewayProcess:
     @property
     def ending(self) -> str:
         """How the process ended, in words."""
-        code = self._process.returncode
-        if code is not None and code < 0:
-            with suppress(ValueError):  # a real-time signal
-                return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with exit code {code}"
+        return ending_in_words(self._process.returncode)
 
     async def ready(self) -> Ready | None:
         """Waits until the process is ready; None if it ended before that.
@@ -192,7 +182,7 @@ class GatewayProcess:
                 case Ready():
                     self._ready.set_result(message)
                 case Refused(kind, text):
-                    self._ready.set_exception(_ERRORS[kind](text))
+                    self._ready.set_exception(START_ERRORS[kind](text))
                     self._ready.exception()  # is raised by `ready`, if anything waits for it
                 case Figures(number, families):
                     self.families = families
