@@ -43,7 +43,7 @@ def test_few_observations_have_no_bounds() -> None:
     found = Quantile(0.99, 1_000, 0.05)
     for value in range(5):
         found.add(value)
-    assert found.interval == (0, math.inf)  # that all five are above has a chance of 1e-10
+    assert found.interval == (0.0, math.inf)  # that all five are above has a chance of 1e-10
     assert found.estimate == 4
 
 
