@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +14,13 @@ import uvloop
 from silkline.bench.option_types import parse_seconds
 from silkline.bench.session import Step as LoadStep
 from silkline.bench.wire import Warm
-from silkline.cli.data_options import data_options, results_folder
+from silkline.cli.data_options import asked_dataset, data_options, results_folder
 from silkline.cli.evaluate import continued_from, shown_on
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import ProgressBar, progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.errors import EXIT
-from silkline.evaluate.dataset_location import HELD_OUT, find_set
-from silkline.evaluate.datasets import load_dataset
-from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.models.gate import Verdict
 from silkline.observe.logs import configure_logging
 from silkline.optimize.gate import FIGURES, PAGE, Gated, GatePlan, OnProgress
@@ -115,11 +111,7 @@ def gate(
     subjects = [
         parse_subject(name, config, options, own["max_tokens"]) for name in (candidate, against)
     ]
-    location = find_set(own["data"] or HELD_OUT, os.environ)
-    dataset = load_dataset(
-        location, prompt=own["prompt"], maximum=own["limit"], columns=own["columns"]
-    )
-    metrics = choose_metrics(own["metrics"], dataset.items)
+    dataset, metrics = asked_dataset(own, own["data"], own["columns"], own["metrics"])
     plan = GatePlan(
         candidate=subjects[0],
         baseline=subjects[1],

@@ -17,7 +17,6 @@ import msgspec
 from silkline.bench.session import Step as LoadStep
 from silkline.bench.summary import Summary, summarise
 from silkline.engines.machine import this_machine
-from silkline.errors import EnvironmentFault
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.evaluate.report.cases import Case
@@ -36,6 +35,7 @@ from silkline.optimize.size import size_of
 from silkline.optimize.speed import judge_amount, judge_speed
 from silkline.service.evaluation import Evaluated, EvaluationPlan, evaluated
 from silkline.service.pool import OnNotice, choose_engine
+from silkline.service.results import write_results
 from silkline.service.subject import SubjectSpec, bundle_of
 
 FIGURES, PAGE = "gate.json", "gate.html"
@@ -225,14 +225,6 @@ def _to_record(candidate: SubjectSpec, bundle: Bundle | None) -> Bundle | None:
 
 def _write(gated: Gated, cases: Sequence[Case], folder: Path, bundle: Bundle | None) -> None:
     page = gate_page(gated, cases)
-    figures = msgspec.json.format(msgspec.json.encode(gated), indent=1)
-    try:
-        (folder / FIGURES).write_bytes(figures + b"\n")
-        (folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise EnvironmentFault(
-            f"The results cannot be written into {folder}: {error.strerror}. The answers are saved "
-            "in the journal: fix this, then run the same command again."
-        ) from error
+    write_results(folder, {FIGURES: gated}, {PAGE: page})
     if bundle is not None:
         write_gate(bundle, gated.record, page)
