@@ -70,6 +70,10 @@ _DATA_OPTIONS = (
 )
 
 
+ASKING = ("data", "columns", "prompt", "metrics", "limit", "max_tokens", "seed")
+"""The names of these options."""
+
+
 def data_options(command: F) -> F:
     """Adds the options that choose the data set, the metrics and the length of the answers."""
     for option in reversed(_DATA_OPTIONS):
