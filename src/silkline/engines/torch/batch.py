@@ -126,11 +126,11 @@ class Batch:
         jobs = [*self._decoding, *(part.job for part in parts)]
         ends = [job.filled + 1 for job in self._decoding] + [part.end for part in parts]
         self._slots.reserve(len(jobs), max(ends), filled=[job.filled for job in jobs])
-        if self._prefixes is not None:
-            self._prefixes.trim()
         for part in parts:
             if not part.job.filled:
                 self._begin(part)
+        if self._prefixes is not None:  # after the reused ones were copied
+            self._prefixes.trim()
         decoding = list(self._decoding)
         sampled = self._runner.run(decoding, parts)
         for job in decoding:

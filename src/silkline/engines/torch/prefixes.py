@@ -100,18 +100,22 @@ class Prefixes:
 
     def keep(self, keys: Sequence[bytes], slot: int) -> None:
         """Keeps the blocks with these keys, all of which lie in a slot, unless they are kept."""
-        known = self._found(keys)
-        self._touch(keys[:known])
-        size = (len(keys) - known) * BLOCK * self._slots.token_bytes
-        if not size or size > self._slots.room:
-            return
-        self.trim(size)
+        self._touch(keys[: self._found(keys)])
+        while True:
+            known = self._found(keys)
+            size = (len(keys) - known) * BLOCK * self._slots.token_bytes
+            if not size or size > self._slots.room:
+                return
+            self.trim(size)
+            if self._found(keys) == known:  # its own prefix was not evicted for it
+                break
         tensors = self._slots.read(slot, known * BLOCK, len(keys) * BLOCK)
         segment = _Segment(keys[known:], tensors, size)
         self._segments[segment] = None
         self.held_bytes += size
         for index, key in enumerate(segment.keys):
             self._blocks[key] = segment, index
+        self._touch(keys)
 
     def trim(self, size: int = 0) -> None:
         """Evicts segments until `size` more bytes fit into what the slots leave of the budget."""
