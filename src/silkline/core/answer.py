@@ -25,7 +25,7 @@ class Usage:
         prompt_tokens: All tokens of the prompt, including image tokens.
         completion_tokens: Generated tokens, including the end token if there is one.
         image_tokens: How many of `prompt_tokens` are image tokens.
-        cached_tokens: How many of `prompt_tokens` the engine took from its cache.
+        cached_tokens: How many of `prompt_tokens` the engine took from its cache, at least.
         reasoning_tokens: How many of `completion_tokens` are reasoning.
     """
 

@@ -293,6 +293,7 @@ class Answering:
             stream=run.question.stream,
             idempotency_key=run.record.idempotency_key,
             options=run.question.options,
+            reuse_scope=run.policy.reuse_scope,
         )
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:

@@ -30,8 +30,9 @@ from silkline.engines.tokenized import tokenized
 from silkline.engines.torch.constraint import Matcher, Matchers
 from silkline.engines.torch.families.base import Prompt, Served
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.load_model import LoadedModel, load
+from silkline.engines.torch.load_model import LoadedModel, PackedModel, load
 from silkline.engines.torch.options import TorchOptions
+from silkline.engines.torch.prefixes import prompt_keys
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 from silkline.models.generation_config import read_sampling_defaults
@@ -182,7 +183,11 @@ async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
     model = opened.loaded.family
 
     def prepare(request: Request) -> Prompt:
-        return model.prepare(request.messages, request.images, request.options)
+        prompt = model.prepare(request.messages, request.images, request.options)
+        if not isinstance(opened.loaded, PackedModel):
+            return prompt
+        keys = prompt_keys(prompt, opened.loaded.family.image_token_id, request.reuse_scope)
+        return replace(prompt, keys=keys)
 
     return await opened.preparer.run(prepare, request, deadline)
 
@@ -223,6 +228,7 @@ def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
         prompt=prompt,
         sampling=sampling,
         seed=seed_of(sampling),
+        scope=request.reuse_scope,
     )
 
 

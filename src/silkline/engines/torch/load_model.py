@@ -22,6 +22,7 @@ from silkline.engines.torch.linear import pack_linears
 from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
+from silkline.engines.torch.prefixes import Prefixes
 from silkline.engines.torch.runner import Runner
 from silkline.engines.torch.slots import KvSlots, state_bytes, token_bytes
 from silkline.engines.torch.support import GENERIC, PACKED, torch_path
@@ -129,9 +130,13 @@ def load(
     batch = Batch(
         Runner(family, slots, packed, decoder, device=device),
         slots,
-        Vision(family, FeatureCache(options.feature_cache_bytes)),
+        Vision(family, FeatureCache(options.feature_cache_bytes if options.reuse else 0)),
         end_ids=family.end_ids,
         chunk_tokens=chunk,
+        # A recurrent state belongs to the whole prompt, so it has no prefix to reuse.
+        prefixes=Prefixes(slots, family.image_token_id)
+        if options.reuse and not found.states
+        else None,
     )
     max_tokens = min(family.context_length, slots.max_tokens)
     return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)

@@ -56,6 +56,7 @@ class Prompt:
             window; else they hold in all layers, unlimited by windows.
         answer: What may be in its answer.
         inputs: The arguments of `generate`, by name; empty for models that an adapter runs.
+        keys: The keys of its blocks in the scope of its request; empty if none may be reused.
     """
 
     ids: torch.Tensor
@@ -66,6 +67,7 @@ class Prompt:
     windowed_blocks: bool = False
     answer: AnswerForm = PLAIN
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 class Served(Protocol):
