@@ -221,7 +221,7 @@ def _info(
         revision=options.revision or "unknown",
         precision="as exported",
         context_length=context,
-        image_tokens=rule.maximum(),
+        image_tokens=rule.maximum().total,
         instruction_set=instruction_set(),
     )
 

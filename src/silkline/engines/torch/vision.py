@@ -24,7 +24,7 @@ _FREE_SECONDS = 0.25
 """Target time while nothing else can run: short, so that the first requests can start soon."""
 
 _MAX_TOKENS = 8192
-"""Maximum image tokens in an image batch, to limit the vision tower's memory; it has at least one
+"""Maximum features in an image batch, to limit the vision tower's memory; it has at least one
 image."""
 
 IMAGE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
@@ -101,7 +101,7 @@ class Vision:
             for index, image in enumerate(job.prompt.images):
                 if job.features[index] is not None or image.digest in batch:
                     continue
-                tokens += image.tokens
+                tokens += image.features
                 full = tokens > _MAX_TOKENS or tokens * self._token_seconds > seconds
                 if batch and full:
                     return batch
@@ -124,7 +124,7 @@ class Vision:
             return self._encode_separately(batch)
         for digest, features in encoded.items():
             self._cache.put(digest, features)
-        tokens = sum(image.tokens for image in batch.values())
+        tokens = sum(image.features for image in batch.values())
         if next(iter(encoded.values())).is_cuda:
             torch.cuda.synchronize()
         self._token_seconds = (time.perf_counter() - began) / tokens
@@ -162,7 +162,8 @@ class Vision:
         features = [tensor for tensor in job.features if tensor is not None]
         if len(features) < len(job.features):
             return
-        inputs = self._family.embed(job.prompt, features)
+        job.prompt, found = self._family.prune(job.prompt, features)
+        inputs = self._family.embed(job.prompt, found)
         if job.generated:
             generated = torch.tensor(job.generated, device=inputs.device)
             inputs = joined((inputs, self._family.embed_next(generated)))

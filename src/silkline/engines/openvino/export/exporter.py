@@ -190,7 +190,7 @@ def _facts(files: Documents, plan: Plan, steps: Preprocessing | None) -> dict[st
         "revision": plan.key[:16],
         "license": plan.license or "not stated",
         "context_length": context,
-        "image_tokens": rule.maximum(),
+        "image_tokens": rule.maximum().total,
         "image_size": edge,
         "parameters": plan.parameters,
         "parent": {"model": plan.parent, "sha256": plan.digest},
