@@ -42,6 +42,8 @@ def _of_exact_tower(bundle: Bundle) -> str:
     precision = entry.vision_precision or entry.precision
     if precision not in _EXACT:
         return f"its vision tower is {precision} already; start from a bundle of fp16"
+    if entry.pruning is not None:
+        return "its image tokens are pruned already; apply this before"
     folder = bundle.weights(_ENGINE)
     if not (folder / _TOWER).is_file():
         return "it has no vision tower of its own"
