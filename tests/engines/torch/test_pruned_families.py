@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -134,23 +135,24 @@ def test_the_most_tokens_of_an_image_are_those_of_the_rule(tiny: Tiny, load: Loa
     assert load(tiny, HALF).image_tokens < load(tiny, None).image_tokens
 
 
-@asynccontextmanager
-async def serving(
-    folder: Path, target: Path, pruning: Pruning | None
-) -> AsyncIterator[TorchEngine]:
+def bundle_of(folder: Path, target: Path, pruning: Pruning | None) -> Path:
+    """A bundle of a model's folder."""
     target.mkdir()
     (target / "weights").symlink_to(folder)
-    entry = {"path": "weights", "precision": "float32"}
-    if pruning is not None:
-        entry["pruning"] = {"method": pruning.method, "keep": pruning.keep}  # type: ignore[assignment]
+    entry = {"path": "weights", "precision": "float32", "pruning": msgspec.to_builtins(pruning)}
     manifest = {
         "schema": 1, "name": "tiny", "family": "x", "revision": "abc", "license": "MIT",
         "context_length": 512, "image_tokens": 4, "image_size": None, "files": {},
         "engines": {"torch": entry},
     }  # fmt: skip
     (target / "bundle.json").write_text(json.dumps(manifest))
+    return target
+
+
+@asynccontextmanager
+async def serving(bundle: Path) -> AsyncIterator[TorchEngine]:
     extra = {"device": "cpu", "dtype": "float32"}
-    engine = TorchEngine(EngineOptions(model=target, extra=extra, kv_cache_bytes=1 << 24))
+    engine = TorchEngine(EngineOptions(model=bundle, extra=extra, kv_cache_bytes=1 << 24))
     await engine.start()
     try:
         yield engine
@@ -171,7 +173,8 @@ async def test_a_bundle_that_says_so_is_served_with_fewer_tokens(
     usages: dict[Pruning | None, Usage] = {}
     infos = {}
     for pruning in (None, HALF):
-        async with serving(folder_of(tiny), tmp_path / str(pruning is None), pruning) as engine:
+        bundle = bundle_of(folder_of(tiny), tmp_path / str(pruning is None), pruning)
+        async with serving(bundle) as engine:
             usage = (await answer(engine, request(*case.messages, images=case.images))).usage
             assert isinstance(engine.family, Adapter)
             counts = engine.family._counts(case.images)
@@ -202,5 +205,5 @@ async def test_a_family_without_an_adapter_refuses(
     module = "silkline.engines.torch.load_model"
     monkeypatch.setattr(f"{module}.torch_path", lambda _: "generic")
     with pytest.raises(ConfigError, match="only for families that have an adapter"):
-        async with serving(folder_of(tiny_of("llava")), tmp_path / "bundle", HALF):
+        async with serving(bundle_of(folder_of(tiny_of("llava")), tmp_path / "bundle", HALF)):
             pass

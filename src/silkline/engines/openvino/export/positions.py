@@ -47,7 +47,7 @@ def interpolate_positions(tower: ov.Model, before: int, after: int) -> None:
 
 
 def _change_shapes(tower: ov.Model, before: int, after: int) -> None:
-    """Changes the number of positions in the shapes that the graph states: `[images, positions, ...]`.
+    """Changes the number of positions in shapes that the graph states, `[images, positions, ...]`.
 
     An exporter that traced the model wrote it there.
     """
