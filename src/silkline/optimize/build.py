@@ -17,8 +17,12 @@ from silkline.core import Image
 from silkline.engines.registry import library_versions
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, Calibration, EngineWeights, load_bundle
+from silkline.models.families import find_family
 from silkline.models.gate import GATE, GATE_PAGE
+from silkline.models.preprocessing import read_preprocessing, shorter_edge
+from silkline.models.pruning import pruned
 from silkline.models.source import file_digest
+from silkline.models.token_rules import read_documents
 from silkline.optimize.optimisation import OnStage, Optimisation, Sample, Work, check_applies
 
 _REVISION_LENGTH = 16
@@ -119,6 +123,22 @@ def _copy(base: Bundle, engine: str, draft: Path) -> None:
         shutil.copyfile(base.folder / name, draft / name)
 
 
+def _image_facts(folder: Path, weights: EngineWeights) -> dict[str, int | None]:
+    """What the manifest says of images, from the files in the engine's folder.
+
+    Empty if they do not state the family, or how many tokens its images take.
+    """
+    files = read_documents(folder)
+    family = find_family(files.config)
+    rule = None if family is None else family.image_tokens(files)
+    if rule is None:
+        return {}
+    return {
+        "image_tokens": pruned(rule.maximum(), weights.pruning).total,
+        "image_size": shorter_edge(read_preprocessing(files.image)),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Applied:
     """What was applied, with what it left."""
@@ -144,6 +164,7 @@ def _write_manifest(base: Bundle, draft: Path, engine: str, applied: _Applied) -
         "revision": revision,
         "engines": {engine: entry},
         "files": files,
+        **_image_facts(draft / applied.weights.path, applied.weights),
         "optimized_from": base.label,
         "optimizations": [each.name for each in applied.chosen],
         "optimized_with": library_versions(engine),

@@ -52,6 +52,8 @@ def _of_exact_tower(bundle: Bundle) -> str:
 
     if why := _of_tower_weights(bundle):
         return why
+    if bundle.manifest.engines[_ENGINE].pruning is not None:
+        return "its image tokens are pruned already; apply this before"
     folder = bundle.weights(_ENGINE)
     steps = read_preprocessing(read_document(folder / _IMAGES, _IMAGES))
     if not ClipPreprocessor.supported(steps):

@@ -120,9 +120,12 @@ def optimisations() -> tuple[Optimisation, ...]:
             raise EnvironmentFault(
                 f"The optimisation {entry.name} cannot be imported: {error}."
             ) from error
-        if not isinstance(loaded, Optimisation):
-            raise EnvironmentFault(f"The entry point {entry.name} is no Optimisation.")
-        found.append(loaded)
+        several = loaded if isinstance(loaded, tuple) else (loaded,)
+        if not all(isinstance(each, Optimisation) for each in several):
+            raise EnvironmentFault(
+                f"The entry point {entry.name} is neither an Optimisation nor a tuple of some."
+            )
+        found += several
     return tuple(sorted(found, key=lambda each: each.name))
 
 

@@ -24,7 +24,7 @@ _FREE_SECONDS = 0.25
 """Target time while nothing else can run: short, so that the first requests can start soon."""
 
 _MAX_TOKENS = 8192
-"""Maximum image tokens in an image batch, to limit the vision tower's memory; it has at least one
+"""Maximum features in an image batch, to limit the vision tower's memory; it has at least one
 image."""
 
 IMAGE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
@@ -105,7 +105,7 @@ class Vision:
                 key = _key(job, image)
                 if job.features[index] is not None or key in batch:
                     continue
-                tokens += image.tokens
+                tokens += image.features
                 full = tokens > _MAX_TOKENS or tokens * self._token_seconds > seconds
                 if batch and full:
                     return batch
@@ -126,7 +126,7 @@ class Vision:
             if len(batch) == 1:
                 return {}, dict.fromkeys(batch, short)
             return self._encode_separately(batch)
-        tokens = sum(image.tokens for image in batch.values())
+        tokens = sum(image.features for image in batch.values())
         if next(iter(encoded.values())).is_cuda:
             torch.cuda.synchronize()
         self._token_seconds = (time.perf_counter() - began) / tokens
@@ -164,7 +164,8 @@ class Vision:
         features = [tensor for tensor in job.features if tensor is not None]
         if len(features) < len(job.features):
             return
-        inputs = self._family.embed(job.prompt, features)
+        job.prompt, found = self._family.prune(job.prompt, features)
+        inputs = self._family.embed(job.prompt, found)
         if job.generated:
             generated = torch.tensor(job.generated, device=inputs.device)
             inputs = joined((inputs, self._family.embed_next(generated)))
