@@ -7,6 +7,7 @@ with positions that restart after the picture, so it looks like a conversation o
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,7 +41,7 @@ class Packer:
         )
         self._prefix = [_USER, *[IMAGE_ID] * image_tokens, *self._encode("\n")]
 
-    def pack(self, scenes: list[Scene]) -> Packed:
+    def pack(self, scenes: Sequence[Scene]) -> Packed:
         """Pack each scene's questions into one row."""
         rows = [self._row(scene) for scene in scenes]
         length = max(len(ids) for ids, *_ in rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,7 +34,10 @@ TEACHER = Layout(
 
 VOCABULARY = 448
 BATCH = 32
-STEPS = 1_500
+QUESTIONS = 6
+"""Questions about a picture in a step."""
+
+STEPS = 1_200
 
 
 class TeacherTask:
@@ -44,7 +48,9 @@ class TeacherTask:
     ) -> None:
         """``seed`` fixes the batches."""
         self.model: nn.Module = model
-        self.identity = hashlib.sha256(repr((TEACHER, BATCH, seed)).encode()).hexdigest()[:16]
+        self.identity = hashlib.sha256(
+            repr((TEACHER, BATCH, QUESTIONS, seed)).encode()
+        ).hexdigest()[:16]
         self._llava, self._seed = model, seed
         self._packer = Packer(tokenizer, TEACHER.image_tokens)
         self._train, self._validation = scenes(Split.TRAIN), scenes(Split.VALIDATION)
@@ -62,7 +68,8 @@ class TeacherTask:
         chosen = order[number * BATCH : (number + 1) * BATCH]
         draws = torch.Generator().manual_seed(self._seed + 1_000_003 * (step + 1))
         pixels = varied(self._pixels[chosen], draws)
-        logits, wanted = self._forward(pixels, [self._train[i] for i in chosen.tolist()])
+        asked = [_some(self._train[index], draws) for index in chosen.tolist()]
+        logits, wanted = self._forward(pixels, asked)
         return nn.functional.cross_entropy(logits, wanted)
 
     def held_out(self) -> tuple[float, float]:
@@ -99,6 +106,12 @@ class TeacherTask:
         wanted = labels[:, 1:]
         chosen = wanted != -100
         return nn.functional.linear(hidden[:, :-1][chosen], embed.weight), wanted[chosen]
+
+
+def _some(scene: Scene, generator: torch.Generator) -> Scene:
+    """Return a scene with some of its questions, drawn at random."""
+    order = torch.randperm(len(scene.pairs), generator=generator)[:QUESTIONS].tolist()
+    return replace(scene, pairs=tuple(scene.pairs[number] for number in order))
 
 
 def _lengths(tokens: list[int]) -> Iterator[int]:
