@@ -17,6 +17,7 @@ _COMMANDS = (
     "describe",
     "evaluate",
     "optimize",
+    "distill",
     "gate",
     "inspect",
     "store",

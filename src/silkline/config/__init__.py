@@ -14,7 +14,7 @@ from silkline.config.models import (
     AdminSettings,
     ModelName,
     ModelSettings,
-    check_names,
+    check_together,
     with_defaults,
 )
 from silkline.config.origins import EVERY_ORIGIN
@@ -57,7 +57,7 @@ __all__ = [
     "Section",
     "ServerSettings",
     "Settings",
-    "check_names",
+    "check_together",
     "field_info",
     "load_settings",
     "section_of_field",

@@ -150,6 +150,7 @@ def _near_metrics(near: NearSnapshot) -> Iterable[Metric]:
 _COUNTED = frozenset(
     {
         "admitted",
+        "answers",
         "errors",
         "evictions",
         "given_requests",

@@ -14,6 +14,7 @@ from silkline.admission.admission import AdmissionSnapshot
 from silkline.engines.machine import this_machine
 from silkline.models.gate import Verdict
 from silkline.routing.health import ReplicaHealth
+from silkline.service.cascade import CascadePool
 from silkline.service.metrics import families
 from silkline.service.models import ServedModels
 from silkline.service.served_model import ServedModel
@@ -53,6 +54,7 @@ def model_metrics(models: ServedModels) -> Iterable[Metric]:
             for replica in health.replicas
         ),
     )
+    yield from families("cascade_", ["model", "answered_by"], _OF_A_CASCADE, _cascades(models))
     yield from gate_metrics(models)
 
 
@@ -95,6 +97,8 @@ _OF_A_MODEL = {
     "routing_retries": "Requests that were retried.",
 }
 
+_OF_A_CASCADE = {"answers": "Answers of a cascade, by the model that gave them."}
+
 _OF_A_GATE = {
     "passed": "1 if the model passed its gate.",
     "here": "1 if the model was gated on this kind of processor and GPU.",
@@ -131,6 +135,13 @@ _OF_A_REPLICA = {
     "kv_cache_ratio": "Share of a replica's KV cache in use.",
     "progress_age_seconds": "Seconds since the last step of a replica's engine.",
 }
+
+
+def _cascades(models: Iterable[ServedModel]) -> _Rows:
+    for model in models:
+        if isinstance(pool := model.engines, CascadePool):
+            for name, answers in pool.answered.items():
+                yield [model.name, name], {"answers": float(answers)}
 
 
 def _queue_values(snapshot: AdmissionSnapshot) -> Mapping[str, float]:
