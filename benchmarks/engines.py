@@ -45,6 +45,10 @@ from benchmarks.engines_servers import ask_server, llama_server, silkline_up
 from benchmarks.options import ROOT
 from benchmarks.processes import cpu_seconds, next_line, started
 from benchmarks.report import today, write_report
+from silkline.config import EngineSettings
+from silkline.engines.openvino.export.environment import export_environment
+from silkline.models.bundle import Bundle, load_bundle
+from silkline.service.model import prepare_model
 
 TOKENS = 32
 CLIENTS = (1, 4, 16, 32)
@@ -170,24 +174,19 @@ def prepare(cache: Path, names: Sequence[str], gguf: Path | None) -> dict[str, P
     if gguf is not None:
         folders["llamacpp"] = gguf
     if {"openvino", "openvino-up", "genai-tuned"} & set(names):
-        bundle = _exported(model, store)
+        bundle = exported(model, store, "int8")
         folders["openvino"], folders["genai-tuned"] = bundle.folder, bundle.weights("openvino")
     return folders
 
 
 def _exporting_python() -> str:
-    from silkline.engines.openvino.export.environment import export_environment  # noqa: PLC0415
-
     return str(export_environment("transformers-4.57", os.environ).python(print))
 
 
-def _exported(model: Path, store: Path) -> Any:
-    """The bundle that `silkline up` would serve."""
-    from silkline.config import EngineSettings  # noqa: PLC0415
-    from silkline.service.model import prepare_model  # noqa: PLC0415 - only where it is a subject
-
-    wanted = EngineSettings(model=str(model), export_store=str(store))
-    return prepare_model(wanted, "openvino", os.environ, print)
+def exported(model: Path, store: Path, precision: str) -> Bundle:
+    """The bundle that `silkline up` would serve of a model's safetensors."""
+    wanted = EngineSettings(model=str(model), export_store=str(store), precision=precision)
+    return load_bundle(prepare_model(wanted, "openvino", os.environ, print).folder)
 
 
 def _run(command: list[str]) -> None:
