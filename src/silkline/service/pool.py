@@ -239,13 +239,14 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
 
 def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
     wanted, files, name = prepared.wanted, prepared.files, prepared.choice.engine
+    threads = share.threads or threads_of_worker(wanted)
     options = EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
         kv_cache_bytes=wanted.kv_cache_bytes,
         kv_cache_limit=share.kv_cache_limit,
-        threads=share.threads or threads_of_worker(wanted),
-        extra=wanted.engine_options,
+        threads=threads if files is None else files.threads(threads),
+        extra=wanted.engine_options if files is None else files.options(wanted),
         name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,
     )

@@ -35,6 +35,8 @@ from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.prefixes import prompt_keys
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.compressed import read_compressed
+from silkline.models.documents import CONFIG, read_document
 from silkline.models.generation_config import read_sampling_defaults
 
 NAME = "torch"
@@ -239,11 +241,12 @@ def _info(
     """Describes the engine; the options take precedence over the bundle's manifest."""
     name = options.name or (bundle.manifest.name if bundle else folder.resolve().name)
     revision = options.revision or (bundle.manifest.revision if bundle else "0")
+    compressed = read_compressed(read_document(folder / CONFIG, CONFIG))
     return EngineInfo(
         engine=NAME,
         model=name,
         revision=revision,
-        precision=str(loaded.dtype).removeprefix("torch."),
+        precision=compressed.name if compressed else str(loaded.dtype).removeprefix("torch."),
         context_length=loaded.family.context_length,
         image_tokens=loaded.family.image_tokens,
         pixel_budget=loaded.family.pixel_budget,
