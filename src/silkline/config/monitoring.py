@@ -67,10 +67,3 @@ class MonitoringSettings(Section):
         description="Price of the machine per hour, in any currency, for the cost of answers; 0 "
         "means unknown.",
     )
-    tenant_labels: int = Field(
-        50,
-        ge=0,
-        le=1000,
-        description="Maximum tenants with metrics of their own; the others are counted together as "
-        "`(others)`.",
-    )
