@@ -23,6 +23,7 @@ _COMMANDS = (
     "store",
     "doctor",
     "bench",
+    "render",
     "key",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""

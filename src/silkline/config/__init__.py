@@ -17,6 +17,7 @@ from silkline.config.models import (
     check_together,
     with_defaults,
 )
+from silkline.config.monitoring import MonitoringSettings, SloSettings
 from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
@@ -52,11 +53,13 @@ __all__ = [
     "LogSettings",
     "ModelName",
     "ModelSettings",
+    "MonitoringSettings",
     "RemoteSettings",
     "ResponseSettings",
     "Section",
     "ServerSettings",
     "Settings",
+    "SloSettings",
     "check_together",
     "field_info",
     "load_settings",

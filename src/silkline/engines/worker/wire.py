@@ -154,6 +154,8 @@ class _Health(_Array):
     queued: _Count
     seconds_since_progress: _Seconds
     cache_use: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    busy_seconds: _Seconds
+    slot_seconds: _Seconds
 
 
 class _Error(_Array):
@@ -315,14 +317,28 @@ def decode_info(body: bytes) -> EngineInfo:
 def encode_health(health: Health) -> bytes:
     """Encodes an engine's health."""
     return msgspec.msgpack.encode(
-        _Health(health.running, health.queued, health.seconds_since_progress, health.cache_use)
+        _Health(
+            health.running,
+            health.queued,
+            health.seconds_since_progress,
+            health.cache_use,
+            health.busy_seconds,
+            health.slot_seconds,
+        )
     )
 
 
 def decode_health(body: bytes) -> Health:
     """Decodes a health. Raises `InvalidRequest` if the body is malformed."""
     wire = _decode(body, _Health)
-    return Health(wire.running, wire.queued, wire.seconds_since_progress, wire.cache_use)
+    return Health(
+        wire.running,
+        wire.queued,
+        wire.seconds_since_progress,
+        wire.cache_use,
+        wire.busy_seconds,
+        wire.slot_seconds,
+    )
 
 
 def encode_error(error: SilklineError) -> bytes:
