@@ -49,6 +49,7 @@ from silkline.service.shares import only_model
     "engine",
     "admin",
     "log",
+    "traces",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON line when the server is ready."

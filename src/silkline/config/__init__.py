@@ -17,6 +17,7 @@ from silkline.config.models import (
     check_names,
     with_defaults,
 )
+from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
@@ -28,7 +29,6 @@ from silkline.config.sections import (
     FetchSettings,
     IdempotencySettings,
     LimitSettings,
-    LogSettings,
     ResponseSettings,
     Section,
     ServerSettings,
@@ -57,6 +57,7 @@ __all__ = [
     "Section",
     "ServerSettings",
     "Settings",
+    "TraceSettings",
     "check_names",
     "field_info",
     "load_settings",

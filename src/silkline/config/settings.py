@@ -7,6 +7,7 @@ from functools import cached_property
 from pydantic import Field, model_validator
 
 from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
+from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.sections import (
     AdmissionSettings,
     AuthSettings,
@@ -16,7 +17,6 @@ from silkline.config.sections import (
     FetchSettings,
     IdempotencySettings,
     LimitSettings,
-    LogSettings,
     ResponseSettings,
     Section,
     ServerSettings,
@@ -39,6 +39,7 @@ class Settings(Section):
     responses: ResponseSettings = ResponseSettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Settings:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from silkline.cache.answers import AnswerCache
 from silkline.config import Settings
 from silkline.ingress.intake import Intake
+from silkline.observe.logs import shipping_snapshot
 from silkline.observe.metrics import Metrics
 from silkline.service.answering import Answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.loader import ModelLoader
-from silkline.service.metrics import cache_metrics, intake_metrics, process_metrics
+from silkline.service.metrics import cache_metrics, intake_metrics, log_metrics, process_metrics
 from silkline.service.model import OnProgress
 from silkline.service.model_changes import ModelChanges
 from silkline.service.model_metrics import model_metrics
@@ -69,6 +70,7 @@ def create_answering(
     metrics.add_source(lambda: cache_metrics(cache.snapshot()))
     metrics.add_source(lambda: intake_metrics(intake.snapshot()))
     metrics.add_source(lambda: process_metrics(lifecycle))
+    metrics.add_source(lambda: log_metrics(shipping_snapshot()))
     return Answering(
         settings,
         intake=intake,

@@ -12,6 +12,7 @@ from silkline.cache.near import NearSnapshot
 from silkline.cache.tiered import TierSnapshot
 from silkline.ingress.intake import IntakeSnapshot
 from silkline.observe.families import Rule
+from silkline.observe.shipping.handler import ShippingSnapshot
 from silkline.service.lifecycle import Lifecycle
 
 _LARGEST = (
@@ -22,6 +23,7 @@ _LARGEST = (
     "queue_predicted_wait_seconds",
     "queue_capacity",
     "cache_degraded",
+    "log_failing",
     "replica_ready",
     "replica_ejected",
     "replica_weight",
@@ -60,6 +62,28 @@ def process_metrics(lifecycle: Lifecycle) -> Iterable[Metric]:
     for reason, count in lifecycle.connections_turned_away().items():
         closed.add_metric([reason], count)
     yield closed
+
+
+def log_metrics(shipping: ShippingSnapshot | None) -> Iterable[Metric]:
+    """Metrics of the shipping of the logs; none if they are not shipped."""
+    if shipping is None:
+        return
+    counts = shipping.counts
+    yield _gauge("log_queued_bytes", "Log events in memory.", shipping.queued_bytes)
+    yield _gauge(
+        "log_spool_bytes", "Log events on disk that are not shipped.", shipping.spool_bytes
+    )
+    yield _gauge("log_failing", "1 while the log server fails.", float(counts.failing))
+    yield _counter("log_spooled", "Log events that were written to the spool.", shipping.spooled)
+    yield _counter("log_shipped", "Log events that the log server has.", counts.shipped)
+    yield _counter("log_retries", "Log events that were sent again.", counts.retries)
+    yield _counter("log_dead", "Log events that the log server refused for good.", counts.dead)
+    dropped = CounterMetricFamily(
+        "silkline_log_dropped", "Log events that were lost, by reason.", labels=["reason"]
+    )
+    for reason, count in shipping.dropped.items():
+        dropped.add_metric([reason], count)
+    yield dropped
 
 
 def intake_metrics(snapshot: IntakeSnapshot) -> Iterable[Metric]:
