@@ -51,6 +51,7 @@ from silkline.service.shares import only_model
     "log",
     "slo",
     "monitoring",
+    "traces",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON line when the server is ready."

@@ -18,6 +18,7 @@ from silkline.config.models import (
     with_defaults,
 )
 from silkline.config.monitoring import MonitoringSettings, SloSettings
+from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
@@ -29,7 +30,6 @@ from silkline.config.sections import (
     FetchSettings,
     IdempotencySettings,
     LimitSettings,
-    LogSettings,
     ResponseSettings,
     Section,
     ServerSettings,
@@ -61,6 +61,7 @@ __all__ = [
     "Settings",
     "SloSettings",
     "check_together",
+    "TraceSettings",
     "field_info",
     "load_settings",
     "section_of_field",

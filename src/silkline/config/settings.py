@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
 from silkline.config.monitoring import MonitoringSettings, SloSettings
+from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.sections import (
     AdmissionSettings,
     AuthSettings,
@@ -17,7 +18,6 @@ from silkline.config.sections import (
     FetchSettings,
     IdempotencySettings,
     LimitSettings,
-    LogSettings,
     ResponseSettings,
     Section,
     ServerSettings,
@@ -42,6 +42,7 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     slo: SloSettings = SloSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    traces: TraceSettings = TraceSettings()
 
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Settings:

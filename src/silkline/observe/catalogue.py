@@ -285,3 +285,14 @@ ALL: tuple[Declared, ...] = tuple(
 
 MERGED_BY = {key: rule for metric in ALL for key, rule in metric.rules.items()}
 """How the families of several gateway processes are merged; see `families.MergedMetrics`."""
+
+# --- shipping of logs
+
+LOG_QUEUED = gauge("log_queued_bytes", "Log events in memory.")
+LOG_SPOOL = gauge("log_spool_bytes", "Log events on disk that are not shipped.")
+LOG_FAILING = gauge("log_failing", "1 while the log server fails.", merge=max)
+LOG_SPOOLED = counter("log_spooled", "Log events that were written to the spool.")
+LOG_SHIPPED = counter("log_shipped", "Log events that the log server has.")
+LOG_RETRIES = counter("log_retries", "Log events that were sent again.")
+LOG_DEAD = counter("log_dead", "Log events that the log server refused for good.")
+LOG_DROPPED = counter("log_dropped", "Log events that were lost, by reason.", "reason")

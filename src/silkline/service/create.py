@@ -9,13 +9,14 @@ from silkline.config import Settings
 from silkline.ingress.intake import Intake
 from silkline.observe.catalogue import MACHINE_PRICE
 from silkline.observe.declared import Reading, families
+from silkline.observe.logs import shipping_snapshot
 from silkline.observe.metrics import Metrics
 from silkline.service.answering import Answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.loader import ModelLoader
 from silkline.service.machine_metrics import machine_readings
-from silkline.service.metrics import cache_readings, intake_readings, process_readings
+from silkline.service.metrics import cache_readings, intake_readings, log_readings, process_readings
 from silkline.service.model import OnProgress
 from silkline.service.model_changes import ModelChanges
 from silkline.service.model_metrics import model_readings
@@ -73,6 +74,7 @@ def create_answering(
     metrics.add_source(lambda: families(intake_readings(intake.snapshot())))
     metrics.add_source(lambda: families(process_readings(lifecycle)))
     metrics.add_source(lambda: families(machine_readings()))
+    metrics.add_source(lambda: families(log_readings(shipping_snapshot())))
     return Answering(
         settings,
         intake=intake,
