@@ -23,6 +23,7 @@ _COMMANDS = (
     "doctor",
     "bench",
     "key",
+    "trace",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 

@@ -14,6 +14,7 @@ from silkline.config.sections import (
     DecodeSettings,
     EngineSettings,
     FetchSettings,
+    HistorySettings,
     IdempotencySettings,
     LimitSettings,
     LogSettings,
@@ -37,6 +38,7 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
     responses: ResponseSettings = ResponseSettings()
+    history: HistorySettings = HistorySettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
 

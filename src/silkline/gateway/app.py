@@ -32,6 +32,8 @@ from silkline.gateway.faces.responses.schema import ResponsesRequest
 from silkline.gateway.faces.responses.store import ResponseStore
 from silkline.gateway.faces.tokenize import TokenizeRequest, tokenize_routes
 from silkline.gateway.failures import render_error
+from silkline.gateway.history.routes import history_routes
+from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.openapi import describe
@@ -83,6 +85,7 @@ def create_app(
     cache = create_cache(settings.cache)
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
+    history = HistoryStore(settings.history)
     answering = create_answering(
         settings,
         deployment.models,
@@ -99,6 +102,7 @@ def create_app(
             aclosing(cache),
             aclosing(keys),
             aclosing(responses),
+            history.running(),
             answering.models.shared(),
         ):
             yield
@@ -115,6 +119,7 @@ def create_app(
     # One flat list: FastAPI would try each included router for every request.
     for router in _routers(settings, answering, deployment, responses, siblings, lifecycle):
         app.router.routes.extend(router.routes)
+    app.router.routes.extend(history_routes(history, settings).routes)
     app.router.routes.extend(console_routes())
     describe(app, *_BODIES)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
@@ -124,7 +129,7 @@ def create_app(
     gate = Gate(idempotency, settings)
     if gate.keys is not None:
         lifecycle.at_hangup(gate.keys.request_reload)
-    return RequestLayer(gate, settings, metrics, lifecycle)
+    return RequestLayer(gate, settings, metrics, lifecycle, history)
 
 
 def _routers(

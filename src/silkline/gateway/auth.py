@@ -21,7 +21,7 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from silkline.admission.tenant import ANYONE, Tenant
+from silkline.admission.tenant import ANYONE, NOBODY, Tenant
 from silkline.config import Settings
 from silkline.errors import ConfigError, Forbidden, Unauthorized
 from silkline.gateway.cors import Cors, is_preflight
@@ -89,6 +89,7 @@ class Gate:
                 return
             tenant = self._authenticate(scope)
         except (Unauthorized, Forbidden) as error:
+            record_of(HTTPConnection(scope)).tenant = NOBODY
             await _refuse(error, scope, receive, send)
             return
         if tenant is not ANYONE:
