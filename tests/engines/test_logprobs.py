@@ -102,6 +102,7 @@ async def test_torch_reports_the_log_softmax(
     assert found.largest < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", PROMPTS)
 async def test_the_int8_model_reports_nearly_the_log_softmax(
     prompts: int, reference: Reference, ids: dict[bytes, int]

@@ -196,6 +196,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
         assert not re.search(r"url\(|@import", text)
 
 
+@pytest.mark.slow
 def test_words_are_compared() -> None:
     found = list(diff_words("a red mug", "a blue mug, new"))
     assert [one for one in found if one[0] is Part.MISSING] == [(Part.MISSING, "red")]
@@ -204,6 +205,7 @@ def test_words_are_compared() -> None:
     assert len(list(diff_words("a " * 9_999, "b " * 9_999))) <= 2_000
 
 
+@pytest.mark.slow
 async def test_the_page_in_a_browser(tmp_path: Path) -> None:
     browsers = [path for name in BROWSER_NAMES if (path := shutil.which(name))]
     if not browsers:
