@@ -35,6 +35,7 @@ from silkline.config.sections import (
     ServerSettings,
 )
 from silkline.config.settings import Settings
+from silkline.config.shown import shown_settings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -65,6 +66,7 @@ __all__ = [
     "section_of_field",
     "server_root",
     "settings_from",
+    "shown_settings",
     "with_defaults",
     "with_models",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
 from silkline.config.sections import (
@@ -42,9 +44,21 @@ class Settings(Section):
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
 
+    _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Settings:
         resolved(self.engine, self.models)
+        return self
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """The source of each setting that is set, by name; `models` is for all tables."""
+        return self._sources
+
+    def from_sources(self, sources: Mapping[str, str]) -> Self:
+        """Returns these settings, with where they came from."""
+        self._sources = sources
         return self
 
     @cached_property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -15,7 +15,7 @@ from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
 from silkline.gateway.admin import ModelTable, NewModel, admin_routes
-from silkline.gateway.auth import Gate
+from silkline.gateway.auth import Gate, read_keys
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.faces.chat import chat_routes
@@ -36,6 +36,7 @@ from silkline.gateway.history.routes import history_routes
 from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.idempotency.metrics import key_metrics
+from silkline.gateway.live.routes import live_routes
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.request_layer import RequestLayer
@@ -80,6 +81,7 @@ def create_app(
         siblings: What it shares with other gateway processes; None if it is the only one.
     """
     siblings = siblings or Siblings.none()
+    keys_file = read_keys(settings)
     metrics = siblings.metrics
     intake = create_intake(settings)
     cache = create_cache(settings.cache)
@@ -107,6 +109,26 @@ def create_app(
         ):
             yield
 
+    routers = (
+        *_answering_routers(settings, answering, responses),
+        operations_routes(answering.models, siblings, lifecycle),
+        admin_routes(deployment),
+        history_routes(history, settings),
+        live_routes(settings, siblings, lifecycle, lambda: keys_file and keys_file.ring),
+    )
+    app = _application(lifespan, routers)
+    idempotency = IdempotencyLayer(app, keys)
+    metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
+    gate = Gate(idempotency, settings, keys_file)
+    if keys_file is not None:
+        lifecycle.at_hangup(keys_file.request_reload)
+    return RequestLayer(gate, settings, metrics, lifecycle, history)
+
+
+def _application(
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], routers: Iterable[APIRouter]
+) -> FastAPI:
+    """The application with its routes, its OpenAPI document and its error bodies."""
     app = FastAPI(
         title="Silkline",
         version=__version__,
@@ -117,28 +139,17 @@ def create_app(
         redirect_slashes=False,  # a redirect would go to any Host that the client sends
     )
     # One flat list: FastAPI would try each included router for every request.
-    for router in _routers(settings, answering, deployment, responses, siblings, lifecycle):
+    for router in routers:
         app.router.routes.extend(router.routes)
-    app.router.routes.extend(history_routes(history, settings).routes)
     app.router.routes.extend(console_routes())
     describe(app, *_BODIES)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
-    idempotency = IdempotencyLayer(app, keys)
-    metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
-    gate = Gate(idempotency, settings)
-    if gate.keys is not None:
-        lifecycle.at_hangup(gate.keys.request_reload)
-    return RequestLayer(gate, settings, metrics, lifecycle, history)
+    return app
 
 
-def _routers(
-    settings: Settings,
-    answering: Answering,
-    deployment: Deployment,
-    responses: ResponseStore,
-    siblings: Siblings,
-    lifecycle: Lifecycle,
+def _answering_routers(
+    settings: Settings, answering: Answering, responses: ResponseStore
 ) -> tuple[APIRouter, ...]:
     return (
         chat_routes(answering),
@@ -150,6 +161,4 @@ def _routers(
         stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
-        operations_routes(answering.models, siblings, lifecycle),
-        admin_routes(deployment),
     )

@@ -143,6 +143,11 @@ class KeyRing:
         known, holder = self._holders.get(digest, (_UNKNOWN_DIGEST, None))
         return holder if hmac.compare_digest(known, digest) else None
 
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """The holder of each key."""
+        return tuple(holder for _, holder in self._holders.values())
+
     def __len__(self) -> int:
         return len(self._holders)
 

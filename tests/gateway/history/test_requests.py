@@ -228,6 +228,7 @@ def test_trace_shows_a_request_in_the_terminal(
     assert "no API key" in str(trace("nothing").exception)
 
 
+@pytest.mark.slow
 def test_several_processes_find_each_others_requests(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
