@@ -55,10 +55,10 @@ other_total 1.0
     registry = CollectorRegistry()
     Gauge("silkline_queue_running", "x", ["model"], registry=registry).labels(hostile).set(2)
     seen = snapshot_of(text + generate_latest(registry), at=0)
-    assert seen.queues == {"mini": {"waiting": 3, "capacity": 16}, hostile: {"running": 2}
-    assert seen.replicas == {"mini": {"worker-0": {"ready": 1, "given_requests": 9}}
+    assert seen.queues == {"mini": {"waiting": 3, "capacity": 16}, hostile: {"running": 2}}
+    assert seen.replicas == {"mini": {"worker-0": {"ready": 1, "given_requests": 9}}}
     assert seen.loaded == {"mini": False}
-    assert seen.tiers == {"memory": {"hit": 5, "bytes": 1.5e6}
+    assert seen.tiers == {"memory": {"hit": 5, "bytes": 1.5e6}}
     assert seen.near == {"hits": 2}
-    assert seen.tenants == {"shop": {"admitted": 5, "rate": 2}
+    assert seen.tenants == {"shop": {"admitted": 5, "rate": 2}}
     assert seen.open_requests == 6
