@@ -37,7 +37,7 @@ def test_stages_and_tokens_add_up() -> None:
 
 def test_families_of_parts_are_read_by_model_replica_tier_and_tenant() -> None:
     hostile = 'a "b"\\c\n{x="y"} 1'
-    text = """
+    text = b"""
 silkline_queue_waiting{model="mini"} 3.0
 silkline_queue_capacity{model="mini"} 16.0
 silkline_replica_ready{model="mini",replica="worker-0"} 1.0
@@ -51,7 +51,7 @@ silkline_admitted_total{model="big",tenant="shop"} 1.0
 silkline_refused_total{model="mini",tenant="shop",reason="rate"} 2.0
 silkline_open_requests 6.0
 other_total 1.0
-""".encode()
+"""
     registry = CollectorRegistry()
     Gauge("silkline_queue_running", "x", ["model"], registry=registry).labels(hostile).set(2)
     seen = snapshot_of(text + generate_latest(registry), at=0)

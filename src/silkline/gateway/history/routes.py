@@ -43,40 +43,40 @@ def _add_reading(router: APIRouter, history: HistoryStore, slo: float) -> None:
         return _json({"requests": page.requests, "next": page.next})
 
     @router.get(
-        "/admin/requests/{name}",
+        "/admin/requests/{request_id}",
         summary="Show a request by its id: timeline, sizes, cache, routing, error",
         responses=ERROR_RESPONSES,
     )
-    async def one(name: str) -> Response:
-        entry = await history.get(_request_id(name))
+    async def one(request_id: str) -> Response:
+        entry = await history.get(_plain_id(request_id))
         if entry is None:
-            raise _not_found(name)
+            raise _not_found(request_id)
         return _json(entry)
 
 
 def _add_content(router: APIRouter, history: HistoryStore) -> None:
     @router.get(
-        "/admin/requests/{name}/content",
+        "/admin/requests/{request_id}/content",
         summary="Show the messages and answers of a request whose content is retained",
         responses=ERROR_RESPONSES,
     )
-    async def content(name: str) -> Response:
-        kept = await history.content(_request_id(name))
+    async def content(request_id: str) -> Response:
+        kept = await history.content(_plain_id(request_id))
         if kept is None:
-            raise _no_content(name)
+            raise _no_content(request_id)
         return _json(kept)
 
     @router.get(
-        "/admin/requests/{name}/images/{index}",
+        "/admin/requests/{request_id}/images/{index}",
         summary="Get an image of a request whose content is retained, as the model saw it",
         responses=ERROR_RESPONSES,
         response_class=Response,
     )
-    async def image(name: str, index: str) -> Response:
+    async def image(request_id: str, index: str) -> Response:
         known = _INDEX.fullmatch(index)
-        kept = await history.image(_request_id(name), int(index)) if known else None
+        kept = await history.image(_plain_id(request_id), int(index)) if known else None
         if kept is None:
-            raise _no_content(name)
+            raise _no_content(request_id)
         return Response(kept.data, media_type=kept.media_type, headers=_PRIVATE)
 
 
@@ -95,18 +95,18 @@ def _add_deleting(router: APIRouter, history: HistoryStore) -> None:
         return {"deleted": await history.delete_tenant(request.query_params["tenant"])}
 
     @router.delete(
-        "/admin/requests/{name}",
+        "/admin/requests/{request_id}",
         summary="Delete a request and its content",
         responses=ERROR_RESPONSES,
     )
-    async def delete(name: str) -> dict[str, Any]:
-        deleted = await history.delete(_request_id(name))
+    async def delete(request_id: str) -> dict[str, Any]:
+        deleted = await history.delete(_plain_id(request_id))
         if not deleted:
-            raise _not_found(name)
+            raise _not_found(request_id)
         return {"deleted": deleted}
 
 
-def _request_id(name: str) -> str:
+def _plain_id(name: str) -> str:
     """The request's id, also from the id of an answer."""
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
