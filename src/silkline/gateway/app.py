@@ -114,7 +114,9 @@ def create_app(
         operations_routes(answering.models, siblings, lifecycle),
         admin_routes(deployment),
         history_routes(history, settings),
-        live_routes(settings, siblings, lifecycle, lambda: keys_file and keys_file.ring),
+        live_routes(
+            settings, siblings, lifecycle, lambda: None if keys_file is None else keys_file.ring
+        ),
     )
     app = _application(lifespan, routers)
     idempotency = IdempotencyLayer(app, keys)

@@ -144,7 +144,7 @@ def test_requests_are_searched_by_page(running: Running) -> None:
             running.quiet, f"{number}", headers={"x-request-id": f"page-{number}"}
         ).is_success
     seen: list[str] = []
-    cursor = {}
+    cursor: dict[str, str] = {}
     while len(seen) < 5:
         page = running.admin.get(
             "/admin/requests", params={"tenant": "quiet", "limit": "2", **cursor}

@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 
 from silkline.config import HistorySettings
-from silkline.core import Delta, FinishReason, Image, ImagePart, Message, Role, TextPart, Usage
+from silkline.core import (
+    Delta,
+    FinishReason,
+    Image,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    TextPart,
+    Usage,
+)
 from silkline.gateway.history.entry import Entry
 from silkline.gateway.history.query import Query
 from silkline.gateway.history.store import HistoryStore
@@ -51,7 +61,7 @@ def image(seed: int, side: int = 2) -> tuple[Image, Identity]:
 
 
 def content(secret: str, *images: tuple[Image, Identity], computed: bool = True) -> Details:
-    parts = (*(ImagePart(n) for n in range(len(images))), TextPart(secret))
+    parts: tuple[Part, ...] = (*map(ImagePart, range(len(images))), TextPart(secret))
     kept = Content((Message(Role.USER, parts),), ("",) * len(images))
     if computed:
         kept.images = tuple(one for one, _ in images)
