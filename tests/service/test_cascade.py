@@ -33,13 +33,14 @@ from silkline.core.answer import confidence
 from silkline.errors import ConfigError, ModelConflict, Overloaded
 from silkline.ingress.intake import Intake
 from silkline.ingress.source import uploaded
+from silkline.observe.declared import families
 from silkline.routing.pool import EnginePool
 from silkline.service.answering import Answering
 from silkline.service.cascade import CascadePool
 from silkline.service.create import create_answering
 from silkline.service.deployment import Deployment
 from silkline.service.loader import ModelLoader
-from silkline.service.model_metrics import model_metrics
+from silkline.service.model_metrics import model_readings
 from silkline.service.models import ServedModels
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
@@ -257,7 +258,7 @@ async def test_the_share_that_escalates_is_a_metric() -> None:
         await answering.answer(about("3"), RequestRecord(id="3"))
         samples = {
             sample.labels["answered_by"]: sample.value
-            for metric in model_metrics(house.models)
+            for metric in families(model_readings(house.models))
             for sample in metric.samples
             if sample.name == "silkline_cascade_answers_total"
         }

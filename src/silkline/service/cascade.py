@@ -18,6 +18,7 @@ from typing import Protocol
 from silkline.core import Delta, EngineInfo, Feature, PixelBudget, Request, Stage, Timeline
 from silkline.core.answer import confidence
 from silkline.errors import ConfigError, DeadlineExceeded, shutting_down
+from silkline.routing.attempt import Attempt
 from silkline.routing.health import PoolHealth
 from silkline.service.pool import CASCADE
 from silkline.service.served_model import ServedModel
@@ -103,12 +104,20 @@ class CascadePool:
 
     def health(self) -> PoolHealth:
         """A snapshot of the status: no replicas, which belong to its models."""
-        return PoolHealth(in_flight=self._in_flight, waiting=0, retries=0, replicas=())
+        return PoolHealth(
+            in_flight=self._in_flight, waiting=0, retries=0, quarantines=0, replicas=()
+        )
 
-    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+    async def generate(
+        self, request: Request, attempts: list[Attempt] | None = None
+    ) -> AsyncGenerator[Delta, None]:
         """Answers one request; closing the stream ends the computation.
 
         The usage is that of the model that answered; the timeline has the work of both.
+
+        Args:
+            request: The request.
+            attempts: Gets a record of each attempt of both models.
 
         Raises:
             DeadlineExceeded: The request's timeout ended before the large model was asked.
@@ -124,7 +133,7 @@ class CascadePool:
             with ExitStack() as stack:
                 stack.enter_context(small.used())
                 stack.enter_context(large.used())
-                held, sure = await self._tried(small, request)
+                held, sure = await self._tried(small, request, attempts)
                 if sure:
                     self.answered[self._small] += 1
                     for delta in held:
@@ -135,7 +144,7 @@ class CascadePool:
                     raise DeadlineExceeded("The answer was not complete within the timeout.")
                 spent = Timeline({Stage.GENERATE: time.monotonic() - began})
                 again = replace(request, timeout_seconds=left)
-                async with aclosing(large.pool.generate(again)) as deltas:
+                async with aclosing(large.pool.generate(again, attempts)) as deltas:
                     async for delta in deltas:
                         yield _added(delta, spent)
                 self.answered[self._large] += 1
@@ -146,7 +155,9 @@ class CascadePool:
         """Refuses further requests; its models stay. Idempotent."""
         self._closing = True
 
-    async def _tried(self, model: ServedModel, request: Request) -> tuple[list[Delta], bool]:
+    async def _tried(
+        self, model: ServedModel, request: Request, attempts: list[Attempt] | None
+    ) -> tuple[list[Delta], bool]:
         """The small model's answer, and whether all of its tokens are likely enough."""
         asked = replace(
             request,
@@ -154,7 +165,7 @@ class CascadePool:
             idempotency_key="",  # it belongs to one call of a server, perhaps the large model's
         )
         held: list[Delta] = []
-        async with aclosing(model.pool.generate(asked)) as deltas:
+        async with aclosing(model.pool.generate(asked, attempts)) as deltas:
             async for delta in deltas:
                 held.append(delta)
                 if confidence(delta.logprobs) < self._threshold:

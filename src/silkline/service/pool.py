@@ -23,6 +23,7 @@ from silkline.errors import ConfigError, InternalFault
 from silkline.ingress.wanted import Wanted
 from silkline.models.printable import printable
 from silkline.models.resolve import locate_model
+from silkline.routing.attempt import Attempt
 from silkline.routing.health import PoolHealth
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
@@ -73,8 +74,10 @@ class Pool(Protocol):
     def health(self) -> PoolHealth:
         """A snapshot of its status; never waits."""
 
-    def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Answers one request."""
+    def generate(
+        self, request: Request, attempts: list[Attempt] | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Answers one request; `attempts` gets a record of each attempt."""
 
     async def aclose(self) -> None:
         """Ends all requests. Idempotent."""
