@@ -4,6 +4,7 @@ from pathlib import Path
 from silkline.models.bundle import load_bundle
 from silkline.optimize.openvino import (
     DECODER_INT4,
+    DECODER_INT4_AWQ,
     DECODER_INT8,
     KV_F16,
     KV_U8,
@@ -36,6 +37,14 @@ def test_what_cannot_be_tried_is_told(tmp_path: Path) -> None:
         "kv-f16": "its KV cache is f16 already",
         "missing": "it needs no_such_library, which cannot be found",
     }
+
+
+def test_what_costs_least_is_tried_first() -> None:
+    found = (DECODER_INT4_AWQ, VISION_STATIC, KV_U8, DECODER_INT8)
+    ordered = Candidates({each.name: each for each in found}, {}).alone
+    assert [name for (name,) in ordered] == [
+        "kv-u8", "decoder-int8", "vision-int8-static", "decoder-int4-awq",
+    ]  # fmt: skip
 
 
 def test_of_those_that_change_the_same_part_one_is_taken() -> None:

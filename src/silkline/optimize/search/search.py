@@ -59,7 +59,7 @@ _FIRST_ITEMS = 24
 
 _FINALISTS = 3
 
-_ALONE, _COMBINED, _HALVED = 0.3, 0.45, 0.6
+_ALONE, _COMBINED, _HALVED = 0.4, 0.5, 0.6
 """Shares of the budget after which each phase of the screening stops; the rest confirms."""
 
 _MAX_COMBINATIONS = 12
@@ -85,7 +85,7 @@ async def search(plan: SearchPlan, on_progress: OnProgress, on_notice: OnNotice)
         on_progress("preparing the exact weights", 0, 1, "")
         wanted = plan.subject.settings.engine
         base = await exact_bundle(
-            wanted, engine, plan.folder / "source", stack,
+            wanted, engine, plan.folder / "source", stack, on_notice,
             lambda stage: on_progress("preparing the exact weights", 0, 1, stage),
         )  # fmt: skip
         baseline = plan.subject
