@@ -74,7 +74,7 @@ class TestOpenVinoWithItsPrefixCache(Conformance):
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def engine(cls) -> AsyncIterator[Engine]:
-        engine = create_engine("openvino", replace(OPTIONS, extra={"prefix_cache": "true"}))
+        engine = create_engine("openvino", replace(OPTIONS, extra={"reuse": "true"}))
         await engine.start()
         yield engine
         await engine.aclose()
@@ -99,8 +99,8 @@ def similar(one: Image, kind: int) -> Image:
 @pytest.mark.parametrize("pairs", [15, 200])
 async def test_the_prefix_cache_mixes_no_pictures(pairs: int) -> None:
     """The same text about two pictures, and again about the first: as without the cache."""
-    with_it = create_engine("openvino", replace(OPTIONS, extra={"prefix_cache": "true"}))
-    without = create_engine("openvino", OPTIONS)
+    with_it = create_engine("openvino", replace(OPTIONS, extra={"reuse": "true"}))
+    without = create_engine("openvino", replace(OPTIONS, extra={"reuse": "false"}))
     await with_it.start()
     await without.start()
     differing = 0
@@ -122,8 +122,10 @@ async def test_the_prefix_cache_mixes_no_pictures(pairs: int) -> None:
 
 
 def test_an_option_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Valid options: prefix_cache, kv_precision"):
-        create_engine("openvino", replace(OPTIONS, extra={"prefix": "true"}))
+    with pytest.raises(
+        ConfigError, match="Valid options: reuse, feature_cache_bytes, kv_precision"
+    ):
+        create_engine("openvino", replace(OPTIONS, extra={"prefix_cache": "true"}))
 
 
 async def test_a_more_precise_cache_is_priced_and_used() -> None:

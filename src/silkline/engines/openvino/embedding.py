@@ -21,9 +21,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from silkline.core import Image
+from silkline.engines.byte_lru import ByteLru
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.openvino.images import ClipPreprocessor, Pixels
-from silkline.engines.openvino.served import Served
+from silkline.engines.openvino.served import BLOCK_TOKENS, Served
+from silkline.engines.openvino.tags import Tagger
+from silkline.engines.prefix_keys import PromptContent, PromptImage, block_keys
 from silkline.errors import InternalFault, InvalidRequest, SilklineError
 
 logger = logging.getLogger("silkline.engines.openvino")
@@ -48,21 +51,34 @@ class Prepared:
     Attributes:
         ids: Its tokens, shape (tokens,), with one image token for each image feature.
         images: Its images, in order.
+        scope: The scope of its request; see `Request.reuse_scope`.
+        keys: The keys of its first blocks, those that may be reused.
     """
 
     ids: Ids
     images: tuple[Image, ...]
+    scope: bytes | None = None
+    keys: tuple[bytes, ...] = ()
 
 
 class Embedder:
     """Computes the embeddings of prompts."""
 
-    def __init__(self, served: Served, properties: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        served: Served,
+        properties: dict[str, Any],
+        *,
+        feature_cache_bytes: int = 0,
+        reusable_tokens: int = 0,
+    ) -> None:
         """Loads the vision tower and the token embeddings.
 
         Args:
             served: The model, which must be one that `supports` accepts.
             properties: Properties for OpenVINO's CPU plug-in.
+            feature_cache_bytes: Size of the cache of image features.
+            reusable_tokens: Maximum length of prompts whose prefixes may be reused.
         """
         if served.preprocessing is None:
             raise ValueError("the model's preprocessing is not known")
@@ -71,6 +87,8 @@ class Embedder:
         self._text = core.compile_model(served.weights / _TEXT, "CPU", properties)
         self._preprocessor = ClipPreprocessor(served.preprocessing)
         self._image_id = served.image_token or 0
+        self._features = ByteLru[Embeddings](feature_cache_bytes)
+        self._reusable_tokens = reusable_tokens
 
     @staticmethod
     def supports(served: Served) -> bool:
@@ -83,13 +101,20 @@ class Embedder:
             and ClipPreprocessor.supported(served.preprocessing)
         )
 
-    def prepare(self, ids: Ids, images: Sequence[Image], tokens: Sequence[int]) -> Prepared:
+    def prepare(
+        self,
+        ids: Ids,
+        images: Sequence[Image],
+        tokens: Sequence[int],
+        scope: bytes | None = None,
+    ) -> Prepared:
         """Checks the images and expands the image tokens.
 
         Args:
             ids: The prompt's tokens, with one image token per image.
             images: The images.
             tokens: Number of features of each image.
+            scope: The scope of the request; see `Request.reuse_scope`.
 
         Raises:
             InvalidRequest: The numbers of image tokens and images differ, or an image is too long
@@ -97,7 +122,17 @@ class Embedder:
         """
         for image in images:
             self._preprocessor.check(image)
-        return Prepared(_expand(ids, self._image_id, tokens), tuple(images))
+        expanded = _expand(ids, self._image_id, tokens)
+        keys: tuple[bytes, ...] = ()
+        if scope is not None and len(expanded) <= self._reusable_tokens:
+            shown = [
+                PromptImage(image.digest.encode(), count)
+                for image, count in zip(images, tokens, strict=True)
+            ]
+            # The last token is always computed, so its block is not reused.
+            content = PromptContent(expanded, self._image_id, shown)
+            keys = block_keys(content, scope, BLOCK_TOKENS)[: (len(expanded) - 1) // BLOCK_TOKENS]
+        return Prepared(expanded, tuple(images), scope, keys)
 
     def pixels(self, prepared: Prepared) -> Pixels:
         """The vision tower's input for a request, shape (images, 3, height, width)."""
@@ -109,20 +144,40 @@ class Embedder:
         Raises:
             RuntimeError: OpenVINO failed.
         """
-        images = [image for prepared in prompts for image in prepared.images]
-        features = deque[Embeddings]()
-        for start in range(0, len(images), _MAX_IMAGES):
-            features.extend(
-                self._vision(self._preprocessor.pixels(images[start : start + _MAX_IMAGES]))[0]
-            )
-        return [self._insert(prepared, features) for prepared in prompts]
+        images = {_key(prepared, image): image for prepared in prompts for image in prepared.images}
+        features = {key: self._features.get(key) for key in images}
+        missing = [key for key in images if features[key] is None]
+        for start in range(0, len(missing), _MAX_IMAGES):
+            keys = missing[start : start + _MAX_IMAGES]
+            encoded = self._vision(self._preprocessor.pixels([images[key] for key in keys]))[0]
+            for key, rows in zip(keys, encoded, strict=True):
+                features[key] = rows
+                if key.scope is not None and rows.nbytes <= self._features.limit:
+                    self._features.put(key, rows.copy(), rows.nbytes)
+        return [
+            self._insert(prepared, [features[_key(prepared, each)] for each in prepared.images])
+            for prepared in prompts
+        ]
 
-    def _insert(self, prepared: Prepared, features: deque[Embeddings]) -> Embeddings:
+    def _insert(self, prepared: Prepared, features: Sequence[Embeddings | None]) -> Embeddings:
         embeddings: Embeddings = self._text(prepared.ids[None])[0].copy()
-        if prepared.images:
-            image_features = [features.popleft() for _ in prepared.images]
-            embeddings[0, prepared.ids == self._image_id] = np.concatenate(image_features)
+        if features:
+            rows = np.concatenate([each for each in features if each is not None])
+            embeddings[0, prepared.ids == self._image_id] = rows
         return embeddings
+
+
+class _ImageKey(NamedTuple):
+    """An image within its scope, or within its request if that has no scope."""
+
+    scope: bytes | None
+    request: int | None
+    digest: str
+
+
+def _key(prepared: Prepared, image: Image) -> _ImageKey:
+    own = id(prepared) if prepared.scope is None else None
+    return _ImageKey(prepared.scope, own, image.digest)
 
 
 class _Waiting(NamedTuple):
@@ -147,8 +202,10 @@ class Embedded(NamedTuple):
 class EmbeddingQueue:
     """Embeds queued prompts in batches, outside the stepping thread."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, tagger: Tagger | None = None) -> None:
+        """Creates an empty queue; `tagger` tags the embeddings for the pipeline's prefix cache."""
         self._embedder = embedder
+        self._tagger = tagger
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
         self._count = 0
@@ -226,7 +283,11 @@ class EmbeddingQueue:
             return refusal(error, "The model cannot process these images. Send other ones.")
 
     def _tensors(self, prompts: Sequence[Prepared]) -> list[ov.Tensor]:
-        return [ov.Tensor(embeddings) for embeddings in self._embedder.embed(prompts)]
+        embedded = self._embedder.embed(prompts)
+        if self._tagger is not None:
+            for prepared, embeddings in zip(prompts, embedded, strict=True):
+                self._tagger.tag(embeddings, prepared.keys)
+        return [ov.Tensor(embeddings) for embeddings in embedded]
 
     def _next(self) -> list[_Waiting]:
         """The next batch: prompts with about `_MAX_IMAGES` images together."""
