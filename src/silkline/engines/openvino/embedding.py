@@ -25,7 +25,7 @@ from silkline.engines.byte_lru import ByteLru
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.openvino.images import ClipPreprocessor, Pixels
 from silkline.engines.openvino.served import BLOCK_TOKENS, Served
-from silkline.engines.openvino.tags import Tagger
+from silkline.engines.openvino.tags import tag
 from silkline.engines.prefix_keys import PromptContent, PromptImage, block_keys
 from silkline.errors import InternalFault, InvalidRequest, SilklineError
 
@@ -53,12 +53,14 @@ class Prepared:
         images: Its images, in order.
         scope: The scope of its request; see `Request.reuse_scope`.
         keys: The keys of its first blocks, those that may be reused.
+        rest: The key of the tokens behind them; empty if nothing of the prompt may be reused.
     """
 
     ids: Ids
     images: tuple[Image, ...]
     scope: bytes | None = None
     keys: tuple[bytes, ...] = ()
+    rest: bytes = b""
 
 
 class Embedder:
@@ -123,16 +125,17 @@ class Embedder:
         for image in images:
             self._preprocessor.check(image)
         expanded = _expand(ids, self._image_id, tokens)
-        keys: tuple[bytes, ...] = ()
-        if scope is not None and len(expanded) <= self._reusable_tokens:
-            shown = [
-                PromptImage(image.digest.encode(), count)
-                for image, count in zip(images, tokens, strict=True)
-            ]
-            # The last token is always computed, so its block is not reused.
-            content = PromptContent(expanded, self._image_id, shown)
-            keys = block_keys(content, scope, BLOCK_TOKENS)[: (len(expanded) - 1) // BLOCK_TOKENS]
-        return Prepared(expanded, tuple(images), scope, keys)
+        if scope is None or not 0 < len(expanded) <= self._reusable_tokens:
+            return Prepared(expanded, tuple(images), scope)
+        shown = [
+            PromptImage(image.digest.encode(), count)
+            for image, count in zip(images, tokens, strict=True)
+        ]
+        content = PromptContent(expanded, self._image_id, shown)
+        # The last token is always computed, so its block is not reused.
+        keys = block_keys(content, scope, BLOCK_TOKENS)[: (len(expanded) - 1) // BLOCK_TOKENS]
+        (whole,) = block_keys(content, scope, len(expanded))
+        return Prepared(expanded, tuple(images), scope, keys, whole)
 
     def pixels(self, prepared: Prepared) -> Pixels:
         """The vision tower's input for a request, shape (images, 3, height, width)."""
@@ -202,10 +205,10 @@ class Embedded(NamedTuple):
 class EmbeddingQueue:
     """Embeds queued prompts in batches, outside the stepping thread."""
 
-    def __init__(self, embedder: Embedder, tagger: Tagger | None = None) -> None:
-        """Creates an empty queue; `tagger` tags the embeddings for the pipeline's prefix cache."""
+    def __init__(self, embedder: Embedder, *, tags: bool = False) -> None:
+        """Creates an empty queue; `tags` tags embeddings for the pipeline's prefix cache."""
         self._embedder = embedder
-        self._tagger = tagger
+        self._tags = tags
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
         self._count = 0
@@ -284,9 +287,9 @@ class EmbeddingQueue:
 
     def _tensors(self, prompts: Sequence[Prepared]) -> list[ov.Tensor]:
         embedded = self._embedder.embed(prompts)
-        if self._tagger is not None:
+        if self._tags:
             for prepared, embeddings in zip(prompts, embedded, strict=True):
-                self._tagger.tag(embeddings, prepared.keys)
+                tag(embeddings, prepared.keys, prepared.rest)
         return [ov.Tensor(embeddings) for embeddings in embedded]
 
     def _next(self) -> list[_Waiting]:

@@ -37,7 +37,6 @@ from silkline.engines.openvino.ledger import BlockLedger
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, KvPrecision, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
-from silkline.engines.openvino.tags import Tagger
 from silkline.engines.prepare_requests import RequestPreparer
 from silkline.engines.probe import Prober
 from silkline.engines.sampling import answer_room
@@ -131,8 +130,7 @@ class OpenVinoEngine(Engine):
         self._embedder = await asyncio.to_thread(self._load_embedder)
         self._embeddings = None
         if self._embedder is not None:
-            tagger = Tagger() if self._reuses else None
-            self._embeddings = EmbeddingQueue(self._embedder, tagger)
+            self._embeddings = EmbeddingQueue(self._embedder, tags=self._reuses)
         self._tokenizer = pipeline.get_tokenizer()
         self._token_bytes = await asyncio.to_thread(
             read_token_bytes, self._served.weights, self._served.folder
