@@ -82,6 +82,7 @@ async def test_reuse_can_be_switched_off() -> None:
         pytest.param(1000, 512, marks=pytest.mark.full),
     ],
 )
+@pytest.mark.timeout(3600)
 async def test_no_answer_is_changed_by_reuse(count: int, kibibytes: int) -> None:
     """Many at once, about few images and some that are nearly the same; some are cancelled."""
     dice = random.Random(count)

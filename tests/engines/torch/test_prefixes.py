@@ -187,6 +187,7 @@ def mixed(number: int) -> Request:
         pytest.param(1000, [800, 100_000], marks=pytest.mark.full),
     ],
 )
+@pytest.mark.timeout(3600)
 def test_reuse_changes_no_answer_whatever_is_evicted_and_cancelled(
     llava: Path, count: int, budgets: list[int]
 ) -> None:
