@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from unittest.mock import ANY
 
 import pytest
 import pytest_asyncio
@@ -157,7 +156,7 @@ async def test_what_does_not_fit_the_cache_harms_nobody_else() -> None:
         long = Sampling(max_tokens=4096)
         asked = question("Count. " * 100, seed=None, sampling=long, timeout_seconds=120)
         assert (await answer(engine, asked)).usage.completion_tokens > 0
-        assert await beside == replace(await answer(engine, question()), timeline=ANY)
+        assert (await beside).text == (await answer(engine, question())).text
     finally:
         await engine.aclose()
 
