@@ -73,10 +73,10 @@ def _state(pruning: Pruning, work: Work) -> EngineWeights:
     rule = None if family is None else family.image_tokens(files)
     if rule is None:
         raise AssertionError("checked by `applies`")
-    most = rule.maximum()
-    if pruning.count(most) == most:
+    maximum = rule.maximum()
+    if pruning.count(maximum) == maximum:
         raise ConfigError(
-            f"Of {most.features} features of an image, a share of {pruning.keep:g} keeps all. "
+            f"Of {maximum.features} features of an image, a share of {pruning.keep:g} keeps all. "
             "Keep less."
         )
     return msgspec.structs.replace(work.weights, pruning=pruning)
