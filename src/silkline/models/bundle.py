@@ -37,6 +37,8 @@ class EngineWeights(msgspec.Struct, frozen=True):
         vision_precision: Precision of the vision tower's weights, if it differs.
         kv_precision: Precision of the KV cache, in the engine's terms; None lets the engine choose.
         pruning: How images' features become fewer tokens; None if all stay.
+        drops_duplicates: Whether parts of an image that repeat a neighbour are dropped before the
+            vision tower.
     """
 
     path: InnerPath
@@ -44,6 +46,7 @@ class EngineWeights(msgspec.Struct, frozen=True):
     vision_precision: str | None = None
     kv_precision: Literal["u8", "f16"] | None = None
     pruning: Pruning | None = None
+    drops_duplicates: bool = False
 
 
 class Calibration(msgspec.Struct, frozen=True):

@@ -124,13 +124,40 @@ def _name(engine: str, keep: float, method: str) -> str:
     return f"{prefix}tokens-{100 * keep:.3g}-{method}"
 
 
-ALL: tuple[Optimisation, ...] = tuple(
-    each
-    for engine in (OPENVINO, TORCH)
-    for percentage in PERCENTAGES
-    for each in (
-        *(pruning_optimisation(engine, Pruning(method, percentage / 100)) for method in Method),
-        downsampling_optimisation(engine, percentage / 100),
-    )
+def _has_cells(bundle: Bundle) -> str:
+    """Why repeated cells cannot be dropped; empty if they can."""
+    from silkline.engines.torch.support import CELL_MODEL_TYPES  # noqa: PLC0415 - heavy
+
+    if bundle.manifest.engines[TORCH].drops_duplicates:
+        return "it drops repeated cells already"
+    model_type = read_documents(bundle.weights(TORCH)).config.text("model_type")
+    known = ", ".join(sorted(CELL_MODEL_TYPES))
+    return "" if model_type in CELL_MODEL_TYPES else f"only the towers of {known} allow it"
+
+
+def _drop_duplicates(work: Work) -> EngineWeights:
+    return msgspec.structs.replace(work.weights, drops_duplicates=True)
+
+
+DROP_DUPLICATES = Optimisation(
+    "torch-drop-duplicates",
+    "parts of an image that repeat their neighbour are dropped before the vision tower; lossless",
+    TORCH,
+    _has_cells,
+    _drop_duplicates,
+    (TORCH,),
+)
+
+ALL: tuple[Optimisation, ...] = (
+    DROP_DUPLICATES,
+    *(
+        each
+        for engine in (OPENVINO, TORCH)
+        for percentage in PERCENTAGES
+        for each in (
+            *(pruning_optimisation(engine, Pruning(method, percentage / 100)) for method in Method),
+            downsampling_optimisation(engine, percentage / 100),
+        )
+    ),
 )
 """What `silkline optimize` offers."""

@@ -76,6 +76,7 @@ def load(
     kv_cache_limit: int = 0,
     threads: int = 0,
     pruning: Pruning | None = None,
+    drops_duplicates: bool = False,
 ) -> LoadedModel:
     """Loads a model and builds its batch.
 
@@ -87,6 +88,7 @@ def load(
         kv_cache_limit: Maximum main memory that this choice may take; 0 for no other limit.
         threads: Compute threads on the CPU; 0 lets the engine choose.
         pruning: How features of images become fewer tokens; None if all stay.
+        drops_duplicates: Whether repeated cells of an image are dropped before the tower.
 
     Raises:
         ConfigError: The model is not supported, or the KV cache cannot hold a single request.
@@ -98,7 +100,7 @@ def load(
     device = choose_device(options)
     dtype = choose_dtype(options, weights.dtypes, device)
     if torch_path(read_documents(folder)) == GENERIC:
-        if pruning is not None:
+        if pruning is not None or drops_duplicates:
             raise ConfigError(
                 "Image tokens are pruned (bundle.json), which the torch engine can do only for "
                 "families that have an adapter (docs/torch.md). Serve the bundle that this one was "
@@ -106,7 +108,9 @@ def load(
             )
         spare = _spare(device, kv_cache_limit)
         return _load_generic(folder, dtype, device, max_batch, kv_cache_bytes, spare)
-    family = load_family(folder, dtype=dtype, device=device, pruning=pruning)
+    family = load_family(
+        folder, dtype=dtype, device=device, pruning=pruning, drops_duplicates=drops_duplicates
+    )
     if device.type == "cpu":
         pack_linears(family.model, batch=max_batch)
     with torch.inference_mode():

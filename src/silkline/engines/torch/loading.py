@@ -11,7 +11,7 @@ import transformers
 from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
-from silkline.engines.torch.support import DELTA_NETS, other_layers, torch_refusal
+from silkline.engines.torch.support import CELL_MODEL_TYPES, DELTA_NETS, other_layers, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.chat_template import read_chat_template
 from silkline.models.families import Family, find_family
@@ -32,6 +32,7 @@ def load_family(
     dtype: torch.dtype | None,
     device: torch.device,
     pruning: Pruning | None = None,
+    drops_duplicates: bool = False,
 ) -> Adapter:
     """Loads the model in a folder.
 
@@ -41,6 +42,7 @@ def load_family(
         dtype: Type of the weights in memory; None takes the type in the files.
         device: Device of the weights.
         pruning: How features of images become fewer tokens; None if all stay.
+        drops_duplicates: Whether repeated cells of an image are dropped before the tower.
 
     Raises:
         ConfigError: The engine does not support this model, or files are missing or damaged.
@@ -52,6 +54,11 @@ def load_family(
     rule = None if family is None else family.image_tokens(files)
     if family is None or rule is None:  # `checked` has already refused it
         raise ConfigError("The torch engine does not support this model's family.")
+    if drops_duplicates and model_type not in CELL_MODEL_TYPES:
+        raise ConfigError(
+            f"Repeated cells of images are dropped (bundle.json), which a tower of {model_type} "
+            "does not allow. Serve the bundle that this one was optimised from."
+        )
     kind = _class_of(files, family)
     tokenizer, image_processor = _load_tokenizer(folder), _load_image_processor(folder)
     template = read_chat_template(folder)
@@ -67,6 +74,7 @@ def load_family(
             files=files,
             rule=rule,
             pruning=pruning,
+            drops_duplicates=drops_duplicates,
         )
     )
     replaceable = getattr(adapter.text_model, "_supports_attention_backend", False)
