@@ -48,6 +48,11 @@ class EngineWeights(msgspec.Struct, frozen=True):
     pruning: Pruning | None = None
     drops_duplicates: bool = False
 
+    @property
+    def fewer_image_tokens(self) -> bool:
+        """Whether images take fewer tokens than the model's files say."""
+        return self.pruning is not None or self.drops_duplicates
+
 
 class Calibration(msgspec.Struct, frozen=True):
     """What calibrated a bundle, as in its manifest.

@@ -48,4 +48,4 @@ def judge_image_tokens(
 
 def _prunes(bundle: Bundle | None, engine: str) -> bool:
     entry = None if bundle is None else bundle.manifest.engines.get(engine)
-    return entry is not None and (entry.pruning is not None or entry.drops_duplicates)
+    return entry is not None and entry.fewer_image_tokens

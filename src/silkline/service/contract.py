@@ -125,7 +125,9 @@ async def check_contract(
 def _check_unpruned(subject: SubjectSpec) -> None:
     """Refuses a bundle that prunes image tokens: its prompts are meant to be others."""
     bundle = bundle_of(subject)
-    if bundle is not None and any(each.pruning for each in bundle.manifest.engines.values()):
+    if bundle is not None and any(
+        each.fewer_image_tokens for each in bundle.manifest.engines.values()
+    ):
         raise ConfigError(
             f"{bundle.manifest.name} prunes image tokens, so its prompts differ from those of "
             "transformers on purpose. Check the bundle that it was optimised from."

@@ -17,6 +17,7 @@ from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.families.duplicates import CELLS, staying_cells
 from silkline.engines.torch.loading import load_family
 from silkline.errors import ConfigError
+from silkline.models.bundle import EngineWeights
 from silkline.models.pruning import Method, Pruning
 from tests.engines.asking import user
 from tests.engines.torch.tiny import INSTALLED, Tiny, save
@@ -35,9 +36,8 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Adapter]:
         if tiny.id not in known:
             known[tiny.id] = save(tiny, tmp_path_factory.mktemp("cells") / tiny.id)
         cpu = torch.device("cpu")
-        return load_family(
-            known[tiny.id], dtype=torch.float32, device=cpu, pruning=pruning, drops_duplicates=drops
-        )
+        entry = EngineWeights(".", "float32", pruning=pruning, drops_duplicates=drops)
+        return load_family(known[tiny.id], dtype=torch.float32, device=cpu, entry=entry)
 
     return load
 

@@ -18,6 +18,7 @@ from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.loading import load_family
 from silkline.errors import ConfigError
+from silkline.models.bundle import EngineWeights
 from silkline.models.pruning import Method, Pruning, pruned
 from tests.engines.asking import answer, picture, request, user
 from tests.engines.torch.reference import CASES, Case
@@ -53,7 +54,8 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tiny], Path
 def load(folder_of: Callable[[Tiny], Path]) -> Load:
     def load(tiny: Tiny, pruning: Pruning | None) -> Adapter:
         cpu = torch.device("cpu")
-        return load_family(folder_of(tiny), dtype=torch.float32, device=cpu, pruning=pruning)
+        entry = EngineWeights(".", "float32", pruning=pruning)
+        return load_family(folder_of(tiny), dtype=torch.float32, device=cpu, entry=entry)
 
     return load
 

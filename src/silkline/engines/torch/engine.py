@@ -167,7 +167,6 @@ class TorchEngine(Engine):
         return self._open
 
     def _load(self) -> LoadedModel:
-        entry = None if self._bundle is None else self._bundle.manifest.engines[NAME]
         return load(
             self._folder,
             self._own,
@@ -175,8 +174,7 @@ class TorchEngine(Engine):
             kv_cache_bytes=self._options.kv_cache_bytes,
             kv_cache_limit=self._options.kv_cache_limit,
             threads=self._options.threads,
-            pruning=None if entry is None else entry.pruning,
-            drops_duplicates=entry is not None and entry.drops_duplicates,
+            entry=self._bundle.manifest.engines[NAME] if self._bundle else None,
         )
 
 

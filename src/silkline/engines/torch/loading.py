@@ -13,9 +13,9 @@ from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
 from silkline.engines.torch.support import CELL_MODEL_TYPES, DELTA_NETS, other_layers, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.bundle import EngineWeights
 from silkline.models.chat_template import read_chat_template
 from silkline.models.families import Family, find_family
-from silkline.models.pruning import Pruning
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
 
@@ -31,8 +31,7 @@ def load_family(
     *,
     dtype: torch.dtype | None,
     device: torch.device,
-    pruning: Pruning | None = None,
-    drops_duplicates: bool = False,
+    entry: EngineWeights | None = None,
 ) -> Adapter:
     """Loads the model in a folder.
 
@@ -41,8 +40,7 @@ def load_family(
             the folder that the manifest names for "torch".
         dtype: Type of the weights in memory; None takes the type in the files.
         device: Device of the weights.
-        pruning: How features of images become fewer tokens; None if all stay.
-        drops_duplicates: Whether repeated cells of an image are dropped before the tower.
+        entry: What a bundle's manifest says of the weights; None if there is none.
 
     Raises:
         ConfigError: The engine does not support this model, or files are missing or damaged.
@@ -54,6 +52,7 @@ def load_family(
     rule = None if family is None else family.image_tokens(files)
     if family is None or rule is None:  # `checked` has already refused it
         raise ConfigError("The torch engine does not support this model's family.")
+    drops_duplicates = entry is not None and entry.drops_duplicates
     if drops_duplicates and model_type not in CELL_MODEL_TYPES:
         raise ConfigError(
             f"Repeated cells of images are dropped (bundle.json), which a tower of {model_type} "
@@ -73,7 +72,7 @@ def load_family(
             template=template,
             files=files,
             rule=rule,
-            pruning=pruning,
+            pruning=None if entry is None else entry.pruning,
             drops_duplicates=drops_duplicates,
         )
     )
