@@ -48,6 +48,9 @@ def test_all_are_registered() -> None:
     assert len(set(names)) == len(names) == 2 * len(PERCENTAGES) * (len(Method) + 1) + 1
     assert {"tokens-50-divprune", "torch-tokens-25-downsample"} < set(names)
     assert set(names) <= {each.name for each in optimisations()}
+    assert {each.parts for each in ALL if each.name.startswith("tokens-")} == {
+        frozenset({"image tokens"})
+    }, "the search combines no two of them"
     refused = {each.name: why for each in ALL if (why := each.why_not(BASE))}
     assert refused == {
         "torch-drop-duplicates": "only the towers of qwen2_vl, qwen3_vl, qwen3_vl_moe allow it"

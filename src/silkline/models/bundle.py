@@ -26,6 +26,7 @@ InnerPath = Annotated[str, Meta(pattern=r"\A(?!/)(?!(?:.*/)?\.\.(?:/|\Z))[^\x00-
 """A path inside the bundle: relative, without `..`."""
 
 Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
 
 
 class EngineWeights(msgspec.Struct, frozen=True):
@@ -39,6 +40,8 @@ class EngineWeights(msgspec.Struct, frozen=True):
         pruning: How images' features become fewer tokens; None if all stay.
         drops_duplicates: Whether parts of an image that repeat a neighbour are dropped before the
             vision tower.
+        options: Options of the engine that are best for the bundle; the user's take precedence.
+        threads: Compute threads that are best for it; 0 lets the engine choose.
     """
 
     path: InnerPath
@@ -47,6 +50,8 @@ class EngineWeights(msgspec.Struct, frozen=True):
     kv_precision: Literal["u8", "f16"] | None = None
     pruning: Pruning | None = None
     drops_duplicates: bool = False
+    options: dict[str, str] = {}
+    threads: NotNegative = 0
 
     @property
     def fewer_image_tokens(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from silkline.models.preprocessing import read_preprocessing, shorter_edge
 from silkline.models.pruning import pruned
 from silkline.models.source import file_digest
 from silkline.models.token_rules import read_documents
-from silkline.optimize.optimisation import OnStage, Optimisation, Work, check_applies
+from silkline.optimize.optimisation import OnStage, Optimisation, Sample, Work, check_applies
 
 _REVISION_LENGTH = 16
 
@@ -44,6 +45,7 @@ def build(
     images: Sequence[Image],
     calibration: Calibration | None,
     on_stage: OnStage,
+    samples: Sequence[Sample] = (),
 ) -> Bundle:
     """Builds a bundle with optimisations applied, for the engine that they are about.
 
@@ -56,6 +58,7 @@ def build(
         images: The images of the calibration.
         calibration: What is recorded about them; None if nothing needs images.
         on_stage: Called with what is being done, from this thread.
+        samples: The questions of the calibration.
 
     Raises:
         ConfigError: The target exists, the optimisations are for several engines, or one does not
@@ -72,12 +75,17 @@ def build(
     try:
         _copy(base, engine, draft)
         weights = base.manifest.engines[engine]
+        findings: dict[str, Mapping[str, Any]] = {}
         for each in chosen:
             check_applies(each, _changed(base, draft, engine, weights))
             on_stage(each.about)
             with redirect_stdout(io.StringIO()):  # libraries print their progress
-                weights = each.apply(Work(draft / weights.path, weights, images))
-        _write_manifest(base, chosen, draft, engine, weights, calibration)
+                work = Work(draft / weights.path, weights, images, samples)
+                weights = each.apply(work)
+            if work.findings:
+                findings[each.name] = work.findings
+        applied = _Applied(chosen, weights, calibration, findings)
+        _write_manifest(base, draft, engine, applied)
         draft.rename(target)
     except OSError as error:
         raise EnvironmentFault(
@@ -131,14 +139,17 @@ def _image_facts(folder: Path, weights: EngineWeights) -> dict[str, int | None]:
     }
 
 
-def _write_manifest(
-    base: Bundle,
-    chosen: Sequence[Optimisation],
-    draft: Path,
-    engine: str,
-    weights: EngineWeights,
-    calibration: Calibration | None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What was applied, with what it left."""
+
+    chosen: Sequence[Optimisation]
+    weights: EngineWeights
+    calibration: Calibration | None
+    findings: Mapping[str, Mapping[str, Any]]
+
+
+def _write_manifest(base: Bundle, draft: Path, engine: str, applied: _Applied) -> None:
     """Writes the manifest: that of the base, without what only holds for its files."""
     old: dict[str, Any] = msgspec.json.decode((base.folder / MANIFEST).read_bytes())
     files = {
@@ -146,18 +157,19 @@ def _write_manifest(
         for path in sorted(draft.rglob("*"))
         if path.is_file()
     }
-    entry = old["engines"][engine] | msgspec.to_builtins(weights)
+    entry = old["engines"][engine] | msgspec.to_builtins(applied.weights)
     content = msgspec.json.encode([files, entry], order="sorted")
     revision = hashlib.sha256(content).hexdigest()[:_REVISION_LENGTH]
     manifest = old | {
         "revision": revision,
         "engines": {engine: entry},
         "files": files,
-        **_image_facts(draft / weights.path, weights),
+        **_image_facts(draft / applied.weights.path, applied.weights),
         "optimized_from": base.label,
-        "optimizations": [each.name for each in chosen],
+        "optimizations": [each.name for each in applied.chosen],
         "optimized_with": library_versions(engine),
-        "calibration": calibration,
+        "calibration": applied.calibration,
+        "findings": applied.findings,
     }
     for name in ("bytes", "evaluation"):
         manifest.pop(name, None)

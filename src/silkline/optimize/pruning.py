@@ -23,6 +23,10 @@ from silkline.optimize.optimisation import Optimisation, Work
 OPENVINO, TORCH = "openvino", "torch"
 TOWER = "openvino_vision_embeddings_model.xml"
 
+_TOKENS = frozenset({"image tokens"})
+_LAST = 1
+"""What measures or rounds the tower comes before."""
+
 PERCENTAGES = (75, 50, 25)
 """How many of 100 image tokens stay."""
 
@@ -93,7 +97,9 @@ def pruning_optimisation(engine: str, pruning: Pruning) -> Optimisation:
     about = f"{pruning.keep:.3g} of the image tokens, {_ABOUT[pruning.method]}"
     applies = partial(_not_pruned, engine)
     name = _name(engine, pruning.keep, pruning.method)
-    return Optimisation(name, about, engine, applies, partial(apply, pruning), (engine,))
+    return Optimisation(
+        name, about, engine, applies, partial(apply, pruning), (engine,), parts=_TOKENS, order=_LAST
+    )
 
 
 def downsampling_optimisation(engine: str, keep: float) -> Optimisation:
@@ -116,6 +122,8 @@ def downsampling_optimisation(engine: str, keep: float) -> Optimisation:
         partial(not_downsampled, engine),
         partial(apply, keep),
         libraries,
+        parts=_TOKENS,
+        order=_LAST,
     )
 
 

@@ -22,6 +22,8 @@ from silkline.engines.torch.linear import pack_linears
 from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
+from silkline.engines.torch.prefixes import Prefixes
+from silkline.engines.torch.quantised import compute_quantised
 from silkline.engines.torch.runner import Runner
 from silkline.engines.torch.slots import KvSlots, state_bytes, token_bytes
 from silkline.engines.torch.support import GENERIC, PACKED, torch_path
@@ -102,6 +104,7 @@ def load(
         spare = _spare(device, kv_cache_limit)
         return _load_generic(folder, dtype, device, max_batch, kv_cache_bytes, spare)
     family = load_family(folder, dtype=dtype, device=device, entry=entry)
+    compute_quantised(family.model, batch=max_batch, dtype=dtype)
     if device.type == "cpu":
         pack_linears(family.model, batch=max_batch)
     with torch.inference_mode():
@@ -133,9 +136,13 @@ def load(
     batch = Batch(
         Runner(family, slots, packed, decoder, device=device),
         slots,
-        Vision(family, FeatureCache(options.feature_cache_bytes)),
+        Vision(family, FeatureCache(options.feature_cache_bytes if options.reuse else 0)),
         end_ids=family.end_ids,
         chunk_tokens=chunk,
+        # A recurrent state belongs to the whole prompt, so it has no prefix to reuse.
+        prefixes=Prefixes(slots, family.image_token_id)
+        if options.reuse and not found.states
+        else None,
     )
     max_tokens = min(family.context_length, slots.max_tokens)
     return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
@@ -160,7 +167,7 @@ def _load_generic(
     spare: int,
 ) -> LoadedModel:
     """Loads a model without an adapter."""
-    model = load_generic(folder, dtype=dtype, device=device)
+    model = load_generic(folder, dtype=dtype, device=device, max_batch=max_batch)
     batch = batch_of(model, max_batch=max_batch, kv_cache_bytes=kv_cache_bytes, spare=spare)
     max_tokens = min(model.context_length, batch.limits.max_tokens)
     return LoadedModel(model, batch, max_tokens, dtype, device.type, GENERIC)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 
+from silkline.engines.torch.compressed import with_compressed
 from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
@@ -15,6 +16,8 @@ from silkline.engines.torch.support import CELL_MODEL_TYPES, DELTA_NETS, other_l
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import EngineWeights
 from silkline.models.chat_template import read_chat_template
+from silkline.models.compressed import SECTION, read_compressed
+from silkline.models.documents import CONFIG, read_document
 from silkline.models.families import Family, find_family
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
@@ -128,6 +131,8 @@ def load_config(folder: Path, kind: Any) -> Any:
         raise unusable(folder, "configuration", error) from error
     # It may name a hub repository, whose attention code would be downloaded and run.
     config._attn_implementation = None  # noqa: SLF001 - transformers' own switch
+    if hasattr(config, SECTION):
+        del config.quantization_config  # `load_model` reads it from the file
     return config
 
 
@@ -150,6 +155,9 @@ def load_model(folder: Path, kind: Any, config: Any, dtype: torch.dtype | None) 
         ConfigError: transformers cannot load them, or some are missing.
     """
     transformers.utils.logging.disable_progress_bar()  # it would end up in the worker's log
+    compressed = read_compressed(read_document(folder / CONFIG, CONFIG))
+    if compressed is not None:
+        kind = with_compressed(kind, compressed)
     try:
         model, report = kind.from_pretrained(
             folder,

@@ -61,6 +61,7 @@ class Prompt:
             window; else they hold in all layers, unlimited by windows.
         answer: What may be in its answer.
         inputs: The arguments of `generate`, by name; empty for models that an adapter runs.
+        keys: The keys of its blocks in the scope of its request; empty if none may be reused.
     """
 
     ids: torch.Tensor
@@ -72,6 +73,7 @@ class Prompt:
     answer: AnswerForm = PLAIN
     feature_positions: torch.Tensor | None = None
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 class Served(Protocol):
