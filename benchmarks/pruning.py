@@ -237,7 +237,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", default="openvino", choices=("openvino", "torch"))
-    parser.add_argument("--images", type=int, default=300, help="images; 0 skips the quality")
+    parser.add_argument("--images", type=int, default=200, help="images; 0 skips the quality")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of prefill; 0 skips it")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()

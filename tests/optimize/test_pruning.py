@@ -17,8 +17,9 @@ from silkline.engines.openvino.served import read_served
 from silkline.engines.torch.positions import interpolated
 from silkline.errors import ConfigError
 from silkline.models.bundle import Bundle, load_bundle
+from silkline.models.inspection import inspect_model
 from silkline.models.pruning import Method, Pruning
-from silkline.models.resolve import bundled_folder, resolve_model
+from silkline.models.resolve import bundled_folder, locate_model, resolve_model
 from silkline.optimize.build import build
 from silkline.optimize.openvino import VISION_STATIC
 from silkline.optimize.optimisation import Optimisation, optimisations
@@ -28,6 +29,8 @@ from silkline.optimize.pruning import (
     downsampling_optimisation,
     pruning_optimisation,
 )
+from silkline.service.contract import ContractPlan, check_contract
+from silkline.service.subject import parse_subject
 from tests.cache.asking import asked_of
 from tests.engines.asking import question
 
@@ -42,10 +45,16 @@ def optimised(target: Path, *chosen: Optimisation, base: Bundle = BASE) -> Bundl
 
 def test_all_are_registered() -> None:
     names = [each.name for each in ALL]
-    assert len(set(names)) == len(names) == 2 * len(PERCENTAGES) * (len(Method) + 1)
+    assert len(set(names)) == len(names) == 2 * len(PERCENTAGES) * (len(Method) + 1) + 1
     assert {"tokens-50-divprune", "torch-tokens-25-downsample"} < set(names)
     assert set(names) <= {each.name for each in optimisations()}
-    assert [each.why_not(BASE) for each in ALL] == [""] * len(names)
+    assert {each.parts for each in ALL if each.name.startswith("tokens-")} == {
+        frozenset({"image tokens"})
+    }, "the search combines no two of them"
+    refused = {each.name: why for each in ALL if (why := each.why_not(BASE))}
+    assert refused == {
+        "torch-drop-duplicates": "only the towers of qwen2_vl, qwen3_vl, qwen3_vl_moe allow it"
+    }
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -146,3 +155,20 @@ def test_positions_keep_what_stands_before_the_grid() -> None:
     assert found[0].tolist() == [0, 0, 0]
     torch.testing.assert_close(found[1:].mean(), rows[1:].mean(), rtol=0.02, atol=0.05)
     assert interpolated(torch.ones(16, 3), 4, 3).allclose(torch.ones(9, 3))
+
+
+async def test_the_contract_with_transformers_is_not_asked_of_it(tmp_path: Path) -> None:
+    change = pruning_optimisation("torch", Pruning(Method.MERGE, 0.5))
+    bundle = optimised(tmp_path / "new", change)
+    subject = parse_subject(str(bundle.folder), None, {}, 16)
+    with pytest.raises(ConfigError, match=r"prunes image tokens, .* on purpose"):
+        await check_contract(ContractPlan(subject, ""), lambda *_: None, lambda _: None)
+
+
+def test_inspect_tells_the_tokens_that_are_left(tmp_path: Path) -> None:
+    change = pruning_optimisation("openvino", Pruning(Method.MERGE, 0.25))
+    bundle = optimised(tmp_path / "new", change)
+    found = inspect_model(locate_model(str(bundle.folder), {}), lambda _: ()).image_tokens
+    assert found is not None
+    assert (found.maximum, found.images[0].features) == (16, 16)
+    assert "of which merge keeps 0.25" in found.rule

@@ -38,6 +38,8 @@ class EngineWeights(msgspec.Struct, frozen=True):
         vision_precision: Precision of the vision tower's weights, if it differs.
         kv_precision: Precision of the KV cache, in the engine's terms; None lets the engine choose.
         pruning: How images' features become fewer tokens; None if all stay.
+        drops_duplicates: Whether parts of an image that repeat a neighbour are dropped before the
+            vision tower.
         options: Options of the engine that are best for the bundle; the user's take precedence.
         threads: Compute threads that are best for it; 0 lets the engine choose.
     """
@@ -47,8 +49,14 @@ class EngineWeights(msgspec.Struct, frozen=True):
     vision_precision: str | None = None
     kv_precision: Literal["u8", "f16"] | None = None
     pruning: Pruning | None = None
+    drops_duplicates: bool = False
     options: dict[str, str] = {}
     threads: NotNegative = 0
+
+    @property
+    def fewer_image_tokens(self) -> bool:
+        """Whether images take fewer tokens than the model's files say."""
+        return self.pruning is not None or self.drops_duplicates
 
 
 class Calibration(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from silkline.models.families import find_family
 from silkline.models.image_tokens import TokenRule
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
 from silkline.models.printable import printable
+from silkline.models.pruning import Pruning, pruned
 from silkline.models.quantization import packing
 from silkline.models.resolve import Kind, ModelLocation
 from silkline.models.support import ModelFacts, Support
@@ -146,7 +147,7 @@ def inspect_model(
         max_new_tokens=generation.number("max_new_tokens"),
         decoder=decoder,
         kv_bytes_per_token=None if decoder is None else _kv_bytes(decoder),
-        image_tokens=None if rule is None else _image_tokens(rule, images),
+        image_tokens=None if rule is None else _image_tokens(rule, images, _pruning(location)),
         preprocessing=read_preprocessing(files.image),
         weights=weights,
         quantization=packing(config),
@@ -214,15 +215,27 @@ def _kv_bytes(decoder: Decoder) -> dict[str, int]:
     return {dtype: decoder.kv_bytes_per_token(dtype) for dtype in BYTES_PER_NUMBER}
 
 
-def _image_tokens(rule: TokenRule, images: Sequence[tuple[int, int]]) -> ImageTokens:
-    return ImageTokens(
-        rule.describe(), rule.maximum().total, tuple(_image(rule, *image) for image in images)
-    )
+def _pruning(location: ModelLocation) -> Pruning | None:
+    """How a bundle's image tokens are pruned, if that holds for all engines that it has."""
+    if location.bundle is None:
+        return None
+    first, *others = (each.pruning for each in location.bundle.manifest.engines.values())
+    return first if all(each == first for each in others) else None
 
 
-def _image(rule: TokenRule, width: int, height: int) -> ImageTokensBySize:
+def _image_tokens(
+    rule: TokenRule, images: Sequence[tuple[int, int]], pruning: Pruning | None
+) -> ImageTokens:
+    described = rule.describe()
+    if pruning is not None:
+        described += f", of which {pruning.method} keeps {pruning.keep:.3g}"
+    counts = tuple(_image(rule, pruning, *image) for image in images)
+    return ImageTokens(described, pruned(rule.maximum(), pruning).total, counts)
+
+
+def _image(rule: TokenRule, pruning: Pruning | None, width: int, height: int) -> ImageTokensBySize:
     try:
-        count = rule.count(width, height)
+        count = pruned(rule.count(width, height), pruning)
     except InvalidRequest as error:
         return ImageTokensBySize(width, height, refused=error.message)
     return ImageTokensBySize(width, height, count.features, count.markers, count.total)

@@ -26,6 +26,7 @@ from silkline.models.bundle import Bundle, load_bundle
 from silkline.models.gate import Finding, GateRecord, Verdict, check_listed, content_digest
 from silkline.models.resolve import BUNDLED_MODEL
 from silkline.optimize.calibration import without
+from silkline.optimize.image_tokens import judge_image_tokens
 from silkline.optimize.load import Load, Loaded, check_loadable, load_both
 from silkline.optimize.quality import QualityJudge, SliceDrop
 from silkline.optimize.record import write_gate
@@ -163,7 +164,7 @@ async def judged(
 async def _judge(
     plan: GatePlan, asked: Evaluated, loaded: Loaded | None
 ) -> tuple[list[Finding], Sequence[SliceDrop]]:
-    """Judges every requirement, in the order in which they were written."""
+    """Judges every requirement, in the order in which they were written, and pruning."""
     baseline, candidate = asked.sides
     judge = QualityJudge(
         plan.dataset.items,
@@ -186,6 +187,11 @@ async def _judge(
             findings.append(judge_amount(requirement, (both[0], both[1])))
         elif loaded is not None:
             findings.append(judge_speed(requirement, loaded, plan.confidence))
+    findings += judge_image_tokens(
+        (bundle_of(plan.baseline), bundle_of(plan.candidate)),
+        candidate.result.subject.engine,
+        (baseline.replies, candidate.replies),
+    )
     return findings, slices
 
 

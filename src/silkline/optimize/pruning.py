@@ -23,6 +23,10 @@ from silkline.optimize.optimisation import Optimisation, Work
 OPENVINO, TORCH = "openvino", "torch"
 TOWER = "openvino_vision_embeddings_model.xml"
 
+_TOKENS = frozenset({"image tokens"})
+_LAST = 1
+"""What measures or rounds the tower comes before."""
+
 PERCENTAGES = (75, 50, 25)
 """How many of 100 image tokens stay."""
 
@@ -73,10 +77,10 @@ def _state(pruning: Pruning, work: Work) -> EngineWeights:
     rule = None if family is None else family.image_tokens(files)
     if rule is None:
         raise AssertionError("checked by `applies`")
-    most = rule.maximum()
-    if pruning.count(most) == most:
+    maximum = rule.maximum()
+    if pruning.count(maximum) == maximum:
         raise ConfigError(
-            f"Of {most.features} features of an image, a share of {pruning.keep:g} keeps all. "
+            f"Of {maximum.features} features of an image, a share of {pruning.keep:g} keeps all. "
             "Keep less."
         )
     return msgspec.structs.replace(work.weights, pruning=pruning)
@@ -93,7 +97,9 @@ def pruning_optimisation(engine: str, pruning: Pruning) -> Optimisation:
     about = f"{pruning.keep:.3g} of the image tokens, {_ABOUT[pruning.method]}"
     applies = partial(_not_pruned, engine)
     name = _name(engine, pruning.keep, pruning.method)
-    return Optimisation(name, about, engine, applies, partial(apply, pruning), (engine,))
+    return Optimisation(
+        name, about, engine, applies, partial(apply, pruning), (engine,), parts=_TOKENS, order=_LAST
+    )
 
 
 def downsampling_optimisation(engine: str, keep: float) -> Optimisation:
@@ -116,6 +122,8 @@ def downsampling_optimisation(engine: str, keep: float) -> Optimisation:
         partial(not_downsampled, engine),
         partial(apply, keep),
         libraries,
+        parts=_TOKENS,
+        order=_LAST,
     )
 
 
@@ -124,13 +132,40 @@ def _name(engine: str, keep: float, method: str) -> str:
     return f"{prefix}tokens-{100 * keep:.3g}-{method}"
 
 
-ALL: tuple[Optimisation, ...] = tuple(
-    each
-    for engine in (OPENVINO, TORCH)
-    for percentage in PERCENTAGES
-    for each in (
-        *(pruning_optimisation(engine, Pruning(method, percentage / 100)) for method in Method),
-        downsampling_optimisation(engine, percentage / 100),
-    )
+def _has_cells(bundle: Bundle) -> str:
+    """Why repeated cells cannot be dropped; empty if they can."""
+    from silkline.engines.torch.support import CELL_MODEL_TYPES  # noqa: PLC0415 - heavy
+
+    if bundle.manifest.engines[TORCH].drops_duplicates:
+        return "it drops repeated cells already"
+    model_type = read_documents(bundle.weights(TORCH)).config.text("model_type")
+    known = ", ".join(sorted(CELL_MODEL_TYPES))
+    return "" if model_type in CELL_MODEL_TYPES else f"only the towers of {known} allow it"
+
+
+def _drop_duplicates(work: Work) -> EngineWeights:
+    return msgspec.structs.replace(work.weights, drops_duplicates=True)
+
+
+DROP_DUPLICATES = Optimisation(
+    "torch-drop-duplicates",
+    "parts of an image that repeat their neighbour are dropped before the vision tower; lossless",
+    TORCH,
+    _has_cells,
+    _drop_duplicates,
+    (TORCH,),
+)
+
+ALL: tuple[Optimisation, ...] = (
+    DROP_DUPLICATES,
+    *(
+        each
+        for engine in (OPENVINO, TORCH)
+        for percentage in PERCENTAGES
+        for each in (
+            *(pruning_optimisation(engine, Pruning(method, percentage / 100)) for method in Method),
+            downsampling_optimisation(engine, percentage / 100),
+        )
+    ),
 )
 """What `silkline optimize` offers."""

@@ -34,7 +34,7 @@ from silkline.models.documents import CONFIG
 from silkline.models.resolve import ModelLocation, locate_model
 from silkline.service.local import create_intake
 from silkline.service.pool import OnNotice, choose_engine, needs_model, prepared_model, why_chosen
-from silkline.service.subject import SubjectSpec
+from silkline.service.subject import SubjectSpec, bundle_of
 
 if TYPE_CHECKING:
     from silkline.evaluate.contract.reference import Reference
@@ -89,12 +89,13 @@ async def check_contract(
         on_notice: Called with the reason why `auto` passed over an engine.
 
     Raises:
-        ConfigError: The model is unknown or does not include its original, or its engine cannot be
-            probed.
+        ConfigError: The model is unknown, does not include its original or prunes image tokens, or
+            its engine cannot be probed.
         EnvironmentFault: The engine is not installed, or the server cannot be reached.
         ModuleNotFoundError: transformers is not installed.
     """
     settings = plan.subject.settings
+    _check_unpruned(plan.subject)
     folder = _original(plan)
     engine, probed = await _created(settings.engine, on_notice)
     reference, cases = await asyncio.gather(
@@ -119,6 +120,18 @@ async def check_contract(
         rows=rows,
         hidden=_hidden(rows),
     )
+
+
+def _check_unpruned(subject: SubjectSpec) -> None:
+    """Refuses a bundle that prunes image tokens: its prompts are meant to be others."""
+    bundle = bundle_of(subject)
+    if bundle is not None and any(
+        each.fewer_image_tokens for each in bundle.manifest.engines.values()
+    ):
+        raise ConfigError(
+            f"{bundle.manifest.name} prunes image tokens, so its prompts differ from those of "
+            "transformers on purpose. Check the bundle that it was optimised from."
+        )
 
 
 async def _created(settings: EngineSettings, on_notice: OnNotice) -> tuple[Engine, Probed]:

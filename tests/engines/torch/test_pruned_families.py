@@ -18,6 +18,7 @@ from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.loading import load_family
 from silkline.errors import ConfigError
+from silkline.models.bundle import EngineWeights
 from silkline.models.pruning import Method, Pruning, pruned
 from tests.engines.asking import answer, picture, request, user
 from tests.engines.torch.reference import CASES, Case
@@ -53,7 +54,8 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tiny], Path
 def load(folder_of: Callable[[Tiny], Path]) -> Load:
     def load(tiny: Tiny, pruning: Pruning | None) -> Adapter:
         cpu = torch.device("cpu")
-        return load_family(folder_of(tiny), dtype=torch.float32, device=cpu, pruning=pruning)
+        entry = EngineWeights(".", "float32", pruning=pruning)
+        return load_family(folder_of(tiny), dtype=torch.float32, device=cpu, entry=entry)
 
     return load
 
@@ -207,3 +209,21 @@ async def test_a_family_without_an_adapter_refuses(
     with pytest.raises(ConfigError, match="only for families that have an adapter"):
         async with serving(bundle_of(folder_of(tiny_of("llava")), tmp_path / "bundle", HALF)):
             pass
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
+@pytest.mark.parametrize("method", [Method.DIVPRUNE, Method.CDPRUNER])
+async def test_kept_prefixes_and_features_change_no_answer(
+    name: str, method: Method, folder_of: Callable[[Tiny], Path], tmp_path: Path
+) -> None:
+    """A second question about an image, whose kept tokens may be others."""
+    bundle = bundle_of(folder_of(tiny_of(name)), tmp_path / "bundle", Pruning(method, 0.5))
+    shared = "Tell me about the item in some detail. "
+    asked = [request(user(0, shared + ends), images=(picture(1),)) for ends in ("Size?", "Use it!")]
+    async with serving(bundle) as engine:
+        expected = await answer(engine, asked[1])
+    async with serving(bundle) as engine:
+        await answer(engine, asked[0])
+        found = await answer(engine, asked[1])
+    assert found.text == expected.text
+    assert (found.usage.cached_tokens > 0) is not method.needs_prompt

@@ -177,7 +177,7 @@ class TorchEngine(Engine):
             kv_cache_bytes=self._options.kv_cache_bytes,
             kv_cache_limit=self._options.kv_cache_limit,
             threads=self._options.threads,
-            pruning=self._bundle.manifest.engines[NAME].pruning if self._bundle else None,
+            entry=self._bundle.manifest.engines[NAME] if self._bundle else None,
         )
 
 

@@ -30,7 +30,7 @@ from silkline.engines.torch.support import GENERIC, PACKED, torch_path
 from silkline.engines.torch.text_forward import probe
 from silkline.engines.torch.vision import Vision
 from silkline.errors import ConfigError
-from silkline.models.pruning import Pruning
+from silkline.models.bundle import EngineWeights
 from silkline.models.token_rules import read_documents
 from silkline.models.weights import read_weights
 
@@ -77,7 +77,7 @@ def load(
     kv_cache_bytes: int,
     kv_cache_limit: int = 0,
     threads: int = 0,
-    pruning: Pruning | None = None,
+    entry: EngineWeights | None = None,
 ) -> LoadedModel:
     """Loads a model and builds its batch.
 
@@ -88,7 +88,7 @@ def load(
         kv_cache_bytes: Memory for keys and values; 0 chooses by the model and the free memory.
         kv_cache_limit: Maximum main memory that this choice may take; 0 for no other limit.
         threads: Compute threads on the CPU; 0 lets the engine choose.
-        pruning: How features of images become fewer tokens; None if all stay.
+        entry: What a bundle's manifest says of the weights; None if there is none.
 
     Raises:
         ConfigError: The model is not supported, or the KV cache cannot hold a single request.
@@ -100,15 +100,10 @@ def load(
     device = choose_device(options)
     dtype = choose_dtype(options, weights.dtypes, device)
     if torch_path(read_documents(folder)) == GENERIC:
-        if pruning is not None:
-            raise ConfigError(
-                "Image tokens are pruned (bundle.json), which the torch engine can do only for "
-                "families that have an adapter (docs/torch.md). Serve the bundle that this one was "
-                "optimised from."
-            )
+        _check_whole(entry)
         spare = _spare(device, kv_cache_limit)
         return _load_generic(folder, dtype, device, max_batch, kv_cache_bytes, spare)
-    family = load_family(folder, dtype=dtype, device=device, pruning=pruning)
+    family = load_family(folder, dtype=dtype, device=device, entry=entry)
     compute_quantised(family.model, batch=max_batch, dtype=dtype)
     if device.type == "cpu":
         pack_linears(family.model, batch=max_batch)
@@ -151,6 +146,16 @@ def load(
     )
     max_tokens = min(family.context_length, slots.max_tokens)
     return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
+
+
+def _check_whole(entry: EngineWeights | None) -> None:
+    """Refuses a bundle with fewer image tokens, which only adapters can do."""
+    if entry is not None and entry.fewer_image_tokens:
+        raise ConfigError(
+            "Image tokens are pruned (bundle.json), which the torch engine can do only for "
+            "families that have an adapter (docs/torch.md). Serve the bundle that this one was "
+            "optimised from."
+        )
 
 
 def _load_generic(

@@ -12,13 +12,13 @@ from silkline.engines.torch.compressed import with_compressed
 from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
-from silkline.engines.torch.support import DELTA_NETS, other_layers, torch_refusal
+from silkline.engines.torch.support import CELL_MODEL_TYPES, DELTA_NETS, other_layers, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
+from silkline.models.bundle import EngineWeights
 from silkline.models.chat_template import read_chat_template
 from silkline.models.compressed import SECTION, read_compressed
 from silkline.models.documents import CONFIG, read_document
 from silkline.models.families import Family, find_family
-from silkline.models.pruning import Pruning
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
 
@@ -34,7 +34,7 @@ def load_family(
     *,
     dtype: torch.dtype | None,
     device: torch.device,
-    pruning: Pruning | None = None,
+    entry: EngineWeights | None = None,
 ) -> Adapter:
     """Loads the model in a folder.
 
@@ -43,7 +43,7 @@ def load_family(
             the folder that the manifest names for "torch".
         dtype: Type of the weights in memory; None takes the type in the files.
         device: Device of the weights.
-        pruning: How features of images become fewer tokens; None if all stay.
+        entry: What a bundle's manifest says of the weights; None if there is none.
 
     Raises:
         ConfigError: The engine does not support this model, or files are missing or damaged.
@@ -55,6 +55,12 @@ def load_family(
     rule = None if family is None else family.image_tokens(files)
     if family is None or rule is None:  # `checked` has already refused it
         raise ConfigError("The torch engine does not support this model's family.")
+    drops_duplicates = entry is not None and entry.drops_duplicates
+    if drops_duplicates and model_type not in CELL_MODEL_TYPES:
+        raise ConfigError(
+            f"Repeated cells of images are dropped (bundle.json), which a tower of {model_type} "
+            "does not allow. Serve the bundle that this one was optimised from."
+        )
     kind = _class_of(files, family)
     tokenizer, image_processor = _load_tokenizer(folder), _load_image_processor(folder)
     template = read_chat_template(folder)
@@ -69,7 +75,8 @@ def load_family(
             template=template,
             files=files,
             rule=rule,
-            pruning=pruning,
+            pruning=None if entry is None else entry.pruning,
+            drops_duplicates=drops_duplicates,
         )
     )
     replaceable = getattr(adapter.text_model, "_supports_attention_backend", False)

@@ -46,7 +46,7 @@ def pruned_features(
             relevance = _relevance(compared @ query.float())
             if method is Method.ADAPTIVE:
                 relevance = relevance ** (1 - _distinctness(similarity))
-            indices = _most_likely(similarity * relevance.outer(relevance), kept)
+            indices = _max_determinant(similarity * relevance.outer(relevance), kept)
         indices = indices.sort().values
     return features[indices], indices
 
@@ -90,7 +90,7 @@ def _distinctness(similarity: torch.Tensor) -> torch.Tensor:
     return len(similarity) / similarity.square().sum()
 
 
-def _most_likely(kernel: torch.Tensor, kept: int) -> torch.Tensor:
+def _max_determinant(kernel: torch.Tensor, kept: int) -> torch.Tensor:
     """Greedy maximisation of `det(kernel[S, S])`: arXiv 1709.05135, algorithm 1."""
     gains = kernel.diagonal().clone()
     factors = kernel.new_zeros(kept, len(kernel))

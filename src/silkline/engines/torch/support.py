@@ -43,6 +43,10 @@ WITHOUT_TEMPLATE = frozenset({"blip-2", "paligemma"})
 """Of these, the families that are asked without a chat template; a test holds both in step."""
 
 _ENCODER_DECODERS = frozenset({"t5", "mt5", "umt5", "bart", "mbart", "florence2_language"})
+CELL_MODEL_TYPES = frozenset({"qwen2_vl", "qwen3_vl", "qwen3_vl_moe"})
+"""Families whose vision tower can do without some cells of an image: it attends to all of them,
+and takes the position of each. That of Qwen2.5-VL attends within windows."""
+
 DELTA_NETS = frozenset({"qwen3_5_moe_text", "qwen3_5_text"})
 """Language models whose linear attention is a gated delta net, which the engine runs; the attention
 of their other layers can be replaced, though their class does not say so."""

@@ -85,7 +85,7 @@ def _pruned(features: Node, count: int, kept: int, method: Method, query: Node) 
             lack = _number(1) - _number(count) / total
             relevance = ops.power(relevance, ops.unsqueeze(lack, _integers(1)))
         kernel = similarity * _column(relevance) * _row(relevance)
-        indices = _most_likely(kernel, relevance * relevance, count, kept)
+        indices = _max_determinant(kernel, relevance * relevance, count, kept)
     return _at(features, _sorted(indices, kept))
 
 
@@ -104,7 +104,7 @@ def _max_min(similarity: Node, count: int, kept: int) -> Node:
     )
 
 
-def _most_likely(kernel: Node, gains: Node, count: int, kept: int) -> Node:
+def _max_determinant(kernel: Node, gains: Node, count: int, kept: int) -> Node:
     factors = ops.tile(_row(gains * _number(0)), _integers([1, kept, 1]))
 
     def step(last: Node, states: Sequence[Node], kernel: Node, number: Node) -> list[Node]:

@@ -45,6 +45,7 @@ class ModelParts:
         files: The JSON files that configure image processing.
         rule: Computes how many features an image has.
         pruning: How they become fewer image tokens; None if all stay.
+        drops_duplicates: Whether repeated cells of an image are dropped before the tower.
     """
 
     model: Any
@@ -54,6 +55,7 @@ class ModelParts:
     files: Documents
     rule: TokenRule
     pruning: Pruning | None = None
+    drops_duplicates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Adapter(ABC):
         self.files = loaded.files
         self.rule = loaded.rule
         self.pruning = loaded.pruning
+        self.drops_duplicates = loaded.drops_duplicates
         self._table: nn.Module = loaded.model.get_input_embeddings()
         self.vocabulary = int(self.config.get_text_config().vocab_size)
         self.token_bytes = loaded.tokenizer.token_bytes()

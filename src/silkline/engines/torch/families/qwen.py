@@ -11,6 +11,12 @@ import torch
 
 from silkline.engines.torch.families.base import PreparedImage
 from silkline.engines.torch.families.common import Adapter, ModelParts, Preprocessed, rule_of
+from silkline.engines.torch.families.duplicates import (
+    CELLS,
+    all_cells,
+    only_cells,
+    staying_cells,
+)
 from silkline.engines.torch.families.inputs import features_of, prepared_image
 from silkline.models.image_tokens import SmartResize
 
@@ -28,6 +34,8 @@ class QwenVL(Adapter):
         super().__init__(loaded)
         self._cell = rule_of(loaded, SmartResize).cell
         rope_index = inspect.signature(self.model.model.get_rope_index)
+        self._side = int(self.config.vision_config.spatial_merge_size)
+        self._unit = self._side**2
         self._takes_token_types = "mm_token_type_ids" in rope_index.parameters
 
     @property
@@ -41,17 +49,28 @@ class QwenVL(Adapter):
 
     def _cells(self, image: PIL.Image.Image) -> Preprocessed:
         made = self._process([image])
-        grid = made["image_grid_thw"][0]
-        tokens = int(grid.prod()) // self.config.vision_config.spatial_merge_size**2
-        tensors = {"pixel_values": made["pixel_values"], "image_grid_thw": grid}
+        grid, pixels = made["image_grid_thw"][0], made["pixel_values"]
+        tokens = int(grid.prod()) // self._unit
+        tensors = {"pixel_values": pixels, "image_grid_thw": grid}
+        if self.drops_duplicates:
+            cells = pixels.reshape(tokens, -1)
+            stay = staying_cells(cells, int(grid[2]) // self._side)
+            tokens = len(stay)
+            tensors |= {CELLS: stay, "pixel_values": cells[stay].reshape(-1, pixels.shape[1])}
         return Preprocessed(self.image_token * tokens, (prepared_image(tensors, tokens),))
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
-        made = self.model.model.get_image_features(
-            pixel_values=self._joined(images, "pixel_values"),
-            image_grid_thw=self._stacked(images, "image_grid_thw"),
-        )
-        return list(features_of(made))
+        return list(features_of(self._encoded(images)))
+
+    def _encoded(self, images: Sequence[PreparedImage]) -> Any:
+        """What the tower makes of images, as transformers returns it."""
+        grids = self._stacked(images, "image_grid_thw")
+        pixels = self._joined(images, "pixel_values")
+        encode = self.model.model.get_image_features
+        if not self.drops_duplicates:
+            return encode(pixel_values=pixels, image_grid_thw=grids)
+        with only_cells(self.model.model.visual, grids, images, self._unit) as left:
+            return encode(pixel_values=pixels, image_grid_thw=left)
 
     def _positions(
         self, ids: torch.Tensor, images: Sequence[PreparedImage]
@@ -59,14 +78,18 @@ class QwenVL(Adapter):
         """Positions in time, height and width, by the model's own rule; equal for text."""
         if not images:
             return torch.arange(len(ids)).expand(3, -1), len(ids)
+        grids = torch.stack([image.tensors["image_grid_thw"] for image in images])
+        places = torch.arange(len(ids))
+        if self.drops_duplicates:
+            counts = (grids.prod(1) // self._unit).tolist()
+            ids, places = all_cells(ids, ids == self.image_token_id, images, counts)
         options: dict[str, Any] = {}
         if self._takes_token_types:
             options["mm_token_type_ids"] = (ids == self.image_token_id).int().unsqueeze(0)
-        grids = torch.stack([image.tensors["image_grid_thw"] for image in images])
         positions, _ = self.model.model.get_rope_index(
             ids.unsqueeze(0), image_grid_thw=grids, **options
         )
-        return positions[:, 0], int(positions.max()) + 1
+        return positions[:, 0, places], int(positions.max()) + 1
 
 
 class Qwen3VL(QwenVL):
@@ -79,10 +102,7 @@ class Qwen3VL(QwenVL):
     model_types = frozenset({"qwen3_vl", "qwen3_vl_moe"})
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
-        made = self.model.model.get_image_features(
-            pixel_values=self._joined(images, "pixel_values"),
-            image_grid_thw=self._stacked(images, "image_grid_thw"),
-        )
+        made = self._encoded(images)
         # transformers 4 returns a pair, 5 an object; both split some of the tensors by image.
         pair = made if isinstance(made, tuple) else (made.pooler_output, made.deepstack_features)
         columns = [_whole(tensor) for tensor in (pair[0], *pair[1])]
