@@ -27,17 +27,17 @@ from silkline.distil.optimiser import Rates, hybrid
 from silkline.distil.training import Schedule, Training
 
 TEACHER = Layout(
-    width=128, heads=4, tower_layers=3, decoder_layers=2, intermediate=320, picture_size=64,
+    width=96, heads=3, tower_layers=3, decoder_layers=2, intermediate=256, picture_size=64,
     patch_size=8,
 )  # fmt: skip
-"""1.1 million parameters; 64 image tokens."""
+"""0.6 million parameters; 64 image tokens."""
 
 VOCABULARY = 448
-BATCH = 32
-QUESTIONS = 6
+BATCH = 16
+QUESTIONS = 4
 """Questions about a picture in a step."""
 
-STEPS = 1_000
+STEPS = 1_600
 
 
 class TeacherTask:
@@ -165,8 +165,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="CPU threads; torch's choice if not set")
     parser.add_argument("--pause-after", type=float, help="seconds; call again to continue")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     schedule = Schedule(arguments.steps, patience=0, pause_after=arguments.pause_after)
     write_sets(arguments.out / "data")
     finished = train(arguments.out, schedule, arguments.seed)

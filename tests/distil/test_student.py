@@ -87,15 +87,10 @@ def test_kept_layers_and_heads_are_the_teachers(family: Adapter) -> None:
     own, of = student.state_dict(), family.model.state_dict()
     name = "model.language_model.layers.{}.self_attn.q_proj.weight"
     assert torch.equal(own[name.format(0)], of[name.format(1)])
-    whole = of["model.language_model.layers.0.mlp.up_proj.weight"]
-    half = student_of(family, Sizes(1.0, 0.5)).state_dict()[
-        "model.language_model.layers.0.mlp.up_proj.weight"
-    ]
-    rows = [
-        bool((whole[:, None] == row[None, :, None]).any(1).sum(1).ge(len(row)).any())
-        for row in half
-    ]
-    assert all(rows)
+    half = student_of(family, Sizes(1.0, 0.5)).state_dict()
+    name = "model.vision_tower.vision_model.encoder.layers.1.mlp.fc1.bias"
+    assert set(half[name].tolist()) < set(of[name].tolist())
+    assert len(half[name]) == len(of[name]) // 2
 
 
 def test_larger_patches_see_a_flat_image_as_the_teacher_does(family: Adapter) -> None:

@@ -18,6 +18,7 @@ _COMMANDS = (
     "evaluate",
     "optimize",
     "distill",
+    "cascade",
     "gate",
     "inspect",
     "store",

@@ -76,7 +76,7 @@ class ModelSettings(EngineSettings):
         ge=0,
         le=1,
         description="Probability of a token below which a cascade's large model answers; "
-        "`silkline cascade` fits it.",
+        "`silkline cascade fit` finds it.",
     )
 
 

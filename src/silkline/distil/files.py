@@ -9,11 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from silkline.distil.record import RECORD
 from silkline.errors import EnvironmentFault
+from silkline.models.bundle import MANIFEST
+from silkline.models.documents import CONFIG
+from silkline.models.gate import GATE
 from silkline.models.source import SUFFIXES
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".xml"})
-_OWN = frozenset({"config.json", "generation_config.json", "bundle.json", "gate.json"})
+_OWN = frozenset({CONFIG, "generation_config.json", MANIFEST, GATE, RECORD})
+"""Files of the teacher that do not hold for the student, or that it has its own of."""
+
 _PROCESSOR = "processor_config.json"
 
 

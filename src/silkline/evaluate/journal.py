@@ -48,6 +48,8 @@ class Reply(
         completion_tokens: Number of generated tokens.
         image_tokens: Number of image tokens in the prompt.
         pixels: Pixels of the original image; 0 if it was never decoded.
+        confidence: The probability of the answer's least likely token; None if it was not asked
+            for.
     """
 
     subject: str
@@ -63,6 +65,7 @@ class Reply(
     completion_tokens: int = 0
     image_tokens: int = 0
     pixels: int = 0
+    confidence: float | None = None
 
 
 _Line = SubjectLine | Reply

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from silkline.core import Answer
+from silkline.core.answer import confidence
 from silkline.errors import SilklineError, http_face
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
@@ -123,4 +124,5 @@ async def _reply(item: Item, fingerprint: str, asker: Asker) -> Reply:
         completion_tokens=answer.usage.completion_tokens,
         image_tokens=answer.usage.image_tokens,
         pixels=asked.pixels,
+        confidence=confidence(answer.logprobs) if answer.logprobs else None,
     )

@@ -79,6 +79,7 @@ class SubjectSpec:
         max_tokens: Maximum tokens of an answer.
         max_pixels: Maximum pixels that images are reduced to first; 0 does not reduce them.
         choices: How a multiple choice is answered.
+        confidence: Whether the replies tell the model's confidence.
     """
 
     name: str
@@ -86,6 +87,7 @@ class SubjectSpec:
     max_tokens: int
     max_pixels: int
     choices: Choices = Choices.WRITTEN
+    confidence: bool = False
 
 
 def parse_subject(
@@ -188,7 +190,8 @@ class GatewayAsker:
         self._answering = answering
         self._intake = intake
         self._max_bytes = spec.settings.limits.max_image_bytes
-        self._sampling = Sampling(max_tokens=spec.max_tokens)
+        logprobs = 0 if spec.confidence else None
+        self._sampling = Sampling(max_tokens=spec.max_tokens, logprobs=logprobs)
 
     def subject(self) -> Subject:
         """Describes the subject."""
@@ -198,6 +201,8 @@ class GatewayAsker:
             options["url"] = engine.remotes[0].url
         if self._spec.choices is Choices.LIKELY:
             options["choices"] = Choices.LIKELY
+        if self._spec.confidence:
+            options["confidence"] = "told"  # answers without it do not count
         return Subject(
             name=self._spec.name,
             model=self._answering.models.default.label,
@@ -243,7 +248,8 @@ async def open_subject(
     """Loads the model, or connects to the server.
 
     Raises:
-        ConfigError: As `open_answering` does; or the engine cannot take the most likely choice.
+        ConfigError: As `open_answering` does; or the engine cannot take the most likely choice, or
+            not report log-probabilities.
         EnvironmentFault: As `open_answering` does; or the server does not respond.
     """
     remote = bool(spec.settings.engine.remotes)
@@ -263,6 +269,11 @@ async def open_subject(
             raise ConfigError(
                 f"The engine {info.engine} cannot constrain answers to choices, which "
                 "choices=likely takes. Leave it out, or use another engine."
+            )
+        if spec.confidence and Feature.LOGPROBS not in info.features:
+            raise ConfigError(
+                f"The engine {info.engine} does not report log-probabilities, which tell how sure "
+                f"{info.model} is. Use another engine."
             )
         yield GatewayAsker(spec, answering, intake)
 

@@ -133,16 +133,16 @@ def load(
         dtype=inputs.dtype,
         padded=device.type == "cuda",
     )
+    # A recurrent state belongs to the whole prompt, and so do tokens that are picked by its text.
+    by_text = pruning is not None and pruning.method.needs_prompt
+    reuses_prefixes = options.reuse and not found.states and not by_text
     batch = Batch(
         Runner(family, slots, packed, decoder, device=device),
         slots,
         Vision(family, FeatureCache(options.feature_cache_bytes if options.reuse else 0)),
         end_ids=family.end_ids,
         chunk_tokens=chunk,
-        # A recurrent state belongs to the whole prompt, so it has no prefix to reuse.
-        prefixes=Prefixes(slots, family.image_token_id)
-        if options.reuse and not found.states
-        else None,
+        prefixes=Prefixes(slots, family.image_token_id) if reuses_prefixes else None,
     )
     max_tokens = min(family.context_length, slots.max_tokens)
     return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)

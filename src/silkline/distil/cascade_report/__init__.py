@@ -1,0 +1,1 @@
+"""The page of a fitted cascade: one file with everything in it."""
