@@ -60,7 +60,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 class Size(NamedTuple):
-    """Sizes of the vision tower and the decoder."""
+    """Sizes of the vision tower and the decoder; side and patch are in pixels."""
 
     vision_hidden: int = 768
     vision_layers: int = 12
@@ -69,18 +69,25 @@ class Size(NamedTuple):
     layers: int = 30
     heads: int = 9
     kv_heads: int = 3
+    side: int = 224
+    patch: int = 16
 
 
 def write_model(folder: Path, size: Size = Size()) -> None:  # noqa: B008 - it cannot be changed
-    """Saves the model, in bfloat16 and in the key names of the installed transformers."""
+    """Saves the model, in bfloat16 and in the key names of the installed transformers.
+
+    Args:
+        folder: Made where it is not there.
+        size: The model's sizes.
+    """
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
         hidden_size=size.vision_hidden,
         intermediate_size=4 * size.vision_hidden,
         num_hidden_layers=size.vision_layers,
         num_attention_heads=size.vision_hidden // 64,
-        image_size=224,
-        patch_size=16,
+        image_size=size.side,
+        patch_size=size.patch,
     )
     text = LlamaConfig(
         hidden_size=size.hidden,
@@ -94,14 +101,18 @@ def write_model(folder: Path, size: Size = Size()) -> None:  # noqa: B008 - it c
         eos_token_id=2,
         pad_token_id=3,
     )
-    config = LlavaConfig(vision, text, image_token_index=4, image_seq_length=196)
+    tokens = (size.side // size.patch) ** 2
+    config = LlavaConfig(vision, text, image_token_index=4, image_seq_length=tokens)
     model = LlavaForConditionalGeneration(config).to(torch.bfloat16)
     model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=3)
     model.save_pretrained(folder)
     processor = LlavaProcessor(
-        CLIPImageProcessor(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}),
+        CLIPImageProcessor(
+            size={"shortest_edge": size.side},
+            crop_size={"height": size.side, "width": size.side},
+        ),
         tokenizer(),
-        patch_size=16,
+        patch_size=size.patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=TEMPLATE,

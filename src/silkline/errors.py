@@ -13,6 +13,7 @@
     │   ├── HeadersTooLarge        431 headers_too_large
     │   ├── ModelNotFound          404 model_not_found
     │   ├── ResponseNotFound       404 response_not_found
+    │   ├── RequestNotFound        404 request_not_found
     │   ├── RouteNotFound          404 not_found
     │   ├── MethodNotAllowed       405 method_not_allowed
     │   ├── RequestTimeout         408 request_timeout
@@ -43,6 +44,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
+
+_FIRST_SERVER_STATUS = 500
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What msgspec raises for an invalid document; `RecursionError` if it is nested too deeply."""
@@ -108,6 +111,10 @@ class ModelNotFound(InputError):
 
 class ResponseNotFound(InputError):
     """The response or item is not stored for this tenant."""
+
+
+class RequestNotFound(InputError):
+    """The request is not in the request history, or its content is not kept."""
 
 
 class RouteNotFound(InputError):
@@ -236,6 +243,7 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     HeadersTooLarge: HttpFace(431, _INVALID, "headers_too_large"),
     ModelNotFound: HttpFace(404, _INVALID, "model_not_found"),
     ResponseNotFound: HttpFace(404, _INVALID, "response_not_found"),
+    RequestNotFound: HttpFace(404, _INVALID, "request_not_found"),
     RouteNotFound: HttpFace(404, _INVALID, "not_found"),
     MethodNotAllowed: HttpFace(405, _INVALID, "method_not_allowed"),
     RequestTimeout: HttpFace(408, _INVALID, "request_timeout"),
@@ -260,6 +268,12 @@ ERRORS_BY_CODE: dict[str, type[SilklineError]] = {
     face.code: error for error, face in HTTP_FACES.items()
 }
 """The inverse: raises an error again that crossed a process boundary as its code."""
+
+
+SERVER_FAULTS = frozenset(
+    face.code for face in HTTP_FACES.values() if face.status >= _FIRST_SERVER_STATUS
+)
+"""The codes of errors that the server is to blame for (5xx)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ def test_what_openvino_does_not_know_is_refused_at_once(tmp_path: Path) -> None:
         prepare_model(settings(folder, tmp_path), "openvino", {}, pytest.fail)
 
 
+@pytest.mark.slow
 def test_the_model_may_be_the_first_argument(tmp_path: Path) -> None:
     folder = save(tmp_path / "smol", SMOLVLM_500M)
     for command in (("up",), ("describe",)):
@@ -99,6 +100,7 @@ def test_two_models_are_one_too_many() -> None:
     assert "MODEL is one, but --model is another" in result.stderr
 
 
+@pytest.mark.slow
 def test_pictures_are_no_models() -> None:
     """They look like hub ids when they are not there."""
     result = run("describe", "photos/a.jpg", "photos/b.jpg", "--engine", "fake")

@@ -17,12 +17,15 @@ _COMMANDS = (
     "describe",
     "evaluate",
     "optimize",
+    "distill",
     "gate",
     "inspect",
     "store",
     "doctor",
     "bench",
+    "render",
     "key",
+    "trace",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 

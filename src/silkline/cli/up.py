@@ -45,10 +45,14 @@ from silkline.service.shares import only_model
     "cache",
     "idempotency",
     "responses",
+    "history",
     "admission",
     "engine",
     "admin",
     "log",
+    "slo",
+    "monitoring",
+    "traces",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON line when the server is ready."

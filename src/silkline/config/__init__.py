@@ -14,9 +14,11 @@ from silkline.config.models import (
     AdminSettings,
     ModelName,
     ModelSettings,
-    check_names,
+    check_together,
     with_defaults,
 )
+from silkline.config.monitoring import MonitoringSettings, SloSettings
+from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
@@ -26,14 +28,15 @@ from silkline.config.sections import (
     DecodeSettings,
     EngineSettings,
     FetchSettings,
+    HistorySettings,
     IdempotencySettings,
     LimitSettings,
-    LogSettings,
     ResponseSettings,
     Section,
     ServerSettings,
 )
 from silkline.config.settings import Settings
+from silkline.config.shown import shown_settings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -47,22 +50,27 @@ __all__ = [
     "DecodeSettings",
     "EngineSettings",
     "FetchSettings",
+    "HistorySettings",
     "IdempotencySettings",
     "LimitSettings",
     "LogSettings",
     "ModelName",
     "ModelSettings",
+    "MonitoringSettings",
     "RemoteSettings",
     "ResponseSettings",
     "Section",
     "ServerSettings",
     "Settings",
-    "check_names",
+    "SloSettings",
+    "TraceSettings",
+    "check_together",
     "field_info",
     "load_settings",
     "section_of_field",
     "server_root",
     "settings_from",
+    "shown_settings",
     "with_defaults",
     "with_models",
 ]

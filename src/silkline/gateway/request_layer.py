@@ -1,8 +1,8 @@
 """The outermost layer: pure ASGI, around every route.
 
 It strips a trailing slash from the path, assigns the request id, limits the body while it is read,
-adds the headers that every response has, and records metrics and a log line when the request ends,
-in whatever way.
+adds the headers that every response has, and when the request ends, in whatever way, records
+metrics, a log line and an entry of the request history.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from contextlib import closing
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
-from silkline.errors import HeadersTooLarge, SilklineError
+from silkline.errors import SERVER_FAULTS, HeadersTooLarge, SilklineError
 from silkline.gateway.cors import Cors, Pairs
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
+from silkline.gateway.history.entry import entry_of
+from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.request_body import BodyBudget, RequestBody
 from silkline.gateway.request_record import new_record
 from silkline.observe.metrics import Metrics
@@ -28,18 +30,27 @@ logger = logging.getLogger("silkline.access")
 _MAX_HEADERS = 128
 _MAX_HEADER_BYTES = 32 * 1024
 
+_READING = {"GET", "HEAD", "OPTIONS"}
+"""Methods of requests that the history leaves out: probes, scrapes and pages."""
+
 
 class RequestLayer:
     """The outermost ASGI layer of the application; see the module."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, metrics: Metrics, lifecycle: Lifecycle
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+        history: HistoryStore,
     ) -> None:
         self._app = app
         self._bodies = BodyBudget(settings)
         self._cors = Cors(settings.auth.cors_origins)
         self._metrics = metrics
         self._lifecycle = lifecycle
+        self._history = history
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; passes other ASGI scopes through unchanged."""
@@ -67,15 +78,29 @@ class RequestLayer:
                     await response(scope, receive, outgoing)
             finally:
                 self._account(scope, record, outgoing.status)
+                if scope["method"] not in _READING:
+                    self._keep(scope, record, incoming, outgoing)
 
     def _account(self, scope: Scope, record: RequestRecord, status: int) -> None:
         seconds = record.elapsed()
         route = _route(scope)
-        self._metrics.request_ended(route, status, record.cache, record.model, seconds)
+        self._metrics.request_ended(route, status, record.cache, record.model, seconds, record.id)
+        if record.is_question:
+            self._count_question(record, seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
         if record.ignored:
             self._metrics.fields_ignored(len(record.ignored))
+        self._log(scope, record, status, seconds)
+
+    def _count_question(self, record: RequestRecord, seconds: float) -> None:
+        """Counts a question for the objectives, unless the client is why it failed."""
+        if record.error is None:
+            self._metrics.objectives.answered(record.model, seconds)
+        elif record.error in SERVER_FAULTS:
+            self._metrics.objectives.failed(record.model)
+
+    def _log(self, scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
         fields = {
             "http.request.id": record.id,
             "http.request.method": scope["method"],
@@ -88,6 +113,19 @@ class RequestLayer:
         if record.error is not None:
             fields["error.code"] = record.error
         logger.info("request", extra={"ecs": fields})
+
+    def _keep(
+        self, scope: Scope, record: RequestRecord, incoming: RequestBody, outgoing: _Outgoing
+    ) -> None:
+        """Adds the request to the history."""
+        entry = entry_of(
+            scope,
+            record,
+            status=outgoing.status,
+            received_bytes=incoming.received,
+            sent_bytes=outgoing.sent,
+        )
+        self._history.add(entry, record.details)
 
 
 def _strip_slash(scope: Scope) -> None:
@@ -129,6 +167,7 @@ class _Outgoing:
         self._record = record
         self._cors = cors
         self.status = CLIENT_LEFT_STATUS
+        self.sent = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -139,4 +178,6 @@ class _Outgoing:
                 (b"x-content-type-options", b"nosniff"),
                 *self._cors,
             ]
+        elif message["type"] == "http.response.body":
+            self.sent += len(message.get("body", b""))
         await self._send(message)

@@ -184,6 +184,7 @@ def _optimisation(scheme: str, part: Part, about: str) -> Optimisation:
         partial(_why_not, SCHEMES[scheme], part),
         partial(_quantise, SCHEMES[scheme], part),
         ("torch", "safetensors"),
+        parts=frozenset({"vision" if vision else "decoder"}),
     )
 
 

@@ -18,6 +18,7 @@ from silkline.models.chat_template import read_chat_template
 from silkline.models.compressed import SECTION, read_compressed
 from silkline.models.documents import CONFIG, read_document
 from silkline.models.families import Family, find_family
+from silkline.models.pruning import Pruning
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
 
@@ -28,7 +29,13 @@ _NAMES_BACKENDS = 5
 """Major version of transformers from which an image processor's backend is selected by name."""
 
 
-def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device) -> Adapter:
+def load_family(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    pruning: Pruning | None = None,
+) -> Adapter:
     """Loads the model in a folder.
 
     Args:
@@ -36,6 +43,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
             the folder that the manifest names for "torch".
         dtype: Type of the weights in memory; None takes the type in the files.
         device: Device of the weights.
+        pruning: How features of images become fewer tokens; None if all stay.
 
     Raises:
         ConfigError: The engine does not support this model, or files are missing or damaged.
@@ -61,6 +69,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
             template=template,
             files=files,
             rule=rule,
+            pruning=pruning,
         )
     )
     replaceable = getattr(adapter.text_model, "_supports_attention_backend", False)

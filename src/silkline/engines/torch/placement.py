@@ -54,12 +54,12 @@ def choose_dtype(
     plain = {name: count for name, count in stored.items() if name in _STORED}
     mostly = max(plain, key=lambda name: plain[name], default="F32")
     if device.type == "cuda":
-        half = mostly == "F16" or not _has_bfloat16(device)
+        half = mostly == "F16" or not has_bfloat16(device)
         return torch.float16 if half else torch.bfloat16
-    return torch.bfloat16 if mostly == "BF16" and _has_bfloat16(device) else torch.float32
+    return torch.bfloat16 if mostly == "BF16" and has_bfloat16(device) else torch.float32
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; known for GPUs and x86 processors."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

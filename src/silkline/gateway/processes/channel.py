@@ -19,6 +19,7 @@ from silkline.engines.worker.status import WorkerStatus
 from silkline.errors import UNDECODABLE
 from silkline.gateway.address import SocketAddress
 from silkline.models.gate import GateRecord
+from silkline.observe.exposition import Format
 from silkline.observe.families import Family
 
 _LENGTH = struct.Struct("<I")
@@ -32,6 +33,7 @@ class Start(msgspec.Struct, tag=True):
     Attributes:
         process: Its index.
         settings: Its settings, as JSON.
+        sources: Where they came from.
         workers: The number of workers.
         engine: The engine's name.
         gate: What the gate found about the model, if it is a bundle that was gated.
@@ -40,6 +42,7 @@ class Start(msgspec.Struct, tag=True):
 
     process: int
     settings: str
+    sources: dict[str, str]
     workers: int
     engine: str
     gate: GateRecord | None
@@ -59,7 +62,7 @@ class Read(msgspec.Struct, tag=True):
 
 
 class Merged(msgspec.Struct, tag=True):
-    """The merged metrics of all processes, in Prometheus' text format; answers `ReadAll`."""
+    """The merged metrics of all processes; answers `ReadAll`."""
 
     number: int
     text: bytes
@@ -98,9 +101,10 @@ class Figures(msgspec.Struct, tag=True):
 
 
 class ReadAll(msgspec.Struct, tag=True):
-    """Asks the owner for the metrics of all processes."""
+    """Asks the owner for the metrics of all processes, in a text format."""
 
     number: int
+    form: Format
 
 
 ToGateway = Start | Workers | Read | Merged

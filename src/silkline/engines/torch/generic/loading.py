@@ -20,7 +20,7 @@ from silkline.core import Image, ImagePart, Message, Role, TextPart
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget
 from silkline.engines.torch.constraint import open_matchers
 from silkline.engines.torch.families.base import Prompt
-from silkline.engines.torch.families.common import as_ids
+from silkline.engines.torch.families.token_ids import as_ids
 from silkline.engines.torch.generic.architectures import generic_classes
 from silkline.engines.torch.generic.batch import Limits, StaticBatch
 from silkline.engines.torch.generic.model import (
