@@ -21,7 +21,9 @@ QUICK = {"qwen2_5_vl", "qwen3_vl_moe", "idefics3"}
 @pytest.mark.parametrize(
     "tiny",
     [
-        pytest.param(each, id=each.name, marks=() if each.name in QUICK else pytest.mark.slow)
+        pytest.param(
+            each, id=each.model_type, marks=() if each.model_type in QUICK else pytest.mark.slow
+        )
         for each in INSTALLED
     ],
 )

@@ -1,8 +1,8 @@
 """An optimisation for the engine torch: the attention, type and threads that are fastest here.
 
 Every candidate serves the user's images as `silkline up` would, in a process of its own, and
-answers under load; its rate, time to first token and peak memory are the findings, and the fastest one's
-options go into the manifest. The engine's own choices are a candidate too.
+answers under load; its rate, time to first token and peak memory are the findings, and the fastest
+one's options go into the manifest. The engine's own choices are a candidate too.
 """
 
 from __future__ import annotations
