@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -58,44 +59,60 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def write_model(folder: Path, *, side: int = 224, patch: int = 16) -> None:
-    """Saves the model in the key names of transformers 4, in bfloat16.
+class Size(NamedTuple):
+    """Sizes of the vision tower and the decoder; side and patch are in pixels."""
+
+    vision_hidden: int = 768
+    vision_layers: int = 12
+    hidden: int = 576
+    intermediate: int = 1536
+    layers: int = 30
+    heads: int = 9
+    kv_heads: int = 3
+    side: int = 224
+    patch: int = 16
+
+
+def write_model(folder: Path, size: Size = Size()) -> None:  # noqa: B008 - it cannot be changed
+    """Saves the model, in bfloat16 and in the key names of the installed transformers.
 
     Args:
         folder: Made where it is not there.
-        side: Pixels along a side of an image.
-        patch: Those of a patch.
+        size: The model's sizes.
     """
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        image_size=side,
-        patch_size=patch,
+        hidden_size=size.vision_hidden,
+        intermediate_size=4 * size.vision_hidden,
+        num_hidden_layers=size.vision_layers,
+        num_attention_heads=size.vision_hidden // 64,
+        image_size=size.side,
+        patch_size=size.patch,
     )
     text = LlamaConfig(
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
         vocab_size=VOCABULARY,
         max_position_embeddings=2048,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=3,
     )
-    tokens = (side // patch) ** 2
+    tokens = (size.side // size.patch) ** 2
     config = LlavaConfig(vision, text, image_token_index=4, image_seq_length=tokens)
     model = LlavaForConditionalGeneration(config).to(torch.bfloat16)
     model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=3)
     model.save_pretrained(folder)
     processor = LlavaProcessor(
-        CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
+        CLIPImageProcessor(
+            size={"shortest_edge": size.side},
+            crop_size={"height": size.side, "width": size.side},
+        ),
         tokenizer(),
-        patch_size=patch,
+        patch_size=size.patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=TEMPLATE,

@@ -96,7 +96,8 @@ def tuned(folder: Path, tokens: int) -> GenAi:
 class Transformers:
     """`generate` on a static batch of all that wait, in the fastest type on this processor."""
 
-    def __init__(self, folder: Path, tokens: int) -> None:
+    def __init__(self, folder: Path, tokens: int, device: str = "cpu") -> None:
+        """In float32 on a CPU without AMX, in bfloat16 on a card."""
         import torch  # noqa: PLC0415
         from transformers import (  # noqa: PLC0415
             AutoImageProcessor,
@@ -106,9 +107,10 @@ class Transformers:
         )
 
         told = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-        self._torch, self._tokens = torch, tokens
-        self._model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        self._model.eval()
+        self._torch, self._tokens, self._device = torch, tokens, device
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+        self._model: Any = model.to(device).eval()
         self._processor = LlavaProcessor(
             AutoImageProcessor.from_pretrained(folder, use_fast=False),
             AutoTokenizer.from_pretrained(
@@ -138,7 +140,7 @@ class Transformers:
         self._waiting.clear()
         inputs = self._processor(
             text=[self._prompt] * len(images), images=images, return_tensors="pt"
-        )
+        ).to(self._device)
         with self._torch.inference_mode():
             self._model.generate(
                 **inputs,

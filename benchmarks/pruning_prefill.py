@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.engines_model import write_model
+from benchmarks.engines_model import Size, write_model
 from benchmarks.figures import Spread, spread
 from silkline.core import Image, ImagePart, Message, Request, Role, Sampling, TextPart
 from silkline.engines.base import Engine, EngineOptions
@@ -49,7 +49,7 @@ async def measure_prefill(rounds: int) -> list[Prefill]:
     times: dict[str, list[tuple[float, float, int]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "weights")
-        write_model(weights, side=SIDE, patch=PATCH)
+        write_model(weights, Size(side=SIDE, patch=PATCH))
         for turn in range(rounds):
             for way in ways if turn % 2 == 0 else ways[::-1]:
                 name = "none" if way is None else str(way.method)

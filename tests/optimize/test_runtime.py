@@ -58,11 +58,12 @@ def test_candidates_are_measured_and_the_best_is_written(
     images = [picture(seed) for seed in range(4)]
     base = resolve_model("silkline-mini")
     bundle = build(base, [RUNTIME], tmp_path / "tuned", images, None, lambda _: None)
-    trials = json.loads((bundle.folder / "runtime.json").read_text())
+    trials = json.loads((bundle.folder / "bundle.json").read_text())["findings"]["runtime"][
+        "trials"
+    ]
     assert trials[0]["rate"] > 0
     assert trials[0]["memory"] > 50 * 2**20
     assert "nonsense" in trials[1]["failure"]
-    assert "runtime.json" in bundle.manifest.files
     assert bundle.manifest.engines["torch"].options == {}
 
 

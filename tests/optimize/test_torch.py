@@ -1,5 +1,6 @@
 """Quantised safetensors: what is written, and what the torch engine and others compute with it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from silkline.config import EngineSettings, Settings
 from silkline.core import Request, Sampling
 from silkline.engines.base import EngineOptions
 from silkline.engines.torch import create_engine
@@ -20,6 +22,7 @@ from silkline.models.resolve import resolve_model
 from silkline.models.weights import read_weights
 from silkline.optimize.build import build
 from silkline.optimize.optimisation import Optimisation, Work
+from silkline.optimize.optimize import OptimizePlan, optimize
 from silkline.optimize.torch import (
     FP8,
     VISION_FP8,
@@ -245,3 +248,27 @@ def test_transformers_and_compressed_tensors_load_what_was_written(
             else:
                 expected = tensors[f"{layer}.weight"].double()
             assert torch.allclose(found[short].double(), expected, rtol=2e-3, atol=1e-5), name
+
+
+async def test_a_models_own_folder_is_optimised_without_an_export(tmp_path: Path) -> None:
+    base = resolve_model("silkline-mini")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for path in base.folder.iterdir():
+        if path.suffix in {".json", ".jinja", ".safetensors"} and path.name != "bundle.json":
+            shutil.copyfile(path, folder / path.name)
+    (folder / "extra.bin").write_bytes(b"pickled")
+    engine = EngineSettings(model=str(folder))
+    plan = OptimizePlan(Settings(engine=engine), ["w8a8"], tmp_path / "new", None, 8, 1)
+    bundle = await optimize(plan, lambda _: None)
+    assert bundle.manifest.name == "mine"
+    assert bundle.manifest.engines["torch"].precision == "w8a8"
+    assert (bundle.manifest.context_length, bundle.manifest.image_tokens) == (1024, 64)
+    assert bundle.manifest.optimized_from is not None
+    assert bundle.manifest.optimized_from.startswith("mine@")
+    assert not any(name.endswith(".bin") for name in bundle.manifest.files)
+    assert not any(path.is_symlink() for path in bundle.folder.iterdir())
+    with pytest.raises(ConfigError, match="Export it first"):
+        await optimize(
+            dataclasses.replace(plan, names=["weights-int8"], target=tmp_path / "b"), print
+        )

@@ -13,6 +13,7 @@ from silkline.errors import EnvironmentFault, SilklineError
 from silkline.models.bundle import Bundle, load_bundle
 from silkline.models.resolve import locate_model, resolve_model
 from silkline.optimize.optimisation import OnStage
+from silkline.optimize.plain import plain_bundle
 from silkline.service.pool import OnNotice, prepared_model
 
 EXACT = frozenset({"fp16", "float16", "fp32", "float32"})
@@ -48,7 +49,10 @@ async def exact_bundle(
         ConfigError: The model is unknown or damaged, or is no bundle and cannot be exported.
         EnvironmentFault: The model is no bundle, and what exports it is missing.
     """
-    if locate_model(wanted.model, os.environ).bundle is None:
+    location = locate_model(wanted.model, os.environ)
+    if location.bundle is None:
+        if engine_spec(engine).export is None:
+            return await asyncio.to_thread(plain_bundle, location, engine, work)
         return await _exported(wanted, wanted.model, engine, stack, on_stage)
     bundle = await asyncio.to_thread(resolve_model, wanted.model)
     entry = bundle.manifest.engines.get(engine)

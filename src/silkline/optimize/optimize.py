@@ -8,9 +8,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from silkline.config import Settings
 from silkline.core import PixelBudget
+from silkline.engines.registry import engine_spec
 from silkline.errors import ConfigError
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.item import Item
@@ -18,7 +20,8 @@ from silkline.models.bundle import Bundle, Calibration
 from silkline.models.resolve import locate_model, resolve_model
 from silkline.optimize.build import build, check_target
 from silkline.optimize.calibration import draw, joined
-from silkline.optimize.optimisation import OnStage, Optimisation, Sample, choose
+from silkline.optimize.optimisation import OnStage, Optimisation, Sample, choose, optimisations
+from silkline.optimize.plain import plain_bundle
 from silkline.service.local import create_intake
 from silkline.service.subject import source_of
 
@@ -53,20 +56,31 @@ async def optimize(plan: OptimizePlan, on_stage: OnStage) -> Bundle:
         EnvironmentFault: A library is missing or fails, or a file cannot be written.
         SilklineError: An image cannot be loaded.
     """
+    check_target(plan.target)
+    with TemporaryDirectory(prefix="silkline-optimize-") as work:
+        base = await asyncio.to_thread(_base, plan, Path(work))
+        chosen = choose(plan.names, base)
+        calibration, samples = await _calibration(plan, chosen, base, on_stage)
+        images = [sample.image for sample in samples]
+        return await asyncio.to_thread(
+            build, base, chosen, plan.target, images, calibration, on_stage, samples
+        )
+
+
+def _base(plan: OptimizePlan, work: Path) -> Bundle:
+    """The bundle to start from: the model itself, or one made of its files for an engine."""
     model = plan.settings.engine.model
-    if locate_model(model, os.environ).bundle is None:
+    location = locate_model(model, os.environ)
+    if location.bundle is not None:
+        return resolve_model(model)
+    engines = {each.engine for each in optimisations() if each.name in plan.names}
+    loads_them = [name for name in sorted(engines) if engine_spec(name).export is None]
+    if not loads_them:
         raise ConfigError(
             f"{model} is not a bundle. Export it first: silkline up {model} --precision fp16, then "
             "use the folder that silkline store lists."
         )
-    check_target(plan.target)
-    base = await asyncio.to_thread(resolve_model, model)
-    chosen = choose(plan.names, base)
-    calibration, samples = await _calibration(plan, chosen, base, on_stage)
-    images = [sample.image for sample in samples]
-    return await asyncio.to_thread(
-        build, base, chosen, plan.target, images, calibration, on_stage, samples
-    )
+    return plain_bundle(location, loads_them[0], work)
 
 
 async def _calibration(

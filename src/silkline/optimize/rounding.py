@@ -55,10 +55,10 @@ def _levels(grouped: torch.Tensor, scales: torch.Tensor, top: int) -> torch.Tens
 
 def _finest(grouped: torch.Tensor, scales: torch.Tensor, top: int) -> torch.Tensor:
     """Of some shares of the scales, per group the one with the smallest squared error."""
-    best, least = scales, torch.full_like(scales, float("inf"))
+    best, minimum = scales, torch.full_like(scales, float("inf"))
     for share in _SHARES:
         tried = scales * share
         error = (_levels(grouped, tried, top) * tried - grouped).square().sum(2, keepdim=True)
-        better = error < least
-        best, least = torch.where(better, tried, best), torch.where(better, error, least)
+        better = error < minimum
+        best, minimum = torch.where(better, tried, best), torch.where(better, error, minimum)
     return best

@@ -1,8 +1,8 @@
 """An optimisation for the engine torch: the attention, type and threads that are fastest here.
 
 Every candidate serves the user's images as `silkline up` would, in a process of its own, and
-answers under load; its rate, time to first token and peak memory are written into the bundle, and
-the fastest one's options into the manifest. The engine's own choices are a candidate too.
+answers under load; its rate, time to first token and peak memory are the findings, and the fastest
+one's options go into the manifest. The engine's own choices are a candidate too.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ from silkline.optimize.optimisation import Optimisation, Work
 from silkline.optimize.served import served
 from silkline.service.subject import SubjectSpec
 
-TRIALS = "runtime.json"
-"""The file with what was measured, in the engine's folder."""
-
 _ENGINE = "torch"
+_LAST = 100
 _CLIENTS = 4
 _SECONDS = 8.0
 _TOKENS = 32
@@ -112,7 +110,7 @@ def _apply(work: Work) -> EngineWeights:
     best = trials[0]
     if best.failure:
         raise RuntimeError(best.failure)
-    (work.folder / TRIALS).write_bytes(msgspec.json.format(msgspec.json.encode(trials)) + b"\n")
+    work.findings["trials"] = msgspec.to_builtins(trials)
     return msgspec.structs.replace(
         work.weights, options=work.weights.options | best.options, threads=best.threads
     )
@@ -169,4 +167,6 @@ RUNTIME = Optimisation(
     _apply,
     ("torch",),
     needs_images=True,
+    parts=frozenset({"runtime"}),
+    order=_LAST,
 )

@@ -43,7 +43,12 @@ _GROUPS = (128, 64, 32)
 _LAYER = re.compile(r"\.\d+\.")
 """In the name of a layer that repeats; what stands outside is an embedding, a head or a pooler."""
 
-_KEPT = (r".*lm_head$", r".*\.gate$", r".*\.linear_attn\..*")
+_KEPT = (
+    r".*lm_head$",
+    r".*\.(?:gate|shared_expert_gate)$",
+    r".*\.router(?:\.|$).*",
+    r".*\.linear_attn\..*",
+)
 """Layers that lose much for what they weigh: the head, routers of experts, gated delta nets."""
 
 _WEIGHT = ".weight"
@@ -179,6 +184,7 @@ def _optimisation(scheme: str, part: Part, about: str) -> Optimisation:
         partial(_why_not, SCHEMES[scheme], part),
         partial(_quantise, SCHEMES[scheme], part),
         ("torch", "safetensors"),
+        parts=frozenset({"vision" if vision else "decoder"}),
     )
 
 

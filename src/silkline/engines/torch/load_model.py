@@ -134,6 +134,7 @@ def load(
         padded=device.type == "cuda",
     )
     # A recurrent state belongs to the whole prompt, and so do tokens that are picked by its text.
+    pruning = None if entry is None else entry.pruning
     by_text = pruning is not None and pruning.method.needs_prompt
     reuses_prefixes = options.reuse and not found.states and not by_text
     batch = Batch(

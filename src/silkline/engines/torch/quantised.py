@@ -202,19 +202,19 @@ def _fastest(layer: CompressedLinear, batch: int, dtype: torch.dtype) -> MakeWay
     expected = plain(layer, dtype)
     trials = [_rows(layer, count, dtype) for count in (batch, _PROMPT_ROWS)]
     best: MakeWay = plain
-    least = sum(_seconds(expected, rows) for rows in trials)
+    minimum = sum(_seconds(expected, rows) for rows in trials)
     for make in WAYS.get((layer.scheme.name, layer.weight_scale.device.type), ()):
         try:
             way = make(layer, dtype)
             agrees = all(_agree(way(rows), expected(rows)) for rows in trials)
-            seconds = sum(_seconds(way, rows) for rows in trials) if agrees else least
+            seconds = sum(_seconds(way, rows) for rows in trials) if agrees else minimum
         except (RuntimeError, NotImplementedError) as error:  # no kernel for the device or the type
             logger.info("%s does not work here: %s", make.__name__, str(error).splitlines()[0])
             continue
         if not agrees:
             logger.info("%s computes something else here, and is not used", make.__name__)
-        elif seconds < least:
-            best, least = make, seconds
+        elif seconds < minimum:
+            best, minimum = make, seconds
     return best
 
 
@@ -230,15 +230,15 @@ def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 
 def _seconds(way: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> float:
-    least = float("inf")
+    minimum = float("inf")
     for run in range(1 + _TRIALS):
         began = time.perf_counter()
         way(rows)
         if rows.is_cuda:
             torch.cuda.synchronize(rows.device)
         if run:
-            least = min(least, time.perf_counter() - began)
-    return least
+            minimum = min(minimum, time.perf_counter() - began)
+    return minimum
 
 
 def _inputs(rows: torch.Tensor, *, floats: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
