@@ -58,8 +58,8 @@ class MonitoringSettings(Section):
         description="URL that Alertmanager posts alerts to; empty means that it only shows them.",
     )
     runbooks_url: str = Field(
-        "docs/runbooks",
-        description="URL of the folder of the runbooks, to which alerts link.",
+        "docs/runbooks.md",
+        description="URL of the page of runbooks, to which alerts link.",
     )
     machine_price: float = Field(
         0.0,
