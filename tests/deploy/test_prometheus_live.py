@@ -99,7 +99,7 @@ def ask(client: httpx2.Client, number: int) -> None:
             {
                 "role": "user",
                 "content": [
-                    {"type": "text", "text": f"What is it? {number % 7}"},
+                    {"type": "text", "text": f"What is it? {number if number % 2 else 0}"},
                     {
                         "type": "image_url",
                         "image_url": {"url": f"data:image/png;base64,{PIXEL}"},
@@ -107,7 +107,7 @@ def ask(client: httpx2.Client, number: int) -> None:
                 ],
             }
         ],
-        "stream": number % 2 == 0,
+        "stream": number % 4 == 1,
         "max_tokens": 6,
     }
     headers = {"idempotency-key": f"key-{number}"} if number % 5 == 0 else {}
