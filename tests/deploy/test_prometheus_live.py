@@ -49,6 +49,9 @@ class Prometheus:
         found: list[Any] = self.ask("query", query=query)["result"]
         return found
 
+    def close(self) -> None:
+        self._client.close()
+
     def ready(self) -> bool:
         try:
             return self._client.get("/-/ready").status_code == 200
@@ -77,11 +80,12 @@ def prometheus(folder: Path) -> Iterator[Prometheus]:
             stdout=log,
             stderr=log,
         )
+    running = Prometheus(f"http://127.0.0.1:{port}")
     try:
-        running = Prometheus(f"http://127.0.0.1:{port}")
         until(running.ready)
         yield running
     finally:
+        running.close()
         process.terminate()
         process.wait(timeout=20)
 
@@ -171,7 +175,7 @@ def test_an_exemplar_names_a_request(watched: tuple[Served, Prometheus]) -> None
 def test_a_gateway_that_ends_raises_its_alert_and_no_other(
     watched: tuple[Served, Prometheus],
 ) -> None:
-    """The live proof that the path from a fault to an alert is whole; promtool tests the times."""
+    """It is pending at first: promtool tests after which time it fires."""
     gateway, running = watched
     assert [alert["labels"] for alert in running.ask("alerts")["alerts"]] == []
     gateway.process.terminate()
