@@ -15,8 +15,11 @@ from silkline.config import (
     field_info,
     section_of_field,
 )
+from silkline.deploy.prometheus.alerts import all_alerts
 from silkline.errors import HTTP_FACES
 from silkline.gateway.error_bodies import anthropic_type
+from silkline.observe.catalogue import ALL as METRICS
+from silkline.observe.otel_names import OTEL_NAMES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -119,7 +122,69 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"configuration.md": configuration, "errors.md": errors}
+def metrics() -> str:
+    """Returns `docs/metrics.md`: every metric, and OpenTelemetry's names for some of them."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from `src/silkline/observe/catalogue.py` by `scripts/reference_pages.py`.",
+        "",
+        "`GET /metrics` has them in Prometheus' text format, or in OpenMetrics for a client that",
+        "accepts that; only the latter has exemplars with the label `request_id`. Several gateway",
+        "processes are shown as one: the last column says how their values are merged. What",
+        "watches them is in [monitoring](monitoring.md).",
+        "",
+        "| metric | type | labels | what | merged by |",
+        "|---|---|---|---|---|",
+    ]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rule = metric.merge.__name__
+        lines.append(
+            f"| `{metric.name}` | {metric.kind.value} | {labels} | {metric.about} | {rule} |"
+        )
+    lines += [
+        "",
+        "## OpenTelemetry's names",
+        "",
+        "OpenTelemetry's conventions for generative AI are in development; each name is that of",
+        "the commit in its link. The label `model` is their attribute `gen_ai.response.model`.",
+        "",
+        "| name | metric | samples | attributes |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| [`{each.name}`]({each.page}) | `{each.metric.name}` | {each.samples} "
+        f"| {each.attributes} |"
+        for each in OTEL_NAMES
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def alerts() -> str:
+    """Returns `docs/alerts.md`: every alert at the default settings."""
+    lines = [
+        "# Alerts",
+        "",
+        "Generated from `src/silkline/deploy/prometheus/` by `scripts/reference_pages.py`, at the",
+        "default settings. `tests/deploy/test_alerts.py` holds each time by promtool.",
+        "",
+        "| alert | severity | fires at most | after |",
+        "|---|---|---|---|",
+    ]
+    for alert in all_alerts(Settings()):
+        link = f"[{alert.name}](runbooks.md#{alert.anchor})"
+        minutes = f"{alert.within_minutes} min"
+        lines.append(f"| {link} | {alert.severity.value} | {minutes} | {alert.fault} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "alerts.md": alerts,
+    "configuration.md": configuration,
+    "errors.md": errors,
+    "metrics.md": metrics,
+}
 
 
 def main() -> None:

@@ -53,13 +53,16 @@ class MonitoringSettings(Section):
     alertmanagers: tuple[str, ...] = Field(
         ("127.0.0.1:9093",), description="host:port of each Alertmanager."
     )
+    prometheus_url: str = Field(
+        "http://127.0.0.1:9090", description="URL of the Prometheus that Grafana asks."
+    )
     alert_webhook: str = Field(
         "",
         description="URL that Alertmanager posts alerts to; empty means that it only shows them.",
     )
     runbooks_url: str = Field(
-        "docs/runbooks",
-        description="URL of the folder of the runbooks, to which alerts link.",
+        "docs/runbooks.md",
+        description="URL of the page of runbooks, to which alerts link.",
     )
     machine_price: float = Field(
         0.0,

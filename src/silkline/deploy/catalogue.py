@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from silkline.deploy.alertmanager.target import ALERTMANAGER
+from silkline.deploy.grafana.target import GRAFANA
 from silkline.deploy.prometheus.target import PROMETHEUS
 from silkline.deploy.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (PROMETHEUS,)}
+TARGETS: dict[str, Target] = {target.name: target for target in (PROMETHEUS, ALERTMANAGER, GRAFANA)}

@@ -1,0 +1,1 @@
+"""The target `alertmanager`: who gets which alert."""

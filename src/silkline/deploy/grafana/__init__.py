@@ -1,0 +1,1 @@
+"""The target `grafana`: dashboards, and what provisions them."""

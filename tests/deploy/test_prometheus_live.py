@@ -1,0 +1,188 @@
+"""A real Prometheus scrapes a running gateway: panels show data, and an alert fires."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from silkline.deploy.grafana.dashboards import all_dashboards
+from silkline.deploy.grafana.panels import Panel
+from tests.deploy.promtool import program, rendered
+from tests.serving import Served, served
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
+PANELS = [panel for dashboard in all_dashboards() for panel in dashboard.panels]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Prometheus:
+    """A running Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx2.Client(base_url=url, timeout=10)
+
+    def ask(self, path: str, **query: str) -> Any:
+        reply = self._client.get(f"/api/v1/{path}", params=query)
+        assert reply.status_code == 200, reply.text
+        return reply.json()["data"]
+
+    def value(self, query: str) -> list[Any]:
+        found: list[Any] = self.ask("query", query=query)["result"]
+        return found
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ready(self) -> bool:
+        try:
+            return self._client.get("/-/ready").status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+
+@contextmanager
+def prometheus(folder: Path) -> Iterator[Prometheus]:
+    """Runs Prometheus with a rendered configuration, scraping each second."""
+    file = folder / "prometheus" / "prometheus.yml"
+    text = (
+        file.read_text().replace("15s", "1s").replace("scrape_timeout: 10s", "scrape_timeout: 1s")
+    )
+    file.write_text(text)
+    port = free_port()
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                program("prometheus"),
+                f"--config.file={file}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--enable-feature=exemplar-storage",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    running = Prometheus(f"http://127.0.0.1:{port}")
+    try:
+        until(running.ready)
+        yield running
+    finally:
+        running.close()
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def until(true: Any, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.3)
+
+
+def ask(client: httpx2.Client, number: int) -> None:
+    body = {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": f"What is it? {number if number % 2 else 0}"},
+                    {
+                        "type": "image_url",
+                        "image_url": {"url": f"data:image/png;base64,{PIXEL}"},
+                    },
+                ],
+            }
+        ],
+        "stream": number % 4 == 1,
+        "max_tokens": 6,
+    }
+    headers = {"idempotency-key": f"key-{number}"} if number % 5 == 0 else {}
+    client.post("/v1/chat/completions", json=body, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Prometheus]]:
+    folder = tmp_path_factory.mktemp("live")
+    with served("--engine", "fake", "--machine-price", "2", "--near-duplicates", "true") as gateway:
+        host, port = gateway.host_and_port
+        settings = f'[monitoring]\nscrape_targets = ["{host}:{port}"]\nalertmanagers = []\n'
+        with prometheus(rendered(folder, settings)) as running:
+            with httpx2.Client(base_url=gateway.url, timeout=30) as client:
+                for number in range(40):
+                    ask(client, number)
+                    client.post("/predict", json={"prompt": "no image"})  # an error by code
+                    time.sleep(0.1)
+            yield gateway, running
+
+
+def shown(panel: Panel) -> list[str]:
+    """The queries of a panel, as Grafana asks them with all models chosen."""
+    return [
+        query.expr.replace("$model", ".*").replace("$__rate_interval", "30s")
+        for query in panel.queries
+    ]
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
+def test_a_panel_shows_data(panel: Panel, watched: tuple[Served, Prometheus]) -> None:
+    _, running = watched
+    if panel.title == "Refused":
+        assert running.value("absent(silkline_refused_total)")
+        return
+    for query in shown(panel):
+        until(lambda query=query: running.value(query), 30)  # type: ignore[misc]
+
+
+def test_the_rules_are_healthy(watched: tuple[Served, Prometheus]) -> None:
+    _, running = watched
+    until(lambda: running.value("silkline:engine_busy:ratio5m"), 30)
+    rules = [rule for group in running.ask("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) > 30
+    assert {(rule["health"], rule.get("lastError", "")) for rule in rules} == {("ok", "")}
+
+
+def test_an_exemplar_names_a_request(watched: tuple[Served, Prometheus]) -> None:
+    _, running = watched
+    now = time.time()
+    found = running.ask(
+        "query_exemplars",
+        query="silkline_request_seconds_bucket",
+        start=str(now - 300),
+        end=str(now),
+    )
+    ids = [each["labels"]["request_id"] for series in found for each in series["exemplars"]]
+    assert ids
+
+
+def test_a_gateway_that_ends_raises_its_alert_and_no_other(
+    watched: tuple[Served, Prometheus],
+) -> None:
+    """It is pending at first: promtool tests after which time it fires."""
+    gateway, running = watched
+    assert [alert["labels"] for alert in running.ask("alerts")["alerts"]] == []
+    gateway.process.terminate()
+    until(lambda: running.ask("alerts")["alerts"], 60)
+    alerts = running.ask("alerts")["alerts"]
+    assert [alert["labels"]["alertname"] for alert in alerts] == ["SilklineDown"]
+    annotations = alerts[0]["annotations"]
+    host, port = gateway.host_and_port
+    assert annotations["summary"] == f"The gateway {host}:{port} cannot be scraped"
+    assert json.dumps(annotations).count("error") == 0
