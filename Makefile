@@ -11,20 +11,24 @@ GATEWAY_PINS := benchmarks/gateways/requirements
 NODE_MODULES := tests/clients/node/node_modules
 TRANSFORMERS_5 := .cache/transformers-5
 SCHEMAS := .cache/schemas
-QUICK := -m "not full" --hypothesis-profile ci
+QUICK := -m "not full and not slow" --hypothesis-profile ci
+SLOW := -m "slow and not full" --hypothesis-profile ci
 
-.PHONY: help serve test test-full clients gateways check format docs bench mini dist clean
+.PHONY: help serve test test-slow test-full clients gateways check format docs bench bench-guide \
+	mini dist clean
 
 help:
 	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
 	@echo "test       set up, and run the tests (under 20 minutes on two cores)"
-	@echo "test-full  the tests and the long campaigns; TESTS= picks some, SEED= replays one"
+	@echo "test-slow  the tests that CI runs after those: dear ones, and the campaign of faults"
+	@echo "test-full  all tests and the long campaigns; TESTS= picks some, SEED= replays one"
 	@echo "clients    install the clients that the tests of docs/clients.md run (2 GB)"
 	@echo "gateways   install the gateways that benchmarks/gateways compares with (1 GB)"
 	@echo "check      formatting, lint, types, import rules"
 	@echo "format     format the code"
 	@echo "docs       write docs/configuration.md and docs/errors.md anew from the code"
 	@echo "bench      measure the gateway, the engine and the naive design side by side"
+	@echo "bench-guide  a guide's claims on INT8, batching, attention and students, beside ours"
 	@echo "mini       train and export the bundled model again (recipes/mini)"
 	@echo "dist       build the wheel and the sdist into dist/"
 	@echo "clean      remove what the above made"
@@ -32,11 +36,15 @@ help:
 serve: $(VENV)/.serve
 	$(BIN)/silkline up
 
-# Two processes share the tests; the campaign loads whole servers and has the machine to itself.
-# Property tests draw the same examples each time here, new ones in `test-full`.
-test: $(VENV)/.dev $(TRANSFORMERS_5)/.ready
+# Two processes share the tests. Property tests draw the same examples each time here, new ones in
+# `test-full`.
+test: $(VENV)/.dev
 	$(BIN)/pytest $(QUICK) --ignore tests/campaign --numprocesses 2 --dist loadfile
-	$(BIN)/pytest $(QUICK) tests/campaign
+
+# The campaign loads whole servers and has the machine to itself.
+test-slow: $(VENV)/.dev $(TRANSFORMERS_5)/.ready
+	$(BIN)/pytest $(SLOW) --ignore tests/campaign --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not full" --hypothesis-profile ci tests/campaign
 
 test-full: $(VENV)/.dev $(TRANSFORMERS_5)/.ready $(SCHEMAS)/.ready $(if $(TESTS),,clients)
 	$(BIN)/pytest $(TESTS)
@@ -94,6 +102,9 @@ docs: $(VENV)/.serve
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.serving
+
+bench-guide: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.guide
 
 mini: $(RECIPES)/.ready
 	$(RECIPES)/bin/python -m recipes.mini.train --out .cache/mini

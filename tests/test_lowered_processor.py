@@ -22,6 +22,7 @@ ENGINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "options"), ENGINES)
 def test_every_engine_and_type_answers_and_says_its_instructions(
     engine: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

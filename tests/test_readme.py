@@ -53,6 +53,7 @@ def run(arguments: list[str] | str, server: Served) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", RUNNABLE)
 def test_a_command_works(command: str, server: Served, tmp_path: Path) -> None:
     command = command.replace(KEYS, f"--into {tmp_path}/keys.toml")
@@ -62,6 +63,7 @@ def test_a_command_works(command: str, server: Served, tmp_path: Path) -> None:
     assert '"error"' not in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", blocks(ENGLISH, "python"))
 def test_a_program_works(code: str, server: Served) -> None:
     result = run([sys.executable, "-c", code.replace(ADDRESS, server.url)], server)

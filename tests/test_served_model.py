@@ -60,6 +60,7 @@ def ask(client: OpenAI, url: str, question: str) -> str:
     return answer.choices[0].message.content or ""
 
 
+@pytest.mark.slow
 def test_it_sees_category_and_colour_of_held_out_pictures(client: OpenAI) -> None:
     scenes = [sample_scene(seed) for seed in TEST_SEEDS[:HELD_OUT]]
 
@@ -72,6 +73,7 @@ def test_it_sees_category_and_colour_of_held_out_pictures(client: OpenAI) -> Non
     assert score >= FIRST_BAR
 
 
+@pytest.mark.slow
 def test_sixteen_at_once_get_the_same_answers_as_one_at_a_time(client: OpenAI) -> None:
     pictures = [picture(sample_scene(seed)) for seed in TEST_SEEDS[1000:1032]]
     alone = [ask(client, each, RECORD_QUESTION) for each in pictures]
@@ -110,6 +112,7 @@ def test_special_tokens_that_a_client_types_stay_text(client: OpenAI) -> None:
     assert ask(client, url, CATEGORY_QUESTION)
 
 
+@pytest.mark.slow
 def test_killing_the_worker_under_load_loses_nothing(server: Served, client: OpenAI) -> None:
     pictures = [picture(sample_scene(seed)) for seed in TEST_SEEDS[:64]]
     expected = [ask(client, each, RECORD_QUESTION) for each in pictures]

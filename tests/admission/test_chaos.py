@@ -71,6 +71,7 @@ class Chaos:
                 self.room.places = self.dice.choice([1, 2, 3, 5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slo", [0.0, 3.0])
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)

@@ -45,6 +45,7 @@ ENGINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -69,6 +70,7 @@ def test_goodput_at_four_times_the_load_is_nearly_that_at_the_best(kind: str) ->
     assert early >= 0.97 * len(over.refusal_seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retries", [0, 5])
 def test_after_an_overload_all_is_as_before_within_ten_seconds(retries: int) -> None:
     """Cases 42 and 43: also when each refused client tries again at once, and leaves when late."""
@@ -92,6 +94,7 @@ def test_after_an_overload_all_is_as_before_within_ten_seconds(retries: int) -> 
         assert sum(tried) / len(tried) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slo", [0.0, 1.0])
 def test_a_tenant_at_ten_times_its_load_does_not_slow_the_other(slo: float) -> None:
     """Case 44: the other's p99 at most 1.3 times what it is when both are well-behaved."""
@@ -109,6 +112,7 @@ def test_a_tenant_at_ten_times_its_load_does_not_slow_the_other(slo: float) -> N
     assert all(one.error is None for one in sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [(8, 8), (4, 12)])
 def test_a_flooding_tenant_does_not_slow_another_where_slots_are_few(
     tokens: tuple[int, int],

@@ -3,6 +3,7 @@
 import asyncio
 from itertools import takewhile
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +80,7 @@ class Holders:
             blocked.add(claim.scope)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     capacity=st.integers(1, 60),

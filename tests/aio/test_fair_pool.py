@@ -222,6 +222,7 @@ class Crowd:
         assert {task.result() for task in new} == set(things)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(things=N_THINGS, leaves_some=st.booleans(), steps=STEPS)
 def test_nothing_is_lost_and_nobody_waits_in_vain(

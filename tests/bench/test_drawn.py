@@ -47,6 +47,7 @@ def test_there_are_enough_for_a_long_run() -> None:
     assert DISTINCT >= 2_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [160, 224, 384])
 def test_joining_moves_no_pixel(size: int) -> None:
     """A picture shows its two products just as pictures do that share one of them with it."""

@@ -14,6 +14,7 @@ from tests.bench.runs import good_run
 from tests.console.conftest import BROWSER_FLAGS, BROWSER_NAMES
 
 
+@pytest.mark.slow
 async def test_values_are_shown_to_pointer_and_keyboard(tmp_path: Path) -> None:
     found = [path for name in BROWSER_NAMES if (path := shutil.which(name))]
     if not found:

@@ -57,6 +57,7 @@ async def test_what_was_due_was_sent_and_recorded() -> None:
         assert picture.size == (128, 128)
 
 
+@pytest.mark.slow
 async def test_a_stall_counts_for_all_who_came_meanwhile() -> None:
     """Coordinated omission: with 200 a second, a stall of 1 s must show up 200 times, not once."""
     async with stand_in(stalling(1.0, after=100)) as server:
@@ -69,6 +70,7 @@ async def test_a_stall_counts_for_all_who_came_meanwhile() -> None:
     assert percentile(latencies, 0.5) < 0.4
 
 
+@pytest.mark.slow
 async def test_a_cap_on_connections_is_reported_and_its_wait_counts() -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.2)
@@ -84,6 +86,7 @@ async def test_a_cap_on_connections_is_reported_and_its_wait_counts() -> None:
     assert last.lateness > 1
 
 
+@pytest.mark.slow
 async def test_failures_are_told_apart() -> None:
     async def fail(request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -133,6 +136,7 @@ async def test_streams_have_first_tokens_and_gaps() -> None:
         assert record.completion_tokens == 3
 
 
+@pytest.mark.slow
 async def test_two_targets_play_the_same_schedule_in_turns() -> None:
     async with stand_in() as first, stand_in() as second:
         run = await run_bench(spec(first, second, slice_seconds=0.5))
@@ -149,6 +153,7 @@ async def test_several_processes_share_the_schedule() -> None:
     assert len(server.bodies) == len(run.records)
 
 
+@pytest.mark.slow
 async def test_clients_of_a_closed_loop_wait_for_their_answers() -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.05)
@@ -207,6 +212,7 @@ async def test_a_warm_start_asks_for_the_head_first() -> None:
     assert isinstance(steps[0].command, Warm)
 
 
+@pytest.mark.slow
 async def test_pictures_are_served_for_urls() -> None:
     async def fetch(request: web.Request) -> web.StreamResponse:
         body = await request.json()

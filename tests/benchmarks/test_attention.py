@@ -24,6 +24,7 @@ def test_memory_is_what_the_call_holds() -> None:
     assert sdpa.peak < eager.peak / 2
 
 
+@pytest.mark.slow
 def test_the_report_has_a_row_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "SECONDS", 0.01)
     case = next(cases(["bfloat16"]))

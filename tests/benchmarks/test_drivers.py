@@ -24,6 +24,7 @@ CELL = Cell(
 )
 
 
+@pytest.mark.slow
 def test_gateway_and_engine_alone_answer_the_same(tmp_path: Path) -> None:
     place = Place(tmp_path, "fake", "silkline-mini")
     texts = {}

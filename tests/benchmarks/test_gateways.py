@@ -96,6 +96,7 @@ def test_peers_that_are_not_installed_are_named(tmp_path: Path) -> None:
     assert missing(DECODED, place) is None
 
 
+@pytest.mark.slow
 def test_every_workload_is_answered_through_silkline(tmp_path: Path, jpegs: Path) -> None:
     load_cores, peer_cores = cores()
     place = Place(tmp_path, tmp_path, f"127.0.0.1:{free_port()}", peer_cores)

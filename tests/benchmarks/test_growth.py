@@ -5,6 +5,7 @@ import pytest
 from benchmarks.growth import SIZES, Report, Row, markdown, measure
 
 
+@pytest.mark.slow
 def test_it_measures_every_operation_at_every_size() -> None:
     rows = measure(dict.fromkeys(SIZES, (1, 2)), place=None)
     assert {row.grows for row in rows} == SIZES.keys() - {"open connections"}

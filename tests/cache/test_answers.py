@@ -131,6 +131,7 @@ async def test_when_the_first_leaves_the_others_are_answered() -> None:
         assert (await ask(cache, engine))[0] is HIT
 
 
+@pytest.mark.slow
 async def test_when_all_leave_the_engine_stops() -> None:
     async with cached(token_seconds="0.15", answer_words="24") as (cache, engine):
         readers = [asyncio.create_task(ask(cache, engine)) for _ in range(20)]

@@ -75,6 +75,7 @@ async def test_two_gateways_share_it(s3: int, tmp_path: Path) -> None:
         assert await other.get(KEY) == b"value"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_costs_little_and_passes(
     proxy: S3Proxy, fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

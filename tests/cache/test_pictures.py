@@ -44,6 +44,7 @@ def batched(names: Iterable[str]) -> Iterator[list[str]]:
         yield some
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.full)])
 async def test_no_picture_gets_the_answer_of_another(tier: Tier, count: int) -> None:
     keys: dict[str, bytes] = {}

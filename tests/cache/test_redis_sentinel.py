@@ -49,6 +49,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield Watched(master, replica, sentinel)
 
 
+@pytest.mark.slow
 async def test_writes_go_on_after_a_failover(watched: Watched) -> None:
     url = f"redis+sentinel://127.0.0.1:{watched.sentinel.port}/shop"
     async with connected(url) as tier:

@@ -1,4 +1,4 @@
-"""Each case has a sampled size in `make test` and its whole size in `make test-full`."""
+"""Each case has a sampled size in `make test-slow` and its whole size in `make test-full`."""
 
 from __future__ import annotations
 

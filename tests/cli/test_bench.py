@@ -20,6 +20,7 @@ def server() -> Iterator[Served]:
         yield running
 
 
+@pytest.mark.slow
 def test_load_on_a_real_gateway_leaves_table_page_and_records(
     server: Served, tmp_path: Path
 ) -> None:
@@ -37,6 +38,7 @@ def test_load_on_a_real_gateway_leaves_table_page_and_records(
     assert all(record.completion_tokens for record in records)
 
 
+@pytest.mark.slow
 def test_json_has_the_figures(server: Served, tmp_path: Path) -> None:
     result = run(
         *("bench", server.url, "--against", server.url, *QUICK, "--slice", "1s", "--stream"),
@@ -53,12 +55,14 @@ def test_json_has_the_figures(server: Served, tmp_path: Path) -> None:
     assert second["by_cache"].keys() == {"hit"}  # the same server has seen them all
 
 
+@pytest.mark.slow
 def test_uploads_reach_predict(server: Served, tmp_path: Path) -> None:
     result = run("bench", server.url, *QUICK, "--as", "upload", "--json", "--out", str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["targets"][0]["goodput"] == 1
 
 
+@pytest.mark.slow
 def test_goodput_below_the_gate_is_exit_code_1(server: Served, tmp_path: Path) -> None:
     gate = ("--slo", "1ms", "--min-goodput", "99.9%", "--out", str(tmp_path))
     result = run("bench", server.url, *QUICK, "--new", "50%", *gate)
@@ -67,6 +71,7 @@ def test_goodput_below_the_gate_is_exit_code_1(server: Served, tmp_path: Path) -
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1", "/v1/", "/", "/v1/chat/completions"])
 def test_the_base_url_of_other_clients_is_taken(server: Served, tmp_path: Path, path: str) -> None:
     quick = ("--rate", "10", "--for", "1s", "--catalogue", "2", "--pixels", "128", "--json")
@@ -80,6 +85,7 @@ def test_the_base_url_of_other_clients_is_taken(server: Served, tmp_path: Path, 
         assert target["served"] == target["requests"] > 0
 
 
+@pytest.mark.slow
 def test_a_target_that_answers_nothing_is_exit_code_1(server: Served, tmp_path: Path) -> None:
     result = run("bench", server.url, *QUICK, "--model", "NOPE", "--out", str(tmp_path))
     assert result.returncode == 1
@@ -88,6 +94,7 @@ def test_a_target_that_answers_nothing_is_exit_code_1(server: Served, tmp_path: 
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -118,6 +125,7 @@ def test_a_folder_that_cannot_be_is_told_before_any_load(server: Served, tmp_pat
     assert "cannot be written into" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_what_is_kept(server: Served, tmp_path: Path) -> None:
     before = len(server.log)
     running = subprocess.Popen(

@@ -22,6 +22,7 @@ def pictures(tmp_path: Path) -> list[str]:
     return paths
 
 
+@pytest.mark.slow
 def test_each_picture_gets_its_answer(pictures: list[str]) -> None:
     result = run("describe", "--engine", "fake", "--json", *pictures)
     assert result.returncode == 0, result.stderr
@@ -41,6 +42,7 @@ def test_text_is_one_answer_a_line_with_its_picture(pictures: list[str]) -> None
     assert result.stdout.startswith(f"{pictures[0]}: ")
 
 
+@pytest.mark.slow
 def test_one_bad_picture_is_named_and_the_others_are_answered(
     pictures: list[str], tmp_path: Path
 ) -> None:
@@ -61,6 +63,7 @@ def test_one_bad_picture_is_named_and_the_others_are_answered(
     assert f"silkline: {bad}: " in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("picture", "code"),
     [
@@ -75,6 +78,7 @@ def test_what_cannot_be_a_picture_is_told(picture: str, code: str) -> None:
     assert json.loads(result.stdout)["error"]["code"] == code
 
 
+@pytest.mark.slow
 def test_pictures_are_asked_together_and_printed_in_order(pictures: list[str]) -> None:
     """Three answers of 2 s each, and those again; one after the other they would take their sum."""
     options = "answer_words=40,token_seconds=0.05"
@@ -88,6 +92,7 @@ def test_pictures_are_asked_together_and_printed_in_order(pictures: list[str]) -
     assert took < sum(line["timeline"].get("generate", 0) for line in lines)
 
 
+@pytest.mark.slow
 def test_answers_reach_their_file_while_progress_is_on_a_terminal(
     pictures: list[str], tmp_path: Path
 ) -> None:
@@ -119,6 +124,7 @@ def _read(controller: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_no_name_of_a_file_is_obeyed_by_the_terminal(pictures: list[str], tmp_path: Path) -> None:
     there = tmp_path / "a\x1b]0;owned\x07\udcff.jpg"
     there.write_bytes(Path(pictures[0]).read_bytes())

@@ -166,6 +166,7 @@ def test_the_libraries_are_those_of_the_engine() -> None:
     assert "openvino" not in findings
 
 
+@pytest.mark.slow
 def test_a_silkline_that_runs_there_is_no_fault() -> None:
     with served("--engine", "fake") as server:
         code, findings = doctor("--port", str(server.host_and_port[1]))

@@ -48,6 +48,7 @@ def asked(url: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_a_model_against_itself_and_against_a_damaged_one(tmp_path: Path) -> None:
     data = str(write_set(tmp_path, 12))
     out = tmp_path / "out"
@@ -97,6 +98,7 @@ def test_an_engine_that_cannot_constrain_answers_is_refused_the_most_likely_choi
     assert "cannot constrain answers to choices" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_set_with_columns_of_its_own(tmp_path: Path) -> None:
     row = {"image": data_url(encoded()), "question": "What?", "answers": [{"answer": "a mug"}]}
     data = tmp_path / "set.jsonl"
@@ -111,6 +113,7 @@ def test_a_set_with_columns_of_its_own(tmp_path: Path) -> None:
     assert "FIELD is one of picture, id, prompt, reference, choices" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_the_bundled_model_on_the_bundled_set(tmp_path: Path) -> None:
     result = run("evaluate", "silkline-mini", "--limit", "8", "--out", str(tmp_path))
     assert result.returncode == 0, result.stderr
@@ -121,6 +124,7 @@ def test_the_bundled_model_on_the_bundled_set(tmp_path: Path) -> None:
     assert records["mean"] >= 0.5
 
 
+@pytest.mark.slow
 def test_items_without_an_answer_are_told_and_end_with_1(tmp_path: Path) -> None:
     path = write_set(tmp_path, 2)
     row = {"id": "bad", "picture": "bad.jpg", "prompt": "?", "reference": "m"}
@@ -132,6 +136,7 @@ def test_items_without_an_answer_are_told_and_end_with_1(tmp_path: Path) -> None
     assert "The picture could not be read." in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_continues_and_asks_nothing_twice(tmp_path: Path) -> None:
     """Counts at the server, which answers 16 at a time, each within half a second or so."""
     data, journal = str(write_set(tmp_path, 64)), tmp_path / "out" / "answers.jsonl"
@@ -160,6 +165,7 @@ def test_killed_in_the_middle_it_continues_and_asks_nothing_twice(tmp_path: Path
     assert json.loads(result.stdout)["results"][0]["answered"] == 64
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
     data, journal = str(write_set(tmp_path, 40)), tmp_path / "out" / "answers.jsonl"
     subject = "silkline-mini engine=fake max_batch=4 engine_options=token_seconds=0.15"
@@ -186,6 +192,7 @@ def test_ctrl_c_leaves_a_journal_to_continue_from(tmp_path: Path) -> None:
     assert not any(line.get("error") for line in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -227,6 +234,7 @@ def test_results_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     assert len(lines_of(out / "answers.jsonl")) == 1
 
 
+@pytest.mark.slow
 def test_answers_of_another_version_are_not_taken_for_new(tmp_path: Path) -> None:
     out = tmp_path / "out"
     common = ("--data", str(write_set(tmp_path, 2)), "--out", str(out), "--json")
@@ -241,6 +249,7 @@ def test_answers_of_another_version_are_not_taken_for_new(tmp_path: Path) -> Non
     assert len(lines_of(journal)) == 4
 
 
+@pytest.mark.slow
 def test_a_table_with_duplicate_rows(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded())
     data = tmp_path / "set.csv"

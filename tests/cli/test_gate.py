@@ -29,6 +29,7 @@ def gate(*arguments: object) -> Ended:
     return invoked("gate", *arguments)
 
 
+@pytest.mark.slow
 def test_an_equal_model_passes_another_is_refused_and_a_second_run_asks_nothing(
     tmp_path: Path,
 ) -> None:

@@ -120,6 +120,7 @@ def test_json_tells_it_exactly_and_in_ascii(tmp_path: Path) -> None:
     assert json.loads(output)["model_type"] == EVIL
 
 
+@pytest.mark.slow
 def test_errors_that_quote_a_file_are_one_line(tmp_path: Path) -> None:
     folder = hostile(tmp_path / "model")
     for more in ((), ("--engine", "openvino")):
@@ -137,6 +138,7 @@ def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
     assert "config.json is not a JSON object" in error.message
 
 
+@pytest.mark.slow
 def test_a_language_model_is_called_one(tmp_path: Path) -> None:
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
     folder = str(save(tmp_path, {"config.json": config}))

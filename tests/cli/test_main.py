@@ -36,6 +36,7 @@ def broken_pillow(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -86,6 +87,7 @@ def test_help_lists_every_setting_with_its_default() -> None:
     assert "[default: 50000000]" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["/none", "silkline-mini"])
 def test_the_fake_engine_is_given_no_model(model: str) -> None:
     with served("--engine", "fake", "--model", model) as server:
@@ -104,6 +106,7 @@ def test_a_taken_port_is_told_with_a_remedy() -> None:
     assert f"Run: silkline up --port {port + 1 if port < 65535 else 0}" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_decoder_that_does_not_start_is_no_matter_of_ports(tmp_path: Path) -> None:
     """A decoding child imports Pillow; this one finds a broken one in its stead."""
     result = run("up", "--engine", "fake", "--port", "0", path=broken_pillow(tmp_path))
@@ -113,6 +116,7 @@ def test_a_decoder_that_does_not_start_is_no_matter_of_ports(tmp_path: Path) -> 
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_any_address_is_announced_as_one_that_can_be_opened() -> None:
     with served(*ANYWHERE[1:], "--host", "0.0.0.0") as server:
         assert server.host_and_port[0] == "127.0.0.1"

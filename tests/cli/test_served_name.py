@@ -83,6 +83,7 @@ def test_a_name_that_a_header_cannot_carry_is_refused(name: str) -> None:
     assert "served" in error.message
 
 
+@pytest.mark.slow
 def test_a_remote_model_has_the_name_that_was_set() -> None:
     with (
         served("--engine", "fake", "--served-name", "inner") as inner,
@@ -97,6 +98,7 @@ def test_a_remote_model_has_the_name_that_was_set() -> None:
             assert json.load(answer)["model"] == "org/outer"
 
 
+@pytest.mark.slow
 def test_clients_ask_for_the_name_that_was_set() -> None:
     with served("--engine", "fake", "--served-name", "org/my-model") as server:
         assert fetched(f"{server.url}/v1/models")[1]["data"][0]["id"] == "org/my-model"
@@ -105,6 +107,7 @@ def test_clients_ask_for_the_name_that_was_set() -> None:
         assert (status, error["error"]["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.slow
 def test_clients_may_ask_for_a_folder_as_its_user_calls_it(tmp_path: Path) -> None:
     shutil.copytree(bundled_folder(), tmp_path / "Модель")
     with served("--engine", "openvino", "--model", "./Модель", folder=tmp_path) as server:

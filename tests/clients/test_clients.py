@@ -45,6 +45,7 @@ def page() -> str:
     return PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", EVERY)
 def test_a_client_works_as_the_page_says(client: Client, running: Servers, page: str) -> None:
     found = outcomes(client, running)
@@ -56,6 +57,7 @@ def test_a_client_works_as_the_page_says(client: Client, running: Servers, page:
     assert ways(found) in page, f"write the page anew: {COMMAND}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", EVERY)
 def test_the_example_of_a_client_works(client: Client, running: Servers, page: str) -> None:
     language, code = example(page, client)

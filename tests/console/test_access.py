@@ -89,6 +89,7 @@ async def exchange(console: Console, stand_in: StandIn) -> None:
     await console.page.wait_for_selector("#failure:visible")
 
 
+@pytest.mark.slow
 @in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_contrast(stand_in: StandIn, open_console: OpenConsole, scheme: str) -> None:
@@ -106,6 +107,7 @@ async def test_contrast(stand_in: StandIn, open_console: OpenConsole, scheme: st
     assert [(text, ratio) for text, ratio in texts if ratio < 4.5] == []
 
 
+@pytest.mark.slow
 @in_browser
 @pytest.mark.parametrize("width", [360, 768, 1280])
 async def test_nothing_sticks_out(stand_in: StandIn, open_console: OpenConsole, width: int) -> None:
@@ -220,6 +222,7 @@ async def test_a_screen_reader_hears_the_answer_once(console: Console, stand_in:
     )
 
 
+@pytest.mark.slow
 @in_browser
 async def test_the_theme_follows_the_system_until_it_is_chosen(
     stand_in: StandIn, open_console: OpenConsole
@@ -248,6 +251,7 @@ async def test_the_theme_follows_the_system_until_it_is_chosen(
     assert await dark()
 
 
+@pytest.mark.slow
 @in_browser
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
 async def test_motion_is_left_out_on_request(

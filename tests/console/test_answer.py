@@ -219,6 +219,7 @@ async def test_an_older_answer_can_be_read_while_one_runs(
     assert await console.text("#text") == "New answer."
 
 
+@pytest.mark.slow
 async def test_the_history_forgets_the_oldest(console: Console, stand_in: StandIn) -> None:
     await console.use_sample()
     for number in range(21):

@@ -31,6 +31,7 @@ UNEARNED = {
 """Codes that the page's own requests cannot earn."""
 
 
+@pytest.mark.slow
 async def test_every_code_of_the_gateway_has_a_title(console: Console, stand_in: StandIn) -> None:
     await console.use_sample()
     titles = {}
@@ -106,6 +107,7 @@ async def test_a_file_that_is_gone(console: Console, stand_in: StandIn, tmp_path
     assert stand_in.bodies == []
 
 
+@pytest.mark.slow
 async def test_a_key_is_asked_for_used_and_forgotten(
     stand_in: StandIn, open_console: OpenConsole
 ) -> None:
@@ -131,6 +133,7 @@ async def test_a_key_is_asked_for_used_and_forgotten(
     assert await console.page.evaluate("JSON.stringify(sessionStorage)") == "{}"
 
 
+@pytest.mark.slow
 async def test_status_follows_the_gateway(stand_in: StandIn, open_console: OpenConsole) -> None:
     stand_in.ready = 503
     console = await open_console(stand_in.url, wait=False)

@@ -48,6 +48,7 @@ async def test_the_key_as_the_browsers_password(
     assert await console.text("#model") != UNKNOWN
 
 
+@pytest.mark.slow
 async def test_a_key_in_the_page_goes_before_the_password(
     guarded: Served, keys: Keys, open_console: OpenConsole
 ) -> None:

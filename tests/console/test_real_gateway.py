@@ -20,6 +20,7 @@ def gateway() -> Iterator[Served]:
         yield server
 
 
+@pytest.mark.slow
 async def test_a_picture_is_answered_measured_and_refused(
     gateway: Served, open_console: OpenConsole, picture: Path
 ) -> None:

@@ -154,6 +154,7 @@ ODD_CHUNKS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 async def test_odd_chunks_do_no_harm(console: Console, stand_in: StandIn) -> None:
     await console.use_sample()
     for odd in ODD_CHUNKS:

@@ -51,6 +51,7 @@ class TestOpenVino(Conformance):
 
 
 @pytest.mark.asyncio(loop_scope="class")
+@pytest.mark.slow
 class TestOpenVinoInAWorker(Conformance):
     LACKS = LACKS
     ANSWER_IDS = ANSWER_IDS
@@ -126,6 +127,7 @@ def test_an_option_that_is_not_there_is_refused() -> None:
         create_engine("openvino", replace(OPTIONS, extra={"prefix": "true"}))
 
 
+@pytest.mark.slow
 async def test_a_more_precise_cache_is_priced_and_used() -> None:
     small = replace(OPTIONS, kv_cache_bytes=1024 * 1024)
     room = {}

@@ -48,6 +48,7 @@ def environment(tmp_path: Path) -> ExportEnvironment:
     return export_environment("group", {"XDG_CACHE_HOME": str(tmp_path / "cache")})
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_and_finds_silklines_own_packages(
     wheels: Path, tmp_path: Path
 ) -> None:

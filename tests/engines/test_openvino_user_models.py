@@ -103,6 +103,7 @@ async def ask(engine: Engine, case: Case, later: float = 0.0) -> tuple[str, int,
     return "".join(text), usage.completion_tokens, usage.prompt_tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model_type",
     [
@@ -179,6 +180,7 @@ def test_an_export_leaves_no_process_behind(made: Callable[[str], Exported]) -> 
     assert left == []
 
 
+@pytest.mark.slow
 def test_the_second_start_exports_nothing_and_answers(made: Callable[[str], Exported]) -> None:
     """Through the command line, with the model's folder as the first argument."""
     model = made("llava")

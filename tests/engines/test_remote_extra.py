@@ -98,6 +98,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=9), JSON), st.sampled_from(["api_key", "base_url"]))
 def test_nothing_guarded_passes_inside_of_anything(fields: dict[str, Any], name: str) -> None:
     passed = passed_on(fields, [remote()])

@@ -202,6 +202,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary() | JSON.map(lambda value: json.dumps(value).encode())))
 def test_any_events_are_deltas_or_one_of_our_errors(events: list[bytes]) -> None:
     reader = AnswerReader(Sampling(logprobs=5))

@@ -65,6 +65,7 @@ def test_the_example_is_short() -> None:
     assert example().count("\n") < MAX_EXAMPLE_LINES
 
 
+@pytest.mark.slow
 def test_inspect_and_auto_and_the_answer_know_it(silkline: Silkline, odd_model: str) -> None:
     found = json.loads(silkline("inspect", odd_model, "--json").stdout)
     assert {each["engine"]: each["verdict"] for each in found["engines"]}["shout"] == "yes"

@@ -98,6 +98,7 @@ HUGE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("huge", HUGE, ids=range(len(HUGE)))
 def test_texts_of_any_length_are_compared(huge: str) -> None:
     assert exact(huge, huge) == 1

@@ -86,6 +86,7 @@ def test_each_row_counts_in_the_mean_and_each_question_once_in_the_interval() ->
     assert second.p == sign_flip([-4.0, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_the_interval_of_weighted_values_holds_the_true_mean() -> None:
     """Coverage of 95%, give or take, where taking each row for itself holds it in far fewer."""
     rng = random.Random(1)

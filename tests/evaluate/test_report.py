@@ -22,7 +22,7 @@ from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.evaluate.report.cases import Case
 from silkline.evaluate.report.images import data_url
-from silkline.evaluate.report.page import page, write_page
+from silkline.evaluate.report.page import page
 from silkline.evaluate.report.word_diff import Part, diff_words
 from silkline.evaluate.results import Evaluation
 from silkline.evaluate.subject import Subject
@@ -196,6 +196,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
         assert not re.search(r"url\(|@import", text)
 
 
+@pytest.mark.slow
 def test_words_are_compared() -> None:
     found = list(diff_words("a red mug", "a blue mug, new"))
     assert [one for one in found if one[0] is Part.MISSING] == [(Part.MISSING, "red")]
@@ -204,6 +205,7 @@ def test_words_are_compared() -> None:
     assert len(list(diff_words("a " * 9_999, "b " * 9_999))) <= 2_000
 
 
+@pytest.mark.slow
 async def test_the_page_in_a_browser(tmp_path: Path) -> None:
     browsers = [path for name in BROWSER_NAMES if (path := shutil.which(name))]
     if not browsers:
@@ -217,7 +219,7 @@ async def test_the_page_in_a_browser(tmp_path: Path) -> None:
             ("plain", evaluated(*sides("e", 0.6))[:2]), ("hostile", hostile()),
         ):  # fmt: skip
             written = tmp_path / f"{name}.html"
-            write_page(found, cases, written)
+            written.write_text(page(found, cases), encoding="utf-8", errors="replace")
             tab = await browser.new_page(viewport={"width": 420, "height": 800})
             tab.on("request", lambda request: asked.append(request.url))
             tab.on("console", lambda message: asked.append(message.text))

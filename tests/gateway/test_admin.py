@@ -126,6 +126,7 @@ def test_the_models_are_listed_with_their_state(http: httpx2.Client) -> None:
     assert code(http.get("/admin/models/c")) == (404, "model_not_found")
 
 
+@pytest.mark.slow
 def test_one_model_is_killed_replaced_and_removed_while_the_other_loses_nothing(
     running: Served, http: httpx2.Client
 ) -> None:
@@ -225,6 +226,7 @@ def test_an_allowed_folder_may_be_loaded(http: httpx2.Client, folder: Path) -> N
     assert reply.status_code == 201, reply.text
 
 
+@pytest.mark.slow
 def test_changes_survive_a_restart_until_the_owner_edits_the_table(tmp_path: Path) -> None:
     write(tmp_path)
     with served(folder=tmp_path) as running, httpx2.Client(base_url=running.url) as http:

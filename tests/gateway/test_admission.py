@@ -74,6 +74,7 @@ def test_tenants_do_not_see_each_others_answers(tenants: dict[str, httpx2.Client
     assert again.headers.get("x-silkline-cache") in {"miss", None}
 
 
+@pytest.mark.slow
 def test_too_much_for_the_slo_is_refused_early() -> None:
     slow = ("--engine-options", "token_seconds=0.02,answer_words=10", "--max-batch", "4")
     with (
@@ -101,6 +102,7 @@ def test_too_much_for_the_slo_is_refused_early() -> None:
         assert f"silkline_refused_total{{{labels}}}" in refused
 
 
+@pytest.mark.slow
 def test_a_full_queue_still_gives_kept_answers() -> None:
     slow = ("--engine-options", "token_seconds=0.2,answer_words=16", "--max-batch", "4")
     with (
@@ -124,6 +126,7 @@ def test_a_full_queue_still_gives_kept_answers() -> None:
         assert {one.result().status_code for one in full} == {200}
 
 
+@pytest.mark.slow
 def test_pictures_get_smaller_under_load_and_every_answer_says_so() -> None:
     options = "token_seconds=0.02,answer_words=10,pixels_per_token=784"
     slow = ("--engine-options", options, "--max-batch", "2", "--slo", "20")

@@ -72,6 +72,7 @@ def test_a_client_may_leave_the_cache_out(fresh: httpx2.Client) -> None:
     assert state(ask(fresh, 5)) == "hit"
 
 
+@pytest.mark.slow
 def test_sampling_without_a_seed_is_not_cached(fresh: httpx2.Client) -> None:
     for _ in range(2):
         reply = fresh.post(CHAT, json=asked(data_url(encoded()), temperature=1.0))
@@ -104,6 +105,7 @@ def test_predict_shares_the_cache_and_metrics_count_it(fresh: httpx2.Client) -> 
     assert "silkline_cache_computing 0.0" in metrics
 
 
+@pytest.mark.slow
 def test_a_cache_that_keeps_nothing() -> None:
     with (
         served("--engine", "fake", "--cache-ttl", "0") as running,
@@ -112,6 +114,7 @@ def test_a_cache_that_keeps_nothing() -> None:
         assert [state(ask(http, 1)) for _ in range(2)] == ["miss", "miss"]
 
 
+@pytest.mark.slow
 def test_answers_outlive_the_server_on_disk(tmp_path: object) -> None:
     disk = ("--engine", "fake", "--cache-disk", f"{tmp_path}/answers.db")
     for expected in ("miss", "hit"):

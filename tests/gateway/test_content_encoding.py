@@ -169,6 +169,7 @@ def roomy() -> Iterator[Served]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gzip", "raw deflate", "zstd"])
 def test_a_bomb_is_refused_in_little_memory(roomy: Served, name: str) -> None:
     encoding, pack = PACKERS[name]
@@ -222,6 +223,7 @@ def test_an_image_that_comes_packed(http: httpx2.Client) -> None:
     assert reply.status_code == 200
 
 
+@pytest.mark.slow
 def test_what_all_bodies_hold_is_what_they_unpack_to() -> None:
     """While one packed body of a megabyte is open, there is no room for another."""
     packed = gzip.compress(b" " * 1_000_000)

@@ -173,6 +173,7 @@ def test_a_star_opens_no_other_host(everyone: Served) -> None:
     assert exchange(everyone.host_and_port, head("/v1/models", headers=headers)).status == 403
 
 
+@pytest.mark.slow
 def test_a_page_without_a_key_is_refused_where_others_are_listed() -> None:
     with served("--engine", "fake", "--cors-origins", DEV) as running:
         for origin, status in ((DEV, 200), (EVIL, 403)):

@@ -38,6 +38,7 @@ def test_waiting_for_a_turn_is_a_part_of_it(slow: httpx2.Client) -> None:
     assert max(seconds for _, seconds in outcomes) < SECONDS + SLACK_SECONDS
 
 
+@pytest.mark.slow
 def test_a_stream_is_told_that_its_time_is_over(slow: httpx2.Client) -> None:
     for _ in range(3):
         body = asked(max_tokens=100, temperature=1.0, stream=True)

@@ -157,6 +157,7 @@ def test_a_bad_document_is_refused_by_its_field(
     assert error["param"].startswith("messages.0.content.0")
 
 
+@pytest.mark.slow
 def test_a_hostile_document_loses_no_other_request(echo: httpx2.Client) -> None:
     bad = body(file(fanned_out_forms()))
     good = [body(file(pdf("red", width=100 + at, height=100))) for at in range(12)]
@@ -171,6 +172,7 @@ def test_a_form_upload_may_be_a_document(echo: httpx2.Client) -> None:
     assert reply.json()["response"] == "[600x400] [600x400] What?"
 
 
+@pytest.mark.slow
 def test_a_page_is_never_a_near_duplicate_of_another() -> None:
     """Two images of these greys are near duplicates, by their perceptual digests."""
     greys = ("#777777", "#999999")

@@ -37,6 +37,7 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_lame_duck_is_not_ready_and_answers_all_the_same() -> None:
     with served(*FAKE, "--lame-duck", "1.5") as running:
         with httpx2.Client(base_url=running.url) as old:
@@ -56,6 +57,7 @@ def test_a_lame_duck_is_not_ready_and_answers_all_the_same() -> None:
         assert time.monotonic() - began >= 1.5
 
 
+@pytest.mark.slow
 def test_a_second_signal_cuts_the_lame_duck_short() -> None:
     with served(*FAKE, "--lame-duck", "60") as running:
         running.process.send_signal(signal.SIGTERM)
@@ -64,6 +66,7 @@ def test_a_second_signal_cuts_the_lame_duck_short() -> None:
         assert running.process.wait(timeout=10) == 0
 
 
+@pytest.mark.slow
 def test_what_was_accepted_is_answered() -> None:
     """A request whose bytes come after the signal, on a connection that came before it."""
     with served(*SLOW) as running:
@@ -134,6 +137,7 @@ class Crowd:
         connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("attempt", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_nobody_is_reset_at_full_load(keep: bool, attempt: int) -> None:
@@ -149,6 +153,7 @@ def test_nobody_is_reset_at_full_load(keep: bool, attempt: int) -> None:
     assert crowd.outcomes["200"] > 20
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_loses_no_request() -> None:
     long = (*FAKE, "--engine-options", "token_seconds=0.05,answer_words=100")
     with served(*long) as running:

@@ -59,6 +59,7 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_in_between_costs_no_second_answer() -> None:
     with served(*FAKE, SLOW) as server, ThreadPoolExecutor(1) as threads:
         first = threads.submit(ask, server, "one")
@@ -73,6 +74,7 @@ def test_a_worker_that_dies_in_between_costs_no_second_answer() -> None:
         assert metric(server.url, "silkline_stage_seconds_count", stage="generate") == 1
 
 
+@pytest.mark.slow
 def test_a_gateway_that_dies_leaves_its_answers_and_frees_what_it_worked_on(tmp_path: Path) -> None:
     port = str(free_port())
     options = (*FAKE, SLOW, "--port", port, "--idempotency-store", str(tmp_path / "keys"))
@@ -97,6 +99,7 @@ def test_a_gateway_that_dies_leaves_its_answers_and_frees_what_it_worked_on(tmp_
         assert set(statuses) == {409, 200}
 
 
+@pytest.mark.slow
 def test_tenants_have_keys_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     keys = {name: new_key() for name in ("a", "b")}

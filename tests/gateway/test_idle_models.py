@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 import psutil
+import pytest
 
 from tests.campaign.standing import metric
 from tests.gateway.test_admin import ask, until
@@ -38,6 +39,7 @@ def workers(running: Served) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_an_idle_model_is_unloaded_and_the_next_request_starts_it(tmp_path: Path) -> None:
     (tmp_path / "silkline.toml").write_text(TOML, encoding="utf-8")
     with (

@@ -162,6 +162,7 @@ async def test_nothing_ends_the_watch(tmp_path: Path, monkeypatch: pytest.Monkey
         await eventually(lambda: file.ring.holder(late.encode()) is not None)
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None:
     keys = write_keys(tmp_path)
     late = new_key()
@@ -203,6 +204,7 @@ def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_a_server_does_not_start_with_broken_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text("[tenants.shop]\nkeys = 3\n", encoding="utf-8")

@@ -86,6 +86,7 @@ def test_requests_errors_and_stages_are_counted(http: httpx2.Client) -> None:
     assert "# TYPE silkline_replica_requests gauge" in text
 
 
+@pytest.mark.slow
 def test_a_request_is_one_line_of_the_log_without_its_content() -> None:
     with served("--engine", "fake") as running:
         picture = data_url(encoded())
@@ -103,6 +104,7 @@ def test_a_request_is_one_line_of_the_log_without_its_content() -> None:
         assert secret not in log
 
 
+@pytest.mark.slow
 def test_a_server_that_drains_ends_what_runs_and_takes_nothing_new() -> None:
     with served(*SLOW) as running, httpx2.Client(base_url=running.url, timeout=30) as http:
         body = asked(data_url(encoded()), stream=True)
@@ -117,6 +119,7 @@ def test_a_server_that_drains_ends_what_runs_and_takes_nothing_new() -> None:
             http.get("/live")
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_ends_in_an_error_of_its_own() -> None:
     slow = ("--engine", "fake", "--engine-options", "token_seconds=0.3,answer_words=500")
     with served(*slow, "--drain-timeout", "1") as running, ThreadPoolExecutor(2) as pool:
@@ -136,6 +139,7 @@ def _post(url: str, body: dict[str, object]) -> httpx2.Response:
     return httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_loses_its_place() -> None:
     many = ("--engine", "fake", "--engine-options", "answer_words=40000,context_length=100000")
     limits = ("--request-timeout", "3", "--max-queue", "2", "--max-answer-tokens", "100000")
@@ -156,6 +160,7 @@ def test_a_reader_that_stops_reading_loses_its_place() -> None:
                 time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait() -> None:
     with served(*SLOW, "--engine-options", "token_seconds=30") as running:
         asking = threading.Thread(target=_ignore_failure, args=(running.url,), daemon=True)
@@ -176,6 +181,7 @@ def _ignore_failure(url: str) -> None:
         return
 
 
+@pytest.mark.slow
 def test_killing_the_worker_under_load_loses_nothing() -> None:
     options = "token_seconds=0.02,answer_words=20"
     with served("--engine", "fake", "--engine-options", options) as running:
@@ -197,6 +203,7 @@ def _ask(url: str, place: int) -> tuple[int, str | None]:
     return reply.status_code, reply.headers.get("retry-after")
 
 
+@pytest.mark.slow
 def test_a_stream_whose_worker_dies_ends_in_an_error_event() -> None:
     with served(*SLOW) as running, httpx2.Client(base_url=running.url, timeout=30) as http:
         with http.stream("POST", "/v1/chat/completions", json=asked(stream=True)) as reply:
@@ -211,6 +218,7 @@ def test_a_stream_whose_worker_dies_ends_in_an_error_event() -> None:
         wait_until_ready(running.url)
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_frees_its_slot() -> None:
     with served(*SLOW) as running, httpx2.Client(base_url=running.url, timeout=30) as http:
         with pytest.raises(httpx2.ReadTimeout):

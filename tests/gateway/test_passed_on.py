@@ -89,6 +89,7 @@ async def test_unknown_and_unsupported_fields_are_passed_on(behind: Behind) -> N
     assert "api_key" not in sent
 
 
+@pytest.mark.slow
 async def test_what_the_owner_blocks_is_ignored_or_refused(behind: Behind) -> None:
     settings = "block_fields=mood+typical_*"
     reply = await ask(behind, settings, chat(mood=1, calm=2))
@@ -99,6 +100,7 @@ async def test_what_the_owner_blocks_is_ignored_or_refused(behind: Behind) -> No
     assert check(refused, 400, "invalid_request")["param"] == "typical_p"
 
 
+@pytest.mark.slow
 async def test_many_unknown_fields_are_all_passed_on(behind: Behind) -> None:
     fields = {f"f{place}": place for place in range(64)}
     reply = await ask(behind, "", chat(**fields))
@@ -106,6 +108,7 @@ async def test_many_unknown_fields_are_all_passed_on(behind: Behind) -> None:
     assert fields.items() <= behind.received[0].body.items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "passed"),
     [

@@ -102,6 +102,7 @@ def test_the_second_head_of_a_connection_has_a_deadline_too(address: Address) ->
             assert rest == b"" if start == b"\r\n" else rest.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [b"", b" "])
 def test_a_body_that_does_not_end_is_refused(address: Address, piece: bytes) -> None:
     with connected(address) as slow:
@@ -287,6 +288,7 @@ def wait_for_slots(http: httpx2.Client) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_readers_that_stop_are_cut_and_hold_little_memory(
     impatient: Served, address: Address
 ) -> None:
@@ -307,6 +309,7 @@ def test_readers_that_stop_are_cut_and_hold_little_memory(
         wait_for_slots(http)
 
 
+@pytest.mark.slow
 def test_a_server_out_of_files_recovers() -> None:
     with served("--engine", "fake", "--head-timeout", "60") as running:
         process = psutil.Process(running.process.pid)

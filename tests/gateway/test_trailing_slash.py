@@ -55,6 +55,7 @@ def test_an_idempotency_key_counts_there_too(http: httpx2.Client) -> None:
     assert again.headers["idempotent-replayed"] == "true"
 
 
+@pytest.mark.slow
 def test_the_gate_decides_on_what_is_served(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text("", encoding="utf-8")

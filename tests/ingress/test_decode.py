@@ -183,6 +183,7 @@ async def test_signals_that_drain_the_gateway_do_not_end_its_children() -> None:
         assert child.is_running()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.0, 0.001, 0.01, 0.05, 0.2])
 async def test_a_cancelled_job_gives_its_reply_to_nobody(heavy: bytes, moment: float) -> None:
     async with running() as pool:

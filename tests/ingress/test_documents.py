@@ -198,6 +198,7 @@ REFUSED: dict[str, tuple[bytes, type[InputError], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
 async def test_a_bad_document_is_refused_by_what_is_wrong(kind: str) -> None:
     data, error, message = REFUSED[kind]

@@ -308,6 +308,7 @@ async def test_the_deadline_holds_for_all_hops_together() -> None:
     await fails(DeadlineExceeded, slowly, fetch_timeout=0.5, max_redirects=20)
 
 
+@pytest.mark.slow
 async def test_slow_origins_do_not_hold_up_others() -> None:
     parallel = 200
     waiting = asyncio.Semaphore(0)

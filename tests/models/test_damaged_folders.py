@@ -153,6 +153,7 @@ def test_doctor_says_so_too(whole: Path, tmp_path: Path, engine: str) -> None:
     assert "no tokenizer.json" in told()["detail"]
 
 
+@pytest.mark.slow
 def test_up_refuses_with_the_same_words(whole: Path, tmp_path: Path) -> None:
     """The command itself, for one folder."""
     folder = shutil.copytree(whole, tmp_path / "model")

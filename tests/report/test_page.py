@@ -185,6 +185,7 @@ def safe(page: str) -> Parsed:
     return parsed
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(TEXTS)
 @example(HOSTILE)

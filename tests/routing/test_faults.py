@@ -30,6 +30,7 @@ def arrived(pool: EnginePool) -> int:
     return health.waiting + sum(replica.requests for replica in health.replicas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "requests", "limit"),
     [(2, 60, 20), pytest.param(1, 200, 20, marks=FULL), pytest.param(2, 200, 128, marks=FULL)],
@@ -65,6 +66,7 @@ async def test_36_a_killed_worker_loses_nothing(replicas: int, requests: int, li
         assert (await answer(pool, question(seed=0))).text == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [2, 3])
 async def test_37_poison_costs_two_workers_of_several(replicas: int) -> None:
     async with pooled(
@@ -80,6 +82,7 @@ async def test_37_poison_costs_two_workers_of_several(replicas: int) -> None:
         assert restarts(pool) == 2
 
 
+@pytest.mark.slow
 async def test_38_traffic_leaves_a_stopped_worker() -> None:
     async with pooled(replicas=2, limit=20, hang_timeout=60, token_seconds="0.002") as pool:
         for start in range(0, 40, 8):

@@ -66,6 +66,7 @@ async def test_requests_are_spread_over_the_replicas() -> None:
         assert [each.requests for each in pool.health().replicas] == [4, 4]
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_loses_only_what_was_streamed() -> None:
     async with pooled(token_seconds="0.01", answer_words="8") as pool:
         expected = [(await answer(pool, question(seed=n))).text for n in range(3)]
@@ -100,6 +101,7 @@ async def test_requests_that_come_while_no_worker_is_there_wait_for_one() -> Non
         assert came.timeline.seconds[Stage.QUEUE] > 0.01
 
 
+@pytest.mark.slow
 async def test_another_replica_takes_over() -> None:
     async with pooled(
         replicas=2, start_seconds="3", token_seconds="0.005", answer_words="6"
@@ -113,6 +115,7 @@ async def test_another_replica_takes_over() -> None:
         assert pool.health().retries
 
 
+@pytest.mark.slow
 async def test_a_stopped_worker_loses_nothing() -> None:
     async with pooled(hang_timeout=1.5, token_seconds="0.01") as pool:
         readers = [
@@ -152,6 +155,7 @@ async def test_when_no_worker_comes_back_the_request_is_refused(
         assert (await answer(pool, question())).text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_poisonous_request_ends_two_workers_and_no_innocent_request(stream: bool) -> None:
     async with pooled(crash_on_text="<poison>", token_seconds="0.005") as pool:
@@ -200,6 +204,7 @@ async def test_poison_that_works_late_is_found_too() -> None:
         assert restarts(pool) <= 2
 
 
+@pytest.mark.slow
 async def test_suspects_do_not_wait_for_each_other_past_their_time() -> None:
     async with pooled(token_seconds="0.04", answer_words="20") as pool:
         alone = time.monotonic()
@@ -216,6 +221,7 @@ async def test_suspects_do_not_wait_for_each_other_past_their_time() -> None:
         assert all(each.text for each in await asyncio.gather(*readers))
 
 
+@pytest.mark.slow
 async def test_when_suspects_overlap_nobody_is_convicted_for_another() -> None:
     async with pooled(
         crash_on_text="<poison>", fault_after_tokens="20", token_seconds="0.03", answer_words="24"

@@ -29,6 +29,7 @@ async def pool() -> AsyncIterator[EnginePool]:
         yield pool
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_lost_worker_loses_only_what_was_streamed(
     pool: EnginePool, sent: signal.Signals

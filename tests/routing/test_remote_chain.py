@@ -131,6 +131,7 @@ def first_status(url: str, seconds: float = 20.0) -> int:
     pytest.fail("nobody listens")
 
 
+@pytest.mark.slow
 def test_it_starts_before_its_server_and_is_ready_when_that_is() -> None:
     far_port, near_port = free_port(), free_port()
     seen: list[int] = []
@@ -154,6 +155,7 @@ def test_it_starts_before_its_server_and_is_ready_when_that_is() -> None:
         thread.join(40)
 
 
+@pytest.mark.slow
 def test_the_far_one_may_want_a_key(tmp_path: Path) -> None:
     keys = write_keys(tmp_path)
     held = tmp_path / "held"
@@ -165,6 +167,7 @@ def test_the_far_one_may_want_a_key(tmp_path: Path) -> None:
             assert not [line for line in near.log if keys.shop in line]
 
 
+@pytest.mark.slow
 def test_workers_and_remotes_stand_side_by_side(far: Served) -> None:
     with served(*FAKE, "--remotes", f"{far.url} name=far") as server:
         assert server.worker().is_running()

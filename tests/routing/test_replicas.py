@@ -192,6 +192,7 @@ async def test_the_last_one_that_serves_is_used_even_when_it_was_left_out() -> N
         assert came.text == "replica-0"
 
 
+@pytest.mark.slow
 async def test_a_replica_that_stalls_is_left_out_within_five_seconds() -> None:
     stalling, *others = several(3)
     for replica in (stalling, *others):

@@ -110,6 +110,7 @@ async def test_an_error_that_nobody_expects_does_not_end_its_task() -> None:
         assert await made.do(1) == 2
 
 
+@pytest.mark.slow
 async def test_slow_work_is_not_waited_for_and_then_left_alone() -> None:
     work = Work(seconds=1.0)
     async with lane(work, timeout_seconds=0.02) as made:

@@ -17,11 +17,13 @@ _COMMANDS = (
     "describe",
     "evaluate",
     "optimize",
+    "distill",
     "gate",
     "inspect",
     "store",
     "doctor",
     "bench",
+    "render",
     "key",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""

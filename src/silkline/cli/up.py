@@ -49,6 +49,8 @@ from silkline.service.shares import only_model
     "engine",
     "admin",
     "log",
+    "slo",
+    "monitoring",
     "traces",
 )
 @click.option(

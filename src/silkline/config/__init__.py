@@ -14,9 +14,10 @@ from silkline.config.models import (
     AdminSettings,
     ModelName,
     ModelSettings,
-    check_names,
+    check_together,
     with_defaults,
 )
+from silkline.config.monitoring import MonitoringSettings, SloSettings
 from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
@@ -52,13 +53,15 @@ __all__ = [
     "LogSettings",
     "ModelName",
     "ModelSettings",
+    "MonitoringSettings",
     "RemoteSettings",
     "ResponseSettings",
     "Section",
     "ServerSettings",
     "Settings",
+    "SloSettings",
+    "check_together",
     "TraceSettings",
-    "check_names",
     "field_info",
     "load_settings",
     "section_of_field",

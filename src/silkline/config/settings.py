@@ -7,6 +7,7 @@ from functools import cached_property
 from pydantic import Field, model_validator
 
 from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
+from silkline.config.monitoring import MonitoringSettings, SloSettings
 from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.sections import (
     AdmissionSettings,
@@ -39,6 +40,8 @@ class Settings(Section):
     responses: ResponseSettings = ResponseSettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
+    slo: SloSettings = SloSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     traces: TraceSettings = TraceSettings()
 
     @model_validator(mode="after")

@@ -32,18 +32,20 @@ from silkline.gateway.faces.responses.schema import ResponsesRequest
 from silkline.gateway.faces.responses.store import ResponseStore
 from silkline.gateway.faces.tokenize import TokenizeRequest, tokenize_routes
 from silkline.gateway.failures import render_error
+from silkline.gateway.gateway_metrics import gateway_readings
 from silkline.gateway.idempotency.layer import IdempotencyLayer
-from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
+from silkline.observe.declared import families
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
+from silkline.service.loop_lag import measured_lag
 
 _BODIES = (
     ChatRequest,
@@ -77,10 +79,10 @@ def create_app(
         lifecycle: Whether the process drains.
         siblings: What it shares with other gateway processes; None if it is the only one.
     """
-    siblings = siblings or Siblings.none()
+    siblings = siblings or Siblings.none(settings.slo)
     metrics = siblings.metrics
     intake = create_intake(settings)
-    cache = create_cache(settings.cache)
+    cache = create_cache(settings.cache, metrics.cache_hit)
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
     answering = create_answering(
@@ -100,6 +102,7 @@ def create_app(
             aclosing(keys),
             aclosing(responses),
             answering.models.shared(),
+            measured_lag(metrics.loop_lagged),
         ):
             yield
 
@@ -120,8 +123,8 @@ def create_app(
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
     idempotency = IdempotencyLayer(app, keys)
-    metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
     gate = Gate(idempotency, settings)
+    metrics.add_source(lambda: families(gateway_readings(idempotency, gate)))
     if gate.keys is not None:
         lifecycle.at_hangup(gate.keys.request_reload)
     return RequestLayer(gate, settings, metrics, lifecycle)

@@ -158,7 +158,7 @@ class Answering:
             async for delta in served.deltas:
                 if awaits_first and (delta.text or delta.reasoning or delta.tool_calls):
                     awaits_first = False
-                    self._metrics.first_token(record.elapsed())
+                    self._metrics.first_token(record.model, record.elapsed(), record.id)
                 if delta.finish_reason is None:
                     yield delta
                 else:
@@ -172,6 +172,7 @@ class Answering:
         self, question: Question, record: RequestRecord, group: Group
     ) -> AsyncGenerator[tuple[_Run, Ticket], None]:
         """Chooses the model, which it keeps to the end of the block, and admits the request."""
+        record.is_question = True
         if self._lifecycle.draining:
             raise shutting_down()
         model = self.models.choose(question.model)
@@ -293,6 +294,7 @@ class Answering:
             stream=run.question.stream,
             idempotency_key=run.record.idempotency_key,
             options=run.question.options,
+            reuse_scope=run.policy.reuse_scope,
         )
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:
@@ -324,7 +326,7 @@ class Answering:
         if last.finish_reason is FinishReason.LENGTH and tokens < run.question.sampling.max_tokens:
             record.max_tokens = tokens  # the prompt filled the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
-        self._metrics.answered(last.usage, record.timeline)
+        self._metrics.answered(record.model, last.usage, record.timeline)
         return replace(last, timeline=record.timeline)
 
 

@@ -31,6 +31,7 @@ class RequestRecord:
         others: The fields of its body that no route here supports.
         ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
+        is_question: Whether it asks a model, so that the service level objectives count it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class RequestRecord:
     others: tuple[OtherField, ...] = ()
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
+    is_question: bool = False
 
     def elapsed(self) -> float:
         """Returns the seconds since the request arrived."""

@@ -150,6 +150,7 @@ async def test_special_tokens_that_a_client_types_are_broken(name: str, tmp_path
     assert typed.text != plain.text
 
 
+@pytest.mark.slow
 async def test_a_slow_start_is_waited_for(name: str, tmp_path: Path) -> None:
     async with started(name, tmp_path, "slow") as engine:
         assert (await answer(engine, question())).text
@@ -163,6 +164,7 @@ async def test_a_server_that_is_too_busy_loading_to_say_so_is_waited_for(
         assert (await answer(engine, question())).text
 
 
+@pytest.mark.slow
 async def test_watching_a_server_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     async with started(name, tmp_path):
         before = waits_given_up()
@@ -244,6 +246,7 @@ async def test_a_server_that_dies_loses_its_requests_and_fails_the_engine(
         await answer(engine, question())
 
 
+@pytest.mark.slow
 async def test_a_request_that_the_server_fails_at_is_lost_alone(name: str, tmp_path: Path) -> None:
     """A lost worker would be replaced, and whatever else it computes be lost as well."""
     async with started(name, tmp_path, "fails") as engine:
@@ -259,6 +262,7 @@ async def test_a_request_that_the_server_fails_at_is_lost_alone(name: str, tmp_p
         failed.cancel()
 
 
+@pytest.mark.slow
 async def test_closing_ends_all_of_a_server_that_will_not_end(name: str, tmp_path: Path) -> None:
     async with started(name, tmp_path, "stubborn", "leaves-a-child"):
         assert len(family()) == 3  # guard, server, the server's child
@@ -272,6 +276,7 @@ async def test_a_server_whose_processes_outlive_it_is_cleared_up(name: str, tmp_
         assert not family()
 
 
+@pytest.mark.slow
 async def test_a_killed_guard_leaves_nothing_either(name: str, tmp_path: Path) -> None:
     async with started(name, tmp_path, "leaves-a-child") as engine:
         guard, *others = family()
@@ -292,6 +297,7 @@ async def test_health_is_judged_by_progress(name: str, tmp_path: Path) -> None:
         await eventually(lambda: engine.health().queued == 0)
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_takes_its_server_along(name: str, tmp_path: Path) -> None:
     """And another one serves instead."""
     worker = WorkerSupervisor(name, options(name, tmp_path, "leaves-a-child"), health_interval=0.05)
@@ -311,6 +317,7 @@ async def test_a_killed_worker_takes_its_server_along(name: str, tmp_path: Path)
     assert not family()
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_server_crashes_is_replaced(name: str, tmp_path: Path) -> None:
     worker = WorkerSupervisor(name, options(name, tmp_path, "crashes"), health_interval=0.05)
     await worker.start()
@@ -326,6 +333,7 @@ async def test_a_worker_whose_server_crashes_is_replaced(name: str, tmp_path: Pa
     assert not family()
 
 
+@pytest.mark.slow
 async def test_a_start_that_fails_in_a_worker_is_told_by_its_kind(
     name: str, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_those_for_whom_there_is_no_room_wait(
     assert [each.generated for each in jobs] == [expected(each) for each in requests]
 
 
+@pytest.mark.slow
 def test_the_youngest_is_sent_back_when_the_slots_cannot_grow(
     llava: Path, expected: Callable[[Request], list[int]], monkeypatch: Any
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_cache_too_small_for_any_request_is_refused(llava: Path) -> None:
         driving.loaded(llava, kv_cache_bytes=1 << 10)
 
 
+@pytest.mark.slow
 def test_whoever_leaves_harms_nobody(llava: Path, expected: Callable[[Request], list[int]]) -> None:
     """Random arrivals, and random requests that are cancelled at any time."""
     driver = driving.Driver(driving.loaded(llava, prefill_chunk=7, kv_cache_bytes=1 << 19))

@@ -47,6 +47,7 @@ class TestTorch(Conformance):
 
 
 @pytest.mark.asyncio(loop_scope="class")
+@pytest.mark.slow
 class TestTorchInAWorker(Conformance):
     ANSWERS_WITH_TEXT = False
 

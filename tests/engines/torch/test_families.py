@@ -140,6 +140,7 @@ def expected(told: Told, name: str, most: int) -> tuple[str, int, int]:
     return told.texts(answer), len(answer), len(told.ids[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graphs", [False, pytest.param(True, marks=pytest.mark.full)])
 @families
 async def test_answers_are_those_of_transformers_alone(

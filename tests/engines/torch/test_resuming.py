@@ -12,6 +12,7 @@ from tests.engines.torch import driving
 from tests.engines.torch.tiny import TINY, save
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3", "paligemma2"])
 def test_whoever_comes_back_goes_on_where_it_was(
     family: str, tmp_path: Path, monkeypatch: Any

@@ -25,6 +25,7 @@ def run(*chosen: str) -> None:
     assert done.returncode == 0, done.stdout[-4000:]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_families_that_need_transformers_5() -> None:
     answers = " or ".join(f"(answers_are and [{name}-False])" for name in QUICK)

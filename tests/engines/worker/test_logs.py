@@ -40,6 +40,7 @@ def create_engine(options):
 """
 
 
+@pytest.mark.slow
 async def test_what_a_worker_logs_keeps_its_level_and_its_fields(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -75,6 +75,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 async def test_watching_a_worker_leaves_nothing_behind() -> None:
     async with running() as worker:
         before = waits_given_up()
@@ -127,6 +128,7 @@ async def test_a_worker_that_dies_again_and_again_is_replaced_with_pauses() -> N
             await eventually(lambda times=times: worker.restarts == times and worker.ready)  # type: ignore[misc]
 
 
+@pytest.mark.slow
 async def test_a_stopped_worker_is_not_ready_and_is_replaced() -> None:
     async with running(hang_timeout=1.5) as worker:
         pid = pid_of(worker)

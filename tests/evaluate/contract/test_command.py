@@ -43,6 +43,7 @@ def test_the_bundled_model_keeps_the_contract_with_openvino(limit: str) -> None:
     assert all(len(row["stages"]) == len(Stage) for row in found["rows"])
 
 
+@pytest.mark.slow
 def test_a_broken_contract_ends_with_3_and_names_the_stage(tmp_path: Path) -> None:
     bundle = spoiled_bundle(tmp_path, {"image_mean": [0.48, 0.46, 0.41]})
     manifest = json.loads((bundle / "bundle.json").read_text())
@@ -57,6 +58,7 @@ def test_a_broken_contract_ends_with_3_and_names_the_stage(tmp_path: Path) -> No
     assert "The contract is broken: 3 of 3 cases differ." in lines
 
 
+@pytest.mark.slow
 def test_without_transformers_the_command_that_installs_it_is_named() -> None:
     code = (
         "import sys; sys.modules['transformers'] = None; from silkline.cli.main import main; "
@@ -69,6 +71,7 @@ def test_without_transformers_the_command_that_installs_it_is_named() -> None:
     assert "transformers is not installed. Run: pip install 'silkline[torch]'" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused() -> None:
     fake = run("evaluate", "silkline-mini", "--contract", "--engine", "fake")
     assert fake.returncode == 2
@@ -78,6 +81,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     assert "--reference MODEL" in server.stderr
 
 
+@pytest.mark.slow
 def test_what_would_be_passed_over_is_refused() -> None:
     for options, said in (
         (("--contract", "--against", "other"), "--contract takes no --against"),

@@ -98,6 +98,7 @@ async def test_torch_with_the_bundled_weights(tmp_path: Path) -> None:
             assert await first_broken(spoiled, "odd") == {"odd": Stage.PIXELS}
 
 
+@pytest.mark.slow
 async def test_the_pipeline_of_openvino_genai_shows_what_it_reads() -> None:
     """Text before a picture is the defect that the contract found first.
 

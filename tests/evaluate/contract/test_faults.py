@@ -58,6 +58,7 @@ async def sides() -> AsyncGenerator[Sides]:
         yield replace(sides, tolerance=wide)
 
 
+@pytest.mark.slow
 async def test_without_a_fault_nothing_is_found(sides: Sides) -> None:
     found = await first_broken(sides, *ORIENTED, *PLAIN, "alpha-hole", "text-first", "interleaved")
     assert set(found.values()) == {None}
@@ -120,6 +121,7 @@ async def test_pictures_in_another_order(sides: Sides) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "broken"),
     [
@@ -142,6 +144,7 @@ async def test_another_preprocessing_in_the_engine(
     assert found == {name: Stage.PIXELS if name in broken else None for name in ("odd", "small")}
 
 
+@pytest.mark.slow
 async def test_text_and_picture_in_another_order(tmp_path: Path) -> None:
     async with opened("openvino", spoiled_bundle(tmp_path, {}, _TEXT_FIRST)) as spoiled:
         found = await first_broken(spoiled, "odd", "text-around")
@@ -231,6 +234,7 @@ async def test_rounding_is_forgiven_where_most_cases_hold(sides: Sides) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_what_rounding_cannot_do_is_not_forgiven(sides: Sides) -> None:
     """One case of four is off, as above, but by more than a degree."""
 

@@ -17,6 +17,7 @@ def digest(pictures: list[bytes]) -> str:
     return hashlib.sha256(b"".join(pictures)).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_pack_is_the_same_every_time() -> None:
     first, second = (
         [data for case in cases for data in case.images]

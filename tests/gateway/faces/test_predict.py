@@ -109,6 +109,7 @@ def test_what_base64_lacks_is_told(http: httpx2.Client) -> None:
         assert error["param"] == field
 
 
+@pytest.mark.slow
 def test_an_answer_is_kept_for_the_image_however_it_is_spelled() -> None:
     with served("--engine", "fake") as running, httpx2.Client(base_url=running.url) as http:
         assert answers(http, [{"image_base64": BASE64}])[0].json()["cache"] == "miss"
@@ -117,6 +118,7 @@ def test_an_answer_is_kept_for_the_image_however_it_is_spelled() -> None:
             assert [reply.json()["cache"] for reply in replies] == ["hit"] * 3
 
 
+@pytest.mark.slow
 def test_a_strict_server_takes_base64_as_the_standard_has_it() -> None:
     with (
         served("--engine", "fake", "--strict-base64", "true") as running,
@@ -186,6 +188,7 @@ def test_no_character_set_of_a_form_is_a_defect(http: httpx2.Client, charset: st
         check(reply, 400, "invalid_request")
 
 
+@pytest.mark.slow
 def test_an_upload_needs_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tempfile.mkdtemp(dir="/tmp")  # sockets want a short name
     monkeypatch.setenv("TMPDIR", folder)

@@ -200,6 +200,7 @@ def test_a_rate_limit_holds_over_all_processes(gateway: Served) -> None:
     assert statuses.count(429) == len(statuses) - admitted
 
 
+@pytest.mark.slow
 def test_requests_in_flight_on_both_survive_the_death_of_the_worker(
     gateway: Served, both: tuple[Client, Client]
 ) -> None:
@@ -290,6 +291,7 @@ def test_a_signal_drains_all_processes(gateway: Served, both: tuple[Client, Clie
     assert gateway.process.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 def test_a_hangup_does_not_end_a_server_with_a_settings_file(tmp_path: Path) -> None:
     (tmp_path / "silkline.toml").write_text(f"[server]\nprocesses = {PROCESSES}\n")
     with served("--engine", "fake", folder=tmp_path) as running:

@@ -206,6 +206,7 @@ def test_a_repeated_reference_is_refused(openai: OpenAI) -> None:
     assert caught.value.param == "input.2.id"
 
 
+@pytest.mark.slow
 def test_a_reference_counts_beside_the_conversation() -> None:
     with client_of("--max-body-bytes", "20000") as client:
         first = client.responses.create(input="a" * 12_000, store=True)
@@ -218,6 +219,7 @@ def test_a_reference_counts_beside_the_conversation() -> None:
         assert caught.value.status_code == 413
 
 
+@pytest.mark.slow
 def test_a_tenant_finds_only_its_own_responses(tmp_path: Path) -> None:
     keys = [new_key(), new_key()]
     file = tmp_path / "keys.toml"
@@ -250,6 +252,7 @@ def test_a_tenant_finds_only_its_own_responses(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.slow
 def test_the_settings_say_when_responses_are_stored() -> None:
     with client_of("--response-store", "never") as client:
         assert client.responses.create(input="Hello").output_text
@@ -264,6 +267,7 @@ def test_the_settings_say_when_responses_are_stored() -> None:
             client.responses.retrieve(other.id)
 
 
+@pytest.mark.slow
 def test_a_file_keeps_responses(tmp_path: Path) -> None:
     arguments = ("--response-file", str(tmp_path / "folder" / "responses"))
     with client_of(*arguments) as client:
@@ -273,6 +277,7 @@ def test_a_file_keeps_responses(tmp_path: Path) -> None:
         assert client.responses.create(input="2", previous_response_id=first.id).output_text
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_used_costs_no_answer(tmp_path: Path) -> None:
     (tmp_path / "responses").mkdir()
     with client_of("--response-file", str(tmp_path / "responses")) as client:
@@ -283,6 +288,7 @@ def test_a_file_that_cannot_be_used_costs_no_answer(tmp_path: Path) -> None:
             client.responses.retrieve(response.id)
 
 
+@pytest.mark.slow
 def test_a_conversation_is_bounded() -> None:
     with client_of("--max-messages", "4", "--max-body-bytes", "20000") as client:
 
