@@ -86,6 +86,8 @@ class _Run:
     def asked(self, recognised: Sequence[Recognised], seconds_left: float) -> CacheRequest:
         """Returns what the cache key is made of; `recognised` are in the question's order."""
         images = [identity for found in recognised for identity in found.images]
+        if self.record.trace is not None:
+            self.record.trace.images = images
         return CacheRequest(
             self.question.messages_of([len(found.images) for found in recognised]),
             tuple(image.digest for image in images),
@@ -147,6 +149,8 @@ class Answering:
             InternalFault: The engine's stream ended early.
         """
         ended = False
+        if record.trace is not None:
+            record.trace.asks(question, record.elapsed())
         async with (
             self._admitted(question, record, group or Group()) as (run, ticket),
             self._served(run, ticket) as served,
@@ -285,6 +289,7 @@ class Answering:
                 yield served
 
     def _request(self, run: _Run, images: TakenImages) -> Request:
+        trace = run.record.trace
         return Request(
             id=run.record.id,
             messages=run.question.messages_of([len(found.images) for found in images.recognised]),
@@ -295,6 +300,7 @@ class Answering:
             idempotency_key=run.record.idempotency_key,
             options=run.question.options,
             reuse_scope=run.policy.reuse_scope,
+            trace_headers=() if trace is None else trace.context.headers,
         )
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:
@@ -326,6 +332,8 @@ class Answering:
         if last.finish_reason is FinishReason.LENGTH and tokens < run.question.sampling.max_tokens:
             record.max_tokens = tokens  # the prompt filled the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
+        if record.trace is not None:
+            record.trace.answered(last.usage, last.finish_reason)
         self._metrics.answered(record.model, last.usage, record.timeline)
         return replace(last, timeline=record.timeline)
 

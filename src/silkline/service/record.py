@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.core import Timeline
 from silkline.service.other_fields import OtherField
+from silkline.service.request_trace import RequestTrace
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class RequestRecord:
         others: The fields of its body that no route here supports.
         ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
+        trace: What its trace will show; None if it has none.
         is_question: Whether it asks a model, so that the service level objectives count it.
     """
 
@@ -48,6 +50,7 @@ class RequestRecord:
     others: tuple[OtherField, ...] = ()
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
+    trace: RequestTrace | None = None
     is_question: bool = False
 
     def elapsed(self) -> float:
