@@ -13,6 +13,7 @@
     │   ├── HeadersTooLarge        431 headers_too_large
     │   ├── ModelNotFound          404 model_not_found
     │   ├── ResponseNotFound       404 response_not_found
+    │   ├── RequestNotFound        404 request_not_found
     │   ├── RouteNotFound          404 not_found
     │   ├── MethodNotAllowed       405 method_not_allowed
     │   ├── RequestTimeout         408 request_timeout
@@ -110,6 +111,10 @@ class ModelNotFound(InputError):
 
 class ResponseNotFound(InputError):
     """The response or item is not stored for this tenant."""
+
+
+class RequestNotFound(InputError):
+    """The request is not in the request history, or its content is not kept."""
 
 
 class RouteNotFound(InputError):
@@ -238,6 +243,7 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     HeadersTooLarge: HttpFace(431, _INVALID, "headers_too_large"),
     ModelNotFound: HttpFace(404, _INVALID, "model_not_found"),
     ResponseNotFound: HttpFace(404, _INVALID, "response_not_found"),
+    RequestNotFound: HttpFace(404, _INVALID, "request_not_found"),
     RouteNotFound: HttpFace(404, _INVALID, "not_found"),
     MethodNotAllowed: HttpFace(405, _INVALID, "method_not_allowed"),
     RequestTimeout: HttpFace(408, _INVALID, "request_timeout"),

@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from silkline.experiments.difference import Moments, difference
-from silkline.experiments.planning import arm_counts, fixed_observations, median_observations
+from silkline.experiments.planning import arm_counts, fixed_observations, likely_observations
 
 DEVIATION = math.sqrt((0.95 * 0.05 + 0.9 * 0.1) / 2)
 
@@ -32,8 +32,8 @@ def test_an_arm_five_points_worse_is_found_nearly_as_soon_as_by_a_single_look(ru
     needed = [_needed(rng, fixed) / fixed for _ in range(runs)]
     print(f"requests over those of a fixed test: median {statistics.median(needed):.2f}")  # noqa: T201 - a figure for the docs
     assert statistics.median(needed) <= 1.3
-    told = median_observations(0.05, DEVIATION, fixed, 0.05) / fixed
-    assert statistics.median(needed) == pytest.approx(told, abs=0.25)
+    told = likely_observations(0.05, DEVIATION, fixed, 0.05) / fixed
+    assert 0.5 < sum(one <= told for one in needed) / runs < 0.9
 
 
 def _needed(rng: random.Random, planned: float) -> float:

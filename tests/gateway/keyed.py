@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from silkline.config import ServerSettings, Settings
+from silkline.config import HistorySettings, ServerSettings, Settings
 from silkline.errors import (
     ImageFetchFailed,
     InternalFault,
@@ -21,6 +21,7 @@ from silkline.errors import (
     SilklineError,
 )
 from silkline.gateway.failures import render_error
+from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.request_record import record_of
@@ -71,7 +72,8 @@ async def keyed(
     store = store or MemoryKeys()
     app = FastAPI()
     layer = IdempotencyLayer(app, store, lease_seconds=lease_seconds)
-    outer = RequestLayer(layer, Settings(server=ServerSettings()), Metrics(), Lifecycle())
+    history = HistoryStore(HistorySettings(history_count=0))
+    outer = RequestLayer(layer, Settings(server=ServerSettings()), Metrics(), Lifecycle(), history)
     server = uvicorn.Server(uvicorn.Config(outer, port=0, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)

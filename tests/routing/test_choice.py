@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.routing.choice import LOAD_FACTOR, by_affinity, by_load, choose
+from silkline.routing.choice import LOAD_FACTOR, Reason, by_affinity, by_load, choose
 
 
 @dataclass(eq=False)
@@ -27,6 +27,11 @@ def places(weights: list[float], limit: int = 10**9) -> list[Place]:
     return [Place(f"replica-{n}", weight, limit=limit) for n, weight in enumerate(weights)]
 
 
+def preferred(members: list[Place], key: str) -> Place | None:
+    found = by_affinity(members, key)
+    return None if found is None else found[0]
+
+
 WEIGHTS = st.lists(st.floats(0.1, 10), min_size=1, max_size=6)
 
 
@@ -39,7 +44,7 @@ def test_the_load_stays_bounded_whatever_comes_and_goes(
     for key, one_leaves in asked:
         if one_leaves and running:
             running.pop(dice.randrange(len(running))).in_flight -= 1
-        chosen = by_affinity(members, key)
+        chosen = preferred(members, key)
         assert chosen is not None
         chosen.in_flight += 1
         running.append(chosen)
@@ -54,17 +59,18 @@ def test_no_limit_is_passed_and_no_seat_is_left_empty(
     members = places(weights, limit)
     dice = random.Random(1)
     for n, key in enumerate(keys):
-        chosen = choose(members, key, dice)
+        found = choose(members, key, dice)
         if n >= limit * len(members):
-            assert chosen is None
+            assert found is None
             continue
-        assert chosen is not None
+        assert found is not None
+        chosen, _ = found
         assert not chosen.full
         chosen.in_flight += 1
 
 
 def shares(members: list[Place], keys: int = 20_000) -> list[float]:
-    homes = Counter(by_affinity(members, f"picture {n}") for n in range(keys))
+    homes = Counter(preferred(members, f"picture {n}") for n in range(keys))
     return [homes[member] / keys for member in members]
 
 
@@ -78,28 +84,43 @@ def test_a_picture_has_one_home_and_leaves_it_only_when_that_goes(
     weights: list[float], key: str
 ) -> None:
     members = places(weights)
-    home = by_affinity(members, key)
-    assert by_affinity(members[::-1], key) is home
+    home = preferred(members, key)
+    assert preferred(members[::-1], key) is home
     for gone in members:
         others = [member for member in members if member is not gone]
         if others and gone is not home:
-            assert by_affinity(others, key) is home
+            assert preferred(others, key) is home
     new = Place("new")
-    assert by_affinity([*members, new], key) in (home, new)
+    assert preferred([*members, new], key) in (home, new)
 
 
 def test_a_picture_in_great_demand_overflows_to_the_same_replicas() -> None:
     members = places([1.0] * 4)
-    home = by_affinity(members, "hot")
+    home = preferred(members, "hot")
     assert home is not None
     home.in_flight = 1
-    second = by_affinity(members, "hot")
+    second = preferred(members, "hot")
     assert second is not home
     assert second is not None
     rest = [member for member in members if member is not home]
     for member in members:
         member.in_flight = 0
-    assert by_affinity(rest, "hot") is second
+    assert preferred(rest, "hot") is second
+
+
+def test_it_is_known_why_a_replica_was_chosen() -> None:
+    members, dice = places([1.0] * 4, limit=3), random.Random(1)
+    assert choose(members[:1], "hot", dice) == (members[0], Reason.ONLY)
+    found = choose(members, "hot", dice)
+    assert found is not None
+    home, reason = found
+    assert reason is Reason.AFFINITY
+    home.in_flight = 1
+    assert (choose(members, "hot", dice) or (home, None))[1] is Reason.OVERFLOW
+    assert (choose(members, None, dice) or (home, None))[1] is Reason.LOAD
+    for member in members[1:]:
+        member.in_flight = 3
+    assert choose(members, None, dice) == (members[0], Reason.ONLY)
 
 
 @given(WEIGHTS, st.integers(0, 2**32))

@@ -24,5 +24,8 @@ class Tenant:
     salt: bytes = b""
 
 
+NOBODY = Tenant("")
+"""The tenant of requests that were refused because of their key or where they came from."""
+
 ANYONE = Tenant("anyone")
 """The tenant of all requests where no API keys are configured."""

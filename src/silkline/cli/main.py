@@ -25,6 +25,7 @@ _COMMANDS = (
     "bench",
     "render",
     "key",
+    "trace",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 

@@ -45,6 +45,7 @@ from silkline.service.shares import only_model
     "cache",
     "idempotency",
     "responses",
+    "history",
     "admission",
     "engine",
     "admin",

@@ -28,6 +28,7 @@ from silkline.config.sections import (
     DecodeSettings,
     EngineSettings,
     FetchSettings,
+    HistorySettings,
     IdempotencySettings,
     LimitSettings,
     ResponseSettings,
@@ -35,6 +36,7 @@ from silkline.config.sections import (
     ServerSettings,
 )
 from silkline.config.settings import Settings
+from silkline.config.shown import shown_settings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -48,6 +50,7 @@ __all__ = [
     "DecodeSettings",
     "EngineSettings",
     "FetchSettings",
+    "HistorySettings",
     "IdempotencySettings",
     "LimitSettings",
     "LogSettings",
@@ -60,13 +63,14 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SloSettings",
-    "check_together",
     "TraceSettings",
+    "check_together",
     "field_info",
     "load_settings",
     "section_of_field",
     "server_root",
     "settings_from",
+    "shown_settings",
     "with_defaults",
     "with_models",
 ]

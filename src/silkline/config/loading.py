@@ -64,15 +64,22 @@ def load_settings(
     """
     values = _from_file(file)
     sections = section_of_field()
+    sources = {
+        name: f"file {file or DEFAULT_FILE}"
+        for section, group in values.items()
+        for name in ([_TABLES] if section == _TABLES else group)
+    }
     for name, text in environment.items():
         if name.startswith(VARIABLE_PREFIX) and not _KUBERNETES.fullmatch(f"{name}={text}"):
             field = name.removeprefix(VARIABLE_PREFIX).lower()
             _put(values, sections, field, text, source=f"variable {name}")
+            sources[field] = f"variable {name}"
     for field, value in flags.items():
         if value is not None:
             _put(values, sections, field, value, source=_flag(field))
+            sources[field] = f"flag {_flag(field)}"
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values).from_sources(sources)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
 
@@ -87,7 +94,8 @@ def with_models(
     """
     sections = {name: getattr(settings, name) for name in Settings.model_fields}
     try:
-        return Settings.model_validate(sections | {"engine": engine, "models": dict(models)})
+        changed = Settings.model_validate(sections | {"engine": engine, "models": dict(models)})
+        return changed.from_sources(settings.sources)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
 

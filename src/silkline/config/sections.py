@@ -323,6 +323,28 @@ class ResponseSettings(Section):
     )
 
 
+class HistorySettings(Section):
+    """The request history: what happened to each request; see `docs/requests.md`."""
+
+    history_file: str = Field(
+        "", description="File that keeps the history across restarts; empty keeps it in memory."
+    )
+    history_count: int = Field(
+        10_000, ge=0, description="Maximum requests in the history; 0 turns it off."
+    )
+    history_ttl: int = Field(
+        7 * 24 * 3600, ge=1, description="Seconds that a request stays in the history."
+    )
+    history_content: dict[str, Annotated[int, Field(ge=1, le=366 * 24 * 3600)]] = Field(
+        default_factory=dict,
+        description="Tenants whose images, prompts and answers are kept too: maps a tenant to the "
+        "seconds that they are kept. `anyone` is the tenant of a server without keys.",
+    )
+    history_content_bytes: int = Field(
+        256 * MIB, ge=MIB, description="Maximum bytes of these images, prompts and answers."
+    )
+
+
 class AdmissionSettings(Section):
     """Admission control: when requests wait and when they are refused."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
 from silkline.config.monitoring import MonitoringSettings, SloSettings
@@ -16,6 +18,7 @@ from silkline.config.sections import (
     DecodeSettings,
     EngineSettings,
     FetchSettings,
+    HistorySettings,
     IdempotencySettings,
     LimitSettings,
     ResponseSettings,
@@ -38,15 +41,28 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
     responses: ResponseSettings = ResponseSettings()
+    history: HistorySettings = HistorySettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
     slo: SloSettings = SloSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     traces: TraceSettings = TraceSettings()
 
+    _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Settings:
         resolved(self.engine, self.models)
+        return self
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """The source of each setting that is set, by name; `models` is for all tables."""
+        return self._sources
+
+    def from_sources(self, sources: Mapping[str, str]) -> Self:
+        """Returns these settings, with where they came from."""
+        self._sources = sources
         return self
 
     @cached_property

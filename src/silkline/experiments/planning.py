@@ -29,8 +29,10 @@ def fixed_observations(effect: float, deviation: float, alpha: float, power: flo
     return (errors * deviation / effect) ** 2
 
 
-def median_observations(effect: float, deviation: float, planned: float, alpha: float) -> float:
-    """When the evidence of a sequential test is expected to suffice: half of them end before.
+def likely_observations(effect: float, deviation: float, planned: float, alpha: float) -> float:
+    """When the evidence of a sequential test suffices if the estimate is the true effect.
+
+    More than half of the tests end before, since the estimate varies and any look may end them.
 
     Args:
         effect: The true difference, above 0.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -15,7 +16,7 @@ from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
 from silkline.gateway.admin import ModelTable, NewModel, admin_routes
-from silkline.gateway.auth import Gate
+from silkline.gateway.auth import Gate, read_keys
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.faces.chat import chat_routes
@@ -33,19 +34,24 @@ from silkline.gateway.faces.responses.store import ResponseStore
 from silkline.gateway.faces.tokenize import TokenizeRequest, tokenize_routes
 from silkline.gateway.failures import render_error
 from silkline.gateway.gateway_metrics import gateway_readings
+from silkline.gateway.history.routes import history_routes
+from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.idempotency.layer import IdempotencyLayer
+from silkline.gateway.live.routes import live_routes
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
 from silkline.observe.declared import families
+from silkline.observe.spans import otlp_exporter
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
 from silkline.service.loop_lag import measured_lag
+from silkline.service.tracing import Tracing
 
 _BODIES = (
     ChatRequest,
@@ -80,11 +86,14 @@ def create_app(
         siblings: What it shares with other gateway processes; None if it is the only one.
     """
     siblings = siblings or Siblings.none(settings.slo)
+    keys_file = read_keys(settings)
     metrics = siblings.metrics
     intake = create_intake(settings)
     cache = create_cache(settings.cache, metrics.cache_hit)
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
+    history = HistoryStore(settings.history)
+    exporter = otlp_exporter(settings.traces.trace_url) if settings.traces.trace_url else None
     answering = create_answering(
         settings,
         deployment.models,
@@ -101,11 +110,37 @@ def create_app(
             aclosing(cache),
             aclosing(keys),
             aclosing(responses),
+            history.running(),
             answering.models.shared(),
             measured_lag(metrics.loop_lagged),
         ):
             yield
+        if exporter is not None:
+            await asyncio.to_thread(exporter.close)
 
+    routers = (
+        *_answering_routers(settings, answering, responses),
+        operations_routes(answering.models, siblings, lifecycle),
+        admin_routes(deployment),
+        history_routes(history, settings),
+        live_routes(
+            settings, siblings, lifecycle, lambda: None if keys_file is None else keys_file.ring
+        ),
+    )
+    app = _application(lifespan, routers)
+    idempotency = IdempotencyLayer(app, keys)
+    gate = Gate(idempotency, settings, keys_file)
+    metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file)))
+    if keys_file is not None:
+        lifecycle.at_hangup(keys_file.request_reload)
+    tracing = None if exporter is None else Tracing(settings.traces, exporter)
+    return RequestLayer(gate, settings, metrics, lifecycle, history, tracing)
+
+
+def _application(
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], routers: Iterable[APIRouter]
+) -> FastAPI:
+    """The application with its routes, its OpenAPI document and its error bodies."""
     app = FastAPI(
         title="Silkline",
         version=__version__,
@@ -116,27 +151,17 @@ def create_app(
         redirect_slashes=False,  # a redirect would go to any Host that the client sends
     )
     # One flat list: FastAPI would try each included router for every request.
-    for router in _routers(settings, answering, deployment, responses, siblings, lifecycle):
+    for router in routers:
         app.router.routes.extend(router.routes)
     app.router.routes.extend(console_routes())
     describe(app, *_BODIES)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
-    idempotency = IdempotencyLayer(app, keys)
-    gate = Gate(idempotency, settings)
-    metrics.add_source(lambda: families(gateway_readings(idempotency, gate)))
-    if gate.keys is not None:
-        lifecycle.at_hangup(gate.keys.request_reload)
-    return RequestLayer(gate, settings, metrics, lifecycle)
+    return app
 
 
-def _routers(
-    settings: Settings,
-    answering: Answering,
-    deployment: Deployment,
-    responses: ResponseStore,
-    siblings: Siblings,
-    lifecycle: Lifecycle,
+def _answering_routers(
+    settings: Settings, answering: Answering, responses: ResponseStore
 ) -> tuple[APIRouter, ...]:
     return (
         chat_routes(answering),
@@ -148,6 +173,4 @@ def _routers(
         stored_response_routes(responses),
         predict_routes(answering),
         model_routes(answering),
-        operations_routes(answering.models, siblings, lifecycle),
-        admin_routes(deployment),
     )

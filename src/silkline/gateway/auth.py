@@ -21,7 +21,7 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from silkline.admission.tenant import ANYONE, Tenant
+from silkline.admission.tenant import ANYONE, NOBODY, Tenant
 from silkline.config import Settings
 from silkline.errors import ConfigError, Forbidden, Unauthorized
 from silkline.gateway.cors import Cors, is_preflight
@@ -61,19 +61,13 @@ Headers = dict[bytes, bytes]
 class Gate:
     """Passes a request on to the application, or answers 401 or 403; see the module."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Reads the keys.
-
-        Raises:
-            ConfigError: The keys file is invalid; or there is none, `allow_anyone` is off and the
-                server would listen on an address that other machines can reach.
-        """
+    def __init__(self, app: ASGIApp, settings: Settings, keys: KeysFile | None) -> None:
+        """Takes the application, the settings, and what `read_keys` returned."""
         self._app = app
         self._anyone = settings.auth.allow_anyone
         self._cors = Cors(settings.auth.cors_origins)
         self._admin = settings.admin.admin_without_keys
-        self.keys = read_keys(settings)
-        """The keys file; None if there is none."""
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; reloads the keys file while the application runs."""
@@ -89,6 +83,7 @@ class Gate:
                 return
             tenant = self._authenticate(scope)
         except (Unauthorized, Forbidden) as error:
+            record_of(HTTPConnection(scope)).tenant = NOBODY
             await _refuse(error, scope, receive, send)
             return
         if tenant is not ANYONE:
@@ -96,10 +91,10 @@ class Gate:
         await self._app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.keys is None:
+        if self._keys is None:
             await self._app(scope, receive, send)
             return
-        async with self.keys.watched():
+        async with self._keys.watched():
             await self._app(scope, receive, send)
 
     def _authenticate(self, scope: Scope) -> Tenant:
@@ -107,7 +102,7 @@ class Gate:
         if scope["raw_path"] in OPEN_PATHS and scope["method"] in _SAFE:
             return ANYONE
         headers: Headers = dict(scope["headers"])
-        if self.keys is None:
+        if self._keys is None:
             if is_admin(scope["path"]):
                 self._check_admin(scope, headers)
             if not self._cors.allows(headers):
@@ -120,7 +115,7 @@ class Gate:
                 raise Unauthorized(
                     f"The request has several {header.decode()} headers. Send exactly one."
                 )
-        holder = self.keys.ring.holder(_key(scope["method"], headers))
+        holder = self._keys.ring.holder(_key(scope["method"], headers))
         return _tenant(holder, scope["path"])
 
     def _check_admin(self, scope: Scope, headers: Headers) -> None:
@@ -150,7 +145,8 @@ def read_keys(settings: Settings) -> KeysFile | None:
     """Reads the keys file that the settings name; None without one.
 
     Raises:
-        ConfigError: As `Gate` does.
+        ConfigError: The keys file is invalid; or there is none, `allow_anyone` is off and the
+            server would listen on an address that other machines can reach.
     """
     if settings.auth.keys_file:
         return KeysFile(Path(settings.auth.keys_file).expanduser())

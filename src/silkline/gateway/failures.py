@@ -68,6 +68,7 @@ def reported(exception: Exception, record: RequestRecord) -> SilklineError:
     """Records the error that ends a request and returns it; logs a defect with its traceback."""
     error = to_silkline_error(exception)
     record.error = http_face(error).code
+    record.reason = error.message
     if http_face(error) == _DEFECT_FACE:
         fields = {"http.request.id": record.id}
         logger.error("defect while answering", exc_info=exception, extra={"ecs": fields})

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from silkline.gateway.auth import Gate
 from silkline.gateway.idempotency.layer import IdempotencyLayer
+from silkline.gateway.keys_file import KeysFile
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
 
 
-def gateway_readings(idempotency: IdempotencyLayer, gate: Gate) -> Iterator[Reading]:
+def gateway_readings(idempotency: IdempotencyLayer, keys: KeysFile | None) -> Iterator[Reading]:
     """Requests with an idempotency key by outcome, and when the next API key expires."""
     for outcome, count in idempotency.snapshot().items():
         yield catalogue.KEYED_REQUESTS, (outcome.value,), count
-    if gate.keys is None:
+    if keys is None:
         return
-    ring = gate.keys.ring
+    ring = keys.ring
     yield catalogue.KEYS, (), len(ring)
     if (expiry := ring.next_expiry(time.time())) is not None:
         yield catalogue.KEYS_EXPIRY, (), expiry

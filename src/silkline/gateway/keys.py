@@ -148,6 +148,11 @@ class KeyRing:
         ends = [holder.expires for _, holder in self._holders.values()]
         return min((end for end in ends if end is not None and end > now), default=None)
 
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """The holder of each key."""
+        return tuple(holder for _, holder in self._holders.values())
+
     def __len__(self) -> int:
         return len(self._holders)
 

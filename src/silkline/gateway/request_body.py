@@ -149,6 +149,11 @@ class RequestBody:
             self._budget.take(size - self._held)
             self._held = size
 
+    @property
+    def received(self) -> int:
+        """Bytes received so far, as the client sent them."""
+        return self._received
+
     def close(self) -> None:
         """Releases all reserved bytes."""
         self._budget.give_back(self._held)

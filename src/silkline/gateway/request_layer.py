@@ -1,8 +1,8 @@
 """The outermost layer: pure ASGI, around every route.
 
 It strips a trailing slash from the path, assigns the request id, limits the body while it is read,
-adds the headers that every response has, and records metrics and a log line when the request ends,
-in whatever way.
+adds the headers that every response has, and when the request ends, in whatever way, records
+metrics, a log line, a trace and an entry of the request history.
 """
 
 from __future__ import annotations
@@ -17,29 +17,43 @@ from silkline.errors import SERVER_FAULTS, HeadersTooLarge, SilklineError
 from silkline.gateway.cors import Cors, Pairs
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
+from silkline.gateway.history.entry import entry_of
+from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.request_body import BodyBudget, RequestBody
 from silkline.gateway.request_record import new_record
 from silkline.observe.metrics import Metrics
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.record import RequestRecord
+from silkline.service.tracing import Ended, Tracing
 
 logger = logging.getLogger("silkline.access")
 
 _MAX_HEADERS = 128
 _MAX_HEADER_BYTES = 32 * 1024
 
+_READING = {"GET", "HEAD", "OPTIONS"}
+"""Methods of requests that the history leaves out: probes, scrapes and pages."""
+
 
 class RequestLayer:
     """The outermost ASGI layer of the application; see the module."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, metrics: Metrics, lifecycle: Lifecycle
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+        history: HistoryStore,
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._bodies = BodyBudget(settings)
         self._cors = Cors(settings.auth.cors_origins)
         self._metrics = metrics
         self._lifecycle = lifecycle
+        self._history = history
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; passes other ASGI scopes through unchanged."""
@@ -48,6 +62,8 @@ class RequestLayer:
             return
         _strip_slash(scope)
         record = new_record(scope)
+        if self._tracing is not None:
+            record.trace = self._tracing.begin(scope["headers"])
         outgoing = _Outgoing(send, record, self._cors.response_headers(dict(scope["headers"])))
         encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
         body = RequestBody(receive, self._bodies, b",".join(encodings).decode("latin-1"))
@@ -67,6 +83,8 @@ class RequestLayer:
                     await response(scope, receive, outgoing)
             finally:
                 self._account(scope, record, outgoing.status)
+                if scope["method"] not in _READING:
+                    self._keep(scope, record, incoming, outgoing)
 
     def _account(self, scope: Scope, record: RequestRecord, status: int) -> None:
         seconds = record.elapsed()
@@ -79,6 +97,9 @@ class RequestLayer:
         if record.ignored:
             self._metrics.fields_ignored(len(record.ignored))
         self._log(scope, record, status, seconds)
+        if self._tracing is not None and record.trace is not None:
+            ended = Ended(scope["method"], scope["path"], route, status)
+            self._tracing.ended(record, record.trace, ended)
 
     def _count_question(self, record: RequestRecord, seconds: float) -> None:
         """Counts a question for the objectives, unless the client is why it failed."""
@@ -99,7 +120,23 @@ class RequestLayer:
         }
         if record.error is not None:
             fields["error.code"] = record.error
+        if record.trace is not None:
+            fields["trace.id"] = record.trace.trace_id
+            fields["span.id"] = record.trace.span_id
         logger.info("request", extra={"ecs": fields})
+
+    def _keep(
+        self, scope: Scope, record: RequestRecord, incoming: RequestBody, outgoing: _Outgoing
+    ) -> None:
+        """Adds the request to the history."""
+        entry = entry_of(
+            scope,
+            record,
+            status=outgoing.status,
+            received_bytes=incoming.received,
+            sent_bytes=outgoing.sent,
+        )
+        self._history.add(entry, record.details)
 
 
 def _strip_slash(scope: Scope) -> None:
@@ -141,6 +178,7 @@ class _Outgoing:
         self._record = record
         self._cors = cors
         self.status = CLIENT_LEFT_STATUS
+        self.sent = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -151,4 +189,6 @@ class _Outgoing:
                 (b"x-content-type-options", b"nosniff"),
                 *self._cors,
             ]
+        elif message["type"] == "http.response.body":
+            self.sent += len(message.get("body", b""))
         await self._send(message)

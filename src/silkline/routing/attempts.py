@@ -8,7 +8,8 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from silkline.core import Delta, Request, Stage, Timeline, join
-from silkline.errors import EngineFailed, Overloaded, SilklineError, WorkerLost
+from silkline.errors import EngineFailed, Overloaded, SilklineError, WorkerLost, http_face
+from silkline.routing.attempt import Attempt
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
 from silkline.routing.in_flight import InFlight
@@ -59,8 +60,12 @@ class Attempts:
         """Requests that were quarantined so far."""
         return self._quarantine.count
 
-    async def answer(self, request: Request) -> AsyncGenerator[Delta, None]:
+    async def answer(self, request: Request, noted: list[Attempt]) -> AsyncGenerator[Delta, None]:
         """Sends the request to a replica, and to another one when that call is lost.
+
+        Args:
+            request: The request.
+            noted: Gets a record of each attempt.
 
         Raises:
             SilklineError: The same errors as `EnginePool.generate`.
@@ -78,7 +83,7 @@ class Attempts:
                 attempts += 1
                 begun = False
                 try:
-                    async with aclosing(self._attempt(request, arrived, tried)) as deltas:
+                    async with aclosing(self._attempt(request, arrived, tried, noted)) as deltas:
                         async for delta in deltas:
                             begun = True
                             yield delta
@@ -103,7 +108,7 @@ class Attempts:
         return lost_with_worker or self._budget.spend()
 
     async def _attempt(
-        self, request: Request, arrived: float, tried: list[Member]
+        self, request: Request, arrived: float, tried: list[Member], noted: list[Attempt]
     ) -> AsyncGenerator[Delta, None]:
         """Runs the request on one replica.
 
@@ -116,8 +121,10 @@ class Attempts:
             avoid = tried[-1] if tried else None
             slot = await self._dispatch.slot(_affinity(request), deadline, avoid=avoid)
             tried.append(slot.member)
-            with self._dispatch.held(slot):
-                waited = time.monotonic() - arrived
+            waited = time.monotonic() - arrived
+            note = Attempt(slot.member.name, slot.reason, waited)
+            noted.append(note)
+            with self._dispatch.held(slot), _timed(note):
                 if waited >= request.timeout_seconds:
                     raise too_late()
                 attempt = replace(
@@ -181,6 +188,19 @@ class Attempts:
         if suspects is not None:
             self._quarantine.death(suspects, slot.life)
             self._ejection.failed(slot.member.record)
+
+
+@contextmanager
+def _timed(attempt: Attempt) -> Iterator[None]:
+    """Notes when an attempt ends, and the error that ends it."""
+    began = time.monotonic()
+    try:
+        yield
+    except SilklineError as error:
+        attempt.error = http_face(error).code
+        raise
+    finally:
+        attempt.seconds = time.monotonic() - began
 
 
 def _affinity(request: Request) -> str | None:

@@ -21,12 +21,31 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 LOAD_FACTOR = 1.25
 """Maximum load of a preferred replica, in fair shares; the paper's 1 + epsilon."""
 
 _SCORES = 2**64
+
+
+class Reason(StrEnum):
+    """Why a replica got a request.
+
+    Attributes:
+        ONLY: No other replica could take it.
+        AFFINITY: Requests with the same first image prefer this replica.
+        OVERFLOW: The replica that they prefer had more than its share of the requests.
+        LOAD: It had fewer requests in flight than another one, drawn at random.
+        TRIAL: It is ejected, and this request decides whether it is restored.
+    """
+
+    ONLY = "only"
+    AFFINITY = "affinity"
+    OVERFLOW = "overflow"
+    LOAD = "load"
+    TRIAL = "trial"
 
 
 class Candidate(Protocol):
@@ -54,8 +73,8 @@ _Candidate = TypeVar("_Candidate", bound=Candidate)
 
 def choose(
     candidates: Sequence[_Candidate], key: str | None, dice: random.Random
-) -> _Candidate | None:
-    """The candidate that takes the next request; None when all are full.
+) -> tuple[_Candidate, Reason] | None:
+    """The candidate that takes the next request, and why; None when all are full.
 
     Args:
         candidates: The healthy replicas, full ones included: they count towards the fair share.
@@ -67,17 +86,20 @@ def choose(
         if preferred is not None:
             return preferred
     free = [candidate for candidate in candidates if not candidate.full]
-    return by_load(free, dice) if free else None
+    if not free:
+        return None
+    return by_load(free, dice), Reason.ONLY if len(free) == 1 else Reason.LOAD
 
 
-def by_affinity(candidates: Sequence[_Candidate], key: str) -> _Candidate | None:
+def by_affinity(candidates: Sequence[_Candidate], key: str) -> tuple[_Candidate, Reason] | None:
     """The first candidate in the key's order that is below its bound and not full, or None."""
     in_flight = sum(candidate.in_flight for candidate in candidates)
     weights = sum(candidate.weight for candidate in candidates)
-    for candidate in sorted(candidates, key=lambda replica: _score(replica, key), reverse=True):
+    order = sorted(candidates, key=lambda replica: _score(replica, key), reverse=True)
+    for candidate in order:
         bound = math.ceil(LOAD_FACTOR * (in_flight + 1) * candidate.weight / weights)
         if candidate.in_flight < bound and not candidate.full:
-            return candidate
+            return candidate, Reason.AFFINITY if candidate is order[0] else Reason.OVERFLOW
     return None
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from silkline.errors import Overloaded, SilklineError
-from silkline.routing.choice import choose
+from silkline.routing.choice import Reason, choose
 from silkline.routing.ejection import Ejection
 from silkline.routing.isolation import too_late
 from silkline.routing.members import Member, Slot
@@ -125,20 +125,20 @@ class Dispatch:
         for member in self._members:
             usable = member.ready and not member.full and member is not waiter.avoid
             if usable and member.record.due:
-                return self._take_slot(member, trial=True)
+                return self._take_slot(member, Reason.TRIAL)
         candidates = self._open()
         others = [member for member in candidates if member is not waiter.avoid]
         chosen = choose(others, waiter.key, self._dice) or choose(
             candidates, waiter.key, self._dice
         )
-        return None if chosen is None else self._take_slot(chosen, trial=False)
+        return None if chosen is None else self._take_slot(*chosen)
 
     def _open(self) -> list[Member]:
         """The ready replicas that are not ejected; if there are none, the ready ejected ones."""
         ready = [member for member in self._members if member.ready]
         return [member for member in ready if not member.record.ejected] or ready
 
-    def _take_slot(self, member: Member, *, trial: bool) -> Slot | None:
+    def _take_slot(self, member: Member, reason: Reason) -> Slot | None:
         engine = member.replica.engine
         if engine is None:
             return None
@@ -146,8 +146,9 @@ class Dispatch:
         member.requests += 1
         if member.full:
             member.replica.is_full()
-        member.record.on_trial = member.record.on_trial or trial
-        return Slot(member, engine, trial, member.replica.life)
+        slot = Slot(member, engine, reason, member.replica.life)
+        member.record.on_trial = member.record.on_trial or slot.trial
+        return slot
 
     def _release(self, slot: Slot) -> None:
         slot.member.slots.add(-1)

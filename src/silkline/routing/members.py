@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from silkline.engines.base import Engine
+from silkline.routing.choice import Reason
 from silkline.routing.ejection import ReplicaRecord
 from silkline.routing.replica import Replica
 from silkline.stores.memory import Counter, PrivateMemory
@@ -59,11 +60,16 @@ class Slot:
     Attributes:
         member: The replica.
         engine: The replica's engine when the slot was taken.
-        trial: Whether this request decides if the replica is restored after its ejection.
+        reason: Why this replica; `TRIAL` decides whether it is restored after its ejection.
         life: The replica's life when the slot was taken, see `Replica.life`.
     """
 
     member: Member
     engine: Engine
-    trial: bool
+    reason: Reason
     life: str | None
+
+    @property
+    def trial(self) -> bool:
+        """Whether this request decides if the replica is restored after its ejection."""
+        return self.reason is Reason.TRIAL

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from silkline.core import Delta, EngineInfo, Request
 from silkline.errors import Overloaded, shutting_down
+from silkline.routing.attempt import Attempt
 from silkline.routing.attempts import Attempts
 from silkline.routing.dispatch import Dispatch
 from silkline.routing.ejection import Ejection
@@ -117,8 +118,14 @@ class EnginePool:
             replicas=tuple(map(_health, self._members)),
         )
 
-    def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+    def generate(
+        self, request: Request, attempts: list[Attempt] | None = None
+    ) -> AsyncGenerator[Delta, None]:
         """Answers one request; closing the stream, or cancelling its reader, ends the computation.
+
+        Args:
+            request: The request.
+            attempts: Gets a record of each attempt.
 
         Raises:
             Overloaded: No replica becomes ready.
@@ -129,7 +136,7 @@ class EnginePool:
             DeadlineExceeded: The request's timeout ended.
             SilklineError: Any other error of the engine, such as an invalid request.
         """
-        return self._attempts.answer(request)
+        return self._attempts.answer(request, [] if attempts is None else attempts)
 
     async def aclose(self) -> None:
         """Closes all replicas; requests that still run end with `ShuttingDown`."""

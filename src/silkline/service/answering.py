@@ -74,8 +74,9 @@ class _Run:
         self.record.pixel_budgets = pixels
         self.record.pixel_budget = min(pixels, default=budget.max_pixels)
 
-    def note_mends(self, recognised: Sequence[Recognised]) -> None:
-        """Adds what was mended in the images to what the response reports as ignored."""
+    def note_images(self, recognised: Sequence[Recognised]) -> None:
+        """Notes the images' identities, and adds what was mended in them to what was ignored."""
+        self.record.details.images = tuple(one for found in recognised for one in found.images)
         paths = {
             mend: f"{source.param}.{mend}"
             for source, found in zip(self.question.sources, recognised, strict=True)
@@ -86,8 +87,6 @@ class _Run:
     def asked(self, recognised: Sequence[Recognised], seconds_left: float) -> CacheRequest:
         """Returns what the cache key is made of; `recognised` are in the question's order."""
         images = [identity for found in recognised for identity in found.images]
-        if self.record.trace is not None:
-            self.record.trace.images = images
         return CacheRequest(
             self.question.messages_of([len(found.images) for found in recognised]),
             tuple(image.digest for image in images),
@@ -124,6 +123,10 @@ class Answering:
         """Returns the seconds left until the request's deadline, at least 0."""
         return max(0.0, self._settings.server.request_timeout - record.elapsed())
 
+    def retains(self, record: RequestRecord) -> bool:
+        """Whether the content of the request's tenant is kept for the request history."""
+        return record.tenant.name in self._settings.history.history_content
+
     async def answer(self, question: Question, record: RequestRecord) -> Answer:
         """Returns the complete answer.
 
@@ -149,8 +152,8 @@ class Answering:
             InternalFault: The engine's stream ended early.
         """
         ended = False
-        if record.trace is not None:
-            record.trace.asks(question, record.elapsed())
+        details = record.details
+        details.asks(question, record.elapsed(), retained=self.retains(record))
         async with (
             self._admitted(question, record, group or Group()) as (run, ticket),
             self._served(run, ticket) as served,
@@ -159,10 +162,14 @@ class Answering:
             if served.state in _NOT_COMPUTED:
                 ticket.needs_no_turn()
             awaits_first = question.stream
+            seen = details.answer_begins()
             async for delta in served.deltas:
                 if awaits_first and (delta.text or delta.reasoning or delta.tool_calls):
                     awaits_first = False
-                    self._metrics.first_token(record.model, record.elapsed(), record.id)
+                    details.first_token = record.elapsed()
+                    self._metrics.first_token(record.model, details.first_token, record.id)
+                if seen is not None:
+                    seen.append(delta)
                 if delta.finish_reason is None:
                     yield delta
                 else:
@@ -206,7 +213,7 @@ class Answering:
         known = await self._recognise(question, model, policy)
         run = _Run(question, record, model, policy, group, known)
         if known is not None:
-            run.note_mends(known)
+            run.note_images(known)
         return run
 
     def _fitting(
@@ -271,11 +278,14 @@ class Answering:
         ) as (images, held):
             run.model.admission.measured(ticket, size_of(run.question, images.recognised))
             run.record.timeline = run.record.timeline.plus(images.timeline)
-            run.note_mends(images.recognised)
+            run.note_images(images.recognised)
+            if run.record.details.content is not None:
+                run.record.details.content.images = images.images
 
             def generate() -> AsyncGenerator[Delta, None]:
                 # Called after the wait in the queue, which leaves less time for the engine.
-                return run.model.pool.generate(self._request(run, images))
+                request, attempts = self._request(run, images), run.record.details.attempts
+                return run.model.pool.generate(request, attempts)
 
             def compute() -> AsyncGenerator[Delta, None]:
                 # It may continue for other requests after this one, so it keeps the images' bytes.
@@ -300,7 +310,7 @@ class Answering:
             idempotency_key=run.record.idempotency_key,
             options=run.question.options,
             reuse_scope=run.policy.reuse_scope,
-            trace_headers=() if trace is None else trace.context.headers,
+            trace_headers=() if trace is None else trace.headers,
         )
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:
@@ -326,14 +336,13 @@ class Answering:
         return images
 
     def _ended(self, last: Delta, run: _Run) -> Delta:
-        if last.usage is None or last.timeline is None:
+        if last.usage is None or last.timeline is None or last.finish_reason is None:
             raise InternalFault("The engine's last delta has no usage or no timeline.")
         record, tokens = run.record, last.usage.completion_tokens
         if last.finish_reason is FinishReason.LENGTH and tokens < run.question.sampling.max_tokens:
             record.max_tokens = tokens  # the prompt filled the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
-        if record.trace is not None:
-            record.trace.answered(last.usage, last.finish_reason)
+        record.details.answer_ended(last.usage, last.finish_reason)
         self._metrics.answered(record.model, last.usage, record.timeline)
         return replace(last, timeline=record.timeline)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.core import Timeline
+from silkline.observe.trace_context import TraceContext
+from silkline.service.details import Details
 from silkline.service.other_fields import OtherField
-from silkline.service.request_trace import RequestTrace
 
 
 @dataclass(slots=True)
@@ -32,8 +33,10 @@ class RequestRecord:
         others: The fields of its body that no route here supports.
         ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
-        trace: What its trace will show; None if it has none.
+        trace: Its trace; None if it has none.
         is_question: Whether it asks a model, so that the service level objectives count it.
+        reason: The message of the error that ended the request; empty if none did.
+        details: What the request history shows besides.
     """
 
     id: str
@@ -50,8 +53,10 @@ class RequestRecord:
     others: tuple[OtherField, ...] = ()
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
-    trace: RequestTrace | None = None
+    trace: TraceContext | None = None
     is_question: bool = False
+    reason: str = ""
+    details: Details = field(default_factory=Details)
 
     def elapsed(self) -> float:
         """Returns the seconds since the request arrived."""

@@ -128,8 +128,9 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
     """The settings of one of `processes` gateway processes.
 
     Memory, decoding processes, connections and the queue are divided, and rounded up. Of the memory
-    for requests, each process has enough for the largest one, and its share of the rest. Keys and
-    stored responses that would be kept in memory are in files that the processes share.
+    for requests, each process has enough for the largest one, and its share of the rest. Keys,
+    stored responses and the request history, where they would be kept in memory, are in files that
+    the processes share.
 
     Args:
         settings: The server's settings.
@@ -142,6 +143,7 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
         return reserved + math.ceil((value - reserved) / server.processes)
 
     stores = settings.idempotency.idempotency_store or str(folder / f"{SHARED}keys.db")
+    history = settings.history.history_file or str(folder / f"{SHARED}history.db")
     responses = settings.responses.response_file or str(folder / f"{SHARED}responses.db")
     updates: Mapping[str, Mapping[str, object]] = {
         "server": {"max_connections": share(server.max_connections)},
@@ -159,6 +161,7 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
         "cache": {"cache_memory_bytes": share(cache.cache_memory_bytes)},
         "idempotency": {"idempotency_store": stores},
         "responses": {"response_file": responses},
+        "history": {"history_file": history},
         "admission": {"max_queue": share(settings.admission.max_queue)},
         "log": {
             "log_spool_bytes": max(share(settings.log.log_spool_bytes), MIB),

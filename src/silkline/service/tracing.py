@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from silkline.config import TraceSettings
 from silkline.core import Stage
 from silkline.observe.spans import AttributeValue, Span, SpanExporter
-from silkline.observe.trace_context import trace_context
-from silkline.service.question import Question
+from silkline.observe.trace_context import TraceContext, trace_context
+from silkline.service.details import Asked
 from silkline.service.record import RequestRecord
-from silkline.service.request_trace import RequestTrace
-
-_FIRST_SERVER_ERROR = 500
 
 _PROCESSES = {
     Stage.DECODE: "decoder",
@@ -56,29 +53,26 @@ class Tracing:
         self._slow = settings.trace_slow
         self._exporter = exporter
 
-    def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> RequestTrace:
+    def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> TraceContext:
         """Begins a request's trace, or continues that in its headers."""
-        return RequestTrace(trace_context(headers, self._ratio))
+        return trace_context(headers, self._ratio)
 
-    def ended(self, record: RequestRecord, trace: RequestTrace, ended: Ended) -> None:
+    def ended(self, record: RequestRecord, context: TraceContext, ended: Ended) -> None:
         """Exports the trace of a request that has just ended, if it is sampled, slow or failed."""
         seconds = record.elapsed()
-        failed = record.error is not None or ended.status >= _FIRST_SERVER_ERROR
-        if not (trace.context.sampled or failed or seconds >= self._slow):
-            return
-        context = trace.context
-        self._exporter.export(
-            context.trace_id,
-            list(_spans(record, trace, ended, seconds)),
-            remote_parent=bool(context.parent_id),
-        )
+        if context.sampled or record.error is not None or seconds >= self._slow:
+            self._exporter.export(
+                context.trace_id,
+                list(_spans(record, context, ended, seconds)),
+                remote_parent=bool(context.parent_id),
+            )
 
 
 def _spans(
-    record: RequestRecord, trace: RequestTrace, ended: Ended, seconds: float
+    record: RequestRecord, context: TraceContext, ended: Ended, seconds: float
 ) -> Iterator[Span]:
     """The span of the request, that of the model's work in it, and those of the stages."""
-    context, began = trace.context, time.time() - seconds
+    began = time.time() - seconds
     error = record.error or ""
     yield Span(
         f"{ended.method} {ended.route}",
@@ -90,17 +84,18 @@ def _spans(
         error=error,
         attributes=_request_attributes(record, ended),
     )
-    if trace.question is None:
+    asked = record.details.asked
+    if asked is None:
         return
-    yield _stage("receive", context.span_id, began, trace.asked_after, "gateway")
+    yield _stage("receive", context.span_id, began, asked.after_seconds, "gateway")
     operation = Span(
         f"chat {record.model}",
         secrets.token_hex(8),
         context.span_id,
-        began + trace.asked_after,
-        seconds - trace.asked_after,
+        began + asked.after_seconds,
+        seconds - asked.after_seconds,
         error=error,
-        attributes=_operation_attributes(record, trace, trace.question),
+        attributes=_operation_attributes(record, asked),
     )
     yield operation
     start, left = operation.start, operation.seconds
@@ -131,33 +126,31 @@ def _request_attributes(record: RequestRecord, ended: Ended) -> dict[str, Attrib
     return attributes
 
 
-def _operation_attributes(
-    record: RequestRecord, trace: RequestTrace, question: Question
-) -> dict[str, AttributeValue]:
+def _operation_attributes(record: RequestRecord, asked: Asked) -> dict[str, AttributeValue]:
     """The attributes of the OpenTelemetry conventions for generative AI; see `docs/traces.md`."""
+    details = record.details
+    usage = details.usage
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "silkline",
-        "gen_ai.request.model": question.model or record.model,
-        "gen_ai.request.max_tokens": question.sampling.max_tokens,
-        "gen_ai.request.temperature": question.sampling.temperature,
+        "gen_ai.request.model": record.model,
+        "gen_ai.request.max_tokens": asked.max_tokens,
+        "gen_ai.request.choice.count": asked.choices,
         "gen_ai.response.model": record.served or record.model,
+        "gen_ai.response.finish_reasons": [reason.value for reason in details.finish],
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
+        "gen_ai.usage.image.input_tokens": usage.image_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
         "silkline.cache": record.cache,
-        "silkline.stream": question.stream,
+        "silkline.stream": asked.stream,
+        "silkline.replicas": [attempt.replica for attempt in details.attempts],
+        "silkline.image.digests": [image.digest for image in details.images],
+        "silkline.image.pixels": [image.original_pixels for image in details.images],
+        "silkline.image.budgets": record.pixel_budgets,
     }
-    if trace.finish is not None:
-        attributes["gen_ai.response.finish_reasons"] = [trace.finish.value]
-    if (usage := trace.usage) is not None:
-        attributes |= {
-            "gen_ai.usage.input_tokens": usage.prompt_tokens,
-            "gen_ai.usage.output_tokens": usage.completion_tokens,
-            "gen_ai.usage.image.input_tokens": usage.image_tokens,
-            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-        }
-    if trace.images:
-        attributes["silkline.image.digests"] = [image.digest for image in trace.images]
-        attributes["silkline.image.pixels"] = [image.original_pixels for image in trace.images]
-        attributes["silkline.image.budgets"] = record.pixel_budgets
+    if details.first_token is not None:
+        attributes["gen_ai.response.time_to_first_chunk"] = details.first_token
     if record.error is not None:
         attributes["error.type"] = record.error
     return attributes

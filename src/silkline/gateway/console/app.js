@@ -5,12 +5,12 @@ import { copyFrom } from "./clipboard.js";
 import { RequestFailure, wordsFor } from "./failure.js";
 import { History } from "./history.js";
 import { PictureField } from "./intake.js";
+import { KeyMenu } from "./key.js";
 import { Exchange } from "./exchange.js";
 import { chatBody, curlCommand } from "./request.js";
 import { servedModel, watchGateway } from "./status.js";
 import { chat, endpoint } from "./stream.js";
 
-const KEY_STORE = "silkline-api-key";
 const STATES = {
   ready: "Ready",
   starting: "Starting",
@@ -20,13 +20,13 @@ const STATES = {
 /** @param {string} id */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const question = /** @type {HTMLTextAreaElement} */ (element("question"));
-const keyField = /** @type {HTMLInputElement} */ (element("key"));
-const keyMenu = /** @type {HTMLDetailsElement} */ (element("key-menu"));
 const sample = endpoint("sample.jpg");
 
 /** @type {AbortController | null} the running request */
 let running = null;
 let model = "";
+
+const keyMenu = new KeyMenu(() => nameModel());
 
 const announce = (message) => {
   element("announce").textContent = message;
@@ -63,7 +63,7 @@ const checkNow = watchGateway((state) => {
 /** Fetches and shows the served model's name; empty if that fails, as without a valid key. */
 async function nameModel() {
   try {
-    model = await servedModel(keyField.value);
+    model = await servedModel(keyMenu.key);
   } catch (error) {
     if (!(error instanceof RequestFailure)) throw error;
     model = "";
@@ -78,7 +78,7 @@ function ask() {
   element("question-problem").textContent = text === "" ? "Type a question first." : "";
   if (field.picture === null) field.demand();
   else if (text === "") question.focus();
-  else run(new Exchange(field.picture, text, keyField.value !== ""));
+  else run(new Exchange(field.picture, text, keyMenu.key !== ""));
 }
 
 /** @param {Exchange} exchange */
@@ -118,14 +118,14 @@ function ownFault(error) {
 async function converse(exchange, signal) {
   const pictureUrl = await exchange.picture.asUrl();
   if (model === "") {
-    model = await servedModel(keyField.value, signal);
+    model = await servedModel(keyMenu.key, signal);
     element("status-model").textContent = model;
   }
   signal.throwIfAborted();
   exchange.model = model;
   const body = chatBody({ model, pictureUrl, question: exchange.question });
   exchange.start();
-  for await (const event of chat(body, { key: keyField.value, signal })) exchange.take(event);
+  for await (const event of chat(body, { key: keyMenu.key, signal })) exchange.take(event);
 }
 
 /** Draws the exchange while it is shown: at new text, else at most ten times a second. */
@@ -155,7 +155,7 @@ function conclude(exchange) {
   const { failure } = exchange;
   element("alarm").textContent = `${wordsFor(failure).title}. ${failure.message}`;
   if (failure.code === "model_not_found") model = "";
-  if (failure.status === 401 || failure.status === 403) keyMenu.open = true;
+  if (failure.status === 401 || failure.status === 403) keyMenu.open();
   if (failure.code === "unreachable" || failure.status === 503) checkNow();
 }
 
@@ -194,7 +194,7 @@ function wireForm() {
       ask();
     } else if (event.key === "Escape") {
       if (running !== null) running.abort();
-      else if (keyMenu.open) closeKeyMenu();
+      else if (keyMenu.isOpen) keyMenu.close();
     }
   });
   if (/Mac|iPhone|iPad/.test(navigator.userAgent)) {
@@ -231,44 +231,5 @@ function wireAnswer() {
   });
 }
 
-/** Closes the key menu and returns the focus to the button that opened it. */
-function closeKeyMenu() {
-  keyMenu.open = false;
-  keyMenu.querySelector("summary")?.focus();
-}
-
-/** Keeps the key in the field and, where allowed, in this tab's session storage. */
-function wireKey() {
-  const keep = (key) => {
-    keyField.value = key;
-    keyMenu.classList.toggle("set", key !== "");
-    try {
-      if (key === "") window.sessionStorage.removeItem(KEY_STORE);
-      else window.sessionStorage.setItem(KEY_STORE, key);
-    } catch {
-      // Without storage the key is kept until the page is closed.
-    }
-  };
-  try {
-    keep(window.sessionStorage.getItem(KEY_STORE) ?? "");
-  } catch {
-    keep("");
-  }
-  const use = (key) => {
-    keep(key.trim());
-    closeKeyMenu();
-    nameModel();
-  };
-  element("key-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    use(keyField.value);
-  });
-  element("key-forget").addEventListener("click", () => use(""));
-  document.addEventListener("pointerdown", (event) => {
-    if (event.target instanceof Node && !keyMenu.contains(event.target)) keyMenu.open = false;
-  });
-}
-
 wireForm();
 wireAnswer();
-wireKey();

@@ -37,5 +37,26 @@ export function rate(value) {
 export function bytes(value) {
   if (value < 1000) return `${value} B`;
   if (value < 999_500) return `${grouped.format(value / 1000)} kB`;
-  return `${oneDecimal.format(value / 1_000_000)} MB`;
+  if (value < 999_950_000) return `${oneDecimal.format(value / 1_000_000)} MB`;
+  return `${oneDecimal.format(value / 1_000_000_000)} GB`;
+}
+
+/** A share of 1 as a percentage: "0.4%", "37%". */
+export function percent(share) {
+  if (!isNumber(share)) return UNKNOWN;
+  const value = share * 100;
+  return `${value !== 0 && value < 9.95 ? oneDecimal.format(value) : grouped.format(value)}%`;
+}
+
+/** How often a second: "0.4", "1,240". */
+export function perSecond(value) {
+  if (!isNumber(value)) return UNKNOWN;
+  return value !== 0 && value < 9.95 ? oneDecimal.format(value) : grouped.format(value);
+}
+
+/** A moment as local date and time: "2026-11-30 19:02:11". */
+export function moment(unixSeconds) {
+  if (!isNumber(unixSeconds)) return UNKNOWN;
+  const date = new Date(unixSeconds * 1000);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace("T", " ");
 }

@@ -186,7 +186,7 @@ async def _serve(channel_fd: int, memory_fd: int) -> int:
     start = await anext(channel.received(), None)
     if not isinstance(start, Start):
         return EXIT.failed
-    settings = Settings.model_validate_json(start.settings)
+    settings = Settings.model_validate_json(start.settings).from_sources(start.sources)
     configure_logging(settings.log, {"process.pid": os.getpid()})
     memory = SharedMemory(memory_fd, settings.server.processes, start.process)
     try:

@@ -33,6 +33,7 @@ class Start(msgspec.Struct, tag=True):
     Attributes:
         process: Its index.
         settings: Its settings, as JSON.
+        sources: Where they came from.
         workers: The number of workers.
         engine: The engine's name.
         gate: What the gate found about the model, if it is a bundle that was gated.
@@ -41,6 +42,7 @@ class Start(msgspec.Struct, tag=True):
 
     process: int
     settings: str
+    sources: dict[str, str]
     workers: int
     engine: str
     gate: GateRecord | None

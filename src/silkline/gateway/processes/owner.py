@@ -174,7 +174,13 @@ class Owner:
         model = self._model
         gate = None if model.files is None else model.files.gate
         start = Start(
-            index, settings, len(self._workers), model.choice.engine, gate, self._addresses
+            index,
+            settings,
+            dict(self._settings.sources),
+            len(self._workers),
+            model.choice.engine,
+            gate,
+            self._addresses,
         )
         gateway = await GatewayProcess.spawn(start, self._memory.descriptor, self._handle)
         self._gateways[index] = gateway

@@ -1,0 +1,82 @@
+"""The settings in force for people: each with its value, its source, and without secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel
+
+from silkline.config.loading import field_info, section_of_field
+from silkline.config.models import ModelSettings
+from silkline.config.settings import Settings
+
+MASK = "•••"
+
+_USER = re.compile(r"(://)[^/\s'\"@]*@")
+_SECRET_VALUE = re.compile(
+    r"([?&;,\s][^=&;,\s]*(?:key|token|secret|password|passwd|credential|signature)[^=&;,\s]*=)"
+    r"[^&;,\s]+",
+    re.IGNORECASE,
+)
+_SECRET_NAME = re.compile(
+    r"(^|[_-])(key|token|secret|password|passwd|credentials?)($|[_-])", re.IGNORECASE
+)
+_NO_SECRETS = {"key_env", "key_file", "keys_file", "pixels_per_token", "image_tokens"}
+"""Names of settings that say where a secret is, or only sound like one."""
+
+
+def shown_settings(settings: Settings) -> list[dict[str, Any]]:
+    """Returns each setting: its section, name, value, default, source and description.
+
+    The source is `default`, `file FILE`, `variable NAME` or `flag --NAME`. Users and passwords of
+    URLs, and values that are named like a secret, are masked.
+    """
+    rows = []
+    for name, section in section_of_field().items():
+        info = field_info(name)
+        default = info.get_default(call_default_factory=True)
+        rows.append(
+            {
+                "section": section,
+                "name": name,
+                "value": _masked(name, getattr(getattr(settings, section), name)),
+                "default": _masked(name, default),
+                "source": settings.sources.get(name, "default"),
+                "description": info.description,
+            }
+        )
+    for model, table in settings.models.items():
+        rows += [
+            _row_of_model(settings, model, table, name) for name in sorted(table.model_fields_set)
+        ]
+    return rows
+
+
+def _row_of_model(
+    settings: Settings, model: str, table: ModelSettings, name: str
+) -> dict[str, Any]:
+    info = ModelSettings.model_fields[name]
+    return {
+        "section": f"models.{model}",
+        "name": name,
+        "value": _masked(name, getattr(table, name)),
+        "default": _masked(name, info.get_default(call_default_factory=True)),
+        "source": settings.sources.get("models", "default"),
+        "description": info.description,
+    }
+
+
+def _masked(name: str, value: Any) -> Any:
+    """A value as JSON, with what may be secret masked."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(value, dict):
+        return {str(key): _masked(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(name, item) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if _SECRET_NAME.search(name) and name not in _NO_SECRETS:
+        return MASK
+    return _SECRET_VALUE.sub(rf"\1{MASK}", _USER.sub(rf"\1{MASK}@", value))

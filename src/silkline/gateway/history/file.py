@@ -1,0 +1,157 @@
+"""The tables of the request history, and the statements that write and prune them.
+
+All functions run in the thread of the SQLite file. A batch of entries is one statement over a JSON
+list: SQLite works on it without Python's lock, so requests go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from silkline.config import HistorySettings
+from silkline.gateway.history.content import Packed
+
+SCHEMA = """
+PRAGMA synchronous = NORMAL;
+PRAGMA foreign_keys = ON;
+PRAGMA secure_delete = ON;
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS requests (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- a cursor; never used again
+    at REAL NOT NULL,       -- Unix time in seconds
+    id TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    model TEXT NOT NULL,
+    error TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    entry TEXT NOT NULL     -- JSON
+);
+CREATE INDEX IF NOT EXISTS requests_by_id ON requests (id);
+CREATE INDEX IF NOT EXISTS requests_by_age ON requests (at);
+CREATE INDEX IF NOT EXISTS requests_by_tenant ON requests (tenant, number);
+CREATE TABLE IF NOT EXISTS contents (
+    request INTEGER PRIMARY KEY REFERENCES requests (number) ON DELETE CASCADE,
+    expires REAL NOT NULL,
+    size INTEGER NOT NULL,
+    document BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS images (
+    number INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (tenant, digest)
+);
+CREATE TABLE IF NOT EXISTS shown (
+    request INTEGER NOT NULL REFERENCES contents (request) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    image INTEGER NOT NULL REFERENCES images (number) ON DELETE CASCADE,
+    PRIMARY KEY (request, position)
+);
+CREATE INDEX IF NOT EXISTS shown_by_image ON shown (image);
+COMMIT;
+"""
+_INSERT = """
+INSERT INTO requests (at, id, tenant, model, error, seconds, entry)
+SELECT json_extract(value, '$.at'), json_extract(value, '$.id'), json_extract(value, '$.tenant'),
+    json_extract(value, '$.model'), json_extract(value, '$.error'),
+    json_extract(value, '$.seconds'), value
+FROM json_each(?) ORDER BY key
+"""
+_NUMBER = "SELECT max(number) FROM requests WHERE id = ? AND at = ?"
+_PUT_CONTENT = "INSERT OR IGNORE INTO contents (request, expires, size, document) VALUES (?,?,?,?)"
+_PUT_IMAGE = (
+    "INSERT OR IGNORE INTO images (tenant, digest, size, media_type, data) VALUES (?, ?, ?, ?, ?)"
+)
+_SHOW = (
+    "INSERT OR IGNORE INTO shown (request, position, image) "
+    "SELECT ?, ?, number FROM images WHERE tenant = ? AND digest = ?"
+)
+_TOTALS = "SELECT tenant, count(*) FROM requests GROUP BY tenant"
+_OLDEST = (
+    "DELETE FROM requests WHERE number IN "
+    "(SELECT number FROM requests WHERE tenant = ? ORDER BY number LIMIT ?)"
+)
+_ORPHANS = "DELETE FROM images WHERE NOT EXISTS (SELECT 1 FROM shown WHERE image = images.number)"
+_BYTES = "SELECT (SELECT total(size) FROM contents) + (SELECT total(size) FROM images)"
+_OLDEST_CONTENT = "DELETE FROM contents WHERE request = (SELECT min(request) FROM contents)"
+
+
+@contextmanager
+def transaction(file: sqlite3.Connection) -> Iterator[None]:
+    """Commits what the block writes, or rolls it back if the block raises."""
+    file.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        file.execute("ROLLBACK")
+        raise
+    file.execute("COMMIT")
+
+
+def write(
+    file: sqlite3.Connection,
+    entries: Sequence[bytes],
+    contents: Iterable[Packed],
+    settings: HistorySettings,
+    now: float,
+) -> None:
+    """Adds entries, each as JSON, and contents; then deletes what is too old or too much."""
+    with transaction(file):
+        file.execute(_INSERT, (b"[" + b",".join(entries) + b"]",))
+        for content in contents:
+            _write_content(file, content)
+        _prune(file, settings, now)
+
+
+def delete(file: sqlite3.Connection, condition: str, values: Sequence[object]) -> int:
+    """Deletes the requests that meet a condition, and overwrites their bytes in the file."""
+    with transaction(file):
+        deleted = file.execute(f"DELETE FROM requests WHERE {condition}", values).rowcount  # noqa: S608 - from constants
+        file.execute(_ORPHANS)
+    file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return deleted
+
+
+def _write_content(file: sqlite3.Connection, content: Packed) -> None:
+    (number,) = file.execute(_NUMBER, (content.id, content.at)).fetchone()
+    document = content.document
+    file.execute(_PUT_CONTENT, (number, content.expires, len(document), document))
+    for image in content.files:
+        row = (content.tenant, image.digest, len(image.data), image.media_type, image.data)
+        file.execute(_PUT_IMAGE, row)
+    for index, digest in enumerate(content.digests):
+        file.execute(_SHOW, (number, index, content.tenant, digest))
+
+
+def _prune(file: sqlite3.Connection, settings: HistorySettings, now: float) -> None:
+    file.execute("DELETE FROM requests WHERE at < ?", (now - settings.history_ttl,))
+    totals = dict(file.execute(_TOTALS).fetchall())
+    for tenant, excess in _excess(totals, settings.history_count).items():
+        file.execute(_OLDEST, (tenant, excess))
+    file.execute("DELETE FROM contents WHERE expires <= ?", (now,))
+    file.execute(_ORPHANS)
+    while file.execute(_BYTES).fetchone()[0] > settings.history_content_bytes:
+        file.execute(_OLDEST_CONTENT)
+        file.execute(_ORPHANS)
+
+
+def _excess(totals: Mapping[str, int], limit: int) -> dict[str, int]:
+    """How many requests each tenant has beyond an equal share of the limit (max-min fairness).
+
+    So a tenant that sends many requests, or one whose key is refused, does not push out the
+    requests of others.
+    """
+    if sum(totals.values()) <= limit:
+        return {}
+    left, level = limit, limit
+    for index, count in enumerate(sorted(totals.values())):
+        level = left // (len(totals) - index)
+        if count > level:
+            break
+        left -= count
+    return {tenant: count - level for tenant, count in totals.items() if count > level}
