@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Sequence
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -18,6 +19,7 @@ from silkline.observe.spans import Span, nanoseconds
 _PATH = "/v1/traces"
 _SCHEMA = "https://opentelemetry.io/schemas/1.40.0"
 _EXPORT_SECONDS = 10.0
+_CLOSE_SECONDS = 3.0
 _MAX_SPANS = 4096
 _FLAGS = TraceFlags(TraceFlags.SAMPLED)
 
@@ -51,7 +53,9 @@ class OtlpExporter:
 
     def close(self) -> None:
         """See `SpanExporter`."""
-        self._processor.shutdown()
+        ending = threading.Thread(target=self._processor.shutdown, daemon=True)
+        ending.start()
+        ending.join(_CLOSE_SECONDS)
 
     def _readable(self, trace_id: int, span: Span, *, is_remote: bool) -> ReadableSpan:
         parent = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from silkline.config import TraceSettings
 from silkline.core import Stage
+from silkline.errors import SERVER_FAULTS
 from silkline.observe.spans import AttributeValue, Span, SpanExporter
 from silkline.observe.trace_context import TraceContext, trace_context
 from silkline.service.details import Asked
@@ -58,9 +59,12 @@ class Tracing:
         return trace_context(headers, self._ratio)
 
     def ended(self, record: RequestRecord, context: TraceContext, ended: Ended) -> None:
-        """Exports the trace of a request that has just ended, if it is sampled, slow or failed."""
+        """Exports the trace of a request that has just ended, if it is sampled, slow or failed.
+
+        Requests that failed because of their client are ordinary: anyone can send as many.
+        """
         seconds = record.elapsed()
-        if context.sampled or record.error is not None or seconds >= self._slow:
+        if context.sampled or record.error in SERVER_FAULTS or seconds >= self._slow:
             self._exporter.export(
                 context.trace_id,
                 list(_spans(record, context, ended, seconds)),
@@ -73,7 +77,7 @@ def _spans(
 ) -> Iterator[Span]:
     """The span of the request, that of the model's work in it, and those of the stages."""
     began = time.time() - seconds
-    error = record.error or ""
+    error = record.error if record.error in SERVER_FAULTS else ""
     yield Span(
         f"{ended.method} {ended.route}",
         context.span_id,
