@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from silkline.deploy.elastic.target import ELASTIC
 from silkline.deploy.prometheus.target import PROMETHEUS
 from silkline.deploy.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (PROMETHEUS,)}
+TARGETS: dict[str, Target] = {target.name: target for target in (PROMETHEUS, ELASTIC)}
