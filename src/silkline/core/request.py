@@ -26,6 +26,7 @@ class Request:
         reuse_scope: Which requests may share work inside an engine: those of one scope reuse each
             other's image features and prompt prefixes, two scopes never do. None reuses nothing
             and leaves nothing behind.
+        trace_headers: Headers with which a remote server continues the request's trace.
     """
 
     id: str
@@ -37,3 +38,4 @@ class Request:
     idempotency_key: str = ""
     options: PromptOptions = field(default_factory=PromptOptions)
     reuse_scope: bytes | None = field(default=b"", repr=False)
+    trace_headers: tuple[tuple[str, str], ...] = ()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from silkline.deploy.alertmanager.target import ALERTMANAGER
+from silkline.deploy.elastic.target import ELASTIC
 from silkline.deploy.grafana.target import GRAFANA
 from silkline.deploy.prometheus.target import PROMETHEUS
 from silkline.deploy.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (PROMETHEUS, ALERTMANAGER, GRAFANA)}
+TARGETS: dict[str, Target] = {
+    target.name: target for target in (PROMETHEUS, ALERTMANAGER, GRAFANA, ELASTIC)
+}

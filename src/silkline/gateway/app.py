@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
@@ -43,12 +44,14 @@ from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
 from silkline.observe.declared import families
+from silkline.observe.spans import otlp_exporter
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
 from silkline.service.loop_lag import measured_lag
+from silkline.service.tracing import Tracing
 
 _BODIES = (
     ChatRequest,
@@ -90,6 +93,7 @@ def create_app(
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
     history = HistoryStore(settings.history)
+    exporter = otlp_exporter(settings.traces.trace_url) if settings.traces.trace_url else None
     answering = create_answering(
         settings,
         deployment.models,
@@ -111,6 +115,8 @@ def create_app(
             measured_lag(metrics.loop_lagged),
         ):
             yield
+        if exporter is not None:
+            await asyncio.to_thread(exporter.close)
 
     routers = (
         *_answering_routers(settings, answering, responses),
@@ -127,7 +133,8 @@ def create_app(
     metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file)))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
-    return RequestLayer(gate, settings, metrics, lifecycle, history)
+    tracing = None if exporter is None else Tracing(settings.traces, exporter)
+    return RequestLayer(gate, settings, metrics, lifecycle, history, tracing)
 
 
 def _application(

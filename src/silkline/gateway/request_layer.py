@@ -2,7 +2,7 @@
 
 It strips a trailing slash from the path, assigns the request id, limits the body while it is read,
 adds the headers that every response has, and when the request ends, in whatever way, records
-metrics, a log line and an entry of the request history.
+metrics, a log line, a trace and an entry of the request history.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from silkline.gateway.request_record import new_record
 from silkline.observe.metrics import Metrics
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.record import RequestRecord
+from silkline.service.tracing import Ended, Tracing
 
 logger = logging.getLogger("silkline.access")
 
@@ -44,6 +45,7 @@ class RequestLayer:
         metrics: Metrics,
         lifecycle: Lifecycle,
         history: HistoryStore,
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._bodies = BodyBudget(settings)
@@ -51,6 +53,7 @@ class RequestLayer:
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._history = history
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; passes other ASGI scopes through unchanged."""
@@ -59,6 +62,8 @@ class RequestLayer:
             return
         _strip_slash(scope)
         record = new_record(scope)
+        if self._tracing is not None:
+            record.trace = self._tracing.begin(scope["headers"])
         outgoing = _Outgoing(send, record, self._cors.response_headers(dict(scope["headers"])))
         encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
         body = RequestBody(receive, self._bodies, b",".join(encodings).decode("latin-1"))
@@ -92,6 +97,9 @@ class RequestLayer:
         if record.ignored:
             self._metrics.fields_ignored(len(record.ignored))
         self._log(scope, record, status, seconds)
+        if self._tracing is not None and record.trace is not None:
+            ended = Ended(scope["method"], scope["path"], route, status)
+            self._tracing.ended(record, record.trace, ended)
 
     def _count_question(self, record: RequestRecord, seconds: float) -> None:
         """Counts a question for the objectives, unless the client is why it failed."""
@@ -112,6 +120,9 @@ class RequestLayer:
         }
         if record.error is not None:
             fields["error.code"] = record.error
+        if record.trace is not None:
+            fields["trace.id"] = record.trace.trace_id
+            fields["span.id"] = record.trace.span_id
         logger.info("request", extra={"ecs": fields})
 
     def _keep(

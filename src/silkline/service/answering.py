@@ -153,7 +153,7 @@ class Answering:
         """
         ended = False
         details = record.details
-        details.asks(question, retained=self.retains(record))
+        details.asks(question, record.elapsed(), retained=self.retains(record))
         async with (
             self._admitted(question, record, group or Group()) as (run, ticket),
             self._served(run, ticket) as served,
@@ -299,6 +299,7 @@ class Answering:
                 yield served
 
     def _request(self, run: _Run, images: TakenImages) -> Request:
+        trace = run.record.trace
         return Request(
             id=run.record.id,
             messages=run.question.messages_of([len(found.images) for found in images.recognised]),
@@ -309,6 +310,7 @@ class Answering:
             idempotency_key=run.record.idempotency_key,
             options=run.question.options,
             reuse_scope=run.policy.reuse_scope,
+            trace_headers=() if trace is None else trace.headers,
         )
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:

@@ -22,6 +22,7 @@ class Asked:
         max_tokens: Maximum tokens of the answer, as requested.
         stream: Whether the client reads the answer as a stream.
         choices: Number of answers.
+        after_seconds: Seconds from the request's arrival until its body was understood.
     """
 
     messages: int
@@ -30,6 +31,7 @@ class Asked:
     max_tokens: int
     stream: bool
     choices: int
+    after_seconds: float
 
 
 @dataclass(slots=True)
@@ -71,11 +73,12 @@ class Details:
     first_token: float | None = None
     content: Content | None = None
 
-    def asks(self, question: Question, *, retained: bool) -> None:
+    def asks(self, question: Question, after_seconds: float, *, retained: bool) -> None:
         """Notes the question, unless it is noted: before it is taken apart into its answers.
 
         Args:
             question: The question.
+            after_seconds: Seconds since the request's arrival.
             retained: Whether its content is kept too.
         """
         if self.asked is not None:
@@ -91,6 +94,7 @@ class Details:
             question.sampling.max_tokens,
             question.stream,
             question.choices,
+            after_seconds,
         )
         if retained:
             self.content = Content(question.messages, addresses)

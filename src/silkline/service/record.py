@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.core import Timeline
+from silkline.observe.trace_context import TraceContext
 from silkline.service.details import Details
 from silkline.service.other_fields import OtherField
 
@@ -32,6 +33,7 @@ class RequestRecord:
         others: The fields of its body that no route here supports.
         ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
+        trace: Its trace; None if it has none.
         is_question: Whether it asks a model, so that the service level objectives count it.
         reason: The message of the error that ended the request; empty if none did.
         details: What the request history shows besides.
@@ -51,6 +53,7 @@ class RequestRecord:
     others: tuple[OtherField, ...] = ()
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
+    trace: TraceContext | None = None
     is_question: bool = False
     reason: str = ""
     details: Details = field(default_factory=Details)

@@ -54,12 +54,12 @@ class Call:
 
 
 def headers_of(request: Request, body: bytes) -> dict[str, str]:
-    """The headers: what may come, the request's id for both logs, and an idempotency key.
+    """The headers: what may come, the request's id and trace, and an idempotency key.
 
     The key includes a hash of the body: if attempts differ, as when load lowers the images'
     resolution, they are different requests for the server.
     """
-    headers: dict[str, str] = {hdrs.ACCEPT: EVENTS if request.stream else JSON}
+    headers = {hdrs.ACCEPT: EVENTS if request.stream else JSON, **dict(request.trace_headers)}
     if _WELL_FORMED_ID.fullmatch(request.id):
         headers["x-request-id"] = request.id
     if request.idempotency_key:
