@@ -52,13 +52,12 @@ def start(folder: Path, *arguments: str) -> Iterator[Running]:
         "--engine", "fake", "--workers", "2", "--engine-options", options,
         "--keys-file", str(folder / "keys.toml"), "--history-content", "shop=3600", *arguments,
     ) as server:  # fmt: skip
-        clients = [
+        shop, quiet, admin = (
             httpx2.Client(base_url=server.url, headers=bearer(key), timeout=60)
             for key in keys.values()
-        ]
-        yield Running(server, *clients, keys["ops"])
-        for client in clients:
-            client.close()
+        )
+        with shop, quiet, admin:
+            yield Running(server, shop, quiet, admin, keys["ops"])
 
 
 @pytest.fixture(scope="module")

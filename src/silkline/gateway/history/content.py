@@ -97,6 +97,7 @@ class Unpacked:
 
 
 def _file(image: Image) -> File:
-    if image.encoded is not None:
+    """The image as PNG: a client's own file could attack the viewer. It is kept if not decoded."""
+    if image.encoded is not None and not image.pixels:
         return File(image.digest, image.encoded.media_type, image.encoded.data)
     return File(image.digest, "image/png", encode_png(image))
