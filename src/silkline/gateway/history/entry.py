@@ -14,6 +14,7 @@ from silkline.service.details import Asked
 from silkline.service.record import RequestRecord
 
 _MAX_PATH = 200
+_NOTHING = Usage(0, 0)
 
 
 class ImageFacts(msgspec.Struct):
@@ -105,7 +106,7 @@ def entry_of(
         images=[ImageFacts(image.digest, image.original_pixels) for image in details.images],
         pixel_budgets=record.pixel_budgets,
         attempts=details.attempts,
-        usage=details.usage,
+        usage=details.usage or _NOTHING,
         finish=list(details.finish),
         received_bytes=received_bytes,
         sent_bytes=sent_bytes,
