@@ -81,20 +81,22 @@ class Details:
         """
         if self.asked is not None:
             return
-        addresses = tuple(
-            str(source.url.url) if isinstance(source, UrlSource) else ""
-            for source in question.sources
-        )
         self.asked = Asked(
             len(question.messages),
             question.characters,
-            tuple("url" if address else "data" for address in addresses),
+            tuple(
+                "url" if isinstance(source, UrlSource) else "data" for source in question.sources
+            ),
             question.sampling.max_tokens,
             question.stream,
             question.choices,
         )
         if retained:
-            self.content = Content(question.messages, addresses)
+            addresses = [
+                str(source.url.url) if isinstance(source, UrlSource) else ""
+                for source in question.sources
+            ]
+            self.content = Content(question.messages, tuple(addresses))
 
     def answer_begins(self) -> list[Delta] | None:
         """Returns the list that gets the deltas of an answer; None if content is not retained."""
