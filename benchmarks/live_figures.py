@@ -62,7 +62,7 @@ def _share(server: Server, seconds: float) -> float:
 def _listening(url: str) -> Iterator[list[bytes]]:
     """Reads the live figures in a thread; yields the events that have come."""
     events: list[bytes] = []
-    response = urllib.request.urlopen(f"{url}/admin/live", timeout=10)  # noqa: S310 - our own
+    response = urllib.request.urlopen(f"{url}/admin/live", timeout=10)
 
     def read() -> None:
         try:

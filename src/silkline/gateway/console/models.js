@@ -6,7 +6,7 @@ import { count, moment } from "./format.js";
 /** States that end by themselves: the list is read again until they have. */
 const CHANGING = ["starting", "draining"];
 const POLL_MS = 1000;
-const VERDICTS = { passed: "good", failed: "bad" };
+const VERDICTS = { passed: "good", refused: "bad" };
 
 /** @param {import("./admin.js").Context} context */
 export function open({ api, attempt, announce }) {
@@ -76,7 +76,7 @@ function card(model, info, remove) {
       ["Source", model.settings.model],
     ]),
     info ? capabilities(info) : null,
-    info ? gate(info.gate) : null,
+    info ? gate(info.gate, model.name) : null,
     model.state === "draining" ? null : carefulButton("Unload", `Really unload ${model.name}?`, () => remove(model.name)));
 }
 
@@ -86,7 +86,7 @@ function capabilities(info) {
     ...info.features.filter((name) => !(name in info.capabilities)).map((name) => h("li", {}, badge(name)))));
 }
 
-function gate(found) {
+function gate(found, name) {
   if (found === null) return h("p", { class: "note" }, "No gate was run for this model.");
   return h("div", { class: "gate" }, h("h3", {}, "Gate ", badge(found.verdict, VERDICTS[found.verdict] ?? "wait")),
     facts([
@@ -94,6 +94,7 @@ function gate(found) {
       ["On", found.gated_on],
       ["Against", found.baseline],
       ["Data", `${found.dataset}, ${count(found.items)} items`],
+      ["Report", h("a", { href: `admin/gates/${encodeURI(name)}`, target: "_blank" }, "the whole report")],
     ]),
     h("ul", { class: "findings" }, ...found.requirements.map((each) =>
       h("li", {}, badge(each.verdict, VERDICTS[each.verdict] ?? "wait"), " ", each.requirement, each.reason ? h("span", { class: "sub" }, ` ${each.reason}`) : null))));
