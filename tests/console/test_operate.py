@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.console.conftest import OpenConsole
 from tests.console.driver import Console
@@ -23,13 +23,16 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def page(gateway: Operated, open_console: OpenConsole) -> AsyncIterator[Page]:
-    """The overview, signed in with an admin's key, once the figures are live."""
-    console = await open_console(gateway.url, wait=False, **gateway.signed_in)
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def page(gateway: Operated, browser: Browser) -> AsyncIterator[Page]:
+    """One window for all tests, signed in with an admin's key; each goes to its own page."""
+    window = await browser.new_context(reduced_motion="reduce", **gateway.signed_in)
+    console = Console(await window.new_page(), gateway.url)
     await console.page.goto(f"{gateway.url}admin.html")
     await console.until_text("#status", "Live")
     yield console.page
+    await window.close()
+    console.check()
 
 
 async def go(page: Page, name: str) -> None:
@@ -107,6 +110,7 @@ async def test_older_requests_are_one_button_away(gateway: Operated, page: Page)
     await expect(page.locator("#found tbody tr").nth(54)).to_be_visible()
 
 
+@pytest.mark.slow
 async def test_models_are_described_loaded_and_unloaded(gateway: Operated, page: Page) -> None:
     await go(page, "models")
     card = page.locator("section", has=page.get_by_role("heading", name="mini"))

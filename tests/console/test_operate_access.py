@@ -112,6 +112,7 @@ async def test_the_pages_are_reached_by_keyboard_and_announced(
     await expect(page.locator("#content h1")).to_have_text("Overview")
 
 
+@pytest.mark.slow
 async def test_a_table_that_is_scrolled_by_keyboard_keeps_the_focus(
     gateway: Operated, open_console: OpenConsole
 ) -> None:
