@@ -228,7 +228,7 @@ def test_trace_shows_a_request_in_the_terminal(
 
 
 @pytest.mark.slow
-def test_several_processes_find_each_others_requests(
+def test_several_processes_find_each_others_requests_and_add_up_their_figures(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("several")
@@ -237,6 +237,9 @@ def test_several_processes_find_each_others_requests(
     for name in names:
         seen = [_until_found(running, name) for _ in range(3)]
         assert {entry["id"] for entry in seen} == {name}
+    with running.admin.stream("GET", "/admin/live") as live:
+        first = next(line for line in live.iter_lines() if line.startswith("data: "))
+    assert json.loads(first.removeprefix("data: "))["requests"] == {"200": len(names)}
     next(several, None)
 
 
