@@ -14,7 +14,8 @@ SCHEMAS := .cache/schemas
 QUICK := -m "not full and not slow" --hypothesis-profile ci
 SLOW := -m "slow and not full" --hypothesis-profile ci
 
-.PHONY: help serve test test-slow test-full clients gateways check format docs bench mini dist clean
+.PHONY: help serve test test-slow test-full clients gateways check format docs bench bench-guide \
+	mini dist clean
 
 help:
 	@echo "serve      set up, and serve the bundled model on http://127.0.0.1:8000"
@@ -27,6 +28,7 @@ help:
 	@echo "format     format the code"
 	@echo "docs       write docs/configuration.md and docs/errors.md anew from the code"
 	@echo "bench      measure the gateway, the engine and the naive design side by side"
+	@echo "bench-guide  a guide's claims on INT8, batching, attention and students, beside ours"
 	@echo "mini       train and export the bundled model again (recipes/mini)"
 	@echo "dist       build the wheel and the sdist into dist/"
 	@echo "clean      remove what the above made"
@@ -100,6 +102,9 @@ docs: $(VENV)/.serve
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.serving
+
+bench-guide: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.guide
 
 mini: $(RECIPES)/.ready
 	$(RECIPES)/bin/python -m recipes.mini.train --out .cache/mini

@@ -1,15 +1,16 @@
-"""Engines side by side: the same weights, the same pictures, one run.
+"""Engines side by side: the same weights, the same images, one run.
 
-A LLaVA layout of 230 million random parameters (`engines_model`), 16 requests at a time with a
-picture each that nobody has seen before, 32 new tokens. All subjects are up at the same time and
-one is at work; in each round each takes its turn, and who goes first changes. Ratios compare within
-a round; medians over the rounds stand in the report with their least and most.
+A LLaVA layout of 230 million random parameters (`engines_model`), 32 new tokens, images that nobody
+has seen before, 1, 4, 16 and 32 clients at once. All subjects are up at the same time and one is at
+work; in each round each takes its turn, and who goes first changes. Ratios compare within a round.
 
-    python -m benchmarks.engines [--rounds 5] [--vllm-python VENV/bin/python] [--staggered]
+    python -m benchmarks.engines [--rounds 3] [--vllm-python VENV/bin/python]
+        [--llama-server PROGRAM --gguf FOLDER] [--staggered] [--quick]
 
-Subjects: Silkline's engines `openvino` (the export of `silkline up`) and `torch`, OpenVINO GenAI as
-it comes (INT8 by `optimum-cli export openvino --weight-format int8`), transformers' `generate` in
-static batches, and vLLM's CPU build where the Python of an environment with it is given.
+Subjects: Silkline's engines `openvino` (the export of `silkline up`) and `torch`, each in a process
+of its own and through `silkline up`; OpenVINO GenAI as it comes (INT8 by `optimum-cli export
+openvino --weight-format int8`) and tuned (Silkline's export and arithmetic); transformers'
+`generate` in static batches; vLLM's CPU build and llama.cpp's server where they are given.
 With --staggered, requests arrive at random instead, and the most that each subject answers in time
 is searched: the highest rate at which 95% of the answers come within --latency seconds.
 """
@@ -22,23 +23,38 @@ import os
 import random
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from benchmarks.engines_report import (
+    AIMS,
+    STAGGERED_AIMS,
+    TITLES,
+    Cell,
+    Measured,
+    markdown,
+    report,
+)
+from benchmarks.engines_servers import ask_server, llama_server, silkline_up
+from benchmarks.options import ROOT
+from benchmarks.processes import cpu_seconds, next_line, started
+from benchmarks.report import today, write_report
+from silkline.config import EngineSettings
+from silkline.engines.openvino.export.environment import export_environment
+from silkline.models.bundle import Bundle, load_bundle
+from silkline.service.model import prepare_model
 
-from benchmarks.engines_subject import BATCH
-from benchmarks.machine import machine, versions
-from benchmarks.report import command_line, today, write_report
-
-ROOT = Path(__file__).parents[1]
 TOKENS = 32
+CLIENTS = (1, 4, 16, 32)
+_REQUESTS = 4
+"""Fewest requests of a subject in a round at each number of clients."""
+
 _OPTIMUM = (
     "import sys; sys.modules['openvino_telemetry'] = None; "
     "from optimum.commands.optimum_cli import main; main()"
@@ -52,133 +68,99 @@ _QUANTILE = 0.95
 _LOWEST = 16
 """The search ends at this part of its first rate."""
 
+_THROUGH = "-up"
+"""Ends the names of subjects behind `silkline up`."""
 
-TITLES = {
-    "openvino": "Silkline, engine openvino",
-    "torch": "Silkline, engine torch",
-    "genai": "OpenVINO GenAI as it comes, INT8",
-    "transformers": "transformers `generate`, static batches, float32",
-    "vllm": "vLLM's CPU build, bfloat16",
-}
-AIMS = {
-    ("openvino", "genai"): 1.35,
-    ("openvino", "vllm"): 4.0,
-    ("openvino", "transformers"): 2.5,
-    ("torch", "transformers"): 1.2,
-}
-STAGGERED_AIMS = {("torch", "transformers"): 2.0}
+Run = Callable[[int, Sequence[float]], Measured]
+"""Runs requests at these seconds, with images from a number on."""
 
 
-class Spread(msgspec.Struct, frozen=True):
-    """Of several rounds."""
+class Subjects:
+    """Starts subjects, one process or server each."""
 
-    median: float
-    least: float
-    most: float
+    def __init__(self, stack: ExitStack, folders: dict[str, Path], cache: Path) -> None:
+        self._stack, self._folders, self._cache = stack, folders, cache
 
+    def start(self, name: str, python: str, llama: Path | None) -> Run:
+        """Starts a subject, and asks once so that it is warm."""
+        log = self._cache / f"{name}.log"
+        if name == "llamacpp" and llama is not None:
+            server = self._stack.enter_context(llama_server(llama, self._folders[name], log))
+            run = partial(_served, server)
+        elif name.endswith(_THROUGH):
+            engine = name.removesuffix(_THROUGH)
+            server = self._stack.enter_context(silkline_up(engine, self._folders[engine], log))
+            run = partial(_served, server)
+        else:
+            run = self._process(name, python, log)
+        run(0, [0.0] * max(CLIENTS))
+        return run
 
-class Found(msgspec.Struct, frozen=True):
-    """What a subject did.
-
-    Attributes:
-        subject: Its name.
-        rate: Requests a second.
-        rounds: The rate of each round.
-        latency: Median seconds of a request, over the rounds.
-        computed: Seconds of a core that its process took for a request; those of vLLM's own
-            processes are not seen.
-    """
-
-    subject: str
-    rate: Spread
-    rounds: list[float]
-    latency: float
-    computed: float
-
-
-class Ratio(msgspec.Struct, frozen=True):
-    """One subject's rate divided by another's, round by round."""
-
-    one: str
-    other: str
-    aim: float
-    ratio: Spread
-
-
-class Report(msgspec.Struct, frozen=True):
-    """The whole run."""
-
-    command: str
-    machine: dict[str, str]
-    versions: dict[str, str]
-    kind: str
-    found: list[Found]
-    ratios: list[Ratio]
+    def _process(self, name: str, python: str, log: Path) -> Run:
+        command = [
+            python,
+            "-m",
+            "benchmarks.engines_subject",
+            name,
+            self._folders[name],
+            str(TOKENS),
+        ]
+        threads = len(os.sched_getaffinity(0))
+        variables = {
+            "OMP_NUM_THREADS": str(threads),
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        process = self._stack.enter_context(started(command, log, variables))
+        next_line(process, log)
+        return partial(_driven, process, log)
 
 
-class Subject:
-    """A process that answers cells."""
+def _served(server: Any, first: int, arrivals: Sequence[float]) -> Measured:
+    return _counted(server.pid, arrivals, lambda: ask_server(server, first, arrivals, TOKENS))
 
-    def __init__(self, name: str, python: str, folder: Path, threads: int) -> None:
-        command = [python, "-m", "benchmarks.engines_subject", name, str(folder), str(TOKENS)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-        self.name = name
-        self._log = Path(f"{folder}-{name}.log").open("wb")  # noqa: SIM115 - closed by `close`
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
-        self._read()
 
-    def run(self, first: int, arrivals: Sequence[float]) -> dict[str, Any]:
-        """Runs a cell: requests at these seconds, with pictures from a number on."""
-        cell = {"first": first, "many": len(arrivals), "arrivals": list(arrivals)}
-        stdin = self._process.stdin
-        if stdin is None:
-            raise SystemExit(f"{self.name} has no standard input")
-        stdin.write(json.dumps(cell).encode() + b"\n")
-        stdin.flush()
-        measured = self._read()
-        if short := [count for count in measured["tokens"] if count != TOKENS]:
-            print(f"{self.name}: {len(short)} answers of other than {TOKENS} tokens", flush=True)
-        return measured
+def _driven(
+    process: subprocess.Popen[bytes], log: Path, first: int, arrivals: Sequence[float]
+) -> Measured:
+    def ask() -> dict[str, Any]:
+        if process.stdin is None:
+            raise SystemExit(f"{log.stem} has no standard input")
+        process.stdin.write(json.dumps({"first": first, "arrivals": list(arrivals)}).encode())
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        told: dict[str, Any] = json.loads(next_line(process, log))
+        return told
 
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
+    return _counted(process.pid, arrivals, ask)
 
-    def _read(self) -> dict[str, Any]:
-        stdout = self._process.stdout
-        line = stdout.readline() if stdout is not None else b""
-        if not line:
-            raise SystemExit(f"{self.name} has ended; its log is {self._log.name}")
-        said: dict[str, Any] = json.loads(line)
-        return said
+
+def _counted(pid: int, arrivals: Sequence[float], ask: Callable[[], dict[str, Any]]) -> Measured:
+    """Adds the processor time of a process and all its children."""
+    before = sum(cpu_seconds(pid).values())
+    told = ask()
+    computed = sum(cpu_seconds(pid).values()) - before
+    if short := [count for count in told["tokens"] if count != TOKENS]:
+        print(f"{len(short)} of {len(arrivals)} answers are not of {TOKENS} tokens", flush=True)
+    return Measured(**told, computed=computed)
 
 
 @contextmanager
-def subjects(names: Sequence[str], folders: dict[str, Path], vllm: str) -> Iterator[list[Subject]]:
+def subjects(
+    names: Sequence[str], folders: dict[str, Path], cache: Path, options: argparse.Namespace
+) -> Iterator[dict[str, Run]]:
     """All subjects, up and warm."""
-    threads = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        up = []
+        starts = Subjects(stack, folders, cache / "logs")
+        up = {}
         for name in names:
             print(f"starting {name}", flush=True)
-            python = vllm if name == "vllm" else sys.executable
-            subject = Subject(name, python, folders[name], threads)
-            stack.callback(subject.close)
-            subject.run(0, [0.0] * BATCH)
-            up.append(subject)
+            python = options.vllm_python if name == "vllm" else sys.executable
+            up[name] = starts.start(name, python, options.llama_server)
         yield up
 
 
-def prepare(cache: Path, names: Sequence[str]) -> dict[str, Path]:
+def prepare(cache: Path, names: Sequence[str], gguf: Path | None) -> dict[str, Path]:
     """The model and its exports, made where they are not there; a few minutes the first time."""
     model, plain, store = cache / "model", cache / "int8", cache / "store"
     if not (model / "config.json").is_file():
@@ -187,26 +169,24 @@ def prepare(cache: Path, names: Sequence[str]) -> dict[str, Path]:
         shutil.rmtree(plain, ignore_errors=True)
         _run([_exporting_python(), "-c", _OPTIMUM, "export", "openvino", "--model", str(model),
               "--task", "image-text-to-text", "--weight-format", "int8", str(plain)])  # fmt: skip
-    folders = dict.fromkeys(names, model)
+    folders = dict.fromkeys((*names, "torch"), model)
     folders["genai"] = plain
-    if "openvino" in names:
-        folders["openvino"] = _exported(model, store)
+    if gguf is not None:
+        folders["llamacpp"] = gguf
+    if {"openvino", "openvino-up", "genai-tuned"} & set(names):
+        bundle = exported(model, store, "int8")
+        folders["openvino"], folders["genai-tuned"] = bundle.folder, bundle.weights("openvino")
     return folders
 
 
 def _exporting_python() -> str:
-    from silkline.engines.openvino.export.environment import export_environment  # noqa: PLC0415
-
     return str(export_environment("transformers-4.57", os.environ).python(print))
 
 
-def _exported(model: Path, store: Path) -> Path:
-    """The bundle that `silkline up` would serve."""
-    from silkline.config import EngineSettings  # noqa: PLC0415
-    from silkline.service.model import prepare_model  # noqa: PLC0415 - only where it is a subject
-
-    wanted = EngineSettings(model=str(model), export_store=str(store))
-    return prepare_model(wanted, "openvino", os.environ, print).folder
+def exported(model: Path, store: Path, precision: str) -> Bundle:
+    """The bundle that `silkline up` would serve of a model's safetensors."""
+    wanted = EngineSettings(model=str(model), export_store=str(store), precision=precision)
+    return load_bundle(prepare_model(wanted, "openvino", os.environ, print).folder)
 
 
 def _run(command: list[str]) -> None:
@@ -214,41 +194,52 @@ def _run(command: list[str]) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def measure_bursts(up: Sequence[Subject], rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Each subject answers 16 requests at once in each round."""
-    measured: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    first = BATCH
+def measure_bursts(
+    up: dict[str, Run], rounds: int, clients: Sequence[int] = CLIENTS
+) -> dict[Cell, list[list[Measured]]]:
+    """In each round each subject answers so many requests at once, several times where few."""
+    measured: dict[Cell, list[list[Measured]]] = defaultdict(list)
+    first = max(CLIENTS)
     for number in range(rounds):
-        turn = number % len(up)
-        for subject in (*up[turn:], *up[:turn]):
-            cell = subject.run(first, [0.0] * BATCH)
-            first += BATCH
-            measured[subject.name].append(cell)
-            print(f"round {number}, {subject.name}: {_rate(cell):.2f}/s", flush=True)
+        for many in clients:
+            for name in _turns(up, number):
+                bursts = []
+                for _ in range(max(1, _REQUESTS // many)):
+                    bursts.append(up[name](first, [0.0] * many))
+                    first += many
+                measured[Cell(name, many)].append(bursts)
+                seconds = sum(burst.seconds for burst in bursts)
+                rate = sum(len(burst.tokens) for burst in bursts) / seconds
+                print(f"round {number}, {many} clients, {name}: {rate:.2f}/s", flush=True)
     return measured
 
 
+def _turns(up: dict[str, Run], number: int) -> list[str]:
+    names = list(up)
+    turn = number % len(names)
+    return [*names[turn:], *names[:turn]]
+
+
 def measure_staggered(
-    up: Sequence[Subject], rounds: int, latency: float, start: float
-) -> dict[str, list[dict[str, Any]]]:
+    up: dict[str, Run], rounds: int, latency: float, start: float
+) -> dict[Cell, list[list[Measured]]]:
     """The highest rate at which each subject's answers come in time, by steps of a quarter.
 
     Upwards from `start`; downwards where that is too much already.
     """
-    measured: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    first = BATCH
+    measured: dict[Cell, list[list[Measured]]] = defaultdict(list)
+    first = max(CLIENTS)
     for number in range(rounds):
-        turn = number % len(up)
-        for subject in (*up[turn:], *up[:turn]):
+        for name in _turns(up, number):
             rate = start
-            held: dict[str, Any] | None = None
+            held: Measured | None = None
             while rate > start / _LOWEST:
-                cell = subject.run(first, arrivals(rate, number))
+                cell = up[name](first, arrivals(rate, number))
                 first += _ARRIVALS
-                slow = _quantile(cell["latencies"])
-                print(f"{subject.name} at {rate:.2f}/s: {slow:.2f} s", flush=True)
+                slow = _quantile(cell.latencies)
+                print(f"{name} at {rate:.2f}/s: {slow:.2f} s", flush=True)
                 if slow <= latency:
-                    held = {**cell, "rate": rate}
+                    held = cell.at(rate)
                     if rate < start:  # came down to it
                         break
                     rate *= _STEP
@@ -257,10 +248,8 @@ def measure_staggered(
                 else:
                     rate /= _STEP
             if held is None:
-                raise SystemExit(
-                    f"{subject.name} answers nothing in time; give more seconds by --latency."
-                )
-            measured[subject.name].append(held)
+                raise SystemExit(f"{name} answers nothing in time; give more seconds by --latency.")
+            measured[Cell(name, 0)].append([held])
     return measured
 
 
@@ -275,112 +264,56 @@ def arrivals(rate: float, seed: int) -> list[float]:
     return times
 
 
-def _rate(cell: dict[str, Any]) -> float:
-    return float(cell.get("rate", len(cell["tokens"]) / cell["seconds"]))
-
-
-def _computed(cell: dict[str, Any]) -> float:
-    return float(cell["computed"] / len(cell["tokens"]))
-
-
 def _quantile(values: Sequence[float]) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(_QUANTILE * len(ordered)))]
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(round(statistics.median(values), 3), round(min(values), 3), round(max(values), 3))
-
-
-def report(
-    measured: dict[str, list[dict[str, Any]]], aims: dict[tuple[str, str], float], kind: str
-) -> Report:
-    """Rates and ratios."""
-    rates = {name: [_rate(cell) for cell in cells] for name, cells in measured.items()}
-    found = [
-        Found(
-            subject=name,
-            rate=_spread(rates[name]),
-            rounds=[round(rate, 3) for rate in rates[name]],
-            latency=round(statistics.median(s for cell in cells for s in cell["latencies"]), 3),
-            computed=round(statistics.median(map(_computed, cells)), 3),
-        )
-        for name, cells in measured.items()
-    ]
-    ratios = [
-        Ratio(
-            one,
-            other,
-            aim,
-            _spread([a / b for a, b in zip(rates[one], rates[other], strict=True) if b]),
-        )
-        for (one, other), aim in aims.items()
-        if one in rates and other in rates and all(rates[other])
-    ]
-    return Report(
-        command=command_line("engines"),
-        machine=machine(),
-        versions=versions(),
-        kind=kind,
-        found=found,
-        ratios=ratios,
-    )
-
-
-def markdown(made: Report) -> str:
-    """The report for people."""
-    lines = [f"# Engines side by side: {made.kind}", "", f"`{made.command}`", ""]
-    lines += [f"- {name}: {value}" for name, value in {**made.machine, **made.versions}.items()]
-    lines += [
-        "",
-        "| engine | requests a second (least, most) | median latency, s | core seconds each* |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {TITLES[each.subject]} | {each.rate.median:.2f} ({each.rate.least:.2f}, "
-        f"{each.rate.most:.2f}) | {each.latency:.2f} | {each.computed:.2f} |"
-        for each in made.found
-    ]
-    lines += [
-        "",
-        "\\* Of the process that was started: vLLM computes in children, not counted here.",
-    ]
-    lines += ["", "| ratio | median (least, most) | aim |", "|---|---|---|"]
-    lines += [
-        f"| {TITLES[each.one]} / {TITLES[each.other]} | {each.ratio.median:.2f} "
-        f"({each.ratio.least:.2f}, {each.ratio.most:.2f}) | {each.aim:g} |"
-        for each in made.ratios
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """Command line."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="subjects by name, with commas")
     parser.add_argument("--vllm-python", default="", help="Python of an environment with vLLM")
+    parser.add_argument("--llama-server", type=Path, help="the program llama-server")
+    parser.add_argument("--gguf", type=Path, help="folder with model.gguf and mmproj.gguf")
     parser.add_argument("--staggered", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="one round of 1 and 4 clients")
     parser.add_argument("--latency", type=float, default=4.0, help="seconds, with --staggered")
     parser.add_argument("--from-rate", type=float, default=0.6, help="first rate tried")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "engines")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
-    arguments = parser.parse_args()
-    names = [name for name in TITLES if name != "vllm" or arguments.vllm_python]
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Command line."""
+    arguments = _arguments()
+    missing = {
+        "vllm": "" if arguments.vllm_python else "no --vllm-python",
+        "llamacpp": ""
+        if arguments.llama_server and arguments.gguf
+        else "no --llama-server, --gguf",
+    }
+    missing = {name: why for name, why in missing.items() if why}
+    names = [name for name in TITLES if name not in missing]
     if arguments.only:
         names = [name for name in names if name in arguments.only.split(",")]
-    folders = prepare(arguments.cache, names)
-    with subjects(names, folders, arguments.vllm_python) as up:
+    folders = prepare(arguments.cache, names, arguments.gguf)
+    with subjects(names, folders, arguments.cache, arguments) as up:
         if arguments.staggered:
             kind = f"the most that arrives at random and is answered in {arguments.latency:g} s"
+            aims = STAGGERED_AIMS
             measured = measure_staggered(
                 up, arguments.rounds, arguments.latency, arguments.from_rate
             )
-            made = report(measured, STAGGERED_AIMS, kind)
         else:
-            made = report(measure_bursts(up, arguments.rounds), AIMS, f"{BATCH} at a time")
+            kind, aims = "so many clients at once", AIMS
+            quick = (1, (1, 4)) if arguments.quick else (arguments.rounds, CLIENTS)
+            measured = measure_bursts(up, *quick)
+    made = report(measured, aims, kind, missing)
+    results = arguments.cache / "quick" if arguments.quick else arguments.results
     suffix = "staggered" if arguments.staggered else "engines"
-    write_report(made, markdown(made), arguments.results, "llava-230m", today(), suffix)
+    write_report(made, markdown(made), results, "llava-230m", today(), suffix)
     print(markdown(made))
 
 

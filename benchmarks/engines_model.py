@@ -58,16 +58,22 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def write_model(folder: Path) -> None:
-    """Saves the model in the key names of transformers 4, in bfloat16."""
+def write_model(folder: Path, *, side: int = 224, patch: int = 16) -> None:
+    """Saves the model in the key names of transformers 4, in bfloat16.
+
+    Args:
+        folder: Made where it is not there.
+        side: Pixels along a side of an image.
+        patch: Those of a patch.
+    """
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
         hidden_size=768,
         intermediate_size=3072,
         num_hidden_layers=12,
         num_attention_heads=12,
-        image_size=224,
-        patch_size=16,
+        image_size=side,
+        patch_size=patch,
     )
     text = LlamaConfig(
         hidden_size=576,
@@ -81,14 +87,15 @@ def write_model(folder: Path) -> None:
         eos_token_id=2,
         pad_token_id=3,
     )
-    config = LlavaConfig(vision, text, image_token_index=4, image_seq_length=196)
+    tokens = (side // patch) ** 2
+    config = LlavaConfig(vision, text, image_token_index=4, image_seq_length=tokens)
     model = LlavaForConditionalGeneration(config).to(torch.bfloat16)
     model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=3)
     model.save_pretrained(folder)
     processor = LlavaProcessor(
-        CLIPImageProcessor(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}),
+        CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
         tokenizer(),
-        patch_size=16,
+        patch_size=patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=TEMPLATE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,8 @@ _GLUE: Final = (
 """Wordings of other people's prompts: they cost fewer tokens when the tokenizer knows them."""
 
 
-def train_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the tokenizer on generated text plus plain English glue and printable ASCII."""
+def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
+    """Train a tokenizer of at most ``size`` tokens on texts and printable ASCII."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -39,12 +40,12 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     )
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE,
+        vocab_size=size,
         special_tokens=[AddedToken(token, special=True) for token in SPECIALS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    raw.train_from_iterator([*corpus(TRAIN_SEEDS[:4000]), *_GLUE * 20], trainer)
+    raw.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token=PAD, eos_token=END, padding_side="left",
         model_max_length=CONTEXT_LENGTH, clean_up_tokenization_spaces=False,
@@ -59,6 +60,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Load the tokenizer from ``folder``, training and saving it first if it is not there."""
     if not (folder / "tokenizer.json").exists():
-        train_tokenizer().save_pretrained(folder)
+        texts = [*corpus(TRAIN_SEEDS[:4000]), *_GLUE * 20]
+        train_tokenizer(texts, VOCABULARY_SIZE).save_pretrained(folder)
     loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     return loaded

@@ -12,7 +12,8 @@ from transformers import CLIPVisionModel
 from recipes.mini import crew
 from recipes.mini.eyes import EyesHeads, Sampler, eyes_accuracy, eyes_loss, patch_features
 from recipes.mini.model import WIDTH
-from recipes.mini.optim import Ema, Meter, Rates, hybrid
+from recipes.mini.optim import Meter
+from silkline.distil.optimiser import Ema, Rates, hybrid
 
 BATCH_SIZE = 64
 

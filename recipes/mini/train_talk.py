@@ -13,9 +13,10 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from recipes.mini import crew
 from recipes.mini.eyes import EyesHeads, Sampler, eyes_accuracy, eyes_loss, patch_features
-from recipes.mini.optim import Ema, HybridOptimizer, Meter, Rates, hybrid
+from recipes.mini.optim import Meter
 from recipes.mini.quiz import quiz
 from recipes.mini.talk import IMAGE_TOKENS, Packer, TalkBatch
+from silkline.distil.optimiser import Ema, HybridOptimizer, Rates, hybrid
 
 BATCH_SIZE = 48
 

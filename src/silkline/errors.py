@@ -45,6 +45,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+_FIRST_SERVER_STATUS = 500
+
 UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What msgspec raises for an invalid document; `RecursionError` if it is nested too deeply."""
 
@@ -266,6 +268,12 @@ ERRORS_BY_CODE: dict[str, type[SilklineError]] = {
     face.code: error for error, face in HTTP_FACES.items()
 }
 """The inverse: raises an error again that crossed a process boundary as its code."""
+
+
+SERVER_FAULTS = frozenset(
+    face.code for face in HTTP_FACES.values() if face.status >= _FIRST_SERVER_STATUS
+)
+"""The codes of errors that the server is to blame for (5xx)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,10 +122,12 @@ def float32_export(tmp_path: Path) -> Path:
         if path.suffix in {".json", ".jinja", ".safetensors"} and path.name != MANIFEST:
             shutil.copy(path, source)
     python = exporting_python("transformers-4.57")
-    main = "from optimum.commands.optimum_cli import main; main()"
-    command = [str(python), "-c", main, "export", "openvino",
-               "--model", str(source), "--task", "image-text-to-text",
-               "--weight-format", "fp32", str(folder)]  # fmt: skip
+    export = (
+        "import sys; from optimum.exporters.openvino import main_export; "
+        "from optimum.intel import OVConfig; main_export(sys.argv[1], sys.argv[2], "
+        "task='image-text-to-text', ov_config=OVConfig(dtype='fp32'), convert_tokenizer=True)"
+    )
+    command = [str(python), "-c", export, str(source), str(folder)]
     subprocess.run(command, check=True)
     return folder
 

@@ -22,7 +22,7 @@ from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.evaluate.report.cases import Case
 from silkline.evaluate.report.images import data_url
-from silkline.evaluate.report.page import page, write_page
+from silkline.evaluate.report.page import page
 from silkline.evaluate.report.word_diff import Part, diff_words
 from silkline.evaluate.results import Evaluation
 from silkline.evaluate.subject import Subject
@@ -219,7 +219,7 @@ async def test_the_page_in_a_browser(tmp_path: Path) -> None:
             ("plain", evaluated(*sides("e", 0.6))[:2]), ("hostile", hostile()),
         ):  # fmt: skip
             written = tmp_path / f"{name}.html"
-            write_page(found, cases, written)
+            written.write_text(page(found, cases), encoding="utf-8", errors="replace")
             tab = await browser.new_page(viewport={"width": 420, "height": 800})
             tab.on("request", lambda request: asked.append(request.url))
             tab.on("console", lambda message: asked.append(message.text))

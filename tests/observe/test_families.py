@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from silkline.observe.exposition import Format
 from silkline.observe.families import Family, MergedMetrics, families_of
 
 
@@ -75,6 +76,29 @@ def test_counters_do_not_fall_when_a_process_is_replaced() -> None:
         assert found["requests_total", "200"] == 10 * life
         assert found["seconds_count",] == life
         assert ("open",) not in found
+
+
+def test_what_processes_share_is_as_the_living_ones_report_it() -> None:
+    """A worker that was replaced counts from 0 again; an ended process must not hold it up."""
+    merged = MergedMetrics({("requests",): max})
+    old, new = Process(), Process()
+    old.requests.labels("200").inc(100)
+    merged.update(0, old.families())
+    merged.ended(0)
+    new.requests.labels("200").inc(1)
+    merged.update(1, new.families())
+    assert values(merged)["requests_total", "200"] == 1
+
+
+def test_the_newest_exemplar_of_all_processes_is_kept() -> None:
+    merged = MergedMetrics({})
+    processes = [Process(), Process()]
+    for index, process in enumerate(processes):
+        process.seconds.observe(0.5, {"request_id": f"of process {index}"})
+        merged.update(index, process.families())
+    text = merged.render(Format.OPENMETRICS).decode()
+    assert "of process 1" in text
+    assert "of process 0" not in text
 
 
 def test_what_a_process_reports_again_is_not_added_again() -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
+from openvino.passes import ConstantFolding, Manager
+
+from silkline.models.resolve import bundled_folder
 
 EDGE, WIDTH = 16, 128
 PREPROCESSING = {
@@ -56,5 +60,30 @@ def make_exact(folder: Path) -> Path:
             for path in files
         },
     }  # fmt: skip
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def make_exact_mini(folder: Path) -> Path:
+    """The bundled model for OpenVINO with its 8-bit weights written as 16-bit ones."""
+    source = bundled_folder()
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors", "evaluation"))
+    for name in ("language_model", "text_embeddings_model", "vision_embeddings_model"):
+        path = folder / "openvino" / f"openvino_{name}.xml"
+        model = ov.Core().read_model(source / "openvino" / path.name)
+        folding = Manager()
+        folding.register_pass(ConstantFolding())
+        folding.run_passes(model)
+        ov.save_model(model, path)
+    manifest = json.loads((source / "bundle.json").read_text())
+    entry = {"path": "openvino", "precision": "fp16", "kv_precision": "f16"}
+    manifest |= {
+        "engines": {"openvino": entry},
+        "files": {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "bundle.json"
+        },
+    }
     (folder / "bundle.json").write_text(json.dumps(manifest))
     return folder

@@ -16,13 +16,13 @@ from silkline.service.loader import ModelLoader
 from silkline.service.model import ModelFiles
 from silkline.service.model_changes import ModelChanges
 from silkline.service.models import ServedModels
-from silkline.service.pool import Prepared
+from silkline.service.pool import Pool, Prepared
 from silkline.service.served_model import ServedModel
 from tests.routing.scripted import ScriptedReplica
 
 
 def served_by(
-    make: Callable[[], EnginePool], files: ModelFiles | None = None, **wanted: Any
+    make: Callable[[], Pool], files: ModelFiles | None = None, **wanted: Any
 ) -> ServedModel:
     """A model with these settings, whose engines `make` makes, for each start anew."""
     settings = ModelSettings(**({"engine": "fake"} | wanted))

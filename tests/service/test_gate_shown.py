@@ -13,9 +13,10 @@ from silkline.core import EngineInfo
 from silkline.engines.machine import this_machine
 from silkline.errors import Overloaded
 from silkline.models.gate import GateRecord, Machine, Verdict
+from silkline.observe.declared import families
 from silkline.routing.pool import EnginePool
 from silkline.service.model import ModelFiles
-from silkline.service.model_metrics import gate_metrics
+from silkline.service.model_metrics import gate_readings
 from silkline.service.served_model import ServedModel
 from tests.models.gates import gated, make_bundle
 from tests.service.models import served_by
@@ -45,7 +46,7 @@ def values(metrics: list[Metric]) -> dict[str, Any]:
 
 def test_a_gated_model_has_metrics(tmp_path: Path) -> None:
     record = gated(make_bundle(tmp_path), machine=this_machine())
-    found = values(list(gate_metrics([model(record)])))
+    found = values(list(families(gate_readings([model(record)]))))
     assert found == {
         "silkline_gate_passed": ({"model": "tiny", "verdict": "passed"}, 1.0),
         "silkline_gate_here": ({"model": "tiny"}, 1.0),
@@ -53,7 +54,7 @@ def test_a_gated_model_has_metrics(tmp_path: Path) -> None:
     }
     elsewhere = Machine("cpu", "AVX-9", (), "", 2, 2**33, "Linux 6")
     refused = msgspec.structs.replace(record, verdict=Verdict.REFUSED, machine=elsewhere)
-    found = values(list(gate_metrics([model(refused)])))
+    found = values(list(families(gate_readings([model(refused)]))))
     assert found["silkline_gate_passed"] == ({"model": "tiny", "verdict": "refused"}, 0.0)
     assert found["silkline_gate_here"] == ({"model": "tiny"}, 0.0)
 
@@ -63,4 +64,4 @@ def test_a_gate_of_another_engine_or_a_model_that_loads_shows_none(
     tmp_path: Path, engine: str
 ) -> None:
     record = gated(make_bundle(tmp_path))
-    assert values(list(gate_metrics([model(record, engine), model(None)]))) == {}
+    assert values(list(families(gate_readings([model(record, engine), model(None)])))) == {}

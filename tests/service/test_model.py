@@ -1,5 +1,6 @@
 """From what the user calls a model to what an engine gets."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 from silkline.config import EngineSettings
 from silkline.engines.machine import this_machine
 from silkline.errors import ConfigError
+from silkline.models.bundle import load_bundle
 from silkline.models.gate import Verdict
 from silkline.models.resolve import BUNDLED_MODEL, bundled_folder
 from silkline.service.model import ModelFiles, prepare_model
@@ -27,8 +29,21 @@ def ignored(_: str) -> None:
 
 def test_a_bundle_is_served_as_it_is(tmp_path: Path) -> None:
     files = prepare_model(settings(BUNDLED_MODEL, tmp_path), "openvino", {}, ignored)
-    assert files == ModelFiles(bundled_folder(), "", "")
+    weights = load_bundle(bundled_folder()).manifest.engines["openvino"]
+    assert files == ModelFiles(bundled_folder(), "", "", tuning=weights)
     assert not (tmp_path / "store").exists()
+
+
+def test_the_users_options_come_before_the_bundles(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "bundle")
+    manifest = json.loads((folder / "bundle.json").read_text())
+    name, entry = next(iter(manifest["engines"].items()))
+    entry |= {"options": {"attention": "eager", "dtype": "float32"}, "threads": 3}
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    wanted = settings(folder, tmp_path).model_copy(update={"engine_options": {"dtype": "auto"}})
+    files = prepare_model(wanted, name, {}, ignored)
+    assert files.options(wanted) == {"attention": "eager", "dtype": "auto"}
+    assert (files.threads(0), files.threads(1)) == (3, 1)
 
 
 def test_other_engines_get_the_folder_with_a_name_and_a_revision_of_its_content(

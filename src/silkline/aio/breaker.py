@@ -64,7 +64,7 @@ class Breaker:
     def succeeded(self) -> None:
         """Records a success, which closes the breaker."""
         if self.open:
-            logger.info("cache tier recovered", extra={FIELDS: {"silkline.cache.tier": self._name}})
+            logger.info("cache tier recovered", extra={FIELDS: {"silkline.tier": self._name}})
         self._failures = 0
 
     def failed(self, error: BaseException) -> None:
@@ -77,7 +77,7 @@ class Breaker:
                 "cache tier failed; answers are computed without it",
                 extra={
                     FIELDS: {
-                        "silkline.cache.tier": self._name,
+                        "silkline.tier": self._name,
                         "error.type": type(error).__name__,
                     }
                 },

@@ -40,6 +40,16 @@ class FairPool(Generic[Thing]):
         self._queues: OrderedDict[bytes, deque[asyncio.Future[Thing]]] = OrderedDict()
         self._closed = False
 
+    @property
+    def taken(self) -> int:
+        """Things that are in use."""
+        return len(self._holders)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a thing."""
+        return sum(not waiter.done() for queue in self._queues.values() for waiter in queue)
+
     async def take(self, scope: bytes) -> Thing:
         """Waits for a thing; the caller must return it with `give`.
 

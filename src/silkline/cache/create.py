@@ -12,13 +12,17 @@ from silkline.cache.near import NearDuplicates
 from silkline.cache.object_store import ObjectTier
 from silkline.cache.redis import RedisTier
 from silkline.cache.sqlite_file import ForeignFile, check_own
-from silkline.cache.tiered import TieredCache
+from silkline.cache.tiered import OnHit, TieredCache, ignore_hit
 from silkline.config import CacheSettings
 from silkline.errors import ConfigError
 
 
-def create_cache(settings: CacheSettings) -> AnswerCache:
+def create_cache(settings: CacheSettings, on_hit: OnHit = ignore_hit) -> AnswerCache:
     """Creates the configured tiers: memory, then disk, Redis, and the object store.
+
+    Args:
+        settings: The tiers.
+        on_hit: Called for each answer that a tier returns.
 
     Raises:
         ConfigError: The disk cache's path is a file that is not a Silkline cache, or the URL of
@@ -35,7 +39,7 @@ def create_cache(settings: CacheSettings) -> AnswerCache:
     if settings.cache_objects:
         lower.append(ObjectTier(settings.cache_objects))
     memory = MemoryTier(settings.cache_memory_bytes)
-    tiers = TieredCache(memory, lower, ttl_seconds=settings.cache_ttl)
+    tiers = TieredCache(memory, lower, ttl_seconds=settings.cache_ttl, on_hit=on_hit)
     return AnswerCache(tiers, _near_duplicates(settings))
 
 

@@ -41,6 +41,11 @@ class CachePolicy:
     tenant: bytes = b""
     use: CacheUse = CacheUse.NORMAL
 
+    @property
+    def reuse_scope(self) -> bytes | None:
+        """The scope in which the engine may reuse work; see `Request.reuse_scope`."""
+        return None if self.use is CacheUse.NONE else self.tenant
+
 
 def cache_use(cache_control: str) -> CacheUse:
     """Reads a request's `Cache-Control` header, which may be empty.

@@ -15,6 +15,13 @@ from silkline.core import Answer
 DRAIN_SECONDS = 2.0
 """How long closing waits for pending writes."""
 
+OnHit = Callable[[str, float], None]
+"""Called with a tier's name and the age of the answer that it returned, in seconds."""
+
+
+def ignore_hit(_tier: str, _age_seconds: float) -> None:
+    """Does nothing with a hit."""
+
 
 @dataclass(frozen=True, slots=True)
 class TierSnapshot:
@@ -81,6 +88,7 @@ class TieredCache:
         *,
         ttl_seconds: float,
         clock: Callable[[], float] = time.time,
+        on_hit: OnHit = ignore_hit,
     ) -> None:
         """Combines the tiers; closing this closes them.
 
@@ -89,10 +97,12 @@ class TieredCache:
             lower: The other tiers, in the order in which they are read.
             ttl_seconds: The lifetime of an answer; 0 stores nothing.
             clock: Unix time in seconds.
+            on_hit: Called for each answer that a tier returns.
         """
         self._levels = [_Level(tier, WriteBehind(tier)) for tier in (first, *lower)]
         self._ttl = ttl_seconds
         self._clock = clock
+        self._on_hit = on_hit
 
     async def get_first(self, key: bytes, *, again: bool = False) -> Answer | None:
         """The answer, if the first tier has it.
@@ -133,6 +143,7 @@ class TieredCache:
         stale = entry is not None and self._seconds_left(entry) <= 0
         if entry is not None and not stale:
             level.hits += 1
+            self._on_hit(level.tier.name, self._age(entry))
             return entry
         if not again:
             level.misses += 1
@@ -152,6 +163,8 @@ class TieredCache:
                 level.writes.put(key, value, seconds)
 
     def _seconds_left(self, entry: Entry) -> float:
+        return self._ttl - self._age(entry)
+
+    def _age(self, entry: Entry) -> float:
         # The entry's time may be in the future: written by a clock that was ahead.
-        age = max(0.0, self._clock() - entry.stored_at)
-        return self._ttl - age
+        return max(0.0, self._clock() - entry.stored_at)

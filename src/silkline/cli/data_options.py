@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,9 @@ import click
 
 from silkline.core import Sampling
 from silkline.evaluate.columns import FIELDS
-from silkline.evaluate.metrics.catalogue import METRICS
+from silkline.evaluate.dataset_location import HELD_OUT, find_set
+from silkline.evaluate.datasets import Dataset, load_dataset
+from silkline.evaluate.metrics.catalogue import METRICS, Metric, choose_metrics
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,11 +70,34 @@ _DATA_OPTIONS = (
 )
 
 
+ASKING = ("data", "columns", "prompt", "metrics", "limit", "max_tokens", "seed")
+"""The names of these options."""
+
+
 def data_options(command: F) -> F:
     """Adds the options that choose the data set, the metrics and the length of the answers."""
     for option in reversed(_DATA_OPTIONS):
         command = option(command)
     return command
+
+
+def asked_dataset(
+    own: Mapping[str, Any], data: str | None, columns: Mapping[str, str], metrics: Sequence[str]
+) -> tuple[Dataset, list[Metric]]:
+    """The data set and the metrics that these options name.
+
+    Args:
+        own: The options `prompt` and `limit`.
+        data: The option `data`; None takes the set held-out.
+        columns: The option `column`.
+        metrics: The option `metric`.
+
+    Raises:
+        SilklineError: What `find_set`, `load_dataset` and `choose_metrics` raise.
+    """
+    location = find_set(data or HELD_OUT, os.environ)
+    dataset = load_dataset(location, prompt=own["prompt"], maximum=own["limit"], columns=columns)
+    return dataset, choose_metrics(metrics, dataset.items)
 
 
 def results_folder(default: str, *files: str) -> Callable[[F], F]:

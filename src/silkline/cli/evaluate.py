@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,12 @@ import click
 import msgspec
 import uvloop
 
-from silkline.cli.data_options import data_options, results_folder
+from silkline.cli.data_options import asked_dataset, data_options, results_folder
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import ProgressBar, progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.errors import EXIT, EnvironmentFault
-from silkline.evaluate.dataset_location import HELD_OUT, find_set
-from silkline.evaluate.datasets import load_dataset
-from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.evaluate.run import Step
 from silkline.evaluate.terminal import tables
 from silkline.observe.logs import configure_logging
@@ -95,11 +91,8 @@ def evaluate(
         return
     names = (subject,) if against is None else (subject, against)
     subjects = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
-    location = find_set(data or HELD_OUT, os.environ)
-    dataset = load_dataset(location, prompt=own["prompt"], maximum=own["limit"], columns=columns)
-    plan = EvaluationPlan(
-        subjects, dataset, choose_metrics(metrics, dataset.items), out, own["seed"]
-    )
+    dataset, chosen = asked_dataset(own, data, columns, metrics)
+    plan = EvaluationPlan(subjects, dataset, chosen, out, own["seed"])
     as_json: bool = own["as_json"]
     with continued_from(out / JOURNAL), progress_bar(quiet=as_json) as bar:
         evaluation = uvloop.run(run_evaluation(plan, shown_on(bar), print_notice))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,87 +10,32 @@ import click
 import msgspec
 import uvloop
 
-from silkline.bench.option_types import parse_seconds
-from silkline.bench.session import Step as LoadStep
-from silkline.bench.wire import Warm
-from silkline.cli.data_options import data_options, results_folder
+from silkline.cli.data_options import ASKING, asked_dataset, data_options, results_folder
 from silkline.cli.evaluate import continued_from, shown_on
+from silkline.cli.gate_options import JUDGING, gate_options, load_of, load_shown_on
 from silkline.cli.printing import print_notice, print_result
-from silkline.cli.progress import ProgressBar, progress_bar
+from silkline.cli.progress import progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.errors import EXIT
-from silkline.evaluate.dataset_location import HELD_OUT, find_set
-from silkline.evaluate.datasets import load_dataset
-from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.models.gate import Verdict
 from silkline.observe.logs import configure_logging
 from silkline.optimize.gate import FIGURES, PAGE, Gated, GatePlan, OnProgress
 from silkline.optimize.gate import gate as run_gate
-from silkline.optimize.load import Load
 from silkline.optimize.requirements import parse_requirements
 from silkline.optimize.terminal import verdict_lines
 from silkline.service.evaluation import JOURNAL
 from silkline.service.subject import parse_subject
 
-_OWN = (
-    *("requirements", "confidence", "data", "columns", "metrics", "prompt", "limit"),
-    *("max_tokens", "seed", "clients", "rate", "slice_seconds", "seconds"),
-)
+_OWN = (*JUDGING, *ASKING)
 """The options that are not settings."""
 
 
 @click.command()
 @click.argument("candidate")
 @click.option("--against", required=True, metavar="SUBJECT", help="The baseline.")
-@click.option(
-    "--require",
-    "requirements",
-    multiple=True,
-    metavar="REQUIREMENT",
-    help="What must hold, such as accuracy_drop<=0.5pt, accuracy>=95%, agreement>=99%, p99<=420ms, "
-    "first_token_p50<=0.8x, throughput>=1.3x, size<=0.3x or memory<=2GiB; may be repeated.",
-)
-@click.option(
-    "--confidence",
-    default=0.95,
-    show_default=True,
-    type=click.FloatRange(0.5, 0.999),
-    help="Confidence of each one-sided test.",
-)
+@gate_options
 @data_options
-@click.option(
-    "--for",
-    "seconds",
-    default="30s",
-    show_default=True,
-    type=parse_seconds,
-    metavar="TIME",
-    help="How long each side is loaded, for requirements on speed.",
-)
-@click.option(
-    "--clients",
-    default=4,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Clients that each wait for their answer before they ask again.",
-)
-@click.option(
-    "--rate",
-    default=0.0,
-    type=click.FloatRange(min=0),
-    metavar="R",
-    help="Instead of --clients: requests per second that do not wait for answers.",
-)
-@click.option(
-    "--slice",
-    "slice_seconds",
-    default="5s",
-    show_default=True,
-    type=parse_seconds,
-    metavar="TIME",
-    help="Length of a side's turn.",
-)
 @results_folder("gate-results", PAGE, FIGURES, JOURNAL)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--engine", metavar="NAME", help="Engine that serves the models; chosen if not set.")
@@ -115,11 +58,7 @@ def gate(
     subjects = [
         parse_subject(name, config, options, own["max_tokens"]) for name in (candidate, against)
     ]
-    location = find_set(own["data"] or HELD_OUT, os.environ)
-    dataset = load_dataset(
-        location, prompt=own["prompt"], maximum=own["limit"], columns=own["columns"]
-    )
-    metrics = choose_metrics(own["metrics"], dataset.items)
+    dataset, metrics = asked_dataset(own, own["data"], own["columns"], own["metrics"])
     plan = GatePlan(
         candidate=subjects[0],
         baseline=subjects[1],
@@ -127,22 +66,17 @@ def gate(
         metrics=metrics,
         requirements=parse_requirements(own["requirements"], metrics),
         confidence=own["confidence"],
-        load=_load(own),
+        load=load_of(own),
         folder=out,
         seed=own["seed"],
     )
     _run(plan, as_json=as_json)
 
 
-def _load(own: dict[str, Any]) -> Load:
-    clients = 0 if own["rate"] else own["clients"]
-    return Load(own["seconds"], clients, own["rate"], own["slice_seconds"])
-
-
 def _run(plan: GatePlan, *, as_json: bool) -> None:
     """Runs the gate, prints it, and exits with the code of its verdict."""
     with continued_from(plan.folder / JOURNAL), progress_bar(quiet=as_json) as bar:
-        progress = OnProgress(shown_on(bar), _load_shown_on(bar))
+        progress = OnProgress(shown_on(bar), load_shown_on(bar))
         gated = uvloop.run(run_gate(plan, progress, print_notice))
     if as_json:
         click.echo(msgspec.json.encode(gated))
@@ -160,12 +94,3 @@ def _where_recorded(gated: Gated) -> str:
     if gated.recorded:
         return f"The verdict is in {gated.recorded}."
     return "The verdict is in no manifest: it is not about a bundle of yours as it would be served."
-
-
-def _load_shown_on(bar: ProgressBar) -> Callable[[LoadStep], None]:
-    def on_progress(step: LoadStep) -> None:
-        activity = "warming" if isinstance(step.command, Warm) else "loading"
-        detail = f"{step.progress.in_flight} in flight"
-        bar.show(f"{activity} {step.target}", step.done, step.total, detail)
-
-    return on_progress

@@ -17,11 +17,13 @@ _COMMANDS = (
     "describe",
     "evaluate",
     "optimize",
+    "distill",
     "gate",
     "inspect",
     "store",
     "doctor",
     "bench",
+    "render",
     "key",
     "trace",
 )

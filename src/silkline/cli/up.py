@@ -50,6 +50,9 @@ from silkline.service.shares import only_model
     "engine",
     "admin",
     "log",
+    "slo",
+    "monitoring",
+    "traces",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON line when the server is ready."

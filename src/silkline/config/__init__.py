@@ -14,9 +14,11 @@ from silkline.config.models import (
     AdminSettings,
     ModelName,
     ModelSettings,
-    check_names,
+    check_together,
     with_defaults,
 )
+from silkline.config.monitoring import MonitoringSettings, SloSettings
+from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.origins import EVERY_ORIGIN
 from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
@@ -29,7 +31,6 @@ from silkline.config.sections import (
     HistorySettings,
     IdempotencySettings,
     LimitSettings,
-    LogSettings,
     ResponseSettings,
     Section,
     ServerSettings,
@@ -55,12 +56,15 @@ __all__ = [
     "LogSettings",
     "ModelName",
     "ModelSettings",
+    "MonitoringSettings",
     "RemoteSettings",
     "ResponseSettings",
     "Section",
     "ServerSettings",
     "Settings",
-    "check_names",
+    "SloSettings",
+    "TraceSettings",
+    "check_together",
     "field_info",
     "load_settings",
     "section_of_field",

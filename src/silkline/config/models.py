@@ -66,6 +66,18 @@ class ModelSettings(EngineSettings):
         description="Maximum seconds that a request waits for such a start; then it is answered "
         "503 with Retry-After, and the start goes on.",
     )
+    cascade: tuple[ModelName, ...] = Field(
+        (),
+        description="Names of two other models, the small one first. This model has no engine: it "
+        "asks the small one, and the large one where `escalate_below` says so.",
+    )
+    escalate_below: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Probability of a token below which a cascade's large model answers; "
+        "`silkline cascade` fits it.",
+    )
 
 
 class AdminSettings(Section):
@@ -103,7 +115,7 @@ def resolved(
             "the models; leave it out"
         )
     found = {name: with_defaults(engine, name, table) for name, table in tables.items()}
-    check_names(found)
+    check_together(found)
     return found
 
 
@@ -122,12 +134,18 @@ def with_defaults(engine: EngineSettings, name: str, table: ModelSettings) -> Mo
     return ModelSettings(**values)
 
 
-def check_names(models: Mapping[str, ModelSettings]) -> None:
-    """Checks that no two models have the same name or alias.
+def check_together(models: Mapping[str, ModelSettings]) -> None:
+    """Checks that models can be served beside each other.
 
     Raises:
-        ValueError: Two have.
+        ValueError: Two have the same name or alias; or a cascade does not have two other models
+            that are always loaded.
     """
+    _check_names(models)
+    _check_cascades(models)
+
+
+def _check_names(models: Mapping[str, ModelSettings]) -> None:
     owners: dict[str, str] = {}
     for key, model in models.items():
         for name in {model.served_name, *model.aliases} - {""}:
@@ -136,6 +154,26 @@ def check_names(models: Mapping[str, ModelSettings]) -> None:
                     f"the models {owners[name]} and {key} both have the name or alias {name}; give "
                     "each its own"
                 )
+
+
+def _check_cascades(models: Mapping[str, ModelSettings]) -> None:
+    for key, model in models.items():
+        if not model.cascade:
+            continue
+        if len(model.cascade) != 2:  # noqa: PLR2004
+            raise ValueError(
+                f"the cascade {key} names {len(model.cascade)} models; expected two, the small one "
+                "first"
+            )
+        for name in model.cascade:
+            member = models.get(name)
+            if member is None:
+                raise ValueError(
+                    f"the cascade {key} asks {name}, which has no table; add [models.{name}]"
+                )
+            if member.cascade or member.idle_s:
+                what = "is a cascade" if member.cascade else "has idle_s"
+                raise ValueError(f"the cascade {key} asks {name}, which {what}")
 
 
 def _set_fields(settings: EngineSettings) -> dict[str, Any]:

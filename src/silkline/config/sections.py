@@ -366,16 +366,3 @@ class AdmissionSettings(Section):
         "the share of the pixel budget used from that load on. Only for engines whose image tokens "
         "depend on the image's size. Empty turns it off.",
     )
-
-
-class LogSettings(Section):
-    """Level and format of the logs."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Minimum level that is logged: debug, info, warning or error."
-    )
-    log_format: Literal["auto", "json", "text"] = Field(
-        "auto",
-        description="json: one line of ECS JSON per event; text: human-readable; auto: text on a "
-        "terminal, json elsewhere.",
-    )

@@ -9,6 +9,8 @@ from typing import Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
+from silkline.config.monitoring import MonitoringSettings, SloSettings
+from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.sections import (
     AdmissionSettings,
     AuthSettings,
@@ -19,7 +21,6 @@ from silkline.config.sections import (
     HistorySettings,
     IdempotencySettings,
     LimitSettings,
-    LogSettings,
     ResponseSettings,
     Section,
     ServerSettings,
@@ -43,6 +44,9 @@ class Settings(Section):
     history: HistorySettings = HistorySettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
+    slo: SloSettings = SloSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    traces: TraceSettings = TraceSettings()
 
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
 

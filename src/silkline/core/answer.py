@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -25,7 +26,7 @@ class Usage:
         prompt_tokens: All tokens of the prompt, including image tokens.
         completion_tokens: Generated tokens, including the end token if there is one.
         image_tokens: How many of `prompt_tokens` are image tokens.
-        cached_tokens: How many of `prompt_tokens` the engine took from its cache.
+        cached_tokens: How many of `prompt_tokens` the engine took from its cache, at least.
         reasoning_tokens: How many of `completion_tokens` are reasoning.
     """
 
@@ -82,6 +83,15 @@ class TokenLogprob:
     data: bytes
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
+
+
+def confidence(tokens: Iterable[TokenLogprob]) -> float:
+    """The probability of the least likely token, 0 to 1; 1 if there is no token.
+
+    It never rises when tokens are added, so an answer that is no longer likely enough can be
+    stopped.
+    """
+    return math.exp(min((token.logprob for token in tokens), default=0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,14 @@ class Health:
         queued: Requests that wait inside the engine.
         seconds_since_progress: Seconds since the last step; 0.0 while the engine is idle.
         cache_use: Share of the KV cache in use, 0 to 1.
+        busy_seconds: Seconds so far in which it had at least one request; 0.0 if nobody counts.
+        slot_seconds: Requests in it, times the seconds so far that they were in it; 0.0 if nobody
+            counts.
     """
 
     running: int
     queued: int
     seconds_since_progress: float
     cache_use: float = 0.0
+    busy_seconds: float = 0.0
+    slot_seconds: float = 0.0

@@ -23,6 +23,9 @@ class Request:
         idempotency_key: The same for every attempt at one request, so that a remote server
             recognises a retry; empty means none.
         options: What the chat template gets besides the messages.
+        reuse_scope: Which requests may share work inside an engine: those of one scope reuse each
+            other's image features and prompt prefixes, two scopes never do. None reuses nothing
+            and leaves nothing behind.
     """
 
     id: str
@@ -33,3 +36,4 @@ class Request:
     stream: bool = True
     idempotency_key: str = ""
     options: PromptOptions = field(default_factory=PromptOptions)
+    reuse_scope: bytes | None = field(default=b"", repr=False)

@@ -11,6 +11,7 @@ from rich.text import Text
 from silkline.evaluate.report.verdict import explanation, headline
 from silkline.evaluate.results import Comparison, Evaluation, Result, Score
 from silkline.report.numbers import change, p_value, score, seconds
+from silkline.report.terminal import table
 
 _MAX_SLICES = 8
 _GAP = ""
@@ -65,11 +66,11 @@ def _highest(evaluation: Evaluation) -> dict[str, float]:
 
 def _scores(evaluation: Evaluation) -> Table:
     heads = [name for name, _ in zip("AB", evaluation.results, strict=False)]
-    table = _table(f"{evaluation.dataset}, {evaluation.items} items", *heads)
+    found = table(f"{evaluation.dataset}, {evaluation.items} items", *heads)
     for index, first in enumerate(evaluation.results[0].scores):
         sides = [result.scores[index] for result in evaluation.results]
-        table.add_row(Text(first.metric), *map(_interval, sides))
-    return table
+        found.add_row(Text(first.metric), *map(_interval, sides))
+    return found
 
 
 def _interval(one: Score) -> str:
@@ -78,10 +79,10 @@ def _interval(one: Score) -> str:
 
 
 def _effort(evaluation: Evaluation) -> Table:
-    table = _table("latency", "P50", "P90", "P99", "tokens in", "out", "answered")
+    found = table("latency", "P50", "P90", "P99", "tokens in", "out", "answered")
     for name, result in zip("AB", evaluation.results, strict=False):
-        table.add_row(name, *_times(result))
-    return table
+        found.add_row(name, *_times(result))
+    return found
 
 
 def _times(result: Result) -> list[str]:
@@ -92,10 +93,10 @@ def _times(result: Result) -> list[str]:
 
 
 def _differences(comparison: Comparison, highest: dict[str, float]) -> Table:
-    table = _table("B less A, points", "difference", "95% interval", "better", "worse", "p")
+    found = table("B less A, points", "difference", "95% interval", "better", "worse", "p")
     for one in comparison.differences:
         top = highest[one.metric]
-        table.add_row(
+        found.add_row(
             Text(one.metric),
             change(one.difference, top),
             f"[{change(one.low, top)}, {change(one.high, top)}]",
@@ -104,29 +105,21 @@ def _differences(comparison: Comparison, highest: dict[str, float]) -> Table:
             p_value(one.p),
             style=None if not one.is_clear else "red" if one.difference < 0 else "green",
         )
-    return table
+    return found
 
 
 def _slices(comparison: Comparison, highest: dict[str, float]) -> Table:
     shown = comparison.changed[:_MAX_SLICES]
     of_all = f"{len(shown)} of {len(comparison.slices)} slices, {shown[0].difference.metric}"
-    table = _table(of_all, "items", "difference", "95% interval", "p by Holm")
+    found = table(of_all, "items", "difference", "95% interval", "p by Holm")
     for one in shown:
-        found, top = one.difference, highest[one.difference.metric]
-        table.add_row(
+        effect, top = one.difference, highest[one.difference.metric]
+        found.add_row(
             Text(f"{one.field} = {one.value}"),
             str(one.items),
-            change(found.difference, top),
-            f"[{change(found.low, top)}, {change(found.high, top)}]",
+            change(effect.difference, top),
+            f"[{change(effect.low, top)}, {change(effect.high, top)}]",
             p_value(one.p_corrected),
             style="bold" if one.is_clear else None,
         )
-    return table
-
-
-def _table(title: str, *heads: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(Text(title), no_wrap=True)
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    return table
+    return found

@@ -32,21 +32,23 @@ from silkline.gateway.faces.responses.schema import ResponsesRequest
 from silkline.gateway.faces.responses.store import ResponseStore
 from silkline.gateway.faces.tokenize import TokenizeRequest, tokenize_routes
 from silkline.gateway.failures import render_error
+from silkline.gateway.gateway_metrics import gateway_readings
 from silkline.gateway.history.routes import history_routes
 from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.idempotency.layer import IdempotencyLayer
-from silkline.gateway.idempotency.metrics import key_metrics
 from silkline.gateway.live.routes import live_routes
 from silkline.gateway.openapi import describe
 from silkline.gateway.operations import operations_routes
 from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
+from silkline.observe.declared import families
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
+from silkline.service.loop_lag import measured_lag
 
 _BODIES = (
     ChatRequest,
@@ -80,11 +82,11 @@ def create_app(
         lifecycle: Whether the process drains.
         siblings: What it shares with other gateway processes; None if it is the only one.
     """
-    siblings = siblings or Siblings.none()
+    siblings = siblings or Siblings.none(settings.slo)
     keys_file = read_keys(settings)
     metrics = siblings.metrics
     intake = create_intake(settings)
-    cache = create_cache(settings.cache)
+    cache = create_cache(settings.cache, metrics.cache_hit)
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
     history = HistoryStore(settings.history)
@@ -106,6 +108,7 @@ def create_app(
             aclosing(responses),
             history.running(),
             answering.models.shared(),
+            measured_lag(metrics.loop_lagged),
         ):
             yield
 
@@ -120,8 +123,8 @@ def create_app(
     )
     app = _application(lifespan, routers)
     idempotency = IdempotencyLayer(app, keys)
-    metrics.add_source(lambda: key_metrics(idempotency.snapshot()))
     gate = Gate(idempotency, settings, keys_file)
+    metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file)))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
     return RequestLayer(gate, settings, metrics, lifecycle, history)

@@ -143,6 +143,11 @@ class KeyRing:
         known, holder = self._holders.get(digest, (_UNKNOWN_DIGEST, None))
         return holder if hmac.compare_digest(known, digest) else None
 
+    def next_expiry(self, now: float) -> float | None:
+        """The Unix time at which the next key expires that is valid now; None if none does."""
+        ends = [holder.expires for _, holder in self._holders.values()]
+        return min((end for end in ends if end is not None and end > now), default=None)
+
     @property
     def holders(self) -> tuple[Holder, ...]:
         """The holder of each key."""

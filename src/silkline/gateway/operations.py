@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from silkline import __version__
 from silkline.gateway.siblings import Siblings
-from silkline.observe.metrics import CONTENT_TYPE
+from silkline.observe.exposition import Format
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModels
 
@@ -36,7 +37,8 @@ def operations_routes(models: ServedModels, siblings: Siblings, lifecycle: Lifec
         return {"version": __version__}
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-    async def metrics_text() -> Response:
-        return Response(await siblings.render(), media_type=CONTENT_TYPE)
+    async def metrics_text(request: Request) -> Response:
+        form = Format.accepted(request.headers.get("accept", ""))
+        return Response(await siblings.render(form), headers={"content-type": form.value})
 
     return router

@@ -13,7 +13,7 @@ from contextlib import closing
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
-from silkline.errors import HeadersTooLarge, SilklineError
+from silkline.errors import SERVER_FAULTS, HeadersTooLarge, SilklineError
 from silkline.gateway.cors import Cors, Pairs
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
@@ -84,11 +84,23 @@ class RequestLayer:
     def _account(self, scope: Scope, record: RequestRecord, status: int) -> None:
         seconds = record.elapsed()
         route = _route(scope)
-        self._metrics.request_ended(route, status, record.cache, record.model, seconds)
+        self._metrics.request_ended(route, status, record.cache, record.model, seconds, record.id)
+        if record.is_question:
+            self._count_question(record, seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
         if record.ignored:
             self._metrics.fields_ignored(len(record.ignored))
+        self._log(scope, record, status, seconds)
+
+    def _count_question(self, record: RequestRecord, seconds: float) -> None:
+        """Counts a question for the objectives, unless the client is why it failed."""
+        if record.error is None:
+            self._metrics.objectives.answered(record.model, seconds)
+        elif record.error in SERVER_FAULTS:
+            self._metrics.objectives.failed(record.model)
+
+    def _log(self, scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
         fields = {
             "http.request.id": record.id,
             "http.request.method": scope["method"],

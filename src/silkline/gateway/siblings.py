@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Self
 
+from silkline.config import SloSettings
+from silkline.observe.exposition import Format
 from silkline.observe.metrics import Metrics
 
 
@@ -15,19 +17,19 @@ class Siblings:
 
     Attributes:
         metrics: The metrics of this process.
-        render: Returns the metrics of all processes in Prometheus' text format. Raises
-            `Overloaded` if they are not available now.
+        render: Returns the metrics of all processes in a text format. Raises `Overloaded` if they
+            are not available now.
     """
 
     metrics: Metrics
-    render: Callable[[], Awaitable[bytes]]
+    render: Callable[[Format], Awaitable[bytes]]
 
     @classmethod
-    def none(cls) -> Self:
-        """What a gateway has that is the only process."""
-        metrics = Metrics()
+    def none(cls, slo: SloSettings) -> Self:
+        """What a gateway has that is the only process, with the objectives that it counts."""
+        metrics = Metrics(slo)
 
-        async def render() -> bytes:
-            return metrics.render()
+        async def render(form: Format) -> bytes:
+            return metrics.render(form)
 
         return cls(metrics, render)

@@ -72,6 +72,23 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class DecoderSnapshot:
+    """The status of a pool.
+
+    Attributes:
+        processes: Children that run.
+        busy: Children that decode.
+        waiting: Images that wait for a child.
+        replaced: Children that crashed or took too long, since the start.
+    """
+
+    processes: int
+    busy: int
+    waiting: int
+    replaced: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Job(Generic[_Expected]):
     """A request to a child, and the limits that a valid reply keeps to."""
 
@@ -107,6 +124,16 @@ class DecoderPool(Lifespan):
         self._slots = [_Slot() for _ in range(settings.decode_processes)]
         self._idle: FairPool[_Slot] = FairPool()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._replaced = 0
+
+    def snapshot(self) -> DecoderSnapshot:
+        """Returns the current status; never waits."""
+        return DecoderSnapshot(
+            processes=sum(slot.link is not None and slot.link.alive for slot in self._slots),
+            busy=self._idle.taken,
+            waiting=self._idle.waiting,
+            replaced=self._replaced,
+        )
 
     async def start(self) -> None:
         """Starts the children, except those for documents.
@@ -278,6 +305,7 @@ class DecoderPool(Lifespan):
         return slot.link
 
     async def _replace(self, slot: _Slot) -> None:
+        self._replaced += 1
         with contextlib.suppress(EnvironmentFault):  # the next job tries again and reports it
             await self._fill(slot)
         self._idle.give(slot)

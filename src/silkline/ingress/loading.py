@@ -8,7 +8,7 @@ the bytes that are fetched and not yet decoded.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from silkline.aio.single_flight import Flight, OnProgress, SingleFlight
 from silkline.config import DecodeSettings, FetchSettings, LimitSettings
 from silkline.core import PixelBudget
 from silkline.errors import ImageFormat
-from silkline.ingress.decode import RGB_BYTES, Decoded, DecoderPool
+from silkline.ingress.decode import RGB_BYTES, Decoded, DecoderPool, DecoderSnapshot
 from silkline.ingress.fetch import Fetcher, Resolver
 from silkline.ingress.known_images import Encoded, digest
 from silkline.ingress.lifespan import Lifespan
@@ -57,6 +57,7 @@ class LoadingSnapshot:
         decodes_shared: Images that shared a decode started by another request.
         inflight_bytes: Bytes of fetched images that are held now.
         inflight_waiting: Fetches that wait for memory.
+        decoders: The processes that decode, by kind: images or documents.
     """
 
     fetches: int
@@ -65,6 +66,7 @@ class LoadingSnapshot:
     decodes_shared: int
     inflight_bytes: int
     inflight_waiting: int
+    decoders: Mapping[str, DecoderSnapshot]
 
 
 class Loader(Lifespan):
@@ -214,4 +216,8 @@ class Loader(Lifespan):
             decodes_shared=self._decodes.joined,
             inflight_bytes=self._inflight.used,
             inflight_waiting=self._inflight.waiting,
+            decoders={
+                "images": self._decoders.snapshot(),
+                "documents": self._renderers.snapshot(),
+            },
         )

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from silkline.errors import ConfigError
+from silkline.models.pruning import Pruning
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
@@ -25,6 +26,7 @@ InnerPath = Annotated[str, Meta(pattern=r"\A(?!/)(?!(?:.*/)?\.\.(?:/|\Z))[^\x00-
 """A path inside the bundle: relative, without `..`."""
 
 Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
 
 
 class EngineWeights(msgspec.Struct, frozen=True):
@@ -35,12 +37,18 @@ class EngineWeights(msgspec.Struct, frozen=True):
         precision: Precision of the decoder's weights, such as "int8".
         vision_precision: Precision of the vision tower's weights, if it differs.
         kv_precision: Precision of the KV cache, in the engine's terms; None lets the engine choose.
+        pruning: How images' features become fewer tokens; None if all stay.
+        options: Options of the engine that are best for the bundle; the user's take precedence.
+        threads: Compute threads that are best for it; 0 lets the engine choose.
     """
 
     path: InnerPath
     precision: str
     vision_precision: str | None = None
     kv_precision: Literal["u8", "f16"] | None = None
+    pruning: Pruning | None = None
+    options: dict[str, str] = {}
+    threads: NotNegative = 0
 
 
 class Calibration(msgspec.Struct, frozen=True):

@@ -51,7 +51,14 @@ class _Tokenizer(msgspec.Struct):
     model: msgspec.Raw
 
 
-def model_lacks(folder: Path, files: Documents, weights: Weights, *, template: bool) -> str | None:
+def model_lacks(
+    folder: Path,
+    files: Documents,
+    weights: Weights,
+    *,
+    template: bool,
+    unsupported: Callable[[Document], str | None] | None = None,
+) -> str | None:
     """What prevents transformers from loading the model in a folder; None if nothing does.
 
     Args:
@@ -59,11 +66,12 @@ def model_lacks(folder: Path, files: Documents, weights: Weights, *, template: b
         files: Its JSON files about images.
         weights: Its weights, read from the headers.
         template: Whether it needs a chat template.
-
+        unsupported: Says why quantised weights are not supported, None if they are; without it,
+            none are.
     """
     lacks = (
         *_damaged(folder),
-        _said(lambda: weights_lack(folder, files.config, weights)),
+        _said(lambda: weights_lack(folder, files.config, weights, unsupported)),
         image_processor_lacks(files),
         _said(lambda: tokenizer_lacks(folder)),
         _said(lambda: template_lacks(folder)) if template else None,
@@ -137,8 +145,19 @@ def check_documents(folder: Path) -> None:
         read_document(folder / name, name)
 
 
-def weights_lack(folder: Path, config: Document, weights: Weights) -> str | None:
-    """What is missing of unquantised weights in safetensors; None if they are complete.
+def weights_lack(
+    folder: Path,
+    config: Document,
+    weights: Weights,
+    unsupported: Callable[[Document], str | None] | None = None,
+) -> str | None:
+    """What is missing of weights in safetensors; None if they are complete.
+
+    Args:
+        folder: The model's folder.
+        config: Its config.json.
+        weights: Its weights, read from the headers.
+        unsupported: As in `model_lacks`.
 
     Raises:
         ConfigError: config.json or adapter_config.json is damaged.
@@ -146,11 +165,12 @@ def weights_lack(folder: Path, config: Document, weights: Weights) -> str | None
     if not weights.named and (adapter := adapter_refusal(folder)):
         return adapter
     if (method := packing(config) or ("unnamed" if weights.is_packed else None)) is not None:
-        return (
-            f"its weights are quantised ({printable(method)}), and the engine needs unquantised "
-            "ones: get the original model, or use the engine remote with a server that supports "
-            "it, such as vLLM"
-        )
+        why = "the engine needs unquantised ones" if unsupported is None else unsupported(config)
+        if why is not None:
+            return (
+                f"its weights are quantised ({printable(method)}), and {why}: get the original "
+                "model, or use the engine remote with a server that supports it, such as vLLM"
+            )
     return shards_lack(weights) or _unnamed(weights)
 
 

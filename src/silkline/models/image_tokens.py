@@ -21,10 +21,12 @@ class Count:
     Attributes:
         features: Tokens that are filled with the vision tower's output.
         markers: Special tokens around and between them.
+        parts: Number of equal parts, such as tiles, that the tower encodes separately.
     """
 
     features: int
     markers: int = 0
+    parts: int = 1
 
     @property
     def total(self) -> int:
@@ -42,7 +44,7 @@ class TokenRule(Protocol):
             InvalidRequest: The family does not support this aspect ratio.
         """
 
-    def maximum(self) -> int:
+    def maximum(self) -> Count:
         """An upper bound for the tokens of any image."""
 
     def describe(self) -> str:
@@ -67,9 +69,9 @@ class Fixed:
         """See `TokenRule`."""
         return Count(self.features, self.markers)
 
-    def maximum(self) -> int:
+    def maximum(self) -> Count:
         """See `TokenRule`."""
-        return self.features + self.markers
+        return Count(self.features, self.markers)
 
     def describe(self) -> str:
         """See `TokenRule`."""
@@ -115,10 +117,10 @@ class Anyres:
             rows, columns = self._shrunk(rows, columns)
         return Count(self.base + rows * columns + rows)
 
-    def maximum(self) -> int:
+    def maximum(self) -> Count:
         """See `TokenRule`."""
         cap = None if self.max_tiles is None else self.max_tiles * self.side**2
-        return self.base + max(self._full(*grid, cap) for grid in self.grids)
+        return Count(self.base + max(self._full(*grid, cap) for grid in self.grids))
 
     def describe(self) -> str:
         """See `TokenRule`."""
@@ -182,7 +184,7 @@ class SmartResize:
         columns, rows = self._cells(width, height)
         return columns * self.cell, rows * self.cell
 
-    def maximum(self) -> int:
+    def maximum(self) -> Count:
         """See `TokenRule`: the budget, or the longest strip if the budget is tiny."""
         stretch = math.sqrt(self._LONGEST)
         side, minimum = (
@@ -191,7 +193,7 @@ class SmartResize:
         )
         one_cell_high = side * stretch if side < stretch else 0
         rounded_up = (minimum * stretch + 1) * (minimum / stretch + 1)
-        return math.ceil(max(side**2, one_cell_high, rounded_up)) + 2
+        return Count(math.ceil(max(side**2, one_cell_high, rounded_up)), markers=2)
 
     def describe(self) -> str:
         """See `TokenRule`."""
@@ -247,9 +249,9 @@ class Cells:
             rows, columns = min(height // width, self.max_cells), 1
         return Count(rows * columns, self.markers)
 
-    def maximum(self) -> int:
+    def maximum(self) -> Count:
         """See `TokenRule`."""
-        return self.max_cells + self.markers
+        return Count(self.max_cells, self.markers)
 
     def describe(self) -> str:
         """See `TokenRule`."""
@@ -281,14 +283,15 @@ class Splitting:
         """See `TokenRule`."""
         rows, columns = self._grid(width, height)
         tiles = rows * columns
-        return Count(self.per_tile * (tiles + 1), markers=2 * tiles + rows + 3)
+        return Count(self.per_tile * (tiles + 1), 2 * tiles + rows + 3, tiles + 1)
 
-    def maximum(self) -> int:
+    def maximum(self) -> Count:
         """See `TokenRule`."""
         longest = min(self.longest or _LONGEST_SIDE, _LONGEST_SIDE)
         longest += longest % 2  # the other side of a square is rounded up to this
         side = math.ceil(longest / self.tile) if self.splits else 0
-        return self.per_tile * (side**2 + 1) + 2 * side**2 + side + 3
+        tiles = side**2
+        return Count(self.per_tile * (tiles + 1), 2 * tiles + side + 3, tiles + 1)
 
     def describe(self) -> str:
         """See `TokenRule`."""
@@ -362,16 +365,19 @@ class Tiling:
     def count(self, width: int, height: int) -> Count:
         """See `TokenRule`."""
         columns, rows = self._grid(width, height)
-        tiles = columns * rows
-        return Count(self.per_tile * (tiles + (self.copy and tiles > 1)), markers=2)
+        return self._of(columns * rows)
 
-    def maximum(self) -> int:
+    def maximum(self) -> Count:
         """See `TokenRule`."""
-        return self.per_tile * (self.max_tiles + (self.copy and self.max_tiles > 1)) + 2
+        return self._of(self.max_tiles)
 
     def describe(self) -> str:
         """See `TokenRule`."""
         return f"{self.per_tile} per {self.tile} px tile, up to {self.max_tiles} and a small copy"
+
+    def _of(self, tiles: int) -> Count:
+        parts = tiles + (self.copy and tiles > 1)
+        return Count(self.per_tile * parts, markers=2, parts=parts)
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
         """Columns and rows with the closest aspect ratio; of equals, the largest half full."""

@@ -216,7 +216,7 @@ def _kv_bytes(decoder: Decoder) -> dict[str, int]:
 
 def _image_tokens(rule: TokenRule, images: Sequence[tuple[int, int]]) -> ImageTokens:
     return ImageTokens(
-        rule.describe(), rule.maximum(), tuple(_image(rule, *image) for image in images)
+        rule.describe(), rule.maximum().total, tuple(_image(rule, *image) for image in images)
     )
 
 

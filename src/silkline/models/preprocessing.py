@@ -34,6 +34,16 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     rgb: bool
 
 
+def shorter_edge(steps: Preprocessing | None) -> int | None:
+    """The length to which the shorter edge of every image is scaled, bicubically, and then cropped.
+
+    To this length an image may be reduced beforehand. None if it is preprocessed otherwise.
+    """
+    if steps is None or steps.resample != "bicubic" or not steps.crop:
+        return None
+    return steps.size.get("shortest_edge")
+
+
 def read_preprocessing(image: Document) -> Preprocessing | None:
     """Reads preprocessor_config.json; None if there is none.
 

@@ -49,12 +49,17 @@ class Tensor(msgspec.Struct, frozen=True):
     Attributes:
         name: Its name in the model, such as "lm_head.weight".
         dtype: The format's name of the dtype, such as "BF16".
-        elements: Number of elements.
+        shape: Its lengths, outermost first.
     """
 
     name: str
     dtype: str
-    elements: int
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
@@ -111,10 +116,9 @@ def parse_header(header: bytes, data_bytes: int, name: str) -> tuple[Tensor, ...
         if bits is None:
             raise _damaged(name, f"it names an unknown dtype, {entry.dtype[:20]!r}")
         begin, after = entry.data_offsets
-        elements = math.prod(entry.shape)
-        if begin != end or (after - begin) * 8 != elements * bits:
+        if begin != end or (after - begin) * 8 != math.prod(entry.shape) * bits:
             raise _damaged(name, "the offsets of its tensors do not match their shapes")
-        tensors.append(Tensor(key, entry.dtype, elements))
+        tensors.append(Tensor(key, entry.dtype, entry.shape))
         end = after
     if end > data_bytes:
         raise _damaged(

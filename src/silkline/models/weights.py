@@ -28,7 +28,9 @@ PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 _OTHER_FORMATS = frozenset({".onnx", ".h5", ".msgpack", ".npz", ".tflite", ".pte", ".engine"})
 """Extensions of weights in formats that no engine reads."""
 
-_PLAIN_DTYPES = frozenset({"F16", "BF16", "F32", "F64", "I64", "BOOL"})
+PLAIN_DTYPES = frozenset({"F16", "BF16", "F32", "F64", "I64", "BOOL"})
+"""Dtypes of weights that are not quantised, as safetensors names them."""
+
 _PACKED_SHARE = 0.1
 """Weights count as quantised above this share of elements in other dtypes (U32, F8_E4M3 etc.)."""
 
@@ -93,7 +95,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_packed(self) -> bool:
         """Whether many elements have dtypes that only quantised weights use."""
-        packed = sum(count for dtype, count in self.dtypes.items() if dtype not in _PLAIN_DTYPES)
+        packed = sum(count for dtype, count in self.dtypes.items() if dtype not in PLAIN_DTYPES)
         return packed > _PACKED_SHARE * sum(self.dtypes.values())
 
     @property
@@ -227,6 +229,15 @@ def part_of(tensor: str) -> Part:
     if set(names) & _EMBEDDINGS:
         return Part.EMBEDDINGS
     return Part.LANGUAGE if outer & _LANGUAGE else Part.OTHER
+
+
+def pattern_of(part: Part) -> str:
+    """A regular expression for the names of all that belongs to the vision tower or projector.
+
+    It is matched from a name's start, and agrees with `part_of` with and without a prefix "model".
+    """
+    names = _VISION if part is Part.VISION else _PROJECTOR
+    return rf"(?:model\.)?(?:\w+\.)?(?:model\.)?(?:{'|'.join(sorted(names))})(?:\.|$)"
 
 
 def _shards(index: Document) -> tuple[str, ...]:

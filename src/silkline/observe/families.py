@@ -7,15 +7,15 @@ after it last sent them is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Exemplar, Metric
 from prometheus_client.registry import Collector
 
-Rule = Callable[[Iterable[float]], float]
-"""Merges the values that processes have for one sample."""
+from silkline.observe.declared import Rule
+from silkline.observe.exposition import Format
 
 _CREATED = "_created"
 """Suffix of the samples that say since when a counter counts."""
@@ -24,11 +24,12 @@ _GAUGE = "gauge"
 
 
 class Sample(msgspec.Struct, array_like=True, frozen=True):
-    """A sample: its name, labels and value."""
+    """A sample: its name, labels and value, and an example of what was observed."""
 
     name: str
     labels: dict[str, str]
     value: float
+    exemplar: tuple[dict[str, str], float, float | None] | None = None
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -52,7 +53,15 @@ def families_of(registry: CollectorRegistry) -> list[Family]:
             metric.name,
             metric.type,
             metric.documentation,
-            [Sample(sample.name, sample.labels, sample.value) for sample in metric.samples],
+            [
+                Sample(
+                    sample.name,
+                    sample.labels,
+                    sample.value,
+                    None if sample.exemplar is None else tuple(sample.exemplar),
+                )
+                for sample in metric.samples
+            ],
         )
         for metric in registry.collect()
     ]
@@ -62,7 +71,7 @@ class MergedMetrics(Collector):
     """The metrics of several processes; a source of the families that Prometheus reads."""
 
     def __init__(self, rules: Mapping[tuple[str, ...], Rule]) -> None:
-        """Takes the rules by a family's name, alone or with the values of a sample's labels.
+        """Takes the rules by a family's name, alone or with the value of a sample's first label.
 
         The values of other samples are added up.
         """
@@ -75,9 +84,13 @@ class MergedMetrics(Collector):
         self._processes[process] = families
 
     def ended(self, process: int) -> None:
-        """Keeps the counters of a process that has ended."""
+        """Keeps the counters of a process that has ended, if those of processes are added up."""
         families = self._processes.pop(process, [])
-        counted = [family for family in families if family.type != _GAUGE]
+        counted = [
+            family
+            for family in families
+            if family.type != _GAUGE and self._rules.get((family.name,), sum) is sum
+        ]
         for family in self._merged([list(self._ended.values()), counted]):
             self._ended[family.name] = family
 
@@ -86,18 +99,19 @@ class MergedMetrics(Collector):
         for family in self._merged([*self._processes.values(), list(self._ended.values())]):
             metric = Metric(family.name, family.documentation, family.type)
             for sample in family.samples:
-                metric.add_sample(sample.name, sample.labels, sample.value)
+                exemplar = None if sample.exemplar is None else Exemplar(*sample.exemplar)
+                metric.add_sample(sample.name, sample.labels, sample.value, exemplar=exemplar)
             yield metric
 
-    def render(self) -> bytes:
-        """Returns the merged metrics in Prometheus' text format."""
+    def render(self, form: Format = Format.TEXT) -> bytes:
+        """Returns the merged metrics in one of Prometheus' text formats."""
         registry = CollectorRegistry()
         registry.register(self)
-        return generate_latest(registry)
+        return form.write(registry)
 
     def _merged(self, processes: Iterable[Iterable[Family]]) -> list[Family]:
         families: dict[str, Family] = {}
-        values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+        values: dict[tuple[str, tuple[tuple[str, str], ...]], list[Sample]] = {}
         for process in processes:
             for family in process:
                 known = families.setdefault(
@@ -106,16 +120,22 @@ class MergedMetrics(Collector):
                 for sample in family.samples:
                     if sample.key not in values:
                         known.samples.append(sample)
-                    values.setdefault(sample.key, []).append(sample.value)
+                    values.setdefault(sample.key, []).append(sample)
         for family in families.values():
-            family.samples[:] = [
-                Sample(sample.name, sample.labels, self._rule(family, sample)(values[sample.key]))
-                for sample in family.samples
-            ]
+            family.samples[:] = [self._one(family, values[sample.key]) for sample in family.samples]
         return list(families.values())
+
+    def _one(self, family: Family, samples: list[Sample]) -> Sample:
+        """Merges the samples that processes have under one key, with the newest exemplar."""
+        first = samples[0]
+        value = self._rule(family, first)(sample.value for sample in samples)
+        exemplars = [sample.exemplar for sample in samples if sample.exemplar is not None]
+        newest = max(exemplars, key=lambda exemplar: exemplar[2] or 0.0, default=None)
+        return Sample(first.name, first.labels, value, newest)
 
     def _rule(self, family: Family, sample: Sample) -> Rule:
         if sample.name.endswith(_CREATED):
             return min
         of_family = self._rules.get((family.name,), sum)
-        return self._rules.get((family.name, *sample.labels.values()), of_family)
+        first = next(iter(sample.labels.values()), "")
+        return self._rules.get((family.name, first), of_family)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from silkline.config import LogSettings
+from silkline.observe.shipping.documents import setup_documents
+from silkline.observe.shipping.handler import ShippingHandler, ShippingSnapshot
 from silkline.observe.tracebacks import PrivateFormatter
 
 FIELDS = "ecs"
 """Key of `extra` with which a log call passes its ECS fields."""
 
+_LINE = "ecs_line"
 _STACK_TRACE = "error.stack_trace"
 _CLIENT_FAULT_LOGGERS = ("uvicorn.error", "python_multipart")
 """Loggers that warn about clients' mistakes in several lines; the access log has one line."""
@@ -28,7 +32,17 @@ class EcsFormatter(PrivateFormatter):
     """Formats a record as one line of ECS JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the record's time, level, logger, message and ECS fields."""
+        """Returns the record's time, level, logger, message and ECS fields.
+
+        Standard error and the shipping both need the line: it is kept in the record.
+        """
+        line: str | None = getattr(record, _LINE, None)
+        if line is None:
+            line = self._line(record)
+            setattr(record, _LINE, line)
+        return line
+
+    def _line(self, record: logging.LogRecord) -> str:
         event: dict[str, Any] = {
             "@timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "log.level": record.levelname.lower(),
@@ -73,17 +87,40 @@ def chosen_format(settings: LogSettings) -> Literal["json", "text"]:
 
 
 def configure_logging(settings: LogSettings, fields: Mapping[str, Any] | None = None) -> None:
-    """Sends all logs to standard error, with these ECS fields; each process calls it once.
+    """Sends all logs to standard error, with these ECS fields, and ships them if that is set.
 
-    Silkline's loggers use `log_level`; those of libraries log only warnings and errors.
+    Each process calls it once. Silkline's loggers use `log_level`; those of libraries log only
+    warnings and errors.
+
+    Raises:
+        ConfigError: The log server's key cannot be read.
+        EnvironmentFault: The spool of the logs cannot be opened.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(TextFormatter() if chosen_format(settings) == "text" else EcsFormatter())
-    if fields:
-        handler.addFilter(_with_fields(fields))
+    output = logging.StreamHandler(sys.stderr)
+    output.setFormatter(TextFormatter() if chosen_format(settings) == "text" else EcsFormatter())
+    handlers: list[logging.Handler] = [output]
+    if settings.log_ship_url:
+        handlers.append(_shipping(settings))
+    for handler in handlers:
+        if fields:
+            handler.addFilter(_with_fields(fields))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(logging.WARNING)
     logging.getLogger("silkline").setLevel(settings.log_level.upper())
     for noisy in _CLIENT_FAULT_LOGGERS:
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def shipping_snapshot() -> ShippingSnapshot | None:
+    """Returns the state of the shipping of this process's logs; None if it ships none."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, ShippingHandler):
+            return handler.snapshot()
+    return None
+
+
+def _shipping(settings: LogSettings) -> ShippingHandler:
+    handler = ShippingHandler(settings, os.environ, setup_documents(settings))
+    handler.setFormatter(EcsFormatter())
+    return handler

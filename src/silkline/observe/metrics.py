@@ -1,26 +1,30 @@
 """Request metrics: counters and histograms that are updated as requests end.
 
-Names follow `silkline_<what>_<unit>`, in Prometheus' text format. Each `Metrics` has its own
-registry, so two gateways in one process stay separate.
+`catalogue` declares them. Each `Metrics` has its own registry, so two gateways in one process stay
+separate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from silkline.core import Timeline, Usage
+from silkline.config import SloSettings
+from silkline.core import Stage, Timeline, Usage
+from silkline.observe import catalogue
+from silkline.observe.declared import Declared
+from silkline.observe.exposition import Format
+from silkline.observe.objectives import Objectives
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+REQUEST_ID = "request_id"
+"""The label of exemplars: one request whose duration was observed."""
 
-_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.42, 0.7, 1, 2, 5, 10, 30, 60, 120)
-_STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_PIXEL_BUCKETS = (1e4, 1e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7)
-_TOKEN_BUCKETS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+MAX_EXEMPLAR_CHARACTERS = 128 - len(REQUEST_ID)
+"""OpenMetrics allows 128 characters for the labels of an exemplar, names included."""
 
 
 class _Read(Collector):
@@ -36,73 +40,52 @@ class _Read(Collector):
 class Metrics:
     """The gateway's counters and histograms."""
 
-    def __init__(self) -> None:
+    def __init__(self, slo: SloSettings | None = None) -> None:
+        """Begins at zero.
+
+        Args:
+            slo: The objectives to count; by default those of the default settings.
+        """
         self.registry = CollectorRegistry()
-        self._requests = self._counter(
-            "silkline_requests_total",
-            "Requests by route, HTTP status, cache state and model.",
-            ["route", "code", "cache", "model"],
-        )
-        self._errors = self._counter(
-            "silkline_errors_total",
-            "Requests that ended in an error, by route and code, including started streams.",
-            ["route", "code"],
-        )
-        self._tokens = self._counter(
-            "silkline_tokens_total", "Tokens by kind: prompt, image, cached, completion.", ["kind"]
-        )
-        self._ignored = Counter(
-            "silkline_ignored_fields_total",
-            "Unknown request fields that were ignored.",
+        self.objectives = Objectives(slo or SloSettings())
+        self._requests = self._counter(catalogue.REQUESTS)
+        self._errors = self._counter(catalogue.ERRORS)
+        self._tokens = self._counter(catalogue.TOKENS)
+        self._ignored = self._counter(catalogue.IGNORED_FIELDS)
+        self._request_seconds = self._histogram(catalogue.REQUEST_SECONDS)
+        self._stage_seconds = self._histogram(catalogue.STAGE_SECONDS)
+        self._time_to_first_token = self._histogram(catalogue.TIME_TO_FIRST_TOKEN)
+        self._time_per_output_token = self._histogram(catalogue.TIME_PER_OUTPUT_TOKEN)
+        self._image_pixels = self._histogram(catalogue.IMAGE_PIXELS)
+        self._image_tokens = self._histogram(catalogue.IMAGE_TOKENS)
+        self._cache_hit_age = self._histogram(catalogue.CACHE_HIT_AGE)
+        self._loop_lag = self._histogram(catalogue.LOOP_LAG)
+
+    def _counter(self, metric: Declared) -> Callable[..., Counter]:
+        """Maps labels to their counter; cached, as the library's lookup is slow."""
+        made = Counter(metric.name, metric.about, metric.labels, registry=self.registry)
+        return cache(made.labels) if metric.labels else lambda: made
+
+    def _histogram(self, metric: Declared) -> Callable[..., Histogram]:
+        made = Histogram(
+            metric.name,
+            metric.about,
+            metric.labels,
+            buckets=metric.buckets,
             registry=self.registry,
         )
-        self._request_seconds = cache(
-            self._histogram(
-                "silkline_request_seconds",
-                "Seconds from the end of a request's headers to the last byte of its response.",
-                _REQUEST_BUCKETS,
-                ["route"],
-            ).labels
-        )
-        self._stage_seconds = cache(
-            self._histogram(
-                "silkline_stage_seconds",
-                "Seconds that a request spent in a stage.",
-                _STAGE_BUCKETS,
-                ["stage"],
-            ).labels
-        )
-        self._time_to_first_token = self._histogram(
-            "silkline_time_to_first_token_seconds",
-            "Seconds from the end of a streaming request's headers to its first chunk of text.",
-            _REQUEST_BUCKETS,
-        )
-        self._image_pixels = self._histogram(
-            "silkline_image_pixels",
-            "Pixels of an image as received, before it is reduced.",
-            _PIXEL_BUCKETS,
-        )
-        self._image_tokens = self._histogram(
-            "silkline_image_tokens", "Prompt tokens of a request's images.", _TOKEN_BUCKETS
-        )
-
-    def _counter(self, name: str, help_text: str, labels: Sequence[str]) -> Callable[..., Counter]:
-        """Maps labels to their counter; cached, as the library's lookup is slow."""
-        return cache(Counter(name, help_text, labels, registry=self.registry).labels)
-
-    def _histogram(
-        self, name: str, help_text: str, buckets: Sequence[float], labels: Sequence[str] = ()
-    ) -> Histogram:
-        return Histogram(name, help_text, labels, buckets=buckets, registry=self.registry)
+        return cache(made.labels) if metric.labels else lambda: made
 
     def add_source(self, read: Callable[[], Iterable[Metric]]) -> None:
         """Exports the metric families that `read` returns on every scrape."""
         self.registry.register(_Read(read))
 
-    def request_ended(self, route: str, code: int, cache: str, model: str, seconds: float) -> None:
+    def request_ended(
+        self, route: str, code: int, cache: str, model: str, seconds: float, request_id: str = ""
+    ) -> None:
         """Counts a request by its HTTP status, and records its duration."""
         self._requests(route, str(code), cache, model).inc()
-        self._request_seconds(route).observe(seconds)
+        self._request_seconds(route, model).observe(seconds, _exemplar(request_id))
 
     def failed(self, route: str, code: str) -> None:
         """Counts a request that ended in an error, by the error's code."""
@@ -110,27 +93,47 @@ class Metrics:
 
     def fields_ignored(self, count: int) -> None:
         """Counts unknown fields of a request that were ignored."""
-        self._ignored.inc(count)
+        self._ignored().inc(count)
 
-    def first_token(self, seconds: float) -> None:
+    def first_token(self, model: str, seconds: float, request_id: str = "") -> None:
         """Records the time to first token of a streaming request."""
-        self._time_to_first_token.observe(seconds)
+        self._time_to_first_token(model).observe(seconds, _exemplar(request_id))
+        self.objectives.first_token(model, seconds)
 
     def image_came(self, pixels: int) -> None:
         """Records an image's original size in pixels."""
-        self._image_pixels.observe(pixels)
+        self._image_pixels().observe(pixels)
 
-    def answered(self, usage: Usage, timeline: Timeline) -> None:
-        """Records an answer's tokens and its seconds in each stage."""
+    def cache_hit(self, tier: str, age_seconds: float) -> None:
+        """Records the age of an answer that a tier of the cache returned."""
+        self._cache_hit_age(tier).observe(age_seconds)
+
+    def loop_lagged(self, seconds: float) -> None:
+        """Records how late the event loop woke up."""
+        self._loop_lag().observe(seconds)
+
+    def answered(self, model: str, usage: Usage, timeline: Timeline) -> None:
+        """Records an answer's tokens, its seconds in each stage, and its seconds for each token."""
         for stage, seconds in timeline.seconds.items():
-            self._stage_seconds(stage.value).observe(seconds)
+            self._stage_seconds(stage.value, model).observe(seconds)
+        generated = timeline.seconds.get(Stage.GENERATE)
+        if generated is not None and usage.completion_tokens > 1:
+            each = generated / (usage.completion_tokens - 1)
+            self._time_per_output_token(model).observe(each)
         if usage.image_tokens:
-            self._image_tokens.observe(usage.image_tokens)
-        self._tokens("prompt").inc(usage.prompt_tokens)
-        self._tokens("image").inc(usage.image_tokens)
-        self._tokens("cached").inc(usage.cached_tokens)
-        self._tokens("completion").inc(usage.completion_tokens)
+            self._image_tokens(model).observe(usage.image_tokens)
+        self._tokens("prompt", model).inc(usage.prompt_tokens)
+        self._tokens("image", model).inc(usage.image_tokens)
+        self._tokens("cached", model).inc(usage.cached_tokens)
+        self._tokens("completion", model).inc(usage.completion_tokens)
 
-    def render(self) -> bytes:
-        """Returns all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def render(self, form: Format = Format.TEXT) -> bytes:
+        """Returns all metrics in one of Prometheus' text formats."""
+        return form.write(self.registry)
+
+
+def _exemplar(request_id: str) -> Mapping[str, str] | None:
+    """What names the request in OpenMetrics; None if its id is too long for that."""
+    if not request_id or len(request_id) > MAX_EXEMPLAR_CHARACTERS:
+        return None
+    return {REQUEST_ID: request_id}

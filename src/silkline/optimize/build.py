@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from silkline.core import Image
 from silkline.engines.registry import library_versions
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, Calibration, EngineWeights, load_bundle
+from silkline.models.families import find_family
 from silkline.models.gate import GATE, GATE_PAGE
+from silkline.models.preprocessing import read_preprocessing, shorter_edge
+from silkline.models.pruning import pruned
 from silkline.models.source import file_digest
-from silkline.optimize.optimisation import OnStage, Optimisation, Work, check_applies
+from silkline.models.token_rules import read_documents
+from silkline.optimize.optimisation import OnStage, Optimisation, Sample, Work, check_applies
 
 _REVISION_LENGTH = 16
 
@@ -40,6 +45,7 @@ def build(
     images: Sequence[Image],
     calibration: Calibration | None,
     on_stage: OnStage,
+    samples: Sequence[Sample] = (),
 ) -> Bundle:
     """Builds a bundle with optimisations applied, for the engine that they are about.
 
@@ -52,6 +58,7 @@ def build(
         images: The images of the calibration.
         calibration: What is recorded about them; None if nothing needs images.
         on_stage: Called with what is being done, from this thread.
+        samples: The questions of the calibration.
 
     Raises:
         ConfigError: The target exists, the optimisations are for several engines, or one does not
@@ -68,12 +75,17 @@ def build(
     try:
         _copy(base, engine, draft)
         weights = base.manifest.engines[engine]
+        findings: dict[str, Mapping[str, Any]] = {}
         for each in chosen:
             check_applies(each, _changed(base, draft, engine, weights))
             on_stage(each.about)
             with redirect_stdout(io.StringIO()):  # libraries print their progress
-                weights = each.apply(Work(draft / weights.path, weights, images))
-        _write_manifest(base, chosen, draft, engine, weights, calibration)
+                work = Work(draft / weights.path, weights, images, samples)
+                weights = each.apply(work)
+            if work.findings:
+                findings[each.name] = work.findings
+        applied = _Applied(chosen, weights, calibration, findings)
+        _write_manifest(base, draft, engine, applied)
         draft.rename(target)
     except OSError as error:
         raise EnvironmentFault(
@@ -111,14 +123,33 @@ def _copy(base: Bundle, engine: str, draft: Path) -> None:
         shutil.copyfile(base.folder / name, draft / name)
 
 
-def _write_manifest(
-    base: Bundle,
-    chosen: Sequence[Optimisation],
-    draft: Path,
-    engine: str,
-    weights: EngineWeights,
-    calibration: Calibration | None,
-) -> None:
+def _image_facts(folder: Path, weights: EngineWeights) -> dict[str, int | None]:
+    """What the manifest says of images, from the files in the engine's folder.
+
+    Empty if they do not state the family, or how many tokens its images take.
+    """
+    files = read_documents(folder)
+    family = find_family(files.config)
+    rule = None if family is None else family.image_tokens(files)
+    if rule is None:
+        return {}
+    return {
+        "image_tokens": pruned(rule.maximum(), weights.pruning).total,
+        "image_size": shorter_edge(read_preprocessing(files.image)),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What was applied, with what it left."""
+
+    chosen: Sequence[Optimisation]
+    weights: EngineWeights
+    calibration: Calibration | None
+    findings: Mapping[str, Mapping[str, Any]]
+
+
+def _write_manifest(base: Bundle, draft: Path, engine: str, applied: _Applied) -> None:
     """Writes the manifest: that of the base, without what only holds for its files."""
     old: dict[str, Any] = msgspec.json.decode((base.folder / MANIFEST).read_bytes())
     files = {
@@ -126,17 +157,19 @@ def _write_manifest(
         for path in sorted(draft.rglob("*"))
         if path.is_file()
     }
-    entry = old["engines"][engine] | msgspec.to_builtins(weights)
+    entry = old["engines"][engine] | msgspec.to_builtins(applied.weights)
     content = msgspec.json.encode([files, entry], order="sorted")
     revision = hashlib.sha256(content).hexdigest()[:_REVISION_LENGTH]
     manifest = old | {
         "revision": revision,
         "engines": {engine: entry},
         "files": files,
+        **_image_facts(draft / applied.weights.path, applied.weights),
         "optimized_from": base.label,
-        "optimizations": [each.name for each in chosen],
+        "optimizations": [each.name for each in applied.chosen],
         "optimized_with": library_versions(engine),
-        "calibration": calibration,
+        "calibration": applied.calibration,
+        "findings": applied.findings,
     }
     for name in ("bytes", "evaluation"):
         manifest.pop(name, None)

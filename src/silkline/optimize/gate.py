@@ -17,13 +17,12 @@ import msgspec
 from silkline.bench.session import Step as LoadStep
 from silkline.bench.summary import Summary, summarise
 from silkline.engines.machine import this_machine
-from silkline.errors import EnvironmentFault
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.evaluate.report.cases import Case
 from silkline.evaluate.results import Evaluation
 from silkline.evaluate.run import Step
-from silkline.models.bundle import Bundle
+from silkline.models.bundle import Bundle, load_bundle
 from silkline.models.gate import Finding, GateRecord, Verdict, check_listed, content_digest
 from silkline.models.resolve import BUNDLED_MODEL
 from silkline.optimize.calibration import without
@@ -36,6 +35,7 @@ from silkline.optimize.size import size_of
 from silkline.optimize.speed import judge_amount, judge_speed
 from silkline.service.evaluation import Evaluated, EvaluationPlan, evaluated
 from silkline.service.pool import OnNotice, choose_engine
+from silkline.service.results import write_results
 from silkline.service.subject import SubjectSpec, bundle_of
 
 FIGURES, PAGE = "gate.json", "gate.html"
@@ -99,17 +99,37 @@ class Gated(msgspec.Struct, frozen=True):
 
 
 async def gate(plan: GatePlan, on_progress: OnProgress, on_notice: OnNotice) -> Gated:
-    """Runs a gate and writes its verdict, the figures and the page.
+    """Runs a gate as `judged` does, and writes its verdict, the figures and the page.
+
+    Raises:
+        ConfigError: As `judged` does.
+        EnvironmentFault: As `judged` does, or a file cannot be written.
+    """
+    gated, cases = await judged(plan, on_progress, on_notice)
+    page = gate_page(gated, cases)
+    write_results(plan.folder, {FIGURES: gated}, {PAGE: page})
+    if gated.recorded:
+        write_gate(load_bundle(Path(gated.recorded)), gated.record, page)
+    return gated
+
+
+async def judged(
+    plan: GatePlan, on_progress: OnProgress, on_notice: OnNotice
+) -> tuple[Gated, Sequence[Case]]:
+    """Runs a gate and writes nothing but the journal.
 
     Args:
         plan: What to judge, and how.
         on_progress: Called while it runs.
         on_notice: Called with notices for the user.
 
+    Returns:
+        What it found, and the items for a report to show.
+
     Raises:
         ConfigError: A model is unknown or damaged, the candidate's manifest does not list all of
             its files, or the two cannot be loaded alike.
-        EnvironmentFault: A server cannot be reached, or a file cannot be written.
+        EnvironmentFault: A server cannot be reached, or the journal cannot be written.
     """
     sides = (plan.baseline, plan.candidate)
     if plan.has(SPEED):
@@ -137,8 +157,7 @@ async def gate(plan: GatePlan, on_progress: OnProgress, on_notice: OnNotice) -> 
         slices=slices,
         load=[] if loaded is None else [summarise(loaded.run, side, 0.0) for side in (0, 1)],
     )
-    _write(gated, asked.cases, plan.folder, bundle)
-    return gated
+    return gated, asked.cases
 
 
 async def _judge(
@@ -221,18 +240,3 @@ def _to_record(candidate: SubjectSpec, bundle: Bundle | None) -> Bundle | None:
     """
     is_bundled = candidate.settings.engine.model == BUNDLED_MODEL
     return None if is_bundled or candidate.max_pixels else bundle
-
-
-def _write(gated: Gated, cases: Sequence[Case], folder: Path, bundle: Bundle | None) -> None:
-    page = gate_page(gated, cases)
-    figures = msgspec.json.format(msgspec.json.encode(gated), indent=1)
-    try:
-        (folder / FIGURES).write_bytes(figures + b"\n")
-        (folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise EnvironmentFault(
-            f"The results cannot be written into {folder}: {error.strerror}. The answers are saved "
-            "in the journal: fix this, then run the same command again."
-        ) from error
-    if bundle is not None:
-        write_gate(bundle, gated.record, page)

@@ -7,9 +7,10 @@ other packages can add some.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from silkline.core import Image
 from silkline.engines.registry import is_installed
@@ -23,6 +24,21 @@ OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A question to calibrate with.
+
+    Attributes:
+        image: The image.
+        prompt: The question's text.
+        answer: The right answer; empty if the data set has none.
+    """
+
+    image: Image
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What an optimisation changes.
 
@@ -30,11 +46,21 @@ class Work:
         folder: The engine's folder in the new bundle, a copy of the original; changed in place.
         weights: The engine's entry in the manifest.
         images: Images to calibrate with; empty unless the optimisation needs some.
+        samples: Questions about these images; empty unless the optimisation needs some.
+        findings: What it measured, by its own names, for the manifest and the report: values that
+            JSON can hold.
     """
 
     folder: Path
     weights: EngineWeights
     images: Sequence[Image]
+    samples: Sequence[Sample] = ()
+    findings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the new bundle."""
+        return self.folder.joinpath(*[".."] * len(Path(self.weights.path).parts)).resolve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +76,11 @@ class Optimisation:
         apply: Changes the files, and returns the engine's new entry in the manifest.
         libraries: Modules that must be found.
         needs_images: Whether it is calibrated with images.
+        needs_samples: Whether it is calibrated with questions and answers, which have images.
+        parts: What it changes, such as "vision", "decoder", "kv". The search takes only one of
+            several optimisations that change the same part; without parts it combines with all.
+        order: The search applies optimisations in this order: one that changes what another
+            measures comes first.
     """
 
     name: str
@@ -59,6 +90,14 @@ class Optimisation:
     apply: Callable[[Work], EngineWeights]
     libraries: tuple[str, ...] = ()
     needs_images: bool = False
+    needs_samples: bool = False
+    parts: frozenset[str] = frozenset()
+    order: int = 0
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is calibrated with items of a data set."""
+        return self.needs_images or self.needs_samples
 
     def why_not(self, bundle: Bundle) -> str:
         """Why it does not apply to a bundle; empty if it does."""
@@ -81,9 +120,12 @@ def optimisations() -> tuple[Optimisation, ...]:
             raise EnvironmentFault(
                 f"The optimisation {entry.name} cannot be imported: {error}."
             ) from error
-        if not isinstance(loaded, Optimisation):
-            raise EnvironmentFault(f"The entry point {entry.name} is no Optimisation.")
-        found.append(loaded)
+        several = loaded if isinstance(loaded, tuple) else (loaded,)
+        if not all(isinstance(each, Optimisation) for each in several):
+            raise EnvironmentFault(
+                f"The entry point {entry.name} is neither an Optimisation nor a tuple of some."
+            )
+        found += several
     return tuple(sorted(found, key=lambda each: each.name))
 
 
@@ -109,9 +151,14 @@ def choose(names: Sequence[str], bundle: Bundle) -> list[Optimisation]:
     chosen = [known[name] for name in dict.fromkeys(names)]
     for each in chosen:
         check_applies(each, bundle)
-        if missing := [name for name in each.libraries if not is_installed(name)]:
+        if missing := missing_libraries(each):
             raise EnvironmentFault(
                 f"{each.name} needs {', '.join(missing)}, which cannot be found.",
                 remedy="pip install 'silkline[optimize]'",
             )
     return chosen
+
+
+def missing_libraries(optimisation: Optimisation) -> list[str]:
+    """The libraries that an optimisation needs and that cannot be found."""
+    return [name for name in optimisation.libraries if not is_installed(name)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from silkline.config import Settings
-from silkline.core import Image, PixelBudget
+from silkline.core import PixelBudget
 from silkline.errors import ConfigError
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.item import Item
@@ -17,7 +18,7 @@ from silkline.models.bundle import Bundle, Calibration
 from silkline.models.resolve import locate_model, resolve_model
 from silkline.optimize.build import build, check_target
 from silkline.optimize.calibration import draw, joined
-from silkline.optimize.optimisation import OnStage, Optimisation, choose
+from silkline.optimize.optimisation import OnStage, Optimisation, Sample, choose
 from silkline.service.local import create_intake
 from silkline.service.subject import source_of
 
@@ -61,15 +62,18 @@ async def optimize(plan: OptimizePlan, on_stage: OnStage) -> Bundle:
     check_target(plan.target)
     base = await asyncio.to_thread(resolve_model, model)
     chosen = choose(plan.names, base)
-    calibration, images = await _calibration(plan, chosen, base, on_stage)
-    return await asyncio.to_thread(build, base, chosen, plan.target, images, calibration, on_stage)
+    calibration, samples = await _calibration(plan, chosen, base, on_stage)
+    images = [sample.image for sample in samples]
+    return await asyncio.to_thread(
+        build, base, chosen, plan.target, images, calibration, on_stage, samples
+    )
 
 
 async def _calibration(
     plan: OptimizePlan, chosen: Sequence[Optimisation], base: Bundle, on_stage: OnStage
-) -> tuple[Calibration | None, list[Image]]:
-    """The calibration images, loaded as a request's images are, if something needs them."""
-    needing = [each.name for each in chosen if each.needs_images]
+) -> tuple[Calibration | None, list[Sample]]:
+    """What calibrates, if something needs it."""
+    needing = [each.name for each in chosen if each.calibrated]
     if not needing:
         return base.manifest.calibration, []
     if plan.dataset is None:
@@ -77,12 +81,27 @@ async def _calibration(
     on_stage("loading the calibration images")
     drawn, items = draw(plan.dataset, plan.count, plan.seed)
     calibration = joined(base.manifest.calibration, drawn)
-    async with create_intake(plan.settings) as intake:
-        limit = plan.settings.limits.max_image_bytes
-        budget = PixelBudget(shortest_edge=base.manifest.image_size)
+    return calibration, await load_samples(plan.settings, base, items)
 
-        async def load(item: Item) -> Image:
+
+async def load_samples(settings: Settings, base: Bundle, items: Sequence[Item]) -> list[Sample]:
+    """Loads items to calibrate with; their images are decoded as a request's are.
+
+    Raises:
+        SilklineError: An image cannot be loaded.
+    """
+    limit = settings.limits.max_image_bytes
+    budget = PixelBudget(shortest_edge=base.manifest.image_size)
+    samples = []
+    async with create_intake(settings) as intake:
+        for item in items:
             taken = await intake.take((source_of(item.image, limit),), budget, b"")
-            return taken.images[0]
+            samples.append(Sample(taken.images[0], item.prompt, _answer(item)))
+    return samples
 
-        return calibration, [await load(item) for item in items]
+
+def _answer(item: Item) -> str:
+    """The right answer as a model would write it; empty if the data set has none."""
+    if item.record is not None:
+        return json.dumps(dict(item.record), ensure_ascii=False)
+    return item.references[0] if item.references else ""

@@ -90,6 +90,14 @@ class QualityJudge:
         findings += [self._refusal(each) for each in slices if each.refused]
         return Judged(findings, slices)
 
+    def drop(self, requirement: Requirement) -> Drop | None:
+        """What the requirement limits, over all items; None with fewer than two clusters."""
+        return self._drop(self._losses(requirement))
+
+    def _drop(self, losses: Sequence[float]) -> Drop | None:
+        groups = [item.group for item in self.items]
+        return None if len(set(groups)) < FEWEST_CLUSTERS else drop_of(losses, groups)
+
     def _answered(self) -> QualityJudge:
         """A judge of only the items that the baseline answered."""
         baseline, candidate = self.replies
@@ -119,11 +127,9 @@ class QualityJudge:
         return [(a - b) / highest for a, b in zip(before, after, strict=True)]
 
     def _overall(self, requirement: Requirement, losses: Sequence[float]) -> Finding:
-        groups = [item.group for item in self.items]
-        if len(set(groups)) < FEWEST_CLUSTERS:
+        if (drop := self._drop(losses)) is None:
             reason = "There are no items about two images or more, so nothing can be shown."
             return Finding(requirement.text, Verdict.UNDECIDED, reason)
-        drop = drop_of(losses, groups)
         verdict = self._verdict(drop, requirement.margin)
         low, high = drop.interval(self.confidence)
         values = (drop.value, low, high)

@@ -51,17 +51,20 @@ class Served:
 
     def peak_bytes(self) -> int | None:
         """The most memory that the engine's processes had so far; None where it is unknown."""
-        if self.process is None:
-            return None
-        try:
-            found = [
-                _peak(child.pid)
-                for child in psutil.Process(self.process).children(recursive=True)
-                if _WORKER in " ".join(child.cmdline())
-            ]
-        except psutil.Error:  # it died, which its requests show
-            return None
-        return sum(found) if found and all(found) else None
+        return None if self.process is None else peak_bytes(self.process)
+
+
+def peak_bytes(process: int) -> int | None:
+    """The most memory that the workers below a process had so far; None where it is unknown."""
+    try:
+        found = [
+            _peak(child.pid)
+            for child in psutil.Process(process).children(recursive=True)
+            if _WORKER in " ".join(child.cmdline())
+        ]
+    except psutil.Error:  # it died, which its requests show
+        return None
+    return sum(found) if found and all(found) else None
 
 
 @asynccontextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +10,7 @@ from silkline.models.gate import Verdict
 from silkline.optimize.gate import Gated
 from silkline.optimize.words import HEADLINES, LOAD_HEADS, load_rows
 from silkline.report.numbers import score
+from silkline.report.terminal import table
 
 _COLOURS = {Verdict.PASSED: "green", Verdict.REFUSED: "red", Verdict.UNDECIDED: "yellow"}
 
@@ -26,7 +25,7 @@ def verdict_lines(gated: Gated) -> RenderableType:
         _scores(gated),
     ]
     if rows := load_rows(gated.load):
-        parts += ["", _table(*LOAD_HEADS, rows=rows)]
+        parts += ["", table(*LOAD_HEADS, rows=rows)]
     parts.append("")
     for finding in record.findings:
         line = Text(f"{finding.verdict:<10}", style=_COLOURS[finding.verdict])
@@ -43,14 +42,4 @@ def _scores(gated: Gated) -> Table:
     for index, first in enumerate(results[0].scores):
         sides = [result.scores[index] for result in results]
         rows.append((first.metric, *(score(each.mean, each.highest) for each in sides)))
-    return _table(title, "A, the baseline", "B, the candidate", rows=rows)
-
-
-def _table(title: str, *heads: str, rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(Text(title), no_wrap=True)
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for first, *others in rows:
-        table.add_row(Text(first), *others)
-    return table
+    return table(title, "A, the baseline", "B, the candidate", rows=rows)

@@ -19,9 +19,15 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def render(
-    package: str, *, title: str, command: str, figures: bool = False, **values: object
+    package: str,
+    *,
+    title: str,
+    command: str,
+    figures: bool = False,
+    template: str = "page.html.jinja",
+    **values: object,
 ) -> str:
-    """Renders `page.html.jinja` of a package.
+    """Renders a template of a package.
 
     Values are text: markup in them is escaped. Only `markupsafe.Markup` is taken as it is, and only
     `svg` makes it.
@@ -32,6 +38,7 @@ def render(
         command: The command that made the report.
         figures: Whether the page has the script that shows values under the pointer. It is the only
             script that the page's Content-Security-Policy lets run.
+        template: File name of the template.
         values: What the template shows.
 
     Raises:
@@ -43,8 +50,8 @@ def render(
         # the URL-safe alphabet has no "//": the page holds nothing that looks like an address
         digest = base64.urlsafe_b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
-    template = _environment(package).get_template("page.html.jinja")
-    return template.render(title=title, command=command, policy=policy, script=script, **values)
+    found = _environment(package).get_template(template)
+    return found.render(title=title, command=command, policy=policy, script=script, **values)
 
 
 @cache

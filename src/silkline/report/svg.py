@@ -101,6 +101,11 @@ class Drawing:
         ends = zip(("x1", "y1", "x2", "y2"), map(_number, (*begin, *end)), strict=True)
         self.parts.append(_element("line", {**dict(ends), "class": style}))
 
+    def dot(self, at: Point, radius: float, style: str) -> None:
+        """A filled circle: its centre, its radius and its class."""
+        x, y, r = map(_number, (*at, radius))
+        self.parts.append(_element("circle", {"cx": x, "cy": y, "r": r, "class": style}))
+
     def path(self, points: Iterable[Point], style: str, *, closed: bool = False) -> None:
         """A line through points, or the area that they enclose, and its class."""
         joined = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)

@@ -55,6 +55,11 @@ class Attempts:
         self.in_flight = 0
         """Requests that are being answered."""
 
+    @property
+    def quarantines(self) -> int:
+        """Requests that were quarantined so far."""
+        return self._quarantine.count
+
     async def answer(self, request: Request, noted: list[Attempt]) -> AsyncGenerator[Delta, None]:
         """Sends the request to a replica, and to another one when that call is lost.
 

@@ -26,6 +26,8 @@ class ReplicaHealth:
         pid: The worker's process id; None while there is no local process.
         rss_bytes: The worker's resident memory; None while there is no local process.
         engine: The engine's last known health; None while that is not known.
+        certificate_expiry: Unix time at which the TLS certificate of a remote server expires; None
+            if that is unknown.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ReplicaHealth:
     pid: int | None
     rss_bytes: int | None
     engine: Health | None
+    certificate_expiry: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,12 @@ class PoolHealth:
         in_flight: Requests that are being answered, including those that wait for a replica.
         waiting: How many of them wait for a replica.
         retries: Retries so far.
+        quarantines: Requests that were quarantined so far.
         replicas: The status of each replica.
     """
 
     in_flight: int
     waiting: int
     retries: int
+    quarantines: int
     replicas: tuple[ReplicaHealth, ...]

@@ -114,6 +114,7 @@ class EnginePool:
             in_flight=self._attempts.in_flight,
             waiting=self._dispatch.waiting,
             retries=self._attempts.retries,
+            quarantines=self._attempts.quarantines,
             replicas=tuple(map(_health, self._members)),
         )
 
@@ -179,4 +180,5 @@ def _health(member: Member) -> ReplicaHealth:
         pid=replica.pid,
         rss_bytes=replica.rss_bytes,
         engine=replica.health(),
+        certificate_expiry=replica.certificate_expiry,
     )

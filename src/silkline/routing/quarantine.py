@@ -54,6 +54,8 @@ class Quarantine:
     def __init__(self, memory: Memory | None = None) -> None:
         """Takes where the records are: expiry, strikes and last death of a digest."""
         self._records = (memory or PrivateMemory()).table(Region.QUARANTINE, MAX_RECORDS)
+        self.count = 0
+        """Requests that were quarantined so far."""
 
     def check(self, request: Request) -> None:
         """Raises `Quarantined` when the request is quarantined."""
@@ -97,6 +99,7 @@ class Quarantine:
                 _, strikes, last = records[digest] or (0.0, 0.0, 0.0)
                 if last != death:
                     strikes = _QUARANTINED if digest == culprit else strikes + 1
+                    self.count += digest == culprit
                     expires = time.monotonic() + RECORD_SECONDS
                     self._records.put(digest, (expires, strikes, death))
 

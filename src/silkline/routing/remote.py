@@ -123,6 +123,11 @@ class RemoteReplica(Replica):
         """The server's model; None until the server has reported it."""
         return self._info
 
+    @property
+    def certificate_expiry(self) -> float | None:
+        """Unix time at which its server's TLS certificate expires; None if that is unknown."""
+        return self._engine.certificate_expiry
+
     def health(self) -> Health | None:
         """The status of its calls."""
         return self._engine.health()

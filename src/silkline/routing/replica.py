@@ -93,6 +93,11 @@ class Replica(ABC):
         return 0
 
     @property
+    def certificate_expiry(self) -> float | None:
+        """Unix time at which its server's TLS certificate expires; None if that is unknown."""
+        return None
+
+    @property
     def start_seconds(self) -> float:
         """How long its last start took, in seconds; 0 while that is not known."""
         return 0.0

@@ -167,7 +167,7 @@ class Answering:
                 if awaits_first and (delta.text or delta.reasoning or delta.tool_calls):
                     awaits_first = False
                     details.first_token = record.elapsed()
-                    self._metrics.first_token(details.first_token)
+                    self._metrics.first_token(record.model, details.first_token, record.id)
                 if seen is not None:
                     seen.append(delta)
                 if delta.finish_reason is None:
@@ -183,6 +183,7 @@ class Answering:
         self, question: Question, record: RequestRecord, group: Group
     ) -> AsyncGenerator[tuple[_Run, Ticket], None]:
         """Chooses the model, which it keeps to the end of the block, and admits the request."""
+        record.is_question = True
         if self._lifecycle.draining:
             raise shutting_down()
         model = self.models.choose(question.model)
@@ -307,6 +308,7 @@ class Answering:
             stream=run.question.stream,
             idempotency_key=run.record.idempotency_key,
             options=run.question.options,
+            reuse_scope=run.policy.reuse_scope,
         )
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:
@@ -339,7 +341,7 @@ class Answering:
             record.max_tokens = tokens  # the prompt filled the rest of the context
         record.timeline = record.timeline.plus(last.timeline)
         record.details.answer_ended(last.usage, last.finish_reason)
-        self._metrics.answered(last.usage, record.timeline)
+        self._metrics.answered(record.model, last.usage, record.timeline)
         return replace(last, timeline=record.timeline)
 
 

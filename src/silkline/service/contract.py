@@ -206,8 +206,8 @@ async def _options(settings: EngineSettings, name: str) -> EngineOptions:
         model=files.folder,
         max_batch=1,
         kv_cache_bytes=settings.kv_cache_bytes,
-        threads=settings.threads,
-        extra=settings.engine_options,
+        threads=files.threads(settings.threads),
+        extra=files.options(settings),
         name=files.name,
         revision=files.revision,
     )

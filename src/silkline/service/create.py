@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from silkline.cache.answers import AnswerCache
 from silkline.config import Settings
 from silkline.ingress.intake import Intake
+from silkline.observe.catalogue import MACHINE_PRICE
+from silkline.observe.declared import Reading, families
+from silkline.observe.logs import shipping_snapshot
 from silkline.observe.metrics import Metrics
 from silkline.service.answering import Answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.loader import ModelLoader
-from silkline.service.metrics import cache_metrics, intake_metrics, process_metrics
+from silkline.service.machine_metrics import machine_readings
+from silkline.service.metrics import cache_readings, intake_readings, log_readings, process_readings
 from silkline.service.model import OnProgress
 from silkline.service.model_changes import ModelChanges
-from silkline.service.model_metrics import model_metrics
+from silkline.service.model_metrics import model_readings
 from silkline.service.models import ServedModels
 from silkline.service.pool import ignore
 
@@ -65,10 +69,12 @@ def create_answering(
     """
     lifecycle, metrics = lifecycle or Lifecycle(), metrics or Metrics()
     lifecycle.at_draining(models.refuse_waiting)
-    metrics.add_source(lambda: model_metrics(models))
-    metrics.add_source(lambda: cache_metrics(cache.snapshot()))
-    metrics.add_source(lambda: intake_metrics(intake.snapshot()))
-    metrics.add_source(lambda: process_metrics(lifecycle))
+    metrics.add_source(lambda: families(_readings(settings, models, metrics)))
+    metrics.add_source(lambda: families(cache_readings(cache.snapshot())))
+    metrics.add_source(lambda: families(intake_readings(intake.snapshot())))
+    metrics.add_source(lambda: families(process_readings(lifecycle)))
+    metrics.add_source(lambda: families(machine_readings()))
+    metrics.add_source(lambda: families(log_readings(shipping_snapshot())))
     return Answering(
         settings,
         intake=intake,
@@ -77,3 +83,10 @@ def create_answering(
         metrics=metrics,
         lifecycle=lifecycle,
     )
+
+
+def _readings(settings: Settings, models: ServedModels, metrics: Metrics) -> Iterator[Reading]:
+    """Metrics of the models, of their objectives, and of what answers cost."""
+    yield from model_readings(models)
+    yield from metrics.objectives.readings(model.name for model in models if model.name)
+    yield MACHINE_PRICE, (), settings.monitoring.machine_price

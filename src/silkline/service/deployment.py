@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from silkline.config import ModelSettings, Settings, check_names, with_defaults
+from silkline.config import ModelSettings, Settings, check_together, with_defaults
 from silkline.errors import (
     ConfigError,
     EnvironmentFault,
@@ -143,7 +143,7 @@ class Deployment:
 
         Raises:
             ModelNotFound: There is no such model.
-            ModelConflict: It is the only one.
+            ModelConflict: It is the only one, or a cascade asks it.
         """
         async with self._changing:
             model = self.models.find(name)
@@ -153,6 +153,11 @@ class Deployment:
                 raise ModelConflict(
                     f"The model {name} is the only one. Add another first, or replace it."
                 )
+            rest = {each.key: each.prepared.wanted for each in self.models if each is not model}
+            try:
+                check_together(rest)
+            except ValueError as error:
+                raise ModelConflict(f"The model {name} cannot be removed: {error}.") from None
             await self._record(model.key, name, None)
             self.models.remove(model, self._drain_seconds)
             _audit("model removed", model, by)
@@ -231,12 +236,12 @@ class Deployment:
         others = [model for model in self.models if model.key != key]
         taken = {name for model in others for name in (model.name, *model.aliases)}
         try:
-            check_names(names)
+            check_together(names)
         except ValueError as error:
             raise ModelConflict(f"The model cannot be served beside the others: {error}.") from None
         if clash := taken & {name, *wanted.aliases}:
             raise ModelConflict(f"The name {min(clash)} belongs to another model.")
-        if not is_allowed(wanted.model, self.settings):
+        if not wanted.cascade and not is_allowed(wanted.model, self.settings):
             raise Forbidden(
                 "The server's owner does not allow this model. Models that the admin API may load "
                 "are listed in the setting allowed_models.",

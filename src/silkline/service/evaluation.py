@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 
 from silkline.core import PixelBudget
-from silkline.errors import EnvironmentFault, SilklineError
+from silkline.errors import SilklineError
 from silkline.evaluate.compare import compare, differing, worst
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.evaluate.report.images import THUMBNAIL_PIXELS, data_url
-from silkline.evaluate.report.page import SHOWN, Case, write_page
+from silkline.evaluate.report.page import SHOWN, Case, page
 from silkline.evaluate.results import Comparison, Evaluation, Result, Scores
 from silkline.evaluate.run import Step, run_items
 from silkline.evaluate.subject import Subject
@@ -24,6 +24,7 @@ from silkline.evaluate.summary import score_replies, summarise
 from silkline.ingress.intake import Intake
 from silkline.service.local import create_intake
 from silkline.service.pool import OnNotice
+from silkline.service.results import write_results
 from silkline.service.subject import SubjectSpec, open_subject, source_of
 
 JOURNAL, FIGURES, PAGE = "answers.jsonl", "evaluation.json", "report.html"
@@ -85,7 +86,8 @@ async def evaluate(
         EnvironmentFault: As `evaluated` does, or a file cannot be written.
     """
     found = await evaluated(plan, on_progress, on_notice)
-    _write(found.evaluation, found.cases, plan.folder)
+    html = page(found.evaluation, found.cases)
+    write_results(plan.folder, {FIGURES: found.evaluation}, {PAGE: html})
     return found.evaluation
 
 
@@ -124,18 +126,6 @@ async def evaluated(
             duplicates=plan.dataset.duplicates,
         )
         return Evaluated(evaluation, sides, await _cases(plan, sides, intake))
-
-
-def _write(evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> None:
-    figures = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
-    try:
-        (folder / FIGURES).write_bytes(figures + b"\n")
-        write_page(evaluation, cases, folder / PAGE)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"The results cannot be written into {folder}: {error.strerror}. The answers are saved "
-            "in the journal: fix this, then run the same command again."
-        ) from error
 
 
 async def _ask(

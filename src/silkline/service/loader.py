@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from silkline.admission.limits import Limits
 from silkline.config import AdmissionSettings, ModelSettings
 from silkline.errors import SilklineError
 from silkline.service.budget import Machine, Share, divide
+from silkline.service.cascade import CascadePool
 from silkline.service.model import OnProgress
 from silkline.service.models import ServedModels
-from silkline.service.pool import Prepared, ignore, prepare
+from silkline.service.pool import Pool, Prepared, ignore, prepare
 from silkline.service.served_model import ServedModel
 
 logger = logging.getLogger("silkline.models")
@@ -27,6 +28,7 @@ class ModelLoader:
         self.machine = Machine.measured()
         self._admission = admission
         self._limits = Limits(time.monotonic)
+        self._served: ServedModels | None = None
 
     async def models(
         self,
@@ -57,13 +59,14 @@ class ModelLoader:
                     fields = {"silkline.model": key, "error.message": error.message}
                     logger.error("a model is left out", extra={"ecs": fields})  # noqa: TRY400
             shares = divide(self.machine, {key: each.need for key, each in prepared.items()})
-            return ServedModels(
+            self._served = ServedModels(
                 self._model(key, each, shares[key]) for key, each in prepared.items()
             )
         except BaseException:
             for each in prepared.values():
                 each.release()
             raise
+        return self._served
 
     def model(self, key: str, prepared: Prepared, beside: Mapping[str, ServedModel]) -> ServedModel:
         """Returns a further model, which has not started; those beside it keep their shares.
@@ -76,5 +79,12 @@ class ModelLoader:
         return self._model(key, prepared, share)
 
     def _model(self, key: str, prepared: Prepared, share: Share) -> ServedModel:
-        create_pool = partial(prepared.pool, share)
+        wanted = prepared.wanted
+        create_pool: Callable[[], Pool] = partial(prepared.pool, share)
+        if wanted.cascade:
+            name, below = wanted.served_name, wanted.escalate_below
+            create_pool = partial(CascadePool, name, wanted.cascade, below, self._find)
         return ServedModel(key, prepared, create_pool, self._admission, self._limits)
+
+    def _find(self, name: str) -> ServedModel | None:
+        return None if self._served is None else self._served.find(name)

@@ -1,194 +1,96 @@
-"""Turns status snapshots into Prometheus metrics, when Prometheus scrapes them."""
+"""Reads status snapshots as metrics, when Prometheus scrapes them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+import psutil
 
 from silkline.cache.answers import CacheSnapshot
 from silkline.cache.near import NearSnapshot
 from silkline.cache.tiered import TierSnapshot
 from silkline.ingress.intake import IntakeSnapshot
-from silkline.observe.families import Rule
+from silkline.observe import catalogue
+from silkline.observe.declared import Reading
+from silkline.observe.shipping.handler import ShippingSnapshot
 from silkline.service.lifecycle import Lifecycle
 
-_LARGEST = (
-    "model_loaded",
-    "gate_passed",
-    "gate_here",
-    "gate_time_seconds",
-    "queue_predicted_wait_seconds",
-    "queue_capacity",
-    "cache_degraded",
-    "replica_ready",
-    "replica_ejected",
-    "replica_weight",
-    "replica_limit",
-    "replica_restarts",
-    "replica_resident_bytes",
-    "replica_engine_running",
-    "replica_engine_queued",
-    "replica_kv_cache_ratio",
-    "replica_progress_age_seconds",
-)
-_SHARED_TIERS = ("disk", "redis", "objects")
 
-MERGED_BY: Mapping[tuple[str, ...], Rule] = {
-    **{(f"silkline_{name}",): max for name in _LARGEST},
-    **{
-        (f"silkline_cache_{name}", tier): max
-        for name in ("entries", "bytes")
-        for tier in _SHARED_TIERS
-    },
-    ("silkline_queue_pixel_ratio",): min,
-}
-"""How the families of several gateway processes are merged that are not added up.
-
-They describe what the processes share, such as a replica, or something of which the worst counts.
-"""
-
-
-def process_metrics(lifecycle: Lifecycle) -> Iterable[Metric]:
+def process_readings(lifecycle: Lifecycle) -> Iterator[Reading]:
     """Metrics of the gateway process."""
-    yield _gauge("open_requests", "Requests that are being served.", lifecycle.open_requests)
-    yield _gauge("gateway_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
-    closed = CounterMetricFamily(
-        "silkline_connections_ended", "Connections that the server closed.", labels=["reason"]
-    )
+    process = psutil.Process()
+    yield catalogue.OPEN_REQUESTS, (), lifecycle.open_requests
+    yield catalogue.GATEWAY_TASKS, (), len(asyncio.all_tasks())
+    yield catalogue.GATEWAY_RESIDENT, (), process.memory_info().rss
+    yield catalogue.GATEWAY_STARTED, (), process.create_time()
     for reason, count in lifecycle.connections_turned_away().items():
-        closed.add_metric([reason], count)
-    yield closed
+        yield catalogue.CONNECTIONS_ENDED, (reason,), count
 
 
-def intake_metrics(snapshot: IntakeSnapshot) -> Iterable[Metric]:
+def log_readings(shipping: ShippingSnapshot | None) -> Iterator[Reading]:
+    """Metrics of the shipping of the logs; none if they are not shipped."""
+    if shipping is None:
+        return
+    counts = shipping.counts
+    yield catalogue.LOG_QUEUED, (), shipping.queued_bytes
+    yield catalogue.LOG_SPOOL, (), shipping.spool_bytes
+    yield catalogue.LOG_FAILING, (), counts.failing
+    yield catalogue.LOG_SPOOLED, (), shipping.spooled
+    yield catalogue.LOG_SHIPPED, (), counts.shipped
+    yield catalogue.LOG_RETRIES, (), counts.retries
+    yield catalogue.LOG_DEAD, (), counts.dead
+    for reason, count in shipping.dropped.items():
+        yield catalogue.LOG_DROPPED, (reason,), count
+
+
+def intake_readings(snapshot: IntakeSnapshot) -> Iterator[Reading]:
     """Metrics of image fetching and decoding."""
     loading = snapshot.loading
-    yield _counter(
-        "intake_recognised", "Requests all of whose images were known.", snapshot.recognised
-    )
-    yield _counter("intake_fetches", "Fetches of images.", loading.fetches)
-    yield _counter("intake_decodes", "Decodings of images.", loading.decodes)
-    yield _counter(
-        "intake_shared_fetches",
-        "Images that shared the fetch of another request.",
-        loading.fetches_shared,
-    )
-    yield _counter(
-        "intake_shared_decodes",
-        "Images that shared the decoding of another request.",
-        loading.decodes_shared,
-    )
-    yield _gauge("intake_known", "Known images.", snapshot.known)
-    yield _gauge("intake_known_bytes", "Memory of the known images' records.", snapshot.known_bytes)
-    yield _gauge(
-        "intake_inflight_bytes", "Bytes of fetched images in memory.", loading.inflight_bytes
-    )
-    yield _gauge(
-        "intake_inflight_waiting", "Fetches that wait for memory.", loading.inflight_waiting
-    )
+    yield catalogue.RECOGNISED, (), snapshot.recognised
+    yield catalogue.FETCHES, (), loading.fetches
+    yield catalogue.DECODES, (), loading.decodes
+    yield catalogue.SHARED_FETCHES, (), loading.fetches_shared
+    yield catalogue.SHARED_DECODES, (), loading.decodes_shared
+    yield catalogue.KNOWN, (), snapshot.known
+    yield catalogue.KNOWN_BYTES, (), snapshot.known_bytes
+    yield catalogue.INFLIGHT_BYTES, (), loading.inflight_bytes
+    yield catalogue.INFLIGHT_WAITING, (), loading.inflight_waiting
+    for kind, pool in loading.decoders.items():
+        yield catalogue.DECODERS, (kind,), pool.processes
+        yield catalogue.DECODERS_BUSY, (kind,), pool.busy
+        yield catalogue.DECODERS_WAITING, (kind,), pool.waiting
+        yield catalogue.DECODERS_REPLACED, (kind,), pool.replaced
 
 
-def cache_metrics(snapshot: CacheSnapshot) -> Iterable[Metric]:
+def cache_readings(snapshot: CacheSnapshot) -> Iterator[Reading]:
     """Metrics of the answer cache and its tiers."""
-    reads = CounterMetricFamily(
-        "silkline_cache_reads", "Reads by tier and outcome.", labels=["tier", "outcome"]
-    )
     for tier in snapshot.tiers:
-        unusable = {"corrupt": tier.corrupt, "stale": tier.stale}
-        outcomes = {"hit": tier.hits, "miss": tier.misses - sum(unusable.values()), **unusable}
-        for outcome, count in outcomes.items():
-            reads.add_metric([tier.name, outcome], count)
-    yield reads
-    yield from families(
-        "cache_",
-        ["tier"],
-        _OF_A_TIER,
-        (([tier.name], _tier_values(tier)) for tier in snapshot.tiers),
-    )
-    yield _gauge("cache_computing", "Computations that may be shared.", snapshot.computing)
+        yield from _tier_readings(tier)
+    yield catalogue.CACHE_COMPUTING, (), snapshot.computing
     if snapshot.near is not None:
-        yield from _near_metrics(snapshot.near)
+        yield from _near_readings(snapshot.near)
 
 
-_OF_A_TIER = {
-    "errors": "Failed operations of a tier.",
-    "evictions": "Answers evicted from a tier.",
-    "writes_dropped": "Writes dropped because the queue was full.",
-    "writes_waiting": "Writes waiting for a tier.",
-    "entries": "Answers in a tier.",
-    "bytes": "Bytes of the answers in a tier.",
-    "degraded": "1 while a tier fails; its reads then miss.",
-}
-
-
-def _tier_values(tier: TierSnapshot) -> Mapping[str, float]:
-    health = tier.health
-    values = {
-        "errors": float(health.errors),
-        "evictions": float(health.evictions),
-        "writes_dropped": float(tier.dropped),
-        "writes_waiting": float(tier.waiting),
-    }
+def _tier_readings(tier: TierSnapshot) -> Iterator[Reading]:
+    unusable = {"corrupt": tier.corrupt, "stale": tier.stale}
+    outcomes = {"hit": tier.hits, "miss": tier.misses - sum(unusable.values()), **unusable}
+    for outcome, count in outcomes.items():
+        yield catalogue.CACHE_READS, (tier.name, outcome), count
+    name, health = (tier.name,), tier.health
+    yield catalogue.CACHE_ERRORS, name, health.errors
+    yield catalogue.CACHE_EVICTIONS, name, health.evictions
+    yield catalogue.CACHE_WRITES_DROPPED, name, tier.dropped
+    yield catalogue.CACHE_WRITES_WAITING, name, tier.waiting
     if health.entries is not None:
-        values["entries"] = float(health.entries)
+        yield catalogue.CACHE_ENTRIES, name, health.entries
     if health.bytes is not None:
-        values["bytes"] = float(health.bytes)
-    return values | {"degraded": float(health.degraded)}
+        yield catalogue.CACHE_BYTES, name, health.bytes
+    yield catalogue.CACHE_DEGRADED, name, health.degraded
 
 
-def _near_metrics(near: NearSnapshot) -> Iterable[Metric]:
-    yield _gauge("cache_near_entries", "Images in the near-duplicate index.", near.entries)
-    yield _counter("cache_near_hits", "Answers reused for a near duplicate.", near.hits)
-    yield _counter("cache_near_samples", "Near hits that were also computed.", near.samples)
-    yield _counter(
-        "cache_near_false_hits", "Samples whose computed answer was different.", near.false_hits
-    )
-
-
-_COUNTED = frozenset(
-    {
-        "admitted",
-        "errors",
-        "evictions",
-        "given_requests",
-        "refused",
-        "restarts",
-        "routing_retries",
-        "writes_dropped",
-    }
-)
-"""Values that only grow."""
-
-
-def families(
-    prefix: str,
-    labels: Sequence[str],
-    about: Mapping[str, str],
-    rows: Iterable[tuple[Sequence[str], Mapping[str, float]]],
-) -> Iterable[Metric]:
-    """Yields a metric family for each value name; a row has the values of its labels.
-
-    Args:
-        prefix: Before each name, with an underscore at its end unless it is empty.
-        labels: The names of the labels.
-        about: The help text by value name.
-        rows: The values of the labels, and the values by name.
-    """
-    found: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-    for owner, values in rows:
-        for name, value in values.items():
-            if name not in found:
-                family = CounterMetricFamily if name in _COUNTED else GaugeMetricFamily
-                found[name] = family(f"silkline_{prefix}{name}", about[name], labels=labels)
-            found[name].add_metric(owner, value)
-    return found.values()
-
-
-def _gauge(name: str, help_text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"silkline_{name}", help_text, value=value)
-
-
-def _counter(name: str, help_text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"silkline_{name}", help_text, value=value)
+def _near_readings(near: NearSnapshot) -> Iterator[Reading]:
+    yield catalogue.NEAR_ENTRIES, (), near.entries
+    yield catalogue.NEAR_HITS, (), near.hits
+    yield catalogue.NEAR_SAMPLES, (), near.samples
+    yield catalogue.NEAR_FALSE_HITS, (), near.false_hits

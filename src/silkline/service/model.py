@@ -12,7 +12,7 @@ from silkline.config import EngineSettings
 from silkline.engines.machine import this_machine
 from silkline.engines.registry import check_engine, engine_spec
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.models.bundle import Bundle
+from silkline.models.bundle import Bundle, EngineWeights
 from silkline.models.gate import GateRecord, check_gate, read_gate
 from silkline.models.label import label_of
 from silkline.models.resolve import Kind, ModelLocation, locate_model, resolve_model
@@ -39,6 +39,8 @@ class ModelFiles(NamedTuple):
         hold: Keeps the folder from being removed, where it is an entry of the store; to be released
             when it is served no more.
         gate: What the gate found about a bundle; None if it was never gated.
+        tuning: What a bundle says about its weights for the engine; None if it is no bundle, or has
+            none for it.
     """
 
     folder: Path
@@ -46,6 +48,15 @@ class ModelFiles(NamedTuple):
     revision: str
     hold: Hold | None = None
     gate: GateRecord | None = None
+    tuning: EngineWeights | None = None
+
+    def options(self, wanted: EngineSettings) -> dict[str, str]:
+        """The engine's options: the user's, and for the rest the bundle's."""
+        return (self.tuning.options if self.tuning else {}) | wanted.engine_options
+
+    def threads(self, wanted: int) -> int:
+        """Compute threads: the user's number, or else the bundle's; 0 lets the engine choose."""
+        return wanted or (self.tuning.threads if self.tuning else 0)
 
 
 def prepare_model(
@@ -90,8 +101,11 @@ def prepare_model(
 def _bundle(wanted: EngineSettings, engine: str) -> ModelFiles:
     """A bundle whose files are whole and whose gate allows to serve it here."""
     bundle = resolve_model(wanted.model)
+    files = ModelFiles(
+        bundle.folder, wanted.served_name, "", tuning=bundle.manifest.engines.get(engine)
+    )
     if wanted.ungated:
-        return ModelFiles(bundle.folder, wanted.served_name, "", gate=_readable_gate(bundle))
+        return files._replace(gate=_readable_gate(bundle))
     record = check_gate(bundle, engine)
     if record is not None and (other := _otherwise(record, wanted)):
         notice = (
@@ -101,7 +115,7 @@ def _bundle(wanted: EngineSettings, engine: str) -> ModelFiles:
         if wanted.gated_elsewhere == "refuse":
             raise ConfigError(f"{notice} To serve it as it is, use --gated-elsewhere warn.")
         logger.warning(notice)
-    return ModelFiles(bundle.folder, wanted.served_name, "", gate=record)
+    return files._replace(gate=record)
 
 
 def answer_options(wanted: EngineSettings) -> dict[str, str]:

@@ -20,7 +20,7 @@ from silkline.config import (
     EngineSettings,
     ModelSettings,
     Settings,
-    check_names,
+    check_together,
     with_defaults,
 )
 from silkline.errors import UNDECODABLE, ConfigError, EnvironmentFault
@@ -101,7 +101,7 @@ class ModelChanges:
                 "[models], or remove the file of admin_state."
             )
         try:
-            check_names(found)
+            check_together(found)
         except ValueError as error:
             raise ConfigError(f"With the admin API's changes {error}.") from error
         self._changes = kept

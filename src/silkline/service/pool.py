@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from silkline.config import EngineSettings, ModelSettings, RemoteSettings
+from silkline.core import Delta, EngineInfo, Request
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import Choice, engine_spec, pick_engine
 from silkline.engines.remote.key import read_key
@@ -22,11 +23,13 @@ from silkline.errors import ConfigError, InternalFault
 from silkline.ingress.wanted import Wanted
 from silkline.models.printable import printable
 from silkline.models.resolve import locate_model
+from silkline.routing.attempt import Attempt
+from silkline.routing.health import PoolHealth
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
 from silkline.routing.remote import AgreedModel, RemoteReplica
 from silkline.routing.replica import Replica
-from silkline.service.budget import Need, Share, need_of
+from silkline.service.budget import NO_NEED, Need, Share, need_of
 from silkline.service.model import ModelFiles, OnProgress, prepare_model
 from silkline.stores.memory import Memory
 
@@ -34,12 +37,50 @@ _MAX_CHARACTERS = 2000
 """Of why `auto` took no better engine."""
 
 
+CASCADE = "cascade"
+"""The engine that a cascade names: it asks other models."""
+
 OnNotice = Callable[[str], None]
 """Called with a line that the user should see, such as why `auto` passed over an engine."""
 
 
 def ignore(_: str) -> None:
     """Does nothing with a notice."""
+
+
+class Pool(Protocol):
+    """What answers a model's requests: the replicas of an engine, or the models of a cascade.
+
+    Its methods are those of `EnginePool`.
+    """
+
+    async def start(self) -> None:
+        """Starts; returns when the first request can be answered."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it is. Raises `Overloaded` before it has started."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it would answer now."""
+
+    def capacity(self) -> int:
+        """Maximum requests in flight; further ones wait."""
+
+    def serve(self) -> None:
+        """Gives free slots to waiting requests."""
+
+    def health(self) -> PoolHealth:
+        """A snapshot of its status; never waits."""
+
+    def generate(
+        self, request: Request, attempts: list[Attempt] | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Answers one request; `attempts` gets a record of each attempt."""
+
+    async def aclose(self) -> None:
+        """Ends all requests. Idempotent."""
 
 
 class Prepared(NamedTuple):
@@ -112,6 +153,8 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
             is `header` and an engine needs pixels.
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
+    if wanted.cascade:
+        return Prepared(wanted, Choice(CASCADE), None, NO_NEED)
     choice = await choose_engine(wanted)
     spec = engine_spec(choice.engine)
     if wanted.trust == "header" and wanted_images(wanted) is not Wanted.UNDECODED_FILE:
@@ -157,7 +200,9 @@ def as_typed(model: str) -> tuple[str, ...]:
 
 
 def wanted_images(wanted: EngineSettings) -> Wanted:
-    """In which form the engines of the settings take images."""
+    """In which form the engines of the settings take images; a cascade's may be any."""
+    if isinstance(wanted, ModelSettings) and wanted.cascade:
+        return Wanted.PIXELS
     takes_files = [remote.image_files for remote in wanted.remotes]
     if not any(takes_files):
         return Wanted.PIXELS
@@ -197,13 +242,14 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
 
 def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
     wanted, files, name = prepared.wanted, prepared.files, prepared.choice.engine
+    threads = share.threads or threads_of_worker(wanted)
     options = EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
         kv_cache_bytes=wanted.kv_cache_bytes,
         kv_cache_limit=share.kv_cache_limit,
-        threads=share.threads or threads_of_worker(wanted),
-        extra=wanted.engine_options,
+        threads=threads if files is None else files.threads(threads),
+        extra=wanted.engine_options if files is None else files.options(wanted),
         name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,
     )

@@ -32,6 +32,7 @@ class RequestRecord:
         others: The fields of its body that no route here supports.
         ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
+        is_question: Whether it asks a model, so that the service level objectives count it.
         reason: The message of the error that ended the request; empty if none did.
         details: What the request history shows besides.
     """
@@ -50,6 +51,7 @@ class RequestRecord:
     others: tuple[OtherField, ...] = ()
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
+    is_question: bool = False
     reason: str = ""
     details: Details = field(default_factory=Details)
 

@@ -16,8 +16,7 @@ from silkline.config import AdmissionSettings
 from silkline.core import EngineInfo
 from silkline.errors import Overloaded, SilklineError, shutting_down
 from silkline.models.gate import GateRecord
-from silkline.routing.pool import EnginePool
-from silkline.service.pool import Prepared, aliases, wanted_images
+from silkline.service.pool import Pool, Prepared, aliases, wanted_images
 from silkline.service.shares import CapacityShare
 from silkline.stores.memory import Memory, PrivateMemory
 
@@ -50,7 +49,7 @@ class ServedModel:
         self,
         key: str,
         prepared: Prepared,
-        create_pool: Callable[[], EnginePool],
+        create_pool: Callable[[], Pool],
         admission: AdmissionSettings,
         limits: Limits | None = None,
         memory: Memory | None = None,
@@ -73,7 +72,7 @@ class ServedModel:
         self.admission = Admission(admission, self._capacity, limits)
         self._slots = CapacityShare(memory or PrivateMemory())
         self._create_pool = create_pool
-        self._pool: EnginePool | None = create_pool()
+        self._pool: Pool | None = create_pool()
         self.aliases = aliases(prepared.wanted)
         self.wanted_images = wanted_images(prepared.wanted)
         self._reported: EngineInfo | None = None
@@ -164,7 +163,7 @@ class ServedModel:
             return False
 
     @property
-    def pool(self) -> EnginePool:
+    def pool(self) -> Pool:
         """The engines; only for who uses the model.
 
         Raises:
@@ -180,7 +179,7 @@ class ServedModel:
         return self._users
 
     @property
-    def engines(self) -> EnginePool | None:
+    def engines(self) -> Pool | None:
         """The engines; None while the model is unloaded."""
         return self._pool
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from silkline.admission.admission import Admission
 from silkline.config import AdminSettings, ModelSettings, Settings
+from silkline.config.observing import MIN_QUEUE_BYTES
+from silkline.config.sections import MIB
 from silkline.engines.worker.folder import SHARED
 from silkline.errors import ConfigError
 from silkline.stores.memory import Memory
@@ -161,6 +163,10 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
         "responses": {"response_file": responses},
         "history": {"history_file": history},
         "admission": {"max_queue": share(settings.admission.max_queue)},
+        "log": {
+            "log_spool_bytes": max(share(settings.log.log_spool_bytes), MIB),
+            "log_queue_bytes": max(share(settings.log.log_queue_bytes), MIN_QUEUE_BYTES),
+        },
     }
     return settings.model_copy(
         update={

@@ -124,8 +124,15 @@ def parse_subject(
                 f"max_tokens, max_pixels, choices, {', '.join(sorted(known))}."
             )
         settings = {**given, "model": first, "remotes": ()}
-    served = _quiet(_alone(settings_from(config, {**flags, **settings})))
+    found = settings_from(config, {**flags, **settings})
+    served = _quiet(_alone(found, found.engine))
     return SubjectSpec(text, served, tokens, pixels, choices)
+
+
+def of_model(spec: SubjectSpec, model: Path, name: str) -> SubjectSpec:
+    """The subject that answers with another model, and is else the same."""
+    engine = spec.settings.engine.model_copy(update={"model": str(model)})
+    return replace(spec, name=name, settings=_alone(spec.settings, engine))
 
 
 def bundle_of(spec: SubjectSpec) -> Bundle | None:
@@ -141,9 +148,9 @@ def bundle_of(spec: SubjectSpec) -> Bundle | None:
     return locate_model(engine.model, os.environ).bundle
 
 
-def _alone(settings: Settings) -> Settings:
+def _alone(settings: Settings, engine: EngineSettings) -> Settings:
     """Drops the tables of models: the subject's words are its model's settings."""
-    return with_models(settings, settings.engine, {})
+    return with_models(settings, engine, {})
 
 
 def _quiet(settings: Settings) -> Settings:

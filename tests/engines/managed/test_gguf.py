@@ -20,7 +20,7 @@ def test_the_cache_of_a_token() -> None:
 def test_the_tokens_of_a_picture() -> None:
     rule = projector_rule(GGUF_PROJECTOR)
     assert rule is not None
-    assert rule.maximum() == 16
+    assert rule.maximum().total == 16
     assert projector_rule({**GGUF_PROJECTOR, "clip.projector_type": "resampler"}) is None
 
 

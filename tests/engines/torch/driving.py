@@ -10,10 +10,11 @@ from pathlib import Path
 from silkline.core import Delta, Request, Usage
 from silkline.engines.stepper import Failed
 from silkline.engines.text_stream import TextStream
-from silkline.engines.torch.families.base import Family
+from silkline.engines.torch.families.base import Family, Prompt
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import PackedModel, load
 from silkline.engines.torch.options import TorchOptions
+from silkline.engines.torch.prefixes import prompt_keys
 
 
 def loaded(
@@ -23,20 +24,27 @@ def loaded(
     kv_cache_bytes: int = 1 << 24,
     prefill_chunk: int = 16,
     feature_cache_bytes: int = 0,
+    reuse: bool = True,
 ) -> PackedModel:
     options = TorchOptions(
         device="cpu",
         dtype="float32",
         prefill_chunk=prefill_chunk,
         feature_cache_bytes=feature_cache_bytes,
+        reuse=reuse,
     )
     made = load(folder, options, max_batch=max_batch, kv_cache_bytes=kv_cache_bytes, threads=1)
     assert isinstance(made, PackedModel)
     return made
 
 
+def keys_of(family: Family, prompt: Prompt, scope: bytes | None = b"") -> tuple[bytes, ...]:
+    return prompt_keys(prompt, family.image_token_id, scope)
+
+
 def job(family: Family, request: Request, most_tokens: int) -> Job:
     prompt = family.prepare(request.messages, request.images)
+    prompt = replace(prompt, keys=keys_of(family, prompt, request.reuse_scope))
     room = most_tokens - len(prompt.ids)
     assert room > 0
     sampling = request.sampling
@@ -48,6 +56,7 @@ def job(family: Family, request: Request, most_tokens: int) -> Job:
         prompt=prompt,
         sampling=replace(sampling, max_tokens=min(sampling.max_tokens, room)),
         seed=sampling.seed or 0,
+        scope=request.reuse_scope,
     )
 
 

@@ -32,7 +32,7 @@ def test_auto_goes_by_the_checkpoint_and_a_cpu_rounds_nothing(
     hardware: bool,
     dtype: torch.dtype,
 ) -> None:
-    monkeypatch.setattr(placement, "_has_bfloat16", lambda _: hardware)
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: hardware)
     assert choose_dtype(TorchOptions(), stored, device) is dtype
 
 

@@ -109,6 +109,7 @@ requests = st.builds(
     timeout_seconds=seconds,
     stream=st.booleans(),
     options=options,
+    reuse_scope=st.none() | st.binary(max_size=20),
 )
 alternatives = st.builds(TokenLogprob, text, st.binary(max_size=4), st.floats(-100, 0))
 deltas = st.builds(

@@ -29,7 +29,7 @@ def test_requests_for_answers_are_counted_and_no_others() -> None:
 def test_stages_and_tokens_add_up() -> None:
     metrics = Metrics()
     for seconds in (0.1, 0.3):
-        metrics.answered(Usage(10, 5, 4), Timeline({Stage.PREFILL: seconds}))
+        metrics.answered("mini", Usage(10, 5, 4), Timeline({Stage.PREFILL: seconds}))
     seen = snapshot_of(metrics.render(), at=0)
     assert seen.stages["prefill"] == [0.4, 2]
     assert seen.tokens == {"prompt": 20, "image": 8, "cached": 0, "completion": 10}

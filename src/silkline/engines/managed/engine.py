@@ -194,7 +194,7 @@ class ManagedEngine(Engine):
 
     def _max_image_tokens(self) -> int | None:
         rule = self._server.model.rule
-        return self._server.own.image_tokens or (rule.maximum() if rule is not None else None)
+        return self._server.own.image_tokens or (rule.maximum().total if rule is not None else None)
 
     def _with_model(self, info: EngineInfo) -> EngineInfo:
         """The server's info, with Silkline's names for engine and model."""

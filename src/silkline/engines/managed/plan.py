@@ -90,7 +90,7 @@ def share_out(
 
 def min_context(model: ServedModel, own: ManagedOptions) -> int:
     """Minimum context of a request: one image and `MIN_TEXT_TOKENS` of text."""
-    image = own.image_tokens or (model.rule.maximum() if model.rule else 0)
+    image = own.image_tokens or (model.rule.maximum().total if model.rule else 0)
     return min(image + MIN_TEXT_TOKENS, model.context_length or image + MIN_TEXT_TOKENS)
 
 

@@ -24,7 +24,7 @@ from silkline.core import Image
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.openvino.images import ClipPreprocessor, Pixels
 from silkline.engines.openvino.served import Served
-from silkline.errors import InternalFault, InvalidRequest, SilklineError
+from silkline.errors import ConfigError, InternalFault, InvalidRequest, SilklineError
 
 logger = logging.getLogger("silkline.engines.openvino")
 
@@ -71,6 +71,8 @@ class Embedder:
         self._text = core.compile_model(served.weights / _TEXT, "CPU", properties)
         self._preprocessor = ClipPreprocessor(served.preprocessing)
         self._image_id = served.image_token or 0
+        self._needs_prompt = served.pruning is not None and served.pruning.method.needs_prompt
+        self._check_tokens(served)
 
     @staticmethod
     def supports(served: Served) -> bool:
@@ -82,6 +84,20 @@ class Embedder:
             and (served.weights / _TEXT).is_file()
             and ClipPreprocessor.supported(served.preprocessing)
         )
+
+    def _check_tokens(self, served: Served) -> None:
+        """Checks that the tower's graph returns as many tokens as the files say.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        found, edge = self._vision.output(0).get_partial_shape()[1], 1  # all sizes have as many
+        expected = served.image_tokens(edge, edge)
+        if found.is_static and found.get_length() != expected:
+            raise ConfigError(
+                f"The vision tower returns {found.get_length()} tokens of an image, but the files "
+                f"beside it say {expected}. Export or optimise the model again."
+            )
 
     def prepare(self, ids: Ids, images: Sequence[Image], tokens: Sequence[int]) -> Prepared:
         """Checks the images and expands the image tokens.
@@ -109,20 +125,30 @@ class Embedder:
         Raises:
             RuntimeError: OpenVINO failed.
         """
+        embedded: list[Embeddings] = [self._text(each.ids[None])[0].copy() for each in prompts]
         images = [image for prepared in prompts for image in prepared.images]
+        queries = self._queries(prompts, embedded) if self._needs_prompt else None
         features = deque[Embeddings]()
         for start in range(0, len(images), _MAX_IMAGES):
+            part = slice(start, start + _MAX_IMAGES)
+            inputs = [self._preprocessor.pixels(images[part])]
             features.extend(
-                self._vision(self._preprocessor.pixels(images[start : start + _MAX_IMAGES]))[0]
+                self._vision(inputs if queries is None else [*inputs, queries[part]])[0]
             )
-        return [self._insert(prepared, features) for prepared in prompts]
+        for prepared, embeddings in zip(prompts, embedded, strict=True):
+            if prepared.images:
+                own = [features.popleft() for _ in prepared.images]
+                embeddings[0, prepared.ids == self._image_id] = np.concatenate(own)
+        return embedded
 
-    def _insert(self, prepared: Prepared, features: deque[Embeddings]) -> Embeddings:
-        embeddings: Embeddings = self._text(prepared.ids[None])[0].copy()
-        if prepared.images:
-            image_features = [features.popleft() for _ in prepared.images]
-            embeddings[0, prepared.ids == self._image_id] = np.concatenate(image_features)
-        return embeddings
+    def _queries(self, prompts: Sequence[Prepared], embedded: Sequence[Embeddings]) -> Embeddings:
+        """For each image, the mean direction of its prompt's text, shape (images, width)."""
+        queries = []
+        for prepared, embeddings in zip(prompts, embedded, strict=True):
+            text = embeddings[0, prepared.ids != self._image_id]
+            lengths = np.linalg.norm(text, axis=1, keepdims=True)
+            queries += [(text / np.maximum(lengths, 1e-12)).mean(0)] * len(prepared.images)
+        return np.array(queries, np.float32)
 
 
 class _Waiting(NamedTuple):

@@ -43,7 +43,7 @@ from silkline.engines.text_stream import TextStream
 from silkline.engines.threads import choose_threads
 from silkline.engines.token_bytes import read_token_bytes
 from silkline.engines.tokenized import tokenized
-from silkline.errors import InvalidRequest
+from silkline.errors import ConfigError, InvalidRequest
 
 _STEP_TOKENS = 2048
 """Maximum tokens of a step, so that several images' prompts fit; the default fits only three."""
@@ -245,6 +245,11 @@ class OpenVinoEngine(Engine):
 
     def _load_embedder(self) -> Embedder | None:
         if not Embedder.supports(self._served):
+            if self._served.pruning is not None:
+                raise ConfigError(
+                    "Image tokens are pruned (bundle.json), which the engine openvino can do only "
+                    "for LLaVA layouts. Serve the bundle that this one was optimised from."
+                )
             return None
         return Embedder(self._served, self._properties())
 

@@ -79,7 +79,10 @@ class GrammarTrial:
                     f"more than {MAX_SECONDS:g} s, or too much memory. Simplify it, or lower its "
                     "maximum numbers.",
                 )
-        return CheckedGrammar(grammar, int(reply))
+            size, *full = reply.split()
+            if full:
+                self._end()
+        return CheckedGrammar(grammar, int(size))
 
     def close(self) -> None:
         """Ends the child; a check in progress fails."""
@@ -119,7 +122,7 @@ def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 def _main(tokenizer: str) -> None:
     """Compiles each grammar of stdin and writes its memory in bytes to stdout.
 
-    Ends when the grammars that it has compiled take too much memory.
+    Adds "full" when those that it has compiled take too much memory: its parent then ends it.
     """
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # libraries may print
@@ -137,9 +140,8 @@ def _main(tokenizer: str) -> None:
         compiler.compile(grammar)
         signal.setitimer(signal.ITIMER_PROF, 0)
         after = own.memory_info().rss
-        replies.write(b"%d\n" % max(0, after - before))
-        if after - used.rss > MAX_BYTES:
-            return
+        full = b" full" if after - used.rss > MAX_BYTES else b""
+        replies.write(b"%d%s\n" % (max(0, after - before), full))
         before = after
 
 

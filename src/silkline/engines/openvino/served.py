@@ -22,6 +22,7 @@ from silkline.models.generation_config import read_sampling_defaults
 from silkline.models.image_tokens import Fixed, SmartResize, Tiling, TokenRule
 from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.pruning import Pruning, pruned
 from silkline.models.token_rules import Documents
 from silkline.models.weights import LANGUAGE_MODEL
 
@@ -58,7 +59,8 @@ class Served:
         model_type: `model_type` in config.json.
         config: The content of config.json.
         tokenizer: The content of tokenizer_config.json.
-        rule: Computes the tokens of an image; None if the family is unknown.
+        rule: Computes the features of an image; None if the family is unknown.
+        pruning: How the vision tower reduces them to fewer tokens; None if all stay.
         preprocessing: The preprocessing of images; None if no file states it.
         kv_precision: Precision of the KV cache; None means OpenVINO's default, u8.
         kv_blocks: Number of blocks of the KV cache.
@@ -72,6 +74,7 @@ class Served:
     config: Document
     tokenizer: Document
     rule: TokenRule | None
+    pruning: Pruning | None
     preprocessing: Preprocessing | None
     kv_precision: KvPrecision | None
     kv_blocks: int
@@ -95,7 +98,7 @@ class Served:
         """
         if self.rule is None:
             return self.info.image_tokens
-        return self.rule.count(width, height).total
+        return pruned(self.rule.count(width, height), self.pruning).total
 
 
 def read_served(options: EngineOptions, kv_precision: KvPrecision | None = None) -> Served:
@@ -145,6 +148,7 @@ def read_served(options: EngineOptions, kv_precision: KvPrecision | None = None)
         config=config,
         tokenizer=tokenizer,
         rule=rule,
+        pruning=None if bundle is None else bundle.manifest.engines[NAME].pruning,
         preprocessing=read_preprocessing(image),
         kv_precision=kv_precision,
         kv_blocks=blocks,
@@ -221,7 +225,7 @@ def _info(
         revision=options.revision or "unknown",
         precision="as exported",
         context_length=context,
-        image_tokens=rule.maximum(),
+        image_tokens=rule.maximum().total,
         instruction_set=instruction_set(),
     )
 

@@ -172,6 +172,11 @@ class RemoteEngine(Engine):
             raise lost("is not ready")
         return read_listing(body, self._settings)
 
+    @property
+    def certificate_expiry(self) -> float | None:
+        """Unix time at which the server's TLS certificate expires; None if that is unknown."""
+        return self._link.certificate_expiry
+
     def health(self) -> Health:
         """See `Engine`; progress is the last part of any answer.
 

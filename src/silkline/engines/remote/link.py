@@ -196,6 +196,8 @@ class RemoteLink:
         self._steps = Steps(timeout)
         self._session: aiohttp.ClientSession | None = None
         self._no_keep_alive = False
+        self.certificate_expiry: float | None = None
+        """Unix time at which the server's TLS certificate expires; None while that is unknown."""
 
     def open(self) -> None:
         """Creates the connection pool; connects to nothing yet."""
@@ -306,9 +308,18 @@ class RemoteLink:
             )
         server = response.headers.get(hdrs.SERVER, "")
         self._no_keep_alive = self._no_keep_alive or server.startswith(_ENDS_CONNECTIONS)
+        if body is None:  # a probe
+            self._read_certificate(response)
         try:
             if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
                 raise lost("sent a compressed body, which was not requested")
             yield Reply(response, deadline, self._steps, patient=patient)
         finally:
             response.close()  # closes the connection, unless the body was read completely
+
+    def _read_certificate(self, response: aiohttp.ClientResponse) -> None:
+        connection = response.connection
+        transport = None if connection is None else connection.transport
+        certificate = None if transport is None else transport.get_extra_info("peercert")
+        if certificate:
+            self.certificate_expiry = float(ssl.cert_time_to_seconds(certificate["notAfter"]))

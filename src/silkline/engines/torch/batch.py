@@ -10,15 +10,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
 from silkline.core import Delta
 from silkline.engines.stepper import Failed
 from silkline.engines.torch.job import Job
+from silkline.engines.torch.prefixes import Prefixes, prompt_keys
 from silkline.engines.torch.runner import Part, Runner
 from silkline.engines.torch.sampled import Sampled, has_ended, take
-from silkline.engines.torch.schedule import plan_chunks
+from silkline.engines.torch.schedule import Progress, plan_chunks
 from silkline.engines.torch.slots import KvSlots
 from silkline.engines.torch.vision import Vision
 from silkline.errors import SilklineError
@@ -38,6 +40,7 @@ class Batch:
         *,
         end_ids: frozenset[int],
         chunk_tokens: int,
+        prefixes: Prefixes | None = None,
     ) -> None:
         """Creates an empty batch.
 
@@ -47,12 +50,14 @@ class Batch:
             vision: Encodes images.
             end_ids: Tokens that end an answer.
             chunk_tokens: Maximum number of prompt tokens in a step.
+            prefixes: Keeps prefixes of prompts; None keeps none.
         """
         self._runner = runner
         self._slots = slots
         self._vision = vision
         self._end_ids = end_ids
         self._chunk_tokens = chunk_tokens
+        self._prefixes = prefixes
         self._unencoded: deque[Job] = deque()
         self._ready: deque[Job] = deque()
         self._decoding: list[Job] = []
@@ -122,8 +127,10 @@ class Batch:
         ends = [job.filled + 1 for job in self._decoding] + [part.end for part in parts]
         self._slots.reserve(len(jobs), max(ends), filled=[job.filled for job in jobs])
         for part in parts:
-            if part.start == 0:
-                self._slots.begin(part.slot, part.job.progress.length)
+            if not part.job.filled:
+                self._begin(part)
+        if self._prefixes is not None:  # after the reused ones were copied
+            self._prefixes.trim()
         decoding = list(self._decoding)
         sampled = self._runner.run(decoding, parts)
         for job in decoding:
@@ -147,12 +154,27 @@ class Batch:
                 break
             count += 1
             fitting.append(job)
-        chunks = plan_chunks([job.progress for job in fitting], self._chunk_tokens)
+        chunks = plan_chunks([self._remaining(job) for job in fitting], self._chunk_tokens)
         first = len(self._decoding)
         return [
             Part(fitting[chunk.index], first + chunk.index, chunk.start, chunk.end)
             for chunk in chunks
         ]
+
+    def _remaining(self, job: Job) -> Progress:
+        """What is left to prefill of a prompt, without the prefix that can be reused."""
+        if job.filled or self._prefixes is None:
+            return job.progress
+        return replace(job.progress, done=self._prefixes.reusable(job.prompt))
+
+    def _begin(self, part: Part) -> None:
+        """Prepares the slot of a prompt's first chunk, which follows a reused prefix, if any."""
+        job = part.job
+        self._slots.begin(part.slot, job.progress.length)
+        if self._prefixes is not None and part.start:
+            self._prefixes.restore(job.prompt.keys, part.start, part.slot)
+            if not job.generated:
+                job.usage = replace(job.usage, cached_tokens=part.start)
 
     def _make_room(self) -> None:
         """Preempts the youngest requests while not all slots can grow by the next token.
@@ -186,9 +208,23 @@ class Batch:
     def _take(self, job: Job, sampled: Sampled, now: float) -> Delta | Failed | None:
         """Adds a token to its request and returns the event; frees the slot if it is the last."""
         event = take(job, sampled, now)
+        slot = self._decoding.index(job)
+        if not isinstance(event, Failed):
+            self._keep(job, slot, ended=has_ended(event))
         if has_ended(event):
-            self._leave(self._decoding.index(job))
+            self._leave(slot)
         return event
+
+    def _keep(self, job: Job, slot: int, *, ended: bool) -> None:
+        """Keeps a prompt once its first token is there, and the answer when it has ended."""
+        if self._prefixes is None or job.scope is None:
+            return
+        if ended:
+            filled = job.generated[: job.filled - job.prompt_length]
+            keys = prompt_keys(job.prompt, self._prefixes.image_token, job.scope, filled)
+            self._prefixes.keep(keys, slot)
+        elif len(job.generated) == 1:
+            self._prefixes.keep(job.prompt.keys, slot)
 
 
 def _reserved_tokens(job: Job) -> int:

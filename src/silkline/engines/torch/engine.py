@@ -30,10 +30,13 @@ from silkline.engines.tokenized import tokenized
 from silkline.engines.torch.constraint import Matcher, Matchers
 from silkline.engines.torch.families.base import Prompt, Served
 from silkline.engines.torch.job import Job
-from silkline.engines.torch.load_model import LoadedModel, load
+from silkline.engines.torch.load_model import LoadedModel, PackedModel, load
 from silkline.engines.torch.options import TorchOptions
+from silkline.engines.torch.prefixes import prompt_keys
 from silkline.errors import ConfigError
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
+from silkline.models.compressed import read_compressed
+from silkline.models.documents import CONFIG, read_document
 from silkline.models.generation_config import read_sampling_defaults
 
 NAME = "torch"
@@ -174,6 +177,7 @@ class TorchEngine(Engine):
             kv_cache_bytes=self._options.kv_cache_bytes,
             kv_cache_limit=self._options.kv_cache_limit,
             threads=self._options.threads,
+            pruning=self._bundle.manifest.engines[NAME].pruning if self._bundle else None,
         )
 
 
@@ -182,7 +186,11 @@ async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
     model = opened.loaded.family
 
     def prepare(request: Request) -> Prompt:
-        return model.prepare(request.messages, request.images, request.options)
+        prompt = model.prepare(request.messages, request.images, request.options)
+        if not isinstance(opened.loaded, PackedModel):
+            return prompt
+        keys = prompt_keys(prompt, opened.loaded.family.image_token_id, request.reuse_scope)
+        return replace(prompt, keys=keys)
 
     return await opened.preparer.run(prepare, request, deadline)
 
@@ -223,6 +231,7 @@ def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
         prompt=prompt,
         sampling=sampling,
         seed=seed_of(sampling),
+        scope=request.reuse_scope,
     )
 
 
@@ -232,11 +241,12 @@ def _info(
     """Describes the engine; the options take precedence over the bundle's manifest."""
     name = options.name or (bundle.manifest.name if bundle else folder.resolve().name)
     revision = options.revision or (bundle.manifest.revision if bundle else "0")
+    compressed = read_compressed(read_document(folder / CONFIG, CONFIG))
     return EngineInfo(
         engine=NAME,
         model=name,
         revision=revision,
-        precision=str(loaded.dtype).removeprefix("torch."),
+        precision=compressed.name if compressed else str(loaded.dtype).removeprefix("torch."),
         context_length=loaded.family.context_length,
         image_tokens=loaded.family.image_tokens,
         pixel_budget=loaded.family.pixel_budget,

@@ -8,7 +8,7 @@ import torch
 
 
 class FeatureCache:
-    """An LRU cache of image features, limited by bytes; keys are `PreparedImage.digest`s."""
+    """An LRU cache of image features, limited by bytes; a key is a scope and an image's digest."""
 
     def __init__(self, limit: int) -> None:
         """Creates an empty cache.

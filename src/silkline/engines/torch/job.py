@@ -24,6 +24,7 @@ class Job(stepper.Job):
         prompt: The prepared prompt.
         sampling: The sampling settings; `max_tokens` fits the context and the cache.
         seed: The seed for sampling; random if the client gave none.
+        scope: The scope of its request; see `Request.reuse_scope`.
         generated: The answer's tokens so far.
         features: Features of the prompt's images, each `[tokens, hidden]`, until `inputs` is set.
         inputs: Input of the text model for the tokens to prefill, `[tokens, hidden]`: the prompt,
@@ -41,6 +42,7 @@ class Job(stepper.Job):
     prompt: Prompt
     sampling: Sampling
     seed: int
+    scope: bytes | None = None
     generated: list[int] = field(default_factory=list)
     features: list[torch.Tensor | None] = field(default_factory=list)
     inputs: torch.Tensor | None = None

@@ -22,12 +22,15 @@ from silkline.engines.torch.linear import pack_linears
 from silkline.engines.torch.loading import load_family
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.placement import choose_device, choose_dtype
+from silkline.engines.torch.prefixes import Prefixes
+from silkline.engines.torch.quantised import compute_quantised
 from silkline.engines.torch.runner import Runner
 from silkline.engines.torch.slots import KvSlots, state_bytes, token_bytes
 from silkline.engines.torch.support import GENERIC, PACKED, torch_path
 from silkline.engines.torch.text_forward import probe
 from silkline.engines.torch.vision import Vision
 from silkline.errors import ConfigError
+from silkline.models.pruning import Pruning
 from silkline.models.token_rules import read_documents
 from silkline.models.weights import read_weights
 
@@ -74,6 +77,7 @@ def load(
     kv_cache_bytes: int,
     kv_cache_limit: int = 0,
     threads: int = 0,
+    pruning: Pruning | None = None,
 ) -> LoadedModel:
     """Loads a model and builds its batch.
 
@@ -84,6 +88,7 @@ def load(
         kv_cache_bytes: Memory for keys and values; 0 chooses by the model and the free memory.
         kv_cache_limit: Maximum main memory that this choice may take; 0 for no other limit.
         threads: Compute threads on the CPU; 0 lets the engine choose.
+        pruning: How features of images become fewer tokens; None if all stay.
 
     Raises:
         ConfigError: The model is not supported, or the KV cache cannot hold a single request.
@@ -95,9 +100,16 @@ def load(
     device = choose_device(options)
     dtype = choose_dtype(options, weights.dtypes, device)
     if torch_path(read_documents(folder)) == GENERIC:
+        if pruning is not None:
+            raise ConfigError(
+                "Image tokens are pruned (bundle.json), which the torch engine can do only for "
+                "families that have an adapter (docs/torch.md). Serve the bundle that this one was "
+                "optimised from."
+            )
         spare = _spare(device, kv_cache_limit)
         return _load_generic(folder, dtype, device, max_batch, kv_cache_bytes, spare)
-    family = load_family(folder, dtype=dtype, device=device)
+    family = load_family(folder, dtype=dtype, device=device, pruning=pruning)
+    compute_quantised(family.model, batch=max_batch, dtype=dtype)
     if device.type == "cpu":
         pack_linears(family.model, batch=max_batch)
     with torch.inference_mode():
@@ -129,9 +141,13 @@ def load(
     batch = Batch(
         Runner(family, slots, packed, decoder, device=device),
         slots,
-        Vision(family, FeatureCache(options.feature_cache_bytes)),
+        Vision(family, FeatureCache(options.feature_cache_bytes if options.reuse else 0)),
         end_ids=family.end_ids,
         chunk_tokens=chunk,
+        # A recurrent state belongs to the whole prompt, so it has no prefix to reuse.
+        prefixes=Prefixes(slots, family.image_token_id)
+        if options.reuse and not found.states
+        else None,
     )
     max_tokens = min(family.context_length, slots.max_tokens)
     return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
@@ -146,7 +162,7 @@ def _load_generic(
     spare: int,
 ) -> LoadedModel:
     """Loads a model without an adapter."""
-    model = load_generic(folder, dtype=dtype, device=device)
+    model = load_generic(folder, dtype=dtype, device=device, max_batch=max_batch)
     batch = batch_of(model, max_batch=max_batch, kv_cache_bytes=kv_cache_bytes, spare=spare)
     max_tokens = min(model.context_length, batch.limits.max_tokens)
     return LoadedModel(model, batch, max_tokens, dtype, device.type, GENERIC)

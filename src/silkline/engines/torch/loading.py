@@ -8,13 +8,17 @@ from typing import Any
 import torch
 import transformers
 
+from silkline.engines.torch.compressed import with_compressed
 from silkline.engines.torch.families.common import Adapter, ModelParts
 from silkline.engines.torch.families.table import adapter_for
 from silkline.engines.torch.prompt import Tokenizer
 from silkline.engines.torch.support import DELTA_NETS, other_layers, torch_refusal
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.chat_template import read_chat_template
+from silkline.models.compressed import SECTION, read_compressed
+from silkline.models.documents import CONFIG, read_document
 from silkline.models.families import Family, find_family
+from silkline.models.pruning import Pruning
 from silkline.models.token_rules import Documents, read_documents
 from silkline.models.weights import read_weights
 
@@ -25,7 +29,13 @@ _NAMES_BACKENDS = 5
 """Major version of transformers from which an image processor's backend is selected by name."""
 
 
-def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device) -> Adapter:
+def load_family(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    pruning: Pruning | None = None,
+) -> Adapter:
     """Loads the model in a folder.
 
     Args:
@@ -33,6 +43,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
             the folder that the manifest names for "torch".
         dtype: Type of the weights in memory; None takes the type in the files.
         device: Device of the weights.
+        pruning: How features of images become fewer tokens; None if all stay.
 
     Raises:
         ConfigError: The engine does not support this model, or files are missing or damaged.
@@ -58,6 +69,7 @@ def load_family(folder: Path, *, dtype: torch.dtype | None, device: torch.device
             template=template,
             files=files,
             rule=rule,
+            pruning=pruning,
         )
     )
     replaceable = getattr(adapter.text_model, "_supports_attention_backend", False)
@@ -112,6 +124,8 @@ def load_config(folder: Path, kind: Any) -> Any:
         raise unusable(folder, "configuration", error) from error
     # It may name a hub repository, whose attention code would be downloaded and run.
     config._attn_implementation = None  # noqa: SLF001 - transformers' own switch
+    if hasattr(config, SECTION):
+        del config.quantization_config  # `load_model` reads it from the file
     return config
 
 
@@ -134,6 +148,9 @@ def load_model(folder: Path, kind: Any, config: Any, dtype: torch.dtype | None) 
         ConfigError: transformers cannot load them, or some are missing.
     """
     transformers.utils.logging.disable_progress_bar()  # it would end up in the worker's log
+    compressed = read_compressed(read_document(folder / CONFIG, CONFIG))
+    if compressed is not None:
+        kind = with_compressed(kind, compressed)
     try:
         model, report = kind.from_pretrained(
             folder,

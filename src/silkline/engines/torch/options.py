@@ -21,6 +21,8 @@ class TorchOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
             is loaded, for prompts and for next tokens (see `attention_choice`).
         prefill_chunk: Maximum number of prompt tokens in a step; 0 chooses by device.
         feature_cache_bytes: Size of the cache of image features, for repeated images.
+        reuse: Whether prompts reuse the keys and values of a prefix that was computed before, and
+            the features of images; see docs/reuse.md.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -28,3 +30,4 @@ class TorchOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     prefill_chunk: _Count = 0
     feature_cache_bytes: _Count = 32 * 1024 * 1024
+    reuse: bool = True

@@ -15,6 +15,8 @@ _NAMED = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_STORED = frozenset({"F32", "BF16", "F16"})
+"""Types of weights that are not quantised, as safetensors names them."""
 
 
 def choose_device(options: TorchOptions) -> torch.device:
@@ -37,10 +39,10 @@ def choose_dtype(
 ) -> torch.dtype:
     """Returns the type of weights and KV cache.
 
-    "auto" follows the type of most elements in the checkpoint. CUDA runs float32 weights in
-    bfloat16 and half precision unchanged; cards before Ampere, which lack bfloat16, use float16.
-    On a CPU no weights are rounded: float32 stays, float16 becomes float32, and bfloat16 stays if
-    the processor multiplies it in hardware, else it becomes float32.
+    "auto" follows the type of most elements in the checkpoint that are not quantised. CUDA runs
+    float32 weights in bfloat16 and half precision unchanged; cards before Ampere, which lack
+    bfloat16, use float16. On a CPU no weights are rounded: float32 stays, float16 becomes float32,
+    and bfloat16 stays if the processor multiplies it in hardware, else it becomes float32.
 
     Args:
         options: The engine's options.
@@ -49,14 +51,15 @@ def choose_dtype(
     """
     if options.dtype != "auto":
         return _NAMED[options.dtype]
-    mostly = max(stored, key=lambda name: stored[name], default="F32")
+    plain = {name: count for name, count in stored.items() if name in _STORED}
+    mostly = max(plain, key=lambda name: plain[name], default="F32")
     if device.type == "cuda":
-        half = mostly == "F16" or not _has_bfloat16(device)
+        half = mostly == "F16" or not has_bfloat16(device)
         return torch.float16 if half else torch.bfloat16
-    return torch.bfloat16 if mostly == "BF16" and _has_bfloat16(device) else torch.float32
+    return torch.bfloat16 if mostly == "BF16" and has_bfloat16(device) else torch.float32
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; known for GPUs and x86 processors."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -111,6 +111,23 @@ class KvSlots:
         """Maximum length of a request that is alone in the batch, in tokens."""
         return max(0, self._budget - self.state_bytes) // self.token_bytes
 
+    @property
+    def room(self) -> int:
+        """Bytes of the budget that the slots do not take now."""
+        return self._budget - self.count * self._slot_bytes(self.length)
+
+    def read(self, slot: int, start: int, end: int) -> list[torch.Tensor]:
+        """Copies the tokens `[start, end)` of a slot: `[kv_heads, end - start, dim]` each.
+
+        The order is that of `tensors`: the keys of all layers, then their values.
+        """
+        return [tensor[slot, :, start:end].clone() for tensor in self.tensors]
+
+    def write(self, slot: int, start: int, tokens: Sequence[torch.Tensor]) -> None:
+        """Writes tokens that `read` has returned into a slot, from index `start` on."""
+        for tensor, rows in zip(self.tensors, tokens, strict=True):
+            tensor[slot, :, start : start + rows.shape[1]] = rows
+
     def fits(self, count: int, length: int) -> bool:
         """Whether the budget holds `count` slots of `length` tokens."""
         return count * self._slot_bytes(length) <= self._budget

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from silkline.engines.torch.generic.architectures import NEEDS_MORE, generic_classes
 from silkline.models.completeness import model_lacks
+from silkline.models.compressed import unsupported
 from silkline.models.documents import Document
 from silkline.models.families import TEXT_ONLY, find_family, is_text_only
 from silkline.models.printable import printable
@@ -120,7 +121,7 @@ def torch_refusal(folder: Path, files: Documents, weights: Weights) -> str | Non
     if path is None:
         return _family_refusal(files) or _rule_refusal(files)
     template = path == PACKED and files.config.text("model_type") not in WITHOUT_TEMPLATE
-    return model_lacks(folder, files, weights, template=template)
+    return model_lacks(folder, files, weights, template=template, unsupported=unsupported)
 
 
 def torch_path(files: Documents) -> str | None:

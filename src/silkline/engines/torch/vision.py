@@ -24,7 +24,7 @@ _FREE_SECONDS = 0.25
 """Target time while nothing else can run: short, so that the first requests can start soon."""
 
 _MAX_TOKENS = 8192
-"""Maximum image tokens in an image batch, to limit the vision tower's memory; it has at least one
+"""Maximum features in an image batch, to limit the vision tower's memory; it has at least one
 image."""
 
 IMAGE_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
@@ -67,13 +67,16 @@ class Vision:
         failed: dict[Job, SilklineError] = {}
         for job in waiting:
             images = job.prompt.images
-            short = [refused[image.digest] for image in images if image.digest in refused]
+            keys = [_key(job, image) for image in images]
+            short = [refused[key] for key in keys if key in refused]
             if short:
                 failed[job] = refusal(short_of_memory=all(short))
                 continue
-            for index, image in enumerate(images):
-                if job.features[index] is None:
-                    job.features[index] = encoded.get(image.digest)
+            for index, key in enumerate(keys):
+                if job.features[index] is None and key in encoded:
+                    job.features[index] = encoded[key]
+                    if job.scope is not None:
+                        self._cache.put(key, encoded[key])
             try:
                 self._embed(job)
             except DEVICE_ERROR:
@@ -90,22 +93,23 @@ class Vision:
         """Fills in features from the cache."""
         for job in waiting:
             for index, image in enumerate(job.prompt.images):
-                if job.features[index] is None:
-                    job.features[index] = self._cache.get(image.digest)
+                if job.features[index] is None and job.scope is not None:
+                    job.features[index] = self._cache.get(_key(job, image))
 
     def _next_batch(self, waiting: Sequence[Job], seconds: float) -> dict[bytes, PreparedImage]:
-        """Returns the distinct images to encode now, by digest."""
+        """Returns the distinct images to encode now, by their keys."""
         batch: dict[bytes, PreparedImage] = {}
         tokens = 0
         for job in waiting:
             for index, image in enumerate(job.prompt.images):
-                if job.features[index] is not None or image.digest in batch:
+                key = _key(job, image)
+                if job.features[index] is not None or key in batch:
                     continue
-                tokens += image.tokens
+                tokens += image.features
                 full = tokens > _MAX_TOKENS or tokens * self._token_seconds > seconds
                 if batch and full:
                     return batch
-                batch[image.digest] = image
+                batch[key] = image
         return batch
 
     def _encode(
@@ -114,7 +118,7 @@ class Vision:
         """Encodes a batch of images.
 
         Returns:
-            Features by digest; and for images that failed, whether it was for lack of memory.
+            Features by key; and for images that failed, whether it was for lack of memory.
         """
         began = time.perf_counter()
         encoded, short = self._try_encode(batch)
@@ -122,9 +126,7 @@ class Vision:
             if len(batch) == 1:
                 return {}, dict.fromkeys(batch, short)
             return self._encode_separately(batch)
-        for digest, features in encoded.items():
-            self._cache.put(digest, features)
-        tokens = sum(image.tokens for image in batch.values())
+        tokens = sum(image.features for image in batch.values())
         if next(iter(encoded.values())).is_cuda:
             torch.cuda.synchronize()
         self._token_seconds = (time.perf_counter() - began) / tokens
@@ -133,7 +135,7 @@ class Vision:
     def _try_encode(
         self, batch: dict[bytes, PreparedImage]
     ) -> tuple[dict[bytes, torch.Tensor], bool]:
-        """Returns features by digest; on an error none, and whether memory was exhausted.
+        """Returns features by key; on an error none, and whether memory was exhausted.
 
         The error must not leave this function: its traceback keeps the vision tower's tensors.
         """
@@ -152,8 +154,8 @@ class Vision:
         """Does the same as `_encode`, image by image, for a batch that failed."""
         encoded: dict[bytes, torch.Tensor] = {}
         refused: dict[bytes, bool] = {}
-        for digest, image in batch.items():
-            features, errors = self._encode({digest: image})
+        for key, image in batch.items():
+            features, errors = self._encode({key: image})
             encoded |= features
             refused |= errors
         return encoded, refused
@@ -162,12 +164,19 @@ class Vision:
         features = [tensor for tensor in job.features if tensor is not None]
         if len(features) < len(job.features):
             return
-        inputs = self._family.embed(job.prompt, features)
+        job.prompt, found = self._family.prune(job.prompt, features)
+        inputs = self._family.embed(job.prompt, found)
         if job.generated:
             generated = torch.tensor(job.generated, device=inputs.device)
             inputs = joined((inputs, self._family.embed_next(generated)))
         job.inputs = inputs
         job.features.clear()
+
+
+def _key(job: Job, image: PreparedImage) -> bytes:
+    """The image within the scope of its request: scopes share no features, in flight or kept."""
+    scope = str(id(job)).encode() if job.scope is None else job.scope
+    return b"%d:%b%b" % (len(scope), scope, image.digest)
 
 
 def short_of_memory(error: Exception) -> bool:

@@ -13,6 +13,7 @@ from silkline.engines.base import Engine
 from silkline.engines.worker import wire
 from silkline.engines.worker.frames import BrokenFrame, FrameProtocol, Kind
 from silkline.engines.worker.logs import FIELDS
+from silkline.engines.worker.occupancy import Occupancy
 from silkline.errors import InternalFault, SilklineError
 
 logger = logging.getLogger(__name__)
@@ -30,12 +31,14 @@ class WorkerServer:
         self._socket = socket
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
+        self._occupancy = Occupancy()
 
     async def start(self) -> None:
         """Starts to listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: _Connection(self._engine, self._connections), str(self._socket)
+            lambda: _Connection(self._engine, self._connections, self._occupancy),
+            str(self._socket),
         )
 
     async def stop(self, grace_seconds: float) -> None:
@@ -55,10 +58,11 @@ class WorkerServer:
 class _Connection(FrameProtocol):
     """A connection from a gateway."""
 
-    def __init__(self, engine: Engine, connections: set[_Connection]) -> None:
+    def __init__(self, engine: Engine, connections: set[_Connection], occupancy: Occupancy) -> None:
         """Serves the engine; stays in `connections` until the connection ends."""
         super().__init__()
         self._engine = engine
+        self._occupancy = occupancy
         self._connections = connections
         self._calls: dict[int, asyncio.Task[None]] = {}
         connections.add(self)
@@ -74,7 +78,11 @@ class _Connection(FrameProtocol):
             case Kind.INFO:
                 self.send_now(Kind.LAST, call, wire.encode_info(self._engine.info))
             case Kind.HEALTH:
-                self.send_now(Kind.LAST, call, wire.encode_health(self._engine.health()))
+                self.send_now(
+                    Kind.LAST,
+                    call,
+                    wire.encode_health(self._occupancy.added_to(self._engine.health())),
+                )
             case Kind.GENERATE | Kind.ANSWER:
                 self._begin(kind, call, body)
             case Kind.CANCEL:
@@ -118,8 +126,9 @@ class _Connection(FrameProtocol):
     async def _deltas(self, request: Request) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
         """The engine's stream; logs unexpected errors with the request's id."""
         try:
-            async with aclosing(self._engine.generate(request)) as deltas:
-                yield deltas
+            with self._occupancy.request():
+                async with aclosing(self._engine.generate(request)) as deltas:
+                    yield deltas
         except (SilklineError, ConnectionError):
             raise
         except Exception as error:

@@ -49,7 +49,7 @@ from silkline.errors import (
     http_face,
 )
 
-WIRE_VERSION: Final = 4
+WIRE_VERSION: Final = 5
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -102,7 +102,7 @@ class _Sampling(_Array):
 
 
 class _Request(_Array):
-    wire: Literal[4]
+    wire: Literal[5]
     id: str
     messages: Annotated[tuple[_Message, ...], msgspec.Meta(min_length=1)]
     images: tuple[_Image, ...]
@@ -110,6 +110,7 @@ class _Request(_Array):
     timeout_seconds: _Seconds
     stream: bool
     options: PromptOptions
+    reuse_scope: bytes | None
 
 
 class _Usage(_Array):
@@ -133,7 +134,7 @@ class _Delta(_Array):
 
 
 class _Info(_Array):
-    wire: Literal[4]
+    wire: Literal[5]
     engine: str
     model: str
     revision: str
@@ -153,6 +154,8 @@ class _Health(_Array):
     queued: _Count
     seconds_since_progress: _Seconds
     cache_use: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    busy_seconds: _Seconds
+    slot_seconds: _Seconds
 
 
 class _Error(_Array):
@@ -212,6 +215,7 @@ def encode_request(request: Request) -> bytes:
         min(max(request.timeout_seconds, 0.0), _MAX_SECONDS),
         request.stream,
         request.options,
+        request.reuse_scope,
     )
     try:
         return msgspec.msgpack.encode(body)
@@ -250,6 +254,7 @@ def decode_request(body: bytes | memoryview) -> Request:
         timeout_seconds=wire.timeout_seconds,
         stream=wire.stream,
         options=wire.options,
+        reuse_scope=wire.reuse_scope,
     )
 
 
@@ -312,14 +317,28 @@ def decode_info(body: bytes) -> EngineInfo:
 def encode_health(health: Health) -> bytes:
     """Encodes an engine's health."""
     return msgspec.msgpack.encode(
-        _Health(health.running, health.queued, health.seconds_since_progress, health.cache_use)
+        _Health(
+            health.running,
+            health.queued,
+            health.seconds_since_progress,
+            health.cache_use,
+            health.busy_seconds,
+            health.slot_seconds,
+        )
     )
 
 
 def decode_health(body: bytes) -> Health:
     """Decodes a health. Raises `InvalidRequest` if the body is malformed."""
     wire = _decode(body, _Health)
-    return Health(wire.running, wire.queued, wire.seconds_since_progress, wire.cache_use)
+    return Health(
+        wire.running,
+        wire.queued,
+        wire.seconds_since_progress,
+        wire.cache_use,
+        wire.busy_seconds,
+        wire.slot_seconds,
+    )
 
 
 def encode_error(error: SilklineError) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from silkline.evaluate.item import Kind, kind_of
 from silkline.evaluate.report.cases import Case, shown
@@ -21,12 +20,7 @@ _MAX_SLICES = 60
 _MIN_REACH = 0.02
 """The scale never shows less than two points to a side, or noise would look like an effect."""
 
-__all__ = ["SHOWN", "Case", "page", "write_page"]
-
-
-def write_page(evaluation: Evaluation, cases: Sequence[Case], path: Path) -> None:
-    """Writes the report."""
-    path.write_text(page(evaluation, cases), encoding="utf-8", errors="replace")
+__all__ = ["SHOWN", "Case", "page"]
 
 
 def page(evaluation: Evaluation, cases: Sequence[Case]) -> str:

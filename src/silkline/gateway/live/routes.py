@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -16,6 +17,7 @@ from silkline.gateway.openapi import ERROR_RESPONSES
 from silkline.gateway.request_record import record_of
 from silkline.gateway.siblings import Siblings
 from silkline.gateway.sse import EventStream
+from silkline.observe.exposition import Format
 from silkline.service.lifecycle import Lifecycle
 
 STREAM_SECONDS = 3600.0
@@ -37,7 +39,7 @@ def live_routes(
         keys: Returns the current keys; None without a keys file.
     """
     router = APIRouter(tags=["Admin"])
-    feed = LiveFeed(siblings.render, lifecycle)
+    feed = LiveFeed(partial(siblings.render, Format.TEXT), lifecycle)
 
     @router.get(
         "/admin/live",

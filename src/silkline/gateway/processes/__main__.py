@@ -51,6 +51,7 @@ from silkline.gateway.processes.channel import (
 from silkline.gateway.running import run_gateway
 from silkline.gateway.server import GatewayServer
 from silkline.gateway.siblings import Siblings
+from silkline.observe.exposition import Format
 from silkline.observe.families import families_of
 from silkline.observe.logs import configure_logging
 from silkline.observe.metrics import Metrics
@@ -83,7 +84,7 @@ class Gateway:
         ]
         self._start = start
         self._settings = settings
-        self._metrics = Metrics()
+        self._metrics = Metrics(settings.slo)
         self._memory = memory
         self._numbers = itertools.count()
         self._merged: dict[int, asyncio.Future[bytes]] = {}
@@ -141,11 +142,11 @@ class Gateway:
                 case Start():
                     pass
 
-    async def _render(self) -> bytes:
+    async def _render(self, form: Format) -> bytes:
         number = next(self._numbers)
         merged: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._merged[number] = merged
-        self._channel.send(ReadAll(number))
+        self._channel.send(ReadAll(number, form))
         try:
             async with asyncio.timeout(MERGE_SECONDS):
                 return await merged

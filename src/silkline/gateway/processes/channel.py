@@ -19,6 +19,7 @@ from silkline.engines.worker.status import WorkerStatus
 from silkline.errors import UNDECODABLE
 from silkline.gateway.address import SocketAddress
 from silkline.models.gate import GateRecord
+from silkline.observe.exposition import Format
 from silkline.observe.families import Family
 
 _LENGTH = struct.Struct("<I")
@@ -61,7 +62,7 @@ class Read(msgspec.Struct, tag=True):
 
 
 class Merged(msgspec.Struct, tag=True):
-    """The merged metrics of all processes, in Prometheus' text format; answers `ReadAll`."""
+    """The merged metrics of all processes; answers `ReadAll`."""
 
     number: int
     text: bytes
@@ -100,9 +101,10 @@ class Figures(msgspec.Struct, tag=True):
 
 
 class ReadAll(msgspec.Struct, tag=True):
-    """Asks the owner for the metrics of all processes."""
+    """Asks the owner for the metrics of all processes, in a text format."""
 
     number: int
+    form: Format
 
 
 ToGateway = Start | Workers | Read | Merged

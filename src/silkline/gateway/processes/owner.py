@@ -21,9 +21,9 @@ from silkline.engines.worker.supervisor import WorkerSupervisor
 from silkline.errors import EnvironmentFault, SilklineError
 from silkline.gateway.processes.channel import Lost, Merged, ReadAll, Ready, Start, Workers
 from silkline.gateway.processes.process import GatewayProcess
+from silkline.observe.catalogue import MERGED_BY
 from silkline.observe.families import MergedMetrics
 from silkline.observe.logs import chosen_format
-from silkline.service.metrics import MERGED_BY
 from silkline.service.pool import Prepared
 from silkline.service.shares import settings_of_process
 from silkline.stores.memory import SharedMemory
@@ -236,13 +236,13 @@ class Owner:
             if message.worker < len(self._workers):
                 self._workers[message.worker].lost_at(message.socket)
             return
-        answer = asyncio.create_task(self._answer(gateway, message.number))
+        answer = asyncio.create_task(self._answer(gateway, message))
         self._answering.add(answer)
         answer.add_done_callback(self._answering.discard)
 
-    async def _answer(self, gateway: GatewayProcess, number: int) -> None:
+    async def _answer(self, gateway: GatewayProcess, asked: ReadAll) -> None:
         await self._read_all()
-        gateway.send(Merged(number, self._metrics.render()))
+        gateway.send(Merged(asked.number, self._metrics.render(asked.form)))
 
     def _handle_signals(self) -> list[signal.Signals]:
         """Handles SIGTERM, SIGINT and SIGHUP.

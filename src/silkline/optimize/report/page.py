@@ -29,13 +29,26 @@ def gate_page(gated: Gated, cases: Sequence[Case]) -> str:
         "silkline.optimize.report",
         title=f"Gate of {record.candidate}: {record.verdict}",
         command="silkline gate",
-        record=record,
-        headline=HEADLINES[record.verdict],
-        tones=_TONES,
-        sides=list(zip("AB", gated.evaluation.results, strict=True)),
-        slices=gated.slices[:_MAX_SLICES],
-        load=load_rows(gated.load),
-        versions=versions_line(record),
-        cases=list(map(shown, cases)),
+        gate=gate_values(gated, cases),
         figures_of=gated,
     )
+
+
+def gate_values(gated: Gated, cases: Sequence[Case]) -> dict[str, object]:
+    """What the sections of a gate show.
+
+    Args:
+        gated: What the gate found.
+        cases: The items to show, the worst first.
+    """
+    record = gated.record
+    return {
+        "record": record,
+        "headline": HEADLINES[record.verdict],
+        "tones": _TONES,
+        "sides": list(zip("AB", gated.evaluation.results, strict=True)),
+        "slices": gated.slices[:_MAX_SLICES],
+        "load": load_rows(gated.load),
+        "versions": versions_line(record),
+        "cases": list(map(shown, cases)),
+    }

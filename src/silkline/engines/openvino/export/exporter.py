@@ -30,7 +30,7 @@ from silkline.models.decoder import read_decoder
 from silkline.models.documents import read_document
 from silkline.models.families import find_family
 from silkline.models.inspection import context_of
-from silkline.models.preprocessing import Preprocessing, read_preprocessing
+from silkline.models.preprocessing import Preprocessing, read_preprocessing, shorter_edge
 from silkline.models.source import file_digest
 from silkline.models.token_rules import Documents, read_documents
 
@@ -181,8 +181,6 @@ def _facts(files: Documents, plan: Plan, steps: Preprocessing | None) -> dict[st
             "The model's files do not state its context length or the tokens of an image. Serve it "
             "with --engine remote."
         )
-    bicubic = steps is not None and steps.resample == "bicubic" and bool(steps.crop)
-    edge = steps.size.get("shortest_edge") if steps is not None and bicubic else None
     return {
         "schema": SCHEMA,
         "name": plan.name,
@@ -190,8 +188,8 @@ def _facts(files: Documents, plan: Plan, steps: Preprocessing | None) -> dict[st
         "revision": plan.key[:16],
         "license": plan.license or "not stated",
         "context_length": context,
-        "image_tokens": rule.maximum(),
-        "image_size": edge,
+        "image_tokens": rule.maximum().total,
+        "image_size": shorter_edge(steps),
         "parameters": plan.parameters,
         "parent": {"model": plan.parent, "sha256": plan.digest},
         "exporters": plan.versions,

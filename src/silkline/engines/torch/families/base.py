@@ -30,11 +30,13 @@ class PreparedImage:
         tensors: Pixels and their metadata, by the names that the family's processor uses; on the
             CPU, without a batch dimension.
         tokens: Number of image tokens in the prompt that its features replace, at least 1.
+        features: Number of features that the vision tower returns, more than `tokens` if pruned.
         digest: BLAKE2b over the names, shapes, dtypes and bytes of `tensors`.
     """
 
     tensors: dict[str, torch.Tensor] = field(repr=False)
     tokens: int
+    features: int
     digest: bytes
 
 
@@ -48,6 +50,9 @@ class Prompt:
         images: The images, in the order of their tokens.
         positions: Position of each token, int64 `[P, T]`: `P` is 1, or 3 (time, height, width) for
             multimodal rotary positions.
+        feature_positions: Positions of all features before pruning, int64 `[P, F]`, if image
+            tokens keep their positions; `positions` of image tokens are valid after `prune`. None
+            if positions do not depend on which features stay.
         next_position: Position of the first generated token, the same in all rows; it increases by
             one for each further token.
         blocks: Ranges `[start, end)` of tokens with bidirectional attention inside, in addition to
@@ -56,6 +61,7 @@ class Prompt:
             window; else they hold in all layers, unlimited by windows.
         answer: What may be in its answer.
         inputs: The arguments of `generate`, by name; empty for models that an adapter runs.
+        keys: The keys of its blocks in the scope of its request; empty if none may be reused.
     """
 
     ids: torch.Tensor
@@ -65,7 +71,9 @@ class Prompt:
     blocks: tuple[tuple[int, int], ...] = ()
     windowed_blocks: bool = False
     answer: AnswerForm = PLAIN
+    feature_positions: torch.Tensor | None = None
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 class Served(Protocol):
@@ -174,8 +182,19 @@ class Family(Served, Protocol):
         Features are on the model's device, in its dtype.
         """
 
+    def prune(
+        self, prompt: Prompt, features: Sequence[torch.Tensor]
+    ) -> tuple[Prompt, Sequence[torch.Tensor]]:
+        """Reduces the features of `prompt.images` to their tokens.
+
+        Returns:
+            The prompt with the positions of the tokens that stay, and the features for `embed`.
+        """
+
     def embed(self, prompt: Prompt, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Returns a prompt's input `[T, width]`; `features` are those of `prompt.images`.
+
+        They are as `prune` returns them.
 
         The first columns are the text model's embeddings. If its layers take further inputs of a
         token, such as image features, these follow; missing columns mean zeros.

@@ -17,13 +17,14 @@ from silkline.engines.chat.template import keeping, kept_tokens
 from silkline.engines.prompt_text import check_image_indices
 from silkline.engines.torch.constraint import Matchers, open_matchers
 from silkline.engines.torch.families.base import NO_OPTIONS, PreparedImage, Prompt
-from silkline.engines.torch.families.inputs import (
-    as_pillow,
-    widened,
-)
+from silkline.engines.torch.families.inputs import as_pillow, widened
+from silkline.engines.torch.families.pruned import prune, staying, with_fewer_tokens
+from silkline.engines.torch.families.token_ids import as_ids, forbidden_tokens
 from silkline.engines.torch.prompt import PlainPrompt, PromptWriter, Tokenizer
+from silkline.engines.torch.pruning import query_of
 from silkline.errors import InternalFault, InvalidRequest
-from silkline.models.image_tokens import TokenRule
+from silkline.models.image_tokens import Count, TokenRule
+from silkline.models.pruning import Pruning, pruned
 from silkline.models.token_rules import Documents
 
 Rule = TypeVar("Rule")
@@ -42,7 +43,8 @@ class ModelParts:
         image_processor: Its Pillow-based image processor.
         template: The chat template; None if the folder has none.
         files: The JSON files that configure image processing.
-        rule: Computes how many tokens an image takes.
+        rule: Computes how many features an image has.
+        pruning: How they become fewer image tokens; None if all stay.
     """
 
     model: Any
@@ -51,6 +53,7 @@ class ModelParts:
     template: str | None
     files: Documents
     rule: TokenRule
+    pruning: Pruning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,12 @@ class Adapter(ABC):
         self.image_processor = loaded.image_processor
         self.files = loaded.files
         self.rule = loaded.rule
+        self.pruning = loaded.pruning
         self._table: nn.Module = loaded.model.get_input_embeddings()
         self.vocabulary = int(self.config.get_text_config().vocab_size)
         self.token_bytes = loaded.tokenizer.token_bytes()
         # The files may also list tokens that have no logit.
-        forbidden = _forbidden(self._generation_config)
+        forbidden = forbidden_tokens(self._generation_config)
         forbidden_ids = sorted(token for token in forbidden if token < self.vocabulary)
         self._forbidden = torch.tensor(forbidden_ids, dtype=torch.int64, device=self._device)
         self._forbids = self._forbidden.numel() > 0
@@ -157,7 +161,7 @@ class Adapter(ABC):
     @property
     def image_tokens(self) -> int:
         """See `Family`."""
-        return self.rule.maximum()
+        return pruned(self.rule.maximum(), self.pruning).total
 
     @property
     def pixel_budget(self) -> PixelBudget:
@@ -188,21 +192,36 @@ class Adapter(ABC):
         ids = torch.tensor(self._ids(text, preprocessed), dtype=torch.int64)
         prepared = tuple(part for image in preprocessed for part in image.images)
         image_tokens = int((ids == self.image_token_id).sum())
-        features = sum(image.tokens for image in prepared)
+        features = sum(image.features for image in prepared)
         if image_tokens != features:
             raise InternalFault(
                 f"The prompt has {image_tokens} image tokens, but its images have {features} "
                 "features."
             )
-        positions, next_position = self._positions(ids, prepared)
+        return self._prompt(ids, prepared, answer)
+
+    def _prompt(
+        self, ids: torch.Tensor, images: tuple[PreparedImage, ...], answer: AnswerForm
+    ) -> Prompt:
+        """Lays out a prompt with a token for each feature, and drops the tokens to be pruned.
+
+        Positions of one row are consecutive, so they close up. Those of several rows say where in
+        the image a token is, so every token keeps its own.
+        """
+        positions, next_position = self._positions(ids, images)
+        feature_positions = None
+        if self.pruning is not None and images:
+            is_image = ids == self.image_token_id
+            images = with_fewer_tokens(images, self.pruning, ids[~is_image])
+            stays = staying(is_image, images)
+            ids = ids[stays]
+            if len(positions) > 1:
+                feature_positions, positions = positions[:, is_image], positions[:, stays]
+            else:
+                positions, next_position = self._positions(ids, images)
+        blocks, windowed = self._blocks(ids), self._windowed_blocks
         return Prompt(
-            ids,
-            prepared,
-            positions,
-            next_position,
-            self._blocks(ids),
-            self._windowed_blocks,
-            answer,
+            ids, images, positions, next_position, blocks, windowed, answer, feature_positions
         )
 
     def encode(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
@@ -212,12 +231,21 @@ class Adapter(ABC):
         with torch.inference_mode():
             features = [tensor.to(self._dtype) for tensor in self._features(images)]
         for image, tensor in zip(images, features, strict=True):
-            if tensor.shape[0] != image.tokens:
-                raise InternalFault(
-                    f"The vision tower returned {tensor.shape[0]} features for an image of "
-                    f"{image.tokens} tokens."
-                )
+            if tensor.shape[0] != image.features:
+                found = tensor.shape[0]
+                raise InternalFault(f"An image has {found} features instead of {image.features}.")
         return features
+
+    def prune(
+        self, prompt: Prompt, features: Sequence[torch.Tensor]
+    ) -> tuple[Prompt, Sequence[torch.Tensor]]:
+        """See `Family`."""
+        if self.pruning is None or not features:
+            return prompt, features
+        is_image = prompt.ids == self.image_token_id
+        with torch.inference_mode():
+            query = query_of(self._table(prompt.ids[~is_image].to(self._device)))
+            return prune(prompt, features, is_image, self.pruning.method, query)
 
     def embed(self, prompt: Prompt, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """See `Family`."""
@@ -265,7 +293,7 @@ class Adapter(ABC):
         Raises:
             InvalidRequest: They do not, or the family does not support an image of this shape.
         """
-        tokens = self._features_in(images)
+        tokens = sum(pruned(count, self.pruning).features for count in self._counts(images))
         if tokens >= self.context_length:
             raise InvalidRequest(
                 f"The images take {tokens} tokens, but prompt and answer together may have "
@@ -273,9 +301,9 @@ class Adapter(ABC):
                 param="messages",
             )
 
-    def _features_in(self, images: Sequence[Image]) -> int:
-        """Returns the number of image tokens of a prompt's images."""
-        return sum(self.rule.count(image.width, image.height).features for image in images)
+    def _counts(self, images: Sequence[Image]) -> list[Count]:
+        """Returns the tokens of each of a prompt's images before pruning."""
+        return [self.rule.count(image.width, image.height) for image in images]
 
     @abstractmethod
     def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
@@ -365,17 +393,3 @@ def rule_of(loaded: ModelParts, kind: type[Rule]) -> Rule:
     if not isinstance(loaded.rule, kind):
         raise InternalFault(f"The image token rule is not a {kind.__name__}.")
     return loaded.rule
-
-
-def _forbidden(generation_config: Any) -> frozenset[int]:
-    """Returns the tokens that `generate` forbids regardless of context."""
-    words = getattr(generation_config, "bad_words_ids", None) or []
-    single = frozenset(word[0] for word in words if len(word) == 1)
-    return single | as_ids(getattr(generation_config, "suppress_tokens", None))
-
-
-def as_ids(value: int | list[int] | None) -> frozenset[int]:
-    """Returns token ids as files name them: none, one or several."""
-    if value is None:
-        return frozenset()
-    return frozenset([value] if isinstance(value, int) else value)

@@ -20,7 +20,7 @@ def prepared_image(tensors: Mapping[str, torch.Tensor], tokens: int) -> Prepared
     for name, tensor in compact.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.numpy().data)
-    return PreparedImage(compact, tokens, digest.digest())
+    return PreparedImage(compact, tokens, tokens, digest.digest())
 
 
 def features_of(result: Any) -> Any:

@@ -18,7 +18,7 @@ from silkline.engines.torch.families.common import (
 )
 from silkline.engines.torch.families.inputs import features_of, prepared_image
 from silkline.engines.torch.families.one_size import OneSize
-from silkline.models.image_tokens import Anyres, Fixed
+from silkline.models.image_tokens import Anyres, Count, Fixed
 
 
 class Llava(OneSize):
@@ -99,10 +99,9 @@ class LlavaOnevision(LlavaNext):
             self._preprocessed(pixels[:1], size, self._untiled_tokens) for pixels, size in sized
         ]
 
-    def _features_in(self, images: Sequence[Image]) -> int:
-        return (
-            self._untiled_tokens * len(images) if len(images) > 1 else super()._features_in(images)
-        )
+    def _counts(self, images: Sequence[Image]) -> list[Count]:
+        several = len(images) > 1
+        return [Count(self._untiled_tokens)] * len(images) if several else super()._counts(images)
 
     def _features(self, images: Sequence[PreparedImage]) -> list[torch.Tensor]:
         """Encodes tiled and untiled images separately, as a call of the model takes one kind."""

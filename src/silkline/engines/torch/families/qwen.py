@@ -33,7 +33,8 @@ class QwenVL(Adapter):
     @property
     def pixels_per_token(self) -> int | None:
         """See `Family`."""
-        return self._cell**2
+        share = 1.0 if self.pruning is None else self.pruning.keep
+        return round(self._cell**2 / share)
 
     def _preprocess(self, images: list[PIL.Image.Image]) -> list[Preprocessed]:
         return [self._cells(image) for image in images]
@@ -85,7 +86,7 @@ class Qwen3VL(QwenVL):
         # transformers 4 returns a pair, 5 an object; both split some of the tensors by image.
         pair = made if isinstance(made, tuple) else (made.pooler_output, made.deepstack_features)
         columns = [_whole(tensor) for tensor in (pair[0], *pair[1])]
-        return list(torch.split(torch.cat(columns, 1), [image.tokens for image in images]))
+        return list(torch.split(torch.cat(columns, 1), [image.features for image in images]))
 
     def text_arguments(self, inputs: torch.Tensor) -> dict[str, Any]:
         """See `Family`; without image features, the layers get nothing to add."""

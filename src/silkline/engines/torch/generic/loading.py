@@ -20,7 +20,7 @@ from silkline.core import Image, ImagePart, Message, Role, TextPart
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget
 from silkline.engines.torch.constraint import open_matchers
 from silkline.engines.torch.families.base import Prompt
-from silkline.engines.torch.families.common import as_ids
+from silkline.engines.torch.families.token_ids import as_ids
 from silkline.engines.torch.generic.architectures import generic_classes
 from silkline.engines.torch.generic.batch import Limits, StaticBatch
 from silkline.engines.torch.generic.model import (
@@ -31,6 +31,7 @@ from silkline.engines.torch.generic.model import (
 )
 from silkline.engines.torch.loading import LOCAL, checked, load_config, load_model, unusable
 from silkline.engines.torch.prompt import Tokenizer
+from silkline.engines.torch.quantised import compute_quantised
 from silkline.errors import ConfigError, EnvironmentFault, InvalidRequest
 from silkline.models.chat_template import read_chat_template
 
@@ -46,8 +47,16 @@ _NEAR = 0.25
 between two requests; rounding is far below."""
 
 
-def load_generic(folder: Path, *, dtype: torch.dtype, device: torch.device) -> GenericModel:
+def load_generic(
+    folder: Path, *, dtype: torch.dtype, device: torch.device, max_batch: int
+) -> GenericModel:
     """Loads the model in a folder whose `model_type` is one of `generic_classes`.
+
+    Args:
+        folder: The folder.
+        dtype: Type of the weights in memory.
+        device: Device of the weights.
+        max_batch: Maximum number of requests in a batch.
 
     Raises:
         ConfigError: The engine does not support it, files are missing or damaged, transformers
@@ -59,6 +68,7 @@ def load_generic(folder: Path, *, dtype: torch.dtype, device: torch.device) -> G
     processor = _load_processor(folder)
     model = load_model(folder, kind, load_config(folder, kind), dtype)
     model = model.to(device).eval().requires_grad_(requires_grad=False)
+    compute_quantised(model, batch=max_batch, dtype=dtype)
     tokenizer = Tokenizer(processor.tokenizer)
     ends = _end_ids(model, tokenizer)
     _make_plain(model.generation_config)

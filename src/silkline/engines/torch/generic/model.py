@@ -196,7 +196,7 @@ class GenericModel:
             plain = text.replace(self.form.marker or _IMAGE, "")
             tokens = max(1, len(ids) - len(self.tokenizer.encode(plain)))
         tensors = {name: inputs[name] for name in inputs if inputs[name].is_floating_point()}
-        return PreparedImage(tensors, tokens, b"")
+        return PreparedImage(tensors, tokens, tokens, b"")
 
 
 def _plain(turns: Sequence[tuple[Role, str]], markers: str) -> str:

@@ -1,0 +1,1 @@
+"""A teacher for the data set easy-VQA, and its evaluation sets."""

@@ -1,0 +1,125 @@
+"""The tables `[experiments.NAME]`: which share of a model's requests another model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from silkline.config.models import ModelName
+from silkline.config.sections import Section
+
+_MAX_SHARE = 0.5
+Share = Annotated[float, Field(gt=0, le=_MAX_SHARE)]
+
+
+class ExperimentsSettings(Section):
+    """Where experiments keep what they have seen; see `docs/experiments.md`."""
+
+    experiment_file: str = Field(
+        "",
+        description="File that keeps observations, feedback and decisions across restarts; empty "
+        "keeps them in memory.",
+    )
+
+
+class ExperimentSettings(Section):
+    """An experiment: a model, its possible successor, and what decides; see `docs/experiments.md`.
+
+    The candidate answers a share of the requests for the model. An equal share, chosen in the same
+    way, is the control; both are compared, and requests outside of them are not.
+    """
+
+    model: ModelName = Field(description="The model that clients ask for, by its name.")
+    candidate: ModelName = Field(description="The model that may replace it, by its name.")
+    ramp: tuple[Share, ...] = Field(
+        (0.01, 0.05, 0.25, 0.5),
+        min_length=1,
+        description="The candidate's shares of the requests, in order.",
+    )
+    unit: Literal["user", "tenant", "image", "request"] = Field(
+        "user",
+        description="What is assigned: all requests with the same user (the header "
+        "x-silkline-user, else the tenant), tenant or first image, or each request by itself.",
+    )
+    goal: Literal["not_worse", "better"] = Field(
+        "not_worse", description="What the feedback must show before the candidate is promoted."
+    )
+    needs_feedback: bool = Field(
+        default=True,
+        description="Whether it is promoted only by feedback; otherwise by latency and failures.",
+    )
+    reward_margin: float = Field(
+        0.01, ge=0, le=1, description="Loss of mean reward that is accepted, of rewards 0 to 1."
+    )
+    latency_margin: float = Field(
+        0.1,
+        ge=0,
+        le=10,
+        description="Increase of the typical latency that is accepted; 0.1 is 10%.",
+    )
+    max_failures: float = Field(
+        0.01, gt=0, lt=1, description="Share of failed requests that is accepted."
+    )
+    error_rate: float = Field(
+        0.05, gt=0, lt=0.5, description="Chance of a false verdict, over the whole experiment."
+    )
+    step_requests: int = Field(
+        200, ge=20, description="Minimum requests of the candidate at each share."
+    )
+    planned_requests: int = Field(
+        4_000,
+        ge=100,
+        description="Requests of candidate and control after which a verdict is expected; evidence "
+        "is strongest there.",
+    )
+    max_days: float = Field(
+        14.0,
+        gt=0,
+        le=366,
+        description="Days after which an undecided experiment ends; the model stays.",
+    )
+    decides: Literal["automatic", "person"] = Field(
+        "automatic",
+        description="Who takes the next step when the evidence allows it. Rolling back is always "
+        "automatic.",
+    )
+    paused: bool = Field(default=False, description="Whether the model answers all requests.")
+
+    @field_validator("ramp")
+    @classmethod
+    def _rises(cls, ramp: tuple[float, ...]) -> tuple[float, ...]:
+        if any(after <= before for before, after in pairwise(ramp)):
+            raise ValueError("expected shares that rise, such as [0.05, 0.5]")
+        return ramp
+
+
+def check_experiments(
+    experiments: Mapping[str, ExperimentSettings], names: Collection[str]
+) -> None:
+    """Checks that experiments compare models that are served, and each model only once.
+
+    Args:
+        experiments: The experiments by name.
+        names: The names of the served models.
+
+    Raises:
+        ValueError: A model is not served, is compared with itself, or has two experiments.
+    """
+    owners: dict[str, str] = {}
+    for name, experiment in experiments.items():
+        for model in (experiment.model, experiment.candidate):
+            if model not in names:
+                raise ValueError(
+                    f"the experiment {name} needs the model {model}, which has no table "
+                    f"[models.{model}]"
+                )
+            if owners.setdefault(model, name) != name:
+                raise ValueError(
+                    f"the experiments {owners[model]} and {name} both use the model {model}; end "
+                    "one before the other begins"
+                )
+        if experiment.model == experiment.candidate:
+            raise ValueError(f"the experiment {name} compares {experiment.model} with itself")

@@ -1,0 +1,1 @@
+"""The target `prometheus`: scrape configuration, recording rules and alerts."""

@@ -1,0 +1,87 @@
+"""`prometheus.yml`: what Prometheus scrapes, which rules it evaluates, where its alerts go.
+
+https://prometheus.io/docs/prometheus/latest/configuration/configuration/
+"""
+
+from __future__ import annotations
+
+from silkline.config import Settings
+from silkline.deploy.documents import Document
+
+JOB = "silkline"
+RULES = "rules/*.yml"
+SCRAPE_SECONDS = 15
+ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
+
+
+class _Global(Document):
+    scrape_interval: str
+    scrape_timeout: str
+    evaluation_interval: str
+
+
+class _StaticConfig(Document):
+    targets: tuple[str, ...]
+
+
+class _Authorization(Document):
+    credentials_file: str
+
+
+class _ScrapeConfig(Document):
+    job_name: str
+    metrics_path: str
+    static_configs: tuple[_StaticConfig, ...]
+    authorization: _Authorization | None = None
+
+
+class _Alertmanager(Document):
+    static_configs: tuple[_StaticConfig, ...]
+
+
+class _Alerting(Document):
+    alertmanagers: tuple[_Alertmanager, ...]
+
+
+class _Prometheus(Document, rename={"scope": "global"}):
+    scope: _Global
+    rule_files: tuple[str, ...]
+    scrape_configs: tuple[_ScrapeConfig, ...]
+    alerting: _Alerting | None = None
+
+
+def prometheus_yml(settings: Settings) -> Document:
+    """Returns the configuration of a Prometheus that watches the gateways."""
+    watched = settings.monitoring
+    interval = f"{SCRAPE_SECONDS}s"
+    key = watched.scrape_key_file
+    return _Prometheus(
+        scope=_Global(interval, "10s", interval),
+        rule_files=(RULES,),
+        scrape_configs=(
+            _ScrapeConfig(
+                job_name=JOB,
+                metrics_path="/metrics",
+                static_configs=(_StaticConfig(_gateways(settings)),),
+                authorization=_Authorization(key) if key else None,
+            ),
+        ),
+        alerting=_alerting(watched.alertmanagers),
+    )
+
+
+def _alerting(addresses: tuple[str, ...]) -> _Alerting | None:
+    if not addresses:
+        return None
+    return _Alerting((_Alertmanager((_StaticConfig(addresses),)),))
+
+
+def _gateways(settings: Settings) -> tuple[str, ...]:
+    """The addresses that Prometheus scrapes; a wildcard address is reached on this machine."""
+    if settings.monitoring.scrape_targets:
+        return settings.monitoring.scrape_targets
+    host = settings.server.host
+    host = "127.0.0.1" if host in ANY_ADDRESS else host
+    return (
+        f"[{host}]:{settings.server.port}" if ":" in host else f"{host}:{settings.server.port}",
+    )

@@ -1,0 +1,1 @@
+"""Trains a smaller model, the student, to answer as a larger one, the teacher."""

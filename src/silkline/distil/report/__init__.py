@@ -1,0 +1,1 @@
+"""The page of a distillation: one file with everything in it."""

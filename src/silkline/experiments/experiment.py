@@ -1,0 +1,192 @@
+"""One running experiment: what it has seen, which model answers, and the next step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from silkline.config.experiments import ExperimentSettings
+from silkline.errors import InvalidRequest, Overloaded
+from silkline.experiments.assignment import Arm, arm_of
+from silkline.experiments.journal import Decision, Journal, Serving
+from silkline.experiments.tally import Observation, Tally
+from silkline.experiments.verdict import Step, Verdict, judge
+
+logger = logging.getLogger("silkline.experiments")
+
+EVIDENCE = "evidence"
+"""Who takes decisions that no person takes."""
+
+_DAY_SECONDS = 86_400.0
+_MAX_WAITING = 10_000
+"""Observations that wait to be written; more are counted as lost."""
+
+
+class Experiment:
+    """An experiment; every decision is in the journal before it takes effect."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ExperimentSettings,
+        journal: Journal,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Takes the settings; `start` reads the journal. `clock` returns Unix time."""
+        self.name = name
+        self.settings = settings
+        self.tally = Tally(settings.max_failures)
+        self.decisions: list[Decision] = []
+        self.lost = 0
+        self._journal = journal
+        self._clock = clock
+        self._requests_before = 0
+        self._waiting: list[Observation] = []
+        self._deciding = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Continues from the journal, or begins at the first share."""
+        past = await self._journal.read(self.name)
+        for seen, reward in past.seen:
+            self._count(seen)
+            if reward is not None:
+                self.tally.reward(seen.arm, reward)
+        self.decisions = list(past.decisions)
+        if not self.decisions:
+            first = self.settings.ramp[0]
+            await self._decide(Serving.SPLIT, first, EVIDENCE, "The experiment begins.", None)
+            return
+        since = self.decisions[-1].at
+        self._requests_before = sum(
+            seen.arm is Arm.CANDIDATE and seen.at < since for seen, _ in past.seen
+        )
+
+    @property
+    def serving(self) -> Serving:
+        """Which model answers."""
+        return self.decisions[-1].serving
+
+    @property
+    def share(self) -> float:
+        """The candidate's share while both models answer."""
+        return self.decisions[-1].share
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the evidence allows now."""
+        return judge(self.tally, self.settings, self._requests_before)
+
+    def assign(self, unit: bytes) -> Arm:
+        """Returns the arm of a unit; `OUTSIDE` unless the experiment runs."""
+        if self.serving is not Serving.SPLIT or self.settings.paused:
+            return Arm.OUTSIDE
+        return arm_of(self.name, unit, self.share)
+
+    def observe(self, seen: Observation) -> None:
+        """Takes a request of an arm that has ended; `settle` writes it and decides."""
+        if len(self._waiting) >= _MAX_WAITING:
+            self.lost += 1
+            return
+        self._waiting.append(seen)
+        self._count(seen)
+
+    async def settle(self) -> None:
+        """Writes what was observed, and takes the step that the evidence allows."""
+        async with self._deciding:
+            written, self._waiting = self._waiting, []
+            try:
+                await self._journal.observe(self.name, written)
+            except Overloaded:
+                self._waiting = written + self._waiting
+                raise
+            if self.serving is Serving.SPLIT:
+                await self._step(self.verdict)
+
+    async def take(self, step: str, by: str) -> None:
+        """Takes a step that a person wants.
+
+        Args:
+            step: `promote`, `rollback` or `restart`.
+            by: The name of the admin's key.
+
+        Raises:
+            InvalidRequest: There is no such step.
+            Overloaded: The journal fails.
+        """
+        async with self._deciding:
+            if step == "promote":
+                await self._decide(
+                    Serving.CANDIDATE, 1.0, by, "An admin promoted it.", self.verdict
+                )
+            elif step == "rollback":
+                await self._decide(Serving.MODEL, 0.0, by, "An admin rolled it back.", self.verdict)
+            elif step == "restart":
+                first = self.settings.ramp[0]
+                await self._decide(Serving.SPLIT, first, by, "An admin began again.", self.verdict)
+            else:
+                raise InvalidRequest(
+                    f"There is no step {step}. Use promote, rollback or restart.", param="step"
+                )
+
+    def rewarded(self, arm: Arm, value: float) -> None:
+        """Takes the reward of a request of an arm, from 0 to 1."""
+        self.tally.reward(arm, value)
+
+    def _count(self, seen: Observation) -> None:
+        self.tally.add(seen)
+
+    async def _step(self, verdict: Verdict) -> None:
+        if verdict.step is Step.ROLL_BACK:
+            await self._decide(Serving.MODEL, 0.0, EVIDENCE, verdict.reason, verdict)
+        elif verdict.step is Step.ADVANCE and self.settings.decides == "automatic":
+            higher = [share for share in self.settings.ramp if share > self.share]
+            if higher:
+                await self._decide(Serving.SPLIT, higher[0], EVIDENCE, verdict.reason, verdict)
+            else:
+                await self._decide(Serving.CANDIDATE, 1.0, EVIDENCE, verdict.reason, verdict)
+        elif self._clock() - self.decisions[0].at > self.settings.max_days * _DAY_SECONDS:
+            reason = f"Undecided after {self.settings.max_days:g} days. {verdict.reason}"
+            await self._decide(Serving.MODEL, 0.0, EVIDENCE, reason, verdict)
+
+    async def _decide(
+        self, serving: Serving, share: float, by: str, reason: str, verdict: Verdict | None
+    ) -> None:
+        evidence = msgspec.json.encode(self.evidence(verdict)).decode()
+        decision = Decision(serving, share, by, reason, evidence, self._clock())
+        await self._journal.decide(self.name, self.settings.model_dump_json(), decision)
+        self.decisions.append(decision)
+        self._requests_before = self.tally.requests(Arm.CANDIDATE)
+        fields = {
+            "silkline.experiment": self.name,
+            "silkline.serving": serving.value,
+            "silkline.share": share,
+            "silkline.by": by,
+        }
+        logger.warning("experiment decided: %s", reason, extra={"ecs": fields})
+
+    def evidence(self, verdict: Verdict | None) -> dict[str, Any]:
+        """What is known now, as plain values: counts, differences, intervals and e-values."""
+        planned, alpha = self.settings.planned_requests / 4, self.settings.error_rate
+        tally = self.tally
+        arms = {
+            arm.value: {
+                "requests": tally.requests(arm),
+                "failures": tally.failures(arm),
+                "rewards": tally.rewards(arm).count,
+                "mean_reward": tally.rewards(arm).mean,
+            }
+            for arm in (Arm.CONTROL, Arm.CANDIDATE)
+        }
+        known: dict[str, Any] = {"arms": arms}
+        for name, found in (("log_latency_difference", tally.latency), ("gain", tally.gain)):
+            if found.observations:
+                low, high = found.interval(planned, alpha)
+                known[name] = {"estimate": found.estimate, "low": low, "high": high}
+        if verdict is not None:
+            known |= {"harm": verdict.harm, "proof": verdict.proof, "limits": verdict.limits}
+        return known

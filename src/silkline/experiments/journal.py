@@ -1,0 +1,213 @@
+"""The journal of experiments: every observation, reward and decision, in one SQLite file.
+
+Rows are only added, so a verdict can be computed again from them. Observations are written in
+batches behind the requests; a decision is written before it takes effect.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from silkline.errors import Overloaded
+from silkline.experiments.assignment import Arm
+from silkline.experiments.tally import Observation
+from silkline.stores.sqlite_thread import SqliteThread
+
+_SCHEMA = """
+PRAGMA synchronous = NORMAL;
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS observations (
+    number INTEGER PRIMARY KEY,
+    experiment TEXT NOT NULL,
+    request TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    arm TEXT NOT NULL,
+    stratum TEXT NOT NULL,
+    failed INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    size REAL NOT NULL,
+    at REAL NOT NULL,        -- Unix time in seconds
+    UNIQUE (request, tenant)
+);
+CREATE TABLE IF NOT EXISTS rewards (
+    number INTEGER PRIMARY KEY,
+    observation INTEGER NOT NULL UNIQUE REFERENCES observations (number),
+    value REAL NOT NULL,
+    at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS decisions (
+    number INTEGER PRIMARY KEY,
+    experiment TEXT NOT NULL,
+    settings TEXT NOT NULL,  -- as JSON
+    serving TEXT NOT NULL,
+    share REAL NOT NULL,
+    by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    evidence TEXT NOT NULL,  -- as JSON
+    seen INTEGER NOT NULL,   -- the last observation that counted
+    at REAL NOT NULL
+);
+COMMIT;
+"""
+_OBSERVED = (
+    "INSERT OR IGNORE INTO observations "
+    "(experiment, request, tenant, arm, stratum, failed, seconds, size, at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_FIND = "SELECT number, experiment, arm FROM observations WHERE request = ? AND tenant = ?"
+_REWARD = "INSERT OR IGNORE INTO rewards (observation, value, at) VALUES (?, ?, ?)"
+_DECIDE = (
+    "INSERT INTO decisions (experiment, settings, serving, share, by, reason, evidence, seen, at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM observations), ?)"
+)
+_DECISIONS = (
+    "SELECT serving, share, by, reason, evidence, at FROM decisions "
+    "WHERE experiment = ? ORDER BY number"
+)
+_SEEN = (
+    "SELECT request, tenant, arm, stratum, failed, seconds, size, observations.at, value "
+    "FROM observations LEFT JOIN rewards ON observation = observations.number "
+    "WHERE experiment = ? ORDER BY observations.number"
+)
+
+
+class Serving(Enum):
+    """Which model answers."""
+
+    SPLIT = "split"
+    """Both do."""
+
+    MODEL = "model"
+    CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A step of an experiment.
+
+    Attributes:
+        serving: Which model answers from then on.
+        share: The candidate's share while both do.
+        by: Who decided: `evidence`, or the name of an admin's key.
+        reason: Why, in a sentence.
+        evidence: What was known, as JSON.
+        at: Unix time in seconds.
+    """
+
+    serving: Serving
+    share: float
+    by: str
+    reason: str
+    evidence: str
+    at: float
+
+
+class Past(NamedTuple):
+    """What a journal holds of one experiment.
+
+    Attributes:
+        decisions: Its decisions, the first being its start.
+        seen: Its observations, each with its reward; None without one.
+    """
+
+    decisions: tuple[Decision, ...]
+    seen: tuple[tuple[Observation, float | None], ...]
+
+
+class Rewarded(NamedTuple):
+    """What a reward belongs to.
+
+    Attributes:
+        experiment: The experiment.
+        arm: The arm.
+        is_first: Whether the request had no reward before; only then it counts.
+    """
+
+    experiment: str
+    arm: Arm
+    is_first: bool
+
+
+class Journal:
+    """The journal; its operations raise `Overloaded` when the file fails."""
+
+    def __init__(self, path: str) -> None:
+        """Sets the path; the first use opens or creates the file. Empty keeps it in memory."""
+        self._file = SqliteThread(
+            Path(path).expanduser() if path else None,
+            _SCHEMA,
+            content="experiments",
+            unavailable=_unavailable,
+        )
+
+    async def read(self, experiment: str) -> Past:
+        """Reads what is known of an experiment."""
+        return await self._file.run("read", lambda file: _read(file, experiment))
+
+    async def observe(self, experiment: str, seen: Sequence[Observation]) -> None:
+        """Adds observations; one whose request is already there is left out."""
+        rows = [
+            (experiment, one.request, one.tenant, one.arm.value, one.stratum, one.failed,
+             one.seconds, one.size, one.at)
+            for one in seen
+        ]  # fmt: skip
+        await self._file.run("observe", lambda file: _many(file, rows))
+
+    async def reward(self, request: str, tenant: str, value: float, at: float) -> Rewarded | None:
+        """Adds the reward of a request.
+
+        Returns:
+            What it belongs to; None if the tenant has no such request in an experiment.
+        """
+
+        def add(file: sqlite3.Connection) -> Rewarded | None:
+            row = file.execute(_FIND, (request, tenant)).fetchone()
+            if row is None:
+                return None
+            is_first = file.execute(_REWARD, (row[0], value, at)).rowcount == 1
+            return Rewarded(row[1], Arm(row[2]), is_first)
+
+        return await self._file.run("reward", add)
+
+    async def decide(self, experiment: str, settings: str, decision: Decision) -> None:
+        """Adds a decision; `settings` are the experiment's, as JSON."""
+        values = (experiment, settings, decision.serving.value, decision.share, decision.by,
+                  decision.reason, decision.evidence, decision.at)  # fmt: skip
+        await self._file.run("decide", lambda file: file.execute(_DECIDE, values) and None)
+
+    async def aclose(self) -> None:
+        """Closes the file; idempotent."""
+        await self._file.aclose()
+
+
+def _read(file: sqlite3.Connection, experiment: str) -> Past:
+    decisions = [
+        Decision(Serving(serving), *rest)
+        for serving, *rest in file.execute(_DECISIONS, (experiment,))
+    ]
+    seen = [
+        (Observation(request, tenant, Arm(arm), stratum, bool(failed), *rest), reward)
+        for request, tenant, arm, stratum, failed, *rest, reward in file.execute(
+            _SEEN, (experiment,)
+        )
+    ]
+    return Past(tuple(decisions), tuple(seen))
+
+
+def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    file.execute("BEGIN IMMEDIATE")
+    try:
+        file.executemany(_OBSERVED, rows)
+        file.execute("COMMIT")
+    except BaseException:
+        file.execute("ROLLBACK")
+        raise
+
+
+def _unavailable() -> Overloaded:
+    return Overloaded("The experiments' file is not available now. Send the request again later.")

@@ -1,0 +1,87 @@
+"""A confidence sequence for a quantile, exact for any continuous distribution."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+
+
+class Quantile:
+    """The interval of a quantile, such as the P99 of a latency.
+
+    The number of observations below the true quantile is binomial, whatever the distribution; a
+    beta mixture bounds how far it ever strays: Howard and Ramdas, Sequential estimation of
+    quantiles with applications to A/B testing and best-arm identification, Bernoulli 2022.
+    """
+
+    def __init__(self, share: float, planned: int, alpha: float) -> None:
+        """Starts without observations.
+
+        Args:
+            share: Which quantile, from above 0 to below 1.
+            planned: Number of observations when a decision is expected.
+            alpha: The chance that the true quantile is ever outside.
+        """
+        self._share = share
+        self._log_limit = math.log(1 / alpha)
+        self._prior = _prior(planned, self._log_limit)
+        self._values: list[float] = []
+
+    def add(self, value: float) -> None:
+        """Takes one observation."""
+        insort(self._values, value)
+
+    @property
+    def estimate(self) -> float:
+        """The quantile of the observations.
+
+        Raises:
+            IndexError: There are none.
+        """
+        return self._values[min(len(self._values) - 1, int(self._share * len(self._values)))]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval that holds the true quantile; without a bound where it is infinite."""
+        count = len(self._values)
+        if not count:
+            return -math.inf, math.inf
+        expected = self._share * count
+        fewest = self._last(math.floor(expected), 0)
+        most = self._last(math.ceil(expected), count)
+        low = self._values[fewest - 1] if fewest > 0 else -math.inf
+        high = self._values[most] if most < count else math.inf
+        return low, high
+
+    def _last(self, inside: int, end: int) -> int:
+        """The number of observations below, towards `end`, that is not yet excluded."""
+        if self._log_evidence(end) < self._log_limit:
+            return end
+        outside = end
+        while abs(outside - inside) > 1:
+            middle = (inside + outside) // 2
+            if self._log_evidence(middle) < self._log_limit:
+                inside = middle
+            else:
+                outside = middle
+        return inside
+
+    def _log_evidence(self, below: int) -> float:
+        """The logarithm of the e-value against the share, if so many observations are below."""
+        count, share = len(self._values), self._share
+        first, second = self._prior * share, self._prior * (1 - share)
+        return (
+            _log_beta(first + below, second + count - below)
+            - _log_beta(first, second)
+            - below * math.log(share)
+            - (count - below) * math.log1p(-share)
+        )
+
+
+def _prior(planned: int, log_limit: float) -> float:
+    """Pseudo-observations of the mixture for which the interval is narrow at the planned number."""
+    return planned / (2 * log_limit + math.log1p(2 * log_limit))
+
+
+def _log_beta(first: float, second: float) -> float:
+    return math.lgamma(first) + math.lgamma(second) - math.lgamma(first + second)

@@ -1,0 +1,107 @@
+"""What an experiment has seen so far, of both arms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from silkline.experiments.assignment import Arm
+from silkline.experiments.bounded import AboveBound
+from silkline.experiments.difference import Difference, Moments, difference, stratified
+
+_MIN_SECONDS = 1e-6
+
+
+class Observation(NamedTuple):
+    """How one request ended.
+
+    Attributes:
+        request: Its id.
+        tenant: The name of its tenant.
+        arm: Its arm, `CONTROL` or `CANDIDATE`.
+        stratum: What it is compared within: its cache state.
+        failed: Whether it failed by no fault of the client's.
+        seconds: Its duration.
+        size: Something known before that explains the duration, such as characters and pixels.
+        at: Unix time in seconds.
+    """
+
+    request: str
+    tenant: str
+    arm: Arm
+    stratum: str
+    failed: bool
+    seconds: float
+    size: float
+    at: float
+
+
+@dataclass(slots=True)
+class _ArmTally:
+    requests: int = 0
+    failures: int = 0
+    rewards: Moments = field(default_factory=Moments)
+
+
+class Tally:
+    """Requests, failures, latencies and rewards of both arms; each observation takes O(1)."""
+
+    def __init__(self, max_failures: float) -> None:
+        """Starts empty; `max_failures` is the accepted share of failed requests."""
+        self._arms = {Arm.CONTROL: _ArmTally(), Arm.CANDIDATE: _ArmTally()}
+        self._latencies: dict[str, dict[Arm, Moments]] = {}
+        self._fails_more = AboveBound(max_failures)
+        self._fails_less = AboveBound(1 - max_failures)
+
+    def add(self, seen: Observation) -> None:
+        """Takes a request that has ended."""
+        arm = self._arms[seen.arm]
+        arm.requests += 1
+        arm.failures += seen.failed
+        if seen.arm is Arm.CANDIDATE:
+            self._fails_more.add(float(seen.failed))
+            self._fails_less.add(float(not seen.failed))
+        if not seen.failed:
+            stratum = self._latencies.setdefault(
+                seen.stratum, {Arm.CONTROL: Moments(), Arm.CANDIDATE: Moments()}
+            )
+            stratum[seen.arm].add(math.log(max(seen.seconds, _MIN_SECONDS)), math.log1p(seen.size))
+
+    def reward(self, arm: Arm, value: float) -> None:
+        """Takes the reward of a request, from 0 to 1."""
+        self._arms[arm].rewards.add(value)
+
+    def requests(self, arm: Arm) -> int:
+        """Number of requests of an arm."""
+        return self._arms[arm].requests
+
+    def failures(self, arm: Arm) -> int:
+        """Number of failed requests of an arm."""
+        return self._arms[arm].failures
+
+    def rewards(self, arm: Arm) -> Moments:
+        """The rewards of an arm."""
+        return self._arms[arm].rewards
+
+    @property
+    def latency(self) -> Difference:
+        """The candidate's mean logarithm of seconds less the control's, within strata."""
+        return stratified(
+            (both[Arm.CONTROL], both[Arm.CANDIDATE]) for both in self._latencies.values()
+        )
+
+    @property
+    def gain(self) -> Difference:
+        """The candidate's mean reward less the control's."""
+        return difference(self._arms[Arm.CONTROL].rewards, self._arms[Arm.CANDIDATE].rewards)
+
+    @property
+    def log_fails_more(self) -> float:
+        """The evidence that the candidate fails more than is accepted."""
+        return self._fails_more.log_evidence
+
+    @property
+    def log_fails_less(self) -> float:
+        """The evidence that the candidate fails less than is accepted."""
+        return self._fails_less.log_evidence

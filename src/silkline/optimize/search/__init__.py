@@ -1,0 +1,1 @@
+"""Searches for the fastest combination of optimisations that keeps the stated quality."""

@@ -1,0 +1,209 @@
+"""An experiment from its start to its end, with simulated requests."""
+
+import json
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from silkline.config.experiments import ExperimentSettings
+from silkline.errors import InvalidRequest
+from silkline.experiments.assignment import Arm
+from silkline.experiments.experiment import Experiment
+from silkline.experiments.journal import Decision, Journal, Serving
+from silkline.experiments.tally import Observation
+
+Behaviour = Callable[[random.Random, Arm], tuple[bool, float, float]]
+"""Draws whether a request fails, its seconds and its reward."""
+
+
+def behaviour(*, failures: float = 0.0, slower: float = 1.0, reward: float = 0.95) -> Behaviour:
+    def draw(rng: random.Random, arm: Arm) -> tuple[bool, float, float]:
+        candidate = arm is Arm.CANDIDATE
+        seconds = rng.lognormvariate(0, 0.3) * (slower if candidate else 1.0)
+        right = rng.random() < (reward if candidate else 0.95)
+        return candidate and rng.random() < failures, seconds, float(right)
+
+    return draw
+
+
+class Run:
+    """An experiment with a clock of its own, and a second between requests."""
+
+    def __init__(self, path: Path, **settings: object) -> None:
+        self.path = path
+        self.settings = ExperimentSettings(
+            model="old", candidate="new", unit="request", **settings,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.now = 1e9
+        self.number = 0
+        self.journal = Journal(str(path))
+        self.experiment = Experiment("e", self.settings, self.journal, lambda: self.now)
+
+    async def restart(self) -> None:
+        await self.journal.aclose()
+        self.journal = Journal(str(self.path))
+        self.experiment = Experiment("e", self.settings, self.journal, lambda: self.now)
+        await self.experiment.start()
+
+    async def ask(self, requests: int, draw: Behaviour, rng: random.Random) -> int:
+        """Sends requests until the experiment ends; returns how many of the candidate's it took."""
+        for _ in range(requests):
+            if self.experiment.serving is not Serving.SPLIT:
+                break
+            self.number += 1
+            self.now += 1
+            arm = self.experiment.assign(str(self.number).encode())
+            if arm is Arm.OUTSIDE:
+                continue
+            failed, seconds, reward = draw(rng, arm)
+            seen = Observation(str(self.number), "t", arm, "miss", failed, seconds, 100, self.now)
+            self.experiment.observe(seen)
+            await self.experiment.settle()
+            if not failed:
+                found = await self.journal.reward(str(self.number), "t", reward, self.now)
+                assert found is not None
+                assert found.is_first
+                self.experiment.rewarded(found.arm, reward)
+        return self.experiment.tally.requests(Arm.CANDIDATE)
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> Run:
+    run = Run(tmp_path / "e.sqlite", ramp=(0.25, 0.5), step_requests=50, planned_requests=1_000,
+              reward_margin=0.05)  # fmt: skip
+    await run.experiment.start()
+    return run
+
+
+async def test_a_good_candidate_is_promoted_step_by_step(run: Run) -> None:
+    await run.ask(20_000, behaviour(reward=0.97), random.Random(1))
+    assert [(one.serving, one.share) for one in run.experiment.decisions] == [
+        (Serving.SPLIT, 0.25), (Serving.SPLIT, 0.5), (Serving.CANDIDATE, 1.0),
+    ]  # fmt: skip
+    assert run.experiment.assign(b"any") is Arm.OUTSIDE
+
+
+@pytest.mark.parametrize(
+    ("draw", "told", "most"),
+    [
+        (behaviour(failures=0.05), "requests failed", 100),
+        (behaviour(slower=1.2), "its latency is 1.", 500),
+        (behaviour(reward=0.80), "its mean reward is 0.", 500),
+    ],
+)
+async def test_a_worse_candidate_is_rolled_back(
+    tmp_path: Path, draw: Behaviour, told: str, most: int
+) -> None:
+    needed = []
+    for seed in range(5):
+        run = Run(tmp_path / f"{seed}.sqlite", ramp=(0.5,), planned_requests=1_000,
+                  latency_margin=0.05, max_failures=0.005)  # fmt: skip
+        await run.experiment.start()
+        needed.append(await run.ask(20_000, draw, random.Random(seed)))
+        last = run.experiment.decisions[-1]
+        assert last.serving is Serving.MODEL
+        assert told in last.reason
+    assert sorted(needed)[2] <= most
+
+
+async def test_an_equal_candidate_is_seldom_rolled_back(tmp_path: Path) -> None:
+    ends = []
+    for seed in range(10):
+        run = Run(tmp_path / f"{seed}.sqlite", ramp=(0.5,), planned_requests=1_000)
+        await run.experiment.start()
+        await run.ask(300, behaviour(failures=0.001), random.Random(seed))
+        ends.append(run.experiment.serving)
+    assert ends.count(Serving.MODEL) <= 1
+
+
+async def test_too_few_requests_decide_nothing(run: Run) -> None:
+    await run.ask(100, behaviour(), random.Random(2))
+    assert run.experiment.serving is Serving.SPLIT
+    assert run.experiment.verdict.reason.startswith("Too small to decide: failures, latency")
+
+
+async def test_a_restart_changes_neither_arms_nor_evidence(run: Run) -> None:
+    await run.ask(600, behaviour(reward=0.94), random.Random(3))
+    units = [str(number).encode() for number in range(500)]
+    before = run.experiment
+    arms, evidence = [before.assign(unit) for unit in units], before.verdict
+    await run.restart()
+    assert run.experiment is not before
+    assert [run.experiment.assign(unit) for unit in units] == arms
+    after = run.experiment.verdict
+    assert (after.step, after.reason) == (evidence.step, evidence.reason)
+    assert after.harm == pytest.approx(evidence.harm)
+    assert after.proof == pytest.approx(evidence.proof)
+
+
+async def test_a_wrong_split_stops_it(run: Run) -> None:
+    for number in range(400):
+        arm = Arm.CONTROL if number % 3 else Arm.CANDIDATE
+        run.experiment.observe(Observation(str(number), "t", arm, "miss", False, 1.0, 1.0, run.now))
+    await run.experiment.settle()
+    assert run.experiment.serving is Serving.SPLIT
+    assert "should have equally many requests" in run.experiment.verdict.reason
+
+
+async def test_a_person_may_decide(tmp_path: Path) -> None:
+    run = Run(tmp_path / "e", ramp=(0.5,), planned_requests=1_000, decides="person",
+              reward_margin=0.05)  # fmt: skip
+    await run.experiment.start()
+    await run.ask(3_000, behaviour(reward=0.99), random.Random(4))
+    assert run.experiment.serving is Serving.SPLIT
+    assert run.experiment.verdict.reason == "Every requirement is met."
+    await run.experiment.take("promote", "ann")
+    await run.restart()
+    assert run.experiment.serving is Serving.CANDIDATE
+    assert run.experiment.decisions[-1].by == "ann"
+    await run.experiment.take("rollback", "ben")
+    assert run.experiment.serving is Serving.MODEL
+    with pytest.raises(InvalidRequest, match="There is no step onwards"):
+        await run.experiment.take("onwards", "ann")
+
+
+async def test_it_ends_when_its_days_are_over(run: Run) -> None:
+    await run.ask(10, behaviour(), random.Random(5))
+    run.now += 15 * 86_400
+    await run.experiment.settle()
+    last = run.experiment.decisions[-1]
+    assert last.serving is Serving.MODEL
+    assert last.reason.startswith("Undecided after 14 days. Too small to decide")
+
+
+async def test_a_paused_experiment_assigns_nobody(tmp_path: Path) -> None:
+    run = Run(tmp_path / "e", paused=True, ramp=(0.5,))
+    await run.experiment.start()
+    assert {run.experiment.assign(bytes([unit])) for unit in range(50)} == {Arm.OUTSIDE}
+
+
+async def test_every_decision_can_be_reached_again_from_the_journal(run: Run) -> None:
+    await run.ask(20_000, behaviour(reward=0.97), random.Random(1))
+    await run.journal.aclose()
+    with sqlite3.connect(run.path) as file:
+        rows = file.execute("SELECT settings, reason, seen FROM decisions").fetchall()
+        seen = file.execute("SELECT count(*) FROM observations").fetchone()[0]
+    assert [json.loads(row[0])["model"] for row in rows] == ["old"] * 3
+    assert rows[0][2] == 0
+    assert rows[-1][2] == seen
+    run.journal = Journal(str(run.path))
+    assert (await run.journal.read("e")).decisions == tuple(run.experiment.decisions)
+
+
+async def test_late_doubled_and_unknown_rewards(run: Run) -> None:
+    await run.ask(50, behaviour(), random.Random(6))
+    found = [await run.journal.reward(str(n), "t", 1.0, run.now) for n in range(1, 51)]
+    assert all(one is None or not one.is_first for one in found)
+    assert await run.journal.reward("9999", "t", 1.0, run.now) is None
+    assert await run.journal.reward("1", "another", 1.0, run.now) is None
+
+
+async def test_the_journal_of_another_experiment_is_not_read(run: Run) -> None:
+    await run.ask(50, behaviour(), random.Random(7))
+    assert await run.journal.read("other") == ((), ())
+    first = run.experiment.decisions[0]
+    assert first == Decision(Serving.SPLIT, 0.25, "evidence", "The experiment begins.",
+                             first.evidence, 1e9)  # fmt: skip
