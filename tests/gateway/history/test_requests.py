@@ -227,6 +227,27 @@ def test_trace_shows_a_request_in_the_terminal(
     assert "no API key" in str(trace("nothing").exception)
 
 
+def test_the_live_figures_have_everything_that_the_console_shows(running: Running) -> None:
+    ask(running.shop, "Live?", IMAGE)
+    running.shop.post(CHAT, json={"model": "none", "messages": messages()})
+    seen = first_snapshot(running)
+    empty = {name for name, value in seen.items() if value in ({}, 0)}
+    assert empty == {"near"}
+    (queue,), (replicas,) = seen["queues"].values(), seen["replicas"].values()
+    assert queue.keys() >= {"waiting", "running", "capacity", "pixel_ratio"}
+    assert replicas.keys() == {"0", "1"}
+    expected = {"ready", "ejected", "requests", "limit", "given_requests", "errors", "restarts"}
+    assert replicas["0"].keys() >= expected | {"kv_cache_ratio", "resident_bytes"}
+    assert seen["tiers"]["memory"].keys() >= {"hit", "miss", "entries", "bytes", "degraded"}
+    assert seen["tenants"]["shop"]["admitted"] >= 1
+
+
+def first_snapshot(running: Running) -> Any:
+    with running.admin.stream("GET", "/admin/live") as live:
+        data = next(line for line in live.iter_lines() if line.startswith("data: "))
+    return json.loads(data.removeprefix("data: "))
+
+
 @pytest.mark.slow
 def test_several_processes_find_each_others_requests_and_add_up_their_figures(
     tmp_path_factory: pytest.TempPathFactory,
@@ -237,9 +258,7 @@ def test_several_processes_find_each_others_requests_and_add_up_their_figures(
     for name in names:
         seen = [_until_found(running, name) for _ in range(3)]
         assert {entry["id"] for entry in seen} == {name}
-    with running.admin.stream("GET", "/admin/live") as live:
-        first = next(line for line in live.iter_lines() if line.startswith("data: "))
-    assert json.loads(first.removeprefix("data: "))["requests"] == {"200": len(names)}
+    assert first_snapshot(running)["requests"] == {"200": len(names)}
     next(several, None)
 
 

@@ -30,7 +30,7 @@ class ImageFacts(msgspec.Struct):
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """A request that has ended; without anything that its client wrote.
+    """A request that has ended; without messages, images and answers.
 
     Attributes:
         id: Its id; clients may send the same one twice.

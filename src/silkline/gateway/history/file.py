@@ -7,7 +7,7 @@ on it without Python's lock, so requests go on meanwhile.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from silkline.config import HistorySettings
@@ -97,7 +97,7 @@ def transaction(file: sqlite3.Connection) -> Iterator[None]:
 def write(
     file: sqlite3.Connection,
     entries: Sequence[Row],
-    contents: Iterable[Packed],
+    contents: Sequence[Packed],
     settings: HistorySettings,
     now: float,
 ) -> None:
@@ -110,6 +110,8 @@ def write(
         for content in contents:
             _write_content(file, content)
         _prune(file, settings, now)
+        if contents:
+            _shrink(file, settings.history_content_bytes)
 
 
 def delete(file: sqlite3.Connection, condition: str, values: Sequence[object]) -> int:
@@ -139,7 +141,11 @@ def _prune(file: sqlite3.Connection, settings: HistorySettings, now: float) -> N
         file.execute(_OLDEST, (tenant, excess))
     file.execute("DELETE FROM contents WHERE expires <= ?", (now,))
     file.execute(_ORPHANS)
-    while file.execute(_BYTES).fetchone()[0] > settings.history_content_bytes:
+
+
+def _shrink(file: sqlite3.Connection, max_bytes: int) -> None:
+    """Deletes the oldest content until all of it has at most so many bytes."""
+    while file.execute(_BYTES).fetchone()[0] > max_bytes:
         file.execute(_OLDEST_CONTENT)
         file.execute(_ORPHANS)
 

@@ -108,8 +108,9 @@ class HistoryStore:
         if details.content is None or seconds is None:
             return
         expires = self._clock() + seconds
+        characters = 0 if details.asked is None else details.asked.characters
         content = Unpacked(
-            entry.id, entry.at, entry.tenant, expires, details.content, details.images
+            entry.id, entry.at, entry.tenant, expires, details.content, details.images, characters
         )
         if self._content_bytes + content.size <= MAX_WAITING_BYTES:
             self._content_bytes += content.size
