@@ -191,7 +191,7 @@ def _arguments() -> argparse.Namespace:
     parser = base_parser("Answers from the gateway's cache.")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--most-rate", type=float, default=10_000, help="bound of the closed loop")
+    parser.add_argument("--max-rate", type=float, default=10_000, help="bound of the closed loop")
     parser.add_argument("--gateway-options", default="", help="more options of silkline up")
     return parser.parse_args()
 

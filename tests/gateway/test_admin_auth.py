@@ -27,6 +27,7 @@ ROUTES = [
     ("GET", "/admin/models/x"),
     ("PUT", "/admin/models/x"),
     ("DELETE", "/admin/models/x"),
+    ("GET", "/admin/gates/x"),
     ("GET", "/admin/requests"),
     ("DELETE", "/admin/requests"),
     ("GET", "/admin/requests/x"),

@@ -114,8 +114,8 @@ def _facts(entry: dict[str, Any]) -> Table:
     }
     if asked is not None:
         facts["question"] = (
-            f"{asked['messages']} messages, {asked['characters']:,} characters, "
-            f"{len(asked['images'])} images, at most {asked['max_tokens']} tokens"
+            f"messages: {asked['messages']}, characters: {asked['characters']:,}, "
+            f"images: {len(asked['images'])}, max_tokens: {asked['max_tokens']:,}"
         )
     budgets = entry["pixel_budgets"] or [0] * len(entry["images"])
     for image, budget in zip(entry["images"], budgets, strict=False):

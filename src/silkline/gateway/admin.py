@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import TypeAdapter, ValidationError
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from silkline.config import ModelName, ModelSettings
 from silkline.errors import InvalidRequest, ModelNotFound
 from silkline.gateway.body import read_json
 from silkline.gateway.openapi import ERROR_RESPONSES, body_schema
 from silkline.gateway.request_record import record_of
+from silkline.models.gate import GATE_PAGE
 from silkline.service.deployment import Deployment
 from silkline.service.model_changes import explicit
 from silkline.service.served_model import ServedModel
@@ -24,6 +26,14 @@ _OWNERS_ONLY = {"remotes", "engine_options", "export_store", "served_name"}
 file has them. What it says in `[engine]` holds for models of the admin API too."""
 
 _CREATED = 201
+
+_REPORT_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+    ),
+    "cache-control": "no-store",
+}
+"""A report comes with its bundle, perhaps from elsewhere: it may show itself, and nothing else."""
 
 _NAME: TypeAdapter[str] = TypeAdapter(ModelName)
 
@@ -102,6 +112,26 @@ def _add_reading(router: APIRouter, deployment: Deployment) -> None:
         if model is None:
             raise ModelNotFound(f"There is no model {name}.", param="name")
         return _shown(deployment, model, deployment.models.default)
+
+    @router.get(
+        "/admin/gates/{name:path}",
+        summary="Get the report of a model's gate as a page",
+        responses=ERROR_RESPONSES,
+        response_class=Response,
+    )
+    async def gate(name: str) -> Response:
+        model = deployment.models.find(_checked(name))
+        files = None if model is None else model.prepared.files
+        if files is None or files.gate is None:
+            raise ModelNotFound(f"There is no model {name} with a gate.", param="name")
+        try:
+            page = await asyncio.to_thread((files.folder / GATE_PAGE).read_bytes)
+        except OSError:
+            raise ModelNotFound(
+                f"The report of the gate of {name} cannot be read. Run `silkline gate` again.",
+                param="name",
+            ) from None
+        return Response(page, media_type="text/html", headers=_REPORT_HEADERS)
 
 
 def _add_changing(router: APIRouter, deployment: Deployment) -> None:

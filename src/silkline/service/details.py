@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from silkline.core import Delta, FinishReason, Image, Message, Usage
 from silkline.ingress.identity import Identity
 from silkline.ingress.source import UrlSource
@@ -11,8 +13,7 @@ from silkline.routing.attempt import Attempt
 from silkline.service.question import Question
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """The sizes of a question.
 
     Attributes:
@@ -59,7 +60,7 @@ class Details:
         asked: Its sizes, once its body was understood.
         images: The identities of its images, once known.
         attempts: The calls to replicas, in their order.
-        usage: What its answers cost so far.
+        usage: What its answers cost so far; None before the first ends.
         finish: Why its answers ended, once they have.
         first_token: Seconds from its arrival to the first chunk of the answer.
         content: Its content, if that is retained.
@@ -68,7 +69,7 @@ class Details:
     asked: Asked | None = None
     images: tuple[Identity, ...] = ()
     attempts: list[Attempt] = field(default_factory=list)
-    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+    usage: Usage | None = None
     finish: list[FinishReason] = field(default_factory=list)
     first_token: float | None = None
     content: Content | None = None
@@ -83,21 +84,23 @@ class Details:
         """
         if self.asked is not None:
             return
-        addresses = tuple(
-            str(source.url.url) if isinstance(source, UrlSource) else ""
-            for source in question.sources
-        )
         self.asked = Asked(
             len(question.messages),
             question.characters,
-            tuple("url" if address else "data" for address in addresses),
+            tuple(
+                "url" if isinstance(source, UrlSource) else "data" for source in question.sources
+            ),
             question.sampling.max_tokens,
             question.stream,
             question.choices,
             after_seconds,
         )
         if retained:
-            self.content = Content(question.messages, addresses)
+            addresses = [
+                str(source.url.url) if isinstance(source, UrlSource) else ""
+                for source in question.sources
+            ]
+            self.content = Content(question.messages, tuple(addresses))
 
     def answer_begins(self) -> list[Delta] | None:
         """Returns the list that gets the deltas of an answer; None if content is not retained."""
@@ -109,14 +112,14 @@ class Details:
     def answer_ended(self, usage: Usage, finish: FinishReason) -> None:
         """Adds what an answer cost, and why it ended."""
         self.finish.append(finish)
-        self._add(usage)
+        self.usage = usage if self.usage is None else _sum(self.usage, usage)
 
-    def _add(self, usage: Usage) -> None:
-        seen = self.usage
-        self.usage = Usage(
-            seen.prompt_tokens + usage.prompt_tokens,
-            seen.completion_tokens + usage.completion_tokens,
-            seen.image_tokens + usage.image_tokens,
-            seen.cached_tokens + usage.cached_tokens,
-            seen.reasoning_tokens + usage.reasoning_tokens,
-        )
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        one.prompt_tokens + other.prompt_tokens,
+        one.completion_tokens + other.completion_tokens,
+        one.image_tokens + other.image_tokens,
+        one.cached_tokens + other.cached_tokens,
+        one.reasoning_tokens + other.reasoning_tokens,
+    )

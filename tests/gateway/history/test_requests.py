@@ -52,13 +52,12 @@ def start(folder: Path, *arguments: str) -> Iterator[Running]:
         "--engine", "fake", "--workers", "2", "--engine-options", options,
         "--keys-file", str(folder / "keys.toml"), "--history-content", "shop=3600", *arguments,
     ) as server:  # fmt: skip
-        clients = [
+        shop, quiet, admin = (
             httpx2.Client(base_url=server.url, headers=bearer(key), timeout=60)
             for key in keys.values()
-        ]
-        yield Running(server, *clients, keys["ops"])
-        for client in clients:
-            client.close()
+        )
+        with shop, quiet, admin:
+            yield Running(server, shop, quiet, admin, keys["ops"])
 
 
 @pytest.fixture(scope="module")
@@ -228,8 +227,29 @@ def test_trace_shows_a_request_in_the_terminal(
     assert "no API key" in str(trace("nothing").exception)
 
 
+def test_the_live_figures_have_everything_that_the_console_shows(running: Running) -> None:
+    ask(running.shop, "Live?", IMAGE)
+    running.shop.post(CHAT, json={"model": "none", "messages": messages()})
+    seen = first_snapshot(running)
+    empty = {name for name, value in seen.items() if value in ({}, 0)}
+    assert empty == {"near"}
+    (queue,), (replicas,) = seen["queues"].values(), seen["replicas"].values()
+    assert queue.keys() >= {"waiting", "running", "capacity", "pixel_ratio"}
+    assert replicas.keys() == {"0", "1"}
+    expected = {"ready", "ejected", "requests", "limit", "given_requests", "errors", "restarts"}
+    assert replicas["0"].keys() >= expected | {"kv_cache_ratio", "resident_bytes"}
+    assert seen["tiers"]["memory"].keys() >= {"hit", "miss", "entries", "bytes", "degraded"}
+    assert seen["tenants"]["shop"]["admitted"] >= 1
+
+
+def first_snapshot(running: Running) -> Any:
+    with running.admin.stream("GET", "/admin/live") as live:
+        data = next(line for line in live.iter_lines() if line.startswith("data: "))
+    return json.loads(data.removeprefix("data: "))
+
+
 @pytest.mark.slow
-def test_several_processes_find_each_others_requests(
+def test_several_processes_find_each_others_requests_and_add_up_their_figures(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("several")
@@ -238,6 +258,7 @@ def test_several_processes_find_each_others_requests(
     for name in names:
         seen = [_until_found(running, name) for _ in range(3)]
         assert {entry["id"] for entry in seen} == {name}
+    assert first_snapshot(running)["requests"] == {"200": len(names)}
     next(several, None)
 
 

@@ -87,8 +87,10 @@ async function route() {
   const moved = shownName !== "" && shownName !== name;
   shownName = name;
   for (const link of element("tabs").querySelectorAll("a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.hash === `#${name}`) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "center" });
+    } else link.removeAttribute("aria-current");
   }
   await attempt(async () => {
     const { open } = await PAGES[name]();
@@ -110,8 +112,11 @@ async function route() {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && keyMenu.isOpen) keyMenu.close();
 });
-window.addEventListener("hashchange", (event) => {
-  if (new URL(event.newURL).hash !== "#page") route();
+// The address names the page, so the skip link must not change it.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  element("page").focus();
 });
+window.addEventListener("hashchange", () => route());
 live.restart();
 route();

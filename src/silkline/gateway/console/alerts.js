@@ -74,7 +74,7 @@ export function open({ announce }) {
       drawn = text;
       listed.replaceChildren(table("Alerts that fire", ["Alert", "What", "State"],
         alerts.map(({ name, what }) => [name, what, badge("firing", "bad")]), "Nothing fires."));
-      announce(alerts.length === 0 ? "Nothing fires." : `${alerts.length} alerts fire: ${alerts.map(({ name }) => name).join(", ")}.`);
+      announce(alerts.length === 0 ? "Nothing fires." : `Firing: ${alerts.map(({ name }) => name).join(", ")}.`);
     },
   };
 }

@@ -1,7 +1,7 @@
 /** Line charts over time, drawn by uPlot; each has a description in words for screen readers. */
 
 import { h } from "./dom.js";
-import { UNKNOWN } from "./format.js";
+import { UNKNOWN, moment } from "./format.js";
 
 const HEIGHT = 150;
 
@@ -72,7 +72,7 @@ export class Chart {
         cursor: { show: false },
         scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1e-9) * 1.1] } },
         axes: [
-          { ...axis, space: 70 },
+          { ...axis, space: 70, size: 30, values: (_, ticks) => ticks.map((tick) => moment(tick).slice(11)) },
           { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => this.format(tick)) },
         ],
         series: [

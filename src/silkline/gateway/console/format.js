@@ -60,3 +60,12 @@ export function moment(unixSeconds) {
   const date = new Date(unixSeconds * 1000);
   return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace("T", " ");
 }
+
+/** A number of things: "1 message", "3 messages". */
+export const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
+
+/** Whole days, hours, minutes or seconds, whichever is the largest that fits: "7 days". */
+export function duration(seconds) {
+  const [unit, word] = [[86_400, "day"], [3600, "hour"], [60, "minute"]].find(([size]) => seconds >= size && seconds % size === 0) ?? [1, "second"];
+  return plural(seconds / unit, word);
+}

@@ -3,15 +3,22 @@
 import { badge, carefulButton, facts, h } from "./dom.js";
 import { count, moment } from "./format.js";
 
-const VERDICTS = { passed: "good", failed: "bad" };
+/** States that end by themselves: the list is read again until they have. */
+const CHANGING = ["starting", "draining"];
+const POLL_MS = 1000;
+const VERDICTS = { passed: "good", refused: "bad" };
 
 /** @param {import("./admin.js").Context} context */
 export function open({ api, attempt, announce }) {
   const listed = h("div", { class: "cards" });
+  let timer = 0;
+  let closed = false;
   const load = () => attempt(async () => {
     const [{ models }, { data }] = await Promise.all([api.json("admin/models"), api.json("v1/models").catch(() => ({ data: [] }))]);
     const known = new Map(data.map((model) => [model.id, model]));
     listed.replaceChildren(...models.map((model) => card(model, known.get(model.name), remove)));
+    window.clearTimeout(timer);
+    if (!closed && models.some(({ state }) => CHANGING.includes(state))) timer = window.setTimeout(load, POLL_MS);
   });
   const remove = (name) => attempt(async () => {
     announce(`${name} is being removed.`);
@@ -45,6 +52,10 @@ export function open({ api, attempt, announce }) {
     element: h("div", {}, h("h1", {}, "Models"), listed,
       h("section", { class: "card" }, h("h2", {}, "Load a model"), form,
         h("p", { class: "note" }, "Only models that the setting allowed_models names can be loaded. The response comes when the model has started."))),
+    close: () => {
+      closed = true;
+      window.clearTimeout(timer);
+    },
   };
 }
 
@@ -53,7 +64,7 @@ const value = (input) => input.value.trim();
 function card(model, info, remove) {
   const state = model.state === "serving" && model.ready ? "good" : model.state === "starting" ? "wait" : model.state === "unloaded" ? "plain" : "bad";
   return h("section", { class: "card" },
-    h("h2", {}, model.name || "unnamed", " ", badge(model.state, state), model.default ? badge("default") : null),
+    h("h2", {}, model.name || "unnamed", " ", badge(model.state, state), " ", model.default ? badge("default") : null),
     facts([
       ["Engine", info ? `${info.engine}${info.path ? ` (${info.path})` : ""}` : model.engine],
       ["Revision", info?.revision ?? model.revision],
@@ -65,17 +76,17 @@ function card(model, info, remove) {
       ["Source", model.settings.model],
     ]),
     info ? capabilities(info) : null,
-    info ? gate(info.gate) : null,
+    info ? gate(info.gate, model.name) : null,
     model.state === "draining" ? null : carefulButton("Unload", `Really unload ${model.name}?`, () => remove(model.name)));
 }
 
 function capabilities(info) {
   return h("div", {}, h("h3", {}, "Capabilities"), h("ul", { class: "badges" },
     ...Object.entries(info.capabilities).filter(([, has]) => has).map(([name]) => h("li", {}, badge(name.replaceAll("_", " "), "good"))),
-    ...info.features.map((name) => h("li", {}, badge(name)))));
+    ...info.features.filter((name) => !(name in info.capabilities)).map((name) => h("li", {}, badge(name)))));
 }
 
-function gate(found) {
+function gate(found, name) {
   if (found === null) return h("p", { class: "note" }, "No gate was run for this model.");
   return h("div", { class: "gate" }, h("h3", {}, "Gate ", badge(found.verdict, VERDICTS[found.verdict] ?? "wait")),
     facts([
@@ -83,6 +94,7 @@ function gate(found) {
       ["On", found.gated_on],
       ["Against", found.baseline],
       ["Data", `${found.dataset}, ${count(found.items)} items`],
+      ["Report", h("a", { href: `admin/gates/${encodeURI(name)}`, target: "_blank" }, "the whole report")],
     ]),
     h("ul", { class: "findings" }, ...found.requirements.map((each) =>
       h("li", {}, badge(each.verdict, VERDICTS[each.verdict] ?? "wait"), " ", each.requirement, each.reason ? h("span", { class: "sub" }, ` ${each.reason}`) : null))));

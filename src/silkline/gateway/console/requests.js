@@ -1,7 +1,7 @@
 /** Requests: search in the request history, and what happened to one request. */
 
 import { badge, carefulButton, facts, h, table } from "./dom.js";
-import { bytes, count, milliseconds, moment } from "./format.js";
+import { bytes, count, milliseconds, moment, plural } from "./format.js";
 import { describe, drawBar, drawLegend, readStages, segments } from "./timeline.js";
 
 const REASONS = {
@@ -18,7 +18,7 @@ const FILTERS = [
   ["model", "Model", "text"],
   ["error", "Error code", "text"],
   ["slow", "At least seconds", "number"],
-  ["since", "Since (10m, 2h, 1d)", "text"],
+  ["since", "Since", "text", "10m, 2h, 1d"],
 ];
 
 /** @param {import("./admin.js").Context} context */
@@ -34,9 +34,9 @@ function list({ api, attempt, announce }) {
   const form = h(
     "form",
     { class: "filters", "aria-label": "Filters", submit: (event) => { event.preventDefault(); find(false); } },
-    ...FILTERS.map(([name, label, type]) =>
+    ...FILTERS.map(([name, label, type, placeholder]) =>
       h("div", {}, h("label", { for: `filter-${name}` }, label),
-        h("input", { id: `filter-${name}`, name, type, autocomplete: "off", spellcheck: "false", ...(type === "number" ? { min: 0, step: "any" } : {}) }))),
+        h("input", { id: `filter-${name}`, name, type, autocomplete: "off", spellcheck: "false", placeholder: placeholder ?? null, ...(type === "number" ? { min: 0, step: "any" } : {}) }))),
     h("div", { class: "check" }, onlyErrors, h("label", { for: "filter-failed" }, "Only errors")),
     h("button", { class: "button primary", type: "submit" }, "Find"),
   );
@@ -56,7 +56,7 @@ function list({ api, attempt, announce }) {
     next = page.next;
     older.hidden = next === null;
     results.replaceChildren(resultTable(rows));
-    announce(`${rows.length} requests.`);
+    announce(`${plural(rows.length, "request")}.`);
   });
 
   find(false);
@@ -96,7 +96,7 @@ function bar(entry) {
 
 /** @param {import("./admin.js").Context} context */
 function detail({ api, attempt, announce, rest }) {
-  const body = h("div", {});
+  const body = h("div", { class: "stack" });
   /** @type {string[]} */
   const addresses = [];
   const path = `admin/requests/${encodeURIComponent(rest)}`;
@@ -153,7 +153,7 @@ function sections(entry, remove) {
       ["Body", `${bytes(entry.received_bytes)} received, ${bytes(entry.sent_bytes)} sent`],
       ["Prompt tokens", `${count(usage.prompt_tokens)}, of which ${count(usage.image_tokens)} of images and ${count(usage.cached_tokens)} cached`],
       ["Completion tokens", count(usage.completion_tokens)],
-      ["Question", asked && `${count(asked.messages)} messages, ${count(asked.characters)} characters, at most ${count(asked.max_tokens)} tokens`],
+      ["Question", asked && `${plural(asked.messages, "message")}, ${plural(asked.characters, "character")}, at most ${plural(asked.max_tokens, "token")}`],
       ["Answers", asked && `${asked.choices}${asked.stream ? ", streamed" : ""}`],
     ]), imageTable(entry)),
   ];

@@ -1,6 +1,7 @@
 /** Settings in force: the value of each, and where it came from. */
 
 import { h, table } from "./dom.js";
+import { plural } from "./format.js";
 
 /** @param {import("./admin.js").Context} context */
 export function open({ api, attempt, announce }) {
@@ -17,7 +18,7 @@ export function open({ api, attempt, announce }) {
       rows.map((row) => [
         `${row.section}.${row.name}`, h("code", {}, shown(row.value)), row.source, h("code", {}, shown(row.default)), row.description,
       ]), "No setting matches."));
-    announce(`${rows.length} settings.`);
+    announce(`${plural(rows.length, "setting")}.`);
   };
   attempt(async () => {
     ({ settings } = await api.json("admin/settings"));
@@ -26,7 +27,7 @@ export function open({ api, attempt, announce }) {
   return {
     element: h("div", {}, h("h1", {}, "Settings in force"),
       h("form", { class: "card filters", "aria-label": "Filters", submit: (event) => event.preventDefault() },
-        h("div", {}, h("label", { for: "setting-words" }, "Words"), words),
+        h("div", {}, h("label", { for: "setting-words" }, "Contains"), words),
         h("div", { class: "check" }, set, h("label", { for: "setting-set" }, "Only those that are set"))),
       h("section", { class: "card" }, listed),
       h("p", { class: "note" }, "Users and passwords of URLs, and values that are named like a secret, are masked. With several gateway processes these are the settings of one of them.")),

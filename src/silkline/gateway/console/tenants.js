@@ -1,7 +1,7 @@
 /** Tenants and keys: names, limits, roles and expiry, and what each tenant sent; never a secret. */
 
 import { badge, h, table } from "./dom.js";
-import { UNKNOWN, count, moment } from "./format.js";
+import { UNKNOWN, count, duration, moment } from "./format.js";
 
 const DAY = 86_400;
 
@@ -39,7 +39,7 @@ function tenantTable(tenants, counted) {
         limit(tenant.tokens_per_minute),
         tenant.paths.join(" "),
         keys(tenant.keys),
-        tenant.content_seconds === null ? "no" : `${count(tenant.content_seconds / DAY * 24)} hours`,
+        tenant.content_seconds === null ? "no" : duration(tenant.content_seconds),
         count(admitted),
         Object.entries(refused).map(([reason, times]) => `${reason} ${count(times)}`).join(", ") || "0",
       ];

@@ -61,6 +61,7 @@ class Unpacked:
         expires: As in `Packed`.
         content: The content.
         images: The identities of the request's images.
+        characters: Characters of text in its messages.
     """
 
     id: str
@@ -69,11 +70,14 @@ class Unpacked:
     expires: float
     content: Content
     images: tuple[Identity, ...]
+    characters: int
 
     @property
     def size(self) -> int:
-        """Bytes of its images in memory, as an estimate of all of it."""
-        return sum(len(image.pixels) for image in self.content.images)
+        """Bytes of its images and characters of its messages: an estimate of its memory."""
+        files = (image.encoded.data for image in self.content.images if image.encoded is not None)
+        pixels = (image.pixels for image in self.content.images)
+        return sum(map(len, (*files, *pixels))) + self.characters
 
     def packed(self) -> Packed:
         """Encodes the content; takes up to 0.1 s for each image."""
@@ -97,6 +101,7 @@ class Unpacked:
 
 
 def _file(image: Image) -> File:
-    if image.encoded is not None:
+    """The image as PNG: a client's own file could attack the viewer. It is kept if not decoded."""
+    if image.encoded is not None and not image.pixels:
         return File(image.digest, image.encoded.media_type, image.encoded.data)
     return File(image.digest, "image/png", encode_png(image))

@@ -14,6 +14,7 @@ from silkline.service.details import Asked
 from silkline.service.record import RequestRecord
 
 _MAX_PATH = 200
+_NOTHING = Usage(0, 0)
 
 
 class ImageFacts(msgspec.Struct):
@@ -29,7 +30,7 @@ class ImageFacts(msgspec.Struct):
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """A request that has ended; without anything that its client wrote.
+    """A request that has ended; without messages, images and answers.
 
     Attributes:
         id: Its id; clients may send the same one twice.
@@ -105,7 +106,7 @@ def entry_of(
         images=[ImageFacts(image.digest, image.original_pixels) for image in details.images],
         pixel_budgets=record.pixel_budgets,
         attempts=details.attempts,
-        usage=details.usage,
+        usage=details.usage or _NOTHING,
         finish=list(details.finish),
         received_bytes=received_bytes,
         sent_bytes=sent_bytes,

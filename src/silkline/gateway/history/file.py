@@ -1,17 +1,20 @@
 """The tables of the request history, and the statements that write and prune them.
 
-All functions run in the thread of the SQLite file. A batch of entries is one statement over a JSON
-list: SQLite works on it without Python's lock, so requests go on meanwhile.
+All functions run in the thread of the SQLite file. One statement inserts many entries: SQLite works
+on it without Python's lock, so requests go on meanwhile.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from silkline.config import HistorySettings
 from silkline.gateway.history.content import Packed
+
+Row = tuple[float, str, str, str, str, float, bytes]
+"""A row of the table of requests, without its number."""
 
 SCHEMA = """
 PRAGMA synchronous = NORMAL;
@@ -26,7 +29,7 @@ CREATE TABLE IF NOT EXISTS requests (
     model TEXT NOT NULL,
     error TEXT NOT NULL,
     seconds REAL NOT NULL,
-    entry TEXT NOT NULL     -- JSON
+    entry BLOB NOT NULL     -- JSON
 );
 CREATE INDEX IF NOT EXISTS requests_by_id ON requests (id);
 CREATE INDEX IF NOT EXISTS requests_by_age ON requests (at);
@@ -55,13 +58,11 @@ CREATE TABLE IF NOT EXISTS shown (
 CREATE INDEX IF NOT EXISTS shown_by_image ON shown (image);
 COMMIT;
 """
-_INSERT = """
-INSERT INTO requests (at, id, tenant, model, error, seconds, entry)
-SELECT json_extract(value, '$.at'), json_extract(value, '$.id'), json_extract(value, '$.tenant'),
-    json_extract(value, '$.model'), json_extract(value, '$.error'),
-    json_extract(value, '$.seconds'), value
-FROM json_each(?) ORDER BY key
-"""
+_INSERT = "INSERT INTO requests (at, id, tenant, model, error, seconds, entry) VALUES "
+_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+_ROWS = 250
+"""Maximum rows of a statement."""
+
 _NUMBER = "SELECT max(number) FROM requests WHERE id = ? AND at = ?"
 _PUT_CONTENT = "INSERT OR IGNORE INTO contents (request, expires, size, document) VALUES (?,?,?,?)"
 _PUT_IMAGE = (
@@ -95,17 +96,22 @@ def transaction(file: sqlite3.Connection) -> Iterator[None]:
 
 def write(
     file: sqlite3.Connection,
-    entries: Sequence[bytes],
-    contents: Iterable[Packed],
+    entries: Sequence[Row],
+    contents: Sequence[Packed],
     settings: HistorySettings,
     now: float,
 ) -> None:
-    """Adds entries, each as JSON, and contents; then deletes what is too old or too much."""
+    """Adds entries and contents; then deletes what is too old or too much."""
     with transaction(file):
-        file.execute(_INSERT, (b"[" + b",".join(entries) + b"]",))
+        for start in range(0, len(entries), _ROWS):
+            rows = entries[start : start + _ROWS]
+            values = [value for row in rows for value in row]
+            file.execute(_INSERT + ", ".join([_ROW] * len(rows)), values)
         for content in contents:
             _write_content(file, content)
         _prune(file, settings, now)
+        if contents:
+            _shrink(file, settings.history_content_bytes)
 
 
 def delete(file: sqlite3.Connection, condition: str, values: Sequence[object]) -> int:
@@ -135,7 +141,11 @@ def _prune(file: sqlite3.Connection, settings: HistorySettings, now: float) -> N
         file.execute(_OLDEST, (tenant, excess))
     file.execute("DELETE FROM contents WHERE expires <= ?", (now,))
     file.execute(_ORPHANS)
-    while file.execute(_BYTES).fetchone()[0] > settings.history_content_bytes:
+
+
+def _shrink(file: sqlite3.Connection, max_bytes: int) -> None:
+    """Deletes the oldest content until all of it has at most so many bytes."""
+    while file.execute(_BYTES).fetchone()[0] > max_bytes:
         file.execute(_OLDEST_CONTENT)
         file.execute(_ORPHANS)
 

@@ -87,7 +87,7 @@ class HistoryStore:
         )
         self._settings = settings
         self._clock = clock
-        self._entries: list[bytes] = []
+        self._entries: list[tables.Row] = []
         self._contents: list[Unpacked] = []
         self._content_bytes = 0
         self._writing = asyncio.Lock()
@@ -102,13 +102,15 @@ class HistoryStore:
         if len(self._entries) >= MAX_WAITING:
             self.dropped += 1
             return
-        self._entries.append(msgspec.json.encode(entry))
+        columns = (entry.at, entry.id, entry.tenant, entry.model, entry.error, entry.seconds)
+        self._entries.append((*columns, msgspec.json.encode(entry)))
         seconds = self._settings.history_content.get(entry.tenant)
         if details.content is None or seconds is None:
             return
         expires = self._clock() + seconds
+        characters = 0 if details.asked is None else details.asked.characters
         content = Unpacked(
-            entry.id, entry.at, entry.tenant, expires, details.content, details.images
+            entry.id, entry.at, entry.tenant, expires, details.content, details.images, characters
         )
         if self._content_bytes + content.size <= MAX_WAITING_BYTES:
             self._content_bytes += content.size
@@ -225,7 +227,7 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
     return [condition for condition, _ in wanted], [value for _, value in wanted]
 
 
-def _shown(number: int, entry: str, has_content: int) -> dict[str, Any]:
+def _shown(number: int, entry: bytes, has_content: int) -> dict[str, Any]:
     del number
     return {**msgspec.json.decode(entry), "content": bool(has_content)}
 

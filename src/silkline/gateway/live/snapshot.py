@@ -104,9 +104,9 @@ def _take_part(snapshot: Snapshot, name: str, labels: Mapping[str, str], value: 
     """Takes a sample of a family of which every value is shown: `replica_ready`, `cache_bytes`."""
     part, _, what = name.partition("_")
     match part:
-        case "queue":
+        case "queue" if _MODEL in labels:
             snapshot.queues.setdefault(labels[_MODEL], {})[what] = value
-        case "replica":
+        case "replica" if "replica" in labels:
             replicas = snapshot.replicas.setdefault(labels[_MODEL], {})
             replicas.setdefault(labels["replica"], {})[what] = value
         case "cache" if "tier" in labels:
