@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from silkline.config import (
     VARIABLE_PREFIX,
     EngineSettings,
+    ExperimentSettings,
     ModelSettings,
+    Section,
     Settings,
     field_info,
     section_of_field,
@@ -51,6 +54,9 @@ def configuration() -> str:
         if section == "models":
             lines += _tables()
             continue
+        if section == "experiments":
+            lines += _experiments()
+            continue
         about = (group.annotation.__doc__ or "").strip().splitlines()[0] if group.annotation else ""
         lines += ["", f"## [{section}]", "", about, ""]
         lines.append("| key | variable | default | description |")
@@ -66,8 +72,8 @@ def configuration() -> str:
 
 def _tables() -> list[str]:
     """The section `[models]`, which has one table for each model."""
-    own = (name for name in ModelSettings.model_fields if name not in EngineSettings.model_fields)
-    lines = [
+    own = [name for name in ModelSettings.model_fields if name not in EngineSettings.model_fields]
+    return [
         "",
         "## [models.NAME]",
         "",
@@ -75,14 +81,28 @@ def _tables() -> list[str]:
         "those of `[engine]`, but `served_name`: NAME is the name in the API. What a table leaves",
         "out is taken from `[engine]`, with its variables and flags. Without tables, the model of",
         "`[engine]` is the only one. Put a NAME with a dot or a slash in quotes.",
-        "",
-        "| key | default | description |",
-        "|---|---|---|",
+        *_keys(ModelSettings, own),
     ]
-    for name in own:
-        info = ModelSettings.model_fields[name]
+
+
+def _experiments() -> list[str]:
+    """The section `[experiments]`, which has one table for each experiment."""
+    return [
+        "",
+        "## [experiments.NAME]",
+        "",
+        "One table for each experiment; see `docs/experiments.md`. Only the file has them.",
+        *_keys(ExperimentSettings, ExperimentSettings.model_fields),
+    ]
+
+
+def _keys(kind: type[Section], names: Iterable[str]) -> list[str]:
+    lines = ["", "| key | default | description |", "|---|---|---|"]
+    for name in names:
+        info = kind.model_fields[name]
         default = "empty" if info.default == () else f"`{info.default}`"
-        lines.append(f"| `{name}` | {default} | {info.description} |")
+        shown = "required" if info.is_required() else default
+        lines.append(f"| `{name}` | {shown} | {info.description} |")
     return lines
 
 

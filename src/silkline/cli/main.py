@@ -27,6 +27,7 @@ _COMMANDS = (
     "render",
     "key",
     "trace",
+    "experiment",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 

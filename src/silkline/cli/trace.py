@@ -4,87 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import click
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from silkline.cli.admin_api import admin_options, call
 from silkline.cli.printing import print_result
-from silkline.config import server_root
-from silkline.errors import ConfigError, EnvironmentFault, SilklineError
 from silkline.models.printable import printable
 
-_TIMEOUT = aiohttp.ClientTimeout(total=30)
 _BAR_WIDTH = 40
 _MAX_CHARACTERS = 500
-_OK, _UNAUTHORIZED, _FORBIDDEN = 200, 401, 403
 
 
 @click.command()
 @click.argument("request_id", metavar="ID")
-@click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, help="Address of the server."
-)
-@click.option(
-    "--key-env",
-    default="SILKLINE_ADMIN_KEY",
-    show_default=True,
-    metavar="NAME",
-    help="Environment variable with a key of the role admin; unset sends no key.",
-)
+@admin_options
 @click.option("--json", "as_json", is_flag=True, help="Print the entry as JSON.")
 def trace(request_id: str, url: str, key_env: str, as_json: bool) -> None:
     """Show what happened to the request ID: where its time went, and who answered it.
 
     ID is the header x-request-id of the response, or the id of the answer.
     """
-    try:
-        root = server_root(url)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.", param_hint="--url") from error
-    entry = asyncio.run(_fetch(root, request_id, os.environ.get(key_env, "")))
+    path = f"/admin/requests/{quote(request_id, safe='')}"
+    entry = asyncio.run(call(url, key_env, path))
     if as_json:
         click.echo(json.dumps(entry, indent=2))
     else:
         print_result(described(entry))
-
-
-async def _fetch(root: str, request_id: str, key: str) -> dict[str, Any]:
-    """Gets the entry from the server.
-
-    Raises:
-        EnvironmentFault: The server does not respond.
-        ConfigError: The key does not open the admin API.
-        SilklineError: The server has no such request, or another error.
-    """
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    address = f"{root}/admin/requests/{quote(request_id, safe='')}"
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as session,
-            session.get(address, allow_redirects=False) as response,
-        ):
-            status, body = response.status, await response.read()
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise EnvironmentFault(
-            f"{root} does not respond. Check --url, and that the server runs."
-        ) from error
-    try:
-        found = json.loads(body)
-        message = "" if status == _OK else str(found["error"]["message"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise EnvironmentFault(f"{root} is not a Silkline server.") from error
-    if status in {_UNAUTHORIZED, _FORBIDDEN}:
-        raise ConfigError(f"The server refused: {message}")
-    if status != _OK or not isinstance(found, dict):
-        raise SilklineError(message)
-    return found
 
 
 def described(entry: dict[str, Any]) -> RenderableType:

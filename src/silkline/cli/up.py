@@ -53,6 +53,7 @@ from silkline.service.shares import only_model
     "slo",
     "monitoring",
     "traces",
+    "experimenting",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON line when the server is ready."

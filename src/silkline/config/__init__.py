@@ -1,5 +1,6 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
+from silkline.config.experiments import ExperimentSettings
 from silkline.config.loading import (
     DEFAULT_FILE,
     VARIABLE_PREFIX,
@@ -49,6 +50,7 @@ __all__ = [
     "CacheSettings",
     "DecodeSettings",
     "EngineSettings",
+    "ExperimentSettings",
     "FetchSettings",
     "HistorySettings",
     "IdempotencySettings",

@@ -15,7 +15,7 @@ _MAX_SHARE = 0.5
 Share = Annotated[float, Field(gt=0, le=_MAX_SHARE)]
 
 
-class ExperimentsSettings(Section):
+class ExperimentingSettings(Section):
     """Where experiments keep what they have seen; see `docs/experiments.md`."""
 
     experiment_file: str = Field(

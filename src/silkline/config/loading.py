@@ -19,6 +19,7 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from silkline.config.experiments import ExperimentSettings
 from silkline.config.models import ModelSettings
 from silkline.config.sections import EngineSettings, Section
 from silkline.config.settings import Settings
@@ -27,8 +28,11 @@ from silkline.errors import ConfigError
 VARIABLE_PREFIX = "SILKLINE_"
 DEFAULT_FILE = "silkline.toml"
 
-_TABLES = "models"
-"""The section that holds one table for each model; only the file has it."""
+_TABLES: Mapping[str, type[Section]] = {
+    "models": ModelSettings,
+    "experiments": ExperimentSettings,
+}
+"""The sections of named tables, such as one for each model; only the file has them."""
 
 _ADAPTER_KEYS = {"adapter", "adapters", "base", "base_model", "lora", "lora_modules"}
 """Keys by which other servers know adapters; refused with the way around."""
@@ -67,7 +71,7 @@ def load_settings(
     sources = {
         name: f"file {file or DEFAULT_FILE}"
         for section, group in values.items()
-        for name in ([_TABLES] if section == _TABLES else group)
+        for name in ([section] if section in _TABLES else group)
     }
     for name, text in environment.items():
         if name.startswith(VARIABLE_PREFIX) and not _KUBERNETES.fullmatch(f"{name}={text}"):
@@ -115,7 +119,7 @@ def section_of_field() -> dict[str, str]:
     return {
         field: section
         for section, group in Settings.model_fields.items()
-        if section != _TABLES
+        if section not in _TABLES
         for field in _fields(group)
     }
 
@@ -144,8 +148,8 @@ def _from_file(file: Path | None) -> dict[str, dict[str, Any]]:
         known = _known(section, list(Settings.model_fields), f"section [{section}] in {path}")
         if not isinstance(group, dict):
             raise ConfigError(f"{known} in {path} is a section: write [{known}] above its keys.")
-        if known == _TABLES:
-            _check_tables(group, path)
+        if known in _TABLES:
+            _check_tables(known, group, path)
             continue
         for key in group:
             names = list(_fields(Settings.model_fields[known]))
@@ -153,27 +157,27 @@ def _from_file(file: Path | None) -> dict[str, dict[str, Any]]:
     return values
 
 
-def _check_tables(tables: Mapping[str, Any], path: Path) -> None:
+def _check_tables(section: str, tables: Mapping[str, Any], path: Path) -> None:
+    names = list(_TABLES[section].model_fields)
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ConfigError(
-                f"{name} in [{_TABLES}] of {path} is not a table: write [{_TABLES}.{name}] above "
-                "the model's keys."
+                f"{name} in [{section}] of {path} is not a table: write [{section}.{name}] above "
+                "its keys."
             )
         for key, value in table.items():
-            if isinstance(value, dict) and key not in ModelSettings.model_fields:
+            if isinstance(value, dict) and key not in names:
                 raise ConfigError(
-                    f"{path} has the table [{_TABLES}.{name}.{key}]. A name with a dot needs "
-                    f'quotes: [{_TABLES}."{name}.{key}"].'
+                    f"{path} has the table [{section}.{name}.{key}]. A name with a dot needs "
+                    f'quotes: [{section}."{name}.{key}"].'
                 )
-            if key in _ADAPTER_KEYS:
+            if section == "models" and key in _ADAPTER_KEYS:
                 raise ConfigError(
-                    f"The key {key} in [{_TABLES}.{name}] of {path}: adapters (LoRA) cannot be "
+                    f"The key {key} in [{section}.{name}] of {path}: adapters (LoRA) cannot be "
                     "served as models of their own. Merge the adapter into its base model and name "
                     "the merged folder in model; `silkline inspect` on the adapter tells how."
                 )
-            names = list(ModelSettings.model_fields)
-            _known(key, names, f"key {key} in [{_TABLES}.{name}] of {path}")
+            _known(key, names, f"key {key} in [{section}.{name}] of {path}")
 
 
 def _put(
@@ -250,8 +254,8 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"{reason}.")
             continue
         section, *rest = (str(part) for part in problem["loc"])
-        if section == _TABLES and rest:
-            section, rest = f"{_TABLES}.{rest[0]}", [part for part in rest[1:] if part != "[key]"]
+        if section in _TABLES and rest:
+            section, rest = f"{section}.{rest[0]}", [part for part in rest[1:] if part != "[key]"]
         where = f"{'.'.join(rest)} in [{section}]" if rest else f"[{section}]"
         lines.append(f"{where} is {_redacted(problem['input'])}: {reason}.")
     return "Invalid settings: " + " ".join(lines)

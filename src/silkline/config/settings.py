@@ -8,6 +8,11 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from silkline.config.experiments import (
+    ExperimentingSettings,
+    ExperimentSettings,
+    check_experiments,
+)
 from silkline.config.models import AdminSettings, ModelName, ModelSettings, resolved
 from silkline.config.monitoring import MonitoringSettings, SloSettings
 from silkline.config.observing import LogSettings, TraceSettings
@@ -48,11 +53,15 @@ class Settings(Section):
     monitoring: MonitoringSettings = MonitoringSettings()
     traces: TraceSettings = TraceSettings()
 
+    experiments: dict[ModelName, ExperimentSettings] = Field(default_factory=dict)
+    experimenting: ExperimentingSettings = ExperimentingSettings()
+
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Settings:
-        resolved(self.engine, self.models)
+        names = {model.served_name for model in resolved(self.engine, self.models).values()}
+        check_experiments(self.experiments, names)
         return self
 
     @property

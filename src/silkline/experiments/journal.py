@@ -178,7 +178,7 @@ class Journal:
         """Adds a decision; `settings` are the experiment's, as JSON."""
         values = (experiment, settings, decision.serving.value, decision.share, decision.by,
                   decision.reason, decision.evidence, decision.at)  # fmt: skip
-        await self._file.run("decide", lambda file: file.execute(_DECIDE, values) and None)
+        await self._file.run("decide", lambda file: file.execute(_DECIDE, values).rowcount)
 
     async def aclose(self) -> None:
         """Closes the file; idempotent."""

@@ -15,10 +15,12 @@ from silkline import __version__
 from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
+from silkline.experiments.running import Experiments
 from silkline.gateway.admin import ModelTable, NewModel, admin_routes
 from silkline.gateway.auth import Gate, read_keys
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
+from silkline.gateway.experiments import Feedback, NextStep, experiment_routes, feedback_routes
 from silkline.gateway.faces.chat import chat_routes
 from silkline.gateway.faces.chat_schema import ChatRequest
 from silkline.gateway.faces.completions import CompletionRequest, completion_routes
@@ -57,9 +59,11 @@ _BODIES = (
     ChatRequest,
     CompletionRequest,
     CountRequest,
+    Feedback,
     MessagesRequest,
     ModelTable,
     NewModel,
+    NextStep,
     PredictRequest,
     ResponsesRequest,
     TokenizeRequest,
@@ -94,6 +98,7 @@ def create_app(
     responses = ResponseStore(settings.responses)
     history = HistoryStore(settings.history)
     exporter = otlp_exporter(settings.traces.trace_url) if settings.traces.trace_url else None
+    experiments = Experiments(settings, deployment.models)
     answering = create_answering(
         settings,
         deployment.models,
@@ -101,7 +106,9 @@ def create_app(
         cache=cache,
         lifecycle=lifecycle,
         metrics=metrics,
+        choose=experiments.choose,
     )
+    metrics.add_source(lambda: families(experiments.readings()))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
@@ -111,6 +118,7 @@ def create_app(
             aclosing(keys),
             aclosing(responses),
             history.running(),
+            experiments.running(),
             answering.models.shared(),
             measured_lag(metrics.loop_lagged),
         ):
@@ -122,6 +130,8 @@ def create_app(
         *_answering_routers(settings, answering, responses),
         operations_routes(answering.models, siblings, lifecycle),
         admin_routes(deployment),
+        feedback_routes(experiments),
+        experiment_routes(experiments),
         history_routes(history, settings),
         live_routes(
             settings, siblings, lifecycle, lambda: None if keys_file is None else keys_file.ring
@@ -134,7 +144,7 @@ def create_app(
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
     tracing = None if exporter is None else Tracing(settings.traces, exporter)
-    return RequestLayer(gate, settings, metrics, lifecycle, history, tracing)
+    return RequestLayer(gate, settings, metrics, lifecycle, history, experiments, tracing)
 
 
 def _application(

@@ -25,6 +25,8 @@ def evidence_headers(record: RequestRecord) -> dict[str, str]:
         headers["x-silkline-max-tokens"] = str(record.max_tokens)
     if record.ignored:
         headers["x-silkline-ignored"] = header_value(record.ignored)
+    if record.experiment:
+        headers["x-silkline-experiment"] = f"{record.experiment}={record.arm}"
     stages = ", ".join(
         f"{stage.value};dur={seconds * 1000:.2f}"
         for stage, seconds in record.timeline.seconds.items()

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
 from silkline.errors import SERVER_FAULTS, HeadersTooLarge, SilklineError
+from silkline.experiments.running import Experiments
 from silkline.gateway.cors import Cors, Pairs
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
@@ -45,6 +46,7 @@ class RequestLayer:
         metrics: Metrics,
         lifecycle: Lifecycle,
         history: HistoryStore,
+        experiments: Experiments,
         tracing: Tracing | None = None,
     ) -> None:
         self._app = app
@@ -53,6 +55,7 @@ class RequestLayer:
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._history = history
+        self._experiments = experiments
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,6 +95,8 @@ class RequestLayer:
         self._metrics.request_ended(route, status, record.cache, record.model, seconds, record.id)
         if record.is_question:
             self._count_question(record, seconds)
+        if record.experiment and (record.error is None or record.error in SERVER_FAULTS):
+            self._experiments.ended(record, failed=record.error is not None, seconds=seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
         if record.ignored:

@@ -16,11 +16,12 @@ from silkline.service.record import RequestRecord
 
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "silkline"
+_MAX_USER_BYTES = 256
 
 
 def new_record(scope: Scope) -> RequestRecord:
     """Creates the record of a request and stores it in the request's scope."""
-    record = RequestRecord(id=_request_id(scope))
+    record = RequestRecord(id=_request_id(scope), user=_user(scope))
     scope.setdefault("state", {})[_KEY] = record
     return record
 
@@ -41,3 +42,10 @@ def _request_id(scope: Scope) -> str:
                 return str(text)
             break
     return uuid.uuid4().hex
+
+
+def _user(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-silkline-user":
+            return str(value[:_MAX_USER_BYTES].decode("latin-1"))
+    return ""

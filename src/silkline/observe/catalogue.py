@@ -296,3 +296,26 @@ LOG_SHIPPED = counter("log_shipped", "Log events that the log server has.")
 LOG_RETRIES = counter("log_retries", "Log events that were sent again.")
 LOG_DEAD = counter("log_dead", "Log events that the log server refused for good.")
 LOG_DROPPED = counter("log_dropped", "Log events that were lost, by reason.", "reason")
+
+# --- experiments
+
+EXPERIMENT_SHARE = gauge(
+    "experiment_share", "The candidate's share of the requests, 0 to 1.", "experiment", merge=max
+)
+EXPERIMENT_SERVING = gauge(
+    "experiment_serving",
+    "1 for what answers: both models (split), the model, or the candidate.",
+    "experiment", "serving", merge=max,
+)  # fmt: skip
+EXPERIMENT_REQUESTS = counter(
+    "experiment_requests", "Requests of an arm that ended.", "experiment", "arm"
+)
+EXPERIMENT_FAILURES = counter(
+    "experiment_failures", "Requests of an arm that failed.", "experiment", "arm"
+)
+EXPERIMENT_REWARDS = counter(
+    "experiment_rewards", "Requests of an arm with feedback.", "experiment", "arm"
+)
+EXPERIMENT_LOST = counter(
+    "experiment_lost", "Requests that do not count since the journal failed.", "experiment"
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
@@ -39,6 +39,9 @@ from silkline.service.other_fields import sort_fields
 from silkline.service.question import Question, check_size, check_strictly, clamped, size_of
 from silkline.service.record import RequestRecord
 from silkline.service.served_model import ServedModel
+
+Choose = Callable[[Question, RequestRecord], ServedModel]
+"""Returns the model that answers a question; raises as `ServedModels.choose` does."""
 
 _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
 """Cache states in which no engine worked for the request."""
@@ -111,6 +114,7 @@ class Answering:
         models: ServedModels,
         metrics: Metrics,
         lifecycle: Lifecycle,
+        choose: Choose | None = None,
     ) -> None:
         self._settings = settings
         self._intake = intake
@@ -118,6 +122,7 @@ class Answering:
         self.models = models
         self._metrics = metrics
         self._lifecycle = lifecycle
+        self._choose = choose or _named(models)
 
     def seconds_left(self, record: RequestRecord) -> float:
         """Returns the seconds left until the request's deadline, at least 0."""
@@ -186,7 +191,7 @@ class Answering:
         record.is_question = True
         if self._lifecycle.draining:
             raise shutting_down()
-        model = self.models.choose(question.model)
+        model = self._choose(question, record)
         with model.used():
             await model.awake(self.seconds_left(record))
             run = await self._begin(question, record, group, model)
@@ -345,6 +350,11 @@ class Answering:
         record.details.answer_ended(last.usage, last.finish_reason)
         self._metrics.answered(record.model, last.usage, record.timeline)
         return replace(last, timeline=record.timeline)
+
+
+def _named(models: ServedModels) -> Choose:
+    """Chooses the model that the question names."""
+    return lambda question, _: models.choose(question.model)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from silkline.observe.catalogue import MACHINE_PRICE
 from silkline.observe.declared import Reading, families
 from silkline.observe.logs import shipping_snapshot
 from silkline.observe.metrics import Metrics
-from silkline.service.answering import Answering
+from silkline.service.answering import Answering, Choose
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.loader import ModelLoader
@@ -56,6 +56,7 @@ def create_answering(
     cache: AnswerCache,
     lifecycle: Lifecycle | None = None,
     metrics: Metrics | None = None,
+    choose: Choose | None = None,
 ) -> Answering:
     """Returns what answers questions with the served models, and adds its parts to the metrics.
 
@@ -66,6 +67,7 @@ def create_answering(
         cache: Keeps answers; the caller closes it.
         lifecycle: Whether the process drains; by default it never does.
         metrics: The metrics; by default nobody reads them.
+        choose: Chooses the model of a question; by default the one that it names.
     """
     lifecycle, metrics = lifecycle or Lifecycle(), metrics or Metrics()
     lifecycle.at_draining(models.refuse_waiting)
@@ -82,6 +84,7 @@ def create_answering(
         models=models,
         metrics=metrics,
         lifecycle=lifecycle,
+        choose=choose,
     )
 
 

@@ -34,6 +34,11 @@ class RequestRecord:
         ignored: The paths of those that were ignored.
         max_tokens: Maximum tokens of its answer, if that is fewer than requested; else None.
         trace: Its trace; None if it has none.
+        user: Whom the client's application answers, by the header `x-silkline-user`; empty if it
+            does not say.
+        experiment: The experiment that the request takes part in; empty if none.
+        arm: Its arm there.
+        size: Characters, and what images add: it explains a part of the duration.
         is_question: Whether it asks a model, so that the service level objectives count it.
         reason: The message of the error that ended the request; empty if none did.
         details: What the request history shows besides.
@@ -54,6 +59,10 @@ class RequestRecord:
     ignored: tuple[str, ...] = ()
     max_tokens: int | None = None
     trace: TraceContext | None = None
+    user: str = ""
+    experiment: str = ""
+    arm: str = ""
+    size: float = 0.0
     is_question: bool = False
     reason: str = ""
     details: Details = field(default_factory=Details)

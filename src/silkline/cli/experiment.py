@@ -1,0 +1,126 @@
+"""`silkline experiment`: shows experiments, and takes the steps that a person decides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import click
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from silkline.cli.admin_api import admin_options, call
+from silkline.cli.printing import print_result
+from silkline.models.printable import printable
+
+_PATH = "/admin/experiments"
+_SERVING = {"split": "both models", "model": "the model", "candidate": "the candidate"}
+
+
+@click.group()
+def experiment() -> None:
+    """Show the experiments of a running server; promote or roll back a candidate.
+
+    Experiments are declared in [experiments.NAME] of silkline.toml; see docs/experiments.md.
+    """
+
+
+@experiment.command()
+@click.argument("name", required=False)
+@admin_options
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def status(name: str | None, url: str, key_env: str, as_json: bool) -> None:
+    """Show all experiments, or the evidence and the decisions of the one called NAME."""
+    path = _PATH if name is None else f"{_PATH}/{quote(name, safe='')}"
+    found = asyncio.run(call(url, key_env, path))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif name is None:
+        print_result(_listed(found["experiments"]))
+    else:
+        print_result(_described(found))
+
+
+def _add_step(step: str, about: str) -> None:
+    @experiment.command(step, help=about)
+    @click.argument("name")
+    @admin_options
+    def take(name: str, url: str, key_env: str) -> None:
+        path = f"{_PATH}/{quote(name, safe='')}"
+        print_result(_described(asyncio.run(call(url, key_env, path, {"step": step}))))
+
+
+_add_step("promote", "Let the candidate of NAME answer all requests, also after a restart.")
+_add_step("rollback", "Let the model of NAME answer all requests, also after a restart.")
+_add_step("restart", "Let both models of NAME answer again, from the first share on.")
+
+
+def _listed(experiments: list[dict[str, Any]]) -> RenderableType:
+    if not experiments:
+        return Text("The settings declare no experiments.")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("experiment", "model", "candidate", "answered by", "share", "next"):
+        table.add_column(heading)
+    for one in experiments:
+        table.add_row(
+            *(Text(printable(one[key])) for key in ("name", "model", "candidate")),
+            _SERVING[one["serving"]],
+            f"{100 * one['share']:g}%",
+            Text(printable(one["reason"])),
+        )
+    return table
+
+
+def _described(one: dict[str, Any]) -> RenderableType:
+    head = Table(box=None, show_header=False, pad_edge=False)
+    head.add_row("experiment", Text(printable(one["name"])))
+    head.add_row("compares", Text(printable(f"{one['candidate']} with {one['model']}")))
+    head.add_row("answered by", f"{_SERVING[one['serving']]}, share {100 * one['share']:g}%")
+    head.add_row("next", Text(printable(one["reason"])))
+    return Group(head, "", _arms(one["evidence"]), "", _evidence(one["evidence"]), "", _steps(one))
+
+
+def _arms(evidence: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("arm")
+    for heading in ("requests", "failed", "feedback", "mean reward"):
+        table.add_column(heading, justify="right")
+    for name, arm in evidence["arms"].items():
+        reward = f"{arm['mean_reward']:.3f}" if arm["rewards"] else "-"
+        table.add_row(
+            name, f"{arm['requests']:,}", f"{arm['failures']:,}", f"{arm['rewards']:,}", reward
+        )
+    return table
+
+
+def _evidence(evidence: dict[str, Any]) -> RenderableType:
+    lines = []
+    if (found := evidence.get("log_latency_difference")) is not None:
+        ratio, low, high = (math.exp(found[key]) for key in ("estimate", "low", "high"))
+        lines.append(f"latency: {ratio:.3f} times the control's ({low:.3f} to {high:.3f})")
+    if (found := evidence.get("gain")) is not None:
+        lines.append(
+            f"reward: {found['estimate']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
+        )
+    return Text("\n".join(lines) or "Too few requests for intervals.")
+
+
+def _steps(one: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("decided", "by", "answered by", "share", "why"):
+        table.add_column(heading)
+    for step in one["decisions"]:
+        at = datetime.fromtimestamp(step["at"]).astimezone()
+        table.add_row(
+            at.isoformat(timespec="seconds"),
+            Text(printable(step["by"])),
+            _SERVING[step["serving"]],
+            f"{100 * step['share']:g}%",
+            Text(printable(step["reason"])),
+        )
+    return table

@@ -1,0 +1,186 @@
+"""All experiments of a server: they choose the model of a request, and see how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
+
+from silkline.config import Settings
+from silkline.config.experiments import ExperimentSettings
+from silkline.errors import Overloaded
+from silkline.experiments.assignment import Arm
+from silkline.experiments.experiment import Experiment
+from silkline.experiments.journal import Journal, Serving
+from silkline.experiments.tally import Observation
+from silkline.ingress.source import Source, UrlSource
+from silkline.observe import catalogue
+from silkline.observe.declared import Reading
+from silkline.service.models import ServedModels
+from silkline.service.question import Question
+from silkline.service.record import RequestRecord
+from silkline.service.served_model import ServedModel
+
+logger = logging.getLogger("silkline.experiments")
+
+_SETTLE_SECONDS = 0.5
+_IMAGE_SIZE = 1_000
+"""How many characters an image counts as, in what explains a request's duration."""
+
+
+class Counted(NamedTuple):
+    """What became of a reward.
+
+    Attributes:
+        experiment: The experiment of its request.
+        arm: The arm of its request.
+        is_first: Whether it counts; a request's second reward does not.
+    """
+
+    experiment: str
+    arm: Arm
+    is_first: bool
+
+
+class Experiments:
+    """The experiments that are declared; without any, every request gets the model it names."""
+
+    def __init__(self, settings: Settings, models: ServedModels) -> None:
+        """Takes the settings and the table of models; `running` starts the experiments."""
+        self._models = models
+        self._journal = Journal(settings.experimenting.experiment_file)
+        self._experiments = {
+            name: Experiment(name, declared, self._journal)
+            for name, declared in settings.experiments.items()
+        }
+        self._of_model = {one.settings.model: one for one in self._experiments.values()}
+
+    def __iter__(self) -> Iterator[Experiment]:
+        return iter(self._experiments.values())
+
+    def get(self, name: str) -> Experiment | None:
+        """Returns an experiment by its name; None if there is none."""
+        return self._experiments.get(name)
+
+    def choose(self, question: Question, record: RequestRecord) -> ServedModel:
+        """Returns the model that answers a question, and notes its arm in the record.
+
+        Raises:
+            ModelNotFound, Overloaded: As `ServedModels.choose` does.
+        """
+        model = self._models.choose(question.model)
+        experiment = self._of_model.get(model.name) if self._of_model else None
+        if experiment is None or not experiment.decisions:
+            return model
+        arm = experiment.assign(_unit(experiment.settings, question, record))
+        if arm is not Arm.OUTSIDE:
+            record.experiment, record.arm = experiment.name, arm.value
+            record.size = question.characters + _IMAGE_SIZE * len(question.sources)
+        if arm is Arm.CANDIDATE or experiment.serving is Serving.CANDIDATE:
+            return self._models.find(experiment.settings.candidate) or model
+        return model
+
+    def ended(self, record: RequestRecord, *, failed: bool, seconds: float) -> None:
+        """Takes how a request ended; one that is in no arm is ignored.
+
+        Args:
+            record: The request.
+            failed: Whether it failed by no fault of the client's.
+            seconds: Its duration.
+        """
+        experiment = self._experiments.get(record.experiment)
+        if experiment is None:
+            return
+        arm, tenant = Arm(record.arm), record.tenant.name
+        experiment.observe(
+            Observation(
+                record.id, tenant, arm, record.cache, failed, seconds, record.size, time.time()
+            )
+        )
+
+    async def feedback(self, request: str, tenant: str, reward: float) -> Counted | None:
+        """Takes the reward of a request.
+
+        Args:
+            request: The request's id.
+            tenant: The name of the tenant that sends it; only its own requests are found.
+            reward: From 0 to 1.
+
+        Returns:
+            What became of it; None if the tenant has no such request in an experiment.
+
+        Raises:
+            Overloaded: The journal fails.
+        """
+        for experiment in self:
+            await experiment.settle()
+        found = await self._journal.reward(request, tenant, reward, time.time())
+        if found is None:
+            return None
+        if found.is_first and (rewarded := self.get(found.experiment)) is not None:
+            rewarded.rewarded(found.arm, reward)
+        return Counted(*found)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Continues the experiments from the journal, and decides while the block runs."""
+        for experiment in self:
+            await experiment.start()
+        task = (
+            asyncio.create_task(self._settle(), name="experiments") if self._experiments else None
+        )
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await self._settle_all()
+            await self._journal.aclose()
+
+    def readings(self) -> Iterator[Reading]:
+        """Metrics of the experiments."""
+        for one in self:
+            if not one.decisions:
+                continue
+            yield catalogue.EXPERIMENT_SHARE, (one.name,), one.share
+            for serving in Serving:
+                labels = (one.name, serving.value)
+                yield catalogue.EXPERIMENT_SERVING, labels, float(one.serving is serving)
+            yield catalogue.EXPERIMENT_LOST, (one.name,), one.lost
+            for arm in (Arm.CONTROL, Arm.CANDIDATE):
+                labels = (one.name, arm.value)
+                yield catalogue.EXPERIMENT_REQUESTS, labels, one.tally.requests(arm)
+                yield catalogue.EXPERIMENT_FAILURES, labels, one.tally.failures(arm)
+                yield catalogue.EXPERIMENT_REWARDS, labels, one.tally.rewards(arm).count
+
+    async def _settle(self) -> None:
+        while True:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            await self._settle_all()
+
+    async def _settle_all(self) -> None:
+        for experiment in self:
+            with suppress(Overloaded):  # logged by the store; the next round tries again
+                await experiment.settle()
+
+
+def _unit(settings: ExperimentSettings, question: Question, record: RequestRecord) -> bytes:
+    """What is assigned: the unit, within its tenant."""
+    tenant = record.tenant.salt
+    if settings.unit == "request":
+        return record.id.encode()
+    if settings.unit == "image" and question.sources:
+        return tenant + b"image" + _named(question.sources[0])
+    if settings.unit == "user" and record.user:
+        return tenant + b"user" + record.user.encode()
+    return tenant + b"tenant"
+
+
+def _named(source: Source) -> bytes:
+    """What identifies an image before it is loaded: its URL, or the digest of what was sent."""
+    return str(source.url.url).encode() if isinstance(source, UrlSource) else source.digest

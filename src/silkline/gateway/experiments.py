@@ -1,0 +1,151 @@
+"""`/v1/feedback`, by which clients tell how good an answer was, and `/admin/experiments`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
+
+from silkline.errors import InvalidRequest, RequestNotFound, RouteNotFound
+from silkline.experiments.experiment import Experiment
+from silkline.experiments.running import Experiments
+from silkline.gateway.body import read_json
+from silkline.gateway.openapi import ERROR_RESPONSES, body_schema
+from silkline.gateway.request_record import record_of
+
+_BEST_RATING = 5
+
+
+class Feedback(msgspec.Struct, kw_only=True):
+    """How good an answer was, in one of three ways.
+
+    Attributes:
+        request_id: The header x-request-id of the response.
+        reward: From 0 to 1.
+        rating: From 1 to 5, which count as rewards from 0 to 1.
+        accepted: Whether the answer was used as it was: true counts as 1, false as 0.
+    """
+
+    request_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    reward: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    rating: Annotated[int, Meta(ge=1, le=_BEST_RATING)] | UnsetType = UNSET
+    accepted: bool | UnsetType = UNSET
+
+    def as_reward(self) -> float:
+        """The reward, from 0 to 1.
+
+        Raises:
+            InvalidRequest: It is given in no way, or in several.
+        """
+        told: list[float] = []
+        if self.reward is not UNSET:
+            told.append(self.reward)
+        if self.rating is not UNSET:
+            told.append((self.rating - 1) / (_BEST_RATING - 1))
+        if self.accepted is not UNSET:
+            told.append(float(self.accepted))
+        if len(told) != 1:
+            raise InvalidRequest("Send one of reward, rating and accepted.", param="reward")
+        return told[0]
+
+
+class NextStep(msgspec.Struct, kw_only=True):
+    """A step that an admin takes.
+
+    Attributes:
+        step: promote: the candidate answers all requests; rollback: the model does; restart: both
+            do, from the first share on.
+    """
+
+    step: str
+
+
+def feedback_routes(experiments: Experiments) -> APIRouter:
+    """The route for clients."""
+    router = APIRouter(tags=["Feedback"])
+
+    @router.post(
+        "/v1/feedback",
+        summary="Tell how good an answer was; only the first feedback on a request counts",
+        responses=ERROR_RESPONSES,
+        openapi_extra=body_schema(Feedback),
+    )
+    async def feedback(request: Request) -> dict[str, Any]:
+        body = await read_json(request, Feedback)
+        tenant = record_of(request).tenant.name
+        found = await experiments.feedback(body.request_id, tenant, body.as_reward())
+        if found is None:
+            raise RequestNotFound(
+                f"No request {body.request_id} of yours takes part in an experiment. Send the "
+                "header x-request-id of a response that has the header x-silkline-experiment.",
+                param="request_id",
+            )
+        return {
+            "request_id": body.request_id,
+            "experiment": found.experiment,
+            "arm": found.arm.value,
+            "counted": found.is_first,
+        }
+
+    return router
+
+
+def experiment_routes(experiments: Experiments) -> APIRouter:
+    """The routes for admins; `auth` lets only them reach these."""
+    router = APIRouter(tags=["Admin"])
+
+    def named(name: str) -> Experiment:
+        found = experiments.get(name)
+        if found is None:
+            known = ", ".join(one.name for one in experiments) or "none"
+            raise RouteNotFound(f"There is no experiment {name}. The settings have: {known}.")
+        return found
+
+    @router.get("/admin/experiments", summary="List the experiments", responses=ERROR_RESPONSES)
+    async def listed() -> dict[str, Any]:
+        return {"experiments": [shown(one) for one in experiments]}
+
+    @router.get(
+        "/admin/experiments/{name:path}",
+        summary="Show an experiment: its evidence and its decisions",
+        responses=ERROR_RESPONSES,
+    )
+    async def one(name: str) -> dict[str, Any]:
+        return shown(named(name))
+
+    @router.post(
+        "/admin/experiments/{name:path}",
+        summary="Promote or roll back the candidate, or begin again",
+        responses=ERROR_RESPONSES,
+        openapi_extra=body_schema(NextStep),
+    )
+    async def take(name: str, request: Request) -> dict[str, Any]:
+        experiment = named(name)
+        body = await read_json(request, NextStep)
+        await experiment.take(body.step, record_of(request).tenant.name or "an admin")
+        return shown(experiment)
+
+    return router
+
+
+def shown(experiment: Experiment) -> dict[str, Any]:
+    """An experiment for the admin API."""
+    verdict = experiment.verdict
+    decisions = [
+        asdict(one) | {"serving": one.serving.value, "evidence": msgspec.json.decode(one.evidence)}
+        for one in experiment.decisions
+    ]
+    return {
+        "name": experiment.name,
+        "model": experiment.settings.model,
+        "candidate": experiment.settings.candidate,
+        "serving": experiment.serving.value,
+        "share": experiment.share,
+        "next": verdict.step.value,
+        "reason": verdict.reason,
+        "evidence": experiment.evidence(verdict),
+        "decisions": decisions,
+    }

@@ -1,0 +1,195 @@
+"""An experiment behind a real server: arms, feedback, decisions, restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.campaign.standing import metric
+from tests.cli.test_main import run
+from tests.serving import Served, served
+
+TABLES = """
+[engine]
+engine = "fake"
+engine_options = { mode = "echo" }
+
+[models.shop]
+[models.next]
+[models.other]
+
+[admin]
+admin_without_keys = "loopback"
+
+[experimenting]
+experiment_file = "experiments.sqlite"
+
+[experiments.trial]
+model = "shop"
+candidate = "next"
+ramp = [0.3, 0.5]
+unit = "user"
+planned_requests = 200
+step_requests = 20
+reward_margin = 0.2
+latency_margin = 9
+max_failures = 0.3
+decides = "person"
+"""
+
+
+def start(folder: Path, *changes: tuple[str, str]) -> Iterator[Served]:
+    tables = TABLES
+    for old, new in changes:
+        assert old in tables
+        tables = tables.replace(old, new)
+    (folder / "silkline.toml").write_text(tables, encoding="utf-8")
+    with served(folder=folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    yield from start(tmp_path_factory.mktemp("trial"))
+
+
+@pytest.fixture
+def http(trial: Served) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=trial.url, timeout=60) as client:
+        yield client
+
+
+def ask(http: httpx2.Client, user: str, model: str = "shop", **more: Any) -> httpx2.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **more}
+    reply = http.post("/v1/chat/completions", json=body, headers={"x-silkline-user": user})
+    assert reply.status_code == 200, reply.text
+    return reply
+
+
+def arm(reply: httpx2.Response) -> str:
+    told = reply.headers.get("x-silkline-experiment", "trial=outside")
+    assert told.startswith("trial=")
+    return str(told.removeprefix("trial="))
+
+
+def user_of(http: httpx2.Client, wanted: str) -> str:
+    return next(name for name in map(str, range(200)) if arm(ask(http, name)) == wanted)
+
+
+def shown(http: httpx2.Client) -> dict[str, Any]:
+    return dict(http.get("/admin/experiments/trial").raise_for_status().json())
+
+
+def test_each_user_keeps_an_arm_and_each_arm_its_model_and_its_cache(http: httpx2.Client) -> None:
+    arms = {name: arm(ask(http, name)) for name in map(str, range(40))}
+    assert {arm(ask(http, name)) for name in arms if arms[name] == "candidate"} == {"candidate"}
+    assert set(arms.values()) == {"candidate", "control", "outside"}
+    for name, expected in (("candidate", "next@"), ("control", "shop@"), ("outside", "shop@")):
+        user = user_of(http, name)
+        reply = ask(http, user, temperature=0)
+        assert reply.headers["x-silkline-model"].startswith(expected)
+        again = ask(http, user, temperature=0)
+        assert again.headers["x-silkline-cache"] == "hit"
+        assert arm(again) == name
+
+
+def test_other_models_take_no_part(http: httpx2.Client) -> None:
+    for model in ("other", "next"):
+        assert "x-silkline-experiment" not in ask(http, "7", model).headers
+
+
+def test_what_happens_is_counted(trial: Served, http: httpx2.Client) -> None:
+    before = shown(http)["evidence"]["arms"]
+    user = user_of(http, "control")
+    for _ in range(3):
+        ask(http, user)
+    bad = {"model": "shop", "messages": []}
+    assert http.post("/v1/chat/completions", json=bad).status_code == 400
+    after = shown(http)["evidence"]["arms"]
+    assert after["control"]["requests"] >= before["control"]["requests"] + 3
+    assert after["control"]["failures"] == 0
+    counted = metric(
+        trial.url, "silkline_experiment_requests_total", experiment="trial", arm="control"
+    )
+    assert counted == after["control"]["requests"]
+
+
+def test_feedback_is_counted_once_by_its_own_tenant_and_kind(http: httpx2.Client) -> None:
+    request = ask(http, user_of(http, "candidate")).headers["x-request-id"]
+    for body, is_first in (({"rating": 4}, True), ({"accepted": True}, False)):
+        reply = http.post("/v1/feedback", json={"request_id": request, **body})
+        assert reply.json() == {
+            "request_id": request, "experiment": "trial", "arm": "candidate", "counted": is_first,
+        }  # fmt: skip
+    assert shown(http)["evidence"]["arms"]["candidate"]["mean_reward"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ({"request_id": "unknown", "reward": 1}, 404, "takes part in an experiment"),
+        ({"request_id": "r"}, 400, "Send one of reward, rating and accepted"),
+        ({"request_id": "r", "reward": 1, "accepted": True}, 400, "Send one of"),
+        ({"request_id": "r", "reward": 1.5}, 400, "reward"),
+        ({"request_id": "r", "rating": 0}, 400, "rating"),
+        ({"reward": 1}, 400, "request_id"),
+    ],
+)
+def test_wrong_feedback_is_refused(
+    http: httpx2.Client, body: dict[str, Any], status: int, told: str
+) -> None:
+    reply = http.post("/v1/feedback", json=body)
+    assert (reply.status_code, told in reply.json()["error"]["message"]) == (status, True)
+
+
+def test_an_unknown_experiment_or_step_is_refused(http: httpx2.Client) -> None:
+    reply = http.get("/admin/experiments/none")
+    assert (reply.status_code, "The settings have: trial." in reply.text) == (404, True)
+    reply = http.post("/admin/experiments/trial", json={"step": "onwards"})
+    assert (reply.status_code, "There is no step onwards" in reply.text) == (400, True)
+
+
+@pytest.mark.slow
+def test_a_promotion_holds_after_a_restart_and_a_rollback_at_once(tmp_path: Path) -> None:
+    arms: dict[str, str] = {}
+    for running in start(tmp_path):
+        with httpx2.Client(base_url=running.url, timeout=60) as http:
+            arms = {name: arm(ask(http, name)) for name in map(str, range(30))}
+            told = run("experiment", "promote", "trial", "--url", running.url)
+            assert told.returncode == 0, told.stderr
+            assert "An admin promoted it." in told.stdout
+            assert {ask(http, name).headers["x-silkline-model"][:5] for name in arms} == {"next@"}
+    for running in start(tmp_path):
+        with httpx2.Client(base_url=running.url, timeout=60) as http:
+            assert ask(http, "1").headers["x-silkline-model"].startswith("next@")
+            assert shown(http)["evidence"]["arms"]["candidate"]["requests"] > 0
+            run("experiment", "rollback", "trial", "--url", running.url)
+            assert ask(http, "1").headers["x-silkline-model"].startswith("shop@")
+            run("experiment", "restart", "trial", "--url", running.url)
+            assert {name: arm(ask(http, name)) for name in arms} == arms
+            told = run("experiment", "status", "--url", running.url)
+            assert "both models" in told.stdout
+
+
+@pytest.mark.slow
+def test_a_candidate_that_fails_is_rolled_back_by_itself(tmp_path: Path) -> None:
+    broken = ("[models.next]", '[models.next]\nengine_options = { oom_on_text = "7" }')
+    for running in start(
+        tmp_path, broken, ("[0.3, 0.5]", "[0.5]"), ("max_failures = 0.3", "max_failures = 0.02")
+    ):
+        with httpx2.Client(base_url=running.url, timeout=60) as http:
+            sent = 0
+            for sent in range(400):
+                body = {"model": "shop", "messages": [{"role": "user", "content": str(sent)}]}
+                http.post("/v1/chat/completions", json=body, headers={"x-silkline-user": str(sent)})
+                if sent % 20 == 19 and shown(http)["serving"] == "model":
+                    break
+            last = shown(http)["decisions"][-1]
+            assert (last["serving"], last["by"]) == ("model", "evidence")
+            assert "requests failed" in last["reason"]
+            assert sent < 200
+            assert ask(http, "1").headers["x-silkline-model"].startswith("shop@")
