@@ -46,7 +46,7 @@ class RequestLayer:
         metrics: Metrics,
         lifecycle: Lifecycle,
         history: HistoryStore,
-        experiments: Experiments,
+        experiments: Experiments | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self._app = app
@@ -95,7 +95,8 @@ class RequestLayer:
         self._metrics.request_ended(route, status, record.cache, record.model, seconds, record.id)
         if record.is_question:
             self._count_question(record, seconds)
-        if record.experiment and (record.error is None or record.error in SERVER_FAULTS):
+        clients_fault = record.error is not None and record.error not in SERVER_FAULTS
+        if self._experiments is not None and not clients_fault:
             self._experiments.ended(record, failed=record.error is not None, seconds=seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)

@@ -54,7 +54,7 @@ async def deltas(
             async for delta in stream:
                 yield 0, delta
         return
-    record.details.asks(question, retained=answering.retains(record))
+    record.details.asks(question, record.elapsed(), retained=answering.retains(record))
     runs = _runs(question, record)
     group = Group(question.choices)
     merged = _merged([answering.deltas(*run, group) for run in runs])
