@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -42,7 +42,7 @@ async def opened(gateway: Operated, open_console: OpenConsole, **options: Any) -
     return console.page
 
 
-async def each_page(gateway: Operated, page: Page) -> Any:
+async def each_page(gateway: Operated, page: Page) -> AsyncIterator[str]:
     """Shows every page in turn, and a request with its content."""
     newest = gateway.ask("Newest").headers["x-request-id"]
     for name in (*PAGES, f"requests/{newest}"):
