@@ -51,6 +51,7 @@ def _facts(entry: dict[str, Any]) -> Table:
     usage, asked = entry["usage"], entry["asked"]
     facts = {
         "request": entry["id"],
+        "answer": entry["answer"],
         "arrived": arrived.isoformat(timespec="milliseconds"),
         "asked": f"{entry['method']} {entry['path']}",
         "status": str(entry["status"]),

@@ -63,6 +63,7 @@ class Details:
         usage: What its answers cost so far; None before the first ends.
         finish: Why its answers ended, once they have.
         first_token: Seconds from its arrival to the first chunk of the answer.
+        answer: The id of its answer, by which clients know it; empty if it has none.
         content: Its content, if that is retained.
     """
 
@@ -72,6 +73,7 @@ class Details:
     usage: Usage | None = None
     finish: list[FinishReason] = field(default_factory=list)
     first_token: float | None = None
+    answer: str = ""
     content: Content | None = None
 
     def asks(self, question: Question, after_seconds: float, *, retained: bool) -> None:

@@ -79,6 +79,7 @@ def test_a_computed_answer_shows_its_time_sizes_image_and_replica(running: Runni
     assert entry["model"] == reply.headers["x-silkline-model"]
     assert entry["timeline"].keys() >= {"decode", "queue", "prefill", "generate"}
     assert sum(entry["timeline"].values()) <= entry["seconds"]
+    assert 0 <= entry["asked"].pop("after_seconds") <= entry["seconds"]
     assert entry["asked"] == {
         "messages": 1, "characters": 11, "images": ["data"], "max_tokens": 40,
         "stream": False, "choices": 1,
@@ -95,6 +96,30 @@ def test_a_computed_answer_shows_its_time_sizes_image_and_replica(running: Runni
     assert attempt["reason"] == "affinity"
     assert attempt["error"] == ""
     assert 0 <= attempt["waited_seconds"] <= entry["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"messages": messages(text="Which?")}),
+        ("/v1/completions", {"prompt": "Which?"}),
+        ("/v1/messages", {"messages": messages(text="Which?"), "max_tokens": 9}),
+        ("/v1/responses", {"input": "Which?"}),
+    ],
+)
+def test_a_request_is_found_by_the_id_of_its_answer(
+    running: Running, path: str, body: dict[str, Any]
+) -> None:
+    reply = running.shop.post(path, json={"model": "silkline-fake", **body})
+    assert reply.is_success, reply.text
+    answer, name = reply.json()["id"], reply.headers["x-request-id"]
+    found = running.admin.get(f"/admin/requests/{answer}").json()
+    assert (found["id"], found["answer"], found["path"]) == (name, answer, path)
+    assert running.admin.get(f"/admin/requests/{answer}/content").is_success
+    listed = running.admin.get("/admin/requests", params={"id": answer}).json()["requests"]
+    assert [entry["id"] for entry in listed] == [name]
+    assert running.admin.delete(f"/admin/requests/{answer}").json() == {"deleted": 1}
+    assert running.admin.get(f"/admin/requests/{name}").status_code == 404
 
 
 def test_a_cached_answer_used_no_replica(running: Running) -> None:

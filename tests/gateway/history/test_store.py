@@ -45,7 +45,7 @@ class Clock:
 
 def entry(name: str, tenant: str = "acme", **fields: Any) -> Entry:
     values: dict[str, Any] = {
-        "id": name, "at": time.time(), "method": "POST", "path": "/v1/chat/completions",
+        "id": name, "answer": "", "at": time.time(), "method": "POST", "path": "/predict",
         "status": 200, "seconds": 0.1, "tenant": tenant, "model": "mini@1a2b", "cache": "miss",
         "error": "", "reason": "", "timeline": {"prefill": 0.04}, "first_token_seconds": None,
         "asked": None, "images": [], "pixel_budgets": (), "attempts": [], "usage": Usage(7, 3),

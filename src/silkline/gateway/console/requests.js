@@ -129,6 +129,7 @@ function sections(entry, remove) {
     h("section", { class: "card" }, h("h2", {}, "What happened"), facts([
       ["Outcome", outcome(entry)],
       ["Reason", entry.reason],
+      ["Answer", entry.answer],
       ["Arrived", moment(entry.at)],
       ["Time", milliseconds(entry.seconds)],
       ["First token", entry.first_token_seconds === null ? "" : milliseconds(entry.first_token_seconds)],

@@ -25,8 +25,9 @@ class Envelope:
 
     def __init__(self, record: RequestRecord, *, with_usage: bool = False) -> None:
         self._record = record
+        record.details.answer = f"{self.PREFIX}{record.id}"
         self._common: dict[str, Any] = {
-            "id": f"{self.PREFIX}{record.id}",
+            "id": record.details.answer,
             "created": int(time.time()),
             "model": record.model,
         }

@@ -34,6 +34,7 @@ class Entry(msgspec.Struct, kw_only=True):
 
     Attributes:
         id: Its id; clients may send the same one twice.
+        answer: The id of its answer; empty if it has none.
         at: Unix time at which its headers had arrived.
         method: Its HTTP method.
         path: Its path, at most 200 characters.
@@ -59,6 +60,7 @@ class Entry(msgspec.Struct, kw_only=True):
     """
 
     id: str
+    answer: str
     at: float
     method: str
     path: str
@@ -90,6 +92,7 @@ def entry_of(
     details, seconds = record.details, record.elapsed()
     return Entry(
         id=record.id,
+        answer=details.answer,
         at=time.time() - seconds,
         method=scope["method"],
         path=scope["path"][:_MAX_PATH],

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from silkline.config import HistorySettings
 from silkline.gateway.history.content import Packed
 
-Row = tuple[float, str, str, str, str, float, bytes]
+Row = tuple[float, str, str, str, str, str, float, bytes]
 """A row of the table of requests, without its number."""
 
 SCHEMA = """
@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS requests (
     number INTEGER PRIMARY KEY AUTOINCREMENT,  -- a cursor; never used again
     at REAL NOT NULL,       -- Unix time in seconds
     id TEXT NOT NULL,
+    answer TEXT NOT NULL,
     tenant TEXT NOT NULL,
     model TEXT NOT NULL,
     error TEXT NOT NULL,
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS requests (
     entry BLOB NOT NULL     -- JSON
 );
 CREATE INDEX IF NOT EXISTS requests_by_id ON requests (id);
+CREATE INDEX IF NOT EXISTS requests_by_answer ON requests (answer);
 CREATE INDEX IF NOT EXISTS requests_by_age ON requests (at);
 CREATE INDEX IF NOT EXISTS requests_by_tenant ON requests (tenant, number);
 CREATE TABLE IF NOT EXISTS contents (
@@ -58,10 +60,13 @@ CREATE TABLE IF NOT EXISTS shown (
 CREATE INDEX IF NOT EXISTS shown_by_image ON shown (image);
 COMMIT;
 """
-_INSERT = "INSERT INTO requests (at, id, tenant, model, error, seconds, entry) VALUES "
-_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO requests (at, id, answer, tenant, model, error, seconds, entry) VALUES "
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS = 250
 """Maximum rows of a statement."""
+
+NAMED = "(id = ? OR answer = ?)"
+"""The condition that a request has an id, or its answer has."""
 
 _NUMBER = "SELECT max(number) FROM requests WHERE id = ? AND at = ?"
 _PUT_CONTENT = "INSERT OR IGNORE INTO contents (request, expires, size, document) VALUES (?,?,?,?)"

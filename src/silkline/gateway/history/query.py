@@ -24,7 +24,7 @@ class Query:
     """Filters, which all must hold; a filter that is None or empty always does.
 
     Attributes:
-        id: The id of the request.
+        id: The id of the request, or of its answer.
         slow: Minimum seconds of the request.
         error: The code of the error that ended it.
         failed: Whether an error ended it.

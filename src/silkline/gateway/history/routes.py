@@ -15,9 +15,6 @@ from silkline.gateway.history.query import parse_query
 from silkline.gateway.history.store import HistoryStore
 from silkline.gateway.openapi import ERROR_RESPONSES
 
-_PREFIXES = ("chatcmpl-", "cmpl-", "msg_")
-"""Before the request's id in the ids of answers, by which clients know them."""
-
 _INDEX = re.compile(r"[0-9]{1,6}")
 
 _PRIVATE = {"cache-control": "no-store", "content-security-policy": "default-src 'none'; sandbox"}
@@ -48,7 +45,7 @@ def _add_reading(router: APIRouter, history: HistoryStore, slo: float) -> None:
         responses=ERROR_RESPONSES,
     )
     async def one(request_id: str) -> Response:
-        entry = await history.get(_plain_id(request_id))
+        entry = await history.get(request_id)
         if entry is None:
             raise _not_found(request_id)
         return _json(entry)
@@ -61,7 +58,7 @@ def _add_content(router: APIRouter, history: HistoryStore) -> None:
         responses=ERROR_RESPONSES,
     )
     async def content(request_id: str) -> Response:
-        kept = await history.content(_plain_id(request_id))
+        kept = await history.content(request_id)
         if kept is None:
             raise _no_content(request_id)
         return _json(kept)
@@ -74,7 +71,7 @@ def _add_content(router: APIRouter, history: HistoryStore) -> None:
     )
     async def image(request_id: str, index: str) -> Response:
         known = _INDEX.fullmatch(index)
-        kept = await history.image(_plain_id(request_id), int(index)) if known else None
+        kept = await history.image(request_id, int(index)) if known else None
         if kept is None:
             raise _no_content(request_id)
         return Response(kept.data, media_type=kept.media_type, headers=_PRIVATE)
@@ -100,17 +97,10 @@ def _add_deleting(router: APIRouter, history: HistoryStore) -> None:
         responses=ERROR_RESPONSES,
     )
     async def delete(request_id: str) -> dict[str, Any]:
-        deleted = await history.delete(_plain_id(request_id))
+        deleted = await history.delete(request_id)
         if not deleted:
             raise _not_found(request_id)
         return {"deleted": deleted}
-
-
-def _plain_id(name: str) -> str:
-    """The request's id, also from the id of an answer."""
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def _json(value: object) -> Response:

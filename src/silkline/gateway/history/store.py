@@ -45,7 +45,7 @@ FROM requests WHERE
 """
 _DOCUMENT = """
 SELECT request, document FROM contents
-WHERE request = (SELECT max(number) FROM requests WHERE id = ?) AND expires > ?
+WHERE request = (SELECT max(number) FROM requests WHERE id = ? OR answer = ?) AND expires > ?
 """
 _SHOWN = (
     "SELECT position, media_type, digest FROM shown JOIN images ON image = number WHERE request = ?"
@@ -53,7 +53,7 @@ _SHOWN = (
 _IMAGE = """
 SELECT digest, media_type, data FROM shown JOIN images ON image = images.number
 JOIN contents ON contents.request = shown.request
-WHERE shown.request = (SELECT max(number) FROM requests WHERE id = ?)
+WHERE shown.request = (SELECT max(number) FROM requests WHERE id = ? OR answer = ?)
     AND position = ? AND expires > ?
 """
 
@@ -102,8 +102,8 @@ class HistoryStore:
         if len(self._entries) >= MAX_WAITING:
             self.dropped += 1
             return
-        columns = (entry.at, entry.id, entry.tenant, entry.model, entry.error, entry.seconds)
-        self._entries.append((*columns, msgspec.json.encode(entry)))
+        names = (entry.at, entry.id, entry.answer, entry.tenant, entry.model, entry.error)
+        self._entries.append((*names, entry.seconds, msgspec.json.encode(entry)))
         seconds = self._settings.history_content.get(entry.tenant)
         if details.content is None or seconds is None:
             return
@@ -141,17 +141,17 @@ class HistoryStore:
         return Page([_shown(*row) for row in shown], shown[-1][0] if more else None)
 
     async def get(self, name: str) -> dict[str, Any] | None:
-        """The newest request with an id; None if there is none."""
+        """The newest request with an id, its own or its answer's; None if there is none."""
         page = await self.find(Query(id=name, limit=1))
         return page.requests[0] if page.requests else None
 
     async def content(self, name: str) -> dict[str, Any] | None:
-        """The content of the newest request with an id; None if none is kept.
+        """The content of the newest request with an id, as of `get`; None if none is kept.
 
         It has `messages`, `answers`, `addresses` and `images`: for each image that is kept, its
         index in the request.
         """
-        rows = await self._read(_DOCUMENT, (name, self._clock()))
+        rows = await self._read(_DOCUMENT, (name, name, self._clock()))
         if not rows:
             return None
         number, document = rows[0]
@@ -163,20 +163,23 @@ class HistoryStore:
 
     async def image(self, name: str, index: int) -> File | None:
         """An image of the newest request with an id, as the model saw it; None if not kept."""
-        rows = await self._read(_IMAGE, (name, index, self._clock()))
+        rows = await self._read(_IMAGE, (name, name, index, self._clock()))
         return File(*rows[0]) if rows else None
 
     async def delete(self, name: str) -> int:
-        """Deletes all requests with an id and their content; returns their number."""
-        return await self._delete("id = ?", name)
+        """Deletes all requests with an id, their own or their answer's; returns their number.
+
+        Their content is deleted too.
+        """
+        return await self._delete(tables.NAMED, name, name)
 
     async def delete_tenant(self, tenant: str) -> int:
         """Deletes all requests of a tenant and their content; returns their number."""
         return await self._delete("tenant = ?", tenant)
 
-    async def _delete(self, condition: str, value: str) -> int:
+    async def _delete(self, condition: str, *values: str) -> int:
         await self._write()
-        use = partial(tables.delete, condition=condition, values=(value,))
+        use = partial(tables.delete, condition=condition, values=values)
         return await self._file.run("delete", use)
 
     async def _read(self, statement: str, values: tuple[object, ...]) -> list[Any]:
@@ -214,7 +217,7 @@ class HistoryStore:
 
 def _conditions(query: Query) -> tuple[list[str], list[object]]:
     tests: tuple[tuple[str, object], ...] = (
-        ("id = ?", query.id or None),
+        (tables.NAMED, query.id or None),
         ("seconds >= ?", query.slow),
         ("error = ?", query.error or None),
         ("error <> ?", "" if query.failed else None),
@@ -224,7 +227,8 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
         ("number < ?", query.before),
     )
     wanted = [(condition, value) for condition, value in tests if value is not None]
-    return [condition for condition, _ in wanted], [value for _, value in wanted]
+    values = [value for condition, value in wanted for _ in range(condition.count("?"))]
+    return [condition for condition, _ in wanted], values
 
 
 def _shown(number: int, entry: bytes, has_content: int) -> dict[str, Any]:

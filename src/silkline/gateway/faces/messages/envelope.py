@@ -128,8 +128,9 @@ def _change(index: int, kind: str, **fields: str) -> dict[str, Any]:
 
 
 def _head(record: RequestRecord) -> dict[str, Any]:
+    record.details.answer = f"msg_{record.id}"
     return {
-        "id": f"msg_{record.id}",
+        "id": record.details.answer,
         "type": "message",
         "role": "assistant",
         "model": record.model,

@@ -23,6 +23,7 @@ class Envelope:
     def __init__(self, record: RequestRecord, body: ResponsesRequest, *, stores: bool) -> None:
         """Takes the request's record and body, and whether the response will be stored."""
         self.suffix = uuid.uuid4().hex
+        record.details.answer = self.id
         self.stores = stores
         self._record = record
         self._body = body
