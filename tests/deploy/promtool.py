@@ -72,6 +72,8 @@ class RuleTest:
         document = {
             "rule_files": [str(rules / "rules" / "*.yml")],
             "evaluation_interval": self._interval,
+            # Else an alert may see ratios of the evaluation before, which a long step makes stale.
+            "group_eval_order": ["silkline-objectives", "silkline-engines", "silkline-alerts"],
             "tests": [
                 {
                     "interval": self._interval,

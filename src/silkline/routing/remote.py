@@ -126,7 +126,7 @@ class RemoteReplica(Replica):
     @property
     def certificate_expiry(self) -> float | None:
         """Unix time at which its server's TLS certificate expires; None if that is unknown."""
-        return self._engine.certificate_expiry
+        return self._engine.link.certificate_expiry
 
     def health(self) -> Health | None:
         """The status of its calls."""

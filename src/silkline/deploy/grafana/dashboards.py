@@ -8,6 +8,20 @@ from silkline.deploy.prometheus import recording
 _M = 'model=~"$model"'
 _RATE = "[$__rate_interval]"
 
+_CAPACITY = (
+    panel(
+        "Requests in the queue",
+        "none",
+        (f"silkline_queue_waiting{{{_M}}}", "{{model}}"),
+    ),
+    panel(
+        "Engines busy",
+        "percentunit",
+        (f"{recording.ENGINE_BUSY}{{{_M}}}", "{{model}} {{replica}}"),
+        about="Share of the time in which an engine had at least one request.",
+    ),
+)
+
 
 def all_dashboards() -> tuple[Dashboard, ...]:
     """Returns the dashboards, in the order of a search for a fault."""
@@ -52,19 +66,7 @@ def _overview() -> Dashboard:
                     about="In the currency of `machine_price`; 0 while that is not set.",
                 ),
             ),
-            "Capacity": (
-                panel(
-                    "Requests in the queue",
-                    "none",
-                    (f"silkline_queue_waiting{{{_M}}}", "{{model}}"),
-                ),
-                panel(
-                    "Engines busy",
-                    "percentunit",
-                    (f"{recording.ENGINE_BUSY}{{{_M}}}", "{{model}} {{replica}}"),
-                    about="Share of the time in which an engine had at least one request.",
-                ),
-            ),
+            "Capacity": _CAPACITY,
         },
     )
 

@@ -19,16 +19,16 @@ def all_alerts(settings: Settings) -> tuple[Alert, ...]:
     """Returns the alerts, with the thresholds of the settings."""
     return (
         *slo_alerts(settings.slo),
-        *_of_engines(settings),
+        *_of_gateways(),
+        *_of_workers(settings),
         *_of_answers(settings),
         *_of_the_process(),
         *_of_credentials(),
     )
 
 
-def _of_engines(settings: Settings) -> Iterator[Alert]:
-    """Servers, workers and remote servers that do not answer."""
-    hang = max(model.hang_timeout for model in settings.served.values())
+def _of_gateways() -> Iterator[Alert]:
+    """Servers that do not answer, or have nobody to ask."""
     yield Alert(
         "SilklineDown",
         f'up{{job="{JOB}"}} == 0',
@@ -50,6 +50,11 @@ def _of_engines(settings: Settings) -> Iterator[Alert]:
         "the last replica is lost",
         3,
     )
+
+
+def _of_workers(settings: Settings) -> Iterator[Alert]:
+    """Workers and remote servers that are stuck, end or fail."""
+    hang = max(model.hang_timeout for model in settings.served.values())
     yield Alert(
         "SilklineEngineStuck",
         f"silkline_replica_progress_age_seconds > {1.5 * hang:g}",

@@ -78,6 +78,7 @@ class RemoteEngine(Engine):
         seen_at: When the server last sent a byte, by the event loop's clock.
         progress_at: When it last sent a part of an answer, by the same clock.
         image_form: How images are sent to it.
+        link: The connections to the server.
         denied_at: When it last refused a request for its key, path or model; -inf if it never did,
             or has answered since.
         limit: Maximum requests in flight: the setting, else what fits the server, see `slots`.
@@ -96,7 +97,7 @@ class RemoteEngine(Engine):
         """
         self._settings = settings
         root = settings.url.removesuffix(API)
-        self._link = RemoteLink(root, key, settings.timeout, socket)
+        self.link = RemoteLink(root, key, settings.timeout, socket)
         local = socket is not None or settings.is_loopback
         self.image_form = ImageForm(settings.image_files, compressed=not local)
         self._info: EngineInfo | None = None
@@ -123,7 +124,7 @@ class RemoteEngine(Engine):
         Raises:
             WorkerLost: The server cannot be reached, or does not serve the configured model.
         """
-        self._link.open()
+        self.link.open()
         await self.probe()
 
     async def probe(self) -> None:
@@ -144,7 +145,7 @@ class RemoteEngine(Engine):
         self._known = listing
         self._info = listing.info
         self.seen_at = _now()
-        self._link.heard()
+        self.link.heard()
         if not self._limit_known:
             await self._ask_limit(listing.server)
 
@@ -153,7 +154,7 @@ class RemoteEngine(Engine):
         self.limit = limit_for(None)
         with suppress(WorkerLost, DeadlineExceeded):
             for path in PATHS.get(server, ()):
-                status, body = await self._link.get(path, PROBE_SECONDS)
+                status, body = await self.link.get(path, PROBE_SECONDS)
                 if status in FOR_NOW:
                     return
                 if status == _OK:
@@ -163,7 +164,7 @@ class RemoteEngine(Engine):
 
     async def _listing(self) -> Listing:
         try:
-            status, body = await self._link.get(f"{API}/models", PROBE_SECONDS)
+            status, body = await self.link.get(f"{API}/models", PROBE_SECONDS)
         except DeadlineExceeded as error:
             raise lost("does not answer") from error
         if is_denial(status):
@@ -171,11 +172,6 @@ class RemoteEngine(Engine):
         if status != _OK:
             raise lost("is not ready")
         return read_listing(body, self._settings)
-
-    @property
-    def certificate_expiry(self) -> float | None:
-        """Unix time at which the server's TLS certificate expires; None if that is unknown."""
-        return self._link.certificate_expiry
 
     def health(self) -> Health:
         """See `Engine`; progress is the last part of any answer.
@@ -191,7 +187,7 @@ class RemoteEngine(Engine):
 
     async def aclose(self) -> None:
         """Closes all connections; requests in flight end with `WorkerLost`."""
-        await self._link.aclose()
+        await self.link.aclose()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Engine`.
@@ -234,7 +230,7 @@ class RemoteEngine(Engine):
         Raises:
             SilklineError: As `generate` does.
         """
-        async with self._link.post(_CHAT, body, _now() + seconds, {hdrs.ACCEPT: JSON}) as reply:
+        async with self.link.post(_CHAT, body, _now() + seconds, {hdrs.ACCEPT: JSON}) as reply:
             self.seen_at = _now()
             if reply.status != _OK:
                 raise self._refused(reply, await reply.head_of_body())
@@ -284,7 +280,7 @@ class RemoteEngine(Engine):
         """The server's response; retries while the server still works on an earlier attempt."""
         headers, path = headers_of(request, body), _RAW if request.options.raw else _CHAT
         while True:
-            async with self._link.post(
+            async with self.link.post(
                 path, body, deadline, headers, patient=not request.stream
             ) as reply:
                 if reply.status != _IN_PROGRESS or not request.idempotency_key:

@@ -8,6 +8,7 @@ gateway and worker must have the same one.
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
@@ -316,29 +317,12 @@ def decode_info(body: bytes) -> EngineInfo:
 
 def encode_health(health: Health) -> bytes:
     """Encodes an engine's health."""
-    return msgspec.msgpack.encode(
-        _Health(
-            health.running,
-            health.queued,
-            health.seconds_since_progress,
-            health.cache_use,
-            health.busy_seconds,
-            health.slot_seconds,
-        )
-    )
+    return msgspec.msgpack.encode(_Health(*astuple(health)))
 
 
 def decode_health(body: bytes) -> Health:
     """Decodes a health. Raises `InvalidRequest` if the body is malformed."""
-    wire = _decode(body, _Health)
-    return Health(
-        wire.running,
-        wire.queued,
-        wire.seconds_since_progress,
-        wire.cache_use,
-        wire.busy_seconds,
-        wire.slot_seconds,
-    )
+    return Health(*msgspec.structs.astuple(_decode(body, _Health)))
 
 
 def encode_error(error: SilklineError) -> bytes:
