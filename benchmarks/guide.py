@@ -196,7 +196,7 @@ def gate(candidate: Path, baseline: Path, data: str, folder: Path) -> dict[str, 
     shutil.copytree(candidate, copy)
     command = [sys.executable, "-m", "silkline", "gate", copy, "--against", baseline]
     command += ["--engine", "openvino", "--data", data, "--out", folder / "out", "--json"]
-    command += ["--require", "accuracy_drop<=0.3pt", "--require", "accuracy>=0%"]
+    command += ["--require", "accuracy_drop<=0.3pt", "--require", "accuracy>=50%"]
     done = subprocess.run(
         [str(word) for word in command], check=False, capture_output=True, text=True
     )
