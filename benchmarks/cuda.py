@@ -57,10 +57,11 @@ from silkline.optimize.torch import FP8, W4A16, W8A8, W8A16
 
 TOKENS = 32
 BATCH = 16
-LARGE = Size(768, 12, hidden=2048, intermediate=5632, layers=24, heads=16, kv_heads=8)
-"""1.3 billion parameters: large enough that weights are what a decoding step reads."""
+LARGE = Size(hidden=2048, intermediate=5632, layers=24, heads=16, kv_heads=8, vocabulary=2048)
+"""1.2 billion parameters: large enough that weights are what a decoding step reads. The vocabulary
+is small, as it takes seconds to prepare for constrained answers."""
 
-SMALL = Size(64, 2, hidden=128, intermediate=256, layers=2, heads=4, kv_heads=2)
+SMALL = Size(64, 2, hidden=128, intermediate=256, layers=2, heads=4, kv_heads=2, vocabulary=1024)
 SCHEMES: dict[str, Optimisation | None] = {
     "plain": None, "w8a8": W8A8, "fp8": FP8, "w8a16": W8A16, "w4a16": W4A16,
 }  # fmt: skip
@@ -213,7 +214,7 @@ def _scheme(place: Place, name: str, scheme: Optimisation | None) -> tuple[torch
         scheme.apply(Work(folder, EngineWeights(".", "bfloat16"), []))
     size = read_weights(folder).bytes / MIB
     said = _Said()
-    logger = logging.getLogger("silkline.engines.torch.quantised")
+    logger = logging.getLogger("silkline.engines.torch")
     logger.setLevel(logging.INFO)
     logger.addHandler(said)
 
@@ -324,7 +325,7 @@ def main(words: Sequence[str] | None = None) -> None:
         date=today(),
         device=torch.cuda.get_device_name() if on_cuda else "the CPU",
         machine=machine(),
-        versions=versions() | {"torch": torch.__version__},
+        versions=versions() | {"torch": str(torch.__version__)},
         seconds=time.monotonic() - began,
         rows=rows,
     )

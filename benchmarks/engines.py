@@ -84,6 +84,7 @@ class Subjects:
     def start(self, name: str, python: str, llama: Path | None) -> Run:
         """Starts a subject, and asks once so that it is warm."""
         log = self._cache / f"{name}.log"
+        run: Run
         if name == "llamacpp" and llama is not None:
             server = self._stack.enter_context(llama_server(llama, self._folders[name], log))
             run = partial(_served, server)
@@ -97,7 +98,7 @@ class Subjects:
         return run
 
     def _process(self, name: str, python: str, log: Path) -> Run:
-        command = [
+        command: list[str | Path] = [
             python,
             "-m",
             "benchmarks.engines_subject",

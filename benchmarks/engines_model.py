@@ -36,7 +36,7 @@ TEMPLATE = (
 _TEXT = "Describe this product: what it is, its colours, its pattern and what is written on it. "
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
     """Byte-level pieces; ids above them belong to no text and are filled up by name."""
     pieces = Tokenizer(models.BPE())
     pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -46,7 +46,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=1000, special_tokens=list(SPECIALS), initial_alphabet=alphabet
     )
     pieces.train_from_iterator([_TEXT] * 4, trainer)
-    missing = VOCABULARY - pieces.get_vocab_size()
+    missing = vocabulary - pieces.get_vocab_size()
     pieces.add_tokens([f"<word{place}>" for place in range(missing)])
     return PreTrainedTokenizerFast(
         tokenizer_object=pieces,
@@ -71,6 +71,7 @@ class Size(NamedTuple):
     kv_heads: int = 3
     side: int = 224
     patch: int = 16
+    vocabulary: int = VOCABULARY
 
 
 def write_model(folder: Path, size: Size = Size()) -> None:  # noqa: B008 - it cannot be changed
@@ -95,7 +96,7 @@ def write_model(folder: Path, size: Size = Size()) -> None:  # noqa: B008 - it c
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
         num_key_value_heads=size.kv_heads,
-        vocab_size=VOCABULARY,
+        vocab_size=size.vocabulary,
         max_position_embeddings=2048,
         bos_token_id=1,
         eos_token_id=2,
@@ -111,7 +112,7 @@ def write_model(folder: Path, size: Size = Size()) -> None:  # noqa: B008 - it c
             size={"shortest_edge": size.side},
             crop_size={"height": size.side, "width": size.side},
         ),
-        tokenizer(),
+        tokenizer(size.vocabulary),
         patch_size=size.patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,

@@ -50,7 +50,17 @@ class Server:
 @contextmanager
 def silkline_up(engine: str, folder: Path, log: Path) -> Iterator[Server]:
     """`silkline up` with its defaults, but without a cache of answers."""
-    command = [sys.executable, "-m", "silkline", "up", "--port", "0", "--json", "--cache-ttl", "0"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "silkline",
+        "up",
+        "--port",
+        "0",
+        "--json",
+        "--cache-ttl",
+        "0",
+    ]
     with started([*command, "--engine", engine, "--model", folder], log) as process:
         ready: dict[str, Any] = json.loads(next_line(process, log))
         yield Server(ready["url"], process.pid, "")
@@ -60,7 +70,13 @@ def silkline_up(engine: str, folder: Path, log: Path) -> Iterator[Server]:
 def llama_server(program: Path, weights: Path, log: Path) -> Iterator[Server]:
     """`llama-server` with 16 slots over a folder with `model.gguf` and `mmproj.gguf`."""
     port = free_port()
-    command = [program, "-m", weights / "model.gguf", "--mmproj", weights / "mmproj.gguf"]
+    command: list[str | Path] = [
+        program,
+        "-m",
+        weights / "model.gguf",
+        "--mmproj",
+        weights / "mmproj.gguf",
+    ]
     command += ["--port", str(port), "-np", "16", "-c", "16384", "--no-cache-prompt", "--jinja"]
     with started(command, log) as process:
         wait_for_port(process, port, log)

@@ -84,7 +84,8 @@ def numbers(layer: str, tensors: dict[str, torch.Tensor], bits: int) -> torch.Te
     rows, columns = tensors[f"{layer}.weight_shape"].tolist()
     words = tensors[f"{layer}.weight_packed"].to(torch.int64) & 0xFFFFFFFF
     every = [(words >> shift) & (2**bits - 1) for shift in range(0, 32, bits)]
-    levels = torch.stack(every, 2).reshape(rows, -1)[:, :columns] - 2 ** (bits - 1)
+    unsigned: torch.Tensor = torch.stack(every, 2).reshape(rows, -1)[:, :columns]
+    levels = unsigned - 2 ** (bits - 1)
     return levels.double() * scale.repeat_interleave(columns // scale.shape[1], 1)
 
 

@@ -62,7 +62,7 @@ def plain_bundle(location: ModelLocation, engine: str, work: Path) -> Bundle:
         ],
         license=read_license(source) or "not stated",
         context_length=context,
-        image_tokens=rule.maximum(),
+        image_tokens=rule.maximum().total,
         image_size=shorter_edge(read_preprocessing(files.image)),
         engines={engine: EngineWeights(".", precision)},
         files=linked,

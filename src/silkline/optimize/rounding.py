@@ -21,7 +21,7 @@ def rounded(weight: torch.Tensor, scheme: Scheme) -> dict[str, torch.Tensor]:
         weight: The weight `[out, in]`.
         scheme: How to quantise it; its group divides `in`.
     """
-    grouped = weight.float().unflatten(1, (-1, scheme.group or weight.shape[1]))
+    grouped = weight.float().reshape(len(weight), -1, scheme.group or weight.shape[1])
     largest = grouped.abs().amax(2, keepdim=True)
     if scheme.kind == "float":
         scales = _normal(largest / _FLOAT8_MAX, torch.float32)

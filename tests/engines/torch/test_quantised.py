@@ -104,7 +104,7 @@ def quick(layer: CompressedLinear, dtype: torch.dtype) -> Way:
 def test_a_kernel_that_is_wrong_or_not_there_is_not_used(
     monkeypatch: pytest.MonkeyPatch, ways: tuple[MakeWay, ...], taken: str
 ) -> None:
-    monkeypatch.setitem(WAYS, ("w8a8", "cpu"), ways)  # type: ignore[misc]
+    monkeypatch.setitem(WAYS, ("w8a8", "cpu"), ways)
     seconds = iter([2.0, 2.0, 1.0, 1.0])  # for plain, then for the way that agrees
     monkeypatch.setattr(quantised, "_seconds", lambda way, rows: next(seconds))
     assert compute_quantised(model(SCHEMES["w8a8"]), batch=4, dtype=torch.float32) == {taken: 1}
@@ -118,7 +118,7 @@ def test_layers_are_replaced_by_ones_that_compute(scheme: Scheme, bias: bool) ->
     held = whole[0]
     assert isinstance(held, CompressedLinear)
     rows = torch.randn(2, 3, 64)
-    expected = plain(held, torch.float32)(rows.flatten(0, 1)).unflatten(0, (2, 3))
+    expected = plain(held, torch.float32)(rows.flatten(0, 1)).reshape(2, 3, -1)
     if held.bias is not None:
         expected = expected + held.bias
     assert compute_quantised(whole, batch=4, dtype=torch.float32)

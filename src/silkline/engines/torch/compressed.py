@@ -66,7 +66,7 @@ def packed(levels: torch.Tensor, bits: int) -> torch.Tensor:
     unsigned = (levels.to(torch.int64) + (1 << (bits - 1))) & ((1 << bits) - 1)
     unsigned = nn.functional.pad(unsigned, (0, -levels.shape[1] % per_word))
     shifts = torch.arange(per_word) * bits
-    words = (unsigned.unflatten(1, (-1, per_word)) << shifts).sum(2)
+    words = (unsigned.reshape(len(levels), -1, per_word) << shifts).sum(2)
     return torch.where(words >= 1 << (_WORD - 1), words - (1 << _WORD), words).to(torch.int32)
 
 

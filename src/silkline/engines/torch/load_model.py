@@ -15,6 +15,7 @@ from silkline.engines.torch.attention_choice import Sizes, choose
 from silkline.engines.torch.batch import Batch
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family, Served
+from silkline.engines.torch.families.common import Adapter
 from silkline.engines.torch.features import FeatureCache
 from silkline.engines.torch.generic.batch import StaticBatch
 from silkline.engines.torch.generic.loading import batch_of, load_generic
@@ -103,10 +104,7 @@ def load(
         _check_whole(entry)
         spare = _spare(device, kv_cache_limit)
         return _load_generic(folder, dtype, device, max_batch, kv_cache_bytes, spare)
-    family = load_family(folder, dtype=dtype, device=device, entry=entry)
-    compute_quantised(family.model, batch=max_batch, dtype=dtype)
-    if device.type == "cpu":
-        pack_linears(family.model, batch=max_batch)
+    family = _load_packed(folder, dtype, device, max_batch, entry)
     with torch.inference_mode():
         prompt = family.prepare(_HELLO, ())
         inputs = family.embed(prompt, ())[:1]
@@ -157,6 +155,21 @@ def _check_whole(entry: EngineWeights | None) -> None:
             "families that have an adapter (docs/torch.md). Serve the bundle that this one was "
             "optimised from."
         )
+
+
+def _load_packed(
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_batch: int,
+    entry: EngineWeights | None,
+) -> Adapter:
+    """Loads a model with an adapter; its linear layers compute in the fastest way."""
+    family = load_family(folder, dtype=dtype, device=device, entry=entry)
+    compute_quantised(family.model, batch=max_batch, dtype=dtype)
+    if device.type == "cpu":
+        pack_linears(family.model, batch=max_batch)
+    return family
 
 
 def _load_generic(

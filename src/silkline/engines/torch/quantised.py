@@ -62,7 +62,7 @@ def onednn(layer: CompressedLinear, dtype: torch.dtype) -> Way:
     packed = torch.ops.onednn.qlinear_prepack(layer.levels(), None)
     zeros = torch.zeros(layer.out_features, dtype=torch.int32)
     of_weights = layer.weight_scale.flatten().float()
-    as_floats = (None, 1.0, 0, torch.float32, "none", [], "")
+    as_floats: tuple[object, ...] = (None, 1.0, 0, torch.float32, "none", [], "")
 
     def multiply(rows: torch.Tensor) -> torch.Tensor:
         levels, scales = _inputs(rows)
@@ -148,13 +148,15 @@ class QuantisedLinear(nn.Module):
         """Takes the bias of a layer, and a way that was made of its weights."""
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.bias = layer.bias
+        self.bias: nn.Parameter | None = layer.bias
         self._way = way
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Applies the layer: `[..., in]` to `[..., out]`."""
-        out = self._way(rows.reshape(-1, self.in_features)).unflatten(0, rows.shape[:-1])
-        return out if self.bias is None else out + self.bias
+        out = self._way(rows.reshape(-1, self.in_features))
+        if self.bias is not None:
+            out = out + self.bias
+        return out.reshape(*rows.shape[:-1], self.out_features)
 
 
 def compute_quantised(model: nn.Module, *, batch: int, dtype: torch.dtype) -> dict[str, int]:
