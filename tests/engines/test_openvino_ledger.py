@@ -168,6 +168,10 @@ def test_prompts_that_wait_fit_into_one_step_together() -> None:
     assert not ledger.admits(11)
     ledger.advance("one", 1)
     assert ledger.admits(11)
+    ledger.begin("two", STEP, ())
+    assert not ledger.admits(1)
+    ledger.end("two")
+    assert ledger.admits(STEP), "a cancelled prompt is not prefilled"
 
 
 def test_when_requests_need_more_than_the_pool_nothing_is_certain() -> None:

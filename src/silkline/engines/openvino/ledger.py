@@ -78,7 +78,9 @@ class BlockLedger:
         A block counts as complete for the pipeline when it is allocated. If a prompt was cut
         within a block and then cancelled, its rest would be taken for keys and values.
         """
-        waiting = sum(each.prompt for each in self._running.values() if not each.prefilled)
+        waiting = sum(
+            each.prompt for each in self._running.values() if not each.prefilled and not each.ended
+        )
         return not waiting or waiting + tokens <= self._step_tokens
 
     def begin(self, request: Hashable, tokens: int, keys: Sequence[bytes]) -> int:
