@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from silkline.core import (
     Answer,
@@ -62,6 +63,12 @@ def question(text: str = "What is this?", seed: int | None = 0, **fields: object
     if seed is None:
         return request(user(text), **fields)  # type: ignore[arg-type]
     return request(user(0, text), images=(picture(seed),), **fields)  # type: ignore[arg-type]
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Whether two answers agree in all but their time and what the engine reused for them."""
+    usage = replace(one.usage, cached_tokens=other.usage.cached_tokens)
+    return replace(one, timeline=other.timeline, usage=usage) == other
 
 
 async def deltas(engine: Engine, asked: Request) -> list[Delta]:

@@ -15,7 +15,7 @@ import pytest
 from silkline.core import Feature, FinishReason, Message, PromptOptions, Role, Sampling, TextPart
 from silkline.engines.base import Engine
 from silkline.errors import DeadlineExceeded, InvalidRequest
-from tests.engines.asking import answer, eventually, picture, question, request, user
+from tests.engines.asking import answer, eventually, picture, question, request, same, user
 from tests.engines.conformance_chat import ChatConformance
 from tests.engines.conformance_sampling import SamplingConformance
 from tests.engines.conformance_structured import LOCAL, StructuredConformance, idle
@@ -33,11 +33,7 @@ class Conformance(ChatConformance, SamplingConformance, StructuredConformance):
     async def test_temperature_zero_is_deterministic(self, engine: Engine) -> None:
         first = await answer(engine, question())
         again = await answer(engine, question())
-        assert (first.text, first.finish_reason, first.usage) == (
-            again.text,
-            again.finish_reason,
-            again.usage,
-        )
+        assert same(first, again)
 
     @pytest.mark.parametrize("temperature", [1e-5, 1e-39, 1e-46])
     async def test_next_to_no_temperature_is_none(self, engine: Engine, temperature: float) -> None:
@@ -118,9 +114,7 @@ class Conformance(ChatConformance, SamplingConformance, StructuredConformance):
         for seed in range(3):
             streamed = await answer(engine, question(seed=seed, stream=True))
             whole = await answer(engine, question(seed=seed, stream=False))
-            assert streamed.text == whole.text
-            assert streamed.usage == whole.usage
-            assert streamed.finish_reason == whole.finish_reason
+            assert same(streamed, whole)
 
     async def test_sixteen_at_once_equal_one_at_a_time(self, engine: Engine) -> None:
         asked = [question(f"What is picture {n}?", seed=n, stream=n % 2 == 0) for n in range(16)]

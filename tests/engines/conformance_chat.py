@@ -19,7 +19,7 @@ from silkline.core import (
     ToolChoice,
 )
 from silkline.engines.base import Engine
-from tests.engines.asking import answer, question
+from tests.engines.asking import answer, question, same
 
 PARAMETERS = '{"type": "object", "properties": {"city": {"type": "string"}}}'
 TOOLS = (Tool("get_weather", "The weather in a city.", PARAMETERS), Tool("get_time"))
@@ -38,7 +38,7 @@ async def said(engine: Engine, text: str, *more: Message, **options: object) -> 
     )
     whole = await answer(engine, replace(asked, stream=False))
     streamed = await answer(engine, asked)
-    assert replace(streamed, timeline=whole.timeline) == whole
+    assert same(streamed, whole)
     return whole
 
 
@@ -53,8 +53,7 @@ class ChatConformance:
             return
         plain = await said(engine, "Hello.")
         none = await said(engine, "Hello.", tools=TOOLS, tool_choice=ToolChoice.NONE)
-        assert none.usage == plain.usage
-        assert none.text == plain.text
+        assert same(none, plain)
         auto = await said(engine, "Hello.", tools=TOOLS)
         assert auto.usage.prompt_tokens > plain.usage.prompt_tokens + 8
         check_calls(auto)

@@ -1,6 +1,7 @@
 from hypothesis import example, given, settings
 
 from silkline.bench.summary import summarise
+from silkline.evaluate.report.cases import Case
 from silkline.models.gate import Finding, GateRecord, Machine, Verdict
 from silkline.optimize.gate import Gated
 from silkline.optimize.quality import SliceDrop
@@ -11,6 +12,11 @@ from tests.report.test_page import HOSTILE, TEXTS, evaluation_of, safe
 
 def page(text: str, verdict: Verdict = Verdict.REFUSED) -> str:
     """A gate's page in which every text is this one."""
+    return gate_page(*gated(text, verdict))
+
+
+def gated(text: str, verdict: Verdict = Verdict.PASSED) -> tuple[Gated, list[Case]]:
+    """What a gate found, in which every text is this one, and its cases."""
     evaluation, cases = evaluation_of(text, as_record=False)
     run = good_run(2)
     record = GateRecord(
@@ -32,7 +38,7 @@ def page(text: str, verdict: Verdict = Verdict.REFUSED) -> str:
     )
     part = SliceDrop(text, text, text, 3, 0.1, 0.0, 0.2, 0.04, refused=True)
     load = [summarise(run, side, 0.0) for side in (0, 1)]
-    return gate_page(Gated(record, "", evaluation, [part], load), cases)
+    return Gated(record, "", evaluation, [part], load), cases
 
 
 @settings(deadline=None, max_examples=25)

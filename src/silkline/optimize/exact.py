@@ -9,11 +9,11 @@ from pathlib import Path
 
 from silkline.config import EngineSettings
 from silkline.engines.registry import engine_spec
-from silkline.errors import EnvironmentFault
+from silkline.errors import EnvironmentFault, SilklineError
 from silkline.models.bundle import Bundle, load_bundle
 from silkline.models.resolve import locate_model, resolve_model
 from silkline.optimize.optimisation import OnStage
-from silkline.service.pool import prepared_model
+from silkline.service.pool import OnNotice, prepared_model
 
 EXACT = frozenset({"fp16", "float16", "fp32", "float32"})
 """Precisions of weights that were not compressed."""
@@ -23,23 +23,30 @@ _ORIGINAL = "torch"
 
 
 async def exact_bundle(
-    wanted: EngineSettings, engine: str, work: Path, stack: AsyncExitStack, on_stage: OnStage
+    wanted: EngineSettings,
+    engine: str,
+    work: Path,
+    stack: AsyncExitStack,
+    on_notice: OnNotice,
+    on_stage: OnStage,
 ) -> Bundle:
     """The bundle with exact weights of a model, for an engine; exports the model if needed.
 
     A bundle whose weights for the engine are compressed is exported from the original weights
-    beside them. If it has none, it is returned as it is: some optimisations apply all the same.
+    beside them. If it has none, or they cannot be exported, it is returned as it is: some
+    optimisations apply all the same.
 
     Args:
         wanted: The settings that name the model.
         engine: The engine that will serve it.
         work: Folder for links to the original weights.
         stack: Keeps an export from being removed.
+        on_notice: Called with why the original weights cannot be exported.
         on_stage: Called with what is being done.
 
     Raises:
-        ConfigError: The model is unknown, damaged, or cannot be exported.
-        EnvironmentFault: What exports it is missing.
+        ConfigError: The model is unknown or damaged, or is no bundle and cannot be exported.
+        EnvironmentFault: The model is no bundle, and what exports it is missing.
     """
     if locate_model(wanted.model, os.environ).bundle is None:
         return await _exported(wanted, wanted.model, engine, stack, on_stage)
@@ -53,7 +60,11 @@ async def exact_bundle(
         return bundle
     source = work / bundle.manifest.name
     _link(bundle, bundle.weights(_ORIGINAL), source)
-    return await _exported(wanted, str(source), engine, stack, on_stage)
+    try:
+        return await _exported(wanted, str(source), engine, stack, on_stage)
+    except SilklineError as error:
+        on_notice(f"the exact weights cannot be exported, so little applies: {error.message}")
+        return bundle
 
 
 async def _exported(

@@ -182,8 +182,12 @@ def mixed(number: int) -> Request:
 
 @pytest.mark.parametrize(
     ("count", "budgets"),
-    [(30, [250, 800]), pytest.param(1000, [800, 100_000], marks=pytest.mark.full)],
+    [
+        pytest.param(30, [250, 800], marks=pytest.mark.slow),
+        pytest.param(1000, [800, 100_000], marks=pytest.mark.full),
+    ],
 )
+@pytest.mark.timeout(3600)
 def test_reuse_changes_no_answer_whatever_is_evicted_and_cancelled(
     llava: Path, count: int, budgets: list[int]
 ) -> None:

@@ -22,7 +22,7 @@ class ManagedOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
             cache allow.
         image_tokens: Maximum tokens of an image; 0 means as the model's files say.
         prefix_cache: Whether prompts share the KV cache of a common prefix. Only for clients that
-            trust one another (docs/decisions/0008).
+            trust one another: the servers know no tenants.
     """
 
     command: str = ""

@@ -21,9 +21,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from silkline.core import Image
+from silkline.engines.byte_lru import ByteLru
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.openvino.images import ClipPreprocessor, Pixels
-from silkline.engines.openvino.served import Served
+from silkline.engines.openvino.served import BLOCK_TOKENS, Served
+from silkline.engines.openvino.tags import tag
+from silkline.engines.prefix_keys import PromptContent, PromptImage, block_keys
 from silkline.errors import ConfigError, InternalFault, InvalidRequest, SilklineError
 
 logger = logging.getLogger("silkline.engines.openvino")
@@ -48,21 +51,36 @@ class Prepared:
     Attributes:
         ids: Its tokens, shape (tokens,), with one image token for each image feature.
         images: Its images, in order.
+        scope: The scope of its request; see `Request.reuse_scope`.
+        keys: The keys of its first blocks, those that may be reused.
+        rest: The key of the tokens behind them; empty if nothing of the prompt may be reused.
     """
 
     ids: Ids
     images: tuple[Image, ...]
+    scope: bytes | None = None
+    keys: tuple[bytes, ...] = ()
+    rest: bytes = b""
 
 
 class Embedder:
     """Computes the embeddings of prompts."""
 
-    def __init__(self, served: Served, properties: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        served: Served,
+        properties: dict[str, Any],
+        *,
+        feature_cache_bytes: int = 0,
+        reusable_tokens: int = 0,
+    ) -> None:
         """Loads the vision tower and the token embeddings.
 
         Args:
             served: The model, which must be one that `supports` accepts.
             properties: Properties for OpenVINO's CPU plug-in.
+            feature_cache_bytes: Size of the cache of image features.
+            reusable_tokens: Maximum length of prompts whose prefixes may be reused.
         """
         if served.preprocessing is None:
             raise ValueError("the model's preprocessing is not known")
@@ -71,6 +89,8 @@ class Embedder:
         self._text = core.compile_model(served.weights / _TEXT, "CPU", properties)
         self._preprocessor = ClipPreprocessor(served.preprocessing)
         self._image_id = served.image_token or 0
+        self._features = ByteLru[Embeddings](feature_cache_bytes)
+        self._reusable_tokens = reusable_tokens
         self._needs_prompt = served.pruning is not None and served.pruning.method.needs_prompt
         self._check_tokens(served)
 
@@ -99,13 +119,20 @@ class Embedder:
                 f"beside it say {expected}. Export or optimise the model again."
             )
 
-    def prepare(self, ids: Ids, images: Sequence[Image], tokens: Sequence[int]) -> Prepared:
+    def prepare(
+        self,
+        ids: Ids,
+        images: Sequence[Image],
+        tokens: Sequence[int],
+        scope: bytes | None = None,
+    ) -> Prepared:
         """Checks the images and expands the image tokens.
 
         Args:
             ids: The prompt's tokens, with one image token per image.
             images: The images.
             tokens: Number of features of each image.
+            scope: The scope of the request; see `Request.reuse_scope`.
 
         Raises:
             InvalidRequest: The numbers of image tokens and images differ, or an image is too long
@@ -113,7 +140,20 @@ class Embedder:
         """
         for image in images:
             self._preprocessor.check(image)
-        return Prepared(_expand(ids, self._image_id, tokens), tuple(images))
+        if self._needs_prompt:
+            scope = None  # an image's features depend on the text around it
+        expanded = _expand(ids, self._image_id, tokens)
+        if scope is None or not 0 < len(expanded) <= self._reusable_tokens:
+            return Prepared(expanded, tuple(images), scope)
+        shown = [
+            PromptImage(image.digest.encode(), count)
+            for image, count in zip(images, tokens, strict=True)
+        ]
+        content = PromptContent(expanded, self._image_id, shown)
+        # The last token is always computed, so its block is not reused.
+        keys = block_keys(content, scope, BLOCK_TOKENS)[: (len(expanded) - 1) // BLOCK_TOKENS]
+        (whole,) = block_keys(content, scope, len(expanded))
+        return Prepared(expanded, tuple(images), scope, keys, whole)
 
     def pixels(self, prepared: Prepared) -> Pixels:
         """The vision tower's input for a request, shape (images, 3, height, width)."""
@@ -126,29 +166,57 @@ class Embedder:
             RuntimeError: OpenVINO failed.
         """
         embedded: list[Embeddings] = [self._text(each.ids[None])[0].copy() for each in prompts]
-        images = [image for prepared in prompts for image in prepared.images]
-        queries = self._queries(prompts, embedded) if self._needs_prompt else None
-        features = deque[Embeddings]()
-        for start in range(0, len(images), _MAX_IMAGES):
-            part = slice(start, start + _MAX_IMAGES)
-            inputs = [self._preprocessor.pixels(images[part])]
-            features.extend(
-                self._vision(inputs if queries is None else [*inputs, queries[part]])[0]
-            )
+        features = self._encoded(prompts, embedded)
         for prepared, embeddings in zip(prompts, embedded, strict=True):
             if prepared.images:
-                own = [features.popleft() for _ in prepared.images]
-                embeddings[0, prepared.ids == self._image_id] = np.concatenate(own)
+                rows = [features[_key(prepared, image)] for image in prepared.images]
+                embeddings[0, prepared.ids == self._image_id] = np.concatenate(rows)
         return embedded
 
-    def _queries(self, prompts: Sequence[Prepared], embedded: Sequence[Embeddings]) -> Embeddings:
-        """For each image, the mean direction of its prompt's text, shape (images, width)."""
-        queries = []
+    def _encoded(
+        self, prompts: Sequence[Prepared], embedded: Sequence[Embeddings]
+    ) -> dict[_ImageKey, Embeddings]:
+        """The features of all images, from the cache where they are there."""
+        images = {_key(prepared, image): image for prepared in prompts for image in prepared.images}
+        kept = {key: self._features.get(key) for key in images}
+        features = {key: rows for key, rows in kept.items() if rows is not None}
+        missing = [key for key in images if key not in features]
+        queries = self._queries(prompts, embedded) if self._needs_prompt else {}
+        for start in range(0, len(missing), _MAX_IMAGES):
+            keys = missing[start : start + _MAX_IMAGES]
+            inputs = [self._preprocessor.pixels([images[key] for key in keys])]
+            if queries:
+                inputs.append(np.array([queries[key] for key in keys], np.float32))
+            for key, rows in zip(keys, self._vision(inputs)[0], strict=True):
+                features[key] = rows.copy()
+                if key.scope is not None and rows.nbytes <= self._features.limit:
+                    self._features.put(key, features[key], rows.nbytes)
+        return features
+
+    def _queries(
+        self, prompts: Sequence[Prepared], embedded: Sequence[Embeddings]
+    ) -> dict[_ImageKey, Embeddings]:
+        """For each image, the mean direction of its prompt's text, shape (width,)."""
+        queries = {}
         for prepared, embeddings in zip(prompts, embedded, strict=True):
             text = embeddings[0, prepared.ids != self._image_id]
             lengths = np.linalg.norm(text, axis=1, keepdims=True)
-            queries += [(text / np.maximum(lengths, 1e-12)).mean(0)] * len(prepared.images)
-        return np.array(queries, np.float32)
+            mean = (text / np.maximum(lengths, 1e-12)).mean(0)
+            queries |= {_key(prepared, image): mean for image in prepared.images}
+        return queries
+
+
+class _ImageKey(NamedTuple):
+    """An image within its scope, or within its request if that has no scope."""
+
+    scope: bytes | None
+    request: int | None
+    digest: str
+
+
+def _key(prepared: Prepared, image: Image) -> _ImageKey:
+    own = id(prepared) if prepared.scope is None else None
+    return _ImageKey(prepared.scope, own, image.digest)
 
 
 class _Waiting(NamedTuple):
@@ -173,8 +241,10 @@ class Embedded(NamedTuple):
 class EmbeddingQueue:
     """Embeds queued prompts in batches, outside the stepping thread."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, *, tags: bool = False) -> None:
+        """Creates an empty queue; `tags` tags embeddings for the pipeline's prefix cache."""
         self._embedder = embedder
+        self._tags = tags
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
         self._count = 0
@@ -252,7 +322,11 @@ class EmbeddingQueue:
             return refusal(error, "The model cannot process these images. Send other ones.")
 
     def _tensors(self, prompts: Sequence[Prepared]) -> list[ov.Tensor]:
-        return [ov.Tensor(embeddings) for embeddings in self._embedder.embed(prompts)]
+        embedded = self._embedder.embed(prompts)
+        if self._tags:
+            for prepared, embeddings in zip(prompts, embedded, strict=True):
+                tag(embeddings, prepared.keys, prepared.rest)
+        return [ov.Tensor(embeddings) for embeddings in embedded]
 
     def _next(self) -> list[_Waiting]:
         """The next batch: prompts with about `_MAX_IMAGES` images together."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ from silkline.engines.openvino.generation import generation_config
 from silkline.engines.openvino.grammar_compiler import CheckedGrammar
 from silkline.engines.openvino.grammar_trial import GrammarTrial
 from silkline.engines.openvino.images import scaled
+from silkline.engines.openvino.ledger import BlockLedger
 from silkline.engines.openvino.prompt import Prompts
 from silkline.engines.openvino.served import NAME, KvPrecision, read_served
 from silkline.engines.openvino.stepper import Job, Stepper
@@ -57,12 +58,15 @@ class OpenVinoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     """The options in `EngineOptions.extra` of this engine.
 
     Attributes:
-        prefix_cache: Whether prompts share the KV cache of a common prefix. Only for clients that
-            trust one another (docs/decisions/0008).
+        reuse: Whether prompts reuse the keys and values of a prefix that was computed before, and
+            the features of images, for models whose prompts are embedded outside the pipeline; see
+            docs/reuse.md.
+        feature_cache_bytes: Size of the cache of image features.
         kv_precision: Precision of the KV cache; None means the bundle's, or u8 without a bundle.
     """
 
-    prefix_cache: bool = False
+    reuse: bool = True
+    feature_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 32 * 1024 * 1024
     kv_precision: KvPrecision | None = None
 
 
@@ -124,7 +128,9 @@ class OpenVinoEngine(Engine):
         # a signal to the main thread kills the process once that memory is unmapped.
         pipeline = await asyncio.to_thread(self.load_pipeline, self._served.weights)
         self._embedder = await asyncio.to_thread(self._load_embedder)
-        self._embeddings = None if self._embedder is None else EmbeddingQueue(self._embedder)
+        self._embeddings = None
+        if self._embedder is not None:
+            self._embeddings = EmbeddingQueue(self._embedder, tags=self._reuses)
         self._tokenizer = pipeline.get_tokenizer()
         self._token_bytes = await asyncio.to_thread(
             read_token_bytes, self._served.weights, self._served.folder
@@ -135,7 +141,8 @@ class OpenVinoEngine(Engine):
         self._features = chat.format.features | {Feature.RAW}
         if self._embedder is not None:  # the pipeline does not tell the tokens of images
             self._features |= {Feature.TOKENIZE}
-        self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch)
+        ledger = BlockLedger(self._served.kv_blocks, _STEP_TOKENS) if self._reuses else None
+        self._stepper = Stepper(pipeline, loop, max_batch=self._options.max_batch, ledger=ledger)
         self._stepper.start()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
@@ -236,8 +243,9 @@ class OpenVinoEngine(Engine):
         scheduler = genai.SchedulerConfig()
         scheduler.num_kv_blocks = self._served.kv_blocks
         scheduler.max_num_seqs = self._options.max_batch
-        scheduler.max_num_batched_tokens = _STEP_TOKENS
-        scheduler.enable_prefix_caching = self._own.prefix_cache
+        # With a next token for each request, so that these never cut a prompt (see `ledger`).
+        scheduler.max_num_batched_tokens = _STEP_TOKENS + self._options.max_batch
+        scheduler.enable_prefix_caching = self._reuses
         properties = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP, **self._properties()}
         if self._served.kv_precision is not None:
             properties["KV_CACHE_PRECISION"] = self._served.kv_precision
@@ -251,7 +259,16 @@ class OpenVinoEngine(Engine):
                     "for LLaVA layouts. Serve the bundle that this one was optimised from."
                 )
             return None
-        return Embedder(self._served, self._properties())
+        kept = self._own.feature_cache_bytes if self._reuses else 0
+        reusable = _STEP_TOKENS if self._reuses else 0
+        return Embedder(
+            self._served, self._properties(), feature_cache_bytes=kept, reusable_tokens=reusable
+        )
+
+    @property
+    def _reuses(self) -> bool:
+        """Whether prefixes are reused; not those of prompts that the pipeline embeds, untagged."""
+        return self._own.reuse and Embedder.supports(self._served)
 
     def _properties(self) -> dict[str, Any]:
         properties = arithmetic()
@@ -279,7 +296,8 @@ class OpenVinoEngine(Engine):
         """The prompt before it is embedded, each image's number of tokens, the answer's form."""
         counts = self._image_tokens(request)
         ids, form = self._prompts.ids(request)
-        return embedder.prepare(ids, request.images, counts), counts, form
+        prepared = embedder.prepare(ids, request.images, counts, request.reuse_scope)
+        return prepared, counts, form
 
     def _prepare(self, request: Request) -> _PreparedRequest:
         """Checks a request, formats its prompt and counts its tokens; thread-safe.
@@ -318,6 +336,7 @@ class OpenVinoEngine(Engine):
             text=TextStream(decode, sampling.stop, include_stop=sampling.include_stop),
             parts=AnswerParts(ready.form, call_ids(request)),
             usage=ready.usage,
+            keys=() if ready.prepared is None else ready.prepared.keys,
             incremental=request.stream
             or bool(sampling.stop)
             or sampling.logprobs is not None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import openvino as ov
 import openvino_genai as genai
@@ -15,6 +15,7 @@ from silkline.core import Delta, FinishReason, TokenLogprob
 from silkline.engines import stepper
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.openvino.grammar_compiler import CheckedGrammar, GrammarMemory
+from silkline.engines.openvino.ledger import BlockLedger
 from silkline.engines.stepper import Failed
 from silkline.engines.token_bytes import TokenBytes
 from silkline.errors import Overloaded
@@ -34,6 +35,7 @@ class Job(stepper.Job):
         config: The sampling parameters.
         embeddings: Prompt and images as embeddings, float32 of shape (1, tokens, width); if set,
             `prompt` and `images` are empty.
+        keys: The keys of its prompt's first blocks, those that may be reused.
         grammar: What the answer must match; None allows any text.
         token_bytes: The bytes of tokens, for log-probabilities; None if they are not asked for.
         generated: The answer's tokens, with its end token.
@@ -44,6 +46,7 @@ class Job(stepper.Job):
     images: list[ov.Tensor]
     config: genai.GenerationConfig
     embeddings: ov.Tensor | None = None
+    keys: Sequence[bytes] = ()
     grammar: CheckedGrammar | None = None
     token_bytes: TokenBytes | None = None
     generated: list[int] = field(default_factory=list)
@@ -59,20 +62,29 @@ class Stepper(stepper.Stepper[Job]):
         loop: asyncio.AbstractEventLoop,
         *,
         max_batch: int,
+        ledger: BlockLedger | None = None,
     ) -> None:
-        super().__init__(_Pipeline(pipeline), loop, max_batch=max_batch, name="openvino-step")
+        """Creates the thread; `ledger` follows the pipeline's prefix cache, None without one."""
+        backend = _Pipeline(pipeline, ledger)
+        super().__init__(backend, loop, max_batch=max_batch, name="openvino-step")
 
 
 class _Pipeline:
     """The pipeline as a `stepper.Backend`."""
 
-    def __init__(self, pipeline: genai.ContinuousBatchingPipeline) -> None:
+    def __init__(
+        self, pipeline: genai.ContinuousBatchingPipeline, ledger: BlockLedger | None
+    ) -> None:
         self._pipeline = pipeline
+        self._ledger = ledger
         self._grammars: GrammarMemory | None = None
         self._next_id = 0
 
     def admit(self, job: Job) -> bool:
         """Adds a request; the pipeline encodes its images at once and queues it."""
+        ledger, tokens = self._ledger, job.usage.prompt_tokens
+        if ledger is not None and not ledger.admits(tokens):
+            return False
         if job.grammar is not None:
             if self._grammars is None:
                 self._grammars = GrammarMemory(self._pipeline.get_tokenizer())
@@ -88,12 +100,17 @@ class _Pipeline:
             )
             message = "The model cannot process this request. Change its images or its text."
             raise refusal(error, message) from error
+        if ledger is not None:
+            cached = ledger.begin(job, tokens, job.keys)
+            job.usage = replace(job.usage, cached_tokens=cached)
         return True
 
     def drop(self, job: Job) -> None:
         """Cancels the request, which frees its KV blocks."""
         if job.handle is not None:
             job.handle.cancel()
+        if self._ledger is not None:
+            self._ledger.end(job)
 
     def busy(self) -> bool:
         """Whether the pipeline has unfinished requests."""
@@ -102,12 +119,20 @@ class _Pipeline:
 
     def step(self, running: Sequence[Job]) -> Iterator[tuple[Job, Delta | Failed]]:
         """Runs one step and yields each request's new output."""
+        ended = () if self._ledger is None else self._ledger.ended()
         self._pipeline.step()
         now = time.perf_counter()
         for job in running:
             event = _read(job, now)
+            if self._ledger is not None:
+                if job.generated:
+                    self._ledger.advance(job, len(job.generated))
+                if _has_ended(event):
+                    self._ledger.end(job)
             if event is not None:
                 yield job, event
+        if self._ledger is not None:
+            self._ledger.stepped(ended)
 
     def cache_use(self) -> float:
         """The used share of the KV cache, 0 to 1."""
@@ -138,10 +163,13 @@ def _read(job: Job, now: float) -> Delta | Failed | None:
     if job.token_bytes is not None:
         logprobs = list(map(job.token_bytes.logprob, ids, output.generated_log_probs))
     event = job.take(ids, ended, now, logprobs)
-    last = isinstance(event, Failed) or (event is not None and event.finish_reason is not None)
-    if last and ended is None:
+    if _has_ended(event) and ended is None:
         handle.cancel()
     return event
+
+
+def _has_ended(event: Delta | Failed | None) -> bool:
+    return isinstance(event, Failed) or (event is not None and event.finish_reason is not None)
 
 
 def _reason(reason: genai.GenerationFinishReason) -> FinishReason | None:

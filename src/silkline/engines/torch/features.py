@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
+
+from silkline.engines.byte_lru import ByteLru
 
 
 class FeatureCache:
@@ -16,31 +16,21 @@ class FeatureCache:
         Args:
             limit: Maximum size in bytes; 0 disables the cache.
         """
-        self._limit = limit
-        self._entries: OrderedDict[bytes, torch.Tensor] = OrderedDict()
-        self._bytes = 0
+        self._entries = ByteLru[torch.Tensor](limit)
 
     @property
     def held_bytes(self) -> int:
         """Size of the cached features in bytes."""
-        return self._bytes
+        return self._entries.held_bytes
 
-    def get(self, digest: bytes) -> torch.Tensor | None:
+    def get(self, key: bytes) -> torch.Tensor | None:
         """Returns the features `[tokens, hidden]` of an image, or None."""
-        features = self._entries.get(digest)
-        if features is not None:
-            self._entries.move_to_end(digest)
-        return features
+        return self._entries.get(key)
 
-    def put(self, digest: bytes, features: torch.Tensor) -> None:
+    def put(self, key: bytes, features: torch.Tensor) -> None:
         """Stores features, unless they exceed the limit on their own."""
         size = features.nbytes
-        if size > self._limit or digest in self._entries:
-            return
         # A view of a batch would keep the whole batch in memory.
-        own = features.clone() if features.untyped_storage().nbytes() > size else features
-        self._entries[digest] = own
-        self._bytes += size
-        while self._bytes > self._limit:
-            _, oldest = self._entries.popitem(last=False)
-            self._bytes -= oldest.nbytes
+        shared = features.untyped_storage().nbytes() > size
+        if size <= self._entries.limit:
+            self._entries.put(key, features.clone() if shared else features, size)

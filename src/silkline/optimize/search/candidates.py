@@ -36,8 +36,11 @@ class Candidates:
 
     @property
     def alone(self) -> list[Names]:
-        """A candidate for each optimisation."""
-        return [(name,) for name in self.known]
+        """A candidate for each optimisation, those first that cost least to try."""
+        cheap_first = sorted(
+            self.known.values(), key=lambda each: (each.needs_samples, each.calibrated)
+        )
+        return [(each.name,) for each in cheap_first]
 
     def combined(self, alone: Sequence[Trial]) -> list[Names]:
         """Combinations of at least two, the one that should be the fastest first.

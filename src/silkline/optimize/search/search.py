@@ -59,7 +59,7 @@ _FIRST_ITEMS = 24
 
 _FINALISTS = 3
 
-_ALONE, _COMBINED, _HALVED = 0.3, 0.45, 0.6
+_ALONE, _COMBINED, _HALVED = 0.4, 0.5, 0.6
 """Shares of the budget after which each phase of the screening stops; the rest confirms."""
 
 _MAX_COMBINATIONS = 12
@@ -80,18 +80,20 @@ async def search(plan: SearchPlan, on_progress: OnProgress, on_notice: OnNotice)
             written.
     """
     check_target(plan.target)
-    parts = split(plan.dataset, plan.images, plan.seed)
     engine = (await choose_engine(plan.subject.settings.engine)).engine
     async with AsyncExitStack() as stack:
         on_progress("preparing the exact weights", 0, 1, "")
         wanted = plan.subject.settings.engine
         base = await exact_bundle(
-            wanted, engine, plan.folder / "source", stack,
+            wanted, engine, plan.folder / "source", stack, on_notice,
             lambda stage: on_progress("preparing the exact weights", 0, 1, stage),
         )  # fmt: skip
         baseline = plan.subject
         if bundle_of(baseline) is None:
             baseline = of_model(baseline, base.folder, baseline.name)
+        known = candidates(base, engine, optimisations())
+        images = plan.images if any(each.calibrated for each in known.known.values()) else 0
+        parts = split(plan.dataset, images, plan.seed)
         study = stack.enter_context(Study(plan.folder / JOURNAL, _identity(plan, base, engine)))
         journal = stack.enter_context(Journal(plan.folder / ANSWERS))
         intake = await stack.enter_async_context(create_intake(plan.subject.settings))
@@ -105,7 +107,6 @@ async def search(plan: SearchPlan, on_progress: OnProgress, on_notice: OnNotice)
             intake=intake,
             on_notice=on_notice,
         )
-        known = candidates(base, engine, optimisations())
         running = _Search(plan, parts, base, baseline, known, study, meter, on_progress)
         await running.screen()
         confirmation = await running.confirm(on_notice)
@@ -169,7 +170,9 @@ class _Search:
         available = len(self.parts.selection.items)
         items = min(_FIRST_ITEMS, available)
         await self.baseline_on(items)
-        exact = [()] if self.base.folder != self.baseline.settings.engine.model else []
+        answering = bundle_of(self.baseline)
+        is_exact = answering is not None and answering.folder == self.base.folder
+        exact: list[Names] = [] if is_exact else [()]
         alone = await self.try_all([*exact, *self.known.alone], items, _ALONE)
         combined = self.known.combined(alone)[:_MAX_COMBINATIONS]
         pool = fastest([*alone, *await self.try_all(combined, items, _COMBINED)])
@@ -217,8 +220,9 @@ class _Search:
         if items not in self.asked:
             found = await self.meter.ask(self.baseline, items, self.asking("the baseline"))
             self.asked[items] = found
-            trial = self.meter.compare(BASELINE, found, found, 0.0)
-            self.study.add(msgspec.structs.replace(trial, problem=""), items, self.seconds)
+            if self.study.find(BASELINE, items) is None:
+                trial = self.meter.compare(BASELINE, found, found, 0.0)
+                self.study.add(msgspec.structs.replace(trial, problem=""), items, self.seconds)
         return self.asked[items]
 
     def asking(self, label: str) -> Callable[[Step], None]:

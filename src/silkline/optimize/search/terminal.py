@@ -24,9 +24,10 @@ def search_lines(found: Searched) -> RenderableType:
         table("candidate", *heads, rows=[_row(trial, found) for trial in measured]),
         "",
     ]
+    width = max((len(effect.name) for effect in found.effects), default=0)
     for effect in found.effects:
         style = "green" if effect.helps else "dim"
-        line = Text(f"{effect.name:<20} ", style=style)
+        line = Text(f"{effect.name:<{width}}  ", style=style)
         parts.append(line.append(effect.about, style="default"))
     parts.append("")
     for each in found.confirmed:
