@@ -85,7 +85,7 @@ def _bundle(folder: Path, weights: Path, pruning: Pruning | None) -> Path:
 
 async def _timed(bundle: Path, turn: int) -> tuple[float, float, int]:
     """The best seconds to the first token, of new images and of known ones; and the tokens."""
-    extra = {"dtype": "float32", "attention": "sdpa", "prefill_chunk": 2048}
+    extra = {"dtype": "float32", "attention": "sdpa", "prefill_chunk": "2048"}
     engine = engine_spec("torch").create(EngineOptions(model=bundle, max_batch=1, extra=extra))
     await engine.start()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,13 @@ def test_the_graph_chooses_as_the_formulas_say(count: int, kept: int) -> None:
     """For several images at once, each with the text of its own prompt."""
     features = np.stack([drawn(seed, count, WIDTH) for seed in (1, 2, 3)])
     texts = [drawn(seed, 5, WIDTH) for seed in (11, 12, 13)]
-    for method, choose in {
+    ways: dict[Method, Callable[[reference.Array, reference.Array], reference.Array]] = {
         Method.DIVPRUNE: lambda rows, _: rows[reference.divprune(rows, kept)],
         Method.CDPRUNER: lambda rows, text: rows[reference.cdpruner(rows, kept, text)],
         Method.ADAPTIVE: lambda rows, text: rows[reference.adaptive(rows, kept, text)],
         Method.MERGE: lambda rows, _: reference.merge(rows, kept)[0],
-    }.items():
+    }
+    for method, choose in ways.items():
         found = pruned(method, features, kept, texts)
         expected = [choose(rows, text) for rows, text in zip(features, texts, strict=True)]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=method)

@@ -112,7 +112,7 @@ def optimisations() -> tuple[Optimisation, ...]:
     Raises:
         EnvironmentFault: A package that registers one cannot be imported.
     """
-    found = []
+    found: list[Optimisation] = []
     for entry in entry_points(group=GROUP):
         try:
             loaded = entry.load()

@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 
+from silkline.engines.torch.support import CELL_MODEL_TYPES, PACKED, torch_path
 from silkline.errors import ConfigError
 from silkline.models.bundle import Bundle, EngineWeights
 from silkline.models.families import find_family
@@ -49,8 +50,6 @@ def _not_pruned(engine: str, bundle: Bundle) -> str:
     if family is None or family.image_tokens(files) is None:
         return "how many tokens an image takes is not known for its family"
     if engine == TORCH:
-        from silkline.engines.torch.support import PACKED, torch_path  # noqa: PLC0415 - heavy
-
         return "" if torch_path(files) == PACKED else "its family has no adapter (docs/torch.md)"
     if files.config.text("model_type") != "llava":
         return "the engine openvino itself makes the prompts of LLaVA layouts only"
@@ -134,8 +133,6 @@ def _name(engine: str, keep: float, method: str) -> str:
 
 def _has_cells(bundle: Bundle) -> str:
     """Why repeated cells cannot be dropped; empty if they can."""
-    from silkline.engines.torch.support import CELL_MODEL_TYPES  # noqa: PLC0415 - heavy
-
     if bundle.manifest.engines[TORCH].drops_duplicates:
         return "it drops repeated cells already"
     model_type = read_documents(bundle.weights(TORCH)).config.text("model_type")

@@ -118,8 +118,9 @@ def test_half_of_each_images_features_stay_where_they_were(tiny: Tiny, load: Loa
         texts = (whole.positions[:, ~was_image], prompt.positions[:, ~is_image])
         assert texts[0].tolist() == texts[1].tolist()
         sizes = [image.features for image in prompt.images]
-        places = whole.positions[:, was_image].split(sizes, 1)
-        found = prompt.positions[:, is_image].split([image.tokens for image in prompt.images], 1)
+        places = torch.split(whole.positions[:, was_image], sizes, 1)
+        tokens = [image.tokens for image in prompt.images]
+        found = torch.split(prompt.positions[:, is_image], tokens, 1)
         for own, had, has in zip(indices, places, found, strict=True):
             assert own is not None
             assert has.tolist() == had[:, own].tolist()

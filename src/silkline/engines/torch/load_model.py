@@ -111,11 +111,7 @@ def load(
         found = probe(family, inputs, prompt.positions[:, :1].to(device))
         spare = _spare(device, kv_cache_limit)
         slots = _slots(found, family, max_batch, kv_cache_bytes, spare, inputs)
-    if slots.max_tokens <= len(prompt.ids):
-        raise ConfigError(
-            f"The KV cache holds {slots.max_tokens} tokens of this model, too few for any "
-            f"request; each takes {slots.token_bytes} bytes. Raise kv_cache_bytes."
-        )
+    _check_room(slots, len(prompt.ids))
     chunk = options.prefill_chunk or _CHUNK_TOKENS[device.type]
     with torch.inference_mode():
         chosen = choose(options.attention, Sizes.of(found, max_batch, chunk), inputs)
@@ -145,6 +141,15 @@ def load(
     )
     max_tokens = min(family.context_length, slots.max_tokens)
     return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
+
+
+def _check_room(slots: KvSlots, tokens: int) -> None:
+    """Checks that the slots hold a request of more than this many tokens."""
+    if slots.max_tokens <= tokens:
+        raise ConfigError(
+            f"The KV cache holds {slots.max_tokens} tokens of this model, too few for any "
+            f"request; each takes {slots.token_bytes} bytes. Raise kv_cache_bytes."
+        )
 
 
 def _check_whole(entry: EngineWeights | None) -> None:

@@ -55,7 +55,8 @@ def all_cells(
     """
     times = torch.ones_like(ids)
     offsets = torch.zeros_like(ids)
-    places = is_image.nonzero().squeeze(1).split([image.features for image in images])
+    sizes = [image.features for image in images]
+    places = torch.split(is_image.nonzero().squeeze(1), sizes)
     for image, own, count in zip(images, places, counts, strict=True):
         times[own[0]] += count - len(own)
         offsets[own] += image.tensors[CELLS] - torch.arange(len(own))

@@ -72,7 +72,8 @@ def prune(
         for tensor, image in zip(features, prompt.images, strict=True)
     ]
     if prompt.feature_positions is not None:
-        split = prompt.feature_positions.split([image.features for image in prompt.images], 1)
+        sizes = [image.features for image in prompt.images]
+        split = torch.split(prompt.feature_positions, sizes, 1)
         kept = [part[:, indices.cpu()] for part, (_, indices) in zip(split, found, strict=True)]
         positions = prompt.positions.clone()
         positions[:, is_image] = torch.cat(kept, 1)
