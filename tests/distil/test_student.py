@@ -88,7 +88,7 @@ def test_kept_layers_and_heads_are_the_teachers(family: Adapter) -> None:
     name = "model.language_model.layers.{}.self_attn.q_proj.weight"
     assert torch.equal(own[name.format(0)], of[name.format(1)])
     half = student_of(family, Sizes(1.0, 0.5)).state_dict()
-    name = "model.vision_tower.vision_model.encoder.layers.1.mlp.fc1.bias"
+    name = "model.vision_tower.vision_model.encoder.layers.0.mlp.fc1.bias"
     assert set(half[name].tolist()) < set(of[name].tolist())
     assert len(half[name]) == len(of[name]) // 2
 
