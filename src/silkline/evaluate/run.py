@@ -10,6 +10,7 @@ from typing import Protocol
 
 from silkline.core import Answer
 from silkline.errors import SilklineError, http_face
+from silkline.evaluate.confidence import answer_probability
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.subject import Subject
@@ -122,5 +123,6 @@ async def _reply(item: Item, fingerprint: str, asker: Asker) -> Reply:
         prompt_tokens=answer.usage.prompt_tokens,
         completion_tokens=answer.usage.completion_tokens,
         image_tokens=answer.usage.image_tokens,
+        probability=answer_probability(answer.logprobs),
         pixels=asked.pixels,
     )

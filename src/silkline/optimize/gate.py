@@ -140,7 +140,13 @@ async def judged(
         check_listed(bundle, (await choose_engine(plan.candidate.settings.engine)).engine)
     plan = _disjoint(plan, answering, on_notice)
     asked = await evaluated(
-        EvaluationPlan(sides, plan.dataset, plan.metrics, plan.folder, plan.seed),
+        EvaluationPlan(
+            (_telling(plan.baseline), _telling(plan.candidate)),
+            plan.dataset,
+            plan.metrics,
+            plan.folder,
+            plan.seed,
+        ),
         on_progress.asking,
         on_notice,
     )
@@ -187,6 +193,11 @@ async def _judge(
         elif loaded is not None:
             findings.append(judge_speed(requirement, loaded, plan.confidence))
     return findings, slices
+
+
+def _telling(side: SubjectSpec) -> SubjectSpec:
+    """The side as it is asked: an engine of ours also tells the probability of its answers."""
+    return replace(side, with_probabilities=not side.settings.engine.remotes)
 
 
 def _disjoint(plan: GatePlan, bundle: Bundle | None, on_notice: OnNotice) -> GatePlan:

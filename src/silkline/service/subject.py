@@ -79,6 +79,8 @@ class SubjectSpec:
         max_tokens: Maximum tokens of an answer.
         max_pixels: Maximum pixels that images are reduced to first; 0 does not reduce them.
         choices: How a multiple choice is answered.
+        with_probabilities: Whether the engine is asked for the probability of its answers, if it
+            can tell. It may take longer then.
     """
 
     name: str
@@ -86,6 +88,7 @@ class SubjectSpec:
     max_tokens: int
     max_pixels: int
     choices: Choices = Choices.WRITTEN
+    with_probabilities: bool = False
 
 
 def parse_subject(
@@ -188,7 +191,9 @@ class GatewayAsker:
         self._answering = answering
         self._intake = intake
         self._max_bytes = spec.settings.limits.max_image_bytes
-        self._sampling = Sampling(max_tokens=spec.max_tokens)
+        told = Feature.LOGPROBS in answering.models.default.info.features
+        logprobs = 0 if spec.with_probabilities and told else None
+        self._sampling = Sampling(max_tokens=spec.max_tokens, logprobs=logprobs)
 
     def subject(self) -> Subject:
         """Describes the subject."""
