@@ -238,11 +238,12 @@ class _Search:
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         chosen = self.known.of(names)
-        calibration, images, samples = self.base.manifest.calibration, [], ()
+        calibration = self.base.manifest.calibration
+        samples: Sequence[Sample] = ()
         if any(each.calibrated for each in chosen):
             samples = await self.loaded()
-            images = [sample.image for sample in samples]
             calibration = joined(calibration, self.parts.calibration)
+        images = [sample.image for sample in samples]
         self.show(f"{' + '.join(names)}: building")
         folder.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(
