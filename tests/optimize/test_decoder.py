@@ -24,7 +24,7 @@ from silkline.optimize.openvino import (
 )
 from silkline.optimize.optimisation import Optimisation
 from silkline.optimize.optimize import load_samples
-from silkline.optimize.sensitivity import Layer, most_sensitive
+from silkline.optimize.sensitivity import Layer, to_keep
 from tests.optimize.bundles import make_exact_mini
 
 
@@ -34,9 +34,9 @@ def layer(name: str, divergence: float, weights: int = 10) -> Layer:
 
 def test_layers_that_lose_most_for_each_weight_are_kept() -> None:
     layers = [layer("a", 0.1), layer("large", 0.3, 60), layer("b", 0.2), layer("c", 0.01, 20)]
-    assert [each.layer for each in most_sensitive(layers, 0.2)] == ["b", "a"]
-    assert [each.layer for each in most_sensitive(layers, 0.05)] == ["b"]  # one at least
-    assert [each.layer for each in most_sensitive(layers, 1.0)] == ["b", "a", "large", "c"]
+    assert [each.layer for each in to_keep(layers, 0.2)] == ["b", "a"]
+    assert [each.layer for each in to_keep(layers, 0.05)] == ["b"]  # one at least
+    assert [each.layer for each in to_keep(layers, 1.0)] == ["b", "a", "large", "c"]
 
 
 def types(bundle: Bundle) -> Counter[str]:

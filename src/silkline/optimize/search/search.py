@@ -272,10 +272,10 @@ class _Search:
         """Judges the finalists on items that were not used for picking."""
         trials = self.study.trials()
         baseline = next(trial for trial in trials if trial.names == BASELINE)
-        most = max((each.items for each in trials if each.names != BASELINE), default=0)
+        maximum = max((each.items for each in trials if each.names != BASELINE), default=0)
         finalists = [
             each for each in fastest(trials)
-            if each.names not in {BASELINE, ()} and each.items == most and each.speed > 1
+            if each.names not in {BASELINE, ()} and each.items == maximum and each.speed > 1
         ][:_FINALISTS]  # fmt: skip
         folders = {each.names: await self.built(each.names) for each in finalists}
         subjects = {
