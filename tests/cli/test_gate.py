@@ -41,7 +41,10 @@ def test_an_equal_model_passes_another_is_refused_and_a_second_run_asks_nothing(
     assert (record["verdict"], record["items"], record["images"]) == ("passed", 60, 60)
     assert record["machine"]["cores"] >= 1
     assert record["versions"]["silkline"]
-    assert json.loads((out / "gate.json").read_text())["record"] == record
+    written = json.loads((out / "gate.json").read_text())
+    assert written["record"] == record
+    # the fake engine tells its probabilities, and no answer is right
+    assert all(0 < side["calibration_error"] <= 1 for side in written["evaluation"]["results"])
     page = (out / "gate.html").read_text()
     assert "Passed: every requirement holds" in page
     assert "agreement&gt;=90%" in page

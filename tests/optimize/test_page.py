@@ -1,3 +1,4 @@
+import msgspec
 from hypothesis import example, given, settings
 
 from silkline.bench.summary import summarise
@@ -57,3 +58,15 @@ def test_the_page_says_the_verdict() -> None:
         (Verdict.UNDECIDED, "Undecided: too little was measured to tell"),
     ):
         assert words in safe(page("plain", verdict)).text
+
+
+def test_the_calibration_error_stands_beside_the_metrics() -> None:
+    found, cases = gated("plain")
+    assert "calibration error" not in gate_page(found, cases).partition("All figures")[0]
+    sides = [
+        msgspec.structs.replace(result, calibration_error=error)
+        for result, error in zip(found.evaluation.results, (0.034, 0.125), strict=True)
+    ]
+    evaluation = msgspec.structs.replace(found.evaluation, results=sides)
+    text = safe(gate_page(msgspec.structs.replace(found, evaluation=evaluation), cases)).text
+    assert "calibration error3.4%12.5%" in text

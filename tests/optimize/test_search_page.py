@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,7 +22,13 @@ from tests.report.test_page import HOSTILE, TEXTS, Parsed, safe
 
 def searched(text: str) -> Searched:
     """What a search found, in which every text is this one."""
-    measured = {"items": 24, "seconds": 0.5, "throughput": 8.0, "size": 2**22, "memory": 2**28}
+    measured: dict[str, Any] = {
+        "items": 24,
+        "seconds": 0.5,
+        "throughput": 8.0,
+        "size": 2**22,
+        "memory": 2**28,
+    }
     found, _ = gated(text)
     layers = [
         {"layer": f"{text}{index}", "divergence": 0.1 / (index + 1), "kept": index == 1}
@@ -90,7 +97,8 @@ async def test_the_page_in_a_browser(tmp_path: Path) -> None:
     browsers = [path for name in BROWSER_NAMES if (path := shutil.which(name))]
     if not browsers:
         pytest.fail("No Chromium on PATH. Run: apt-get update && apt-get install -y chromium")
-    written, asked = tmp_path / "report.html", []
+    written = tmp_path / "report.html"
+    asked: list[str] = []
     written.write_text(page("plain"), encoding="utf-8")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(

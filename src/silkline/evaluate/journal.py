@@ -47,6 +47,7 @@ class Reply(
         prompt_tokens: Number of prompt tokens, including image tokens.
         completion_tokens: Number of generated tokens.
         image_tokens: Number of image tokens in the prompt.
+        probability: The probability that the model gave to the whole answer; None if unknown.
         pixels: Pixels of the original image; 0 if it was never decoded.
         confidence: The probability of the answer's least likely token; None if it was not asked
             for.
@@ -64,6 +65,7 @@ class Reply(
     prompt_tokens: int = 0
     completion_tokens: int = 0
     image_tokens: int = 0
+    probability: float | None = None
     pixels: int = 0
     confidence: float | None = None
 

@@ -45,6 +45,9 @@ class Result(msgspec.Struct, frozen=True):
         latency: None if no item was answered.
         prompt_tokens: Prompt tokens of all answers; duplicate rows share one answer.
         completion_tokens: Completion tokens of all answers.
+        calibration_error: How far the answers' probabilities and their correctness by the main
+            metric are apart, from 0 to 1; None if a probability is unknown, or the metric is not
+            right or wrong.
     """
 
     subject: Subject
@@ -56,6 +59,7 @@ class Result(msgspec.Struct, frozen=True):
     latency: Latency | None
     prompt_tokens: int
     completion_tokens: int
+    calibration_error: float | None = None
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import Protocol
 from silkline.core import Answer
 from silkline.core.answer import confidence
 from silkline.errors import SilklineError, http_face
+from silkline.evaluate.confidence import answer_probability
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Journal, Reply
 from silkline.evaluate.subject import Subject
@@ -123,6 +124,7 @@ async def _reply(item: Item, fingerprint: str, asker: Asker) -> Reply:
         prompt_tokens=answer.usage.prompt_tokens,
         completion_tokens=answer.usage.completion_tokens,
         image_tokens=answer.usage.image_tokens,
+        probability=answer_probability(answer.logprobs),
         pixels=asked.pixels,
         confidence=confidence(answer.logprobs) if answer.logprobs else None,
     )

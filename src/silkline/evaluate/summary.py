@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from silkline.core import FinishReason
+from silkline.evaluate.confidence import calibration_error
 from silkline.evaluate.item import Item
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import Metric
@@ -56,7 +57,25 @@ def summarise(
         latency=_latency([reply.seconds for reply in once]),
         prompt_tokens=sum(reply.prompt_tokens for reply in once),
         completion_tokens=sum(reply.completion_tokens for reply in once),
+        calibration_error=_calibration_error(replies, metrics, scores),
     )
+
+
+def _calibration_error(
+    replies: Sequence[Reply], metrics: Sequence[Metric], scores: Scores
+) -> float | None:
+    main = next(iter(metrics), None)
+    if main is None or not main.right_or_wrong:
+        return None
+    found = [
+        (reply.probability, value)
+        for reply, value in zip(replies, scores[main.name], strict=True)
+        if reply.answer is not None
+    ]
+    known = [(probability, value) for probability, value in found if probability is not None]
+    if not known or len(known) < len(found):
+        return None
+    return calibration_error([each[0] for each in known], [each[1] for each in known])
 
 
 def _score(metric: Metric, keys: Sequence[str], values: Sequence[float], seed: int) -> Score:

@@ -141,7 +141,13 @@ async def judged(
         check_listed(bundle, (await choose_engine(plan.candidate.settings.engine)).engine)
     plan = _disjoint(plan, answering, on_notice)
     asked = await evaluated(
-        EvaluationPlan(sides, plan.dataset, plan.metrics, plan.folder, plan.seed),
+        EvaluationPlan(
+            (_telling(plan.baseline), _telling(plan.candidate)),
+            plan.dataset,
+            plan.metrics,
+            plan.folder,
+            plan.seed,
+        ),
         on_progress.asking,
         on_notice,
     )
@@ -193,6 +199,11 @@ async def _judge(
         (baseline.replies, candidate.replies),
     )
     return findings, slices
+
+
+def _telling(side: SubjectSpec) -> SubjectSpec:
+    """The side as it is asked: an engine of ours also tells the probability of its answers."""
+    return replace(side, with_probabilities=not side.settings.engine.remotes)
 
 
 def _disjoint(plan: GatePlan, bundle: Bundle | None, on_notice: OnNotice) -> GatePlan:

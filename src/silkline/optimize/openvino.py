@@ -152,11 +152,11 @@ def _mixed(share: float, work: Work) -> EngineWeights:
     import nncf  # noqa: PLC0415 - heavy
 
     from silkline.optimize.openvino_inputs import decoder_inputs  # noqa: PLC0415 - heavy
-    from silkline.optimize.sensitivity import most_sensitive, sensitivity  # noqa: PLC0415 - heavy
+    from silkline.optimize.sensitivity import sensitivity, to_keep  # noqa: PLC0415 - heavy
 
     inputs = decoder_inputs(work, with_images=True)
     layers = sensitivity(work.folder / LANGUAGE_MODEL, inputs, _int4_options())
-    kept = most_sensitive(layers, share)
+    kept = to_keep(layers, share)
     names = [node for layer in kept for node in layer.nodes]
     ignored = nncf.IgnoredScope(names=names)
     _compress((LANGUAGE_MODEL,), work, **_int4_options(), ignored_scope=ignored)

@@ -61,7 +61,7 @@ def sensitivity(
     return _known[key]
 
 
-def most_sensitive(layers: Sequence[Layer], share: float) -> list[Layer]:
+def to_keep(layers: Sequence[Layer], share: float) -> list[Layer]:
     """The layers to keep: those that lose most for each weight, up to a share of all weights.
 
     At least one is kept.

@@ -42,4 +42,8 @@ def _scores(gated: Gated) -> Table:
     for index, first in enumerate(results[0].scores):
         sides = [result.scores[index] for result in results]
         rows.append((first.metric, *(score(each.mean, each.highest) for each in sides)))
+    errors = [result.calibration_error for result in results]
+    if any(each is not None for each in errors):
+        told = ("" if each is None else score(each) for each in errors)
+        rows.append(("calibration error", *told))
     return table(title, "A, the baseline", "B, the candidate", rows=rows)

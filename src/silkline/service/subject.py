@@ -79,7 +79,9 @@ class SubjectSpec:
         max_tokens: Maximum tokens of an answer.
         max_pixels: Maximum pixels that images are reduced to first; 0 does not reduce them.
         choices: How a multiple choice is answered.
-        confidence: Whether the replies tell the model's confidence.
+        confidence: Whether the replies must tell the model's confidence.
+        with_probabilities: Whether the engine is asked for the probability of its answers, if it
+            can tell. It may take longer then.
     """
 
     name: str
@@ -88,6 +90,7 @@ class SubjectSpec:
     max_pixels: int
     choices: Choices = Choices.WRITTEN
     confidence: bool = False
+    with_probabilities: bool = False
 
 
 def parse_subject(
@@ -190,7 +193,8 @@ class GatewayAsker:
         self._answering = answering
         self._intake = intake
         self._max_bytes = spec.settings.limits.max_image_bytes
-        logprobs = 0 if spec.confidence else None
+        told = Feature.LOGPROBS in answering.models.default.info.features
+        logprobs = 0 if spec.confidence or (spec.with_probabilities and told) else None
         self._sampling = Sampling(max_tokens=spec.max_tokens, logprobs=logprobs)
 
     def subject(self) -> Subject:

@@ -238,11 +238,12 @@ class _Search:
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         chosen = self.known.of(names)
-        calibration, images, samples = self.base.manifest.calibration, [], ()
+        calibration = self.base.manifest.calibration
+        samples: Sequence[Sample] = ()
         if any(each.calibrated for each in chosen):
             samples = await self.loaded()
-            images = [sample.image for sample in samples]
             calibration = joined(calibration, self.parts.calibration)
+        images = [sample.image for sample in samples]
         self.show(f"{' + '.join(names)}: building")
         folder.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(
@@ -271,10 +272,10 @@ class _Search:
         """Judges the finalists on items that were not used for picking."""
         trials = self.study.trials()
         baseline = next(trial for trial in trials if trial.names == BASELINE)
-        most = max((each.items for each in trials if each.names != BASELINE), default=0)
+        maximum = max((each.items for each in trials if each.names != BASELINE), default=0)
         finalists = [
             each for each in fastest(trials)
-            if each.names not in {BASELINE, ()} and each.items == most and each.speed > 1
+            if each.names not in {BASELINE, ()} and each.items == maximum and each.speed > 1
         ][:_FINALISTS]  # fmt: skip
         folders = {each.names: await self.built(each.names) for each in finalists}
         subjects = {

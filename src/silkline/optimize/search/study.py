@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -118,7 +119,7 @@ class Study:
         )
         self._run("UPDATE search SET seconds = ?", (seconds,))
 
-    def _run(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    def _run(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         if self._file is None:
             raise RuntimeError("the study is not open")
         try:
@@ -142,9 +143,9 @@ def _key(names: Names) -> str:
     return " + ".join(names)
 
 
-def _decoded(text: object) -> Trial:
+def _decoded(text: str) -> Trial:
     try:
-        return msgspec.json.decode(str(text), type=Trial)
+        return msgspec.json.decode(text, type=Trial)
     except UNDECODABLE as error:
         raise ConfigError(
             "A trial in the journal of the search cannot be read. Remove the journal's folder, or "

@@ -70,8 +70,8 @@ def frontier(trials: Iterable[Trial]) -> list[Trial]:
     counts as the worst. Only trials on the most items are compared with each other.
     """
     found = [each for each in trials if each.measured and not each.problem]
-    most = max((each.items for each in found), default=0)
-    compared = [(each, _costs(each)) for each in found if each.items == most]
+    maximum = max((each.items for each in found), default=0)
+    compared = [(each, _costs(each)) for each in found if each.items == maximum]
     return [
         each
         for each, costs in compared
