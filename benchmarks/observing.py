@@ -1,9 +1,9 @@
 """Measures the shipper, and what shipped logs and traces cost the gateway, on and off in turns.
 
-Each round starts two gateways with the fake engine, one with logs shipped and traces at their default ratio, and one without, and
-asks for cached answers: with many connections (answers a second) and with one (median latency).
-The log server and the collector are nginx, which takes everything. Before that, the shipper alone
-ships events to it as fast as it can.
+Each round starts two gateways with the fake engine, one with shipped logs and with traces at their
+default ratio, and one without, and asks for cached answers: with many connections (answers a
+second) and with one (median latency). The log server and the collector are nginx, which takes
+everything. Before that, the shipper alone ships events to it as fast as it can.
 
     python -m benchmarks.observing [--rounds 5] [--seconds 5] [--events 200000]
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.cached import closed
+from benchmarks.cached import cached_answers
 from benchmarks.options import base_parser, place_of
 from benchmarks.processes import free_port
 from benchmarks.subjects import gateway
@@ -48,7 +48,7 @@ http {{
 """
 _OK = 200
 _PICTURES = 200
-_PIXELS = 64
+_PIXELS = 128
 
 
 @contextmanager
@@ -131,11 +131,11 @@ def _measured(url: str, connections: int, arguments: argparse.Namespace) -> floa
     """Answers a second, or with one connection the median milliseconds."""
     arguments.connections = connections
     traffic = Traffic(catalogue=_PICTURES, pixels=_PIXELS, form=Form.DATA_URL, max_tokens=16)
-    measured, _ = uvloop.run(closed(Target("A", url), traffic, free_port(), arguments))
+    measured, _ = uvloop.run(cached_answers(Target("A", url), traffic, free_port(), arguments))
     seconds = [
         one.ended - one.began
         for one in measured.asked
-        if 0 <= one.began and one.reply.status == _OK
+        if one.began >= 0 and one.reply.status == _OK
     ]
     if len(seconds) < len([one for one in measured.asked if one.began >= 0]):
         raise SystemExit("benchmark: some requests failed")

@@ -15,7 +15,7 @@ import pytest
 from tests.observe.shipping.log_server import Proxy, documents, osmem, proxy, wait_for
 from tests.observe.shipping.shipping import numbers, shipped
 
-EVENTS = 4_000
+EVENTS = 100_000
 LIVES = 4
 OF_A_LIFE = 10_000_000
 SPOOL_BYTES = 8 * 2**20
@@ -74,7 +74,7 @@ def trouble(faults: Any, stopped: threading.Event) -> None:
     """An outage of 30 s, then storms of 429, for as long as the campaign runs."""
     time.sleep(5)
     faults.down = True
-    time.sleep(6)
+    time.sleep(30)
     faults.down = False
     while not stopped.wait(5):
         faults.status = 429
@@ -88,7 +88,7 @@ def test_no_event_is_lost_or_doubled_whatever_happens(tmp_path: Path) -> None:
     seen: set[int] = set()
 
     def refuse(event: dict[str, Any]) -> int:
-        number = int(event["silkline.number"])
+        number = int(event.get("silkline.number", 1))  # the shipper logs outages itself
         if number % 10 or number in seen:
             return 0
         seen.add(number)
@@ -104,8 +104,10 @@ def test_no_event_is_lost_or_doubled_whatever_happens(tmp_path: Path) -> None:
         stopped.set()
         troubles.join()
         _ship_the_rest(faulty, tmp_path)
-        found = numbers(documents(url, "campaign"))[:-1]  # the last one is of `_ship_the_rest`
-    assert accepted == [EVENTS // LIVES] * LIVES
+        shipped_events = documents(url, "campaign")
+    found = numbers([event for event in shipped_events if event["message"] == "request"])
+    assert found.pop() == -1  # of `_ship_the_rest`
+    assert min(accepted) >= EVENTS // LIVES  # and what the shipper logged about the outage
     expected = [
         life * OF_A_LIFE + number for life in range(LIVES) for number in range(EVENTS // LIVES)
     ]
