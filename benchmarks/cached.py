@@ -103,7 +103,7 @@ def _measure(server: Server, form: Form, port: int, arguments: argparse.Namespac
     traffic = Traffic(catalogue=_PICTURES, pixels=_PIXELS, form=form, max_tokens=16)
     target = Target("A", server.url)
     cpu = cpu_seconds(server.pid)
-    measured, body_bytes = uvloop.run(_closed(target, traffic, port, arguments))
+    measured, body_bytes = uvloop.run(cached_answers(target, traffic, port, arguments))
     after = cpu_seconds(server.pid)
     closed = figures(measured, {name: after[name] - cpu.get(name, 0.0) for name in after})
     print(f"{form.value}, closed loop: {closed.rate:.0f}/s, {closed.errors} errors", flush=True)
@@ -113,10 +113,10 @@ def _measure(server: Server, form: Form, port: int, arguments: argparse.Namespac
     return Found(form, body_bytes, closed, summarise(run, 0, SLO))
 
 
-async def _closed(
+async def cached_answers(
     target: Target, traffic: Traffic, port: int, arguments: argparse.Namespace
 ) -> tuple[Measured, float]:
-    """As fast as it goes; every picture was asked for once before."""
+    """Asks as fast as it goes for pictures that were asked for before; also the bytes of a body."""
     client = HttpClient(target.url, arguments.connections)
     async with image_origin(traffic, port) as origin:
         model = await model_of(target, traffic)

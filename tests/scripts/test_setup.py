@@ -55,7 +55,7 @@ def test_what_only_tests_need_does_not_stop_the_set_up(machine: Path) -> None:
     assert "the tests of the web console fail" in result.stderr
     assert "several GB" in result.stderr
     assert "--no-install-recommends redis-server\n" in calls
-    assert "--editable .[openvino,optimize,torch,redis,s3,pdf,evaluate,traces,dev]" in calls
+    assert "--editable .[openvino,optimize,torch,redis,s3,pdf,evaluate,render,traces,dev]" in calls
 
 
 def test_the_virtual_environment_of_the_python_that_was_asked_for_is_installed(
