@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from pathlib import Path
@@ -57,17 +58,19 @@ async def test_decoders_are_calibrated_with_questions_about_images(tmp_path: Pat
     samples = await load_samples(settings_from(None, {}), base, items)
     assert json.loads(samples[0].answer) == dict(items[0].record or {})
 
-    def built(chosen: Optimisation) -> Bundle:
+    async def built(chosen: Optimisation) -> Bundle:
         assert chosen.why_not(base) == ""
         images = [sample.image for sample in samples]
         target = tmp_path / chosen.name
-        return build(base, [chosen], target, images, calibration, lambda _: None, samples)
+        return await asyncio.to_thread(  # as the search does
+            build, base, [chosen], target, images, calibration, lambda _: None, samples
+        )
 
-    assert types(built(DECODER_INT8)) == {"u8": 22}
-    awq = built(DECODER_INT4_AWQ)
+    assert types(await built(DECODER_INT8)) == {"u8": 22}
+    awq = await built(DECODER_INT4_AWQ)
     assert types(awq) == {"i4": 21, "u8": 1}
     assert awq.manifest.calibration == calibration
-    mixed = built(DECODER_INT4_KEEP25)
+    mixed = await built(DECODER_INT4_KEEP25)
     findings = json.loads((mixed.folder / "bundle.json").read_text())["findings"]
     layers = findings["decoder-int4-keep25"]["sensitivity"]
     kept = [each for each in layers if each["kept"]]
