@@ -21,15 +21,18 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.engines import ROOT, prepare
-from benchmarks.engines_subject import BATCH, SIDE, picture
+from benchmarks import engines_subject
+from benchmarks.engines import prepare
+from benchmarks.engines_subject import SIDE
 from benchmarks.machine import machine, versions
+from benchmarks.options import ROOT
 from benchmarks.report import command_line, today, write_report
 from silkline.core import Image, ImagePart, Message, Request, Role, Sampling, TextPart, Usage
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.ingress.identity import image_digest
 
+BATCH = 16
 TOKENS = 32
 MAX_SHARE = 0.4
 MIN_SPEEDUP = 2.5
@@ -76,7 +79,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def image(number: int) -> Image:
     """An image of noise."""
-    pixels = picture(number).tobytes()
+    pixels = engines_subject.image(number).tobytes()
     return Image(SIDE, SIDE, pixels, image_digest("RGB", SIDE, SIDE, pixels))
 
 
@@ -194,8 +197,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     names = arguments.only.split(",")
-    folders = prepare(arguments.cache, names)
-    found = []
+    folders = prepare(arguments.cache, names, None)
+    found: list[Found] = []
     for name in names:
         for reuse in (False, True):
             run = measure(

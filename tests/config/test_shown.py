@@ -48,7 +48,7 @@ def test_every_setting_is_shown_with_its_source(tmp_path: Path) -> None:
     ],
 )
 def test_secrets_are_masked(name: str, text: str) -> None:
-    shown = json.dumps(rows(**{name: text}), ensure_ascii=False)
+    shown = json.dumps(rows(None, **{name: text}), ensure_ascii=False)
     assert "hunter2" not in shown
     assert MASK in shown
 

@@ -148,7 +148,7 @@ def test_a_panel_shows_data(panel: Panel, watched: tuple[Served, Prometheus]) ->
         assert running.value("absent(silkline_refused_total)")
         return
     for query in shown(panel):
-        until(lambda query=query: running.value(query), 30)  # type: ignore[misc]
+        until(lambda query=query: running.value(query), 30)
 
 
 def test_the_rules_are_healthy(watched: tuple[Served, Prometheus]) -> None:

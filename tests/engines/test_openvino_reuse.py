@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from silkline.core import Answer, Request, Sampling
 from tests.engines.asking import answer, eventually, picture, request, user
@@ -47,8 +48,13 @@ def cached(given: Answer) -> int:
 
 async def test_what_is_known_of_an_image_is_computed_once_for_each_scope() -> None:
     async with started(kv_precision="f32") as engine:
-        vision, encoded = engine.embedder._vision, []
-        engine.embedder._vision = lambda pixels: encoded.append(len(pixels)) or vision(pixels)
+        vision, encoded = engine.embedder._vision, list[int]()
+
+        def counted(inputs: list[NDArray[np.float32]]) -> Any:
+            encoded.append(len(inputs[0]))
+            return vision(inputs)
+
+        engine.embedder._vision = counted
         first = await answer(engine, about(1))
         second = await answer(engine, about(1, WORDS[1]))
         assert (cached(first), cached(second)) == (0, 2 * BLOCK_TOKENS)

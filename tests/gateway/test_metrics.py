@@ -49,7 +49,9 @@ def value(client: httpx2.Client, name: str, **labels: str) -> float:
     )
 
 
-def ask(client: httpx2.Client, prompt: str, *, tokens: int = 5, **headers: str) -> httpx2.Response:
+def ask(
+    client: httpx2.Client, prompt: str, *, tokens: int = 5, headers: dict[str, str] | None = None
+) -> httpx2.Response:
     body = {"image_base64": PIXEL, "prompt": prompt, "max_tokens": tokens}
     return client.post(PREDICT, json=body, headers=headers)
 
@@ -81,12 +83,12 @@ def test_a_question_is_counted_for_its_objectives(client: httpx2.Client) -> None
 
 
 def test_openmetrics_names_a_request(client: httpx2.Client) -> None:
-    assert ask(client, "named", **{"x-request-id": "the-named-one"}).status_code == 200
+    assert ask(client, "named", headers={"x-request-id": "the-named-one"}).status_code == 200
     reply = client.get("/metrics", headers={"accept": "application/openmetrics-text"})
     assert reply.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     ids = {
         sample.exemplar.labels["request_id"]
-        for family in openmetrics(reply.text)
+        for family in openmetrics(reply.text)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.exemplar
     }

@@ -71,7 +71,7 @@ def test_openmetrics_shows_one_request_of_each_bucket() -> None:
     text = metrics.render(Format.OPENMETRICS).decode()
     exemplars = {
         (sample.labels["le"], sample.exemplar.labels["request_id"], sample.exemplar.value)
-        for family in openmetrics(text)
+        for family in openmetrics(text)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.exemplar
     }

@@ -86,7 +86,8 @@ def numbers(layer: str, tensors: dict[str, torch.Tensor], bits: int) -> torch.Te
     every = [(words >> shift) & (2**bits - 1) for shift in range(0, 32, bits)]
     unsigned: torch.Tensor = torch.stack(every, 2).reshape(rows, -1)[:, :columns]
     levels = unsigned - 2 ** (bits - 1)
-    return levels.double() * scale.repeat_interleave(columns // scale.shape[1], 1)
+    found: torch.Tensor = levels.double() * scale.repeat_interleave(columns // scale.shape[1], 1)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ async def test_its_revision_changes_with_the_threshold_and_the_models() -> None:
 
 
 async def test_it_can_do_what_both_can() -> None:
-    small = {
+    small: dict[str, Any] = {
         "context_length": 500, "image_tokens": 4, "pixel_budget": PixelBudget(100),
         "features": frozenset({Feature.LOGPROBS, Feature.MIN_P}),
     }  # fmt: skip

@@ -104,6 +104,7 @@ def fit(answered: Answered, keep: float, confidence: float) -> Fitted:
         )
     levels: list[Level] = []
     chosen: Level | None = None
+    items = len(answered.confidences)
     for threshold in _candidates(answered.confidences):
         losses = [
             better - own if sure >= threshold else 0.0
@@ -124,10 +125,10 @@ def fit(answered: Answered, keep: float, confidence: float) -> Fitted:
             break
         chosen = level
     if chosen is None:
-        needed = items_needed(margin, 0.0, confidence, unit=len(losses) / len(set(answered.groups)))
+        needed = items_needed(margin, 0.0, confidence, unit=items / len(set(answered.groups)))
         raise ConfigError(
-            f"{len(losses):,} items are too few to show that {keep:.1%} of the large model's score "
-            f"is kept. Use at least {max(needed, len(losses) + 1):,}, or a lower --keep."
+            f"{items:,} items are too few to show that {keep:.1%} of the large model's score "
+            f"is kept. Use at least {max(needed, items + 1):,}, or a lower --keep."
         )
     calibration = isotonic(answered.confidences, answered.small)
     return Fitted(

@@ -60,4 +60,5 @@ def orthogonal(matrix: Tensor) -> Tensor:
     for _ in range(_STEPS):
         gram = found @ found.T
         found = _A * found + (_B * gram + _C * gram @ gram) @ found
-    return (found.T if tall else found).to(matrix.dtype)
+    turned: torch.Tensor = found.T if tall else found
+    return turned.to(matrix.dtype)

@@ -104,7 +104,9 @@ def _images_of(content: PromptContent) -> tuple[Ids, Ids]:
     owners = np.full(len(content.ids), _NO_IMAGE, np.int64)
     offsets = np.full(len(content.ids), _NO_IMAGE, np.int64)
     counts = [image.tokens for image in content.images]
-    places = np.flatnonzero(content.ids == content.image_token) if counts else []
+    places: Ids = (
+        np.flatnonzero(content.ids == content.image_token) if counts else np.zeros(0, np.int64)
+    )
     if len(places) != sum(counts):
         raise ValueError(f"{len(places)} image tokens for {sum(counts)} features")
     if counts:

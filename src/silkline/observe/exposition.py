@@ -26,5 +26,5 @@ class Format(StrEnum):
     def write(self, registry: CollectorRegistry) -> bytes:
         """Returns the metrics of a registry in this format."""
         if self is Format.OPENMETRICS:
-            return openmetrics.generate_latest(registry)
-        return generate_latest(registry)
+            return bytes(openmetrics.generate_latest(registry))  # type: ignore[no-untyped-call]
+        return bytes(generate_latest(registry))

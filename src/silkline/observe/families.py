@@ -37,6 +37,12 @@ class Sample(msgspec.Struct, array_like=True, frozen=True):
         return self.name, tuple(self.labels.items())
 
 
+def _exemplar(found: Exemplar | None) -> tuple[dict[str, str], float, float | None] | None:
+    if found is None:
+        return None
+    return found.labels, found.value, None if found.timestamp is None else float(found.timestamp)
+
+
 class Family(msgspec.Struct, array_like=True, frozen=True):
     """A metric family: its name, Prometheus type, documentation and samples."""
 
@@ -58,7 +64,7 @@ def families_of(registry: CollectorRegistry) -> list[Family]:
                     sample.name,
                     sample.labels,
                     sample.value,
-                    None if sample.exemplar is None else tuple(sample.exemplar),
+                    _exemplar(sample.exemplar),
                 )
                 for sample in metric.samples
             ],

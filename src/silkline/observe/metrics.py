@@ -6,7 +6,7 @@ separate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -132,7 +132,7 @@ class Metrics:
         return form.write(self.registry)
 
 
-def _exemplar(request_id: str) -> Mapping[str, str] | None:
+def _exemplar(request_id: str) -> dict[str, str] | None:
     """What names the request in OpenMetrics; None if its id is too long for that."""
     if not request_id or len(request_id) > MAX_EXEMPLAR_CHARACTERS:
         return None

@@ -83,7 +83,7 @@ def _is_valid(found: re.Match[bytes]) -> bool:
     version, trace_id, parent_id, rest = found[1], found[2], found[3], found[5]
     if version == _INVALID_VERSION or (version == _FIRST_VERSION and rest is not None):
         return False
-    return any(trace_id.strip(b"0")) and any(parent_id.strip(b"0"))
+    return not (set(trace_id) == set(b"0") or set(parent_id) == set(b"0"))
 
 
 def _is_sampled(trace_id: str, ratio: float) -> bool:

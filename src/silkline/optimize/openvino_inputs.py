@@ -47,7 +47,7 @@ def decoder_inputs(work: Work, *, with_images: bool) -> list[tuple[Inputs, int]]
     served = replace(read_served(EngineOptions(model=work.folder)), folder=work.root)
     tokenizer = genai.Tokenizer(str(work.folder))
     prompts, embedder = Prompts(served, tokenizer), Embedder(served, arithmetic())
-    found = []
+    found: list[tuple[dict[str, NDArray[Any]], int]] = []
     for sample in work.samples:
         request = _request(sample, with_images=with_images)
         ids, _ = prompts.ids(request)
@@ -58,7 +58,7 @@ def decoder_inputs(work: Work, *, with_images: bool) -> list[tuple[Inputs, int]]
         joined = np.concatenate([prepared.ids, answer])
         (embeddings,) = embedder.embed([replace(prepared, ids=joined)])
         count = embeddings.shape[1]
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "inputs_embeds": embeddings,
             "attention_mask": np.ones((1, count), np.int64),
             "position_ids": np.arange(count)[None],

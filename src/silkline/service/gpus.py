@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
 
@@ -28,7 +28,7 @@ def gpu_readings() -> Iterator[Reading]:
 
 
 def _values(nvml: ModuleType, gpu: object) -> Iterator[tuple[Declared, float]]:
-    reads = (
+    reads: tuple[tuple[Declared, Callable[[], float]], ...] = (
         (catalogue.GPU_BUSY, lambda: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu / _PERCENT),
         (catalogue.GPU_MEMORY, lambda: nvml.nvmlDeviceGetMemoryInfo(gpu).total),
         (catalogue.GPU_MEMORY_USED, lambda: nvml.nvmlDeviceGetMemoryInfo(gpu).used),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from silkline.config import TraceSettings
-from silkline.core import Stage
+from silkline.core import Stage, Usage
 from silkline.errors import SERVER_FAULTS
 from silkline.observe.spans import AttributeValue, Span, SpanExporter
 from silkline.observe.trace_context import TraceContext, trace_context
@@ -130,10 +130,21 @@ def _request_attributes(record: RequestRecord, ended: Ended) -> dict[str, Attrib
     return attributes
 
 
+def _usage_attributes(usage: Usage | None) -> dict[str, AttributeValue]:
+    """The tokens of an answer; none if no answer ended."""
+    if usage is None:
+        return {}
+    return {
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
+        "gen_ai.usage.image.input_tokens": usage.image_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+    }
+
+
 def _operation_attributes(record: RequestRecord, asked: Asked) -> dict[str, AttributeValue]:
     """The attributes of the OpenTelemetry conventions for generative AI; see `docs/traces.md`."""
     details = record.details
-    usage = details.usage
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "silkline",
@@ -142,10 +153,7 @@ def _operation_attributes(record: RequestRecord, asked: Asked) -> dict[str, Attr
         "gen_ai.request.choice.count": asked.choices,
         "gen_ai.response.model": record.served or record.model,
         "gen_ai.response.finish_reasons": [reason.value for reason in details.finish],
-        "gen_ai.usage.input_tokens": usage.prompt_tokens,
-        "gen_ai.usage.output_tokens": usage.completion_tokens,
-        "gen_ai.usage.image.input_tokens": usage.image_tokens,
-        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        **_usage_attributes(details.usage),
         "silkline.cache": record.cache,
         "silkline.stream": asked.stream,
         "silkline.replicas": [attempt.replica for attempt in details.attempts],

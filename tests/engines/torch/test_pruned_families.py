@@ -126,8 +126,8 @@ def test_half_of_each_images_features_stay_where_they_were(tiny: Tiny, load: Loa
             assert has.tolist() == had[:, own].tolist()
     again, _ = family.prune(prompt, features)
     assert again.positions.tolist() == prompt.positions.tolist()
-    found = torch.cat(list(kept))
-    torch.testing.assert_close(inputs[is_image][:, : found.shape[1]], found)
+    joined = torch.cat(list(kept))
+    torch.testing.assert_close(inputs[is_image][:, : joined.shape[1]], joined)
 
 
 @families

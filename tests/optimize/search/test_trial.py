@@ -1,9 +1,17 @@
+from typing import Any
+
 from silkline.optimize.search.trial import BASELINE, Trial, fastest, frontier
 
 
-def trial(name: str, **values: float) -> Trial:
-    usual = {"items": 10, "seconds": 1.0, "throughput": 1.0, "size": 10, "memory": 10}
-    return Trial(names=(name,), **(usual | values))  # type: ignore[arg-type]
+def trial(name: str, **values: Any) -> Trial:
+    usual: dict[str, Any] = {
+        "items": 10,
+        "seconds": 1.0,
+        "throughput": 1.0,
+        "size": 10,
+        "memory": 10,
+    }
+    return Trial(names=(name,), **(usual | values))
 
 
 def names(trials: list[Trial]) -> list[str]:

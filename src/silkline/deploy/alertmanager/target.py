@@ -13,7 +13,7 @@ from silkline.deploy.target import Files, Target
 RECEIVER = "operators"
 
 
-class _Route(Document):
+class _Route(Document, frozen=True):
     receiver: str
     matchers: tuple[str, ...] = ()
     group_by: tuple[str, ...] = ()
@@ -23,23 +23,23 @@ class _Route(Document):
     routes: tuple[_Route, ...] = ()
 
 
-class _Webhook(Document):
+class _Webhook(Document, frozen=True):
     url: str
     send_resolved: bool
 
 
-class _Receiver(Document):
+class _Receiver(Document, frozen=True):
     name: str
     webhook_configs: tuple[_Webhook, ...] = ()
 
 
-class _Inhibition(Document):
+class _Inhibition(Document, frozen=True):
     source_matchers: tuple[str, ...]
     target_matchers: tuple[str, ...]
     equal: tuple[str, ...] = ()
 
 
-class _Alertmanager(Document):
+class _Alertmanager(Document, frozen=True):
     route: _Route
     receivers: tuple[_Receiver, ...]
     inhibit_rules: tuple[_Inhibition, ...]

@@ -19,19 +19,19 @@ COLUMNS, HEIGHT = 3, 8
 _GRID = 24
 
 
-class _Provider(Document):
+class _Provider(Document, frozen=True):
     name: str
     type: str
     folder: str
     options: dict[str, str]
 
 
-class _Providers(Document, rename={"version": "apiVersion"}):
+class _Providers(Document, rename={"version": "apiVersion"}, frozen=True):
     version: int
     providers: tuple[_Provider, ...]
 
 
-class _DataSource(Document, rename="camel"):
+class _DataSource(Document, rename="camel", frozen=True):
     name: str
     uid: str
     type: str
@@ -40,7 +40,7 @@ class _DataSource(Document, rename="camel"):
     is_default: bool
 
 
-class _DataSources(Document, rename={"version": "apiVersion"}):
+class _DataSources(Document, rename={"version": "apiVersion"}, frozen=True):
     version: int
     datasources: tuple[_DataSource, ...]
 
@@ -97,7 +97,7 @@ def _json(dashboard: Dashboard) -> str:
         built = built.with_row(builders.Row(title))
         for panel in panels:
             built = built.with_panel(_panel(panel))
-    return JSONEncoder(sort_keys=True, indent=2).encode(built.build()) + "\n"
+    return f"{JSONEncoder(sort_keys=True, indent=2).encode(built.build())}\n"
 
 
 def _panel(panel: Panel) -> Any:

@@ -11,14 +11,14 @@ import msgspec
 from silkline.deploy.documents import Document
 
 
-class Recording(Document):
+class Recording(Document, frozen=True):
     """A recording rule: an expression whose result is kept under a name."""
 
     record: str
     expr: str
 
 
-class AlertRule(Document, rename={"hold": "for"}):
+class AlertRule(Document, rename={"hold": "for"}, frozen=True):
     """An alerting rule; `hold` is how long the expression must be true."""
 
     alert: str
@@ -28,14 +28,14 @@ class AlertRule(Document, rename={"hold": "for"}):
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Group(Document):
+class Group(Document, frozen=True):
     """Rules that are evaluated one after the other."""
 
     name: str
     rules: tuple[Recording | AlertRule, ...]
 
 
-class RuleFile(Document):
+class RuleFile(Document, frozen=True):
     """A rule file."""
 
     groups: tuple[Group, ...]

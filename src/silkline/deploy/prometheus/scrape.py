@@ -14,36 +14,36 @@ SCRAPE_SECONDS = 15
 ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
 
 
-class _Global(Document):
+class _Global(Document, frozen=True):
     scrape_interval: str
     scrape_timeout: str
     evaluation_interval: str
 
 
-class _StaticConfig(Document):
+class _StaticConfig(Document, frozen=True):
     targets: tuple[str, ...]
 
 
-class _Authorization(Document):
+class _Authorization(Document, frozen=True):
     credentials_file: str
 
 
-class _ScrapeConfig(Document):
+class _ScrapeConfig(Document, frozen=True):
     job_name: str
     metrics_path: str
     static_configs: tuple[_StaticConfig, ...]
     authorization: _Authorization | None = None
 
 
-class _Alertmanager(Document):
+class _Alertmanager(Document, frozen=True):
     static_configs: tuple[_StaticConfig, ...]
 
 
-class _Alerting(Document):
+class _Alerting(Document, frozen=True):
     alertmanagers: tuple[_Alertmanager, ...]
 
 
-class _Prometheus(Document, rename={"scope": "global"}):
+class _Prometheus(Document, rename={"scope": "global"}, frozen=True):
     scope: _Global
     rule_files: tuple[str, ...]
     scrape_configs: tuple[_ScrapeConfig, ...]

@@ -197,7 +197,7 @@ class Embedder:
         self, prompts: Sequence[Prepared], embedded: Sequence[Embeddings]
     ) -> dict[_ImageKey, Embeddings]:
         """For each image, the mean direction of its prompt's text, shape (width,)."""
-        queries = {}
+        queries: dict[_ImageKey, Embeddings] = {}
         for prepared, embeddings in zip(prompts, embedded, strict=True):
             text = embeddings[0, prepared.ids != self._image_id]
             lengths = np.linalg.norm(text, axis=1, keepdims=True)

@@ -188,7 +188,7 @@ class _Search:
 
     async def try_all(self, names: Sequence[Names], items: int, share: float) -> list[Trial]:
         """Tries candidates until a share of the budget is used; always one at least."""
-        found = []
+        found: list[Trial] = []
         for each in names:
             if found and self.over(share):
                 break
