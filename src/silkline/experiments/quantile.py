@@ -47,10 +47,10 @@ class Quantile:
         if not count:
             return -math.inf, math.inf
         expected = self._share * count
-        fewest = self._last(math.floor(expected), 0)
-        most = self._last(math.ceil(expected), count)
-        low = self._values[fewest - 1] if fewest > 0 else -math.inf
-        high = self._values[most] if most < count else math.inf
+        lowest = self._last(math.floor(expected), 0)
+        highest = self._last(math.ceil(expected), count)
+        low = self._values[lowest - 1] if lowest > 0 else -math.inf
+        high = self._values[highest] if highest < count else math.inf
         return low, high
 
     def _last(self, inside: int, end: int) -> int:

@@ -100,8 +100,8 @@ def _proof(tally: Tally, settings: ExperimentSettings) -> dict[str, float]:
         LATENCY: faster.log_evidence_above(-math.log1p(settings.latency_margin), planned, alpha),
     }
     if settings.needs_feedback or settings.goal == "better":
-        least = 0.0 if settings.goal == "better" else -settings.reward_margin
-        proof[REWARD] = _compared(tally.gain).log_evidence_above(least, planned, alpha)
+        value = 0.0 if settings.goal == "better" else -settings.reward_margin
+        proof[REWARD] = _compared(tally.gain).log_evidence_above(value, planned, alpha)
     return proof
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
@@ -46,14 +45,13 @@ from silkline.gateway.request_layer import RequestLayer
 from silkline.gateway.siblings import Siblings
 from silkline.idempotency.create import create_key_store
 from silkline.observe.declared import families
-from silkline.observe.spans import otlp_exporter
 from silkline.service.answering import Answering
 from silkline.service.create import create_answering
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
 from silkline.service.loop_lag import measured_lag
-from silkline.service.tracing import Tracing
+from silkline.service.tracing import closing, create_tracing
 
 _BODIES = (
     ChatRequest,
@@ -97,7 +95,7 @@ def create_app(
     keys = create_key_store(settings.idempotency)
     responses = ResponseStore(settings.responses)
     history = HistoryStore(settings.history)
-    exporter = otlp_exporter(settings.traces.trace_url) if settings.traces.trace_url else None
+    tracing = create_tracing(settings.traces)
     experiments = Experiments(settings, deployment.models)
     answering = create_answering(
         settings,
@@ -108,7 +106,6 @@ def create_app(
         metrics=metrics,
         choose=experiments.choose,
     )
-    metrics.add_source(lambda: families(experiments.readings()))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
@@ -121,10 +118,9 @@ def create_app(
             experiments.running(),
             answering.models.shared(),
             measured_lag(metrics.loop_lagged),
+            closing(tracing),
         ):
             yield
-        if exporter is not None:
-            await asyncio.to_thread(exporter.close)
 
     routers = (
         *_answering_routers(settings, answering, responses),
@@ -133,17 +129,13 @@ def create_app(
         feedback_routes(experiments),
         experiment_routes(experiments),
         history_routes(history, settings),
-        live_routes(
-            settings, siblings, lifecycle, lambda: None if keys_file is None else keys_file.ring
-        ),
+        live_routes(settings, siblings, lifecycle, keys_file),
     )
-    app = _application(lifespan, routers)
-    idempotency = IdempotencyLayer(app, keys)
+    idempotency = IdempotencyLayer(_application(lifespan, routers), keys)
     gate = Gate(idempotency, settings, keys_file)
-    metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file)))
+    metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file, experiments)))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
-    tracing = None if exporter is None else Tracing(settings.traces, exporter)
     return RequestLayer(gate, settings, metrics, lifecycle, history, experiments, tracing)
 
 

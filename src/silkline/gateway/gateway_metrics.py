@@ -1,18 +1,22 @@
-"""Metrics of what only the gateway has: requests with an idempotency key, and API keys."""
+"""Metrics of what only the gateway has: idempotency keys, API keys and experiments."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
+from silkline.experiments.running import Experiments
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.keys_file import KeysFile
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
 
 
-def gateway_readings(idempotency: IdempotencyLayer, keys: KeysFile | None) -> Iterator[Reading]:
-    """Requests with an idempotency key by outcome, and when the next API key expires."""
+def gateway_readings(
+    idempotency: IdempotencyLayer, keys: KeysFile | None, experiments: Experiments
+) -> Iterator[Reading]:
+    """Requests with an idempotency key by outcome, experiments, and when a key expires next."""
+    yield from experiments.readings()
     for outcome, count in idempotency.snapshot().items():
         yield catalogue.KEYED_REQUESTS, (outcome.value,), count
     if keys is None:

@@ -83,9 +83,9 @@ def _is_valid(found: re.Match[bytes]) -> bool:
     version, trace_id, parent_id, rest = found[1], found[2], found[3], found[5]
     if version == _INVALID_VERSION or (version == _FIRST_VERSION and rest is not None):
         return False
-    return not (set(trace_id) == set(b"0") or set(parent_id) == set(b"0"))
+    return any(trace_id.strip(b"0")) and any(parent_id.strip(b"0"))
 
 
 def _is_sampled(trace_id: str, ratio: float) -> bool:
     """Decides by the trace id, as OpenTelemetry's `TraceIdRatioBased` does."""
-    return int(trace_id[16:], 16) < round(ratio * 2**_RATIO_BITS)
+    return int(trace_id[16:], 16) < round(ratio * (1 << _RATIO_BITS))

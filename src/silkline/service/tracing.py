@@ -6,15 +6,17 @@ them, so stages have their true durations and are laid end to end in their order
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from silkline.config import TraceSettings
 from silkline.core import Stage, Usage
 from silkline.errors import SERVER_FAULTS
-from silkline.observe.spans import AttributeValue, Span, SpanExporter
+from silkline.observe.spans import AttributeValue, Span, SpanExporter, otlp_exporter
 from silkline.observe.trace_context import TraceContext, trace_context
 from silkline.service.details import Asked
 from silkline.service.record import RequestRecord
@@ -45,14 +47,33 @@ class Ended:
     status: int
 
 
+@asynccontextmanager
+async def closing(tracing: Tracing | None) -> AsyncGenerator[None, None]:
+    """Closes the exporter after the block, off the event loop."""
+    yield
+    if tracing is not None:
+        await asyncio.to_thread(tracing.exporter.close)
+
+
+def create_tracing(settings: TraceSettings) -> Tracing | None:
+    """Returns what traces requests; None if traces are off.
+
+    Raises:
+        EnvironmentFault: The libraries for traces are not installed.
+    """
+    if not settings.trace_url:
+        return None
+    return Tracing(settings, otlp_exporter(settings.trace_url))
+
+
 class Tracing:
     """Begins the traces of requests, and exports those that are kept."""
 
     def __init__(self, settings: TraceSettings, exporter: SpanExporter) -> None:
-        """Takes the settings, and the exporter, which the caller closes."""
+        """Takes the settings, and the exporter, which `closing` closes."""
         self._ratio = settings.trace_ratio
         self._slow = settings.trace_slow
-        self._exporter = exporter
+        self.exporter = exporter
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> TraceContext:
         """Begins a request's trace, or continues that in its headers."""
@@ -65,7 +86,7 @@ class Tracing:
         """
         seconds = record.elapsed()
         if context.sampled or record.error in SERVER_FAULTS or seconds >= self._slow:
-            self._exporter.export(
+            self.exporter.export(
                 context.trace_id,
                 list(_spans(record, context, ended, seconds)),
                 remote_parent=bool(context.parent_id),

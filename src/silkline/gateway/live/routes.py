@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.config import Settings, shown_settings
 from silkline.gateway.keys import Holder, KeyRing
+from silkline.gateway.keys_file import KeysFile
 from silkline.gateway.live.feed import LiveFeed
 from silkline.gateway.openapi import ERROR_RESPONSES
 from silkline.gateway.request_record import record_of
@@ -28,7 +29,7 @@ def live_routes(
     settings: Settings,
     siblings: Siblings,
     lifecycle: Lifecycle,
-    keys: Callable[[], KeyRing | None],
+    keys: KeysFile | None,
 ) -> APIRouter:
     """The routes of the console; `auth` lets only admins reach them.
 
@@ -36,7 +37,7 @@ def live_routes(
         settings: The settings.
         siblings: Has the metrics of all gateway processes.
         lifecycle: Whether the process drains.
-        keys: Returns the current keys; None without a keys file.
+        keys: The file of the API keys; None if there is none.
     """
     router = APIRouter(tags=["Admin"])
     feed = LiveFeed(partial(siblings.render, Format.TEXT), lifecycle)
@@ -64,7 +65,7 @@ def live_routes(
         responses=ERROR_RESPONSES,
     )
     async def tenants() -> dict[str, Any]:
-        ring = keys()
+        ring = None if keys is None else keys.ring
         found = [_shown(ANYONE, ())] if ring is None else _tenants(ring)
         retained = settings.history.history_content
         return {
