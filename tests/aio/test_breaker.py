@@ -82,5 +82,5 @@ def test_an_outage_is_logged_once_and_without_the_error_text(
         breaker.succeeded()
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     told = [getattr(record, FIELDS) for record in caplog.records]
-    assert told[0] == {"silkline.cache.tier": "redis, reading", "error.type": "OSError"}
+    assert told[0] == {"silkline.tier": "redis, reading", "error.type": "OSError"}
     assert "secret" not in caplog.text

@@ -37,6 +37,9 @@ ROUTES = [
     ("GET", "/admin/live"),
     ("GET", "/admin/settings"),
     ("GET", "/admin/tenants"),
+    ("GET", "/admin/experiments"),
+    ("GET", "/admin/experiments/x"),
+    ("POST", "/admin/experiments/x"),
 ]
 
 

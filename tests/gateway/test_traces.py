@@ -44,7 +44,7 @@ class Sink:
 
     def trace(self, trace_id: str, servers: int = 1) -> list[Any]:
         """The spans of a trace, once as many servers have sent theirs."""
-        wait_for(lambda: len(roots(self.traces.get(trace_id, []))) >= servers, 20)
+        wait_for(lambda: len(roots(self.traces.get(trace_id, []))) >= servers, 60)
         return self.traces[trace_id]
 
 

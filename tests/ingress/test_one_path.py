@@ -14,6 +14,8 @@ REMOTE = {
     f"engines/remote/{name}.py" for name in ("call", "engine", "link", "steps")
 }  # its connection, and the parts that see its replies
 RESPONSE = "aio/http_response.py"  # reads what the two get; dials nothing
+ADMIN = "cli/admin_api.py"  # asks a running Silkline, whose address the user names
+LOG_SERVER = "observe/shipping/server.py"  # sends events to the server of the settings
 DOCTOR = "cli/doctor.py"  # asks this machine's own port whether Silkline has it
 DECODER = "ingress/normalise.py"
 DOCUMENTS = "ingress/documents.py"
@@ -82,7 +84,7 @@ def uses(tree: ast.AST, libraries: set[str]) -> bool:
 
 def test_one_module_fetches() -> None:
     clients = {name for name, tree in modules() if uses(tree, WEB_CLIENTS)}
-    assert clients == {DOCTOR, RESPONSE, FETCHER} | REMOTE
+    assert clients == {ADMIN, DOCTOR, RESPONSE, FETCHER, LOG_SERVER} | REMOTE
 
 
 def test_nothing_connects_by_hand() -> None:

@@ -14,7 +14,9 @@ from tests.models.gates import make_bundle
 
 def fingerprint(text: str) -> str:
     """The fingerprint of a subject that serves as the bundle tiny@abc does."""
-    info = SimpleNamespace(engine="openvino", precision="int8", pixel_budget=PixelBudget())
+    info = SimpleNamespace(
+        engine="openvino", precision="int8", pixel_budget=PixelBudget(), features=frozenset()
+    )
     model = SimpleNamespace(info=info, label="tiny@abc")
     answering: Any = SimpleNamespace(models=SimpleNamespace(default=model))
     spec = parse_subject(text, None, {}, 64)

@@ -180,6 +180,7 @@ def _request(case: Case, brought: Brought) -> Request:
         sampling=Sampling(max_tokens=1),
         timeout_seconds=_SECONDS,
         stream=False,
+        reuse_scope=None,  # what is compared is computed anew
     )
 
 
