@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,18 +120,35 @@ def ask(client: httpx2.Client, number: int) -> None:
     client.post("/v1/chat/completions", json=body, headers=headers)
 
 
+@contextmanager
+def traffic(url: str) -> Iterator[None]:
+    """Asks during the block, since rates need requests in their last seconds."""
+    ended = threading.Event()
+
+    def run() -> None:
+        with httpx2.Client(base_url=url, timeout=30) as client:
+            for number in itertools.count():
+                ask(client, number)
+                client.post("/predict", json={"prompt": "no image"})  # an error by code
+                if ended.wait(0.2):
+                    return
+
+    asking = threading.Thread(target=run)
+    asking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        asking.join()
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Prometheus]]:
     folder = tmp_path_factory.mktemp("live")
     with served("--engine", "fake", "--machine-price", "2", "--near-duplicates", "true") as gateway:
         host, port = gateway.host_and_port
         settings = f'[monitoring]\nscrape_targets = ["{host}:{port}"]\nalertmanagers = []\n'
-        with prometheus(rendered(folder, settings)) as running:
-            with httpx2.Client(base_url=gateway.url, timeout=30) as client:
-                for number in range(40):
-                    ask(client, number)
-                    client.post("/predict", json={"prompt": "no image"})  # an error by code
-                    time.sleep(0.1)
+        with prometheus(rendered(folder, settings)) as running, traffic(gateway.url):
             yield gateway, running
 
 

@@ -81,7 +81,7 @@ def test_a_gateway_that_is_killed_in_an_outage_loses_no_request(
     with gateway(faulty, tmp_path, "killed") as running:
         ask(running, *ids[:20])
         wait_for(lambda: metric(running, "silkline_log_queued_bytes") == 0, 20)
-        assert metric(running, "silkline_log_failing") == 1
+        wait_for(lambda: metric(running, "silkline_log_failing") == 1, 20)
         running.process.send_signal(signal.SIGKILL)
         running.process.wait(timeout=10)
     faulty.faults.down = False

@@ -48,6 +48,7 @@ const WORDS = {
   invalid_api_key: ["An API key is needed", "Reload the page and enter the key as the password."],
   forbidden: ["This API key does not allow this request"],
   response_not_found: ["This response is not stored here"],
+  request_not_found: ["This request is not kept here"],
   quarantined: ["This request is quarantined"],
   rate_limited: ["Your rate limit is reached"],
   overloaded: ["The gateway is busy"],
