@@ -126,13 +126,13 @@ def traffic(url: str) -> Iterator[None]:
     ended = threading.Event()
 
     def run() -> None:
-        with httpx2.Client(base_url=url, timeout=30) as client:
-            with suppress(httpx2.TransportError):  # a test ends the gateway
-                for number in itertools.count():
-                    ask(client, number)
-                    client.post("/predict", json={"prompt": "no image"})  # an error by code
-                    if ended.wait(0.2):
-                        return
+        # A test ends the gateway.
+        with suppress(httpx2.TransportError), httpx2.Client(base_url=url, timeout=30) as client:
+            for number in itertools.count():
+                ask(client, number)
+                client.post("/predict", json={"prompt": "no image"})  # an error by code
+                if ended.wait(0.2):
+                    return
 
     asking = threading.Thread(target=run)
     asking.start()
