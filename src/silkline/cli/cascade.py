@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,16 @@ import click
 import msgspec
 import uvloop
 
-from silkline.cli.data_options import data_options, results_folder
+from silkline.cli.data_options import ASKING, asked_dataset, data_options, results_folder
 from silkline.cli.evaluate import continued_from, shown_on
 from silkline.cli.printing import print_notice
 from silkline.cli.progress import progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings
 from silkline.distil.cascade import FIGURES, PAGE, CascadeFit, CascadePlan, fit_cascade
-from silkline.evaluate.dataset_location import HELD_OUT, find_set
-from silkline.evaluate.datasets import load_dataset
-from silkline.evaluate.metrics.catalogue import choose_metrics
 from silkline.observe.logs import configure_logging
 from silkline.service.evaluation import JOURNAL
 from silkline.service.subject import parse_subject
-
-_OWN = ("data", "columns", "metrics", "prompt", "limit", "max_tokens", "seed")
 
 
 @click.group()
@@ -70,15 +64,11 @@ def fit(
     """
     configure_logging(LogSettings(log_level="warning"))
     as_json: bool = options.pop("as_json")
-    own = {name: options.pop(name) for name in _OWN}
+    own = {name: options.pop(name) for name in ASKING}
     first, second = (
         parse_subject(name, config, options, own["max_tokens"]) for name in (small, large)
     )
-    location = find_set(own["data"] or HELD_OUT, os.environ)
-    dataset = load_dataset(
-        location, prompt=own["prompt"], maximum=own["limit"], columns=own["columns"]
-    )
-    metrics = choose_metrics(own["metrics"], dataset.items)
+    dataset, metrics = asked_dataset(own, own["data"], own["columns"], own["metrics"])
     plan = CascadePlan(first, second, dataset, metrics, out, keep, confidence)
     with continued_from(out / JOURNAL), progress_bar(quiet=as_json) as bar:
         found = uvloop.run(fit_cascade(plan, shown_on(bar), print_notice))

@@ -88,6 +88,11 @@ class ExperimentSettings(Section):
     )
     paused: bool = Field(default=False, description="Whether the model answers all requests.")
 
+    @property
+    def planned_observations(self) -> float:
+        """`planned_requests` as the harmonic sum of both arms' counts, as in `Difference`."""
+        return self.planned_requests / 4
+
     @field_validator("ramp")
     @classmethod
     def _rises(cls, ramp: tuple[float, ...]) -> tuple[float, ...]:

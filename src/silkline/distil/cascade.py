@@ -18,7 +18,7 @@ from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.service.evaluation import EvaluationPlan, OnProgress, Side, evaluated
 from silkline.service.pool import OnNotice
-from silkline.service.subject import SubjectSpec
+from silkline.service.subject import Confidence, SubjectSpec
 
 FIGURES, PAGE = "cascade.json", "cascade.html"
 AGREEMENT = "agreement"
@@ -90,7 +90,7 @@ async def fit_cascade(
             got no answer, or the items are too few.
         EnvironmentFault: A server cannot be reached, or a file cannot be written.
     """
-    sides = (replace(plan.small, confidence=True), plan.large)
+    sides = (replace(plan.small, confidence=Confidence.NEEDED), plan.large)
     asked = EvaluationPlan(sides, plan.dataset, plan.metrics, plan.folder, 0)
     found = await evaluated(asked, on_progress, on_notice)
     small, large = found.sides

@@ -53,7 +53,7 @@ class Experiment:
         """Continues from the journal, or begins at the first share."""
         past = await self._journal.read(self.name)
         for seen, reward in past.seen:
-            self._count(seen)
+            self.tally.add(seen)
             if reward is not None:
                 self.tally.reward(seen.arm, reward)
         self.decisions = list(past.decisions)
@@ -93,7 +93,7 @@ class Experiment:
             self.lost += 1
             return
         self._waiting.append(seen)
-        self._count(seen)
+        self.tally.add(seen)
 
     async def settle(self) -> None:
         """Writes what was observed, and takes the step that the evidence allows."""
@@ -118,37 +118,31 @@ class Experiment:
             InvalidRequest: There is no such step.
             Overloaded: The journal fails.
         """
+        steps = {
+            "promote": (Serving.CANDIDATE, 1.0, "An admin promoted it."),
+            "rollback": (Serving.MODEL, 0.0, "An admin rolled it back."),
+            "restart": (Serving.SPLIT, self.settings.ramp[0], "An admin began again."),
+        }
+        if step not in steps:
+            raise InvalidRequest(
+                f"There is no step {step}. Use promote, rollback or restart.", param="step"
+            )
+        serving, share, reason = steps[step]
         async with self._deciding:
-            if step == "promote":
-                await self._decide(
-                    Serving.CANDIDATE, 1.0, by, "An admin promoted it.", self.verdict
-                )
-            elif step == "rollback":
-                await self._decide(Serving.MODEL, 0.0, by, "An admin rolled it back.", self.verdict)
-            elif step == "restart":
-                first = self.settings.ramp[0]
-                await self._decide(Serving.SPLIT, first, by, "An admin began again.", self.verdict)
-            else:
-                raise InvalidRequest(
-                    f"There is no step {step}. Use promote, rollback or restart.", param="step"
-                )
+            await self._decide(serving, share, by, reason, self.verdict)
 
     def rewarded(self, arm: Arm, value: float) -> None:
         """Takes the reward of a request of an arm, from 0 to 1."""
         self.tally.reward(arm, value)
 
-    def _count(self, seen: Observation) -> None:
-        self.tally.add(seen)
-
     async def _step(self, verdict: Verdict) -> None:
         if verdict.step is Step.ROLL_BACK:
             await self._decide(Serving.MODEL, 0.0, EVIDENCE, verdict.reason, verdict)
         elif verdict.step is Step.ADVANCE and self.settings.decides == "automatic":
-            higher = [share for share in self.settings.ramp if share > self.share]
-            if higher:
-                await self._decide(Serving.SPLIT, higher[0], EVIDENCE, verdict.reason, verdict)
-            else:
-                await self._decide(Serving.CANDIDATE, 1.0, EVIDENCE, verdict.reason, verdict)
+            higher = (share for share in self.settings.ramp if share > self.share)
+            share = next(higher, 1.0)
+            serving = Serving.CANDIDATE if share == 1.0 else Serving.SPLIT
+            await self._decide(serving, share, EVIDENCE, verdict.reason, verdict)
         elif self._clock() - self.decisions[0].at > self.settings.max_days * _DAY_SECONDS:
             reason = f"Undecided after {self.settings.max_days:g} days. {verdict.reason}"
             await self._decide(Serving.MODEL, 0.0, EVIDENCE, reason, verdict)
@@ -171,7 +165,7 @@ class Experiment:
 
     def evidence(self, verdict: Verdict | None) -> dict[str, Any]:
         """What is known now, as plain values: counts, differences, intervals and e-values."""
-        planned, alpha = self.settings.planned_requests / 4, self.settings.error_rate
+        planned, alpha = self.settings.planned_observations, self.settings.error_rate
         tally = self.tally
         arms = {
             arm.value: {

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
-from typing import NamedTuple
 
 from silkline.config import Settings
 from silkline.config.experiments import ExperimentSettings
 from silkline.errors import Overloaded
 from silkline.experiments.assignment import Arm
 from silkline.experiments.experiment import Experiment
-from silkline.experiments.journal import Journal, Serving
+from silkline.experiments.journal import Journal, Rewarded, Serving
 from silkline.experiments.tally import Observation
 from silkline.ingress.source import Source, UrlSource
 from silkline.observe import catalogue
@@ -24,25 +22,9 @@ from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 from silkline.service.served_model import ServedModel
 
-logger = logging.getLogger("silkline.experiments")
-
 _SETTLE_SECONDS = 0.5
 _IMAGE_SIZE = 1_000
 """How many characters an image counts as, in what explains a request's duration."""
-
-
-class Counted(NamedTuple):
-    """What became of a reward.
-
-    Attributes:
-        experiment: The experiment of its request.
-        arm: The arm of its request.
-        is_first: Whether it counts; a request's second reward does not.
-    """
-
-    experiment: str
-    arm: Arm
-    is_first: bool
 
 
 class Experiments:
@@ -83,25 +65,30 @@ class Experiments:
             return self._models.find(experiment.settings.candidate) or model
         return model
 
-    def ended(self, record: RequestRecord, *, failed: bool, seconds: float) -> None:
+    def ended(self, record: RequestRecord, seconds: float) -> None:
         """Takes how a request ended; one that is in no arm is ignored.
 
         Args:
-            record: The request.
-            failed: Whether it failed by no fault of the client's.
+            record: The request; the client is not why it failed, if it did.
             seconds: Its duration.
         """
         experiment = self._experiments.get(record.experiment)
         if experiment is None:
             return
-        arm, tenant = Arm(record.arm), record.tenant.name
         experiment.observe(
             Observation(
-                record.id, tenant, arm, record.cache, failed, seconds, record.size, time.time()
+                record.id,
+                record.tenant.name,
+                Arm(record.arm),
+                record.cache,
+                record.failed,
+                seconds,
+                record.size,
+                time.time(),
             )
         )
 
-    async def feedback(self, request: str, tenant: str, reward: float) -> Counted | None:
+    async def feedback(self, request: str, tenant: str, reward: float) -> Rewarded | None:
         """Takes the reward of a request.
 
         Args:
@@ -110,7 +97,7 @@ class Experiments:
             reward: From 0 to 1.
 
         Returns:
-            What became of it; None if the tenant has no such request in an experiment.
+            What it belongs to; None if the tenant has no such request in an experiment.
 
         Raises:
             Overloaded: The journal fails.
@@ -118,11 +105,11 @@ class Experiments:
         for experiment in self:
             await experiment.settle()
         found = await self._journal.reward(request, tenant, reward, time.time())
-        if found is None:
-            return None
-        if found.is_first and (rewarded := self.get(found.experiment)) is not None:
-            rewarded.rewarded(found.arm, reward)
-        return Counted(*found)
+        if found is not None and found.is_first:
+            rewarded = self.get(found.experiment)
+            if rewarded is not None:
+                rewarded.rewarded(found.arm, reward)
+        return found
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:

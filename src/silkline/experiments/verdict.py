@@ -82,7 +82,7 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
 
 
 def _harm(tally: Tally, settings: ExperimentSettings) -> dict[str, float]:
-    planned, alpha = settings.planned_requests / 4, settings.error_rate
+    planned, alpha = settings.planned_observations, settings.error_rate
     slower = _compared(tally.latency)
     worse = _compared(tally.gain).negated()
     return {
@@ -93,7 +93,7 @@ def _harm(tally: Tally, settings: ExperimentSettings) -> dict[str, float]:
 
 
 def _proof(tally: Tally, settings: ExperimentSettings) -> dict[str, float]:
-    planned, alpha = settings.planned_requests / 4, settings.error_rate
+    planned, alpha = settings.planned_observations, settings.error_rate
     faster = _compared(tally.latency).negated()
     proof = {
         FAILURES: tally.log_fails_less,

@@ -13,7 +13,7 @@ from contextlib import closing
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
-from silkline.errors import SERVER_FAULTS, HeadersTooLarge, SilklineError
+from silkline.errors import HeadersTooLarge, SilklineError
 from silkline.experiments.running import Experiments
 from silkline.gateway.cors import Cors, Pairs
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
@@ -95,9 +95,8 @@ class RequestLayer:
         self._metrics.request_ended(route, status, record.cache, record.model, seconds, record.id)
         if record.is_question:
             self._count_question(record, seconds)
-        clients_fault = record.error is not None and record.error not in SERVER_FAULTS
-        if self._experiments is not None and not clients_fault:
-            self._experiments.ended(record, failed=record.error is not None, seconds=seconds)
+        if self._experiments is not None and (record.error is None or record.failed):
+            self._experiments.ended(record, seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
         if record.ignored:
@@ -111,7 +110,7 @@ class RequestLayer:
         """Counts a question for the objectives, unless the client is why it failed."""
         if record.error is None:
             self._metrics.objectives.answered(record.model, seconds)
-        elif record.error in SERVER_FAULTS:
+        elif record.failed:
             self._metrics.objectives.failed(record.model)
 
     def _log(self, scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:

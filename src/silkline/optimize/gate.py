@@ -37,7 +37,7 @@ from silkline.optimize.speed import judge_amount, judge_speed
 from silkline.service.evaluation import Evaluated, EvaluationPlan, evaluated
 from silkline.service.pool import OnNotice, choose_engine
 from silkline.service.results import write_results
-from silkline.service.subject import SubjectSpec, bundle_of
+from silkline.service.subject import Confidence, SubjectSpec, bundle_of
 
 FIGURES, PAGE = "gate.json", "gate.html"
 
@@ -203,7 +203,8 @@ async def _judge(
 
 def _telling(side: SubjectSpec) -> SubjectSpec:
     """The side as it is asked: an engine of ours also tells the probability of its answers."""
-    return replace(side, with_probabilities=not side.settings.engine.remotes)
+    remote = bool(side.settings.engine.remotes)
+    return replace(side, confidence=Confidence.IGNORED if remote else Confidence.IF_TOLD)
 
 
 def _disjoint(plan: GatePlan, bundle: Bundle | None, on_notice: OnNotice) -> GatePlan:

@@ -71,12 +71,16 @@ def create_answering(
     """
     lifecycle, metrics = lifecycle or Lifecycle(), metrics or Metrics()
     lifecycle.at_draining(models.refuse_waiting)
-    metrics.add_source(lambda: families(_readings(settings, models, metrics)))
-    metrics.add_source(lambda: families(cache_readings(cache.snapshot())))
-    metrics.add_source(lambda: families(intake_readings(intake.snapshot())))
-    metrics.add_source(lambda: families(process_readings(lifecycle)))
-    metrics.add_source(lambda: families(machine_readings()))
-    metrics.add_source(lambda: families(log_readings(shipping_snapshot())))
+
+    def readings() -> Iterator[Reading]:
+        yield from _readings(settings, models, metrics)
+        yield from cache_readings(cache.snapshot())
+        yield from intake_readings(intake.snapshot())
+        yield from process_readings(lifecycle)
+        yield from machine_readings()
+        yield from log_readings(shipping_snapshot())
+
+    metrics.add_source(lambda: families(readings()))
     return Answering(
         settings,
         intake=intake,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.core import Timeline
+from silkline.errors import SERVER_FAULTS
 from silkline.observe.trace_context import TraceContext
 from silkline.service.details import Details
 from silkline.service.other_fields import OtherField
@@ -66,6 +67,11 @@ class RequestRecord:
     is_question: bool = False
     reason: str = ""
     details: Details = field(default_factory=Details)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in an error that the server is to blame for."""
+        return self.error in SERVER_FAULTS
 
     def elapsed(self) -> float:
         """Returns the seconds since the request arrived."""

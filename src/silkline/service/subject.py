@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,17 @@ class Choices(StrEnum):
     LIKELY = "likely"
 
 
+class Confidence(Enum):
+    """Whether a subject's replies tell how sure the model is, which may take the engine longer.
+
+    `IF_TOLD` asks engines that can tell; `NEEDED` refuses the others.
+    """
+
+    IGNORED = "ignored"
+    IF_TOLD = "if told"
+    NEEDED = "needed"
+
+
 @dataclass(frozen=True, slots=True)
 class SubjectSpec:
     """A subject, parsed from the command line.
@@ -79,9 +90,7 @@ class SubjectSpec:
         max_tokens: Maximum tokens of an answer.
         max_pixels: Maximum pixels that images are reduced to first; 0 does not reduce them.
         choices: How a multiple choice is answered.
-        confidence: Whether the replies must tell the model's confidence.
-        with_probabilities: Whether the engine is asked for the probability of its answers, if it
-            can tell. It may take longer then.
+        confidence: Whether the replies tell how sure the model is.
     """
 
     name: str
@@ -89,8 +98,7 @@ class SubjectSpec:
     max_tokens: int
     max_pixels: int
     choices: Choices = Choices.WRITTEN
-    confidence: bool = False
-    with_probabilities: bool = False
+    confidence: Confidence = Confidence.IGNORED
 
 
 def parse_subject(
@@ -194,7 +202,8 @@ class GatewayAsker:
         self._intake = intake
         self._max_bytes = spec.settings.limits.max_image_bytes
         told = Feature.LOGPROBS in answering.models.default.info.features
-        logprobs = 0 if spec.confidence or (spec.with_probabilities and told) else None
+        wanted = spec.confidence is not Confidence.IGNORED
+        logprobs = 0 if wanted and told else None
         self._sampling = Sampling(max_tokens=spec.max_tokens, logprobs=logprobs)
 
     def subject(self) -> Subject:
@@ -205,7 +214,7 @@ class GatewayAsker:
             options["url"] = engine.remotes[0].url
         if self._spec.choices is Choices.LIKELY:
             options["choices"] = Choices.LIKELY
-        if self._spec.confidence:
+        if self._spec.confidence is Confidence.NEEDED:
             options["confidence"] = "told"  # answers without it do not count
         return Subject(
             name=self._spec.name,
@@ -274,7 +283,7 @@ async def open_subject(
                 f"The engine {info.engine} cannot constrain answers to choices, which "
                 "choices=likely takes. Leave it out, or use another engine."
             )
-        if spec.confidence and Feature.LOGPROBS not in info.features:
+        if spec.confidence is Confidence.NEEDED and Feature.LOGPROBS not in info.features:
             raise ConfigError(
                 f"The engine {info.engine} does not report log-probabilities, which tell how sure "
                 f"{info.model} is. Use another engine."

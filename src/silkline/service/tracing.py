@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from silkline.config import TraceSettings
 from silkline.core import Stage, Usage
-from silkline.errors import SERVER_FAULTS
 from silkline.observe.spans import AttributeValue, Span, SpanExporter, otlp_exporter
 from silkline.observe.trace_context import TraceContext, trace_context
 from silkline.service.details import Asked
@@ -85,7 +84,7 @@ class Tracing:
         Requests that failed because of their client are ordinary: anyone can send as many.
         """
         seconds = record.elapsed()
-        if context.sampled or record.error in SERVER_FAULTS or seconds >= self._slow:
+        if context.sampled or record.failed or seconds >= self._slow:
             self.exporter.export(
                 context.trace_id,
                 list(_spans(record, context, ended, seconds)),
@@ -98,7 +97,7 @@ def _spans(
 ) -> Iterator[Span]:
     """The span of the request, that of the model's work in it, and those of the stages."""
     began = time.time() - seconds
-    error = record.error if record.error in SERVER_FAULTS else ""
+    error = (record.error or "") if record.failed else ""
     yield Span(
         f"{ended.method} {ended.route}",
         context.span_id,
