@@ -68,7 +68,7 @@ def fit(
     first, second = (
         parse_subject(name, config, options, own["max_tokens"]) for name in (small, large)
     )
-    dataset, metrics = asked_dataset(own, own["data"], own["columns"], own["metrics"])
+    dataset, metrics = asked_dataset(own)
     plan = CascadePlan(first, second, dataset, metrics, out, keep, confidence)
     with continued_from(out / JOURNAL), progress_bar(quiet=as_json) as bar:
         found = uvloop.run(fit_cascade(plan, shown_on(bar), print_notice))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,23 +81,17 @@ def data_options(command: F) -> F:
     return command
 
 
-def asked_dataset(
-    own: Mapping[str, Any], data: str | None, columns: Mapping[str, str], metrics: Sequence[str]
-) -> tuple[Dataset, list[Metric]]:
-    """The data set and the metrics that these options name.
-
-    Args:
-        own: The options `prompt` and `limit`.
-        data: The option `data`; None takes the set held-out.
-        columns: The option `column`.
-        metrics: The option `metric`.
+def asked_dataset(own: Mapping[str, Any]) -> tuple[Dataset, list[Metric]]:
+    """The data set, held-out if none is named, and the metrics that the options of `ASKING` name.
 
     Raises:
         SilklineError: What `find_set`, `load_dataset` and `choose_metrics` raise.
     """
-    location = find_set(data or HELD_OUT, os.environ)
-    dataset = load_dataset(location, prompt=own["prompt"], maximum=own["limit"], columns=columns)
-    return dataset, choose_metrics(metrics, dataset.items)
+    location = find_set(own["data"] or HELD_OUT, os.environ)
+    dataset = load_dataset(
+        location, prompt=own["prompt"], maximum=own["limit"], columns=own["columns"]
+    )
+    return dataset, choose_metrics(own["metrics"], dataset.items)
 
 
 def results_folder(default: str, *files: str) -> Callable[[F], F]:

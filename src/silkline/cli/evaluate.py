@@ -91,7 +91,8 @@ def evaluate(
         return
     names = (subject,) if against is None else (subject, against)
     subjects = tuple(parse_subject(name, config, options, own["max_tokens"]) for name in names)
-    dataset, chosen = asked_dataset(own, data, columns, metrics)
+    asked = {**own, "data": data, "columns": columns, "metrics": metrics}
+    dataset, chosen = asked_dataset(asked)
     plan = EvaluationPlan(subjects, dataset, chosen, out, own["seed"])
     as_json: bool = own["as_json"]
     with continued_from(out / JOURNAL), progress_bar(quiet=as_json) as bar:

@@ -58,7 +58,7 @@ def gate(
     subjects = [
         parse_subject(name, config, options, own["max_tokens"]) for name in (candidate, against)
     ]
-    dataset, metrics = asked_dataset(own, own["data"], own["columns"], own["metrics"])
+    dataset, metrics = asked_dataset(own)
     plan = GatePlan(
         candidate=subjects[0],
         baseline=subjects[1],

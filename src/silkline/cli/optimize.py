@@ -23,7 +23,6 @@ from silkline.cli.progress import progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings, settings_from
 from silkline.errors import EXIT
-from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.models.bundle import Bundle
 from silkline.models.resolve import locate_model
@@ -127,7 +126,7 @@ def _apply(
     known = {each.name: each for each in optimisations()}
     if not any(known[name].needs_samples for name in names if name in known):
         own = {**own, "prompt": "-"}  # only the images matter, so rows need no prompt
-    dataset = None if own["data"] is None else _data(own)[0]
+    dataset = None if own["data"] is None else asked_dataset(own)[0]
     plan = OptimizePlan(found, names, out, dataset, own["count"], own["seed"])
     with progress_bar(quiet=own["as_json"]) as bar:
         built = uvloop.run(run_optimize(plan, lambda stage: bar.show(stage, 0, 1)))
@@ -136,7 +135,7 @@ def _apply(
 
 def _search(model: str, out: Path, own: dict[str, Any], settings: _Settings) -> None:
     """Searches; exits with 3 if no candidate passed."""
-    dataset, metrics = _data(own)
+    dataset, metrics = asked_dataset(own)
     plan = SearchPlan(
         subject=parse_subject(model, *settings, own["max_tokens"]),
         dataset=dataset,
@@ -161,10 +160,6 @@ def _search(model: str, out: Path, own: dict[str, Any], settings: _Settings) -> 
         click.echo(f"\nThe report is {plan.folder / PAGE}.")
     if found.picked is None:
         sys.exit(EXIT.gate_refused)
-
-
-def _data(own: Mapping[str, Any]) -> tuple[Dataset, list[Metric]]:
-    return asked_dataset(own, own["data"], own["columns"], own["metrics"])
 
 
 def _requirements(own: Mapping[str, Any], metrics: list[Metric]) -> list[Requirement]:

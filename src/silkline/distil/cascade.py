@@ -12,12 +12,13 @@ import msgspec
 from silkline.core import Stage
 from silkline.distil.cascade_report.page import page
 from silkline.distil.fit import Answered, Fitted, fit
-from silkline.errors import ConfigError, EnvironmentFault
+from silkline.errors import ConfigError
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.journal import Reply
 from silkline.evaluate.metrics.catalogue import Metric
 from silkline.service.evaluation import EvaluationPlan, OnProgress, Side, evaluated
 from silkline.service.pool import OnNotice
+from silkline.service.results import write_results
 from silkline.service.subject import Confidence, SubjectSpec
 
 FIGURES, PAGE = "cascade.json", "cascade.html"
@@ -108,7 +109,7 @@ async def fit_cascade(
         fitted=fitted,
         seconds=(_seconds(small.replies), _seconds(large.replies)),
     )
-    _write(result, plan.folder)
+    write_results(plan.folder, {FIGURES: result}, {PAGE: page(result)})
     return result
 
 
@@ -138,14 +139,3 @@ def _seconds(replies: Sequence[Reply]) -> float:
     return statistics.fmean(
         sum(reply.stages.get(stage, 0.0) for stage in stages) for reply in replies
     )
-
-
-def _write(result: CascadeFit, folder: Path) -> None:
-    encoded = msgspec.json.format(msgspec.json.encode(result), indent=1)
-    try:
-        (folder / FIGURES).write_bytes(encoded + b"\n")
-        (folder / PAGE).write_text(page(result), encoding="utf-8")
-    except OSError as error:
-        raise EnvironmentFault(
-            f"The results cannot be written into {folder}: {error.strerror}."
-        ) from error

@@ -150,3 +150,9 @@ def find_family(config: Document) -> Family | None:
         if model_type in family.model_types and (not classes or classes & family.architectures):
             return family
     return None
+
+
+def token_rule(files: Documents) -> TokenRule | None:
+    """How many tokens an image takes; None if the files do not state the family or the number."""
+    family = find_family(files.config)
+    return None if family is None else family.image_tokens(files)

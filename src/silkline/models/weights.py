@@ -22,6 +22,9 @@ INDEX = "model.safetensors.index.json"
 LANGUAGE_MODEL = "openvino_language_model.xml"
 """The file that marks a folder as OpenVINO IR: every pipeline needs this graph."""
 
+VISION_TOWER = "openvino_vision_embeddings_model.xml"
+"""The graph that makes an image's features."""
+
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 """Extensions of pickle-based formats, which Silkline never reads."""
 

@@ -17,7 +17,7 @@ from silkline.core import Image
 from silkline.engines.registry import library_versions
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.bundle import MANIFEST, Bundle, Calibration, EngineWeights, load_bundle
-from silkline.models.families import find_family
+from silkline.models.families import token_rule
 from silkline.models.gate import GATE, GATE_PAGE
 from silkline.models.preprocessing import read_preprocessing, shorter_edge
 from silkline.models.pruning import pruned
@@ -129,8 +129,7 @@ def _image_facts(folder: Path, weights: EngineWeights) -> dict[str, int | None]:
     Empty if they do not state the family, or how many tokens its images take.
     """
     files = read_documents(folder)
-    family = find_family(files.config)
-    rule = None if family is None else family.image_tokens(files)
+    rule = token_rule(files)
     if rule is None:
         return {}
     return {

@@ -16,15 +16,15 @@ import msgspec
 from silkline.errors import ConfigError
 from silkline.models.bundle import Bundle, EngineWeights
 from silkline.models.documents import read_document
-from silkline.models.families import find_family
+from silkline.models.families import token_rule
 from silkline.models.image_tokens import Fixed
 from silkline.models.preprocessing import read_preprocessing
 from silkline.models.pruning import Method, Pruning
 from silkline.models.token_rules import read_documents
+from silkline.models.weights import VISION_TOWER
 from silkline.optimize.optimisation import Work
 
 _CONFIG, _IMAGES = "config.json", "preprocessor_config.json"
-_TOWER = "openvino_vision_embeddings_model.xml"
 _TOWERS = frozenset({"clip_vision_model", "siglip_vision_model"})
 _POSITIONS = "embeddings.position_embedding.weight"
 
@@ -32,8 +32,7 @@ _POSITIONS = "embeddings.position_embedding.weight"
 def not_downsampled(engine: str, bundle: Bundle) -> str:
     """Why a model's images cannot be scaled down; empty if they can."""
     files = read_documents(bundle.weights(engine))
-    family = find_family(files.config)
-    rule = None if family is None else family.image_tokens(files)
+    rule = token_rule(files)
     vision = files.config.section("vision_config")
     if files.config.text("model_type") != "llava" or not isinstance(rule, Fixed):
         return "only LLaVA layouts can be scaled down so; elsewhere, set max_pixels"
@@ -64,9 +63,9 @@ def downsample_openvino(keep: float, work: Work) -> EngineWeights:
     from silkline.engines.openvino.export.towers import replace_graph  # noqa: PLC0415 - heavy
 
     before, after = _sides(work.folder, keep)
-    tower = ov.Core().read_model(work.folder / _TOWER)
+    tower = ov.Core().read_model(work.folder / VISION_TOWER)
     interpolate_positions(tower, before, after)
-    replace_graph(work.folder / _TOWER, tower)
+    replace_graph(work.folder / VISION_TOWER, tower)
     _write_sizes(work.folder, after)
     return work.weights
 

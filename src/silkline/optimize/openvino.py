@@ -14,14 +14,13 @@ import msgspec
 from silkline.models.bundle import Bundle, EngineWeights
 from silkline.models.documents import read_document
 from silkline.models.preprocessing import read_preprocessing
-from silkline.models.weights import LANGUAGE_MODEL
+from silkline.models.weights import LANGUAGE_MODEL, VISION_TOWER
 from silkline.optimize.exact import EXACT
 from silkline.optimize.optimisation import Optimisation, Work
 
 _ENGINE = "openvino"
-_TOWER = "openvino_vision_embeddings_model.xml"
 _EMBEDDINGS = "openvino_text_embeddings_model.xml"
-_PARTS = (LANGUAGE_MODEL, _EMBEDDINGS, _TOWER)
+_PARTS = (LANGUAGE_MODEL, _EMBEDDINGS, VISION_TOWER)
 _GROUP = 64
 """Weights that share a scale in INT4, where the layer's width allows it."""
 
@@ -42,7 +41,7 @@ def _of_tower_weights(bundle: Bundle) -> str:
     precision = entry.vision_precision or entry.precision
     if precision not in EXACT:
         return f"its vision tower is {precision} already; start from a bundle of fp16"
-    if not (bundle.weights(_ENGINE) / _TOWER).is_file():
+    if not (bundle.weights(_ENGINE) / VISION_TOWER).is_file():
         return "it has no vision tower of its own"
     return ""
 
@@ -114,7 +113,7 @@ def _embeddings_int8(work: Work) -> EngineWeights:
 
 
 def _vision_int8(work: Work) -> EngineWeights:
-    _compress((_TOWER,), work)
+    _compress((VISION_TOWER,), work)
     return msgspec.structs.replace(work.weights, vision_precision="int8")
 
 
@@ -180,7 +179,7 @@ def _static_tower(work: Work) -> EngineWeights:
         raise AssertionError("checked by `applies`")
     preprocessor = ClipPreprocessor(steps)
     pixels = [preprocessor.pixels([image]) for image in work.images]
-    replace_graph(work.folder / _TOWER, static_tower(work.folder / _TOWER, pixels))
+    replace_graph(work.folder / VISION_TOWER, static_tower(work.folder / VISION_TOWER, pixels))
     return msgspec.structs.replace(work.weights, vision_precision="int8 static")
 
 

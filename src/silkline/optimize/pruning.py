@@ -15,14 +15,14 @@ import msgspec
 from silkline.engines.torch.support import CELL_MODEL_TYPES, PACKED, torch_path
 from silkline.errors import ConfigError
 from silkline.models.bundle import Bundle, EngineWeights
-from silkline.models.families import find_family
+from silkline.models.families import token_rule
 from silkline.models.pruning import Method, Pruning
 from silkline.models.token_rules import read_documents
+from silkline.models.weights import VISION_TOWER
 from silkline.optimize.downsampling import downsample_openvino, downsample_torch, not_downsampled
 from silkline.optimize.optimisation import Optimisation, Work
 
 OPENVINO, TORCH = "openvino", "torch"
-TOWER = "openvino_vision_embeddings_model.xml"
 
 _TOKENS = frozenset({"image tokens"})
 _LAST = 1
@@ -46,8 +46,7 @@ def _not_pruned(engine: str, bundle: Bundle) -> str:
     if entry.pruning is not None:
         return f"its image tokens are pruned already, by {entry.pruning.method}"
     files = read_documents(bundle.weights(engine))
-    family = find_family(files.config)
-    if family is None or family.image_tokens(files) is None:
+    if token_rule(files) is None:
         return "how many tokens an image takes is not known for its family"
     if engine == TORCH:
         return "" if torch_path(files) == PACKED else "its family has no adapter (docs/torch.md)"
@@ -62,7 +61,7 @@ def _graft(pruning: Pruning, work: Work) -> EngineWeights:
     from silkline.engines.openvino.export.pruning import add_pruning  # noqa: PLC0415 - heavy
     from silkline.engines.openvino.export.towers import replace_graph  # noqa: PLC0415 - heavy
 
-    path = work.folder / TOWER
+    path = work.folder / VISION_TOWER
     tower = ov.Core().read_model(path)
     add_pruning(tower, pruning)
     replace_graph(path, tower)
@@ -72,8 +71,7 @@ def _graft(pruning: Pruning, work: Work) -> EngineWeights:
 def _state(pruning: Pruning, work: Work) -> EngineWeights:
     """The engine torch prunes by what the manifest states."""
     files = read_documents(work.folder)
-    family = find_family(files.config)
-    rule = None if family is None else family.image_tokens(files)
+    rule = token_rule(files)
     if rule is None:
         raise AssertionError("checked by `applies`")
     maximum = rule.maximum()

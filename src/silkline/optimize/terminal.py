@@ -12,7 +12,7 @@ from silkline.optimize.words import HEADLINES, LOAD_HEADS, load_rows
 from silkline.report.numbers import score
 from silkline.report.terminal import table
 
-_COLOURS = {Verdict.PASSED: "green", Verdict.REFUSED: "red", Verdict.UNDECIDED: "yellow"}
+COLOURS = {Verdict.PASSED: "green", Verdict.REFUSED: "red", Verdict.UNDECIDED: "yellow"}
 
 
 def verdict_lines(gated: Gated) -> RenderableType:
@@ -28,9 +28,9 @@ def verdict_lines(gated: Gated) -> RenderableType:
         parts += ["", table(*LOAD_HEADS, rows=rows)]
     parts.append("")
     for finding in record.findings:
-        line = Text(f"{finding.verdict:<10}", style=_COLOURS[finding.verdict])
+        line = Text(f"{finding.verdict:<10}", style=COLOURS[finding.verdict])
         parts.append(line.append(f"{finding.requirement}: {finding.reason}", style="default"))
-    style = f"bold {_COLOURS[record.verdict]}"
+    style = f"bold {COLOURS[record.verdict]}"
     parts.append(Text(f"\n{HEADLINES[record.verdict]}.", style=style))
     return Group(*parts)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,13 +72,13 @@ def _layers(folder: Path, part: Part) -> dict[str, int]:
     }
 
 
-def _fitted(scheme: Scheme, folder: Path, part: Part) -> Scheme:
-    """The scheme with a group that fits the layers.
+def _fitted(scheme: Scheme, layers: Mapping[str, int], part: Part) -> Scheme:
+    """The scheme with a group that fits the layers; `layers` has the length of their rows.
 
     Raises:
         ConfigError: There is nothing to quantise, or no group fits.
     """
-    widths = _layers(folder, part).values()
+    widths = layers.values()
     if not widths:
         raise ConfigError(f"its safetensors have no layers of a {part}")
     if not scheme.group:
@@ -96,7 +96,7 @@ def _why_not(scheme: Scheme, part: Part, bundle: Bundle) -> str:
     if precision not in _PLAIN:
         return f"its {part} is {precision} already; start from a bundle with plain weights"
     try:
-        _fitted(scheme, bundle.weights(_ENGINE), part)
+        _fitted(scheme, _layers(bundle.weights(_ENGINE), part), part)
     except ConfigError as error:
         return error.message
     return ""
@@ -105,8 +105,8 @@ def _why_not(scheme: Scheme, part: Part, bundle: Bundle) -> str:
 def _quantise(scheme: Scheme, part: Part, work: Work) -> EngineWeights:
     from safetensors.torch import load_file, save_file  # noqa: PLC0415 - heavy
 
-    scheme = _fitted(scheme, work.folder, part)
     layers = _layers(work.folder, part)
+    scheme = _fitted(scheme, layers, part)
     shards: dict[str, str] = {}
     for name in read_weights(work.folder).files:
         tensors = load_file(work.folder / name)

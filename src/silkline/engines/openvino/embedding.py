@@ -28,6 +28,7 @@ from silkline.engines.openvino.served import BLOCK_TOKENS, Served
 from silkline.engines.openvino.tags import tag
 from silkline.engines.prefix_keys import PromptContent, PromptImage, block_keys
 from silkline.errors import ConfigError, InternalFault, InvalidRequest, SilklineError
+from silkline.models.weights import VISION_TOWER
 
 logger = logging.getLogger("silkline.engines.openvino")
 
@@ -40,7 +41,6 @@ _MODEL_TYPES = frozenset({"llava"})
 _MAX_IMAGES = 4
 """Maximum images per run of the vision tower; more gained nothing on two cores."""
 
-_VISION = "openvino_vision_embeddings_model.xml"
 _TEXT = "openvino_text_embeddings_model.xml"
 
 
@@ -85,7 +85,7 @@ class Embedder:
         if served.preprocessing is None:
             raise ValueError("the model's preprocessing is not known")
         core = ov.Core()
-        self._vision = core.compile_model(served.weights / _VISION, "CPU", properties)
+        self._vision = core.compile_model(served.weights / VISION_TOWER, "CPU", properties)
         self._text = core.compile_model(served.weights / _TEXT, "CPU", properties)
         self._preprocessor = ClipPreprocessor(served.preprocessing)
         self._image_id = served.image_token or 0

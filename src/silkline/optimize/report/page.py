@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from silkline.optimize.gate import Gated
 
 _MAX_SLICES = 60
-_TONES = {Verdict.PASSED: "up", Verdict.REFUSED: "down", Verdict.UNDECIDED: ""}
+TONES = {Verdict.PASSED: "up", Verdict.REFUSED: "down", Verdict.UNDECIDED: ""}
 
 
 def gate_page(gated: Gated, cases: Sequence[Case]) -> str:
@@ -45,7 +45,7 @@ def gate_values(gated: Gated, cases: Sequence[Case]) -> dict[str, object]:
     return {
         "record": record,
         "headline": HEADLINES[record.verdict],
-        "tones": _TONES,
+        "tones": TONES,
         "sides": list(zip("AB", gated.evaluation.results, strict=True)),
         "slices": gated.slices[:_MAX_SLICES],
         "load": load_rows(gated.load),

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from silkline.evaluate.report.cases import Case
-from silkline.models.gate import Verdict
-from silkline.optimize.report.page import gate_values
+from silkline.optimize.report.page import TONES, gate_values
 from silkline.optimize.report.plots import frontier_plot, sensitivity_plot
-from silkline.optimize.search.trial import BASELINE, Trial
+from silkline.optimize.search.trial import BASELINE, Trial, label_of
 from silkline.report.numbers import change, score, seconds, span
 from silkline.report.page import render
 
@@ -47,17 +46,13 @@ def search_page(found: Searched, cases: Sequence[Case]) -> str:
         budget=span(found.budget),
         before_after=_before_after(baseline, picked),
         trials=[_row(number, trial, found) for number, trial in enumerate(found.trials)],
-        confirmed=[(" + ".join(each.names), each, _tone(each.verdict)) for each in found.confirmed],
+        confirmed=[(label_of(each.names), each, TONES[each.verdict]) for each in found.confirmed],
         arms=_arms(trials),
         plots=[plot for plot in plots if plot is not None],
         measured=_measured(found.findings),
         gate=None if found.gated is None else gate_values(found.gated, cases),
         commands=_commands(found),
     )
-
-
-def _tone(verdict: Verdict) -> str:
-    return {Verdict.PASSED: "up", Verdict.REFUSED: "down"}.get(verdict, "")
 
 
 def _before_after(baseline: Trial | None, picked: Trial | None) -> list[tuple[str, str, str, str]]:

@@ -48,7 +48,7 @@ from silkline.optimize.search.plan import (
 )
 from silkline.optimize.search.split import Split, split
 from silkline.optimize.search.study import Study
-from silkline.optimize.search.trial import BASELINE, Names, Trial, fastest, frontier
+from silkline.optimize.search.trial import BASELINE, Names, Trial, fastest, frontier, label_of
 from silkline.service.local import create_intake
 from silkline.service.pool import OnNotice, choose_engine
 from silkline.service.results import write_results
@@ -204,7 +204,7 @@ class _Search:
             began = time.monotonic()
             folder = await self.built(names)
             building = time.monotonic() - began
-            label = " + ".join(names) or "no optimisation"
+            label = label_of(names)
             spec = of_model(self.baseline, folder, label)
             found = await self.meter.ask(spec, items, self.asking(label))
             trial = self.meter.compare(names, baseline, found, building)
@@ -244,7 +244,7 @@ class _Search:
             samples = await self.loaded()
             calibration = joined(calibration, self.parts.calibration)
         images = [sample.image for sample in samples]
-        self.show(f"{' + '.join(names)}: building")
+        self.show(f"{label_of(names)}: building")
         folder.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(
             build, self.base, chosen, folder, images, calibration, _nothing, samples
@@ -277,16 +277,15 @@ class _Search:
             each for each in fastest(trials)
             if each.names not in {BASELINE, ()} and each.items == maximum and each.speed > 1
         ][:_FINALISTS]  # fmt: skip
-        folders = {each.names: await self.built(each.names) for each in finalists}
-        subjects = {
-            each.names: of_model(self.baseline, folders[each.names], each.label)
+        subjects = [
+            (of_model(self.baseline, await self.built(each.names), each.label), each)
             for each in finalists
-        }
+        ]
         return await confirm(
             self.plan,
             self.parts.confirmation,
             (self.baseline, baseline),
-            [(subjects[each.names], each) for each in finalists],
+            subjects,
             lambda: self.plan.budget - self.seconds,
             self.on_progress,
             on_notice,

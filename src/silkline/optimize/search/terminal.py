@@ -5,15 +5,14 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from silkline.models.gate import Verdict
 from silkline.optimize.search.plan import Searched
-from silkline.optimize.search.trial import Trial
+from silkline.optimize.search.trial import Trial, label_of
+from silkline.optimize.terminal import COLOURS
 from silkline.report.numbers import change, seconds, span
 from silkline.report.terminal import table
 
 _MIB = 1024**2
 _SHOWN = 16
-_COLOURS = {Verdict.PASSED: "green", Verdict.REFUSED: "red", Verdict.UNDECIDED: "yellow"}
 
 
 def search_lines(found: Searched) -> RenderableType:
@@ -31,9 +30,9 @@ def search_lines(found: Searched) -> RenderableType:
         parts.append(line.append(effect.about, style="default"))
     parts.append("")
     for each in found.confirmed:
-        line = Text(f"{each.verdict:<10}", style=_COLOURS[each.verdict])
-        label = " + ".join(each.names)
-        parts.append(line.append(f"{label}: {each.about}", style="default"))
+        line = Text(f"{each.verdict:<10}", style=COLOURS[each.verdict])
+        text = f"{label_of(each.names)}: {each.about}"
+        parts.append(line.append(text, style="default"))
     style = "bold green" if found.picked is not None else "bold red"
     parts.append(Text(f"\n{found.headline}.", style=style))
     if found.bundle:

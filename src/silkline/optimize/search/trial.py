@@ -13,6 +13,11 @@ BASELINE: Names = ("the baseline",)
 """The model that a candidate would replace."""
 
 
+def label_of(names: Names) -> str:
+    """A candidate in words."""
+    return " + ".join(names) or "no optimisation"
+
+
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a candidate after a trial.
 
@@ -55,7 +60,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """The candidate in words."""
-        return " + ".join(self.names) or "no optimisation"
+        return label_of(self.names)
 
     @property
     def measured(self) -> bool:

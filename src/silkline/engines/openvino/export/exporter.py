@@ -33,6 +33,7 @@ from silkline.models.inspection import context_of
 from silkline.models.preprocessing import Preprocessing, read_preprocessing, shorter_edge
 from silkline.models.source import file_digest
 from silkline.models.token_rules import Documents, read_documents
+from silkline.models.weights import VISION_TOWER
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the current stage, the number of its parts that are done, and their total."""
@@ -42,7 +43,6 @@ _EXACT = "exact"
 _GRAPHS = "openvino_*_model.xml"
 """All graphs with weights; the tokenizer's have none."""
 
-_TOWER = "openvino_vision_embeddings_model.xml"
 _STATIC_FAMILIES = frozenset({"llava"})
 """Families whose images the engine preprocesses, so that activation ranges can be measured."""
 
@@ -160,7 +160,7 @@ def _static_tower(
     ):
         return None
     on_progress("measuring the vision tower on images", 0, 0)
-    return quantize_tower(exact / _TOWER, target / _TOWER, ClipPreprocessor(steps))
+    return quantize_tower(exact / VISION_TOWER, target / VISION_TOWER, ClipPreprocessor(steps))
 
 
 def _remove(folder: Path) -> None:
