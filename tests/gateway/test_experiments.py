@@ -11,6 +11,7 @@ import pytest
 
 from tests.campaign.standing import metric
 from tests.cli.test_main import run
+from tests.observe.shipping.log_server import wait_for
 from tests.serving import Served, served
 
 TABLES = """
@@ -95,6 +96,13 @@ def test_each_user_keeps_an_arm_and_each_arm_its_model_and_its_cache(http: httpx
         again = ask(http, user, temperature=0)
         assert again.headers["x-silkline-cache"] == "hit"
         assert arm(again) == name
+
+
+def test_the_log_line_names_the_arm(trial: Served, http: httpx2.Client) -> None:
+    request = ask(http, user_of(http, "candidate")).headers["x-request-id"]
+    wait_for(lambda: any(request in line for line in trial.log), 20)
+    (event,) = [one for one in trial.events("request") if one["http.request.id"] == request]
+    assert (event["silkline.experiment"], event["silkline.arm"]) == ("trial", "candidate")
 
 
 def test_other_models_take_no_part(http: httpx2.Client) -> None:

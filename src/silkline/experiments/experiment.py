@@ -99,11 +99,12 @@ class Experiment:
         """Writes what was observed, and takes the step that the evidence allows."""
         async with self._deciding:
             written, self._waiting = self._waiting, []
-            try:
-                await self._journal.observe(self.name, written)
-            except Overloaded:
-                self._waiting = written + self._waiting
-                raise
+            if written:
+                try:
+                    await self._journal.observe(self.name, written)
+                except Overloaded:
+                    self._waiting = written + self._waiting
+                    raise
             if self.serving is Serving.SPLIT:
                 await self._step(self.verdict)
 

@@ -125,6 +125,8 @@ class RequestLayer:
         }
         if record.error is not None:
             fields["error.code"] = record.error
+        if record.experiment:
+            fields |= {"silkline.experiment": record.experiment, "silkline.arm": record.arm}
         if record.trace is not None:
             fields["trace.id"] = record.trace.trace_id
             fields["span.id"] = record.trace.span_id

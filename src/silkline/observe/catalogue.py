@@ -278,14 +278,6 @@ GPU_MEMORY_USED = gauge("gpu_memory_used_bytes", "Memory of a GPU in use.", "gpu
 GPU_POWER = gauge("gpu_power_watts", "Power that a GPU draws.", "gpu", merge=max)
 GPU_TEMPERATURE = gauge("gpu_temperature_celsius", "Temperature of a GPU.", "gpu", merge=max)
 
-ALL: tuple[Declared, ...] = tuple(
-    value for value in list(globals().values()) if isinstance(value, Declared)
-)
-"""All metrics, in the order of declaration."""
-
-MERGED_BY = {key: rule for metric in ALL for key, rule in metric.rules.items()}
-"""How the families of several gateway processes are merged; see `families.MergedMetrics`."""
-
 # --- shipping of logs
 
 LOG_QUEUED = gauge("log_queued_bytes", "Log events in memory.")
@@ -319,3 +311,11 @@ EXPERIMENT_REWARDS = counter(
 EXPERIMENT_LOST = counter(
     "experiment_lost", "Requests that do not count since the journal failed.", "experiment"
 )
+
+ALL: tuple[Declared, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Declared)
+)
+"""All metrics, in the order of declaration."""
+
+MERGED_BY = {key: rule for metric in ALL for key, rule in metric.rules.items()}
+"""How the families of several gateway processes are merged; see `families.MergedMetrics`."""

@@ -65,7 +65,7 @@ def test_no_key_and_no_address_is_logged(
     faulty.faults.status = 401
     settings: Any = {"log_ship_key_env": "KEY", "log_stream": "private"}
     with (
-        caplog.at_level(logging.DEBUG),
+        caplog.at_level(logging.DEBUG, logger="silkline"),
         shipped(faulty.url, tmp_path, {"KEY": "secret-key"}, **settings) as log,
     ):
         log.number(1)
