@@ -49,6 +49,7 @@ class CascadePool:
         self._small, self._large = models
         self._closing = False
         self._in_flight = 0
+        self._described: tuple[EngineInfo, EngineInfo, EngineInfo] | None = None
         self.answered = dict.fromkeys(models, 0)
         """Answers so far, by the model that gave them."""
 
@@ -76,6 +77,11 @@ class CascadePool:
             Overloaded: One of them has not started yet.
         """
         small, large = (model.info for model in self._models())
+        if self._described is None or self._described[:2] != (small, large):
+            self._described = small, large, self._describe(small, large)
+        return self._described[2]
+
+    def _describe(self, small: EngineInfo, large: EngineInfo) -> EngineInfo:
         content = f"{small.label} {large.label} {self._threshold!r}"
         return replace(
             large,

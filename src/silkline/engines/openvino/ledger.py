@@ -85,8 +85,8 @@ class BlockLedger:
 
     def begin(self, request: Hashable, tokens: int, keys: Sequence[bytes]) -> int:
         """Adds a request that has just joined; returns how many tokens it certainly reuses."""
-        found = 0
-        while found < len(keys) and self._certain(keys[found]):
+        found, touched = 0, self._ended_blocks + self._in_use()
+        while found < len(keys) and self._certain(keys[found], touched):
             found += 1
         now = _Touch(self._ended_blocks, dated=True)
         self._touched.update(dict.fromkeys(keys[:found], now))
@@ -126,11 +126,10 @@ class BlockLedger:
         """The requests that have ended and may still have blocks."""
         return [request for request, running in self._running.items() if running.ended]
 
-    def _certain(self, key: bytes) -> bool:
+    def _certain(self, key: bytes, touched: int) -> bool:
         touch = self._touched.get(key)
         if touch is None:
             return False
-        touched = self._ended_blocks + self._in_use()
         return touched < self._pool - 1 or (touch.dated and touched - touch.before < self._pool - 1)
 
     def _in_use(self) -> int:

@@ -143,6 +143,11 @@ class Batch:
                 self._decoding.append(part.job)
         return list(zip(self._decoding, sampled, strict=True))
 
+    @property
+    def reuses_prefixes(self) -> bool:
+        """Whether keys and values of prompts are kept for later ones."""
+        return self._prefixes is not None
+
     def _parts(self) -> list[Part]:
         """Returns chunks of the prompts for which there is room, oldest first."""
         fitting: list[Job] = []
@@ -154,7 +159,7 @@ class Batch:
                 break
             count += 1
             fitting.append(job)
-        chunks = plan_chunks([self._remaining(job) for job in fitting], self._chunk_tokens)
+        chunks = plan_chunks((self._remaining(job) for job in fitting), self._chunk_tokens)
         first = len(self._decoding)
         return [
             Part(fitting[chunk.index], first + chunk.index, chunk.start, chunk.end)
@@ -208,23 +213,23 @@ class Batch:
     def _take(self, job: Job, sampled: Sampled, now: float) -> Delta | Failed | None:
         """Adds a token to its request and returns the event; frees the slot if it is the last."""
         event = take(job, sampled, now)
-        slot = self._decoding.index(job)
+        ended = has_ended(event)
         if not isinstance(event, Failed):
-            self._keep(job, slot, ended=has_ended(event))
-        if has_ended(event):
-            self._leave(slot)
+            self._keep(job, ended=ended)
+        if ended:
+            self._leave(self._decoding.index(job))
         return event
 
-    def _keep(self, job: Job, slot: int, *, ended: bool) -> None:
+    def _keep(self, job: Job, *, ended: bool) -> None:
         """Keeps a prompt once its first token is there, and the answer when it has ended."""
         if self._prefixes is None or job.scope is None:
             return
         if ended:
             filled = job.generated[: job.filled - job.prompt_length]
             keys = prompt_keys(job.prompt, self._prefixes.image_token, job.scope, filled)
-            self._prefixes.keep(keys, slot)
+            self._prefixes.keep(keys, self._decoding.index(job))
         elif len(job.generated) == 1:
-            self._prefixes.keep(job.prompt.keys, slot)
+            self._prefixes.keep(job.prompt.keys, self._decoding.index(job))
 
 
 def _reserved_tokens(job: Job) -> int:

@@ -187,9 +187,10 @@ async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
 
     def prepare(request: Request) -> Prompt:
         prompt = model.prepare(request.messages, request.images, request.options)
-        if not isinstance(opened.loaded, PackedModel):
+        loaded = opened.loaded
+        if not isinstance(loaded, PackedModel) or not loaded.batch.reuses_prefixes:
             return prompt
-        keys = prompt_keys(prompt, opened.loaded.family.image_token_id, request.reuse_scope)
+        keys = prompt_keys(prompt, loaded.family.image_token_id, request.reuse_scope)
         return replace(prompt, keys=keys)
 
     return await opened.preparer.run(prepare, request, deadline)

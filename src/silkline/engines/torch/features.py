@@ -28,9 +28,10 @@ class FeatureCache:
         return self._entries.get(key)
 
     def put(self, key: bytes, features: torch.Tensor) -> None:
-        """Stores features, unless they exceed the limit on their own."""
+        """Stores features, unless their key is known or they exceed the limit on their own."""
         size = features.nbytes
+        if size > self._entries.limit or self._entries.get(key) is not None:
+            return
         # A view of a batch would keep the whole batch in memory.
         shared = features.untyped_storage().nbytes() > size
-        if size <= self._entries.limit:
-            self._entries.put(key, features.clone() if shared else features, size)
+        self._entries.put(key, features.clone() if shared else features, size)

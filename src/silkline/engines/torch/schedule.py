@@ -7,7 +7,7 @@ the time of one chunk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -31,7 +31,7 @@ class Chunk:
     """A chunk of a prompt.
 
     Attributes:
-        index: The prompt's index in the list passed to `plan_chunks`.
+        index: The prompt's index in those passed to `plan_chunks`.
         start: Index of the chunk's first token in the prompt.
         end: Index after its last token.
     """
@@ -41,7 +41,7 @@ class Chunk:
     end: int
 
 
-def plan_chunks(prompts: Sequence[Progress], budget: int) -> list[Chunk]:
+def plan_chunks(prompts: Iterable[Progress], budget: int) -> list[Chunk]:
     """Returns the chunks of the next step, in order, at most one per prompt.
 
     The first prompt always gets a chunk; if a block is next, the whole block, even if it exceeds

@@ -259,13 +259,7 @@ def _output(node: Node) -> ov.Output:
 
 
 def _integers(values: Any) -> Node:
-    found = np.array(
-        [list(each) if isinstance(each, range) else each for each in values]
-        if isinstance(values, list)
-        else values,
-        np.int64,
-    )
-    return ops.constant(np.atleast_1d(found) if found.ndim else found.reshape(1))
+    return ops.constant(np.atleast_1d(np.array(values, np.int64)))
 
 
 def _scalar(value: int) -> Node:
