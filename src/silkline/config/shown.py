@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from silkline.config.loading import field_info, section_of_field
 from silkline.config.models import ModelSettings
+from silkline.config.sections import Section
 from silkline.config.settings import Settings
 
 MASK = "•••"
@@ -32,37 +34,29 @@ def shown_settings(settings: Settings) -> list[dict[str, Any]]:
     The source is `default`, `file FILE`, `variable NAME` or `flag --NAME`. Users and passwords of
     URLs, and values that are named like a secret, are masked.
     """
-    rows = []
-    for name, section in section_of_field().items():
-        info = field_info(name)
-        default = info.get_default(call_default_factory=True)
-        rows.append(
-            {
-                "section": section,
-                "name": name,
-                "value": _masked(name, getattr(getattr(settings, section), name)),
-                "default": _masked(name, default),
-                "source": settings.sources.get(name, "default"),
-                "description": info.description,
-            }
-        )
+    sources = settings.sources
+    rows = [
+        _row(section, name, field_info(name), getattr(settings, section), sources.get(name))
+        for name, section in section_of_field().items()
+    ]
     for model, table in settings.models.items():
         rows += [
-            _row_of_model(settings, model, table, name) for name in sorted(table.model_fields_set)
-        ]
+            _row(f"models.{model}", name, ModelSettings.model_fields[name], table,
+                 sources.get("models"))
+            for name in sorted(table.model_fields_set)
+        ]  # fmt: skip
     return rows
 
 
-def _row_of_model(
-    settings: Settings, model: str, table: ModelSettings, name: str
+def _row(
+    section: str, name: str, info: FieldInfo, group: Section, source: str | None
 ) -> dict[str, Any]:
-    info = ModelSettings.model_fields[name]
     return {
-        "section": f"models.{model}",
+        "section": section,
         "name": name,
-        "value": _masked(name, getattr(table, name)),
+        "value": _masked(name, getattr(group, name)),
         "default": _masked(name, info.get_default(call_default_factory=True)),
-        "source": settings.sources.get("models", "default"),
+        "source": source or "default",
         "description": info.description,
     }
 

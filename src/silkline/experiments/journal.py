@@ -16,6 +16,7 @@ from typing import NamedTuple
 from silkline.errors import Overloaded
 from silkline.experiments.assignment import Arm
 from silkline.experiments.tally import Observation
+from silkline.stores.sqlite import transaction
 from silkline.stores.sqlite_thread import SqliteThread
 
 _SCHEMA = """
@@ -200,13 +201,8 @@ def _read(file: sqlite3.Connection, experiment: str) -> Past:
 
 
 def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    file.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(file):
         file.executemany(_OBSERVED, rows)
-        file.execute("COMMIT")
-    except BaseException:
-        file.execute("ROLLBACK")
-        raise
 
 
 def _unavailable() -> Overloaded:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 
+from silkline.aio.background import in_background
 from silkline.config import Settings
 from silkline.config.experiments import ExperimentSettings
 from silkline.errors import Overloaded
@@ -116,16 +117,10 @@ class Experiments:
         """Continues the experiments from the journal, and decides while the block runs."""
         for experiment in self:
             await experiment.start()
-        task = (
-            asyncio.create_task(self._settle(), name="experiments") if self._experiments else None
-        )
         try:
-            yield
+            async with in_background(self._settle(), "experiments"):
+                yield
         finally:
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
             await self._settle_all()
             await self._journal.aclose()
 
@@ -146,7 +141,7 @@ class Experiments:
                 yield catalogue.EXPERIMENT_REWARDS, labels, one.tally.rewards(arm).count
 
     async def _settle(self) -> None:
-        while True:
+        while self._experiments:
             await asyncio.sleep(_SETTLE_SECONDS)
             await self._settle_all()
 

@@ -57,7 +57,9 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
         requests_before: The candidate's requests before its share was last raised.
     """
     alpha = settings.error_rate
-    harm, proof = _harm(tally, settings), _proof(tally, settings)
+    latency, gain = _compared(tally.latency), _compared(tally.gain)
+    harm = _harm(tally, settings, latency, gain)
+    proof = _proof(tally, settings, latency, gain)
     limits = (math.log(len(harm) / alpha), math.log(1 / alpha))
     counts = [tally.requests(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE)]
     found = [
@@ -81,10 +83,11 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
     return Verdict(Step.ADVANCE, "Every requirement is met.", harm, proof, limits)
 
 
-def _harm(tally: Tally, settings: ExperimentSettings) -> dict[str, float]:
+def _harm(
+    tally: Tally, settings: ExperimentSettings, latency: Difference, gain: Difference
+) -> dict[str, float]:
     planned, alpha = settings.planned_observations, settings.error_rate
-    slower = _compared(tally.latency)
-    worse = _compared(tally.gain).negated()
+    slower, worse = latency, gain.negated()
     return {
         FAILURES: tally.log_fails_more,
         LATENCY: slower.log_evidence_above(math.log1p(settings.latency_margin), planned, alpha),
@@ -92,16 +95,18 @@ def _harm(tally: Tally, settings: ExperimentSettings) -> dict[str, float]:
     }
 
 
-def _proof(tally: Tally, settings: ExperimentSettings) -> dict[str, float]:
+def _proof(
+    tally: Tally, settings: ExperimentSettings, latency: Difference, gain: Difference
+) -> dict[str, float]:
     planned, alpha = settings.planned_observations, settings.error_rate
-    faster = _compared(tally.latency).negated()
+    faster = latency.negated()
     proof = {
         FAILURES: tally.log_fails_less,
         LATENCY: faster.log_evidence_above(-math.log1p(settings.latency_margin), planned, alpha),
     }
     if settings.needs_feedback or settings.goal == "better":
         value = 0.0 if settings.goal == "better" else -settings.reward_margin
-        proof[REWARD] = _compared(tally.gain).log_evidence_above(value, planned, alpha)
+        proof[REWARD] = gain.log_evidence_above(value, planned, alpha)
     return proof
 
 

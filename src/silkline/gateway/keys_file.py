@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from silkline.aio.background import in_background
 from silkline.errors import ConfigError
 from silkline.gateway.keys import KeyRing
 
@@ -40,12 +41,8 @@ class KeysFile:
     @asynccontextmanager
     async def watched(self) -> AsyncGenerator[None, None]:
         """Reloads the file on request and soon after each change, while the block runs."""
-        task = asyncio.create_task(self._check_periodically(), name="keys file")
-        try:
+        async with in_background(self._check_periodically(), "keys file"):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _check_periodically(self) -> None:
         while True:

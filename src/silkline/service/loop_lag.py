@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+from silkline.aio.background import in_background
+
 SLEEP_SECONDS = 0.5
 
 
@@ -14,12 +16,8 @@ async def measured_lag(
     on_lag: Callable[[float], None], sleep_seconds: float = SLEEP_SECONDS
 ) -> AsyncGenerator[None, None]:
     """Reports the lag of the running event loop in seconds, again and again, during the block."""
-    task = asyncio.create_task(_measure(on_lag, sleep_seconds), name="event loop lag")
-    try:
+    async with in_background(_measure(on_lag, sleep_seconds), "event loop lag"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _measure(on_lag: Callable[[float], None], sleep_seconds: float) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from silkline.admission.admission import Admission
+from silkline.aio.background import in_background
 from silkline.config import AdminSettings, ModelSettings, Settings
 from silkline.config.observing import MIN_QUEUE_BYTES
 from silkline.config.sections import MIB
@@ -64,12 +65,8 @@ class CapacityShare:
         if len(self._demand.each()) == 1:
             yield
             return
-        task = asyncio.create_task(self._publish(serve, admission), name="capacity share")
-        try:
+        async with in_background(self._publish(serve, admission), "capacity share"):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _publish(self, serve: Callable[[], None], admission: Admission) -> None:
         while True:

@@ -1,9 +1,11 @@
-"""Helpers for SQLite files: the write-ahead log, and the bytes in use."""
+"""Helpers for SQLite files: the write-ahead log, the bytes in use, and transactions."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 RETRY_SECONDS = 0.002
 """Pause between attempts when SQLite itself does not wait."""
@@ -47,3 +49,15 @@ def used_bytes(file: sqlite3.Connection) -> int:
         for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
+
+
+@contextmanager
+def transaction(file: sqlite3.Connection) -> Iterator[None]:
+    """Commits what the block writes, or rolls it back if the block raises."""
+    file.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        file.execute("ROLLBACK")
+        raise
+    file.execute("COMMIT")

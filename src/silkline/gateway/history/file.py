@@ -7,11 +7,11 @@ on it without Python's lock, so requests go on meanwhile.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from silkline.config import HistorySettings
 from silkline.gateway.history.content import Packed
+from silkline.stores.sqlite import transaction
 
 Row = tuple[float, str, str, str, str, str, float, bytes]
 """A row of the table of requests, without its number."""
@@ -85,18 +85,6 @@ _OLDEST = (
 _ORPHANS = "DELETE FROM images WHERE NOT EXISTS (SELECT 1 FROM shown WHERE image = images.number)"
 _BYTES = "SELECT (SELECT total(size) FROM contents) + (SELECT total(size) FROM images)"
 _OLDEST_CONTENT = "DELETE FROM contents WHERE request = (SELECT min(request) FROM contents)"
-
-
-@contextmanager
-def transaction(file: sqlite3.Connection) -> Iterator[None]:
-    """Commits what the block writes, or rolls it back if the block raises."""
-    file.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        file.execute("ROLLBACK")
-        raise
-    file.execute("COMMIT")
 
 
 def write(

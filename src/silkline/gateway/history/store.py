@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from silkline.aio.background import in_background
 from silkline.config import HistorySettings
 from silkline.errors import Overloaded
 from silkline.gateway.history import file as tables
@@ -119,12 +120,10 @@ class HistoryStore:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Writes once a second during the block; then writes the rest and closes the file."""
-        task = asyncio.create_task(self._write_periodically(), name="request history")
         try:
-            yield
+            async with in_background(self._write_periodically(), "request history"):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             with suppress(Overloaded):
                 await self._write()
             await self._file.aclose()

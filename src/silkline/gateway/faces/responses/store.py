@@ -13,6 +13,7 @@ from pathlib import Path
 
 from silkline.config import ResponseSettings
 from silkline.errors import Overloaded
+from silkline.stores.sqlite import transaction
 from silkline.stores.sqlite_thread import SqliteThread
 
 _SCHEMA = """
@@ -134,15 +135,10 @@ class ResponseStore:
         await self._file.aclose()
 
     def _put(self, file: sqlite3.Connection, row: Sequence[object]) -> None:
-        file.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(file):
             file.execute(_EXPIRE, (self._clock(),))
             file.execute(_PUT, row)
             self._make_room(file)
-        except BaseException:
-            file.execute("ROLLBACK")
-            raise
-        file.execute("COMMIT")
 
     def _make_room(self, file: sqlite3.Connection) -> None:
         held = {tenant: list(totals) for tenant, *totals in file.execute(_TOTALS).fetchall()}
