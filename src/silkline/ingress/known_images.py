@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from silkline.core import PixelBudget
 from silkline.ingress.identity import Identity
-from silkline.ingress.lru import Lru
 from silkline.ingress.wanted import Wanted
+from silkline.stores.lru import Lru
 
 SOURCE_BYTES = 550
 """Memory of an entry of the first table, besides its URL."""

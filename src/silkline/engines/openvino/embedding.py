@@ -21,7 +21,6 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from silkline.core import Image
-from silkline.engines.byte_lru import ByteLru
 from silkline.engines.openvino.failures import IMAGE_ERRORS, refusal
 from silkline.engines.openvino.images import ClipPreprocessor, Pixels
 from silkline.engines.openvino.served import BLOCK_TOKENS, Served
@@ -29,6 +28,7 @@ from silkline.engines.openvino.tags import tag
 from silkline.engines.prefix_keys import PromptContent, PromptImage, block_keys
 from silkline.errors import ConfigError, InternalFault, InvalidRequest, SilklineError
 from silkline.models.weights import VISION_TOWER
+from silkline.stores.lru import Lru
 
 logger = logging.getLogger("silkline.engines.openvino")
 
@@ -89,7 +89,7 @@ class Embedder:
         self._text = core.compile_model(served.weights / _TEXT, "CPU", properties)
         self._preprocessor = ClipPreprocessor(served.preprocessing)
         self._image_id = served.image_token or 0
-        self._features = ByteLru[Embeddings](feature_cache_bytes)
+        self._features = Lru[_ImageKey, Embeddings](feature_cache_bytes)
         self._reusable_tokens = reusable_tokens
         self._needs_prompt = served.pruning is not None and served.pruning.method.needs_prompt
         self._check_tokens(served)
@@ -189,7 +189,7 @@ class Embedder:
                 inputs.append(np.array([queries[key] for key in keys], np.float32))
             for key, rows in zip(keys, self._vision(inputs)[0], strict=True):
                 features[key] = rows.copy()
-                if key.scope is not None and rows.nbytes <= self._features.limit:
+                if key.scope is not None and rows.nbytes <= self._features.capacity_bytes:
                     self._features.put(key, features[key], rows.nbytes)
         return features
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from silkline.engines.byte_lru import ByteLru
+from silkline.stores.lru import Lru
 
 
 class FeatureCache:
@@ -16,12 +16,12 @@ class FeatureCache:
         Args:
             limit: Maximum size in bytes; 0 disables the cache.
         """
-        self._entries = ByteLru[torch.Tensor](limit)
+        self._entries = Lru[bytes, torch.Tensor](limit)
 
     @property
     def held_bytes(self) -> int:
         """Size of the cached features in bytes."""
-        return self._entries.held_bytes
+        return self._entries.size_bytes
 
     def get(self, key: bytes) -> torch.Tensor | None:
         """Returns the features `[tokens, hidden]` of an image, or None."""
@@ -30,7 +30,7 @@ class FeatureCache:
     def put(self, key: bytes, features: torch.Tensor) -> None:
         """Stores features, unless their key is known or they exceed the limit on their own."""
         size = features.nbytes
-        if size > self._entries.limit or self._entries.get(key) is not None:
+        if size > self._entries.capacity_bytes or self._entries.get(key) is not None:
             return
         # A view of a batch would keep the whole batch in memory.
         shared = features.untyped_storage().nbytes() > size

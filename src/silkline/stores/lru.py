@@ -14,7 +14,8 @@ class Lru(Generic[Key, Value]):
 
     def __init__(self, capacity_bytes: int) -> None:
         """Creates an empty cache; with a capacity of 0 it stores nothing."""
-        self._capacity = capacity_bytes
+        self.capacity_bytes = capacity_bytes
+        """Maximum sum of the sizes."""
         self._values: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self._bytes = 0
 
@@ -47,7 +48,7 @@ class Lru(Generic[Key, Value]):
         self.drop(key)
         self._values[key] = (value, size)
         self._bytes += size
-        while self._bytes > self._capacity:
+        while self._bytes > self.capacity_bytes:
             _, (_, freed) = self._values.popitem(last=False)
             self._bytes -= freed
 

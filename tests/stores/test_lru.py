@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silkline.ingress.lru import Lru
+from silkline.stores.lru import Lru
 
 
 def test_what_is_asked_for_stays() -> None:
