@@ -238,11 +238,15 @@ def test_what_all_bodies_hold_is_what_they_unpack_to() -> None:
     ):
         plain = BODY + b" " * 500_000
         assert send(http, plain, "identity").status_code == 200
-        with socket.create_connection(running.host_and_port, timeout=15) as connection:
-            connection.sendall(head + packed[:-1])
 
-            def no_room() -> bool:
-                return send(http, plain, "identity").status_code == 503
+        def no_room() -> bool:
+            return send(http, plain, "identity").status_code == 503
 
-            assert any(no_room() for _ in range(50))
+        def no_room_beside_the_packed() -> bool:
+            """Tried anew if the plain body came first: then the packed one had no room."""
+            with socket.create_connection(running.host_and_port, timeout=15) as connection:
+                connection.sendall(head + packed[:-1])
+                return no_room()
+
+        assert any(no_room_beside_the_packed() for _ in range(50))
         assert any(not no_room() for _ in range(50))
