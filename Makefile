@@ -11,7 +11,7 @@ GATEWAY_PINS := benchmarks/gateways/requirements
 NODE_MODULES := tests/clients/node/node_modules
 TRANSFORMERS_5 := .cache/transformers-5
 SCHEMAS := .cache/schemas
-QUICK := -m "not full and not slow" --hypothesis-profile ci
+QUICK := -m "not full and not slow" --hypothesis-profile quick
 AGAIN := --reruns 1 -r aR
 SLOW := -m "slow and not full" --hypothesis-profile ci
 
