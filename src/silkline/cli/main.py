@@ -19,6 +19,7 @@ _COMMANDS = (
     "optimize",
     "distill",
     "cascade",
+    "merge",
     "gate",
     "inspect",
     "store",
