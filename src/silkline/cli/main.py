@@ -28,6 +28,8 @@ _COMMANDS = (
     "key",
     "trace",
     "experiment",
+    "baseline",
+    "drift",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 

@@ -13,12 +13,14 @@ from starlette.types import ASGIApp
 from silkline import __version__
 from silkline.cache.create import create_cache
 from silkline.config import Settings
+from silkline.drift.drift import Drift
 from silkline.errors import SilklineError
 from silkline.experiments.running import Experiments
 from silkline.gateway.admin import ModelTable, NewModel, admin_routes
 from silkline.gateway.auth import Gate, read_keys
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
+from silkline.gateway.drift import drift_routes
 from silkline.gateway.experiments import Feedback, NextStep, experiment_routes, feedback_routes
 from silkline.gateway.faces.chat import chat_routes
 from silkline.gateway.faces.chat_schema import ChatRequest
@@ -106,6 +108,7 @@ def create_app(
         metrics=metrics,
         choose=experiments.choose,
     )
+    drift = Drift(settings, answering)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
@@ -117,6 +120,7 @@ def create_app(
             history.running(),
             experiments.running(),
             answering.models.shared(),
+            drift.running(),
             measured_lag(metrics.loop_lagged),
             closing(tracing),
         ):
@@ -128,15 +132,19 @@ def create_app(
         admin_routes(deployment),
         feedback_routes(experiments),
         experiment_routes(experiments),
+        drift_routes(drift),
         history_routes(history, settings),
         live_routes(settings, siblings, lifecycle, keys_file),
     )
     idempotency = IdempotencyLayer(_application(lifespan, routers), keys)
     gate = Gate(idempotency, settings, keys_file)
-    metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file, experiments)))
+    metrics.add_source(
+        lambda: families(gateway_readings(idempotency, keys_file, experiments, drift))
+    )
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
-    return RequestLayer(gate, settings, metrics, lifecycle, history, experiments, tracing)
+    listeners = (experiments.ended, lambda record, _: drift.ended(record))
+    return RequestLayer(gate, settings, metrics, lifecycle, history, listeners, tracing)
 
 
 def _application(
