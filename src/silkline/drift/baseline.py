@@ -25,7 +25,7 @@ _MAX_FIELDS = 16
 _FREE_TEXT = 0.5
 """Share of distinct values from which on a field is free text, which has no usual values."""
 
-_MAX_PARTS = 24
+_MAX_PARTS = 200
 _SEED = 0
 
 
@@ -140,12 +140,15 @@ def _fields(seen: Sequence[Observed]) -> list[str]:
 def _parts(
     values: Sequence[Sequence[tuple[str, Value]]], part_requests: int
 ) -> list[dict[str, list[Value]]]:
-    count = min(_MAX_PARTS, len(values) // part_requests)
+    """Parts of the size of a window, evenly over all requests; none if there is only one."""
+    count = len(values) // part_requests
     parts: list[dict[str, list[Value]]] = []
-    for number in range(count if count > 1 else 0):
+    for number in range(0, count if count > 1 else 0, 1 + count // _MAX_PARTS):
         part: dict[str, list[Value]] = defaultdict(list)
-        begin, end = (len(values) * edge // count for edge in (number, number + 1))
-        for name, value in (pair for found in values[begin:end] for pair in found):
+        begin = number * part_requests
+        for name, value in (
+            pair for found in values[begin : begin + part_requests] for pair in found
+        ):
             part[name].append(value)
         parts.append(part)
     return parts
