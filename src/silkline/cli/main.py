@@ -30,6 +30,7 @@ _COMMANDS = (
     "experiment",
     "baseline",
     "drift",
+    "review",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 
