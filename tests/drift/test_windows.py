@@ -194,15 +194,19 @@ def test_days_and_nights_raise_few_false_alarms_in_30_days() -> None:
     for _ in range(months):
         seen = [drawn(_at(hour), draw) for hour in range(7 * 24) for _ in range(500)]
         baseline = take_baseline(seen, source="a week", at=0.0, part_requests=500)
-        now = [0.0]
-        windows = Windows(DriftSettings(), {"m": baseline}, clock=lambda now=now: now[0])
-        for hour in range(30 * 24):
-            for number in range(500):
-                now[0] = hour * HOUR + number * 7.3
-                windows.add("m", drawn(_at(hour), draw))
-        alarms += sum(bool(drifting(window)) for window in windows.ended)
+        alarms += sum(bool(drifting(window)) for window in _month(baseline, draw))
     print(f"{alarms} false alarms in {months} months of days and nights")  # noqa: T201
     assert alarms <= months
+
+
+def _month(baseline: ModelBaseline, draw: Random) -> list[Window]:
+    now = [0.0]
+    windows = Windows(DriftSettings(), {"m": baseline}, clock=lambda: now[0])
+    for hour in range(30 * 24):
+        for number in range(500):
+            now[0] = hour * HOUR + number * 7.3
+            windows.add("m", drawn(_at(hour), draw))
+    return windows.ended
 
 
 def _at(hour: int) -> Traffic:

@@ -31,7 +31,7 @@ class Ranges(msgspec.Struct, frozen=True, tag="ranges"):
     @property
     def names(self) -> list[str]:
         """What each bin holds, in words."""
-        written = [f"{edge:.4g}" for edge in self.edges]
+        written = [f"{edge:.6g}" for edge in self.edges]
         between = [f"{low} to {high}" for low, high in pairwise(written)]
         return [f"below {written[0]}", *between, f"above {written[-1]}"]
 

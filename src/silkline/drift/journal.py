@@ -202,8 +202,10 @@ def read_past(file: sqlite3.Connection, since: float, until: float) -> Past:
     )
     return Past(
         tuple(
-            Window(*rest, msgspec.json.decode(findings, type=dict[str, Finding]))
-            for *rest, findings in windows
+            Window(
+                model, began, at, requests, msgspec.json.decode(findings, type=dict[str, Finding])
+            )
+            for model, began, at, requests, findings in windows
         ),
         tuple(_runs(runs.fetchall())),
     )

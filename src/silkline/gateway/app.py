@@ -115,9 +115,9 @@ def create_app(
         choose=experiments.choose,
     )
     drift = Drift(settings, answering)
-    opened = (
+    opened: tuple[AbstractAsyncContextManager[object], ...] = (
         intake,
-        *map(aclosing, (cache, keys, responses)),
+        *(aclosing(store) for store in (cache, keys, responses)),
         history.running(),
         experiments.running(),
         answering.models.shared(),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from silkline.report.numbers import change, span
 from silkline.report.page import render
@@ -13,6 +14,8 @@ from silkline.review.figures import Figures
 from silkline.review.incidents import Incident
 from silkline.review.records import Month
 from silkline.review.review import Review, Worst
+
+T = TypeVar("T")
 
 _NONE = "-"
 _FAR_DAYS = 3650
@@ -62,13 +65,17 @@ def _lede(figures: Figures) -> str:
 
 
 def _tiles(now: Figures, before: Figures | None) -> Iterator[tuple[str, str, str]]:
-    yield "Answers", f"{now.answers:,}", _ago(before and f"{before.answers:,}")
+    yield "Answers", f"{now.answers:,}", _ago(_of(before, lambda one: f"{one.answers:,}"))
     yield (
         "Cost of a thousand",
         _money(now.cost_per_thousand),
-        _ago(before and _money(before.cost_per_thousand)),
+        _ago(_of(before, lambda one: _money(one.cost_per_thousand))),
     )
-    yield "Saved by the cache", _money(now.cache_saved), _ago(before and _money(before.cache_saved))
+    yield (
+        "Saved by the cache",
+        _money(now.cache_saved),
+        _ago(_of(before, lambda one: _money(one.cache_saved))),
+    )
     yield "Accepted as they were", _share(now.accepted), f"of {now.rewards:,} with feedback"
     availability = now.objectives["availability"]
     yield "Not failed", _share(availability.share), f"target {availability.target:.1%}"
@@ -76,25 +83,33 @@ def _tiles(now: Figures, before: Figures | None) -> Iterator[tuple[str, str, str
     yield (
         "P95",
         _NONE if slowest is None else span(slowest.p95),
-        _ago(before and before.latency and span(before.latency.p95)),
+        _ago(_of(before, lambda one: span(one.latency.p95) if one.latency else None)),
     )
 
 
 def _business(now: Figures, before: Figures | None) -> Iterator[tuple[str, str, str, str]]:
     for name, count, old_count in (
-        ("Questions", now.questions, before and before.questions),
-        ("Answers", now.answers, before and before.answers),
-        ("Images described", now.images, before and before.images),
-        ("Different images", now.products, before and before.products),
-        ("Answers computed", now.computed, before and before.computed),
-        ("Prompt tokens", now.prompt_tokens, before and before.prompt_tokens),
-        ("Completion tokens", now.completion_tokens, before and before.completion_tokens),
-        ("Requests with feedback", now.rewards, before and before.rewards),
+        ("Questions", now.questions, _of(before, lambda one: one.questions)),
+        ("Answers", now.answers, _of(before, lambda one: one.answers)),
+        ("Images described", now.images, _of(before, lambda one: one.images)),
+        ("Different images", now.products, _of(before, lambda one: one.products)),
+        ("Answers computed", now.computed, _of(before, lambda one: one.computed)),
+        ("Prompt tokens", now.prompt_tokens, _of(before, lambda one: one.prompt_tokens)),
+        (
+            "Completion tokens",
+            now.completion_tokens,
+            _of(before, lambda one: one.completion_tokens),
+        ),
+        ("Requests with feedback", now.rewards, _of(before, lambda one: one.rewards)),
     ):
         yield name, f"{count:,}", _count(old_count), _growth(count, old_count)
     for name, value, old in (
-        ("Cost of a thousand answers", now.cost_per_thousand, before and before.cost_per_thousand),
-        ("Saved by the cache", now.cache_saved, before and before.cache_saved),
+        (
+            "Cost of a thousand answers",
+            now.cost_per_thousand,
+            _of(before, lambda one: one.cost_per_thousand),
+        ),
+        ("Saved by the cache", now.cache_saved, _of(before, lambda one: one.cache_saved)),
     ):
         yield name, _money(value), _money(old), _growth(value, old)
     old_share = None if before is None else before.accepted
@@ -137,8 +152,12 @@ def _stages(now: Figures, before: Figures | None) -> Iterator[tuple[str, ...]]:
 def _load(review: Review) -> Iterator[tuple[str, str, str]]:
     now, before = review.figures, review.before
     for name, value, old in (
-        ("Answers in the engines at once, mean", now.mean_engine, before and before.mean_engine),
-        ("The same in the busiest hour", now.peak_engine, before and before.peak_engine),
+        (
+            "Answers in the engines at once, mean",
+            now.mean_engine,
+            _of(before, lambda one: one.mean_engine),
+        ),
+        ("The same in the busiest hour", now.peak_engine, _of(before, lambda one: one.peak_engine)),
     ):
         yield name, f"{value:.3g}", _NONE if old is None else f"{old:.3g}"
     if now.peak_engine:
@@ -161,18 +180,26 @@ def _full(days: float | None) -> str:
 
 
 def _quality(now: Figures, before: Figures | None) -> Iterator[tuple[str, str, str]]:
-    yield "Runs of the canary set", f"{now.canary_runs:,}", _count(before and before.canary_runs)
+    yield (
+        "Runs of the canary set",
+        f"{now.canary_runs:,}",
+        _count(_of(before, lambda one: one.canary_runs)),
+    )
     yield (
         "Runs with changed or failed answers",
         f"{now.canary_changed:,}",
-        _count(before and before.canary_changed),
+        _count(_of(before, lambda one: one.canary_changed)),
     )
     yield (
         "Mean score of the canary set",
         _share(now.canary_score),
-        _share(before and before.canary_score),
+        _share(_of(before, lambda one: one.canary_score)),
     )
-    yield "Windows of traffic compared", f"{now.windows:,}", _count(before and before.windows)
+    yield (
+        "Windows of traffic compared",
+        f"{now.windows:,}",
+        _count(_of(before, lambda one: one.windows)),
+    )
     for name, count in now.drifted.items():
         old = None if before is None else before.drifted.get(name, 0)
         yield f"Windows in which {name} drifted", f"{count:,}", _count(old)
@@ -206,6 +233,11 @@ def _worst(one: Worst) -> dict[str, object]:
             for kind, data in one.images
         ],
     }
+
+
+def _of(before: Figures | None, read: Callable[[Figures], T]) -> T | None:
+    """A figure of the month before, if that is known."""
+    return None if before is None else read(before)
 
 
 def _time(at: float, form: str = "%d %b %H:%M") -> str:

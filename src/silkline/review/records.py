@@ -94,13 +94,13 @@ class Sources:
     @classmethod
     def of(cls, settings: Settings, logs: Sequence[Path], prometheus: str) -> Sources:
         """The files that the settings name."""
-        named = (
-            settings.history.history_file,
-            settings.experimenting.experiment_file,
-            settings.drift.drift_journal,
+        return cls(
+            _file(settings.history.history_file),
+            _file(settings.experimenting.experiment_file),
+            _file(settings.drift.drift_journal),
+            tuple(logs),
+            prometheus,
         )
-        files = [Path(name).expanduser() if name else None for name in named]
-        return cls(*files, logs=tuple(logs), prometheus=prometheus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,10 @@ def read_records(sources: Sources, month: Month) -> Records:
     records.events = [event for path in sources.logs for event in _events(path, *span)]
     records.events.sort(key=lambda event: event.at)
     return records
+
+
+def _file(name: str) -> Path | None:
+    return Path(name).expanduser() if name else None
 
 
 def images_of(sources: Sources, number: int) -> list[tuple[str, bytes]]:
