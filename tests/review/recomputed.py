@@ -71,28 +71,29 @@ def month_of(folder: Path, begin: float, end: float) -> dict[str, Any]:
     entries = sorted(
         (one for one in entries if begin <= one["at"] < end), key=lambda one: float(one["at"])
     )
-    good = [one for one in entries if one["status"] == 200]
-    computed = [one for one in good if one["cache"] not in CACHED]
-    bad = [one for one in entries if one["error"] in SERVER_FAULTS]
-    spent = PRICE * (entries[-1]["at"] - entries[0]["at"]) / 3600
-    streams = [one["first_token_seconds"] for one in entries if one["first_token_seconds"]]
     rewards = [
         value
         for value, at in rows(folder / "experiments.sqlite", "rewards", "value, at")
         if begin <= at < end
     ]
-    runs = [json.loads(row[0]) for row in rows(folder / "drift.sqlite", "runs", "run")]
-    runs = [run for run in runs if begin <= run["at"] < end]
-    windows = [
-        json.loads(found)
-        for began, found in rows(folder / "drift.sqlite", "windows", "began, findings")
-        if begin <= began < end
-    ]
+    return {
+        **of_requests(entries),
+        "rewards": len(rewards),
+        "accepted": rewards.count(1.0) / len(rewards) if rewards else None,
+        **of_drift(folder / "drift.sqlite", begin, end),
+    }
+
+
+def of_requests(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    good = [one for one in entries if one["status"] == 200]
+    computed = [one for one in good if one["cache"] not in CACHED]
+    bad = [one for one in entries if one["error"] in SERVER_FAULTS]
+    spent = PRICE * (entries[-1]["at"] - entries[0]["at"]) / 3600
+    streams = [one["first_token_seconds"] for one in entries if one["first_token_seconds"]]
     hours: dict[int, float] = defaultdict(float)
-    for one in good:
-        if one["cache"] not in CACHED:
-            stages = one["timeline"]
-            hours[int(one["at"] // 3600)] += stages["prefill"] + stages["generate"]
+    for one in computed:
+        timeline = one["timeline"]
+        hours[int(one["at"] // 3600)] += timeline["prefill"] + timeline["generate"]
     return {
         "questions": len(entries),
         "answers": len(good),
@@ -103,8 +104,6 @@ def month_of(folder: Path, begin: float, end: float) -> dict[str, Any]:
         "completion": sum(one["usage"]["completion_tokens"] for one in good),
         "cost": 1000 * spent / len(good),
         "saved": spent / len(computed) * (len(good) - len(computed)),
-        "rewards": len(rewards),
-        "accepted": rewards.count(1.0) / len(rewards) if rewards else None,
         "availability": (len(bad), len(good) + len(bad), 0.995),
         "latency": (sum(one["seconds"] > SLOW for one in good), len(good), 0.95),
         "first_token": (sum(value > SLOW_FIRST for value in streams), len(streams), 0.95),
@@ -114,6 +113,18 @@ def month_of(folder: Path, begin: float, end: float) -> dict[str, Any]:
         "span": entries[-1]["at"] - entries[0]["at"],
         "errors": Counter(one["error"] for one in entries if one["error"]),
         "failures": [one["at"] for one in bad],
+    }
+
+
+def of_drift(path: Path, begin: float, end: float) -> dict[str, Any]:
+    runs = [json.loads(row[0]) for row in rows(path, "runs", "run")]
+    runs = [run for run in runs if begin <= run["at"] < end]
+    windows = [
+        json.loads(found)
+        for began, found in rows(path, "windows", "began, findings")
+        if begin <= began < end
+    ]
+    return {
         "runs": len(runs),
         "changed": sum(any(one["state"] == "changed" for one in run["replies"]) for run in runs),
         "score": sum(run["score"] for run in runs) / len(runs),
@@ -145,41 +156,53 @@ def growth(now: float, before: float) -> str:
 
 def expected_tables(now: dict[str, Any], before: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
     """The rows of each table, as the page should have them."""
+    return {
+        "business": business(now, before), "objectives": objectives(now, before),
+        "stages": stages(now, before), "load": load(now, before), "quality": quality(now, before),
+        "incidents": {code: [f"{count:,}"] for code, count in now["errors"].items()},
+    }  # fmt: skip
+
+
+def business(now: dict[str, Any], before: dict[str, Any]) -> dict[str, list[str]]:
     counts = {
         "Questions": "questions", "Answers": "answers", "Images described": "images",
         "Different images": "products", "Answers computed": "computed", "Prompt tokens": "prompt",
         "Completion tokens": "completion", "Requests with feedback": "rewards",
     }  # fmt: skip
-    business = {
+    found = {
         name: [f"{now[key]:,}", f"{before[key]:,}", growth(now[key], before[key])]
         for name, key in counts.items()
     }
     for name, key in (("Cost of a thousand answers", "cost"), ("Saved by the cache", "saved")):
-        business[name] = [f"{now[key]:,.2f}", f"{before[key]:,.2f}", growth(now[key], before[key])]
-    business["Accepted without correction"] = [f"{100 * now['accepted']:.1f}%", "-", "-"]
-    objectives = {}
+        found[name] = [f"{now[key]:,.2f}", f"{before[key]:,.2f}", growth(now[key], before[key])]
+    found["Accepted without correction"] = [f"{100 * now['accepted']:.1f}%", "-", "-"]
+    return found
+
+
+def objectives(now: dict[str, Any], before: dict[str, Any]) -> dict[str, list[str]]:
+    found = {}
     for name, key in (
         ("Not failed", "availability"), ("Fast", "latency"), ("First token fast", "first_token"),
     ):  # fmt: skip
         misses, questions, target = now[key]
         old = before[key]
-        objectives[name] = [
+        found[name] = [
             f"{100 * target:.1f}%",
             f"{100 * (questions - misses) / questions:.2f}%",
             f"{100 * (old[1] - old[0]) / old[1]:.2f}%",
             f"{misses:,} of {questions:,}",
             f"{100 * (1 - misses / questions / (1 - target)):.1f}%",
         ]
-    stages = {}
+    return found
+
+
+def stages(now: dict[str, Any], before: dict[str, Any]) -> dict[str, list[str]]:
+    found = {}
     for name, values in {"all": now["all"], **now["stages"]}.items():
         old = before["all"] if name == "all" else before["stages"][name]
         shown = [sum(values) / len(values), *(percentile(values, one) for one in (0.5, 0.95, 0.99))]
-        stages[name] = [f"{len(values):,}", *map(span, shown), span(percentile(old, 0.95))]
-    return {
-        "business": business, "objectives": objectives, "stages": stages,
-        "load": load(now, before), "quality": quality(now, before),
-        "incidents": {code: [f"{count:,}"] for code, count in now["errors"].items()},
-    }  # fmt: skip
+        found[name] = [f"{len(values):,}", *map(span, shown), span(percentile(old, 0.95))]
+    return found
 
 
 def load(now: dict[str, Any], before: dict[str, Any]) -> dict[str, list[str]]:
