@@ -41,6 +41,7 @@ def test_an_answer_without_text_has_its_length_and_end_only() -> None:
     [
         "I'm sorry, but I can't help with that.",
         "I am unable to identify people in images.",
+        "I can\u2019t help with that image.",
         "As an AI, I have no opinion.",
         "抱歉我无法回答这个问题。",
         "申し訳ありませんが、お答えできません。",

@@ -25,8 +25,8 @@ NUMBERS = frozenset(
 )
 """Features whose values are numbers; the values of the others are categories."""
 
-_MAX_CHARACTERS = 4_000
-"""Characters of an answer that are looked at."""
+_MAX_CHARACTERS = 1_000
+"""Characters of an answer in which a word is drawn."""
 
 _MAX_VALUE = 40
 _CACHED = frozenset({"hit", "coalesced", "near"})
@@ -43,6 +43,11 @@ _REFUSAL = re.compile(
     r"|抱歉|对不起|對不起|无法(?:回答|提供|识别|协助|完成)|無法(?:回答|提供|識別|協助|完成)|申し訳",
     re.IGNORECASE,
 )
+_REFUSING = (
+    "sorry", "apologi", "as an ai", "can't", "cannot", "can not", "won't", "will not", "unable",
+    "not able", "抱歉", "对不起", "對不起", "无法", "無法", "申し訳",
+)  # fmt: skip
+"""Words without which nothing is a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ def features_of(
         yield "answer_length", output.tokens
         yield "finish", output.finish
         if output.text is not None:
-            yield from _of_text(output.text[:_MAX_CHARACTERS], fields, draw)
+            yield from _of_text(output.text, fields, draw)
 
 
 def _of_image(image: Identity, references: Sequence[int]) -> Iterator[tuple[str, Value]]:
@@ -134,13 +139,19 @@ def _of_image(image: Identity, references: Sequence[int]) -> Iterator[tuple[str,
 
 
 def _of_text(text: str, fields: Sequence[str], draw: Random) -> Iterator[tuple[str, Value]]:
-    yield "refusal", "yes" if _REFUSAL.search(text[:_OPENING]) else "no"
-    if words := _WORD.findall(text):
+    yield "refusal", "yes" if _refuses(text[:_OPENING]) else "no"
+    if words := _WORD.findall(text, 0, _MAX_CHARACTERS):
         yield "vocabulary", draw.choice(words).casefold()
     if fields:
         values = fields_of(text)
         for name in fields:
             yield f"{FIELD}{name}", values.get(name, ABSENT)
+
+
+def _refuses(opening: str) -> bool:
+    opening = opening.lower().replace("\u2019", "'")
+    # The search takes 20 us, which the look for a word saves almost always.
+    return any(word in opening for word in _REFUSING) and bool(_REFUSAL.search(opening))
 
 
 def fields_of(text: str) -> Mapping[str, str]:
