@@ -29,6 +29,9 @@ _COMMANDS = (
     "key",
     "trace",
     "experiment",
+    "baseline",
+    "drift",
+    "review",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 
