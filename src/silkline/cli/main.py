@@ -20,6 +20,7 @@ _COMMANDS = (
     "distill",
     "cascade",
     "gate",
+    "ship",
     "inspect",
     "store",
     "doctor",
