@@ -34,7 +34,7 @@ from silkline.ship.journal import Kind
 from silkline.ship.machine import Known, Outcome, Show
 from silkline.ship.plan import BUNDLES, How, ShipPlan
 from silkline.ship.sbom import sbom
-from silkline.ship.statements import Made, provenance, test_result
+from silkline.ship.statements import Made, judgement, provenance
 
 OPTIMISE, EVALUATE, GATE_STAGE, BUNDLE = "optimise", "evaluate", "gate", "bundle"
 
@@ -194,7 +194,7 @@ class Pack:
             plan.id,
             {
                 PROVENANCE: self._provenance(bundle, digest, record),
-                GATE: test_result(bundle, digest, verdicts, list(_reports(plan))),
+                GATE: judgement(bundle, digest, verdicts, list(_reports(plan))),
                 SBOM: sbom(bundle.label, digest, bundle.manifest.license),
             },
         )

@@ -19,7 +19,7 @@ from silkline.ship.journal import Kind
 from silkline.ship.machine import Known, Outcome, Show
 from silkline.ship.plan import BUNDLES, RENDERED, ShipPlan, To
 from silkline.ship.server import LocalServer
-from silkline.ship.statements import test_result
+from silkline.ship.statements import judgement
 from silkline.ship.traffic import Traffic, Watch
 
 DEPLOY, CANARY_STAGE, PROMOTE = "deploy", "canary", "promote"
@@ -205,7 +205,7 @@ class Canary:
         digest = known[BUNDLE]["digest"]
         bundle = bundles.find(digest)[0]
         about = {"name": f"experiment {found['name']}", "annotations": found}
-        statement = test_result(bundle, digest, {"canary": verdict}, [about])
+        statement = judgement(bundle, digest, {"canary": verdict}, [about])
         bundles.write(digest, self._plan.id, {CANARY: statement})
 
 

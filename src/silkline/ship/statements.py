@@ -1,6 +1,6 @@
 """Statements about a bundle, in the form of in-toto, which others' tools read.
 
-`provenance` says what made it (SLSA), `test_result` what judged it.
+`provenance` says what made it (SLSA), `judgement` what judged it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def provenance(bundle: Bundle, digest: str, made: Made) -> dict[str, Any]:
     return _statement(bundle, digest, SLSA, predicate)
 
 
-def test_result(
+def judgement(
     bundle: Bundle,
     digest: str,
     verdicts: Mapping[str, Verdict],
