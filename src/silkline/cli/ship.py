@@ -366,7 +366,7 @@ def _check_canary(plan: ShipPlan) -> None:
 def _check_same(found: Status, plan: ShipPlan) -> None:
     """Raises `ConfigError` if what is shipped is no longer the same."""
     if plan.id != found.ship.id:
-        before, now = found.ship.identity, msgspec.to_builtins(plan.identity)
+        before, now = found.ship.identity, plan.identity
         changed = sorted(name for name in now if now[name] != before.get(name))
         raise ConfigError(
             f"The ship {found.ship.id} cannot be resumed: since it began, "

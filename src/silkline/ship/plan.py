@@ -150,9 +150,9 @@ class ShipPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides about the result."""
+        """What decides about the result, as JSON has it."""
         baseline = bundle_of(self.subject)
-        return {
+        identity = {
             "model": self.model,
             "content": "" if baseline is None else content_digest(baseline),
             "engine": self.subject.settings.engine.engine,
@@ -178,6 +178,8 @@ class ShipPlan:
             "machine": this_machine().kind,
             "again": self.again,
         }
+        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(identity))
+        return found
 
     @property
     def id(self) -> str:
