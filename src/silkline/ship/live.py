@@ -24,6 +24,9 @@ from silkline.ship.traffic import Traffic, Watch
 
 DEPLOY, CANARY_STAGE, PROMOTE = "deploy", "canary", "promote"
 
+CANDIDATE_DIGITS = 8
+"""Digits of its digest that a candidate's name ends in."""
+
 _LOADING_SECONDS = 900.0
 """How long a model may take to start."""
 
@@ -86,7 +89,7 @@ class Live:
 
     async def model(self, name: str) -> dict[str, Any]:
         """A model of the server. Raises `NotThere` if it has none of this name."""
-        return await self.call(f"/admin/models/{quote(name, safe='')}")
+        return await self.call(path_of_model(name))
 
     async def replaced_model(self) -> dict[str, Any]:
         """The model that the bundle is to replace.
@@ -140,7 +143,7 @@ class Deploy:
         await self._live.ready()
         replaced = await self._live.replaced_model()
         name, table = replaced["name"], _table(self._plan, replaced, packed)
-        candidate = f"{name}-{packed['digest'][:8]}"
+        candidate = f"{name}-{packed['digest'][:CANDIDATE_DIGITS]}"
         show(f"loading {packed['label']}", 0, 1, "")
         shown = await self._live.call(path_of_model(candidate), table, "PUT")
         _check_revision(shown, packed)

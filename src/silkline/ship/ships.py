@@ -12,9 +12,10 @@ from silkline.errors import ConfigError, EnvironmentFault
 from silkline.models.file_lock import try_lock
 from silkline.service.pool import OnNotice
 from silkline.ship.admin import NotThere, call
+from silkline.ship.building import BUNDLE
 from silkline.ship.estimate import Step, estimate
 from silkline.ship.journal import Event, Journal, Kind, Ship
-from silkline.ship.live import DEPLOY, path_of_experiment, path_of_model
+from silkline.ship.live import CANDIDATE_DIGITS, DEPLOY, path_of_experiment, path_of_model
 from silkline.ship.machine import Show, State, ends_of, run, state_of
 from silkline.ship.plan import JOURNAL, LOCK, ShipPlan
 from silkline.ship.stages import NAMES, stages_of
@@ -138,15 +139,29 @@ async def abort(journal: Journal, found: Status, key_env: str, by: str) -> None:
     if found.state is not State.STOPPED:
         raise ConfigError(f"The ship {found.ship.id} has ended: it is {found.state}.")
     ended = ends_of(found.events)
-    if DEPLOY in ended:
-        url, candidate = found.ship.identity["url"], ended[DEPLOY].facts["candidate"]
-        for path in (path_of_experiment(found.ship.id), path_of_model(candidate)):
-            try:
-                await call(url, key_env, path, method="DELETE")
-            except NotThere:
-                continue
+    if any(event.stage == DEPLOY for event in found.events):
+        await _removed_from_server(found.ship, ended[BUNDLE].facts["digest"], key_env)
     stage = next(name for name in NAMES if name not in ended)
     journal.add(found.ship.id, stage, Kind.ABORTED, f"{by} ended it.")
+
+
+async def _removed_from_server(ship_: Ship, digest: str, key_env: str) -> None:
+    """Removes a ship's experiment and its candidate from the server; idempotent."""
+    url = ship_.identity["url"]
+    found = (await call(url, key_env, "/admin/models"))["models"]
+    folder = str(Path(ship_.identity["bundles_at"]) / digest / "bundle")
+    candidates = [
+        each["name"]
+        for each in found
+        if each["state"] != "draining"
+        and each["settings"].get("model") == folder
+        and each["name"].endswith(f"-{digest[:CANDIDATE_DIGITS]}")
+    ]
+    for path in (path_of_experiment(ship_.id), *map(path_of_model, candidates)):
+        try:
+            await call(url, key_env, path, method="DELETE")
+        except NotThere:
+            continue
 
 
 def _status(journal: Journal, ship_: Ship) -> Status:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 
 from silkline.config import Settings
 from silkline.deploy.documents import from_template
@@ -16,7 +16,7 @@ _FILES = {"github/silkline.yml": "github.yml.jinja", "gitlab/silkline.yml": "git
 
 
 def _files(settings: Settings) -> Files:
-    values = {"model": shlex.quote(settings.engine.model), "store": _STORE}
+    values = {"model": json.dumps(settings.engine.model), "store": _STORE}
     return {name: from_template(_PACKAGE, file, **values) for name, file in _FILES.items()}
 
 
