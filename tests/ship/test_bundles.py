@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from silkline.errors import ConfigError
@@ -102,3 +105,24 @@ def test_a_judgement_is_as_its_worst_verdict(
     source: Bundle, verdicts: dict[str, Verdict], result: str
 ) -> None:
     assert judgement(source, "0", verdicts, [])["predicate"]["result"] == result
+
+
+def test_the_bill_of_materials_has_the_form_of_cyclonedx(source: Bundle) -> None:
+    vendored = files("cyclonedx") / "schema" / "_res"
+    schema = json.loads((vendored / "bom-1.6.SNAPSHOT.schema.json").read_text("utf-8"))
+    registry = jsonschema_rs.Registry(
+        [
+            (
+                f"http://cyclonedx.org/schema/{name}",
+                json.loads((vendored / name).read_text("utf-8")),
+            )
+            for name in ("spdx.SNAPSHOT.schema.json", "jsf-0.82.SNAPSHOT.schema.json")
+        ]
+    )
+    validator = jsonschema_rs.validator_for(schema, registry=registry)
+    found = sbom(source.label, content_digest(source), "MIT")
+    validator.validate(found)
+    assert not validator.is_valid(found | {"specVersion": 1.6})
+    components = {each["name"]: each for each in found["components"]}
+    assert components["msgspec"]["purl"].startswith("pkg:pypi/msgspec@")
+    assert found["metadata"]["component"]["hashes"][0]["content"] == content_digest(source)

@@ -63,7 +63,7 @@ _BUDGET = 600.0
 _CANARY: Mapping[str, Any] = {
     "ramp": [0.1, 0.5],
     "unit": "request",
-    "needs_feedback": False,
+    "reward_margin": 0.05,
     "step_requests": 50,
     "max_days": 1.0,
 }
@@ -302,7 +302,11 @@ def _plan(options: Mapping[str, Any]) -> ShipPlan:
             url=own["url"],
             key_env=own["key_env"],
             name=own["as_name"],
-            canary={**_CANARY, **dict(map(_setting, own["canary"]))},
+            canary={
+                **_CANARY,
+                "needs_feedback": bool(metrics),
+                **dict(map(_setting, own["canary"])),
+            },
             requests=own["canary_requests"],
             bundles_at=own["bundles_at"] or (own["store"] / BUNDLES).resolve(),
         ),
