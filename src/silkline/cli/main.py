@@ -21,6 +21,7 @@ _COMMANDS = (
     "cascade",
     "merge",
     "gate",
+    "ship",
     "inspect",
     "store",
     "doctor",

@@ -27,7 +27,13 @@ from silkline.gateway.auth import Gate, read_keys
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.drift import drift_routes
-from silkline.gateway.experiments import Feedback, NextStep, experiment_routes, feedback_routes
+from silkline.gateway.experiments import (
+    ExperimentTable,
+    Feedback,
+    NextStep,
+    experiment_routes,
+    feedback_routes,
+)
 from silkline.gateway.faces.chat import chat_routes
 from silkline.gateway.faces.chat_schema import ChatRequest
 from silkline.gateway.faces.completions import CompletionRequest, completion_routes
@@ -65,6 +71,7 @@ _BODIES = (
     ChatRequest,
     CompletionRequest,
     CountRequest,
+    ExperimentTable,
     Feedback,
     MessagesRequest,
     ModelTable,
