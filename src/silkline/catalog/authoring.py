@@ -35,25 +35,18 @@ class Author(msgspec.Struct, frozen=True):
     def _prompt(self, product: Product, seen: Mapping[str, Value], style: Style) -> str:
         known = {name: value for name, value in product.attributes.items() if value is not None}
         read = {name: value for name, value in seen.items() if value is not None}
-        lines = (
-            (
-                f"Write the description of this product for a web shop in {_LANGUAGES[style.language]}."
-                f" The tone is {_TONES[style.tone]}."
-            ),
-            (
-                f"Write a title, 1 to {style.length.max_bullets} bullets, the attributes, a text for "
-                "people who cannot see the image, and tags."
-            ),
-            f"The product table says: {msgspec.json.encode(known).decode()}",
-            f"The image was read as: {msgspec.json.encode(read).decode()}",
-            (
-                "State only what the table says or the image shows. Where they differ, follow the "
-                "table. State no price, no discount, no guarantee, no superlative, no certificate and "
-                "no effect on health."
-            ),
-            "Reply with one JSON object.",
+        parts = (
+            f"a title, 1 to {style.length.max_bullets} bullets, the attributes, a text for people"
         )
-        return "\n".join(lines)
+        return f"""\
+Write the description of this product for a web shop in {_LANGUAGES[style.language]}.
+The tone is {_TONES[style.tone]}.
+Write {parts} who cannot see the image, and tags.
+The product table says: {msgspec.json.encode(known).decode()}
+The image was read as: {msgspec.json.encode(read).decode()}
+State only what the table says or the image shows. Where they differ, follow the table.
+State no price, discount, guarantee, superlative or certificate, and no effect on health.
+Reply with one JSON object."""
 
     def response_format(self, style: Style) -> dict[str, Any]:
         """The constraint on the answer."""
