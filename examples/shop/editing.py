@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from examples.shop.describing import Describer
 from examples.shop.tables import Kept, State
 from silkline.catalog.checks import Finding, Kind
+from silkline.catalog.description import Description
 from silkline.catalog.prices import amounts
 from silkline.catalog.product import Price, Product
 from silkline.catalog.vocabulary import Value
@@ -101,7 +102,7 @@ def _as_in_the_table(finding: Finding) -> dict[str, Value]:
     return {finding.part: finding.table}
 
 
-def _corrected(kept: Kept, fields: Mapping[str, str]) -> msgspec.Struct:
+def _corrected(kept: Kept, fields: Mapping[str, str]) -> Description:
     """The description with the texts of a form."""
     old = kept.description
 

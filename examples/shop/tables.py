@@ -174,7 +174,7 @@ class Tables:
         """How many descriptions are in each state."""
         query = sql.select(DESCRIPTIONS.c.state, sql.func.count()).group_by(DESCRIPTIONS.c.state)
         with self._engine.connect() as connection:
-            found = dict(connection.execute(query).tuples().all())
+            found = {row[0]: row[1] for row in connection.execute(query)}
         return {state.value: found.get(state.value, 0) for state in State}
 
     def _kept(self, *wanted: sql.ColumnElement[bool], count: int = 1_000_000) -> Iterator[Kept]:

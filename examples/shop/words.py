@@ -68,5 +68,9 @@ VOCABULARY = Vocabulary(
 )  # fmt: skip
 
 COMPOSER = Composer(
-    VOCABULARY, noun="category", adjectives=("colour", "pattern"), unsaid=("plain",)
+    VOCABULARY,
+    noun="category",
+    adjectives=("colour", "pattern"),
+    count="count",
+    unsaid=("plain",),
 )

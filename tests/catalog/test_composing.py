@@ -61,3 +61,10 @@ def test_the_text_for_the_image_follows_the_image_and_the_title_the_table() -> N
     description = composed(product(colour="blue"), MUG | {"count": 2, "label": "SALE"}, Style())
     assert description.title == "Blue striped mug"
     assert description.alt_text == 'Two items: red striped mug, with the text "SALE"'
+
+
+def test_a_set_says_so_and_a_plain_surface_is_not_mentioned() -> None:
+    three = product(count=3, pattern="plain", material=None)
+    assert composed(three, MUG, Style()).title == "Red mug, set of 3"
+    assert composed(three, MUG, Style()).bullets == ("Colour: red", "Number of items: 3")
+    assert composed(three, MUG, Style(language=Language.CHINESE)).title == "红色马克杯（3件）"

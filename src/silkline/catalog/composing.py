@@ -28,6 +28,7 @@ _TITLES = {
     Language.ENGLISH: {Tone.NEUTRAL: "{}", Tone.FRIENDLY: "Meet the {}", Tone.FORMAL: "{}"},
     Language.CHINESE: {Tone.NEUTRAL: "{}", Tone.FRIENDLY: "来看看这款{}", Tone.FORMAL: "{}"},
 }
+_SETS = {Language.ENGLISH: ", set of {}", Language.CHINESE: "（{}件）"}
 _BULLETS = {
     Language.ENGLISH: {
         Tone.NEUTRAL: "{heading}: {value}",
@@ -51,6 +52,7 @@ class Composer:
         *,
         noun: str,
         adjectives: tuple[str, ...],
+        count: str = "",
         unsaid: tuple[str, ...] = (),
     ) -> None:
         """Checks the names.
@@ -59,6 +61,7 @@ class Composer:
             vocabulary: The shop's attributes.
             noun: The attribute that says what a product is.
             adjectives: Attributes whose words stand before it, in this order.
+            count: The attribute that says how many there are, if there is one.
             unsaid: Values that are left out there, as "plain".
 
         Raises:
@@ -66,6 +69,7 @@ class Composer:
         """
         self._vocabulary = vocabulary
         self._noun = vocabulary[noun]
+        self._count = vocabulary[count].name if count else ""
         self._unsaid = {None, *unsaid}
         self._adjectives = tuple(vocabulary[name] for name in adjectives)
 
@@ -79,8 +83,9 @@ class Composer:
         }
         shown = {**known, **_readable(seen)}
         language = style.language
-        title = self._phrase(known, language)
-        title = _TITLES[language][style.tone].format(title)
+        title = _TITLES[language][style.tone].format(self._phrase(known, language))
+        if self._number(known) > 1:
+            title += _SETS[language].format(self._number(known))
         bullets = tuple(self._bullets(known, style))[: style.length.max_bullets]
         return Description(
             language=language,
@@ -104,6 +109,8 @@ class Composer:
     def _bullets(self, known: Mapping[str, Value], style: Style) -> Iterator[str]:
         for name, value in known.items():
             attribute = self._vocabulary[name]
+            if attribute is self._noun or value in self._unsaid:
+                continue
             heading = attribute.heading.of(style.language)[0]
             word = _written(attribute, value, style.language)
             bullet = _BULLETS[style.language][style.tone].format(heading=heading, value=word)
@@ -112,7 +119,7 @@ class Composer:
     def _alt_text(self, shown: Mapping[str, Value], language: Language) -> str:
         visible = {name: value for name, value in shown.items() if self._vocabulary[name].visible}
         phrase = self._phrase(visible, language)
-        count = next((value for value in visible.values() if isinstance(value, int)), 1)
+        count = self._number(visible)
         texts = [
             str(value)
             for name, value in visible.items()
@@ -124,6 +131,10 @@ class Composer:
         tail = f', with the text "{", ".join(texts)}"' if texts else ""
         number = f"{_NUMBERS[count].capitalize() if count < len(_NUMBERS) else count} items: "
         return _capital(f"{number if count > 1 else ''}{phrase}{tail}")
+
+    def _number(self, known: Mapping[str, Value]) -> int:
+        count = known.get(self._count)
+        return count if isinstance(count, int) else 1
 
     def _tags(self, known: Mapping[str, Value], language: Language) -> Iterator[str]:
         for one in (self._noun, *self._adjectives):
