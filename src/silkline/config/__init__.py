@@ -1,5 +1,6 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
+from silkline.config.deploy import DeploySettings, UpstreamSettings
 from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import ExperimentSettings
 from silkline.config.loading import (
@@ -51,6 +52,7 @@ __all__ = [
     "CacheSettings",
     "CanarySettings",
     "DecodeSettings",
+    "DeploySettings",
     "DriftSettings",
     "EngineSettings",
     "ExperimentSettings",
@@ -69,6 +71,7 @@ __all__ = [
     "Settings",
     "SloSettings",
     "TraceSettings",
+    "UpstreamSettings",
     "check_together",
     "field_info",
     "load_settings",

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from silkline.config.deploy import DeploySettings
 from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import (
     ExperimentingSettings,
@@ -55,6 +56,7 @@ class Settings(Section):
     traces: TraceSettings = TraceSettings()
     drift: DriftSettings = DriftSettings()
     canary_set: CanarySettings = CanarySettings()
+    deploy: DeploySettings = DeploySettings()
 
     experiments: dict[ModelName, ExperimentSettings] = Field(default_factory=dict)
     experimenting: ExperimentingSettings = ExperimentingSettings()
