@@ -99,8 +99,8 @@ class RequestLayer:
         if record.is_question:
             self._count_question(record, seconds)
         if record.error is None or record.failed:
-            for ended in self._listeners:
-                ended(record, seconds)
+            for on_ended in self._listeners:
+                on_ended(record, seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
         if record.ignored:
