@@ -26,6 +26,7 @@ _COMMANDS = (
     "store",
     "doctor",
     "bench",
+    "plan",
     "render",
     "key",
     "trace",

@@ -1,0 +1,1 @@
+"""What hardware a model and its traffic need, before any is bought."""

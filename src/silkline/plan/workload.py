@@ -1,0 +1,80 @@
+"""What is asked of a deployment: how often, how large, how soon."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from silkline.errors import ConfigError
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
+_TIMES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)/(s|min|h|day)")
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)")
+_DELAY = re.compile(r"(?:p99[<=]*)?(\d+(?:\.\d+)?)(ms|s)")
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """The traffic of a deployment.
+
+    Attributes:
+        rate: Requests a second, on average.
+        peak: How many times as much at the peak, for which it is planned.
+        hit_rate: Share that the answer cache answers.
+        slo: P99 of the latency in seconds.
+        image: Width and height of an image in pixels.
+        image_bytes: Bytes of an image's file.
+        prompt_tokens: Tokens of text in a prompt.
+        answer_tokens: Tokens of an answer.
+    """
+
+    rate: float
+    peak: float
+    hit_rate: float
+    slo: float
+    image: tuple[int, int]
+    image_bytes: int
+    prompt_tokens: int
+    answer_tokens: int
+
+    @property
+    def computed(self) -> float:
+        """Requests a second that an engine answers at the peak."""
+        return self.rate * self.peak * (1 - self.hit_rate)
+
+
+def parse_rate(text: str) -> float:
+    """Requests a second, from a text such as 12M/day or 140/s.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    found = _RATE.fullmatch(text)
+    if found is None or not float(found[1]):
+        raise ConfigError(f"{text!r} is no rate. Write it as 12M/day, 500k/h or 140/s.")
+    return float(found[1]) * _TIMES[found[2]] / _SECONDS[found[3]]
+
+
+def parse_count(text: str) -> int:
+    """A number, from a text such as 7.06B.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    found = _COUNT.fullmatch(text)
+    if found is None or not float(found[1]):
+        raise ConfigError(f"{text!r} is no number. Write it as 7.06B, 450M or 4200000.")
+    return round(float(found[1]) * _TIMES[found[2]])
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds, from a text such as p99=420ms or 1.5s.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    found = _DELAY.fullmatch(text)
+    if found is None or not float(found[1]):
+        raise ConfigError(f"{text!r} is no time. Write it as p99=420ms or p99=1.5s.")
+    return float(found[1]) / (1000 if found[2] == "ms" else 1)
