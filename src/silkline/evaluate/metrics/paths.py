@@ -7,7 +7,7 @@ import re
 from silkline.evaluate.item import Item
 from silkline.evaluate.metrics.words import words_of
 
-_SEPARATOR = re.compile(r"\s*[>›»→]\s*")
+_SEPARATOR = re.compile(r"\s*[>\u203a»→]\s*")
 
 
 _Path = tuple[tuple[str, ...], ...]
@@ -16,12 +16,13 @@ _Path = tuple[tuple[str, ...], ...]
 def hierarchical_f1(item: Item, answer: str) -> float:
     """F1 of a path's categories, as "Apparel > Shoes > Sneakers", for the best reference.
 
-    From 0 to 1. Precision and recall are over the sets of a category and its ancestors (Kiritchenko
-    et al. 2006): a path that is right down to its last level but one loses little. A category counts
-    only below the right ancestors, because the same name can stand in several branches.
+    From 0 to 1. Precision and recall are over the sets of a category and its ancestors
+    (Kiritchenko et al. 2006): a path that is right down to its last level but one loses little. A
+    category counts only below the right ancestors, because the same name can stand in several
+    branches.
 
-    The mean of items is not the score of MLPerf's product catalogue, which sums all items' categories
-    before it divides, and so weighs items by the lengths of their paths.
+    The mean of items is not the score of MLPerf's product catalogue, which sums the categories of
+    all items before it divides, and so weighs items by the lengths of their paths.
     """
     said = _ancestors(answer)
     return max(_f1(said, _ancestors(reference)) for reference in item.references)
