@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import msgspec
 import uvicorn
 from rich.progress import Progress
 
+from examples.shop.asked import Asked
 from examples.shop.describing import Describer
 from examples.shop.generated import draw
 from examples.shop.images import Images
@@ -58,9 +59,14 @@ def seed(products: int) -> None:
 
 
 @shop.command()
-def describe() -> None:
+@click.option("--batch", is_flag=True, help="Read the images by /v1/batches first.")
+def describe(batch: bool) -> None:  # noqa: FBT001 - click's way
     """Describe the whole catalogue; products with a fresh description cost nothing."""
-    failed = _describe(_describer(read_settings()))
+    describer = _describer(read_settings())
+    readings = describer.read_by_batch() if batch else {}
+    if batch:
+        click.echo(f"{len(readings)} images read by batch")
+    failed = _describe(describer, readings)
     sys.exit(1 if failed else 0)
 
 
@@ -112,10 +118,10 @@ def _seed(describer: Describer, products: int) -> None:
         describer.tables.put(drawn.product)
 
 
-def _describe(describer: Describer) -> dict[str, str]:
+def _describe(describer: Describer, readings: Mapping[str, Asked] | None = None) -> dict[str, str]:
     identities = describer.tables.ids()
     progress = _every(100, f"of {len(identities)} products described")
-    failed = describer.describe_all(identities, progress)
+    failed = describer.describe_all(identities, progress, readings)
     counts = ", ".join(f"{count} {state}" for state, count in describer.tables.counts().items())
     click.echo(f"Descriptions: {counts}; {len(failed)} products failed")
     return failed

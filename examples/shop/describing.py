@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from openai import APIStatusError, OpenAI, OpenAIError
 
+from examples.shop.asked import Asked
+from examples.shop.batches import answers_by_batch
 from examples.shop.images import Images
 from examples.shop.settings import Settings
 from examples.shop.tables import Kept, State, Tables
@@ -36,15 +38,6 @@ _MAX_TOKENS = 1024
 _NOT_FOUND = 404
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """An answer of the server, with what its headers say about it."""
-
-    text: str
-    request_id: str
-    model: str
-    cache: str
-
-
 class Describer:
     """Describes products; threads may share it."""
 
@@ -56,8 +49,13 @@ class Describer:
         self._reading = Reading(VOCABULARY, settings.question)
         self._author = Author(VOCABULARY)
 
-    def describe(self, identity: str, style: Style) -> Kept | None:
+    def describe(self, identity: str, style: Style, reading: Asked | None = None) -> Kept | None:
         """The product's description; written now unless the kept one is fresh.
+
+        Args:
+            identity: The product's id.
+            style: What is wanted.
+            reading: What the model answered about the product's image; None asks it.
 
         Returns:
             None if there is no such product.
@@ -73,7 +71,8 @@ class Describer:
         kept = self.tables.description(identity, style)
         if kept is not None and not wanted.changed_since(kept.stamp):
             return kept
-        return self._write(product, style, was_edited=kept is not None and kept.edited)
+        was_edited = kept is not None and kept.edited
+        return self._write(product, style, reading, was_edited=was_edited)
 
     def is_fresh(self, product: Product, kept: Kept) -> bool:
         """Whether a kept description fits the product as it is now."""
@@ -81,9 +80,17 @@ class Describer:
         return not wanted.changed_since(kept.stamp)
 
     def describe_all(
-        self, identities: Iterable[str], on_progress: Callable[[int], object] = print
+        self,
+        identities: Iterable[str],
+        on_progress: Callable[[int], object] = print,
+        readings: Mapping[str, Asked] | None = None,
     ) -> dict[str, str]:
         """Describes products in all styles, several at once; fresh ones cost no request.
+
+        Args:
+            identities: The products' ids.
+            on_progress: Called with the number of products that are done.
+            readings: Of `read_by_batch`; products without one are asked one by one.
 
         Returns:
             Why products have no description, by id. Call again to retry these.
@@ -93,7 +100,7 @@ class Describer:
         def one(identity: str) -> None:
             try:
                 for style in STYLES:
-                    self.describe(identity, style)
+                    self.describe(identity, style, (readings or {}).get(identity))
             except (OpenAIError, EngineFailed) as error:
                 failed[identity] = str(error)
 
@@ -101,6 +108,17 @@ class Describer:
             for done, _ in enumerate(threads.map(one, identities), start=1):
                 on_progress(done)
         return failed
+
+    def read_by_batch(self) -> dict[str, Asked]:
+        """Reads the images of all products without a fresh description, in one or more batches.
+
+        Raises:
+            OpenAIError: The server has no batch API, or refused a batch.
+        """
+        products = (self.tables.product(identity) for identity in self.tables.ids())
+        stale = [one for one in products if one is not None and not self._is_described(one)]
+        bodies = [(one.id, self._reading_body(self._image_url(one))) for one in stale]
+        return answers_by_batch(self._client, bodies) if bodies else {}
 
     def save_edited(self, kept: Kept, description: Description) -> Kept:
         """Checks and keeps a text that a person wrote; a refused one stays out of the shop."""
@@ -134,17 +152,29 @@ class Describer:
             return False
         return True
 
-    def _write(self, product: Product, style: Style, *, was_edited: bool) -> Kept:
+    def _is_described(self, product: Product) -> bool:
+        kept = [self.tables.description(product.id, style) for style in STYLES]
+        return all(one is not None and self.is_fresh(product, one) for one in kept)
+
+    def _image_url(self, product: Product) -> str:
         content = base64.b64encode(self.images.get(product.image)).decode()
-        url = f"data:image/jpeg;base64,{content}"
-        model = self._settings.model
-        asked = self._ask(model, self._reading.messages(url), self._reading.response_format())
+        return f"data:image/jpeg;base64,{content}"
+
+    def _reading_body(self, url: str) -> dict[str, Any]:
+        messages, form = self._reading.messages(url), self._reading.response_format()
+        return _body(self._settings.model, messages, form)
+
+    def _write(
+        self, product: Product, style: Style, reading: Asked | None, *, was_edited: bool
+    ) -> Kept:
+        url = self._image_url(product)
+        asked = reading or self._ask(self._reading_body(url))
         seen: Mapping[str, Value] = self._reading.parse(asked.text)
         seen = {**seen, **self.tables.confirmed(product.id)}
         if self._settings.author:
             messages = self._author.messages(product, seen, style, url)
             form = self._author.response_format(style)
-            asked = self._ask(self._settings.author, messages, form)
+            asked = self._ask(_body(self._settings.author, messages, form))
             description = self._author.parse(asked.text)
         else:
             description = COMPOSER.compose(product, seen, style)
@@ -165,18 +195,23 @@ class Describer:
         self.tables.keep(kept)
         return kept
 
-    def _ask(self, model: str, messages: list[dict[str, Any]], form: dict[str, Any]) -> Asked:
-        response = self._client.chat.completions.with_raw_response.create(
-            model=model,
-            messages=messages,  # type: ignore[arg-type]
-            response_format=form,  # type: ignore[arg-type]
-            temperature=0,
-            max_tokens=_MAX_TOKENS,
-        )
+    def _ask(self, body: dict[str, Any]) -> Asked:
+        response = self._client.chat.completions.with_raw_response.create(**body)
         headers = response.headers
         return Asked(
             text=response.parse().choices[0].message.content or "",
             request_id=headers.get("x-request-id", ""),
-            model=headers.get("x-silkline-model", model),
+            model=headers.get("x-silkline-model", body["model"]),
             cache=headers.get("x-silkline-cache", ""),
         )
+
+
+def _body(model: str, messages: list[dict[str, Any]], form: dict[str, Any]) -> dict[str, Any]:
+    """The body of a chat request. At temperature 0 the server may answer from its cache."""
+    return {
+        "model": model,
+        "messages": messages,
+        "response_format": form,
+        "temperature": 0,
+        "max_tokens": _MAX_TOKENS,
+    }

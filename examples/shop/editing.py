@@ -37,15 +37,15 @@ class Editing:
             fields: `decision` is accept, table, image or correct; correct has the texts too.
 
         Returns:
-            What was done: accepted, table, image, corrected or refused.
+            What was done: accepted, table, image, corrected or refused. Empty if the decision does
+            not fit the description: where table and image disagree, one of them must be chosen.
         """
         decision = fields.get("decision", "")
         return await run_in_threadpool(self._decide, kept, decision, fields)
 
     def _decide(self, kept: Kept, decision: str, fields: Mapping[str, str]) -> str:
-        if decision == "accept":
-            if kept.state is State.REFUSED:
-                return "refused"
+        is_compared = any(finding.kind in _COMPARED for finding in kept.findings)
+        if decision == "accept" and kept.state is State.REVIEW and not is_compared:
             self._tables.keep(msgspec.structs.replace(kept, state=State.PUBLISHED))
             self._describer.send_feedback(kept, accepted=True)
             return "accepted"
@@ -53,7 +53,7 @@ class Editing:
             edited = self._describer.save_edited(kept, _corrected(kept, fields))
             self._describer.send_feedback(kept, accepted=False)
             return "refused" if edited.state is State.REFUSED else "corrected"
-        if decision in {"table", "image"}:
+        if decision in {"table", "image"} and is_compared:
             self._settle(kept, is_image_right=decision == "image")
             self._describer.send_feedback(kept, accepted=decision == "image")
             return decision

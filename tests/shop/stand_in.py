@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -48,6 +49,7 @@ class StandIn:
         feedback: The bodies of all feedback.
         has_experiment: Whether feedback is taken.
         is_down: Whether requests fail.
+        lines: Of the last file that was uploaded for a batch.
     """
 
     seen: dict[str, dict[str, Value]] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class StandIn:
     feedback: list[dict[str, Any]] = field(default_factory=list)
     has_experiment: bool = True
     is_down: bool = False
+    lines: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> ASGIApp:
         """The stand-in as an ASGI application."""
@@ -63,31 +66,63 @@ class StandIn:
             [
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/feedback", self._feedback, methods=["POST"]),
+                Route("/v1/files", self._upload, methods=["POST"]),
+                Route("/v1/files/{id}/content", self._content),
+                Route("/v1/batches", self._batch, methods=["POST"]),
+                Route("/v1/batches/{id}", self._batch),
             ]
         )
 
     async def _chat(self, request: Request) -> Response:
-        body = await request.json()
         if self.is_down:
             return JSONResponse({"error": {"message": "down"}}, 400)
-        self.requests.append(body)
-        url = body["messages"][0]["content"][0]["image_url"]["url"]
-        digest = image_digest(base64.b64decode(url.partition(",")[2]))
-        text = self.written if body["model"] == "author" else json.dumps(self.seen[digest])
-        message = {"role": "assistant", "content": text}
-        answer = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-        }
+        answer = self._answer(await request.json())
         headers = {
             "x-request-id": f"request-{len(self.requests)}",
             "x-silkline-model": "shop@1",
             "x-silkline-cache": "miss",
         }
         return JSONResponse(answer, headers=headers)
+
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.requests.append(body)
+        url = body["messages"][0]["content"][0]["image_url"]["url"]
+        digest = image_digest(base64.b64decode(url.partition(",")[2]))
+        text = self.written if body["model"] == "author" else json.dumps(self.seen[digest])
+        message = {"role": "assistant", "content": text}
+        return {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        }
+
+    async def _upload(self, request: Request) -> Response:
+        async with request.form() as form:
+            uploaded = form["file"]
+            assert isinstance(uploaded, UploadFile)
+            self.lines = [json.loads(line) for line in (await uploaded.read()).splitlines()]
+        file = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 0}
+        return JSONResponse(file | {"filename": "a", "purpose": "batch", "status": "processed"})
+
+    async def _batch(self, request: Request) -> Response:
+        status = "completed" if request.method == "GET" else "validating"
+        batch = {"id": "batch-1", "object": "batch", "created_at": 0, "status": status}
+        files = {"input_file_id": "file-1", "output_file_id": "file-2"}
+        window = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        return JSONResponse(batch | files | window)
+
+    async def _content(self, request: Request) -> Response:
+        """The first line fails; the others are answered."""
+        results = []
+        for index, line in enumerate(self.lines):
+            response: dict[str, Any] = {"status_code": 400, "request_id": "", "body": {}}
+            if index:
+                answer = self._answer(line["body"])
+                response = {"status_code": 200, "request_id": f"line-{index}", "body": answer}
+            results.append({"custom_id": line["custom_id"], "response": response})
+        return Response("\n".join(map(json.dumps, results)))
 
     async def _feedback(self, request: Request) -> Response:
         self.feedback.append(await request.json())

@@ -71,6 +71,22 @@ def test_a_server_that_is_down_leaves_the_product_for_the_next_run(shop: Shop) -
     assert len(shop.tables.descriptions("mug")) == 2
 
 
+def test_a_batch_reads_what_is_stale_and_what_failed_in_it_is_asked(shop: Shop) -> None:
+    for name in ("a", "b", "c", "d"):
+        shop.put(name)
+    shop.describer.describe_all(["d"], ignore)
+    asked = len(shop.model.requests)
+    readings = shop.describer.read_by_batch()
+    assert [line["custom_id"] for line in shop.model.lines] == ["a", "b", "c"]
+    assert set(readings) == {"b", "c"}
+    assert shop.describer.describe_all(shop.tables.ids(), ignore, readings) == {}
+    assert len(shop.model.requests) == asked + 2 + len(STYLES)
+    kept = shop.tables.description("b", Style())
+    assert kept
+    assert (kept.request_id, kept.cache) == ("line-1", "batch")
+    assert shop.describer.read_by_batch() == {}
+
+
 def test_an_answer_that_is_cut_is_no_description(shop: Shop) -> None:
     shop.put("mug", seen={"category": "mug"})
     with pytest.raises(EngineFailed):

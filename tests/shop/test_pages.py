@@ -78,21 +78,21 @@ async def test_the_table_is_right_and_stays_so(shop: Shop, page: Page) -> None:
     assert [one["accepted"] for one in shop.model.feedback] == [False]
 
 
-async def test_an_editor_accepts_and_corrects(shop: Shop, page: Page) -> None:
+async def test_a_corrected_text_is_checked_too(shop: Shop, page: Page) -> None:
     shop.model.has_experiment = False
     shop.put("mug", pattern="plain")
     await opened(shop, page, "/editor")
-    await page.click(".item:first-of-type >> text=Accept as it is")
-    await expect(page.locator(".done")).to_have_text("Published as it was.")
-    await page.click("text=Correct the text")
-    await page.fill("[name=title]", "马克杯，只要199元")
-    await page.click("text=Publish my text")
+    await page.click(".item:nth-of-type(2) >> text=Correct the text")
+    await page.fill(".item:nth-of-type(2) [name=title]", "马克杯，只要199元")
+    await page.click(".item:nth-of-type(2) >> text=Publish my text")
     await expect(page.locator(".done")).to_contain_text("Not published")
-    await page.click("text=Correct the text")
-    await page.fill("[name=title]", "红色马克杯")
-    await page.click("text=Publish my text")
-    await expect(page.locator(".empty")).to_be_visible()
-    assert [one["accepted"] for one in shop.model.feedback] == [True, False, False]
+    await expect(page.locator(".item:nth-of-type(2) q")).to_have_text("199元")
+    await page.click(".item:nth-of-type(2) >> text=Correct the text")
+    await page.fill(".item:nth-of-type(2) [name=title]", "红色马克杯")
+    await page.click(".item:nth-of-type(2) >> text=Publish my text")
+    await expect(page.locator(".done")).to_contain_text("Published with your text")
+    await expect(page.locator(".item")).to_have_count(1)
+    assert [one["accepted"] for one in shop.model.feedback] == [False, False]
 
 
 async def test_a_text_that_a_person_wrote_is_not_replaced_unseen(shop: Shop, page: Page) -> None:
@@ -101,12 +101,17 @@ async def test_a_text_that_a_person_wrote_is_not_replaced_unseen(shop: Shop, pag
     await page.click(".item:first-of-type >> text=Correct the text")
     await page.fill(".item:first-of-type [name=title]", "Mug")
     await page.click(".item:first-of-type >> text=Publish my text")
+    await expect(page.locator(".done")).to_contain_text("Published with your text")
     shop.put("mug")
     await opened(shop, page, "/editor")
     await expect(page.locator(".item")).to_contain_text("A person wrote the text before")
+    await page.keyboard.press("a")
+    await expect(page.locator(".empty")).to_be_visible()
     kept = shop.tables.description("mug", Style())
     assert kept
-    assert kept.state is State.REVIEW
+    assert kept.state is State.PUBLISHED
+    assert kept.description.title == "Red striped mug"
+    assert [one["accepted"] for one in shop.model.feedback] == [False, True]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

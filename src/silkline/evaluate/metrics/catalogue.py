@@ -8,7 +8,7 @@ from functools import partial
 
 from silkline.errors import ConfigError
 from silkline.evaluate.item import Item, Kind, kind_of
-from silkline.evaluate.metrics import choices, cider, overlap, records, text, vqa
+from silkline.evaluate.metrics import choices, cider, overlap, paths, records, text, vqa
 
 FIELD = "field:"
 """Prefix of the metric of a single record field, followed by the field's name."""
@@ -56,6 +56,8 @@ _ALL = (
     Metric("rouge_l", "common words in order", Kind.TEXT, _each(overlap.rouge_l)),
     Metric("cider", "agreement with captions, rare words weigh more", Kind.TEXT, cider.cider,
            highest=10.0),
+    Metric("hierarchical_f1", "common categories of two paths", Kind.TEXT,
+           _each(paths.hierarchical_f1)),
     Metric("choice_accuracy", "the right choice", Kind.CHOICE, _each(choices.choice_accuracy),
            right_or_wrong=True),
     Metric("record", "the whole record is right", Kind.RECORD, _each(records.record),
