@@ -1,5 +1,6 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
+from silkline.config.deploy import DeploySettings, UpstreamSettings
 from silkline.config.experiments import ExperimentSettings
 from silkline.config.loading import (
     DEFAULT_FILE,
@@ -49,6 +50,7 @@ __all__ = [
     "AuthSettings",
     "CacheSettings",
     "DecodeSettings",
+    "DeploySettings",
     "EngineSettings",
     "ExperimentSettings",
     "FetchSettings",
@@ -66,6 +68,7 @@ __all__ = [
     "Settings",
     "SloSettings",
     "TraceSettings",
+    "UpstreamSettings",
     "check_together",
     "field_info",
     "load_settings",

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from silkline.config.deploy import DeploySettings
 from silkline.config.experiments import (
     ExperimentingSettings,
     ExperimentSettings,
@@ -52,6 +53,7 @@ class Settings(Section):
     slo: SloSettings = SloSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     traces: TraceSettings = TraceSettings()
+    deploy: DeploySettings = DeploySettings()
 
     experiments: dict[ModelName, ExperimentSettings] = Field(default_factory=dict)
     experimenting: ExperimentingSettings = ExperimentingSettings()
