@@ -5,9 +5,10 @@ from __future__ import annotations
 from silkline.deploy.alertmanager.target import ALERTMANAGER
 from silkline.deploy.elastic.target import ELASTIC
 from silkline.deploy.grafana.target import GRAFANA
+from silkline.deploy.kubernetes.target import HELM, KUBERNETES
 from silkline.deploy.prometheus.target import PROMETHEUS
 from silkline.deploy.target import Target
 
 TARGETS: dict[str, Target] = {
-    target.name: target for target in (PROMETHEUS, ALERTMANAGER, GRAFANA, ELASTIC)
+    target.name: target for target in (PROMETHEUS, ALERTMANAGER, GRAFANA, ELASTIC, KUBERNETES, HELM)
 }
