@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from silkline.deploy.kubernetes.api import Api, Behavior, Container, Labels, Selector
+from silkline.deploy.kubernetes.api import Api, Container, Labels, Selector
+from silkline.deploy.kubernetes.policies import Behavior
 
 
 class Relabeling(Api, frozen=True):

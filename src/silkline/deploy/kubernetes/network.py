@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from silkline.deploy.kubernetes import api
+from silkline.deploy.kubernetes import api, policies
 from silkline.deploy.kubernetes.nodes import Condition, given, why
 from silkline.deploy.kubernetes.parts import ENGINE, GATEWAY, PORT_NAME, REDIS, File, Parts
 from silkline.deploy.kubernetes.site import PORT
@@ -18,10 +18,10 @@ _PRIVATE = (
     "172.16.0.0/12",
     "192.168.0.0/16",
 )
-_SERVER = (api.NetworkPort("TCP", PORT),)
-_REDIS = (api.NetworkPort("TCP", REDIS_PORT),)
-_DNS = (api.NetworkPort("UDP", 53), api.NetworkPort("TCP", 53))
-_WEB = (api.NetworkPort("TCP", 80), api.NetworkPort("TCP", 443))
+_SERVER = (policies.NetworkPort("TCP", PORT),)
+_REDIS = (policies.NetworkPort("TCP", REDIS_PORT),)
+_DNS = (policies.NetworkPort("UDP", 53), policies.NetworkPort("TCP", 53))
+_WEB = (policies.NetworkPort("TCP", 80), policies.NetworkPort("TCP", 443))
 
 
 def network_files(parts: Parts) -> Iterator[File]:
@@ -48,23 +48,25 @@ def network_files(parts: Parts) -> Iterator[File]:
 
 
 def _gateways(parts: Parts) -> api.Object:
-    internet = api.IpBlock("0.0.0.0/0", why("A second lock beside the server's own.", _PRIVATE))
+    internet = policies.IpBlock(
+        "0.0.0.0/0", why("A second lock beside the server's own.", _PRIVATE)
+    )
     has_redis = Condition(parts.values.redis)
     egress = (
-        why("Names.", api.Egress(_DNS)),
-        api.Egress(_SERVER, _from(parts, ENGINE)),
-        given(has_redis, api.Egress(_REDIS, _from(parts, REDIS))),
-        why("Images from URLs.", api.Egress(_WEB, (api.Peer(ip_block=internet),))),
+        why("Names.", policies.Egress(_DNS)),
+        policies.Egress(_SERVER, _from(parts, ENGINE)),
+        given(has_redis, policies.Egress(_REDIS, _from(parts, REDIS))),
+        why("Images from URLs.", policies.Egress(_WEB, (policies.Peer(ip_block=internet),))),
     )
-    spec = api.NetworkPolicySpec(
-        parts.selects(GATEWAY), ("Ingress", "Egress"), (api.Ingress(_SERVER),), egress
+    spec = policies.NetworkPolicySpec(
+        parts.selects(GATEWAY), ("Ingress", "Egress"), (policies.Ingress(_SERVER),), egress
     )
     return parts.object("networking.k8s.io/v1", "NetworkPolicy", GATEWAY, spec)
 
 
 def _more_egress(parts: Parts) -> api.Object:
     """A policy of its own: policies add up."""
-    spec = api.NetworkPolicySpec(
+    spec = policies.NetworkPolicySpec(
         parts.selects(GATEWAY), ("Egress",), egress=parts.values.gateway_egress.node
     )
     return parts.object("networking.k8s.io/v1", "NetworkPolicy", f"{GATEWAY}-more", spec)
@@ -81,26 +83,29 @@ def more_egress_file(parts: Parts) -> File:
 
 
 def _inner(
-    parts: Parts, part: str, peers: tuple[api.Peer, ...], ports: tuple[api.NetworkPort, ...]
+    parts: Parts,
+    part: str,
+    peers: tuple[policies.Peer, ...],
+    ports: tuple[policies.NetworkPort, ...],
 ) -> api.Object:
     """A policy that lets peers in and nothing out."""
-    spec = api.NetworkPolicySpec(
+    spec = policies.NetworkPolicySpec(
         parts.selects(part),
         ("Ingress", "Egress"),
-        (api.Ingress(ports, peers),),
+        (policies.Ingress(ports, peers),),
         why("Nothing.", ()),
     )
     return parts.object("networking.k8s.io/v1", "NetworkPolicy", part, spec)
 
 
-def _from(parts: Parts, part: str) -> tuple[api.Peer, ...]:
-    return (api.Peer(pod_selector=parts.selects(part)),)
+def _from(parts: Parts, part: str) -> tuple[policies.Peer, ...]:
+    return (policies.Peer(pod_selector=parts.selects(part)),)
 
 
-def _prometheus() -> api.Peer:
+def _prometheus() -> policies.Peer:
     """Any Prometheus of the cluster."""
     name = api.Selector({"app.kubernetes.io/name": "prometheus"})
-    return api.Peer(pod_selector=name, namespace_selector=api.Selector())
+    return policies.Peer(pod_selector=name, namespace_selector=api.Selector())
 
 
 def _ingress(parts: Parts) -> api.Object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from silkline.deploy.kubernetes import api, custom
+from silkline.deploy.kubernetes import api, custom, policies
 from silkline.deploy.kubernetes.nodes import Condition, Value, given, text, why
 from silkline.deploy.kubernetes.parts import ENGINE, GATEWAY, File, Parts
 from silkline.deploy.prometheus.recording import BACKLOG, ENGINES_BUSY, SATURATION
@@ -79,8 +79,8 @@ def adapter_values() -> object:
 
 def _gateways(parts: Parts) -> api.Object:
     values = parts.values
-    spec = api.AutoscalerSpec(
-        api.Target("apps/v1", "Deployment", parts.name(GATEWAY)),
+    spec = policies.AutoscalerSpec(
+        policies.Target("apps/v1", "Deployment", parts.name(GATEWAY)),
         values.gateway_replicas.node,
         values.gateway_max.node,
         (_cpu(values.gateway_cpu.node),),
@@ -91,8 +91,8 @@ def _gateways(parts: Parts) -> api.Object:
 
 def _engines(parts: Parts) -> api.Object:
     values = parts.values
-    spec = api.AutoscalerSpec(
-        api.Target("apps/v1", "StatefulSet", parts.name(ENGINE)),
+    spec = policies.AutoscalerSpec(
+        policies.Target("apps/v1", "StatefulSet", parts.name(ENGINE)),
         values.engine_replicas.node,
         values.engine_max.node,
         (
@@ -112,26 +112,26 @@ def _targets(parts: Parts) -> dict[str, Value[float]]:
     return {"backlog": values.backlog, "saturation": values.saturation, "busy": values.busy}
 
 
-def _cpu(percent: int) -> api.Metric:
-    target = api.MetricTarget("Utilization", average_utilization=percent)
-    return api.Metric("Resource", resource=api.ResourceMetric("cpu", target))
+def _cpu(percent: int) -> policies.Metric:
+    target = policies.MetricTarget("Utilization", average_utilization=percent)
+    return policies.Metric("Resource", resource=policies.ResourceMetric("cpu", target))
 
 
-def _external(metric: str, target: str) -> api.Metric:
-    name = api.MetricName(external_name(metric))
-    wanted = api.MetricTarget("Value", value=target)
-    return api.Metric("External", external=api.ExternalMetric(name, wanted))
+def _external(metric: str, target: str) -> policies.Metric:
+    name = policies.MetricName(external_name(metric))
+    wanted = policies.MetricTarget("Value", value=target)
+    return policies.Metric("External", external=policies.ExternalMetric(name, wanted))
 
 
-def _behavior(parts: Parts) -> api.Behavior:
+def _behavior(parts: Parts) -> policies.Behavior:
     """Doubles quickly, and stops half of the replicas a minute once load has been lower."""
-    up = (api.Policy("Percent", 100, _UP_SECONDS), api.Policy("Pods", 2, _UP_SECONDS))
-    down = (api.Policy("Percent", 50, 60),)
-    return api.Behavior(
-        why("A queue is there now: replicas are added at once.", api.Rules(0, up)),
+    up = (policies.Policy("Percent", 100, _UP_SECONDS), policies.Policy("Pods", 2, _UP_SECONDS))
+    down = (policies.Policy("Percent", 50, 60),)
+    return policies.Behavior(
+        why("A queue is there now: replicas are added at once.", policies.Rules(0, up)),
         why(
             "An engine takes minutes to start, so it stays for a while.",
-            api.Rules(parts.values.scale_down.node, down),
+            policies.Rules(parts.values.scale_down.node, down),
         ),
     )
 

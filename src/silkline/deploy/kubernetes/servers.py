@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from silkline.config import VARIABLE_PREFIX
-from silkline.deploy.kubernetes import api
+from silkline.deploy.kubernetes import api, policies
 from silkline.deploy.kubernetes.nodes import Condition, digest, given, text, why
 from silkline.deploy.kubernetes.parts import (
     ENGINE,
@@ -68,7 +68,7 @@ def server_files(parts: Parts) -> Iterator[File]:
         _service(parts, ENGINE),
     )
     for part in (GATEWAY, ENGINE):
-        budget = api.DisruptionBudgetSpec(1, parts.selects(part))
+        budget = policies.DisruptionBudgetSpec(1, parts.selects(part))
         yield File(
             f"{part}-disruption-budget.yaml",
             "Nodes are drained one pod at a time.",

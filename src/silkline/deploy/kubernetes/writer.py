@@ -58,8 +58,9 @@ class Manifest:
         return value.default
 
     def inside(self, value: Value[Any]) -> str:
-        """The default."""
-        return str(value.default)
+        """The default, a number as Helm writes it."""
+        default = value.default
+        return f"{default:g}" if isinstance(default, float) else str(default)
 
     def literal(self, text: str) -> str:
         """The text."""
