@@ -19,7 +19,7 @@ import yaml
 
 FOLDER = Path(__file__).parents[3] / ".cache" / "kubernetes"
 HELM = FOLDER / "helm"
-VERSIONS = ("1.27.0", "1.29.0", "1.31.0", "1.33.0", "1.35.0", "1.37.0")
+VERSIONS = ("1.27.0", "1.30.0", "1.33.0", "1.35.0", "1.37.0")
 
 Documents = list[dict[str, Any]]
 
@@ -39,16 +39,19 @@ def validator(version: str, kind: str, api_version: str) -> jsonschema_rs.Valida
     """The strict schema of a type in a version of Kubernetes."""
     group, _, name = api_version.rpartition("/")
     title = "-".join(filter(None, (kind.lower(), group.partition(".")[0], name)))
-    definitions = _schema(version, "_definitions")["$defs"]
-    return jsonschema_rs.validator_for({**_schema(version, title), "$defs": definitions})
+    return jsonschema_rs.validator_for(_schema(version, title), registry=_registry(version))
 
 
 @cache
+def _registry(version: str) -> jsonschema_rs.Registry:
+    definitions = _schema(version, "_definitions")
+    return jsonschema_rs.Registry([(definitions["$id"], definitions)])
+
+
 def _schema(version: str, title: str) -> dict[str, Any]:
     folder = f"kubernetes_validate/kubernetes-json-schema/v{version}-local-strict"
     with zipfile.ZipFile(next(FOLDER.glob("kubernetes_validate-*.whl"))) as wheel:
-        text = wheel.read(f"{folder}/{title}.json").decode()
-    found: dict[str, Any] = json.loads(text.replace("/api/_definitions.json#", "#"))
+        found: dict[str, Any] = json.loads(wheel.read(f"{folder}/{title}.json"))
     return found
 
 
