@@ -40,6 +40,8 @@ ROUTES = [
     ("GET", "/admin/experiments"),
     ("GET", "/admin/experiments/x"),
     ("POST", "/admin/experiments/x"),
+    ("PUT", "/admin/experiments/x"),
+    ("DELETE", "/admin/experiments/x"),
 ]
 
 

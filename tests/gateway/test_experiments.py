@@ -22,6 +22,7 @@ engine_options = { mode = "echo" }
 [models.shop]
 [models.next]
 [models.other]
+[models.more]
 
 [admin]
 admin_without_keys = "loopback"
@@ -156,9 +157,56 @@ def test_wrong_feedback_is_refused(
 
 def test_an_unknown_experiment_or_step_is_refused(http: httpx2.Client) -> None:
     reply = http.get("/admin/experiments/none")
-    assert (reply.status_code, "The settings have: trial." in reply.text) == (404, True)
+    assert (reply.status_code, "There are: trial." in reply.text) == (404, True)
     reply = http.post("/admin/experiments/trial", json={"step": "onwards"})
     assert (reply.status_code, "There is no step onwards" in reply.text) == (400, True)
+
+
+ADDED = {"model": "other", "candidate": "more", "ramp": [0.5], "unit": "request"}
+
+
+def test_an_experiment_may_be_added_and_removed_while_the_server_runs(http: httpx2.Client) -> None:
+    added = http.put("/admin/experiments/added", json=ADDED)
+    assert (added.status_code, added.json()["serving"], added.json()["share"]) == (
+        200,
+        "split",
+        0.5,
+    )
+    told = [ask(http, "7", "other").headers for _ in range(40)]
+    assert {one["x-silkline-experiment"] for one in told} == {"added=control", "added=candidate"}
+    assert {one["x-silkline-model"][:5] for one in told} == {"other", "more@"}
+    again = http.put("/admin/experiments/added", json=ADDED)
+    assert again.json()["evidence"]["arms"]["control"]["requests"] > 0  # the same one goes on
+    other = http.put("/admin/experiments/added", json={**ADDED, "ramp": [0.25]})
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "model_conflict")
+    assert http.delete("/admin/experiments/added").json() == {"name": "added", "removed": True}
+    assert "x-silkline-experiment" not in ask(http, "7", "other").headers
+    assert http.get("/admin/experiments/added").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "told"),
+    [
+        ({"candidate": "none"}, 400, "needs the model none"),
+        ({"candidate": "shop"}, 400, "both use the model shop"),
+        ({"candidate": "other"}, 400, "compares other with itself"),
+        ({"ramp": [0.6]}, 400, "The field ramp.0 is wrong"),
+        ({"unit": "planet"}, 400, "The field unit is wrong"),
+        ({"ramps": [0.5]}, 400, "The field ramps is not supported"),
+    ],
+)
+def test_a_wrong_experiment_is_not_added(
+    http: httpx2.Client, change: dict[str, Any], status: int, told: str
+) -> None:
+    reply = http.put("/admin/experiments/wrong", json={**ADDED, **change})
+    assert (reply.status_code, told in reply.json()["error"]["message"]) == (status, True)
+    assert http.get("/admin/experiments/wrong").status_code == 404
+
+
+def test_an_experiment_of_the_settings_stays(http: httpx2.Client) -> None:
+    reply = http.delete("/admin/experiments/trial")
+    assert (reply.status_code, "is in the settings" in reply.text) == (409, True)
+    assert shown(http)["serving"] == "split"
 
 
 @pytest.mark.slow

@@ -19,7 +19,9 @@ _COMMANDS = (
     "optimize",
     "distill",
     "cascade",
+    "merge",
     "gate",
+    "ship",
     "inspect",
     "store",
     "doctor",
@@ -28,6 +30,9 @@ _COMMANDS = (
     "key",
     "trace",
     "experiment",
+    "baseline",
+    "drift",
+    "review",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 

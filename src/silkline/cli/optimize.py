@@ -23,14 +23,13 @@ from silkline.cli.progress import progress_bar
 from silkline.cli.settings_options import settings_options
 from silkline.config import LogSettings, settings_from
 from silkline.errors import EXIT
-from silkline.evaluate.metrics.catalogue import Metric
 from silkline.models.bundle import Bundle
 from silkline.models.resolve import locate_model
 from silkline.observe.logs import configure_logging
 from silkline.optimize.optimisation import optimisations
 from silkline.optimize.optimize import OptimizePlan
 from silkline.optimize.optimize import optimize as run_optimize
-from silkline.optimize.requirements import Kind, Requirement, parse_requirements
+from silkline.optimize.requirements import usual_requirements
 from silkline.optimize.search.plan import JOURNAL, PAGE, SearchPlan
 from silkline.optimize.search.search import search
 from silkline.optimize.search.terminal import search_lines
@@ -41,9 +40,6 @@ _BUDGET = 900.0
 _TARGET = "optimized"
 _WORK = ".search"
 """What the folder of a search is named by, after that of its bundle."""
-
-_QUALITY, _QUALITY_WITHOUT_REFERENCES = "accuracy_drop<=0.5pt", "agreement>=99%"
-_FASTER = "throughput>=1x"
 
 _OWN = ("count", "budget", "as_json", *JUDGING, *ASKING)
 """The options that are not settings."""
@@ -140,7 +136,7 @@ def _search(model: str, out: Path, own: dict[str, Any], settings: _Settings) -> 
         subject=parse_subject(model, *settings, own["max_tokens"]),
         dataset=dataset,
         metrics=metrics,
-        requirements=_requirements(own, metrics),
+        requirements=usual_requirements(own["requirements"], metrics, no_slower=True),
         confidence=own["confidence"],
         load=load_of(own),
         budget=own["budget"] or _BUDGET,
@@ -160,15 +156,6 @@ def _search(model: str, out: Path, own: dict[str, Any], settings: _Settings) -> 
         click.echo(f"\nThe report is {plan.folder / PAGE}.")
     if found.picked is None:
         sys.exit(EXIT.gate_refused)
-
-
-def _requirements(own: Mapping[str, Any], metrics: list[Metric]) -> list[Requirement]:
-    """The requirements as written; a candidate must also be no slower than the baseline."""
-    texts = own["requirements"] or (_QUALITY if metrics else _QUALITY_WITHOUT_REFERENCES,)
-    found = parse_requirements(texts, metrics)
-    if not any(each.kind is Kind.THROUGHPUT and each.relative for each in found):
-        found += parse_requirements((_FASTER,), metrics)
-    return found
 
 
 def _list(model: str, *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
 from silkline.config.deploy import DeploySettings, UpstreamSettings
+from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import ExperimentSettings
 from silkline.config.loading import (
     DEFAULT_FILE,
@@ -49,8 +50,10 @@ __all__ = [
     "AdmissionSettings",
     "AuthSettings",
     "CacheSettings",
+    "CanarySettings",
     "DecodeSettings",
     "DeploySettings",
+    "DriftSettings",
     "EngineSettings",
     "ExperimentSettings",
     "FetchSettings",

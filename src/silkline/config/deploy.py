@@ -45,6 +45,16 @@ class UpstreamSettings(BaseModel):
     address: str = Field(description="host:port, or [IPv6 address]:port.")
     weight: int = Field(1, ge=1, le=256, description="Relative share of the requests.")
 
+    @property
+    def host(self) -> str:
+        """The host of the address, without brackets."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port of the address."""
+        return int(self.address.rpartition(":")[2])
+
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:

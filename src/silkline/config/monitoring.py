@@ -42,8 +42,8 @@ class MonitoringSettings(Section):
 
     scrape_targets: tuple[str, ...] = Field(
         (),
-        description="host:port of each gateway that Prometheus scrapes; empty means `host` and "
-        "`port`.",
+        description="host:port of each gateway that Prometheus scrapes; empty means `upstreams`, "
+        "else `host` and `port`.",
     )
     scrape_key_file: str = Field(
         "",

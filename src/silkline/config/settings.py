@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from silkline.config.deploy import DeploySettings
+from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import (
     ExperimentingSettings,
     ExperimentSettings,
@@ -53,6 +54,8 @@ class Settings(Section):
     slo: SloSettings = SloSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     traces: TraceSettings = TraceSettings()
+    drift: DriftSettings = DriftSettings()
+    canary_set: CanarySettings = CanarySettings()
     deploy: DeploySettings = DeploySettings()
 
     experiments: dict[ModelName, ExperimentSettings] = Field(default_factory=dict)

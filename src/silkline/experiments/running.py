@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 from silkline.aio.background import in_background
 from silkline.config import Settings
-from silkline.config.experiments import ExperimentSettings
-from silkline.errors import Overloaded
+from silkline.config.experiments import ExperimentSettings, check_experiments
+from silkline.errors import InvalidRequest, ModelConflict, Overloaded
 from silkline.experiments.assignment import Arm
 from silkline.experiments.experiment import Experiment
 from silkline.experiments.journal import Journal, Rewarded, Serving
@@ -29,7 +29,7 @@ _IMAGE_SIZE = 1_000
 
 
 class Experiments:
-    """The experiments that are declared; without any, every request gets the model it names."""
+    """The experiments of the settings, and those that the admin API adds while the server runs."""
 
     def __init__(self, settings: Settings, models: ServedModels) -> None:
         """Takes the settings and the table of models; `running` starts the experiments."""
@@ -39,14 +39,63 @@ class Experiments:
             name: Experiment(name, declared, self._journal)
             for name, declared in settings.experiments.items()
         }
+        self._of_settings = frozenset(self._experiments)
         self._of_model = {one.settings.model: one for one in self._experiments.values()}
+        self._changing = asyncio.Lock()
 
     def __iter__(self) -> Iterator[Experiment]:
-        return iter(self._experiments.values())
+        return iter(tuple(self._experiments.values()))
 
     def get(self, name: str) -> Experiment | None:
         """Returns an experiment by its name; None if there is none."""
         return self._experiments.get(name)
+
+    async def add(self, name: str, settings: ExperimentSettings) -> Experiment:
+        """Starts an experiment, which lasts until it is removed or the server stops; idempotent.
+
+        If its journal is in a file, an experiment that is added again goes on as it was.
+
+        Raises:
+            ModelConflict: Another experiment has this name.
+            InvalidRequest: A model is not served, or takes part in another experiment.
+            Overloaded: The journal fails.
+        """
+        async with self._changing:
+            known = self._experiments.get(name)
+            if known is not None and known.settings == settings:
+                return known
+            if known is not None:
+                raise ModelConflict(
+                    f"There is an experiment {name} already. Remove it, or use another name.",
+                    param="name",
+                )
+            declared = {one.name: one.settings for one in self} | {name: settings}
+            try:
+                check_experiments(declared, {model.name for model in self._models})
+            except ValueError as error:
+                raise InvalidRequest(f"The experiment is wrong: {error}.") from None
+            experiment = Experiment(name, settings, self._journal)
+            await experiment.start()
+            self._experiments[name] = experiment
+            self._of_model[settings.model] = experiment
+            return experiment
+
+    async def remove(self, experiment: Experiment) -> None:
+        """Ends an experiment that was added; its model answers then, and its journal stays.
+
+        Raises:
+            ModelConflict: It is one of the settings.
+            Overloaded: The journal fails.
+        """
+        async with self._changing:
+            if experiment.name in self._of_settings:
+                raise ModelConflict(
+                    f"The experiment {experiment.name} is in the settings. Remove its table and "
+                    "start the server again."
+                )
+            await experiment.settle()
+            if self._experiments.pop(experiment.name, None) is not None:
+                del self._of_model[experiment.settings.model]
 
     def choose(self, question: Question, record: RequestRecord) -> ServedModel:
         """Returns the model that answers a question, and notes its arm in the record.
@@ -56,7 +105,7 @@ class Experiments:
         """
         model = self._models.choose(question.model)
         experiment = self._of_model.get(model.name) if self._of_model else None
-        if experiment is None or not experiment.decisions:
+        if experiment is None or record.is_probe or not experiment.decisions:
             return model
         arm = experiment.assign(_unit(experiment.settings, question, record))
         if arm is not Arm.OUTSIDE:
@@ -141,7 +190,7 @@ class Experiments:
                 yield catalogue.EXPERIMENT_REWARDS, labels, one.tally.rewards(arm).count
 
     async def _settle(self) -> None:
-        while self._experiments:
+        while True:
             await asyncio.sleep(_SETTLE_SECONDS)
             await self._settle_all()
 

@@ -6,16 +6,16 @@ import asyncio
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
-from pydantic import TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, Response
 
-from silkline.config import ModelName, ModelSettings
-from silkline.errors import InvalidRequest, ModelNotFound
+from silkline.config import ModelSettings
+from silkline.errors import ModelNotFound
 from silkline.gateway.body import read_json
 from silkline.gateway.openapi import ERROR_RESPONSES, body_schema
 from silkline.gateway.request_record import record_of
+from silkline.gateway.section_body import checked_name, section_of
 from silkline.models.gate import GATE_PAGE
 from silkline.service.deployment import Deployment
 from silkline.service.model_changes import explicit
@@ -34,8 +34,6 @@ _REPORT_HEADERS = {
     "cache-control": "no-store",
 }
 """A report comes with its bundle, perhaps from elsewhere: it may show itself, and nothing else."""
-
-_NAME: TypeAdapter[str] = TypeAdapter(ModelName)
 
 
 class ModelTable(msgspec.Struct, kw_only=True):
@@ -108,7 +106,7 @@ def _add_reading(router: APIRouter, deployment: Deployment) -> None:
         "/admin/models/{name:path}", summary="Show a model by name", responses=ERROR_RESPONSES
     )
     async def one(name: str) -> dict[str, Any]:
-        model = deployment.models.find(_checked(name))
+        model = deployment.models.find(checked_name(name, "model"))
         if model is None:
             raise ModelNotFound(f"There is no model {name}.", param="name")
         return _shown(deployment, model, deployment.models.default)
@@ -120,7 +118,7 @@ def _add_reading(router: APIRouter, deployment: Deployment) -> None:
         response_class=Response,
     )
     async def gate(name: str) -> Response:
-        model = deployment.models.find(_checked(name))
+        model = deployment.models.find(checked_name(name, "model"))
         files = None if model is None else model.prepared.files
         if files is None or files.gate is None:
             raise ModelNotFound(f"There is no model {name} with a gate.", param="name")
@@ -144,8 +142,8 @@ def _add_changing(router: APIRouter, deployment: Deployment) -> None:
     )
     async def add(request: Request) -> dict[str, Any]:
         body = await read_json(request, NewModel)
-        table = _table(request, body)
-        model = await deployment.add(_checked(body.name), table, _who(request))
+        table = section_of(request, body, ModelSettings, _OWNERS_ONLY)
+        model = await deployment.add(checked_name(body.name, "model"), table, _who(request))
         return _shown(deployment, model, deployment.models.default)
 
     @router.put(
@@ -155,8 +153,9 @@ def _add_changing(router: APIRouter, deployment: Deployment) -> None:
         openapi_extra=body_schema(ModelTable),
     )
     async def put(name: str, request: Request) -> JSONResponse:
-        table = _table(request, await read_json(request, ModelTable))
-        model, created = await deployment.put(_checked(name), table, _who(request))
+        body = await read_json(request, ModelTable)
+        table = section_of(request, body, ModelSettings, _OWNERS_ONLY)
+        model, created = await deployment.put(checked_name(name, "model"), table, _who(request))
         shown = _shown(deployment, model, deployment.models.default)
         return JSONResponse(shown, status_code=_CREATED if created else 200)
 
@@ -166,50 +165,8 @@ def _add_changing(router: APIRouter, deployment: Deployment) -> None:
         responses=ERROR_RESPONSES,
     )
     async def remove(name: str, request: Request) -> dict[str, Any]:
-        await deployment.remove(_checked(name), _who(request))
+        await deployment.remove(checked_name(name, "model"), _who(request))
         return {"name": name, "removed": True}
-
-
-def _checked(name: str) -> str:
-    if not name:
-        raise HTTPException(404)
-    try:
-        return _NAME.validate_python(name)
-    except ValidationError:
-        raise InvalidRequest(
-            "The model's name is wrong. Send up to 100 of A-Z a-z 0-9 . _ : / -, starting with a "
-            "letter or digit.",
-            param="name",
-        ) from None
-
-
-def _table(request: Request, body: ModelTable) -> ModelSettings:
-    """Returns a body as settings.
-
-    Raises:
-        InvalidRequest: A field is unknown, is for the settings file only, or has a wrong value.
-    """
-    for other in record_of(request).others:
-        field = other.path
-        if field in _OWNERS_ONLY:
-            raise InvalidRequest(
-                f"The field {field} cannot be set here. Have the owner set it in silkline.toml.",
-                param=field,
-            )
-        raise InvalidRequest(f"The field {field} is not supported. Leave it out.", param=field)
-    values = {
-        name: value
-        for name in ModelTable.__struct_fields__
-        if (value := getattr(body, name)) is not UNSET
-    }
-    try:
-        return ModelSettings.model_validate(values)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, problem["loc"]))
-        raise InvalidRequest(
-            f"The field {field} is wrong: {problem['msg']}.", param=field
-        ) from None
 
 
 def _who(request: Request) -> str:

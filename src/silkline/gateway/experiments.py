@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
+from silkline.config import ExperimentSettings
 from silkline.errors import InvalidRequest, RequestNotFound, RouteNotFound
 from silkline.experiments.experiment import Experiment
 from silkline.experiments.running import Experiments
 from silkline.gateway.body import read_json
 from silkline.gateway.openapi import ERROR_RESPONSES, body_schema
 from silkline.gateway.request_record import record_of
+from silkline.gateway.section_body import checked_name, section_of
 
 _BEST_RATING = 5
 
@@ -63,6 +65,19 @@ class NextStep(msgspec.Struct, kw_only=True):
     step: str
 
 
+_KINDS = get_type_hints(ExperimentSettings)
+
+ExperimentTable = msgspec.defstruct(
+    "ExperimentTable",
+    [
+        (name, _KINDS[name]) if field.is_required() else (name, _KINDS[name] | UnsetType, UNSET)
+        for name, field in ExperimentSettings.model_fields.items()
+    ],
+    kw_only=True,
+)
+"""The settings of an experiment, as in a table of `[experiments]`."""
+
+
 def feedback_routes(experiments: Experiments) -> APIRouter:
     """The route for clients."""
     router = APIRouter(tags=["Feedback"])
@@ -101,7 +116,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         found = experiments.get(name)
         if found is None:
             known = ", ".join(one.name for one in experiments) or "none"
-            raise RouteNotFound(f"There is no experiment {name}. The settings have: {known}.")
+            raise RouteNotFound(f"There is no experiment {name}. There are: {known}.")
         return found
 
     @router.get("/admin/experiments", summary="List the experiments", responses=ERROR_RESPONSES)
@@ -127,6 +142,26 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         body = await read_json(request, NextStep)
         await experiment.take(body.step, record_of(request).tenant.name or "an admin")
         return shown(experiment)
+
+    @router.put(
+        "/admin/experiments/{name:path}",
+        summary="Start an experiment between two served models, until it is removed",
+        responses=ERROR_RESPONSES,
+        openapi_extra=body_schema(ExperimentTable),
+    )
+    async def put(name: str, request: Request) -> dict[str, Any]:
+        body = await read_json(request, ExperimentTable)
+        settings = section_of(request, body, ExperimentSettings)
+        return shown(await experiments.add(checked_name(name, "experiment"), settings))
+
+    @router.delete(
+        "/admin/experiments/{name:path}",
+        summary="Remove an experiment that was started so; its journal stays",
+        responses=ERROR_RESPONSES,
+    )
+    async def remove(name: str) -> dict[str, Any]:
+        await experiments.remove(named(name))
+        return {"name": name, "removed": True}
 
     return router
 

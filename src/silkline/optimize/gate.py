@@ -142,7 +142,7 @@ async def judged(
     plan = _disjoint(plan, answering, on_notice)
     asked = await evaluated(
         EvaluationPlan(
-            (_telling(plan.baseline), _telling(plan.candidate)),
+            (telling(plan.baseline), telling(plan.candidate)),
             plan.dataset,
             plan.metrics,
             plan.folder,
@@ -201,8 +201,8 @@ async def _judge(
     return findings, slices
 
 
-def _telling(side: SubjectSpec) -> SubjectSpec:
-    """The side as it is asked: an engine of ours also tells the probability of its answers."""
+def telling(side: SubjectSpec) -> SubjectSpec:
+    """A side as a gate asks it: an engine of ours also tells the probability of its answers."""
     remote = bool(side.settings.engine.remotes)
     return replace(side, confidence=Confidence.IGNORED if remote else Confidence.IF_TOLD)
 

@@ -100,6 +100,36 @@ class Requirement:
         return self.limit if self.kind is Kind.DROP else 1 - self.limit
 
 
+_QUALITY, _QUALITY_WITHOUT_REFERENCES = "accuracy_drop<=0.5pt", "agreement>=99%"
+_FASTER = "throughput>=1x"
+
+
+def usual_requirements(
+    texts: Sequence[str],
+    metrics: Sequence[Metric],
+    *,
+    no_slower: bool,
+    limits: Sequence[str] = (),
+) -> list[Requirement]:
+    """Parses requirements; without any, a bundle may lose 0.5 points of the main metric.
+
+    Args:
+        texts: The requirements as written, instead of the usual one.
+        metrics: The metrics of the data set, the main one first.
+        no_slower: Whether a bundle must also be no slower than the baseline, unless the
+            requirements limit the throughput themselves.
+        limits: Further requirements, beside the usual one.
+
+    Raises:
+        ConfigError: As `parse_requirements`.
+    """
+    quality = _QUALITY if metrics else _QUALITY_WITHOUT_REFERENCES
+    found = parse_requirements((*(texts or (quality,)), *limits), metrics)
+    if no_slower and not any(each.kind is Kind.THROUGHPUT and each.relative for each in found):
+        found += parse_requirements((_FASTER,), metrics)
+    return found
+
+
 def parse_requirements(texts: Sequence[str], metrics: Sequence[Metric]) -> list[Requirement]:
     """Parses requirements.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import psutil
 
 from silkline.bench.spec import Target
 from silkline.config import VARIABLE_PREFIX, Settings
+from silkline.config.toml import toml_of
 from silkline.engines.remote.key import read_key
 from silkline.errors import EnvironmentFault
 from silkline.service.subject import SubjectSpec
@@ -92,7 +92,7 @@ async def served(spec: SubjectSpec, name: str) -> AsyncGenerator[Served, None]:
             *(sys.executable, "-m", "silkline", "up", "--config", str(config), "--json"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=_environment(os.environ),
+            env=own_environment(os.environ),
         )
         errors = asyncio.create_task(_read(process))
         try:
@@ -136,7 +136,8 @@ def _peak(process: int) -> int:
     return int(match[1]) * 1024 if match else 0
 
 
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+def own_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables for a server whose settings are all in its file."""
     return {
         name: value for name, value in environment.items() if not name.startswith(VARIABLE_PREFIX)
     }
@@ -150,20 +151,4 @@ def _toml(settings: Settings) -> str:
     }
     tables["server"] = {"host": "127.0.0.1", "port": 0}
     tables["log"] = {"log_level": "warning"}
-    return "".join(f"[{name}]\n{_lines(values)}\n" for name, values in tables.items())
-
-
-def _lines(values: Mapping[str, object]) -> str:
-    return "".join(
-        f"{name} = {_value(value)}\n" for name, value in values.items() if value is not None
-    )
-
-
-def _value(value: object) -> str:
-    """A value in TOML, whose texts, numbers and booleans are those of JSON."""
-    if isinstance(value, Mapping):
-        inside = (f"{_value(name)} = {_value(one)}" for name, one in value.items())
-        return "{" + ", ".join(inside) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return toml_of(tables)

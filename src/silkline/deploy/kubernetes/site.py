@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from silkline.config import ModelSettings, Settings
+from silkline.config.toml import toml_of
 from silkline.deploy.kubernetes.nodes import Each, Text, Value, text
 from silkline.engines.remote.slots import limit_for
 from silkline.models.resolve import BUNDLED_MODEL
@@ -64,9 +65,10 @@ def gateway_toml(settings: Settings, release: Value[str], engines: Value[int]) -
         **_sections(settings, _RENDER_ONLY | _REPLACED),
         **{f'models."{name}"': table for name, table in others.items()},
     }
-    parts: list[str | Value[Any] | Each] = [toml(tables)]
+    parts: list[str | Value[Any] | Each] = [toml_of(tables)]
     for name, model in ours.items():
-        parts += [f'\n[models."{name}"]\nengine = "remote"\n{_own_keys(model)}remotes = [\n']
+        table = {"engine": "remote", **_own_keys(model)}
+        parts += ["\n", toml_of({f'models."{name}"': table}), "remotes = [\n"]
         limit = limit_for(model.max_batch * model.workers)
         url = ('  "http://', release, "-engine-{}.", release, f"-engine:{PORT}")
         parts += [
@@ -89,30 +91,7 @@ def engine_toml(settings: Settings) -> str:
         **_sections(settings, _RENDER_ONLY | _REPLACED | _OF_GATEWAYS),
         **models,
     }
-    return toml(tables)
-
-
-def toml(tables: dict[str, dict[str, Any]]) -> str:
-    """Returns tables as TOML; those without keys are left out."""
-    return "\n".join(
-        f"[{table}]\n" + "".join(f"{key} = {_toml_value(value)}\n" for key, value in keys.items())
-        for table, keys in tables.items()
-        if keys
-    )
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        pairs = (f"{_toml_value(str(key))} = {_toml_value(item)}" for key, item in value.items())
-        return f"{{ {', '.join(pairs)} }}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
-    return str(value)
+    return toml_of(tables)
 
 
 def _server(settings: Settings) -> dict[str, Any]:
@@ -150,10 +129,9 @@ def _given(model: ModelSettings) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_defaults=True, exclude={"served_name"})
 
 
-def _own_keys(model: ModelSettings) -> str:
+def _own_keys(model: ModelSettings) -> dict[str, Any]:
     """What a gateway must know of a model that engines serve."""
-    keys = model.model_dump(mode="json", include={"aliases", "trust"}, exclude_defaults=True)
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in keys.items())
+    return model.model_dump(mode="json", include={"aliases", "trust"}, exclude_defaults=True)
 
 
 def _path(name: str, model: ModelSettings) -> str:

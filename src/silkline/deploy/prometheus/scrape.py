@@ -77,11 +77,13 @@ def _alerting(addresses: tuple[str, ...]) -> _Alerting | None:
 
 
 def _gateways(settings: Settings) -> tuple[str, ...]:
-    """The addresses that Prometheus scrapes; a wildcard address is reached on this machine."""
-    if settings.monitoring.scrape_targets:
-        return settings.monitoring.scrape_targets
-    host = settings.server.host
+    """The addresses that Prometheus scrapes."""
+    named = tuple(upstream.address for upstream in settings.deploy.upstreams)
+    return settings.monitoring.scrape_targets or named or (gateway_address(settings),)
+
+
+def gateway_address(settings: Settings) -> str:
+    """Returns the host:port of this machine's gateway; a wildcard address is reached locally."""
+    host, port = settings.server.host, settings.server.port
     host = "127.0.0.1" if host in ANY_ADDRESS else host
-    return (
-        f"[{host}]:{settings.server.port}" if ":" in host else f"{host}:{settings.server.port}",
-    )
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,1 @@
+"""CI jobs that judge and ship a model."""

@@ -1,0 +1,1 @@
+"""The target `envoy`: the configuration of an Envoy in front of gateways."""

@@ -1,0 +1,1 @@
+"""The target `haproxy`: the configuration of a HAProxy in front of gateways."""

@@ -1,0 +1,1 @@
+"""The target `nginx`: the configuration of an nginx in front of gateways."""
