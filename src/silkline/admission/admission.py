@@ -40,6 +40,8 @@ class AdmissionSnapshot:
         capacity: Maximum requests that may have a turn now: as many as the engines hold, or fewer
             where a full batch would miss the SLO.
         queue_tokens: Estimated tokens of the waiting requests.
+        backlog_seconds: Time that the engines need for the work of the waiting requests, at their
+            measured rate; None while it is not known.
         predicted_wait_seconds: Time until all waiting requests have had a turn; None while it is
             not known.
         pixel_share: The smallest share of the pixel budget that a tenant gets now.
@@ -51,6 +53,7 @@ class AdmissionSnapshot:
     running: int
     capacity: int
     queue_tokens: int
+    backlog_seconds: float | None
     predicted_wait_seconds: float | None
     pixel_share: float
     tenants: Mapping[str, TenantCounts]
@@ -254,7 +257,8 @@ class Admission:
             running=self._slots.taken,
             capacity=self._slots.count(),
             queue_tokens=self._scheduler.queue_tokens,
-            predicted_wait_seconds=self._scheduler.backlog_seconds(),
+            backlog_seconds=self._scheduler.backlog_seconds(),
+            predicted_wait_seconds=self._scheduler.total_wait(),
             pixel_share=self._resolution.lowest(),
             tenants=self._counts.counts(),
         )

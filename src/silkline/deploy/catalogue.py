@@ -8,12 +8,24 @@ from silkline.deploy.elastic.target import ELASTIC
 from silkline.deploy.envoy.target import ENVOY
 from silkline.deploy.grafana.target import GRAFANA
 from silkline.deploy.haproxy.target import HAPROXY
+from silkline.deploy.kubernetes.target import HELM, KUBERNETES
 from silkline.deploy.nginx.target import NGINX
 from silkline.deploy.prometheus.target import PROMETHEUS
 from silkline.deploy.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for target in (PROMETHEUS, ALERTMANAGER, GRAFANA, ELASTIC, NGINX, HAPROXY, ENVOY, CI)
+    for target in (
+        PROMETHEUS,
+        ALERTMANAGER,
+        GRAFANA,
+        ELASTIC,
+        NGINX,
+        HAPROXY,
+        ENVOY,
+        KUBERNETES,
+        HELM,
+        CI,
+    )
 }
 """The targets by name, in the order of the help."""

@@ -164,6 +164,13 @@ QUEUE_PIXEL_RATIO = gauge(
     "model",
     merge=min,
 )
+QUEUE_BACKLOG = gauge(
+    "queue_backlog_seconds",
+    "Seconds that the engines need for the work of the waiting requests (image, text and answer "
+    "tokens), at their measured rate; absent while that is not known.",
+    "model",
+    merge=max,
+)
 QUEUE_WAIT = gauge(
     "queue_predicted_wait_seconds",
     "Seconds until all waiting requests have started.",

@@ -57,6 +57,8 @@ def _queue_readings(model: str, queue: AdmissionSnapshot) -> Iterator[Reading]:
     yield catalogue.QUEUE_CAPACITY, name, queue.capacity
     yield catalogue.QUEUE_TOKENS, name, queue.queue_tokens
     yield catalogue.QUEUE_PIXEL_RATIO, name, queue.pixel_share
+    if queue.backlog_seconds is not None:
+        yield catalogue.QUEUE_BACKLOG, name, queue.backlog_seconds
     if (wait := queue.predicted_wait_seconds) is not None:
         yield catalogue.QUEUE_WAIT, name, wait
     for tenant, counts in queue.tenants.items():

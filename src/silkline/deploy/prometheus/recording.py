@@ -15,6 +15,9 @@ ANSWERS = "silkline:answers:rate5m"
 COST = "silkline:cost_per_thousand_answers:1h"
 CACHE_HITS = "silkline:cache_hits:ratio5m"
 RESIDENT = "silkline:resident_bytes"
+BACKLOG = "silkline:backlog_seconds"
+SATURATION = "silkline:pool_saturation:ratio"
+ENGINES_BUSY = "silkline:engines_busy:ratio5m"
 
 _BY_OBJECTIVE = "sum by (model, objective)"
 _SHARED = 'cache=~"hit|near|coalesced"'
@@ -24,7 +27,25 @@ _ANSWERED = 'code="200",model!=""'
 def recording_groups() -> tuple[Group, ...]:
     """Returns the recording rules: of the objectives, then of the engines and their cost."""
     objectives = (*(_misses(window) for window in SLO_WINDOWS), _attainment())
-    return (Group("silkline-objectives", objectives), Group("silkline-engines", _engines()))
+    return (
+        Group("silkline-objectives", objectives),
+        Group("silkline-engines", (*_engines(), *_scaling())),
+    )
+
+
+def _scaling() -> tuple[Recording, ...]:
+    """What the number of engines is scaled on, by model."""
+    demand = "sum by (model) (silkline_queue_waiting + silkline_queue_running)"
+    return (
+        # Each gateway divides its queue by the rate at which it gets answers itself.
+        Recording(BACKLOG, "max by (model) (silkline_queue_backlog_seconds)"),
+        # Each gateway sees all engines, so their slots are not added up.
+        Recording(
+            SATURATION,
+            f"{demand}\n/ clamp_min(max by (model) (silkline_queue_capacity), 1)",
+        ),
+        Recording(ENGINES_BUSY, f"avg by (model) ({ENGINE_BUSY})"),
+    )
 
 
 def _misses(window: str) -> Recording:
