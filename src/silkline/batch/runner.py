@@ -199,7 +199,9 @@ class _Run(Generic[T]):
             self._counts.count(result.error, self._waiting.pop(key))
 
     async def _in_journal(self, use: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._threads[0], use)
+        # Shielded: a cancelled run must not drop results that wait for the thread.
+        job = asyncio.get_running_loop().run_in_executor(self._threads[0], use)
+        return await asyncio.shield(job)
 
 
 def _first(errors: BaseExceptionGroup[SilklineError]) -> SilklineError:
