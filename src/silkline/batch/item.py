@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Work(Generic[T]):
     size: int = 0
 
 
-class Entry(Protocol[T_co]):
+class Entry(Protocol[T]):
     """One item of the input, not read yet.
 
     Attributes:
@@ -36,7 +35,7 @@ class Entry(Protocol[T_co]):
     def id(self) -> str:
         """Its name in the results."""
 
-    def read(self) -> Work[T_co]:
+    def read(self) -> Work[T]:
         """Reads it; called in a thread, and only for items without a result.
 
         Raises:
@@ -59,7 +58,7 @@ class Result:
     transient: bool = False
 
 
-Ask = Callable[[T], Awaitable[Result]]
+Ask = Callable[[T], Coroutine[Any, Any, Result]]
 """Answers what one item asks. It raises nothing but cancellation: errors are results."""
 
 Fail = Callable[[Exception], Result]

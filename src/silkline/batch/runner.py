@@ -43,6 +43,7 @@ class Job(Generic[T]):
         fail: Makes the result of an item that cannot be read.
         at_once: Maximum questions in flight.
         on_progress: Called with the counts after each group of results.
+        pause: Seconds before the second attempt; each further pause is twice as long.
     """
 
     entries: Iterator[Entry[T]]
@@ -165,14 +166,12 @@ class _Run(Generic[T]):
         return new
 
     async def _ask(self, work: Work[T]) -> None:
-        pause = self._job.pause
+        pauses = [self._job.pause * 2**attempt for attempt in range(ATTEMPTS - 1)]
         try:
-            for attempt in range(ATTEMPTS):
+            result = await self._job.ask(work.content)
+            while result.transient and pauses:
+                await asyncio.sleep(pauses.pop(0))
                 result = await self._job.ask(work.content)
-                if not result.transient or attempt == ATTEMPTS - 1:
-                    break
-                await asyncio.sleep(pause)
-                pause *= 2
             self._settle(work.question, result)
         finally:
             self._slots.release()

@@ -1,5 +1,6 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
+from silkline.config.batches import BatchSettings
 from silkline.config.experiments import ExperimentSettings
 from silkline.config.loading import (
     DEFAULT_FILE,
@@ -47,6 +48,7 @@ __all__ = [
     "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
+    "BatchSettings",
     "CacheSettings",
     "DecodeSettings",
     "EngineSettings",

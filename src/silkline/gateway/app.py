@@ -17,6 +17,8 @@ from silkline.errors import SilklineError
 from silkline.experiments.running import Experiments
 from silkline.gateway.admin import ModelTable, NewModel, admin_routes
 from silkline.gateway.auth import Gate, read_keys
+from silkline.gateway.batches.create import create_batch_api
+from silkline.gateway.batches.routes import BatchRequest, batch_routes
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.experiments import Feedback, NextStep, experiment_routes, feedback_routes
@@ -54,6 +56,7 @@ from silkline.service.loop_lag import measured_lag
 from silkline.service.tracing import closing, create_tracing
 
 _BODIES = (
+    BatchRequest,
     ChatRequest,
     CompletionRequest,
     CountRequest,
@@ -107,6 +110,9 @@ def create_app(
         choose=experiments.choose,
     )
 
+    faces = _answering_routers(settings, answering, responses)
+    batch = create_batch_api(settings, _application(None, faces), answering.models, lifecycle)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         async with (
@@ -117,13 +123,15 @@ def create_app(
             history.running(),
             experiments.running(),
             answering.models.shared(),
+            batch.running(),
             measured_lag(metrics.loop_lagged),
             closing(tracing),
         ):
             yield
 
     routers = (
-        *_answering_routers(settings, answering, responses),
+        *faces,
+        batch_routes(batch.store, batch.batches),
         operations_routes(answering.models, siblings, lifecycle),
         admin_routes(deployment),
         feedback_routes(experiments),
@@ -134,13 +142,15 @@ def create_app(
     idempotency = IdempotencyLayer(_application(lifespan, routers), keys)
     gate = Gate(idempotency, settings, keys_file)
     metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file, experiments)))
+    metrics.add_source(lambda: families(batch.readings()))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
     return RequestLayer(gate, settings, metrics, lifecycle, history, experiments, tracing)
 
 
 def _application(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], routers: Iterable[APIRouter]
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None,
+    routers: Iterable[APIRouter],
 ) -> FastAPI:
     """The application with its routes, its OpenAPI document and its error bodies."""
     app = FastAPI(

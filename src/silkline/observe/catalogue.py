@@ -312,6 +312,18 @@ EXPERIMENT_LOST = counter(
     "experiment_lost", "Requests that do not count since the journal failed.", "experiment"
 )
 
+# --- batches
+
+BATCH_UNFINISHED = gauge("batch_unfinished", "Batches that have not ended.", merge=max)
+BATCH_WAITING = gauge("batch_waiting_requests", "Requests of batches without a result.", merge=max)
+BATCH_REQUESTS = counter(
+    "batch_requests", "Requests of batches with a result: completed or failed.", "outcome"
+)
+BATCH_PREEMPTED = counter(
+    "batch_preempted", "Requests of batches that were stopped for live traffic, to start again."
+)
+BATCH_FILE_BYTES = gauge("batch_file_bytes", "Bytes of all stored files.", merge=max)
+
 ALL: tuple[Declared, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Declared)
 )
