@@ -24,6 +24,7 @@ _COMMANDS = (
     "store",
     "doctor",
     "bench",
+    "batch",
     "render",
     "key",
     "trace",

@@ -20,6 +20,7 @@ from typing import Any
 from silkline.cache.policy import CacheUse
 from silkline.config import EngineSettings, Settings, settings_from, with_models
 from silkline.core import (
+    Answer,
     Constraint,
     ConstraintKind,
     Feature,
@@ -230,22 +231,37 @@ class GatewayAsker:
 
     async def ask(self, item: Item) -> Asked:
         """Asks about an item, without the cache. Raises `SilklineError` if there is no answer."""
-        record = RequestRecord(id=uuid.uuid4().hex)
         source = await asyncio.to_thread(source_of, item.image, self._max_bytes)
         source = replace(source, pixels=PixelRange(max_pixels=self._spec.max_pixels or None))
-        question = Question(
-            model=None,
-            messages=(Message(Role.USER, (ImagePart(0), TextPart(item.prompt))),),
-            sources=(source,),
-            sampling=self._sampling_of(item),
-            stream=False,
-            cache_use=CacheUse.NONE,
-        )
+        record = RequestRecord(id=uuid.uuid4().hex)
+        question = self._question(source, item.prompt, self._sampling_of(item), CacheUse.NONE)
         answer = await self._answering.answer(question, record)
         model = self._answering.models.default
         budget, salt = model.info.pixel_budget, record.tenant.salt
         known = self._intake.recognise((source,), budget, salt, model.wanted_images)
         return Asked(answer, known[0].images[0].original_pixels if known else 0)
+
+    async def answer(self, source: Source, prompt: str) -> Answer:
+        """Asks about an image; an answer about the same pixels may come from the cache.
+
+        Raises:
+            SilklineError: There is no answer.
+        """
+        source = replace(source, pixels=PixelRange(max_pixels=self._spec.max_pixels or None))
+        question = self._question(source, prompt, self._sampling, CacheUse.NORMAL)
+        return await self._answering.answer(question, RequestRecord(id=uuid.uuid4().hex))
+
+    def _question(
+        self, source: Source, prompt: str, sampling: Sampling, cache_use: CacheUse
+    ) -> Question:
+        return Question(
+            model=None,
+            messages=(Message(Role.USER, (ImagePart(0), TextPart(prompt))),),
+            sources=(source,),
+            sampling=sampling,
+            stream=False,
+            cache_use=cache_use,
+        )
 
     def _sampling_of(self, item: Item) -> Sampling:
         if self._spec.choices is Choices.WRITTEN or not item.choices:
