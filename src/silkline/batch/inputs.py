@@ -210,8 +210,18 @@ def _archive(path: Path, asking: Asking) -> Iterator[Entry[Asked]]:
                 if member.isfile() and _is_image(member.name):
                     yield ImageEntry(member.name, partial(_member, archive, member, asking))
                 archive.members = []  # tarfile would keep all of them
+            _check_end(archive)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ConfigError(f"{path} is not a readable tar archive. Write it again.") from error
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Checks that an archive that was read has its end; tarfile takes a cut one for whole."""
+    file = archive.fileobj
+    if file is not None:
+        file.seek(archive.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the end is missing")
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, asking: Asking) -> Work[Asked]:

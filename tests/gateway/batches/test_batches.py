@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,3 +150,20 @@ def test_without_a_folder_the_routes_say_so(tmp_path: Path) -> None:
         pytest.raises(openai_client.NotFoundError, match="batch_folder"),
     ):
         client.batches.list()
+
+
+def test_a_full_disk_leaves_no_torn_file(tmp_path: Path) -> None:
+    (tmp_path / "silkline.toml").write_text(SETTINGS, encoding="utf-8")
+    with (
+        served(folder=tmp_path) as running,
+        OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        kept = upload(client, ["a"])
+        # A limit on the size of a file fails as a full disk does, for this process alone.
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000))
+        with pytest.raises(openai_client.APIStatusError) as full:
+            upload(client, ["x" * 800_000])
+        assert (full.value.status_code, full.value.code) == (507, "insufficient_storage")
+        assert client.files.content(kept).text == "a"
+        assert [one.name for one in (tmp_path / "batches" / "files").iterdir()] == [kept]
+        assert ended(client, create(client, [line("a", "text")]).id).status == "completed"

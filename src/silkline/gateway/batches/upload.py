@@ -20,7 +20,7 @@ PURPOSE = "batch"
 _FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 _MIN_TTL = 3600
 _MAX_NAME = 255
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 async def receive(request: Request, store: BatchStore) -> StoredFile:
