@@ -53,6 +53,7 @@ AT_ONCE = 64
 
 _MAX_BATCHES = 8
 _RETRY_SECONDS = 30.0
+_FIRST_PAUSE = 0.5
 _OUTPUT, _ERRORS = "output", "error"
 _SWEEP_EVERY = 600
 _NOT_RUN = {
@@ -203,6 +204,7 @@ class Batches:
             fail=_failure,
             at_once=AT_ONCE,
             on_progress=on_progress,
+            pause=_FIRST_PAUSE,
         )
         running = asyncio.create_task(run(job, journal))
         try:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.01
 """How often the load is looked at while there is work."""
 
+_START_SECONDS = 0.2
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -68,8 +70,8 @@ class Idle:
 
     async def run(self, model: str | None, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Runs work for a model once there is room, from the start again if it was stopped."""
-        lane = self._lane(model)
         while True:
+            lane = await self._lane(model)
             await self._room(lane)
             task = asyncio.create_task(work())
             lane.granted -= 1
@@ -87,12 +89,16 @@ class Idle:
                 return task.result()
             self.preempted += 1
 
-    def _lane(self, model: str | None) -> _Lane:
-        """The lane of a model; that of an unknown one, which is refused at once, is its own."""
-        try:
-            key = self._models.choose(model).key
-        except (ModelNotFound, Overloaded):
-            key = ""
+    async def _lane(self, model: str | None) -> _Lane:
+        """The lane of a model; all unknown ones, which are refused at once, share one."""
+        key: str | None = None
+        while key is None:
+            try:
+                key = self._models.choose(model).key
+            except ModelNotFound:
+                key = ""
+            except Overloaded:  # a model may have this name once it has started
+                await asyncio.sleep(_START_SECONDS)
         return self._lanes.setdefault(key, _Lane())
 
     async def _room(self, lane: _Lane) -> None:
@@ -124,12 +130,10 @@ class Idle:
     def _room_for(self, model: ServedModel | None, lane: _Lane) -> int:
         """How much more work may start."""
         if model is None:
-            return 1
+            return 1  # it is refused at once
         own = len(lane.running) + lane.granted
-        if not model.has_started:
-            return 0 if own else 1  # a request starts a model that was unloaded
         load = model.admission.snapshot()
-        if load.waiting:
+        if load.waiting or not model.has_started:
             return 0
         live = max(0, load.preparing + load.running - own)
         return max(1, int(load.capacity * self._share)) - live - own

@@ -7,6 +7,7 @@ be content without a record, which `sweep` deletes, and never a record without c
 from __future__ import annotations
 
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -209,7 +210,7 @@ class BatchStore:
         return await self._file.run("bytes", lambda file: int(file.execute(query).fetchone()[0]))
 
     async def sweep(self) -> None:
-        """Deletes expired files, and content that a crash left without a record."""
+        """Deletes expired files, and what a crash left without a record."""
 
         def sweep(file: sqlite3.Connection) -> None:
             query = "SELECT id FROM files WHERE expires <= ?"
@@ -217,6 +218,10 @@ class BatchStore:
             expired -= _inputs(file)
             file.executemany("DELETE FROM files WHERE id = ?", [(name,) for name in expired])
             known = {row[0] for row in file.execute("SELECT id FROM files")}
+            unfinished = {_batch(row[0]).id for row in file.execute(_UNFINISHED).fetchall()}
+            for folder in (self.folder / "running").glob("*"):
+                if folder.name not in unfinished:
+                    shutil.rmtree(folder, ignore_errors=True)
             for path in (self.folder / "files").glob("*"):
                 old = time.time() - path.stat().st_mtime > _ORPHAN_SECONDS
                 if path.name not in known and (old or path.name in expired):

@@ -29,7 +29,7 @@ cache_ttl = 0
 
 [batch]
 batch_folder = "batches"
-batch_tenant_bytes = 200000
+batch_tenant_bytes = 400000
 batch_tenant_batches = 2
 """
 
@@ -112,13 +112,13 @@ def test_what_was_answered_before_a_cancel_is_kept(north: OpenAI) -> None:
 
 
 def test_a_tenant_has_only_so_much(north: OpenAI, south: OpenAI) -> None:
-    lines = [line(f"{n}", "text") for n in range(60)]
-    held = [create(south, lines[:50]).id for _ in range(2)]
+    lines = [line(f"{n}", "text") for n in range(600)]
+    held = [create(south, lines).id for _ in range(2)]
     with pytest.raises(openai_client.RateLimitError, match="2 batches"):
-        create(south, lines)
+        create(south, lines[:1])
     assert ended(north, create(north, lines[:1]).id).status == "completed"
     with pytest.raises(openai_client.APIStatusError, match="Your files have") as full:
-        [upload(south, ["x" * 60_000]) for _ in range(4)]
+        [upload(south, ["x" * 110_000]) for _ in range(4)]
     assert full.value.status_code == 413
     for batch in held:
         south.batches.cancel(batch)
