@@ -14,6 +14,8 @@
     │   ├── ModelNotFound          404 model_not_found
     │   ├── ResponseNotFound       404 response_not_found
     │   ├── RequestNotFound        404 request_not_found
+    │   ├── StoredFileNotFound     404 file_not_found
+    │   ├── BatchNotFound          404 batch_not_found
     │   ├── RouteNotFound          404 not_found
     │   ├── MethodNotAllowed       405 method_not_allowed
     │   ├── RequestTimeout         408 request_timeout
@@ -27,6 +29,7 @@
     │   ├── DuplicateInProgress    409 duplicate_in_progress
     │   ├── RateLimited            429 rate_limited
     │   ├── Overloaded             503 overloaded
+    │   ├── StorageFull            507 insufficient_storage
     │   ├── ShuttingDown           503 shutting_down
     │   ├── WorkerLost             503 worker_lost
     │   ├── EngineFailed           503 engine_failed
@@ -117,6 +120,14 @@ class RequestNotFound(InputError):
     """The request is not in the request history, or its content is not kept."""
 
 
+class StoredFileNotFound(InputError):
+    """The file is not stored for this tenant."""
+
+
+class BatchNotFound(InputError):
+    """This tenant has no such batch."""
+
+
 class RouteNotFound(InputError):
     """The path does not exist."""
 
@@ -178,6 +189,10 @@ class RateLimited(CapacityError):
 
 class Overloaded(CapacityError):
     """There are more requests than can be answered in time."""
+
+
+class StorageFull(CapacityError):
+    """The disk has no room for what the client sends."""
 
 
 class ShuttingDown(CapacityError):
@@ -244,6 +259,8 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     ModelNotFound: HttpFace(404, _INVALID, "model_not_found"),
     ResponseNotFound: HttpFace(404, _INVALID, "response_not_found"),
     RequestNotFound: HttpFace(404, _INVALID, "request_not_found"),
+    StoredFileNotFound: HttpFace(404, _INVALID, "file_not_found"),
+    BatchNotFound: HttpFace(404, _INVALID, "batch_not_found"),
     RouteNotFound: HttpFace(404, _INVALID, "not_found"),
     MethodNotAllowed: HttpFace(405, _INVALID, "method_not_allowed"),
     RequestTimeout: HttpFace(408, _INVALID, "request_timeout"),
@@ -256,6 +273,7 @@ HTTP_FACES: dict[type[SilklineError], HttpFace] = {
     Quarantined: HttpFace(422, _INVALID, "quarantined"),
     RateLimited: HttpFace(429, "rate_limit_error", "rate_limited"),
     Overloaded: HttpFace(503, _UNAVAILABLE, "overloaded"),
+    StorageFull: HttpFace(507, _UNAVAILABLE, "insufficient_storage"),
     ShuttingDown: HttpFace(503, _UNAVAILABLE, "shutting_down"),
     WorkerLost: HttpFace(503, _UNAVAILABLE, "worker_lost"),
     EngineFailed: HttpFace(503, _UNAVAILABLE, "engine_failed"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMS = "s3://bucket/prefix?endpoint=https://host:port&region=name, or file:///folder"
 
 FOLDER = "answers"
-"""The folder of all objects, below the prefix or the folder of the URL."""
+"""The folder of the cache's objects, below the prefix or the folder of the URL."""
 
 REQUEST_SECONDS = 10
 """The timeout of a request to the store, for requests whose caller has already left."""
@@ -29,8 +29,10 @@ _CONNECT_SECONDS = 2
 _OPTIONS = {"endpoint", "region"}
 
 
-def link_opener(url: str) -> Callable[[], Store]:
+def link_opener(url: str, folder: str = FOLDER) -> Callable[[], Store]:
     """Checks a URL and returns a function that opens the store; that may block on a disk.
+
+    Its objects are those in `folder` below the prefix or the folder of the URL.
 
     The keys for S3 come from the standard variables (`AWS_ACCESS_KEY_ID`,
     `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`) or from the role of the machine or pod, never from
@@ -45,16 +47,16 @@ def link_opener(url: str) -> Callable[[], Store]:
         import obstore.store  # noqa: F401, PLC0415 - an extra
     except ImportError as error:
         raise EnvironmentFault(
-            "A cache in an object store needs the obstore library.",
+            "An object store needs the obstore library.",
             remedy="pip install 'silkline[s3]'",
         ) from error
     try:
         parts = urlsplit(url)
         # A URL with an @ probably contains a password.
         if "@" not in parts.netloc and parts.scheme == "s3" and parts.netloc:
-            return _in_s3(parts)
+            return _in_s3(parts, folder)
         if parts.scheme == "file" and not parts.netloc and parts.path.strip("/"):
-            return _in_folder(Path(unquote(parts.path)))
+            return _in_folder(Path(unquote(parts.path)) / folder)
     except ValueError:
         pass  # a wrong bracket or a wrong option: raised below
     raise ConfigError(
@@ -67,14 +69,13 @@ def _in_folder(folder: Path) -> Callable[[], LocalStore]:
     from obstore.store import LocalStore  # noqa: PLC0415 - an extra
 
     def open_folder() -> LocalStore:
-        target = folder / FOLDER
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LocalStore(target)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalStore(folder)
 
     return open_folder
 
 
-def _in_s3(parts: SplitResult) -> Callable[[], S3Store]:
+def _in_s3(parts: SplitResult, folder: str) -> Callable[[], S3Store]:
     from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra
     from obstore.store import S3Store  # noqa: PLC0415 - an extra
 
@@ -92,7 +93,7 @@ def _in_s3(parts: SplitResult) -> Callable[[], S3Store]:
         config["endpoint"] = options["endpoint"]
         # Plain HTTP only if the URL says so.
         client["allow_http"] = urlsplit(options["endpoint"]).scheme == "http"
-    prefix = f"{unquote(parts.path).strip('/')}/{FOLDER}".lstrip("/")
+    prefix = f"{unquote(parts.path).strip('/')}/{folder}".strip("/")
     try:
         # No retries: the circuit breaker decides when to try again.
         store = S3Store(

@@ -27,6 +27,7 @@ _COMMANDS = (
     "doctor",
     "bench",
     "plan",
+    "batch",
     "render",
     "key",
     "trace",

@@ -1,5 +1,6 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
+from silkline.config.batches import BatchSettings
 from silkline.config.deploy import DeploySettings, UpstreamSettings
 from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import ExperimentSettings
@@ -49,6 +50,7 @@ __all__ = [
     "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
+    "BatchSettings",
     "CacheSettings",
     "CanarySettings",
     "DecodeSettings",

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from silkline.config.batches import BatchSettings
 from silkline.config.deploy import DeploySettings
 from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import (
@@ -49,6 +50,7 @@ class Settings(Section):
     idempotency: IdempotencySettings = IdempotencySettings()
     responses: ResponseSettings = ResponseSettings()
     history: HistorySettings = HistorySettings()
+    batch: BatchSettings = BatchSettings()
     admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
     slo: SloSettings = SloSettings()

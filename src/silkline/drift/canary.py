@@ -137,7 +137,7 @@ class CanarySet:
         try:
             source = await asyncio.to_thread(source_of, item.image, self._max_image_bytes)
             sampling = Sampling(max_tokens=self.settings.canary_max_tokens)
-            question = question_about(item, source, sampling, model)
+            question = question_about(item.prompt, source, sampling, model=model)
             answer = await self._answering.answer(question, record)
         except SilklineError as error:
             return _Told("", error)

@@ -121,7 +121,7 @@ async def from_items(
                 source = await asyncio.to_thread(
                     source_of, item.image, settings.limits.max_image_bytes
                 )
-                question = question_about(item, source, Sampling(max_tokens=spec.max_tokens))
+                question = question_about(item.prompt, source, Sampling(max_tokens=spec.max_tokens))
                 answer = await answering.answer(question, record)
                 output = Output(
                     answer.usage.completion_tokens, answer.finish_reason.value, answer.text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ def _file(path: Path) -> Iterator[Row]:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
+    for read in json_rows(path):
+        yield read()
+
+
+def json_rows(path: Path) -> Iterator[Callable[[], Row]]:
+    """Yields what reads each row of a JSONL file, so that a wrong row need not end the reading.
+
+    Raises:
+        ConfigError: A line is too long, or the file is UTF-16. Reading a row raises it if the line
+            is no JSON object.
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as file:
         number = 0
         while line := file.readline(MAX_LINE_BYTES + 1):
@@ -66,9 +79,12 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 line = line.removeprefix(codecs.BOM_UTF8)  # some editors write one
                 if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise ConfigError(f"{path.name} is UTF-16. Save it as UTF-8.")
-            if not line.strip():
-                continue
-            yield Row(where, _present(_json_object(line, where)))
+            if line.strip():
+                yield partial(_json_row, line, where)
+
+
+def _json_row(line: bytes, where: str) -> Row:
+    return Row(where, _present(_json_object(line, where)))
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:
@@ -124,11 +140,7 @@ def _folder(path: Path) -> Iterator[Row]:
         if (path / name).is_file():
             yield from read_rows(path / name)
             return
-    images = sorted(
-        found
-        for found in path.rglob("*")
-        if found.suffix.lower() in IMAGE_ENDINGS and found.is_file()
-    )
+    images = images_of(path)
     if not images:
         raise ConfigError(
             f"The folder {path} has no images and none of {', '.join(METADATA)}. Expected images, "
@@ -144,6 +156,15 @@ def _folder(path: Path) -> Iterator[Row]:
         if len(relative.parts) > 1:
             values["folder"] = relative.parts[0]
         yield Row(str(relative), values)
+
+
+def images_of(path: Path) -> list[Path]:
+    """The image files of a folder and of those below it, in the order of their names."""
+    return sorted(
+        found
+        for found in path.rglob("*")
+        if found.suffix.lower() in IMAGE_ENDINGS and found.is_file()
+    )
 
 
 def _reference_text(image: Path, relative: Path) -> str:

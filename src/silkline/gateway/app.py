@@ -24,6 +24,8 @@ from silkline.errors import SilklineError
 from silkline.experiments.running import Experiments
 from silkline.gateway.admin import ModelTable, NewModel, admin_routes
 from silkline.gateway.auth import Gate, read_keys
+from silkline.gateway.batches.create import create_batch_api
+from silkline.gateway.batches.routes import BatchRequest, batch_routes
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.drift import drift_routes
@@ -68,6 +70,7 @@ from silkline.service.loop_lag import measured_lag
 from silkline.service.tracing import closing, create_tracing
 
 _BODIES = (
+    BatchRequest,
     ChatRequest,
     CompletionRequest,
     CountRequest,
@@ -122,6 +125,8 @@ def create_app(
         choose=experiments.choose,
     )
     drift = Drift(settings, answering)
+    faces = _answering_routers(settings, answering, responses)
+    batch = create_batch_api(settings, _application(None, faces), answering.models, lifecycle)
     opened: tuple[AbstractAsyncContextManager[object], ...] = (
         intake,
         *(aclosing(store) for store in (cache, keys, responses)),
@@ -129,11 +134,13 @@ def create_app(
         experiments.running(),
         answering.models.shared(),
         drift.running(),
+        batch.running(),
         measured_lag(metrics.loop_lagged),
         closing(tracing),
     )
     routers = (
-        *_answering_routers(settings, answering, responses),
+        *faces,
+        batch_routes(batch.store, batch.batches),
         operations_routes(answering.models, siblings, lifecycle),
         admin_routes(deployment),
         feedback_routes(experiments),
@@ -146,6 +153,7 @@ def create_app(
     gate = Gate(idempotency, settings, keys_file)
     read = partial(gateway_readings, idempotency, keys_file, experiments, drift)
     metrics.add_source(lambda: families(read()))
+    metrics.add_source(lambda: families(batch.readings()))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
     listeners = (experiments.ended, lambda record, _: drift.ended(record))
@@ -168,7 +176,8 @@ def _lifespan(
 
 
 def _application(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], routers: Iterable[APIRouter]
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None,
+    routers: Iterable[APIRouter],
 ) -> FastAPI:
     """The application with its routes, its OpenAPI document and its error bodies."""
     app = FastAPI(

@@ -7,7 +7,7 @@ https://www.rfc-editor.org/rfc/rfc7578
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.message import Message
@@ -36,12 +36,14 @@ class Form:
     """A parsed form. An empty part counts as absent: HTML forms send them for empty inputs.
 
     Attributes:
-        file: The bytes of the file; None without one.
+        file: The bytes of the file; None without one, and empty if they were written elsewhere.
         fields: The text of the fields, by name.
+        file_name: The name that the client gives the file; empty if it gives none.
     """
 
     file: bytes | None = None
     fields: dict[str, str] = field(default_factory=dict)
+    file_name: str = ""
 
 
 async def read_form(request: Request, file: str, fields: Collection[str]) -> Form:
@@ -60,6 +62,30 @@ async def read_form(request: Request, file: str, fields: Collection[str]) -> For
     async with aclosing(request.stream()) as stream:
         async for chunk in stream:
             reader.write(chunk)
+    return reader.finish()
+
+
+async def read_upload(
+    request: Request,
+    file: str,
+    fields: Collection[str],
+    write: Callable[[bytes], Awaitable[None]],
+) -> Form:
+    """Reads a form whose file may be large: passes its bytes on as they arrive.
+
+    Args:
+        request: As in `read_form`, which also says what is raised.
+        file: As there.
+        fields: As there.
+        write: Takes the next bytes of the file.
+    """
+    content_type = request.headers.get("content-type", "")
+    reader = _Reader(content_type, file, fields, passes_on=True)
+    async with aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            reader.write(chunk)
+            if passed := reader.passed():
+                await write(passed)
     return reader.finish()
 
 
@@ -83,8 +109,12 @@ class _Headers:
 
 
 class _Reader:
-    def __init__(self, content_type: str, file: str, fields: Collection[str]) -> None:
+    def __init__(
+        self, content_type: str, file: str, fields: Collection[str], *, passes_on: bool = False
+    ) -> None:
         self._file_name = file
+        self._passes_on = passes_on
+        self._passed = bytearray()
         self._known = ", ".join(fields)
         kind = _Headers()
         kind.add("content-type", content_type)
@@ -110,6 +140,11 @@ class _Reader:
             self._parser.write(chunk)
         except FormParserError as error:
             raise InvalidRequest(self._syntax_message()) from error
+
+    def passed(self) -> bytes:
+        """The bytes of the file that came since the last call."""
+        passed, self._passed = bytes(self._passed), bytearray()
+        return passed
 
     def finish(self) -> Form:
         """Returns the form after the last bytes. Raises as `read_form` does."""
@@ -208,6 +243,10 @@ class _Reader:
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._data:
             self._check_part()
+        if self._is_file and self._passes_on:
+            self._passed += memoryview(data)[start:end]
+            self._data = bytearray(data[end - 1 : end])  # says that the part is not empty
+            return
         self._data += memoryview(data)[start:end]
         if not self._is_file and len(self._data) > MAX_FIELD_BYTES:
             raise RequestTooLarge(
@@ -241,7 +280,9 @@ class _Reader:
         if b"\r\n--" + self._boundary in self._data:
             raise InvalidRequest(self._syntax_message())
         if self._is_file:
-            self._form.file = bytes(self._data)
+            self._form.file = b"" if self._passes_on else bytes(self._data)
+            name = self._headers.parameter("filename", "content-disposition")
+            self._form.file_name = name or ""
         else:
             self._form.fields[self._name] = self._text()
 

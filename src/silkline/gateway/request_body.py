@@ -28,8 +28,9 @@ everyone else.
 class BodyBudget:
     """Limits of each body, and a count of the bytes that all open requests' bodies hold."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.max_bytes = settings.limits.max_body_bytes
+    def __init__(self, settings: Settings, max_bytes: int | None = None) -> None:
+        """Reads the settings; `max_bytes` replaces the maximum bytes of a body."""
+        self.max_bytes = settings.limits.max_body_bytes if max_bytes is None else max_bytes
         self.grace_seconds = settings.server.body_timeout
         self.max_seconds = settings.server.request_timeout
         self._max_held = max(settings.limits.max_held_body_bytes, self.max_bytes)

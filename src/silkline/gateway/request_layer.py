@@ -35,6 +35,12 @@ OnEnded = Callable[[RequestRecord, float], None]
 _MAX_HEADERS = 128
 _MAX_HEADER_BYTES = 32 * 1024
 
+FILES = "/v1/files"
+"""The path of uploads, whose bodies go to a file and may be larger than others."""
+
+FORM_BYTES = 64 * 1024
+"""What the form around a file may add to its bytes."""
+
 _READING = {"GET", "HEAD", "OPTIONS"}
 """Methods of requests that the history leaves out: probes, scrapes and pages."""
 
@@ -54,6 +60,7 @@ class RequestLayer:
     ) -> None:
         self._app = app
         self._bodies = BodyBudget(settings)
+        self._uploads = BodyBudget(settings, settings.batch.batch_file_bytes + FORM_BYTES)
         self._cors = Cors(settings.auth.cors_origins)
         self._metrics = metrics
         self._lifecycle = lifecycle
@@ -72,7 +79,8 @@ class RequestLayer:
             record.trace = self._tracing.begin(scope["headers"])
         outgoing = _Outgoing(send, record, self._cors.response_headers(dict(scope["headers"])))
         encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
-        body = RequestBody(receive, self._bodies, b",".join(encodings).decode("latin-1"))
+        budget = self._uploads if scope["path"] == FILES else self._bodies
+        body = RequestBody(receive, budget, b",".join(encodings).decode("latin-1"))
         with self._lifecycle.request(), closing(body) as incoming:
             try:
                 _check_head(scope, incoming)

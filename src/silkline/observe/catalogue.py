@@ -349,6 +349,18 @@ CANARY_ANSWERS = gauge(
 )  # fmt: skip
 CANARY_SCORE = gauge("canary_score", "Mean score of the last run.", "model", "metric", merge=max)
 
+# --- batches
+
+BATCH_UNFINISHED = gauge("batch_unfinished", "Batches that have not ended.", merge=max)
+BATCH_WAITING = gauge("batch_waiting_requests", "Requests of batches without a result.", merge=max)
+BATCH_REQUESTS = counter(
+    "batch_requests", "Requests of batches with a result: completed or failed.", "outcome"
+)
+BATCH_PREEMPTED = counter(
+    "batch_preempted", "Requests of batches that were stopped for live traffic, to start again."
+)
+BATCH_FILE_BYTES = gauge("batch_file_bytes", "Bytes of all stored files.", merge=max)
+
 ALL: tuple[Declared, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Declared)
 )

@@ -20,6 +20,7 @@ from typing import Any
 from silkline.cache.policy import CacheUse
 from silkline.config import EngineSettings, Settings, settings_from, with_models
 from silkline.core import (
+    Answer,
     Constraint,
     ConstraintKind,
     Feature,
@@ -230,15 +231,25 @@ class GatewayAsker:
 
     async def ask(self, item: Item) -> Asked:
         """Asks about an item, without the cache. Raises `SilklineError` if there is no answer."""
-        record = RequestRecord(id=uuid.uuid4().hex)
         source = await asyncio.to_thread(source_of, item.image, self._max_bytes)
         source = replace(source, pixels=PixelRange(max_pixels=self._spec.max_pixels or None))
-        question = question_about(item, source, self._sampling_of(item))
+        question = question_about(item.prompt, source, self._sampling_of(item))
+        record = RequestRecord(id=uuid.uuid4().hex)
         answer = await self._answering.answer(question, record)
         model = self._answering.models.default
         budget, salt = model.info.pixel_budget, record.tenant.salt
         known = self._intake.recognise((source,), budget, salt, model.wanted_images)
         return Asked(answer, known[0].images[0].original_pixels if known else 0)
+
+    async def answer(self, source: Source, prompt: str) -> Answer:
+        """Asks about an image; an answer about the same pixels may come from the cache.
+
+        Raises:
+            SilklineError: There is no answer.
+        """
+        source = replace(source, pixels=PixelRange(max_pixels=self._spec.max_pixels or None))
+        question = question_about(prompt, source, self._sampling, cache_use=CacheUse.NORMAL)
+        return await self._answering.answer(question, RequestRecord(id=uuid.uuid4().hex))
 
     def _sampling_of(self, item: Item) -> Sampling:
         if self._spec.choices is Choices.WRITTEN or not item.choices:
@@ -285,23 +296,29 @@ async def open_subject(
 
 
 def question_about(
-    item: Item, source: Source, sampling: Sampling, model: str | None = None
+    prompt: str,
+    source: Source,
+    sampling: Sampling,
+    *,
+    model: str | None = None,
+    cache_use: CacheUse = CacheUse.NONE,
 ) -> Question:
-    """Returns the question of an item, which the cache does not answer.
+    """Returns a question about one image.
 
     Args:
-        item: The item.
-        source: Its image, by `source_of`.
+        prompt: The question.
+        source: The image, by `source_of`.
         sampling: How to choose tokens.
         model: The name of the model; None asks the default model.
+        cache_use: How the cache may be used; by default, it does not answer.
     """
     return Question(
         model=model,
-        messages=(Message(Role.USER, (ImagePart(0), TextPart(item.prompt))),),
+        messages=(Message(Role.USER, (ImagePart(0), TextPart(prompt))),),
         sources=(source,),
         sampling=sampling,
         stream=False,
-        cache_use=CacheUse.NONE,
+        cache_use=cache_use,
     )
 
 

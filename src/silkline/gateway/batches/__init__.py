@@ -1,0 +1,1 @@
+"""`/v1/files` and `/v1/batches`, compatible with the official OpenAI client."""
