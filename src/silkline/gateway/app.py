@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from silkline import __version__
+from silkline.admission.shared_limits import shared_limits
 from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.errors import SilklineError
@@ -116,6 +117,7 @@ def create_app(
             aclosing(responses),
             history.running(),
             experiments.running(),
+            shared_limits(settings.admission.limits_redis, deployment.limits),
             answering.models.shared(),
             measured_lag(metrics.loop_lagged),
             closing(tracing),
