@@ -1,7 +1,7 @@
 """Shares the rate limits of tenants between gateways, through Redis.
 
-No request waits for Redis. A gateway checks and charges its own buckets. Every `EXCHANGE_SECONDS` it
-sends what it charged, and sets its buckets to what all gateways charged together. So the charges
+No request waits for Redis. A gateway checks and charges its own buckets. Every `EXCHANGE_SECONDS`
+it sends what it charged, and sets its buckets to what all gateways charged together. So the charges
 are exact; what others admit within that time may be admitted too much, and later requests pay for
 it. While Redis does not answer, each gateway enforces the limits alone, and what it charges
 meanwhile is not shared.

@@ -99,14 +99,9 @@ def create_app(
     tracing = create_tracing(settings.traces)
     experiments = Experiments(settings, deployment.models)
     answering = create_answering(
-        settings,
-        deployment.models,
-        intake=intake,
-        cache=cache,
-        lifecycle=lifecycle,
-        metrics=metrics,
-        choose=experiments.choose,
-    )
+        settings, deployment.models, intake=intake, cache=cache, lifecycle=lifecycle,
+        metrics=metrics, choose=experiments.choose,
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
