@@ -51,6 +51,7 @@ class Limits:
         """
         self._clock = clock
         self._tenants = PrivateTable(MAX_TENANTS) if table is None else table
+        self._uncounted: dict[bytes, tuple[float, float]] | None = None
 
     def __len__(self) -> int:
         return len(self._tenants)
@@ -59,8 +60,10 @@ class Limits:
         """The limit that one more request with this many tokens would exceed; charges nothing."""
         if tenant.requests_per_minute is None and tenant.tokens_per_minute is None:
             return None
+        key = tenant.name.encode()
+        self._count(key, 0.0, 0.0)
         with self._tenants.locked():
-            buckets = self._tenants.get(tenant.name.encode())
+            buckets = self._tenants.get(key)
         if buckets is None:
             return None
         _, requests_full, tokens_full = buckets
@@ -85,16 +88,51 @@ class Limits:
         key, now = tenant.name.encode(), self._clock()
         with self._tenants.locked():
             _, requests_full, tokens_full = self._tenants.get(key) or (0.0, 0.0, 0.0)
-            if tenant.requests_per_minute is not None:
-                requests_full = _filled(requests_full, now, requests, tenant.requests_per_minute)
-            if tenant.tokens_per_minute is not None:
-                tokens_full = _filled(tokens_full, now, tokens, tenant.tokens_per_minute)
+            request_seconds = _seconds_of(requests, tenant.requests_per_minute)
+            token_seconds = _seconds_of(tokens, tenant.tokens_per_minute)
+            requests_full = max(requests_full, now) + request_seconds
+            tokens_full = max(tokens_full, now) + token_seconds
             until = max(requests_full, tokens_full)
             self._tenants.put(key, (until, requests_full, tokens_full))
+        self._count(key, request_seconds, token_seconds)
+
+    def share(self) -> None:
+        """Collects what is charged from now on, for `uncounted`."""
+        self._uncounted = {}
+
+    def uncounted(self) -> dict[bytes, tuple[float, float]]:
+        """Returns what was charged since the last call, by tenant.
+
+        It is in seconds in which the bucket of requests and that of tokens are filled by as much.
+        Tenants that were only checked have zeros.
+        """
+        taken, self._uncounted = self._uncounted or {}, {}
+        return taken
+
+    def correct(self, tenant: bytes, request_seconds: float, token_seconds: float) -> None:
+        """Sets a tenant's buckets, but for what is uncounted.
+
+        Args:
+            tenant: Its name.
+            request_seconds: Time until the bucket of requests is full.
+            token_seconds: Time until that of tokens is full.
+        """
+        now = self._clock()
+        requests, tokens = (self._uncounted or {}).get(tenant, (0.0, 0.0))
+        requests_full = now + request_seconds + requests
+        tokens_full = now + token_seconds + tokens
+        with self._tenants.locked():
+            self._tenants.put(tenant, (max(requests_full, tokens_full), requests_full, tokens_full))
+
+    def _count(self, tenant: bytes, requests: float, tokens: float) -> None:
+        if self._uncounted is not None:
+            before = self._uncounted.get(tenant, (0.0, 0.0))
+            self._uncounted[tenant] = (before[0] + requests, before[1] + tokens)
 
 
-def _filled(full: float, now: float, amount: int, limit: int) -> float:
-    return max(full, now) + amount * MINUTE / limit
+def _seconds_of(amount: int, limit: int | None) -> float:
+    """Time in which a bucket is filled by an amount; 0 without a limit."""
+    return 0.0 if limit is None else amount * MINUTE / limit
 
 
 def _seconds_until(until_full: float, amount: int, limit: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from silkline.cache.base import Tier, TierHealth
 from silkline.cache.entry import MAX_ENTRY_BYTES
-from silkline.stores.redis import open_link
+from silkline.stores.redis import open_link, redis_faults
 from silkline.stores.redis_lane import Lane
 
 PREFIX = "silkline:answer:"
@@ -45,7 +45,7 @@ class RedisTier(Tier):
         """
         self._for_reading = open_link(url)
         self._for_writing = open_link(url)
-        faults = _faults()
+        faults = redis_faults()
         self._reads = Lane[bytes, bytes | None](
             "redis, reading",
             self._read,
@@ -110,14 +110,6 @@ class RedisTier(Tier):
 
     async def _probe_writing(self) -> None:
         await self._for_writing.client.set(_PROBE, b"", px=_MILLISECONDS)
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
-
-    # Besides the errors that the library documents: ValueError from its parser for an invalid
-    # reply, and RuntimeError from uvloop when it writes to a connection that was reset.
-    return (RedisError, OSError, ValueError, RuntimeError)
 
 
 def _name(key: bytes) -> str:

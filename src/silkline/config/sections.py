@@ -354,6 +354,11 @@ class AdmissionSettings(Section):
         description="Requests waiting for or running on the engine before each tenant is limited "
         "to its share; at most twice as many.",
     )
+    limits_redis: str = Field(
+        "",
+        description="redis:// URL of a Redis through which gateways share the rate limits of "
+        "tenants; empty means that each gateway enforces them alone.",
+    )
     slo: float = Field(
         0.0,
         ge=0,

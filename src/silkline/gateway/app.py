@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from silkline import __version__
+from silkline.admission.shared_limits import shared_limits
 from silkline.cache.create import create_cache
 from silkline.config import Settings
 from silkline.drift.drift import Drift
@@ -116,14 +117,9 @@ def create_app(
     tracing = create_tracing(settings.traces)
     experiments = Experiments(settings, deployment.models)
     answering = create_answering(
-        settings,
-        deployment.models,
-        intake=intake,
-        cache=cache,
-        lifecycle=lifecycle,
-        metrics=metrics,
-        choose=experiments.choose,
-    )
+        settings, deployment.models, intake=intake, cache=cache, lifecycle=lifecycle,
+        metrics=metrics, choose=experiments.choose,
+    )  # fmt: skip
     drift = Drift(settings, answering)
     faces = _answering_routers(settings, answering, responses)
     batch = create_batch_api(settings, _application(None, faces), answering.models, lifecycle)
@@ -132,6 +128,7 @@ def create_app(
         *(aclosing(store) for store in (cache, keys, responses)),
         history.running(),
         experiments.running(),
+        shared_limits(settings.admission.limits_redis, deployment.limits),
         answering.models.shared(),
         drift.running(),
         batch.running(),

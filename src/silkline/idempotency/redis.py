@@ -19,7 +19,7 @@ from silkline.idempotency.base import (
     KeyStore,
     store_unavailable,
 )
-from silkline.stores.redis import open_link
+from silkline.stores.redis import open_link, redis_faults
 from silkline.stores.redis_lane import Lane
 
 PREFIX = "silkline:idempotency:"
@@ -83,7 +83,7 @@ class RedisKeys(KeyStore):
             "redis, idempotency keys",
             self._work,
             self._probe,
-            faults=_faults(),
+            faults=redis_faults(),
             timeout_seconds=TIMEOUT_SECONDS,
         )
         self._freeing: set[asyncio.Task[None]] = set()
@@ -178,10 +178,3 @@ def _claim_value(claim: Claim) -> bytes:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * _MILLISECONDS))
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
-
-    # Besides the documented errors: what the library's parser raises on malformed replies.
-    return (RedisError, OSError, ValueError)

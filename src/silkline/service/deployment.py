@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 
+from silkline.admission.limits import Limits
 from silkline.config import ModelSettings, Settings, check_together, with_defaults
 from silkline.errors import (
     ConfigError,
@@ -56,6 +58,7 @@ class Deployment:
         loader: ModelLoader | None = None,
         changes: ModelChanges | None = None,
         reread: Callable[[], Settings] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Takes models that need not have started.
 
@@ -65,8 +68,10 @@ class Deployment:
             loader: Makes further models; None if the models cannot be changed.
             changes: The changes so far.
             reread: Reads the settings again; None if they come from no file.
+            limits: The tenants' rate limits, if the models have not those of the loader.
         """
         self.settings = settings
+        self.limits = limits or (loader.limits if loader else Limits(time.monotonic))
         self.models = models
         self._loader = loader
         self._changes = changes or ModelChanges("")

@@ -27,7 +27,7 @@ class ModelLoader:
         """Measures the machine; make it before the first model is loaded."""
         self.machine = Machine.measured()
         self._admission = admission
-        self._limits = Limits(time.monotonic)
+        self.limits = Limits(time.monotonic)
         self._served: ServedModels | None = None
 
     async def models(
@@ -84,7 +84,7 @@ class ModelLoader:
         if wanted.cascade:
             name, below = wanted.served_name, wanted.escalate_below
             create_pool = partial(CascadePool, name, wanted.cascade, below, self._find)
-        return ServedModel(key, prepared, create_pool, self._admission, self._limits)
+        return ServedModel(key, prepared, create_pool, self._admission, self.limits)
 
     def _find(self, name: str) -> ServedModel | None:
         return None if self._served is None else self._served.find(name)

@@ -79,6 +79,17 @@ def open_link(url: str) -> Link:
         raise ConfigError(f"The Redis URL is invalid; expected {FORMS}.") from None
 
 
+def redis_faults() -> tuple[type[Exception], ...]:
+    """Returns what the library raises when a server does not work.
+
+    Besides the documented errors: ValueError from its parser for an invalid reply, and RuntimeError
+    from uvloop when it writes to a connection that was reset.
+    """
+    from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
+
+    return (RedisError, OSError, ValueError, RuntimeError)
+
+
 def _by_sentinels(parts: SplitResult, options: dict[str, Any]) -> Link:
     from redis.asyncio.sentinel import Sentinel  # noqa: PLC0415 - an extra
 

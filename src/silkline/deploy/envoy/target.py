@@ -33,6 +33,7 @@ def _files(settings: Settings) -> Files:
         max_tries=MAX_TRIES,
         backlog=BACKLOG,
         client_seconds=settings.server.keep_alive_timeout,
+        max_body_bytes=settings.limits.max_body_bytes,
         total_rate=math.ceil(CLIENTS * deploy.client_rate),
         total_burst=max(1, CLIENTS * deploy.client_burst),
         bodies={refusal.status: refusal.body for refusal in balancer.refusals},

@@ -86,6 +86,7 @@ class Gateway:
         self._settings = settings
         self._metrics = Metrics(settings.slo)
         self._memory = memory
+        self._limits = Limits(time.monotonic, memory.table(Region.LIMITS, MAX_TENANTS))
         self._numbers = itertools.count()
         self._merged: dict[int, asyncio.Future[bytes]] = {}
 
@@ -96,7 +97,7 @@ class Gateway:
         try:
             await run_gateway(
                 self._settings,
-                Deployment(self._settings, ServedModels([model])),
+                Deployment(self._settings, ServedModels([model]), limits=self._limits),
                 partial(self._report_ready, model),
                 sockets=self._sockets(),
                 siblings=Siblings(self._metrics, self._render),
@@ -115,7 +116,7 @@ class Gateway:
             Prepared(wanted, Choice(self._start.engine), files, NO_NEED),
             partial(pool_over, wanted, self._workers, memory),
             self._settings.admission,
-            Limits(time.monotonic, memory.table(Region.LIMITS, MAX_TENANTS)),
+            self._limits,
             memory,
         )
 
