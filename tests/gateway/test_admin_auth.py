@@ -40,6 +40,7 @@ ROUTES = [
     ("GET", "/admin/experiments"),
     ("GET", "/admin/experiments/x"),
     ("POST", "/admin/experiments/x"),
+    ("GET", "/admin/drift"),
 ]
 
 
