@@ -42,6 +42,7 @@ ROUTES = [
     ("POST", "/admin/experiments/x"),
     ("PUT", "/admin/experiments/x"),
     ("DELETE", "/admin/experiments/x"),
+    ("GET", "/admin/drift"),
 ]
 
 

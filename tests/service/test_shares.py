@@ -66,6 +66,7 @@ def test_memory_and_children_are_divided_and_files_are_shared(tmp_path: Path) ->
     assert own.admission.max_queue == 86
     assert own.idempotency.idempotency_store.startswith(str(tmp_path))
     assert own.responses.response_file.startswith(str(tmp_path))
+    assert own.drift.drift_journal.startswith(str(tmp_path))
     assert Settings.model_validate_json(own.model_dump_json(exclude_unset=True)) == own
 
 

@@ -35,7 +35,7 @@ class DriftSettings(Section):
     drift_journal: str = Field(
         "",
         description="File that keeps the windows and the runs of the canary set across restarts; "
-        "empty keeps them in memory. Several gateway processes need it.",
+        "empty keeps them in memory.",
     )
 
 

@@ -138,6 +138,8 @@ def peak_in_flight(answered: Sequence[Entry]) -> int:
 
 
 def _fewer_replicas(answered: Sequence[Entry], settings: Settings) -> Action | None:
+    if any(model.remotes for model in settings.served.values()):
+        return None  # the settings do not know how many requests remote servers hold
     replicas = {attempt.replica for one in answered for attempt in one.attempts}
     slots = max(model.max_batch for model in settings.served.values())
     peak = peak_in_flight(answered)

@@ -142,6 +142,7 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
     stores = settings.idempotency.idempotency_store or str(folder / f"{SHARED}keys.db")
     history = settings.history.history_file or str(folder / f"{SHARED}history.db")
     responses = settings.responses.response_file or str(folder / f"{SHARED}responses.db")
+    drift = settings.drift.drift_journal or str(folder / f"{SHARED}drift.db")
     updates: Mapping[str, Mapping[str, object]] = {
         "server": {"max_connections": share(server.max_connections)},
         "limits": {
@@ -159,6 +160,7 @@ def settings_of_process(settings: Settings, folder: Path) -> Settings:
         "idempotency": {"idempotency_store": stores},
         "responses": {"response_file": responses},
         "history": {"history_file": history},
+        "drift": {"drift_journal": drift},
         "admission": {"max_queue": share(settings.admission.max_queue)},
         "log": {
             "log_spool_bytes": max(share(settings.log.log_spool_bytes), MIB),
