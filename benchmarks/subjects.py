@@ -119,12 +119,12 @@ def _driver(module: str, log: Path, *arguments: str | Path) -> Iterator[Driver]:
 
 
 def safetensors_folder(model: str) -> Path:
-    """The folder of a bundle in which transformers finds the model.
+    """The folder of a bundle, or within a model's own one, in which transformers finds the model.
 
     Raises:
-        FileNotFoundError: The bundle has no safetensors.
+        FileNotFoundError: It has no safetensors.
     """
-    folder = resolve_model(model).folder
+    folder = Path(model) if Path(model).is_dir() else resolve_model(model).folder
     for weights in sorted(folder.rglob("model.safetensors")):
         return weights.parent
     raise FileNotFoundError(f"{folder} has no model.safetensors; run with --without-naive")

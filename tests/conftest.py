@@ -6,6 +6,10 @@ import ctypes
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=40)
+"""What `make test` draws: the same examples each time, fewer than the profile `ci`."""
 
 
 class _SignalStack(ctypes.Structure):

@@ -35,6 +35,10 @@ history_content = { shop = 3600 }
 [admin]
 allowed_models = ["org/*"]
 
+[canary_set]
+canary_data = "held-out"
+canary_items = 2
+
 [models.mini]
 [models.large]
 engine_options = { answer_words = "9" }

@@ -59,6 +59,23 @@ async def test_the_overview_is_live(gateway: Operated, page: Page) -> None:
     assert "answered" in str(await label.get_attribute("aria-label"))
 
 
+async def test_drift_shows_the_canary_set(page: Page) -> None:
+    runs = page.get_by_role("region", name="Runs on mini@0")
+    for _ in range(20):  # the set is asked a second after the start
+        await go(page, "settings")
+        await go(page, "drift")
+        await expect(page.locator("#content .note").last).to_be_visible()
+        if await runs.count():
+            break
+    heads = await runs.locator("thead th").all_inner_texts()
+    cells = await runs.locator("tbody tr").locator("th, td").all_inner_texts()
+    shown = dict(zip(heads, cells, strict=True))
+    assert (shown["first"], shown["changed"], shown["failed"]) == ("2", "0", "0")
+    assert shown["Score"].endswith(" record")
+    await expect(page.get_by_text("No answer changed.")).to_be_visible()
+    await expect(page.get_by_text("No baseline: ")).to_be_visible()
+
+
 async def test_a_request_is_found_and_shown_and_deleted(gateway: Operated, page: Page) -> None:
     reply = gateway.ask(HOSTILE)
     name = reply.headers["x-request-id"]

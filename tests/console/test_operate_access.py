@@ -21,6 +21,7 @@ PAGES = (
     "playground",
     "tenants",
     "cache",
+    "drift",
     "settings",
     "alerts",
 )
@@ -55,6 +56,7 @@ async def each_page(gateway: Operated, page: Page) -> AsyncIterator[str]:
             "playground": "#play-left option",
             "tenants": "tbody tr",
             "cache": "tbody tr",
+            "drift": "#content .note",
             "settings": "tbody tr",
             "alerts": "#content .note",
         }.get(name, "#retained img")

@@ -135,6 +135,23 @@ FAULTS: dict[str, Fault] = {
         5 * HOUR,
         step=5,
     ),
+    "SilklineDrift": Fault(
+        {
+            'silkline_drift_detected{instance="a",model="m",feature="format"}': level(
+                (0, HOUR), (1, HOUR)
+            )
+        }
+    ),
+    "SilklineCanaryChanged": Fault(
+        {
+            'silkline_canary_answers{instance="a",model="m",state="changed"}': level(
+                (0, HOUR), (2, HOUR)
+            )
+        }
+    ),
+    "SilklineCanaryOverdue": Fault(
+        of_model("canary_run_time_seconds", level((0, 4 * HOUR))), 3 * HOUR
+    ),
     "SilklineCertificateExpires": Fault(
         of_replica("replica_certificate_expiry_seconds", level(((14 * DAY + HOUR) * 60, 120)))
     ),
@@ -182,6 +199,12 @@ def healthy(minutes: int) -> dict[str, str]:
         | of_model("queue_predicted_wait_seconds", "0 1 .2 2 1 0 1 " * (minutes // 7))
         | of_model("quarantines_total", level((0, minutes)))
         | of_model("gate_here", level((1, minutes)))
+        | of_model("canary_run_time_seconds", "0+60x" + str(minutes))
+        | {
+            'silkline_drift_detected{instance="a",model="m",feature="look"}': level((0, minutes)),
+            'silkline_canary_answers{instance="a",model="m",state="changed"}': level((0, minutes)),
+            'silkline_canary_answers{instance="a",model="m",state="skipped"}': level((3, minutes)),
+        }
         | {
             'up{job="silkline",instance="a"}': level((1, minutes)),
             'silkline_cache_degraded{instance="a",tier="redis"}': level((0, minutes)),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx2
@@ -18,7 +19,9 @@ import pytest
 
 from silkline.deploy.grafana.dashboards import all_dashboards
 from silkline.deploy.grafana.panels import Panel
+from silkline.drift.baseline import take_baseline, write_baseline
 from tests.deploy.promtool import program, rendered
+from tests.drift.seen import Traffic, drawn
 from tests.serving import Served, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -27,6 +30,19 @@ PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
 PANELS = [panel for dashboard in all_dashboards() for panel in dashboard.panels]
+
+
+DRIFT = """
+[drift]
+drift_baseline = "baseline.json"
+drift_window = 0.1
+drift_min_requests = 100
+
+[canary_set]
+canary_data = "held-out"
+canary_items = 3
+canary_every = 1
+"""
 
 
 def free_port() -> int:
@@ -146,10 +162,21 @@ def traffic(url: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Prometheus]]:
     folder = tmp_path_factory.mktemp("live")
-    with served("--engine", "fake", "--machine-price", "2", "--near-duplicates", "true") as gateway:
+    baseline = take_baseline(
+        [drawn(Traffic(), Random(0)) for _ in range(100)], source="", at=0.0, part_requests=500
+    )
+    write_baseline(folder / "baseline.json", "silkline-fake", baseline)
+    (folder / "silkline.toml").write_text(DRIFT)
+    options = ("--engine", "fake", "--machine-price", "2", "--near-duplicates", "true")
+    with served(*options, folder=folder) as gateway:
         host, port = gateway.host_and_port
         settings = f'[monitoring]\nscrape_targets = ["{host}:{port}"]\nalertmanagers = []\n'
-        with prometheus(rendered(folder, settings)) as running, traffic(gateway.url):
+        with httpx2.Client(base_url=gateway.url, timeout=30) as client:
+            for number in range(-239, 0, 2):  # a window of computed answers
+                ask(client, number)
+        (folder / "rendered").mkdir()
+        rules = rendered(folder / "rendered", settings)
+        with prometheus(rules) as running, traffic(gateway.url):
             yield gateway, running
 
 

@@ -148,6 +148,7 @@ async def test_a_more_precise_cache_is_priced_and_used() -> None:
         create_engine("openvino", replace(OPTIONS, extra={"kv_precision": "f8"}))
 
 
+@pytest.mark.slow
 async def test_what_does_not_fit_the_cache_harms_nobody_else() -> None:
     engine = create_engine("openvino", replace(OPTIONS, kv_cache_bytes=1024 * 1024))
     await engine.start()
@@ -163,6 +164,7 @@ async def test_what_does_not_fit_the_cache_harms_nobody_else() -> None:
         await engine.aclose()
 
 
+@pytest.mark.slow
 async def test_a_sample_without_a_seed_is_another_one_each_time() -> None:
     engine = create_engine("openvino", OPTIONS)
     await engine.start()

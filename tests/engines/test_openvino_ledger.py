@@ -185,3 +185,13 @@ def test_when_requests_need_more_than_the_pool_nothing_is_certain() -> None:
     ledger.begin("three", 8 * BLOCK_TOKENS, ())
     ledger.stepped(())
     assert ledger.begin("four", 70, keys) == 0
+
+
+def test_touches_too_old_to_be_certain_are_forgotten() -> None:
+    machine = Machine(50)
+    for number in range(300):
+        keys = [number.to_bytes(2, "big") + bytes([count]) for count in range(6)]
+        machine.admit(Asked(keys, 6 * BLOCK_TOKENS + 5, 2))
+        machine.step()
+        machine.step()
+        assert machine.ledger.known <= 2 * machine.pool.size

@@ -282,7 +282,7 @@ async def test_exactly_the_limit_of_pixels_passes() -> None:
 READY = frame(b'{"type":"ready","confined":true}', 0)
 PICTURE = (
     b'{"type":"picture","width":2,"height":2,"original_pixels":4,"digest":"%s",'
-    b'"perceptual":"0123456789abcdef","resize_seconds":0}'
+    b'"perceptual":"0123456789abcdef","brightness":7,"resize_seconds":0,"unchanged":false}'
 )
 DIGEST = b"0" * 64
 LIES = {
@@ -303,6 +303,9 @@ LIES = {
     "a bad digest": frame(PICTURE % b"../../etc", 12) + bytes(12),
     "a bad perceptual digest": frame(
         (PICTURE % DIGEST).replace(b"0123456789abcdef", b"-123456789abcdef"), 12
+    ) + bytes(12),
+    "a bad brightness": frame(
+        (PICTURE % DIGEST).replace(b'"brightness":7', b'"brightness":256'), 12
     ) + bytes(12),
     "a huge original": frame(
         (PICTURE % DIGEST).replace(b'"original_pixels":4', b'"original_pixels":99999'), 12

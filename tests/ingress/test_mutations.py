@@ -107,6 +107,7 @@ def unfit(outcomes: dict[str, int]) -> list[str]:
     return [name for name in outcomes if "crashed its decoder" in name or "takes" in name]
 
 
+@pytest.mark.slow
 async def test_hundreds_of_mutations() -> None:
     outcomes = await campaign(600, SEED)
     assert outcomes["decoded"] > 50

@@ -13,7 +13,7 @@ from PIL import Image
 from silkline.config import DecodeSettings
 from silkline.core import PixelBudget
 from silkline.ingress.decode import DecoderPool
-from silkline.ingress.perceptual import EDGE, perceptual_digest
+from silkline.ingress.perceptual import EDGE, look_of
 from tests.ingress.pictures import encode
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -92,4 +92,6 @@ async def test_plain_pictures_differ_by_their_colour_only(pool: DecoderPool) -> 
 
 @given(st.binary(min_size=EDGE * EDGE * 3, max_size=EDGE * EDGE * 3))
 def test_it_has_64_bits(ycbcr: bytes) -> None:
-    assert 0 <= perceptual_digest(ycbcr) < 2**64
+    look = look_of(ycbcr)
+    assert 0 <= look.perceptual < 2**64
+    assert 0 <= look.brightness <= 255

@@ -162,7 +162,7 @@ def only(*kept: str) -> Harm:
     return harm
 
 
-ADAPTER = ("adapter (LORA) for org/base", "merge_and_unload")
+ADAPTER = ("adapter (LORA) for org/base", "silkline merge ")
 IMAGES, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 TEMPLATE, SETTINGS = "chat_template.jinja", "tokenizer_config.json"
 

@@ -155,9 +155,9 @@ def test_an_adapter_names_its_base_and_how_to_merge_it(tmp_path: Path, base: str
     (tmp_path / "adapter_model.safetensors").write_bytes(pointer(10**6))
     said = told(str(tmp_path), tmp_path)
     assert "holds no model" not in said
-    assert "merge_and_unload().save_pretrained(" in said
+    assert "silkline merge " in said
     assert (f"for {base}," if base else "does not name one") in said
-    assert "silkline up MERGED" in said
+    assert ("--base BASE --out MERGED && silkline up MERGED" in said) == (base is None)
 
 
 def test_an_adapter_of_the_hub_is_told(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
+import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from silkline.config import EngineSettings
 from silkline.errors import EnvironmentFault
-from silkline.models.bundle import Bundle, load_bundle
+from silkline.models.bundle import MANIFEST, Bundle, EngineWeights, load_bundle
 from silkline.models.resolve import bundled_folder
 from silkline.optimize import exact
 from silkline.service.model import ModelFiles
@@ -44,6 +46,24 @@ async def test_the_original_weights_beside_compressed_ones_are_exported(
     assert (source / "model.safetensors").samefile(bundled_folder() / "model.safetensors")
     assert not (source / "bundle.json").exists()
     assert not (source / "openvino").exists()
+
+
+async def test_original_weights_in_bfloat16_are_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(bundled_folder(), model)
+    manifest = load_bundle(model).manifest
+    engines = manifest.engines | {"torch": EngineWeights(".", "bfloat16")}
+    changed = msgspec.structs.replace(manifest, engines=engines)
+    (model / MANIFEST).write_bytes(msgspec.json.encode(changed))
+    made = make_exact(tmp_path / "exact")
+
+    async def exporting(*_: object) -> ModelFiles:
+        return ModelFiles(made, "", "")
+
+    monkeypatch.setattr(exact, "prepared_model", exporting)
+    assert (await exact_of(str(model), tmp_path / "work", [])).folder == made
 
 
 async def test_what_cannot_be_exported_is_taken_as_it_is(

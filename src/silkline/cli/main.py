@@ -19,6 +19,7 @@ _COMMANDS = (
     "optimize",
     "distill",
     "cascade",
+    "merge",
     "gate",
     "ship",
     "inspect",
@@ -29,6 +30,9 @@ _COMMANDS = (
     "key",
     "trace",
     "experiment",
+    "baseline",
+    "drift",
+    "review",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 

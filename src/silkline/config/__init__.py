@@ -1,5 +1,6 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
+from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import ExperimentSettings
 from silkline.config.loading import (
     DEFAULT_FILE,
@@ -48,7 +49,9 @@ __all__ = [
     "AdmissionSettings",
     "AuthSettings",
     "CacheSettings",
+    "CanarySettings",
     "DecodeSettings",
+    "DriftSettings",
     "EngineSettings",
     "ExperimentSettings",
     "FetchSettings",

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from silkline.config.drift import CanarySettings, DriftSettings
 from silkline.config.experiments import (
     ExperimentingSettings,
     ExperimentSettings,
@@ -52,6 +53,8 @@ class Settings(Section):
     slo: SloSettings = SloSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     traces: TraceSettings = TraceSettings()
+    drift: DriftSettings = DriftSettings()
+    canary_set: CanarySettings = CanarySettings()
 
     experiments: dict[ModelName, ExperimentSettings] = Field(default_factory=dict)
     experimenting: ExperimentingSettings = ExperimentingSettings()

@@ -207,3 +207,23 @@ def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
 
 def _unavailable() -> Overloaded:
     return Overloaded("The experiments' file is not available now. Send the request again later.")
+
+
+def read_span(
+    file: sqlite3.Connection, since: float, until: float
+) -> tuple[list[tuple[str, Decision]], list[float]]:
+    """Returns what an open journal holds of a span of Unix time.
+
+    Returns:
+        The decisions, each with its experiment, and the rewards.
+    """
+    decisions = file.execute(
+        "SELECT experiment, serving, share, by, reason, evidence, at FROM decisions "
+        "WHERE at >= ? AND at < ? ORDER BY number",
+        (since, until),
+    )
+    rewards = file.execute("SELECT value FROM rewards WHERE at >= ? AND at < ?", (since, until))
+    return (
+        [(name, Decision(Serving(serving), *rest)) for name, serving, *rest in decisions],
+        [value for (value,) in rewards],
+    )

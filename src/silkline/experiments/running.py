@@ -105,7 +105,7 @@ class Experiments:
         """
         model = self._models.choose(question.model)
         experiment = self._of_model.get(model.name) if self._of_model else None
-        if experiment is None or not experiment.decisions:
+        if experiment is None or record.is_probe or not experiment.decisions:
             return model
         arm = experiment.assign(_unit(experiment.settings, question, record))
         if arm is not Arm.OUTSIDE:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
+from functools import partial
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -13,12 +19,14 @@ from starlette.types import ASGIApp
 from silkline import __version__
 from silkline.cache.create import create_cache
 from silkline.config import Settings
+from silkline.drift.drift import Drift
 from silkline.errors import SilklineError
 from silkline.experiments.running import Experiments
 from silkline.gateway.admin import ModelTable, NewModel, admin_routes
 from silkline.gateway.auth import Gate, read_keys
 from silkline.gateway.console_files import console_routes
 from silkline.gateway.disconnect import ClientLeft
+from silkline.gateway.drift import drift_routes
 from silkline.gateway.experiments import (
     ExperimentTable,
     Feedback,
@@ -113,37 +121,50 @@ def create_app(
         metrics=metrics,
         choose=experiments.choose,
     )
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with (
-            intake,
-            aclosing(cache),
-            aclosing(keys),
-            aclosing(responses),
-            history.running(),
-            experiments.running(),
-            answering.models.shared(),
-            measured_lag(metrics.loop_lagged),
-            closing(tracing),
-        ):
-            yield
-
+    drift = Drift(settings, answering)
+    opened: tuple[AbstractAsyncContextManager[object], ...] = (
+        intake,
+        *(aclosing(store) for store in (cache, keys, responses)),
+        history.running(),
+        experiments.running(),
+        answering.models.shared(),
+        drift.running(),
+        measured_lag(metrics.loop_lagged),
+        closing(tracing),
+    )
     routers = (
         *_answering_routers(settings, answering, responses),
         operations_routes(answering.models, siblings, lifecycle),
         admin_routes(deployment),
         feedback_routes(experiments),
         experiment_routes(experiments),
+        drift_routes(drift),
         history_routes(history, settings),
         live_routes(settings, siblings, lifecycle, keys_file),
     )
-    idempotency = IdempotencyLayer(_application(lifespan, routers), keys)
+    idempotency = IdempotencyLayer(_application(_lifespan(opened), routers), keys)
     gate = Gate(idempotency, settings, keys_file)
-    metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file, experiments)))
+    read = partial(gateway_readings, idempotency, keys_file, experiments, drift)
+    metrics.add_source(lambda: families(read()))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
-    return RequestLayer(gate, settings, metrics, lifecycle, history, experiments, tracing)
+    listeners = (experiments.ended, lambda record, _: drift.ended(record))
+    return RequestLayer(gate, settings, metrics, lifecycle, history, listeners, tracing)
+
+
+def _lifespan(
+    parts: Iterable[AbstractAsyncContextManager[object]],
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Opens parts in their order when the application starts; closes them in reverse."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            for part in parts:
+                await stack.enter_async_context(part)
+            yield
+
+    return lifespan
 
 
 def _application(

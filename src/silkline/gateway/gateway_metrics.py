@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from silkline.drift.drift import Drift
 from silkline.experiments.running import Experiments
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.keys_file import KeysFile
@@ -13,10 +14,14 @@ from silkline.observe.declared import Reading
 
 
 def gateway_readings(
-    idempotency: IdempotencyLayer, keys: KeysFile | None, experiments: Experiments
+    idempotency: IdempotencyLayer,
+    keys: KeysFile | None,
+    experiments: Experiments,
+    drift: Drift,
 ) -> Iterator[Reading]:
-    """Requests with an idempotency key by outcome, experiments, and when a key expires next."""
+    """Idempotency keys by outcome, experiments, drift, and when an API key expires next."""
     yield from experiments.readings()
+    yield from drift.readings()
     for outcome, count in idempotency.snapshot().items():
         yield catalogue.KEYED_REQUESTS, (outcome.value,), count
     if keys is None:

@@ -8,13 +8,13 @@ metrics, a log line, a trace and an entry of the request history.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.config import Settings
 from silkline.errors import HeadersTooLarge, SilklineError
-from silkline.experiments.running import Experiments
 from silkline.gateway.cors import Cors, Pairs
 from silkline.gateway.disconnect import CLIENT_LEFT_STATUS
 from silkline.gateway.failures import error_response, reported
@@ -28,6 +28,9 @@ from silkline.service.record import RequestRecord
 from silkline.service.tracing import Ended, Tracing
 
 logger = logging.getLogger("silkline.access")
+
+OnEnded = Callable[[RequestRecord, float], None]
+"""Called with a request that has ended, and its seconds; not if the client is why it failed."""
 
 _MAX_HEADERS = 128
 _MAX_HEADER_BYTES = 32 * 1024
@@ -46,7 +49,7 @@ class RequestLayer:
         metrics: Metrics,
         lifecycle: Lifecycle,
         history: HistoryStore,
-        experiments: Experiments | None = None,
+        listeners: Sequence[OnEnded] = (),
         tracing: Tracing | None = None,
     ) -> None:
         self._app = app
@@ -55,7 +58,7 @@ class RequestLayer:
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._history = history
-        self._experiments = experiments
+        self._listeners = listeners
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,8 +98,9 @@ class RequestLayer:
         self._metrics.request_ended(route, status, record.cache, record.model, seconds, record.id)
         if record.is_question:
             self._count_question(record, seconds)
-        if self._experiments is not None and (record.error is None or record.failed):
-            self._experiments.ended(record, seconds)
+        if record.error is None or record.failed:
+            for ended in self._listeners:
+                ended(record, seconds)
         if record.error is not None:
             self._metrics.failed(route, record.error)
         if record.ignored:

@@ -43,7 +43,7 @@ from silkline.ingress.decoder_link import (
     SizeMessage,
 )
 from silkline.ingress.decoder_wire import Refusal
-from silkline.ingress.formats import sniff
+from silkline.ingress.formats import DOCUMENT, sniff
 from silkline.ingress.identity import Identity
 from silkline.ingress.lifespan import Lifespan
 from silkline.ingress.wanted import Wanted
@@ -244,6 +244,10 @@ class DecoderPool(Lifespan):
                 message.digest,
                 message.original_pixels,
                 int(message.perceptual, 16) if page is None else None,
+                message.width,
+                message.height,
+                sniff(data).value.lower() if page is None else DOCUMENT,
+                message.brightness,
             ),
             {Stage.DECODE: elapsed - resize, Stage.RESIZE: resize},
         )

@@ -134,7 +134,8 @@ def _image_reply(image: Normalised) -> tuple[Reply, bytes]:
         "height": image.height,
         "original_pixels": image.original_pixels,
         "digest": image_digest(MODE, image.width, image.height, image.pixels),
-        "perceptual": f"{image.perceptual:016x}",
+        "perceptual": f"{image.look.perceptual:016x}",
+        "brightness": image.look.brightness,
         "resize_seconds": image.resize_seconds,
         "unchanged": image.unchanged,
     }

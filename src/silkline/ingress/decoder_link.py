@@ -39,6 +39,7 @@ main(int(memory_bytes), documents=documents == "True")
 _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _Bits64 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 
 
@@ -79,6 +80,7 @@ class ImageMessage(_Message, frozen=True, tag="picture"):
     original_pixels: _Count
     digest: _Digest
     perceptual: _Bits64
+    brightness: _Byte
     resize_seconds: _Seconds
     unchanged: bool
 

@@ -12,9 +12,9 @@ and `"page"` has `"page"`, an index from 0, and `"dpi"`.
 Replies: `{"type": "ready", "confined"}`, `{"type": "size", "width", "height"}`,
 `{"type": "pages", "count"}`,
 `{"type": "refused", "why"}`, or `{"type": "picture", "width", "height", "original_pixels",
-"digest", "perceptual", "resize_seconds", "unchanged"}` with the RGB pixels as body; both digests
-are in hex. The body is empty if the image is unchanged, its file is not larger than its pixels, and
-the request did not need the pixels.
+"digest", "perceptual", "brightness", "resize_seconds", "unchanged"}` with the RGB pixels as body;
+both digests are in hex. The body is empty if the image is unchanged, its file is not larger than
+its pixels, and the request did not need the pixels.
 
 Needs only the standard library, as the child imports it.
 """

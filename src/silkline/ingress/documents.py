@@ -17,7 +17,7 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from silkline.ingress.decoder_wire import Refusal
-from silkline.ingress.normalise import Normalised, Refused, perceptual_of
+from silkline.ingress.normalise import Normalised, Refused, look_of_image
 from silkline.ingress.resize import MAX_ELONGATION, target_size
 
 _POINTS_PER_INCH: Final = 72
@@ -59,7 +59,7 @@ def render(
         target = target_size(width, height, shortest_edge, min(maximum, max_pixels), minimum)
         with _form(document) as form:
             image = _drawn(loaded, form, *target)
-    return Normalised(*target, image.tobytes(), math.prod(target), perceptual_of(image), 0.0)
+    return Normalised(*target, image.tobytes(), math.prod(target), look_of_image(image), 0.0)
 
 
 @contextmanager

@@ -60,6 +60,10 @@ _OTHERS = {
 }
 
 
+DOCUMENT = "pdf"
+"""The format of a document, beside those of images."""
+
+
 def is_document(data: bytes) -> bool:
     """Whether the data is a PDF document, whose pages become images."""
     return data[:_MAX_LEADING_BYTES].lstrip(_LEADING).startswith(_PDF)

@@ -12,7 +12,7 @@ DIGEST_BYTES = 32
 
 
 class Identity(NamedTuple):
-    """The digests and original size of an image, without its pixels.
+    """What is known about an image without its pixels: digests, sizes, format and brightness.
 
     Attributes:
         digest: As `Image.digest`: of the normalised image's mode, size and pixels, or of its file.
@@ -20,11 +20,19 @@ class Identity(NamedTuple):
         perceptual: Perceptual digest, 64 bits; images that look alike differ in few of them. None
             for a page of a document (pages of text look alike, whatever they say) and for a file
             that was not decoded.
+        width: Its width in pixels after the pixel budget; 0 if unknown.
+        height: Its height; the same.
+        file_format: The format of its file in small letters, such as `jpeg` or `pdf`.
+        brightness: Mean luma, 0 (black) to 255 (white); None if its file was not decoded.
     """
 
     digest: str
     original_pixels: int
     perceptual: int | None
+    width: int = 0
+    height: int = 0
+    file_format: str = ""
+    brightness: int | None = None
 
 
 class Recognised(NamedTuple):

@@ -23,7 +23,7 @@ from silkline.stores.lru import Lru
 SOURCE_BYTES = 550
 """Memory of an entry of the first table, besides its URL."""
 
-IMAGE_BYTES = 700
+IMAGE_BYTES = 800
 """Memory of an identity in the second table."""
 
 _ImagesKey = tuple[bytes, bytes, PixelBudget, bool]

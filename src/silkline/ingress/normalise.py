@@ -61,7 +61,7 @@ from PIL import (
 from silkline.ingress.decoder_wire import Refusal
 from silkline.ingress.header import ends_with_image
 from silkline.ingress.jpeg_end import with_end
-from silkline.ingress.perceptual import EDGE, perceptual_digest
+from silkline.ingress.perceptual import EDGE, Look, look_of
 from silkline.ingress.resize import MAX_ELONGATION, target_size
 
 PRELOADED: Final = (
@@ -133,7 +133,7 @@ class Refused(Exception):
 class Normalised(NamedTuple):
     """A normalised image.
 
-    `original_pixels` is its number of pixels before the budget, `perceptual` its perceptual digest,
+    `original_pixels` is its number of pixels before the budget, `look` what it looks like,
     `resize_seconds` the time that resizing took. `unchanged` says that any decoder gets the same
     pixels from the file: steps 2 to 5 changed nothing, and the file ends with its image.
     """
@@ -142,7 +142,7 @@ class Normalised(NamedTuple):
     height: int
     pixels: bytes
     original_pixels: int
-    perceptual: int
+    look: Look
     resize_seconds: float
     unchanged: bool = False
 
@@ -201,12 +201,12 @@ def normalise(
             upright = upright.resize(target, Image.Resampling.BICUBIC, part)
         resize_seconds = time.perf_counter() - begun
         upright = _transposed(upright, transpose)
-        pixels, perceptual = upright.tobytes(), perceptual_of(upright)
+        pixels, look = upright.tobytes(), look_of_image(upright)
     return Normalised(
         *upright.size,
         pixels,
         math.prod(size),
-        perceptual,
+        look,
         resize_seconds,
         unchanged=plain and upright.size == size and ends_with_image(data, name),
     )
@@ -287,10 +287,10 @@ def _transposed(image: Image.Image, transpose: Image.Transpose | None) -> Image.
     return image if transpose is None else image.transpose(transpose)
 
 
-def perceptual_of(image: Image.Image) -> int:
-    """The perceptual digest of an image; `reducing_gap` speeds up the resize of large images."""
+def look_of_image(image: Image.Image) -> Look:
+    """What an image looks like; `reducing_gap` speeds up the resize of large images."""
     small = image.resize((EDGE, EDGE), Image.Resampling.BOX, reducing_gap=2.0)
-    return perceptual_digest(small.convert("YCbCr").tobytes())
+    return look_of(small.convert("YCbCr").tobytes())
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from operator import mul
-from typing import Final
+from typing import Final, NamedTuple
 
 EDGE: Final = 16
 """Width and height of the reduced image that the digest is computed from."""
@@ -42,15 +42,28 @@ _MIDDLE: Final = [
 ]
 
 
-def perceptual_digest(ycbcr: bytes) -> int:
-    """Computes the digest of an image that was reduced to `EDGE` x `EDGE` pixels.
+class Look(NamedTuple):
+    """What an image looks like.
+
+    Attributes:
+        perceptual: Its perceptual digest, 0 to 2**64 - 1.
+        brightness: Its mean luma, 0 (black) to 255 (white).
+    """
+
+    perceptual: int
+    brightness: int
+
+
+def look_of(ycbcr: bytes) -> Look:
+    """Computes the look of an image that was reduced to `EDGE` x `EDGE` pixels.
 
     Args:
         ycbcr: The pixels in YCbCr, three bytes a pixel, row by row.
-
-    Returns:
-        0 to 2**64 - 1.
     """
+    return Look(_digest(ycbcr), round(sum(ycbcr[0::3]) / (EDGE * EDGE)))
+
+
+def _digest(ycbcr: bytes) -> int:
     strengths = _strengths(ycbcr[0::3])
     median = sorted(strengths)[len(strengths) // 2]
     bits = [strength - median > _MIN_STRENGTH for strength in strengths]

@@ -207,7 +207,7 @@ class Taking:
         digest = file_digest(loaded.encoded.digest)
         return Decoded(
             Image(*size, b"", digest, EncodedImage(data, kind.media_type)),
-            Identity(digest, math.prod(size), None),
+            Identity(digest, math.prod(size), None, *size, kind.value.lower()),
             {Stage.DECODE: time.perf_counter() - begun},
         )
 

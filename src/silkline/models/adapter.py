@@ -13,6 +13,10 @@ from silkline.models.documents import read_document
 from silkline.models.printable import printable
 
 ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+BASE = "base_model_name_or_path"
+"""Key of `ADAPTER`: the model that the adapter was trained on."""
+
 _MERGED = "MERGED"
 
 
@@ -26,29 +30,21 @@ def adapter_refusal(folder: Path) -> str | None:
         return None
     config = read_document(folder / ADAPTER, ADAPTER)
     kind = printable(config.text("peft_type") or "LoRA")
-    base = config.text("base_model_name_or_path")
+    base = config.text(BASE)
     if not base:
         return (
             f"it holds an adapter ({kind}) without its base model, and its {ADAPTER} does not name "
-            f"one (base_model_name_or_path). Merge it into the model that it was trained on: "
-            f"{_merging('BASE', folder)}"
+            f"one ({BASE}). Merge it into the model that it was trained on: "
+            f"{_merging(folder, '--base', 'BASE')}"
         )
     return (
         f"it holds an adapter ({kind}) for {printable(base)}, which is not a model by itself. "
-        f"Merge it first: {_merging(base, folder)}"
+        f"Merge it first: {_merging(folder)}"
     )
 
 
-def _merging(base: str, folder: Path) -> str:
+def _merging(folder: Path, *options: str) -> str:
     """The commands that write the merged model and serve it."""
-    model, adapter = repr(printable(base)), repr(printable(str(folder.absolute()), 1000))
-    program = (
-        "from peft import PeftModel; "
-        "from transformers import AutoModelForImageTextToText, AutoProcessor; "
-        f"model = AutoModelForImageTextToText.from_pretrained({model}, dtype='auto'); "
-        f"PeftModel.from_pretrained(model, {adapter}).merge_and_unload()"
-        f".save_pretrained('{_MERGED}'); "
-        f"AutoProcessor.from_pretrained({model}).save_pretrained('{_MERGED}')"
-    )
-    merge = shlex.join(("python", "-c", program))
-    return f"pip install peft && {merge} && silkline up {_MERGED}"
+    adapter = printable(str(folder.absolute()), 1000)
+    merge = shlex.join(("silkline", "merge", adapter, *options, "--out", _MERGED))
+    return f"{merge} && silkline up {_MERGED}"

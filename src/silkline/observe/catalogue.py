@@ -312,6 +312,36 @@ EXPERIMENT_LOST = counter(
     "experiment_lost", "Requests that do not count since the journal failed.", "experiment"
 )
 
+# --- drift and the canary set
+
+_OF_A_FEATURE = ("model", "feature")
+DRIFT_WINDOWS = counter("drift_windows", "Windows of traffic that were compared.", "model")
+DRIFT_WINDOW_END = gauge(
+    "drift_window_end_seconds", "Unix time at which the last window ended.", "model", merge=max
+)
+DRIFT_INDEX = gauge(
+    "drift_index",
+    "Population stability index of a feature: the last window beside the baseline.",
+    *_OF_A_FEATURE,
+    merge=max,
+)
+DRIFT_LIMIT = gauge(
+    "drift_limit", "The index up to which a feature is unchanged.", *_OF_A_FEATURE, merge=max
+)
+DRIFT_DETECTED = gauge(
+    "drift_detected", "1 if the index was above the limit.", *_OF_A_FEATURE, merge=max
+)
+CANARY_ITEMS = gauge("canary_items", "Items of the canary set.", "model", merge=max)
+CANARY_TIME = gauge(
+    "canary_run_time_seconds", "Unix time of the last run of the canary set.", "model", merge=max
+)
+CANARY_ANSWERS = gauge(
+    "canary_answers",
+    "Answers of the last run that changed, were unsteady, failed or were skipped.",
+    "model", "state", merge=max,
+)  # fmt: skip
+CANARY_SCORE = gauge("canary_score", "Mean score of the last run.", "model", "metric", merge=max)
+
 ALL: tuple[Declared, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Declared)
 )

@@ -16,7 +16,7 @@ from silkline.optimize.optimisation import OnStage
 from silkline.optimize.plain import plain_bundle
 from silkline.service.pool import OnNotice, prepared_model
 
-EXACT = frozenset({"fp16", "float16", "fp32", "float32"})
+EXACT = frozenset({"float16", "fp16", "bfloat16", "bf16", "float32", "fp32"})
 """Precisions of weights that were not compressed."""
 
 _ORIGINAL = "torch"

@@ -29,13 +29,13 @@ from silkline.models.compressed import (
 from silkline.models.documents import CONFIG, read_document
 from silkline.models.safetensors_header import Tensor, read_header
 from silkline.models.weights import INDEX, PLAIN_DTYPES, Part, part_of, pattern_of, read_weights
+from silkline.optimize.exact import EXACT
 from silkline.optimize.optimisation import Optimisation, Work
 
 if TYPE_CHECKING:
     import torch
 
 _ENGINE = "torch"
-_PLAIN = frozenset({"float16", "fp16", "bfloat16", "bf16", "float32", "fp32"})
 _MATRIX = 2
 _GROUPS = (128, 64, 32)
 """Weights that share a scale in INT4: the largest that divides the rows of all layers."""
@@ -93,7 +93,7 @@ def _why_not(scheme: Scheme, part: Part, bundle: Bundle) -> str:
     entry = bundle.manifest.engines[_ENGINE]
     vision = part is Part.VISION
     precision = (entry.vision_precision if vision else None) or entry.precision
-    if precision not in _PLAIN:
+    if precision not in EXACT:
         return f"its {part} is {precision} already; start from a bundle with plain weights"
     try:
         _fitted(scheme, _layers(bundle.weights(_ENGINE), part), part)

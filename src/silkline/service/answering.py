@@ -158,7 +158,12 @@ class Answering:
         """
         ended = False
         details = record.details
-        details.asks(question, record.elapsed(), retained=self.retains(record))
+        details.asks(
+            question,
+            record.elapsed(),
+            retained=self.retains(record),
+            observed=bool(self._settings.drift.drift_baseline),
+        )
         async with (
             self._admitted(question, record, group or Group()) as (run, ticket),
             self._served(run, ticket) as served,

@@ -43,13 +43,13 @@ class Content:
         messages: The conversation.
         addresses: The URL of each image that was sent as one; empty for other images.
         images: The images as the model saw them; empty if nothing was computed.
-        answers: The deltas of each answer.
+        answers: The deltas of each answer; the same list as `Details.answers`.
     """
 
     messages: tuple[Message, ...]
     addresses: tuple[str, ...]
+    answers: list[list[Delta]]
     images: tuple[Image, ...] = ()
-    answers: list[list[Delta]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -64,6 +64,7 @@ class Details:
         finish: Why its answers ended, once they have.
         first_token: Seconds from its arrival to the first chunk of the answer.
         answer: The id of its answer, by which clients know it; empty if it has none.
+        answers: The deltas of each answer; None if nothing needs them after the request.
         content: Its content, if that is retained.
     """
 
@@ -74,15 +75,19 @@ class Details:
     finish: list[FinishReason] = field(default_factory=list)
     first_token: float | None = None
     answer: str = ""
+    answers: list[list[Delta]] | None = None
     content: Content | None = None
 
-    def asks(self, question: Question, after_seconds: float, *, retained: bool) -> None:
+    def asks(
+        self, question: Question, after_seconds: float, *, retained: bool, observed: bool = False
+    ) -> None:
         """Notes the question, unless it is noted: before it is taken apart into its answers.
 
         Args:
             question: The question.
             after_seconds: Seconds since the request's arrival.
             retained: Whether its content is kept too.
+            observed: Whether its answers are looked at when the request has ended.
         """
         if self.asked is not None:
             return
@@ -97,19 +102,21 @@ class Details:
             question.choices,
             after_seconds,
         )
-        if retained:
+        if retained or observed:
+            self.answers = []
+        if retained and self.answers is not None:
             addresses = [
                 str(source.url.url) if isinstance(source, UrlSource) else ""
                 for source in question.sources
             ]
-            self.content = Content(question.messages, tuple(addresses))
+            self.content = Content(question.messages, tuple(addresses), self.answers)
 
     def answer_begins(self) -> list[Delta] | None:
-        """Returns the list that gets the deltas of an answer; None if content is not retained."""
-        if self.content is None:
+        """Returns the list that gets the deltas of an answer; None if none is kept."""
+        if self.answers is None:
             return None
-        self.content.answers.append([])
-        return self.content.answers[-1]
+        self.answers.append([])
+        return self.answers[-1]
 
     def answer_ended(self, usage: Usage, finish: FinishReason) -> None:
         """Adds what an answer cost, and why it ended."""

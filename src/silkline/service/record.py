@@ -42,6 +42,7 @@ class RequestRecord:
         size: Characters, and what images add: it explains a part of the duration.
         is_question: Whether it asks a model, so that the service level objectives count it.
         reason: The message of the error that ended the request; empty if none did.
+        is_probe: Whether the server asks by itself, so that it takes part in no experiment.
         details: What the request history shows besides.
     """
 
@@ -66,6 +67,7 @@ class RequestRecord:
     size: float = 0.0
     is_question: bool = False
     reason: str = ""
+    is_probe: bool = False
     details: Details = field(default_factory=Details)
 
     @property

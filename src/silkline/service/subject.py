@@ -233,14 +233,7 @@ class GatewayAsker:
         record = RequestRecord(id=uuid.uuid4().hex)
         source = await asyncio.to_thread(source_of, item.image, self._max_bytes)
         source = replace(source, pixels=PixelRange(max_pixels=self._spec.max_pixels or None))
-        question = Question(
-            model=None,
-            messages=(Message(Role.USER, (ImagePart(0), TextPart(item.prompt))),),
-            sources=(source,),
-            sampling=self._sampling_of(item),
-            stream=False,
-            cache_use=CacheUse.NONE,
-        )
+        question = question_about(item, source, self._sampling_of(item))
         answer = await self._answering.answer(question, record)
         model = self._answering.models.default
         budget, salt = model.info.pixel_budget, record.tenant.salt
@@ -289,6 +282,27 @@ async def open_subject(
                 f"{info.model} is. Use another engine."
             )
         yield GatewayAsker(spec, answering, intake)
+
+
+def question_about(
+    item: Item, source: Source, sampling: Sampling, model: str | None = None
+) -> Question:
+    """Returns the question of an item, which the cache does not answer.
+
+    Args:
+        item: The item.
+        source: Its image, by `source_of`.
+        sampling: How to choose tokens.
+        model: The name of the model; None asks the default model.
+    """
+    return Question(
+        model=model,
+        messages=(Message(Role.USER, (ImagePart(0), TextPart(item.prompt))),),
+        sources=(source,),
+        sampling=sampling,
+        stream=False,
+        cache_use=CacheUse.NONE,
+    )
 
 
 def source_of(image: ItemImage, max_bytes: int) -> Source:

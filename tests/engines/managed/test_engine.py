@@ -179,6 +179,7 @@ async def test_a_server_that_does_not_serve_in_time_is_ended(name: str, tmp_path
     assert not family()
 
 
+@pytest.mark.slow
 async def test_the_last_words_of_a_server_that_dies_are_told(name: str, tmp_path: Path) -> None:
     engine = create_engine(name, options(name, tmp_path, "dies"))
     with pytest.raises(EnvironmentFault) as caught:

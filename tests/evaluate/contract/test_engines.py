@@ -61,6 +61,7 @@ async def checked(tiny: Tiny, folder: Path, *names: str) -> dict[str, Row]:
         return await compared(replace(sides, reference=Reference(folder)), *names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tiny", [tiny for tiny in TINY if tiny.model_type in {"llava_next", "qwen2_vl"}],
     ids=lambda tiny: tiny.id,

@@ -62,7 +62,7 @@ def image(seed: int, side: int = 2) -> tuple[Image, Identity]:
 
 def content(secret: str, *images: tuple[Image, Identity], computed: bool = True) -> Details:
     parts: tuple[Part, ...] = (*map(ImagePart, range(len(images))), TextPart(secret))
-    kept = Content((Message(Role.USER, parts),), ("",) * len(images))
+    kept = Content((Message(Role.USER, parts),), ("",) * len(images), [])
     if computed:
         kept.images = tuple(one for one, _ in images)
     kept.answers.append([Delta("A red "), Delta("mug.", FinishReason.STOP)])

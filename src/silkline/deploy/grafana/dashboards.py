@@ -1,4 +1,4 @@
-"""The dashboards: overview, request stages, engine, cache, tenants. All panels are by model."""
+"""The dashboards: overview, request stages, engine, cache, tenants, quality. All are by model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CAPACITY = (
 
 def all_dashboards() -> tuple[Dashboard, ...]:
     """Returns the dashboards, in the order of a search for a fault."""
-    return (_overview(), _stages(), _engine(), _cache(), _tenants())
+    return (_overview(), _stages(), _engine(), _cache(), _tenants(), _quality())
 
 
 def _overview() -> Dashboard:
@@ -245,6 +245,43 @@ def _tenants() -> Dashboard:
                         "{{tenant}} {{reason}}",
                     ),
                     about="Empty until a request is refused.",
+                ),
+            ),
+        },
+    )
+
+
+def _quality() -> Dashboard:
+    return Dashboard(
+        "silkline-quality",
+        "Silkline: quality",
+        {
+            "Drift": (
+                panel(
+                    "Drift by feature",
+                    "none",
+                    (
+                        f"silkline_drift_index{{{_M}}} / (silkline_drift_limit{{{_M}}} > 0)",
+                        "{{model}} {{feature}}",
+                    ),
+                    about="The last window beside the baseline: above 1, the feature has drifted.",
+                ),
+                panel(
+                    "Windows compared",
+                    "none",
+                    (f"silkline_drift_windows_total{{{_M}}}", "{{model}}"),
+                ),
+            ),
+            "Canary set": (
+                panel(
+                    "Answers that are not as before",
+                    "none",
+                    (f"silkline_canary_answers{{{_M}}}", "{{model}} {{state}}"),
+                ),
+                panel(
+                    "Score of the canary set",
+                    "percentunit",
+                    (f"silkline_canary_score{{{_M}}}", "{{model}} {{metric}}"),
                 ),
             ),
         },

@@ -22,6 +22,7 @@ def all_alerts(settings: Settings) -> tuple[Alert, ...]:
         *_of_gateways(),
         *_of_workers(settings),
         *_of_answers(settings),
+        *_of_quality(settings),
         *_of_the_process(),
         *_of_credentials(),
     )
@@ -142,6 +143,41 @@ def _of_answers(settings: Settings) -> Iterator[Alert]:
         "Its answers may differ from those that were evaluated.",
         "the model is loaded",
         11,
+    )
+
+
+def _of_quality(settings: Settings) -> Iterator[Alert]:
+    """Traffic that is not what the baseline was, and known questions with other answers."""
+    yield Alert(
+        "SilklineDrift",
+        "max by (instance, model, feature) (silkline_drift_detected) == 1",
+        "1m",
+        Severity.TICKET,
+        "The traffic of {{ $labels.model }} has drifted: {{ $labels.feature }}",
+        "The last window differs from the baseline by more than chance and its own days do.",
+        "a window of changed traffic ends",
+        2,
+    )
+    yield Alert(
+        "SilklineCanaryChanged",
+        'max by (instance, model) (silkline_canary_answers{state=~"changed|failed"}) > 0',
+        "1m",
+        Severity.TICKET,
+        "{{ $labels.model }} answers known questions in another way",
+        "{{ $value }} answers of the canary set changed or failed.",
+        "a run finds another answer",
+        2,
+    )
+    every = settings.canary_set.canary_every
+    yield Alert(
+        "SilklineCanaryOverdue",
+        f"time() - silkline_canary_run_time_seconds > {3 * every:g}",
+        "5m",
+        Severity.TICKET,
+        "The canary set of {{ $labels.model }} is not asked",
+        "The last run was {{ $value | humanizeDuration }} ago.",
+        "the third run is missed",
+        6,
     )
 
 

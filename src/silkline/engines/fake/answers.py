@@ -39,6 +39,12 @@ def words(request: Request, number: int) -> str:
     return " ".join(WORDS[_draw(root, index) % len(WORDS)] for index in range(number)) + "."
 
 
+def flipped(text: str) -> str:
+    """Returns a text of at least one character with one bit of its middle character flipped."""
+    middle = len(text) // 2
+    return text[:middle] + chr(ord(text[middle]) ^ 1) + text[middle + 1 :]
+
+
 def root_of(request: Request) -> bytes:
     """Returns a digest of the conversation, from which answers are derived."""
     conversation = [

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from silkline.core import (
     Delta,
@@ -29,7 +30,7 @@ from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.parts import AnswerParts, call_ids
 from silkline.engines.extra_options import read_extra
 from silkline.engines.fake import conversation
-from silkline.engines.fake.answers import constrained, echo, root_of, words
+from silkline.engines.fake.answers import constrained, echo, flipped, root_of, words
 from silkline.engines.fake.arguments import arguments_for
 from silkline.engines.fake.conversation import called_tools, form_of, planned, prompt_of
 from silkline.engines.fake.options import FakeOptions
@@ -173,7 +174,7 @@ class FakeEngine(Engine):
 
     async def _plan(self, request: Request, deadline: float) -> str:
         """Returns the whole answer to a request."""
-        write = echo if self._script.mode == "echo" else self._words
+        write = self._write
         if request.sampling.constraint is not None:
             grammar = await self._grammars.get(request.sampling.constraint, deadline)
             formed = await asyncio.to_thread(constrained, request, grammar)
@@ -201,8 +202,12 @@ class FakeEngine(Engine):
         limit = min(request.sampling.max_tokens, room)
         return Slot(prompt, prompt_tokens, image_tokens, model, limit)
 
-    def _words(self, request: Request) -> str:
-        return words(request, self._script.answer_words)
+    def _write(self, request: Request) -> str:
+        script = self._script
+        text = echo(request) if script.mode == "echo" else words(request, script.answer_words)
+        if script.corrupt_file and Path(script.corrupt_file).exists():
+            return flipped(text)
+        return text
 
     def _image_tokens(self, image: Image) -> int:
         per_token = self._script.pixels_per_token

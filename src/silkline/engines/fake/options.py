@@ -35,6 +35,7 @@ class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
         slow_seconds: See `slow_on_text`.
         default_temperature: If above 0, the temperature that the model recommends.
         default_repetition_penalty: The repetition penalty that the model recommends.
+        corrupt_file: While this file exists, a bit of each answer is flipped, as by bad memory.
         fault_after_tokens: Tokens that a request generates before its fault occurs.
     """
 
@@ -54,6 +55,7 @@ class FakeOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     oom_on_text: str = ""
     slow_on_text: str = ""
     slow_seconds: _Seconds = 1.0
+    corrupt_file: str = ""
     fault_after_tokens: _Count = 0
     default_temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
     default_repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] = 1.0

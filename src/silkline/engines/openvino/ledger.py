@@ -88,8 +88,7 @@ class BlockLedger:
         found, touched = 0, self._ended_blocks + self._in_use()
         while found < len(keys) and self._certain(keys[found], touched):
             found += 1
-        now = _Touch(self._ended_blocks, dated=True)
-        self._touched.update(dict.fromkeys(keys[:found], now))
+        self._touch(keys[:found], dated=True)
         blocks = _blocks(tokens)
         unknown = blocks - sum(key in self._touched for key in keys)
         self._running[request] = _Running(tokens, keys[found:], blocks, unknown)
@@ -105,8 +104,7 @@ class BlockLedger:
             running.prefilled = True
             self._taken += running.unknown
             running.unknown = 0
-            now = _Touch(self._ended_blocks, dated=self._taken >= self._pool)
-            self._touched.update(dict.fromkeys(running.keys, now))
+            self._touch(running.keys, dated=self._taken >= self._pool)
 
     def end(self, request: Hashable) -> None:
         """Notes that a request has ended, or was cancelled."""
@@ -121,10 +119,34 @@ class BlockLedger:
             self._taken += running.unknown if running.prefilled else 0
         if self._in_use() >= self._pool:
             self._touched.clear()
+        elif self._taken >= self._pool:
+            self._forget()
 
     def ended(self) -> list[Hashable]:
         """The requests that have ended and may still have blocks."""
         return [request for request, running in self._running.items() if running.ended]
+
+    @property
+    def known(self) -> int:
+        """Number of blocks whose last touch is kept: at most the pool's twice."""
+        return len(self._touched)
+
+    def _touch(self, keys: Sequence[bytes], *, dated: bool) -> None:
+        now = _Touch(self._ended_blocks, dated)
+        for key in keys:
+            self._touched.pop(key, None)  # so that the latest stands last
+            self._touched[key] = now
+
+    def _forget(self) -> None:
+        """Drops touches too old to be certain.
+
+        Not before the free blocks have run out: until then `unknown` needs all of them.
+        """
+        while self._touched:
+            key, oldest = next(iter(self._touched.items()))
+            if self._ended_blocks - oldest.before < self._pool - 1:
+                return
+            del self._touched[key]
 
     def _certain(self, key: bytes, touched: int) -> bool:
         touch = self._touched.get(key)

@@ -13,6 +13,7 @@ const PAGES = {
   playground: () => import("./playground.js"),
   tenants: () => import("./tenants.js"),
   cache: () => import("./caches.js"),
+  drift: () => import("./drift.js"),
   settings: () => import("./settings.js"),
   alerts: () => import("./alerts.js"),
 };

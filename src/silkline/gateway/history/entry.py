@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from silkline.core import Usage
 from silkline.gateway.evidence import rounded
+from silkline.ingress.identity import Identity
 from silkline.routing.attempt import Attempt
 from silkline.service.details import Asked
 from silkline.service.record import RequestRecord
@@ -23,10 +24,20 @@ class ImageFacts(msgspec.Struct):
     Attributes:
         digest: Of its pixels after normalisation, or of its file; see `core.Image`.
         original_pixels: Pixels before the pixel budget.
+        width: Its width after the pixel budget; 0 if unknown, as in older entries.
+        height: Its height; the same.
+        file_format: The format of its file, such as `jpeg`.
+        brightness: Mean luma, 0 to 255; None if unknown.
+        perceptual: Its perceptual digest in hex; empty if it has none.
     """
 
     digest: str
     original_pixels: int
+    width: int = 0
+    height: int = 0
+    file_format: str = ""
+    brightness: int | None = None
+    perceptual: str = ""
 
 
 class Entry(msgspec.Struct, kw_only=True):
@@ -106,7 +117,7 @@ def entry_of(
         timeline=rounded(record.timeline),
         first_token_seconds=details.first_token,
         asked=details.asked,
-        images=[ImageFacts(image.digest, image.original_pixels) for image in details.images],
+        images=list(map(_facts, details.images)),
         pixel_budgets=record.pixel_budgets,
         attempts=details.attempts,
         usage=details.usage or _NOTHING,
@@ -115,4 +126,16 @@ def entry_of(
         sent_bytes=sent_bytes,
         ignored=record.ignored,
         keyed=bool(record.idempotency_key),
+    )
+
+
+def _facts(image: Identity) -> ImageFacts:
+    return ImageFacts(
+        image.digest,
+        image.original_pixels,
+        image.width,
+        image.height,
+        image.file_format,
+        image.brightness,
+        "" if image.perceptual is None else f"{image.perceptual:016x}",
     )

@@ -7,7 +7,7 @@ on it without Python's lock, so requests go on meanwhile.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from silkline.config import HistorySettings
 from silkline.gateway.history.content import Packed
@@ -158,3 +158,19 @@ def _excess(totals: Mapping[str, int], limit: int) -> dict[str, int]:
             break
         left -= count
     return {tenant: count - level for tenant, count in totals.items() if count > level}
+
+
+def read_span(file: sqlite3.Connection, since: float, until: float) -> Iterator[tuple[int, bytes]]:
+    """Yields the number and the entry of each request that arrived in a span of Unix time."""
+    yield from file.execute(
+        "SELECT number, entry FROM requests WHERE at >= ? AND at < ? ORDER BY at", (since, until)
+    )
+
+
+def kept_images(file: sqlite3.Connection, number: int) -> list[tuple[str, bytes]]:
+    """Returns the media types and files of a request's images that are kept, by its number."""
+    return file.execute(
+        "SELECT media_type, data FROM shown JOIN images ON image = images.number "
+        "WHERE request = ? ORDER BY position",
+        (number,),
+    ).fetchall()

@@ -148,6 +148,7 @@ class _Search:
     before: float = field(init=False)
     samples: Sequence[Sample] = ()
     asked: dict[int, Asked] = field(default_factory=dict)
+    whole: set[Names] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.before = self.study.seconds
@@ -234,7 +235,10 @@ class _Search:
         if not names:
             return self.base.folder
         folder = self.folder(names)
+        if names in self.whole:
+            return folder
         if (folder / MANIFEST).is_file() and not load_bundle(folder).damaged_files():
+            self.whole.add(names)
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         chosen = self.known.of(names)
@@ -249,6 +253,7 @@ class _Search:
         await asyncio.to_thread(
             build, self.base, chosen, folder, images, calibration, _nothing, samples
         )
+        self.whole.add(names)
         return folder
 
     async def loaded(self) -> Sequence[Sample]:
@@ -266,6 +271,7 @@ class _Search:
     def remove(self, names: Names) -> None:
         """Removes a candidate's files; they can be built again."""
         if names:
+            self.whole.discard(names)
             shutil.rmtree(self.folder(names), ignore_errors=True)
 
     async def confirm(self, on_notice: OnNotice) -> Confirmation:
