@@ -13,6 +13,7 @@ from silkline.ship.building import BUNDLE, EVALUATE, GATE_STAGE, OPTIMISE
 from silkline.ship.journal import Event, Kind
 from silkline.ship.live import CANARY_STAGE, DEPLOY, PROMOTE
 from silkline.ship.plan import How, ShipPlan, To
+from silkline.ship.planning import PLAN
 from silkline.ship.rendering import RENDER
 from silkline.ship.stages import NAMES
 
@@ -76,6 +77,7 @@ def _stage(name: str, plan: ShipPlan) -> tuple[str, float]:
     is_loaded = any(each.kind in SPEED for each in judging.requirements)
     built = f"apply {', '.join(source.names)} to {plan.model}" if source.names else ""
     known = {
+        PLAN: (f"plan for {plan.traffic}" if plan.traffic else "nothing: no --traffic", 0.0),
         OPTIMISE: (
             f"search the fastest bundle of {plan.model} with {requirements}"
             if searches
