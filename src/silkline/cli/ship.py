@@ -65,6 +65,7 @@ _BUDGET = 600.0
 _CANARY: Mapping[str, Any] = {
     "ramp": [0.1, 0.5],
     "unit": "request",
+    "max_failures": 0.02,
     "reward_margin": 0.05,
     "step_requests": 50,
     "max_days": 1.0,

@@ -22,6 +22,9 @@ _ANSWER_SECONDS = 0.2
 _CANARY_RATE = 20.0
 """Guesses for a model of which nothing is known yet."""
 
+_LOOKS = 1.9
+"""Requests without a failure that the evidence takes, in times of a test with a single look."""
+
 
 class Step(msgspec.Struct, frozen=True):
     """A stage that would run.
@@ -114,7 +117,7 @@ def _stage(name: str, plan: ShipPlan) -> tuple[str, float]:
 def _canary(plan: ShipPlan) -> tuple[str, float]:
     """The canary: proving few failures takes the most requests, at the first share."""
     settings = plan.experiment("model", "candidate")
-    proof = math.log(1 / settings.error_rate) / -math.log1p(-settings.max_failures)
+    proof = _LOOKS * math.log(1 / settings.error_rate) / -math.log1p(-settings.max_failures)
     needed = max(proof, settings.step_requests) / settings.ramp[0]
     requests = min(plan.destination.requests, math.ceil(needed))
     shares = ", ".join(f"{share:.0%}" for share in settings.ramp)
