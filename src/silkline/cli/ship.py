@@ -32,6 +32,7 @@ from silkline.observe.logs import configure_logging
 from silkline.optimize.requirements import usual_requirements
 from silkline.service.subject import parse_subject
 from silkline.ship.bundles import Bundles
+from silkline.ship.journal import Journal
 from silkline.ship.machine import State
 from silkline.ship.plan import (
     BUNDLES,
@@ -43,6 +44,7 @@ from silkline.ship.plan import (
     Source,
     To,
 )
+from silkline.ship.planning import check_traffic
 from silkline.ship.rendering import RENDER, check_target
 from silkline.ship.ships import (
     Status,
@@ -63,6 +65,7 @@ _BUDGET = 600.0
 _CANARY: Mapping[str, Any] = {
     "ramp": [0.1, 0.5],
     "unit": "request",
+    "max_failures": 0.02,
     "reward_margin": 0.05,
     "step_requests": 50,
     "max_days": 1.0,
@@ -105,7 +108,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the r
 
 @click.group(cls=_Ship, subcommand_metavar="MODEL [OPTIONS] | COMMAND [ARGS]...")
 def ship() -> None:
-    """Ship MODEL: optimise, evaluate, gate, bundle, render, deploy, canary, promote.
+    """Ship MODEL: plan, optimise, evaluate, gate, bundle, render, deploy, canary, promote.
 
     `silkline ship start --help` shows the options of `silkline ship MODEL`. Every stage is in a
     journal: after a failure or `kill -9` the same command, or `silkline ship resume`, continues.
@@ -237,21 +240,28 @@ def _start(options: dict[str, Any], resumed: str = "") -> None:
     configure_logging(LogSettings(log_level="warning"))
     options = options | {name: _absolute(options[name]) for name in _PATHS}
     store, until, as_json = options["store"], options["until"] or "", options["as_json"]
-    with alone(store), journal_of(store) as journal:
-        plan = _plan(options)
-        if options["again"] is True:
-            again = shipped_before(plan.identity, journal)
-            plan = _plan(options | {"again": again})
+    if options["dry_run"]:
+        with journal_of(store) as journal:
+            plan = _counted(options, journal)
+            _print_steps(plan, would_do(plan, journal), as_json=as_json)
+        return
+    with alone(store), journal_of(store, create=True) as journal:
+        plan = _counted(options, journal)
         if resumed:
             _check_same(find(journal, resumed), plan)
-        if options["dry_run"]:
-            _print_steps(plan, would_do(plan, journal), as_json=as_json)
-            return
         with continued_from(store / JOURNAL), progress_bar(quiet=as_json) as bar:
             found = uvloop.run(run_ship(plan, journal, bar.show, print_notice, until))
     _print(found, as_json=as_json)
     if found.state in {State.REFUSED, State.ROLLED_BACK, State.ABORTED}:
         sys.exit(EXIT.gate_refused)
+
+
+def _counted(options: dict[str, Any], journal: Journal) -> ShipPlan:
+    """The plan that the options describe; with --again one that was not shipped yet."""
+    plan = _plan(options)
+    if options["again"] is not True:
+        return plan
+    return _plan(options | {"again": shipped_before(plan.identity, journal)})
 
 
 def _print_steps(plan: ShipPlan, steps: list[Any], *, as_json: bool) -> None:
@@ -275,6 +285,7 @@ def _plan(options: Mapping[str, Any]) -> ShipPlan:
     to = To(own["to"])
     if own["until"] is None or NAMES.index(own["until"]) >= NAMES.index(RENDER):
         check_target(to)
+    check_traffic(own["traffic"])
     settings = settings_from(own["config"], {**flags, "model": own["model"]})
     dataset, metrics = asked_dataset(own)
     how = How.BUNDLE if own["bundle"] else How.APPLY if own["names"] else How.SEARCH

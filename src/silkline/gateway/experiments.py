@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any, get_type_hints
 
@@ -9,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
-from silkline.config import ExperimentSettings
+from silkline.config import ExperimentSettings, Section
 from silkline.errors import InvalidRequest, RequestNotFound, RouteNotFound
 from silkline.experiments.experiment import Experiment
 from silkline.experiments.running import Experiments
@@ -65,13 +66,20 @@ class NextStep(msgspec.Struct, kw_only=True):
     step: str
 
 
-_KINDS = get_type_hints(ExperimentSettings)
+def _kinds() -> Iterator[tuple[str, Any, bool]]:
+    """The fields of an experiment's settings: name, JSON type, and whether it must be there."""
+    kinds = get_type_hints(ExperimentSettings)
+    for name, field in ExperimentSettings.model_fields.items():
+        kind = kinds[name]
+        is_table = isinstance(kind, type) and issubclass(kind, Section)
+        yield name, dict[str, Any] if is_table else kind, field.is_required()
+
 
 ExperimentTable = msgspec.defstruct(
     "ExperimentTable",
     [
-        (name, _KINDS[name]) if field.is_required() else (name, _KINDS[name] | UnsetType, UNSET)
-        for name, field in ExperimentSettings.model_fields.items()
+        (name, kind) if is_required else (name, kind | UnsetType, UNSET)
+        for name, kind, is_required in _kinds()
     ],
     kw_only=True,
 )

@@ -13,6 +13,7 @@ from silkline.ship.building import BUNDLE, EVALUATE, GATE_STAGE, OPTIMISE
 from silkline.ship.journal import Event, Kind
 from silkline.ship.live import CANARY_STAGE, DEPLOY, PROMOTE
 from silkline.ship.plan import How, ShipPlan, To
+from silkline.ship.planning import PLAN
 from silkline.ship.rendering import RENDER
 from silkline.ship.stages import NAMES
 
@@ -20,6 +21,9 @@ _START_SECONDS = 20.0
 _ANSWER_SECONDS = 0.2
 _CANARY_RATE = 20.0
 """Guesses for a model of which nothing is known yet."""
+
+_LOOKS = 1.9
+"""Requests without a failure that the evidence takes, in times of a test with a single look."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -76,6 +80,7 @@ def _stage(name: str, plan: ShipPlan) -> tuple[str, float]:
     is_loaded = any(each.kind in SPEED for each in judging.requirements)
     built = f"apply {', '.join(source.names)} to {plan.model}" if source.names else ""
     known = {
+        PLAN: (f"plan for {plan.traffic}" if plan.traffic else "nothing: no --traffic", 0.0),
         OPTIMISE: (
             f"search the fastest bundle of {plan.model} with {requirements}"
             if searches
@@ -112,7 +117,7 @@ def _stage(name: str, plan: ShipPlan) -> tuple[str, float]:
 def _canary(plan: ShipPlan) -> tuple[str, float]:
     """The canary: proving few failures takes the most requests, at the first share."""
     settings = plan.experiment("model", "candidate")
-    proof = math.log(1 / settings.error_rate) / -math.log1p(-settings.max_failures)
+    proof = _LOOKS * math.log(1 / settings.error_rate) / -math.log1p(-settings.max_failures)
     needed = max(proof, settings.step_requests) / settings.ramp[0]
     requests = min(plan.destination.requests, math.ceil(needed))
     shares = ", ".join(f"{share:.0%}" for share in settings.ramp)

@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS events (
 """
 _PATIENCE = 10.0
 
+IN_MEMORY = Path(":memory:")
+"""The path of a journal that is kept in memory, as SQLite has it."""
+
 
 class Kind(StrEnum):
     """What an event says of a stage."""

@@ -14,7 +14,7 @@ from silkline.service.pool import OnNotice
 from silkline.ship.admin import NotThere, call
 from silkline.ship.building import BUNDLE
 from silkline.ship.estimate import Step, estimate
-from silkline.ship.journal import Event, Journal, Kind, Ship
+from silkline.ship.journal import IN_MEMORY, Event, Journal, Kind, Ship
 from silkline.ship.live import CANDIDATE_DIGITS, DEPLOY, path_of_experiment, path_of_model
 from silkline.ship.machine import Show, State, ends_of, run, state_of
 from silkline.ship.plan import JOURNAL, LOCK, ShipPlan
@@ -58,9 +58,15 @@ def alone(store: Path) -> Iterator[None]:
         yield
 
 
-def journal_of(store: Path) -> Journal:
-    """The journal of a store; use it as a context manager."""
-    return Journal(store / JOURNAL)
+def journal_of(store: Path, *, create: bool = False) -> Journal:
+    """The journal of a store; use it as a context manager.
+
+    Args:
+        store: The store.
+        create: Whether it is created if it is missing; else an empty one is in memory only.
+    """
+    path = store / JOURNAL
+    return Journal(path if create or path.is_file() else IN_MEMORY)
 
 
 async def ship(

@@ -16,9 +16,10 @@ from silkline.ship.building import (
 from silkline.ship.live import CANARY_STAGE, DEPLOY, PROMOTE, Canary, Deploy, Live, Promote
 from silkline.ship.machine import Stage
 from silkline.ship.plan import ShipPlan
+from silkline.ship.planning import PLAN, Plan
 from silkline.ship.rendering import RENDER, Render
 
-NAMES = (OPTIMISE, EVALUATE, GATE_STAGE, BUNDLE, RENDER, DEPLOY, CANARY_STAGE, PROMOTE)
+NAMES = (PLAN, OPTIMISE, EVALUATE, GATE_STAGE, BUNDLE, RENDER, DEPLOY, CANARY_STAGE, PROMOTE)
 """The stages' names, in order."""
 
 
@@ -32,6 +33,7 @@ def stages_of(plan: ShipPlan, began: float, on_notice: OnNotice) -> list[Stage]:
     """
     live = Live(plan)
     return [
+        Plan(plan),
         Optimise(plan, on_notice),
         Evaluate(plan, on_notice),
         Gate(plan, on_notice),
