@@ -1,6 +1,6 @@
 """Settings: `sections`, `models` and `remotes` declare them, `loading` reads them."""
 
-from silkline.config.experiments import ExperimentSettings
+from silkline.config.experiments import Changes, ExperimentSettings
 from silkline.config.loading import (
     DEFAULT_FILE,
     VARIABLE_PREFIX,
@@ -48,6 +48,7 @@ __all__ = [
     "AdmissionSettings",
     "AuthSettings",
     "CacheSettings",
+    "Changes",
     "DecodeSettings",
     "EngineSettings",
     "ExperimentSettings",
