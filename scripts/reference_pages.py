@@ -10,6 +10,7 @@ from pathlib import Path
 
 from silkline.config import (
     VARIABLE_PREFIX,
+    Changes,
     EngineSettings,
     ExperimentSettings,
     ModelSettings,
@@ -93,6 +94,11 @@ def _experiments() -> list[str]:
         "",
         "One table for each experiment; see `docs/experiments.md`. Only the file has them.",
         *_keys(ExperimentSettings, ExperimentSettings.model_fields),
+        "",
+        "## [experiments.NAME.changes]",
+        "",
+        "What the candidate of an experiment answers differently; it may be the same model.",
+        *_keys(Changes, Changes.model_fields),
     ]
 
 
@@ -100,7 +106,8 @@ def _keys(kind: type[Section], names: Iterable[str]) -> list[str]:
     lines = ["", "| key | default | description |", "|---|---|---|"]
     for name in names:
         info = kind.model_fields[name]
-        default = "empty" if info.default == () else f"`{info.default}`"
+        is_empty = info.default in ((), "", Changes())
+        default = "empty" if is_empty else f"`{info.default}`"
         shown = "required" if info.is_required() else default
         lines.append(f"| `{name}` | {shown} | {info.description} |")
     return lines

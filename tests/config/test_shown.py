@@ -59,3 +59,16 @@ def test_what_is_no_secret_is_shown_whole() -> None:
     assert rows(keys_file="keys.toml")["auth.keys_file"]["value"] == "keys.toml"
     remotes = rows(remotes=["http://gpu1:8000 key_env=VLLM_KEY"])["engine.remotes"]["value"]
     assert remotes == [{"url": "http://gpu1:8000/v1", "key_env": "VLLM_KEY"}]
+
+
+def test_experiments_are_shown_with_their_changes(tmp_path: Path) -> None:
+    file = tmp_path / "silkline.toml"
+    file.write_text(
+        '[models.a]\n[experiments.e]\nmodel = "a"\ncandidate = "a"\n'
+        "[experiments.e.changes]\nmax_pixels = 576\n"
+    )
+    rows = shown_settings(load_settings(file, {}, {}))
+    found = {row["name"]: row for row in rows if row["section"] == "experiments.e"}
+    assert found.keys() == {"model", "candidate", "changes"}
+    assert (found["model"]["value"], found["model"]["default"]) == ("a", None)
+    assert found["changes"]["value"] == {"max_pixels": 576}

@@ -3,7 +3,7 @@
 from silkline.config.batches import BatchSettings
 from silkline.config.deploy import DeploySettings, UpstreamSettings
 from silkline.config.drift import CanarySettings, DriftSettings
-from silkline.config.experiments import ExperimentSettings
+from silkline.config.experiments import Changes, ExperimentSettings
 from silkline.config.loading import (
     DEFAULT_FILE,
     VARIABLE_PREFIX,
@@ -53,6 +53,7 @@ __all__ = [
     "BatchSettings",
     "CacheSettings",
     "CanarySettings",
+    "Changes",
     "DecodeSettings",
     "DeploySettings",
     "DriftSettings",

@@ -25,6 +25,29 @@ class ExperimentingSettings(Section):
     )
 
 
+class Changes(Section):
+    """What the candidate answers differently from its model; the default changes nothing."""
+
+    max_pixels: int | None = Field(
+        None, ge=1, description="Maximum pixels of each image; 576 is 24 x 24."
+    )
+    system: str = Field(
+        "", max_length=100_000, description="System message instead of the request's own."
+    )
+    prefix: str = Field(
+        "", max_length=100_000, description="Text in front of the last user message."
+    )
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="Temperature of requests that do not name it."
+    )
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="top_p of requests that do not name it."
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, description="Maximum tokens of an answer, if the request allows more."
+    )
+
+
 class ExperimentSettings(Section):
     """An experiment: a model, its possible successor, and what decides; see `docs/experiments.md`.
 
@@ -33,7 +56,15 @@ class ExperimentSettings(Section):
     """
 
     model: ModelName = Field(description="The model that clients ask for, by its name.")
-    candidate: ModelName = Field(description="The model that may replace it, by its name.")
+    candidate: ModelName = Field(
+        description="The model that may replace it, by its name; the same name with `changes` "
+        "compares two ways to use one model."
+    )
+    changes: Changes = Field(
+        Changes(),
+        description="A table: what the candidate answers differently, see "
+        "`[experiments.NAME.changes]`.",
+    )
     ramp: tuple[Share, ...] = Field(
         (0.01, 0.05, 0.25, 0.5),
         min_length=1,
@@ -126,5 +157,8 @@ def check_experiments(
                     f"the experiments {owners[model]} and {name} both use the model {model}; end "
                     "one before the other begins"
                 )
-        if experiment.model == experiment.candidate:
-            raise ValueError(f"the experiment {name} compares {experiment.model} with itself")
+        if experiment.model == experiment.candidate and experiment.changes == Changes():
+            raise ValueError(
+                f"the experiment {name} compares {experiment.model} with itself; name another "
+                f"candidate, or what it answers differently in [experiments.{name}.changes]"
+            )

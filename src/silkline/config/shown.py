@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from silkline.config.loading import field_info, section_of_field
-from silkline.config.models import ModelSettings
 from silkline.config.sections import Section
 from silkline.config.settings import Settings
 
@@ -41,12 +41,17 @@ def shown_settings(settings: Settings) -> list[dict[str, Any]]:
         _row(section, name, field_info(name), getattr(settings, section), sources.get(name))
         for name, section in section_of_field().items()
     ]
-    for model, table in settings.models.items():
-        rows += [
-            _row(f"models.{model}", name, ModelSettings.model_fields[name], table,
-                 sources.get("models"))
-            for name in sorted(table.model_fields_set)
-        ]  # fmt: skip
+    tables: dict[str, Mapping[str, Section]] = {
+        "models": settings.models,
+        "experiments": settings.experiments,
+    }
+    for section, named in tables.items():
+        for name, table in named.items():
+            rows += [
+                _row(f"{section}.{name}", key, type(table).model_fields[key], table,
+                     sources.get(section))
+                for key in sorted(table.model_fields_set)
+            ]  # fmt: skip
     return rows
 
 
@@ -57,7 +62,9 @@ def _row(
         "section": section,
         "name": name,
         "value": _masked(name, getattr(group, name)),
-        "default": _masked(name, info.get_default(call_default_factory=True)),
+        "default": None
+        if info.is_required()
+        else _masked(name, info.get_default(call_default_factory=True)),
         "source": source or "default",
         "description": info.description,
     }

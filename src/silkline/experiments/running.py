@@ -12,6 +12,7 @@ from silkline.config import Settings
 from silkline.config.experiments import ExperimentSettings, check_experiments
 from silkline.errors import InvalidRequest, ModelConflict, Overloaded
 from silkline.experiments.assignment import Arm
+from silkline.experiments.change import changed
 from silkline.experiments.experiment import Experiment
 from silkline.experiments.journal import Journal, Rewarded, Serving
 from silkline.experiments.tally import Observation
@@ -97,8 +98,10 @@ class Experiments:
             if self._experiments.pop(experiment.name, None) is not None:
                 del self._of_model[experiment.settings.model]
 
-    def choose(self, question: Question, record: RequestRecord) -> ServedModel:
-        """Returns the model that answers a question, and notes its arm in the record.
+    def choose(self, question: Question, record: RequestRecord) -> tuple[ServedModel, Question]:
+        """Returns the model that answers a question, and the question as it gets it.
+
+        It notes the request's arm in the record.
 
         Raises:
             ModelNotFound, Overloaded: As `ServedModels.choose` does.
@@ -106,14 +109,16 @@ class Experiments:
         model = self._models.choose(question.model)
         experiment = self._of_model.get(model.name) if self._of_model else None
         if experiment is None or record.is_probe or not experiment.decisions:
-            return model
+            return model, question
         arm = experiment.assign(_unit(experiment.settings, question, record))
         if arm is not Arm.OUTSIDE:
             record.experiment, record.arm = experiment.name, arm.value
             record.size = question.characters + _IMAGE_SIZE * len(question.sources)
         if arm is Arm.CANDIDATE or experiment.serving is Serving.CANDIDATE:
-            return self._models.find(experiment.settings.candidate) or model
-        return model
+            candidate = self._models.find(experiment.settings.candidate)
+            if candidate is not None:
+                return candidate, changed(question, experiment.settings.changes)
+        return model, question
 
     def ended(self, record: RequestRecord, seconds: float) -> None:
         """Takes how a request ended; one that is in no arm is ignored.

@@ -40,8 +40,10 @@ from silkline.service.question import Question, check_size, check_strictly, clam
 from silkline.service.record import RequestRecord
 from silkline.service.served_model import ServedModel
 
-Choose = Callable[[Question, RequestRecord], ServedModel]
-"""Returns the model that answers a question; raises as `ServedModels.choose` does."""
+Choose = Callable[[Question, RequestRecord], tuple[ServedModel, Question]]
+"""Returns the model that answers a question, and the question as it is put to that model.
+
+It raises as `ServedModels.choose` does."""
 
 _NOT_COMPUTED = {CacheState.HIT, CacheState.COALESCED, CacheState.NEAR}
 """Cache states in which no engine worked for the request."""
@@ -196,7 +198,7 @@ class Answering:
         record.is_question = True
         if self._lifecycle.draining:
             raise shutting_down()
-        model = self._choose(question, record)
+        model, question = self._choose(question, record)
         with model.used():
             await model.awake(self.seconds_left(record))
             run = await self._begin(question, record, group, model)
@@ -359,7 +361,7 @@ class Answering:
 
 def _named(models: ServedModels) -> Choose:
     """Chooses the model that the question names."""
-    return lambda question, _: models.choose(question.model)
+    return lambda question, _: (models.choose(question.model), question)
 
 
 @contextmanager
