@@ -19,11 +19,22 @@ MADE = [
     ("waterproof", "safety"),
     ("only 3 left", "hurry"),
     ("限时抢购", "hurry"),
+    ("dermatologist-tested", "health"),
+    ("包治百病", "health"),
+    ("100% natural", "guarantee"),
+    ("chemical-free", "safety"),
     ("\uff45\uff43\uff4f-friendly", "environment"),  # full-width letters
     ("w\u0430terproof", "safety"),  # a Cyrillic letter
     ("water\u00adproof", "safety"),  # a soft hyphen
 ]
-HARMLESS = ["A red striped mug", "Colour: green", "红色条纹马克杯", 'with the text "ECO"', "a test"]
+HARMLESS = [
+    "A red striped mug",
+    "Colour: green",
+    "红色条纹马克杯",
+    'with the text "ECO"',
+    "a test",
+    "100% cotton",
+]
 
 
 @pytest.mark.parametrize(("text", "kind"), MADE)

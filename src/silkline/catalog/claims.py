@@ -24,15 +24,17 @@ _CLAIMS = {
         r"极致|独一无二|绝无仅有|史无前例|万能|完美"
     ),
     "guarantee": (
-        r"\bguarante\w+|\bwarrant(?:y|ied|ies)\b|\bmoney[- ]back|\brisk[- ]free|\b100\s?% |"
+        r"\bguarante\w+|\bwarrant(?:y|ied|ies)\b|\bmoney[- ]back|\brisk[- ]free|"
+        r"\b100\s?% (?:safe|satis|effect|pure|natural|reliab|secure)\w*|"
         r"\bnever (?:break|fade|wear|fail)\w*|\bunbreakable|\bindestructible|\blasts? forever|"
-        r"\blifetime\b|\bproven\b|保证|保修|包退|无风险|永不|百分之百|百分百|100%|终身"
+        r"\blifetime\b|\bproven\b|保证|保修|包退|无风险|永不|百分之百|百分百|终身"
     ),
     "health": (
         r"\bcur(?:e|es|ing)\b|\bheal(?:s|ing)?\b|\btreats?\b|\btherap\w+|\bmedical\w*|"
         r"\brelieves?\b|\bprevents? (?:disease|illness|pain)|\bpain relief|\bhealthy?\b|"
-        r"\bantibacterial|\banti-?microbial|\bhypoallergenic|\bdetox\w*|\bimmun\w+|\bslimming|"
-        r"\bweight loss|治疗|治愈|疗效|药用|医用|缓解疼痛|抗菌|杀菌|排毒|减肥|保健|养生|免疫"
+        r"\bantibacterial|\banti-?microbial|\bhypoallergenic|\b(?:clinically|"
+        r"dermatolog\w+)[- ]tested|\bdetox\w*|\bimmun\w+|\bslimming|"
+        r"\bweight loss|治疗|治愈|包治|疗效|药用|医用|缓解疼痛|抗菌|杀菌|排毒|减肥|保健|养生|免疫"
     ),
     "certificate": (
         r"\bcertifi(?:ed|cate)\w*|\bapproved\b|\bpatent(?:ed)?\b|\baward[- ]winning|\bofficial\b|"
@@ -45,7 +47,8 @@ _CLAIMS = {
         r"\bzero[- ]waste|环保|可降解|碳中和|零碳|有机|可持续|绿色产品"
     ),
     "safety": (
-        r"\bnon[- ]?toxic|\bchild[- ]?(?:safe|proof)|\bfire[- ]?proof|\bwater[- ]?proof|"
+        r"\bnon[- ]?toxic|\bchemical[- ]free|\bchild[- ]?(?:safe|proof)|\bfire[- ]?proof|"
+        r"\bwater[- ]?proof|"
         r"\bshock[- ]?proof|\bbpa[- ]free|\bfood[- ]safe|\bsafe for\b|\bbullet[- ]?proof|"
         r"无毒|防火|防水|防震|食品级|绝对安全|婴儿可用"
     ),

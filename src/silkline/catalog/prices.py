@@ -35,6 +35,7 @@ _CURRENCIES = {
     "yen": ("JPY",),
     "rupee": ("INR",),
     "franc": ("CHF",),
+    "kr": ("SEK", "NOK", "DKK"),
     "元": ("CNY",),
     "块": ("CNY",),
     "圆": ("CNY",),
@@ -65,10 +66,11 @@ _AMOUNTS = (
 )
 _SPOKEN_AMOUNTS = re.compile(
     rf"\b{_SPOKEN}\s+(?:dollars?|bucks?|euros?|pounds?|quid|yuan|cents?|yen|rupees?)\b"
-    rf"|{_CHINESE_NUMBER}(?:元|块钱|圆|美元|欧元|英镑|美金)"
+    rf"|{_CHINESE_NUMBER}(?:元|块钱|块(?!\w)|圆|美元|欧元|英镑|美金)"
 )
 _BARE = re.compile(
-    r"\b(?:only|just|priced? (?:at|of|:)|price|costs?|selling (?:at|for)|yours for|from just|now)"
+    r"\b(?:only|just|priced? (?:at|of|:)|price|costs? (?:less than|under|about)|costs?|"
+    r"selling (?:at|for)|yours for|from just|now)"
     rf"\s*:?\s*(?P<number>{_NUMBER})(?![\d.,]*\s*[a-z%])"
     rf"|(?:售价|价格|定价|只要|仅需|仅售|特价|现价|原价|到手价|只需)\s*(?:为|是)?\s*:?\s*"
     rf"(?P<price>{_NUMBER}|{_CHINESE_NUMBER})"
