@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
+from functools import partial
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -54,6 +60,8 @@ from silkline.service.lifecycle import Lifecycle
 from silkline.service.local import create_intake
 from silkline.service.loop_lag import measured_lag
 from silkline.service.tracing import closing, create_tracing
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _BODIES = (
     BatchRequest,
@@ -109,26 +117,19 @@ def create_app(
         metrics=metrics,
         choose=experiments.choose,
     )
-
     faces = _answering_routers(settings, answering, responses)
     batch = create_batch_api(settings, _application(None, faces), answering.models, lifecycle)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        async with (
-            intake,
-            aclosing(cache),
-            aclosing(keys),
-            aclosing(responses),
-            history.running(),
-            experiments.running(),
-            answering.models.shared(),
-            batch.running(),
-            measured_lag(metrics.loop_lagged),
-            closing(tracing),
-        ):
-            yield
-
+    lifespan = _lifespan(
+        intake,
+        *map(aclosing, (cache, keys, responses)),
+        history.running(),
+        experiments.running(),
+        answering.models.shared(),
+        batch.running(),
+        measured_lag(metrics.loop_lagged),
+        closing(tracing),
+    )
     routers = (
         *faces,
         batch_routes(batch.store, batch.batches),
@@ -141,15 +142,28 @@ def create_app(
     )
     idempotency = IdempotencyLayer(_application(lifespan, routers), keys)
     gate = Gate(idempotency, settings, keys_file)
-    metrics.add_source(lambda: families(gateway_readings(idempotency, keys_file, experiments)))
-    metrics.add_source(lambda: families(batch.readings()))
+    own = partial(gateway_readings, idempotency, keys_file, experiments, batch)
+    metrics.add_source(lambda: families(own()))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
     return RequestLayer(gate, settings, metrics, lifecycle, history, experiments, tracing)
 
 
+def _lifespan(*parts: AbstractAsyncContextManager[object]) -> Lifespan:
+    """Opens the parts when the application starts, and closes them in reverse order."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            for part in parts:
+                await stack.enter_async_context(part)
+            yield
+
+    return lifespan
+
+
 def _application(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None,
+    lifespan: Lifespan | None,
     routers: Iterable[APIRouter],
 ) -> FastAPI:
     """The application with its routes, its OpenAPI document and its error bodies."""

@@ -1,4 +1,4 @@
-"""Metrics of what only the gateway has: idempotency keys, API keys and experiments."""
+"""Metrics of what only the gateway has: idempotency keys, API keys, experiments, batches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from silkline.experiments.running import Experiments
+from silkline.gateway.batches.create import BatchApi
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.keys_file import KeysFile
 from silkline.observe import catalogue
@@ -13,10 +14,14 @@ from silkline.observe.declared import Reading
 
 
 def gateway_readings(
-    idempotency: IdempotencyLayer, keys: KeysFile | None, experiments: Experiments
+    idempotency: IdempotencyLayer,
+    keys: KeysFile | None,
+    experiments: Experiments,
+    batch: BatchApi,
 ) -> Iterator[Reading]:
-    """Requests with an idempotency key by outcome, experiments, and when a key expires next."""
+    """Requests with an idempotency key by outcome, experiments, batches, and when a key expires."""
     yield from experiments.readings()
+    yield from batch.readings()
     for outcome, count in idempotency.snapshot().items():
         yield catalogue.KEYED_REQUESTS, (outcome.value,), count
     if keys is None:
