@@ -133,7 +133,7 @@ class Idle:
             return 1  # it is refused at once
         own = len(lane.running) + lane.granted
         load = model.admission.snapshot()
-        if load.waiting or not model.has_started:
+        if load.waiting or not model.ready:
             return 0
         live = max(0, load.preparing + load.running - own)
         return max(1, int(load.capacity * self._share)) - live - own

@@ -1,6 +1,6 @@
 """Files and batches of the gateway: their records in SQLite, their content in a folder.
 
-A record is complete or absent, and content is in place before its record: after a crash there may
+A record is complete or absent, and content is on disk before its record: after a crash there may
 be content without a record, which `sweep` deletes, and never a record without content.
 """
 
@@ -101,7 +101,7 @@ class BatchStore:
             )
 
     async def add_file(self, file: StoredFile) -> None:
-        """Adds the record of a file whose content is in place."""
+        """Adds the record of a file whose content is on disk."""
         await self._file.run("add_file", lambda opened: _put_file(opened, file))
 
     async def find_file(self, tenant: str, name: str) -> StoredFile | None:

@@ -70,6 +70,8 @@ from silkline.service.local import create_intake
 from silkline.service.loop_lag import measured_lag
 from silkline.service.tracing import closing, create_tracing
 
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
 _BODIES = (
     BatchRequest,
     ChatRequest,
@@ -123,9 +125,10 @@ def create_app(
     drift = Drift(settings, answering)
     faces = _answering_routers(settings, answering, responses)
     batch = create_batch_api(settings, _application(None, faces), answering.models, lifecycle)
-    opened: tuple[AbstractAsyncContextManager[object], ...] = (
+
+    lifespan = _lifespan(
         intake,
-        *(aclosing(store) for store in (cache, keys, responses)),
+        *map(aclosing, (cache, keys, responses)),
         history.running(),
         experiments.running(),
         shared_limits(settings.admission.limits_redis, deployment.limits),
@@ -146,21 +149,18 @@ def create_app(
         history_routes(history, settings),
         live_routes(settings, siblings, lifecycle, keys_file),
     )
-    idempotency = IdempotencyLayer(_application(_lifespan(opened), routers), keys)
+    idempotency = IdempotencyLayer(_application(lifespan, routers), keys)
     gate = Gate(idempotency, settings, keys_file)
-    read = partial(gateway_readings, idempotency, keys_file, experiments, drift)
-    metrics.add_source(lambda: families(read()))
-    metrics.add_source(lambda: families(batch.readings()))
+    own = partial(gateway_readings, idempotency, keys_file, experiments, drift, batch)
+    metrics.add_source(lambda: families(own()))
     if keys_file is not None:
         lifecycle.at_hangup(keys_file.request_reload)
     listeners = (experiments.ended, lambda record, _: drift.ended(record))
     return RequestLayer(gate, settings, metrics, lifecycle, history, listeners, tracing)
 
 
-def _lifespan(
-    parts: Iterable[AbstractAsyncContextManager[object]],
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Opens parts in their order when the application starts; closes them in reverse."""
+def _lifespan(*parts: AbstractAsyncContextManager[object]) -> Lifespan:
+    """Opens the parts when the application starts, and closes them in reverse order."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
@@ -173,7 +173,7 @@ def _lifespan(
 
 
 def _application(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None,
+    lifespan: Lifespan | None,
     routers: Iterable[APIRouter],
 ) -> FastAPI:
     """The application with its routes, its OpenAPI document and its error bodies."""

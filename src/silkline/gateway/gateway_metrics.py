@@ -1,4 +1,4 @@
-"""Metrics of what only the gateway has: idempotency keys, API keys and experiments."""
+"""Metrics of what only the gateway has: idempotency keys, API keys, experiments, batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from silkline.drift.drift import Drift
 from silkline.experiments.running import Experiments
+from silkline.gateway.batches.create import BatchApi
 from silkline.gateway.idempotency.layer import IdempotencyLayer
 from silkline.gateway.keys_file import KeysFile
 from silkline.observe import catalogue
@@ -18,10 +19,12 @@ def gateway_readings(
     keys: KeysFile | None,
     experiments: Experiments,
     drift: Drift,
+    batch: BatchApi,
 ) -> Iterator[Reading]:
-    """Idempotency keys by outcome, experiments, drift, and when an API key expires next."""
+    """Keyed requests by outcome, experiments, drift, batches, and when an API key expires next."""
     yield from experiments.readings()
     yield from drift.readings()
+    yield from batch.readings()
     for outcome, count in idempotency.snapshot().items():
         yield catalogue.KEYED_REQUESTS, (outcome.value,), count
     if keys is None:
