@@ -115,7 +115,7 @@ class DeploySettings(Section):
         "NVIDIA-L4 or tpu-v6e-slice; empty accepts any.",
     )
     autoscale: dict[ScalingMetric, Annotated[float, Field(gt=0)]] = Field(
-        {"backlog": 2.0},
+        {"backlog": 2.0, "saturation": 0.8},
         description="Metrics on which replicas are scaled, and the target of each: backlog "
         "(seconds of queued work), saturation, busy and cpu (ratios). The metric that asks for the "
         "most replicas decides. Empty keeps their number fixed.",

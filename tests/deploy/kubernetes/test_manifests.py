@@ -161,7 +161,7 @@ def test_each_metric_scales_with_its_target(tmp_path: Path) -> None:
     }
     cpu = spec["metrics"][-1]["resource"]
     assert cpu == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
-    rules = found["prometheus-adapter-values.yaml"]["rules"]["external"]
+    rules = found["prometheus-adapter/values.yaml"]["rules"]["external"]
     assert {rule["name"]["as"] for rule in rules} == set(external)
     recorded = {
         rule["record"]

@@ -19,7 +19,7 @@ import yaml
 
 FOLDER = Path(__file__).parents[3] / ".cache" / "kubernetes"
 HELM = FOLDER / "helm"
-VERSIONS = ("1.27.0", "1.30.0", "1.33.0", "1.35.0", "1.37.0")
+VERSIONS = ("1.27.0", "1.31.0", "1.34.0", "1.37.0")
 
 Documents = list[dict[str, Any]]
 

@@ -48,7 +48,7 @@ def scaling_files(parts: Parts) -> Iterator[File]:
     yield File(
         "engine-autoscaler.yaml",
         "Engines scale on Silkline's own metrics, which an adapter provides: see "
-        "prometheus-adapter-values.yaml. The metric that asks for the most engines decides.",
+        "prometheus-adapter/values.yaml. The metric that asks for the most engines decides.",
         _engines(parts),
         by_hpa,
     )

@@ -20,7 +20,7 @@ from silkline.deploy.kubernetes.values import Values, values_of
 from silkline.deploy.kubernetes.writer import WIDTH, Form, Manifest, Template, write
 from silkline.deploy.target import Files, Target
 
-_ADAPTER = "prometheus-adapter-values.yaml"
+_ADAPTER = "prometheus-adapter/values.yaml"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
 
 

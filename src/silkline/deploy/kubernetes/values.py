@@ -13,6 +13,7 @@ from typing import Any
 from silkline.config import Settings
 from silkline.deploy.kubernetes.api import Items, Labels
 from silkline.deploy.kubernetes.nodes import RELEASE, Value
+from silkline.deploy.kubernetes.policies import Egress
 from silkline.deploy.kubernetes.site import engine_models, own_redis
 from silkline.models.resolve import BUNDLED_MODEL
 
@@ -37,7 +38,7 @@ class Values:
     gateway_readiness: Value[str]
     gateway_keys: Value[str]
     gateway_env: Value[str]
-    gateway_egress: Value[Items]
+    gateway_egress: Value[tuple[Egress, ...]]
     engine_replicas: Value[int]
     engine_max: Value[int]
     engine_resources: Value[Resources]
