@@ -110,7 +110,7 @@ def plan_of(options: Mapping[str, Any]) -> ShipPlan:
 
 def _absolute(text: str | Path | None) -> Any:
     """A path that is here as an absolute one, so that it can be resumed from elsewhere."""
-    if text in {None, BUNDLED_MODEL} or not Path(text).exists():
+    if text is None or text == BUNDLED_MODEL or not Path(text).exists():
         return text
     return type(text)(Path(text).resolve())
 
