@@ -63,7 +63,7 @@ def _libraries(found: Iterable[Distribution]) -> list[dict[str, Any]]:
         if not name:
             continue
         purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{each.version}"
-        component = {
+        component: dict[str, Any] = {
             "type": "library",
             "bom-ref": purl,
             "name": name,
