@@ -64,40 +64,15 @@ def plan_of(options: Mapping[str, Any]) -> ShipPlan:
         check_target(to)
     check_traffic(own["traffic"])
     settings = settings_from(own["config"], {**flags, "model": own["model"]})
-    dataset, metrics = asked_dataset(own)
     how = How.BUNDLE if own["bundle"] else How.APPLY if own["names"] else How.SEARCH
+    judging = _judging(own, how)
     plan = ShipPlan(
         model=own["model"],
         subject=parse_subject(own["model"], own["config"], flags, own["max_tokens"]),
         settings=with_models(settings, settings.engine, {}),
         source=Source(how, tuple(own["names"]), own["bundle"], own["budget"], own["images"]),
-        judging=Judging(
-            dataset=dataset,
-            location=find_set(own["data"] or HELD_OUT, os.environ),
-            metrics=metrics,
-            requirements=usual_requirements(
-                own["requirements"],
-                metrics,
-                limits=tuple(map(_requirement, own["slo"])),
-                no_slower=how is How.SEARCH,
-            ),
-            confidence=own["confidence"],
-            load=load_of(own),
-            seed=own["seed"],
-        ),
-        destination=Destination(
-            to=to,
-            url=own["url"],
-            key_env=own["key_env"],
-            name=own["as_name"],
-            canary={
-                **_CANARY,
-                "needs_feedback": bool(metrics),
-                **dict(map(_setting, own["canary"])),
-            },
-            requests=own["canary_requests"],
-            bundles_at=own["bundles_at"] or (own["store"] / BUNDLES).resolve(),
-        ),
+        judging=judging,
+        destination=_destination(own, to, judging),
         traffic=own["traffic"],
         store=own["store"],
         command=shlex.join(["silkline", *sys.argv[1:]]),
@@ -113,6 +88,42 @@ def _absolute(text: str | Path | None) -> Any:
     if text is None or text == BUNDLED_MODEL or not Path(text).exists():
         return text
     return type(text)(Path(text).resolve())
+
+
+def _judging(own: Mapping[str, Any], how: How) -> Judging:
+    """What has to hold, and on which data."""
+    dataset, metrics = asked_dataset(own)
+    return Judging(
+        dataset=dataset,
+        location=find_set(own["data"] or HELD_OUT, os.environ),
+        metrics=metrics,
+        requirements=usual_requirements(
+            own["requirements"],
+            metrics,
+            limits=tuple(map(_requirement, own["slo"])),
+            no_slower=how is How.SEARCH,
+        ),
+        confidence=own["confidence"],
+        load=load_of(own),
+        seed=own["seed"],
+    )
+
+
+def _destination(own: Mapping[str, Any], to: To, judging: Judging) -> Destination:
+    """Where the bundle goes; the canary judges answers where there are references."""
+    return Destination(
+        to=to,
+        url=own["url"],
+        key_env=own["key_env"],
+        name=own["as_name"],
+        canary={
+            **_CANARY,
+            "needs_feedback": bool(judging.metrics),
+            **dict(map(_setting, own["canary"])),
+        },
+        requests=own["canary_requests"],
+        bundles_at=own["bundles_at"] or (own["store"] / BUNDLES).resolve(),
+    )
 
 
 def _stored(options: Mapping[str, Any]) -> dict[str, Any]:
