@@ -4,48 +4,35 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
-import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 import uvloop
-from pydantic import ValidationError
 
 from silkline.bench.option_types import parse_seconds
 from silkline.cli.admin_api import admin_options
-from silkline.cli.data_options import ASKING, asked_dataset, data_options
+from silkline.cli.data_options import data_options
 from silkline.cli.evaluate import continued_from
-from silkline.cli.gate_options import JUDGING, gate_options, load_of
+from silkline.cli.gate_options import gate_options
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import progress_bar
 from silkline.cli.settings_options import settings_options
-from silkline.config import ExperimentSettings, LogSettings, settings_from, with_models
+from silkline.cli.ship_plan import plan_of
+from silkline.config import LogSettings
 from silkline.errors import EXIT, ConfigError
-from silkline.evaluate.dataset_location import HELD_OUT, find_set
-from silkline.models.resolve import BUNDLED_MODEL
 from silkline.observe.logs import configure_logging
-from silkline.optimize.requirements import usual_requirements
-from silkline.service.subject import parse_subject
 from silkline.ship.bundles import Bundles
 from silkline.ship.journal import Journal
 from silkline.ship.machine import State
 from silkline.ship.plan import (
     BUNDLES,
     JOURNAL,
-    Destination,
-    How,
-    Judging,
     ShipPlan,
-    Source,
     To,
 )
-from silkline.ship.planning import check_traffic
-from silkline.ship.rendering import RENDER, check_target
 from silkline.ship.ships import (
     Status,
     abort,
@@ -62,27 +49,7 @@ from silkline.ship.terminal import history_lines, shown_lines, status_lines, ste
 
 _STORE = "silkline-ship"
 _BUDGET = 600.0
-_CANARY: Mapping[str, Any] = {
-    "ramp": [0.1, 0.5],
-    "unit": "request",
-    "max_failures": 0.02,
-    "reward_margin": 0.05,
-    "step_requests": 50,
-    "max_days": 1.0,
-}
-"""The canary's experiment, where its defaults are for months of clients' traffic."""
-
 _START = "start"
-_OWN_OPTIONS = (
-    "model", "names", "bundle", "budget", "slo", "traffic", "to", "as_name", "canary",
-    "canary_requests", "bundles_at", "until", "dry_run", "again", "store", "url", "key_env",
-    "images", "as_json", "config", *JUDGING, *ASKING,
-)  # fmt: skip
-"""The options that are not settings."""
-
-
-_PATHS = ("model", "data", "bundle", "config", "bundles_at")
-"""The options that may be paths."""
 
 
 class _Ship(click.Group):
@@ -238,7 +205,6 @@ def show(digest: str, store: Path, *, as_json: bool) -> None:
 def _start(options: dict[str, Any], resumed: str = "") -> None:
     """Ships; exits with 3 if it was refused or rolled back."""
     configure_logging(LogSettings(log_level="warning"))
-    options = options | {name: _absolute(options[name]) for name in _PATHS}
     store, until, as_json = options["store"], options["until"] or "", options["as_json"]
     if options["dry_run"]:
         with journal_of(store) as journal:
@@ -258,10 +224,10 @@ def _start(options: dict[str, Any], resumed: str = "") -> None:
 
 def _counted(options: dict[str, Any], journal: Journal) -> ShipPlan:
     """The plan that the options describe; with --again one that was not shipped yet."""
-    plan = _plan(options)
+    plan = plan_of(options)
     if options["again"] is not True:
         return plan
-    return _plan(options | {"again": shipped_before(plan.identity, journal)})
+    return plan_of(options | {"again": shipped_before(plan.identity, journal)})
 
 
 def _print_steps(plan: ShipPlan, steps: list[Any], *, as_json: bool) -> None:
@@ -270,112 +236,6 @@ def _print_steps(plan: ShipPlan, steps: list[Any], *, as_json: bool) -> None:
         click.echo(msgspec.json.encode({"ship": plan.id, "steps": steps}))
     else:
         print_result(step_lines(steps))
-
-
-def _plan(options: Mapping[str, Any]) -> ShipPlan:
-    """The plan that the options describe.
-
-    Raises:
-        SilklineError: An option is wrong, or the model or the data cannot be used.
-    """
-    own = {name: options[name] for name in _OWN_OPTIONS}
-    flags = {name: value for name, value in options.items() if name not in own}
-    if own["bundle"] is not None and own["names"]:
-        raise click.UsageError("--bundle and --apply exclude each other.")
-    to = To(own["to"])
-    if own["until"] is None or NAMES.index(own["until"]) >= NAMES.index(RENDER):
-        check_target(to)
-    check_traffic(own["traffic"])
-    settings = settings_from(own["config"], {**flags, "model": own["model"]})
-    dataset, metrics = asked_dataset(own)
-    how = How.BUNDLE if own["bundle"] else How.APPLY if own["names"] else How.SEARCH
-    plan = ShipPlan(
-        model=own["model"],
-        subject=parse_subject(own["model"], own["config"], flags, own["max_tokens"]),
-        settings=with_models(settings, settings.engine, {}),
-        source=Source(how, tuple(own["names"]), own["bundle"], own["budget"], own["images"]),
-        judging=Judging(
-            dataset=dataset,
-            location=find_set(own["data"] or HELD_OUT, os.environ),
-            metrics=metrics,
-            requirements=usual_requirements(
-                own["requirements"],
-                metrics,
-                limits=tuple(map(_requirement, own["slo"])),
-                no_slower=how is How.SEARCH,
-            ),
-            confidence=own["confidence"],
-            load=load_of(own),
-            seed=own["seed"],
-        ),
-        destination=Destination(
-            to=to,
-            url=own["url"],
-            key_env=own["key_env"],
-            name=own["as_name"],
-            canary={
-                **_CANARY,
-                "needs_feedback": bool(metrics),
-                **dict(map(_setting, own["canary"])),
-            },
-            requests=own["canary_requests"],
-            bundles_at=own["bundles_at"] or (own["store"] / BUNDLES).resolve(),
-        ),
-        traffic=own["traffic"],
-        store=own["store"],
-        command=shlex.join(["silkline", *sys.argv[1:]]),
-        arguments=_stored(options),
-        again=int(own["again"]),
-    )
-    _check_canary(plan)
-    return plan
-
-
-def _absolute(text: str | Path | None) -> Any:
-    """A path that is here as an absolute one, so that it can be resumed from elsewhere."""
-    if text in {None, BUNDLED_MODEL} or not Path(text).exists():
-        return text
-    return type(text)(Path(text).resolve())
-
-
-def _stored(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON has them."""
-    return {
-        name: str(value) if isinstance(value, Path) else value for name, value in options.items()
-    }
-
-
-def _requirement(text: str) -> str:
-    """`p99=420ms` as a requirement: at most that, or at least that much throughput."""
-    name, separator, value = text.partition("=")
-    if not separator or name.endswith(("<", ">")):
-        raise ConfigError(f"--slo is {text}; expected NAME=VALUE, such as p99=420ms.")
-    return f"{name}{'>=' if name == 'throughput' else '<='}{value}"
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """A setting of the canary's experiment; numbers and lists are written as in JSON."""
-    name, separator, value = text.partition("=")
-    known = ExperimentSettings.model_fields.keys() - {"model", "candidate", "decides", "paused"}
-    if not separator or name not in known:
-        raise ConfigError(
-            f"--canary is {text}; expected NAME=VALUE, where NAME is one of: "
-            f"{', '.join(sorted(known))}."
-        )
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _check_canary(plan: ShipPlan) -> None:
-    """Raises `ConfigError` if a setting of the canary has a wrong value."""
-    try:
-        plan.experiment("model", "candidate")
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(map(str, problem["loc"]))
-        raise ConfigError(f"--canary {name} is wrong: {problem['msg']}.") from None
 
 
 def _check_same(found: Status, plan: ShipPlan) -> None:

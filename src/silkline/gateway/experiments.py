@@ -120,13 +120,6 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
     """The routes for admins; `auth` lets only them reach these."""
     router = APIRouter(tags=["Admin"])
 
-    def named(name: str) -> Experiment:
-        found = experiments.get(name)
-        if found is None:
-            known = ", ".join(one.name for one in experiments) or "none"
-            raise RouteNotFound(f"There is no experiment {name}. There are: {known}.")
-        return found
-
     @router.get("/admin/experiments", summary="List the experiments", responses=ERROR_RESPONSES)
     async def listed() -> dict[str, Any]:
         return {"experiments": [shown(one) for one in experiments]}
@@ -137,7 +130,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def one(name: str) -> dict[str, Any]:
-        return shown(named(name))
+        return shown(_named(experiments, name))
 
     @router.post(
         "/admin/experiments/{name:path}",
@@ -146,11 +139,24 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         openapi_extra=body_schema(NextStep),
     )
     async def take(name: str, request: Request) -> dict[str, Any]:
-        experiment = named(name)
+        experiment = _named(experiments, name)
         body = await read_json(request, NextStep)
         await experiment.take(body.step, record_of(request).tenant.name or "an admin")
         return shown(experiment)
 
+    _add_changing(router, experiments)
+    return router
+
+
+def _named(experiments: Experiments, name: str) -> Experiment:
+    found = experiments.get(name)
+    if found is None:
+        known = ", ".join(one.name for one in experiments) or "none"
+        raise RouteNotFound(f"There is no experiment {name}. There are: {known}.")
+    return found
+
+
+def _add_changing(router: APIRouter, experiments: Experiments) -> None:
     @router.put(
         "/admin/experiments/{name:path}",
         summary="Start an experiment between two served models, until it is removed",
@@ -168,10 +174,8 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def remove(name: str) -> dict[str, Any]:
-        await experiments.remove(named(name))
+        await experiments.remove(_named(experiments, name))
         return {"name": name, "removed": True}
-
-    return router
 
 
 def shown(experiment: Experiment) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from silkline.ship.machine import Known, Outcome, Show
 from silkline.ship.plan import BUNDLES, RENDERED, ShipPlan, To
 from silkline.ship.server import LocalServer
 from silkline.ship.statements import judgement
-from silkline.ship.traffic import Traffic, Watch
+from silkline.ship.traffic import Traffic, until_decided
 
 DEPLOY, CANARY_STAGE, PROMOTE = "deploy", "canary", "promote"
 
@@ -177,7 +177,7 @@ class Canary:
             return await self._live.call(path)
 
         traffic = Traffic(plan, self._live.url, deployed["model"])
-        found = await Watch(look, show, plan.destination.requests).until_decided(traffic)
+        found = await until_decided(traffic, look, show, plan.destination.requests)
         last = found["decisions"][-1]
         serving = found["serving"]
         verdict = {"candidate": Verdict.PASSED, "model": Verdict.REFUSED}.get(

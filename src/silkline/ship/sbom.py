@@ -63,7 +63,7 @@ def _libraries(found: Iterable[Distribution]) -> list[dict[str, Any]]:
         if not name:
             continue
         purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{each.version}"
-        component = {
+        component: dict[str, Any] = {
             "type": "library",
             "bom-ref": purl,
             "name": name,
@@ -79,7 +79,7 @@ def _libraries(found: Iterable[Distribution]) -> list[dict[str, Any]]:
 def _license(found: Distribution) -> str | None:
     """The licence as the distribution states it; None if it does not, or states a whole text."""
     for key in ("License-Expression", "License"):
-        text = found.metadata.get(key)
-        if text and len(text) <= _LONGEST_LICENSE and "\n" not in text:
-            return str(text)
+        for text in found.metadata.get_all(key) or []:
+            if text and len(text) <= _LONGEST_LICENSE and "\n" not in text:
+                return str(text)
     return None

@@ -105,39 +105,39 @@ class Traffic:
                 pass
 
 
-class Watch:
-    """Looks at an experiment until it decides, or until enough requests were sent."""
+async def until_decided(
+    traffic: Traffic, look: Callable[[], Awaitable[dict[str, Any]]], show: Show, maximum: int
+) -> dict[str, Any]:
+    """Sends requests until an experiment decides, or until enough were sent.
 
-    def __init__(
-        self, look: Callable[[], Awaitable[dict[str, Any]]], show: Show, maximum: int
-    ) -> None:
-        """Takes what returns the experiment, and the maximum of requests."""
-        self._look = look
-        self._show = show
-        self._maximum = maximum
+    Args:
+        traffic: What sends the requests.
+        look: Returns the experiment.
+        show: Called with the progress.
+        maximum: Maximum requests.
 
-    async def until_decided(self, traffic: Traffic) -> dict[str, Any]:
-        """Returns the experiment, decided or not.
+    Returns:
+        The experiment, decided or not.
 
-        Raises:
-            EnvironmentFault: The server does not answer any more.
-        """
-        found = await self._look()
-        if found["serving"] != "split":
-            return found
-        began = time.monotonic()
-        async with traffic.running() as runs:
-            while found["serving"] == "split" and traffic.sent < self._maximum:
-                if not runs():
-                    raise EnvironmentFault(
-                        "The server does not answer any more. Look into its log, then resume."
-                    )
-                await asyncio.sleep(_LOOK_SECONDS)
-                found = await self._look()
-                rate = traffic.sent / (time.monotonic() - began)
-                detail = f"share {found['share']:.0%}, {rate:.1f}/s: {found['reason']}"
-                self._show("canary", traffic.sent, self._maximum, detail)
-        return await self._look()
+    Raises:
+        EnvironmentFault: The server does not answer any more.
+    """
+    found = await look()
+    if found["serving"] != "split":
+        return found
+    began = time.monotonic()
+    async with traffic.running() as runs:
+        while found["serving"] == "split" and traffic.sent < maximum:
+            if not runs():
+                raise EnvironmentFault(
+                    "The server does not answer any more. Look into its log, then resume."
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
+            found = await look()
+            rate = traffic.sent / (time.monotonic() - began)
+            detail = f"share {found['share']:.0%}, {rate:.1f}/s: {found['reason']}"
+            show("canary", traffic.sent, maximum, detail)
+    return await look()
 
 
 def _scoring(metrics: Sequence[Metric]) -> Metric | None:
