@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(".cache/shop").absolute()
 
@@ -49,6 +50,7 @@ def read_settings(**changes: str) -> Settings:
         for field in fields(Settings)
         if (text := os.environ.get(f"SHOP_{field.name.upper()}")) is not None
     } | changes
-    return Settings(
-        **{name: int(text) if name == "at_once" else text for name, text in found.items()}
-    )  # type: ignore[arg-type]
+    numbers: dict[str, Any] = {
+        name: int(text) if name == "at_once" else text for name, text in found.items()
+    }
+    return Settings(**numbers)

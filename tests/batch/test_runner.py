@@ -12,7 +12,7 @@ import pytest
 from silkline.batch.item import Counts, Entry, Result, Work
 from silkline.batch.journal import Journal
 from silkline.batch.runner import Job, run
-from silkline.errors import ConfigError, InvalidRequest, SilklineError
+from silkline.errors import ConfigError, InvalidRequest
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Engine:
         return Result(text.upper().encode())
 
 
-def failed(error: SilklineError) -> Result:
+def failed(error: Exception) -> Result:
     return Result(b"unread", error="invalid_request")
 
 

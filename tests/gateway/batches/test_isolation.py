@@ -135,9 +135,10 @@ def test_a_batch_makes_room_for_live_requests(server: Served, north: OpenAI) -> 
         with opened(server, SOUTH) as client:
             for turn in range(4):
                 text = f"live {number} {turn}"
-                messages = [{"role": "user", "content": text}]
-                found = client.chat.completions.create(model="silkline-fake", messages=messages)  # type: ignore[call-overload]
-                answers.append(found.choices[0].message.content)
+                found = client.chat.completions.create(
+                    model="silkline-fake", messages=[{"role": "user", "content": text}]
+                )
+                answers.append(found.choices[0].message.content or "")
 
     threads = [threading.Thread(target=live, args=(number,)) for number in range(6)]
     for thread in threads:
