@@ -28,6 +28,7 @@ _COMMANDS = (
     "key",
     "trace",
     "experiment",
+    "plan",
 )
 """Modules of this package, each with a command of the same name, in the order of the help."""
 
