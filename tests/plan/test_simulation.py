@@ -133,7 +133,7 @@ def test_a_part_of_a_curve_has_its_rates() -> None:
 def test_a_file_that_is_no_traffic_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "traffic.csv"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="traffic|no requests"):
+    with pytest.raises(ConfigError, match=r"traffic|no requests"):
         read_curve(path)
 
 

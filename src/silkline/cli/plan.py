@@ -300,9 +300,9 @@ def _show_sizing(
     )
     if kept:
         price = "" if cost is None else f"; {cost:.2f} per million answers"
+        peak = f"{rate * options['peak']:.0f}/s"
         click.echo(
-            f"{last.replicas} replicas answer {target:.3g} of {rate * options['peak']:.0f}/s "
-            f"within {span(slo)}{price}."
+            f"Replicas: {last.replicas}, for {target:.3g} of {peak} within {span(slo)}{price}."
         )
     else:
         click.echo(f"No number of replicas that was tried answers {target:.3g} within {span(slo)}.")

@@ -185,14 +185,12 @@ class _Simulation:
 
     async def _send(self, clients: asyncio.TaskGroup) -> None:
         """Sends requests by a Poisson process whose rate follows the curve."""
-        share, end, peak = 1 - self._fleet.hit_rate, self._curve.end, max(self._curve.rates)
-        if share * peak <= 0:
-            return
-        while True:
-            await asyncio.sleep(self._dice.expovariate(share * peak))
-            if (now := virtual.now()) >= end:
-                return
-            if self._dice.random() * peak < self._curve.rate(now):
+        end, peak = self._curve.end, max(self._curve.rates)
+        rate = peak * (1 - self._fleet.hit_rate)
+        while (left := end - virtual.now()) > 0:
+            wait = self._dice.expovariate(rate) if rate else left
+            await asyncio.sleep(min(wait, left))
+            if wait < left and self._dice.random() * peak < self._curve.rate(virtual.now()):
                 clients.create_task(self._client())
 
     async def _client(self) -> None:
