@@ -7,9 +7,9 @@ from silkline.admission.admission import Admission
 from silkline.admission.cost import Size
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
+from silkline.aio.virtual import now
 from silkline.config import AdmissionSettings
 from silkline.core import Delta, EngineInfo, FinishReason, PixelBudget, Stage, Timeline, Usage
-from tests.admission.virtual import now
 
 INFO = EngineInfo("fake", "fake", "0", "none", context_length=8192, image_tokens=16)
 BY_PIXELS = EngineInfo(

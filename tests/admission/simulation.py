@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from silkline.admission.admission import Admission
 from silkline.admission.cost import Size
 from silkline.admission.tenant import Tenant
+from silkline.aio.virtual import now
 from silkline.core import Delta, EngineInfo, FinishReason, Stage, Timeline, Usage
 from silkline.errors import CapacityError
-from tests.admission.virtual import now
 
 INFO = EngineInfo("simulated", "simulated", "0", "none", context_length=8192, image_tokens=64)
 CHARACTERS = 40

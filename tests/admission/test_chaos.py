@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silkline.admission.tenant import Tenant
+from silkline.aio.virtual import now, run
 from silkline.core import Delta
 from silkline.errors import (
     CapacityError,
     ImageUndecodable,
 )
 from tests.admission.room import INFO, SIZE, Room
-from tests.admission.virtual import now, run
 
 
 class Chaos:

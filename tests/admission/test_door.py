@@ -9,6 +9,7 @@ from silkline.admission.cost import Size
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.admission.ticket import Ticket
+from silkline.aio.virtual import now, run
 from silkline.core import Delta, EngineInfo
 from silkline.errors import (
     DeadlineExceeded,
@@ -17,7 +18,6 @@ from silkline.errors import (
     RateLimited,
 )
 from tests.admission.room import BY_PIXELS, INFO, SIZE, Room
-from tests.admission.virtual import now, run
 
 
 def test_a_request_that_would_be_too_late_is_refused_at_the_door() -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 from silkline.admission.cost import Size
 from silkline.admission.tenant import ANYONE
+from silkline.aio.virtual import run
 from tests.admission.room import BY_PIXELS, Room
-from tests.admission.virtual import run
 
 
 def test_a_document_is_priced_by_its_pages() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from silkline.admission.admission import Admission
 from silkline.admission.tenant import Tenant
+from silkline.aio.virtual import now, run
 from silkline.config import AdmissionSettings
 from tests.admission.simulation import Engine, Traffic, percentile
-from tests.admission.virtual import now, run
 
 SHOP, OTHER = Tenant("shop"), Tenant("other")
 

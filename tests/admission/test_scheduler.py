@@ -8,6 +8,7 @@ import pytest
 from silkline.admission.cost import Size
 from silkline.admission.tenant import ANYONE, Tenant
 from silkline.admission.ticket import Ticket
+from silkline.aio.virtual import now, run
 from silkline.core import Delta, Stage
 from silkline.errors import (
     Overloaded,
@@ -15,7 +16,6 @@ from silkline.errors import (
     ShuttingDown,
 )
 from tests.admission.room import INFO, SIZE, Room
-from tests.admission.virtual import now, run
 
 
 def test_a_request_that_finds_room_goes_on_at_once() -> None:

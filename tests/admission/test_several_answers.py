@@ -8,9 +8,9 @@ import pytest
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import Tenant
 from silkline.admission.ticket import Ticket, TicketGroup
+from silkline.aio.virtual import run
 from silkline.errors import DeadlineExceeded, RateLimited
 from tests.admission.room import INFO, SIZE, Room
-from tests.admission.virtual import run
 
 
 def test_a_request_for_several_answers_is_admitted_with_the_tokens_of_all() -> None:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from silkline.admission.counts import Refusal
 from silkline.admission.tenant import Tenant
 from silkline.admission.ticket import Ticket
+from silkline.aio.virtual import run
 from silkline.core import Delta
 from silkline.errors import Overloaded
 from tests.admission.room import INFO, SIZE, Room
-from tests.admission.virtual import run
 
 MOST = 8
 TENANTS = [Tenant(name, weight) for name, weight in (("a", 1.0), ("b", 3.0), ("c", 0.5))]

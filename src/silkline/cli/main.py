@@ -27,6 +27,7 @@ _COMMANDS = (
     "doctor",
     "bench",
     "plan",
+    "simulate",
     "batch",
     "render",
     "key",

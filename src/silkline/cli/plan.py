@@ -11,8 +11,10 @@ import click
 import msgspec
 from rich.table import Table
 
+from silkline.bench.option_types import parse_seconds
 from silkline.cli.inspect import image_size
 from silkline.cli.printing import print_result
+from silkline.cli.traffic_options import parse_slo, parse_traffic
 from silkline.engines.registry import judge
 from silkline.errors import ConfigError
 from silkline.models.amounts import bytes_text, count_text
@@ -23,7 +25,7 @@ from silkline.plan.page import plan_page
 from silkline.plan.plan import BITS, Choice, Plan, make_plan
 from silkline.plan.roofline import Reached
 from silkline.plan.shape import shape_of
-from silkline.plan.workload import Workload, parse_count, parse_rate, parse_seconds
+from silkline.plan.workload import Workload, parse_count
 
 
 def _count(text: str) -> int:
@@ -31,6 +33,7 @@ def _count(text: str) -> int:
 
 
 _SHARE = click.FloatRange(0, 1, min_open=True)
+_P99 = 0.99
 _SHOWN = 12
 """Ways that the terminal shows."""
 
@@ -38,9 +41,11 @@ _SHOWN = 12
 @click.command()
 @click.argument("model")
 @click.option(
-    "--traffic", "rate", required=True, type=parse_rate, metavar="RATE", help="Such as 12M/day."
+    "--traffic", "rate", required=True, type=parse_traffic, metavar="RATE", help="Such as 12M/day."
 )
-@click.option("--slo", required=True, type=parse_seconds, metavar="P99", help="Such as p99=420ms.")
+@click.option(
+    "--slo", "objective", required=True, type=parse_slo, metavar="P99", help="Such as p99=420ms."
+)
 @click.option(
     "--images", "image", default="1024x768", show_default=True, type=image_size, metavar="WxH"
 )
@@ -86,6 +91,9 @@ def plan(model: str, out: Path | None, *, as_json: bool, **asked: Any) -> None:
     figures that programs reach, --overhead is what a step takes beside; the defaults are
     assumptions.
     """
+    share, asked["slo"] = asked["objective"]
+    if share != _P99:
+        raise ConfigError("A plan is for the P99. Write the objective as --slo p99=420ms.")
     work = Workload(**{name: asked[name] for name in Workload.__struct_fields__})
     found = inspect_model(locate_model(model, os.environ), judge, [work.image])
     shape = shape_of(found, asked["parameters"], asked["vision_parameters"])

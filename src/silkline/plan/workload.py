@@ -8,11 +8,8 @@ import msgspec
 
 from silkline.errors import ConfigError
 
-_SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
 _TIMES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
-_RATE = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)/(s|min|h|day)")
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)")
-_DELAY = re.compile(r"(?:p99[<=]*)?(\d+(?:\.\d+)?)(ms|s)")
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -44,18 +41,6 @@ class Workload(msgspec.Struct, frozen=True):
         return self.rate * self.peak * (1 - self.hit_rate)
 
 
-def parse_rate(text: str) -> float:
-    """Requests a second, from a text such as 12M/day or 140/s.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    found = _RATE.fullmatch(text)
-    if found is None or not float(found[1]):
-        raise ConfigError(f"{text!r} is no rate. Write it as 12M/day, 500k/h or 140/s.")
-    return float(found[1]) * _TIMES[found[2]] / _SECONDS[found[3]]
-
-
 def parse_count(text: str) -> int:
     """A number, from a text such as 7.06B.
 
@@ -66,15 +51,3 @@ def parse_count(text: str) -> int:
     if found is None or not float(found[1]):
         raise ConfigError(f"{text!r} is no number. Write it as 7.06B, 450M or 4200000.")
     return round(float(found[1]) * _TIMES[found[2]])
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds, from a text such as p99=420ms or 1.5s.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    found = _DELAY.fullmatch(text)
-    if found is None or not float(found[1]):
-        raise ConfigError(f"{text!r} is no time. Write it as p99=420ms or p99=1.5s.")
-    return float(found[1]) / (1000 if found[2] == "ms" else 1)

@@ -41,15 +41,17 @@ class Attempts:
         ejection: Ejection,
         check_open: Callable[[], None],
         memory: Memory,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes the pool's parts; `check_open` raises `ShuttingDown` once the pool is closed."""
+        self._clock = clock
         self._dispatch = dispatch
         self._ejection = ejection
         self._check_open = check_open
-        self._budget = RetryBudget()
+        self._budget = RetryBudget(clock)
         self._in_flight = InFlight()
         self._quarantine = Quarantine(memory)
-        self._suspects = Isolation(memory)
+        self._suspects = Isolation(memory, clock)
         self.retries = 0
         """Requests that were retried so far."""
         self.in_flight = 0
@@ -73,7 +75,7 @@ class Attempts:
         self._check_open()
         self._quarantine.check(request)
         self._budget.request()
-        arrived = time.monotonic()
+        arrived = self._clock()
         tried: list[Member] = []
         attempts = 0
         answered = False
@@ -121,10 +123,10 @@ class Attempts:
             avoid = tried[-1] if tried else None
             slot = await self._dispatch.slot(_affinity(request), deadline, avoid=avoid)
             tried.append(slot.member)
-            waited = time.monotonic() - arrived
+            waited = self._clock() - arrived
             note = Attempt(slot.member.name, slot.reason, waited)
             noted.append(note)
-            with self._dispatch.held(slot), _timed(note):
+            with self._dispatch.held(slot), _timed(note, self._clock):
                 if waited >= request.timeout_seconds:
                     raise too_late()
                 attempt = replace(
@@ -191,16 +193,16 @@ class Attempts:
 
 
 @contextmanager
-def _timed(attempt: Attempt) -> Iterator[None]:
+def _timed(attempt: Attempt, clock: Callable[[], float]) -> Iterator[None]:
     """Notes when an attempt ends, and the error that ends it."""
-    began = time.monotonic()
+    began = clock()
     try:
         yield
     except SilklineError as error:
         attempt.error = http_face(error).code
         raise
     finally:
-        attempt.seconds = time.monotonic() - began
+        attempt.seconds = clock() - began
 
 
 def _affinity(request: Request) -> str | None:

@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,8 +35,22 @@ class _Waiter:
 class Dispatch:
     """The slots of a pool's replicas, and the queue of requests that wait for one."""
 
-    def __init__(self, members: Sequence[Member], ejection: Ejection, dice: random.Random) -> None:
-        """Takes the members that requests are spread over; `dice` breaks ties."""
+    def __init__(
+        self,
+        members: Sequence[Member],
+        ejection: Ejection,
+        dice: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes the members that requests are spread over.
+
+        Args:
+            members: The members.
+            ejection: Decides which of them get no requests.
+            dice: Breaks ties.
+            clock: Monotonic seconds, at the rate of the event loop's clock.
+        """
+        self._clock = clock
         self._members = tuple(members)
         self._ejection = ejection
         self._dice = dice
@@ -75,7 +89,7 @@ class Dispatch:
             Overloaded: No replica was ready for `RECOVERY_SECONDS`.
         """
         waiter = _Waiter(
-            key, avoid, asyncio.get_running_loop().create_future(), since=time.monotonic()
+            key, avoid, asyncio.get_running_loop().create_future(), since=self._clock()
         )
         if deadline <= waiter.since:
             raise too_late()
@@ -84,7 +98,7 @@ class Dispatch:
         try:
             while not waiter.slot.done():
                 until = min(deadline, self._give_up_at(waiter))
-                await asyncio.wait((waiter.slot,), timeout=until - time.monotonic())
+                await asyncio.wait((waiter.slot,), timeout=until - self._clock())
                 if not waiter.slot.done():
                     self._check_time(waiter, deadline)
             return waiter.slot.result()
@@ -118,7 +132,7 @@ class Dispatch:
             waiter.slot.set_result(slot)
 
     def _find_slot(self, waiter: _Waiter) -> Slot | None:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
             self._ejection.eject_slow()
@@ -158,13 +172,13 @@ class Dispatch:
 
     def _give_up_at(self, waiter: _Waiter) -> float:
         """When a waiting request gives up on a replica becoming ready, on the monotonic clock."""
-        now = time.monotonic()
+        now = self._clock()
         if any(member.ready for member in self._members):
             self._last_ready_at = now
         return max(waiter.since, self._last_ready_at) + RECOVERY_SECONDS
 
     def _check_time(self, waiter: _Waiter, deadline: float) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now >= deadline:
             raise too_late()
         if now >= self._give_up_at(waiter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from silkline.errors import DeadlineExceeded
 from silkline.stores.memory import Lock, Memory, PrivateMemory, Region
@@ -15,8 +16,11 @@ LOOK_SECONDS = 0.02
 class Isolation:
     """Gives turns to suspects in order of arrival; one suspect has a turn at a time."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
-        """Takes where the lock is that gateway processes share."""
+    def __init__(
+        self, memory: Memory | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Takes where the lock is that gateway processes share; `clock` gives monotonic seconds."""
+        self._clock = clock
         self._turns = asyncio.Lock()
         self._processes = (memory or PrivateMemory()).lock(Region.ISOLATION)
         self._waiting = 0
@@ -29,7 +33,7 @@ class Isolation:
         """
         self._waiting += 1
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(deadline - self._clock()):
                 await self._acquire()
         except TimeoutError:
             raise too_late() from None
@@ -37,8 +41,8 @@ class Isolation:
             self._waiting -= 1
         # The waiting suspects share half of the time that is left; the other half is for the last
         # one's answer.
-        share = (deadline - time.monotonic()) / 2 / (1 + self._waiting)
-        return SuspectTurn(self._turns, self._processes, patience=share)
+        share = (deadline - self._clock()) / 2 / (1 + self._waiting)
+        return SuspectTurn(self._turns, self._processes, self._clock, patience=share)
 
     async def _acquire(self) -> None:
         await self._turns.acquire()
@@ -53,16 +57,19 @@ class Isolation:
 class SuspectTurn:
     """The right to be the only suspect in flight."""
 
-    def __init__(self, turns: asyncio.Lock, processes: Lock, patience: float) -> None:
+    def __init__(
+        self, turns: asyncio.Lock, processes: Lock, clock: Callable[[], float], patience: float
+    ) -> None:
         """Takes over two held locks; `patience` is this suspect's share of the time, in seconds."""
         self._turns = turns
         self._processes = processes
-        self._until = time.monotonic() + patience
+        self._clock = clock
+        self._until = clock() + patience
         self._held = True
 
     def yield_if_long(self) -> None:
         """Ends the turn if this suspect has used up its share of the time."""
-        if time.monotonic() > self._until:
+        if self._clock() > self._until:
             self.end()
 
     def end(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from silkline.core import Delta, EngineInfo, Request
@@ -13,7 +14,7 @@ from silkline.errors import Overloaded, shutting_down
 from silkline.routing.attempt import Attempt
 from silkline.routing.attempts import Attempts
 from silkline.routing.dispatch import Dispatch
-from silkline.routing.ejection import Ejection
+from silkline.routing.ejection import Ejection, ReplicaRecord
 from silkline.routing.health import PoolHealth, ReplicaHealth
 from silkline.routing.members import Member
 from silkline.routing.replica import Replica
@@ -38,6 +39,7 @@ class EnginePool:
         *,
         seed: int | None = None,
         memory: Memory | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes replicas that have not started.
 
@@ -46,16 +48,17 @@ class EnginePool:
             seed: Makes random choices repeatable.
             memory: What gateway processes share that have the same replicas in the same order: the
                 requests in flight on each, and which requests are quarantined.
+            clock: Monotonic seconds, at the rate of the event loop's clock.
         """
         memory = memory or PrivateMemory()
         self._members = tuple(
-            Member(replica, slots=memory.counter(column))
+            Member(replica, ReplicaRecord(clock), slots=memory.counter(column))
             for column, replica in enumerate(replicas, FIRST_REPLICA)
         )
         ejection = Ejection([member.record for member in self._members])
         dice = random.Random(seed)  # noqa: S311 - spreads load, keeps no secret
-        self._dispatch = Dispatch(self._members, ejection, dice)
-        self._attempts = Attempts(self._dispatch, ejection, self._check_open, memory)
+        self._dispatch = Dispatch(self._members, ejection, dice, clock)
+        self._attempts = Attempts(self._dispatch, ejection, self._check_open, memory, clock)
         self._watchers: list[asyncio.Task[None]] = []
         self._served = asyncio.Event()
         self._closing = False

@@ -1,4 +1,7 @@
-"""An event loop whose time passes as soon as nothing is left to do: hours in a moment."""
+"""An event loop in virtual time: its clock jumps to the next timer, so hours take seconds.
+
+What runs on it must wait for timers and for other tasks only: it polls no socket and no thread.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ _Result = TypeVar("_Result")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Does not sleep: its clock jumps to the next timer."""
+    """An event loop that never sleeps."""
 
     def __init__(self) -> None:
         self.moment = 0.0
         super().__init__(_Jump(self))
 
     def time(self) -> float:
+        """The virtual time in seconds; 0 at the start."""
         return self.moment
 
 
@@ -30,15 +34,19 @@ class _Jump(selectors.SelectSelector):
         if timeout is None:
             raise RuntimeError("everything waits for something that will never happen")
         self._loop.moment += max(0.0, timeout)
-        return super().select(0)
+        return []
 
 
-def run(test: Coroutine[Any, Any, _Result]) -> _Result:
-    """Runs a coroutine to its end in virtual time."""
+def run(main: Coroutine[Any, Any, _Result]) -> _Result:
+    """Runs a coroutine to its end in virtual time.
+
+    Raises:
+        RuntimeError: It waits for something that is no timer.
+    """
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(test)
+        return runner.run(main)
 
 
 def now() -> float:
-    """The virtual time."""
+    """The time of the running loop, in seconds."""
     return asyncio.get_running_loop().time()
