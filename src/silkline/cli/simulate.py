@@ -12,9 +12,10 @@ from silkline.bench.option_types import parse_seconds, parse_share
 from silkline.cli.printing import print_result
 from silkline.cli.traffic_options import parse_slo, parse_traffic
 from silkline.errors import ConfigError
+from silkline.plan import simulation
 from silkline.plan.autoscaler import POLICIES
 from silkline.plan.service_times import ServiceTimes
-from silkline.plan.simulation import Fleet, Outcome, simulate
+from silkline.plan.simulation import Fleet, Outcome
 from silkline.plan.sizing import Trial, fewest_replicas
 from silkline.plan.traffic import DAY, Curve, day_curve, flash_sale_curve, read_curve
 from silkline.report.numbers import span
@@ -124,7 +125,7 @@ from silkline.report.terminal import table
     help="Price of a replica's hour, for the cost per million answers.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def simulate_fleet(curve: str | None, **options: Any) -> None:
+def simulate(curve: str | None, **options: Any) -> None:
     """Simulate a fleet, from measured times of one replica.
 
     Silkline's own admission and routing run in virtual time, with an engine that takes the given
@@ -173,7 +174,10 @@ def _curve(name: str, options: dict[str, Any]) -> Curve:
 def _simulated(name: str, fleet: Fleet, options: dict[str, Any]) -> list[tuple[float, Outcome]]:
     curve = _curve(name, options)
     return [
-        (start, simulate(curve, msgspec.structs.replace(fleet, start_seconds=start), policy))
+        (
+            start,
+            simulation.simulate(curve, msgspec.structs.replace(fleet, start_seconds=start), policy),
+        )
         for start in options["start"]
         for policy in POLICIES
     ]
