@@ -1,0 +1,1 @@
+"""The target `compose`: container images and a Compose file for the whole stack."""

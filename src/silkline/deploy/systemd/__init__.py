@@ -1,0 +1,1 @@
+"""The targets `systemd` and `jetson`: units of a server on one machine."""
