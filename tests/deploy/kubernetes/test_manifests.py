@@ -277,6 +277,19 @@ def test_the_own_redis_is_used_for_what_names_no_other(tmp_path: Path, objects: 
     assert variables(found) == {}
 
 
+def test_an_own_object_store_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "silkline.toml").write_text('[deploy]\nown_stores = ["redis", "objects"]\n')
+    ended = invoked("render", "kubernetes", "-o", tmp_path, "--config", tmp_path / "silkline.toml")
+    assert ended.code == 2
+    assert "cache_objects" in ended.error
+
+
+def test_engines_have_one_gateway_process(tmp_path: Path) -> None:
+    found = rendered(tmp_path, "[server]\nprocesses = 4\n")
+    assert "processes = 4" in found["gateway-config.yaml"]["data"]["silkline.toml"]
+    assert "processes" not in found["engine-config.yaml"]["data"]["silkline.toml"]
+
+
 def test_monitors_count_nothing_twice(objects: Objects) -> None:
     def relabeling(part: str) -> dict[str, Any]:
         spec = objects[f"prometheus-operator/{part}-monitor.yaml"]["spec"]
