@@ -206,7 +206,7 @@ def test_scaling_to_zero_starts_an_engine_for_the_first_request(tmp_path: Path) 
     assert "engine-autoscaler.yaml" not in found
     spec = found["engine-scaled-object.yaml"]["spec"]
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (0, 10)
-    demand, backlog = spec["triggers"]
+    demand, backlog, _ = spec["triggers"]
     assert demand["metadata"]["activationThreshold"] == "0"
     assert "silkline_requests_total" in demand["metadata"]["query"]
     assert backlog["metadata"]["query"] == "max(silkline:backlog_seconds)"
