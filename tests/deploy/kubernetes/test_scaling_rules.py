@@ -9,7 +9,7 @@ from tests.deploy.promtool import promtool, rendered
 
 
 def check(folder: Path, series: dict[str, str], expected: dict[str, float]) -> None:
-    """Evaluates the rendered rules over the series, and compares recorded values after 15 minutes."""
+    """Compares what the rendered rules record after 15 minutes."""
     rendered(folder)
     document = {
         "rule_files": [str(folder / "prometheus" / "rules" / "*.yml")],
