@@ -257,8 +257,8 @@ class Admission:
             running=self._slots.taken,
             capacity=self._slots.count(),
             queue_tokens=self._scheduler.queue_tokens,
-            backlog_seconds=self._scheduler.backlog_seconds(),
-            predicted_wait_seconds=self._scheduler.total_wait(),
+            backlog_seconds=self._slots.work_seconds(self._scheduler.queued_work),
+            predicted_wait_seconds=self._slots.seconds(self._scheduler.queued_work),
             pixel_share=self._resolution.lowest(),
             tenants=self._counts.counts(),
         )

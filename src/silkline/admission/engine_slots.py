@@ -92,6 +92,13 @@ class EngineSlots:
         slots, speed = self.count(), self._throughput.speed
         return slots * speed if slots > 0 and speed is not None else None
 
+    def work_seconds(self, work: float) -> float | None:
+        """Seconds that all engines need for this much work; None while that is not known."""
+        if work <= 0:
+            return 0.0
+        rate = self.rate()
+        return None if rate is None else work / rate
+
     @property
     def batch_work(self) -> float:
         """Work of a full batch of usual requests; 0 while that is not known."""

@@ -109,17 +109,10 @@ class Scheduler:
         """Estimated tokens of the waiting requests."""
         return self._queue_tokens
 
-    def backlog_seconds(self) -> float | None:
-        """Seconds of work in the queue, at the engines' rate; None while that is not known."""
-        work = self._queue.work
-        if work <= 0:
-            return 0.0
-        rate = self._slots.rate()
-        return None if rate is None else work / rate
-
-    def total_wait(self) -> float | None:
-        """Time until all waiting requests have had a turn; None while that is not known."""
-        return self._slots.seconds(self._queue.work)
+    @property
+    def queued_work(self) -> float:
+        """Work of the waiting requests."""
+        return self._queue.work
 
     def predicted_wait(self, tenant: Tenant) -> float | None:
         """Seconds that the tenant's next request would wait; None while that is not known."""

@@ -18,7 +18,7 @@ OTHERS = ("monitoring.coreos.com", "keda.sh", "serving.kserve.io", "inference.ne
 
 MATRIX: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "guide": {"autoscaling": {"backlogSeconds": 0, "cpuPercent": 70}},
+    "guide": {"autoscaling": {"backlogSeconds": 0, "saturation": 0, "cpuPercent": 70}},
     "all metrics": {
         "autoscaling": {"backlogSeconds": 2.5, "saturation": 0.8, "busy": 0.75, "cpuPercent": 70}
     },

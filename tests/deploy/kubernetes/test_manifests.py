@@ -206,7 +206,7 @@ def test_scaling_to_zero_starts_an_engine_for_the_first_request(tmp_path: Path) 
     assert "engine-autoscaler.yaml" not in found
     spec = found["engine-scaled-object.yaml"]["spec"]
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (0, 10)
-    demand, backlog = spec["triggers"]
+    demand, backlog, _ = spec["triggers"]
     assert demand["metadata"]["activationThreshold"] == "0"
     assert "silkline_requests_total" in demand["metadata"]["query"]
     assert backlog["metadata"]["query"] == "max(silkline:backlog_seconds)"
@@ -275,6 +275,19 @@ def test_the_own_redis_is_used_for_what_names_no_other(tmp_path: Path, objects: 
     assert "redis-deployment.yaml" in found
     found = rendered(tmp_path, "[deploy]\nown_stores = []\n")
     assert variables(found) == {}
+
+
+def test_an_own_object_store_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "silkline.toml").write_text('[deploy]\nown_stores = ["redis", "objects"]\n')
+    ended = invoked("render", "kubernetes", "-o", tmp_path, "--config", tmp_path / "silkline.toml")
+    assert ended.code == 2
+    assert "cache_objects" in ended.error
+
+
+def test_engines_have_one_gateway_process(tmp_path: Path) -> None:
+    found = rendered(tmp_path, "[server]\nprocesses = 4\n")
+    assert "processes = 4" in found["gateway-config.yaml"]["data"]["silkline.toml"]
+    assert "processes" not in found["engine-config.yaml"]["data"]["silkline.toml"]
 
 
 def test_monitors_count_nothing_twice(objects: Objects) -> None:

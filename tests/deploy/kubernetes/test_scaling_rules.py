@@ -8,6 +8,32 @@ from pathlib import Path
 from tests.deploy.promtool import promtool, rendered
 
 
+def check(folder: Path, series: dict[str, str], expected: dict[str, float]) -> None:
+    """Compares what the rendered rules record after 15 minutes."""
+    rendered(folder)
+    document = {
+        "rule_files": [str(folder / "prometheus" / "rules" / "*.yml")],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": text} for name, text in series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": name,
+                        "eval_time": "15m",
+                        "exp_samples": [{"labels": name, "value": value}],
+                    }
+                    for name, value in expected.items()
+                ],
+            }
+        ],
+    }
+    file = folder / "test.yml"
+    file.write_text(json.dumps(document))
+    promtool("test", "rules", file)
+
+
 def test_the_metrics_of_two_gateways_and_two_engines(tmp_path: Path) -> None:
     """Each gateway sees both engines: capacities are not added, requests and queues are."""
 
@@ -39,25 +65,4 @@ def test_the_metrics_of_two_gateways_and_two_engines(tmp_path: Path) -> None:
         # Without an engine, each request counts whole: more than 1 asks for engines.
         'silkline:pool_saturation:ratio{model="none"}': 3,
     }
-    folder = rendered(tmp_path)
-    document = {
-        "rule_files": [str(folder / "prometheus" / "rules" / "*.yml")],
-        "evaluation_interval": "1m",
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [{"series": name, "values": text} for name, text in series.items()],
-                "promql_expr_test": [
-                    {
-                        "expr": name,
-                        "eval_time": "15m",
-                        "exp_samples": [{"labels": name, "value": value}],
-                    }
-                    for name, value in expected.items()
-                ],
-            }
-        ],
-    }
-    file = tmp_path / "test.yml"
-    file.write_text(json.dumps(document))
-    promtool("test", "rules", file)
+    check(tmp_path, series, expected)

@@ -10,6 +10,7 @@ from silkline.config import ModelSettings, Settings
 from silkline.config.toml import toml_of
 from silkline.deploy.kubernetes.nodes import Each, Text, Value, text
 from silkline.engines.remote.slots import limit_for
+from silkline.errors import ConfigError
 from silkline.models.resolve import BUNDLED_MODEL
 
 PORT = 8000
@@ -37,12 +38,22 @@ def engine_models(settings: Settings) -> dict[str, ModelSettings]:
 
 
 def own_redis(settings: Settings) -> tuple[str, ...]:
-    """The settings for which the deployment has a Redis of its own: those that name no store."""
+    """The settings for which the deployment has a Redis of its own: those that name no store.
+
+    Raises:
+        ConfigError: The settings want an own object store.
+    """
     stores = {
         "cache_redis": settings.cache.cache_redis,
         "idempotency_store": settings.idempotency.idempotency_store,
     }
-    wanted = "redis" in settings.deploy.own_stores
+    own = settings.deploy.own_stores
+    if "objects" in own:
+        raise ConfigError(
+            "own_stores names objects, but the manifests have no object store. Remove it, and name "
+            "an object store in cache_objects."
+        )
+    wanted = "redis" in own
     return tuple(name for name, store in stores.items() if wanted and not store)
 
 
@@ -85,7 +96,7 @@ def engine_toml(settings: Settings) -> str:
         for name, model in engine_models(settings).items()
     }
     tables = {
-        "server": _server(settings),
+        "server": _server(settings, without=frozenset({"processes"})),
         "auth": {"allow_anyone": True},
         "cache": {"cache_ttl": 0},
         **_sections(settings, _RENDER_ONLY | _REPLACED | _OF_GATEWAYS),
@@ -94,8 +105,8 @@ def engine_toml(settings: Settings) -> str:
     return toml_of(tables)
 
 
-def _server(settings: Settings) -> dict[str, Any]:
-    own = settings.server.model_dump(exclude_unset=True)
+def _server(settings: Settings, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    own = settings.server.model_dump(exclude_unset=True, exclude=set(without))
     return own | {
         "host": "0.0.0.0",  # noqa: S104 - inside a pod
         "port": PORT,
