@@ -90,7 +90,7 @@ class Batches:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Runs batches during the block; what they have answered is kept."""
-        async with self._idle.watching(), in_background(self._watch(), "batches"):
+        async with self._idle.watching(), in_background(self._look_often(), "batches"):
             try:
                 yield
             finally:
@@ -111,7 +111,7 @@ class Batches:
         yield catalogue.BATCH_PREEMPTED, (), self._idle.preempted
         yield catalogue.BATCH_FILE_BYTES, (), self._file_bytes
 
-    async def _watch(self) -> None:
+    async def _look_often(self) -> None:
         """Starts batches, and sweeps; a store that fails is tried again."""
         looks = 0
         while True:

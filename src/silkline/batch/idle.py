@@ -65,7 +65,7 @@ class Idle:
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[None, None]:
         """Looks at the load during the block."""
-        async with in_background(self._watch(), "idle capacity"):
+        async with in_background(self._look_often(), "idle capacity"):
             yield
 
     async def run(self, model: str | None, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -138,7 +138,7 @@ class Idle:
         live = max(0, load.preparing + load.running - own)
         return max(1, int(load.capacity * self._share)) - live - own
 
-    async def _watch(self) -> None:
+    async def _look_often(self) -> None:
         while True:
             if not any(lane.waiting or lane.running for lane in self._lanes.values()):
                 self._work.clear()
