@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from openai import OpenAI
@@ -12,7 +12,7 @@ from openai.types import Batch
 
 from examples.shop.asked import Asked
 
-ENDPOINT = "/v1/chat/completions"
+ENDPOINT: Final = "/v1/chat/completions"
 POLL_SECONDS = 2.0
 """Time between two questions whether a batch has ended."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(".cache/shop").absolute()
 
@@ -44,11 +45,11 @@ class Settings:
 
 def read_settings(**changes: str) -> Settings:
     """The settings of the environment, with some changed."""
-    found = {
+    found: dict[str, Any] = {
         field.name: text
         for field in fields(Settings)
         if (text := os.environ.get(f"SHOP_{field.name.upper()}")) is not None
-    } | changes
-    return Settings(
-        **{name: int(text) if name == "at_once" else text for name, text in found.items()}
-    )  # type: ignore[arg-type]
+    }
+    if "at_once" in found:
+        found["at_once"] = int(found["at_once"])
+    return Settings(**found | changes)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from silkline.catalog.checks import REFUSED_KINDS, Outcome, outcome
@@ -51,7 +53,7 @@ def test_a_price_tag_in_the_image_is_compared_with_the_price() -> None:
         ({"language": Language.CHINESE}, ("schema", "description")),
     ],
 )
-def test_what_is_refused(changes: dict[str, object], finding: tuple[str, str]) -> None:
+def test_what_is_refused(changes: dict[str, Any], finding: tuple[str, str]) -> None:
     assert finding in findings(**changes)
     assert outcome(found(**changes)) is Outcome.REFUSE
 
@@ -67,7 +69,7 @@ def test_what_is_refused(changes: dict[str, object], finding: tuple[str, str]) -
         ({"title": "红色条纹马克杯"}, ("language", "title")),
     ],
 )
-def test_what_needs_an_editor(changes: dict[str, object], finding: tuple[str, str]) -> None:
+def test_what_needs_an_editor(changes: dict[str, Any], finding: tuple[str, str]) -> None:
     assert findings(**changes) == [finding]
     assert finding[0] not in {kind.value for kind in REFUSED_KINDS}
     assert outcome(found(**changes)) is Outcome.REVIEW
