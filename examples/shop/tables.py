@@ -184,7 +184,7 @@ class Tables:
             texts = list(connection.scalars(query))
         return (msgspec.json.decode(text, type=Kept) for text in texts)
 
-    def _first(self, query: sql.Select[Any]) -> Mapping[str, Any] | None:
+    def _first(self, query: sql.Select[Any]) -> sql.RowMapping | None:
         with self._engine.connect() as connection:
             found = connection.execute(query).mappings().first()
             return None if found is None else dict(found)
@@ -205,7 +205,7 @@ def _style_key(identity: str, style: Style) -> dict[str, str]:
     }
 
 
-def _product(row: Mapping[str, Any]) -> Product:
+def _product(row: sql.RowMapping) -> Product:
     price = Price(Decimal(row["amount"]), row["currency"]) if row["amount"] else None
     return Product(
         id=row["id"],

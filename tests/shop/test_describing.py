@@ -1,6 +1,7 @@
 """From the product table to descriptions, with a model whose answers the test decides."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -93,7 +94,7 @@ def test_an_answer_that_is_cut_is_no_description(shop: Shop) -> None:
         shop.describer.describe("mug", Style())
 
 
-def authored(shop: Shop, **changes: object) -> Description:
+def authored(shop: Shop, **changes: Any) -> Description:
     product = shop.put("mug")
     description = COMPOSER.compose(product, MUG, Style())
     changed = msgspec.structs.replace(description, **changes)
@@ -112,7 +113,7 @@ def authored(shop: Shop, **changes: object) -> Description:
     ],
 )
 def test_a_model_that_writes_is_held_to_the_same_checks(
-    tmp_path: Path, changes: dict[str, object], state: State
+    tmp_path: Path, changes: dict[str, Any], state: State
 ) -> None:
     with running_shop(tmp_path, author="author") as shop:
         description = authored(shop, **changes)

@@ -11,6 +11,9 @@ from examples.shop.tables import State
 from silkline.catalog.description import Style
 from tests.shop.stand_in import MUG, Shop
 
+HANG_MS = 30_000
+"""No step takes long; this bounds a hang."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
@@ -24,7 +27,8 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     problems: list[str] = []
     context = await browser.new_context(reduced_motion="reduce")
     opened = await context.new_page()
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(HANG_MS)
+    expect.set_options(timeout=HANG_MS)
     opened.on("console", lambda one: problems.append(one.text) if one.type == "error" else None)
     opened.on("pageerror", lambda error: problems.append(str(error)))
     yield opened

