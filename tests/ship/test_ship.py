@@ -52,7 +52,7 @@ class Dock:
 
     def run(self, *arguments: object) -> tuple[int, Any]:
         process = self.start(*arguments)
-        out, errors = process.communicate(timeout=300)
+        out, errors = process.communicate(timeout=900)
         assert out, errors
         return process.returncode, json.loads(out)
 
