@@ -56,7 +56,7 @@ def test_equal_seeds_give_equal_results() -> None:
 def test_a_lost_replica_costs_few_answers_because_its_requests_are_retried() -> None:
     fleet = Fleet(times=TIMES, slo=2.0, minimum=3, losses_per_day=3000, start_seconds=5)
     found = simulate(steady(10, 120), fleet, None)
-    assert found.lost >= 2
+    assert found.lost >= 1
     assert found.refused <= 2
 
 
