@@ -139,7 +139,7 @@ class Tables:
         """Products in order of their ids, with their descriptions in a language."""
         query = sql.select(PRODUCTS).order_by(PRODUCTS.c.id).offset(offset).limit(count)
         with self._engine.connect() as connection:
-            products = [_product(dict(row)) for row in connection.execute(query).mappings()]
+            products = [_product(row) for row in connection.execute(query).mappings()]
         kept = self._kept(
             DESCRIPTIONS.c.language == language.value,
             DESCRIPTIONS.c.product.in_([product.id for product in products]),
@@ -186,8 +186,7 @@ class Tables:
 
     def _first(self, query: sql.Select[Any]) -> sql.RowMapping | None:
         with self._engine.connect() as connection:
-            found = connection.execute(query).mappings().first()
-            return None if found is None else dict(found)
+            return connection.execute(query).mappings().first()
 
     def _replace(self, table: sql.Table, row: Mapping[str, Any]) -> None:
         same = [column == row[column.name] for column in table.primary_key]

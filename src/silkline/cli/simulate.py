@@ -94,7 +94,7 @@ from silkline.report.terminal import table
     default=(2, 10),
     type=(click.IntRange(1), click.IntRange(1, 512)),
     metavar="MIN MAX",
-    help="With CURVE: fewest and most replicas.",
+    help="With CURVE: minimum and maximum replicas.",
 )
 @click.option(
     "--start",
@@ -207,7 +207,7 @@ def _show_outcomes(outcomes: list[tuple[float, Outcome]], options: dict[str, Any
         cost = _cost(one.replica_hours, one.requests, options)
         cells = (
             span(start), f"{one.attainment:.3%}", f"{one.computed_attainment:.2%}", span(one.p99),
-            str(one.refused), f"{one.replica_hours:.1f}", str(one.most), str(one.lost),
+            str(one.refused), f"{one.replica_hours:.1f}", str(one.peak), str(one.lost),
         )  # fmt: skip
         rows.add_row(one.policy, *cells, *(() if cost is None else (f"{cost:.2f}",)))
     print_result(rows)

@@ -89,7 +89,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         refused: Requests that were refused or failed.
         p99: The 99th percentile of the computed answers' latency, in seconds.
         replica_hours: Hours of replicas, from the decision to start one until it is stopped.
-        most: Maximum replicas at a time.
+        peak: Maximum replicas at a time.
         lost: Replicas that were taken away.
         minutes: What happened in each minute.
     """
@@ -101,7 +101,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     p99: float
     replica_hours: float
-    most: int
+    peak: int
     lost: int
     minutes: list[Minute]
 
@@ -155,7 +155,7 @@ class _Simulation:
         self._dice = random.Random(fleet.seed)  # noqa: S311 - a repeatable draw, not a secret
         self.minutes = [Minute() for _ in range(math.ceil(curve.end / _MINUTE) or 1)]
         self.latencies = array("d")
-        self._arrived = self.lost = self.most = 0
+        self._arrived = self.lost = self.peak = 0
         self._paid_seconds = self._paid_at = 0.0
         self._busy_before = 0.0
 
@@ -164,7 +164,7 @@ class _Simulation:
         for replica in self._replicas[: self._first_replicas()]:
             replica.become(ReplicaState.SERVING)
         async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._watch(group))]
+            helpers = [group.create_task(self._rescale(group))]
             if self._fleet.losses_per_day:
                 helpers.append(group.create_task(self._lose(group)))
             async with asyncio.TaskGroup() as clients:
@@ -215,7 +215,7 @@ class _Simulation:
         self.latencies.append(seconds)
         minute.good += seconds <= fleet.slo
 
-    async def _watch(self, group: asyncio.TaskGroup) -> None:
+    async def _rescale(self, group: asyncio.TaskGroup) -> None:
         """Notes how many replicas serve, and lets the autoscaler decide."""
         samples: list[float] = []
         beat = 0
@@ -289,7 +289,7 @@ class _Simulation:
         now, count = virtual.now(), len(self._paid())
         self._paid_seconds += (now - self._paid_at) * count
         self._paid_at = now
-        self.most = max(self.most, count)
+        self.peak = max(self.peak, count)
 
     def _outcome(self) -> Outcome:
         computed = sum(minute.requests for minute in self.minutes)
@@ -306,7 +306,7 @@ class _Simulation:
             refused=sum(minute.refused for minute in self.minutes),
             p99=ordered[rank] if ordered else 0.0,
             replica_hours=self._paid_seconds / 3600,
-            most=self.most,
+            peak=self.peak,
             lost=self.lost,
             minutes=self.minutes,
         )

@@ -53,9 +53,9 @@ def fewest_replicas(
     seconds = min(_LONGEST, max(_SHORTEST, TRIAL_REQUESTS / misses)) if misses else _SHORTEST
     curve = Curve((0.0, seconds), (rate, rate))
     count = max(1, math.ceil(misses / fleet.times.answers_per_second()))
-    most = _MAX_FACTOR * count + _MAX_MORE
+    maximum = _MAX_FACTOR * count + _MAX_MORE
     trials: list[Trial] = []
-    while count <= most:
+    while count <= maximum:
         found = simulate(curve, msgspec.structs.replace(fleet, minimum=count, maximum=count), None)
         trials.append(Trial(count, found.attainment, found.p99))
         on_trial(trials[-1])
