@@ -60,6 +60,7 @@ def test_a_lost_replica_costs_few_answers_because_its_requests_are_retried() -> 
     assert found.refused <= 2
 
 
+@pytest.mark.slow
 def test_a_slow_start_makes_a_sudden_rise_cost_more_answers() -> None:
     curve = Curve((0.0, 60.0, 61.0, 240.0), (5.0, 5.0, 40.0, 40.0))
     tokens = next(policy for policy in POLICIES if policy.name == "tokens")
