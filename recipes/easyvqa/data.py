@@ -5,6 +5,7 @@ Test is the package's own. Of its training pictures every tenth is validation: n
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 VALIDATION_EVERY: Final = 10
 SHAPES: Final = frozenset({"circle", "rectangle", "triangle"})
 YES_NO: Final = frozenset({"yes", "no"})
+COLORS: Final = frozenset(easy_vqa.get_answers()) - SHAPES - YES_NO
 
 
 class Split(StrEnum):
@@ -42,6 +44,10 @@ class Scene:
     number: int
     path: Path
     pairs: tuple[tuple[str, str], ...]
+
+    def told(self, names: Set[str]) -> str | None:
+        """Return the one of these names that an answer tells; None if none does."""
+        return next((answer for _, answer in self.pairs if answer in names), None)
 
 
 def scenes(split: Split) -> list[Scene]:

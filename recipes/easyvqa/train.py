@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from recipes.easyvqa.data import Scene, Split, load_pixels, normalised, scenes, varied
+from recipes.easyvqa.data import (
+    COLORS,
+    SHAPES,
+    Scene,
+    Split,
+    load_pixels,
+    normalised,
+    scenes,
+    varied,
+)
 from recipes.easyvqa.evaluation_set import write_sets
 from recipes.easyvqa.packing import Packer
 from recipes.mini.chat import END_ID
@@ -37,7 +46,13 @@ BATCH = 16
 QUESTIONS = 4
 """Questions about a picture in a step."""
 
-STEPS = 1_600
+STEPS = 4_500
+NAME_STEPS = 600
+"""Of these, the first, in which only the tower learns, to name shapes and colours."""
+
+_NAMES = {"shape": sorted(SHAPES), "color": sorted(COLORS)}
+_UNTOLD = -100
+"""Label of a picture whose shape or colour no answer tells."""
 
 
 class TeacherTask:
@@ -47,9 +62,12 @@ class TeacherTask:
         self, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, seed: int
     ) -> None:
         """``seed`` fixes the batches."""
-        self.model: nn.Module = model
+        width = model.config.vision_config.hidden_size
+        heads = {f"{kind}_head": nn.Linear(width, len(names)) for kind, names in _NAMES.items()}
+        self._heads = nn.ModuleDict(heads).to(model.device)
+        self.model: nn.Module = nn.ModuleDict({"llava": model, "heads": self._heads})
         self.identity = hashlib.sha256(
-            repr((TEACHER, BATCH, QUESTIONS, seed)).encode()
+            repr((TEACHER, BATCH, QUESTIONS, NAME_STEPS, seed)).encode()
         ).hexdigest()[:16]
         self._llava, self._seed = model, seed
         self._packer = Packer(tokenizer, TEACHER.image_tokens)
@@ -59,7 +77,11 @@ class TeacherTask:
         self._device = next(model.parameters()).device
 
     def loss(self, step: int) -> Tensor:
-        """Return the next-token loss on the answers of a batch."""
+        """Return the next-token loss on the answers of a batch, plus the loss of the names.
+
+        From answers alone, a tower this small does not begin to see shapes. So it first learns to
+        name, from the mean of its features, the shape and the colour that answers tell.
+        """
         per_epoch = len(self._train) // BATCH
         epoch, number = divmod(step, per_epoch)
         order = torch.randperm(
@@ -68,16 +90,32 @@ class TeacherTask:
         chosen = order[number * BATCH : (number + 1) * BATCH]
         draws = torch.Generator().manual_seed(self._seed + 1_000_003 * (step + 1))
         pixels = varied(self._pixels[chosen], draws)
-        asked = [_some(self._train[index], draws) for index in chosen.tolist()]
-        logits, wanted = self._forward(pixels, asked)
-        return nn.functional.cross_entropy(logits, wanted)
+        own = [self._train[index] for index in chosen.tolist()]
+        if step < NAME_STEPS:
+            return self._name_loss(self._seen(pixels).mean(1), own)
+        asked = [_some(scene, draws) for scene in own]
+        logits, wanted, features = self._forward(pixels, asked)
+        answers = nn.functional.cross_entropy(logits, wanted)
+        return answers + self._name_loss(features.mean(1), own)
+
+    def _name_loss(self, pooled: Tensor, found: list[Scene]) -> Tensor:
+        """Loss of the shape's and the colour's name, of pictures where an answer tells it."""
+        total = pooled.new_zeros(())
+        for kind, names in _NAMES.items():
+            told = [scene.told(frozenset(names)) for scene in found]
+            labels = [_UNTOLD if name is None else names.index(name) for name in told]
+            if any(name is not None for name in told):
+                wanted = torch.tensor(labels, device=pooled.device)
+                logits = self._heads[f"{kind}_head"](pooled)
+                total = total + nn.functional.cross_entropy(logits, wanted, ignore_index=_UNTOLD)
+        return total
 
     def held_out(self) -> tuple[float, float]:
         """Return the loss on the validation scenes, and the share of right answers."""
         total, right, tokens, answers = 0.0, 0, 0, 0
         for start in range(0, len(self._validation), BATCH):
             part = self._validation[start : start + BATCH]
-            logits, wanted = self._forward(self._held_out[start : start + BATCH], part)
+            logits, wanted, _ = self._forward(self._held_out[start : start + BATCH], part)
             total += float(nn.functional.cross_entropy(logits, wanted, reduction="sum"))
             tokens += len(wanted)
             rest = (logits.argmax(-1) == wanted).tolist()
@@ -87,13 +125,19 @@ class TeacherTask:
                 answers += 1
         return total / tokens, right / answers
 
-    def _forward(self, pixels: Tensor, found: list[Scene]) -> tuple[Tensor, Tensor]:
-        """Logits at the answers' tokens, and these tokens."""
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """The tower's features of each patch."""
+        tower = self._llava.model.vision_tower
+        features: Tensor = tower(normalised(pixels).to(self._device)).last_hidden_state
+        return features[:, 1:]
+
+    def _forward(self, pixels: Tensor, found: list[Scene]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits at the answers' tokens, these tokens, and the tower's features."""
         packed = self._packer.pack(found)
         inner = self._llava.model
         device = self._device
-        features = inner.vision_tower(normalised(pixels).to(device)).last_hidden_state[:, 1:]
-        features = inner.multi_modal_projector(features)
+        seen = self._seen(pixels)
+        features = inner.multi_modal_projector(seen)
         ids, labels = packed.ids.to(device), packed.labels.to(device)
         embed = inner.language_model.get_input_embeddings()
         embeds = embed(ids)
@@ -105,7 +149,7 @@ class TeacherTask:
         ).last_hidden_state  # fmt: skip
         wanted = labels[:, 1:]
         chosen = wanted != -100
-        return nn.functional.linear(hidden[:, :-1][chosen], embed.weight), wanted[chosen]
+        return nn.functional.linear(hidden[:, :-1][chosen], embed.weight), wanted[chosen], seen
 
 
 def _some(scene: Scene, generator: torch.Generator) -> Scene:
@@ -142,7 +186,7 @@ def train(out: Path, schedule: Schedule, seed: int) -> bool:
     model.train()
     print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens", flush=True)
     task = TeacherTask(model, tokenizer, seed)
-    training = Training(task, hybrid([(model, 1.0)], Rates()), schedule, out)
+    training = Training(task, hybrid([(task.model, 1.0)], Rates()), schedule, out)
     finished = training.run(_print)
     if finished:
         save_bundle(model.eval(), tokenizer, out / "model", TEACHER)
