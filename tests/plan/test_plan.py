@@ -17,7 +17,7 @@ from silkline.plan.plan import UTILISATION, Choice, choose, make_plan
 from silkline.plan.roofline import Reached, timing
 from silkline.plan.sensitivity import variations
 from silkline.plan.shape import Shape
-from silkline.plan.workload import Workload, parse_count
+from silkline.plan.workload import Workload, parse_count, parse_rate
 from tests.models.samples import LLAVA_15_7B
 
 LLAVA = Shape("llava", 320_000_000, 6_740_000_000, 32, 4096, 524_288, 576)
@@ -107,6 +107,13 @@ def test_variations_name_what_changes() -> None:
     assert without.replicas > asked.replicas
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"), [("12M/day", 12e6 / 86400), ("140/s", 140.0), ("500k/h", 500e3 / 3600)]
+)
+def test_rates(text: str, rate: float) -> None:
+    assert parse_rate(text) == pytest.approx(rate)
+
+
 def test_counts() -> None:
     assert parse_count("7.06B") == 7_060_000_000
     with pytest.raises(ConfigError):
@@ -151,8 +158,8 @@ def test_the_bundled_model_needs_no_parameters() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--traffic", "many", "--slo", "p99=2s"), "is not a rate"),
         (("--traffic", "1/s", "--slo", "soon"), "is not an objective"),
+        (("--traffic", "1/s"), "--slo"),
     ],
 )
 def test_a_wrong_word_is_told(arguments: tuple[str, ...], said: str) -> None:
@@ -164,6 +171,7 @@ def test_a_wrong_word_is_told(arguments: tuple[str, ...], said: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--traffic", "many", "--slo", "p99=2s"), "is not a rate"),
         ((*ASKED, "--device", "abacus"), "There is no device abacus"),
         (("--traffic", "1/s", "--slo", "p95=2s"), "for the P99"),
     ],

@@ -124,12 +124,22 @@ def test_one_command_at_a_time(dock: Dock) -> None:
         assert "Another command ships with" in dock.ship("--until", "optimise").error
 
 
+def test_traffic_is_planned_for(dock: Dock) -> None:
+    found = dock.ship("--traffic", "12M/day", "--slo", "p99=1s", "--until", "plan", "--json")
+    ship, _ = shipped(found)
+    (page,) = dock.store.rglob("plan.html")
+    assert "417/s" in page.read_text()
+    assert dock.kinds(ship)[-1] == ("plan", "done")
+    assert "A first estimate" in found.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--slo", "p99"), "expected NAME=VALUE, such as p99=420ms"),
         (("--slo", "p98=1s"), "p98"),
-        (("--traffic", "12M/day"), "The stage plan is refused"),
+        (("--traffic", "12M/day"), "is planned for a P99"),
+        (("--traffic", "many", "--slo", "p99=1s"), "is not a rate"),
         (("--canary", "ramp"), "expected NAME=VALUE"),
         (("--canary", "model=x"), "expected NAME=VALUE"),
         (("--canary", "ramp=[0.9]"), "--canary ramp.0 is wrong"),

@@ -14,7 +14,7 @@ from rich.table import Table
 from silkline.bench.option_types import parse_seconds
 from silkline.cli.inspect import image_size
 from silkline.cli.printing import print_result
-from silkline.cli.traffic_options import parse_slo, parse_traffic
+from silkline.cli.slo_option import parse_slo
 from silkline.engines.registry import judge
 from silkline.errors import ConfigError
 from silkline.models.amounts import bytes_text, count_text
@@ -25,7 +25,7 @@ from silkline.plan.page import plan_page
 from silkline.plan.plan import BITS, Choice, Plan, make_plan
 from silkline.plan.roofline import Reached
 from silkline.plan.shape import shape_of
-from silkline.plan.workload import Workload, parse_count
+from silkline.plan.workload import Workload, parse_count, parse_rate
 
 
 def _count(text: str) -> int:
@@ -41,7 +41,7 @@ _SHOWN = 12
 @click.command()
 @click.argument("model")
 @click.option(
-    "--traffic", "rate", required=True, type=parse_traffic, metavar="RATE", help="Such as 12M/day."
+    "--traffic", "rate", required=True, type=parse_rate, metavar="RATE", help="Such as 12M/day."
 )
 @click.option(
     "--slo", "objective", required=True, type=parse_slo, metavar="P99", help="Such as p99=420ms."

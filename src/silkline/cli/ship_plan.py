@@ -62,7 +62,6 @@ def plan_of(options: Mapping[str, Any]) -> ShipPlan:
     to = To(own["to"])
     if own["until"] is None or NAMES.index(own["until"]) >= NAMES.index(RENDER):
         check_target(to)
-    check_traffic(own["traffic"])
     settings = settings_from(own["config"], {**flags, "model": own["model"]})
     how = How.BUNDLE if own["bundle"] else How.APPLY if own["names"] else How.SEARCH
     judging = _judging(own, how)
@@ -79,6 +78,7 @@ def plan_of(options: Mapping[str, Any]) -> ShipPlan:
         arguments=_stored(options),
         again=int(own["again"]),
     )
+    check_traffic(plan)
     _check_canary(plan)
     return plan
 

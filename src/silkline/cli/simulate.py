@@ -10,7 +10,7 @@ import msgspec
 
 from silkline.bench.option_types import parse_seconds, parse_share
 from silkline.cli.printing import print_result
-from silkline.cli.traffic_options import parse_slo, parse_traffic
+from silkline.cli.slo_option import parse_slo
 from silkline.errors import ConfigError
 from silkline.plan import simulation
 from silkline.plan.autoscaler import POLICIES
@@ -18,6 +18,7 @@ from silkline.plan.service_times import ServiceTimes
 from silkline.plan.simulation import Fleet, Outcome
 from silkline.plan.sizing import Trial, fewest_replicas
 from silkline.plan.traffic import DAY, Curve, day_curve, flash_sale_curve, read_curve
+from silkline.plan.workload import parse_rate
 from silkline.report.numbers import span
 from silkline.report.terminal import table
 
@@ -28,7 +29,7 @@ from silkline.report.terminal import table
     "--traffic",
     "rate",
     default="12M/day",
-    type=parse_traffic,
+    type=parse_rate,
     metavar="RATE",
     help="Mean rate of requests, such as 12M/day, 400k/h or 25/s.",
 )

@@ -9,6 +9,8 @@ import msgspec
 from silkline.errors import ConfigError
 
 _TIMES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)/(s|min|h|day)", re.ASCII)
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)")
 
 
@@ -39,6 +41,18 @@ class Workload(msgspec.Struct, frozen=True):
     def computed(self) -> float:
         """Requests a second that an engine answers at the peak."""
         return self.rate * self.peak * (1 - self.hit_rate)
+
+
+def parse_rate(text: str) -> float:
+    """Requests a second, from a text such as 12M/day or 140/s.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    found = _RATE.fullmatch(text)
+    if found is None or not float(found[1]):
+        raise ConfigError(f"{text!r} is not a rate. Write it as 12M/day, 400k/h or 25/s.")
+    return float(found[1]) * _TIMES[found[2]] / _SECONDS[found[3]]
 
 
 def parse_count(text: str) -> int:
