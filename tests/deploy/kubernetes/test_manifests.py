@@ -269,9 +269,13 @@ def test_the_own_redis_is_used_for_what_names_no_other(tmp_path: Path, objects: 
     assert variables(objects) == {
         "SILKLINE_CACHE_REDIS": "redis://silkline-redis:6379/0",
         "SILKLINE_IDEMPOTENCY_STORE": "redis://silkline-redis:6379/1",
+        "SILKLINE_LIMITS_REDIS": "redis://silkline-redis:6379/2",
     }
     found = rendered(tmp_path, '[cache]\ncache_redis = "redis://other:6379"\n')
-    assert variables(found) == {"SILKLINE_IDEMPOTENCY_STORE": "redis://silkline-redis:6379/0"}
+    assert variables(found) == {
+        "SILKLINE_IDEMPOTENCY_STORE": "redis://silkline-redis:6379/0",
+        "SILKLINE_LIMITS_REDIS": "redis://silkline-redis:6379/1",
+    }
     assert "redis-deployment.yaml" in found
     found = rendered(tmp_path, "[deploy]\nown_stores = []\n")
     assert variables(found) == {}

@@ -46,6 +46,7 @@ def own_redis(settings: Settings) -> tuple[str, ...]:
     stores = {
         "cache_redis": settings.cache.cache_redis,
         "idempotency_store": settings.idempotency.idempotency_store,
+        "limits_redis": settings.admission.limits_redis,
     }
     own = settings.deploy.own_stores
     if "objects" in own:
