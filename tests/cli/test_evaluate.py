@@ -74,6 +74,7 @@ def test_a_model_against_itself_and_against_a_damaged_one(tmp_path: Path) -> Non
     assert "silkline evaluate" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [FAKE, "silkline-mini engine=openvino"])
 def test_the_most_likely_choice_is_a_letter_that_the_prompt_offers(
     model: str, tmp_path: Path
@@ -87,6 +88,7 @@ def test_the_most_likely_choice_is_a_letter_that_the_prompt_offers(
     assert (len(answers), len(likely)) == (8, 4)
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_constrain_answers_is_refused_the_most_likely_choice(
     tmp_path: Path,
 ) -> None:

@@ -153,6 +153,7 @@ async def test_families_whose_pixels_the_pipeline_makes_come_near(
         await engine.aclose()
 
 
+@pytest.mark.slow
 def test_the_bundle_says_what_it_is_and_what_it_answered(
     made: Callable[[str], Exported],
 ) -> None:

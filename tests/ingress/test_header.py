@@ -185,7 +185,7 @@ async def test_a_plain_file_is_not_decoded(intake: Intake) -> None:
         pixels, file, digest, identity = await take(intake, data)
         assert (pixels, file) == (b"", EncodedImage(data, "image/jpeg"))
         assert digest == f"file:{hashlib.sha256(data).hexdigest()}"
-        assert identity == (digest, 96 * 72, None)
+        assert identity == (digest, 96 * 72, None, 96, 72, "jpeg", None)
     assert intake.snapshot().loading.decodes == before
 
 

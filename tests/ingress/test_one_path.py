@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ REMOTE = {
     f"engines/remote/{name}.py" for name in ("call", "engine", "link", "steps")
 }  # its connection, and the parts that see its replies
 RESPONSE = "aio/http_response.py"  # reads what the two get; dials nothing
-ADMIN = "cli/admin_api.py"  # asks a running Silkline, whose address the user names
+COMMANDS = {  # ask servers whose addresses the user of a command names; no gateway runs them
+    "ship/admin.py", "ship/server.py", "ship/traffic.py", "review/prometheus.py",
+}  # fmt: skip
 LOG_SERVER = "observe/shipping/server.py"  # sends events to the server of the settings
 DOCTOR = "cli/doctor.py"  # asks this machine's own port whether Silkline has it
 DECODER = "ingress/normalise.py"
@@ -38,8 +41,13 @@ CONNECTING = {
 }  # fmt: skip
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> tuple[tuple[str, ast.Module], ...]:
     """All that can run in a gateway. The load generator cannot: only commands know it."""
+    return tuple(_modules())
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
     paths = sorted(PACKAGE.rglob("*.py"))
     assert len(paths) > 20
     for path in paths:
@@ -47,7 +55,8 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
         tree = ast.parse(path.read_text(encoding="utf-8"), name)
         if name.startswith("bench/"):
             continue
-        assert name.startswith(("cli/", "optimize/")) or not uses(tree, {"silkline.bench"})
+        commands = ("cli/", "optimize/", "ship/")
+        assert name.startswith(commands) or not uses(tree, {"silkline.bench"})
         yield name, tree
 
 
@@ -84,7 +93,7 @@ def uses(tree: ast.AST, libraries: set[str]) -> bool:
 
 def test_one_module_fetches() -> None:
     clients = {name for name, tree in modules() if uses(tree, WEB_CLIENTS)}
-    assert clients == {ADMIN, DOCTOR, RESPONSE, FETCHER, LOG_SERVER} | REMOTE
+    assert clients == {DOCTOR, RESPONSE, FETCHER, LOG_SERVER} | REMOTE | COMMANDS
 
 
 def test_nothing_connects_by_hand() -> None:

@@ -144,6 +144,7 @@ def test_a_traffic_file_is_read(tmp_path: Path) -> None:
     assert read_curve(path) == Curve((0.0, 60.0), (1.0, 3.0))
 
 
+@pytest.mark.slow
 def test_the_fewest_replicas_keep_the_slo_and_one_less_does_not() -> None:
     fleet = Fleet(times=TIMES, slo=1.0)
     trials = fewest_replicas(30, fleet, 0.99)

@@ -86,6 +86,7 @@ async def test_torch_keeps_the_contract_with_every_family(tiny: Tiny, tmp_path: 
     assert refused == ({"two-pictures", "interleaved"} if tiny.model_type == "blip-2" else set())
 
 
+@pytest.mark.slow
 async def test_torch_with_the_bundled_weights(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
