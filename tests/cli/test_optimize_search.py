@@ -88,7 +88,7 @@ def test_the_fastest_that_keeps_the_answers_is_picked_and_a_killed_search_contin
     assert "exists already" in again.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_nothing_is_written_if_nothing_passes(search: Search, tmp_path: Path) -> None:
     found = search("--out", tmp_path / "new", "--require", "throughput>=50x")

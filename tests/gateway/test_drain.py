@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
@@ -153,7 +153,16 @@ def test_nobody_is_reset_at_full_load(keep: bool, attempt: int) -> None:
     assert crowd.outcomes["200"] > 20
 
 
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Hang-ups as a terminal's programs get them: under `nohup`, tests would hand down ignoring."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("hangups")
 def test_a_closed_terminal_loses_no_request() -> None:
     long = (*FAKE, "--engine-options", "token_seconds=0.05,answer_words=100")
     with served(*long) as running:

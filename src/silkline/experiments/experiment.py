@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -183,5 +184,11 @@ class Experiment:
                 low, high = found.interval(planned, alpha)
                 known[name] = {"estimate": found.estimate, "low": low, "high": high}
         if verdict is not None:
-            known |= {"harm": verdict.harm, "proof": verdict.proof, "limits": verdict.limits}
+            harm, proof = _plain(verdict.harm), _plain(verdict.proof)
+            known |= {"harm": harm, "proof": proof, "limits": verdict.limits}
         return known
+
+
+def _plain(evidence: Mapping[str, float]) -> dict[str, float | None]:
+    """Evidence as JSON has it, which knows no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in evidence.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from silkline.experiments.assignment import Arm
@@ -93,8 +93,16 @@ class Tally:
 
     @property
     def gain(self) -> Difference:
-        """The candidate's mean reward less the control's."""
-        return difference(self._arms[Arm.CONTROL].rewards, self._arms[Arm.CANDIDATE].rewards)
+        """The candidate's mean reward less the control's.
+
+        Both arms count as if they had one more reward of 0 and one of 1: equal rewards would have
+        no variance, and prove anything. Agresti and Caffo, Simple and effective confidence
+        intervals for proportions, The American Statistician 2000.
+        """
+        control, candidate = (self._arms[arm].rewards for arm in (Arm.CONTROL, Arm.CANDIDATE))
+        if not (control.count and candidate.count):
+            return Difference(0.0, math.inf, 0.0)
+        return difference(_with_both(control), _with_both(candidate))
 
     @property
     def log_fails_more(self) -> float:
@@ -105,3 +113,11 @@ class Tally:
     def log_fails_less(self) -> float:
         """The evidence that the candidate fails less than is accepted."""
         return self._fails_less.log_evidence
+
+
+def _with_both(rewards: Moments) -> Moments:
+    """The rewards, and one of 0 and one of 1."""
+    more = replace(rewards)
+    more.add(0.0)
+    more.add(1.0)
+    return more

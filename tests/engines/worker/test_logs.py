@@ -47,6 +47,7 @@ async def test_what_a_worker_logs_keeps_its_level_and_its_fields(
     read = tmp_path / "read"
     plug_in(tmp_path, monkeypatch, TALKATIVE.replace("READ", str(read)))
     caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "silkline")  # commands that ran here may have set another one
     worker = WorkerSupervisor("plug", EngineOptions(), start_timeout=60)
     starting = asyncio.create_task(worker.start())
     await eventually(lambda: "json line" in caplog.text, seconds=60)
