@@ -21,7 +21,7 @@ from silkline.plan.workload import Workload, parse_count, parse_rate
 from tests.models.samples import LLAVA_15_7B
 
 LLAVA = Shape("llava", 320_000_000, 6_740_000_000, 32, 4096, 524_288, 576)
-WORK = Workload(12e6 / 86400, 3.0, 0.9, 2.0, (1024, 768), 100_000, 32, 64)
+WORK = Workload(12e6 / 86400, 2.0, hit_rate=0.9)
 SHARES = Reached()
 
 

@@ -7,10 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from silkline.ship.admin import call
-
-__all__ = ["admin_options", "call"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

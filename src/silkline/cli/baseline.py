@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from silkline.cli.admin_api import admin_options, call
+from silkline.cli.admin_api import admin_options
 from silkline.cli.data_options import data_columns
 from silkline.cli.printing import print_result
 from silkline.cli.progress import progress_bar
@@ -31,6 +31,7 @@ from silkline.evaluate.datasets import load_dataset
 from silkline.models.printable import printable
 from silkline.observe.logs import configure_logging
 from silkline.service.subject import parse_subject
+from silkline.ship.admin import call
 
 _OWN = ("url", "key_env", "model", "since", "data", "columns", "prompt", "limit", "max_tokens")
 _OF_TEXT = ("refusal", "vocabulary")

@@ -14,9 +14,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from silkline.cli.admin_api import admin_options, call
+from silkline.cli.admin_api import admin_options
 from silkline.cli.printing import print_result
 from silkline.models.printable import printable
+from silkline.ship.admin import call
 
 _PATH = "/admin/experiments"
 _SERVING = {"split": "both models", "model": "the model", "candidate": "the candidate"}

@@ -34,6 +34,9 @@ def _count(text: str) -> int:
 
 _SHARE = click.FloatRange(0, 1, min_open=True)
 _P99 = 0.99
+_USUAL = Workload(rate=1.0, slo=1.0)
+"""What a workload is where no flag says it."""
+
 _SHOWN = 12
 """Ways that the terminal shows."""
 
@@ -47,23 +50,36 @@ _SHOWN = 12
     "--slo", "objective", required=True, type=parse_slo, metavar="P99", help="Such as p99=420ms."
 )
 @click.option(
-    "--images", "image", default="1024x768", show_default=True, type=image_size, metavar="WxH"
+    "--images",
+    "image",
+    default="{}x{}".format(*_USUAL.image),
+    show_default=True,
+    type=image_size,
+    metavar="WxH",
 )
 @click.option(
-    "--image-bytes", default="100k", show_default=True, type=parse_count, help="Of its file."
+    "--image-bytes",
+    default=str(_USUAL.image_bytes),
+    show_default=True,
+    type=parse_count,
+    help="Of its file.",
 )
-@click.option("--prompt-tokens", default=32, show_default=True, type=click.IntRange(1))
-@click.option("--answer-tokens", default=64, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--prompt-tokens", default=_USUAL.prompt_tokens, show_default=True, type=click.IntRange(1)
+)
+@click.option(
+    "--answer-tokens", default=_USUAL.answer_tokens, show_default=True, type=click.IntRange(1)
+)
 @click.option(
     "--hit-rate",
-    default=0.0,
+    default=_USUAL.hit_rate,
     show_default=True,
     type=click.FloatRange(0, 1, max_open=True),
     help="Share of requests that the answer cache answers.",
 )
 @click.option(
     "--peak",
-    default=3.0,
+    default=_USUAL.peak,
     show_default=True,
     type=click.FloatRange(1),
     help="Times the average rate, for which replicas are counted.",

@@ -13,9 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from silkline.cli.admin_api import admin_options, call
+from silkline.cli.admin_api import admin_options
 from silkline.cli.printing import print_result
 from silkline.models.printable import printable
+from silkline.ship.admin import call
 
 _BAR_WIDTH = 40
 _MAX_CHARACTERS = 500

@@ -16,7 +16,7 @@ import torch
 from silkline.config import Settings
 from silkline.core import Image, PixelBudget
 from silkline.distil.curve import Point
-from silkline.distil.files import whole_folder, write_student
+from silkline.distil.files import write_student, written_folder
 from silkline.distil.initialise import make_student
 from silkline.distil.looking import Looking, look
 from silkline.distil.optimiser import Rates, hybrid
@@ -141,7 +141,7 @@ class _Distilling:
         )
         made = plan.work / f"student-{self._identity(plan.sizes)}"
         if not made.exists():
-            with whole_folder(made) as draft:
+            with written_folder(made) as draft:
                 write_student(self._new_student(), self._folder, draft)
         student = load_family(made, dtype=torch.float32, device=self._teacher.model.device)
         student.model.requires_grad_(requires_grad=True).train()
@@ -212,7 +212,7 @@ class _Distilling:
 
     def _write(self, student: Adapter, found: Distilled) -> None:
         """Writes the student's folder, which appears only when it is complete."""
-        with whole_folder(self._plan.target) as draft:
+        with written_folder(self._plan.target) as draft:
             write_student(student.model, self._folder, draft)
             encoded = msgspec.json.format(msgspec.json.encode(found), indent=1)
             (draft / RECORD).write_bytes(encoded + b"\n")

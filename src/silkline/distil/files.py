@@ -15,6 +15,7 @@ from silkline.models.bundle import MANIFEST
 from silkline.models.documents import CONFIG
 from silkline.models.gate import GATE
 from silkline.models.source import SUFFIXES
+from silkline.stores.whole_folder import whole_folder
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".xml"})
 _OWN = frozenset({CONFIG, "generation_config.json", MANIFEST, GATE, RECORD})
@@ -24,22 +25,17 @@ _PROCESSOR = "processor_config.json"
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into, which is at `target` after the block; after an error nothing is.
+def written_folder(target: Path) -> Iterator[Path]:
+    """`whole_folder` for what a command writes.
 
     Raises:
         EnvironmentFault: It cannot be written.
     """
-    draft = target.with_name(f".{target.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        draft.rename(target)
+        with whole_folder(target) as draft:
+            yield draft
     except OSError as error:
         raise EnvironmentFault(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_student(student: Any, teacher: Path, folder: Path) -> None:

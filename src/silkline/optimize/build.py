@@ -24,6 +24,7 @@ from silkline.models.pruning import pruned
 from silkline.models.source import file_digest
 from silkline.models.token_rules import read_documents
 from silkline.optimize.optimisation import OnStage, Optimisation, Sample, Work, check_applies
+from silkline.stores.whole_folder import whole_folder
 
 _REVISION_LENGTH = 16
 
@@ -70,23 +71,21 @@ def build(
     if len(engines) != 1:
         raise ConfigError("The optimisations are for several engines. Apply them one by one.")
     engine = engines.pop()
-    draft = target.with_name(f".{target.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        _copy(base, engine, draft)
-        weights = base.manifest.engines[engine]
-        findings: dict[str, Mapping[str, Any]] = {}
-        for each in chosen:
-            check_applies(each, _changed(base, draft, engine, weights))
-            on_stage(each.about)
-            with redirect_stdout(io.StringIO()):  # libraries print their progress
-                work = Work(draft / weights.path, weights, images, samples)
-                weights = each.apply(work)
-            if work.findings:
-                findings[each.name] = work.findings
-        applied = _Applied(chosen, weights, calibration, findings)
-        _write_manifest(base, draft, engine, applied)
-        draft.rename(target)
+        with whole_folder(target) as draft:
+            _copy(base, engine, draft)
+            weights = base.manifest.engines[engine]
+            findings: dict[str, Mapping[str, Any]] = {}
+            for each in chosen:
+                check_applies(each, _changed(base, draft, engine, weights))
+                on_stage(each.about)
+                with redirect_stdout(io.StringIO()):  # libraries print their progress
+                    work = Work(draft / weights.path, weights, images, samples)
+                    weights = each.apply(work)
+                if work.findings:
+                    findings[each.name] = work.findings
+            applied = _Applied(chosen, weights, calibration, findings)
+            _write_manifest(base, draft, engine, applied)
     except OSError as error:
         raise EnvironmentFault(
             f"{target} cannot be written: {error.strerror}. Free space, or choose another folder "
@@ -96,8 +95,6 @@ def build(
         raise EnvironmentFault(
             f"A library cannot apply this to {base.manifest.name}: {error}. Leave it out."
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return load_bundle(target)
 
 

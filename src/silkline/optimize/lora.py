@@ -28,6 +28,7 @@ from silkline.models.resolve import ModelLocation, locate_model
 from silkline.models.safetensors_header import read_header
 from silkline.models.weights import PICKLED, read_weights
 from silkline.optimize.build import check_target
+from silkline.stores.whole_folder import whole_folder
 
 if TYPE_CHECKING:
     import torch
@@ -123,22 +124,18 @@ def merge_adapter(
         tensor.name: tensor.shape for name in files for tensor in read_header(source / name, name)
     }
     changes = _changes(adapter, config, shapes)
-    draft = target.with_name(f".{target.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        _copy(source, draft)
-        for done, name in enumerate(files):
-            on_shard(done, len(files))
-            _merge_file(source / name, draft / name, changes)
-        on_shard(len(files), len(files))
-        draft.rename(target)
+        with whole_folder(target) as draft:
+            _copy(source, draft)
+            for done, name in enumerate(files):
+                on_shard(done, len(files))
+                _merge_file(source / name, draft / name, changes)
+            on_shard(len(files), len(files))
     except OSError as error:
         raise EnvironmentFault(
             f"{target} cannot be written: {error.strerror}. Free space, or choose another folder "
             "by --out."
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return Merged(location.model, len(changes.products), len(changes.whole))
 
 
@@ -278,7 +275,6 @@ def _scale(config: Document, layer: str, rank: int) -> float:
 
 def _copy(source: Path, draft: Path) -> None:
     """Copies what belongs to the base model, but its weights and what a gate said of it."""
-    draft.mkdir(parents=True)
     for file in sorted(source.iterdir()):
         left_out = file.name in _NOT_ITS_OWN or file.suffix in {".safetensors", *PICKLED}
         if file.is_file() and not file.name.startswith(".") and not left_out:

@@ -15,13 +15,13 @@ _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)")
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """The traffic of a deployment.
+    """The traffic of a deployment; what is not known has a usual value.
 
     Attributes:
         rate: Requests a second, on average.
+        slo: P99 of the latency in seconds.
         peak: How many times as much at the peak, for which it is planned.
         hit_rate: Share that the answer cache answers.
-        slo: P99 of the latency in seconds.
         image: Width and height of an image in pixels.
         image_bytes: Bytes of an image's file.
         prompt_tokens: Tokens of text in a prompt.
@@ -29,13 +29,13 @@ class Workload(msgspec.Struct, frozen=True):
     """
 
     rate: float
-    peak: float
-    hit_rate: float
     slo: float
-    image: tuple[int, int]
-    image_bytes: int
-    prompt_tokens: int
-    answer_tokens: int
+    peak: float = 3.0
+    hit_rate: float = 0.0
+    image: tuple[int, int] = (1024, 768)
+    image_bytes: int = 100_000
+    prompt_tokens: int = 32
+    answer_tokens: int = 64
 
     @property
     def computed(self) -> float:

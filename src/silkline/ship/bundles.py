@@ -20,6 +20,7 @@ from silkline.models.bundle import Bundle, load_bundle
 from silkline.models.gate import GATE_PAGE, content_digest, read_gate
 from silkline.optimize.record import write_gate
 from silkline.stores.whole_file import replace_file
+from silkline.stores.whole_folder import whole_folder
 
 PROVENANCE, GATE, CANARY, SBOM, SUMS = (
     "provenance.json", "gate.json", "canary.json", "sbom.json", "SHA256SUMS",
@@ -47,7 +48,6 @@ class Bundles:
         """
         digest = content_digest(candidate)
         target = self.folder / digest / _BUNDLE
-        draft = target.with_name(f".{_BUNDLE}.draft")
         try:
             if target.is_dir():
                 kept = load_bundle(target)
@@ -56,10 +56,10 @@ class Bundles:
                     page = (candidate.folder / GATE_PAGE).read_text(encoding="utf-8")
                     write_gate(kept, record, page)
                 return load_bundle(target)
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(candidate.folder, draft, copy_function=_link_or_copy)
-            draft.rename(target)
+            with whole_folder(target) as draft:
+                shutil.copytree(
+                    candidate.folder, draft, copy_function=_link_or_copy, dirs_exist_ok=True
+                )
         except OSError as error:
             raise _fault(self.folder, error) from error
         return load_bundle(target)
@@ -149,18 +149,19 @@ def copy_ungated(source: Bundle, target: Path) -> Bundle:
     Raises:
         EnvironmentFault: It cannot be written.
     """
-    draft = target.with_name(f".{target.name}.draft")
+    manifest: dict[str, Any]
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        manifest: dict[str, Any] = msgspec.json.decode((source.folder / "bundle.json").read_bytes())
-        files = {name: each for name, each in manifest["files"].items() if name not in _GATE_FILES}
-        for name in files:
-            (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.folder / name, draft / name)
-        encoded = msgspec.json.format(msgspec.json.encode(manifest | {"files": files}), indent=1)
-        replace_file(draft / "bundle.json", encoded + b"\n", mode=_MODE)
-        draft.rename(target)
+        with whole_folder(target) as draft:
+            manifest = msgspec.json.decode((source.folder / "bundle.json").read_bytes())
+            files = {
+                name: each for name, each in manifest["files"].items() if name not in _GATE_FILES
+            }
+            for name in files:
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source.folder / name, draft / name)
+            encoded = msgspec.json.encode(manifest | {"files": files})
+            indented = msgspec.json.format(encoded, indent=1)
+            replace_file(draft / "bundle.json", indented + b"\n", mode=_MODE)
     except OSError as error:
         raise _fault(target, error) from error
     return load_bundle(target)

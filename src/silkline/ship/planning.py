@@ -24,9 +24,6 @@ PLAN = "plan"
 PAGE = "plan.html"
 
 _P99 = 0.99
-_PEAK = 3.0
-_IMAGE = (1024, 768)
-_IMAGE_BYTES, _PROMPT_TOKENS = 100_000, 32
 
 
 def check_traffic(plan: ShipPlan) -> None:
@@ -77,15 +74,6 @@ class Plan:
 
 def planned(plan: ShipPlan) -> Planned:
     """The plan for the model as it is, with images and prompts of a usual size."""
-    work = Workload(
-        rate=parse_rate(plan.traffic),
-        peak=_PEAK,
-        hit_rate=0.0,
-        slo=_slo(plan),
-        image=_IMAGE,
-        image_bytes=_IMAGE_BYTES,
-        prompt_tokens=_PROMPT_TOKENS,
-        answer_tokens=plan.subject.max_tokens,
-    )
+    work = Workload(parse_rate(plan.traffic), _slo(plan), answer_tokens=plan.subject.max_tokens)
     found = inspect_model(locate_model(plan.model, os.environ), judge, [work.image])
     return make_plan(shape_of(found), work, DEVICES.values())
