@@ -83,6 +83,9 @@ class Serving(Enum):
     SPLIT = "split"
     """Both do."""
 
+    PAUSED = "paused"
+    """The model does, until an admin resumes the experiment."""
+
     MODEL = "model"
     CANDIDATE = "candidate"
 
@@ -150,14 +153,15 @@ class Journal:
         """Reads what is known of an experiment."""
         return await self._file.run("read", lambda file: _read(file, experiment))
 
-    async def observe(self, experiment: str, seen: Sequence[Observation]) -> None:
-        """Adds observations; one whose request is already there is left out."""
+    async def observe(self, experiment: str, seen: Sequence[Observation]) -> list[Observation]:
+        """Adds observations, and returns those whose request was not there yet."""
         rows = [
             (experiment, one.request, one.tenant, one.arm.value, one.stratum, one.failed,
              one.seconds, one.size, one.at)
             for one in seen
         ]  # fmt: skip
-        await self._file.run("observe", lambda file: _many(file, rows))
+        is_new = await self._file.run("observe", lambda file: _many(file, rows))
+        return [one for one, new in zip(seen, is_new, strict=True) if new]
 
     async def reward(self, request: str, tenant: str, value: float, at: float) -> Rewarded | None:
         """Adds the reward of a request.
@@ -200,9 +204,9 @@ def _read(file: sqlite3.Connection, experiment: str) -> Past:
     return Past(tuple(decisions), tuple(seen))
 
 
-def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> list[bool]:
     with transaction(file):
-        file.executemany(_OBSERVED, rows)
+        return [file.execute(_OBSERVED, row).rowcount == 1 for row in rows]
 
 
 def _unavailable() -> Overloaded:

@@ -158,7 +158,8 @@ class Experiments:
             Overloaded: The journal fails.
         """
         for experiment in self:
-            await experiment.settle()
+            if experiment.awaits(request, tenant):
+                await experiment.flush()
         found = await self._journal.reward(request, tenant, reward, time.time())
         if found is not None and found.is_first:
             rewarded = self.get(found.experiment)
