@@ -204,6 +204,12 @@ class Experiment:
                 total = 0.0
         return total
 
+    def told(self, verdict: Verdict) -> str:
+        """What comes next; why it ended, if it has."""
+        if self.serving is Serving.SPLIT:
+            return "The settings pause it." if self.settings.paused else verdict.reason
+        return self.decisions[-1].reason
+
     def expectation(self) -> Expectation:
         """What it needs until it promotes a candidate that is as good as the model."""
         last, seen = self.decisions[-1], self._requests()
