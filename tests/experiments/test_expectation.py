@@ -17,7 +17,9 @@ SETTINGS = ExperimentSettings(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("runs", [3, pytest.param(40, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "runs", [3, pytest.param(40, marks=[pytest.mark.full, pytest.mark.timeout(0)])]
+)
 async def test_most_candidates_as_good_as_the_model_are_promoted_by_then(
     tmp_path: Path, runs: int
 ) -> None:

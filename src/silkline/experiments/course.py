@@ -83,9 +83,9 @@ class Course:
 
     def shown(self) -> list[dict[str, Any]]:
         """The points as plain values, oldest first; the last is of now."""
-        points = self._points
-        if self._requests and (not points or points[-1].requests < self._requests):
-            points = [*points, self._point()]
+        points = [one for one in self._points if one.requests < self._requests]
+        if self._requests:
+            points.append(self._point())
         return [asdict(one) for one in points]
 
     def tails(self) -> dict[str, dict[str, float | None]]:

@@ -53,6 +53,10 @@ CREATE TABLE IF NOT EXISTS decisions (
     seen INTEGER NOT NULL,   -- the last observation that counted
     at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS deliveries (
+    webhook TEXT PRIMARY KEY,
+    decision INTEGER NOT NULL  -- the last one that it got, or that was given up
+);
 COMMIT;
 """
 _OBSERVED = (
@@ -70,6 +74,15 @@ _DECISIONS = (
     "SELECT serving, share, by, reason, evidence, at FROM decisions "
     "WHERE experiment = ? ORDER BY number"
 )
+_KNOW_WEBHOOK = (
+    "INSERT OR IGNORE INTO deliveries (webhook, decision) "
+    "SELECT ?, coalesce(max(number), 0) FROM decisions"
+)
+_UNDELIVERED = (
+    "SELECT number, experiment, serving, share, by, reason, evidence, at FROM decisions "
+    "WHERE number > (SELECT decision FROM deliveries WHERE webhook = ?) ORDER BY number LIMIT 1"
+)
+_DELIVERED = "UPDATE deliveries SET decision = ? WHERE webhook = ?"
 _SEEN = (
     "SELECT request, tenant, arm, stratum, failed, seconds, size, observations.at, value "
     "FROM observations LEFT JOIN rewards ON observation = observations.number "
@@ -184,6 +197,26 @@ class Journal:
         values = (experiment, settings, decision.serving.value, decision.share, decision.by,
                   decision.reason, decision.evidence, decision.at)  # fmt: skip
         await self._file.run("decide", lambda file: file.execute(_DECIDE, values).rowcount)
+
+    async def know_webhook(self, webhook: str) -> None:
+        """Remembers a webhook, which gets the decisions from now on; idempotent."""
+        await self._file.run("webhook", lambda file: file.execute(_KNOW_WEBHOOK, (webhook,)))
+
+    async def undelivered(self, webhook: str) -> tuple[int, str, Decision] | None:
+        """The first decision that a webhook has not got: number, experiment, decision."""
+
+        def find(file: sqlite3.Connection) -> tuple[int, str, Decision] | None:
+            row = file.execute(_UNDELIVERED, (webhook,)).fetchone()
+            if row is None:
+                return None
+            number, experiment, serving, *rest = row
+            return number, experiment, Decision(Serving(serving), *rest)
+
+        return await self._file.run("undelivered", find)
+
+    async def delivered(self, webhook: str, number: int) -> None:
+        """Notes that a webhook got a decision, or that it was given up."""
+        await self._file.run("delivered", lambda file: file.execute(_DELIVERED, (number, webhook)))
 
     async def aclose(self) -> None:
         """Closes the file; idempotent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from silkline.experiments.change import changed
 from silkline.experiments.experiment import Experiment
 from silkline.experiments.journal import Journal, Rewarded, Serving
 from silkline.experiments.tally import Observation
+from silkline.experiments.webhooks import Webhooks
 from silkline.ingress.source import Source, UrlSource
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
@@ -36,6 +38,7 @@ class Experiments:
         """Takes the settings and the table of models; `running` starts the experiments."""
         self._models = models
         self._journal = Journal(settings.experimenting.experiment_file)
+        self._webhooks = Webhooks(settings.experimenting, os.environ)
         self._experiments = {
             name: Experiment(name, declared, self._journal)
             for name, declared in settings.experiments.items()
@@ -173,7 +176,10 @@ class Experiments:
         for experiment in self:
             await experiment.start()
         try:
-            async with in_background(self._settle(), "experiments"):
+            async with (
+                self._webhooks.running(self._journal),
+                in_background(self._settle(), "experiments"),
+            ):
                 yield
         finally:
             await self._settle_all()
