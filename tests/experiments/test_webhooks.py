@@ -28,15 +28,18 @@ class Receiver:
         self.statuses: list[int] = []
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.url = ""
+        self._arrived = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.Response:
         self.got.append((dict(request.headers), await request.read()))
+        self._arrived.set()
         return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
 
     async def until(self, number: int) -> None:
         async with asyncio.timeout(30):
             while len(self.got) < number:
-                await asyncio.sleep(0.01)
+                await self._arrived.wait()
+                self._arrived.clear()
 
 
 @pytest.fixture

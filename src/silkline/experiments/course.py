@@ -88,6 +88,12 @@ class Course:
             points.append(self._point())
         return [asdict(one) for one in points]
 
+    def now(self) -> dict[str, Interval]:
+        """What is known now, by metric; without those that have too few requests."""
+        point = self._point()
+        found = {"failures": point.failures, "latency": point.latency, "gain": point.gain}
+        return {name: one for name, one in found.items() if one is not None}
+
     def tails(self) -> dict[str, dict[str, float | None]]:
         """The P99 of each arm's latency in seconds, to 1%, with its interval; None is no bound."""
         found = {}

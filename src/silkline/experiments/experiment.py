@@ -83,7 +83,8 @@ class Experiment:
     @property
     def serving(self) -> Serving:
         """Which model answers."""
-        return self.decisions[-1].serving
+        decided = self.decisions[-1].serving
+        return Serving.PAUSED if self.settings.paused and decided is Serving.SPLIT else decided
 
     @property
     def share(self) -> float:
@@ -97,7 +98,7 @@ class Experiment:
 
     def assign(self, unit: bytes) -> Arm:
         """Returns the arm of a unit; `OUTSIDE` unless the experiment runs."""
-        if self.serving is not Serving.SPLIT or self.settings.paused:
+        if self.serving is not Serving.SPLIT:
             return Arm.OUTSIDE
         return arm_of(self.name, unit, self.share)
 
@@ -207,7 +208,9 @@ class Experiment:
     def told(self, verdict: Verdict) -> str:
         """What comes next; why it ended, if it has."""
         if self.serving is Serving.SPLIT:
-            return "The settings pause it." if self.settings.paused else verdict.reason
+            return verdict.reason
+        if self.serving is Serving.PAUSED and self.settings.paused:
+            return "The settings pause it: set paused to false, and start the server again."
         return self.decisions[-1].reason
 
     def expectation(self) -> Expectation:

@@ -48,6 +48,11 @@ class Verdict(NamedTuple):
     limits: tuple[float, float]
     mismatch: float
 
+    @property
+    def is_mismatch(self) -> bool:
+        """Whether the arms' sizes differ by more than chance."""
+        return self.mismatch > MISMATCH_LIMIT
+
 
 def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> Verdict:
     """Judges the evidence; it may be called after every request.
