@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 
 from silkline.aio.background import in_background
 from silkline.config import Settings
@@ -13,9 +16,10 @@ from silkline.config.experiments import ExperimentSettings, check_experiments
 from silkline.errors import InvalidRequest, ModelConflict, Overloaded
 from silkline.experiments.assignment import Arm
 from silkline.experiments.change import changed
-from silkline.experiments.experiment import Experiment
+from silkline.experiments.experiment import EVIDENCE, Experiment
 from silkline.experiments.journal import Journal, Rewarded, Serving
 from silkline.experiments.tally import Observation
+from silkline.experiments.webhooks import Webhooks
 from silkline.ingress.source import Source, UrlSource
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
@@ -36,6 +40,7 @@ class Experiments:
         """Takes the settings and the table of models; `running` starts the experiments."""
         self._models = models
         self._journal = Journal(settings.experimenting.experiment_file)
+        self._webhooks = Webhooks(settings.experimenting, os.environ)
         self._experiments = {
             name: Experiment(name, declared, self._journal)
             for name, declared in settings.experiments.items()
@@ -158,7 +163,8 @@ class Experiments:
             Overloaded: The journal fails.
         """
         for experiment in self:
-            await experiment.settle()
+            if experiment.awaits(request, tenant):
+                await experiment.flush()
         found = await self._journal.reward(request, tenant, reward, time.time())
         if found is not None and found.is_first:
             rewarded = self.get(found.experiment)
@@ -172,7 +178,10 @@ class Experiments:
         for experiment in self:
             await experiment.start()
         try:
-            async with in_background(self._settle(), "experiments"):
+            async with (
+                self._webhooks.running(self._journal),
+                in_background(self._settle(), "experiments"),
+            ):
                 yield
         finally:
             await self._settle_all()
@@ -181,18 +190,8 @@ class Experiments:
     def readings(self) -> Iterator[Reading]:
         """Metrics of the experiments."""
         for one in self:
-            if not one.decisions:
-                continue
-            yield catalogue.EXPERIMENT_SHARE, (one.name,), one.share
-            for serving in Serving:
-                labels = (one.name, serving.value)
-                yield catalogue.EXPERIMENT_SERVING, labels, float(one.serving is serving)
-            yield catalogue.EXPERIMENT_LOST, (one.name,), one.lost
-            for arm in (Arm.CONTROL, Arm.CANDIDATE):
-                labels = (one.name, arm.value)
-                yield catalogue.EXPERIMENT_REQUESTS, labels, one.tally.requests(arm)
-                yield catalogue.EXPERIMENT_FAILURES, labels, one.tally.failures(arm)
-                yield catalogue.EXPERIMENT_REWARDS, labels, one.tally.rewards(arm).count
+            if one.decisions:
+                yield from _readings(one)
 
     async def _settle(self) -> None:
         while True:
@@ -203,6 +202,25 @@ class Experiments:
         for experiment in self:
             with suppress(Overloaded):  # logged by the store; the next round tries again
                 await experiment.settle()
+
+
+def _readings(one: Experiment) -> Iterator[Reading]:
+    yield catalogue.EXPERIMENT_SHARE, (one.name,), one.share
+    yield catalogue.EXPERIMENT_LOST, (one.name,), one.lost
+    yield catalogue.EXPERIMENT_MISMATCH, (one.name,), float(one.verdict.is_mismatch)
+    verdicts = Counter(each.serving for each in one.decisions if each.by == EVIDENCE)
+    for serving in Serving:
+        labels = (one.name, serving.value)
+        yield catalogue.EXPERIMENT_SERVING, labels, float(one.serving is serving)
+        yield catalogue.EXPERIMENT_VERDICTS, labels, verdicts[serving]
+    for arm in (Arm.CONTROL, Arm.CANDIDATE):
+        labels = (one.name, arm.value)
+        yield catalogue.EXPERIMENT_REQUESTS, labels, one.tally.requests(arm)
+        yield catalogue.EXPERIMENT_FAILURES, labels, one.tally.failures(arm)
+        yield catalogue.EXPERIMENT_REWARDS, labels, one.tally.rewards(arm).count
+    for metric, interval in one.course.now().items():
+        for bound, value in asdict(interval).items():
+            yield catalogue.EXPERIMENT_INTERVAL, (one.name, metric, bound), value
 
 
 def _unit(settings: ExperimentSettings, question: Question, record: RequestRecord) -> bytes:

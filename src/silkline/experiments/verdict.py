@@ -12,8 +12,10 @@ from silkline.experiments.difference import Difference
 from silkline.experiments.split import believed, log_mismatch
 from silkline.experiments.tally import Tally
 
-_MISMATCH_RATE = 0.01
-_MIN_OBSERVATIONS = 20.0
+MISMATCH_LIMIT = math.log(1 / 0.01)
+"""What the evidence of a wrong split has to reach."""
+
+MIN_OBSERVATIONS = 20.0
 """Harmonic sum of both arms' counts below which means are not compared: 40 in each."""
 
 FAILURES, LATENCY, REWARD, SPLIT = "failures", "latency", "reward", "split"
@@ -36,6 +38,7 @@ class Verdict(NamedTuple):
         harm: For each guard, the logarithm of the e-value against "the candidate is acceptable".
         proof: For each requirement, the logarithm of the e-value against "it is not met".
         limits: What `harm` alone and `proof` have to reach.
+        mismatch: The logarithm of the e-value against "traffic is split evenly".
     """
 
     step: Step
@@ -43,6 +46,12 @@ class Verdict(NamedTuple):
     harm: dict[str, float]
     proof: dict[str, float]
     limits: tuple[float, float]
+    mismatch: float
+
+    @property
+    def is_mismatch(self) -> bool:
+        """Whether the arms' sizes differ by more than chance."""
+        return self.mismatch > MISMATCH_LIMIT
 
 
 def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> Verdict:
@@ -62,25 +71,27 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
     proof = _proof(tally, settings, latency, gain)
     limits = (math.log(len(harm) / alpha), math.log(1 / alpha))
     counts = [tally.requests(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE)]
+    mismatch = log_mismatch(counts, (1, 1))
+    known = (harm, proof, limits, mismatch)
     found = [
         name for name, is_so in zip(harm, believed([*harm.values()], alpha), strict=True) if is_so
     ]
     if found:
-        return Verdict(Step.ROLL_BACK, _told(found, tally), harm, proof, limits)
-    if log_mismatch(counts, (1, 1)) > math.log(1 / _MISMATCH_RATE):
+        return Verdict(Step.ROLL_BACK, _told(found, tally), *known)
+    if mismatch > MISMATCH_LIMIT:
         reason = (
             f"Control and candidate should have equally many requests, and have {counts[0]} and "
             f"{counts[1]}: requests are lost or assigned wrongly, so nothing can be concluded."
         )
-        return Verdict(Step.WAIT, reason, harm, proof, limits)
+        return Verdict(Step.WAIT, reason, *known)
     missing = [name for name, value in proof.items() if value < limits[1]]
     if missing:
         reason = f"Too small to decide: {', '.join(missing)} needs more requests."
-        return Verdict(Step.WAIT, reason, harm, proof, limits)
+        return Verdict(Step.WAIT, reason, *known)
     if (here := counts[1] - requests_before) < settings.step_requests:
         reason = f"{here} of {settings.step_requests} requests at this share."
-        return Verdict(Step.WAIT, reason, harm, proof, limits)
-    return Verdict(Step.ADVANCE, "Every requirement is met.", harm, proof, limits)
+        return Verdict(Step.WAIT, reason, *known)
+    return Verdict(Step.ADVANCE, "Every requirement is met.", *known)
 
 
 def _harm(
@@ -112,7 +123,7 @@ def _proof(
 
 def _compared(found: Difference) -> Difference:
     """A difference; one of too few observations tells nothing."""
-    if found.observations < _MIN_OBSERVATIONS:
+    if found.observations < MIN_OBSERVATIONS:
         return Difference(0.0, math.inf, 0.0)
     return found
 

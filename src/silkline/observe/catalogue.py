@@ -303,7 +303,7 @@ EXPERIMENT_SHARE = gauge(
 )
 EXPERIMENT_SERVING = gauge(
     "experiment_serving",
-    "1 for what answers: both models (split), the model, or the candidate.",
+    "1 for what answers: both models (split), the model, the candidate, or paused: the model.",
     "experiment", "serving", merge=max,
 )  # fmt: skip
 EXPERIMENT_REQUESTS = counter(
@@ -315,6 +315,21 @@ EXPERIMENT_FAILURES = counter(
 EXPERIMENT_REWARDS = counter(
     "experiment_rewards", "Requests of an arm with feedback.", "experiment", "arm"
 )
+EXPERIMENT_VERDICTS = counter(
+    "experiment_verdicts",
+    "Decisions that the evidence took, by what answers from then on.",
+    "experiment", "serving",
+)  # fmt: skip
+EXPERIMENT_MISMATCH = gauge(
+    "experiment_mismatch", "1 while the arms' sizes differ by more than chance.", "experiment",
+    merge=max,
+)  # fmt: skip
+EXPERIMENT_INTERVAL = gauge(
+    "experiment_interval",
+    "Latency over the control's, reward minus the control's (gain), or share of failures: its "
+    "estimate, and the low and high end of its interval.",
+    "experiment", "metric", "bound", merge=max,
+)  # fmt: skip
 EXPERIMENT_LOST = counter(
     "experiment_lost", "Requests that do not count since the journal failed.", "experiment"
 )
