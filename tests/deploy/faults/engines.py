@@ -76,7 +76,7 @@ def quarantine(site: Site) -> Iterator[None]:
 def queue_grows(site: Site) -> Iterator[None]:
     """Requests come faster than the engine answers them."""
     site.serve(
-        '[engine]\nengine = "fake"\nmax_batch = 1\nengine_options = { token_seconds = 0.2 }\n'
+        '[engine]\nengine = "fake"\nmax_batch = 1\nengine_options = { token_seconds = "0.2" }\n'
         "[slo]\nslo_latency_seconds = 5\n[admission]\nmax_queue = 1000\n"
     )
     site.traffic.make, site.traffic.pause = lambda number: question(f"{number}?", max_tokens=1), 0.5

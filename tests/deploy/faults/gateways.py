@@ -61,13 +61,16 @@ def memory_grows(site: Site) -> Iterator[None]:
 
 
 def decoders_crash(site: Site) -> Iterator[None]:
-    """Children that decode images are killed."""
-    site.serve('[decode]\ndecode_processes = 1\n[engine]\nengine = "fake"\n')
+    """Children that decode images stop, and are replaced when they take too long."""
+    site.serve(
+        '[engine]\nengine = "fake"\n[decode]\ndecode_processes = 1\ndecode_timeout = 0.5\n',
+        asked=False,
+    )
     yield
     for number in range(_CRASHES):
         for child in psutil.Process(site.gateway.process.pid).children():
             if DECODER in " ".join(child.cmdline()):
-                child.kill()
+                child.suspend()
         site.ask("What is it?", data_url(encoded(40 + number, 40)))
         site.wait("decode_replaced_total", number)
     yield
@@ -86,7 +89,11 @@ def cache_degraded(site: Site) -> Iterator[None]:
 def key_expires(site: Site) -> Iterator[None]:
     """A key has seven days left a moment from now."""
     keys = write_keys(site.folder)
-    site.serve(f'[engine]\nengine = "fake"\n[auth]\nkeys_file = "{keys.file}"\n', key=keys.shop)
+    site.serve(
+        f'[engine]\nengine = "fake"\n[auth]\nkeys_file = "{keys.file}"\n',
+        key=keys.shop,
+        scraper=keys.scraper,
+    )
     yield
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
     with keys.file.open("a") as file:

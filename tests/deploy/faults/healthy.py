@@ -52,7 +52,9 @@ def serve_all(site: Site) -> None:
     (site.folder / "image.png").write_bytes(encoded(64, 64, "green", "PNG"))
     row = {"id": "what", "picture": "image.png", "prompt": "what", "reference": "green"}
     (site.folder / "canary.jsonl").write_text(json.dumps(row))
-    site.serve(_SETTINGS.format(keys=keys.file, redis=redis.url), key=keys.shop)
+    site.serve(
+        _SETTINGS.format(keys=keys.file, redis=redis.url), key=keys.shop, scraper=keys.scraper
+    )
     site.traffic.make = _asked
 
 

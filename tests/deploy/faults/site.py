@@ -40,7 +40,7 @@ class Site:
         self.folder = folder
         self.factor = factor
         self.stack = ExitStack()
-        self._key = ""
+        self._key = self._scraper = ""
         self._began = time.monotonic()
 
     def __enter__(self) -> Site:
@@ -63,6 +63,7 @@ class Site:
         settings: str = '[engine]\nengine = "fake"\n',
         *,
         key: str = "",
+        scraper: str = "",
         asked: bool = True,
         program: tuple[str, ...] = SILKLINE,
     ) -> None:
@@ -70,18 +71,19 @@ class Site:
 
         Args:
             settings: The settings.
-            key: An API key, if the settings name a keys file.
+            key: An API key that may ask questions, if the settings name a keys file.
+            scraper: One that may read the metrics.
             asked: Whether there is traffic from the start.
             program: As of `served`.
         """
-        self._key = key
+        self._key, self._scraper = key, scraper
         (self.folder / "silkline.toml").write_text(settings)
         running = served(folder=self.folder, program=program)
         self.gateway = self.stack.enter_context(running)
         host, port = self.gateway.host_and_port
         watched = f'[monitoring]\nscrape_targets = ["{host}:{port}"]\nalertmanagers = []\n'
-        if key:
-            (self.folder / "scrape.key").write_text(key)
+        if scraper:
+            (self.folder / "scrape.key").write_text(scraper)
             watched += f'scrape_key_file = "{self.folder / "scrape.key"}"\n'
         rules = self.folder / "rendered"
         rules.mkdir()
@@ -103,7 +105,7 @@ class Site:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of a metric that have these labels."""
-        return metric(self.gateway.url, f"silkline_{name}", self._key, **labels)
+        return metric(self.gateway.url, f"silkline_{name}", self._scraper, **labels)
 
     def wait(self, name: str, above: float, seconds: float = 60, **labels: str) -> None:
         """Waits until a metric is above a value."""

@@ -19,11 +19,14 @@ class LiveFault:
         inject: Serves, yields while all is well, injects the fault, and yields when it has begun.
         history: Minutes for which all is well before, on the clock of the alerts.
         also: Other alerts that the same fault may raise.
+        max_factor: How much faster time may run for the alerts: a fault that no clock changes, such
+            as a pause of half a second, must stay short beside their durations.
     """
 
     inject: Injection
     history: int = 2
     also: frozenset[str] = frozenset()
+    max_factor: float = 600
 
 
 LIVE_FAULTS: dict[str, LiveFault] = {
@@ -39,14 +42,18 @@ LIVE_FAULTS: dict[str, LiveFault] = {
     "SilklineWorkerRestarts": LiveFault(engines.worker_restarts),
     "SilklineReplicaEjected": LiveFault(engines.replica_ejected),
     "SilklineQuarantine": LiveFault(engines.quarantine),
-    "SilklineQueueGrows": LiveFault(engines.queue_grows),
+    "SilklineQueueGrows": LiveFault(
+        engines.queue_grows, also=frozenset({"SilklineLatencyBudgetBurnsFast"})
+    ),
     "SilklineNearDuplicateFalseHits": LiveFault(gateways.false_hits),
     "SilklineCacheDegraded": LiveFault(gateways.cache_degraded),
     "SilklineGateElsewhere": LiveFault(quality.gate_elsewhere),
     "SilklineDrift": LiveFault(quality.drift),
     "SilklineCanaryChanged": LiveFault(quality.canary_changed),
-    "SilklineCanaryOverdue": LiveFault(quality.canary_overdue),
-    "SilklineEventLoopBlocked": LiveFault(gateways.event_loop_blocked),
+    "SilklineCanaryOverdue": LiveFault(
+        quality.canary_overdue, also=frozenset({"SilklineNoReplica"})
+    ),
+    "SilklineEventLoopBlocked": LiveFault(gateways.event_loop_blocked, max_factor=15),
     "SilklineDecodersCrash": LiveFault(gateways.decoders_crash),
     "SilklineMemoryGrows": LiveFault(gateways.memory_grows, 5 * HOUR),
     "SilklineCertificateExpires": LiveFault(engines.certificate_expires),
