@@ -47,9 +47,9 @@ def worker_restarts(site: Site) -> Iterator[None]:
     site.serve(asked=False)
     yield
     for number in range(3):
+        until(lambda: site.metric("replica_ready"))
         site.gateway.worker().kill()
         site.wait("replica_restarts_total", number)
-        until(lambda: site.metric("replica_ready"))
     yield
 
 
