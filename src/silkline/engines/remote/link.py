@@ -14,11 +14,13 @@ import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from silkline import __version__
@@ -127,6 +129,30 @@ class Reply:
         return body[:_MAX_REFUSAL_BYTES]
 
 
+class _Response(aiohttp.ClientResponse):
+    """A response that knows the server's certificate.
+
+    A response gives its connection back as soon as its whole body has come, which is before the
+    caller gets it when the body is small.
+    """
+
+    _certificate: Mapping[str, Any] | None = None
+
+    async def start(self, connection: Connection) -> Self:
+        """Notes the certificate, then reads the headers."""
+        if connection.transport is not None:
+            self._certificate = connection.transport.get_extra_info("peercert")
+        await super().start(connection)
+        return self
+
+    @property
+    def certificate_expiry(self) -> float | None:
+        """Unix time at which the certificate expires; None without TLS."""
+        if not self._certificate:
+            return None
+        return float(ssl.cert_time_to_seconds(self._certificate["notAfter"]))
+
+
 class _TcpConnector(ReadBy, aiohttp.TCPConnector):
     """Connects to a host."""
 
@@ -217,6 +243,7 @@ class RemoteLink:
             trust_env=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             read_bufsize=_READ_BUFFER_BYTES,
+            response_class=_Response,
         )
 
     def _connector(self) -> aiohttp.BaseConnector:
@@ -308,18 +335,11 @@ class RemoteLink:
             )
         server = response.headers.get(hdrs.SERVER, "")
         self._no_keep_alive = self._no_keep_alive or server.startswith(_ENDS_CONNECTIONS)
-        if body is None:  # a probe
-            self._read_certificate(response)
+        if body is None and isinstance(response, _Response):  # a probe
+            self.certificate_expiry = response.certificate_expiry
         try:
             if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
                 raise lost("sent a compressed body, which was not requested")
             yield Reply(response, deadline, self._steps, patient=patient)
         finally:
             response.close()  # closes the connection, unless the body was read completely
-
-    def _read_certificate(self, response: aiohttp.ClientResponse) -> None:
-        connection = response.connection
-        transport = None if connection is None else connection.transport
-        certificate = None if transport is None else transport.get_extra_info("peercert")
-        if certificate:
-            self.certificate_expiry = float(ssl.cert_time_to_seconds(certificate["notAfter"]))
