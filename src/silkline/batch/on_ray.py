@@ -182,13 +182,6 @@ class RayAskers:
 def _create(spec: SubjectSpec, at_once: int) -> ActorHandle[AskerActor]:
     import ray  # noqa: PLC0415 - an extra
 
-    alone = _alone(spec)
-    plain = {
-        "name": alone.name,
-        "settings": alone.settings.model_dump_json(exclude_unset=True),
-        "max_tokens": alone.max_tokens,
-        "max_pixels": alone.max_pixels,
-    }
     return (
         ray.remote(AskerActor)
         .options(
@@ -197,18 +190,27 @@ def _create(spec: SubjectSpec, at_once: int) -> ActorHandle[AskerActor]:
             max_restarts=-1,
             scheduling_strategy="SPREAD",
         )
-        .remote(plain)
+        .remote(plain(spec))
     )
 
 
-async def _close(actor: _Actor) -> None:
-    import ray  # noqa: PLC0415 - an extra
+def plain(spec: SubjectSpec) -> dict[str, str | int]:
+    """What an actor gets of a subject, in plain types."""
+    alone = _alone(spec)
+    return {
+        "name": alone.name,
+        "settings": alone.settings.model_dump_json(exclude_unset=True),
+        "max_tokens": alone.max_tokens,
+        "max_pixels": alone.max_pixels,
+    }
 
+
+async def _close(actor: _Actor) -> None:
     with suppress(Exception):  # it has ended, or hangs
         async with asyncio.timeout(_CLOSE_SECONDS):
             if actor.ready:
                 await actor.handle.close.remote()
-    await asyncio.to_thread(ray.kill, actor.handle)
+    await asyncio.to_thread(cluster.kill, actor.handle)
 
 
 def _alone(spec: SubjectSpec) -> SubjectSpec:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,9 +18,10 @@ import pytest
 from silkline.engines.base import Engine
 from silkline.engines.worker.address import NetworkAddress
 from silkline.engines.worker.client import WorkerEngine
+from tests.batch.images import write_images
 from tests.engines.conformance import Conformance
 from tests.service.ray.cluster import Nodes, running_cluster
-from tests.serving import Served, served
+from tests.serving import Served, command, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -69,13 +75,11 @@ def body(text: str, **more: Any) -> dict[str, Any]:
 async def test_a_stream_comes_in_chunks_and_its_end_frees_the_worker(
     gateway: Served, addresses: list[NetworkAddress]
 ) -> None:
-    times: list[float] = []
     async with httpx2.AsyncClient(base_url=gateway.url, timeout=30) as client:
         asked = body("Stream!", stream=True)
         async with client.stream("POST", "/v1/chat/completions", json=asked) as answer:
-            async for line in answer.aiter_lines():
-                if line.startswith("data: {"):
-                    times.append(time.monotonic())
+            lines = answer.aiter_lines()
+            times = [time.monotonic() async for line in lines if line.startswith("data: {")]
         assert len(times) > 10
         assert times[-1] - times[0] > 0.1
         long = body("Long!", stream=True, max_tokens=2000, ignore_eos=True, min_tokens=2000)
@@ -84,9 +88,10 @@ async def test_a_stream_comes_in_chunks_and_its_end_frees_the_worker(
     engines = [WorkerEngine(address) for address in addresses]
     for engine in engines:
         await engine.start()
-        async with asyncio.timeout(5):  # an answer of 2,000 tokens would take 20 s
-            while (await engine.probe(5)).running:
-                await asyncio.sleep(0.05)
+        limit = time.monotonic() + 5  # an answer of 2,000 tokens would take 20 s
+        while (await engine.probe(5)).running:
+            assert time.monotonic() < limit
+            await asyncio.sleep(0.05)
         await engine.aclose()
 
 
@@ -124,3 +129,39 @@ def ready_workers(gateway: Served) -> int:
     lines = httpx2.get(f"{gateway.url}/metrics").text.splitlines()
     ready = [line for line in lines if line.startswith("silkline_replica_ready{")]
     return sum(float(line.split()[-1]) == 1.0 for line in ready)
+
+
+def test_a_batch_survives_a_killed_node(nodes: Nodes, tmp_path: Path) -> None:
+    spare = nodes.add(cpus=1)
+    nodes.add(cpus=1)
+    write_images(tmp_path / "in", 120, 90)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no image")
+    arguments = command(
+        "batch", str(tmp_path / "in"), str(tmp_path / "out"), "--json",
+        "--on", "ray", "--ray-address", nodes.address, "--workers", "2",
+        "--model", "silkline-fake engine=fake max_batch=2 "
+        "engine_options=answer_words=8,token_seconds=0.02",
+    )  # fmt: skip
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "out" / "journal.sqlite"
+    limit = time.monotonic() + 60
+    while results_of(journal) < 10:
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    nodes.kill(spare)
+    said, log = process.communicate(timeout=90)
+    assert process.returncode == 1, log
+    figures = json.loads(said)
+    assert (figures["items"], figures["answered"], figures["failed"]) == (121, 120, 1)
+    assert figures["errors"] == {"image_format": 1}
+    assert (figures["asked"], figures["duplicates"]) == (91, 30)
+    rows = (tmp_path / "out" / "answers.jsonl").read_text().splitlines()
+    assert len({json.loads(row)["id"] for row in rows}) == len(rows) == 121
+
+
+def results_of(journal: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as file:
+            return int(file.execute("SELECT count(*) FROM results").fetchone()[0])
+    except sqlite3.Error:
+        return 0

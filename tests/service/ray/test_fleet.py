@@ -20,7 +20,7 @@ from silkline.engines.worker.status import WorkerState, WorkerStatus
 from silkline.errors import ConfigError, EnvironmentFault
 from silkline.routing.local import LocalReplica
 from silkline.routing.pool import EnginePool
-from silkline.service.ray import cluster
+from silkline.service.ray import cluster, fleet
 from silkline.service.ray.directory import LEASE_SECONDS, Directory, Entry, Load
 from silkline.service.ray.fleet import Fleet, application_name
 from tests.engines.asking import answer, eventually, question
@@ -55,6 +55,7 @@ class Cluster:
         self.removed: list[str] = []
         self.loads: list[Load] = []
         self.fault = ""
+        monkeypatch.setattr(fleet, "_LOOK_SECONDS", 0.05)
         monkeypatch.setattr(cluster, "connect", lambda address: None)
         monkeypatch.setattr(cluster, "directory", lambda: self)
         monkeypatch.setattr(cluster, "deploy", lambda name, wanted: self.deployed.append(name))
@@ -89,11 +90,11 @@ async def ray(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 @asynccontextmanager
 async def started(ray: Cluster) -> AsyncGenerator[tuple[Fleet, EnginePool], None]:
-    fleet = Fleet(SETTINGS, lambda: Load(waiting=5), clock=lambda: ray.now)
-    replicas = [LocalReplica(str(n), each, limit=4) for n, each in enumerate(fleet.workers)]
+    made = Fleet(SETTINGS, lambda: Load(waiting=5), clock=lambda: ray.now)
+    replicas = [LocalReplica(str(n), each, limit=4) for n, each in enumerate(made.workers)]
     pool = EnginePool(replicas, seed=1)
     await pool.start()
-    yield fleet, pool
+    yield made, pool
     await pool.aclose()
 
 
@@ -104,33 +105,33 @@ def newer(entry: Entry, by: int = 1, **changes: Any) -> Entry:
 async def test_it_serves_with_the_workers_that_tell_of_themselves(ray: Cluster) -> None:
     async with worker("a") as (a, _), worker("b") as (b, _):
         ray.tell(a)
-        async with started(ray) as (fleet, pool):
-            assert [each.ready for each in fleet.workers] == [True, False, False]
-            assert fleet.workers[1].state is WorkerState.STARTING
+        async with started(ray) as (made, pool):
+            assert [each.ready for each in made.workers] == [True, False, False]
+            assert made.workers[1].state is WorkerState.STARTING
             assert pool.capacity() == 4
             assert (await answer(pool, question())).text
             ray.tell(b)
             await eventually(lambda: pool.capacity() == 8)
-            told = msgspec.json.decode(ray.kept.renew(fleet.application, "a", b"{}"), type=Load)
+            told = msgspec.json.decode(ray.kept.renew(made.application, "a", b"{}"), type=Load)
             assert told.waiting == 5
-    assert ray.deployed == ray.removed == [fleet.application]
+    assert ray.deployed == ray.removed == [made.application]
 
 
 async def test_a_place_is_free_when_its_worker_is_silent_for_a_lease(ray: Cluster) -> None:
     async with worker("a") as (a, _), worker("b") as (b, _), worker("c") as (c, _):
         ray.tell(a)
         ray.tell(b)
-        async with started(ray) as (fleet, pool):
+        async with started(ray) as (made, pool):
             await eventually(lambda: pool.capacity() == 8)
             ray.now += LEASE_SECONDS / 2 + 1
             ray.tell(newer(b))
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.2)
             ray.now += LEASE_SECONDS / 2 + 1
             await eventually(lambda: pool.capacity() == 4)
-            assert fleet.workers[0].state is WorkerState.STOPPED
+            assert made.workers[0].state is WorkerState.STOPPED
             ray.tell(c)
             await eventually(lambda: pool.capacity() == 8)
-            assert fleet.workers[0].socket == c.status.socket
+            assert made.workers[0].socket == c.status.socket
 
 
 async def test_a_directory_that_is_away_takes_no_worker_away(ray: Cluster) -> None:
@@ -138,11 +139,11 @@ async def test_a_directory_that_is_away_takes_no_worker_away(ray: Cluster) -> No
         ray.tell(a)
         async with started(ray) as (_, pool):
             ray.down.set()
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(0.2)
             assert (await answer(pool, question())).text
             ray.kept = Directory(lambda: ray.now)  # Ray started an empty one
             ray.down.clear()
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(0.2)
             assert (await answer(pool, question())).text
 
 
@@ -150,11 +151,11 @@ async def test_a_worker_that_drains_gets_nothing_new_and_finishes(ray: Cluster) 
     async with worker("a") as (a, _), worker("b") as (b, _):
         ray.tell(a)
         ray.tell(b)
-        async with started(ray) as (fleet, pool):
+        async with started(ray) as (made, pool):
             await eventually(lambda: pool.capacity() == 8)
             ray.tell(newer(a, draining=True))
             await eventually(lambda: pool.capacity() == 4)
-            drains = fleet.workers[0].engine
+            drains = made.workers[0].engine
             assert drains is not None
             assert (await answer(drains, question())).text
 
@@ -163,16 +164,16 @@ async def test_a_worker_that_lost_a_request_is_used_once_it_tells_of_itself(ray:
     async with worker("a") as (a, _), worker("b") as (b, _):
         ray.tell(a)
         ray.tell(b)
-        async with started(ray) as (fleet, pool):
+        async with started(ray) as (made, pool):
             await eventually(lambda: pool.capacity() == 8)
-            fleet.lost(a.status.socket)
+            made.lost(a.status.socket)
             assert pool.capacity() == 4
             ray.tell(newer(a))  # perhaps on its way when the request was lost
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.2)
             assert pool.capacity() == 4
             ray.tell(newer(a, 2))
             await eventually(lambda: pool.capacity() == 8)
-            assert (await answer(fleet.workers[0].engine or pool, question())).text
+            assert (await answer(made.workers[0].engine or pool, question())).text
 
 
 @pytest.mark.parametrize(
@@ -182,11 +183,11 @@ async def test_a_start_that_fails_on_its_node_fails_here(
     ray: Cluster, kind: Any, error: type[Exception]
 ) -> None:
     ray.tell(Entry(id="a", number=1, status=WorkerStatus(), fault=kind, message="It is not here."))
-    fleet = Fleet(SETTINGS, Load, clock=lambda: ray.now)
-    pool = EnginePool([LocalReplica("0", fleet.workers[0], limit=4)])
+    made = Fleet(SETTINGS, Load, clock=lambda: ray.now)
+    pool = EnginePool([LocalReplica("0", made.workers[0], limit=4)])
     with pytest.raises(error, match="It is not here"):
         await pool.start()
-    assert ray.removed == [fleet.application]
+    assert ray.removed == [made.application]
 
 
 async def test_gateways_with_the_same_settings_share_the_workers(ray: Cluster) -> None:

@@ -29,9 +29,10 @@ class Shown:
     [
         ([0, 0], NO_LOAD, 0),
         ([4], NO_LOAD, 1),
-        ([8], NO_LOAD, 2),
-        ([8, 8], NO_LOAD, 3),
-        ([2, 2, 2, 2], NO_LOAD, 2),
+        ([8], NO_LOAD, 1),
+        ([9], NO_LOAD, 2),
+        ([9, 9], NO_LOAD, 3),
+        ([2, 2, 2, 2], NO_LOAD, 1),
         ([10], Load(waiting=10), 3),
         ([10, 10], Load(waiting=20), 5),
         ([10, 10], Load(waiting=2, backlog_seconds=2.0), 3),

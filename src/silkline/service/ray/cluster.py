@@ -147,3 +147,10 @@ def remove(application: str) -> None:
     from ray import serve  # noqa: PLC0415 - an extra
 
     serve.delete(application, _blocking=False)
+
+
+def kill(actor: ActorHandle[Any]) -> None:
+    """Ends an actor, and does not start it again."""
+    import ray  # noqa: PLC0415 - an extra
+
+    ray.kill(actor)
