@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ from silkline.engines.worker.address import NetworkAddress, parse_address
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
+_PORTS = (
+    "metrics_agent_port",
+    "metrics_export_port",
+    "dashboard_agent_listen_port",
+    "runtime_env_agent_port",
+)
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_agent_register_timeout_ms": "120000",
 }
 
 _LOOK = """
@@ -50,9 +58,7 @@ class Nodes:
 
     def add(self, cpus: int) -> Any:
         """Adds a node, which has so many CPUs whatever this machine has."""
-        return self._cluster.add_node(
-            num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False
-        )
+        return self._cluster.add_node(**_node(cpus))
 
     def kill(self, node: Any) -> None:
         """Kills all processes of a node at once, as a power cut does."""
@@ -72,6 +78,22 @@ class Nodes:
         return [each for each in found if isinstance(each, NetworkAddress)]
 
 
+def _node(cpus: int) -> dict[str, Any]:
+    """The arguments of a node.
+
+    With given ports, it need not wait for its agents, which start slowly on a busy machine.
+    """
+    with ExitStack() as taken:
+        bound = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
+        ports = [each.getsockname()[1] for each in bound]
+    return {
+        "num_cpus": cpus,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+        **dict(zip(_PORTS, ports, strict=True)),
+    }
+
+
 def _tree(node: Any) -> list[psutil.Process]:
     """The processes of a node, and theirs."""
     own = [info.process.pid for infos in node.all_processes.values() for info in infos]
@@ -87,12 +109,7 @@ def running_cluster(folder: Path) -> Iterator[Nodes]:
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={
-            "num_cpus": 0,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "include_dashboard": False,
-            "temp_dir": str(folder),
-        },
+        head_node_args={**_node(cpus=0), "temp_dir": str(folder)},
     )
     try:
         yield Nodes(cluster)
