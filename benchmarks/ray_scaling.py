@@ -24,6 +24,8 @@ from typing import Any
 
 import aiohttp
 
+from silkline.service.ray.cluster import LOOPBACK
+
 CPUS = 16
 
 
@@ -40,7 +42,12 @@ def main() -> None:
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - starts in that environment
 
-    node = {"num_cpus": CPUS, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    node = {
+        "node_ip_address": LOOPBACK,
+        "num_cpus": CPUS,
+        "object_store_memory": 80 * 2**20,
+        "include_dashboard": False,
+    }
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
         rows = [

@@ -8,22 +8,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
 from silkline.engines.worker.address import NetworkAddress, parse_address
+from silkline.service.ray.cluster import LOOPBACK
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
-
-_PORTS = (
-    "metrics_agent_port",
-    "metrics_export_port",
-    "dashboard_agent_listen_port",
-    "runtime_env_agent_port",
-)
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -79,18 +74,15 @@ class Nodes:
 
 
 def _node(cpus: int) -> dict[str, Any]:
-    """The arguments of a node.
-
-    With given ports, it need not wait for its agents, which start slowly on a busy machine.
-    """
-    with ExitStack() as taken:
-        bound = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
-        ports = [each.getsockname()[1] for each in bound]
+    """The arguments of a node."""
+    with socket.create_server((LOOPBACK, 0)) as bound:
+        port = bound.getsockname()[1]
     return {
         "num_cpus": cpus,
+        "node_ip_address": LOOPBACK,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
-        **dict(zip(_PORTS, ports, strict=True)),
+        "runtime_env_agent_port": port,
     }
 
 
@@ -105,15 +97,29 @@ def _tree(node: Any) -> list[psutil.Process]:
 def running_cluster(folder: Path) -> Iterator[Nodes]:
     """A cluster with a head only; its processes end with the block."""
     os.environ.update(_ENVIRONMENT)
-    from ray.cluster_utils import Cluster  # noqa: PLC0415 - starts in its environment
+    from ray._private.node import Node  # noqa: PLC0415 - starts in its environment
+    from ray.cluster_utils import Cluster  # noqa: PLC0415 - the same
 
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={**_node(cpus=0), "temp_dir": str(folder)},
-    )
-    try:
-        yield Nodes(cluster)
-    finally:
-        cluster.shutdown()
-        for name in _ENVIRONMENT:
-            os.environ.pop(name, None)
+    start = Node.start_raylet
+
+    def start_raylet(node: Any, *arguments: Any, **more: Any) -> None:
+        # What the agent of a node without dashboard writes. A raylet that waits for that for 15 s
+        # ends, and on a busy machine the agent takes longer to start.
+        for name in ("dashboard_agent_listen_port", "metrics_agent_port"):
+            Path(node.get_session_dir_path(), f"{name}_{node.node_id}").write_text("-1")
+        start(node, *arguments, **more)
+
+    with (
+        patch("ray._private.utils.get_dashboard_dependency_error", return_value=ImportError()),
+        patch.object(Node, "start_raylet", start_raylet),
+    ):
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={**_node(cpus=0), "temp_dir": str(folder)},
+        )
+        try:
+            yield Nodes(cluster)
+        finally:
+            cluster.shutdown()
+            for name in _ENVIRONMENT:
+                os.environ.pop(name, None)

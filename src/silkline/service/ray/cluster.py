@@ -20,6 +20,9 @@ NAMESPACE = "silkline"
 
 INSTALL = "pip install 'silkline[ray]'"
 
+LOOPBACK = "127.0.0.2"
+"""The address of a cluster that is started here; Ray replaces 127.0.0.1 by one of the network."""
+
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Of a cluster that is started here: requests do not pass through Ray's object store."""
 
@@ -47,6 +50,7 @@ def connect(address: str) -> None:
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     local: dict[str, Any] = {
+        "_node_ip_address": LOOPBACK,
         "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE_BYTES,
     }
