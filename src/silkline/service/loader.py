@@ -81,12 +81,12 @@ class ModelLoader:
 
     def _model(self, key: str, prepared: Prepared, share: Share) -> ServedModel:
         wanted = prepared.wanted
-        create_pool: Callable[[], Pool] = partial(prepared.pool, share, lambda: _load(model))
+        create_pool: Callable[[], Pool] = partial(prepared.pool, share, lambda: _load(served))
         if wanted.cascade:
             name, below = wanted.served_name, wanted.escalate_below
             create_pool = partial(CascadePool, name, wanted.cascade, below, self._find)
-        model = ServedModel(key, prepared, create_pool, self._admission, self.limits)
-        return model
+        served: ServedModel = ServedModel(key, prepared, create_pool, self._admission, self.limits)
+        return served
 
     def _find(self, name: str) -> ServedModel | None:
         return None if self._served is None else self._served.find(name)

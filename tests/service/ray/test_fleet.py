@@ -12,7 +12,7 @@ import pytest
 
 from silkline.config import ModelSettings
 from silkline.core import Health
-from silkline.engines.base import EngineOptions
+from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.registry import create_engine
 from silkline.engines.worker.address import NetworkAddress
 from silkline.engines.worker.server import WorkerServer
@@ -23,7 +23,7 @@ from silkline.routing.pool import EnginePool
 from silkline.service.ray import cluster, fleet
 from silkline.service.ray.directory import LEASE_SECONDS, Directory, Entry, Load
 from silkline.service.ray.fleet import Fleet, application_name
-from tests.engines.asking import answer, eventually, question
+from tests.engines.asking import eventually, question
 
 SETTINGS = ModelSettings(engine="fake", on="ray", workers=1, max_workers=3)
 
@@ -98,6 +98,11 @@ async def started(ray: Cluster) -> AsyncGenerator[tuple[Fleet, EnginePool], None
     await pool.aclose()
 
 
+async def said(by: Engine | EnginePool) -> str:
+    """The text of an answer."""
+    return "".join([delta.text async for delta in by.generate(question())])
+
+
 def newer(entry: Entry, by: int = 1, **changes: Any) -> Entry:
     return msgspec.structs.replace(entry, number=entry.number + by, **changes)
 
@@ -109,7 +114,7 @@ async def test_it_serves_with_the_workers_that_tell_of_themselves(ray: Cluster) 
             assert [each.ready for each in made.workers] == [True, False, False]
             assert made.workers[1].state is WorkerState.STARTING
             assert pool.capacity() == 4
-            assert (await answer(pool, question())).text
+            assert await said(pool)
             ray.tell(b)
             await eventually(lambda: pool.capacity() == 8)
             told = msgspec.json.decode(ray.kept.renew(made.application, "a", b"{}"), type=Load)
@@ -140,11 +145,11 @@ async def test_a_directory_that_is_away_takes_no_worker_away(ray: Cluster) -> No
         async with started(ray) as (_, pool):
             ray.down.set()
             await asyncio.sleep(0.2)
-            assert (await answer(pool, question())).text
+            assert await said(pool)
             ray.kept = Directory(lambda: ray.now)  # Ray started an empty one
             ray.down.clear()
             await asyncio.sleep(0.2)
-            assert (await answer(pool, question())).text
+            assert await said(pool)
 
 
 async def test_a_worker_that_drains_gets_nothing_new_and_finishes(ray: Cluster) -> None:
@@ -157,7 +162,7 @@ async def test_a_worker_that_drains_gets_nothing_new_and_finishes(ray: Cluster) 
             await eventually(lambda: pool.capacity() == 4)
             drains = made.workers[0].engine
             assert drains is not None
-            assert (await answer(drains, question())).text
+            assert await said(drains)
 
 
 async def test_a_worker_that_lost_a_request_is_used_once_it_tells_of_itself(ray: Cluster) -> None:
@@ -173,7 +178,7 @@ async def test_a_worker_that_lost_a_request_is_used_once_it_tells_of_itself(ray:
             assert pool.capacity() == 4
             ray.tell(newer(a, 2))
             await eventually(lambda: pool.capacity() == 8)
-            assert (await answer(made.workers[0].engine or pool, question())).text
+            assert await said(made.workers[0].engine or pool)
 
 
 @pytest.mark.parametrize(
@@ -192,14 +197,10 @@ async def test_a_start_that_fails_on_its_node_fails_here(
 
 async def test_gateways_with_the_same_settings_share_the_workers(ray: Cluster) -> None:
     other = SETTINGS.model_copy(update={"max_batch": 2})
-    assert application_name(SETTINGS) == application_name(replace_nothing(SETTINGS))
+    assert application_name(SETTINGS) == application_name(SETTINGS.model_copy())
     assert application_name(SETTINGS) != application_name(other)
     async with worker("a") as (a, _):
         ray.tell(a)
         async with started(ray), started(ray):
             pass
     assert len(ray.removed) == 1
-
-
-def replace_nothing(settings: ModelSettings) -> ModelSettings:
-    return settings.model_copy()

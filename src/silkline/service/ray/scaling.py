@@ -24,14 +24,21 @@ _OCCUPIED, _WAITING, _BACKLOG = "occupied_workers", "waiting_workers", "backlog_
 class Value(Protocol):
     """A value of Serve's time series."""
 
-    value: float
+    @property
+    def value(self) -> float:
+        """The value."""
 
 
 class Context(Protocol):
     """What Serve gives to a policy; a part of its `AutoscalingContext`."""
 
-    current_num_replicas: int
-    raw_metrics: Mapping[str, Mapping[Any, Sequence[Value]]]
+    @property
+    def current_num_replicas(self) -> int:
+        """The number of workers."""
+
+    @property
+    def raw_metrics(self) -> Mapping[str, Mapping[Any, Sequence[Value]]]:
+        """The series of each metric, by worker."""
 
 
 def report(requests: int, load: Load, limit: int) -> dict[str, float]:
