@@ -158,7 +158,6 @@ def test_the_bundled_model_needs_no_parameters() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--traffic", "1/s", "--slo", "soon"), "is not an objective"),
         (("--traffic", "1/s"), "--slo"),
     ],
 )
@@ -174,6 +173,9 @@ def test_a_wrong_word_is_told(arguments: tuple[str, ...], said: str) -> None:
         (("--traffic", "many", "--slo", "p99=2s"), "is not a rate"),
         ((*ASKED, "--device", "abacus"), "There is no device abacus"),
         (("--traffic", "1/s", "--slo", "p95=2s"), "for the P99"),
+        (("--traffic", "1/s", "--slo", "soon"), "is not NAME<=VALUE"),
+        (("--traffic", "1/s", "--slo", "p99=0.8x"), "is not an objective"),
+        (("--traffic", "1/s", "--slo", "size<=1GB"), "is not an objective"),
     ],
 )
 def test_what_cannot_be_planned_is_told(arguments: tuple[str, ...], said: str) -> None:
