@@ -50,7 +50,7 @@ class Attempts:
         self._check_open = check_open
         self._budget = RetryBudget(clock)
         self._in_flight = InFlight()
-        self._quarantine = Quarantine(memory)
+        self._quarantine = Quarantine(memory, clock)
         self._suspects = Isolation(memory, clock)
         self.retries = 0
         """Requests that were retried so far."""
