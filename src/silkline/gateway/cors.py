@@ -43,8 +43,9 @@ Pairs = list[tuple[bytes, bytes]]
 
 def is_preflight(scope: Scope) -> bool:
     """Whether a request is a CORS preflight; browsers send these without a key."""
-    names = {name for name, _ in scope["headers"]}
-    return scope["method"] == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names
+    if scope["method"] != "OPTIONS":
+        return False
+    return {b"origin", b"access-control-request-method"} <= {name for name, _ in scope["headers"]}
 
 
 class Cors:

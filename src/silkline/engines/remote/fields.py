@@ -35,6 +35,8 @@ _STREAM: Body = {"stream": True, "stream_options": {"include_usage": True}}
 _THINKING = ("enable_thinking", "thinking")
 """The variables of chat templates that switch the thinking; most templates read one of them."""
 
+_DEFAULTS = Sampling()
+
 _UNCHANGED = (
     *("seed", "stop", "top_k", "min_p", "frequency_penalty", "presence_penalty"),
     *("repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
@@ -95,10 +97,9 @@ def _extra(text: str) -> Body:
 
 
 def _sampling(sampling: Sampling) -> Body:
-    defaults = Sampling()
     body: Body = {"top_p": sampling.top_p} if sampling.temperature > 0 else {}
     for name in _UNCHANGED:
-        if (value := getattr(sampling, name)) != getattr(defaults, name):
+        if (value := getattr(sampling, name)) != getattr(_DEFAULTS, name):
             body[name] = value
     if sampling.logit_bias:
         body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}

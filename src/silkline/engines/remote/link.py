@@ -12,7 +12,7 @@ import io
 import socket as sockets
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -234,8 +234,7 @@ class RemoteLink:
         if session is not None:
             await session.close()
 
-    @asynccontextmanager
-    async def post(
+    def post(
         self,
         path: str,
         body: bytes,
@@ -243,7 +242,7 @@ class RemoteLink:
         headers: Mapping[str, str],
         *,
         patient: bool = False,
-    ) -> AsyncGenerator[Reply, None]:
+    ) -> AbstractAsyncContextManager[Reply]:
         """Sends JSON; yields the response once its headers have come.
 
         Leaving the block closes the connection, unless the body was read completely.
@@ -263,8 +262,7 @@ class RemoteLink:
             ShuttingDown: The link is closed.
         """
         headers = {**headers, hdrs.CONTENT_TYPE: "application/json"}
-        async with self._response("POST", path, deadline, headers, body, patient=patient) as reply:
-            yield reply
+        return self._response("POST", path, deadline, headers, body, patient=patient)
 
     def heard(self) -> None:
         """Notes a sign of life of the server: an answer to a probe."""
