@@ -41,7 +41,7 @@ class AnswerStream:
             return last
         stages = Timeline({Stage.CACHE: self.looked_up})
         if self.state is CacheState.MISS:
-            return replace(last, timeline=stages.plus(last.timeline))
+            return last.timed(stages.plus(last.timeline))
         if self.state is CacheState.COALESCED:
             stages = stages.plus(Timeline({Stage.QUEUE: time.monotonic() - self.since}))
         # Nothing of the prompt was computed for this request.

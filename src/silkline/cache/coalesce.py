@@ -9,7 +9,7 @@ of it from the beginning, at its own speed, and a slow reader delays no other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import TypeAlias
@@ -49,10 +49,10 @@ class Computation:
         self.state: CacheState | None = None
         self._given_up = False
         self._traceback: TracebackType | None = None
-        self._change = asyncio.Event()
-        self._end = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._ended = False
         self.task = asyncio.create_task(self._run(produce))
-        self.task.add_done_callback(self._ended)
+        self.task.add_done_callback(self._end)
 
     @property
     def complete(self) -> bool:
@@ -62,7 +62,7 @@ class Computation:
     @property
     def ended(self) -> bool:
         """Whether the task has ended, with or without an answer."""
-        return self._end.is_set()
+        return self._ended
 
     def begin(self, state: CacheState) -> None:
         """Sets where the answer comes from, for the readers: `MISS` where it is computed."""
@@ -84,16 +84,16 @@ class Computation:
 
     def wake(self) -> None:
         """Wakes all readers, so that they look at the computation again."""
-        change, self._change = self._change, asyncio.Event()
-        change.set()
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
 
     async def change(self) -> None:
-        """Waits for the next delta, the state or the end."""
-        await self._change.wait()
-
-    async def end(self) -> None:
-        """Waits for the end of the task."""
-        await self._end.wait()
+        """Waits for the next delta, the state, the end."""
+        change = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
+        await change
 
     async def _run(self, produce: Produce) -> None:
         async with aclosing(produce(self)) as deltas:
@@ -103,31 +103,33 @@ class Computation:
                 if self._given_up:
                     return
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
             self._traceback = error.__traceback__
-        self._end.set()
+        self._ended = True
         self.wake()
 
 
 class Reader:
     """Reads a computation for one request."""
 
-    def __init__(
-        self, computation: Computation, deadline: float, *, is_first: bool, as_one_delta: bool
-    ) -> None:
+    def __init__(self, computation: Computation, *, is_first: bool, as_one_delta: bool) -> None:
         """Starts at the first delta.
 
         Args:
             computation: The computation.
-            deadline: Until when to read, by the loop's clock.
             is_first: Whether the computation was started for this request.
             as_one_delta: Whether to get the complete answer as one delta.
         """
         self._is_first = is_first
         self._computation = computation
-        self._deadline = deadline
+        self._expired = False
         self._as_one_delta = as_one_delta
+
+    def expire(self) -> None:
+        """Ends waiting: the request's deadline has passed."""
+        self._expired = True
+        self._computation.wake()
 
     async def state(self) -> CacheState:
         """Waits until it is known what the cache does for this request, and returns that.
@@ -139,7 +141,7 @@ class Reader:
             if self._computation.ended:
                 self._computation.check()
                 break
-            await self._in_time(self._computation.change)
+            await self._change()
         if self._computation.state in {None, CacheState.MISS}:
             return CacheState.MISS if self._is_first else CacheState.COALESCED
         return self._computation.state
@@ -148,42 +150,30 @@ class Reader:
         """The answer from its beginning; raises the computation's error after its last delta."""
         computation = self._computation
         if self._as_one_delta:
-            await self._in_time(computation.end)
+            while not computation.ended:
+                await self._change()
             computation.check()
             if computation.deltas:
                 yield join(computation.deltas)
             return
-        # One timer for all chunks: a timeout for each would cost more than the rest of this loop.
-        loop = asyncio.get_running_loop()
-        timer = loop.call_at(self._deadline, computation.wake)
-        try:
-            index = 0
-            while True:
-                if index < len(computation.deltas):
-                    index += 1
-                    yield computation.deltas[index - 1]
-                elif computation.ended:
-                    computation.check()
-                    return
-                elif loop.time() >= self._deadline:
-                    raise _too_late()
-                else:
-                    await computation.change()
-        finally:
-            timer.cancel()
+        index = 0
+        while True:
+            if index < len(computation.deltas):
+                index += 1
+                yield computation.deltas[index - 1]
+            elif computation.ended:
+                computation.check()
+                return
+            else:
+                await self._change()
 
-    async def _in_time(self, event: Callable[[], Awaitable[None]]) -> None:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                await event()
-        except TimeoutError:
-            raise _too_late() from None
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "The timeout of this request ended before its answer was complete; allow more time."
-    )
+    async def _change(self) -> None:
+        """Waits for a change of the computation, until the request's deadline."""
+        if self._expired:
+            raise DeadlineExceeded(
+                "The timeout of this request ended before its answer was complete; allow more time."
+            )
+        await self._computation.change()
 
 
 class Coalescer:
@@ -217,14 +207,14 @@ class Coalescer:
             renew: Whether to start a new computation in any case.
         """
         now = asyncio.get_running_loop().time()
+        deadline = now + timeout_seconds
         computation = None if renew else self._joinable(key, now + JOIN_SHARE * timeout_seconds)
         is_first = computation is None
         if computation is None:
-            computation = self._start(key, produce, now + timeout_seconds)
-        with self._counted(key, computation):
-            yield Reader(
-                computation, now + timeout_seconds, is_first=is_first, as_one_delta=as_one_delta
-            )
+            computation = self._start(key, produce, deadline)
+        reader = Reader(computation, is_first=is_first, as_one_delta=as_one_delta)
+        with self._counted(key, computation, reader, deadline):
+            yield reader
 
     @contextmanager
     def follow(
@@ -236,10 +226,9 @@ class Coalescer:
         if computation is None:
             yield None
             return
-        with self._counted(key, computation):
-            yield Reader(
-                computation, now + timeout_seconds, is_first=False, as_one_delta=as_one_delta
-            )
+        reader = Reader(computation, is_first=False, as_one_delta=as_one_delta)
+        with self._counted(key, computation, reader, now + timeout_seconds):
+            yield reader
 
     async def aclose(self) -> None:
         """Cancels all computations."""
@@ -250,12 +239,20 @@ class Coalescer:
             await asyncio.wait([computation.task for computation in running])
 
     @contextmanager
-    def _counted(self, key: bytes, computation: Computation) -> Iterator[None]:
-        """Counts a reader; cancels the computation when the last one leaves before its end."""
+    def _counted(
+        self, key: bytes, computation: Computation, reader: Reader, deadline: float
+    ) -> Iterator[None]:
+        """Counts a reader; cancels the computation when the last one leaves before its end.
+
+        One timer wakes the reader at its deadline: a timeout for each wait would cost more than
+        the waits.
+        """
         computation.readers += 1
+        timer = asyncio.get_running_loop().call_at(deadline, reader.expire)
         try:
             yield
         finally:
+            timer.cancel()
             computation.readers -= 1
             if not computation.readers and not computation.complete:
                 computation.give_up()

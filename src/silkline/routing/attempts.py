@@ -214,4 +214,4 @@ def _with_wait(delta: Delta, waited: float) -> Delta:
     """Adds the wait before the request reached the engine to the engine's queue stage."""
     if delta.timeline is None:
         return delta
-    return replace(delta, timeline=delta.timeline.plus(Timeline({Stage.QUEUE: waited})))
+    return delta.timed(delta.timeline.plus(Timeline({Stage.QUEUE: waited})))

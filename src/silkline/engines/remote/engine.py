@@ -10,8 +10,6 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from aiohttp import hdrs
-
 from silkline.config import RemoteSettings
 from silkline.config.remotes import API
 from silkline.core import (
@@ -239,7 +237,7 @@ class RemoteEngine(Engine):
         Raises:
             SilklineError: As `generate` does.
         """
-        async with self.link.post(_CHAT, body, _now() + seconds, {hdrs.ACCEPT: JSON}) as reply:
+        async with self.link.post(_CHAT, body, _now() + seconds, {"accept": JSON}) as reply:
             self.seen_at = _now()
             if reply.status != _OK:
                 raise self._refused(reply, await reply.head_of_body())
