@@ -9,10 +9,11 @@ of it from the beginning, at its own speed, and a slow reader delays no other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
 from types import TracebackType
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from silkline.cache.policy import CacheState
 from silkline.core import Delta, join
@@ -35,15 +36,17 @@ class Computation:
 
     Attributes:
         deadline: When its timeout ends, by the loop's clock.
+        streams: Whether its output comes as it is computed, and not all at the end.
         deltas: Its output so far.
         readers: How many requests read it.
         state: Where the answer comes from; None until that is known.
         task: The task that computes.
     """
 
-    def __init__(self, produce: Produce, deadline: float) -> None:
+    def __init__(self, produce: Produce, deadline: float, *, streams: bool) -> None:
         """Starts the task."""
         self.deadline = deadline
+        self.streams = streams
         self.deltas: list[Delta] = []
         self.readers = 0
         self.state: CacheState | None = None
@@ -113,23 +116,49 @@ class Computation:
 class Reader:
     """Reads a computation for one request."""
 
-    def __init__(self, computation: Computation, *, is_first: bool, as_one_delta: bool) -> None:
+    def __init__(
+        self,
+        computation: Computation,
+        deadline: float,
+        forget: Callable[[Computation], None],
+        *,
+        is_first: bool,
+        as_one_delta: bool,
+    ) -> None:
         """Starts at the first delta.
 
         Args:
             computation: The computation.
+            deadline: Until when to read, by the loop's clock.
+            forget: Called with a computation that this reader, as its last one, has cancelled.
             is_first: Whether the computation was started for this request.
             as_one_delta: Whether to get the complete answer as one delta.
         """
         self._is_first = is_first
         self._computation = computation
+        self._deadline = deadline
+        self._forget = forget
         self._expired = False
         self._as_one_delta = as_one_delta
 
-    def expire(self) -> None:
-        """Ends waiting: the request's deadline has passed."""
-        self._expired = True
-        self._computation.wake()
+    def __enter__(self) -> Self:
+        """Begins to read.
+
+        One timer wakes the reader at its deadline: a timeout for each wait would cost more than
+        the waits.
+        """
+        self._computation.readers += 1
+        self._timer = asyncio.get_running_loop().call_at(self._deadline, self._expire)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops reading; the last reader that leaves before the end cancels the computation."""
+        self._timer.cancel()
+        computation = self._computation
+        computation.readers -= 1
+        if not computation.readers and not computation.complete:
+            computation.give_up()
+            self._forget(computation)
 
     async def state(self) -> CacheState:
         """Waits until it is known what the cache does for this request, and returns that.
@@ -167,6 +196,10 @@ class Reader:
             else:
                 await self._change()
 
+    def _expire(self) -> None:
+        self._expired = True
+        self._computation.wake()
+
     async def _change(self) -> None:
         """Waits for a change of the computation, until the request's deadline."""
         if self._expired:
@@ -187,7 +220,6 @@ class Coalescer:
         """Number of running computations."""
         return len(self._running)
 
-    @contextmanager
     def join(
         self,
         key: bytes,
@@ -196,8 +228,8 @@ class Coalescer:
         timeout_seconds: float,
         as_one_delta: bool,
         renew: bool,
-    ) -> Iterator[Reader]:
-        """Joins the computation of `key`, or starts one; leaving the block stops reading it.
+    ) -> Reader:
+        """Joins the computation of `key`, or starts one; returns the context of reading it.
 
         Args:
             key: The key of the answer.
@@ -206,29 +238,19 @@ class Coalescer:
             as_one_delta: Whether to get the complete answer as one delta.
             renew: Whether to start a new computation in any case.
         """
-        now = asyncio.get_running_loop().time()
-        deadline = now + timeout_seconds
-        computation = None if renew else self._joinable(key, now + JOIN_SHARE * timeout_seconds)
+        computation = None if renew else self._joinable(key, timeout_seconds, as_one_delta)
         is_first = computation is None
         if computation is None:
-            computation = self._start(key, produce, deadline)
-        reader = Reader(computation, is_first=is_first, as_one_delta=as_one_delta)
-        with self._counted(key, computation, reader, deadline):
-            yield reader
+            deadline = asyncio.get_running_loop().time() + timeout_seconds
+            computation = self._start(key, Computation(produce, deadline, streams=not as_one_delta))
+        return self._reader(key, computation, timeout_seconds, as_one_delta, is_first=is_first)
 
-    @contextmanager
-    def follow(
-        self, key: bytes, *, timeout_seconds: float, as_one_delta: bool
-    ) -> Iterator[Reader | None]:
-        """Joins the computation of `key` if one runs; otherwise yields None."""
-        now = asyncio.get_running_loop().time()
-        computation = self._joinable(key, now + JOIN_SHARE * timeout_seconds)
+    def follow(self, key: bytes, *, timeout_seconds: float, as_one_delta: bool) -> Reader | None:
+        """Joins the computation of `key` if one runs; otherwise returns None."""
+        computation = self._joinable(key, timeout_seconds, as_one_delta)
         if computation is None:
-            yield None
-            return
-        reader = Reader(computation, is_first=False, as_one_delta=as_one_delta)
-        with self._counted(key, computation, reader, now + timeout_seconds):
-            yield reader
+            return None
+        return self._reader(key, computation, timeout_seconds, as_one_delta, is_first=False)
 
     async def aclose(self) -> None:
         """Cancels all computations."""
@@ -238,36 +260,38 @@ class Coalescer:
         if running:
             await asyncio.wait([computation.task for computation in running])
 
-    @contextmanager
-    def _counted(
-        self, key: bytes, computation: Computation, reader: Reader, deadline: float
-    ) -> Iterator[None]:
-        """Counts a reader; cancels the computation when the last one leaves before its end.
+    def _joinable(
+        self,
+        key: bytes,
+        timeout_seconds: float,
+        as_one_delta: bool,  # noqa: FBT001
+    ) -> Computation | None:
+        """The computation of `key` if a request with this timeout may join it.
 
-        One timer wakes the reader at its deadline: a timeout for each wait would cost more than
-        the waits.
+        One that reads a stream joins no computation whose output comes all at the end.
         """
-        computation.readers += 1
-        timer = asyncio.get_running_loop().call_at(deadline, reader.expire)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            computation.readers -= 1
-            if not computation.readers and not computation.complete:
-                computation.give_up()
-                self._forget(key, computation)
-
-    def _joinable(self, key: bytes, min_deadline: float) -> Computation | None:
         computation = self._computations.get(key)
-        if computation is not None and (
-            computation.complete or computation.deadline >= min_deadline
-        ):
+        if computation is None or computation.complete:
             return computation
-        return None
+        min_deadline = asyncio.get_running_loop().time() + JOIN_SHARE * timeout_seconds
+        fits = computation.streams or as_one_delta
+        return computation if fits and computation.deadline >= min_deadline else None
 
-    def _start(self, key: bytes, produce: Produce, deadline: float) -> Computation:
-        computation = self._computations[key] = Computation(produce, deadline)
+    def _reader(
+        self,
+        key: bytes,
+        computation: Computation,
+        timeout_seconds: float,
+        as_one_delta: bool,  # noqa: FBT001
+        *,
+        is_first: bool,
+    ) -> Reader:
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        forget = partial(self._forget, key)
+        return Reader(computation, deadline, forget, is_first=is_first, as_one_delta=as_one_delta)
+
+    def _start(self, key: bytes, computation: Computation) -> Computation:
+        self._computations[key] = computation
         self._running.add(computation)
 
         def ended(_: asyncio.Task[None]) -> None:

@@ -373,7 +373,7 @@ def _named(models: ServedModels) -> Choose:
 @contextmanager
 def _kept(held: Claim, model: ServedModel) -> Iterator[None]:
     """Keeps the images' bytes and the model for a computation."""
-    with held.kept(), model.used():
+    with held, model.used():
         yield
 
 
