@@ -90,7 +90,7 @@ def naive(place: Place, options: Sequence[str] = ()) -> Iterator[Server]:
     weights = safetensors_folder(place.model)
     port = free_port()
     began = time.perf_counter()
-    command = [python, SERVER, "--model", weights, "--port", str(port), *options]
+    command = [str(python), str(SERVER), "--model", str(weights), "--port", str(port), *options]
     with started(command, log) as process:
         wait_for_port(process, port, log)
         yield Server(f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - began)

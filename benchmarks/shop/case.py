@@ -53,9 +53,11 @@ class Load:
             raise BenchmarkError("the load has no input")
         pipe.write(msgspec.json.encode(order) + b"\n")
         pipe.flush()
-        while isinstance(told := _EXPECTED.decode(next_line(self._process, self._log)), Began):
+        while True:
+            told: Began | Done = _EXPECTED.decode(next_line(self._process, self._log))
+            if isinstance(told, Done):
+                return told
             began(told.at)
-        return told
 
 
 @contextmanager

@@ -257,7 +257,7 @@ def _pause(response: Response, record: Record, attempts: int) -> float | None:
     told = response.headers.get(b"retry-after", b"").decode("latin-1")
     if told.isdecimal():
         return max(_MIN_PAUSE, float(told))
-    return min(_MAX_PAUSE, _MIN_PAUSE * 2 ** (attempts - 1))
+    return min(_MAX_PAUSE, _MIN_PAUSE * 2.0 ** (attempts - 1))
 
 
 class _Message(msgspec.Struct):

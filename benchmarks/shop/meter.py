@@ -35,7 +35,7 @@ class Meter:
 
     def __enter__(self) -> Meter:
         """Begins to sample."""
-        self._sample()
+        self.sample()
         self._thread.start()
         return self
 
@@ -63,20 +63,22 @@ class Meter:
 
     def _run(self) -> None:
         while not self._end.wait(_EVERY_SECONDS):
-            self._sample()
-        self._sample()
+            self.sample()
+        self.sample()
 
-    def _sample(self) -> None:
-        for name, pid in self._pids().items():
-            now = sum(cpu_seconds(pid).values())
-            before = self._last.get(name, now) if self._seen.get(name) == pid else 0.0
-            if name not in self._seen:
-                before = now
-            # A child that ended takes its time out of the sum.
-            self._totals[name] = self._totals.get(name, 0.0) + max(0.0, now - before)
-            self._last[name], self._seen[name] = now, pid
+    def sample(self) -> None:
+        """Takes a sample now."""
         with self._lock:
+            for name, pid in self._pids().items():
+                self._add(name, pid, sum(cpu_seconds(pid).values()))
             self._samples.append((time.monotonic(), dict(self._totals)))
+
+    def _add(self, name: str, pid: int, now: float) -> None:
+        first = name not in self._seen
+        before = 0.0 if not first and self._seen[name] != pid else self._last.get(name, now)
+        # A child that ended takes its time out of the sum.
+        self._totals[name] = self._totals.get(name, 0.0) + max(0.0, now - before)
+        self._last[name], self._seen[name] = now, pid
 
 
 class Prometheus:

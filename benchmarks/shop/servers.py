@@ -153,7 +153,7 @@ def nginx(folder: Path, port: int) -> Iterator[Running]:
     config, log = folder / "nginx.conf", folder / "nginx.log"
     user = "user root;" if os.geteuid() == 0 else ""
     config.write_text(_NGINX_CONFIG.format(user=user, folder=folder))
-    command = [program("nginx"), "-p", folder, "-c", config]
+    command = [program("nginx"), "-p", str(folder), "-c", str(config)]
     with started(command, log, output=subprocess.DEVNULL) as process:
         wait_for_port(process, port, log)
         yield Running(f"http://127.0.0.1:{port}", process.pid)

@@ -112,7 +112,7 @@ class Stack:
             self.owner = stack.enter_context(self._silkline("engine", self._engine_settings(), 0))
             ingress = free_port()
             self._settings.write_text(self._gateway_settings(self.objects, ingress))
-            stack.callback(lambda: [life.close() for life in self._lives])
+            stack.callback(self._end_gateways)
             self._gateways = [self._gateway(index) for index in range(len(WEIGHTS))]
             self._render("nginx", "prometheus")
             self.balancer = stack.enter_context(nginx(self._folder, ingress))
@@ -171,6 +171,10 @@ class Stack:
         with urlopen(request, timeout=_ADMIN_SECONDS) as response:
             found: dict[str, Any] = json.loads(response.read())
         return found
+
+    def _end_gateways(self) -> None:
+        for life in self._lives:
+            life.close()
 
     def _gateway(self, index: int) -> Running:
         own = ["--experiment-file", str(self._folder / f"experiments-{index}.sqlite")]

@@ -82,7 +82,7 @@ class Whole:
         tables.close()
         digests = self._work / "digests"
         digests.write_text("\n".join(one.product.image for one in self._drawn))
-        command = [sys.executable, "-m", "benchmarks.shop.load", digests, url]
+        command = [sys.executable, "-m", "benchmarks.shop.load", str(digests), url]
         return outer.enter_context(load_process(command, stack, self._work / "load.log"))
 
     def _gateways(self, stack: Stack, load: Load) -> tuple[Report, Played]:
