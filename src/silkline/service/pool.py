@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import NamedTuple, Protocol
 
 from silkline.config import EngineSettings, ModelSettings, RemoteSettings
-from silkline.core import Delta, EngineInfo, Request
+from silkline.core import Delta, EngineInfo, LoraAdapter, Request
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import Choice, engine_spec, pick_engine
 from silkline.engines.remote.key import read_key
@@ -91,26 +91,40 @@ class Prepared(NamedTuple):
         choice: Which engine computes on this machine, and why no better one.
         files: What the engine loads; None if it loads nothing.
         need: What it must have on this machine.
+        adapter: The adapter that it is; None if it has weights of its own.
     """
 
     wanted: ModelSettings
     choice: Choice
     files: ModelFiles | None
     need: Need
+    adapter: LoraAdapter | None = None
 
-    def pool(self, share: Share = Share()) -> EnginePool:  # noqa: B008 - immutable
+    def pool(
+        self,
+        share: Share = Share(),  # noqa: B008 - immutable
+        adapters: Sequence[LoraAdapter] = (),
+    ) -> EnginePool:
         """Creates a pool of engines that has not started.
+
+        Args:
+            share: What each worker may use.
+            adapters: The adapters of this model that are known now.
 
         Raises:
             ConfigError: A remote's key is missing, or two remotes have the same name.
         """
-        return pool_over(self.wanted, self.workers(share))
+        return pool_over(self.wanted, self.workers(share, adapters))
 
-    def workers(self, share: Share = Share()) -> tuple[WorkerSupervisor, ...]:  # noqa: B008
+    def workers(
+        self,
+        share: Share = Share(),  # noqa: B008 - immutable
+        adapters: Sequence[LoraAdapter] = (),
+    ) -> tuple[WorkerSupervisor, ...]:
         """Creates the workers on this machine, which have not started; none for remotes only."""
         if self.choice.engine == REMOTE:
             return ()
-        return _workers(self, share)
+        return _workers(self, share, adapters)
 
     def release(self) -> None:
         """Lets the model's files be removed. Idempotent."""
@@ -150,9 +164,11 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
 
     Raises:
         ConfigError: The model is unknown, its files are damaged, no engine can serve it, or `trust`
-            is `header` and an engine needs pixels.
+            is `header` and an engine needs pixels. Or it is an adapter (`prepare_adapter`).
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
+    if wanted.base:
+        raise ConfigError(f"The adapter {wanted.served_name} is served only beside its base.")
     if wanted.cascade:
         return Prepared(wanted, Choice(CASCADE), None, NO_NEED)
     choice = await choose_engine(wanted)
@@ -240,7 +256,9 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
+def _workers(
+    prepared: Prepared, share: Share, adapters: Sequence[LoraAdapter]
+) -> tuple[WorkerSupervisor, ...]:
     wanted, files, name = prepared.wanted, prepared.files, prepared.choice.engine
     threads = share.threads or threads_of_worker(wanted)
     options = EngineOptions(
@@ -252,6 +270,7 @@ def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
         extra=wanted.engine_options if files is None else files.options(wanted),
         name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,
+        adapters=tuple(adapters),
     )
     supervisor = partial(
         WorkerSupervisor,

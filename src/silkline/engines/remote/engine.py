@@ -201,7 +201,7 @@ class RemoteEngine(Engine):
         """
         if self._info is None:
             raise not_running()
-        check(request)
+        check(request, self._known and self._known.names)
         if Feature.TOOLS not in self._info.features:  # none may be called, so none need be sent
             request = replace(request, options=replace(request.options, tools=()))
         fields = fields_of(request)
