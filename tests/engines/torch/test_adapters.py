@@ -23,6 +23,12 @@ from tests.engines.torch.reference import CASES, Case, Reference
 from tests.engines.torch.tiny import HIDDEN, INSTALLED, Tiny, save
 from tests.models.lora_files import QUERY, known, write_lora
 
+# Processors of transformers that mix tensors with numpy.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array_wrap__ must accept:DeprecationWarning",
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning",
+)
+
 MOST = 16
 QUICK = {"llava", "qwen3_vl", "gemma3"}
 FAMILIES = [
