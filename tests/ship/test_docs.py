@@ -22,7 +22,7 @@ def commands(page: str) -> Iterator[list[str]]:
         yield shlex.split(line.split(" | ")[0])[1:]
 
 
-@pytest.mark.parametrize("page", ["ship.md", "first-hour.md"])
+@pytest.mark.parametrize("page", ["ship.md", "first-hour.md", "first-hour.zh-CN.md"])
 def test_each_command_and_option_is_known(page: str) -> None:
     found = list(commands(page))
     assert len(found) >= 2
@@ -36,3 +36,11 @@ def test_each_command_and_option_is_known(page: str) -> None:
         assert command is not None, words
         options = {text for parameter in command.params for text in parameter.opts}
         assert all(word in options for word in names if word.startswith("--")), words
+
+
+def test_the_first_hour_shows_the_same_in_both_languages() -> None:
+    english, chinese = (
+        re.findall(r"^```.*?^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        for page in ("first-hour.md", "first-hour.zh-CN.md")
+    )
+    assert english == chinese
