@@ -84,7 +84,8 @@ def expect(
     total = None if most is None else _with_steps(settings, most)
     days = None
     if most is not None and rate:
-        days = _days(settings, most - seen, share or settings.ramp[0], rate)
+        first = next(each for each in settings.ramp if each)  # 0 is a share of shadows only
+        days = _days(settings, most - seen, share or first, rate)
     return Expectation(POWER, needs, total, days, _told(settings, needs, total, days))
 
 
