@@ -10,6 +10,7 @@ from silkline.config.experiments import ExperimentSettings
 from silkline.experiments.bounded import AboveBound
 from silkline.experiments.planning import arm_counts, fixed_observations, likely_observations
 from silkline.experiments.verdict import FAILURES, LATENCY, REWARD
+from silkline.report.numbers import span
 
 POWER = 0.8
 """The chance with which a candidate that is as good as the model is promoted by then."""
@@ -147,7 +148,8 @@ def _told(
         found = found.replace("as good as the model", f"better by {settings.reward_margin:g}")
     if days is None:
         return f"{found}."
-    found += f". At this rate of requests that is {days:.1f} days"
+    told = f"{days:,.1f} days" if days > 1 else span(days * _DAY_SECONDS)
+    found += f". At this rate of requests that is {told}"
     if days > settings.max_days:
         return f"{found}, too long: it ends undecided after {settings.max_days:g} days."
     return f"{found}."
