@@ -56,7 +56,7 @@ def test_one_that_takes_too_long_is_told_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "told"), [(100.0, "that is 1 min."), (0.4, "that is 3 h "), (0.02, " days.")]
+    ("rate", "told"), [(100.0, "that is 31 s."), (0.4, "that is 2 h "), (0.02, " days.")]
 )
 def test_the_time_has_a_unit_that_suits_it(rate: float, told: str) -> None:
     assert told in expect(SETTINGS, rate=rate).told
