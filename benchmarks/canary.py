@@ -274,8 +274,11 @@ async def _watched(gateway: Gateway, clients: Clients, arguments: argparse.Names
         running = [asyncio.create_task(clients.run(http)) for _ in range(arguments.clients)]
         while time.monotonic() - began < arguments.seconds:
             await asyncio.sleep(_LOOK_SECONDS)
-            async with http.get(f"/admin/experiments/{_NAME}") as response:
-                found = await response.json()
+            try:
+                async with http.get(f"/admin/experiments/{_NAME}") as response:
+                    found = await response.json()
+            except aiohttp.ClientError:  # a connection of the killed gateway
+                continue
             for one in found["decisions"][len(known) :]:
                 note(f"{one['serving']}, share {one['share']:.0%}, by {one['by']}: {one['reason']}")
             known = found["decisions"]
