@@ -81,12 +81,12 @@ def expect(
         measured = (deviations or {}).get(name)
         needs[name] = _need(settings, effect, measured)
     counts = [need.requests for need in needs.values()]
-    most = None if None in counts else max(count for count in counts if count is not None)
-    total = None if most is None else _with_steps(settings, most)
+    largest = None if None in counts else max(count for count in counts if count is not None)
+    total = None if largest is None else _with_steps(settings, largest)
     days = None
-    if most is not None and rate:
+    if largest is not None and rate:
         first = next(each for each in settings.ramp if each)  # 0 is a share of shadows only
-        days = _days(settings, most - seen, share or first, rate)
+        days = _days(settings, largest - seen, share or first, rate)
     return Expectation(POWER, needs, total, days, _told(settings, needs, total, days))
 
 
@@ -118,9 +118,9 @@ def _bounded(requests: float) -> int | None:
     return round(requests) if requests < _NEVER else None
 
 
-def _with_steps(settings: ExperimentSettings, most: int) -> int:
+def _with_steps(settings: ExperimentSettings, needed: int) -> int:
     """Requests with those of the later shares: evidence comes first, at the first share."""
-    first = max(most, 2 * settings.step_requests)
+    first = max(needed, 2 * settings.step_requests)
     return first + 2 * settings.step_requests * (len(settings.ramp) - 1)
 
 
