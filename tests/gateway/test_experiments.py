@@ -265,7 +265,7 @@ def test_what_it_needs_is_told_from_the_settings_file_alone(tmp_path: Path) -> N
     assert told.returncode == 0, told.stderr
     said = " ".join(told.stdout.split())
     assert "promoted after at most" in said
-    assert "days" in said
+    assert "At this rate of requests that is 14 h" in said
     assert {"failures", "latency", "reward"} <= set(said.split())
     assert run("experiment", "expect", "none", *options).returncode == 2
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from silkline.config.experiments import ExperimentSettings
 from silkline.experiments.bounded import AboveBound
 from silkline.experiments.planning import arm_counts, fixed_observations, likely_observations
-from silkline.experiments.verdict import FAILURES, LATENCY, REWARD
+from silkline.experiments.verdict import FAILURES, LATENCY, MIN_OBSERVATIONS, REWARD
 from silkline.report.numbers import span
 
 POWER = 0.8
@@ -110,7 +110,7 @@ def _need(settings: ExperimentSettings, effect: float, measured: float | None) -
     alpha, planned = settings.error_rate, settings.planned_observations
     likely = likely_observations(effect, deviation, planned, alpha, POWER)
     fixed = fixed_observations(effect, deviation, alpha, POWER)
-    counts = [_bounded(sum(arm_counts(one, 0.5))) for one in (likely, fixed)]
+    counts = [_bounded(sum(arm_counts(one, 0.5))) for one in (max(likely, MIN_OBSERVATIONS), fixed)]
     return Need(counts[0], counts[1], deviation, measured is not None)
 
 
