@@ -159,18 +159,18 @@ class Clients:
         self._order = (item for _ in itertools.count()
                        for item in drawn.sample(self._items, len(self._items)))  # fmt: skip
         self.answered = self.failed = self.repeated = self.lost = 0
-        self.stopped = False
+        self.stopping = asyncio.Event()
 
     async def run(self, http: aiohttp.ClientSession) -> None:
-        """Asks until `stopped`."""
-        while not self.stopped:
+        """Asks until `stopping` is set."""
+        while not self.stopping.is_set():
             item = next(self._order)
             for attempt in itertools.count():
                 with suppress(aiohttp.ClientError, TimeoutError):
                     await self.ask(http, item)
                     self.repeated += attempt > 0
                     break
-                if self.stopped:
+                if self.stopping.is_set():
                     self.lost += 1
                     break
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -227,7 +227,7 @@ class Gateway:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         config = folder / "silkline.toml"
         config.write_text(settings, encoding="utf-8")
-        self._command = [sys.executable, "-m", "silkline", "up", "--config", config,
+        self._command = [sys.executable, "-m", "silkline", "up", "--config", str(config),
                          "--port", str(port), "--json"]  # fmt: skip
         self._starts = 0
         self._running = self._start()
@@ -290,7 +290,7 @@ async def _watched(gateway: Gateway, clients: Clients, arguments: argparse.Names
                 await asyncio.to_thread(gateway.kill)
                 is_killed = True
                 note("the gateway answers again")
-        clients.stopped = True
+        clients.stopping.set()
         await asyncio.gather(*running)
         after = await clients.askers(http)
     note(f"then answer: {', '.join(after)}")
