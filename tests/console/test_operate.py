@@ -214,6 +214,7 @@ async def test_tenants_settings_and_cache_show_no_secret(gateway: Operated, page
     await go(page, "settings")
     await page.check("#setting-set")
     await page.fill("#setting-words", "cache_redis")
+    await expect(page.locator("[aria-label=Settings] tbody tr")).to_have_count(1)
     ((name, value, source, *_),) = await rows(page, "[aria-label=Settings]")
     assert (name, source) == ("cache.cache_redis", "file silkline.toml")
     assert value == "redis://•••@127.0.0.1:9/0"
