@@ -218,9 +218,9 @@ class Experiment:
         last, seen = self.decisions[-1], self._requests()
         rate = None
         elapsed = self._clock() - last.at
-        if last.serving is Serving.SPLIT and elapsed > 0:
-            here = 2 * (self.tally.requests(Arm.CANDIDATE) - self._requests_before)
-            rate = here / (2 * last.share) / elapsed
+        if last.serving is Serving.SPLIT and last.share and elapsed > 0:
+            here = self.tally.requests(Arm.CANDIDATE) - self._requests_before
+            rate = here / last.share / elapsed
         deviations = {
             name: found.standard_error * math.sqrt(found.observations)
             for name, found in ((LATENCY, self.tally.latency), (REWARD, self.tally.gain))

@@ -13,7 +13,25 @@ def experiments() -> Dashboard:
         "silkline-experiments",
         "Silkline: experiments",
         {
-            "State": _state(),
+            "State": (
+                panel(
+                    "Candidate's share",
+                    "percentunit",
+                    ("silkline_experiment_share", "{{experiment}}"),
+                ),
+                panel(
+                    "Who answers",
+                    "none",
+                    ("silkline_experiment_serving", "{{experiment}} {{serving}}"),
+                    about="1 for what answers: both models (split), the model, the candidate, or "
+                    "paused.",
+                ),
+                panel(
+                    "Decisions by the evidence",
+                    "none",
+                    ("silkline_experiment_verdicts_total", "{{experiment}} {{serving}}"),
+                ),
+            ),
             "Arms": _arms(),
             "Intervals": (
                 _interval("Latency over the control's", "latency", "none"),
@@ -24,24 +42,12 @@ def experiments() -> Dashboard:
     )
 
 
-def _state() -> tuple[Panel, ...]:
-    return (
-        panel(
-            "Candidate's share",
-            "percentunit",
-            ("silkline_experiment_share", "{{experiment}}"),
-        ),
-        panel(
-            "Who answers",
-            "none",
-            ("silkline_experiment_serving", "{{experiment}} {{serving}}"),
-            about="1 for what answers: both models (split), the model, the candidate, or paused.",
-        ),
-        panel(
-            "Decisions by the evidence",
-            "none",
-            ("silkline_experiment_verdicts_total", "{{experiment}} {{serving}}"),
-        ),
+def _interval(title: str, metric: str, unit: str) -> Panel:
+    return panel(
+        title,
+        unit,
+        (f'silkline_experiment_interval{{metric="{metric}"}}', "{{experiment}} {{bound}}"),
+        about="The interval holds the true value at all times, however often one looks.",
     )
 
 
@@ -67,13 +73,4 @@ def _arms() -> tuple[Panel, ...]:
             ("silkline_experiment_lost_total", "{{experiment}}"),
             about="The journal failed when they ended.",
         ),
-    )
-
-
-def _interval(title: str, metric: str, unit: str) -> Panel:
-    return panel(
-        title,
-        unit,
-        (f'silkline_experiment_interval{{metric="{metric}"}}', "{{experiment}} {{bound}}"),
-        about="The interval holds the true value at all times, however often one looks.",
     )
