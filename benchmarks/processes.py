@@ -193,5 +193,6 @@ _PARTS = (
     ("decoder_child", "decoder"),
     ("engines.worker", "worker"),
     ("bench-naive", "naive"),
+    ("benchmarks.metrics_cost", "gateway"),
     ("silkline", "gateway"),
 )
