@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from tests.campaign.figures import record
 from tests.console.conftest import OpenConsole
 from tests.console.driver import Console
 from tests.console.operating import HOSTILE, Operated, operated
@@ -325,5 +326,10 @@ async def test_the_first_load_is_small(gateway: Operated, open_console: OpenCons
     await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
     await console.page.goto(f"{gateway.url}admin.html")
     await expect(console.page.locator(".plot canvas")).to_have_count(6)
+    milliseconds = await console.page.evaluate("performance.now()")
+    record(
+        "console-first-load", seed=0, whole=True,
+        wire_bytes=round(sum(sizes)), ready_seconds=round(milliseconds / 1000, 2),
+    )  # fmt: skip
     assert len(sizes) > 15
     assert sum(sizes) < MAX_WIRE_BYTES
