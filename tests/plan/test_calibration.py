@@ -56,7 +56,12 @@ def calibrated(shape: Shape, device: Device, true: Reached, *clients: int) -> Re
 @pytest.mark.parametrize("shape", [SHAPE, LARGE])
 def test_another_workload_is_predicted_after_two_load_tests(shape: Shape, device: Device) -> None:
     found = calibrated(shape, device, TRUE, 1, 16)
-    for fields in ({"answer_tokens": 40}, {"image": (1024, 1024)}, {"answer_tokens": 5}):
+    others: tuple[dict[str, object], ...] = (
+        {"answer_tokens": 40},
+        {"image": (1024, 1024)},
+        {"answer_tokens": 5},
+    )
+    for fields in others:
         other = msgspec.structs.replace(WORK, **fields)
         real = service_times(shape, other, device, 16, 8, TRUE)
         own = service_times(shape, other, device, 16, 8, found)

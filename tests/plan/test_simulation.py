@@ -183,11 +183,3 @@ def test_answers_from_the_cache_count_in_the_mean_and_the_p99() -> None:
     plain = simulate(steady(2, 120), msgspec.structs.replace(fleet, hit_rate=0.0), None)
     assert found.mean == pytest.approx((plain.mean + 0.002) / 2, rel=0.1)
     assert found.p99_all <= found.p99
-
-
-def test_requests_that_are_lost_twice_do_not_condemn_the_others() -> None:
-    """All simulated requests have different content, as real ones do."""
-    fleet = Fleet(times=TIMES, slo=2.0, minimum=2, losses_per_day=2000.0, start_seconds=5.0)
-    found = simulate(steady(4, 300), fleet, None)
-    assert found.lost > 5
-    assert found.computed_attainment > 0.7

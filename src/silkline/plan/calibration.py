@@ -138,7 +138,8 @@ def calibrate(
         assumed: What is assumed of what the runs do not tell.
     """
     assumed = assumed or Reached()
-    alone, full = (pick(runs, key=lambda run: run.in_flight) for pick in (min, max))
+    alone = min(runs, key=lambda run: run.in_flight)
+    full = max(runs, key=lambda run: run.in_flight)
     work = msgspec.structs.replace(
         work, image=(alone.pixels, alone.pixels), answer_tokens=max(1, round(alone.tokens))
     )

@@ -52,7 +52,8 @@ class Figures(msgspec.Struct, frozen=True):
 
     def error(self, name: str, measured: Figures) -> float | None:
         """The signed error of a figure against a measured one, as a share; None if unknown."""
-        own, real = getattr(self, name), getattr(measured, name)
+        own: float | None = getattr(self, name)
+        real: float | None = getattr(measured, name)
         return None if own is None or not real else own / real - 1
 
 

@@ -8,7 +8,6 @@ a fixed time and need no slot, so they are counted by their expected number.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import random
 from array import array
@@ -34,6 +33,7 @@ from silkline.routing.replica import ReplicaState
 
 _MINUTE = 60.0
 _CHARACTERS = 40
+_MESSAGES = (Message(Role.USER, (TextPart("Describe this product."),)),)
 _PAUSE_SECONDS = 0.1
 """Pause of a client after a refusal, as in the load test."""
 
@@ -175,7 +175,6 @@ class _Simulation:
         self._arrived = self.lost = self.peak = 0
         self._paid_seconds = self._paid_at = 0.0
         self._busy_before = 0.0
-        self._numbers = itertools.count()
 
     async def run(self) -> Outcome:
         await self._pool.start()
@@ -234,9 +233,7 @@ class _Simulation:
         self._arrived += 1
         tokens, limit = self._length()
         size = Size(_CHARACTERS, (None,), max_tokens=limit)
-        text = f"Describe product {next(self._numbers)}."  # a crash must not blame them all
-        messages = (Message(Role.USER, (TextPart(text),)),)
-        request = Request("", messages, (), Sampling(max_tokens=tokens), fleet.timeout)
+        request = Request("", _MESSAGES, (), Sampling(max_tokens=tokens), fleet.timeout)
         try:
             with self._admission.admit(ANYONE, size, INFO, timeout_seconds=fleet.timeout) as ticket:
                 await asyncio.sleep(fleet.times.prepare)
