@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import httptools
 
-_MAX_OVERHEAD_BYTES = 128 * 1024
+_MAX_OVERHEAD_BYTES = 64 * 1024
 """Maximum bytes of head, chunk framing or trailers without a byte of body."""
 
 _MAX_UNREAD_BYTES = 128 * 1024
