@@ -49,13 +49,13 @@ async def test_what_is_kept_for_others_counts_until_they_let_go() -> None:
     with bound.claim() as claim:
         await claim.grow(40)
         kept = ExitStack()
-        kept.enter_context(claim.kept())
+        kept.enter_context(claim)
     assert bound.used == 40
-    with claim.kept():
+    with claim:
         kept.close()
         assert bound.used == 40
     assert bound.used == 0
-    with claim.kept():
+    with claim:
         assert bound.used == 40
     assert bound.used == 0
 

@@ -173,14 +173,14 @@ async def test_refusals(status: int, body: Any, kind: type[SilklineError]) -> No
     ("Wed, 21 Oct 2015 07:28:00 GMT", 1), ("Wed, 21 Oct 2099 07:28:00 GMT", 300), ("", 1),
 ])  # fmt: skip
 def test_retry_after(header: str, seconds: int) -> None:
-    error = refusal(503, {"Retry-After": header}, b"")
+    error = refusal(503, {"retry-after": header}, b"")
     assert isinstance(error, Overloaded)
     assert error.retry_after == seconds
 
 
 @given(st.integers(0, 999), st.binary() | st.text().map(str.encode), st.text())
 def test_no_refusal_is_too_odd(status: int, body: bytes, header: str) -> None:
-    assert isinstance(refusal(status, {"Retry-After": header}, body), SilklineError)
+    assert isinstance(refusal(status, {"retry-after": header}, body), SilklineError)
 
 
 async def test_the_parameter_at_fault_is_told_when_it_is_one_of_ours() -> None:

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from silkline.gateway.disconnect import ClientLeft, unless_client_leaves
+from silkline.gateway.disconnect import FAST_SECONDS, ClientLeft, unless_client_leaves
 
 
 class Client:
@@ -64,7 +64,7 @@ async def test_work_ends_when_the_client_leaves() -> None:
 async def test_a_cancellation_from_elsewhere_stays_one() -> None:
     client = Client()
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
+        async with asyncio.timeout(2 * FAST_SECONDS):
             await unless_client_leaves(client.request, asyncio.sleep(60))
 
 
@@ -75,7 +75,7 @@ async def test_both_at_once_is_a_cancellation() -> None:
         await asyncio.sleep(60)
 
     task = asyncio.create_task(unless_client_leaves(client.request, work()))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(2 * FAST_SECONDS)
     client.leaving.set()
     await asyncio.sleep(0)
     task.cancel()

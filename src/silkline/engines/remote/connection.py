@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import httptools
 
-_MAX_OVERHEAD_BYTES = 128 * 1024
+_MAX_OVERHEAD_BYTES = 64 * 1024
 """Maximum bytes of head, chunk framing or trailers without a byte of body."""
 
 _MAX_UNREAD_BYTES = 128 * 1024
@@ -121,7 +121,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
-        if exc is None and self.status and self._ends_with_connection:
+        whole = exc is None and self._fault is None and self.status > 0
+        if whole and self._ends_with_connection:
             self.complete, self._keeps = True, False
         self._fail(ConnectionResetError("the server closed the connection"))
 
