@@ -139,19 +139,20 @@ def test_a_hit_without_a_computed_answer_is_looked_up() -> None:
     assert judge(answers, [answer(0, "bypass")], DRAWN).unseen == 1
 
 
-def test_a_replaced_process_goes_on_from_what_the_old_one_took() -> None:
-    own = subprocess.Popen([sys.executable, "-c", _BURN], stdout=subprocess.PIPE)
-    assert own.stdout is not None
-    pids = {"gateway": own.pid}
-    with Meter(lambda: dict(pids)) as meter:
-        own.stdout.readline()
-        meter.sample()
-        taken = meter.between(0, 1e12)["gateway"]
-        own.kill()
-        own.wait()
-        meter.sample()
+def test_what_a_killed_process_took_is_kept() -> None:
+    command = [sys.executable, "-c", _BURN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as own:
+        pids = {"gateway": own.pid}
+        with Meter(lambda: dict(pids)) as meter:
+            assert own.stdout is not None
+            own.stdout.readline()
+            meter.sample()
+            taken = meter.between(0, 1e12)["gateway"]
+            own.kill()
+            own.wait()
+            meter.sample()
     assert taken >= 0.2
-    assert meter.between(0, 1e12)["gateway"] == taken
+    assert meter.between(0, 1e12)["gateway"] == taken, "what it took is not lost"
 
 
 _BURN = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ntime.sleep(60)"
