@@ -37,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
         sale_seconds: Length of the sale.
         calm_seconds: Length of the time before it, and of the time after it.
         catalogue: Products at the beginning.
+        scenes: Scenes that the products show.
         new: Share of requests about a product that was never asked for, 0 to 1.
         zipf: Exponent of the products' popularity.
         planted: Share of products whose row in the table has one wrong value.
@@ -56,6 +57,7 @@ class Plan(msgspec.Struct, frozen=True):
     sale_seconds: float = 600.0
     calm_seconds: float = 120.0
     catalogue: int = 5000
+    scenes: int = 512
     new: float = 0.02
     zipf: float = 1.0
     planted: float = 0.1
@@ -115,6 +117,7 @@ QUICK = Plan(
     sale_seconds=6.0,
     calm_seconds=6.0,
     catalogue=60,
+    scenes=32,
     warm=30,
     sample=40,
     step_seconds=2.0,

@@ -218,7 +218,7 @@ def notes(report: Report) -> Iterator[str]:
         if count >= 1:
             yield f"Prometheus missed {count:.0f} scrapes of {name}"
     for index, status in enumerate(report.canary):
-        arms = status.get("arms", {})
+        arms = status.get("evidence", {}).get("arms", {})
         counts = ", ".join(f"{arm} {one.get('requests')}" for arm, one in arms.items())
         yield f"canary on gateway {index}: {status.get('serving')}, requests: {counts}"
     for name, (before, after) in report.memory.items():

@@ -77,8 +77,7 @@ class Whole:
         os.environ.update(stack.objects.variables)
         url = stack.objects.images_url()
         tables = Tables(f"sqlite:///{self._work}/shop.sqlite")
-        pictures = self._place.cache / "bench-pictures"
-        self._drawn = stock(count, pictures, tables, Images(url), plan.planted)
+        self._drawn = stock(count, plan, tables, Images(url))
         tables.close()
         digests = self._work / "digests"
         digests.write_text("\n".join(one.product.image for one in self._drawn))

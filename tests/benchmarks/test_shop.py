@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,15 +10,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PIL import Image
 
 from benchmarks.headline_report import Side
 from benchmarks.shop.load import Answered, Door, Play, due, text_of
 from benchmarks.shop.meter import Meter
 from benchmarks.shop.page import page
 from benchmarks.shop.plan import QUICK, Phase, Plan
+from benchmarks.shop.products import stock
 from benchmarks.shop.report import Other, PhaseFound, Report, aims, markdown
 from benchmarks.shop.truth import judge, unseen
 from examples.shop.generated import Drawn, product_of
+from examples.shop.images import Images
+from examples.shop.tables import Tables
 from recipes.mini.scene import TEST_SEEDS, sample_scene
 from silkline.bench.record import Record
 from silkline.bench.summary import summarise
@@ -60,6 +65,21 @@ def test_a_plan_has_enough_new_products(plan: Plan) -> None:
     fresh = sum(number >= plan.catalogue for _, number in due(order))
     assert fresh < plan.new_products()
     assert plan.canary_at < plan.calm_seconds < plan.kill_at < plan.restart_at < plan.seconds
+
+
+def test_products_that_share_a_scene_have_different_pixels(tmp_path: Path) -> None:
+    plan = Plan(scenes=2)
+    tables = Tables(f"sqlite:///{tmp_path}/shop.sqlite")
+    images = Images(f"file://{tmp_path}/images")
+    drawn = stock(40, plan, tables, images)
+    pixels = set()
+    for one in drawn:
+        with Image.open(io.BytesIO(images.get(one.product.image))) as image:
+            pixels.add(image.tobytes())
+    assert len(pixels) == 40
+    assert drawn[0].truth == drawn[38].truth != drawn[1].truth
+    assert tables.product("p-00039") == drawn[39].product
+    tables.close()
 
 
 def test_texts_of_both_designs() -> None:
@@ -119,19 +139,20 @@ def test_a_hit_without_a_computed_answer_is_looked_up() -> None:
     assert judge(answers, [answer(0, "bypass")], DRAWN).unseen == 1
 
 
-def test_a_replaced_process_goes_on_from_what_the_old_one_took() -> None:
-    own = subprocess.Popen([sys.executable, "-c", _BURN], stdout=subprocess.PIPE)
-    assert own.stdout is not None
-    pids = {"gateway": own.pid}
-    with Meter(lambda: dict(pids)) as meter:
-        own.stdout.readline()
-        meter.sample()
-        taken = meter.between(0, 1e12)["gateway"]
-        own.kill()
-        own.wait()
-        meter.sample()
+def test_what_a_killed_process_took_is_kept() -> None:
+    command = [sys.executable, "-c", _BURN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as own:
+        pids = {"gateway": own.pid}
+        with Meter(lambda: dict(pids)) as meter:
+            assert own.stdout is not None
+            own.stdout.readline()
+            meter.sample()
+            taken = meter.between(0, 1e12)["gateway"]
+            own.kill()
+            own.wait()
+            meter.sample()
     assert taken >= 0.2
-    assert meter.between(0, 1e12)["gateway"] == taken
+    assert meter.between(0, 1e12)["gateway"] == taken, "what it took is not lost"
 
 
 _BURN = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ntime.sleep(60)"
