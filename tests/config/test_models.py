@@ -47,7 +47,14 @@ def test_a_table_takes_from_the_engine_section_what_it_leaves_out(tmp_path: Path
         ("[models.a]\nmax_bath = 1", r"key max_bath in \[models.a\].*Did you mean max_batch"),
         ("[models.a]\nmax_batch = 0", r"max_batch in \[models.a\] is 0"),
         ("[models.a]\ncores = 0", r"cores in \[models.a\] is 0"),
-        ("[models.a]\nadapter = 'x'\nbase = 'b'", r"adapter in \[models.a\].*Merge the adapter"),
+        ("[models.a]\nlora_modules = 'x'", r"key lora_modules in \[models.a\].*base = \"a\""),
+        ("[models.a]\nadapter = 'x'", "a sets adapter alone"),
+        ("[models.a]\nadapter = 'x'\nbase = 'b'", r"weights of b, .*add \[models.b\]"),
+        ("[models.a]\nadapter = 'x'\nbase = 'a'", "base a of the adapter a is an adapter itself"),
+        (
+            "[models.b]\n[models.a]\nadapter = 'x'\nbase = 'b'\nworkers = 2",
+            "adapter a sets workers",
+        ),
         ("[models]\na = 3", r"a in \[models\].*not a table: write \[models.a\]"),
         ("[models.qwen2.5-vl]\nmodel = 'x'", r'needs quotes: \[models."qwen2.5-vl"\]'),
         ('[models."-a"]', r"\[models.-a\] is '-a': expected up to 100 of"),
@@ -60,3 +67,19 @@ def test_a_table_takes_from_the_engine_section_what_it_leaves_out(tmp_path: Path
 def test_a_wrong_table_is_refused_by_name(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         loaded(tmp_path, text)
+
+
+def test_an_adapter_takes_nothing_from_the_engine(tmp_path: Path) -> None:
+    text = """
+        [engine]
+        remotes = ["http://127.0.0.1:9"]
+        max_batch = 3
+        [models.b]
+        [models.a]
+        base = "b"
+        adapter = "a-lora"
+        aliases = ["c"]
+    """
+    adapter = loaded(tmp_path, text).served["a"]
+    assert (adapter.served_name, adapter.base, adapter.loads) == ("a", "b", "a-lora")
+    assert adapter.model_fields_set == {"served_name", "base", "adapter", "aliases"}

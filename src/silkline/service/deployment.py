@@ -190,7 +190,7 @@ class Deployment:
             _warn_of_other_sections(self.settings, settings)
             self.settings = settings
             for key, model_settings in bases_first(wanted):
-                await self._reload_model(key, model_settings)
+                await self._reload_model(key, model_settings, wanted)
             for model in self.models:
                 if model.key not in wanted and len(self.models) > 1:
                     self.models.remove(model, self._drain_seconds)
@@ -198,12 +198,14 @@ class Deployment:
             self.models.reorder(wanted)
             logger.info("settings reloaded", extra={"ecs": {"silkline.models": len(self.models)}})
 
-    async def _reload_model(self, key: str, wanted: ModelSettings) -> None:
+    async def _reload_model(
+        self, key: str, wanted: ModelSettings, tables: Mapping[str, ModelSettings]
+    ) -> None:
         old = self.models.get(key)
         if old is not None and old.prepared.wanted == wanted:
             return
         try:
-            model, adapted = await self._with_adapters(key, wanted)
+            model, adapted = await self._with_adapters(key, wanted, tables)
         except SilklineError as error:
             _failed("a model cannot be started; the old one stays", wanted.served_name, error)
             return
@@ -214,8 +216,9 @@ class Deployment:
         self._changing_loader()
         wanted = self._checked(key, name, table)
         old = self.models.get(key)
+        tables = {model.key: model.prepared.wanted for model in self.models}
         try:
-            model, adapted = await self._with_adapters(key, wanted)
+            model, adapted = await self._with_adapters(key, wanted, tables)
         except _NOT_STARTED as error:
             _failed("a model cannot be started", name, error)
             raise ModelNotStarted(
@@ -238,19 +241,25 @@ class Deployment:
             self.models.put(each, self._drain_seconds)
 
     async def _with_adapters(
-        self, key: str, wanted: ModelSettings
+        self, key: str, wanted: ModelSettings, tables: Mapping[str, ModelSettings]
     ) -> tuple[ServedModel, list[ServedModel]]:
         """Returns a model that has started, and anew the adapters that stand on the old one.
 
         Each is tied to its own base, so requests that are in flight keep both.
+
+        Args:
+            key: The model's key.
+            wanted: Its settings.
+            tables: The settings of the models that stay, by key.
         """
         base = await self._started(key, wanted)
         adapted: list[ServedModel] = []
         try:
             for old in self.models:
-                if old.base is not None and old.base.key == key:
+                table = tables.get(old.key)
+                if old.base is not None and old.base.key == key and table and table.base == key:
                     beside = {model.key: model for model in (*self.models, base)}
-                    adapted.append(await self._started_beside(old.key, old.prepared.wanted, beside))
+                    adapted.append(await self._started_beside(old.key, table, beside))
         except BaseException:
             for model in (*adapted, base):
                 await model.aclose()

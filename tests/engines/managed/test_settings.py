@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from silkline.core import LoraAdapter
 from silkline.engines.base import EngineOptions
 from silkline.engines.managed.llamacpp import LlamaServer
 from silkline.engines.managed.options import ManagedOptions
@@ -287,6 +288,27 @@ def test_all_files_of_a_gguf_change_the_revision(programs: Path, tmp_path: Path)
         os.utime(file, (place, place))
         seen.add(llama(tmp_path, model=folder).revision)
     assert len(seen) == 4
+
+
+def test_adapters_become_modules_with_room_for_the_largest_rank(programs: Path) -> None:
+    adapters = tuple(
+        LoraAdapter(f"{name}@1", f"/adapters/{name}", "1", rank)
+        for name, rank in (("formal", 4), ("brief", 20))
+    )
+    options = EngineOptions(model=bundled_folder(), kv_cache_bytes=CACHE, adapters=adapters)
+    server = VllmServer(options, ManagedOptions())
+    words = server.command(programs / "http.sock")
+    start = words.index("--enable-lora")
+    assert words[start : start + 10] == [
+        "--enable-lora", "--max-lora-rank", "32", "--max-loras", "2", "--max-cpu-loras", "2",
+        "--lora-modules", "formal@1=/adapters/formal", "brief@1=/adapters/brief",
+    ]  # fmt: skip
+    assert server.variables("k")["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    alone = VllmServer(
+        EngineOptions(model=bundled_folder(), kv_cache_bytes=CACHE), ManagedOptions()
+    )
+    assert "--enable-lora" not in alone.command(programs / "http.sock")
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in alone.variables("k")
 
 
 def test_a_bundle_says_what_it_is_called(programs: Path) -> None:

@@ -18,6 +18,7 @@ from silkline.core import (
     Health,
     Image,
     ImagePart,
+    LoraAdapter,
     Message,
     PixelBudget,
     PromptOptions,
@@ -110,6 +111,7 @@ requests = st.builds(
     stream=st.booleans(),
     options=options,
     reuse_scope=st.none() | st.binary(max_size=20),
+    adapter=st.none() | st.builds(LoraAdapter, text, text, text, counts),
 )
 alternatives = st.builds(TokenLogprob, text, st.binary(max_size=4), st.floats(-100, 0))
 deltas = st.builds(
@@ -169,7 +171,15 @@ def test_health_and_info_come_out_as_they_went_in(health: Health, info: EngineIn
 
 def test_options_come_out_as_they_went_in() -> None:
     options = EngineOptions(
-        Path("/models/größe"), 3, 2**33, 2**30, 4, {"mode": "echo"}, "my-model", "0a1b2c"
+        Path("/models/größe"),
+        3,
+        2**33,
+        2**30,
+        4,
+        {"mode": "echo"},
+        "my-model",
+        "0a1b2c",
+        (LoraAdapter("formal@1", "/adapters/formal", "1", 8),),
     )
     assert wire.decode_options(wire.encode_options(options)) == options
     assert wire.decode_options(wire.encode_options(EngineOptions())) == EngineOptions()

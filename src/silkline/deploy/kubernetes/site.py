@@ -30,10 +30,19 @@ _OF_GATEWAYS = {"cache", "idempotency", "responses", "history", "experiments", "
 
 
 def engine_models(settings: Settings) -> dict[str, ModelSettings]:
-    """The models with engines of their own here, by name: no cascades, adapters or remotes."""
+    """The models that the engines serve, by name: all but cascades and those of remote servers.
+
+    Raises:
+        ConfigError: One is a LoRA adapter.
+    """
+    if adapter := next((name for name, model in settings.served.items() if model.base), ""):
+        raise ConfigError(
+            f"The model {adapter} is an adapter, which the manifests cannot hold. Merge it into "
+            "its base (silkline merge), and name the merged model."
+        )
     return {
         name: model for name, model in _named(settings).items()
-        if not (model.cascade or model.base or model.remotes or model.engine == "remote")
+        if not (model.cascade or model.remotes or model.engine == "remote")
     }  # fmt: skip
 
 
