@@ -47,11 +47,11 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
         left = True
         task.cancel()
 
-    listener: asyncio.Task[None] | None = None
+    listeners: list[asyncio.Task[None]] = []
 
     def listen() -> None:
-        nonlocal listener
-        listener = loop.create_task(_wait_for_disconnect(request.receive, on_disconnect))
+        waiting = _wait_for_disconnect(request.receive, on_disconnect)
+        listeners.append(loop.create_task(waiting))
 
     loop = asyncio.get_running_loop()
     slow = loop.call_later(FAST_SECONDS, listen)
@@ -60,7 +60,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
             return await work
         finally:
             slow.cancel()
-            if listener is not None:
+            for listener in listeners:
                 listener.cancel()
             # As in asyncio.timeout: a cancellation from elsewhere at the same time must go on.
             if left and task.uncancel() <= cancelling:

@@ -54,7 +54,10 @@ class Connection(asyncio.Protocol):
     @property
     def certificate(self) -> dict[str, Any] | None:
         """The server's TLS certificate; None without TLS."""
-        return None if self._transport is None else self._transport.get_extra_info("peercert")
+        if self._transport is None:
+            return None
+        certificate: dict[str, Any] | None = self._transport.get_extra_info("peercert")
+        return certificate
 
     async def send(self, *data: bytes) -> None:
         """Sends a request and waits for the head of its answer.
