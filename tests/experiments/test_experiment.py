@@ -120,6 +120,27 @@ async def test_an_equal_candidate_is_seldom_rolled_back(tmp_path: Path) -> None:
     assert ends.count(Serving.MODEL) <= 1
 
 
+async def test_a_bandit_sends_more_to_the_better_arm_and_keeps_its_guards(tmp_path: Path) -> None:
+    run = Run(tmp_path / "b", mode="bandit", planned_requests=1_000, max_failures=0.005)
+    await run.experiment.start()
+    assert run.experiment.share == 0.5
+    await run.ask(400, behaviour(reward=0.6), random.Random(1))
+    assert run.experiment.share == pytest.approx(0.05)
+    assert run.experiment.serving is Serving.SPLIT
+    await run.ask(6_000, behaviour(failures=0.3, reward=0.6), random.Random(2))
+    assert "requests failed" in run.experiment.decisions[-1].reason
+
+
+async def test_a_bandit_ends_with_the_arm_that_has_more_reward(tmp_path: Path) -> None:
+    for seed, (reward, serving) in enumerate([(1.0, Serving.CANDIDATE), (0.6, Serving.MODEL)]):
+        run = Run(tmp_path / str(seed), mode="bandit")
+        await run.experiment.start()
+        await run.ask(300, behaviour(reward=reward), random.Random(seed))
+        run.now += 15 * 86_400
+        await run.experiment.settle()
+        assert run.experiment.serving is serving
+
+
 async def test_too_few_requests_decide_nothing(run: Run) -> None:
     await run.ask(100, behaviour(), random.Random(2))
     assert run.experiment.serving is Serving.SPLIT

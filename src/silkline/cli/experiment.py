@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ from rich.text import Text
 
 from silkline.cli.admin_api import admin_options
 from silkline.cli.printing import print_result
+from silkline.errors import EXIT
+from silkline.experiments.replay import replay as replayed
 from silkline.models.printable import printable
 from silkline.ship.admin import call
 
@@ -59,6 +62,36 @@ def _add_step(step: str, about: str) -> None:
 _add_step("promote", "Let the candidate of NAME answer all requests, also after a restart.")
 _add_step("rollback", "Let the model of NAME answer all requests, also after a restart.")
 _add_step("restart", "Let both models of NAME answer again, from the first share on.")
+
+
+@experiment.command()
+@click.argument("name")
+@click.option(
+    "--journal",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file of the setting experiment_file, or a copy.",
+)
+def replay(name: str, journal: Path) -> None:
+    """Judge all decisions of NAME again, from the journal alone; exit 1 if one does not follow."""
+    found = replayed(journal, name)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("decided", "by", "answered by", "share", "evidence", "verdict"):
+        table.add_column(heading)
+    words = {True: "the same", False: "differs", None: "-"}
+    for one in found:
+        at = datetime.fromtimestamp(one.decision.at).astimezone()
+        table.add_row(
+            at.isoformat(timespec="seconds"),
+            Text(printable(one.decision.by)),
+            _SERVING[one.decision.serving.value],
+            f"{100 * one.decision.share:g}%",
+            words[one.same_evidence],
+            words[one.same_verdict],
+        )
+    print_result(table)
+    if not all(one.is_right for one in found):
+        raise SystemExit(EXIT.failed)
 
 
 def _listed(experiments: list[dict[str, Any]]) -> RenderableType:

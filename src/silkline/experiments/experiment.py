@@ -13,17 +13,16 @@ import msgspec
 
 from silkline.config.experiments import ExperimentSettings
 from silkline.errors import InvalidRequest, Overloaded
-from silkline.experiments.assignment import Arm, arm_of
-from silkline.experiments.journal import Decision, Journal, Serving
+from silkline.experiments.assignment import Arm, arm_of, takes_part
+from silkline.experiments.bandit import bandit_arm, candidate_share
+from silkline.experiments.journal import EVIDENCE, Decision, Journal, Serving
 from silkline.experiments.tally import Observation, Tally
 from silkline.experiments.verdict import Step, Verdict, judge
 
 logger = logging.getLogger("silkline.experiments")
 
-EVIDENCE = "evidence"
-"""Who takes decisions that no person takes."""
-
 _DAY_SECONDS = 86_400.0
+_EVEN = 0.5
 _MAX_WAITING = 10_000
 """Observations that wait to be written; more are counted as lost."""
 
@@ -41,7 +40,8 @@ class Experiment:
         """Takes the settings; `start` reads the journal. `clock` returns Unix time."""
         self.name = name
         self.settings = settings
-        self.tally = Tally(settings.max_failures)
+        margins = settings.shadow.scorers if settings.shadow.share else {}
+        self.tally = Tally(settings.max_failures, margins)
         self.decisions: list[Decision] = []
         self.lost = 0
         self._journal = journal
@@ -75,18 +75,25 @@ class Experiment:
     @property
     def share(self) -> float:
         """The candidate's share while both models answer."""
+        if self.settings.mode == "bandit" and self.serving is Serving.SPLIT:
+            rewards = (self.tally.rewards(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE))
+            return candidate_share(*rewards, self.settings.exploration)
         return self.decisions[-1].share
 
     @property
     def verdict(self) -> Verdict:
         """What the evidence allows now."""
-        return judge(self.tally, self.settings, self._requests_before)
+        in_shadow = self.serving is Serving.SPLIT and not self.share
+        return judge(self.tally, self.settings, self._requests_before, in_shadow=in_shadow)
 
     def assign(self, unit: bytes) -> Arm:
         """Returns the arm of a unit; `OUTSIDE` unless the experiment runs."""
         if self.serving is not Serving.SPLIT or self.settings.paused:
             return Arm.OUTSIDE
-        return arm_of(self.name, unit, self.share)
+        if not takes_part(self.name, unit, self.settings):
+            return Arm.OUTSIDE
+        assigned = bandit_arm if self.settings.mode == "bandit" else arm_of
+        return assigned(self.name, unit, self.share)
 
     def observe(self, seen: Observation) -> None:
         """Takes a request of an arm that has ended; `settle` writes it and decides."""
@@ -146,8 +153,17 @@ class Experiment:
             serving = Serving.CANDIDATE if share == 1.0 else Serving.SPLIT
             await self._decide(serving, share, EVIDENCE, verdict.reason, verdict)
         elif self._clock() - self.decisions[0].at > self.settings.max_days * _DAY_SECONDS:
-            reason = f"Undecided after {self.settings.max_days:g} days. {verdict.reason}"
-            await self._decide(Serving.MODEL, 0.0, EVIDENCE, reason, verdict)
+            await self._end(verdict)
+
+    async def _end(self, verdict: Verdict) -> None:
+        """Ends the experiment when its time is over: a bandit with the arm that has more reward."""
+        days = f"{self.settings.max_days:g} days"
+        if self.settings.mode == "bandit" and self.share > _EVEN:
+            reason = f"After {days} the candidate has more reward."
+            await self._decide(Serving.CANDIDATE, 1.0, EVIDENCE, reason, verdict)
+            return
+        reason = f"Undecided after {days}. {verdict.reason}"
+        await self._decide(Serving.MODEL, 0.0, EVIDENCE, reason, verdict)
 
     async def _decide(
         self, serving: Serving, share: float, by: str, reason: str, verdict: Verdict | None
@@ -183,6 +199,10 @@ class Experiment:
             if found.observations:
                 low, high = found.interval(planned, alpha)
                 known[name] = {"estimate": found.estimate, "low": low, "high": high}
+        if tally.scores:
+            known["scores"] = {
+                name: {"pairs": one.count, "mean": one.mean} for name, one in tally.scores.items()
+            }
         if verdict is not None:
             harm, proof = _plain(verdict.harm), _plain(verdict.proof)
             known |= {"harm": harm, "proof": proof, "limits": verdict.limits}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from silkline.errors import Overloaded
 from silkline.experiments.assignment import Arm
-from silkline.experiments.tally import Observation
+from silkline.experiments.tally import Observation, Scored
 from silkline.stores.sqlite import transaction
 from silkline.stores.sqlite_thread import SqliteThread
 
@@ -41,6 +41,16 @@ CREATE TABLE IF NOT EXISTS rewards (
     value REAL NOT NULL,
     at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS scores (
+    number INTEGER PRIMARY KEY,
+    experiment TEXT NOT NULL,
+    request TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    scorer TEXT NOT NULL,
+    value REAL NOT NULL,
+    at REAL NOT NULL,
+    UNIQUE (request, tenant, experiment, scorer)
+);
 CREATE TABLE IF NOT EXISTS decisions (
     number INTEGER PRIMARY KEY,
     experiment TEXT NOT NULL,
@@ -60,6 +70,13 @@ _OBSERVED = (
     "(experiment, request, tenant, arm, stratum, failed, seconds, size, at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_SCORED = (
+    "INSERT OR IGNORE INTO scores (experiment, request, tenant, scorer, value, at) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
+_SCORES = (
+    "SELECT request, tenant, scorer, value, at FROM scores WHERE experiment = ? ORDER BY number"
+)
 _FIND = "SELECT number, experiment, arm FROM observations WHERE request = ? AND tenant = ?"
 _REWARD = "INSERT OR IGNORE INTO rewards (observation, value, at) VALUES (?, ?, ?)"
 _DECIDE = (
@@ -75,6 +92,10 @@ _SEEN = (
     "FROM observations LEFT JOIN rewards ON observation = observations.number "
     "WHERE experiment = ? ORDER BY observations.number"
 )
+
+
+EVIDENCE = "evidence"
+"""Who takes decisions that no person takes."""
 
 
 class Serving(Enum):
@@ -175,6 +196,23 @@ class Journal:
 
         return await self._file.run("reward", add)
 
+    async def score(self, experiment: str, scores: Sequence[Scored]) -> list[Scored]:
+        """Adds scores, and returns those that were not there yet."""
+
+        def add(file: sqlite3.Connection) -> list[bool]:
+            with transaction(file):
+                return [file.execute(_SCORED, (experiment, *one)).rowcount == 1 for one in scores]
+
+        is_new = await self._file.run("score", add)
+        return [one for one, new in zip(scores, is_new, strict=True) if new]
+
+    async def scores(self, experiment: str) -> list[Scored]:
+        """Reads the scores of an experiment, in the order in which they came."""
+        rows = await self._file.run(
+            "read", lambda file: file.execute(_SCORES, (experiment,)).fetchall()
+        )
+        return [Scored(*row) for row in rows]
+
     async def decide(self, experiment: str, settings: str, decision: Decision) -> None:
         """Adds a decision; `settings` are the experiment's, as JSON."""
         values = (experiment, settings, decision.serving.value, decision.share, decision.by,
@@ -226,4 +264,39 @@ def read_span(
     return (
         [(name, Decision(Serving(serving), *rest)) for name, serving, *rest in decisions],
         [value for (value,) in rewards],
+    )
+
+
+class Recorded(NamedTuple):
+    """All that a journal holds of one experiment, each kind in the order in which it came.
+
+    Attributes:
+        decisions: The decisions, each with the settings at that time, as JSON.
+        seen: The observations.
+        rewards: The arm and the value of each reward.
+        scores: The scores.
+    """
+
+    decisions: list[tuple[str, Decision]]
+    seen: list[Observation]
+    rewards: list[tuple[Arm, float]]
+    scores: list[Scored]
+
+
+def read_experiment(file: sqlite3.Connection, experiment: str) -> Recorded:
+    """Returns what an open journal holds of an experiment."""
+    settings = file.execute(
+        "SELECT settings FROM decisions WHERE experiment = ? ORDER BY number", (experiment,)
+    )
+    past = _read(file, experiment)
+    rewards = file.execute(
+        "SELECT arm, value FROM rewards JOIN observations ON observation = observations.number "
+        "WHERE experiment = ? ORDER BY rewards.number",
+        (experiment,),
+    )
+    return Recorded(
+        [(text, one) for (text,), one in zip(settings, past.decisions, strict=True)],
+        [seen for seen, _ in past.seen],
+        [(Arm(arm), value) for arm, value in rewards],
+        [Scored(*row) for row in file.execute(_SCORES, (experiment,))],
     )

@@ -17,6 +17,8 @@ _MIN_OBSERVATIONS = 20.0
 """Harmonic sum of both arms' counts below which means are not compared: 40 in each."""
 
 FAILURES, LATENCY, REWARD, SPLIT = "failures", "latency", "reward", "split"
+SCORE = "score:"
+"""Prefix of a scorer's guard and requirement."""
 
 
 class Step(Enum):
@@ -45,7 +47,13 @@ class Verdict(NamedTuple):
     limits: tuple[float, float]
 
 
-def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> Verdict:
+def judge(
+    tally: Tally,
+    settings: ExperimentSettings,
+    requests_before: int,
+    *,
+    in_shadow: bool = False,
+) -> Verdict:
     """Judges the evidence; it may be called after every request.
 
     The chance that an acceptable candidate is ever rolled back is at most the error rate, and so is
@@ -55,11 +63,16 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
         tally: What was seen.
         settings: The experiment.
         requests_before: The candidate's requests before its share was last raised.
+        in_shadow: Whether the candidate answers only in the shadow: then only scores count.
     """
     alpha = settings.error_rate
     latency, gain = _compared(tally.latency), _compared(tally.gain)
     harm = _harm(tally, settings, latency, gain)
-    proof = _proof(tally, settings, latency, gain)
+    if settings.mode == "bandit":
+        del harm[REWARD]  # its traffic already depends on the rewards
+    proof = {} if in_shadow else _proof(tally, settings, latency, gain)
+    harm |= {SCORE + name: one.log_worse for name, one in tally.scores.items()}
+    proof |= {SCORE + name: one.log_better for name, one in tally.scores.items()}
     limits = (math.log(len(harm) / alpha), math.log(1 / alpha))
     counts = [tally.requests(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE)]
     found = [
@@ -67,6 +80,9 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
     ]
     if found:
         return Verdict(Step.ROLL_BACK, _told(found, tally), harm, proof, limits)
+    if settings.mode == "bandit":
+        reason = "A bandit gives each arm traffic by its rewards; nothing is to be decided."
+        return Verdict(Step.WAIT, reason, harm, {}, limits)
     if log_mismatch(counts, (1, 1)) > math.log(1 / _MISMATCH_RATE):
         reason = (
             f"Control and candidate should have equally many requests, and have {counts[0]} and "
@@ -77,7 +93,10 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
     if missing:
         reason = f"Too small to decide: {', '.join(missing)} needs more requests."
         return Verdict(Step.WAIT, reason, harm, proof, limits)
-    if (here := counts[1] - requests_before) < settings.step_requests:
+    here = counts[1] - requests_before
+    if in_shadow:
+        here = min(one.count for one in tally.scores.values())
+    if here < settings.step_requests:
         reason = f"{here} of {settings.step_requests} requests at this share."
         return Verdict(Step.WAIT, reason, harm, proof, limits)
     return Verdict(Step.ADVANCE, "Every requirement is met.", harm, proof, limits)
@@ -128,4 +147,9 @@ def _told(found: list[str], tally: Tally) -> str:
         told.append(f"its latency is {math.exp(tally.latency.estimate):.2f} times the control's")
     if REWARD in found:
         told.append(f"its mean reward is {-tally.gain.estimate:.3f} below the control's")
+    told += [
+        f"its mean score by {name} is {one.mean:+.3f} over {one.count} pairs of answers"
+        for name, one in tally.scores.items()
+        if SCORE + name in found
+    ]
     return f"The candidate is worse: {'; '.join(told)}."

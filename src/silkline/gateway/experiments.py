@@ -122,7 +122,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
 
     @router.get("/admin/experiments", summary="List the experiments", responses=ERROR_RESPONSES)
     async def listed() -> dict[str, Any]:
-        return {"experiments": [shown(one) for one in experiments]}
+        return {"experiments": [shown(experiments, one) for one in experiments]}
 
     @router.get(
         "/admin/experiments/{name:path}",
@@ -130,7 +130,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def one(name: str) -> dict[str, Any]:
-        return shown(_named(experiments, name))
+        return shown(experiments, _named(experiments, name))
 
     @router.post(
         "/admin/experiments/{name:path}",
@@ -142,7 +142,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         experiment = _named(experiments, name)
         body = await read_json(request, NextStep)
         await experiment.take(body.step, record_of(request).tenant.name or "an admin")
-        return shown(experiment)
+        return shown(experiments, experiment)
 
     _add_changing(router, experiments)
     return router
@@ -166,7 +166,13 @@ def _add_changing(router: APIRouter, experiments: Experiments) -> None:
     async def put(name: str, request: Request) -> dict[str, Any]:
         body = await read_json(request, ExperimentTable)
         settings = section_of(request, body, ExperimentSettings)
-        return shown(await experiments.add(checked_name(name, "experiment"), settings))
+        if settings.shadow.score_url:
+            raise InvalidRequest(
+                "score_url cannot be set here. Have the owner set it in silkline.toml.",
+                param="shadow",
+            )
+        added = await experiments.add(checked_name(name, "experiment"), settings)
+        return shown(experiments, added)
 
     @router.delete(
         "/admin/experiments/{name:path}",
@@ -178,7 +184,7 @@ def _add_changing(router: APIRouter, experiments: Experiments) -> None:
         return {"name": name, "removed": True}
 
 
-def shown(experiment: Experiment) -> dict[str, Any]:
+def shown(experiments: Experiments, experiment: Experiment) -> dict[str, Any]:
     """An experiment for the admin API."""
     verdict = experiment.verdict
     decisions = [
@@ -194,5 +200,6 @@ def shown(experiment: Experiment) -> dict[str, Any]:
         "next": verdict.step.value,
         "reason": verdict.reason,
         "evidence": experiment.evidence(verdict),
+        "shadow": experiments.shadow(experiment).shown(),
         "decisions": decisions,
     }
