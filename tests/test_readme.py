@@ -88,7 +88,25 @@ def test_settings_shown_are_settings(text: str, tmp_path: Path) -> None:
     assert load_settings(file, {}, {}) != load_settings(None, {}, {})
 
 
-def test_links_lead_somewhere() -> None:
-    for text in (ENGLISH, CHINESE):
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (ROOT / target).exists(), target
+PAGES = [
+    *(ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md")),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("benchmarks/*.md"),
+    *ROOT.glob("recipes/**/*.md"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s:]+)\)", page.read_text("utf-8")):
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which links reach the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}

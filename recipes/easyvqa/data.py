@@ -70,6 +70,20 @@ def kind_of(answer: str) -> str:
     return "yes_no" if answer in YES_NO else "shape" if answer in SHAPES else "color"
 
 
+def group_of(question: str, answer: str) -> str:
+    """Return the kind of a question, and of one for yes or no also its subject and its fact.
+
+    The fact is whether what the question names is there: "is there not a red shape", answered by
+    no, affirms it.
+    """
+    kind = kind_of(answer)
+    if kind != "yes_no":
+        return kind
+    subject = "shape" if any(shape in question for shape in SHAPES) else "color"
+    there = (answer == "yes") != (" not " in question)
+    return f"{subject} {'there' if there else 'missing'}"
+
+
 def load_pixels(found: list[Scene]) -> Tensor:
     """Return the pictures, (n, 3, 64, 64) uint8."""
     pictures = []

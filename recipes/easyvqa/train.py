@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from recipes.easyvqa.data import (
     SHAPES,
     Scene,
     Split,
+    group_of,
     load_pixels,
     normalised,
     scenes,
@@ -43,7 +45,7 @@ TEACHER = Layout(
 
 VOCABULARY = 448
 BATCH = 16
-QUESTIONS = 4
+QUESTIONS = 6
 """Questions about a picture in a step."""
 
 STEPS = 4_500
@@ -75,6 +77,8 @@ class TeacherTask:
         self._pixels = load_pixels(self._train)
         self._held_out = load_pixels(self._validation)
         self._device = next(model.parameters()).device
+        counts = Counter(group_of(*pair) for scene in self._train for pair in scene.pairs)
+        self._weights = {group: 1 / count for group, count in counts.items()}
 
     def loss(self, step: int) -> Tensor:
         """Return the next-token loss on the answers of a batch, plus the loss of the names.
@@ -93,7 +97,7 @@ class TeacherTask:
         own = [self._train[index] for index in chosen.tolist()]
         if step < NAME_STEPS:
             return self._name_loss(self._seen(pixels).mean(1), own)
-        asked = [_some(scene, draws) for scene in own]
+        asked = [_some(scene, self._weights, draws) for scene in own]
         logits, wanted, features = self._forward(pixels, asked)
         answers = nn.functional.cross_entropy(logits, wanted)
         return answers + self._name_loss(features.mean(1), own)
@@ -152,10 +156,15 @@ class TeacherTask:
         return nn.functional.linear(hidden[:, :-1][chosen], embed.weight), wanted[chosen], seen
 
 
-def _some(scene: Scene, generator: torch.Generator) -> Scene:
-    """Return a scene with some of its questions, drawn at random."""
-    order = torch.randperm(len(scene.pairs), generator=generator)[:QUESTIONS].tolist()
-    return replace(scene, pairs=tuple(scene.pairs[number] for number in order))
+def _some(scene: Scene, weights: Mapping[str, float], generator: torch.Generator) -> Scene:
+    """Return a scene with some of its questions, drawn so that each group comes equally often.
+
+    Most questions name a colour that is not there. Drawn evenly, they teach to say so to each
+    colour, without a look at the image.
+    """
+    chances = torch.tensor([weights[group_of(*pair)] for pair in scene.pairs])
+    drawn = torch.multinomial(chances, min(QUESTIONS, len(chances)), generator=generator)
+    return replace(scene, pairs=tuple(scene.pairs[number] for number in drawn.tolist()))
 
 
 def _lengths(tokens: list[int]) -> Iterator[int]:

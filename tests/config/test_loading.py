@@ -116,6 +116,8 @@ def test_seconds_that_the_server_counts_whole_are_whole(field: str) -> None:
     [
         ("[servr]\nport = 1\n", "Did you mean server?"),
         ("[server]\nprt = 1\n", "Did you mean port?"),
+        ("[experiments.e.changes]\nmax_pixel = 1\n", "Did you mean max_pixels?"),
+        ("[experiments.e]\nchanges = { sytem = 'x' }\n", "Did you mean system?"),
         ("port = 1\n", "is unknown"),
         ("server = 1\n", "write [server]"),
         ("[server]\nport = 70000\n", "port in [server] is 70000"),

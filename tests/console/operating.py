@@ -39,6 +39,15 @@ allowed_models = ["org/*"]
 canary_data = "held-out"
 canary_items = 2
 
+[experiments.trial]
+model = "mini"
+candidate = "mini"
+changes = { max_tokens = 100000 }
+ramp = [0.5]
+needs_feedback = false
+decides = "person"
+latency_margin = 9
+
 [models.mini]
 [models.large]
 engine_options = { answer_words = "9" }
@@ -61,10 +70,11 @@ class Operated:
     admin: str
     client: httpx2.Client
 
-    def ask(self, text: str, **fields: Any) -> httpx2.Response:
+    def ask(self, text: str, user: str = "", **fields: Any) -> httpx2.Response:
         image = data_url(encoded(320, 240))
         body = {"model": "mini", "messages": messages(image, text=text), **fields}
-        return self.client.post("/v1/chat/completions", json=body)
+        headers = {"x-silkline-user": user} if user else {}
+        return self.client.post("/v1/chat/completions", json=body, headers=headers)
 
     @property
     def signed_in(self) -> dict[str, Any]:

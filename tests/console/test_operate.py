@@ -76,6 +76,37 @@ async def test_drift_shows_the_canary_set(page: Page) -> None:
     await expect(page.get_by_text("No baseline: ")).to_be_visible()
 
 
+async def test_an_experiment_is_drawn_and_paused_and_resumed(gateway: Operated, page: Page) -> None:
+    for number in range(110):
+        assert gateway.ask("Which arm?", user=str(number)).is_success
+    await go(page, "experiments")
+    card = page.locator(".experiment")
+    await expect(card.locator(".plot canvas")).to_have_count(2)  # no feedback, no reward
+    arms = {row[0]: int(row[1]) for row in await rows(page, "[aria-label='Arms of trial']")}
+    assert arms.keys() == {"control", "candidate"}
+    assert sum(arms.values()) >= 110
+    label = card.locator(".plot").first
+    assert "Latency: candidate over control: high 1." in str(
+        await label.get_attribute("aria-label")
+    )
+    await expect(card).to_contain_text("A candidate as good as the model is promoted after at most")
+    assert await card.locator("button").all_inner_texts() == ["Promote", "Roll back", "Pause"]
+    await card.get_by_text("Pause", exact=True).click()
+    await expect(card.locator("h2 .badge")).to_have_text("both models answer")
+    await card.get_by_text("Really pause trial?").click()
+    await expect(card.locator("h2 .badge")).to_have_text("paused: the model answers")
+    assert "x-silkline-experiment" not in gateway.ask("Who?", user="1").headers
+    await card.get_by_text("Resume", exact=True).click()
+    await card.get_by_text("Really resume trial?").click()
+    await expect(card.locator("h2 .badge")).to_have_text("both models answer")
+    assert "x-silkline-experiment" in gateway.ask("Who?", user="1").headers
+    decided = await rows(page, "[aria-label='Decisions of trial']")
+    assert [row[4] for row in decided] == [
+        "An admin resumed it.", "An admin paused it.", "The experiment begins.",
+    ]  # fmt: skip
+    assert decided[0][3] == "ops"
+
+
 async def test_a_request_is_found_and_shown_and_deleted(gateway: Operated, page: Page) -> None:
     reply = gateway.ask(HOSTILE)
     name = reply.headers["x-request-id"]

@@ -46,6 +46,15 @@ def of_model(name: str, values: str) -> dict[str, str]:
     return {f'silkline_{name}{{instance="a",model="m"}}': values}
 
 
+REQUESTS = 'silkline_experiment_requests_total{instance="a",experiment="e",arm="control"}'
+SERVING = 'silkline_experiment_serving{instance="a",experiment="e",serving="split"}'
+
+
+def of_experiment(values: str) -> dict[str, str]:
+    labels = '{instance="a",experiment="e",serving="model"}'
+    return {f"silkline_experiment_verdicts_total{labels}": values}
+
+
 def objective(name: str, questions: str, misses: str) -> dict[str, str]:
     labels = f'{{instance="a",model="m",objective="{name}"}}'
     return {
@@ -152,6 +161,16 @@ FAULTS: dict[str, Fault] = {
     "SilklineCanaryOverdue": Fault(
         of_model("canary_run_time_seconds", level((0, 4 * HOUR))), 3 * HOUR
     ),
+    "SilklineExperimentRolledBack": Fault(of_experiment(level((0, HOUR), (1, HOUR)))),
+    "SilklineExperimentSplitMismatch": Fault(
+        {'silkline_experiment_mismatch{instance="a",experiment="e"}': level((0, HOUR), (1, HOUR))}
+    ),
+    "SilklineExperimentStuck": Fault(
+        {
+            SERVING: level((1, 3 * HOUR)),
+            REQUESTS: rising((5, HOUR), (0, 2 * HOUR)),
+        }
+    ),
     "SilklineCertificateExpires": Fault(
         of_replica("replica_certificate_expiry_seconds", level(((14 * DAY + HOUR) * 60, 120)))
     ),
@@ -200,12 +219,16 @@ def healthy(minutes: int) -> dict[str, str]:
         | of_model("quarantines_total", level((0, minutes)))
         | of_model("gate_here", level((1, minutes)))
         | of_model("canary_run_time_seconds", "0+60x" + str(minutes))
+        | of_experiment(level((1, minutes)))
         | {
             'silkline_drift_detected{instance="a",model="m",feature="look"}': level((0, minutes)),
             'silkline_canary_answers{instance="a",model="m",state="changed"}': level((0, minutes)),
             'silkline_canary_answers{instance="a",model="m",state="skipped"}': level((3, minutes)),
         }
         | {
+            SERVING: level((1, minutes)),
+            REQUESTS: rising((5, minutes)),
+            'silkline_experiment_mismatch{instance="a",experiment="e"}': level((0, minutes)),
             'up{job="silkline",instance="a"}': level((1, minutes)),
             'silkline_cache_degraded{instance="a",tier="redis"}': level((0, minutes)),
             f"silkline_cache_near_samples_total{GATEWAY}": rising((10, minutes)),

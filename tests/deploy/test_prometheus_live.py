@@ -42,6 +42,14 @@ drift_min_requests = 100
 canary_data = "held-out"
 canary_items = 3
 canary_every = 1
+
+[experiments.trial]
+model = "silkline-fake"
+candidate = "silkline-fake"
+changes = { max_tokens = 100000 }
+unit = "request"
+ramp = [0.5]
+decides = "person"
 """
 
 
@@ -133,7 +141,9 @@ def ask(client: httpx2.Client, number: int) -> None:
         "max_tokens": 6,
     }
     headers = {"idempotency-key": f"key-{number}"} if number % 5 == 0 else {}
-    client.post("/v1/chat/completions", json=body, headers=headers)
+    reply = client.post("/v1/chat/completions", json=body, headers=headers)
+    feedback = {"request_id": reply.headers.get("x-request-id", "none"), "rating": 4}
+    client.post("/v1/feedback", json=feedback)
 
 
 @contextmanager

@@ -203,6 +203,63 @@ async def test_a_paused_experiment_assigns_nobody(tmp_path: Path) -> None:
     assert {run.experiment.assign(bytes([unit])) for unit in range(50)} == {Arm.OUTSIDE}
 
 
+async def test_a_pause_lasts_over_restarts_and_keeps_evidence_and_arms(run: Run) -> None:
+    await run.ask(600, behaviour(), random.Random(3))
+    units = [str(number).encode() for number in range(200)]
+    arms = [run.experiment.assign(unit) for unit in units]
+    seen = run.experiment.tally.requests(Arm.CANDIDATE)
+    await run.experiment.take("pause", "ann")
+    for _ in range(2):
+        assert run.experiment.serving is Serving.PAUSED
+        assert {run.experiment.assign(unit) for unit in units} == {Arm.OUTSIDE}
+        await run.restart()
+    run.now += 15 * 86_400  # a pause is no time in which it could decide
+    await run.experiment.settle()
+    assert run.experiment.serving is Serving.PAUSED
+    await run.experiment.take("resume", "ben")
+    await run.experiment.settle()
+    assert [run.experiment.assign(unit) for unit in units] == arms
+    assert run.experiment.tally.requests(Arm.CANDIDATE) == seen
+    told = [(one.serving, one.share, one.by) for one in run.experiment.decisions]
+    assert told == [
+        (Serving.SPLIT, 0.25, "evidence"), (Serving.PAUSED, 0.25, "ann"),
+        (Serving.SPLIT, 0.25, "ben"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "step"), [("promote", "pause"), ("pause", "pause"), ("rollback", "resume")]
+)
+async def test_only_a_running_one_is_paused_and_only_a_paused_one_resumed(
+    run: Run, before: str, step: str
+) -> None:
+    await run.experiment.take(before, "ann")
+    with pytest.raises(InvalidRequest, match="cannot be taken now"):
+        await run.experiment.take(step, "ann")
+    assert len(run.experiment.decisions) == 2
+
+
+async def test_it_begins_anew_with_all_its_days(run: Run) -> None:
+    await run.experiment.take("rollback", "ann")
+    run.now += 15 * 86_400
+    await run.experiment.take("restart", "ann")
+    await run.experiment.settle()
+    assert run.experiment.serving is Serving.SPLIT
+
+
+async def test_a_repeated_request_counts_once(run: Run) -> None:
+    seen = Observation("same", "t", Arm.CANDIDATE, "miss", False, 1.0, 1.0, run.now)
+    for _ in range(2):
+        run.experiment.observe(seen)
+        run.experiment.observe(seen)
+        await run.experiment.settle()
+    run.experiment.observe(seen._replace(tenant="other"))
+    await run.experiment.settle()
+    assert run.experiment.tally.requests(Arm.CANDIDATE) == 2
+    await run.restart()
+    assert run.experiment.tally.requests(Arm.CANDIDATE) == 2
+
+
 async def test_every_decision_can_be_reached_again_from_the_journal(run: Run) -> None:
     await run.ask(20_000, behaviour(reward=0.97), random.Random(1))
     await run.journal.aclose()

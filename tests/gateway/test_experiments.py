@@ -12,6 +12,7 @@ import pytest
 from tests.campaign.standing import metric
 from tests.cli.test_main import run
 from tests.observe.shipping.log_server import wait_for
+from tests.pictures import data_url, encoded
 from tests.serving import Served, served
 
 TABLES = """
@@ -198,6 +199,83 @@ def test_an_experiment_may_be_added_and_removed_while_the_server_runs(http: http
     assert http.delete("/admin/experiments/added").json() == {"name": "added", "removed": True}
     assert "x-silkline-experiment" not in ask(http, "7", "other").headers
     assert http.get("/admin/experiments/added").status_code == 404
+
+
+CHANGES = {
+    "prefix": "Look closely: ",
+    "system": "Be brief.",
+    "max_pixels": 576,
+    "max_tokens": 12,
+    "temperature": 0.0,
+}
+
+
+def test_a_candidate_may_be_the_same_model_asked_in_another_way(http: httpx2.Client) -> None:
+    table = {"model": "other", "candidate": "other", "ramp": [0.5], "changes": CHANGES}
+    added = http.put("/admin/experiments/changed", json=table)
+    assert added.status_code == 200, added.text
+    assert {**added.json()["settings"]["changes"], **CHANGES} == added.json()["settings"]["changes"]
+    image = {"type": "image_url", "image_url": {"url": data_url(encoded(320, 240))}}
+    parts = [image, {"type": "text", "text": "how many are there in all"}]
+    messages = [{"role": "system", "content": "Be long."}, {"role": "user", "content": parts}]
+    told: dict[str, httpx2.Response] = {}
+    for user in map(str, range(40)):
+        body = {"model": "other", "messages": messages}
+        reply = http.post("/v1/chat/completions", json=body, headers={"x-silkline-user": user})
+        assert reply.status_code == 200, reply.text
+        told[reply.headers["x-silkline-experiment"]] = reply
+    http.delete("/admin/experiments/changed")
+    control, candidate = told["changed=control"], told["changed=candidate"]
+    assert candidate.headers["x-silkline-pixel-budget"] == "576"
+    assert int(control.headers["x-silkline-pixel-budget"]) > 576
+    answers = [one.json()["choices"][0] for one in (control, candidate)]
+    assert answers[0]["message"]["content"].startswith("[320x240]")
+    assert answers[1]["message"]["content"].startswith("Look closely")
+    assert [one["finish_reason"] for one in answers] == ["stop", "length"]
+    assert candidate.json()["usage"]["completion_tokens"] == 12
+
+
+def test_a_pause_by_the_command_and_the_report(trial: Served, http: httpx2.Client) -> None:
+    user = user_of(http, "candidate")
+    told = run("experiment", "pause", "trial", "--url", trial.url)
+    assert told.returncode == 0, told.stderr
+    assert "the model, paused" in told.stdout
+    assert arm(ask(http, user)) == "outside"
+    assert ask(http, user).headers["x-silkline-model"].startswith("shop@")
+    again = http.post("/admin/experiments/trial", json={"step": "pause"})
+    assert (again.status_code, "cannot be taken now" in again.text) == (400, True)
+    resumed = http.post("/admin/experiments/trial", json={"step": "resume"})
+    assert resumed.json()["serving"] == "split"
+    assert arm(ask(http, user)) == "candidate"
+
+
+@pytest.mark.slow
+def test_the_report_is_written_by_the_command(
+    trial: Served, http: httpx2.Client, tmp_path: Path
+) -> None:
+    for name in map(str, range(30)):
+        ask(http, name)
+    page = tmp_path / "trial.html"
+    told = run("experiment", "report", "trial", "-o", str(page), "--url", trial.url)
+    assert told.returncode == 0, told.stderr
+    assert "trial: next against shop" in page.read_text("utf-8")
+    told = run("experiment", "report", "trial", "-o", str(tmp_path), "--url", trial.url)
+    assert told.returncode == 2
+
+
+def test_a_request_id_that_comes_again_counts_once(http: httpx2.Client) -> None:
+    user = user_of(http, "control")
+    http.get("/admin/experiments/trial")
+    body = {"model": "shop", "messages": [{"role": "user", "content": "hi"}]}
+    headers = {"x-silkline-user": user, "x-request-id": "again-and-again"}
+    for _ in range(3):
+        http.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
+    reply = http.post("/v1/feedback", json={"request_id": "again-and-again", "reward": 1})
+    before = shown(http)["evidence"]["arms"]["control"]["requests"]
+    http.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
+    again = http.post("/v1/feedback", json={"request_id": "again-and-again", "reward": 1})
+    assert (reply.json()["counted"], again.json()["counted"]) == (True, False)
+    assert shown(http)["evidence"]["arms"]["control"]["requests"] == before
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes.easyvqa.data import Split, kind_of, load_pixels, normalised, scenes, varied
+from recipes.easyvqa.data import (
+    Split,
+    group_of,
+    kind_of,
+    load_pixels,
+    normalised,
+    scenes,
+    varied,
+)
 from recipes.easyvqa.evaluation_set import write_sets
 from recipes.easyvqa.packing import Packer
 from recipes.easyvqa.train import TeacherTask
@@ -41,6 +49,25 @@ def test_the_sets_are_read_by_silkline(tmp_path: Path, monkeypatch: pytest.Monke
     assert {item.fields["kind"] for item in test.items} <= {"yes_no", "shape", "color"}
     rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert all("reference" not in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "group"),
+    [
+        ("what color is the shape?", "blue", "color"),
+        ("what is the blue shape?", "circle", "shape"),
+        ("is there a red shape?", "yes", "color there"),
+        ("is there a red shape?", "no", "color missing"),
+        ("is there not a red shape?", "no", "color there"),
+        ("does the image not contain a gray shape?", "yes", "color missing"),
+        ("does the image not contain a circle?", "no", "shape there"),
+        ("is a triangle present?", "no", "shape missing"),
+    ],
+)
+def test_the_group_of_a_question_tells_whether_what_it_names_is_there(
+    question: str, answer: str, group: str
+) -> None:
+    assert group_of(question, answer) == group
 
 
 def test_a_packed_question_is_answered_as_one_that_is_alone() -> None:

@@ -36,3 +36,12 @@ def test_each_command_and_option_is_known(page: str) -> None:
         assert command is not None, words
         options = {text for parameter in command.params for text in parameter.opts}
         assert all(word in options for word in names if word.startswith("--")), words
+
+
+def test_the_first_hour_has_the_same_commands_and_output_in_both_languages() -> None:
+    english, chinese = (
+        re.findall(r"^```.*?^```$", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        for page in ("first-hour.md", "first-hour.zh-CN.md")
+    )
+    assert len(english) > 10
+    assert chinese == english

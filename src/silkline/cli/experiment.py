@@ -17,18 +17,24 @@ from rich.text import Text
 
 from silkline.cli.admin_api import admin_options
 from silkline.cli.printing import print_result
-from silkline.errors import EXIT
+from silkline.errors import EXIT, EnvironmentFault
 from silkline.experiments.replay import replay as replayed
+from silkline.experiments.report import page
 from silkline.models.printable import printable
 from silkline.ship.admin import call
 
 _PATH = "/admin/experiments"
-_SERVING = {"split": "both models", "model": "the model", "candidate": "the candidate"}
+_SERVING = {
+    "split": "both models",
+    "paused": "the model, paused",
+    "model": "the model",
+    "candidate": "the candidate",
+}
 
 
 @click.group()
 def experiment() -> None:
-    """Show the experiments of a running server; promote or roll back a candidate.
+    """Show the experiments of a running server; promote, roll back or pause a candidate.
 
     Experiments are declared in [experiments.NAME] of silkline.toml; see docs/experiments.md.
     """
@@ -50,6 +56,25 @@ def status(name: str | None, url: str, key_env: str, as_json: bool) -> None:
         print_result(_described(found))
 
 
+@experiment.command()
+@click.argument("name")
+@admin_options
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, such as report.html.",
+)  # fmt: skip
+def report(name: str, url: str, key_env: str, output: Path) -> None:
+    """Write the report of NAME: one HTML page with intervals, decisions and their evidence."""
+    found = asyncio.run(call(url, key_env, f"{_PATH}/{quote(name, safe='')}"))
+    try:
+        output.write_text(page(found), encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{output} cannot be written: {error.strerror}. Choose another --output."
+        ) from error
+    print_result(Text(f"Wrote {output}."))
+
+
 def _add_step(step: str, about: str) -> None:
     @experiment.command(step, help=about)
     @click.argument("name")
@@ -61,6 +86,8 @@ def _add_step(step: str, about: str) -> None:
 
 _add_step("promote", "Let the candidate of NAME answer all requests, also after a restart.")
 _add_step("rollback", "Let the model of NAME answer all requests, also after a restart.")
+_add_step("pause", "Let the model of NAME answer all requests until it is resumed.")
+_add_step("resume", "Let both models of NAME answer again, as before the pause.")
 _add_step("restart", "Let both models of NAME answer again, from the first share on.")
 
 
@@ -116,6 +143,7 @@ def _described(one: dict[str, Any]) -> RenderableType:
     head.add_row("compares", Text(printable(f"{one['candidate']} with {one['model']}")))
     head.add_row("answered by", f"{_SERVING[one['serving']]}, share {100 * one['share']:g}%")
     head.add_row("next", Text(printable(one["reason"])))
+    head.add_row("expected", Text(printable(one["expectation"]["told"])))
     return Group(head, "", _arms(one["evidence"]), "", _evidence(one["evidence"]), "", _steps(one))
 
 

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from itertools import combinations, pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from silkline.config.models import ModelName
 from silkline.config.sections import Section
 from silkline.config.shadow import ShadowSettings
 
 _MAX_SHARE = 0.5
+WebhookUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s#]*)?$")]
 Share = Annotated[float, Field(ge=0, le=_MAX_SHARE)]
 
 
@@ -31,6 +32,26 @@ class ExperimentingSettings(Section):
         description="Share of the users (the header x-silkline-user, else the tenant) who take "
         "part in no experiment and never get a candidate, also not a promoted one.",
     )
+    experiment_webhooks: tuple[WebhookUrl, ...] = Field(
+        (),
+        description="URLs that get each decision of an experiment as JSON. The address is the "
+        "owner's own, so it may be a private one.",
+    )
+    webhook_key_env: str = Field(
+        "", description="Environment variable with the key that signs what webhooks get."
+    )
+    webhook_key_file: str = Field("", description="File with that key.")
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> ExperimentingSettings:
+        if self.webhook_key_env and self.webhook_key_file:
+            raise ValueError("expected at most one of webhook_key_env and webhook_key_file")
+        if self.experiment_webhooks and not (self.webhook_key_env or self.webhook_key_file):
+            raise ValueError(
+                "experiment_webhooks need a key that signs what they get: set webhook_key_env or "
+                "webhook_key_file"
+            )
+        return self
 
 
 class Changes(Section):

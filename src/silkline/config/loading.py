@@ -178,6 +178,11 @@ def _check_tables(section: str, tables: Mapping[str, Any], path: Path) -> None:
                     "the merged folder in model; `silkline inspect` on the adapter tells how."
                 )
             _known(key, names, f"key {key} in [{section}.{name}] of {path}")
+            kind = _TABLES[section].model_fields[key].annotation
+            if isinstance(kind, type) and issubclass(kind, Section) and isinstance(value, dict):
+                where = f"[{section}.{name}.{key}] of {path}"
+                for inner in value:
+                    _known(inner, list(kind.model_fields), f"key {inner} in {where}")
 
 
 def _put(

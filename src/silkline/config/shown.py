@@ -25,7 +25,8 @@ _SECRET_NAME = re.compile(
     r"(^|[_-])(key|token|secret|password|passwd|credentials?)($|[_-])", re.IGNORECASE
 )
 _NO_SECRETS = {
-    "key_env", "key_file", "keys_file", "pixels_per_token", "image_tokens", "tls_key", "tls_secret",
+    "key_env", "key_file", "keys_file", "webhook_key_env",
+    "webhook_key_file", "pixels_per_token", "image_tokens", "tls_key", "tls_secret",
 }  # fmt: skip
 """Names of settings that say where a secret is, or only sound like one."""
 

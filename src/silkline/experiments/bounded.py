@@ -83,6 +83,11 @@ class AboveBound:
         total = sum(math.exp(capital - highest) for capital in self._capitals)
         return highest + math.log(total / len(self._capitals))
 
+    def needed(self, alpha: float) -> float:
+        """How many observations suffice for a verdict, if each of them is 1."""
+        largest = math.log1p(max(self._bets) * (1 - self._bound))
+        return (math.log(1 / alpha) + math.log(len(self._bets))) / largest
+
     def add(self, value: float) -> None:
         """Takes one observation, from 0 to 1."""
         gain = value - self._bound

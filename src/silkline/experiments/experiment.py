@@ -7,17 +7,28 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
 from silkline.config.experiments import ExperimentSettings
-from silkline.errors import InvalidRequest, Overloaded
+from silkline.errors import InvalidRequest
 from silkline.experiments.assignment import Arm, arm_of, takes_part
 from silkline.experiments.bandit import bandit_arm, candidate_share
+from silkline.experiments.course import Course
+from silkline.experiments.expectation import Expectation, expect
 from silkline.experiments.journal import EVIDENCE, Decision, Journal, Serving
 from silkline.experiments.tally import Observation, Tally
-from silkline.experiments.verdict import Step, Verdict, judge
+from silkline.experiments.verdict import (
+    LATENCY,
+    MIN_OBSERVATIONS,
+    MISMATCH_LIMIT,
+    REWARD,
+    Step,
+    Verdict,
+    judge,
+)
 
 logger = logging.getLogger("silkline.experiments")
 
@@ -42,22 +53,24 @@ class Experiment:
         self.settings = settings
         margins = settings.shadow.scorers if settings.shadow.share else {}
         self.tally = Tally(settings.max_failures, margins)
+        self.course = Course(settings, self.tally)
         self.decisions: list[Decision] = []
         self.lost = 0
         self._journal = journal
         self._clock = clock
         self._requests_before = 0
-        self._waiting: list[Observation] = []
+        self._waiting: dict[tuple[str, str], Observation] = {}
+        self._writing = asyncio.Lock()
         self._deciding = asyncio.Lock()
 
     async def start(self) -> None:
         """Continues from the journal, or begins at the first share."""
         past = await self._journal.read(self.name)
+        self.decisions = list(past.decisions)
         for seen, reward in past.seen:
-            self.tally.add(seen)
+            self._add(seen)
             if reward is not None:
                 self.tally.reward(seen.arm, reward)
-        self.decisions = list(past.decisions)
         if not self.decisions:
             first = self.settings.ramp[0]
             await self._decide(Serving.SPLIT, first, EVIDENCE, "The experiment begins.", None)
@@ -70,7 +83,8 @@ class Experiment:
     @property
     def serving(self) -> Serving:
         """Which model answers."""
-        return self.decisions[-1].serving
+        decided = self.decisions[-1].serving
+        return Serving.PAUSED if self.settings.paused and decided is Serving.SPLIT else decided
 
     @property
     def share(self) -> float:
@@ -88,7 +102,7 @@ class Experiment:
 
     def assign(self, unit: bytes) -> Arm:
         """Returns the arm of a unit; `OUTSIDE` unless the experiment runs."""
-        if self.serving is not Serving.SPLIT or self.settings.paused:
+        if self.serving is not Serving.SPLIT:
             return Arm.OUTSIDE
         if not takes_part(self.name, unit, self.settings):
             return Arm.OUTSIDE
@@ -96,23 +110,40 @@ class Experiment:
         return assigned(self.name, unit, self.share)
 
     def observe(self, seen: Observation) -> None:
-        """Takes a request of an arm that has ended; `settle` writes it and decides."""
+        """Takes a request of an arm that has ended; it counts when `flush` has written it."""
         if len(self._waiting) >= _MAX_WAITING:
             self.lost += 1
             return
-        self._waiting.append(seen)
-        self.tally.add(seen)
+        self._waiting.setdefault((seen.request, seen.tenant), seen)
+
+    def awaits(self, request: str, tenant: str) -> bool:
+        """Whether a request was observed and is not written yet."""
+        return (request, tenant) in self._waiting
+
+    async def flush(self) -> None:
+        """Writes what was observed, and counts each request once.
+
+        Raises:
+            Overloaded: The journal fails; the next call tries again.
+        """
+        async with self._writing:
+            written = [*self._waiting.values()]
+            if not written:
+                return
+            new = await self._journal.observe(self.name, written)
+            for one in written:
+                del self._waiting[one.request, one.tenant]
+            for one in new:
+                self._add(one)
 
     async def settle(self) -> None:
-        """Writes what was observed, and takes the step that the evidence allows."""
+        """Writes what was observed, and takes the step that the evidence allows.
+
+        Raises:
+            Overloaded: The journal fails.
+        """
+        await self.flush()
         async with self._deciding:
-            written, self._waiting = self._waiting, []
-            if written:
-                try:
-                    await self._journal.observe(self.name, written)
-                except Overloaded:
-                    self._waiting = written + self._waiting
-                    raise
             if self.serving is Serving.SPLIT:
                 await self._step(self.verdict)
 
@@ -120,24 +151,33 @@ class Experiment:
         """Takes a step that a person wants.
 
         Args:
-            step: `promote`, `rollback` or `restart`.
+            step: `promote`, `rollback`, `restart`, `pause` or `resume`.
             by: The name of the admin's key.
 
         Raises:
-            InvalidRequest: There is no such step.
+            InvalidRequest: There is no such step, or it cannot be taken now.
             Overloaded: The journal fails.
         """
-        steps = {
-            "promote": (Serving.CANDIDATE, 1.0, "An admin promoted it."),
-            "rollback": (Serving.MODEL, 0.0, "An admin rolled it back."),
-            "restart": (Serving.SPLIT, self.settings.ramp[0], "An admin began again."),
-        }
-        if step not in steps:
-            raise InvalidRequest(
-                f"There is no step {step}. Use promote, rollback or restart.", param="step"
-            )
-        serving, share, reason = steps[step]
         async with self._deciding:
+            steps = {
+                "promote": (Serving.CANDIDATE, 1.0, "An admin promoted it."),
+                "rollback": (Serving.MODEL, 0.0, "An admin rolled it back."),
+                "restart": (Serving.SPLIT, self.settings.ramp[0], "An admin began again."),
+                "pause": (Serving.PAUSED, self.share, "An admin paused it."),
+                "resume": (Serving.SPLIT, self.share, "An admin resumed it."),
+            }
+            if step not in steps:
+                raise InvalidRequest(
+                    f"There is no step {step}. Use one of {', '.join(steps)}.", param="step"
+                )
+            needed = {"pause": Serving.SPLIT, "resume": Serving.PAUSED}.get(step, self.serving)
+            if self.serving is not needed:
+                raise InvalidRequest(
+                    f"The step {step} cannot be taken now: the experiment's state is "
+                    f"{self.serving.value}, and the step needs {needed.value}.",
+                    param="step",
+                )
+            serving, share, reason = steps[step]
             await self._decide(serving, share, by, reason, self.verdict)
 
     def rewarded(self, arm: Arm, value: float) -> None:
@@ -152,7 +192,7 @@ class Experiment:
             share = next(higher, 1.0)
             serving = Serving.CANDIDATE if share == 1.0 else Serving.SPLIT
             await self._decide(serving, share, EVIDENCE, verdict.reason, verdict)
-        elif self._clock() - self.decisions[0].at > self.settings.max_days * _DAY_SECONDS:
+        elif self._split_seconds() > self.settings.max_days * _DAY_SECONDS:
             await self._end(verdict)
 
     async def _end(self, verdict: Verdict) -> None:
@@ -164,6 +204,49 @@ class Experiment:
             return
         reason = f"Undecided after {days}. {verdict.reason}"
         await self._decide(Serving.MODEL, 0.0, EVIDENCE, reason, verdict)
+
+    def _add(self, seen: Observation) -> None:
+        self.tally.add(seen)
+        share = next((one.share for one in reversed(self.decisions) if one.at <= seen.at), 0.0)
+        self.course.add(seen, share)
+
+    def _split_seconds(self) -> float:
+        """How long both models have answered since the experiment began, or began again."""
+        total = 0.0
+        ends = [*(one.at for one in self.decisions[1:]), self._clock()]
+        for one, end in zip(self.decisions, ends, strict=True):
+            if one.serving is Serving.SPLIT:
+                total += end - one.at
+            elif one.serving is not Serving.PAUSED:
+                total = 0.0
+        return total
+
+    def told(self, verdict: Verdict) -> str:
+        """What comes next; why it ended, if it has."""
+        if self.serving is Serving.SPLIT:
+            return verdict.reason
+        if self.serving is Serving.PAUSED and self.settings.paused:
+            return "The settings pause it: set paused to false, and start the server again."
+        return self.decisions[-1].reason
+
+    def expectation(self) -> Expectation:
+        """What it needs until it promotes a candidate that is as good as the model."""
+        last, seen = self.decisions[-1], self._requests()
+        rate = None
+        elapsed = self._clock() - last.at
+        if last.serving is Serving.SPLIT and last.share and elapsed > 0:
+            here = 2 * (self.tally.requests(Arm.CANDIDATE) - self._requests_before)
+            rate = here / (2 * last.share) / elapsed
+        deviations = {
+            name: found.standard_error * math.sqrt(found.observations)
+            for name, found in ((LATENCY, self.tally.latency), (REWARD, self.tally.gain))
+            if found.observations >= MIN_OBSERVATIONS and math.isfinite(found.standard_error)
+        }
+        share = (last.share or None) if last.serving is Serving.SPLIT else None
+        return expect(self.settings, deviations=deviations, seen=seen, share=share, rate=rate)
+
+    def _requests(self) -> int:
+        return sum(self.tally.requests(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE))
 
     async def _decide(
         self, serving: Serving, share: float, by: str, reason: str, verdict: Verdict | None
@@ -185,16 +268,13 @@ class Experiment:
         """What is known now, as plain values: counts, differences, intervals and e-values."""
         planned, alpha = self.settings.planned_observations, self.settings.error_rate
         tally = self.tally
-        arms = {
-            arm.value: {
-                "requests": tally.requests(arm),
-                "failures": tally.failures(arm),
-                "rewards": tally.rewards(arm).count,
-                "mean_reward": tally.rewards(arm).mean,
-            }
-            for arm in (Arm.CONTROL, Arm.CANDIDATE)
+        arms = {arm.value: self._arm(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE)}
+        known: dict[str, Any] = {
+            "arms": arms,
+            "strata": tally.strata(),
+            "failures": asdict(self.course.failures),
+            "p99_seconds": self.course.tails(),
         }
-        known: dict[str, Any] = {"arms": arms}
         for name, found in (("log_latency_difference", tally.latency), ("gain", tally.gain)):
             if found.observations:
                 low, high = found.interval(planned, alpha)
@@ -206,7 +286,17 @@ class Experiment:
         if verdict is not None:
             harm, proof = _plain(verdict.harm), _plain(verdict.proof)
             known |= {"harm": harm, "proof": proof, "limits": verdict.limits}
+            known |= {"split": {"evidence": verdict.mismatch, "limit": MISMATCH_LIMIT}}
         return known
+
+    def _arm(self, arm: Arm) -> dict[str, Any]:
+        rewards = self.tally.rewards(arm)
+        return {
+            "requests": self.tally.requests(arm),
+            "failures": self.tally.failures(arm),
+            "rewards": rewards.count,
+            "mean_reward": rewards.mean,
+        }
 
 
 def _plain(evidence: Mapping[str, float]) -> dict[str, float | None]:

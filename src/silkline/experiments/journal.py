@@ -63,6 +63,10 @@ CREATE TABLE IF NOT EXISTS decisions (
     seen INTEGER NOT NULL,   -- the last observation that counted
     at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS deliveries (
+    webhook TEXT PRIMARY KEY,
+    decision INTEGER NOT NULL  -- the last one that it got, or that was given up
+);
 COMMIT;
 """
 _OBSERVED = (
@@ -87,6 +91,15 @@ _DECISIONS = (
     "SELECT serving, share, by, reason, evidence, at FROM decisions "
     "WHERE experiment = ? ORDER BY number"
 )
+_KNOW_WEBHOOK = (
+    "INSERT OR IGNORE INTO deliveries (webhook, decision) "
+    "SELECT ?, coalesce(max(number), 0) FROM decisions"
+)
+_UNDELIVERED = (
+    "SELECT number, experiment, serving, share, by, reason, evidence, at FROM decisions "
+    "WHERE number > (SELECT decision FROM deliveries WHERE webhook = ?) ORDER BY number LIMIT 1"
+)
+_DELIVERED = "UPDATE deliveries SET decision = ? WHERE webhook = ?"
 _SEEN = (
     "SELECT request, tenant, arm, stratum, failed, seconds, size, observations.at, value "
     "FROM observations LEFT JOIN rewards ON observation = observations.number "
@@ -103,6 +116,9 @@ class Serving(Enum):
 
     SPLIT = "split"
     """Both do."""
+
+    PAUSED = "paused"
+    """The model does, until an admin resumes the experiment."""
 
     MODEL = "model"
     CANDIDATE = "candidate"
@@ -171,14 +187,15 @@ class Journal:
         """Reads what is known of an experiment."""
         return await self._file.run("read", lambda file: _read(file, experiment))
 
-    async def observe(self, experiment: str, seen: Sequence[Observation]) -> None:
-        """Adds observations; one whose request is already there is left out."""
+    async def observe(self, experiment: str, seen: Sequence[Observation]) -> list[Observation]:
+        """Adds observations, and returns those whose request was not there yet."""
         rows = [
             (experiment, one.request, one.tenant, one.arm.value, one.stratum, one.failed,
              one.seconds, one.size, one.at)
             for one in seen
         ]  # fmt: skip
-        await self._file.run("observe", lambda file: _many(file, rows))
+        is_new = await self._file.run("observe", lambda file: _many(file, rows))
+        return [one for one, new in zip(seen, is_new, strict=True) if new]
 
     async def reward(self, request: str, tenant: str, value: float, at: float) -> Rewarded | None:
         """Adds the reward of a request.
@@ -219,6 +236,26 @@ class Journal:
                   decision.reason, decision.evidence, decision.at)  # fmt: skip
         await self._file.run("decide", lambda file: file.execute(_DECIDE, values).rowcount)
 
+    async def know_webhook(self, webhook: str) -> None:
+        """Remembers a webhook, which gets the decisions from now on; idempotent."""
+        await self._file.run("webhook", lambda file: file.execute(_KNOW_WEBHOOK, (webhook,)))
+
+    async def undelivered(self, webhook: str) -> tuple[int, str, Decision] | None:
+        """The first decision that a webhook has not got: number, experiment, decision."""
+
+        def find(file: sqlite3.Connection) -> tuple[int, str, Decision] | None:
+            row = file.execute(_UNDELIVERED, (webhook,)).fetchone()
+            if row is None:
+                return None
+            number, experiment, serving, *rest = row
+            return number, experiment, Decision(Serving(serving), *rest)
+
+        return await self._file.run("undelivered", find)
+
+    async def delivered(self, webhook: str, number: int) -> None:
+        """Notes that a webhook got a decision, or that it was given up."""
+        await self._file.run("delivered", lambda file: file.execute(_DELIVERED, (number, webhook)))
+
     async def aclose(self) -> None:
         """Closes the file; idempotent."""
         await self._file.aclose()
@@ -238,9 +275,9 @@ def _read(file: sqlite3.Connection, experiment: str) -> Past:
     return Past(tuple(decisions), tuple(seen))
 
 
-def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> list[bool]:
     with transaction(file):
-        file.executemany(_OBSERVED, rows)
+        return [file.execute(_OBSERVED, row).rowcount == 1 for row in rows]
 
 
 def _unavailable() -> Overloaded:

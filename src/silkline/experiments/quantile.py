@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 
 
 class Quantile:
@@ -25,11 +26,18 @@ class Quantile:
         self._share = share
         self._log_limit = math.log(1 / alpha)
         self._prior = _prior(planned, self._log_limit)
+        self.count = 0
         self._values: list[float] = []
+        self._counts: list[int] = []
 
     def add(self, value: float) -> None:
-        """Takes one observation."""
-        insort(self._values, value)
+        """Takes one observation; equal ones take no more memory."""
+        index = bisect_left(self._values, value)
+        if index == len(self._values) or self._values[index] != value:
+            self._values.insert(index, value)
+            self._counts.insert(index, 0)
+        self._counts[index] += 1
+        self.count += 1
 
     @property
     def estimate(self) -> float:
@@ -38,20 +46,24 @@ class Quantile:
         Raises:
             IndexError: There are none.
         """
-        return self._values[min(len(self._values) - 1, int(self._share * len(self._values)))]
+        return self._ranked(min(self.count - 1, int(self._share * self.count)))
 
     @property
     def interval(self) -> tuple[float, float]:
         """The interval that holds the true quantile; without a bound where it is infinite."""
-        count = len(self._values)
+        count = self.count
         if not count:
             return -math.inf, math.inf
         expected = self._share * count
         lowest = self._last(math.floor(expected), 0)
         highest = self._last(math.ceil(expected), count)
-        low = self._values[lowest - 1] if lowest > 0 else -math.inf
-        high = self._values[highest] if highest < count else math.inf
+        low = self._ranked(lowest - 1) if lowest > 0 else -math.inf
+        high = self._ranked(highest) if highest < count else math.inf
         return low, high
+
+    def _ranked(self, rank: int) -> float:
+        """The value that so many observations are at most, or equal to it."""
+        return self._values[bisect_right([*accumulate(self._counts)], rank)]
 
     def _last(self, inside: int, end: int) -> int:
         """The number of observations below, towards `end`, that is not yet excluded."""
@@ -68,7 +80,7 @@ class Quantile:
 
     def _log_evidence(self, below: int) -> float:
         """The logarithm of the e-value against the share, if so many observations are below."""
-        count, share = len(self._values), self._share
+        count, share = self.count, self._share
         first, second = self._prior * share, self._prior * (1 - share)
         return (
             _log_beta(first + below, second + count - below)

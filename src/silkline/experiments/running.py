@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict
 
 from silkline.aio.background import in_background
 from silkline.config import Settings
@@ -14,9 +17,10 @@ from silkline.errors import ConfigError, InvalidRequest, ModelConflict, Overload
 from silkline.experiments.assignment import Arm, position, takes_part
 from silkline.experiments.change import changed
 from silkline.experiments.experiment import Experiment
-from silkline.experiments.journal import Journal, Rewarded, Serving
+from silkline.experiments.journal import EVIDENCE, Journal, Rewarded, Serving
 from silkline.experiments.shadow import Capacity, Shadow
 from silkline.experiments.tally import Observation
+from silkline.experiments.webhooks import Webhooks
 from silkline.ingress.source import Source, UrlSource
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
@@ -44,6 +48,7 @@ class Experiments:
         """Takes the settings and the table of models; `running` starts the experiments."""
         self._models = models
         self._journal = Journal(settings.experimenting.experiment_file)
+        self._webhooks = Webhooks(settings.experimenting, os.environ)
         self._experiments = {
             name: Experiment(name, declared, self._journal)
             for name, declared in settings.experiments.items()
@@ -142,7 +147,7 @@ class Experiments:
         if arm is not Arm.OUTSIDE:
             record.experiment, record.arm = experiment.name, arm.value
             record.size = question.characters + _IMAGE_SIZE * len(question.sources)
-        if experiment.serving is Serving.SPLIT and not experiment.settings.paused:
+        if experiment.serving is Serving.SPLIT:
             self._note_shadow(experiment, question, record)
         if arm is Arm.CANDIDATE or experiment.serving is Serving.CANDIDATE:
             candidate = self._models.find(experiment.settings.candidate)
@@ -221,7 +226,8 @@ class Experiments:
             Overloaded: The journal fails.
         """
         for experiment in self:
-            await experiment.settle()
+            if experiment.awaits(request, tenant):
+                await experiment.flush()
         found = await self._journal.reward(request, tenant, reward, time.time())
         if found is not None and found.is_first:
             rewarded = self.get(found.experiment)
@@ -238,6 +244,7 @@ class Experiments:
             async with AsyncExitStack() as stack:
                 if self._capacity is not None:
                     await stack.enter_async_context(self._capacity.idle.watching())
+                await stack.enter_async_context(self._webhooks.running(self._journal))
                 await stack.enter_async_context(in_background(self._settle(), "experiments"))
                 yield
         finally:
@@ -249,25 +256,9 @@ class Experiments:
     def readings(self) -> Iterator[Reading]:
         """Metrics of the experiments."""
         for one in self:
-            if not one.decisions:
-                continue
-            yield catalogue.EXPERIMENT_SHARE, (one.name,), one.share
-            for serving in Serving:
-                labels = (one.name, serving.value)
-                yield catalogue.EXPERIMENT_SERVING, labels, float(one.serving is serving)
-            yield catalogue.EXPERIMENT_LOST, (one.name,), one.lost
-            for arm in (Arm.CONTROL, Arm.CANDIDATE):
-                labels = (one.name, arm.value)
-                yield catalogue.EXPERIMENT_REQUESTS, labels, one.tally.requests(arm)
-                yield catalogue.EXPERIMENT_FAILURES, labels, one.tally.failures(arm)
-                yield catalogue.EXPERIMENT_REWARDS, labels, one.tally.rewards(arm).count
-            shadow = self._shadows[one.name]
-            if shadow.settings.share:
-                yield catalogue.EXPERIMENT_SHADOW_SECONDS, (one.name,), shadow.seconds
-                for outcome, count in shadow.counts.items():
-                    yield catalogue.EXPERIMENT_SHADOW, (one.name, outcome), count
-                for name, score in one.tally.scores.items():
-                    yield catalogue.EXPERIMENT_SCORE, (one.name, name), score.mean
+            if one.decisions:
+                yield from _readings(one)
+            yield from self._shadows[one.name].readings(one.tally)
 
     async def _settle(self) -> None:
         while True:
@@ -288,6 +279,25 @@ class Experiments:
             experiment.tally.score(scored)
         shadow.capacity = self._capacity
         await experiment.start()
+
+
+def _readings(one: Experiment) -> Iterator[Reading]:
+    yield catalogue.EXPERIMENT_SHARE, (one.name,), one.share
+    yield catalogue.EXPERIMENT_LOST, (one.name,), one.lost
+    yield catalogue.EXPERIMENT_MISMATCH, (one.name,), float(one.verdict.is_mismatch)
+    verdicts = Counter(each.serving for each in one.decisions if each.by == EVIDENCE)
+    for serving in Serving:
+        labels = (one.name, serving.value)
+        yield catalogue.EXPERIMENT_SERVING, labels, float(one.serving is serving)
+        yield catalogue.EXPERIMENT_VERDICTS, labels, verdicts[serving]
+    for arm in (Arm.CONTROL, Arm.CANDIDATE):
+        labels = (one.name, arm.value)
+        yield catalogue.EXPERIMENT_REQUESTS, labels, one.tally.requests(arm)
+        yield catalogue.EXPERIMENT_FAILURES, labels, one.tally.failures(arm)
+        yield catalogue.EXPERIMENT_REWARDS, labels, one.tally.rewards(arm).count
+    for metric, interval in one.course.now().items():
+        for bound, value in asdict(interval).items():
+            yield catalogue.EXPERIMENT_INTERVAL, (one.name, metric, bound), value
 
 
 def _unit(settings: ExperimentSettings, question: Question, record: RequestRecord) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -33,6 +33,8 @@ from silkline.experiments.journal import Journal
 from silkline.experiments.scorers.known import OWN
 from silkline.experiments.scorers.scorer import Pair, Score, Tools, find_scorer
 from silkline.experiments.tally import Scored, Tally
+from silkline.observe import catalogue
+from silkline.observe.declared import Reading
 from silkline.service.answering import Answering, completed
 from silkline.service.idle import Idle
 from silkline.service.question import Question
@@ -155,6 +157,16 @@ class Shadow:
             "seconds": round(self.seconds, 3),
             "seconds_left_this_hour": round(self._left(), 3),
         }
+
+    def readings(self, tally: Tally) -> Iterator[Reading]:
+        """Its metrics; none without a share."""
+        if not self.settings.share:
+            return
+        yield catalogue.EXPERIMENT_SHADOW_SECONDS, (self._name,), self.seconds
+        for outcome, count in self.counts.items():
+            yield catalogue.EXPERIMENT_SHADOW, (self._name, outcome), count
+        for name, score in tally.scores.items():
+            yield catalogue.EXPERIMENT_SCORE, (self._name, name), score.mean
 
     def _has_room(self) -> bool:
         if len(self._tasks) >= self.settings.at_once:

@@ -142,6 +142,13 @@ class Tally:
         """The rewards of an arm."""
         return self._arms[arm].rewards
 
+    def strata(self) -> dict[str, dict[str, int]]:
+        """Requests that did not fail, by what they are compared within and by arm."""
+        return {
+            stratum: {arm.value: moments.count for arm, moments in both.items()}
+            for stratum, both in self._latencies.items()
+        }
+
     @property
     def latency(self) -> Difference:
         """The candidate's mean logarithm of seconds less the control's, within strata."""

@@ -12,8 +12,10 @@ from silkline.experiments.difference import Difference
 from silkline.experiments.split import believed, log_mismatch
 from silkline.experiments.tally import Tally
 
-_MISMATCH_RATE = 0.01
-_MIN_OBSERVATIONS = 20.0
+MISMATCH_LIMIT = math.log(1 / 0.01)
+"""What the evidence of a wrong split has to reach."""
+
+MIN_OBSERVATIONS = 20.0
 """Harmonic sum of both arms' counts below which means are not compared: 40 in each."""
 
 FAILURES, LATENCY, REWARD, SPLIT = "failures", "latency", "reward", "split"
@@ -38,6 +40,7 @@ class Verdict(NamedTuple):
         harm: For each guard, the logarithm of the e-value against "the candidate is acceptable".
         proof: For each requirement, the logarithm of the e-value against "it is not met".
         limits: What `harm` alone and `proof` have to reach.
+        mismatch: The logarithm of the e-value against "traffic is split evenly".
     """
 
     step: Step
@@ -45,6 +48,12 @@ class Verdict(NamedTuple):
     harm: dict[str, float]
     proof: dict[str, float]
     limits: tuple[float, float]
+    mismatch: float
+
+    @property
+    def is_mismatch(self) -> bool:
+        """Whether the arms' sizes differ by more than chance."""
+        return self.mismatch > MISMATCH_LIMIT
 
 
 def judge(
@@ -68,38 +77,36 @@ def judge(
     alpha = settings.error_rate
     latency, gain = _compared(tally.latency), _compared(tally.gain)
     harm = _harm(tally, settings, latency, gain)
-    if settings.mode == "bandit":
-        del harm[REWARD]  # its traffic already depends on the rewards
     proof = {} if in_shadow else _proof(tally, settings, latency, gain)
-    harm |= {SCORE + name: one.log_worse for name, one in tally.scores.items()}
     proof |= {SCORE + name: one.log_better for name, one in tally.scores.items()}
     limits = (math.log(len(harm) / alpha), math.log(1 / alpha))
     counts = [tally.requests(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE)]
+    mismatch = 0.0 if settings.mode == "bandit" else log_mismatch(counts, (1, 1))
+    known = (harm, proof, limits, mismatch)
     found = [
         name for name, is_so in zip(harm, believed([*harm.values()], alpha), strict=True) if is_so
     ]
     if found:
-        return Verdict(Step.ROLL_BACK, _told(found, tally), harm, proof, limits)
+        return Verdict(Step.ROLL_BACK, _told(found, tally), *known)
     if settings.mode == "bandit":
         reason = "A bandit gives each arm traffic by its rewards; nothing is to be decided."
-        return Verdict(Step.WAIT, reason, harm, {}, limits)
-    if log_mismatch(counts, (1, 1)) > math.log(1 / _MISMATCH_RATE):
+        return Verdict(Step.WAIT, reason, *known)
+    if mismatch > MISMATCH_LIMIT:
         reason = (
             f"Control and candidate should have equally many requests, and have {counts[0]} and "
             f"{counts[1]}: requests are lost or assigned wrongly, so nothing can be concluded."
         )
-        return Verdict(Step.WAIT, reason, harm, proof, limits)
+        return Verdict(Step.WAIT, reason, *known)
     missing = [name for name, value in proof.items() if value < limits[1]]
     if missing:
         reason = f"Too small to decide: {', '.join(missing)} needs more requests."
-        return Verdict(Step.WAIT, reason, harm, proof, limits)
-    here = counts[1] - requests_before
-    if in_shadow:
-        here = min(one.count for one in tally.scores.values())
+        return Verdict(Step.WAIT, reason, *known)
+    pairs = [one.count for one in tally.scores.values()]
+    here = min(pairs) if in_shadow else counts[1] - requests_before
     if here < settings.step_requests:
         reason = f"{here} of {settings.step_requests} requests at this share."
-        return Verdict(Step.WAIT, reason, harm, proof, limits)
-    return Verdict(Step.ADVANCE, "Every requirement is met.", harm, proof, limits)
+        return Verdict(Step.WAIT, reason, *known)
+    return Verdict(Step.ADVANCE, "Every requirement is met.", *known)
 
 
 def _harm(
@@ -107,11 +114,13 @@ def _harm(
 ) -> dict[str, float]:
     planned, alpha = settings.planned_observations, settings.error_rate
     slower, worse = latency, gain.negated()
-    return {
+    harm = {
         FAILURES: tally.log_fails_more,
         LATENCY: slower.log_evidence_above(math.log1p(settings.latency_margin), planned, alpha),
-        REWARD: worse.log_evidence_above(settings.reward_margin, planned, alpha),
     }
+    if settings.mode == "test":  # the traffic of a bandit already depends on the rewards
+        harm[REWARD] = worse.log_evidence_above(settings.reward_margin, planned, alpha)
+    return harm | {SCORE + name: one.log_worse for name, one in tally.scores.items()}
 
 
 def _proof(
@@ -131,7 +140,7 @@ def _proof(
 
 def _compared(found: Difference) -> Difference:
     """A difference; one of too few observations tells nothing."""
-    if found.observations < _MIN_OBSERVATIONS:
+    if found.observations < MIN_OBSERVATIONS:
         return Difference(0.0, math.inf, 0.0)
     return found
 

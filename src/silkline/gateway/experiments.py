@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any, get_type_hints
@@ -60,7 +61,8 @@ class NextStep(msgspec.Struct, kw_only=True):
 
     Attributes:
         step: promote: the candidate answers all requests; rollback: the model does; restart: both
-            do, from the first share on.
+            do, from the first share on; pause: the model does, without a verdict; resume: both do,
+            as before the pause.
     """
 
     step: str
@@ -130,11 +132,11 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def one(name: str) -> dict[str, Any]:
-        return shown(experiments, _named(experiments, name))
+        return detailed(experiments, _named(experiments, name))
 
     @router.post(
         "/admin/experiments/{name:path}",
-        summary="Promote or roll back the candidate, or begin again",
+        summary="Promote or roll back the candidate, pause, resume, or begin again",
         responses=ERROR_RESPONSES,
         openapi_extra=body_schema(NextStep),
     )
@@ -142,7 +144,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         experiment = _named(experiments, name)
         body = await read_json(request, NextStep)
         await experiment.take(body.step, record_of(request).tenant.name or "an admin")
-        return shown(experiments, experiment)
+        return detailed(experiments, experiment)
 
     _add_changing(router, experiments)
     return router
@@ -172,7 +174,7 @@ def _add_changing(router: APIRouter, experiments: Experiments) -> None:
                 param="shadow",
             )
         added = await experiments.add(checked_name(name, "experiment"), settings)
-        return shown(experiments, added)
+        return detailed(experiments, added)
 
     @router.delete(
         "/admin/experiments/{name:path}",
@@ -198,8 +200,18 @@ def shown(experiments: Experiments, experiment: Experiment) -> dict[str, Any]:
         "serving": experiment.serving.value,
         "share": experiment.share,
         "next": verdict.step.value,
-        "reason": verdict.reason,
+        "reason": experiment.told(verdict),
         "evidence": experiment.evidence(verdict),
         "shadow": experiments.shadow(experiment).shown(),
         "decisions": decisions,
+    }
+
+
+def detailed(experiments: Experiments, experiment: Experiment) -> dict[str, Any]:
+    """The same with its settings, what it needs, and how its evidence went."""
+    return shown(experiments, experiment) | {
+        "settings": experiment.settings.model_dump(mode="json"),
+        "expectation": asdict(experiment.expectation()),
+        "course": experiment.course.shown(),
+        "at": time.time(),
     }

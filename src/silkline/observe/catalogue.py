@@ -303,7 +303,7 @@ EXPERIMENT_SHARE = gauge(
 )
 EXPERIMENT_SERVING = gauge(
     "experiment_serving",
-    "1 for what answers: both models (split), the model, or the candidate.",
+    "1 for what answers: both models (split), the model, the candidate, or paused: the model.",
     "experiment", "serving", merge=max,
 )  # fmt: skip
 EXPERIMENT_REQUESTS = counter(
@@ -327,6 +327,21 @@ EXPERIMENT_SCORE = gauge(
     "experiment_score",
     "Mean score of the candidate's answers over the model's, -1 to 1.",
     "experiment", "scorer", merge=max,
+)  # fmt: skip
+EXPERIMENT_VERDICTS = counter(
+    "experiment_verdicts",
+    "Decisions that the evidence took, by what answers from then on.",
+    "experiment", "serving",
+)  # fmt: skip
+EXPERIMENT_MISMATCH = gauge(
+    "experiment_mismatch", "1 while the arms' sizes differ by more than chance.", "experiment",
+    merge=max,
+)  # fmt: skip
+EXPERIMENT_INTERVAL = gauge(
+    "experiment_interval",
+    "Latency over the control's, reward minus the control's (gain), or share of failures: its "
+    "estimate, and the low and high end of its interval.",
+    "experiment", "metric", "bound", merge=max,
 )  # fmt: skip
 EXPERIMENT_LOST = counter(
     "experiment_lost", "Requests that do not count since the journal failed.", "experiment"

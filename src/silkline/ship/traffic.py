@@ -34,6 +34,8 @@ _MAX_UNREACHED = 20
 """Requests in a row without a response after which the server is taken to be gone."""
 
 _OK = 200
+_UNDECIDED = ("split", "paused")
+"""How the admin API calls the states in which an experiment is not decided."""
 
 
 class Traffic:
@@ -123,11 +125,11 @@ async def until_decided(
         EnvironmentFault: The server does not answer any more.
     """
     found = await look()
-    if found["serving"] != "split":
+    if found["serving"] not in _UNDECIDED:
         return found
     began = time.monotonic()
     async with traffic.running() as runs:
-        while found["serving"] == "split" and traffic.sent < maximum:
+        while found["serving"] in _UNDECIDED and traffic.sent < maximum:
             if not runs():
                 raise EnvironmentFault(
                     "The server does not answer any more. Look into its log, then resume."

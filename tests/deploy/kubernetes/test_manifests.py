@@ -84,6 +84,24 @@ def test_gateways_and_engines_run_the_settings_that_they_are_given(tmp_path: Pat
         assert (settings.server.lame_duck, settings.server.drain_timeout) == (5, 60)
 
 
+def test_without_own_models_there_are_no_engines(tmp_path: Path, objects: Objects) -> None:
+    remote = '[models.far]\nengine = "remote"\nremotes = ["http://vllm.models:8000"]\n'
+    found = rendered(tmp_path, remote)
+    assert {name for name in objects if "engine" in name} >= {"engine-statefulset.yaml"}
+    assert not [name for name in found if "engine" in name or "adapter" in name]
+    assert "gateway-autoscaler.yaml" in found
+    assert "-engine" not in found["gateway-config.yaml"]["data"]["silkline.toml"]
+    assert "component: engine" not in yaml.safe_dump(found)
+    out = tmp_path / "chart"
+    assert invoked("render", "helm", "-o", out, "--config", tmp_path / "silkline.toml").code == 0
+    assert not {"engine", "weights"} & yaml.safe_load((out / "helm/values.yaml").read_text()).keys()
+    assert not [file for file in out.rglob("*") if ".Values.engine" in read(file)]
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
 def test_a_pod_has_time_to_drain_and_is_replaced_when_its_settings_change(tmp_path: Path) -> None:
     found = rendered(tmp_path, SEVERAL)
     for name, part in (

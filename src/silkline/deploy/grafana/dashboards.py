@@ -1,7 +1,8 @@
-"""The dashboards: overview, request stages, engine, cache, tenants, quality. All are by model."""
+"""The dashboards: overview, request stages, engine, cache, tenants, quality, experiments."""
 
 from __future__ import annotations
 
+from silkline.deploy.grafana.experiments import experiments
 from silkline.deploy.grafana.panels import Dashboard, panel, quantiles
 from silkline.deploy.prometheus import recording
 
@@ -25,7 +26,7 @@ _CAPACITY = (
 
 def all_dashboards() -> tuple[Dashboard, ...]:
     """Returns the dashboards, in the order of a search for a fault."""
-    return (_overview(), _stages(), _engine(), _cache(), _tenants(), _quality())
+    return (_overview(), _stages(), _engine(), _cache(), _tenants(), _quality(), experiments())
 
 
 def _overview() -> Dashboard:

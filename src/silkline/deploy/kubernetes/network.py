@@ -54,7 +54,7 @@ def _gateways(parts: Parts) -> api.Object:
     has_redis = Condition(parts.values.redis)
     egress = (
         why("Names.", policies.Egress(_DNS)),
-        policies.Egress(_SERVER, _from(parts, ENGINE)),
+        *((policies.Egress(_SERVER, _from(parts, ENGINE)),) if parts.has_engines else ()),
         given(has_redis, policies.Egress(_REDIS, _from(parts, REDIS))),
         why("Images from URLs.", policies.Egress(_WEB, (policies.Peer(ip_block=internet),))),
     )

@@ -8,11 +8,12 @@ from typing import Any
 from silkline.config import Settings
 from silkline.deploy.kubernetes import api
 from silkline.deploy.kubernetes.nodes import Condition, text, why
-from silkline.deploy.kubernetes.site import UID
+from silkline.deploy.kubernetes.site import UID, engine_models
 from silkline.deploy.kubernetes.values import Values
 
 GATEWAY, ENGINE, REDIS = "gateway", "engine", "redis"
 PORT_NAME = "http"
+_PART = "app.kubernetes.io/component"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class File:
     when: Condition | None = None
     extra: str = ""
 
+    def of(self, part: str) -> bool:
+        """Whether the object belongs to a part."""
+        return self.object.metadata.labels[_PART] == part
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -47,6 +52,11 @@ class Parts:
     settings: Settings
     values: Values
 
+    @property
+    def has_engines(self) -> bool:
+        """Whether the deployment has engines of its own, beside remote servers."""
+        return bool(engine_models(self.settings))
+
     def name(self, part: str) -> str:
         """The name of a part: release and part."""
         return text(self.values.release, f"-{part}")
@@ -56,7 +66,7 @@ class Parts:
         return {
             "app.kubernetes.io/name": "silkline",
             "app.kubernetes.io/instance": self.values.release.node,
-            "app.kubernetes.io/component": part,
+            _PART: part,
         }
 
     def selects(self, part: str) -> api.Selector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,14 +12,16 @@ from silkline.config import Settings
 from silkline.deploy.kubernetes.extras import extra_files
 from silkline.deploy.kubernetes.network import more_egress_file, network_files
 from silkline.deploy.kubernetes.nodes import Value, why
-from silkline.deploy.kubernetes.parts import File, Parts
+from silkline.deploy.kubernetes.parts import ENGINE, File, Parts
 from silkline.deploy.kubernetes.scaling import adapter_values, scaling_files
 from silkline.deploy.kubernetes.servers import server_files
+from silkline.deploy.kubernetes.site import engine_models
 from silkline.deploy.kubernetes.stores import store_files
-from silkline.deploy.kubernetes.values import Values, values_of
+from silkline.deploy.kubernetes.values import values_of
 from silkline.deploy.kubernetes.writer import WIDTH, Form, Manifest, Template, write
 from silkline.deploy.target import Files, Target
 
+_OF_ENGINES = ("engine.", "weights.")
 _ADAPTER = "prometheus-adapter/values.yaml"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
 
@@ -27,7 +29,7 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple
 def objects(settings: Settings) -> tuple[File, ...]:
     """Returns the files of a deployment, whose objects hold the chart's values."""
     parts = Parts(settings, values_of(settings))
-    return (
+    files = (
         *server_files(parts),
         *scaling_files(parts),
         *network_files(parts),
@@ -35,12 +37,13 @@ def objects(settings: Settings) -> tuple[File, ...]:
         *store_files(parts),
         *extra_files(parts),
     )
+    return tuple(file for file in files if parts.has_engines or not file.of(ENGINE))
 
 
 def _manifests(settings: Settings) -> Files:
     """A file for each object that the settings want; extras have a folder of their own."""
     command = "silkline render kubernetes"
-    found = {_ADAPTER: _adapter(command)}
+    found = _adapter(settings, command)
     for file in objects(settings):
         if file.extra or file.when is None or file.when.holds:
             body = write(file.object, Manifest())
@@ -50,14 +53,14 @@ def _manifests(settings: Settings) -> Files:
 
 def _chart(settings: Settings) -> Files:
     command = "silkline render helm"
-    values = values_of(settings)
+    values = _values(settings)
     found = {
         "Chart.yaml": _written(command, "The chart.", _chart_yaml(), Manifest()),
         "values.yaml": _written(
             command, "What a user of the chart may change.", _values_yaml(values), Manifest()
         ),
         "values.schema.json": json.dumps(_schema(values), indent=2) + "\n",
-        _ADAPTER: _adapter(command),
+        **_adapter(settings, command),
     }
     for file in objects(settings):
         body = _head(command, file) + write(file.object, Template())
@@ -67,12 +70,21 @@ def _chart(settings: Settings) -> Files:
     return found
 
 
-def _adapter(command: str) -> str:
+def _values(settings: Settings) -> tuple[Value[Any], ...]:
+    """The values that a user of the chart sets: without engines, those of none."""
+    found = values_of(settings).all_values()
+    has_engines = bool(engine_models(settings))
+    return tuple(value for value in found if has_engines or not value.path.startswith(_OF_ENGINES))
+
+
+def _adapter(settings: Settings, command: str) -> Files:
+    if not engine_models(settings):
+        return {}
     about = (
         "Values of the chart of prometheus-adapter, which provides the metrics of the engines' "
         "autoscaler: helm install adapter prometheus-community/prometheus-adapter -f this-file"
     )
-    return _written(command, about, adapter_values(), Manifest())
+    return {_ADAPTER: _written(command, about, adapter_values(), Manifest())}
 
 
 def _written(command: str, about: str, what: object, form: Form) -> str:
@@ -102,10 +114,10 @@ def _chart_yaml() -> dict[str, Any]:
     }
 
 
-def _values_yaml(values: Values) -> dict[str, Any]:
+def _values_yaml(values: Sequence[Value[Any]]) -> dict[str, Any]:
     """The defaults, each below what it is."""
     tree: dict[str, Any] = {}
-    for value in values.all_values():
+    for value in values:
         *folders, name = value.path.split(".")
         into = tree
         for folder in folders:
@@ -114,11 +126,11 @@ def _values_yaml(values: Values) -> dict[str, Any]:
     return tree
 
 
-def _schema(values: Values) -> dict[str, Any]:
+def _schema(values: Sequence[Value[Any]]) -> dict[str, Any]:
     """A JSON schema that refuses unknown names."""
     root = _object()
     root["properties"]["global"] = {"type": "object"}  # Helm adds it to the values of a subchart
-    for value in values.all_values():
+    for value in values:
         *folders, name = value.path.split(".")
         into = root
         for folder in folders:

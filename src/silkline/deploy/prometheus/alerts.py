@@ -23,6 +23,7 @@ def all_alerts(settings: Settings) -> tuple[Alert, ...]:
         *_of_workers(settings),
         *_of_answers(settings),
         *_of_quality(settings),
+        *_of_experiments(),
         *_of_the_process(),
         *_of_credentials(),
     )
@@ -178,6 +179,43 @@ def _of_quality(settings: Settings) -> Iterator[Alert]:
         "The last run was {{ $value | humanizeDuration }} ago.",
         "the third run is missed",
         6,
+    )
+
+
+def _of_experiments() -> Iterator[Alert]:
+    """Experiments that rolled a candidate back, or cannot come to a verdict."""
+    verdicts = 'increase(silkline_experiment_verdicts_total{serving="model"}[1h])'
+    yield Alert(
+        "SilklineExperimentRolledBack",
+        f"max by (instance, experiment) ({verdicts}) > 0",
+        "0s",
+        Severity.TICKET,
+        "The candidate of {{ $labels.experiment }} is rolled back",
+        "It was worse, or no verdict came in time; the model answers all requests.",
+        "the evidence rolls a candidate back",
+        1,
+    )
+    yield Alert(
+        "SilklineExperimentSplitMismatch",
+        "max by (instance, experiment) (silkline_experiment_mismatch) == 1",
+        "5m",
+        Severity.TICKET,
+        "The arms of {{ $labels.experiment }} are of unequal size",
+        "Requests are lost or assigned wrongly, so nothing is concluded.",
+        "the arms' sizes differ by more than chance",
+        6,
+    )
+    requests = "increase(silkline_experiment_requests_total[1h])"
+    yield Alert(
+        "SilklineExperimentStuck",
+        'max by (instance, experiment) (silkline_experiment_serving{serving="split"}) == 1\n'
+        f"and on (instance, experiment) sum by (instance, experiment) ({requests}) == 0",
+        "5m",
+        Severity.TICKET,
+        "The experiment {{ $labels.experiment }} gets no requests",
+        "None of its arms has ended a request for an hour.",
+        "the last request of an arm ends",
+        67,
     )
 
 

@@ -14,6 +14,7 @@ const PAGES = {
   tenants: () => import("./tenants.js"),
   cache: () => import("./caches.js"),
   drift: () => import("./drift.js"),
+  experiments: () => import("./experiments.js"),
   settings: () => import("./settings.js"),
   alerts: () => import("./alerts.js"),
 };

@@ -1,4 +1,4 @@
-/** Line charts over time, drawn by uPlot; each has a description in words for screen readers. */
+/** Line charts, drawn by uPlot; each has a description in words for screen readers. */
 
 import { h } from "./dom.js";
 import { UNKNOWN, moment } from "./format.js";
@@ -6,9 +6,23 @@ import { UNKNOWN, moment } from "./format.js";
 const HEIGHT = 150;
 
 /**
- * @typedef {{label: string, colour: string, read: (point: any) => number | null | undefined}} Series
+ * @typedef {{label: string, colour: string, read: (point: any) => number | null | undefined,
+ *   dash?: number[]}} Series
  *   `colour` is the name of a custom property in theme.css
+ * @typedef {{at: (point: any) => number, tick: (value: number) => string, isTime: boolean,
+ *   band: [number, number] | null, range: (points: any[]) => [number, number] | null}} Layout
+ *   what is across and how its ticks are written; two series, by number from 0, with the area
+ *   between them filled; the values that the scale shows, null for those of the data and 0
  */
+
+/** @type {Layout} */
+const OVER_TIME = {
+  at: (point) => point.at,
+  tick: (value) => moment(value).slice(11),
+  isTime: true,
+  band: null,
+  range: () => null,
+};
 
 export class Chart {
   /** @type {any} */
@@ -17,26 +31,31 @@ export class Chart {
   /** @type {HTMLElement} */
   #box;
   #legend;
+  /** @type {[number, number] | null} */
+  #range = null;
 
   /**
    * @param {string} title
    * @param {Series[]} series
    * @param {(value: number) => string} format
+   * @param {Partial<Layout>} [layout]
    */
-  constructor(title, series, format) {
+  constructor(title, series, format, layout = {}) {
     this.title = title;
     this.series = series;
     this.format = format;
+    this.layout = { ...OVER_TIME, ...layout };
     this.#box = h("div", { class: "plot", role: "img" });
     this.#legend = h("ul", { class: "keys" });
     this.element = h("figure", { class: "card chart" }, h("figcaption", {}, title), this.#box, this.#legend);
     new ResizeObserver(() => this.#resize()).observe(this.#box);
   }
 
-  /** @param {{at: number}[]} points oldest first */
+  /** @param {any[]} points oldest first */
   draw(points) {
+    this.#range = this.layout.range(points);
     const data = [
-      points.map((point) => point.at),
+      points.map(this.layout.at),
       ...this.series.map((one) => points.map((point) => one.read(point) ?? null)),
     ];
     const theme = this.#colours().join();
@@ -63,6 +82,7 @@ export class Chart {
 
   #create(data) {
     const [text, grid, ...lines] = this.#colours();
+    const { band, isTime, tick } = this.layout;
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     return new window.uPlot(
       {
@@ -70,14 +90,18 @@ export class Chart {
         height: HEIGHT,
         legend: { show: false },
         cursor: { show: false },
-        scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1e-9) * 1.1] } },
+        scales: {
+          x: { time: isTime },
+          y: { range: (_, low, high) => this.#range ?? [Math.min(0, low ?? 0), Math.max(high ?? 0, 1e-9) * 1.1] },
+        },
+        bands: band === null ? [] : [{ series: [band[0] + 1, band[1] + 1], fill: faint(lines[band[0]]) }],
         axes: [
-          { ...axis, space: 70, size: 30, values: (_, ticks) => ticks.map((tick) => moment(tick).slice(11)) },
-          { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => this.format(tick)) },
+          { ...axis, space: 70, size: 30, values: (_, ticks) => ticks.map(tick) },
+          { ...axis, size: 62, values: (_, ticks) => ticks.map((value) => this.format(value)) },
         ],
         series: [
           {},
-          ...this.series.map((one, index) => ({ label: one.label, stroke: lines[index], width: 2, points: { show: false } })),
+          ...this.series.map((one, index) => ({ label: one.label, stroke: lines[index], width: 2, dash: one.dash, points: { show: false } })),
         ],
       },
       data,
@@ -104,3 +128,6 @@ export class Chart {
     }
   }
 }
+
+/** A colour as the fill of an area. */
+const faint = (colour) => colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.22)");

@@ -57,10 +57,12 @@ class Original:
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-        )
+        ).to(self.model.dtype)
+        # Tokenizers may return inputs that the model does not take, such as token_type_ids.
+        taken = inspect.signature(self.model.forward).parameters.keys()
         with torch.inference_mode():
             output = self.model.generate(
-                **inputs.to(self.model.dtype),
+                **{name: value for name, value in inputs.items() if name in taken},
                 max_new_tokens=tokens,
                 do_sample=False,
                 num_beams=1,
