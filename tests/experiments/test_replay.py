@@ -35,8 +35,7 @@ async def record(path: Path, failing: float) -> list[str]:
         if number % 5 == 0:
             await experiment.settle()
         reward = float(rng.random() < 0.95)
-        if await journal.reward(str(number), "t", reward, 1e9) is not None:
-            experiment.rewarded(arm, reward)
+        await journal.reward(str(number), "t", reward, 1e9)  # read when it settles next
     await experiment.take("restart", "ann")
     await journal.aclose()
     return [one.serving.value for one in experiment.decisions]

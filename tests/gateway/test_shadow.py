@@ -9,7 +9,9 @@ import httpx2
 import pytest
 
 from tests.campaign.standing import metric
+from tests.cli.test_main import run
 from tests.observe.shipping.log_server import wait_for
+from tests.pictures import data_url, encoded
 from tests.serving import Served, served
 
 TABLES = """
@@ -28,6 +30,9 @@ engine_options = { oom_on_text = "hi" }
 
 [admin]
 admin_without_keys = "loopback"
+
+[history]
+history_content = { anyone = 600 }
 
 [experiments.worse]
 model = "shop"
@@ -138,3 +143,21 @@ def test_a_wrong_shadow_is_refused(http: httpx2.Client, shadow: dict[str, Any], 
     body = {"model": "spare", "candidate": "extra", "shadow": shadow}
     reply = http.put("/admin/experiments/wrong", json=body)
     assert (reply.status_code, told in reply.text) == (400, True), reply.text
+
+
+def test_recorded_requests_are_sent_to_a_candidate_and_compared(
+    server: Served, http: httpx2.Client
+) -> None:
+    image = {"type": "image_url", "image_url": {"url": data_url(encoded(32, 24))}}
+    body = {
+        "model": "other",
+        "messages": [{"role": "user", "content": [image, {"type": "text", "text": "seen"}]}],
+    }
+    http.post("/v1/chat/completions", json=body).raise_for_status()
+    told = run("experiment", "replay-traffic", "next", "--max", "1", "--url", server.url)
+    assert told.returncode == 0, told.stderr
+    assert "1 answers compared, 0 not answered, 0 recorded incompletely" in told.stdout
+    assert "agreement: 1.000" in told.stdout
+    ask(http, "other", "hi")
+    told = run("experiment", "replay-traffic", "broken", "--max", "1", "--url", server.url)
+    assert "0 answers compared, 1 not answered" in told.stdout

@@ -18,7 +18,7 @@ from silkline.experiments.assignment import Arm, arm_of, takes_part
 from silkline.experiments.bandit import bandit_arm, candidate_share
 from silkline.experiments.course import Course
 from silkline.experiments.expectation import Expectation, expect
-from silkline.experiments.journal import EVIDENCE, Decision, Journal, Serving
+from silkline.experiments.journal import EVIDENCE, Decision, Journal, Marks, Serving
 from silkline.experiments.tally import Observation, Tally
 from silkline.experiments.verdict import (
     LATENCY,
@@ -59,26 +59,17 @@ class Experiment:
         self._journal = journal
         self._clock = clock
         self._requests_before = 0
+        self._marks = Marks()
         self._waiting: dict[tuple[str, str], Observation] = {}
         self._writing = asyncio.Lock()
         self._deciding = asyncio.Lock()
 
     async def start(self) -> None:
         """Continues from the journal, or begins at the first share."""
-        past = await self._journal.read(self.name)
-        self.decisions = list(past.decisions)
-        for seen, reward in past.seen:
-            self._add(seen)
-            if reward is not None:
-                self.tally.reward(seen.arm, reward)
+        await self.flush()
         if not self.decisions:
             first = self.settings.ramp[0]
             await self._decide(Serving.SPLIT, first, EVIDENCE, "The experiment begins.", None)
-            return
-        since = self.decisions[-1].at
-        self._requests_before = sum(
-            seen.arm is Arm.CANDIDATE and seen.at < since for seen, _ in past.seen
-        )
 
     @property
     def serving(self) -> Serving:
@@ -121,20 +112,33 @@ class Experiment:
         return (request, tenant) in self._waiting
 
     async def flush(self) -> None:
-        """Writes what was observed, and counts each request once.
+        """Writes what was observed, and counts what this gateway and others have written.
 
         Raises:
             Overloaded: The journal fails; the next call tries again.
         """
         async with self._writing:
             written = [*self._waiting.values()]
-            if not written:
-                return
-            new = await self._journal.observe(self.name, written)
-            for one in written:
-                del self._waiting[one.request, one.tenant]
-            for one in new:
-                self._add(one)
+            if written:
+                await self._journal.observe(self.name, written)
+                for one in written:
+                    del self._waiting[one.request, one.tenant]
+            await self._read()
+
+    async def _read(self) -> None:
+        """Counts what is new in the journal, in its order: so all gateways know the same."""
+        past = await self._journal.read(self.name, self._marks)
+        self._marks = past.marks
+        self.decisions += [decision for _, decision in past.decisions]
+        if past.decisions:
+            arms = msgspec.json.decode(self.decisions[-1].evidence)["arms"]
+            self._requests_before = arms[Arm.CANDIDATE.value]["requests"]
+        for seen in past.seen:
+            self._add(seen)
+        for arm, value in past.rewards:
+            self.tally.reward(arm, value)
+        for score in past.scores:
+            self.tally.score(score)
 
     async def settle(self) -> None:
         """Writes what was observed, and takes the step that the evidence allows.
@@ -158,6 +162,7 @@ class Experiment:
             InvalidRequest: There is no such step, or it cannot be taken now.
             Overloaded: The journal fails.
         """
+        await self.flush()
         async with self._deciding:
             steps = {
                 "promote": (Serving.CANDIDATE, 1.0, "An admin promoted it."),
@@ -179,10 +184,6 @@ class Experiment:
                 )
             serving, share, reason = steps[step]
             await self._decide(serving, share, by, reason, self.verdict)
-
-    def rewarded(self, arm: Arm, value: float) -> None:
-        """Takes the reward of a request of an arm, from 0 to 1."""
-        self.tally.reward(arm, value)
 
     async def _step(self, verdict: Verdict) -> None:
         if verdict.step is Step.ROLL_BACK:
@@ -253,9 +254,12 @@ class Experiment:
     ) -> None:
         evidence = msgspec.json.encode(self.evidence(verdict)).decode()
         decision = Decision(serving, share, by, reason, evidence, self._clock())
-        await self._journal.decide(self.name, self.settings.model_dump_json(), decision)
-        self.decisions.append(decision)
-        self._requests_before = self.tally.requests(Arm.CANDIDATE)
+        settings, after = self.settings.model_dump_json(), self._marks.decisions
+        is_first = await self._journal.decide(self.name, settings, decision, after)
+        async with self._writing:
+            await self._read()
+        if not is_first:  # another gateway has decided at the same moment, and is followed
+            return
         fields = {
             "silkline.experiment": self.name,
             "silkline.serving": serving.value,

@@ -79,17 +79,19 @@ _SCORED = (
     "VALUES (?, ?, ?, ?, ?, ?)"
 )
 _SCORES = (
-    "SELECT request, tenant, scorer, value, at FROM scores WHERE experiment = ? ORDER BY number"
+    "SELECT number, request, tenant, scorer, value, at FROM scores "
+    "WHERE experiment = ? AND number > ? ORDER BY number"
 )
 _FIND = "SELECT number, experiment, arm FROM observations WHERE request = ? AND tenant = ?"
 _REWARD = "INSERT OR IGNORE INTO rewards (observation, value, at) VALUES (?, ?, ?)"
 _DECIDE = (
     "INSERT INTO decisions (experiment, settings, serving, share, by, reason, evidence, seen, at) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM observations), ?)"
+    "SELECT ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM observations), ? "
+    "WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE experiment = ? AND number > ?)"
 )
 _DECISIONS = (
-    "SELECT serving, share, by, reason, evidence, at FROM decisions "
-    "WHERE experiment = ? ORDER BY number"
+    "SELECT number, settings, serving, share, by, reason, evidence, at FROM decisions "
+    "WHERE experiment = ? AND number > ? ORDER BY number"
 )
 _KNOW_WEBHOOK = (
     "INSERT OR IGNORE INTO deliveries (webhook, decision) "
@@ -101,9 +103,13 @@ _UNDELIVERED = (
 )
 _DELIVERED = "UPDATE deliveries SET decision = ? WHERE webhook = ?"
 _SEEN = (
-    "SELECT request, tenant, arm, stratum, failed, seconds, size, observations.at, value "
-    "FROM observations LEFT JOIN rewards ON observation = observations.number "
-    "WHERE experiment = ? ORDER BY observations.number"
+    "SELECT number, request, tenant, arm, stratum, failed, seconds, size, at FROM observations "
+    "WHERE experiment = ? AND number > ? ORDER BY number"
+)
+_REWARDS = (
+    "SELECT rewards.number, arm, value FROM rewards "
+    "JOIN observations ON observation = observations.number "
+    "WHERE experiment = ? AND rewards.number > ? ORDER BY rewards.number"
 )
 
 
@@ -145,16 +151,34 @@ class Decision:
     at: float
 
 
+class Marks(NamedTuple):
+    """The last row of each kind that was read."""
+
+    decisions: int = 0
+    seen: int = 0
+    rewards: int = 0
+    scores: int = 0
+
+
+_START = Marks()
+
+
 class Past(NamedTuple):
-    """What a journal holds of one experiment.
+    """What a journal holds of one experiment after some marks, in the order in which it came.
 
     Attributes:
-        decisions: Its decisions, the first being its start.
-        seen: Its observations, each with its reward; None without one.
+        decisions: Its decisions, the first being its start, each with the settings as JSON.
+        seen: Its observations.
+        rewards: The arm and the value of each reward.
+        scores: Its scores.
+        marks: Where to read on.
     """
 
-    decisions: tuple[Decision, ...]
-    seen: tuple[tuple[Observation, float | None], ...]
+    decisions: list[tuple[str, Decision]]
+    seen: list[Observation]
+    rewards: list[tuple[Arm, float]]
+    scores: list[Scored]
+    marks: Marks
 
 
 class Rewarded(NamedTuple):
@@ -183,19 +207,18 @@ class Journal:
             unavailable=_unavailable,
         )
 
-    async def read(self, experiment: str) -> Past:
-        """Reads what is known of an experiment."""
-        return await self._file.run("read", lambda file: _read(file, experiment))
+    async def read(self, experiment: str, marks: Marks = _START) -> Past:
+        """Reads what is known of an experiment, by this gateway and others, after the marks."""
+        return await self._file.run("read", lambda file: read_past(file, experiment, marks))
 
-    async def observe(self, experiment: str, seen: Sequence[Observation]) -> list[Observation]:
-        """Adds observations, and returns those whose request was not there yet."""
+    async def observe(self, experiment: str, seen: Sequence[Observation]) -> None:
+        """Adds observations; one whose request is already there is left out."""
         rows = [
             (experiment, one.request, one.tenant, one.arm.value, one.stratum, one.failed,
              one.seconds, one.size, one.at)
             for one in seen
         ]  # fmt: skip
-        is_new = await self._file.run("observe", lambda file: _many(file, rows))
-        return [one for one, new in zip(seen, is_new, strict=True) if new]
+        await self._file.run("observe", lambda file: _many(file, _OBSERVED, rows))
 
     async def reward(self, request: str, tenant: str, value: float, at: float) -> Rewarded | None:
         """Adds the reward of a request.
@@ -213,28 +236,28 @@ class Journal:
 
         return await self._file.run("reward", add)
 
-    async def score(self, experiment: str, scores: Sequence[Scored]) -> list[Scored]:
-        """Adds scores, and returns those that were not there yet."""
+    async def score(self, experiment: str, scores: Sequence[Scored]) -> None:
+        """Adds scores; those that are already there are left out."""
+        rows = [(experiment, *one) for one in scores]
+        await self._file.run("score", lambda file: _many(file, _SCORED, rows))
 
-        def add(file: sqlite3.Connection) -> list[bool]:
-            with transaction(file):
-                return [file.execute(_SCORED, (experiment, *one)).rowcount == 1 for one in scores]
+    async def decide(self, experiment: str, settings: str, decision: Decision, after: int) -> bool:
+        """Adds a decision, unless another gateway has decided meanwhile.
 
-        is_new = await self._file.run("score", add)
-        return [one for one, new in zip(scores, is_new, strict=True) if new]
+        Args:
+            experiment: The experiment.
+            settings: Its settings, as JSON.
+            decision: The decision.
+            after: The mark of the last decision that was known.
 
-    async def scores(self, experiment: str) -> list[Scored]:
-        """Reads the scores of an experiment, in the order in which they came."""
-        rows = await self._file.run(
-            "read", lambda file: file.execute(_SCORES, (experiment,)).fetchall()
-        )
-        return [Scored(*row) for row in rows]
-
-    async def decide(self, experiment: str, settings: str, decision: Decision) -> None:
-        """Adds a decision; `settings` are the experiment's, as JSON."""
+        Returns:
+            Whether it was added.
+        """
         values = (experiment, settings, decision.serving.value, decision.share, decision.by,
-                  decision.reason, decision.evidence, decision.at)  # fmt: skip
-        await self._file.run("decide", lambda file: file.execute(_DECIDE, values).rowcount)
+                  decision.reason, decision.evidence, decision.at, experiment, after)  # fmt: skip
+        return await self._file.run(
+            "decide", lambda file: file.execute(_DECIDE, values).rowcount == 1
+        )
 
     async def know_webhook(self, webhook: str) -> None:
         """Remembers a webhook, which gets the decisions from now on; idempotent."""
@@ -261,23 +284,35 @@ class Journal:
         await self._file.aclose()
 
 
-def _read(file: sqlite3.Connection, experiment: str) -> Past:
-    decisions = [
-        Decision(Serving(serving), *rest)
-        for serving, *rest in file.execute(_DECISIONS, (experiment,))
-    ]
-    seen = [
-        (Observation(request, tenant, Arm(arm), stratum, bool(failed), *rest), reward)
-        for request, tenant, arm, stratum, failed, *rest, reward in file.execute(
-            _SEEN, (experiment,)
-        )
-    ]
-    return Past(tuple(decisions), tuple(seen))
+def read_past(file: sqlite3.Connection, experiment: str, marks: Marks = _START) -> Past:
+    """Returns what an open journal holds of an experiment after the marks."""
+    decisions, seen, rewards, scores = (
+        file.execute(statement, (experiment, mark)).fetchall()
+        for statement, mark in zip((_DECISIONS, _SEEN, _REWARDS, _SCORES), marks, strict=True)
+    )
+    return Past(
+        [
+            (settings, Decision(Serving(serving), *rest))
+            for _, settings, serving, *rest in decisions
+        ],
+        [
+            Observation(request, tenant, Arm(arm), stratum, bool(failed), *rest)
+            for _, request, tenant, arm, stratum, failed, *rest in seen
+        ],
+        [(Arm(arm), value) for _, arm, value in rewards],
+        [Scored(*rest) for _, *rest in scores],
+        Marks(
+            *(
+                rows[-1][0] if rows else mark
+                for rows, mark in zip((decisions, seen, rewards, scores), marks, strict=True)
+            )
+        ),
+    )
 
 
-def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> list[bool]:
+def _many(file: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
     with transaction(file):
-        return [file.execute(_OBSERVED, row).rowcount == 1 for row in rows]
+        file.executemany(statement, rows)
 
 
 def _unavailable() -> Overloaded:
@@ -301,39 +336,4 @@ def read_span(
     return (
         [(name, Decision(Serving(serving), *rest)) for name, serving, *rest in decisions],
         [value for (value,) in rewards],
-    )
-
-
-class Recorded(NamedTuple):
-    """All that a journal holds of one experiment, each kind in the order in which it came.
-
-    Attributes:
-        decisions: The decisions, each with the settings at that time, as JSON.
-        seen: The observations.
-        rewards: The arm and the value of each reward.
-        scores: The scores.
-    """
-
-    decisions: list[tuple[str, Decision]]
-    seen: list[Observation]
-    rewards: list[tuple[Arm, float]]
-    scores: list[Scored]
-
-
-def read_experiment(file: sqlite3.Connection, experiment: str) -> Recorded:
-    """Returns what an open journal holds of an experiment."""
-    settings = file.execute(
-        "SELECT settings FROM decisions WHERE experiment = ? ORDER BY number", (experiment,)
-    )
-    past = _read(file, experiment)
-    rewards = file.execute(
-        "SELECT arm, value FROM rewards JOIN observations ON observation = observations.number "
-        "WHERE experiment = ? ORDER BY rewards.number",
-        (experiment,),
-    )
-    return Recorded(
-        [(text, one) for (text,), one in zip(settings, past.decisions, strict=True)],
-        [seen for seen, _ in past.seen],
-        [(Arm(arm), value) for arm, value in rewards],
-        [Scored(*row) for row in file.execute(_SCORES, (experiment,))],
     )

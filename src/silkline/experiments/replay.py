@@ -14,7 +14,7 @@ import msgspec
 from silkline.config.experiments import ExperimentSettings
 from silkline.errors import ConfigError
 from silkline.experiments.assignment import Arm
-from silkline.experiments.journal import EVIDENCE, Decision, Recorded, Serving, read_experiment
+from silkline.experiments.journal import EVIDENCE, Decision, Past, Serving, read_past
 from silkline.experiments.tally import Tally
 from silkline.experiments.verdict import Step, Verdict, judge
 
@@ -59,7 +59,7 @@ def replay(path: Path, experiment: str) -> list[Replayed]:
         raise ConfigError(f"There is no journal {path}. Name the file of experiment_file.")
     try:
         with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as file:
-            past = read_experiment(file, experiment)
+            past = read_past(file, experiment)
     except sqlite3.Error as error:
         raise ConfigError(f"{path} is no journal of experiments: {error}.") from error
     if not past.decisions:
@@ -80,7 +80,7 @@ def replay(path: Path, experiment: str) -> list[Replayed]:
     return found
 
 
-def _tally(past: Recorded, settings: ExperimentSettings, evidence: dict[str, Any]) -> Tally:
+def _tally(past: Past, settings: ExperimentSettings, evidence: dict[str, Any]) -> Tally:
     """What had been seen when a decision was taken: as much of each kind as it counted."""
     margins = settings.shadow.scorers if settings.shadow.share else {}
     tally = Tally(settings.max_failures, margins)

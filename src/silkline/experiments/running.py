@@ -232,7 +232,7 @@ class Experiments:
         if found is not None and found.is_first:
             rewarded = self.get(found.experiment)
             if rewarded is not None:
-                rewarded.rewarded(found.arm, reward)
+                await rewarded.flush()
         return found
 
     @asynccontextmanager
@@ -268,15 +268,13 @@ class Experiments:
     async def _settle_all(self) -> None:
         for experiment in self:
             with suppress(Overloaded):  # logged by the store; the next round tries again
-                await self._shadows[experiment.name].write(experiment.tally)
+                await self._shadows[experiment.name].write()
                 await experiment.settle()
 
     def _shadow(self, experiment: Experiment) -> Shadow:
         return Shadow(experiment.name, experiment.settings, self._journal)
 
     async def _start(self, experiment: Experiment, shadow: Shadow) -> None:
-        for scored in await self._journal.scores(experiment.name):
-            experiment.tally.score(scored)
         shadow.capacity = self._capacity
         await experiment.start()
 

@@ -129,18 +129,16 @@ class Shadow:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def write(self, tally: Tally) -> None:
-        """Writes the new scores, then counts them.
+    async def write(self) -> None:
+        """Writes the new scores; the experiment counts them when it reads them.
 
         Raises:
             Overloaded: The journal fails; the next call tries again.
         """
         written = list(self._scored)
         if written:
-            new = await self._journal.score(self._name, written)
+            await self._journal.score(self._name, written)
             del self._scored[: len(written)]
-            for one in new:
-                tally.score(one)
 
     async def aclose(self) -> None:
         """Stops all comparisons."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, get_type_hints
 
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
 from silkline.config import ExperimentSettings, Section
-from silkline.errors import InvalidRequest, RequestNotFound, RouteNotFound
+from silkline.errors import InvalidRequest, Overloaded, RequestNotFound, RouteNotFound
 from silkline.experiments.experiment import Experiment
 from silkline.experiments.running import Experiments
 from silkline.gateway.body import read_json
@@ -132,7 +133,10 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def one(name: str) -> dict[str, Any]:
-        return detailed(experiments, _named(experiments, name))
+        experiment = _named(experiments, name)
+        with suppress(Overloaded):  # then it shows what is known so far
+            await experiment.flush()
+        return detailed(experiments, experiment)
 
     @router.post(
         "/admin/experiments/{name:path}",
