@@ -1,9 +1,13 @@
-"""The naive design's virtual environment: made once, made again when its requirements change."""
+"""The naive design's virtual environment: made once, made again when its requirements change.
+
+Where the interpreter that runs the benchmark has just these versions, it is used instead.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _HOME = Path(__file__).parent / "naive"
@@ -19,6 +23,8 @@ def naive_python(folder: Path) -> Path:
     Raises:
         subprocess.CalledProcessError: The environment could not be made; pip has said why.
     """
+    if _has_all():
+        return Path(sys.executable)
     python = folder / "bin" / "python"
     installed = folder / "installed.txt"
     wanted = _REQUIREMENTS.read_text(encoding="utf-8")
@@ -35,5 +41,24 @@ def naive_python(folder: Path) -> Path:
 
 def naive_versions() -> str:
     """What the environment pins, for the report."""
+    return ", ".join(f"{name} {pinned}" for name, pinned in _pins().items())
+
+
+def _pins() -> dict[str, str]:
     lines = _REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    return ", ".join(line.replace("==", " ") for line in lines if "==" in line)
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def _has_all() -> bool:
+    """Whether this interpreter has the pinned versions, and no torchvision."""
+    if _version("torchvision"):
+        return False
+    return all(_version(name) == pinned for name, pinned in _pins().items())
+
+
+def _version(package: str) -> str:
+    """An installed version without its build; empty if there is none."""
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return ""

@@ -192,6 +192,6 @@ _PARTS = (
     ("benchmarks.engine_alone", "engine"),
     ("decoder_child", "decoder"),
     ("engines.worker", "worker"),
-    ("bench-naive", "naive"),
+    ("naive/server.py", "naive"),
     ("silkline", "gateway"),
 )

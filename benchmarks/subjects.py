@@ -83,14 +83,15 @@ def gateway(place: Place, options: Sequence[str] = ("--cache-ttl", "0")) -> Iter
 
 
 @contextmanager
-def naive(place: Place) -> Iterator[Server]:
-    """The naive design on the safetensors of the same bundle."""
+def naive(place: Place, options: Sequence[str] = ()) -> Iterator[Server]:
+    """The naive design on the safetensors of the same bundle, with options of its server."""
     log = place.log(NAIVE)
     python = naive_python(place.cache / "bench-naive")
     weights = safetensors_folder(place.model)
     port = free_port()
     began = time.perf_counter()
-    with started([python, SERVER, "--model", weights, "--port", str(port)], log) as process:
+    command = [str(python), str(SERVER), "--model", str(weights), "--port", str(port), *options]
+    with started(command, log) as process:
         wait_for_port(process, port, log)
         yield Server(f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - began)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from silkline.observe.catalogue import ALL as METRICS
 from silkline.observe.otel_names import OTEL_NAMES
 
 DOCS = Path(__file__).parents[1] / "docs"
+ALERT_TIMES = Path(__file__).with_name("alert_times.json")
+"""What `tests/deploy/test_alerts_live.py` measured: minutes by alert, and the factor."""
 
 
 def configuration() -> str:
@@ -165,7 +168,8 @@ def metrics() -> str:
         "`GET /metrics` has them in Prometheus' text format, or in OpenMetrics for a client that",
         "accepts that; only the latter has exemplars with the label `request_id`. Several gateway",
         "processes are shown as one: the last column says how their values are merged. What",
-        "watches them is in [monitoring](monitoring.md).",
+        "watches them is in [monitoring](monitoring.md). Histograms have fixed buckets, not native",
+        "ones ([why](decisions/0057-classic-histograms.md)).",
         "",
         "| metric | type | labels | what | merged by |",
         "|---|---|---|---|---|",
@@ -195,20 +199,28 @@ def metrics() -> str:
 
 
 def alerts() -> str:
-    """Returns `docs/alerts.md`: every alert at the default settings."""
+    """Returns `docs/alerts.md`: every alert at the default settings, and when it fired."""
+    times = json.loads(ALERT_TIMES.read_text(encoding="utf-8"))
     lines = [
         "# Alerts",
         "",
         "Generated from `src/silkline/deploy/prometheus/` by `scripts/reference_pages.py`, at the",
         "default settings. `tests/deploy/test_alerts.py` holds each time by promtool.",
+        "`pytest -m full tests/deploy/test_alerts_live.py` injects each fault into a running",
+        "gateway that a real Prometheus scrapes, and prints when the alert fired. All durations of",
+        "the rules are divided by one factor for that, and the measured time is multiplied by it.",
         "",
-        "| alert | severity | fires at most | after |",
-        "|---|---|---|---|",
+        "| alert | severity | fires at most | measured | factor | after |",
+        "|---|---|---|---|---|---|",
     ]
     for alert in all_alerts(Settings()):
         link = f"[{alert.name}](runbooks.md#{alert.anchor})"
-        minutes = f"{alert.within_minutes} min"
-        lines.append(f"| {link} | {alert.severity.value} | {minutes} | {alert.fault} |")
+        found = times.get(alert.name)
+        measured = f"{found['minutes']:g} min | {found['factor']:g}" if found else "not yet |"
+        lines.append(
+            f"| {link} | {alert.severity.value} | {alert.within_minutes} min | {measured} "
+            f"| {alert.fault} |"
+        )
     return "\n".join(lines) + "\n"
 
 

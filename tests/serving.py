@@ -49,16 +49,27 @@ class Served:
         return [event for event in events if event["message"] == message]
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "silkline", *arguments]
+SILKLINE = ("-m", "silkline")
+
+
+def command(*arguments: str, program: tuple[str, ...] = SILKLINE) -> list[str]:
+    return [sys.executable, *program, *arguments]
 
 
 @contextmanager
-def served(*arguments: str, folder: Path | None = None) -> Iterator[Served]:
-    """Runs `silkline up` with the arguments until the block ends; it must end cleanly then."""
+def served(
+    *arguments: str, folder: Path | None = None, program: tuple[str, ...] = SILKLINE
+) -> Iterator[Served]:
+    """Runs `silkline up` with the arguments until the block ends; it must end cleanly then.
+
+    Args:
+        arguments: The flags.
+        folder: Its working folder.
+        program: What Python runs: `silkline`, or a script that runs it with a fault inside.
+    """
     environment = {name: text for name, text in os.environ.items() if "SILKLINE" not in name}
     process = subprocess.Popen(
-        command("up", "--port", "0", "--json", *arguments),
+        command("up", "--port", "0", "--json", *arguments, program=program),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,22 +4,39 @@ Written as a competent newcomer would: the model is loaded once, nothing is comp
 the lock keeps two requests from fighting for the cores, and the event loop stays free because
 FastAPI runs plain functions in threads. It runs in its own environment (requirements.txt).
 
-    python server.py --model FOLDER --port PORT
+With `--redis` it also has the two caches that guides give it: `lru_cache` in the process, and a
+Redis by the hash of the image file.
+
+    python server.py --model FOLDER --port PORT [--redis URL]
 """
 # mypy: disable-error-code="import-not-found"
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
+import json
 import threading
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any
 
+import redis
 import torch
 import uvicorn
 from fastapi import FastAPI, File, Form
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+CACHE_SECONDS = 3600
+LRU_ENTRIES = 1024
+
+Answer = tuple[str, int, int]
+"""The text, the prompt's tokens and the answer's tokens."""
+
+Answerer = Callable[[bytes, str, int], Answer]
+"""Answers about an image file: the file, the prompt, the maximum of tokens."""
 
 
 class Model:
@@ -31,8 +48,10 @@ class Model:
         self._model.eval()
         self._lock = threading.Lock()
 
-    def answer(self, picture: Image.Image, prompt: str, max_tokens: int) -> tuple[str, int, int]:
-        """Answers about a picture: the text, the prompt's tokens and the answer's tokens."""
+    def answer(self, image: bytes, prompt: str, max_tokens: int) -> Answer:
+        """Answers about an image file."""
+        with Image.open(io.BytesIO(image)) as encoded:
+            picture = encoded.convert("RGB")
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         turns = [{"role": "user", "content": content}]
         text = self._processor.apply_chat_template(turns, add_generation_prompt=True)
@@ -51,7 +70,24 @@ class Model:
         return decoded, asked, answer.shape[0]
 
 
-def create_app(model: Model) -> FastAPI:
+def cached(answer: Answerer, url: str) -> Answerer:
+    """Two caches in front of a model."""
+    store = redis.Redis.from_url(url)
+
+    @lru_cache(maxsize=LRU_ENTRIES)
+    def found(image: bytes, prompt: str, max_tokens: int) -> Answer:
+        key = f"{hashlib.sha256(image).hexdigest()}:{prompt}:{max_tokens}"
+        if (kept := store.get(key)) is not None:
+            text, asked, given = json.loads(kept)
+            return text, asked, given
+        made = answer(image, prompt, max_tokens)
+        store.set(key, json.dumps(made), ex=CACHE_SECONDS)
+        return made
+
+    return found
+
+
+def create_app(answer: Answerer) -> FastAPI:
     """The application around a loaded model."""
     app = FastAPI()
 
@@ -61,9 +97,7 @@ def create_app(model: Model) -> FastAPI:
         prompt: Annotated[str, Form()],
         max_tokens: Annotated[int, Form()] = 256,
     ) -> dict[str, Any]:
-        with Image.open(io.BytesIO(image)) as encoded:
-            picture = encoded.convert("RGB")
-        text, prompt_tokens, completion_tokens = model.answer(picture, prompt, max_tokens)
+        text, prompt_tokens, completion_tokens = answer(image, prompt, max_tokens)
         return {
             "response": text,
             "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens},
@@ -77,9 +111,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="folder with the safetensors")
     parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--redis", default="", help="URL of a Redis for answers")
     arguments = parser.parse_args()
-    app = create_app(Model(arguments.model))
-    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
+    answer: Answerer = Model(arguments.model).answer
+    if arguments.redis:
+        answer = cached(answer, arguments.redis)
+    uvicorn.run(create_app(answer), host="127.0.0.1", port=arguments.port, log_level="warning")
 
 
 if __name__ == "__main__":

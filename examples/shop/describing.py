@@ -161,8 +161,7 @@ class Describer:
         return f"data:image/jpeg;base64,{content}"
 
     def _reading_body(self, url: str) -> dict[str, Any]:
-        messages, form = self._reading.messages(url), self._reading.response_format()
-        return _body(self._settings.model, messages, form)
+        return reading_body(self._settings.model, self._reading, url)
 
     def _write(
         self, product: Product, style: Style, reading: Asked | None, *, was_edited: bool
@@ -204,6 +203,11 @@ class Describer:
             model=headers.get("x-silkline-model", body["model"]),
             cache=headers.get("x-silkline-cache", ""),
         )
+
+
+def reading_body(model: str, reading: Reading, image_url: str) -> dict[str, Any]:
+    """The body of the chat request that reads an image, by its https or data URL."""
+    return _body(model, reading.messages(image_url), reading.response_format())
 
 
 def _body(model: str, messages: list[dict[str, Any]], form: dict[str, Any]) -> dict[str, Any]:

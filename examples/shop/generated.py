@@ -51,6 +51,19 @@ def draw(number: int, images: Images, *, planted_share: float, size: int = 256) 
         size: Side of the image in pixels.
     """
     scene = sample_scene(TEST_SEEDS[SKIP + number])
+    image = images.put(_jpeg(scene, size))
+    return product_of(number, scene, image, planted_share=planted_share)
+
+
+def product_of(number: int, scene: Scene, image: str, *, planted_share: float) -> Drawn:
+    """The product that a scene shows.
+
+    Args:
+        number: From 0; the same one gets the same price and the same planted value.
+        scene: What the image shows.
+        image: The image's digest.
+        planted_share: The share of products with one wrong value in the table, from 0 to 1.
+    """
     chance = random.Random(number)  # noqa: S311 - the same products each time
     has_price = scene.label is not None and scene.label.startswith("$")
     amount = (
@@ -72,7 +85,7 @@ def draw(number: int, images: Images, *, planted_share: float, size: int = 256) 
         id=f"p-{number:05}",
         attributes=record,
         price=Price(amount, "USD"),
-        image=images.put(_jpeg(scene, size)),
+        image=image,
     )
     return Drawn(product, planted, truth)
 

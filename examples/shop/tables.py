@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -106,17 +106,11 @@ class Tables:
             product: The row.
             confirmed: What a person read from this image, where the model was wrong.
         """
-        price = product.price
-        row = {
-            "id": product.id,
-            "attributes": dict(product.attributes),
-            "amount": str(price.amount) if price else None,
-            "currency": price.currency if price else None,
-            "proven_claims": list(product.proven_claims),
-            "image": product.image,
-            "confirmed": dict(confirmed or {}),
-        }
-        self._replace(PRODUCTS, row)
+        self._replace(PRODUCTS, [_row(product, confirmed or {})])
+
+    def put_all(self, products: Iterable[Product]) -> None:
+        """Inserts or replaces products, all of them or none."""
+        self._replace(PRODUCTS, (_row(product, {}) for product in products))
 
     def product(self, identity: str) -> Product | None:
         """A product; None if there is none."""
@@ -154,7 +148,7 @@ class Tables:
             "state": kept.state.value,
             "kept": msgspec.json.encode(kept).decode(),
         }
-        self._replace(DESCRIPTIONS, row)
+        self._replace(DESCRIPTIONS, [row])
 
     def description(self, identity: str, style: Style) -> Kept | None:
         """The description of a product in a style; None if there is none."""
@@ -188,11 +182,25 @@ class Tables:
         with self._engine.connect() as connection:
             return connection.execute(query).mappings().first()
 
-    def _replace(self, table: sql.Table, row: Mapping[str, Any]) -> None:
-        same = [column == row[column.name] for column in table.primary_key]
+    def _replace(self, table: sql.Table, rows: Iterable[Mapping[str, Any]]) -> None:
         with self._engine.begin() as connection:
-            if connection.execute(sql.update(table).where(*same).values(row)).rowcount == 0:
-                connection.execute(sql.insert(table).values(row))
+            for row in rows:
+                same = [column == row[column.name] for column in table.primary_key]
+                if connection.execute(sql.update(table).where(*same).values(row)).rowcount == 0:
+                    connection.execute(sql.insert(table).values(row))
+
+
+def _row(product: Product, confirmed: Mapping[str, Value]) -> dict[str, Any]:
+    price = product.price
+    return {
+        "id": product.id,
+        "attributes": dict(product.attributes),
+        "amount": str(price.amount) if price else None,
+        "currency": price.currency if price else None,
+        "proven_claims": list(product.proven_claims),
+        "image": product.image,
+        "confirmed": dict(confirmed),
+    }
 
 
 def _style_key(identity: str, style: Style) -> dict[str, str]:

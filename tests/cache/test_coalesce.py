@@ -84,6 +84,25 @@ async def test_all_readers_see_everything_from_the_beginning() -> None:
     assert len(coalescer) == 0
 
 
+async def test_a_stream_joins_no_computation_whose_answer_comes_at_its_end() -> None:
+    coalescer, source, streamed = Coalescer(), Source(), Source()
+    whole = start(coalescer, source, whole=True)
+    await asyncio.sleep(0.01)
+    seen: list[str] = []
+    stream = start(coalescer, streamed, seen=seen)
+    await asyncio.sleep(0.01)
+    late = start(coalescer, streamed, whole=True)
+    streamed.give(Delta("a"))
+    await eventually(lambda: seen == ["a"])
+    assert len(coalescer) == 2
+    streamed.give(LAST)
+    source.give(LAST)
+    assert await late == ["a!"]
+    assert await stream == ["a", "!"]
+    assert await whole == ["!"]
+    assert source.started == streamed.started == 1
+
+
 async def test_the_first_reader_may_leave() -> None:
     coalescer, source = Coalescer(), Source()
     leader = start(coalescer, source)

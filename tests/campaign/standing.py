@@ -55,11 +55,11 @@ def metrics(url: str, key: str = "") -> dict[str, float]:
     return sums
 
 
-def metric(url: str, name: str, **labels: str) -> float:
+def metric(url: str, name: str, key: str = "", **labels: str) -> float:
     """The sum of a metric's samples that have the labels; 0 when there is none."""
     return sum(
         sample.value
-        for sample in _samples(url, "")
+        for sample in _samples(url, key)
         if sample.name == name and labels.items() <= sample.labels.items()
     )
 

@@ -1,18 +1,13 @@
-"""A real Prometheus scrapes a running gateway: panels show data, and an alert fires."""
+"""A real Prometheus scrapes a running gateway: its rules are healthy, and panels show data."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from random import Random
-from typing import Any
 
 import httpx2
 import pytest
@@ -20,7 +15,8 @@ import pytest
 from silkline.deploy.grafana.dashboards import all_dashboards
 from silkline.deploy.grafana.panels import Panel
 from silkline.drift.baseline import take_baseline, write_baseline
-from tests.deploy.promtool import program, rendered
+from tests.deploy.promtool import rendered
+from tests.deploy.watching import Prometheus, prometheus, until
 from tests.drift.seen import Traffic, drawn
 from tests.serving import Served, served
 
@@ -51,76 +47,6 @@ unit = "request"
 ramp = [0.5]
 decides = "person"
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Prometheus:
-    """A running Prometheus."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx2.Client(base_url=url, timeout=10)
-
-    def ask(self, path: str, **query: str) -> Any:
-        reply = self._client.get(f"/api/v1/{path}", params=query)
-        assert reply.status_code == 200, reply.text
-        return reply.json()["data"]
-
-    def value(self, query: str) -> list[Any]:
-        found: list[Any] = self.ask("query", query=query)["result"]
-        return found
-
-    def close(self) -> None:
-        self._client.close()
-
-    def ready(self) -> bool:
-        try:
-            return self._client.get("/-/ready").status_code == 200
-        except httpx2.HTTPError:
-            return False
-
-
-@contextmanager
-def prometheus(folder: Path) -> Iterator[Prometheus]:
-    """Runs Prometheus with a rendered configuration, scraping each second."""
-    file = folder / "prometheus" / "prometheus.yml"
-    text = (
-        file.read_text().replace("15s", "1s").replace("scrape_timeout: 10s", "scrape_timeout: 1s")
-    )
-    file.write_text(text)
-    port = free_port()
-    with (folder / "prometheus.log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                program("prometheus"),
-                f"--config.file={file}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--enable-feature=exemplar-storage",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    running = Prometheus(f"http://127.0.0.1:{port}")
-    try:
-        until(running.ready)
-        yield running
-    finally:
-        running.close()
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def until(true: Any, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.3)
 
 
 def ask(client: httpx2.Client, number: int) -> None:
@@ -227,27 +153,3 @@ def test_an_exemplar_names_a_request(watched: tuple[Served, Prometheus]) -> None
     )
     ids = [each["labels"]["request_id"] for series in found for each in series["exemplars"]]
     assert ids
-
-
-def test_a_gateway_that_ends_raises_its_alert_and_no_other(
-    watched: tuple[Served, Prometheus],
-) -> None:
-    """It is pending at first: promtool tests after which time it fires.
-
-    The traffic of these tests is not that of their baseline, which drift may tell at any time.
-    """
-    gateway, running = watched
-
-    def others() -> list[dict[str, Any]]:
-        found = running.ask("alerts")["alerts"]
-        return [alert for alert in found if alert["labels"]["alertname"] != "SilklineDrift"]
-
-    assert others() == []
-    gateway.process.terminate()
-    until(others, 60)
-    alerts = others()
-    assert [alert["labels"]["alertname"] for alert in alerts] == ["SilklineDown"]
-    annotations = alerts[0]["annotations"]
-    host, port = gateway.host_and_port
-    assert annotations["summary"] == f"The gateway {host}:{port} cannot be scraped"
-    assert json.dumps(annotations).count("error") == 0

@@ -1,19 +1,16 @@
 """The way to a remote server, once it is closed, and where many go it at the same time."""
 
 import asyncio
-import inspect
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 import uvloop
-from aiohttp.client_proto import ResponseHandler
 
-from silkline.engines.remote import link as link_module
+from silkline.engines.remote import connections
 from silkline.engines.remote.link import RemoteLink
 from silkline.errors import DeadlineExceeded, WorkerLost
 from tests.engines.openai_server import STREAM_HEAD, event, openai_server, scripted
@@ -48,17 +45,6 @@ async def test_a_server_that_always_has_more_is_read_until_the_deadline_only() -
             with pytest.raises(DeadlineExceeded):
                 await reply.read()
         await link.aclose()
-
-
-async def test_aiohttp_has_what_the_unix_connector_takes_from_it() -> None:
-    """No public part of aiohttp connects a unix socket by hand; this tells of a change in plain."""
-    theirs, ours = (
-        list(inspect.signature(each._create_connection).parameters)
-        for each in (aiohttp.UnixConnector, link_module._UnixConnector)
-    )
-    assert theirs == ours
-    async with aiohttp.UnixConnector("nowhere") as connector:
-        assert isinstance(connector._factory(), ResponseHandler)
 
 
 @contextmanager
@@ -123,7 +109,7 @@ def test_more_at_once_than_a_unix_socket_queues(tmp_path: Path, run: Run) -> Non
 
 
 def test_a_queue_that_stays_full_is_a_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.2)
     with narrow_server(tmp_path / "s", waits=1.0):
         answers = asyncio.run(ask_all(tmp_path / "s", 10))
     assert sum(isinstance(answer, WorkerLost) for answer in answers) >= 2

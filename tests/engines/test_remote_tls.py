@@ -2,12 +2,14 @@
 
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from silkline.engines.base import EngineOptions
 from silkline.engines.remote import create_engine
+from silkline.engines.remote.link import RemoteLink
 from silkline.errors import WorkerLost
 from tests.engines.asking import answer, question
 from tests.engines.openai_server import (
@@ -18,6 +20,8 @@ from tests.engines.openai_server import (
     openai_server,
     scripted,
 )
+
+DAY_SECONDS = 24 * 3600
 
 
 @pytest.fixture
@@ -55,3 +59,28 @@ async def test_only_a_certificate_that_is_trusted_and_fits(
         await engine.start()
         assert (await answer(engine, question())).text == "Hi"
         await engine.aclose()
+
+
+async def test_the_end_of_a_certificate_is_known_from_a_probe(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with openai_server(scripted(STREAM_HEAD), tls=tls) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        link = RemoteLink(url, None, timeout=5)
+        link.open()
+        assert (await link.get("/v1/models", 5))[0] == 200
+        assert link.certificate_expiry is not None
+        assert link.certificate_expiry == pytest.approx(time.time() + 2 * DAY_SECONDS, abs=600)
+        await link.aclose()
+
+
+async def test_a_server_without_tls_has_no_certificate() -> None:
+    async with openai_server(scripted(STREAM_HEAD)) as server:
+        link = RemoteLink(server.url, None, timeout=5)
+        link.open()
+        await link.get("/v1/models", 5)
+        assert link.certificate_expiry is None
+        await link.aclose()

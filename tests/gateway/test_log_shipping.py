@@ -55,6 +55,12 @@ def metric(running: Served, name: str) -> float:
     )
 
 
+def counts_all(running: Served, faulty: Proxy, stream: str) -> bool:
+    """Whether the metrics count each event that the server has, the owner's too."""
+    counted = metric(running, "silkline_log_shipped_total")
+    return counted == len(documents(faulty.target, stream))
+
+
 def test_every_event_of_the_log_is_shipped(faulty: Proxy, tmp_path: Path) -> None:
     ids = [f"request-{number}" for number in range(20)]
     with gateway(faulty, tmp_path, "gateway") as running:
@@ -97,6 +103,7 @@ def test_several_gateway_processes_ship_all_that_they_log(faulty: Proxy, tmp_pat
         for request_id in ids:
             ask(running, request_id)  # a connection of its own, to either process
         wait_for(lambda: metric(running, "silkline_log_shipped_total") >= 40, 20)
+        wait_for(lambda: counts_all(running, faulty, "several"), 10)
     found = requests_in(faulty.target, "several")
     assert sorted(found) == sorted(ids)
     assert len(list(tmp_path.iterdir())) == 3  # one for each process, and the owner's

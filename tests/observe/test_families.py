@@ -20,7 +20,7 @@ class Process:
         self.seconds = Histogram("seconds", "Seconds.", buckets=(1,), registry=self.registry)
 
     def families(self) -> list[Family]:
-        return families_of(self.registry)
+        return families_of(self.registry.collect())
 
 
 def values(merged: MergedMetrics) -> dict[tuple[str, ...], float]:

@@ -3,7 +3,7 @@
 import gc
 import weakref
 
-from silkline.observe.heap import freeze_heap
+from silkline.observe.heap import YOUNG_OBJECTS, freeze_heap
 
 
 class Node:
@@ -15,6 +15,7 @@ class Node:
 
 def test_what_exists_is_exempt_and_what_comes_later_is_collected() -> None:
     kept, dead = Node(), weakref.ref(Node())
+    threshold = gc.get_threshold()
     try:
         freeze_heap()
         assert dead() is None  # garbage of the start is freed before
@@ -23,5 +24,7 @@ def test_what_exists_is_exempt_and_what_comes_later_is_collected() -> None:
         later = weakref.ref(Node())
         gc.collect()
         assert later() is None
+        assert gc.get_threshold()[0] == YOUNG_OBJECTS
     finally:
         gc.unfreeze()
+        gc.set_threshold(*threshold)

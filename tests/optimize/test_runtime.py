@@ -13,7 +13,7 @@ from silkline.models.resolve import resolve_model
 from silkline.optimize import runtime
 from silkline.optimize.build import build
 from silkline.optimize.runtime import RUNTIME, Step, Trial, search
-from silkline.optimize.served import served
+from silkline.service.served import served
 from silkline.service.subject import SubjectSpec
 from tests.engines.asking import picture
 

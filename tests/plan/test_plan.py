@@ -9,9 +9,13 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silkline.bench.record import Run
+from silkline.bench.results import figures_json
+from silkline.bench.spec import Arrivals, Spec, Traffic
+from silkline.bench.summary import Generator, Summary, distribution
 from silkline.cli.main import silkline
 from silkline.errors import ConfigError
-from silkline.plan.devices import DEVICES, find_device
+from silkline.plan.devices import DEVICES, HERE, find_device
 from silkline.plan.memory import memory_of
 from silkline.plan.plan import UTILISATION, Choice, choose, make_plan
 from silkline.plan.roofline import Reached, timing
@@ -45,7 +49,7 @@ def test_the_table_has_twenty_devices_with_sources() -> None:
 def test_a_single_request_takes_what_the_roofline_says() -> None:
     """By hand, for LLaVA-1.5-7B in 16 bits on an A100: prefill by operations, steps by bytes."""
     device = find_device("a100-40gb")
-    alone = timing(LLAVA, WORK, device, 1, 16, Reached(1.0, 1.0, 0.0))
+    alone = timing(LLAVA, WORK, device, 1, 16, Reached(1.0, 1.0, 0.0, prefill_overhead=0.0))
     operations = 2 * (0.32e9 * 576 + 6.74e9 * 608) + 2 * 32 * 4096 * 608**2
     assert alone.prefill == pytest.approx(operations / 312e12)
     assert alone.step == pytest.approx((2 * 6.74e9 + 640 * 524_288) / 1555e9)
@@ -53,7 +57,7 @@ def test_a_single_request_takes_what_the_roofline_says() -> None:
 
 
 def test_memory_is_counted_by_part() -> None:
-    parts = memory_of(LLAVA, WORK, 40 * 10**9, 4, 16)
+    parts = memory_of(LLAVA, WORK, find_device("a100-40gb"), 4, 16)
     assert parts.weights == 2 * 7_060_000_000
     assert parts.cache == 4 * (576 + 32 + 64) * 524_288
     assert parts.total == parts.weights + parts.cache + parts.activations + parts.overhead
@@ -158,7 +162,6 @@ def test_the_bundled_model_needs_no_parameters() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--traffic", "1/s", "--slo", "soon"), "is not an objective"),
         (("--traffic", "1/s"), "--slo"),
     ],
 )
@@ -174,6 +177,9 @@ def test_a_wrong_word_is_told(arguments: tuple[str, ...], said: str) -> None:
         (("--traffic", "many", "--slo", "p99=2s"), "is not a rate"),
         ((*ASKED, "--device", "abacus"), "There is no device abacus"),
         (("--traffic", "1/s", "--slo", "p95=2s"), "for the P99"),
+        (("--traffic", "1/s", "--slo", "soon"), "is not NAME<=VALUE"),
+        (("--traffic", "1/s", "--slo", "p99=0.8x"), "is not an objective"),
+        (("--traffic", "1/s", "--slo", "size<=1GB"), "is not an objective"),
     ],
 )
 def test_what_cannot_be_planned_is_told(arguments: tuple[str, ...], said: str) -> None:
@@ -186,3 +192,47 @@ def test_a_folder_without_weights_asks_for_the_parameters(folder: Path) -> None:
     failed = run(str(folder), *ASKED)
     assert isinstance(failed.exception, ConfigError)
     assert "--parameters" in failed.exception.message
+
+
+def load_test(path: Path, clients: int) -> Path:
+    """The figures of a load test in which each request took 100 ms of prefill and 10 ms a step."""
+    none = distribution([])
+    stages = {name: distribution([seconds]) for name, seconds in STAGES.items()}
+    latency = distribution([sum(STAGES.values())])
+    summary = Summary(
+        name="A", url="http://127.0.0.1:1", seconds=10.0, requests=100 * clients,
+        served=100 * clients, good=0, slo=1.0, latency=latency, by_cache={}, by_stage=stages,
+        first_token=none, gaps=none, failures=[], completion_tokens=2000 * clients,
+        generator=Generator(none, 0, 0.0, 1, 0, 0),
+    )  # fmt: skip
+    spec = Spec((), Arrivals(1.0, 10.0, clients=clients), Traffic(pixels=384))
+    path.write_bytes(figures_json(Run(spec, "", "", [], []), [summary], None))
+    return path
+
+
+STAGES = {"decode": 0.02, "prefill": 0.1, "generate": 0.2, "outside": 0.01}
+
+
+def test_a_load_test_replaces_the_assumed_shares(tmp_path: Path) -> None:
+    file = load_test(tmp_path / "alone.json", 1)
+    asked = ("--traffic", "1/s", "--slo", "p99=5s", "--images", "384x384", "--answer-tokens", "20")
+    done = run("silkline-mini", *asked, "--device", "l4", "--measured-on", "l4",
+               "--calibrate", str(file), "--json")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.stdout)
+    (one,) = (choice for choice in plan["choices"] if choice["bits"] == 8)
+    assert one["timing"]["prefill"] == pytest.approx(0.1, rel=0.02)
+    assert one["timing"]["step"] == pytest.approx(0.01, rel=0.1)
+    assert plan["reached"]["decode"] == pytest.approx(0.02 / 0.147456)
+    assert plan["verification"] is None
+
+
+@pytest.mark.full
+def test_a_plan_is_verified_here(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    asked = ("--traffic", "1/s", "--slo", "p99=5s", "--images", "384x384", "--device", HERE)
+    done = run("silkline-mini", *asked, "--engine", "openvino", "--verify", "--keep", str(kept))
+    assert done.exit_code == 0, done.output
+    assert "measured here" in done.output
+    again = run("silkline-mini", *asked, *(f"--calibrate={path}" for path in kept.iterdir()))
+    assert again.exit_code == 0, again.output

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from silkline.errors import ConfigError
@@ -158,3 +159,35 @@ def test_an_slo_shorter_than_a_lone_answer_is_found_hopeless() -> None:
     trials = fewest_replicas(5, Fleet(times=TIMES, slo=0.06), 0.99)
     assert len(trials) == 2
     assert trials[-1].attainment < 0.5
+
+
+def test_clients_of_a_closed_loop_wait_for_their_answers() -> None:
+    fleet = Fleet(times=msgspec.structs.replace(TIMES, lengths=(20,)), slo=math.inf, minimum=1,
+                  clients=1)  # fmt: skip
+    found = simulate(steady(1, 60), fleet, None)
+    alone = TIMES.prepare + TIMES.prefill + 20 * TIMES.step_seconds(1)
+    assert found.mean == pytest.approx(alone, rel=0.01)
+    answered = sum(minute.requests for minute in found.minutes)
+    assert answered == pytest.approx(60 / alone, rel=0.02)
+
+
+def test_arrivals_are_sent_when_they_are_due() -> None:
+    fleet = Fleet(times=TIMES, slo=1.0, minimum=1)
+    found = simulate(steady(1, 180), fleet, None, arrivals=(1.0, 2.0, 61.0, 170.0))
+    assert [minute.requests for minute in found.minutes] == [2, 1, 1]
+
+
+def test_answers_from_the_cache_count_in_the_mean_and_the_p99() -> None:
+    fleet = Fleet(times=TIMES, slo=math.inf, minimum=4, hit_rate=0.5, hit_seconds=0.002)
+    found = simulate(steady(4, 120), fleet, None)
+    plain = simulate(steady(2, 120), msgspec.structs.replace(fleet, hit_rate=0.0), None)
+    assert found.mean == pytest.approx((plain.mean + 0.002) / 2, rel=0.1)
+    assert found.p99_all <= found.p99
+
+
+def test_requests_that_are_lost_twice_do_not_condemn_the_others() -> None:
+    """All simulated requests have different content, as real ones do."""
+    fleet = Fleet(times=TIMES, slo=2.0, minimum=2, losses_per_day=2000.0, start_seconds=5.0)
+    found = simulate(steady(4, 300), fleet, None)
+    assert found.lost > 5
+    assert found.computed_attainment > 0.7

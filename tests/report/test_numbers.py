@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from silkline.report.numbers import span
+from silkline.report.numbers import mebibytes, span
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,11 @@ from silkline.report.numbers import span
 )
 def test_a_time_has_the_unit_that_suits_it(seconds: float, label: str) -> None:
     assert span(seconds) == label
+
+
+def test_bytes_are_in_mebibytes() -> None:
+    assert (mebibytes(1024**2), mebibytes(0), mebibytes(1.55 * 1024**2)) == (
+        "1.0 MiB",
+        "0.0 MiB",
+        "1.6 MiB",
+    )

@@ -11,6 +11,7 @@ from silkline.errors import Quarantined
 from silkline.routing import quarantine
 from silkline.routing.quarantine import Quarantine, content_digest
 from tests.engines.asking import picture, question, request, user
+from tests.routing.clock import Clock
 
 POISON = question("poison")
 OTHERS = [question(f"innocent {n}") for n in range(5)]
@@ -38,6 +39,16 @@ def test_the_only_suspect_at_a_second_death_is_convicted() -> None:
     assert refused(record, POISON)
     assert not any(refused(record, each) for each in OTHERS)
     assert [record.strikes(each) for each in OTHERS] == [1, 1, 1, 0, 0]
+
+
+def test_a_strike_lasts_ten_minutes_of_the_given_clock() -> None:
+    clock = Clock()
+    record = Quarantine(clock=clock)
+    record.death([POISON])
+    clock.now += quarantine.RECORD_SECONDS - 1
+    assert record.strikes(POISON) == 1
+    clock.now += 2
+    assert record.strikes(POISON) == 0
 
 
 def test_several_suspects_at_a_second_death_are_not_convicted() -> None:

@@ -136,8 +136,8 @@ def test_traffic_is_planned_for(dock: Dock) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--slo", "p99"), "expected NAME=VALUE, such as p99=420ms"),
-        (("--slo", "p98=1s"), "p98"),
+        (("--slo", "p99"), "is not NAME<=VALUE"),
+        (("--slo", "q98=1s"), "q98"),
         (("--traffic", "12M/day"), "is planned for a P99"),
         (("--traffic", "many", "--slo", "p99=1s"), "is not a rate"),
         (("--canary", "ramp"), "expected NAME=VALUE"),

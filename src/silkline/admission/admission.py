@@ -205,7 +205,7 @@ class Admission:
                     turn.answered(delta.usage, delta.timeline)
                     waited = Timeline({Stage.QUEUE: turn.waited})
                     # Keep reading to the end: lower layers treat a closed stream as a failure.
-                    last = replace(delta, timeline=delta.timeline.plus(waited))
+                    last = delta.timed(delta.timeline.plus(waited))
             if last is not None:  # the slot is free before the last delta is read
                 yield last
 

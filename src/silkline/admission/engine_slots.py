@@ -79,9 +79,11 @@ class EngineSlots:
             work: The actual work.
             seconds: How long its slot was taken.
         """
-        self._throughput.note(work, seconds, self.taken / max(1, self.count()))
+        capacity = self._capacity()
+        slots = self._concurrency.limit(capacity)
+        self._throughput.note(work, seconds, self.taken / max(1, slots))
         self._usual_work.note(work, 1)
-        usual, capacity = self._usual_work.value, self._capacity()
+        usual = self._usual_work.value
         if seconds > 0 and capacity > 0 and usual is not None:
             self._change(0)
             share = min(1.0, (self._integral - begun) / seconds / capacity)
@@ -89,8 +91,7 @@ class EngineSlots:
 
     def rate(self) -> float | None:
         """Work that the engines do per second; None while that is not known."""
-        slots, speed = self.count(), self._throughput.speed
-        return slots * speed if slots > 0 and speed is not None else None
+        return self._rate_of(self.count())
 
     def work_seconds(self, work: float) -> float | None:
         """Seconds that all engines need for this much work; None while that is not known."""
@@ -123,7 +124,7 @@ class EngineSlots:
             return 0.0 if free > 0 else None
         if ahead + (1 - free) * usual <= 0:
             return 0.0
-        rate = self.rate()
+        rate = self._rate_of(slots)
         if rate is None:
             return None
         # Slots become free one by one, so the time since the last change counts already.
@@ -134,6 +135,10 @@ class EngineSlots:
         """Seconds that this much work takes a slot; 0 while that is not known."""
         speed = self._throughput.speed
         return 0.0 if speed is None else work / speed
+
+    def _rate_of(self, slots: int) -> float | None:
+        speed = self._throughput.speed
+        return slots * speed if slots > 0 and speed is not None else None
 
     def _change(self, more: int) -> None:
         """Changes how many slots are taken, and updates the integral of that over time."""

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from silkline.errors import Overloaded
 
@@ -23,7 +22,10 @@ _MAX_HELD_TO_LEFT = 3
 
 
 class Claim:
-    """The bytes that one holder has claimed."""
+    """The bytes that one holder has claimed; released at the end of the last block that keeps them.
+
+    A block that begins when they were released claims them again, even if there is no room.
+    """
 
     def __init__(self, bound: ByteBudget, scope: bytes) -> None:
         self.held = 0
@@ -31,14 +33,12 @@ class Claim:
         self.keepers = 0
         self._bound = bound
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keeps the claim's bytes until the block ends, even if other holders release it before."""
+    def __enter__(self) -> Self:
         self._bound.keep(self)
-        try:
-            yield
-        finally:
-            self._bound.let_go(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bound.let_go(self)
 
     async def grow(self, count: int) -> None:
         """Claims more bytes; waits in turn until there is room.
@@ -82,15 +82,12 @@ class ByteBudget:
         """Number of claims that wait for room."""
         return len(self._waiting)
 
-    @contextmanager
-    def claim(self, scope: bytes = b"") -> Iterator[Claim]:
-        """Opens an empty claim; releases its bytes after the block, unless it is `kept`."""
-        claim = Claim(self, scope)
-        with claim.kept():
-            yield claim
+    def claim(self, scope: bytes = b"") -> Claim:
+        """An empty claim, which is open during the blocks that it is the context of."""
+        return Claim(self, scope)
 
     def keep(self, claim: Claim) -> None:
-        """See `Claim.kept`; claims released bytes again, even if there is no room."""
+        """The beginning of a block that keeps the claim's bytes."""
         if not claim.keepers:
             self._claims[claim] = None
             self._count(claim, claim.held)

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import msgspec
 
-from silkline.batch.answer import answered, failed
-from silkline.batch.inputs import Asked, Input
+from silkline.batch.answer import failed
+from silkline.batch.asking import open_asker
+from silkline.batch.inputs import Input
 from silkline.batch.item import Counts, Result
 from silkline.batch.journal import Journal
+from silkline.batch.on_ray import open_askers_on_ray
 from silkline.batch.output import check_format, write_rows
 from silkline.batch.report.page import batch_page
 from silkline.batch.runner import Job, run
 from silkline.errors import ConfigError, SilklineError
-from silkline.service.local import create_intake
 from silkline.service.pool import OnNotice
 from silkline.service.results import write_results
-from silkline.service.subject import GatewayAsker, SubjectSpec, open_subject
+from silkline.service.subject import SubjectSpec
 
 JOURNAL, FIGURES, PAGE = "journal.sqlite", "batch.json", "report.html"
 
@@ -94,17 +95,14 @@ async def run_folder_job(
     began = time.monotonic()
     with closing(Journal(plan.folder / JOURNAL)) as journal:
         _check_same(plan, journal)
-        settings = plan.subject.settings
-        at_once = min(settings.engine.max_batch, settings.admission.max_queue)
-        async with (
-            create_intake(settings) as intake,
-            open_subject(plan.subject, intake, on_notice) as asker,
-        ):
+        on_ray = plan.subject.settings.engine.on == "ray"
+        opened = open_askers_on_ray(plan.subject) if on_ray else open_asker(plan.subject, on_notice)
+        async with opened as asker:
             job = Job(
                 entries=plan.input.entries(),
-                ask=_Asker(asker).ask,
+                ask=asker.ask,
                 fail=_unread,
-                at_once=at_once,
+                at_once=asker.at_once,
                 on_progress=lambda counts: on_progress(counts, plan.input.total),
             )
             counts = await run(job, journal)
@@ -112,22 +110,6 @@ async def run_folder_job(
         answers = write_rows(journal, plan.folder, plan.format)
     write_results(plan.folder, {FIGURES: figures}, {PAGE: batch_page(figures)})
     return figures, answers
-
-
-class _Asker:
-    """Asks one question, and makes a result of whatever comes of it."""
-
-    def __init__(self, asker: GatewayAsker) -> None:
-        self._asker = asker
-
-    async def ask(self, asked: Asked) -> Result:
-        """Asks about an image."""
-        began = time.monotonic()
-        try:
-            answer = await self._asker.answer(asked.source, asked.prompt)
-        except SilklineError as error:
-            return failed(error)
-        return answered(answer, time.monotonic() - began)
 
 
 def _unread(error: Exception) -> Result:

@@ -41,7 +41,7 @@ class AnswerStream:
             return last
         stages = Timeline({Stage.CACHE: self.looked_up})
         if self.state is CacheState.MISS:
-            return replace(last, timeline=stages.plus(last.timeline))
+            return last.timed(stages.plus(last.timeline))
         if self.state is CacheState.COALESCED:
             stages = stages.plus(Timeline({Stage.QUEUE: time.monotonic() - self.since}))
         # Nothing of the prompt was computed for this request.
@@ -107,13 +107,13 @@ class AnswerCache:
         if answer := await self._tiers.get_first(key):
             yield self._hit(answer, started)
             return
-        with self._coalescer.follow(
+        reader = self._coalescer.follow(
             key, timeout_seconds=request.timeout_seconds, as_one_delta=not request.stream
-        ) as reader:
-            if reader is not None:
-                async with self._read(reader, started) as stream:
-                    yield stream
-                return
+        )
+        if reader is not None:
+            async with self._read(reader, started) as stream:
+                yield stream
+            return
         answer = await self._tiers.get_lower(key)
         yield None if answer is None else self._hit(answer, started)
 
@@ -162,15 +162,15 @@ class AnswerCache:
         def produce(computation: Computation) -> AsyncGenerator[Delta, None]:
             return self._produce(computation, key, lookup, compute, renew=renew, looked=looked)
 
-        with self._coalescer.join(
+        reader = self._coalescer.join(
             key,
             produce,
             timeout_seconds=request.timeout_seconds,
             as_one_delta=not request.stream,
             renew=renew,
-        ) as reader:
-            async with self._read(reader, started) as stream:
-                yield stream
+        )
+        async with self._read(reader, started) as stream:
+            yield stream
 
     def snapshot(self) -> CacheSnapshot:
         """A snapshot of the status; never waits."""
@@ -190,9 +190,10 @@ class AnswerCache:
 
     @asynccontextmanager
     async def _read(self, reader: Reader, started: float) -> AsyncIterator[AnswerStream]:
-        state = await reader.state()
-        async with aclosing(reader.deltas()) as deltas:
-            yield AnswerStream(state, deltas, time.monotonic() - started)
+        with reader:
+            state = await reader.state()
+            async with aclosing(reader.deltas()) as deltas:
+                yield AnswerStream(state, deltas, time.monotonic() - started)
 
     def _lookup(
         self, request: CacheRequest, info: EngineInfo, policy: CachePolicy

@@ -9,10 +9,11 @@ of it from the beginning, at its own speed, and a slow reader delays no other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
 from types import TracebackType
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from silkline.cache.policy import CacheState
 from silkline.core import Delta, join
@@ -35,24 +36,26 @@ class Computation:
 
     Attributes:
         deadline: When its timeout ends, by the loop's clock.
+        streams: Whether its output comes as it is computed, and not all at the end.
         deltas: Its output so far.
         readers: How many requests read it.
         state: Where the answer comes from; None until that is known.
         task: The task that computes.
     """
 
-    def __init__(self, produce: Produce, deadline: float) -> None:
+    def __init__(self, produce: Produce, deadline: float, *, streams: bool) -> None:
         """Starts the task."""
         self.deadline = deadline
+        self.streams = streams
         self.deltas: list[Delta] = []
         self.readers = 0
         self.state: CacheState | None = None
         self._given_up = False
         self._traceback: TracebackType | None = None
-        self._change = asyncio.Event()
-        self._end = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._ended = False
         self.task = asyncio.create_task(self._run(produce))
-        self.task.add_done_callback(self._ended)
+        self.task.add_done_callback(self._end)
 
     @property
     def complete(self) -> bool:
@@ -62,7 +65,7 @@ class Computation:
     @property
     def ended(self) -> bool:
         """Whether the task has ended, with or without an answer."""
-        return self._end.is_set()
+        return self._ended
 
     def begin(self, state: CacheState) -> None:
         """Sets where the answer comes from, for the readers: `MISS` where it is computed."""
@@ -84,16 +87,16 @@ class Computation:
 
     def wake(self) -> None:
         """Wakes all readers, so that they look at the computation again."""
-        change, self._change = self._change, asyncio.Event()
-        change.set()
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
 
     async def change(self) -> None:
-        """Waits for the next delta, the state or the end."""
-        await self._change.wait()
-
-    async def end(self) -> None:
-        """Waits for the end of the task."""
-        await self._end.wait()
+        """Waits for the next delta, the state, the end."""
+        change = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
+        await change
 
     async def _run(self, produce: Produce) -> None:
         async with aclosing(produce(self)) as deltas:
@@ -103,10 +106,10 @@ class Computation:
                 if self._given_up:
                     return
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
             self._traceback = error.__traceback__
-        self._end.set()
+        self._ended = True
         self.wake()
 
 
@@ -114,20 +117,48 @@ class Reader:
     """Reads a computation for one request."""
 
     def __init__(
-        self, computation: Computation, deadline: float, *, is_first: bool, as_one_delta: bool
+        self,
+        computation: Computation,
+        deadline: float,
+        forget: Callable[[Computation], None],
+        *,
+        is_first: bool,
+        as_one_delta: bool,
     ) -> None:
         """Starts at the first delta.
 
         Args:
             computation: The computation.
             deadline: Until when to read, by the loop's clock.
+            forget: Called with a computation that this reader, as its last one, has cancelled.
             is_first: Whether the computation was started for this request.
             as_one_delta: Whether to get the complete answer as one delta.
         """
         self._is_first = is_first
         self._computation = computation
         self._deadline = deadline
+        self._forget = forget
+        self._expired = False
         self._as_one_delta = as_one_delta
+
+    def __enter__(self) -> Self:
+        """Begins to read.
+
+        One timer wakes the reader at its deadline: a timeout for each wait would cost more than
+        the waits.
+        """
+        self._computation.readers += 1
+        self._timer = asyncio.get_running_loop().call_at(self._deadline, self._expire)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops reading; the last reader that leaves before the end cancels the computation."""
+        self._timer.cancel()
+        computation = self._computation
+        computation.readers -= 1
+        if not computation.readers and not computation.complete:
+            computation.give_up()
+            self._forget(computation)
 
     async def state(self) -> CacheState:
         """Waits until it is known what the cache does for this request, and returns that.
@@ -139,7 +170,7 @@ class Reader:
             if self._computation.ended:
                 self._computation.check()
                 break
-            await self._in_time(self._computation.change)
+            await self._change()
         if self._computation.state in {None, CacheState.MISS}:
             return CacheState.MISS if self._is_first else CacheState.COALESCED
         return self._computation.state
@@ -148,42 +179,34 @@ class Reader:
         """The answer from its beginning; raises the computation's error after its last delta."""
         computation = self._computation
         if self._as_one_delta:
-            await self._in_time(computation.end)
+            while not computation.ended:
+                await self._change()
             computation.check()
             if computation.deltas:
                 yield join(computation.deltas)
             return
-        # One timer for all chunks: a timeout for each would cost more than the rest of this loop.
-        loop = asyncio.get_running_loop()
-        timer = loop.call_at(self._deadline, computation.wake)
-        try:
-            index = 0
-            while True:
-                if index < len(computation.deltas):
-                    index += 1
-                    yield computation.deltas[index - 1]
-                elif computation.ended:
-                    computation.check()
-                    return
-                elif loop.time() >= self._deadline:
-                    raise _too_late()
-                else:
-                    await computation.change()
-        finally:
-            timer.cancel()
+        index = 0
+        while True:
+            if index < len(computation.deltas):
+                index += 1
+                yield computation.deltas[index - 1]
+            elif computation.ended:
+                computation.check()
+                return
+            else:
+                await self._change()
 
-    async def _in_time(self, event: Callable[[], Awaitable[None]]) -> None:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                await event()
-        except TimeoutError:
-            raise _too_late() from None
+    def _expire(self) -> None:
+        self._expired = True
+        self._computation.wake()
 
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "The timeout of this request ended before its answer was complete; allow more time."
-    )
+    async def _change(self) -> None:
+        """Waits for a change of the computation, until the request's deadline."""
+        if self._expired:
+            raise DeadlineExceeded(
+                "The timeout of this request ended before its answer was complete; allow more time."
+            )
+        await self._computation.change()
 
 
 class Coalescer:
@@ -197,7 +220,6 @@ class Coalescer:
         """Number of running computations."""
         return len(self._running)
 
-    @contextmanager
     def join(
         self,
         key: bytes,
@@ -206,8 +228,8 @@ class Coalescer:
         timeout_seconds: float,
         as_one_delta: bool,
         renew: bool,
-    ) -> Iterator[Reader]:
-        """Joins the computation of `key`, or starts one; leaving the block stops reading it.
+    ) -> Reader:
+        """Joins the computation of `key`, or starts one; returns the context of reading it.
 
         Args:
             key: The key of the answer.
@@ -216,30 +238,19 @@ class Coalescer:
             as_one_delta: Whether to get the complete answer as one delta.
             renew: Whether to start a new computation in any case.
         """
-        now = asyncio.get_running_loop().time()
-        computation = None if renew else self._joinable(key, now + JOIN_SHARE * timeout_seconds)
+        computation = None if renew else self._joinable(key, timeout_seconds, as_one_delta)
         is_first = computation is None
         if computation is None:
-            computation = self._start(key, produce, now + timeout_seconds)
-        with self._counted(key, computation):
-            yield Reader(
-                computation, now + timeout_seconds, is_first=is_first, as_one_delta=as_one_delta
-            )
+            deadline = asyncio.get_running_loop().time() + timeout_seconds
+            computation = self._start(key, Computation(produce, deadline, streams=not as_one_delta))
+        return self._reader(key, computation, timeout_seconds, as_one_delta, is_first=is_first)
 
-    @contextmanager
-    def follow(
-        self, key: bytes, *, timeout_seconds: float, as_one_delta: bool
-    ) -> Iterator[Reader | None]:
-        """Joins the computation of `key` if one runs; otherwise yields None."""
-        now = asyncio.get_running_loop().time()
-        computation = self._joinable(key, now + JOIN_SHARE * timeout_seconds)
+    def follow(self, key: bytes, *, timeout_seconds: float, as_one_delta: bool) -> Reader | None:
+        """Joins the computation of `key` if one runs; otherwise returns None."""
+        computation = self._joinable(key, timeout_seconds, as_one_delta)
         if computation is None:
-            yield None
-            return
-        with self._counted(key, computation):
-            yield Reader(
-                computation, now + timeout_seconds, is_first=False, as_one_delta=as_one_delta
-            )
+            return None
+        return self._reader(key, computation, timeout_seconds, as_one_delta, is_first=False)
 
     async def aclose(self) -> None:
         """Cancels all computations."""
@@ -249,28 +260,38 @@ class Coalescer:
         if running:
             await asyncio.wait([computation.task for computation in running])
 
-    @contextmanager
-    def _counted(self, key: bytes, computation: Computation) -> Iterator[None]:
-        """Counts a reader; cancels the computation when the last one leaves before its end."""
-        computation.readers += 1
-        try:
-            yield
-        finally:
-            computation.readers -= 1
-            if not computation.readers and not computation.complete:
-                computation.give_up()
-                self._forget(key, computation)
+    def _joinable(
+        self,
+        key: bytes,
+        timeout_seconds: float,
+        as_one_delta: bool,  # noqa: FBT001
+    ) -> Computation | None:
+        """The computation of `key` if a request with this timeout may join it.
 
-    def _joinable(self, key: bytes, min_deadline: float) -> Computation | None:
+        One that reads a stream joins no computation whose output comes all at the end.
+        """
         computation = self._computations.get(key)
-        if computation is not None and (
-            computation.complete or computation.deadline >= min_deadline
-        ):
+        if computation is None or computation.complete:
             return computation
-        return None
+        min_deadline = asyncio.get_running_loop().time() + JOIN_SHARE * timeout_seconds
+        fits = computation.streams or as_one_delta
+        return computation if fits and computation.deadline >= min_deadline else None
 
-    def _start(self, key: bytes, produce: Produce, deadline: float) -> Computation:
-        computation = self._computations[key] = Computation(produce, deadline)
+    def _reader(
+        self,
+        key: bytes,
+        computation: Computation,
+        timeout_seconds: float,
+        as_one_delta: bool,  # noqa: FBT001
+        *,
+        is_first: bool,
+    ) -> Reader:
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        forget = partial(self._forget, key)
+        return Reader(computation, deadline, forget, is_first=is_first, as_one_delta=as_one_delta)
+
+    def _start(self, key: bytes, computation: Computation) -> Computation:
+        self._computations[key] = computation
         self._running.add(computation)
 
         def ended(_: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -81,12 +81,34 @@ def encode_question(request: CacheRequest, info: EngineInfo, tenant: bytes) -> b
     return _encoder.encode(
         (
             tenant,
-            tuple(map(_bytes, (info.engine, info.model, info.revision, info.precision))),
+            _engine(info.engine, info.model, info.revision, info.precision),
             _plain(request.messages),
             _plain(request.images),
-            _plain(request.sampling),
-            _plain(request.options),
+            _encoded(request.sampling) if _is_small(request.sampling) else _plain(request.sampling),
+            _plain(request.options) if request.options.tools else _encoded(request.options),
         )
+    )
+
+
+@lru_cache(maxsize=64)
+def _engine(*names: str) -> msgspec.Raw:
+    return msgspec.Raw(_encoder.encode(tuple(map(_bytes, names))))
+
+
+@lru_cache(maxsize=512)
+def _encoded(value: Sampling | PromptOptions) -> msgspec.Raw:
+    """The encoding of parameters, which many requests have in common."""
+    return msgspec.Raw(_encoder.encode(_plain(value)))
+
+
+def _is_small(sampling: Sampling) -> bool:
+    """Whether it has no text or list of the client, which `_encoded` would keep."""
+    return not (
+        sampling.constraint
+        or sampling.extra
+        or sampling.stop
+        or sampling.logit_bias
+        or sampling.stop_token_ids
     )
 
 

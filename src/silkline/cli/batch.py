@@ -25,7 +25,7 @@ from silkline.cli.data_options import data_columns
 from silkline.cli.evaluate import continued_from
 from silkline.cli.printing import print_notice, print_result
 from silkline.cli.progress import ProgressBar, progress_bar
-from silkline.cli.settings_options import settings_options
+from silkline.cli.settings_options import ray_options, settings_options
 from silkline.config import LogSettings
 from silkline.core import Sampling
 from silkline.errors import EXIT
@@ -76,6 +76,8 @@ _OWN = ("prompt", "url", "subject", "answers", "max_tokens", "as_json")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--engine", metavar="NAME", help="Engine that serves the model; chosen if not set.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Workers; each loads the model.")
+@ray_options
 @settings_options("limits", "fetch", "decode")
 def batch(
     source: str, out: Path, columns: dict[str, str], config: Path | None, **options: Any

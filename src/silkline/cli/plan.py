@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from rich.table import Table
 
 from silkline.bench.option_types import parse_seconds
 from silkline.cli.inspect import image_size
+from silkline.cli.plan_verify import show, verify
 from silkline.cli.printing import print_result
 from silkline.cli.slo_option import parse_slo
 from silkline.engines.registry import judge
@@ -20,11 +23,12 @@ from silkline.errors import ConfigError
 from silkline.models.amounts import bytes_text, count_text
 from silkline.models.inspection import inspect_model
 from silkline.models.resolve import locate_model
-from silkline.plan.devices import DEVICES, find_device
+from silkline.plan.calibration import calibrate, read_measured
+from silkline.plan.devices import DEVICES, HERE, find_device
 from silkline.plan.page import plan_page
 from silkline.plan.plan import BITS, Choice, Plan, make_plan
 from silkline.plan.roofline import Reached
-from silkline.plan.shape import shape_of
+from silkline.plan.shape import Shape, shape_of
 from silkline.plan.workload import Workload, parse_count, parse_rate
 
 
@@ -85,7 +89,11 @@ _SHOWN = 12
     help="Times the average rate, for which replicas are counted.",
 )
 @click.option(
-    "--device", "devices", multiple=True, metavar="NAME", help="Only these; by default all."
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="Only these; by default all. `here` is this machine.",
 )
 @click.option("--bits", type=click.Choice([str(width) for width in BITS]), help="Of a weight.")
 @click.option("--price", type=click.FloatRange(0), help="Of an hour of one device.")
@@ -96,7 +104,46 @@ _SHOWN = 12
 @click.option("--compute", default=Reached().compute, show_default=True, type=_SHARE)
 @click.option("--bandwidth", default=Reached().bandwidth, show_default=True, type=_SHARE)
 @click.option(
-    "--overhead", default="2ms", show_default=True, type=parse_seconds, help="Of a step, beside."
+    "--overhead",
+    default="2ms",
+    show_default=True,
+    type=parse_seconds,
+    help="Of a step, and of a prefill, beside.",
+)
+@click.option(
+    "--calibrate",
+    "measurements",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="summary.json of a load test of this model, instead of the assumed shares; give one of a "
+    "single client and one of a full batch.",
+)
+@click.option(
+    "--measured-on",
+    default=HERE,
+    show_default=True,
+    metavar="DEVICE",
+    help="With --calibrate: the device that was loaded.",
+)
+@click.option(
+    "--measured-bits",
+    default="8",
+    show_default=True,
+    type=click.Choice([str(width) for width in BITS]),
+    help="With --calibrate: bits of a weight there.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Measure the model on this machine for about a minute, and print the prediction's errors.",
+)
+@click.option("--engine", default="", metavar="NAME", help="With --verify: the engine.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="With --verify: where the measurements are kept, for --calibrate.",
 )
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
@@ -105,30 +152,60 @@ def plan(model: str, out: Path | None, *, as_json: bool, **asked: Any) -> None:
 
     Reads the model's files, not its weights. --compute and --bandwidth are the shares of a device's
     figures that programs reach, --overhead is what a step takes beside; the defaults are
-    assumptions.
+    assumptions. A load test of this model replaces them: --calibrate reads its files, and --verify
+    runs one here.
     """
     share, asked["slo"] = asked["objective"]
     if share != _P99:
         raise ConfigError("A plan is for the P99. Write the objective as --slo p99=420ms.")
     work = Workload(**{name: asked[name] for name in Workload.__struct_fields__})
-    found = inspect_model(locate_model(model, os.environ), judge, [work.image])
-    shape = shape_of(found, asked["parameters"], asked["vision_parameters"])
+    shape_for = partial(_shape, model, asked)
+    shape = shape_for(work.image)
+    reached = _reached(work, shape_for, asked)
+    verification = None
+    if asked["verify"]:
+        arguments = (model, asked["engine"], work, shape_for, reached, asked["keep"])
+        verification = verify(*arguments)
+        reached = verification.calibrated
     made = make_plan(
         shape,
         work,
         [find_device(name) for name in asked["devices"]] or DEVICES.values(),
         bits=BITS if asked["bits"] is None else (int(asked["bits"]),),
-        reached=Reached(asked["compute"], asked["bandwidth"], asked["overhead"]),
+        reached=reached,
         price=asked["price"],
     )
     if out is not None:
         _write(out, plan_page(made, f"silkline plan {shlex.quote(model)}"))
     if as_json:
-        click.echo(msgspec.json.encode(made))
+        told = {**msgspec.to_builtins(made), "verification": verification}
+        click.echo(msgspec.json.encode(told))
         return
     _print(made)
+    if verification is not None:
+        show(verification)
     if out is not None:
         click.echo(f"\nwrote {out}")
+
+
+def _shape(model: str, asked: Mapping[str, Any], image: tuple[int, int]) -> Shape:
+    found = inspect_model(locate_model(model, os.environ), judge, [image])
+    return shape_of(found, asked["parameters"], asked["vision_parameters"])
+
+
+def _reached(
+    work: Workload, shape_for: Callable[[tuple[int, int]], Shape], asked: Mapping[str, Any]
+) -> Reached:
+    """The shares of the devices' figures: as said, or as measured where there are files."""
+    said = Reached(
+        asked["compute"], asked["bandwidth"], asked["overhead"], prefill_overhead=asked["overhead"]
+    )
+    runs = [read_measured(path) for path in asked["measurements"]]
+    if not runs:
+        return said
+    shape = shape_for((runs[0].pixels, runs[0].pixels))
+    device, bits = find_device(asked["measured_on"]), int(asked["measured_bits"])
+    return calibrate(shape, work, device, bits, runs, said)
 
 
 def _write(path: Path, page: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from silkline.config import field_info, section_of_field
+from silkline.config import RaySettings, field_info, section_of_field
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,6 +47,13 @@ def settings_options(*sections: str) -> Callable[[F], F]:
         )(command)
 
     return decorate
+
+
+def ray_options(command: F) -> F:
+    """Adds the options of where workers run."""
+    for field in reversed(RaySettings.model_fields):
+        command = _option(field)(command)
+    return command
 
 
 def one_model(argument: str, flag: str | None) -> str:

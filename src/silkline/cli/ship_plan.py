@@ -100,7 +100,7 @@ def _judging(own: Mapping[str, Any], how: How) -> Judging:
         requirements=usual_requirements(
             own["requirements"],
             metrics,
-            limits=tuple(map(_requirement, own["slo"])),
+            limits=own["slo"],
             no_slower=how is How.SEARCH,
         ),
         confidence=own["confidence"],
@@ -131,14 +131,6 @@ def _stored(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: str(value) if isinstance(value, Path) else value for name, value in options.items()
     }
-
-
-def _requirement(text: str) -> str:
-    """`p99=420ms` as a requirement: at most that, or at least that much throughput."""
-    name, separator, value = text.partition("=")
-    if not separator or name.endswith(("<", ">")):
-        raise ConfigError(f"--slo is {text}; expected NAME=VALUE, such as p99=420ms.")
-    return f"{name}{'>=' if name == 'throughput' else '<='}{value}"
 
 
 def _setting(text: str) -> tuple[str, Any]:

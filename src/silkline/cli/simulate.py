@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import msgspec
 from silkline.bench.option_types import parse_seconds, parse_share
 from silkline.cli.printing import print_result
 from silkline.cli.slo_option import parse_slo
+from silkline.engines.threads import usable_cores
 from silkline.errors import ConfigError
 from silkline.plan import simulation
 from silkline.plan.autoscaler import POLICIES
@@ -173,15 +177,22 @@ def _curve(name: str, options: dict[str, Any]) -> Curve:
 
 
 def _simulated(name: str, fleet: Fleet, options: dict[str, Any]) -> list[tuple[float, Outcome]]:
+    """Runs each policy with each start, as many at a time as there are cores."""
     curve = _curve(name, options)
-    return [
-        (
-            start,
-            simulation.simulate(curve, msgspec.structs.replace(fleet, start_seconds=start), policy),
+    cases = [(start, policy.name) for start in options["start"] for policy in POLICIES]
+    fleets = [msgspec.structs.replace(fleet, start_seconds=start) for start, _ in cases]
+    workers = min(usable_cores(), len(cases))
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        outcomes = list(
+            pool.map(_outcome, itertools.repeat(curve), fleets, (policy for _, policy in cases))
         )
-        for start in options["start"]
-        for policy in POLICIES
-    ]
+    return [(start, outcome) for (start, _), outcome in zip(cases, outcomes, strict=True)]
+
+
+def _outcome(curve: Curve, fleet: Fleet, policy: str) -> Outcome:
+    """One simulation, in a process of its own."""
+    (chosen,) = (one for one in POLICIES if one.name == policy)
+    return simulation.simulate(curve, fleet, chosen)
 
 
 def _cost(hours: float, answers: float, options: dict[str, Any]) -> float | None:

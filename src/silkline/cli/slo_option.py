@@ -1,23 +1,18 @@
-"""The objective of a latency, as commands that plan take it: `p99=420ms`."""
+"""The objective of a latency, as commands that plan take it: `p99=420ms` or `p99<=420ms`."""
 
 from __future__ import annotations
 
-import re
-
-import click
-
-from silkline.bench.option_types import parse_seconds
-
-_SLO = re.compile(r"p(\d{1,2}(?:\.\d+)?)=(.+)", re.ASCII)
+from silkline.errors import ConfigError
+from silkline.optimize.requirements import Kind, parse_requirements
 
 
 def parse_slo(text: str) -> tuple[float, float]:
-    """Reads a share of the answers and the seconds for them, written such as `p99=420ms`.
+    """Reads a share of the answers and the seconds within which they must come.
 
     Raises:
-        click.BadParameter: The text is nothing of that kind.
+        ConfigError: The text is no requirement on the latency in seconds.
     """
-    found = _SLO.fullmatch(text)
-    if found is None or not float(found[1]):
-        raise click.BadParameter(f"{text!r} is not an objective such as p99=420ms.")
-    return float(found[1]) / 100, parse_seconds(found[2])
+    (found,) = parse_requirements([text], [])
+    if found.kind is not Kind.LATENCY or found.relative:
+        raise ConfigError(f"{text!r} is not an objective such as p99=420ms.")
+    return found.share, found.limit

@@ -24,6 +24,7 @@ from silkline.config.models import (
 from silkline.config.monitoring import MonitoringSettings, SloSettings
 from silkline.config.observing import LogSettings, TraceSettings
 from silkline.config.origins import EVERY_ORIGIN
+from silkline.config.ray import RaySettings
 from silkline.config.remotes import RemoteSettings, server_root
 from silkline.config.sections import (
     AdmissionSettings,
@@ -68,6 +69,7 @@ __all__ = [
     "ModelName",
     "ModelSettings",
     "MonitoringSettings",
+    "RaySettings",
     "RemoteSettings",
     "ResponseSettings",
     "Section",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from silkline.config.origins import browser_origins
+from silkline.config.ray import RaySettings
 from silkline.config.remotes import RemoteSettings
 
 MIB = 1024 * 1024
@@ -184,7 +185,7 @@ class DecodeSettings(Section):
     )
 
 
-class EngineSettings(Section):
+class EngineSettings(Section, RaySettings):
     """The model and the engine that serves it."""
 
     model: str = Field(
@@ -203,7 +204,7 @@ class EngineSettings(Section):
         description="Name of the engine; auto picks the best installed one that can serve the "
         "model.",
     )
-    workers: int = Field(1, ge=1, le=64, description="Worker processes; each loads the model.")
+    workers: int = Field(1, ge=1, le=64, description="Workers; each loads the model.")
     max_batch: int = Field(16, ge=1, description="Maximum requests in a worker's batch.")
     kv_cache_bytes: int = Field(
         0,

@@ -142,6 +142,20 @@ class Delta:
     stop: str = ""
     prompt_ids: tuple[int, ...] = ()
 
+    def timed(self, timeline: Timeline) -> Delta:
+        """The same delta with another timeline; faster than `replace`."""
+        return Delta(
+            self.text,
+            self.finish_reason,
+            self.usage,
+            timeline,
+            self.reasoning,
+            self.tool_calls,
+            self.logprobs,
+            self.stop,
+            self.prompt_ids,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -21,7 +21,7 @@ from silkline.service.deployment import Deployment
 from silkline.service.model_changes import explicit
 from silkline.service.served_model import ServedModel
 
-_OWNERS_ONLY = {"remotes", "engine_options", "export_store", "served_name"}
+_OWNERS_ONLY = {"remotes", "engine_options", "export_store", "served_name", "ray_address"}
 """Settings that may send requests, keys or files elsewhere, or start programs: only the settings
 file has them. What it says in `[engine]` holds for models of the admin API too."""
 

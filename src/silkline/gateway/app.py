@@ -28,6 +28,7 @@ from silkline.gateway.auth import Gate, read_keys
 from silkline.gateway.batches.create import create_batch_api
 from silkline.gateway.batches.routes import BatchRequest, batch_routes
 from silkline.gateway.console_files import console_routes
+from silkline.gateway.direct_route import DirectApp
 from silkline.gateway.disconnect import ClientLeft
 from silkline.gateway.drift import drift_routes
 from silkline.gateway.experiments import (
@@ -176,7 +177,7 @@ def _lifespan(*parts: AbstractAsyncContextManager[object]) -> Lifespan:
 def _application(
     lifespan: Lifespan | None,
     routers: Iterable[APIRouter],
-) -> FastAPI:
+) -> ASGIApp:
     """The application with its routes, its OpenAPI document and its error bodies."""
     app = FastAPI(
         title="Silkline",
@@ -194,7 +195,7 @@ def _application(
     describe(app, *_BODIES)
     for kind in (SilklineError, HTTPException, ClientLeft, ClientDisconnect, Exception):
         app.add_exception_handler(kind, render_error)
-    return app
+    return DirectApp(app)
 
 
 def _answering_routers(

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from silkline.errors import UNDECODABLE, InvalidRequest, RequestTooLarge
 from silkline.gateway.fields import convert
+from silkline.gateway.request_body import read_whole
 from silkline.gateway.request_record import record_of
 from silkline.service.other_fields import OtherField
 
@@ -54,7 +55,7 @@ async def read_json(request: Request, kind: type[T], *, instead: str = "") -> T:
         problem = f"is {received[:_MAX_QUOTED_CHARS]}" if received else "is missing"
         expected = f"{_JSON}, or {instead}" if instead else _JSON
         raise InvalidRequest(f"The Content-Type {problem}. Send {expected}.")
-    value, record_of(request).others = decode(await request.body(), kind)
+    value, record_of(request).others = decode(await read_whole(request.receive), kind)
     return value
 
 

@@ -12,14 +12,13 @@ import logging
 import math
 import uuid
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
-    RequestResponseCycle,
 )
 
 from silkline.config import ServerSettings
@@ -32,6 +31,7 @@ from silkline.errors import (
     http_face,
 )
 from silkline.gateway.error_bodies import OPENAI
+from silkline.gateway.response_cycle import ExpectContinueCycle, HeldHead, Http10Cycle
 from silkline.service.lifecycle import Lifecycle
 
 logger = logging.getLogger("silkline.access")
@@ -111,33 +111,6 @@ class _Parser(httptools.HttpRequestParser):
             (offset,) = upgrade.args
             fresh = self._connection.parser = _Parser(self._connection)
             fresh.feed_data(self._connection.head_without_upgrade() + data[offset:])
-
-
-class _Http10Cycle(RequestResponseCycle):
-    """Answers an HTTP/1.0 client without chunked encoding: the response ends with the connection.
-
-    https://www.rfc-editor.org/rfc/rfc9112#section-6.1
-    """
-
-    async def send(self, message: Any) -> None:
-        """Sends a part of the response unframed; bypasses uvicorn's check of its length."""
-        self.chunked_encoding = False
-        self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
-
-
-class _ExpectContinueCycle(RequestResponseCycle):
-    """Handles `Expect: 100-continue`: without a 100 the body never comes, so closes the connection.
-
-    On an open connection, the client's next request would be parsed as the body.
-    https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
-    """
-
-    async def send(self, message: Any) -> None:
-        """Sends a part of the response; closes afterwards if no 100 was sent."""
-        if self.waiting_for_100_continue and self.more_body and not self.body:
-            self.keep_alive = False
-        await super().send(message)
 
 
 class Connection(HttpToolsProtocol):
@@ -238,9 +211,11 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._is_answering = self._had_request = True
         if self.scope["http_version"] == "1.0":
-            self.cycle.__class__ = _Http10Cycle
+            self.cycle.__class__ = Http10Cycle
         elif self.cycle.waiting_for_100_continue:
-            self.cycle.__class__ = _ExpectContinueCycle
+            self.cycle.__class__ = ExpectContinueCycle
+        else:
+            self.cycle.transport = cast("asyncio.Transport", HeldHead(self.transport))
         # Headers from here on are trailers, which are ignored.
         self.headers = deque(maxlen=0)  # type: ignore[assignment]
         if self._shared.lifecycle.leaving:

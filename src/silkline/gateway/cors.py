@@ -43,8 +43,9 @@ Pairs = list[tuple[bytes, bytes]]
 
 def is_preflight(scope: Scope) -> bool:
     """Whether a request is a CORS preflight; browsers send these without a key."""
-    names = {name for name, _ in scope["headers"]}
-    return scope["method"] == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names
+    if scope["method"] != "OPTIONS":
+        return False
+    return {b"origin", b"access-control-request-method"} <= {name for name, _ in scope["headers"]}
 
 
 class Cors:
@@ -60,10 +61,11 @@ class Cors:
         origin = headers.get(b"origin")
         return origin is not None and (self._every or origin in self._origins)
 
-    def response_headers(self, headers: Headers) -> Pairs:
-        """The CORS headers of every response to a request with these headers."""
+    def response_headers(self, scope: Scope) -> Pairs:
+        """The CORS headers of every response to a request."""
         if not self._origins:
             return []
+        headers: Headers = dict(scope["headers"])
         pairs = [(b"vary", b"Origin")]
         if self.allows(headers):
             allowed = b"*" if self._every else headers[b"origin"]

@@ -18,6 +18,9 @@ CLIENT_LEFT = "client_left"
 CLIENT_LEFT_STATUS = 499
 """The status in logs and metrics when no client received one (nginx's convention)."""
 
+FAST_SECONDS = 0.05
+"""Work that takes no longer is done even if its client leaves."""
+
 
 class ClientLeft(Exception):
     """The client closed the connection before its response was complete."""
@@ -27,7 +30,8 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
     """Awaits `work`, but cancels it as soon as the client closes the connection.
 
     The request's body must have been read completely. The work runs in the caller's own task; a
-    second small task waits for the disconnect.
+    second small task waits for the disconnect, but only if the work takes longer than
+    `FAST_SECONDS`.
 
     Raises:
         ClientLeft: The client disconnected before the work was done.
@@ -43,14 +47,21 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
         left = True
         task.cancel()
 
-    listener = asyncio.get_running_loop().create_task(
-        _wait_for_disconnect(request.receive, on_disconnect)
-    )
+    listener: asyncio.Task[None] | None = None
+
+    def listen() -> None:
+        nonlocal listener
+        listener = loop.create_task(_wait_for_disconnect(request.receive, on_disconnect))
+
+    loop = asyncio.get_running_loop()
+    slow = loop.call_later(FAST_SECONDS, listen)
     with closing(work):
         try:
             return await work
         finally:
-            listener.cancel()
+            slow.cancel()
+            if listener is not None:
+                listener.cancel()
             # As in asyncio.timeout: a cancellation from elsewhere at the same time must go on.
             if left and task.uncancel() <= cancelling:
                 raise ClientLeft

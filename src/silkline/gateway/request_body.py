@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import NoReturn
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from silkline.config import Settings
@@ -23,6 +24,22 @@ RESERVE = 64 * 1024
 The full length is not reserved: clients that announce large bodies and send nothing would lock out
 everyone else.
 """
+
+
+async def read_whole(receive: Receive) -> bytes:
+    """Reads the whole body of a request, whose size an outer layer limits.
+
+    Raises:
+        ClientDisconnect: The client left before its end.
+    """
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 class BodyBudget:

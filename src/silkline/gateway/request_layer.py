@@ -77,7 +77,7 @@ class RequestLayer:
         record = new_record(scope)
         if self._tracing is not None:
             record.trace = self._tracing.begin(scope["headers"])
-        outgoing = _Outgoing(send, record, self._cors.response_headers(dict(scope["headers"])))
+        outgoing = _Outgoing(send, record, self._cors.response_headers(scope))
         encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
         budget = self._uploads if scope["path"] == FILES else self._bodies
         body = RequestBody(receive, budget, b",".join(encodings).decode("latin-1"))
@@ -96,12 +96,12 @@ class RequestLayer:
                         raise  # the response has already started
                     await response(scope, receive, outgoing)
             finally:
-                self._account(scope, record, outgoing.status)
+                seconds = record.elapsed()
+                self._account(scope, record, outgoing.status, seconds)
                 if scope["method"] not in _READING:
-                    self._keep(scope, record, incoming, outgoing)
+                    self._keep(scope, record, incoming, outgoing, seconds)
 
-    def _account(self, scope: Scope, record: RequestRecord, status: int) -> None:
-        seconds = record.elapsed()
+    def _account(self, scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
         route = _route(scope)
         self._metrics.request_ended(route, status, record.cache, record.model, seconds, record.id)
         if record.is_question:
@@ -115,7 +115,7 @@ class RequestLayer:
             self._metrics.fields_ignored(len(record.ignored))
         self._log(scope, record, status, seconds)
         if self._tracing is not None and record.trace is not None:
-            ended = Ended(scope["method"], scope["path"], route, status)
+            ended = Ended(scope["method"], scope["path"], route, status, seconds)
             self._tracing.ended(record, record.trace, ended)
 
     def _count_question(self, record: RequestRecord, seconds: float) -> None:
@@ -145,13 +145,19 @@ class RequestLayer:
         logger.info("request", extra={"ecs": fields})
 
     def _keep(
-        self, scope: Scope, record: RequestRecord, incoming: RequestBody, outgoing: _Outgoing
+        self,
+        scope: Scope,
+        record: RequestRecord,
+        incoming: RequestBody,
+        outgoing: _Outgoing,
+        seconds: float,
     ) -> None:
         """Adds the request to the history."""
         entry = entry_of(
             scope,
             record,
             status=outgoing.status,
+            seconds=seconds,
             received_bytes=incoming.received,
             sent_bytes=outgoing.sent,
         )

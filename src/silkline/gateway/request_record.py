@@ -6,8 +6,8 @@ the same layer writes the log line and the metrics from it.
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
@@ -17,6 +17,7 @@ from silkline.service.record import RequestRecord
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "silkline"
 _MAX_USER_BYTES = 256
+_ID_BYTES = 16
 
 
 def new_record(scope: Scope) -> RequestRecord:
@@ -41,7 +42,7 @@ def _request_id(scope: Scope) -> str:
             if _WELL_FORMED_ID.fullmatch(text):
                 return str(text)
             break
-    return uuid.uuid4().hex
+    return os.urandom(_ID_BYTES).hex()
 
 
 def _user(scope: Scope) -> str:

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from silkline.aio.byte_budget import Claim
@@ -56,9 +56,9 @@ class TakenImages:
             Images processed at the same time do not add up.
     """
 
-    images: tuple[Image, ...]
-    recognised: tuple[Recognised, ...]
-    timeline: Timeline
+    images: tuple[Image, ...] = ()
+    recognised: tuple[Recognised, ...] = ()
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ class Family(msgspec.Struct, array_like=True, frozen=True):
     samples: list[Sample]
 
 
-def families_of(registry: CollectorRegistry) -> list[Family]:
-    """Reads all metric families of a registry."""
+def families_of(metrics: Iterable[Metric]) -> list[Family]:
+    """Returns metrics, such as those that a registry collects, in the form that is sent."""
     return [
         Family(
             metric.name,
@@ -69,7 +69,7 @@ def families_of(registry: CollectorRegistry) -> list[Family]:
                 for sample in metric.samples
             ],
         )
-        for metric in registry.collect()
+        for metric in metrics
     ]
 
 

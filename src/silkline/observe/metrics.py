@@ -122,10 +122,15 @@ class Metrics:
             self._time_per_output_token(model).observe(each)
         if usage.image_tokens:
             self._image_tokens(model).observe(usage.image_tokens)
-        self._tokens("prompt", model).inc(usage.prompt_tokens)
-        self._tokens("image", model).inc(usage.image_tokens)
-        self._tokens("cached", model).inc(usage.cached_tokens)
-        self._tokens("completion", model).inc(usage.completion_tokens)
+        for kind, tokens in (
+            ("prompt", usage.prompt_tokens),
+            ("image", usage.image_tokens),
+            ("cached", usage.cached_tokens),
+            ("completion", usage.completion_tokens),
+        ):
+            counter = self._tokens(kind, model)  # also without tokens, so that it begins at 0
+            if tokens:
+                counter.inc(tokens)
 
     def render(self, form: Format = Format.TEXT) -> bytes:
         """Returns all metrics in one of Prometheus' text formats."""

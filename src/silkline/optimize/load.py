@@ -17,7 +17,7 @@ from silkline.bench.session import Step, run_bench
 from silkline.bench.spec import Arrivals, Spec, Traffic
 from silkline.errors import ConfigError
 from silkline.evaluate.item import ImageKind, Item
-from silkline.optimize.served import served
+from silkline.service.served import served
 from silkline.service.subject import SubjectSpec
 
 _MAX_QUESTIONS = 512

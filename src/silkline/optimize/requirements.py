@@ -1,7 +1,8 @@
-"""Requirements of a gate: `accuracy_drop<=0.5pt`, `p99<=420ms`, `size<=0.3x`.
+"""Requirements: `accuracy_drop<=0.5pt`, `p99<=420ms`, `size<=0.3x`.
 
 A requirement is a name, `<=` or `>=`, and a number with a unit. The name says what is measured, and
-so which comparison and which units it takes.
+so which comparison and which units it takes; `=` stands for that comparison. All commands that take
+an objective read it here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAIN = "accuracy"
 """The name of the main metric, whatever it is."""
 
 _DROP = "_drop"
-_WRITTEN = re.compile(r"\s*([^<>=]*[^<>=\s])\s*(<=|>=)\s*(\d+(?:\.\d+)?)\s*([A-Za-z%/]*)\s*")
+_WRITTEN = re.compile(r"\s*([^<>=]*[^<>=\s])\s*(<=|>=|=)\s*(\d+(?:\.\d+)?)\s*([A-Za-z%/]*)\s*")
 _KIB = 1024
 _BYTES = {
     "MB": 1000**2, "GB": 1000**3, "MiB": _KIB**2, "GiB": _KIB**3,
@@ -46,7 +47,9 @@ QUALITY = frozenset({Kind.DROP, Kind.LEVEL, Kind.AGREEMENT})
 SPEED = frozenset({Kind.LATENCY, Kind.FIRST_TOKEN, Kind.THROUGHPUT, Kind.MEMORY})
 """Kinds that are measured under load."""
 
-_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+_PERCENTILE = re.compile(r"(first_token_)?p(\d{1,2}(?:\.\d+)?)", re.ASCII)
+_EXAMPLES = ("p50", "p90", "p99", "first_token_p50", "first_token_p90", "first_token_p99")
+_PERCENT = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,6 @@ class _Named:
 
 
 _FIXED: Mapping[str, _Named] = {
-    **{name: _Named(Kind.LATENCY, _SECONDS | _TIMES, at) for name, at in _PERCENTILES.items()},
-    **{
-        f"first_token_{name}": _Named(Kind.FIRST_TOKEN, _SECONDS | _TIMES, at)
-        for name, at in _PERCENTILES.items()
-    },
     "throughput": _Named(Kind.THROUGHPUT, {"/s": 1.0} | _TIMES),
     "size": _Named(Kind.SIZE, _BYTES | _TIMES),
     "memory": _Named(Kind.MEMORY, _BYTES | _TIMES),
@@ -160,9 +158,9 @@ def _parse(text: str, metrics: Mapping[str, Metric]) -> Requirement:
             "accuracy_drop<=0.5pt, p99<=420ms or size<=0.3x."
         )
     name, sign, number, unit = match.groups()
-    named = _FIXED.get(name) or _of_quality(name, text, metrics)
+    named = _FIXED.get(name) or _percentile(name) or _of_quality(name, text, metrics)
     expected = ">=" if named.kind in _LOWER_BOUNDS else "<="
-    if sign != expected:
+    if sign not in {"=", expected}:
         raise ConfigError(f"The requirement {text} has {sign}; {name} takes {expected}.")
     if unit not in named.units:
         units = " or ".join(one or "no unit" for one in named.units)
@@ -184,6 +182,14 @@ def _parse(text: str, metrics: Mapping[str, Metric]) -> Requirement:
     )
 
 
+def _percentile(name: str) -> _Named | None:
+    found = _PERCENTILE.fullmatch(name)
+    if found is None or not float(found[2]):
+        return None
+    kind = Kind.FIRST_TOKEN if found[1] else Kind.LATENCY
+    return _Named(kind, _SECONDS | _TIMES, float(found[2]) / _PERCENT)
+
+
 def _of_quality(name: str, text: str, metrics: Mapping[str, Metric]) -> _Named:
     if name == AGREEMENT:
         return _Named(Kind.AGREEMENT, {"%": 0.01})
@@ -193,7 +199,7 @@ def _of_quality(name: str, text: str, metrics: Mapping[str, Metric]) -> _Named:
         metric = next(iter(metrics.values()), None)
     if metric is None:
         of_metrics = [*(each + _DROP for each in (MAIN, *metrics)), MAIN, *metrics]
-        known = [*(of_metrics if metrics else ()), AGREEMENT, *_FIXED]
+        known = [*(of_metrics if metrics else ()), AGREEMENT, *_EXAMPLES, *_FIXED]
         raise ConfigError(
             f"The requirement {text} is about {name}, which is unknown here. There is: "
             f"{', '.join(known)}."

@@ -28,7 +28,7 @@ from silkline.engines.threads import usable_cores
 from silkline.errors import EnvironmentFault
 from silkline.models.bundle import Bundle, EngineWeights
 from silkline.optimize.optimisation import Optimisation, Work
-from silkline.optimize.served import served
+from silkline.service.served import served
 from silkline.service.subject import SubjectSpec
 
 _ENGINE = "torch"

@@ -13,10 +13,9 @@ from silkline.evaluate.significance import student
 from silkline.models.gate import Finding, Verdict
 from silkline.optimize.load import Loaded
 from silkline.optimize.requirements import Kind, Requirement
-from silkline.report.numbers import span
+from silkline.report.numbers import mebibytes, span
 
 _FEWEST_TURNS = 3
-_MIB = 1024**2
 _WORDS = {
     Kind.LATENCY: "latency",
     Kind.FIRST_TOKEN: "time to the first token",
@@ -65,9 +64,7 @@ def judge_amount(requirement: Requirement, sides: tuple[int | None, int | None])
         return Finding(requirement.text, Verdict.UNDECIDED, reason)
     value = candidate / baseline if requirement.relative and baseline else float(candidate)
     passed = value <= requirement.limit
-    shown = (
-        f"{value:.3f} times the baseline's" if requirement.relative else f"{value / _MIB:.1f} MiB"
-    )
+    shown = f"{value:.3f} times the baseline's" if requirement.relative else mebibytes(value)
     reason = f"The {_WORDS[requirement.kind]} is {shown}."
     return Finding(
         requirement.text, Verdict.PASSED if passed else Verdict.REFUSED, reason, value, value, value

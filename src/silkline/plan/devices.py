@@ -8,38 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from silkline.errors import ConfigError
+from silkline.plan.device import Device
+from silkline.plan.here import this_machine
 
-_BYTE = 8
 GB = 10**9
 TERA = 10**12
 
-
-class Device(msgspec.Struct, frozen=True):
-    """A device.
-
-    Attributes:
-        name: What a user calls it.
-        memory: Bytes.
-        bandwidth: Bytes a second from its memory.
-        flops: Dense operations a second in BF16, or FP16 where it has no BF16.
-        ops8: Dense operations a second in INT8 or FP8; 0 if it is no faster there.
-        source: Where the figures are from.
-    """
-
-    name: str
-    memory: int
-    bandwidth: float
-    flops: float
-    ops8: float
-    source: str
-
-    def rate(self, weight_bits: int) -> float:
-        """Operations a second with weights of so many bits."""
-        return max(self.flops, self.ops8) if weight_bits == _BYTE else self.flops
-
+HERE = "here"
+"""The name of the processor of this machine."""
 
 _SHEET = "vendor's datasheet"
 _DERIVED_AMX = "56 cores x 2.0 GHz x 1,024 operations a cycle (AMX); 8 channels of DDR5-4800"
@@ -77,22 +54,28 @@ _ROWS: tuple[tuple[str, float, float, float, float, str], ...] = (
     ("epyc-9654", 768, 460, 14.7, 0, _DERIVED_ZEN),
 )
 
+_CORES = {"xeon-8480-amx": 56, "epyc-9654": 96}
+
 DEVICES: Mapping[str, Device] = {
-    name: Device(name, int(gb * GB), speed * GB, tera * TERA, tera8 * TERA, source)
+    name: Device(
+        name, int(gb * GB), speed * GB, tera * TERA, tera8 * TERA, source, _CORES.get(name, 0)
+    )
     for name, gb, speed, tera, tera8, source in _ROWS
 }
 """The devices by name."""
 
 
 def find_device(name: str) -> Device:
-    """Returns a device by its name.
+    """Returns a device by its name; `here` is the processor of this machine.
 
     Raises:
         ConfigError: It is not in the table.
     """
+    if name.lower() == HERE:
+        return this_machine()
     found = DEVICES.get(name.lower())
     if found is None:
         raise ConfigError(
-            f"There is no device {name} in the table. Known are: {', '.join(DEVICES)}."
+            f"There is no device {name} in the table. Known are: {HERE}, {', '.join(DEVICES)}."
         )
     return found

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from silkline.plan.device import Device
 from silkline.plan.shape import Shape
 from silkline.plan.workload import Workload
 
 _OVERHEAD = 0.08
 """Share of the device's memory for the runtime, its kernels and fragments; an assumption."""
+
+HOST_RUNTIME_BYTES = 270_000_000
+"""Of an engine's process on a processor: interpreter, libraries, compiled kernels; measured."""
+
+HOST_REQUEST_BYTES = 3_600_000
+"""What each further request of the batch adds there, beside its keys and values; measured."""
 
 _ACTIVATION_BYTES = 2
 _TOWER_WIDTHS = 12
@@ -36,13 +43,13 @@ class Memory(msgspec.Struct, frozen=True):
         return self.weights + self.cache + self.activations + self.overhead
 
 
-def memory_of(shape: Shape, work: Workload, capacity: int, batch: int, bits: int) -> Memory:
+def memory_of(shape: Shape, work: Workload, device: Device, batch: int, bits: int) -> Memory:
     """Returns what a full batch takes.
 
     Args:
         shape: The model.
         work: Its requests.
-        capacity: Bytes of the device's memory.
+        device: The device.
         batch: Requests in the batch.
         bits: Bits of a weight.
     """
@@ -51,5 +58,11 @@ def memory_of(shape: Shape, work: Workload, capacity: int, batch: int, bits: int
         weights=shape.parameters * bits // 8,
         cache=batch * tokens * shape.kv_bytes,
         activations=shape.image_tokens * shape.width * _TOWER_WIDTHS * _ACTIVATION_BYTES,
-        overhead=round(capacity * _OVERHEAD),
+        overhead=_overhead(device, batch),
     )
+
+
+def _overhead(device: Device, batch: int) -> int:
+    if device.cores:
+        return HOST_RUNTIME_BYTES + (batch - 1) * HOST_REQUEST_BYTES
+    return round(device.memory * _OVERHEAD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from silkline.models.amounts import bytes_text, count_text
-from silkline.plan.devices import DEVICES
+from silkline.plan.devices import find_device
 from silkline.plan.fleet import p99
 from silkline.plan.plan import Choice, Plan
 from silkline.plan.sensitivity import variations
@@ -37,7 +37,8 @@ def plan_page(plan: Plan, command: str) -> str:
         refusals=[(one.device, f"{one.bits} bits", one.why) for one in plan.refusals],
         changes=[] if best is None else _changes(plan, best),
         sources=[
-            (name, DEVICES[name].source) for name in sorted({one.device for one in plan.choices})
+            (name, find_device(name).source)
+            for name in sorted({one.device for one in plan.choices})
         ],
     )
 
@@ -86,7 +87,7 @@ def _memory(best: Choice) -> list[tuple[str, str]]:
 
 
 def _changes(plan: Plan, best: Choice) -> list[tuple[str, ...]]:
-    found = variations(plan.shape, plan.work, DEVICES[best.device], best.bits, plan.reached)
+    found = variations(plan.shape, plan.work, find_device(best.device), best.bits, plan.reached)
     return [
         (each.change, _NONE, _NONE)
         if each.choice is None

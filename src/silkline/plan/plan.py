@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from silkline.plan.devices import Device
+from silkline.plan.device import Device
 from silkline.plan.fleet import p99, replicas_for
 from silkline.plan.memory import Memory, memory_of
 from silkline.plan.roofline import Reached, Timing, timing
@@ -19,12 +19,6 @@ UTILISATION = 0.75
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BITS = (16, 8, 4)
-
-_DECODE_SECONDS_PER_MEGAPIXEL = 0.015
-"""Processor seconds that decode a JPEG and reduce it, per million pixels; an assumption."""
-
-_GATEWAY_SECONDS = 0.003
-"""Processor seconds of a request in the gateway; measured on a core of an AMD EPYC."""
 
 _TEXT_BYTES = 4
 """Bytes of a token's text."""
@@ -129,7 +123,7 @@ def make_plan(
             else:
                 refusals.append(found)
     choices.sort(key=lambda each: (each.cost or 0.0, each.replicas * each.cards, each.p99))
-    return Plan(shape, work, reached, tuple(choices), tuple(refusals), gateway_for(work))
+    return Plan(shape, work, reached, tuple(choices), tuple(refusals), gateway_for(work, reached))
 
 
 def choose(
@@ -138,13 +132,13 @@ def choose(
     """Returns the batch with the fewest replicas on a device, or why there is none."""
     cards = cards_for(shape, work, device, bits)
     if cards is None:
-        need = memory_of(shape, work, device.memory, 1, bits)
+        need = memory_of(shape, work, device, 1, bits)
         return Refusal(device.name, bits, f"it takes {need.total / 1e9:.1f} GB")
     group = _grouped(device, cards)
     best: Choice | None = None
     slowest = math.inf
     for batch in BATCHES:
-        memory = memory_of(shape, work, group.memory, batch, bits)
+        memory = memory_of(shape, work, group, batch, bits)
         if memory.total > group.memory:
             break
         found = timing(shape, work, group, batch, bits, reached)
@@ -160,8 +154,8 @@ def choose(
 def cards_for(shape: Shape, work: Workload, device: Device, bits: int) -> int | None:
     """Returns how many devices hold the model and one request: 1, 2, 4 or 8; None if 8 do not."""
     for cards in (1, 2, 4, 8):
-        capacity = cards * device.memory
-        if memory_of(shape, work, capacity, 1, bits).total <= capacity:
+        group = _grouped(device, cards)
+        if memory_of(shape, work, group, 1, bits).total <= group.memory:
             return cards
     return None
 
@@ -175,6 +169,7 @@ def _grouped(device: Device, cards: int) -> Device:
         cards * device.flops,
         cards * device.ops8,
         device.source,
+        cards * device.cores,
     )
 
 
@@ -202,12 +197,11 @@ def _choice(
     )
 
 
-def gateway_for(work: Workload) -> Gateway:
+def gateway_for(work: Workload, reached: Reached) -> Gateway:
     """Returns what stands before the replicas at the peak."""
     requests = work.rate * work.peak
-    width, height = work.image
-    decoding = work.computed * width * height / 1e6 * _DECODE_SECONDS_PER_MEGAPIXEL
-    busy = requests * _GATEWAY_SECONDS + decoding
+    decoding = work.computed * work.megapixels * reached.decode
+    busy = requests * reached.gateway + decoding
     return Gateway(
         cores=math.ceil(busy / UTILISATION),
         received=requests * (work.image_bytes + work.prompt_tokens * _TEXT_BYTES),

@@ -7,7 +7,9 @@ rates a share is reached; the shares are assumptions, or come from a measurement
 - Prefill: two operations for each parameter and token, of the tower for each image token, of the
   decoder for each token of the prompt, and attention's 2 * layers * width * tokens^2, which causal
   masks halve.
-- Each of these takes a fixed time beside that, which is most of it for a small model.
+- Each of these takes a fixed time beside that, which is most of it for a small model: a prefill
+  passes through the tower and the decoder, a step through the decoder alone. Each request adds a
+  fixed time to a step: sampling, detokenizing, sending.
 - A decode step of a batch: the decoder's weights and all keys and values are read once, and each
   sequence takes two operations a parameter.
 - In a batch of `b` that is always full, each request takes its prefill alone and its share of the
@@ -18,7 +20,8 @@ from __future__ import annotations
 
 import msgspec
 
-from silkline.plan.devices import Device
+from silkline.plan.device import Device
+from silkline.plan.service_times import ServiceTimes
 from silkline.plan.shape import Shape
 from silkline.plan.workload import Workload
 
@@ -29,12 +32,20 @@ class Reached(msgspec.Struct, frozen=True):
     Attributes:
         compute: Of its operations a second.
         bandwidth: Of its memory's bandwidth.
-        overhead: Seconds of a prefill or a step beside both: launching kernels, scheduling.
+        overhead: Seconds of a step beside both: launching kernels, scheduling.
+        prefill_overhead: The same of a prefill.
+        request_overhead: Seconds that each request adds to a step.
+        gateway: Seconds of a request in the gateway, beside the engine.
+        decode: Seconds that decode and reduce an image, per million pixels.
     """
 
     compute: float = 0.45
     bandwidth: float = 0.7
     overhead: float = 0.002
+    prefill_overhead: float = 0.002
+    request_overhead: float = 0.0
+    gateway: float = 0.003
+    decode: float = 0.015
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -68,14 +79,40 @@ def timing(
         bits: Bits of a weight: 16, 8 or 4. Weights of 4 bits are multiplied in 16.
         reached: Which shares of the device's figures are reached.
     """
+    times = service_times(shape, work, device, batch, bits, reached)
+    rate = times.answers_per_second()
+    return Timing(batch, times.prefill, times.step_seconds(batch), rate, batch / rate)
+
+
+def service_times(
+    shape: Shape, work: Workload, device: Device, batch: int, bits: int, reached: Reached
+) -> ServiceTimes:
+    """Returns the times by which the simulated engine runs; arguments as of `timing`.
+
+    A step's time is a line through that of one request and that of a full batch. Where the engine
+    shares its cores with the gateway, decoding an image takes its share of the cores from the
+    engine.
+    """
     compute = device.rate(bits) * reached.compute
     bandwidth = device.bandwidth * reached.bandwidth
     tokens = shape.image_tokens + work.prompt_tokens
     operations = 2 * (shape.vision * shape.image_tokens + shape.decoder * tokens)
     operations += 2 * shape.layers * shape.width * tokens**2
-    prefill = max(operations / compute, shape.parameters * bits / 8 / bandwidth) + reached.overhead
+    prefill = max(operations / compute, shape.parameters * bits / 8 / bandwidth)
     context = tokens + work.answer_tokens / 2
-    read = shape.decoder * bits / 8 + batch * context * shape.kv_bytes
-    step = max(read / bandwidth, 2 * shape.decoder * batch / compute) + reached.overhead
-    rate = 1 / (prefill + work.answer_tokens * step / batch)
-    return Timing(batch, prefill, step, rate, batch / rate)
+
+    def step(running: int) -> float:
+        read = shape.decoder * bits / 8 + running * context * shape.kv_bytes
+        return max(read / bandwidth, 2 * shape.decoder * running / compute)
+
+    each = (step(batch) - step(1)) / (batch - 1) if batch > 1 else 0.0
+    decoding = work.megapixels * reached.decode
+    taken = decoding / device.cores if device.cores else 0.0
+    return ServiceTimes(
+        prefill=prefill + reached.prefill_overhead + taken,
+        step=step(1) - each + reached.overhead,
+        step_request=each + reached.request_overhead,
+        answer_tokens=work.answer_tokens,
+        batch=batch,
+        prepare=reached.gateway + decoding - taken,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from silkline.plan.devices import Device
+from silkline.plan.device import Device
 from silkline.plan.plan import Choice, choose
 from silkline.plan.roofline import Reached
 from silkline.plan.shape import Shape

@@ -16,6 +16,8 @@ class ServiceTimes(msgspec.Struct, frozen=True, kw_only=True):
         step: Seconds of a step that do not depend on the batch.
         step_request: Seconds that each request adds to a step.
         answer_tokens: Mean tokens of an answer.
+        lengths: Tokens of measured answers, from which simulated ones are drawn; empty draws them
+            evenly between 1 and twice the mean less 1.
         batch: Maximum requests in the batch.
         prepare: Seconds to fetch and decode the images before the request is queued.
     """
@@ -23,7 +25,8 @@ class ServiceTimes(msgspec.Struct, frozen=True, kw_only=True):
     prefill: float
     step: float
     step_request: float = 0.0
-    answer_tokens: int = 32
+    answer_tokens: float = 32
+    lengths: tuple[int, ...] = ()
     batch: int = 16
     prepare: float = 0.01
 

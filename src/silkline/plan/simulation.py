@@ -8,10 +8,11 @@ a fixed time and need no slot, so they are counted by their expected number.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -20,6 +21,7 @@ from silkline.admission.admission import Admission
 from silkline.admission.cost import Size
 from silkline.admission.tenant import ANYONE
 from silkline.aio import virtual
+from silkline.bench.percentiles import ranked
 from silkline.config import AdmissionSettings
 from silkline.core import Message, Request, Role, Sampling, TextPart
 from silkline.errors import SilklineError
@@ -32,7 +34,8 @@ from silkline.routing.replica import ReplicaState
 
 _MINUTE = 60.0
 _CHARACTERS = 40
-_MESSAGES = (Message(Role.USER, (TextPart("Describe this product."),)),)
+_PAUSE_SECONDS = 0.1
+"""Pause of a client after a refusal, as in the load test."""
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +43,16 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         times: The times of a replica's engine.
-        slo: Seconds within which an answer is good.
+        slo: Seconds within which an answer is good; infinite for none.
         hit_rate: Share of the requests that the cache answers, 0 to 1.
         minimum: Fewest replicas; the simulation begins with as many as the policy would want.
         maximum: Most replicas.
         start_seconds: Seconds from the decision until a new replica serves.
         losses_per_day: How often a replica is taken away without notice (spot machines), on average
             per replica and day.
+        clients: Clients that each send their next request when the last one was answered; the
+            curve then only says how long. 0 sends by the curve's rates.
+        hit_seconds: Seconds of an answer from the cache.
         timeout: Seconds after which a client gives up.
         seed: Equal seeds give equal results.
     """
@@ -58,6 +64,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     maximum: int = 10
     start_seconds: float = 60.0
     losses_per_day: float = 0.0
+    clients: int = 0
+    hit_seconds: float = 0.0
     timeout: float = 30.0
     seed: int = 1
 
@@ -87,7 +95,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         attainment: Share of all requests that were answered within the SLO.
         computed_attainment: The same, of those that the cache did not answer.
         refused: Requests that were refused or failed.
-        p99: The 99th percentile of the computed answers' latency, in seconds.
+        mean: Mean latency of all answers, in seconds.
+        p99_all: The 99th percentile of the latency of all answers, in seconds.
+        p99: The same of the computed answers.
         replica_hours: Hours of replicas, from the decision to start one until it is stopped.
         peak: Maximum replicas at a time.
         lost: Replicas that were taken away.
@@ -99,6 +109,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     attainment: float
     computed_attainment: float
     refused: int
+    mean: float
+    p99_all: float
     p99: float
     replica_hours: float
     peak: int
@@ -111,6 +123,7 @@ def simulate(
     fleet: Fleet,
     policy: Policy | None,
     on_progress: Callable[[float, float], None] = lambda _done, _total: None,
+    arrivals: Sequence[float] = (),
 ) -> Outcome:
     """Runs traffic against a fleet, and waits for all answers.
 
@@ -119,13 +132,15 @@ def simulate(
         fleet: The fleet.
         policy: How it is scaled; None keeps `fleet.minimum` replicas.
         on_progress: Gets the simulated seconds that have passed, and their total, every minute.
+        arrivals: When the requests come that the cache does not answer, ascending; empty draws
+            them by the curve.
 
     Raises:
         ValueError: The fleet has no replica.
     """
 
     async def main() -> Outcome:  # the clock of all parts is that of the running loop
-        return await _Simulation(curve, fleet, policy, on_progress).run()
+        return await _Simulation(curve, fleet, policy, on_progress, arrivals).run()
 
     return virtual.run(main())
 
@@ -139,7 +154,9 @@ class _Simulation:
         fleet: Fleet,
         policy: Policy | None,
         on_progress: Callable[[float, float], None],
+        arrivals: Sequence[float],
     ) -> None:
+        self._arrivals = arrivals
         self._curve, self._fleet, self._on_progress = curve, fleet, on_progress
         self._policy_name = policy.name if policy else f"{fleet.minimum} replicas"
         self._scaler = (
@@ -150,7 +167,7 @@ class _Simulation:
         count = fleet.maximum if policy else fleet.minimum
         self._replicas = [SimulatedReplica(f"r{n}", fleet.times) for n in range(count)]
         self._pool = EnginePool(self._replicas, seed=fleet.seed, clock=virtual.now)
-        settings = AdmissionSettings(slo=fleet.slo)
+        settings = AdmissionSettings(slo=fleet.slo if math.isfinite(fleet.slo) else 0.0)
         self._admission = Admission(settings, self._pool.capacity, clock=virtual.now)
         self._dice = random.Random(fleet.seed)  # noqa: S311 - a repeatable draw, not a secret
         self.minutes = [Minute() for _ in range(math.ceil(curve.end / _MINUTE) or 1)]
@@ -158,6 +175,7 @@ class _Simulation:
         self._arrived = self.lost = self.peak = 0
         self._paid_seconds = self._paid_at = 0.0
         self._busy_before = 0.0
+        self._numbers = itertools.count()
 
     async def run(self) -> Outcome:
         await self._pool.start()
@@ -184,8 +202,17 @@ class _Simulation:
         return max(fleet.minimum, min(fleet.maximum, wanted))
 
     async def _send(self, clients: asyncio.TaskGroup) -> None:
-        """Sends requests by a Poisson process whose rate follows the curve."""
+        """Sends requests by a Poisson process whose rate follows the curve, or by clients."""
         end, peak = self._curve.end, max(self._curve.rates)
+        if self._fleet.clients:
+            for _ in range(self._fleet.clients):
+                clients.create_task(self._ask(end))
+            return
+        for at in self._arrivals:
+            await asyncio.sleep(at - virtual.now())
+            clients.create_task(self._client())
+        if self._arrivals:
+            return
         rate = peak * (1 - self._fleet.hit_rate)
         while (left := end - virtual.now()) > 0:
             wait = self._dice.expovariate(rate) if rate else left
@@ -193,14 +220,23 @@ class _Simulation:
             if wait < left and self._dice.random() * peak < self._curve.rate(virtual.now()):
                 clients.create_task(self._client())
 
-    async def _client(self) -> None:
+    async def _ask(self, end: float) -> None:
+        """A client that sends its next request when its last one was answered."""
+        while virtual.now() < end:
+            if not await self._client():
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _client(self) -> bool:
+        """Sends a request; returns whether it was answered."""
         fleet, begun = self._fleet, virtual.now()
         minute = self.minutes[int(begun / _MINUTE)]
         minute.requests += 1
         self._arrived += 1
-        tokens = 1 + int(self._dice.random() * (2 * fleet.times.answer_tokens - 1))
-        size = Size(_CHARACTERS, (None,), max_tokens=2 * fleet.times.answer_tokens)
-        request = Request("", _MESSAGES, (), Sampling(max_tokens=tokens), fleet.timeout)
+        tokens, limit = self._length()
+        size = Size(_CHARACTERS, (None,), max_tokens=limit)
+        text = f"Describe product {next(self._numbers)}."  # a crash must not blame them all
+        messages = (Message(Role.USER, (TextPart(text),)),)
+        request = Request("", messages, (), Sampling(max_tokens=tokens), fleet.timeout)
         try:
             with self._admission.admit(ANYONE, size, INFO, timeout_seconds=fleet.timeout) as ticket:
                 await asyncio.sleep(fleet.times.prepare)
@@ -210,10 +246,19 @@ class _Simulation:
                         pass
         except SilklineError:
             minute.refused += 1
-            return
+            return False
         seconds = virtual.now() - begun
         self.latencies.append(seconds)
         minute.good += seconds <= fleet.slo
+        return True
+
+    def _length(self) -> tuple[int, int]:
+        """Tokens of the next answer, and the maximum that its request asks for."""
+        times = self._fleet.times
+        if times.lengths:
+            return self._dice.choice(times.lengths), max(times.lengths)
+        longest = round(2 * times.answer_tokens)
+        return 1 + int(self._dice.random() * (longest - 1)), longest
 
     async def _rescale(self, group: asyncio.TaskGroup) -> None:
         """Notes how many replicas serve, and lets the autoscaler decide."""
@@ -297,14 +342,17 @@ class _Simulation:
         share = good / max(1, computed)
         hit_rate = self._fleet.hit_rate
         ordered = sorted(self.latencies)
-        rank = math.ceil(0.99 * len(ordered)) - 1
+        computed_mean = sum(ordered) / max(1, len(ordered))
+        late = 0.01 / (1 - hit_rate) if hit_rate < 1 else 1.0  # of the computed answers
         return Outcome(
             policy=self._policy_name,
             requests=self._curve.total(),
             attainment=hit_rate + (1 - hit_rate) * share,
             computed_attainment=share,
             refused=sum(minute.refused for minute in self.minutes),
-            p99=ordered[rank] if ordered else 0.0,
+            mean=hit_rate * self._fleet.hit_seconds + (1 - hit_rate) * computed_mean,
+            p99_all=ranked(ordered, 1 - late) if late < 1 else self._fleet.hit_seconds,
+            p99=ranked(ordered, 0.99),
             replica_hours=self._paid_seconds / 3600,
             peak=self.peak,
             lost=self.lost,

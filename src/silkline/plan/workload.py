@@ -38,6 +38,11 @@ class Workload(msgspec.Struct, frozen=True):
     answer_tokens: int = 64
 
     @property
+    def megapixels(self) -> float:
+        """Millions of pixels of an image."""
+        return self.image[0] * self.image[1] / 1e6
+
+    @property
     def computed(self) -> float:
         """Requests a second that an engine answers at the peak."""
         return self.rate * self.peak * (1 - self.hit_rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _MIN_P = 0.001
 _SECOND = 1.0
+_MIB = 1024**2
 
 
 def score(value: float, highest: float = 1.0) -> str:
@@ -43,3 +44,8 @@ def clock(seconds: float) -> str:
         return f"{seconds:g} s"
     minutes, rest = divmod(seconds, 60)
     return f"{minutes:.0f}:{rest:02.0f}"
+
+
+def mebibytes(count: float) -> str:
+    """Bytes: `12.3 MiB`."""
+    return f"{count / _MIB:.1f} MiB"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import replace
 
 from silkline.core import Delta, Request, Stage, Timeline, join
@@ -50,7 +50,7 @@ class Attempts:
         self._check_open = check_open
         self._budget = RetryBudget(clock)
         self._in_flight = InFlight()
-        self._quarantine = Quarantine(memory)
+        self._quarantine = Quarantine(memory, clock)
         self._suspects = Isolation(memory, clock)
         self.retries = 0
         """Requests that were retried so far."""
@@ -118,7 +118,7 @@ class Attempts:
         it makes progress, and let the next suspect start when it takes too long.
         """
         deadline = arrived + request.timeout_seconds
-        async with self._turn(request, deadline) as turn:
+        with await self._turn(request, deadline) as turn:
             self._quarantine.check(request)
             avoid = tried[-1] if tried else None
             slot = await self._dispatch.slot(_affinity(request), deadline, avoid=avoid)
@@ -148,17 +148,13 @@ class Attempts:
                 if chunks:
                     yield join(chunks)
 
-    @asynccontextmanager
-    async def _turn(self, request: Request, deadline: float) -> AsyncIterator[SuspectTurn | None]:
+    async def _turn(
+        self, request: Request, deadline: float
+    ) -> AbstractContextManager[SuspectTurn | None]:
         """A suspect's turn to be the only suspect in flight; None for other requests."""
         if not self._quarantine.strikes(request):
-            yield None
-            return
-        turn = await self._suspects.turn(deadline)
-        try:
-            yield turn
-        finally:
-            turn.end()
+            return nullcontext()
+        return await self._suspects.turn(deadline)
 
     @contextmanager
     def _judged(self, slot: Slot, request: Request) -> Iterator[Callable[[], None]]:
@@ -214,4 +210,4 @@ def _with_wait(delta: Delta, waited: float) -> Delta:
     """Adds the wait before the request reached the engine to the engine's queue stage."""
     if delta.timeline is None:
         return delta
-    return replace(delta, timeline=delta.timeline.plus(Timeline({Stage.QUEUE: waited})))
+    return delta.timed(delta.timeline.plus(Timeline({Stage.QUEUE: waited})))

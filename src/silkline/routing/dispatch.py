@@ -137,8 +137,8 @@ class Dispatch:
             self._looked_at = now
             self._ejection.eject_slow()
         for member in self._members:
-            usable = member.ready and not member.full and member is not waiter.avoid
-            if usable and member.record.due:
+            due = member.record.due and member is not waiter.avoid
+            if due and member.ready and not member.full:
                 return self._take_slot(member, Reason.TRIAL)
         candidates = self._open()
         others = [member for member in candidates if member is not waiter.avoid]

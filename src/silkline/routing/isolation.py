@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Self
 
 from silkline.errors import DeadlineExceeded
 from silkline.stores.memory import Lock, Memory, PrivateMemory, Region
@@ -55,7 +56,7 @@ class Isolation:
 
 
 class SuspectTurn:
-    """The right to be the only suspect in flight."""
+    """The right to be the only suspect in flight, until its block ends or `end` is called."""
 
     def __init__(
         self, turns: asyncio.Lock, processes: Lock, clock: Callable[[], float], patience: float
@@ -66,6 +67,12 @@ class SuspectTurn:
         self._clock = clock
         self._until = clock() + patience
         self._held = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def yield_if_long(self) -> None:
         """Ends the turn if this suspect has used up its share of the time."""

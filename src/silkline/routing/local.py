@@ -1,4 +1,4 @@
-"""A replica in a worker process on this machine."""
+"""A replica in a worker process: on this machine, or on a node of Ray."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from silkline.core import Request, TextPart
 from silkline.errors import Quarantined
@@ -51,8 +51,11 @@ _LIVES = itertools.count()
 class Quarantine:
     """The strikes of requests, and which requests are quarantined."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
-        """Takes where the records are: expiry, strikes and last death of a digest."""
+    def __init__(
+        self, memory: Memory | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Takes where the records are (expiry, strikes and last death) and monotonic seconds."""
+        self._clock = clock
         self._records = (memory or PrivateMemory()).table(Region.QUARANTINE, MAX_RECORDS)
         self.count = 0
         """Requests that were quarantined so far."""
@@ -100,7 +103,7 @@ class Quarantine:
                 if last != death:
                     strikes = _QUARANTINED if digest == culprit else strikes + 1
                     self.count += digest == culprit
-                    expires = time.monotonic() + RECORD_SECONDS
+                    expires = self._clock() + RECORD_SECONDS
                     self._records.put(digest, (expires, strikes, death))
 
     def clear(self, request: Request) -> None:
@@ -111,7 +114,7 @@ class Quarantine:
 
     def _live(self, digest: bytes) -> Record | None:
         record = self._records.get(digest)
-        if record is not None and record[0] < time.monotonic():
+        if record is not None and record[0] < self._clock():
             self._records.drop(digest)
             return None
         return record

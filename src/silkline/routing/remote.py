@@ -110,7 +110,7 @@ class RemoteReplica(Replica):
             self._state is ReplicaState.SERVING
             and now - self._engine.seen_at < UNSEEN_SECONDS
             and now - self._engine.denied_at >= DENIED_SECONDS
-            and self._engine.health().seconds_since_progress < self._patience / 2
+            and not self._engine.is_stuck(self._patience / 2)
         )
 
     @property

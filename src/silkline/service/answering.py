@@ -57,6 +57,7 @@ class _Run:
         question: The question, with `max_tokens` within the limits.
         record: Collects what the log line and the metrics report about the request.
         model: The model that answers.
+        info: What it is, under its name in the API.
         policy: How the request may use the cache.
         group: What it shares with other answers to the same question.
         known: The images' identities by source, if they are known without fetching or decoding;
@@ -67,6 +68,7 @@ class _Run:
     question: Question
     record: RequestRecord
     model: ServedModel
+    info: EngineInfo
     policy: CachePolicy
     group: Group
     known: tuple[Recognised, ...] | None
@@ -205,7 +207,7 @@ class Answering:
             with model.admission.admit(
                 record.tenant,
                 size_of(question, run.known),
-                model.info,
+                run.info,
                 timeout_seconds=self.seconds_left(record),
                 elapsed_seconds=record.elapsed(),
                 lookup=run.known is not None,
@@ -222,8 +224,8 @@ class Answering:
         record.served = info.label
         question = self._fitting(question, record, model, info)
         policy = CachePolicy(tenant=record.tenant.salt, use=question.cache_use)
-        known = await self._recognise(question, model, policy)
-        run = _Run(question, record, model, policy, group, known)
+        known = await self._recognise(question, model, info, policy)
+        run = _Run(question, record, model, info, policy, group, known)
         if known is not None:
             run.note_images(known)
         return run
@@ -250,7 +252,7 @@ class Answering:
         return fitting
 
     async def _recognise(
-        self, question: Question, model: ServedModel, policy: CachePolicy
+        self, question: Question, model: ServedModel, info: EngineInfo, policy: CachePolicy
     ) -> tuple[Recognised, ...] | None:
         """Returns the images' identities by source if they are known without fetching and decoding.
 
@@ -259,8 +261,9 @@ class Answering:
         if policy.use is not CacheUse.NORMAL or not question.sampling.is_deterministic:
             return None
         await self._intake.hash_large(question.sources)
-        budget = model.info.pixel_budget
-        return self._intake.recognise(question.sources, budget, policy.tenant, model.wanted_images)
+        return self._intake.recognise(
+            question.sources, info.pixel_budget, policy.tenant, model.wanted_images
+        )
 
     @asynccontextmanager
     async def _served(self, run: _Run, ticket: Ticket) -> AsyncGenerator[AnswerStream, None]:
@@ -268,7 +271,7 @@ class Answering:
         record = run.record
         if run.known is not None:
             # Under load the pixel budget of new images shrinks; this looks up the full budget.
-            run.limit_pixels(run.model.info.pixel_budget)
+            run.limit_pixels(run.info.pixel_budget)
             asked = run.asked(run.known, self.seconds_left(record))
             began = time.monotonic()
             async with self._cache.find(asked, run.model.engine_info, run.policy) as served:
@@ -290,7 +293,9 @@ class Answering:
         ) as (images, held):
             run.model.admission.measured(ticket, size_of(run.question, images.recognised))
             run.record.timeline = run.record.timeline.plus(images.timeline)
-            run.note_images(images.recognised)
+            looked = run.known == images.recognised
+            if not looked:
+                run.note_images(images.recognised)
             if run.record.details.content is not None:
                 run.record.details.content.images = images.images
 
@@ -304,7 +309,6 @@ class Answering:
                 return run.model.admission.computed(ticket, generate, _kept(held, run.model))
 
             asked = run.asked(images.recognised, self.seconds_left(run.record))
-            looked = run.known == images.recognised
             async with self._cache.serve(
                 asked, run.model.engine_info, run.policy, compute, looked=looked
             ) as served:
@@ -327,6 +331,8 @@ class Answering:
 
     async def _take(self, run: _Run, ticket: Ticket, held: Claim) -> TakenImages:
         """Fetches and decodes the images."""
+        if not run.question.sources:
+            return TakenImages()
         try:
             async with asyncio.timeout(self.seconds_left(run.record)):
                 images = await self._intake.take(
@@ -356,7 +362,7 @@ class Answering:
         record.timeline = record.timeline.plus(last.timeline)
         record.details.answer_ended(last.usage, last.finish_reason)
         self._metrics.answered(record.model, last.usage, record.timeline)
-        return replace(last, timeline=record.timeline)
+        return last.timed(record.timeline)
 
 
 def _named(models: ServedModels) -> Choose:
@@ -367,7 +373,7 @@ def _named(models: ServedModels) -> Choose:
 @contextmanager
 def _kept(held: Claim, model: ServedModel) -> Iterator[None]:
     """Keeps the images' bytes and the model for a computation."""
-    with held.kept(), model.used():
+    with held, model.used():
         yield
 
 

@@ -11,12 +11,13 @@ from silkline.observe.catalogue import MACHINE_PRICE
 from silkline.observe.declared import Reading, families
 from silkline.observe.logs import shipping_snapshot
 from silkline.observe.metrics import Metrics
+from silkline.observe.shipping.readings import log_readings
 from silkline.service.answering import Answering, Choose
 from silkline.service.deployment import Deployment
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.loader import ModelLoader
 from silkline.service.machine_metrics import machine_readings
-from silkline.service.metrics import cache_readings, intake_readings, log_readings, process_readings
+from silkline.service.metrics import cache_readings, intake_readings, process_readings
 from silkline.service.model import OnProgress
 from silkline.service.model_changes import ModelChanges
 from silkline.service.model_metrics import model_readings

@@ -44,5 +44,5 @@ class Group:
                     held = stack.enter_context(holding())
                     self._loaded = await take(held), held
                 else:
-                    stack.enter_context(self._loaded[1].kept())
+                    stack.enter_context(self._loaded[1])
             yield self._loaded

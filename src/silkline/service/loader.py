@@ -15,6 +15,7 @@ from silkline.service.cascade import CascadePool
 from silkline.service.model import OnProgress
 from silkline.service.models import ServedModels
 from silkline.service.pool import Pool, Prepared, ignore, prepare
+from silkline.service.ray.directory import Load
 from silkline.service.served_model import ServedModel
 
 logger = logging.getLogger("silkline.models")
@@ -80,11 +81,18 @@ class ModelLoader:
 
     def _model(self, key: str, prepared: Prepared, share: Share) -> ServedModel:
         wanted = prepared.wanted
-        create_pool: Callable[[], Pool] = partial(prepared.pool, share)
+        create_pool: Callable[[], Pool] = partial(prepared.pool, share, lambda: _load(served))
         if wanted.cascade:
             name, below = wanted.served_name, wanted.escalate_below
             create_pool = partial(CascadePool, name, wanted.cascade, below, self._find)
-        return ServedModel(key, prepared, create_pool, self._admission, self.limits)
+        served: ServedModel = ServedModel(key, prepared, create_pool, self._admission, self.limits)
+        return served
 
     def _find(self, name: str) -> ServedModel | None:
         return None if self._served is None else self._served.find(name)
+
+
+def _load(model: ServedModel) -> Load:
+    """What waits for the model's workers."""
+    waits = model.admission.snapshot()
+    return Load(waiting=waits.waiting, backlog_seconds=waits.backlog_seconds or 0.0)

@@ -13,7 +13,6 @@ from silkline.cache.tiered import TierSnapshot
 from silkline.ingress.intake import IntakeSnapshot
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
-from silkline.observe.shipping.handler import ShippingSnapshot
 from silkline.service.lifecycle import Lifecycle
 
 
@@ -26,22 +25,6 @@ def process_readings(lifecycle: Lifecycle) -> Iterator[Reading]:
     yield catalogue.GATEWAY_STARTED, (), process.create_time()
     for reason, count in lifecycle.connections_turned_away().items():
         yield catalogue.CONNECTIONS_ENDED, (reason,), count
-
-
-def log_readings(shipping: ShippingSnapshot | None) -> Iterator[Reading]:
-    """Metrics of the shipping of the logs; none if they are not shipped."""
-    if shipping is None:
-        return
-    counts = shipping.counts
-    yield catalogue.LOG_QUEUED, (), shipping.queued_bytes
-    yield catalogue.LOG_SPOOL, (), shipping.spool_bytes
-    yield catalogue.LOG_FAILING, (), counts.failing
-    yield catalogue.LOG_SPOOLED, (), shipping.spooled
-    yield catalogue.LOG_SHIPPED, (), counts.shipped
-    yield catalogue.LOG_RETRIES, (), counts.retries
-    yield catalogue.LOG_DEAD, (), counts.dead
-    for reason, count in shipping.dropped.items():
-        yield catalogue.LOG_DROPPED, (reason,), count
 
 
 def intake_readings(snapshot: IntakeSnapshot) -> Iterator[Reading]:

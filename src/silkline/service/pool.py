@@ -31,6 +31,8 @@ from silkline.routing.remote import AgreedModel, RemoteReplica
 from silkline.routing.replica import Replica
 from silkline.service.budget import NO_NEED, Need, Share, need_of
 from silkline.service.model import ModelFiles, OnProgress, prepare_model
+from silkline.service.ray.directory import NO_LOAD, Load
+from silkline.service.ray.fleet import Fleet, FleetWorker
 from silkline.stores.memory import Memory
 
 _MAX_CHARACTERS = 2000
@@ -83,6 +85,10 @@ class Pool(Protocol):
         """Ends all requests. Idempotent."""
 
 
+def _no_load() -> Load:
+    return NO_LOAD
+
+
 class Prepared(NamedTuple):
     """A model that is ready to be loaded, any number of times.
 
@@ -98,18 +104,32 @@ class Prepared(NamedTuple):
     files: ModelFiles | None
     need: Need
 
-    def pool(self, share: Share = Share()) -> EnginePool:  # noqa: B008 - immutable
+    def pool(
+        self,
+        share: Share = Share(),  # noqa: B008 - immutable
+        load: Callable[[], Load] = _no_load,
+    ) -> EnginePool:
         """Creates a pool of engines that has not started.
+
+        Args:
+            share: The share of this machine that each worker gets.
+            load: What waits for the workers, for those on Ray.
 
         Raises:
             ConfigError: A remote's key is missing, or two remotes have the same name.
         """
-        return pool_over(self.wanted, self.workers(share))
+        return pool_over(self.wanted, self.workers(share, load))
 
-    def workers(self, share: Share = Share()) -> tuple[WorkerSupervisor, ...]:  # noqa: B008
-        """Creates the workers on this machine, which have not started; none for remotes only."""
+    def workers(
+        self,
+        share: Share = Share(),  # noqa: B008 - immutable
+        load: Callable[[], Load] = _no_load,
+    ) -> tuple[WorkerSupervisor | FleetWorker, ...]:
+        """Creates the workers, which have not started; none for remotes only."""
         if self.choice.engine == REMOTE:
             return ()
+        if self.wanted.on == "ray":
+            return Fleet(self.wanted, load).workers
         return _workers(self, share)
 
     def release(self) -> None:
@@ -155,15 +175,17 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
     """
     if wanted.cascade:
         return Prepared(wanted, Choice(CASCADE), None, NO_NEED)
-    choice = await choose_engine(wanted)
-    spec = engine_spec(choice.engine)
+    on_ray = wanted.on == "ray" and needs_workers(wanted)
+    choice = Choice(wanted.engine) if on_ray else await choose_engine(wanted)
     if wanted.trust == "header" and wanted_images(wanted) is not Wanted.UNDECODED_FILE:
         raise ConfigError(
             "The setting trust is header, which passes files on undecoded, but an engine on this "
             "machine or a remote with image_files = false needs pixels. Use trust = decoded, or "
             "only remotes that get files."
         )
-    files = None
+    if on_ray:  # the rest is done where the workers run
+        return Prepared(wanted, choice, None, NO_NEED)
+    spec, files = engine_spec(choice.engine), None
     if spec.needs_model:
         files = await prepared_model(wanted, choice.engine, on_progress)
     folder = None if files is None else files.folder
@@ -180,6 +202,11 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
 def needs_model(engine: str) -> bool:
     """Whether an engine computes with a model on this machine; `auto` chooses only such ones."""
     return engine == "auto" or engine_spec(engine).needs_model
+
+
+def needs_workers(wanted: EngineSettings) -> bool:
+    """Whether workers of its own compute the answers, not only remote servers."""
+    return wanted.engine != REMOTE and not (wanted.engine == "auto" and wanted.remotes)
 
 
 def aliases(wanted: ModelSettings) -> frozenset[str]:
@@ -240,10 +267,11 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
-    wanted, files, name = prepared.wanted, prepared.files, prepared.choice.engine
+def engine_options(prepared: Prepared, share: Share = Share()) -> EngineOptions:  # noqa: B008
+    """The options of the engine of each worker, with its share of the machine."""
+    wanted, files = prepared.wanted, prepared.files
     threads = share.threads or threads_of_worker(wanted)
-    options = EngineOptions(
+    return EngineOptions(
         model=None if files is None else files.folder,
         max_batch=wanted.max_batch,
         kv_cache_bytes=wanted.kv_cache_bytes,
@@ -253,6 +281,11 @@ def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
         name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,
     )
+
+
+def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
+    wanted, name = prepared.wanted, prepared.choice.engine
+    options = engine_options(prepared, share)
     supervisor = partial(
         WorkerSupervisor,
         name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 
 from silkline.admission.cost import Size
@@ -15,7 +16,7 @@ from silkline.ingress.identity import Recognised
 from silkline.ingress.source import Source
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """A request whose images are not loaded yet.
 
@@ -58,7 +59,7 @@ class Question:
             for message in self.messages
         )
 
-    @property
+    @cached_property
     def characters(self) -> int:
         """Number of characters of text in all messages and tools."""
         tools = self.options.tools

@@ -38,12 +38,14 @@ class Ended:
         path: Its path.
         route: The pattern of the route that it took.
         status: The HTTP status.
+        seconds: Its duration.
     """
 
     method: str
     path: str
     route: str
     status: int
+    seconds: float
 
 
 @asynccontextmanager
@@ -83,7 +85,7 @@ class Tracing:
 
         Requests that failed because of their client are ordinary: anyone can send as many.
         """
-        seconds = record.elapsed()
+        seconds = ended.seconds
         if context.sampled or record.failed or seconds >= self._slow:
             self.exporter.export(
                 context.trace_id,

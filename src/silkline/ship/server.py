@@ -16,7 +16,7 @@ import psutil
 from silkline.config import Settings
 from silkline.config.toml import toml_of
 from silkline.errors import ConfigError, EnvironmentFault
-from silkline.optimize.served import own_environment
+from silkline.service.served import own_environment
 from silkline.ship.admin import root_of
 from silkline.ship.plan import BUNDLES, SERVER
 from silkline.stores.whole_file import replace_file

@@ -62,3 +62,10 @@ other_total 1.0
     assert seen.near == {"hits": 2}
     assert seen.tenants == {"shop": {"admitted": 5, "rate": 2}}
     assert seen.open_requests == 6
+
+
+def test_histograms_of_parts_are_not_read() -> None:
+    metrics = Metrics()
+    metrics.cache_hit("memory", 3.0)
+    text = metrics.render() + b'silkline_cache_bytes{tier="memory"} 7.0\n'
+    assert snapshot_of(text, at=0).tiers == {"memory": {"bytes": 7}}

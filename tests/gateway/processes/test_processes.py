@@ -152,6 +152,13 @@ def test_metrics_of_each_process_are_those_of_all(both: tuple[Client, Client]) -
     assert figure(second, "silkline_replica_given_requests_total") == before + 3
 
 
+def test_each_process_shows_exemplars_of_all(both: tuple[Client, Client]) -> None:
+    for asking, other, name in (*both, "of-first"), (*both[::-1], "of-second"):
+        assert asking.ask("POST", CHAT, asked(**SHORT), x_request_id=name)[0] == 200
+        text = other.ask("GET", "/metrics", accept="application/openmetrics-text")[2].decode()
+        assert f'# {{request_id="{name}"}}' in text
+
+
 def test_a_request_with_an_idempotency_key_is_executed_once(both: tuple[Client, Client]) -> None:
     first, second = both
     replies = [

@@ -17,6 +17,7 @@ _HEAT_ROWS = 44
 _FAINTEST = 0.12
 _TIME_TICKS = 10
 _MINUTE = 60
+_LABEL_HEIGHT, _LABEL_ROWS = 14, 3
 _CLOCK_STEPS = (10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 
 STATES = ("hit", "coalesced", "near", "miss", "bypass", "untold")
@@ -48,6 +49,7 @@ def rates(lines: Sequence[Timeline], names: Sequence[str]) -> Plot:
         if len(lines) == 1:
             _area(drawing, edges, heights, f"area {colour}")
         drawing.path(steps(edges, heights), f"line {colour}")
+    _marks(drawing, first, x)
     shown = [Series("offered", "grey", [f"{value:.1f}" for value in offered])]
     for name, colour, one, other in zip(names, SIDES, served, good, strict=False):
         shown.append(Series(f"{name}served", "", [f"{value:.1f}" for value in one]))
@@ -81,6 +83,7 @@ def latency(line: Timeline, name: str, side: int, slo: float, scale: tuple[float
             drawing.path([points[n] for n in together], f"line {style}")
         shown.append(Series(words, style, [span(value) for value in values]))
     shown.append(Series("max", "", [span(line.bins[n].latencies[-1]) for n in filled]))
+    _marks(drawing, line, x)
     labels = [clock(edges[n]) for n in filled]
     legend = [("median", "P50"), ("tail", "P99"), (f"heat {colour}", "requests")]
     return Plot(title, about, drawing.render(), legend, Hover(middles, labels, shown))
@@ -156,6 +159,7 @@ def _stacked(
         drawing.path(outline, f"fill {colour}", closed=True)
         below = above
     _time_axis(drawing, x)
+    _marks(drawing, line, x)
     shown = [
         Series(name, colour, [form.format(one.get(name, 0.0)) for one in shares])
         for name, colour in colours
@@ -205,6 +209,14 @@ def _time_axis(drawing: Drawing, x: Scale) -> None:
         step = next((one for one in _CLOCK_STEPS if x.high / one <= _TIME_TICKS), _CLOCK_STEPS[-1])
         ticks = [float(step * number) for number in range(int(x.high / step) + 1)]
     drawing.x_axis(x, [(tick, clock(tick)) for tick in ticks], "")
+
+
+def _marks(drawing: Drawing, line: Timeline, x: Scale) -> None:
+    """A line down at each mark, with its label; neighbours have theirs at different heights."""
+    for number, (at, label) in enumerate(line.marks):
+        drawing.line((x(at), drawing.top), (x(at), drawing.bottom), "moment")
+        height = drawing.top + 12 + _LABEL_HEIGHT * (number % _LABEL_ROWS)
+        drawing.text((x(at) + 4, height), label, "moment-name")
 
 
 def _hover(line: Timeline, x: Scale, series: list[Series]) -> Hover:

@@ -52,13 +52,21 @@ def page(run: Run, summaries: Sequence[Summary], comparison: Comparison | None) 
     )
 
 
-def plots(run: Run, summaries: Sequence[Summary]) -> Iterator[Plot]:
-    """All plots of a run, in the order of the page."""
+def plots(
+    run: Run, summaries: Sequence[Summary], marks: Sequence[tuple[float, str]] = ()
+) -> Iterator[Plot]:
+    """All plots of a run, in the order of the page.
+
+    Args:
+        run: What was recorded.
+        summaries: The figures of each target.
+        marks: What happened during the run: seconds after its start, and a label.
+    """
     spec, slo = run.spec, summaries[0].slo
     labels = [f"{one.name} " if len(spec.targets) > 1 else "" for one in spec.targets]
     seconds = spec.arrivals.seconds
     sides = [run.of(target) for target in range(len(summaries))]
-    lines = [timeline(records, seconds, slo) for records in sides]
+    lines = [timeline(records, seconds, slo, marks) for records in sides]
     yield over_time.rates(lines, labels)
     if any(one.served for one in summaries):
         scale = over_time.latency_range(lines, slo)

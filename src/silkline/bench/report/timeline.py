@@ -36,11 +36,16 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All bins of one target; `width` is in seconds, and the last bin may be cut short."""
+    """All bins of one target; `width` is in seconds, and the last bin may be cut short.
+
+    Attributes:
+        marks: What happened during the run: seconds after its start, and a label.
+    """
 
     width: float
     seconds: float
     bins: list[Bin]
+    marks: Sequence[tuple[float, str]] = ()
 
     @property
     def edges(self) -> list[float]:
@@ -53,10 +58,21 @@ class Timeline:
         return count / max(edges[number + 1] - edges[number], 1e-9)
 
 
-def timeline(records: Sequence[Record], seconds: float, slo: float) -> Timeline:
+def timeline(
+    records: Sequence[Record],
+    seconds: float,
+    slo: float,
+    marks: Sequence[tuple[float, str]] = (),
+) -> Timeline:
     """Cuts the records of one target into bins.
 
     Answers that end after the schedule count in the last bin.
+
+    Args:
+        records: Of one target.
+        seconds: Length of the schedule.
+        slo: Seconds within which an answer is good.
+        marks: See `Timeline`.
     """
     width = next((one for one in _WIDTHS if seconds / one <= _MAX_BINS), _WIDTHS[-1])
     count = max(1, -int(-seconds // width))
@@ -75,4 +91,4 @@ def timeline(records: Sequence[Record], seconds: float, slo: float) -> Timeline:
             end.good += record.latency <= slo
     for one in bins:
         one.latencies.sort()
-    return Timeline(width, seconds, bins)
+    return Timeline(width, seconds, bins, marks)

@@ -8,8 +8,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from aiohttp import hdrs
-
 from silkline.core import Request, Stage, Timeline
 
 EVENTS = "text/event-stream"
@@ -59,7 +57,7 @@ def headers_of(request: Request, body: bytes) -> dict[str, str]:
     The key includes a hash of the body: if attempts differ, as when load lowers the images'
     resolution, they are different requests for the server.
     """
-    headers = {hdrs.ACCEPT: EVENTS if request.stream else JSON, **dict(request.trace_headers)}
+    headers = {"accept": EVENTS if request.stream else JSON, **dict(request.trace_headers)}
     if _WELL_FORMED_ID.fullmatch(request.id):
         headers["x-request-id"] = request.id
     if request.idempotency_key:

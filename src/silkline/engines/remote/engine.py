@@ -10,8 +10,6 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from aiohttp import hdrs
-
 from silkline.config import RemoteSettings
 from silkline.config.remotes import API
 from silkline.core import (
@@ -182,8 +180,16 @@ class RemoteEngine(Engine):
         if not self._calls:
             return Health(running=0, queued=0, seconds_since_progress=0.0)
         running = sum(1 for call in self._calls if call.answered)
-        since = max(self.progress_at, min(call.due for call in self._calls))
-        return Health(running, len(self._calls) - running, max(0.0, _now() - since))
+        return Health(running, len(self._calls) - running, max(0.0, _now() - self._progress()))
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether it has requests, and has made no progress for this long; see `health`."""
+        limit = _now() - seconds
+        return self.progress_at <= limit and bool(self._calls) and self._progress() <= limit
+
+    def _progress(self) -> float:
+        """When it last made progress, or should have; there must be requests."""
+        return max(self.progress_at, min(call.due for call in self._calls))
 
     async def aclose(self) -> None:
         """Closes all connections; requests in flight end with `WorkerLost`."""
@@ -202,7 +208,8 @@ class RemoteEngine(Engine):
         if self._info is None:
             raise not_running()
         check(request)
-        if Feature.TOOLS not in self._info.features:  # none may be called, so none need be sent
+        tools = request.options.tools
+        if tools and Feature.TOOLS not in self._info.features:  # none may be called: send none
             request = replace(request, options=replace(request.options, tools=()))
         fields = fields_of(request)
         if request.timeout_seconds <= 0:
@@ -230,7 +237,7 @@ class RemoteEngine(Engine):
         Raises:
             SilklineError: As `generate` does.
         """
-        async with self.link.post(_CHAT, body, _now() + seconds, {hdrs.ACCEPT: JSON}) as reply:
+        async with self.link.post(_CHAT, body, _now() + seconds, {"accept": JSON}) as reply:
             self.seen_at = _now()
             if reply.status != _OK:
                 raise self._refused(reply, await reply.head_of_body())
@@ -249,22 +256,30 @@ class RemoteEngine(Engine):
         """The response with the answer; tries another dialect if the server refuses a field."""
         dialect, last_refusal = self.dialect, None
         types = {EVENTS} if request.stream else {JSON, EVENTS}
+        path, patient = _RAW if request.options.raw else _CHAT, not request.stream
         while True:
             sent = dialect.translate(fields)
             call.sent = sent.keys()
             body = await _encoded(request, self.info.model, sent, self.image_form, deadline)
-            async with self._reply(request, body, deadline) as reply:
-                self.seen_at = self.progress_at = _now()
-                if reply.status == _OK and reply.media_type in types:
-                    self._learn(dialect.accepted(sent))
-                    yield reply
-                    return
-                body_start = await reply.head_of_body()
-                error = self._refused(reply, body_start, call.sent)
-                following = dialect.after(body_start, sent) if is_about_fields(error) else None
-                if following is None or body_start == last_refusal:
-                    raise error
-            dialect, last_refusal = following, body_start
+            headers = headers_of(request, body)
+            async with self.link.post(path, body, deadline, headers, patient=patient) as reply:
+                if reply.status != _IN_PROGRESS or not request.idempotency_key:
+                    self.seen_at = self.progress_at = _now()
+                    if reply.status == _OK and reply.media_type in types:
+                        self._learn(dialect.accepted(sent))
+                        yield reply
+                        return
+                    body_start = await reply.head_of_body()
+                    error = self._refused(reply, body_start, call.sent)
+                    following = dialect.after(body_start, sent) if is_about_fields(error) else None
+                    if following is None or body_start == last_refusal:
+                        raise error
+                    dialect, last_refusal = following, body_start
+                    continue
+            # The server still works on an earlier attempt.
+            if _now() + DUPLICATE_SECONDS >= deadline:
+                raise too_late()
+            await asyncio.sleep(DUPLICATE_SECONDS)
 
     def _learn(self, dialect: Dialect) -> None:
         if dialect.refused > self.dialect.refused:
@@ -272,23 +287,6 @@ class RemoteEngine(Engine):
             fields = {"silkline.remote": self._settings.name, "silkline.fields": names}
             logger.warning("a remote server refuses optional fields", extra={"ecs": fields})
         self.dialect = dialect
-
-    @asynccontextmanager
-    async def _reply(
-        self, request: Request, body: bytes, deadline: float
-    ) -> AsyncGenerator[Reply, None]:
-        """The server's response; retries while the server still works on an earlier attempt."""
-        headers, path = headers_of(request, body), _RAW if request.options.raw else _CHAT
-        while True:
-            async with self.link.post(
-                path, body, deadline, headers, patient=not request.stream
-            ) as reply:
-                if reply.status != _IN_PROGRESS or not request.idempotency_key:
-                    yield reply
-                    return
-            if _now() + DUPLICATE_SECONDS >= deadline:
-                raise too_late()
-            await asyncio.sleep(DUPLICATE_SECONDS)
 
     async def _answer(
         self, reply: Reply, request: Request, call: Call
@@ -324,26 +322,26 @@ class RemoteEngine(Engine):
             self.progress_at = self.seen_at
             yield [event]
             return
-        parser = EventParser()
-        async with aclosing(self._body(reply)) as body:
-            async for data in body:
-                if events := parser.feed(data):
-                    self.progress_at = self.seen_at
-                    yield events
+        parser, received = EventParser(), 0
+        while data := await self._read(reply, received):
+            received += len(data)
+            if events := parser.feed(data):
+                self.progress_at = self.seen_at
+                yield events
 
     async def _whole(self, reply: Reply) -> bytes:
-        async with aclosing(self._body(reply)) as body:
-            return b"".join([data async for data in body])
+        body = bytearray()
+        while data := await self._read(reply, len(body)):
+            body += data
+        return bytes(body)
 
-    async def _body(self, reply: Reply) -> AsyncGenerator[bytes, None]:
-        """The body of an answer; raises `WorkerLost` if it is too long."""
-        received = 0
-        while data := await reply.read():
-            self.seen_at = _now()
-            received += len(data)
-            if received > MAX_ANSWER_BYTES:
-                raise lost("sent an answer without an end")
-            yield data
+    async def _read(self, reply: Reply, received: int) -> bytes:
+        """The next chunk after so many bytes; raises `WorkerLost` if the body is too long."""
+        data = await reply.read()
+        self.seen_at = _now()
+        if received + len(data) > MAX_ANSWER_BYTES:
+            raise lost("sent an answer without an end")
+        return data
 
     def _refused(self, reply: Reply, body: bytes, sent: Collection[str] = ()) -> SilklineError:
         if reply.status == _OK:

@@ -125,7 +125,7 @@ def refusal(
     kind = _KINDS.get(code) if isinstance(code, str) else None
     match kind or _kind(status):
         case "busy":
-            return Overloaded(_BUSY, retry_after=_retry_after(headers.get("Retry-After", "")))
+            return Overloaded(_BUSY, retry_after=_retry_after(headers.get("retry-after", "")))
         case "late":
             return too_late()
         case "quarantined":

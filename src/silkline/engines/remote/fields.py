@@ -35,16 +35,23 @@ _STREAM: Body = {"stream": True, "stream_options": {"include_usage": True}}
 _THINKING = ("enable_thinking", "thinking")
 """The variables of chat templates that switch the thinking; most templates read one of them."""
 
-_UNCHANGED = (
+_NAMES_UNCHANGED = (
     *("seed", "stop", "top_k", "min_p", "frequency_penalty", "presence_penalty"),
     *("repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
 )
-"""Sampling parameters whose fields have their names and values."""
+_UNCHANGED = tuple((name, getattr(Sampling(), name)) for name in _NAMES_UNCHANGED)
+"""Sampling parameters whose fields have their names and values, with their defaults."""
 
 RESERVED = frozenset(
     {
         *("model", "messages", "max_tokens", "temperature", "top_p", "stream", "stream_options"),
-        *(*_UNCHANGED, "logit_bias", "include_stop_str_in_output", "logprobs", "top_logprobs"),
+        *(
+            *_NAMES_UNCHANGED,
+            "logit_bias",
+            "include_stop_str_in_output",
+            "logprobs",
+            "top_logprobs",
+        ),
         *("response_format", "structured_outputs"),
         *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
         *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
@@ -95,10 +102,9 @@ def _extra(text: str) -> Body:
 
 
 def _sampling(sampling: Sampling) -> Body:
-    defaults = Sampling()
     body: Body = {"top_p": sampling.top_p} if sampling.temperature > 0 else {}
-    for name in _UNCHANGED:
-        if (value := getattr(sampling, name)) != getattr(defaults, name):
+    for name, default in _UNCHANGED:
+        if (value := getattr(sampling, name)) != default:
             body[name] = value
     if sampling.logit_bias:
         body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}

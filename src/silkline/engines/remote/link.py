@@ -1,4 +1,4 @@
-"""HTTP connections to a remote server; no other code of the engines opens connections.
+"""HTTP to a remote server; no other code of the engines opens connections.
 
 The operator sets the address, so it may be private; nothing that a client sends is part of it.
 Redirects are not followed, since they would send the key, the text and the images elsewhere.
@@ -8,35 +8,18 @@ Proxies from the environment, cookies and compressed bodies are not used.
 from __future__ import annotations
 
 import asyncio
-import io
-import socket as sockets
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-
-import aiohttp
-from aiohttp import hdrs
-from aiohttp.client_exceptions import UnixClientConnectorError
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.tracing import Trace
+from urllib.parse import quote, urlsplit
 
 from silkline import __version__
-from silkline.aio.http_response import ReadBy
+from silkline.engines.remote.connection import Connection
+from silkline.engines.remote.connections import Connections
 from silkline.engines.remote.failures import lost, too_late
 from silkline.engines.remote.steps import Steps
 from silkline.errors import DeadlineExceeded, WorkerLost, not_running
-
-CONNECT_SECONDS = 5.0
-"""Maximum seconds to connect; a server that runs accepts at once."""
-
-FIRST_PAUSE_SECONDS = 0.01
-LONGEST_PAUSE_SECONDS = 0.16
-"""Pause before connecting again to a unix socket whose backlog is full; doubles each time."""
-
-KEEP_ALIVE_SECONDS = 4.0
-"""Seconds that an idle connection is kept: fewer than the 5 s after which uvicorn, which vLLM and
-SGLang use, closes it. A request on a connection that is just being closed would be lost."""
 
 DRAIN_SECONDS = 0.1
 """Maximum seconds to wait for the end of a response after its last event."""
@@ -45,7 +28,7 @@ _ENDS_CONNECTIONS = "llama.cpp"
 """Prefix of the `Server` header of a server that closes the connection after a streamed answer,
 although its headers keep it alive. A second request on it would be lost, so each gets a new one."""
 
-_READ_BUFFER_BYTES = 64 * 1024
+_IN_A_PATH = "/%:@!$&'()*+,;=~"
 _MAX_REFUSAL_BYTES = 64 * 1024
 _MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 _OK = 200
@@ -55,22 +38,17 @@ class Reply:
     """A response whose body is read in chunks; each read has a time limit."""
 
     def __init__(
-        self,
-        response: aiohttp.ClientResponse,
-        deadline: float,
-        steps: Steps,
-        *,
-        patient: bool = False,
+        self, connection: Connection, deadline: float, steps: Steps, *, patient: bool = False
     ) -> None:
         """Takes over a response.
 
         Args:
-            response: The response, of which only the head was read.
+            connection: The connection, on which only the head was read.
             deadline: The request's deadline, by the event loop's clock.
             steps: Limits the time of each read.
             patient: Whether a sign of life of the server begins that time again.
         """
-        self._response = response
+        self._connection = connection
         self._patient = patient
         self._deadline = deadline
         self._steps = steps
@@ -78,17 +56,17 @@ class Reply:
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return self._response.status
+        return self._connection.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers; names are case-insensitive."""
-        return self._response.headers
+        """The headers by their lower-case names."""
+        return self._connection.headers
 
     @property
     def media_type(self) -> str:
-        """The media type of the body, without parameters."""
-        return self._response.content_type
+        """The media type of the body in lower case, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def read(self) -> bytes:
         """The next chunk; empty at the end.
@@ -97,17 +75,14 @@ class Reply:
             WorkerLost: The connection broke, or nothing came for too long.
             DeadlineExceeded: The request's deadline has passed.
         """
-        content = self._response.content
         if asyncio.get_running_loop().time() >= self._deadline:  # there may always be more
             raise too_late()
-        if (
-            not self._steps.ended
-            and content.exception() is None
-            and (data := content.read_nowait())
-        ):
-            return data
+        if not self._steps.ended:
+            data = self._connection.read_nowait()
+            if data or self._connection.complete:
+                return data
         async with self._steps.step(self._deadline, patient=self._patient):
-            return await content.readany()
+            return await self._connection.read()
 
     async def drain(self) -> None:
         """Reads the rest of a body after its last event, so that the connection can be reused.
@@ -116,7 +91,7 @@ class Reply:
         """
         with suppress(WorkerLost, DeadlineExceeded):
             async with self._steps.step(self._deadline, DRAIN_SECONDS):
-                while await self._response.content.readany():
+                while await self._connection.read():
                     pass
 
     async def head_of_body(self) -> bytes:
@@ -125,55 +100,6 @@ class Reply:
         while len(body) < _MAX_REFUSAL_BYTES and (chunk := await self.read()):
             body += chunk
         return body[:_MAX_REFUSAL_BYTES]
-
-
-class _TcpConnector(ReadBy, aiohttp.TCPConnector):
-    """Connects to a host."""
-
-
-class _UnixConnector(ReadBy, aiohttp.UnixConnector):
-    """Connects to a unix socket; waits while the server's backlog is full.
-
-    Where TCP would wait, a unix socket fails at once with EAGAIN (connect(2)); llama-server accepts
-    in one thread, with a backlog of 512. asyncio takes EAGAIN for a connection in progress, so the
-    request fails at its first write, when it is unknown whether it was sent; uvloop raises. So
-    this class connects the socket itself.
-    """
-
-    async def _create_connection(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],  # noqa: ARG002 - aiohttp's own hook
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the same
-    ) -> ResponseHandler:
-        """Connects within `timeout.sock_connect`; raises what aiohttp's own connectors raise.
-
-        Raises:
-            TimeoutError: The backlog stays full.
-            UnixClientConnectorError: No server listens.
-        """
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout.sock_connect):
-            try:
-                connected = await self._connected_socket()
-                _, protocol = await loop.create_unix_connection(self._factory, sock=connected)
-            except OSError as error:
-                raise UnixClientConnectorError(self.path, req.connection_key, error) from error
-        return protocol
-
-    async def _connected_socket(self) -> sockets.socket:
-        """Returns a connected socket; retries while the backlog is full."""
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            with ExitStack() as on_failure:
-                connection = on_failure.enter_context(sockets.socket(sockets.AF_UNIX))
-                connection.setblocking(False)  # noqa: FBT003 - the standard library's
-                with suppress(BlockingIOError):
-                    connection.connect(self.path)
-                    on_failure.pop_all()
-                    return connection
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 class RemoteLink:
@@ -191,51 +117,36 @@ class RemoteLink:
             socket: The unix socket that it listens on; None connects to the URL's host.
         """
         self._url = url
-        self._key = key
         self._socket = socket
         self._steps = Steps(timeout)
-        self._session: aiohttp.ClientSession | None = None
-        self._no_keep_alive = False
+        self._connections: Connections | None = None
+        self._closes = False
+        parts = urlsplit(url)
+        self._root = quote(parts.path, safe=_IN_A_PATH)
+        host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+        self._headers = {
+            "host": host,
+            "user-agent": f"silkline/{__version__}",
+            "accept-encoding": "identity",
+        }
+        if key is not None:
+            self._headers["authorization"] = f"Bearer {key}"
         self.certificate_expiry: float | None = None
         """Unix time at which the server's TLS certificate expires; None while that is unknown."""
 
     def open(self) -> None:
-        """Creates the connection pool; connects to nothing yet."""
-        if self._session is not None:
-            return
-        headers = {
-            hdrs.USER_AGENT: f"silkline/{__version__}",
-            hdrs.ACCEPT_ENCODING: "identity",
-        }
-        if self._key is not None:
-            headers[hdrs.AUTHORIZATION] = f"Bearer {self._key}"
-        self._session = aiohttp.ClientSession(
-            connector=self._connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            read_bufsize=_READ_BUFFER_BYTES,
-        )
-
-    def _connector(self) -> aiohttp.BaseConnector:
-        """A connector without a limit; the pool of replicas limits requests."""
-        if self._socket is not None:
-            return _UnixConnector(str(self._socket), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        return _TcpConnector(
-            limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=ssl.create_default_context()
-        )
+        """Makes the link usable; connects to nothing yet."""
+        if self._connections is None:
+            self._connections = Connections(self._url, self._socket)
 
     async def aclose(self) -> None:
         """Closes all connections; requests in flight end with `WorkerLost`. Idempotent."""
         self._steps.end()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            connections.close()
 
-    @asynccontextmanager
-    async def post(
+    def post(
         self,
         path: str,
         body: bytes,
@@ -243,7 +154,7 @@ class RemoteLink:
         headers: Mapping[str, str],
         *,
         patient: bool = False,
-    ) -> AsyncGenerator[Reply, None]:
+    ) -> AbstractAsyncContextManager[Reply]:
         """Sends JSON; yields the response once its headers have come.
 
         Leaving the block closes the connection, unless the body was read completely.
@@ -262,9 +173,8 @@ class RemoteLink:
             DeadlineExceeded: The request's deadline has passed.
             ShuttingDown: The link is closed.
         """
-        headers = {**headers, hdrs.CONTENT_TYPE: "application/json"}
-        async with self._response("POST", path, deadline, headers, body, patient=patient) as reply:
-            yield reply
+        headers = {**headers, "content-type": "application/json"}
+        return self._response("POST", path, deadline, headers, body, patient=patient)
 
     def heard(self) -> None:
         """Notes a sign of life of the server: an answer to a probe."""
@@ -294,32 +204,41 @@ class RemoteLink:
         *,
         patient: bool = False,
     ) -> AsyncGenerator[Reply, None]:
-        if self._session is None:
+        connections = self._connections
+        if connections is None:
             raise not_running()
-        if self._no_keep_alive:
-            headers = {**headers, hdrs.CONNECTION: "close"}
+        head = self._head(method, path, headers, body)
         async with self._steps.step(deadline, patient=patient):
-            response = await self._session.request(
-                method,
-                self._url + path,
-                data=None if body is None else io.BytesIO(body),
-                headers=headers,
-                allow_redirects=False,
-            )
-        server = response.headers.get(hdrs.SERVER, "")
-        self._no_keep_alive = self._no_keep_alive or server.startswith(_ENDS_CONNECTIONS)
-        if body is None:  # a probe
-            self._read_certificate(response)
+            connection = await connections.send(head, body or b"", again=body is None)
         try:
-            if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+            server = connection.headers.get("server", "")
+            self._closes = self._closes or server.startswith(_ENDS_CONNECTIONS)
+            if body is None:  # a probe
+                self._read_certificate(connection)
+            if connection.headers.get("content-encoding", "identity") != "identity":
                 raise lost("sent a compressed body, which was not requested")
-            yield Reply(response, deadline, self._steps, patient=patient)
+            yield Reply(connection, deadline, self._steps, patient=patient)
         finally:
-            response.close()  # closes the connection, unless the body was read completely
+            connections.give_back(connection)
 
-    def _read_certificate(self, response: aiohttp.ClientResponse) -> None:
-        connection = response.connection
-        transport = None if connection is None else connection.transport
-        certificate = None if transport is None else transport.get_extra_info("peercert")
-        if certificate:
+    def _head(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> bytes:
+        """The head of a request.
+
+        Raises:
+            ValueError: A header has a line break.
+        """
+        lines = [f"{method} {self._root}{path} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in (*self._headers.items(), *headers.items())]
+        if body is not None:
+            lines.append(f"content-length: {len(body)}")
+        if self._closes:
+            lines.append("connection: close")
+        if any("\n" in line or "\r" in line for line in lines):
+            raise ValueError("a header of a request to a remote server has a line break")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    def _read_certificate(self, connection: Connection) -> None:
+        if certificate := connection.certificate:
             self.certificate_expiry = float(ssl.cert_time_to_seconds(certificate["notAfter"]))

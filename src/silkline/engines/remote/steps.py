@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-import aiohttp
-
 from silkline.engines.remote.failures import lost, too_late
 from silkline.errors import WorkerLost
 
 
 class Steps:
-    """Limits the time of each network step, converts its errors, and can end all running steps.
-
-    aiohttp does not wake readers of a connection when the session is closed.
-    """
+    """Limits the time of each network step, converts its errors, and can end all running steps."""
 
     def __init__(self, timeout: float) -> None:
         """Takes the maximum seconds of a step; the request's deadline may be sooner."""
@@ -104,7 +99,7 @@ class _Step:
             if asyncio.get_running_loop().time() >= self._deadline:
                 raise too_late() from error
             raise lost("sent nothing for too long") from error
-        if isinstance(error, aiohttp.ClientError | OSError):
+        if isinstance(error, OSError):
             raise lost("cannot be reached, or closed the connection") from error
 
 

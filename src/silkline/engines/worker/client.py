@@ -7,12 +7,12 @@ import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TypeVar
 
 from silkline.core import Delta, EngineInfo, Health, Request
 from silkline.engines.base import Engine
 from silkline.engines.worker import wire
+from silkline.engines.worker.address import NetworkAddress, WorkerAddress
 from silkline.engines.worker.frames import MAX_BODY_BYTES, BrokenFrame, FrameProtocol, Kind
 from silkline.errors import (
     DeadlineExceeded,
@@ -106,14 +106,14 @@ class _Connection(FrameProtocol):
 
 
 class WorkerEngine(Engine):
-    """An engine that runs in a worker process, reached over its unix socket.
+    """An engine that runs in a worker process, reached over its socket.
 
     It keeps the engine contract, with two differences: if the worker dies, its requests end with
     `WorkerLost`; and `health` is the result of the last `probe`.
     """
 
-    def __init__(self, socket: Path) -> None:
-        """Takes the path of the worker's socket; nothing is connected before `start`."""
+    def __init__(self, socket: WorkerAddress) -> None:
+        """Takes the address of the worker; nothing is connected before `start`."""
         self.socket = socket
         self._connection: _Connection | None = None
         self._info: EngineInfo | None = None
@@ -133,10 +133,10 @@ class WorkerEngine(Engine):
             WorkerLost: The worker does not answer.
             EnvironmentFault: The worker is of a different version.
         """
-        loop = asyncio.get_running_loop()
         try:
-            _, self._connection = await loop.create_unix_connection(_Connection, str(self.socket))
-        except OSError as error:
+            async with asyncio.timeout(CALL_SECONDS):
+                self._connection = await _connect(self.socket)
+        except OSError as error:  # a TimeoutError is one
             raise _lost() from error
         try:
             self._info = await self._ask(Kind.INFO, wire.decode_info, CALL_SECONDS)
@@ -221,6 +221,16 @@ class WorkerEngine(Engine):
         if self._connection is None:
             raise _lost()
         return self._connection
+
+
+async def _connect(address: WorkerAddress) -> _Connection:
+    loop = asyncio.get_running_loop()
+    if not isinstance(address, NetworkAddress):
+        _, connection = await loop.create_unix_connection(_Connection, str(address))
+        return connection
+    _, connection = await loop.create_connection(_Connection, address.host, address.port)
+    connection.send_now(Kind.HELLO, 0, address.secret.encode())
+    return connection
 
 
 def _delta(body: bytes) -> Delta:

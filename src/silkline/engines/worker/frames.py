@@ -4,6 +4,9 @@ A frame is a header of nine bytes (length of the body, kind, number of the call)
 gateway numbers its calls. The worker answers each with frames of the same number, in order; the
 last one is `LAST` or `ERROR`. The gateway cancels a call that it no longer needs, and ignores its
 further frames. When the connection ends, all its calls end on both sides.
+
+On a network, the gateway's first frame is `HELLO` with the worker's secret; until then the worker
+reads no longer frame, and closes the connection at any other one.
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class Kind(IntEnum):
     """The last part of the answer, or the whole answer."""
     ERROR = 8
     """The error that ends the call."""
+    HELLO = 9
+    """The worker's secret; it has no answer."""
 
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -58,9 +63,14 @@ class BrokenFrame(Exception):
 
 
 class FrameBuffer:
-    """Assembles received bytes into frames."""
+    """Assembles received bytes into frames.
+
+    Attributes:
+        max_body: Maximum bytes of a body.
+    """
 
     def __init__(self) -> None:
+        self.max_body = MAX_BODY_BYTES
         self._bytes = bytearray(MIN_BUFFER_BYTES)
         self._filled = 0
 
@@ -82,7 +92,7 @@ class FrameBuffer:
         with memoryview(self._bytes) as view:
             while self._filled - begin >= _HEADER.size:
                 length, kind, call = _HEADER.unpack_from(view, begin)
-                if kind not in _KINDS or length > MAX_BODY_BYTES:
+                if kind not in _KINDS or length > self.max_body:
                     raise BrokenFrame
                 needed = _HEADER.size + length
                 if self._filled - begin < needed:

@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
-from pathlib import Path
+from dataclasses import replace
 
-from silkline.core import Delta, Request, join
+from silkline.core import Delta, Health, Request, join
 from silkline.engines.base import Engine
 from silkline.engines.worker import wire
-from silkline.engines.worker.frames import BrokenFrame, FrameProtocol, Kind
+from silkline.engines.worker.address import NetworkAddress, WorkerAddress
+from silkline.engines.worker.frames import MAX_BODY_BYTES, BrokenFrame, FrameProtocol, Kind
 from silkline.engines.worker.logs import FIELDS
 from silkline.engines.worker.occupancy import Occupancy
 from silkline.errors import InternalFault, SilklineError
 
 logger = logging.getLogger(__name__)
 
+HELLO_SECONDS = 5.0
+"""Maximum seconds for a caller on the network to send the secret."""
+
+_MAX_HELLO_BYTES = 256
+
 
 class WorkerServer:
-    """Serves `engine` on a unix socket.
+    """Serves `engine` on a Unix socket or a port.
 
-    The socket's folder controls access: only its owner may enter it.
+    The folder of a Unix socket controls access: only its owner may enter it. Who connects to a port
+    must send its secret.
     """
 
-    def __init__(self, engine: Engine, socket: Path) -> None:
+    def __init__(self, engine: Engine, address: WorkerAddress) -> None:
         """Takes a started engine; nothing is served before `start`."""
         self._engine = engine
-        self._socket = socket
+        self._address = address
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._occupancy = Occupancy()
 
     async def start(self) -> None:
         """Starts to listen."""
-        loop = asyncio.get_running_loop()
+        loop, address = asyncio.get_running_loop(), self._address
+        if isinstance(address, NetworkAddress):
+            secret = address.secret.encode()
+            self._server = await loop.create_server(
+                lambda: _NetworkConnection(
+                    self._engine, self._connections, self._occupancy, secret
+                ),
+                address.host,
+                address.port,
+            )
+            return
         self._server = await loop.create_unix_server(
-            lambda: _Connection(self._engine, self._connections, self._occupancy),
-            str(self._socket),
+            lambda: _Connection(self._engine, self._connections, self._occupancy), str(address)
         )
+
+    @property
+    def address(self) -> WorkerAddress:
+        """Where it listens: with the port that the system chose, if the given one was 0."""
+        if self._server is None or not isinstance(self._address, NetworkAddress):
+            return self._address
+        return replace(self._address, port=self._server.sockets[0].getsockname()[1])
+
+    def health(self) -> Health:
+        """The engine's health, with what it knows of its occupancy."""
+        return self._occupancy.added_to(self._engine.health())
 
     async def stop(self, grace_seconds: float) -> None:
         """Stops listening, waits `grace_seconds` for running calls, cancels the rest, closes."""
@@ -135,3 +163,35 @@ class _Connection(FrameProtocol):
             fields = {"http.request.id": request.id}
             logger.exception("the engine failed on a request", extra={FIELDS: fields})
             raise InternalFault("The engine failed on this request.") from error
+
+
+class _NetworkConnection(_Connection):
+    """A connection from the network, which serves nothing until the caller has sent the secret."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        connections: set[_Connection],
+        occupancy: Occupancy,
+        secret: bytes,
+    ) -> None:
+        super().__init__(engine, connections, occupancy)
+        self._secret: bytes | None = secret
+        self._received.max_body = _MAX_HELLO_BYTES
+        self._timer = asyncio.get_running_loop().call_later(HELLO_SECONDS, self.abort)
+
+    def frame_received(self, kind: Kind, call: int, body: memoryview) -> None:
+        """Checks the first frame, and handles the others as those of a Unix socket."""
+        if self._secret is None:
+            super().frame_received(kind, call, body)
+            return
+        if kind is not Kind.HELLO or not hmac.compare_digest(bytes(body), self._secret):
+            raise BrokenFrame
+        self._secret = None
+        self._received.max_body = MAX_BODY_BYTES
+        self._timer.cancel()
+
+    def ended(self) -> None:
+        """Cancels all calls, and the timer."""
+        self._timer.cancel()
+        super().ended()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 
 from silkline.core import EngineInfo, Health
 from silkline.engines.base import Engine
+from silkline.engines.worker.address import parse_address
 from silkline.engines.worker.client import WorkerEngine
 from silkline.engines.worker.status import WorkerState, WorkerStatus
 from silkline.errors import SilklineError
@@ -74,7 +74,7 @@ class SharedWorker:
 
     @property
     def socket(self) -> str:
-        """The path of the current worker's socket; empty while there is no connection."""
+        """The address of the current worker; empty while there is no connection."""
         return "" if self._engine is None else str(self._engine.socket)
 
     def health(self) -> Health | None:
@@ -98,9 +98,13 @@ class SharedWorker:
 
     async def start(self) -> None:
         """Connects to the worker, and returns when it serves; the supervisor may take long."""
-        self._following = asyncio.create_task(self._follow(), name="shared worker")
+        self.follow()
         while self._info is None:
             await self.changed()
+
+    def follow(self) -> None:
+        """Connects to the worker whenever its status says that it serves; returns at once."""
+        self._following = asyncio.create_task(self._follow(), name="shared worker")
 
     async def aclose(self) -> None:
         """Closes the connection; the worker continues. Idempotent."""
@@ -126,7 +130,7 @@ class SharedWorker:
             await changed.wait()
 
     async def _connect(self, socket: str) -> None:
-        engine = WorkerEngine(Path(socket))
+        engine = WorkerEngine(parse_address(socket))
         try:
             await engine.start()
         except SilklineError:

@@ -23,7 +23,7 @@ class WorkerStatus:
 
     Attributes:
         state: The state of its life cycle.
-        socket: The path of its socket, another one for each start; empty while none serves.
+        socket: Its address as text, another one for each start; empty while none serves.
         ready: Whether it serves and its engine makes progress.
         pid: Its process id; None while there is no process.
         rss_bytes: Its resident memory; None while there is no process.

@@ -1,8 +1,7 @@
 /** Calls the admin API. Every failure is a RequestFailure. */
 
-import { RequestFailure, failureFromResponse } from "./failure.js";
+import { send } from "./gateway.js";
 import { events } from "./sse.js";
-import { authorization, endpoint } from "./stream.js";
 
 export class Api {
   /** @param {() => string} key returns the API key; empty without one */
@@ -15,24 +14,8 @@ export class Api {
    * @param {{method?: string, body?: object, signal?: AbortSignal}} [options]
    * @returns {Promise<Response>}
    */
-  async send(path, { method = "GET", body, signal } = {}) {
-    const headers = authorization(this.key());
-    if (body !== undefined) headers["content-type"] = "application/json";
-    let response;
-    try {
-      response = await fetch(endpoint(path), {
-        method,
-        headers,
-        body: body === undefined ? undefined : JSON.stringify(body),
-        cache: "no-store",
-        signal,
-      });
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      throw new RequestFailure({ code: "unreachable" });
-    }
-    if (!response.ok) throw await failureFromResponse(response);
-    return response;
+  send(path, options = {}) {
+    return send(path, { ...options, key: this.key() });
   }
 
   /** The JSON body of the response; parameters as of `send`. */

@@ -7,9 +7,10 @@ import { History } from "./history.js";
 import { PictureField } from "./intake.js";
 import { KeyMenu } from "./key.js";
 import { Exchange } from "./exchange.js";
+import { endpoint } from "./gateway.js";
 import { chatBody, curlCommand } from "./request.js";
 import { servedModel, watchGateway } from "./status.js";
-import { chat, endpoint } from "./stream.js";
+import { chat } from "./stream.js";
 
 const STATES = {
   ready: "Ready",

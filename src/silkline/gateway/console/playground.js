@@ -5,9 +5,10 @@ import { facts, h } from "./dom.js";
 import { Exchange } from "./exchange.js";
 import { RequestFailure, wordsFor } from "./failure.js";
 import { UNKNOWN, count, milliseconds, rate } from "./format.js";
+import { endpoint } from "./gateway.js";
 import { PictureProblem, pictureFromFile, samplePicture } from "./picture.js";
 import { chatBody } from "./request.js";
-import { chat, endpoint } from "./stream.js";
+import { chat } from "./stream.js";
 
 const SIDES = ["left", "right"];
 

@@ -1,7 +1,7 @@
 /** Polls the gateway's state, except while the page is hidden, and fetches the served model. */
 
-import { authorization, endpoint } from "./stream.js";
-import { failureFromResponse, RequestFailure } from "./failure.js";
+import { RequestFailure } from "./failure.js";
+import { send } from "./gateway.js";
 
 /** @typedef {"checking" | "ready" | "starting" | "unreachable"} State */
 
@@ -16,14 +16,7 @@ const TIMEOUT_MS = 5000;
  * @returns {Promise<string>}
  */
 export async function servedModel(key, signal) {
-  let response;
-  try {
-    response = await fetch(endpoint("v1/models"), { headers: authorization(key), signal });
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new RequestFailure({ code: "unreachable" });
-  }
-  if (!response.ok) throw await failureFromResponse(response);
+  const response = await send("v1/models", { key, signal });
   const id = (await response.json().catch(() => null))?.data?.[0]?.id;
   if (typeof id === "string" && id !== "") return id;
   throw new RequestFailure({
@@ -36,12 +29,10 @@ export async function servedModel(key, signal) {
 /** @returns {Promise<Exclude<State, "checking">>} */
 async function check() {
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const response = await fetch(endpoint("ready"), { cache: "no-store", signal });
-    if (response.ok) return "ready";
-    return response.status === 503 ? "starting" : "unreachable";
-  } catch {
-    return "unreachable";
+    await send("ready", { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return "ready";
+  } catch (error) {
+    return error instanceof RequestFailure && error.status === 503 ? "starting" : "unreachable";
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Sends one chat request with fetch, and reads its streamed answer.
+ * Sends one chat request, and reads its streamed answer.
  *
  * @typedef {import("./timeline.js").Stages} Stages
  * @typedef {{cache?: string, model?: string, stages: Stages}} Account
@@ -11,21 +11,10 @@
  *   | {type: "usage", usage: Usage, account: Account}} StreamEvent
  */
 
-import { RequestFailure, failureFromBody, failureFromResponse } from "./failure.js";
+import { RequestFailure, failureFromBody } from "./failure.js";
+import { send } from "./gateway.js";
 import { events } from "./sse.js";
 import { readServerTiming, readStages } from "./timeline.js";
-
-/** The URL of a gateway path, also when the gateway is served below a path prefix. */
-export const endpoint = (path) => new URL(path, document.baseURI).href;
-
-/**
- * The authorization header for a key; none for an empty key.
- * @param {string} key
- * @returns {{[name: string]: string}}
- */
-export function authorization(key) {
-  return key === "" ? {} : { authorization: `Bearer ${key}` };
-}
 
 /**
  * Sends a streaming chat request. Aborting the signal closes the connection and throws an
@@ -36,9 +25,8 @@ export function authorization(key) {
  * @returns {AsyncGenerator<StreamEvent, void, void>}
  */
 export async function* chat(body, { key, signal }) {
-  const response = await send(body, key, signal);
+  const response = await send("v1/chat/completions", { method: "POST", body, key, signal });
   const requestId = response.headers.get("x-request-id");
-  if (!response.ok) throw await failureFromResponse(response);
   yield { type: "open", requestId, account: accountFromHeaders(response.headers) };
   if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
     throw new RequestFailure({ code: "not_a_stream", status: response.status, requestId });
@@ -55,21 +43,6 @@ export async function* chat(body, { key, signal }) {
     throw new RequestFailure({ code: "stream_cut", requestId });
   }
   throw new RequestFailure({ code: "stream_cut", requestId });
-}
-
-/** @returns {Promise<Response>} */
-async function send(body, key, signal) {
-  try {
-    return await fetch(endpoint("v1/chat/completions"), {
-      method: "POST",
-      headers: { "content-type": "application/json", ...authorization(key) },
-      body: JSON.stringify(body),
-      signal,
-    });
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw new RequestFailure({ code: "unreachable" });
-  }
 }
 
 /** @returns {Account} */

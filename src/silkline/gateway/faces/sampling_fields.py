@@ -18,6 +18,7 @@ _MAX_STOPS = 16
 _MAX_STOP_CHARS = 256
 _MAX_STOP_IDS = 128
 _MAX_BIASES = 1024
+_DEFAULT_TOKENS = Sampling().max_tokens
 _MAX_BIAS = 100
 
 MAX_CHOICES = 16
@@ -75,9 +76,8 @@ class SamplingFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             InvalidRequest: A token id or value of `logit_bias` is wrong.
         """
-        defaults = Sampling()
         return Sampling(
-            max_tokens=max_tokens or defaults.max_tokens,
+            max_tokens=max_tokens or _DEFAULT_TOKENS,
             temperature=self.temperature or 0.0,
             top_p=self.top_p or 1.0,
             seed=None if self.seed is None or self.seed < 0 else self.seed,
@@ -87,7 +87,7 @@ class SamplingFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             frequency_penalty=self.frequency_penalty or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             repetition_penalty=self.repetition_penalty or 1.0,
-            logit_bias=_biases(self.logit_bias or {}),
+            logit_bias=_biases(self.logit_bias) if self.logit_bias else (),
             min_tokens=self.min_tokens or 0,
             ignore_eos=bool(self.ignore_eos),
             stop_token_ids=tuple(self.stop_token_ids or ()),

@@ -97,10 +97,16 @@ class Entry(msgspec.Struct, kw_only=True):
 
 
 def entry_of(
-    scope: Scope, record: RequestRecord, *, status: int, received_bytes: int, sent_bytes: int
+    scope: Scope,
+    record: RequestRecord,
+    *,
+    status: int,
+    seconds: float,
+    received_bytes: int,
+    sent_bytes: int,
 ) -> Entry:
     """Returns the entry of a request that ends now."""
-    details, seconds = record.details, record.elapsed()
+    details = record.details
     return Entry(
         id=record.id,
         answer=details.answer,

@@ -88,7 +88,7 @@ class HistoryStore:
         )
         self._settings = settings
         self._clock = clock
-        self._entries: list[tables.Row] = []
+        self._entries: list[Entry] = []
         self._contents: list[Unpacked] = []
         self._content_bytes = 0
         self._writing = asyncio.Lock()
@@ -103,8 +103,7 @@ class HistoryStore:
         if len(self._entries) >= MAX_WAITING:
             self.dropped += 1
             return
-        names = (entry.at, entry.id, entry.answer, entry.tenant, entry.model, entry.error)
-        self._entries.append((*names, entry.seconds, msgspec.json.encode(entry)))
+        self._entries.append(entry)
         seconds = self._settings.history_content.get(entry.tenant)
         if details.content is None or seconds is None:
             return
@@ -204,7 +203,9 @@ class HistoryStore:
             try:
                 await self._file.run(
                     "write",
-                    lambda file: tables.write(file, entries, packed, self._settings, now),
+                    lambda file: tables.write(
+                        file, list(map(_row, entries)), packed, self._settings, now
+                    ),
                 )
             except Overloaded:
                 self.dropped += len(entries)
@@ -212,6 +213,11 @@ class HistoryStore:
 
     def _oldest(self) -> float:
         return self._clock() - self._settings.history_ttl
+
+
+def _row(entry: Entry) -> tables.Row:
+    names = (entry.at, entry.id, entry.answer, entry.tenant, entry.model, entry.error)
+    return (*names, entry.seconds, msgspec.json.encode(entry))
 
 
 def _conditions(query: Query) -> tuple[list[str], list[object]]:

@@ -26,7 +26,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from silkline.errors import (
@@ -46,6 +46,7 @@ from silkline.gateway.idempotency.fingerprint import (
     stored_name,
 )
 from silkline.gateway.idempotency.saved import SavedAnswer, decode_saved
+from silkline.gateway.request_body import read_whole
 from silkline.gateway.request_record import record_of
 from silkline.idempotency.base import OWNER_BYTES, Claim, KeyStore, store_unavailable
 from silkline.service.record import RequestRecord
@@ -111,8 +112,9 @@ class IdempotencyLayer:
             await self._app(scope, receive, send)
             return
         record = record_of(HTTPConnection(scope))
-        body = await _read_body(receive)
-        if body is None:
+        try:
+            body = await read_whole(receive)
+        except ClientDisconnect:
             record.error = CLIENT_LEFT
             return
         name = stored_name(_tenant(record), key)
@@ -265,18 +267,6 @@ def _is_final(error: str | None) -> bool:
 
 def _tenant(record: RequestRecord) -> str:
     return record.tenant.name
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """Reads the body, whose size an outer layer limits; None if the client disconnects."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _replay_body(body: bytes) -> Receive:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-_SAMPLE = re.compile(rb"(\w+)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(.)")
 
@@ -35,6 +34,12 @@ _COUNTERS = {
 
 _STAGES = {"stage_seconds_sum": 0, "stage_seconds_count": 1}
 _TENANTS = {"admitted_total", "refused_total"}
+_OPEN, _LOADED = "open_requests", "model_loaded"
+_PARTS = r"(?:queue|replica|cache)_\w+(?<!_bucket)(?<!_sum)(?<!_count)(?<!_created)"
+"""Families of which every value is shown, but for histograms."""
+
+_NAMES = "|".join((*_COUNTERS, *_STAGES, *sorted(_TENANTS), _OPEN, _LOADED, _PARTS))
+_SAMPLE = re.compile(rf"^silkline_({_NAMES})(?:\{{(.*)\}})? (\S+)$".encode(), re.MULTILINE)
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -83,15 +88,14 @@ def snapshot_of(metrics: bytes, at: float) -> Snapshot:
 
 
 def _take(snapshot: Snapshot, name: str, labels: Mapping[str, str], value: float) -> None:
-    name = name.removeprefix("silkline_")
     if name in _COUNTERS:
         for field, label in _COUNTERS[name]:
             _add(getattr(snapshot, field), labels[label], value)
     elif name in _STAGES:
         snapshot.stages.setdefault(labels["stage"], [0.0, 0.0])[_STAGES[name]] += value
-    elif name == "open_requests":
+    elif name == _OPEN:
         snapshot.open_requests = value
-    elif name == "model_loaded":
+    elif name == _LOADED:
         snapshot.loaded[labels[_MODEL]] = bool(value)
     elif name in _TENANTS:
         reason = labels.get("reason", "admitted")
@@ -123,12 +127,7 @@ def _add(values: dict[str, float], key: str, value: float) -> None:
 
 
 def _samples(metrics: bytes) -> Iterator[tuple[str, dict[str, str], float]]:
-    for line in metrics.splitlines():
-        if not line.startswith(b"silkline_"):
-            continue
-        found = _SAMPLE.match(line)
-        if found is None or found[1].endswith(b"_created"):
-            continue
+    for found in _SAMPLE.finditer(metrics):
         pairs = _LABEL.findall((found[2] or b"").decode())
         labels = {name: _ESCAPE.sub(_unescaped, text) for name, text in pairs}
         yield found[1].decode(), labels, float(found[3])

@@ -136,7 +136,9 @@ class Gateway:
                     for worker, status in zip(self._workers, statuses, strict=True):
                         worker.update(status)
                 case Read(number):
-                    self._channel.send(Figures(number, families_of(self._metrics.registry)))
+                    self._channel.send(
+                        Figures(number, families_of(self._metrics.registry.collect()))
+                    )
                 case Merged(number, text):
                     if number in self._merged and not self._merged[number].done():
                         self._merged[number].set_result(text)

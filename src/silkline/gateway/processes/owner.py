@@ -22,8 +22,10 @@ from silkline.errors import EnvironmentFault, SilklineError
 from silkline.gateway.processes.channel import Lost, Merged, ReadAll, Ready, Start, Workers
 from silkline.gateway.processes.process import GatewayProcess
 from silkline.observe.catalogue import MERGED_BY
-from silkline.observe.families import MergedMetrics
-from silkline.observe.logs import chosen_format
+from silkline.observe.declared import families
+from silkline.observe.families import MergedMetrics, families_of
+from silkline.observe.logs import chosen_format, shipping_snapshot
+from silkline.observe.shipping.readings import log_readings
 from silkline.service.pool import Prepared
 from silkline.service.shares import settings_of_process
 from silkline.stores.memory import SharedMemory
@@ -44,6 +46,9 @@ FIRST_BACKOFF_SECONDS = 0.1
 
 END_SECONDS = 15.0
 """Time for a gateway process to end, beyond the time that it has to drain."""
+
+_OWNER = -1
+"""The owner among the processes whose metrics are merged; gateway processes count from 0."""
 
 
 class Owner:
@@ -225,7 +230,12 @@ class Owner:
             await asyncio.sleep(max(0.0, began + READ_SECONDS - time.monotonic()))
 
     async def _read_all(self) -> None:
-        """Reads the metrics of all processes; what one last sent counts if it does not answer."""
+        """Reads the metrics of all processes; what one last sent counts if it does not answer.
+
+        The owner's own are those of its logs.
+        """
+        own = families(log_readings(shipping_snapshot()))
+        self._metrics.update(_OWNER, families_of(own))
         await asyncio.gather(*(gateway.read(READ_SECONDS) for gateway in self._gateways.values()))
         for index, gateway in self._gateways.items():
             self._metrics.update(index, gateway.families)

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from silkline.optimize.search.trial import BASELINE, Names, Trial
-from silkline.report.numbers import change, seconds
+from silkline.report.numbers import change, mebibytes, seconds
 from silkline.report.plot import Hover, Plot, Series
 from silkline.report.svg import Drawing
 
 _RADIUS = 6
 _SPARE = 1.08
-_MIB = 1024**2
 _MAX_BARS = 400
 
 
@@ -112,4 +111,4 @@ def sensitivity_plot(name: str, layers: Sequence[Mapping[str, Any]]) -> Plot | N
 
 
 def _mib(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / _MIB:.1f} MiB"
+    return "unknown" if count is None else mebibytes(count)

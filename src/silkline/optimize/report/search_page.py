@@ -10,13 +10,12 @@ from silkline.evaluate.report.cases import Case
 from silkline.optimize.report.page import TONES, gate_values
 from silkline.optimize.report.plots import frontier_plot, sensitivity_plot
 from silkline.optimize.search.trial import BASELINE, Trial, label_of
-from silkline.report.numbers import change, score, seconds, span
+from silkline.report.numbers import change, mebibytes, score, seconds, span
 from silkline.report.page import render
 
 if TYPE_CHECKING:
     from silkline.optimize.search.plan import Searched
 
-_MIB = 1024**2
 _UNKNOWN = "\N{EM DASH}"
 
 
@@ -129,4 +128,4 @@ def _times(after: float | None, before: float | None) -> str:
 
 
 def _bytes(count: int | None) -> str:
-    return _UNKNOWN if count is None else f"{count / _MIB:.1f} MiB"
+    return _UNKNOWN if count is None else mebibytes(count)

@@ -25,10 +25,10 @@ from silkline.models.gate import Verdict
 from silkline.optimize.quality import QualityJudge
 from silkline.optimize.requirements import QUALITY, Kind, Requirement
 from silkline.optimize.search.trial import Names, Trial
-from silkline.optimize.served import peak_bytes
 from silkline.optimize.size import size_of
 from silkline.optimize.speed import judge_amount
 from silkline.service.pool import OnNotice
+from silkline.service.served import peak_bytes
 from silkline.service.subject import GatewayAsker, SubjectSpec, open_subject
 
 

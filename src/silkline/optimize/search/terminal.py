@@ -8,10 +8,9 @@ from rich.text import Text
 from silkline.optimize.search.plan import Searched
 from silkline.optimize.search.trial import Trial, label_of
 from silkline.optimize.terminal import COLOURS
-from silkline.report.numbers import change, seconds, span
+from silkline.report.numbers import change, mebibytes, seconds, span
 from silkline.report.terminal import table
 
-_MIB = 1024**2
 _SHOWN = 16
 
 
@@ -56,4 +55,4 @@ def _row(trial: Trial, found: Searched) -> tuple[str, ...]:
 
 
 def _bytes(count: int | None) -> str:
-    return "-" if count is None else f"{count / _MIB:.1f} MiB"
+    return "-" if count is None else mebibytes(count)

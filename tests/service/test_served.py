@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from silkline.bench.spec import Target
-from silkline.optimize.served import Served
+from silkline.service.served import Served
 
 
 def test_a_server_that_died_under_load_has_no_known_peak() -> None:
