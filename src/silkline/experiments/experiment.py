@@ -19,6 +19,7 @@ from silkline.experiments.bandit import bandit_arm, candidate_share
 from silkline.experiments.course import Course
 from silkline.experiments.expectation import Expectation, expect
 from silkline.experiments.journal import EVIDENCE, Decision, Journal, Marks, Serving
+from silkline.experiments.shadow import Shadow
 from silkline.experiments.tally import Observation, Tally
 from silkline.experiments.verdict import (
     LATENCY,
@@ -48,8 +49,14 @@ class Experiment:
         journal: Journal,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Takes the settings; `start` reads the journal. `clock` returns Unix time."""
+        """Takes the settings; `start` reads the journal. `clock` returns Unix time.
+
+        Raises:
+            ConfigError: There is no scorer with a name in the settings.
+            EnvironmentFault: A scorer cannot be imported.
+        """
         self.name = name
+        self.shadow = Shadow(name, settings, journal, clock)
         self.settings = settings
         margins = settings.shadow.scorers if settings.shadow.share else {}
         self.tally = Tally(settings.max_failures, margins)
@@ -123,6 +130,7 @@ class Experiment:
                 await self._journal.observe(self.name, written)
                 for one in written:
                     del self._waiting[one.request, one.tenant]
+            await self.shadow.write()
             await self._read()
 
     async def _read(self) -> None:

@@ -18,7 +18,7 @@ from silkline.experiments.assignment import Arm, position, takes_part
 from silkline.experiments.change import changed
 from silkline.experiments.experiment import Experiment
 from silkline.experiments.journal import EVIDENCE, Journal, Rewarded, Serving
-from silkline.experiments.shadow import Capacity, Shadow
+from silkline.experiments.shadow import Capacity
 from silkline.experiments.tally import Observation
 from silkline.experiments.webhooks import Webhooks
 from silkline.ingress.source import Source, UrlSource
@@ -53,7 +53,6 @@ class Experiments:
             name: Experiment(name, declared, self._journal)
             for name, declared in settings.experiments.items()
         }
-        self._shadows = {one.name: self._shadow(one) for one in self._experiments.values()}
         self._capacity: Capacity | None = None
         self._of_settings = frozenset(self._experiments)
         self._holdout = settings.experimenting.holdout
@@ -69,10 +68,6 @@ class Experiments:
         """Sets what shadows compute with; `running` starts them."""
         idle = Idle(self._models, _IDLE_SHARE, lambda: lifecycle.leaving, everywhere=True)
         self._capacity = Capacity(answering, idle)
-
-    def shadow(self, experiment: Experiment) -> Shadow:
-        """Returns the shadow of an experiment."""
-        return self._shadows[experiment.name]
 
     def get(self, name: str) -> Experiment | None:
         """Returns an experiment by its name; None if there is none."""
@@ -100,14 +95,13 @@ class Experiments:
                     param="name",
                 )
             declared = {one.name: one.settings for one in self} | {name: settings}
-            experiment = Experiment(name, settings, self._journal)
             try:
                 check_experiments(declared, {model.name for model in self._models})
-                shadow = self._shadow(experiment)
+                experiment = Experiment(name, settings, self._journal)
             except (ValueError, ConfigError) as error:
                 raise InvalidRequest(f"The experiment is wrong: {error}.") from None
-            await self._start(experiment, shadow)
-            self._experiments[name], self._shadows[name] = experiment, shadow
+            await self._start(experiment)
+            self._experiments[name] = experiment
             self._of_model.setdefault(settings.model, []).append(experiment)
             return experiment
 
@@ -126,7 +120,7 @@ class Experiments:
                 )
             await experiment.settle()
             if self._experiments.pop(experiment.name, None) is not None:
-                await self._shadows.pop(experiment.name).aclose()
+                await experiment.shadow.aclose()
                 self._of_model[experiment.settings.model].remove(experiment)
 
     def choose(self, question: Question, record: RequestRecord) -> tuple[ServedModel, Question]:
@@ -182,7 +176,7 @@ class Experiments:
         self, experiment: Experiment, question: Question, record: RequestRecord
     ) -> None:
         """Keeps a question and its answer, if the other model shall answer it too."""
-        if question.choices == 1 and self._shadows[experiment.name].wants(record.id):
+        if question.choices == 1 and experiment.shadow.wants(record.id):
             record.details.keeps_answers()
             record.shadow, record.shadowed = experiment.name, question
 
@@ -193,8 +187,8 @@ class Experiments:
             record: The request; the client is not why it failed, if it did.
             seconds: Its duration.
         """
-        if (shadow := self._shadows.get(record.shadow)) is not None:
-            shadow.take(record, by_candidate=record.arm == Arm.CANDIDATE.value)
+        if (shadowed := self._experiments.get(record.shadow)) is not None:
+            shadowed.shadow.take(record, by_candidate=record.arm == Arm.CANDIDATE.value)
         experiment = self._experiments.get(record.experiment)
         if experiment is None:
             return
@@ -239,7 +233,7 @@ class Experiments:
     async def running(self) -> AsyncGenerator[None, None]:
         """Continues the experiments from the journal, and decides while the block runs."""
         for experiment in self:
-            await self._start(experiment, self._shadows[experiment.name])
+            await self._start(experiment)
         try:
             async with AsyncExitStack() as stack:
                 if self._capacity is not None:
@@ -248,8 +242,8 @@ class Experiments:
                 await stack.enter_async_context(in_background(self._settle(), "experiments"))
                 yield
         finally:
-            for shadow in self._shadows.values():
-                await shadow.aclose()
+            for experiment in self:
+                await experiment.shadow.aclose()
             await self._settle_all()
             await self._journal.aclose()
 
@@ -258,7 +252,7 @@ class Experiments:
         for one in self:
             if one.decisions:
                 yield from _readings(one)
-            yield from self._shadows[one.name].readings(one.tally)
+            yield from one.shadow.readings(one.tally)
 
     async def _settle(self) -> None:
         while True:
@@ -268,14 +262,10 @@ class Experiments:
     async def _settle_all(self) -> None:
         for experiment in self:
             with suppress(Overloaded):  # logged by the store; the next round tries again
-                await self._shadows[experiment.name].write()
                 await experiment.settle()
 
-    def _shadow(self, experiment: Experiment) -> Shadow:
-        return Shadow(experiment.name, experiment.settings, self._journal)
-
-    async def _start(self, experiment: Experiment, shadow: Shadow) -> None:
-        shadow.capacity = self._capacity
+    async def _start(self, experiment: Experiment) -> None:
+        experiment.shadow.capacity = self._capacity
         await experiment.start()
 
 

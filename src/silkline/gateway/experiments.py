@@ -125,7 +125,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
 
     @router.get("/admin/experiments", summary="List the experiments", responses=ERROR_RESPONSES)
     async def listed() -> dict[str, Any]:
-        return {"experiments": [shown(experiments, one) for one in experiments]}
+        return {"experiments": [shown(one) for one in experiments]}
 
     @router.get(
         "/admin/experiments/{name:path}",
@@ -136,7 +136,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         experiment = _named(experiments, name)
         with suppress(Overloaded):  # then it shows what is known so far
             await experiment.flush()
-        return detailed(experiments, experiment)
+        return detailed(experiment)
 
     @router.post(
         "/admin/experiments/{name:path}",
@@ -148,7 +148,7 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         experiment = _named(experiments, name)
         body = await read_json(request, NextStep)
         await experiment.take(body.step, record_of(request).tenant.name or "an admin")
-        return detailed(experiments, experiment)
+        return detailed(experiment)
 
     _add_changing(router, experiments)
     return router
@@ -178,7 +178,7 @@ def _add_changing(router: APIRouter, experiments: Experiments) -> None:
                 param="shadow",
             )
         added = await experiments.add(checked_name(name, "experiment"), settings)
-        return detailed(experiments, added)
+        return detailed(added)
 
     @router.delete(
         "/admin/experiments/{name:path}",
@@ -190,7 +190,7 @@ def _add_changing(router: APIRouter, experiments: Experiments) -> None:
         return {"name": name, "removed": True}
 
 
-def shown(experiments: Experiments, experiment: Experiment) -> dict[str, Any]:
+def shown(experiment: Experiment) -> dict[str, Any]:
     """An experiment for the admin API."""
     verdict = experiment.verdict
     decisions = [
@@ -206,14 +206,14 @@ def shown(experiments: Experiments, experiment: Experiment) -> dict[str, Any]:
         "next": verdict.step.value,
         "reason": experiment.told(verdict),
         "evidence": experiment.evidence(verdict),
-        "shadow": experiments.shadow(experiment).shown(),
+        "shadow": experiment.shadow.shown(),
         "decisions": decisions,
     }
 
 
-def detailed(experiments: Experiments, experiment: Experiment) -> dict[str, Any]:
+def detailed(experiment: Experiment) -> dict[str, Any]:
     """The same with its settings, what it needs, and how its evidence went."""
-    return shown(experiments, experiment) | {
+    return shown(experiment) | {
         "settings": experiment.settings.model_dump(mode="json"),
         "expectation": asdict(experiment.expectation()),
         "course": experiment.course.shown(),
