@@ -28,6 +28,9 @@ engine_options = { mode = "echo" }
 [models.broken]
 engine_options = { oom_on_text = "hi" }
 
+[models.slow]
+engine_options = { mode = "echo", token_seconds = "0.02" }
+
 [admin]
 admin_without_keys = "loopback"
 
@@ -48,6 +51,13 @@ candidate = "next"
 ramp = [0, 0.5]
 step_requests = 20
 shadow = { share = 1, at_once = 16, scorers = { agreement = 0.2 } }
+
+[experiments.left]
+model = "slow"
+candidate = "slow"
+changes = { prefix = "Say: " }
+ramp = [0]
+shadow = { share = 1 }
 
 [experiments.faulty]
 model = "third"
@@ -126,6 +136,21 @@ def test_a_candidate_that_fails_in_the_shadow_does_not_touch_live_answers(
     found = shown(http, "faulty")
     assert found["shadow"]["requests"]["busy"] == 5
     assert found["serving"] == "split"
+
+
+def test_an_answer_whose_client_left_is_not_compared(server: Served, http: httpx2.Client) -> None:
+    body = {
+        "model": "slow",
+        "stream": True,
+        "messages": [{"role": "user", "content": "a b c d e f g h " * 20}],
+    }
+    with http.stream("POST", "/v1/chat/completions", json=body) as reply:
+        request = reply.headers["x-request-id"]
+        next(iter(reply.iter_lines()))
+    wait_for(lambda: any(request in line for line in server.log), 20)
+    assert "internal error" not in "".join(server.log)
+    ask(http, "slow", "stays")
+    wait_for(lambda: compared(http, "left") == 1, 20)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def replay(path: Path, experiment: str) -> list[Replayed]:
     if not path.is_file():
         raise ConfigError(f"There is no journal {path}. Name the file of experiment_file.")
     try:
-        with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as file:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
             past = read_past(file, experiment)
     except sqlite3.Error as error:
         raise ConfigError(f"{path} is no journal of experiments: {error}.") from error

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from silkline.admission.tenant import Tenant
 from silkline.cache.policy import CacheUse
 from silkline.config.experiments import ExperimentSettings
-from silkline.core import Answer, Feature
+from silkline.core import Answer, Feature, complete
 from silkline.errors import (
     SERVER_FAULTS,
     DeadlineExceeded,
@@ -35,7 +35,7 @@ from silkline.experiments.scorers.scorer import Pair, Score, Tools, find_scorer
 from silkline.experiments.tally import Scored, Tally
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
-from silkline.service.answering import Answering, completed
+from silkline.service.answering import Answering
 from silkline.service.idle import Idle
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
@@ -122,9 +122,10 @@ class Shadow:
     def take(self, record: RequestRecord, *, by_candidate: bool) -> None:
         """Begins a comparison with the answer to a request that has ended; returns at once."""
         question, answers = record.shadowed, record.details.answers
-        if question is None or not answers or record.error is not None or not self._has_room():
-            return
-        live = _Live(record, question, completed(answers[0]).text, by_candidate)
+        answer = complete(answers[0]) if answers else None
+        if question is None or answer is None or record.error is not None or not self._has_room():
+            return  # the answer is incomplete if its client left
+        live = _Live(record, question, answer.text, by_candidate)
         task = asyncio.create_task(self._compare(live), name=f"shadow of {self._name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
