@@ -159,18 +159,18 @@ class Clients:
         self._order = (item for _ in itertools.count()
                        for item in drawn.sample(self._items, len(self._items)))  # fmt: skip
         self.answered = self.failed = self.repeated = self.lost = 0
-        self.stopped = False
+        self.stopping = asyncio.Event()
 
     async def run(self, http: aiohttp.ClientSession) -> None:
-        """Asks until `stopped`."""
-        while not self.stopped:
+        """Asks until `stopping` is set."""
+        while not self.stopping.is_set():
             item = next(self._order)
             for attempt in itertools.count():
                 with suppress(aiohttp.ClientError, TimeoutError):
                     await self.ask(http, item)
                     self.repeated += attempt > 0
                     break
-                if self.stopped:
+                if self.stopping.is_set():
                     self.lost += 1
                     break
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -227,7 +227,7 @@ class Gateway:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         config = folder / "silkline.toml"
         config.write_text(settings, encoding="utf-8")
-        self._command = [sys.executable, "-m", "silkline", "up", "--config", config,
+        self._command = [sys.executable, "-m", "silkline", "up", "--config", str(config),
                          "--port", str(port), "--json"]  # fmt: skip
         self._starts = 0
         self._running = self._start()
@@ -274,8 +274,11 @@ async def _watched(gateway: Gateway, clients: Clients, arguments: argparse.Names
         running = [asyncio.create_task(clients.run(http)) for _ in range(arguments.clients)]
         while time.monotonic() - began < arguments.seconds:
             await asyncio.sleep(_LOOK_SECONDS)
-            async with http.get(f"/admin/experiments/{_NAME}") as response:
-                found = await response.json()
+            try:
+                async with http.get(f"/admin/experiments/{_NAME}") as response:
+                    found = await response.json()
+            except aiohttp.ClientError:  # a connection of the killed gateway
+                continue
             for one in found["decisions"][len(known) :]:
                 note(f"{one['serving']}, share {one['share']:.0%}, by {one['by']}: {one['reason']}")
             known = found["decisions"]
@@ -287,7 +290,7 @@ async def _watched(gateway: Gateway, clients: Clients, arguments: argparse.Names
                 await asyncio.to_thread(gateway.kill)
                 is_killed = True
                 note("the gateway answers again")
-        clients.stopped = True
+        clients.stopping.set()
         await asyncio.gather(*running)
         after = await clients.askers(http)
     note(f"then answer: {', '.join(after)}")

@@ -2,7 +2,8 @@
 
 Two servers run at the same time and are measured in turns. The one without metrics is the same
 program, with the methods of `Metrics` that requests call replaced by ones that do nothing; nobody
-can switch them off in the product. While it is measured, the other one is scraped each second.
+can switch them off in the product. The other one is scraped each second while it is measured. The
+gateway's processor time for an answer is compared too: other work on the machine changes it little.
 
     python -m benchmarks.metrics_cost [--rounds 5] [--seconds 10] [--clients 64]
 """
@@ -24,8 +25,8 @@ import msgspec
 from benchmarks.gateway_processes import Load, Seen
 from benchmarks.machine import machine, versions
 from benchmarks.options import base_parser, place_of
-from benchmarks.processes import BenchmarkError, leave, next_line, started
-from benchmarks.report import command_line, today, write_report
+from benchmarks.processes import BenchmarkError, cpu_seconds, leave, next_line, started
+from benchmarks.report import GATEWAY, command_line, today, write_report
 from benchmarks.subjects import Place
 from silkline.__main__ import main as silkline
 from silkline.bench.percentiles import percentile
@@ -50,12 +51,14 @@ class Row(msgspec.Struct, frozen=True):
         metrics: `on` or `off`.
         rate: Cached answers a second, with many clients.
         median_ms: Median milliseconds of an answer, with one client.
+        cpu_us: Microseconds of the gateway's processor time for an answer, with many clients.
         failed: Requests that were not answered with 200.
     """
 
     metrics: str
     rate: float
     median_ms: float
+    cpu_us: float
     failed: int
 
 
@@ -102,31 +105,39 @@ def _serve(metrics: str, options: list[str]) -> None:
 def _measure_all(place: Place, arguments: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     with ExitStack() as stack:
-        urls = {name: stack.enter_context(_server(name, place)) for name in (ON, OFF)}
+        servers = {name: stack.enter_context(_server(name, place)) for name in (ON, OFF)}
         for number in range(arguments.rounds):
             for name in (ON, OFF) if number % 2 == 0 else (OFF, ON):
-                with _scraped(urls[name], wanted=name == ON):
-                    many = _load(urls[name], arguments.clients, arguments.seconds, place)
-                    one = _load(urls[name], 1, arguments.seconds, place)
+                url, pid = servers[name]
+                with _scraped(url, wanted=name == ON):
+                    before = cpu_seconds(pid)[GATEWAY]
+                    many = _load(url, arguments.clients, arguments.seconds, place)
+                    spent = cpu_seconds(pid)[GATEWAY] - before
+                    one = _load(url, 1, arguments.seconds, place)
                 row = Row(
                     name,
                     len(many.seconds) / arguments.seconds,
                     percentile(sorted(one.seconds), 0.5) * 1e3,
+                    spent / len(many.seconds) * 1e6,
                     many.failed + one.failed,
                 )
-                print(f"{name}: {row.rate:.0f}/s, {row.median_ms:.2f} ms", flush=True)
+                shown = (
+                    f"{row.rate:.0f}/s, {row.median_ms:.2f} ms, {row.cpu_us:.0f} µs of processor"
+                )
+                print(f"{name}: {shown}", flush=True)
                 rows.append(row)
     return rows
 
 
 @contextmanager
-def _server(name: str, place: Place) -> Iterator[str]:
+def _server(name: str, place: Place) -> Iterator[tuple[str, int]]:
+    """A server's URL and process."""
     log = place.log(f"metrics {name}")
     command = [sys.executable, "-m", "benchmarks.metrics_cost", "server", name, "up"]
     command += ["--port", "0", "--json", "--engine", "fake", "--log-level", "warning"]
     with started(command, log) as process:
         ready: dict[str, str] = msgspec.json.decode(next_line(process, log), type=dict)
-        yield ready["url"]
+        yield ready["url"], process.pid
 
 
 @contextmanager
@@ -176,19 +187,25 @@ def markdown(report: Report) -> str:
         "",
         *(f"- {name}: {value}" for name, value in report.machine.items()),
         "",
-        "| metrics | cached answers/s | median of one client (ms) |",
-        "|---|---|---|",
-        *(f"| {row.metrics} | {row.rate:.0f} | {row.median_ms:.3f} |" for row in report.rows),
+        "| metrics | cached answers/s | median of one client (ms) | processor time (µs) |",
+        "|---|---|---|---|",
+        *(
+            f"| {row.metrics} | {row.rate:.0f} | {row.median_ms:.3f} | {row.cpu_us:.0f} |"
+            for row in report.rows
+        ),
         "",
         f"Medians: {1 - on[0] / off[0]:.1%} fewer answers with metrics, {on[1] - off[1]:+.3f} ms.",
+        f"Processor time of an answer: {on[2] - off[2]:+.0f} µs ({on[2] / off[2] - 1:+.1%}).",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _means(rows: list[Row], name: str) -> tuple[float, float]:
+def _means(rows: list[Row], name: str) -> tuple[float, float, float]:
+    """The medians of one server: rate, milliseconds, microseconds of processor time."""
     own = [row for row in rows if row.metrics == name]
     rate = statistics.median(row.rate for row in own)
-    return rate, statistics.median(row.median_ms for row in own)
+    cpu = statistics.median(row.cpu_us for row in own)
+    return rate, statistics.median(row.median_ms for row in own), cpu
 
 
 def _arguments() -> argparse.Namespace:

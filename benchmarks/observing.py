@@ -2,7 +2,8 @@
 
 Each round starts two gateways with the fake engine, one with shipped logs and with traces at their
 default ratio, and one without, and asks for cached answers: with many connections (answers a
-second) and with one (median latency). The log server and the collector are nginx, which takes
+second) and with one (median latency). The gateway's processor time for an answer is compared too:
+other work on the machine changes it little. The log server and the collector are nginx, which takes
 everything. Before that, the shipper alone ships events to it as fast as it can.
 
     python -m benchmarks.observing [--rounds 5] [--seconds 5] [--events 200000]
@@ -25,8 +26,9 @@ import uvloop
 
 from benchmarks.cached import cached_answers
 from benchmarks.options import base_parser, place_of
-from benchmarks.processes import free_port
-from benchmarks.subjects import gateway
+from benchmarks.processes import cpu_seconds, free_port
+from benchmarks.report import GATEWAY
+from benchmarks.subjects import Server, gateway
 from silkline.bench.spec import Form, Target, Traffic
 from silkline.config import LogSettings
 from silkline.observe.logs import EcsFormatter
@@ -114,32 +116,46 @@ def main() -> None:
             for way in sorted(ways, reverse=number % 2 == 1):
                 with gateway(place_of(arguments), ways[way]) as server:
                     for connections in (32, 1):
-                        value = _measured(server.url, connections, arguments)
+                        value, cpu = _measured(server, connections, arguments)
                         results.setdefault((way, connections), []).append(value)
-                        print(f"round {number + 1}, {way}, {connections}: {value:.3f}", flush=True)
+                        results.setdefault((way, 0), []).extend([cpu] if connections > 1 else [])
+                        shown = f"{value:.3f}, {cpu:.0f} µs of processor"
+                        print(f"round {number + 1}, {way}, {connections}: {shown}", flush=True)
     rate = {way: statistics.median(results[way, 32]) for way in ways}
     latency = {way: statistics.median(results[way, 1]) for way in ways}
+    cpu_us = {way: statistics.median(results[way, 0]) for way in ways}
     change = rate["on"] / rate["off"] - 1
     print(f"answers/s: off {rate['off']:.0f}, on {rate['on']:.0f} ({change:+.1%})")
     print(
         f"median ms: off {latency['off']:.3f}, on {latency['on']:.3f} "
         f"({latency['on'] - latency['off']:+.3f})"
     )
+    print(
+        f"processor time of an answer: off {cpu_us['off']:.0f} µs, on {cpu_us['on']:.0f} µs "
+        f"({cpu_us['on'] / cpu_us['off'] - 1:+.1%})"
+    )
 
 
-def _measured(url: str, connections: int, arguments: argparse.Namespace) -> float:
-    """Answers a second, or with one connection the median milliseconds."""
+def _measured(
+    server: Server, connections: int, arguments: argparse.Namespace
+) -> tuple[float, float]:
+    """Answers a second, or with one connection the median milliseconds; and processor time.
+
+    That is the gateway's, for each request, in microseconds.
+    """
     arguments.connections = connections
     traffic = Traffic(catalogue=_PICTURES, pixels=_PIXELS, form=Form.DATA_URL, max_tokens=16)
-    measured, _ = uvloop.run(cached_answers(Target("A", url), traffic, free_port(), arguments))
-    seconds = [
-        one.ended - one.began
-        for one in measured.asked
-        if one.began >= 0 and one.reply.status == _OK
-    ]
-    if len(seconds) < len([one for one in measured.asked if one.began >= 0]):
+    before = cpu_seconds(server.pid)[GATEWAY]
+    target = Target("A", server.url)
+    measured, _ = uvloop.run(cached_answers(target, traffic, free_port(), arguments))
+    cpu_us = (cpu_seconds(server.pid)[GATEWAY] - before) / len(measured.asked) * 1e6
+    asked = [one for one in measured.asked if one.began >= 0]
+    seconds = [one.ended - one.began for one in asked if one.reply.status == _OK]
+    if len(seconds) < len(asked):
         raise SystemExit("benchmark: some requests failed")
-    return len(seconds) / measured.window if connections > 1 else statistics.median(seconds) * 1000
+    if connections > 1:
+        return len(seconds) / measured.window, cpu_us
+    return statistics.median(seconds) * 1000, cpu_us
 
 
 def _arguments() -> argparse.Namespace:

@@ -193,5 +193,6 @@ _PARTS = (
     ("decoder_child", "decoder"),
     ("engines.worker", "worker"),
     ("naive/server.py", "naive"),
+    ("benchmarks.metrics_cost", "gateway"),
     ("silkline", "gateway"),
 )

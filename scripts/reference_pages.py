@@ -25,7 +25,7 @@ from silkline.deploy.prometheus.alerts import all_alerts
 from silkline.errors import HTTP_FACES
 from silkline.gateway.error_bodies import anthropic_type
 from silkline.observe.catalogue import ALL as METRICS
-from silkline.observe.otel_names import OTEL_NAMES
+from silkline.observe.other_names import OTEL_NAMES, VLLM_NAMES
 
 DOCS = Path(__file__).parents[1] / "docs"
 ALERT_TIMES = Path(__file__).with_name("alert_times.json")
@@ -195,6 +195,17 @@ def metrics() -> str:
         f"| {each.attributes} |"
         for each in OTEL_NAMES
     ]
+    lines += [
+        "",
+        "## vLLM's names",
+        "",
+        f"Of [vLLM's page at a commit]({VLLM_NAMES[0].page}).",
+        "The label `model` is its `model_name`.",
+        "",
+        "| name | metric | samples |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{each.name}` | `{each.metric.name}` | {each.samples} |" for each in VLLM_NAMES]
     return "\n".join(lines) + "\n"
 
 

@@ -67,6 +67,10 @@ class FakeActor:
             raise RuntimeError("the actor is gone")
 
 
+async def connected(address: str) -> None:
+    """Does nothing: there is no cluster."""
+
+
 @pytest.fixture
 def actors(monkeypatch: pytest.MonkeyPatch) -> list[FakeActor]:
     made: list[FakeActor] = []
@@ -75,7 +79,7 @@ def actors(monkeypatch: pytest.MonkeyPatch) -> list[FakeActor]:
         made.append(FakeActor(f"actor {len(made)}"))
         return made[-1]
 
-    monkeypatch.setattr(cluster, "connect", lambda address: None)
+    monkeypatch.setattr(cluster, "connect", connected)
     monkeypatch.setattr(cluster, "kill", lambda actor: None)
     monkeypatch.setattr(on_ray, "_create", create)
     monkeypatch.setattr(on_ray, "_PAUSE_SECONDS", 0.05)

@@ -17,7 +17,7 @@ from tests.deploy.promtool import program
 
 SCRAPE_SECONDS = 15.0
 LOOKBACK_SECONDS = 300.0
-MIN_SCRAPE_SECONDS = 0.25
+MIN_SCRAPE_SECONDS = 0.5
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])|(?<=for: )(\d+)([smhd])$", re.MULTILINE)

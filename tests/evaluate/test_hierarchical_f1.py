@@ -1,6 +1,7 @@
 import pytest
 
 from silkline.evaluate.metrics.catalogue import METRICS
+from silkline.evaluate.metrics.paths import catalogue_f1
 from tests.evaluate.items import item
 
 SHOES = "Apparel > Shoes > Sneakers"
@@ -33,3 +34,29 @@ def test_the_best_reference_counts() -> None:
 def test_a_parent_with_the_name_of_its_child_counts_twice() -> None:
     said = METRICS["hierarchical_f1"].score([item("Music > Music")], ["Music"])
     assert said == [pytest.approx(2 * 1 / (1 + 2))]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (("A > B > C", "A > X"), 1.0),
+        (("A > B > D", "A > X"), 4 / 5),
+        (("A", "A > X"), 2 * 3 / (3 + 5)),
+        (("a > B > C", "A > X"), 2 / 5),
+        (('{"category": "A > B > C", "brand": "b"}', "A > X"), 1.0),
+        ((None, "A > X"), 2 / 5),
+        (("", " A > X "), 2 / 5),
+        (("A > B > C > D", "A > X"), 10 / 11),
+    ],
+)
+def test_the_score_of_a_catalogue_sums_before_it_divides(
+    answers: tuple[str | None, str], expected: float
+) -> None:
+    items = [item("A > B > C"), item("A > X")]
+    assert catalogue_f1(items, answers) == pytest.approx(expected)
+
+
+def test_the_values_of_a_record_are_a_path() -> None:
+    mug = item(record={"category": "mug", "colour": "red"})
+    assert catalogue_f1([mug], ['{"colour": "blue", "category": "mug"}']) == 0.5
+    assert catalogue_f1([mug], ["a red mug"]) == 0.0

@@ -55,6 +55,13 @@ def test_one_that_takes_too_long_is_told_so() -> None:
     assert told.endswith("too long: it ends undecided after 14 days.")
 
 
+@pytest.mark.parametrize(
+    ("rate", "told"), [(100.0, "that is 31 s."), (0.4, "that is 2 h "), (0.02, " days.")]
+)
+def test_the_time_has_a_unit_that_suits_it(rate: float, told: str) -> None:
+    assert told in expect(SETTINGS, rate=rate).told
+
+
 def test_measured_deviations_replace_assumed_ones() -> None:
     assumed, measured = expect(SETTINGS), expect(SETTINGS, deviations={"reward": 0.25})
     assert not assumed.needs["reward"].is_measured

@@ -263,6 +263,29 @@ def test_the_report_is_written_by_the_command(
     assert told.returncode == 2
 
 
+def test_one_may_be_created_by_the_command(trial: Served, http: httpx2.Client) -> None:
+    told = run("experiment", "create", "made", "ramp=[0.5]", "unit=request", "reward_margin=0.1",
+               "--model", "other", "--candidate", "more", "--url", trial.url)  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert "more with other" in told.stdout
+    assert "is promoted after at most" in " ".join(told.stdout.split())
+    settings = http.get("/admin/experiments/made").json()["settings"]
+    assert (settings["ramp"], settings["reward_margin"]) == ([0.5], 0.1)
+    http.delete("/admin/experiments/made")
+
+
+def test_what_it_needs_is_told_from_the_settings_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "silkline.toml").write_text(TABLES, encoding="utf-8")
+    options = ("--config", str(tmp_path / "silkline.toml"), "--per-day", "1000")
+    told = run("experiment", "expect", "trial", *options)
+    assert told.returncode == 0, told.stderr
+    said = " ".join(told.stdout.split())
+    assert "promoted after at most" in said
+    assert "At this rate of requests that is 14 h" in said
+    assert {"failures", "latency", "reward"} <= set(said.split())
+    assert run("experiment", "expect", "none", *options).returncode == 2
+
+
 def test_a_request_id_that_comes_again_counts_once(http: httpx2.Client) -> None:
     user = user_of(http, "control")
     http.get("/admin/experiments/trial")

@@ -9,6 +9,7 @@ import pytest
 
 from silkline.config import Settings
 from silkline.service import deployment as module
+from silkline.service import loader
 from silkline.service.deployment import Deployment
 from silkline.service.models import ServedModels
 from tests.service.models import Replicas, served_by
@@ -75,16 +76,18 @@ async def test_the_log_names_settings_of_the_admin_api_that_need_a_restart(
 async def test_closing_ends_the_preparation_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     entered, ended = asyncio.Event(), asyncio.Event()
 
-    async def preparing(_: object) -> None:
+    async def preparing(*_: object) -> None:
         entered.set()
         try:
             await asyncio.sleep(60)
         finally:
             ended.set()
 
-    monkeypatch.setattr(module, "prepare", preparing)
-    edited = settings_of("a", "b")
-    deployment = Deployment(settings_of("a"), models_of(a=Replicas()), reread=lambda: edited)
+    monkeypatch.setattr(loader, "prepare", preparing)
+    edited, settings = settings_of("a", "b"), settings_of("a")
+    changing = loader.ModelLoader(settings.admission)
+    models = models_of(a=Replicas())
+    deployment = Deployment(settings, models, changing, reread=lambda: edited)
     await deployment.start()
     deployment.request_reload()
     await entered.wait()

@@ -22,7 +22,7 @@ def commands(page: str) -> Iterator[list[str]]:
         yield shlex.split(line.split(" | ")[0])[1:]
 
 
-@pytest.mark.parametrize("page", ["ship.md", "first-hour.md"])
+@pytest.mark.parametrize("page", ["ship.md", "first-hour.md", "first-hour.zh-CN.md"])
 def test_each_command_and_option_is_known(page: str) -> None:
     found = list(commands(page))
     assert len(found) >= 2
@@ -38,10 +38,9 @@ def test_each_command_and_option_is_known(page: str) -> None:
         assert all(word in options for word in names if word.startswith("--")), words
 
 
-def test_the_first_hour_has_the_same_commands_and_output_in_both_languages() -> None:
+def test_the_first_hour_shows_the_same_in_both_languages() -> None:
     english, chinese = (
-        re.findall(r"^```.*?^```$", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        re.findall(r"^```.*?^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
         for page in ("first-hour.md", "first-hour.zh-CN.md")
     )
-    assert len(english) > 10
-    assert chinese == english
+    assert english == chinese

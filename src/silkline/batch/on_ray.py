@@ -114,7 +114,7 @@ class RayAskers:
             SilklineError: It could not.
         """
         engine = self._spec.settings.engine
-        await asyncio.to_thread(cluster.connect, engine.ray_address)
+        await cluster.connect(engine.ray_address)
         for _ in range(engine.workers):
             handle = await asyncio.to_thread(_create, self._spec, self._per_actor)
             actor = _Actor(handle)

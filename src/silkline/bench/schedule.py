@@ -66,6 +66,9 @@ def draw_images(arrivals: Arrivals, traffic: Traffic, catalogue: int) -> Iterato
 
 
 def _images(traffic: Traffic, catalogue: int, chance: random.Random) -> Iterator[tuple[int, int]]:
+    if traffic.rounds:
+        while True:
+            yield from ((image, 0) for image in chance.sample(range(catalogue), catalogue))
     weights = list(accumulate(1.0 / rank**traffic.zipf for rank in range(1, catalogue + 1)))
     fresh = catalogue
     while True:

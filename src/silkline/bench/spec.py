@@ -59,6 +59,8 @@ class Traffic(msgspec.Struct, frozen=True):
 
     Attributes:
         catalogue: Number of images in the catalogue, at least 1.
+        rounds: Whether each image is sent once before any is sent again, in random order; `zipf`
+            then has no effect.
         zipf: Exponent of the popularity: the image of rank r is sent in proportion to 1 / r**zipf;
             0 makes all images equally popular.
         new: Share of requests with an image that was never sent before, 0 to 1.
@@ -74,6 +76,7 @@ class Traffic(msgspec.Struct, frozen=True):
     """
 
     catalogue: int = 1000
+    rounds: bool = False
     zipf: float = 1.0
     new: float = 0.0
     near: float = 0.0

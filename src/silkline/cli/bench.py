@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import click
 import uvloop
+from click.core import ParameterSource
 
 from silkline.bench.drawn import SMALLEST, STEP
+from silkline.bench.mlperf import MIN_SECONDS, Scenario
 from silkline.bench.option_types import parse_burst, parse_seconds, parse_share
 from silkline.bench.record import Run
 from silkline.bench.results import FIGURES, PAGE, REQUESTS, figures_json, write_results
@@ -80,6 +82,17 @@ _TRAFFIC = (
     click.option("--model", default="", help="Model to request; by default, the one served."),
 )  # fmt: skip
 
+_MLPERF = (
+    click.option("--mlperf", metavar="SET",
+                 help="MLPerf's scenarios and score on a data set of categories: a JSONL, CSV or "
+                      "Parquet file, a folder, or held-out (docs/mlperf.md). --for is 10 minutes."),
+    click.option("--scenario", "scenarios", multiple=True, default=[one.value for one in Scenario],
+                 type=click.Choice([one.value for one in Scenario]),
+                 help="With --mlperf: the scenarios beside offline."),
+    click.option("--reference", default="", metavar="SUBJECT",
+                 help="With --mlperf: the model or URL whose score must be kept to 99%."),
+)  # fmt: skip
+
 _GENERATOR = (
     click.option("--slice", "slice_seconds", default="10s", type=parse_seconds, metavar="TIME",
                  help="With --against: length of each target's turn."),
@@ -120,7 +133,7 @@ def _options(*groups: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 @click.command(context_settings={"show_default": True})
 @click.argument("url")
 @click.option("--against", metavar="URL", help="A second target, loaded in turns with the first.")
-@_options(_LOAD, _TRAFFIC, _GENERATOR, _RESULTS)
+@_options(_LOAD, _TRAFFIC, _MLPERF, _GENERATOR, _RESULTS)
 def bench(url: str, against: str | None, **options: Any) -> None:
     """Load-test the endpoint at URL.
 
@@ -137,6 +150,9 @@ def bench(url: str, against: str | None, **options: Any) -> None:
     _check_writable(options["out"])
     try:
         with progress_bar(quiet=options["as_json"]) as bar:
+            if options["mlperf"]:
+                _run_mlperf(spec, options, bar)
+                return
             running = run_bench(spec, _shown_on(bar), origin_port=options["origin_port"])
             run = uvloop.run(running)
     except KeyboardInterrupt:
@@ -147,6 +163,17 @@ def bench(url: str, against: str | None, **options: Any) -> None:
             "No request was due within the duration. Use a longer --for or a higher --rate."
         )
     _report(run, options)
+
+
+def _run_mlperf(spec: Spec, options: dict[str, Any], bar: ProgressBar) -> None:
+    from silkline.cli.mlperf import run_mlperf  # noqa: PLC0415 - imports the whole service
+
+    if len(spec.targets) > 1:
+        raise click.UsageError("--mlperf takes one URL; name the other as --reference.")
+    given = click.get_current_context().get_parameter_source("seconds")
+    if given is ParameterSource.DEFAULT:
+        options["seconds"] = MIN_SECONDS
+    run_mlperf(spec, options, bar, _shown_on(bar))
 
 
 def _spec(url: str, against: str | None, options: dict[str, Any]) -> Spec:

@@ -17,7 +17,9 @@ from rich.text import Text
 
 from silkline.cli.admin_api import admin_options
 from silkline.cli.printing import print_result
-from silkline.errors import EXIT, EnvironmentFault
+from silkline.config import settings_from
+from silkline.errors import EXIT, ConfigError, EnvironmentFault
+from silkline.experiments import expectation
 from silkline.experiments.recorded import Server, compare
 from silkline.experiments.replay import replay as replayed
 from silkline.experiments.report import page
@@ -26,6 +28,7 @@ from silkline.ship.admin import call, fetch
 
 _PATH = "/admin/experiments"
 _ANSWER_SECONDS = 300.0
+_DAY_SECONDS = 86_400
 _SERVING = {
     "split": "both models",
     "paused": "the model, paused",
@@ -75,6 +78,62 @@ def report(name: str, url: str, key_env: str, output: Path) -> None:
             f"{output} cannot be written: {error.strerror}. Choose another --output."
         ) from error
     print_result(Text(f"Wrote {output}."))
+
+
+@experiment.command()
+@click.argument("name")
+@click.argument("values", metavar="KEY=VALUE...", nargs=-1)
+@click.option("--model", required=True, help="The model that clients ask for, by its name.")
+@click.option("--candidate", required=True, help="The model that may replace it, by its name.")
+@admin_options
+def create(
+    name: str, values: tuple[str, ...], model: str, candidate: str, url: str, key_env: str
+) -> None:
+    """Start the experiment NAME on a running server, until it is removed or the server stops.
+
+    KEY=VALUE are further keys of [experiments.NAME], with values as in JSON, such as
+    ramp=[0.1,0.5] or unit=request.
+    """
+    body = {"model": model, "candidate": candidate, **dict(map(_pair, values))}
+    path = f"{_PATH}/{quote(name, safe='')}"
+    print_result(_described(asyncio.run(call(url, key_env, path, body, method="PUT"))))
+
+
+@experiment.command()
+@click.argument("name")
+@click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file to read."
+)
+@click.option(
+    "--per-day", type=click.FloatRange(min=0, min_open=True),
+    help="Requests a day for the model, for the number of days.",
+)  # fmt: skip
+def expect(name: str, config: Path | None, per_day: float | None) -> None:
+    """Tell how many requests NAME of the settings file needs, before it is started."""
+    declared = settings_from(config, {}).experiments
+    if name not in declared:
+        known = ", ".join(declared) or "none"
+        raise ConfigError(f"The settings have no experiment {name}. They have: {known}.")
+    rate = None if per_day is None else per_day / _DAY_SECONDS
+    found = expectation.expect(declared[name], rate=rate)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("requirement", "requests", "of a single look", "deviation assumed"):
+        table.add_column(heading, justify="left" if heading == "requirement" else "right")
+    for requirement, need in found.needs.items():
+        counts = (need.requests, need.single_look)
+        deviation = "-" if need.deviation is None else f"{need.deviation:g}"
+        table.add_row(requirement, *("-" if n is None else f"{n:,}" for n in counts), deviation)
+    print_result(Group(Text(found.told), "", table))
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text} is no KEY=VALUE", param_hint="KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def _add_step(step: str, about: str) -> None:

@@ -34,8 +34,8 @@ _TABLES: Mapping[str, type[Section]] = {
 }
 """The sections of named tables, such as one for each model; only the file has them."""
 
-_ADAPTER_KEYS = {"adapter", "adapters", "base", "base_model", "lora", "lora_modules"}
-"""Keys by which other servers know adapters; refused with the way around."""
+_ADAPTER_KEYS = {"adapters", "base_model", "lora", "lora_modules"}
+"""Keys by which other servers know adapters; refused with the right ones."""
 
 _CREDENTIALS = re.compile(r"://[^/\s'\"]*@")
 
@@ -173,9 +173,8 @@ def _check_tables(section: str, tables: Mapping[str, Any], path: Path) -> None:
                 )
             if section == "models" and key in _ADAPTER_KEYS:
                 raise ConfigError(
-                    f"The key {key} in [{section}.{name}] of {path}: adapters (LoRA) cannot be "
-                    "served as models of their own. Merge the adapter into its base model and name "
-                    "the merged folder in model; `silkline inspect` on the adapter tells how."
+                    f"The key {key} in [{section}.{name}] of {path} is none. A LoRA adapter has a "
+                    f'table of its own: [models.NAME] with base = "{name}" and adapter = "FOLDER".'
                 )
             _known(key, names, f"key {key} in [{section}.{name}] of {path}")
             kind = _TABLES[section].model_fields[key].annotation

@@ -18,6 +18,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
 _MAX_SECONDS = 366 * 24 * 3600
 
+_OF_ADAPTERS = {"base", "adapter", "aliases", "served_name"}
+"""Settings that an adapter has for itself."""
+
 UNNAMED = ""
 """The key of the model of `[engine]`, whose name only its engine may know."""
 
@@ -66,6 +69,16 @@ class ModelSettings(EngineSettings):
         description="Maximum seconds that a request waits for such a start; then it is answered "
         "503 with Retry-After, and the start goes on.",
     )
+    base: str = Field(
+        "",
+        description="Name of another model. This model is a LoRA adapter, which answers with the "
+        "base's weights, engine and queue.",
+    )
+    adapter: str = Field(
+        "",
+        description="With `base`: the adapter's folder as the library peft saves it; for a base of "
+        "the engine remote, its name at the server.",
+    )
     cascade: tuple[ModelName, ...] = Field(
         (),
         description="Names of two other models, the small one first. This model has no engine: it "
@@ -78,6 +91,11 @@ class ModelSettings(EngineSettings):
         description="Probability of a token below which a cascade's large model answers; "
         "`silkline cascade fit` finds it.",
     )
+
+    @property
+    def loads(self) -> str:
+        """What is loaded for it: the adapter, or else the model."""
+        return self.adapter or self.model
 
 
 class AdminSettings(Section):
@@ -130,19 +148,23 @@ def with_defaults(engine: EngineSettings, name: str, table: ModelSettings) -> Mo
             f"the table [models.{name}] sets served_name, but its name is already {name}. Rename "
             "the table, or use aliases"
         )
-    values = _set_fields(engine) | {"served_name": name} | _set_fields(table)
-    return ModelSettings(**values)
+    own = {"served_name": name} | _set_fields(table)
+    # All else about an adapter is its base's.
+    return ModelSettings(**(own if table.base else _set_fields(engine) | own))
 
 
 def check_together(models: Mapping[str, ModelSettings]) -> None:
     """Checks that models can be served beside each other.
 
     Raises:
-        ValueError: Two have the same name or alias; or a cascade does not have two other models
-            that are always loaded.
+        ValueError: Two have the same name or alias; a cascade does not have two other models
+            that are always loaded; or an adapter has no base, or settings that are its base's.
     """
     _check_names(models)
     _check_cascades(models)
+    for key, model in models.items():
+        if model.base or model.adapter:
+            _check_adapter(key, model, models)
 
 
 def _check_names(models: Mapping[str, ModelSettings]) -> None:
@@ -174,6 +196,25 @@ def _check_cascades(models: Mapping[str, ModelSettings]) -> None:
             if member.cascade or member.idle_s:
                 what = "is a cascade" if member.cascade else "has idle_s"
                 raise ValueError(f"the cascade {key} asks {name}, which {what}")
+
+
+def _check_adapter(key: str, model: ModelSettings, models: Mapping[str, ModelSettings]) -> None:
+    if not (model.base and model.adapter):
+        raise ValueError(
+            f"the model {key} sets {'base' if model.base else 'adapter'} alone; an adapter needs "
+            "both base and adapter"
+        )
+    if others := sorted(model.model_fields_set - _OF_ADAPTERS):
+        raise ValueError(f"the adapter {key} sets {others[0]}, which is its base's; leave it out")
+    base = models.get(model.base)
+    if base is None:
+        raise ValueError(
+            f"the adapter {key} shares the weights of {model.base}, which has no table; add "
+            f"[models.{model.base}]"
+        )
+    if base.cascade or base.base:
+        what = "a cascade" if base.cascade else "an adapter itself"
+        raise ValueError(f"the base {model.base} of the adapter {key} is {what}")
 
 
 def _set_fields(settings: EngineSettings) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from silkline.core.message import (
     ToolCall,
 )
 from silkline.core.request import (
+    LoraAdapter,
     Request,
 )
 from silkline.core.sampling import (
@@ -58,6 +59,7 @@ __all__ = [
     "Health",
     "Image",
     "ImagePart",
+    "LoraAdapter",
     "Message",
     "Part",
     "PixelBudget",

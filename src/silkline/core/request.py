@@ -9,6 +9,23 @@ from silkline.core.sampling import PromptOptions, Sampling
 
 
 @dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """A LoRA adapter: with it an engine's model answers as another model.
+
+    Attributes:
+        name: Its name at a server that serves it.
+        folder: The absolute path of its folder; empty where only a remote server has its files.
+        revision: A digest of its files; empty where they are not here.
+        rank: The largest rank of its layers; 0 where its files are not here.
+    """
+
+    name: str
+    folder: str = ""
+    revision: str = ""
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request to an engine.
 
@@ -27,6 +44,7 @@ class Request:
             other's image features and prompt prefixes, two scopes never do. None reuses nothing
             and leaves nothing behind.
         trace_headers: Headers with which a remote server continues the request's trace.
+        adapter: The adapter to answer with; None asks the engine's own model.
     """
 
     id: str
@@ -39,3 +57,4 @@ class Request:
     options: PromptOptions = field(default_factory=PromptOptions)
     reuse_scope: bytes | None = field(default=b"", repr=False)
     trace_headers: tuple[tuple[str, str], ...] = ()
+    adapter: LoraAdapter | None = None

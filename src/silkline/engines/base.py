@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from silkline.core import Delta, EngineInfo, Health, Request
+from silkline.core import Delta, EngineInfo, Health, LoraAdapter, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class EngineOptions:
         name: The model's public name, up to 100 of `A-Z a-z 0-9 . _ : / -`; if empty, the name in
             its manifest.
         revision: The model's short revision or digest; if empty, the one in its manifest.
+        adapters: The adapters that are known at the start; further ones may come with requests.
     """
 
     model: Path | None = None
@@ -41,6 +42,7 @@ class EngineOptions:
     extra: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     revision: str = ""
+    adapters: tuple[LoraAdapter, ...] = ()
 
 
 class Engine(ABC):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from silkline.engines.base import EngineFactory, EngineOptions
 from silkline.models.resolve import ModelLocation
@@ -57,6 +57,8 @@ class EngineSpec:
             and the digest of the model's files; gives None for a model that it serves as it is.
         start_seconds: How long a worker with these options may take to start, in seconds. Raises
             `ConfigError` where an option is wrong.
+        adapters: How it takes the adapters of requests: from their folders, or by the names that
+            its server knows; None if it takes none.
     """
 
     name: str
@@ -69,3 +71,4 @@ class EngineSpec:
     support: Callable[[ModelFacts], Support] | None = None
     export: Callable[[ModelLocation, EngineSettings, str], Export | None] | None = None
     start_seconds: Callable[[EngineOptions], float] = _start_seconds
+    adapters: Literal["folders", "names"] | None = None

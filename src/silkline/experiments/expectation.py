@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from silkline.config.experiments import ExperimentSettings
 from silkline.experiments.bounded import AboveBound
 from silkline.experiments.planning import arm_counts, fixed_observations, likely_observations
-from silkline.experiments.verdict import FAILURES, LATENCY, REWARD
+from silkline.experiments.verdict import FAILURES, LATENCY, MIN_OBSERVATIONS, REWARD
+from silkline.report.numbers import span
 
 POWER = 0.8
 """The chance with which a candidate that is as good as the model is promoted by then."""
@@ -80,11 +81,12 @@ def expect(
         measured = (deviations or {}).get(name)
         needs[name] = _need(settings, effect, measured)
     counts = [need.requests for need in needs.values()]
-    most = None if None in counts else max(count for count in counts if count is not None)
-    total = None if most is None else _with_steps(settings, most)
+    largest = None if None in counts else max(count for count in counts if count is not None)
+    total = None if largest is None else _with_steps(settings, largest)
     days = None
-    if most is not None and rate:
-        days = _days(settings, most - seen, share or settings.ramp[0], rate)
+    if largest is not None and rate:
+        first = next(each for each in settings.ramp if each)  # 0 is a share of shadows only
+        days = _days(settings, largest - seen, share or first, rate)
     return Expectation(POWER, needs, total, days, _told(settings, needs, total, days))
 
 
@@ -108,7 +110,7 @@ def _need(settings: ExperimentSettings, effect: float, measured: float | None) -
     alpha, planned = settings.error_rate, settings.planned_observations
     likely = likely_observations(effect, deviation, planned, alpha, POWER)
     fixed = fixed_observations(effect, deviation, alpha, POWER)
-    counts = [_bounded(sum(arm_counts(one, 0.5))) for one in (likely, fixed)]
+    counts = [_bounded(sum(arm_counts(one, 0.5))) for one in (max(likely, MIN_OBSERVATIONS), fixed)]
     return Need(counts[0], counts[1], deviation, measured is not None)
 
 
@@ -116,9 +118,9 @@ def _bounded(requests: float) -> int | None:
     return round(requests) if requests < _NEVER else None
 
 
-def _with_steps(settings: ExperimentSettings, most: int) -> int:
+def _with_steps(settings: ExperimentSettings, needed: int) -> int:
     """Requests with those of the later shares: evidence comes first, at the first share."""
-    first = max(most, 2 * settings.step_requests)
+    first = max(needed, 2 * settings.step_requests)
     return first + 2 * settings.step_requests * (len(settings.ramp) - 1)
 
 
@@ -146,7 +148,8 @@ def _told(
         found = found.replace("as good as the model", f"better by {settings.reward_margin:g}")
     if days is None:
         return f"{found}."
-    found += f". At this rate of requests that is {days:.1f} days"
+    told = f"{days:,.1f} days" if days > 1 else span(days * _DAY_SECONDS)
+    found += f". At this rate of requests that is {told}"
     if days > settings.max_days:
         return f"{found}, too long: it ends undecided after {settings.max_days:g} days."
     return f"{found}."

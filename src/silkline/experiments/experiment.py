@@ -8,6 +8,8 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from heapq import merge
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -18,7 +20,7 @@ from silkline.experiments.assignment import Arm, arm_of, takes_part
 from silkline.experiments.bandit import bandit_arm, candidate_share
 from silkline.experiments.course import Course
 from silkline.experiments.expectation import Expectation, expect
-from silkline.experiments.journal import EVIDENCE, Decision, Journal, Marks, Serving
+from silkline.experiments.journal import EVIDENCE, Decision, Journal, Marks, Reward, Serving
 from silkline.experiments.shadow import Shadow
 from silkline.experiments.tally import Observation, Tally
 from silkline.experiments.verdict import (
@@ -141,10 +143,11 @@ class Experiment:
         if past.decisions:
             arms = msgspec.json.decode(self.decisions[-1].evidence)["arms"]
             self._requests_before = arms[Arm.CANDIDATE.value]["requests"]
-        for seen in past.seen:
-            self._add(seen)
-        for arm, value in past.rewards:
-            self.tally.reward(arm, value)
+        for one in merge(past.seen, past.rewards, key=attrgetter("at")):
+            if isinstance(one, Reward):
+                self.tally.reward(one.arm, one.value)
+            else:
+                self._add(one)
         for score in past.scores:
             self.tally.score(score)
 
@@ -244,8 +247,8 @@ class Experiment:
         rate = None
         elapsed = self._clock() - last.at
         if last.serving is Serving.SPLIT and last.share and elapsed > 0:
-            here = 2 * (self.tally.requests(Arm.CANDIDATE) - self._requests_before)
-            rate = here / (2 * last.share) / elapsed
+            here = self.tally.requests(Arm.CANDIDATE) - self._requests_before
+            rate = here / last.share / elapsed
         deviations = {
             name: found.standard_error * math.sqrt(found.observations)
             for name, found in ((LATENCY, self.tally.latency), (REWARD, self.tally.gain))

@@ -107,7 +107,7 @@ _SEEN = (
     "WHERE experiment = ? AND number > ? ORDER BY number"
 )
 _REWARDS = (
-    "SELECT rewards.number, arm, value FROM rewards "
+    "SELECT rewards.number, arm, value, rewards.at FROM rewards "
     "JOIN observations ON observation = observations.number "
     "WHERE experiment = ? AND rewards.number > ? ORDER BY rewards.number"
 )
@@ -151,6 +151,14 @@ class Decision:
     at: float
 
 
+class Reward(NamedTuple):
+    """The reward of a request: its arm, its value from 0 to 1, and its Unix time in seconds."""
+
+    arm: Arm
+    value: float
+    at: float
+
+
 class Marks(NamedTuple):
     """The last row of each kind that was read."""
 
@@ -169,14 +177,14 @@ class Past(NamedTuple):
     Attributes:
         decisions: Its decisions, the first being its start, each with the settings as JSON.
         seen: Its observations.
-        rewards: The arm and the value of each reward.
+        rewards: Its rewards.
         scores: Its scores.
         marks: Where to read on.
     """
 
     decisions: list[tuple[str, Decision]]
     seen: list[Observation]
-    rewards: list[tuple[Arm, float]]
+    rewards: list[Reward]
     scores: list[Scored]
     marks: Marks
 
@@ -299,7 +307,7 @@ def read_past(file: sqlite3.Connection, experiment: str, marks: Marks = _START) 
             Observation(request, tenant, Arm(arm), stratum, bool(failed), *rest)
             for _, request, tenant, arm, stratum, failed, *rest in seen
         ],
-        [(Arm(arm), value) for _, arm, value in rewards],
+        [Reward(Arm(arm), *rest) for _, arm, *rest in rewards],
         [Scored(*rest) for _, *rest in scores],
         Marks(
             *(

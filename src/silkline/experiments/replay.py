@@ -89,7 +89,7 @@ def _tally(past: Past, settings: ExperimentSettings, evidence: dict[str, Any]) -
         counted = evidence["arms"][arm.value]
         for seen in [one for one in past.seen if one.arm is arm][: counted["requests"]]:
             tally.add(seen)
-        values = [value for which, value in past.rewards if which is arm]
+        values = [reward.value for reward in past.rewards if reward.arm is arm]
         for value in values[: counted["rewards"]]:
             tally.reward(arm, value)
     for name, counted in evidence.get("scores", {}).items():

@@ -54,6 +54,8 @@ class ModelTable(msgspec.Struct, kw_only=True):
         memory: Relative share of the memory.
         idle_s: Seconds without a request after which the model is unloaded.
         cold_start_wait_s: Maximum seconds that a request waits for a start.
+        base: The model whose weights this model shares, as a LoRA adapter.
+        adapter: The adapter's folder, or its name at a remote server; the owner has to allow it.
     """
 
     model: str | UnsetType = UNSET
@@ -70,6 +72,8 @@ class ModelTable(msgspec.Struct, kw_only=True):
     memory: float | UnsetType = UNSET
     idle_s: float | UnsetType = UNSET
     cold_start_wait_s: float | UnsetType = UNSET
+    base: str | UnsetType = UNSET
+    adapter: str | UnsetType = UNSET
 
 
 class NewModel(ModelTable, kw_only=True):

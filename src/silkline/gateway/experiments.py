@@ -133,10 +133,10 @@ def experiment_routes(experiments: Experiments) -> APIRouter:
         responses=ERROR_RESPONSES,
     )
     async def one(name: str) -> dict[str, Any]:
-        experiment = _named(experiments, name)
-        with suppress(Overloaded):  # then it shows what is known so far
-            await experiment.flush()
-        return detailed(experiment)
+        found = _named(experiments, name)
+        with suppress(Overloaded):  # logged by the store; what is known is shown
+            await found.flush()
+        return detailed(found)
 
     @router.post(
         "/admin/experiments/{name:path}",

@@ -20,10 +20,10 @@ def is_allowed(model: str, settings: Settings) -> bool:
     A folder is allowed by the folder that it is, or lies below, once all links are followed.
 
     Args:
-        model: The model as a client names it.
+        model: The model, or the adapter, as a client names it.
         settings: The settings.
     """
-    configured = {settings.engine.model, *(each.model for each in settings.served.values())}
+    configured = {settings.engine.model, *(each.loads for each in settings.served.values())}
     if model in configured:
         return True
     patterns = settings.admin.allowed_models

@@ -236,7 +236,7 @@ class Answering:
         """Checks the question against the limits, and reduces its `max_tokens` to the maximum."""
         limits = self._settings.limits
         check_size(question, limits)
-        wanted = model.prepared.wanted
+        wanted = model.engine_settings
         extra, record.ignored = sort_fields(record.others, info, wanted.remotes)
         if extra:
             question = replace(question, sampling=replace(question.sampling, extra=extra))

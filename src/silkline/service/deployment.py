@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from silkline.admission.limits import Limits
 from silkline.config import ModelSettings, Settings, check_together, with_defaults
@@ -28,10 +28,10 @@ from silkline.errors import (
 from silkline.models.amounts import bytes_text
 from silkline.service.allowed_models import is_allowed
 from silkline.service.budget import divide, fits_beside
-from silkline.service.loader import ModelLoader
+from silkline.service.loader import ModelLoader, bases_first
 from silkline.service.model_changes import ModelChanges
 from silkline.service.models import ServedModels
-from silkline.service.pool import Prepared, prepare
+from silkline.service.pool import Prepared
 from silkline.service.served_model import ServedModel
 
 logger = logging.getLogger("silkline.models")
@@ -189,7 +189,7 @@ class Deployment:
                 return
             _warn_of_other_sections(self.settings, settings)
             self.settings = settings
-            for key, model_settings in wanted.items():
+            for key, model_settings in bases_first(wanted):
                 await self._reload_model(key, model_settings)
             for model in self.models:
                 if model.key not in wanted and len(self.models) > 1:
@@ -203,11 +203,11 @@ class Deployment:
         if old is not None and old.prepared.wanted == wanted:
             return
         try:
-            model = await self._started(key, wanted)
+            model, adapted = await self._with_adapters(key, wanted)
         except SilklineError as error:
             _failed("a model cannot be started; the old one stays", wanted.served_name, error)
             return
-        self.models.put(model, self._drain_seconds)
+        self._place(model, adapted)
         _audit("model added" if old is None else "model replaced", model, "SIGHUP")
 
     async def _put(self, key: str, name: str, table: ModelSettings, by: str) -> ServedModel:
@@ -215,7 +215,7 @@ class Deployment:
         wanted = self._checked(key, name, table)
         old = self.models.get(key)
         try:
-            model = await self._started(key, wanted)
+            model, adapted = await self._with_adapters(key, wanted)
         except _NOT_STARTED as error:
             _failed("a model cannot be started", name, error)
             raise ModelNotStarted(
@@ -225,11 +225,37 @@ class Deployment:
         try:
             await self._record(key, name, table)
         except BaseException:
-            await model.aclose()
+            for each in (*adapted, model):
+                await each.aclose()
             raise
-        self.models.put(model, self._drain_seconds)
+        self._place(model, adapted)
         _audit("model added" if old is None else "model replaced", model, by)
         return model
+
+    def _place(self, model: ServedModel, adapted: Sequence[ServedModel]) -> None:
+        """Puts a model and its adapters into the table; the old ones finish their requests."""
+        for each in (model, *adapted):
+            self.models.put(each, self._drain_seconds)
+
+    async def _with_adapters(
+        self, key: str, wanted: ModelSettings
+    ) -> tuple[ServedModel, list[ServedModel]]:
+        """Returns a model that has started, and anew the adapters that stand on the old one.
+
+        Each is tied to its own base, so requests that are in flight keep both.
+        """
+        base = await self._started(key, wanted)
+        adapted: list[ServedModel] = []
+        try:
+            for old in self.models:
+                if old.base is not None and old.base.key == key:
+                    beside = {model.key: model for model in (*self.models, base)}
+                    adapted.append(await self._started_beside(old.key, old.prepared.wanted, beside))
+        except BaseException:
+            for model in (*adapted, base):
+                await model.aclose()
+            raise
+        return base, adapted
 
     def _checked(self, key: str, name: str, table: ModelSettings) -> ModelSettings:
         """Returns a table with the values of `[engine]`; its names and its model are allowed."""
@@ -246,7 +272,7 @@ class Deployment:
             raise ModelConflict(f"The model cannot be served beside the others: {error}.") from None
         if clash := taken & {name, *wanted.aliases}:
             raise ModelConflict(f"The name {min(clash)} belongs to another model.")
-        if not wanted.cascade and not is_allowed(wanted.model, self.settings):
+        if not wanted.cascade and not is_allowed(wanted.loads, self.settings):
             raise Forbidden(
                 "The server's owner does not allow this model. Models that the admin API may load "
                 "are listed in the setting allowed_models.",
@@ -256,9 +282,17 @@ class Deployment:
 
     async def _started(self, key: str, wanted: ModelSettings) -> ServedModel:
         """Returns a model that has started, and is not yet in the table."""
-        prepared = await prepare(wanted)
+        beside = {model.key: model for model in self.models}
+        return await self._started_beside(key, wanted, beside)
+
+    async def _started_beside(
+        self, key: str, wanted: ModelSettings, beside: Mapping[str, ServedModel]
+    ) -> ServedModel:
+        loader = self._changing_loader()
+        known = {each: model.prepared for each, model in beside.items()}
+        prepared = await loader.prepared(wanted, known)
         try:
-            model = self._changing_loader().model(key, prepared, self._beside(key, prepared))
+            model = loader.model(key, prepared, self._beside(key, prepared, beside))
         except BaseException:
             prepared.release()
             raise
@@ -272,14 +306,16 @@ class Deployment:
             self._starting = None
         return model
 
-    def _beside(self, key: str, prepared: Prepared) -> Mapping[str, ServedModel]:
+    def _beside(
+        self, key: str, prepared: Prepared, beside: Mapping[str, ServedModel]
+    ) -> Mapping[str, ServedModel]:
         """Returns the models that stay beside a new one, if it fits beside all that are loaded.
 
         Raises:
             ModelConflict: It does not.
         """
         machine = self._changing_loader().machine
-        stay = {model.key: model for model in self.models if model.key != key}
+        stay = {each: model for each, model in beside.items() if each != key}
         needs = {model.name: model.prepared.need for model in stay.values()}
         try:
             divide(machine, needs | {prepared.wanted.served_name: prepared.need})

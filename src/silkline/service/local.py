@@ -44,6 +44,7 @@ async def open_answering(
         EnvironmentFault: No engine is installed, or it does not start.
     """
     first = dict(islice(settings.served.items(), 1))
+    first |= {one.base: settings.served[one.base] for one in first.values() if one.base}
     models = await ModelLoader(settings.admission).models(first, on_progress)
     for model in models:
         if why := why_chosen(model.prepared.choice):

@@ -90,7 +90,7 @@ class ModelChanges:
             kept[key] = change
             if change.table is None:
                 found.pop(key, None)
-            elif is_allowed((changed := _settings_of(settings.engine, change)).model, settings):
+            elif is_allowed((changed := _settings_of(settings.engine, change)).loads, settings):
                 found[key] = changed
             else:
                 fields = {"silkline.model": change.name}

@@ -25,8 +25,9 @@ def model_readings(models: ServedModels) -> Iterator[Reading]:
     for model in models:
         pool, name = model.engines, (model.name,)
         yield catalogue.MODEL_LOADED, name, pool is not None
-        yield catalogue.MODEL_MAX_BATCH, name, model.prepared.wanted.max_batch
-        yield from _queue_readings(model.name, model.admission.snapshot())
+        yield catalogue.MODEL_MAX_BATCH, name, model.engine_settings.max_batch
+        if model.base is None:  # an adapter waits in the queue of its base
+            yield from _queue_readings(model.name, model.admission.snapshot())
         if pool is not None:
             yield from _pool_readings(model.name, pool.health())
         if isinstance(pool, CascadePool):

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import NamedTuple, Protocol
 
 from silkline.config import EngineSettings, ModelSettings, RemoteSettings
-from silkline.core import Delta, EngineInfo, Request
+from silkline.core import Delta, EngineInfo, LoraAdapter, Request
 from silkline.engines.base import EngineOptions
 from silkline.engines.registry import Choice, engine_spec, pick_engine
 from silkline.engines.remote.key import read_key
@@ -97,32 +97,37 @@ class Prepared(NamedTuple):
         choice: Which engine computes on this machine, and why no better one.
         files: What the engine loads; None if it loads nothing.
         need: What it must have on this machine.
+        adapter: The adapter that it is; None if it has weights of its own.
     """
 
     wanted: ModelSettings
     choice: Choice
     files: ModelFiles | None
     need: Need
+    adapter: LoraAdapter | None = None
 
     def pool(
         self,
         share: Share = Share(),  # noqa: B008 - immutable
+        adapters: Sequence[LoraAdapter] = (),
         load: Callable[[], Load] = _no_load,
     ) -> EnginePool:
         """Creates a pool of engines that has not started.
 
         Args:
             share: The share of this machine that each worker gets.
+            adapters: The adapters of this model that are known now.
             load: What waits for the workers, for those on Ray.
 
         Raises:
             ConfigError: A remote's key is missing, or two remotes have the same name.
         """
-        return pool_over(self.wanted, self.workers(share, load))
+        return pool_over(self.wanted, self.workers(share, adapters, load))
 
     def workers(
         self,
         share: Share = Share(),  # noqa: B008 - immutable
+        adapters: Sequence[LoraAdapter] = (),
         load: Callable[[], Load] = _no_load,
     ) -> tuple[WorkerSupervisor | FleetWorker, ...]:
         """Creates the workers, which have not started; none for remotes only."""
@@ -130,7 +135,7 @@ class Prepared(NamedTuple):
             return ()
         if self.wanted.on == "ray":
             return Fleet(self.wanted, load).workers
-        return _workers(self, share)
+        return _workers(self, share, adapters)
 
     def release(self) -> None:
         """Lets the model's files be removed. Idempotent."""
@@ -170,9 +175,11 @@ async def prepare(wanted: ModelSettings, on_progress: OnProgress = ignore) -> Pr
 
     Raises:
         ConfigError: The model is unknown, its files are damaged, no engine can serve it, or `trust`
-            is `header` and an engine needs pixels.
+            is `header` and an engine needs pixels. Or it is an adapter (`prepare_adapter`).
         EnvironmentFault: No engine is installed, or the model or what exports it is not here.
     """
+    if wanted.base:
+        raise ConfigError(f"The adapter {wanted.served_name} is served only beside its base.")
     if wanted.cascade:
         return Prepared(wanted, Choice(CASCADE), None, NO_NEED)
     on_ray = wanted.on == "ray" and needs_workers(wanted)
@@ -267,7 +274,11 @@ def _remotes(remotes: Sequence[RemoteSettings], workers: Sequence[Replica]) -> l
     ]
 
 
-def engine_options(prepared: Prepared, share: Share = Share()) -> EngineOptions:  # noqa: B008
+def engine_options(
+    prepared: Prepared,
+    share: Share = Share(),  # noqa: B008 - immutable
+    adapters: Sequence[LoraAdapter] = (),
+) -> EngineOptions:
     """The options of the engine of each worker, with its share of the machine."""
     wanted, files = prepared.wanted, prepared.files
     threads = share.threads or threads_of_worker(wanted)
@@ -280,12 +291,15 @@ def engine_options(prepared: Prepared, share: Share = Share()) -> EngineOptions:
         extra=wanted.engine_options if files is None else files.options(wanted),
         name=wanted.served_name if files is None else files.name,
         revision="" if files is None else files.revision,
+        adapters=tuple(adapters),
     )
 
 
-def _workers(prepared: Prepared, share: Share) -> tuple[WorkerSupervisor, ...]:
+def _workers(
+    prepared: Prepared, share: Share, adapters: Sequence[LoraAdapter]
+) -> tuple[WorkerSupervisor, ...]:
     wanted, name = prepared.wanted, prepared.choice.engine
-    options = engine_options(prepared, share)
+    options = engine_options(prepared, share, adapters)
     supervisor = partial(
         WorkerSupervisor,
         name,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from enum import StrEnum
 
@@ -53,6 +53,7 @@ class ServedModel:
         admission: AdmissionSettings,
         limits: Limits | None = None,
         memory: Memory | None = None,
+        base: ServedModel | None = None,
     ) -> None:
         """Takes a prepared model; nothing is loaded before `start`.
 
@@ -63,18 +64,21 @@ class ServedModel:
             admission: The settings of its admission.
             limits: The tenants' rate limits, which all models share; by default its own.
             memory: What gateway processes share, if there are several.
+            base: The model whose engines and admission it shares; None if it has its own.
 
         Raises:
             ConfigError: A remote's key is missing, or two remotes have the same name.
         """
         self.key = key
         self.prepared = prepared
-        self.admission = Admission(admission, self._capacity, limits)
+        self.base = base
+        self.admission = base.admission if base else Admission(admission, self._capacity, limits)
         self._slots = CapacityShare(memory or PrivateMemory())
         self._create_pool = create_pool
         self._pool: Pool | None = create_pool()
         self.aliases = aliases(prepared.wanted)
-        self.wanted_images = wanted_images(prepared.wanted)
+        self.engine_settings = base.engine_settings if base else prepared.wanted
+        self.wanted_images = wanted_images(self.engine_settings)
         self._reported: EngineInfo | None = None
         self._named: tuple[EngineInfo, EngineInfo] | None = None
         self._users = 0
@@ -203,7 +207,8 @@ class ServedModel:
         self._unused.clear()
         self._cancel_idle()
         try:
-            yield
+            with nullcontext() if self.base is None else self.base.used():
+                yield
         finally:
             self._users -= 1
             if not self._users:
@@ -219,6 +224,8 @@ class ServedModel:
         Raises:
             Overloaded: The model did not start in time; the start goes on. Or it failed.
         """
+        if self.base is not None:
+            await self.base.awake(seconds_left)
         loop = asyncio.get_running_loop()
         if self._pool is None and self._waking is None and loop.time() >= self._retry_at:
             self._waking = asyncio.create_task(self._wake(), name=f"start {self.name}")
@@ -285,7 +292,8 @@ class ServedModel:
         """Closes the engines; requests that still run end with `ShuttingDown`. Idempotent."""
         self._closed = True
         self._cancel_idle()
-        self.admission.close()
+        if self.base is None:
+            self.admission.close()
         if self._pool is not None:  # also ends a start that is under way
             await self._pool.aclose()
         waiting = [task for task in (self._waking, self._unloading) if task is not None]

@@ -66,12 +66,13 @@ def decoders_crash(site: Site) -> Iterator[None]:
         '[engine]\nengine = "fake"\n[decode]\ndecode_processes = 1\ndecode_timeout = 0.5\n',
         asked=False,
     )
+    site.ask("What is it?", data_url(encoded(40, 40)))  # starts the children
     yield
     for number in range(_CRASHES):
-        for child in psutil.Process(site.gateway.process.pid).children():
+        for child in psutil.Process(site.gateway.process.pid).children(recursive=True):
             if DECODER in " ".join(child.cmdline()):
                 child.suspend()
-        site.ask("What is it?", data_url(encoded(40 + number, 40)))
+        site.ask("What is it?", data_url(encoded(41 + number, 40)))
         site.wait("decode_replaced_total", number)
     yield
 

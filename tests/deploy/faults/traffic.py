@@ -54,7 +54,7 @@ class Traffic:
         async with httpx2.AsyncClient(
             base_url=self._url, headers=self._headers, timeout=120, limits=limits
         ) as client:
-            asking = set()
+            asking: set[asyncio.Task[None]] = set()
             for number in itertools.count():
                 asking.add(asyncio.create_task(_ask(client, self.make(number))))
                 await asyncio.sleep(self.pause)

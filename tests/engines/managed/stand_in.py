@@ -45,6 +45,7 @@ TRAITS = {
     "fails",
 }  # fmt: skip
 CONTEXT = 8192
+LOAD = "/v1/load_lora_adapter"
 
 
 class StandIn(OpenAiServer):
@@ -69,11 +70,27 @@ class StandIn(OpenAiServer):
             told.write(whole(200, {"status": "ok"}))
         elif received.headers.get("authorization") != f"Bearer {self.key}":
             told.write(whole(401, {"error": "Unauthorized"}))
+        elif received.path == LOAD:
+            told.write(self._load(received.body))
+        elif received.method == "POST" and received.body["model"] not in self._listed():
+            told.write(whole(404, {"error": {"message": "The model does not exist.", "code": 404}}))
         else:
             await super()._reply(received, reader, told)
             last = last or (self.called == "llama.cpp" and received.method == "POST")
         if last:
             raise ConnectionError  # ended; llama.cpp does so unasked, too, and unannounced
+
+    def _listed(self) -> set[str]:
+        return {model["id"] for model in self.listing["data"]}
+
+    def _load(self, wanted: dict[str, str]) -> bytes:
+        """As vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING: an adapter is served from then on."""
+        if os.environ.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING") != "1":
+            return whole(404, {"detail": "Not Found"})
+        if not (Path(wanted["lora_path"]) / "adapter_config.json").is_file():
+            return whole(400, {"error": {"message": "No adapter found", "code": 400}})
+        self.listing["data"].append({**self.listing["data"][0], "id": wanted["lora_name"]})
+        return whole(200, {"status": "Success"})
 
 
 class _Told:
@@ -100,6 +117,7 @@ class Plan:
         variable: What holds its key.
         model: Its entry in the listing.
         traits: In which way it fails.
+        adapters: The names of its adapters.
     """
 
     dialect: str
@@ -107,6 +125,7 @@ class Plan:
     variable: str
     model: dict[str, Any]
     traits: set[str]
+    adapters: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -140,7 +159,11 @@ def _vllm(words: list[str], traits: set[str]) -> Plan:
     assert int(given.max_num_seqs) > 0
     model = {"id": given.served_model_name, "object": "model", "max_model_len": CONTEXT}
     _say("(APIServer pid=1) INFO 11-22 18:11:16 [api_utils.py:286] non-default args")
-    return Plan("vllm", given.uds, "VLLM_API_KEY", model, traits)
+    assert not given.lora_modules or given.enable_lora
+    modules = [each.split("=", 1) for each in given.lora_modules or ()]
+    assert all((Path(folder) / "adapter_config.json").is_file() for _, folder in modules)
+    names = tuple(name for name, _ in modules)
+    return Plan("vllm", given.uds, "VLLM_API_KEY", model, traits, names)
 
 
 def _llama(words: list[str], traits: set[str]) -> Plan:
@@ -160,7 +183,9 @@ async def _serve(plan: Plan) -> None:
     server = StandIn(_script(computed(fake, plan.dialect), plan.traits))
     server.called = "llama.cpp" if plan.dialect == "llama" else "uvicorn"
     server.key = os.environ[plan.variable]
-    server.listing = {"object": "list", "data": [plan.model]}
+    adapters = [{**plan.model, "id": name, "parent": plan.model["id"]} for name in plan.adapters]
+    server.listing = {"object": "list", "data": [plan.model, *adapters]}
+    server.script = _telling_adapters(server.script, plan.model["id"])
     server.loading = plan.dialect == "llama" and "slow" in plan.traits
     if "slow" in plan.traits and not server.loading:
         await asyncio.sleep(1.0)
@@ -172,6 +197,20 @@ async def _serve(plan: Plan) -> None:
     _say("Application startup complete.")
     async with listener:
         await listener.serve_forever()
+
+
+def _telling_adapters(script: Script, base: str) -> Script:
+    """Answers with an adapter are others than the base's: those to a prompt with its name."""
+
+    async def telling(received: Received) -> AsyncIterator[bytes]:
+        name = received.body["model"].partition("@")[0]
+        if received.body["model"] != base:
+            said = {"role": "system", "content": f"as {name}"}
+            received.body["messages"] = [said, *received.body["messages"]]
+        async for piece in script(received):
+            yield piece
+
+    return telling
 
 
 def _script(script: Script, traits: set[str]) -> Script:
@@ -211,7 +250,7 @@ def _parser(program: str, recorded: str) -> argparse.ArgumentParser:
         plain = line.removesuffix(" VALUE")
         names = plain.split(", ")
         if plain != line:
-            parser.add_argument(*names)
+            parser.add_argument(*names, nargs="+" if "--lora-modules" in names else None)
             continue
         refusals = [name for name in names if name.startswith("--no-")]
         agreements = [name for name in names if name not in refusals]

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from silkline.core import Request
 from silkline.engines.torch import attention
+from silkline.engines.torch.adapters import Adapters
 from silkline.engines.torch.attention import PackedAttention, Score, eager, sdpa
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.common import Adapter
@@ -65,9 +66,9 @@ def decoder_of(family: Adapter, score: Score, position_rows: int) -> Decoder:
         family,
         slots,
         packed,
+        Adapters(family.model, family.text_model, token[:0], 0),
         windows=found.windows,
         position_rows=position_rows,
-        device=CPU,
         dtype=token.dtype,
         padded=True,
     )

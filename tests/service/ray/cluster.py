@@ -27,12 +27,12 @@ _ENVIRONMENT = {
 }
 
 _LOOK = """
-import sys, msgspec, ray
+import asyncio, sys, msgspec, ray
 from ray import serve
 from silkline.service.ray import cluster
 from silkline.service.ray.directory import NO_LOAD
 
-cluster.connect(sys.argv[1])
+asyncio.run(cluster.connect(sys.argv[1]))
 (application,) = serve.status().applications
 load = msgspec.json.encode(NO_LOAD)
 found = ray.get(cluster.directory().look.remote(application, "test", load))

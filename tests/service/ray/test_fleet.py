@@ -56,7 +56,7 @@ class Cluster:
         self.loads: list[Load] = []
         self.fault = ""
         monkeypatch.setattr(fleet, "_LOOK_SECONDS", 0.05)
-        monkeypatch.setattr(cluster, "connect", lambda address: None)
+        monkeypatch.setattr(cluster, "connect", connected)
         monkeypatch.setattr(cluster, "directory", lambda: self)
         monkeypatch.setattr(cluster, "deploy", lambda name, wanted: self.deployed.append(name))
         monkeypatch.setattr(cluster, "remove", self.removed.append)
@@ -81,6 +81,10 @@ async def worker(name: str) -> AsyncGenerator[tuple[Entry, WorkerServer], None]:
     yield Entry(id=name, number=1, status=status), server
     await server.stop(0)
     await engine.aclose()
+
+
+async def connected(address: str) -> None:
+    """Does nothing: there is no cluster."""
 
 
 @pytest.fixture

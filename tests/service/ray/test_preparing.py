@@ -33,10 +33,12 @@ async def test_undecoded_files_are_refused_as_on_this_machine() -> None:
         await prepare(ModelSettings(on="ray", engine="fake", trust="header"))
 
 
-def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_ray_the_error_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EnvironmentFault, match="which is not installed") as missing:
-        cluster.connect("")
+        await cluster.connect("")
     assert missing.value.remedy == "pip install 'silkline[ray]'"
 
 

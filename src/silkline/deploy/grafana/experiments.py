@@ -32,28 +32,7 @@ def experiments() -> Dashboard:
                     ("silkline_experiment_verdicts_total", "{{experiment}} {{serving}}"),
                 ),
             ),
-            "Arms": (
-                panel(
-                    "Requests of the arms",
-                    "reqps",
-                    ("rate(silkline_experiment_requests_total[$__rate_interval])", _ARM),
-                    about="Control and candidate should have equally many.",
-                ),
-                panel("Failed requests", "none", ("silkline_experiment_failures_total", _ARM)),
-                panel("Feedback", "none", ("silkline_experiment_rewards_total", _ARM)),
-                panel(
-                    "Unequal arms",
-                    "none",
-                    ("silkline_experiment_mismatch", "{{experiment}}"),
-                    about="1 while nothing is concluded since the arms' sizes differ.",
-                ),
-                panel(
-                    "Requests that do not count",
-                    "none",
-                    ("silkline_experiment_lost_total", "{{experiment}}"),
-                    about="The journal failed when they ended.",
-                ),
-            ),
+            "Arms": _arms(),
             "Intervals": (
                 _interval("Latency over the control's", "latency", "none"),
                 _interval("Reward minus the control's", "gain", "none"),
@@ -69,4 +48,29 @@ def _interval(title: str, metric: str, unit: str) -> Panel:
         unit,
         (f'silkline_experiment_interval{{metric="{metric}"}}', "{{experiment}} {{bound}}"),
         about="The interval holds the true value at all times, however often one looks.",
+    )
+
+
+def _arms() -> tuple[Panel, ...]:
+    return (
+        panel(
+            "Requests of the arms",
+            "reqps",
+            ("rate(silkline_experiment_requests_total[$__rate_interval])", _ARM),
+            about="Control and candidate should have equally many.",
+        ),
+        panel("Failed requests", "none", ("silkline_experiment_failures_total", _ARM)),
+        panel("Feedback", "none", ("silkline_experiment_rewards_total", _ARM)),
+        panel(
+            "Unequal arms",
+            "none",
+            ("silkline_experiment_mismatch", "{{experiment}}"),
+            about="1 while nothing is concluded since the arms' sizes differ.",
+        ),
+        panel(
+            "Requests that do not count",
+            "none",
+            ("silkline_experiment_lost_total", "{{experiment}}"),
+            about="The journal failed when they ended.",
+        ),
     )

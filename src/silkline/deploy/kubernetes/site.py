@@ -30,10 +30,10 @@ _OF_GATEWAYS = {"cache", "idempotency", "responses", "history", "experiments", "
 
 
 def engine_models(settings: Settings) -> dict[str, ModelSettings]:
-    """The models that the engines serve, by name: all but cascades and those of remote servers."""
+    """The models with engines of their own here, by name: no cascades, adapters or remotes."""
     return {
         name: model for name, model in _named(settings).items()
-        if not (model.cascade or model.remotes or model.engine == "remote")
+        if not (model.cascade or model.base or model.remotes or model.engine == "remote")
     }  # fmt: skip
 
 

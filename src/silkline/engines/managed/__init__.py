@@ -63,6 +63,7 @@ VLLM_SPEC = EngineSpec(
     libraries=("vllm",),
     gpu_rank=1,
     support=vllm_support,
+    adapters="folders",
     start_seconds=_start_seconds(VLLM),
 )
 

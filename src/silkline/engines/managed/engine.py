@@ -13,8 +13,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from silkline.config import RemoteSettings
-from silkline.core import Delta, EngineInfo, Health, PixelBudget, Request
+from silkline.core import Delta, EngineInfo, Health, LoraAdapter, PixelBudget, Request
 from silkline.engines.base import Engine
 from silkline.engines.managed.process import ServerProcess
 from silkline.engines.managed.safe_request import safe_request
@@ -24,7 +26,13 @@ from silkline.engines.prompt_text import SafeText
 from silkline.engines.remote.body import check
 from silkline.engines.remote.engine import RemoteEngine
 from silkline.engines.remote.link import RemoteLink
-from silkline.errors import DeadlineExceeded, EngineFailed, WorkerLost, not_running
+from silkline.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidRequest,
+    WorkerLost,
+    not_running,
+)
 from silkline.models.image_tokens import SmartResize
 
 _URL = "http://localhost"
@@ -42,6 +50,10 @@ deadline, and the supervisor detects a hang from the progress of all requests to
 
 _KEY_BYTES = 32
 
+_LOAD = "/v1/load_lora_adapter"
+_LOAD_SECONDS = 60.0
+"""Maximum seconds in which the server loads an adapter."""
+
 
 class ManagedEngine(Engine):
     """Starts a server, waits until it is ready, and sends requests through `RemoteEngine`."""
@@ -55,6 +67,8 @@ class ManagedEngine(Engine):
         self._process: ServerProcess | None = None
         self._remote: RemoteEngine | None = None
         self._info: EngineInfo | None = None
+        self._adapters = {adapter.name for adapter in server.options.adapters}
+        self._loading = asyncio.Lock()
 
     @property
     def info(self) -> EngineInfo:
@@ -105,6 +119,8 @@ class ManagedEngine(Engine):
         if self._remote is None:
             raise not_running()
         check(request)
+        if request.adapter is not None:
+            await self._load(request.adapter, self._remote)
         tokens = self._server.model.image_tokens(request)
         # Always a stream: the supervisor replaces a worker whose answers make no progress.
         safe = replace(safe_request(request, self._safe), stream=True)
@@ -148,6 +164,31 @@ class ManagedEngine(Engine):
             await process.end()
         if folder is not None:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _load(self, adapter: LoraAdapter, remote: RemoteEngine) -> None:
+        """Has the server load an adapter, unless it has it.
+
+        Raises:
+            InvalidRequest: It refuses the adapter; the log has its reason.
+        """
+        async with self._loading:
+            if adapter.name in self._adapters:
+                return
+            body = msgspec.json.encode({"lora_name": adapter.name, "lora_path": adapter.folder})
+            deadline = asyncio.get_running_loop().time() + _LOAD_SECONDS
+            async with remote.link.post(_LOAD, body, deadline, {}) as reply:
+                reason = b"" if reply.status == _OK else await reply.head_of_body()
+            if reason or reply.status != _OK:
+                self._logger.error(
+                    "the server refuses an adapter: %s", reason.decode(errors="replace")
+                )
+                raise InvalidRequest(
+                    "The model's server does not take this adapter. If its base was started "
+                    "without adapters, or with smaller ones, start the base again.",
+                    param="model",
+                )
+            self._adapters.add(adapter.name)
+            await remote.probe()  # reads the new list of models
 
     async def _has_ended(self) -> bool:
         """Whether the server has ended, or ends within `_END_SECONDS`."""

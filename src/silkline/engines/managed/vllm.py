@@ -33,6 +33,12 @@ NO_DOMAIN = "none.invalid"
 _NOT_INHERITED = frozenset({"VLLM_CPU_KVCACHE_SPACE", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE"})
 """Variables that are not inherited: the first overrides the cache flag, the second logs answers."""
 
+_MIN_RANK = 16
+"""Minimum rank of adapters that it has room for; it takes powers of two."""
+
+_ADAPTERS_AT_ONCE = 8
+"""Maximum adapters in one batch; each takes GPU memory of the largest rank."""
+
 _PRECISION_FLAGS = ("--dtype", "--quantization", "-q")
 
 _BY_SILKLINE = "Silkline sets it"
@@ -53,6 +59,7 @@ _REFUSED = {
     "--generation-config": SAMPLING,
     "--override-generation-config": SAMPLING,
     "--limit-mm-per-prompt": _BY_SILKLINE,
+    "--lora-modules": "serve each adapter as a model with `base` and `adapter`",
     "--no-disable-uvicorn-access-log": "Silkline logs requests itself",
     "--no-disable-fastapi-docs": _BY_SILKLINE,
     "--model": "give the model to Silkline",
@@ -125,12 +132,26 @@ class VllmServer(Server):
         words += ["--limit-mm-per-prompt", json.dumps({"video": 0, "audio": 0})]
         words += ["--no-trust-remote-code", "--allowed-media-domains", NO_DOMAIN]
         words += ["--no-enable-log-requests", "--disable-uvicorn-access-log"]
+        words += self._adapter_flags()
         return [*words, "--disable-fastapi-docs", *self._parsers, *self._flags]
+
+    def _adapter_flags(self) -> list[str]:
+        """The flags of the adapters that are known at the start; none if there are none."""
+        adapters = self.options.adapters
+        if not adapters:
+            return []
+        rank = max(_MIN_RANK, *(1 << (adapter.rank - 1).bit_length() for adapter in adapters))
+        at_once = min(len(adapters), _ADAPTERS_AT_ONCE)
+        words = ["--enable-lora", "--max-lora-rank", str(rank), "--max-loras", str(at_once)]
+        words += ["--max-cpu-loras", str(len(adapters)), "--lora-modules"]
+        return [*words, *(f"{adapter.name}={adapter.folder}" for adapter in adapters)]
 
     def variables(self, key: str) -> dict[str, str]:
         """See `Server`."""
         variables = {"VLLM_API_KEY": key, "VLLM_HOST_IP": "127.0.0.1", "HF_HUB_OFFLINE": "1"}
         variables |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+        if self.options.adapters:  # those of later requests are loaded while it runs
+            variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
         if threads := self.options.threads:
             variables |= {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
         return variables

@@ -37,4 +37,10 @@ def create_engine(options: EngineOptions) -> Engine:
     return RemoteEngine(settings, read_key(settings, os.environ))
 
 
-SPEC = EngineSpec(name=ENGINE, create=create_engine, needs_model=False, support=remote_support)
+SPEC = EngineSpec(
+    name=ENGINE,
+    create=create_engine,
+    needs_model=False,
+    support=remote_support,
+    adapters="names",
+)

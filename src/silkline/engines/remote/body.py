@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -9,15 +10,27 @@ import msgspec
 from silkline.core import EncodedImage, Image, ImagePart, Message, Request, TextPart
 from silkline.engines.remote.fields import Body, function_call
 from silkline.engines.remote.png import encode_png
-from silkline.errors import InvalidRequest
+from silkline.errors import InvalidRequest, ModelNotFound
 
 
-def check(request: Request) -> None:
+def check(request: Request, served: Collection[str] | None = None) -> None:
     """Checks a request before it is sent.
+
+    Args:
+        request: The request.
+        served: The names of all models at the server; None if they are not known.
 
     Raises:
         InvalidRequest: A message shows an image that was not sent, or a stop string is empty.
+        ModelNotFound: The server does not serve the request's adapter.
     """
+    # A server's 404 would count against the server, and so against its other models.
+    if request.adapter is not None and served is not None and request.adapter.name not in served:
+        raise ModelNotFound(
+            "The model's server does not list this adapter. Load it there, or give the name that "
+            "the server lists.",
+            param="model",
+        )
     for message in request.messages:
         for part in message.parts:
             if isinstance(part, ImagePart) and not 0 <= part.index < len(request.images):
@@ -65,7 +78,7 @@ def encode_body(request: Request, model: str, fields: Body, form: ImageForm = AN
 
     Args:
         request: The request.
-        model: The model's name at the server.
+        model: The name of the server's own model.
         fields: All other fields, in the words of the server.
         form: How images are sent.
 
@@ -73,7 +86,7 @@ def encode_body(request: Request, model: str, fields: Body, form: ImageForm = AN
         InvalidRequest: A text holds half of a surrogate pair.
     """
     images = [form.url(image) for image in request.images]
-    body: Body = {"model": model}
+    body: Body = {"model": model if request.adapter is None else request.adapter.name}
     if request.options.raw:
         body["prompt"] = "".join(_text(message) for message in request.messages)
     else:

@@ -207,7 +207,7 @@ class RemoteEngine(Engine):
         """
         if self._info is None:
             raise not_running()
-        check(request)
+        check(request, self._known and self._known.names)
         tools = request.options.tools
         if tools and Feature.TOOLS not in self._info.features:  # none may be called: send none
             request = replace(request, options=replace(request.options, tools=()))

@@ -37,10 +37,12 @@ class Listing(NamedTuple):
     Attributes:
         info: The engine's info.
         server: The kind of server.
+        names: The names of all its models, adapters included.
     """
 
     info: EngineInfo
     server: ServerKind
+    names: frozenset[str] = frozenset()
 
 
 def read_listing(body: bytes, settings: RemoteSettings) -> Listing:
@@ -53,7 +55,7 @@ def read_listing(body: bytes, settings: RemoteSettings) -> Listing:
     Raises:
         WorkerLost: The body is not a list of models, or the model is not in it.
     """
-    model = _find(body, settings.model)
+    model, names = _find(body, settings.model)
     context_length = (
         settings.context_length
         or _count(model, "context_length")
@@ -74,7 +76,7 @@ def read_listing(body: bytes, settings: RemoteSettings) -> Listing:
         pixel_budget=_pixel_budget(model, settings.max_pixels),
         features=_features(model, server) - set(settings.without),
     )
-    return Listing(info, server)
+    return Listing(info, server, names)
 
 
 def _features(model: dict[str, Any], server: ServerKind) -> frozenset[Feature]:
@@ -93,17 +95,19 @@ def _pixel_budget(model: dict[str, Any], max_pixels: int | None) -> PixelBudget:
     return PixelBudget(max_pixels=maximum, shortest_edge=_count(reported, "shortest_edge") or None)
 
 
-def _find(body: bytes, name: str) -> dict[str, Any]:
+def _find(body: bytes, name: str) -> tuple[dict[str, Any], frozenset[str]]:
+    """The entry of the model, and the names of all."""
     try:
         listing: Any = msgspec.json.decode(body)
     except UNDECODABLE as error:
         raise lost("sent no list of models") from error
     models = listing.get("data") if isinstance(listing, dict) else None
-    for model in models if isinstance(models, list) else ():
-        identity = _text(model, "id")
-        if identity and name in {"", identity}:
-            return dict(model)
-    raise lost("does not serve the configured model")
+    listed = models if isinstance(models, list) else []
+    found = {identity: model for model in reversed(listed) if (identity := _text(model, "id"))}
+    wanted = name or next(reversed(found), "")
+    if wanted not in found:
+        raise lost("does not serve the configured model")
+    return dict(found[wanted]), frozenset(found)
 
 
 def _text(table: object, name: str) -> str:

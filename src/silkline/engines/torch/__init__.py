@@ -30,4 +30,5 @@ SPEC = EngineSpec(
     rank=2,
     gpu_rank=2,
     support=torch_support,
+    adapters="folders",
 )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from silkline.engines.torch.adapters import Adapters
 from silkline.engines.torch.attention import PackedAttention
 from silkline.engines.torch.families.base import Family
 from silkline.engines.torch.job import Job
@@ -41,7 +42,7 @@ class _Frame:
             position; int64 `[3, B]`.
         slots: 0, 1, 2, ..., int64 `[B]`.
         length: Number of tokens of each slot that are read.
-        logits: The step's output, `[B, vocabulary]`.
+        logits: The output of the captured step, `[B, vocabulary]`.
         graph: The captured step; None if the step runs without a graph.
     """
 
@@ -60,10 +61,10 @@ class Decoder:
         family: Family,
         slots: KvSlots,
         attention: PackedAttention,
+        adapters: Adapters,
         *,
         windows: Iterable[int | None],
         position_rows: int,
-        device: torch.device,
         dtype: torch.dtype,
         padded: bool,
     ) -> None:
@@ -73,16 +74,17 @@ class Decoder:
             family: The model.
             slots: Stores keys and values.
             attention: The attention that the model's layers call.
+            adapters: The model's adapters.
             windows: Sliding windows of its layers.
             position_rows: Rows of its positions.
-            device: The model's device.
             dtype: Type of its weights.
             padded: Whether to pad batches to buckets, as graphs require.
         """
         self._family = family
         self._slots = slots
         self._attention = attention
-        self._device = device
+        self._adapters = adapters
+        self._device = device = slots.tensors[0].device
         self._padded = padded
         self._captures = padded and device.type == "cuda"
         # One memory pool for all graphs, instead of one for each: logits are read before the next
@@ -118,10 +120,12 @@ class Decoder:
         frame.inputs[:, :count].copy_(inputs)
         # The other slots are free: what is written at their index 0 is overwritten later.
         frame.inputs[:, count:].zero_()
-        if frame.graph is not None:
+        # Slots without a request get the rows of the base.
+        spans = [*((job.adapter, 1) for job in decoding), (None, len(frame.slots) - count)]
+        with self._adapters.applied([span for span in spans if span[1]]) as adapted:
+            if frame.graph is None or adapted:  # a graph is captured without adapters
+                return self._compute(frame)[:count]
             frame.graph.replay()
-        else:
-            frame.logits = self._compute(frame)
         if frame.logits is None:
             raise RuntimeError("a captured step has no output")
         return frame.logits[:count]

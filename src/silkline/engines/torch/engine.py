@@ -7,6 +7,7 @@ runs the model.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -14,7 +15,16 @@ from pathlib import Path
 
 import torch
 
-from silkline.core import Delta, EngineInfo, Feature, Health, Request, Sampling, Usage
+from silkline.core import (
+    Delta,
+    EngineInfo,
+    Feature,
+    Health,
+    LoraAdapter,
+    Request,
+    Sampling,
+    Usage,
+)
 from silkline.engines.base import Engine, EngineOptions
 from silkline.engines.chat.call_grammar import constraint_in_time
 from silkline.engines.chat.parts import AnswerParts, call_ids
@@ -27,19 +37,23 @@ from silkline.engines.sampling import SAMPLING_FEATURES, answer_room, check_bias
 from silkline.engines.stepper import Stepper
 from silkline.engines.text_stream import TextStream
 from silkline.engines.tokenized import tokenized
+from silkline.engines.torch.adapters import LoadedAdapter
 from silkline.engines.torch.constraint import Matcher, Matchers
 from silkline.engines.torch.families.base import Prompt, Served
 from silkline.engines.torch.job import Job
 from silkline.engines.torch.load_model import LoadedModel, PackedModel, load
 from silkline.engines.torch.options import TorchOptions
 from silkline.engines.torch.prefixes import prompt_keys
-from silkline.errors import ConfigError
+from silkline.errors import ConfigError, InvalidRequest
 from silkline.models.bundle import MANIFEST, Bundle, load_bundle
 from silkline.models.compressed import read_compressed
 from silkline.models.documents import CONFIG, read_document
 from silkline.models.generation_config import read_sampling_defaults
 
 NAME = "torch"
+
+_ADAPTED = b"silkline.lora1"
+"""Separates the scopes of adapters from all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +121,12 @@ class TorchEngine(Engine):
         """See `Engine`."""
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
-        prompt = await _prepare(opened, request, deadline)
+        prompt, adapter = await _prepare(opened, request, deadline)
         if not request.sampling.max_tokens:
             yield tokenized(prompt.ids.tolist(), _image_tokens(prompt))
             return
         job = _job(opened.loaded, request, prompt)
+        job.adapter = adapter
         if opened.matchers is not None:
             job.matcher = await _matcher(opened.matchers, request, prompt, deadline)
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
@@ -129,7 +144,9 @@ class TorchEngine(Engine):
         opened = self._opened()
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         one_token = replace(request, sampling=Sampling(max_tokens=1))
-        job = _job(opened.loaded, one_token, await _prepare(opened, one_token, deadline))
+        prompt, adapter = await _prepare(opened, one_token, deadline)
+        job = _job(opened.loaded, one_token, prompt)
+        job.adapter = adapter
         job.keeps_logits = True
         async with aclosing(opened.stepper.answer(job, deadline)) as deltas:
             async for _ in deltas:
@@ -181,19 +198,46 @@ class TorchEngine(Engine):
         )
 
 
-async def _prepare(opened: _Open, request: Request, deadline: float) -> Prompt:
-    """Prepares the request's prompt."""
-    model = opened.loaded.family
+async def _prepare(
+    opened: _Open, request: Request, deadline: float
+) -> tuple[Prompt, LoadedAdapter | None]:
+    """Prepares the request's prompt, and loads its adapter."""
+    loaded = opened.loaded
 
-    def prepare(request: Request) -> Prompt:
-        prompt = model.prepare(request.messages, request.images, request.options)
-        loaded = opened.loaded
+    def prepare(request: Request) -> tuple[Prompt, LoadedAdapter | None]:
+        adapter = None if request.adapter is None else _adapter(loaded, request.adapter)
+        prompt = loaded.family.prepare(request.messages, request.images, request.options)
         if not isinstance(loaded, PackedModel) or not loaded.batch.reuses_prefixes:
-            return prompt
-        keys = prompt_keys(prompt, loaded.family.image_token_id, request.reuse_scope)
-        return replace(prompt, keys=keys)
+            return prompt, adapter
+        keys = prompt_keys(prompt, loaded.family.image_token_id, _scope(request))
+        return replace(prompt, keys=keys), adapter
 
     return await opened.preparer.run(prepare, request, deadline)
+
+
+def _adapter(loaded: LoadedModel, adapter: LoraAdapter) -> LoadedAdapter:
+    """Returns an adapter of a request, in memory."""
+    if not isinstance(loaded, PackedModel):
+        raise InvalidRequest(
+            "The torch engine runs this model's family by its generic path, which has no adapters. "
+            "Merge the adapter: silkline merge ADAPTER --out MERGED",
+            param="model",
+        )
+    try:
+        return loaded.adapters.get(adapter)
+    except ConfigError as error:
+        raise InvalidRequest(
+            f"The adapter cannot be used: {error.message}", param="model"
+        ) from error
+
+
+def _scope(request: Request) -> bytes | None:
+    """The scope of a request's reuse; an adapter's keys, values and features are its own."""
+    scope, adapter = request.reuse_scope, request.adapter
+    if scope is None or adapter is None:
+        return scope
+    named = b"%d:%b%b" % (len(scope), scope, f"{adapter.folder}\0{adapter.revision}".encode())
+    return hashlib.blake2b(named, digest_size=32, person=_ADAPTED).digest()
 
 
 async def _matcher(
@@ -232,7 +276,7 @@ def _job(loaded: LoadedModel, request: Request, prompt: Prompt) -> Job:
         prompt=prompt,
         sampling=sampling,
         seed=seed_of(sampling),
-        scope=request.reuse_scope,
+        scope=_scope(request),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from silkline.core import Sampling
 from silkline.engines import stepper
 from silkline.engines.sampling import chance
+from silkline.engines.torch.adapters import LoadedAdapter
 from silkline.engines.torch.constraint import Matcher
 from silkline.engines.torch.families.base import Prompt
 from silkline.engines.torch.penalties import Penalties, penalties
@@ -24,7 +25,8 @@ class Job(stepper.Job):
         prompt: The prepared prompt.
         sampling: The sampling settings; `max_tokens` fits the context and the cache.
         seed: The seed for sampling; random if the client gave none.
-        scope: The scope of its request; see `Request.reuse_scope`.
+        scope: The scope of its request and its adapter; see `Request.reuse_scope`.
+        adapter: The adapter that answers it; None for the base model.
         generated: The answer's tokens so far.
         features: Features of the prompt's images, each `[tokens, hidden]`, until `inputs` is set.
         inputs: Input of the text model for the tokens to prefill, `[tokens, hidden]`: the prompt,
@@ -43,6 +45,7 @@ class Job(stepper.Job):
     sampling: Sampling
     seed: int
     scope: bytes | None = None
+    adapter: LoadedAdapter | None = None
     generated: list[int] = field(default_factory=list)
     features: list[torch.Tensor | None] = field(default_factory=list)
     inputs: torch.Tensor | None = None

@@ -11,6 +11,7 @@ from silkline.core import Message, Role, TextPart
 from silkline.engines.kv_budget import USUAL_CONTEXT, kv_budget, spare_memory
 from silkline.engines.threads import choose_threads
 from silkline.engines.torch import attention
+from silkline.engines.torch.adapters import Adapters
 from silkline.engines.torch.attention_choice import Sizes, choose
 from silkline.engines.torch.batch import Batch
 from silkline.engines.torch.decode import Decoder
@@ -64,10 +65,15 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class PackedModel(LoadedModel):
-    """A model with an adapter, which runs in packed batches."""
+    """A model of a known family, which runs in packed batches.
+
+    Attributes:
+        adapters: Its LoRA adapters.
+    """
 
     family: Family
     batch: Batch
+    adapters: Adapters
 
 
 def load(
@@ -117,13 +123,14 @@ def load(
         chosen = choose(options.attention, Sizes.of(found, max_batch, chunk), inputs)
     packed = attention.PackedAttention(slots, chosen.prefill, chosen.decode, found.reads)
     attention.install(family.text_model, packed)
+    adapters = Adapters(family.model, family.text_model, inputs[:0], options.adapter_bytes)
     decoder = Decoder(
         family,
         slots,
         packed,
+        adapters,
         windows=found.windows,
         position_rows=prompt.positions.shape[0],
-        device=device,
         dtype=inputs.dtype,
         padded=device.type == "cuda",
     )
@@ -132,15 +139,15 @@ def load(
     by_text = pruning is not None and pruning.method.needs_prompt
     reuses_prefixes = options.reuse and not found.states and not by_text
     batch = Batch(
-        Runner(family, slots, packed, decoder, device=device),
+        Runner(family, slots, packed, decoder, adapters, device=device),
         slots,
-        Vision(family, FeatureCache(options.feature_cache_bytes if options.reuse else 0)),
+        Vision(family, FeatureCache(options.feature_cache_bytes if options.reuse else 0), adapters),
         end_ids=family.end_ids,
         chunk_tokens=chunk,
         prefixes=Prefixes(slots, family.image_token_id) if reuses_prefixes else None,
     )
     max_tokens = min(family.context_length, slots.max_tokens)
-    return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED)
+    return PackedModel(family, batch, max_tokens, inputs.dtype, device.type, PACKED, adapters)
 
 
 def _check_room(slots: KvSlots, tokens: int) -> None:

@@ -23,6 +23,8 @@ class TorchOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
         feature_cache_bytes: Size of the cache of image features, for repeated images.
         reuse: Whether prompts reuse the keys and values of a prefix that was computed before, and
             the features of images; see docs/reuse.md.
+        adapter_bytes: Memory for LoRA adapters that no request uses; the least recently used one is
+            dropped first.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -31,3 +33,4 @@ class TorchOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     prefill_chunk: _Count = 0
     feature_cache_bytes: _Count = 32 * 1024 * 1024
     reuse: bool = True
+    adapter_bytes: _Count = 1024 * 1024 * 1024

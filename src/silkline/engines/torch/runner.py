@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from silkline.engines.torch.adapters import Adapters
 from silkline.engines.torch.attention import PackedAttention
 from silkline.engines.torch.decode import Decoder
 from silkline.engines.torch.families.base import Family
@@ -42,10 +43,12 @@ class Runner:
         slots: KvSlots,
         attention: PackedAttention,
         decoder: Decoder,
+        adapters: Adapters,
         *,
         device: torch.device,
     ) -> None:
         self._family = family
+        self._adapters = adapters
         self._slots = slots
         self._attention = attention
         self._decoder = decoder
@@ -79,14 +82,15 @@ class Runner:
         ]
         # Copied before the model is launched: a later copy would wait until the model is done.
         rows = torch.tensor([*range(len(decoding)), *ends], dtype=torch.int64, device=self._device)
-        hidden = forward(
-            self._family,
-            self._attention,
-            layout,
-            self._inputs(decoding, parts),
-            self._positions(decoding, parts),
-        )
-        return self._family.logits(hidden[rows])
+        inputs = self._inputs(decoding, parts)
+        positions = self._positions(decoding, parts)
+        spans = [(job.adapter, 1) for job in decoding]
+        chunks = [(part.job.adapter, part.end - part.start) for part in parts]
+        with self._adapters.applied([*spans, *chunks]):
+            hidden = forward(self._family, self._attention, layout, inputs, positions)
+        ending = [(part.job.adapter, 1) for part in parts if part.finishes]
+        with self._adapters.applied([*spans, *ending]):
+            return self._family.logits(hidden[rows])
 
     def _layout(self, decoding: Sequence[Job], parts: Sequence[Part]) -> Layout:
         count, chunks = len(decoding), []
@@ -122,7 +126,8 @@ class Runner:
         inputs = []
         if decoding:
             newest = torch.tensor([job.generated[-1] for job in decoding], device=self._device)
-            inputs.append(self._family.embed_next(newest))
+            with self._adapters.applied([(job.adapter, 1) for job in decoding]):
+                inputs.append(self._family.embed_next(newest))
         for part in parts:
             prompt = part.job.inputs
             if prompt is None:

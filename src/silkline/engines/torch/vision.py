@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from silkline.engines.memory import too_little_memory
+from silkline.engines.torch.adapters import Adapters, LoadedAdapter
 from silkline.engines.torch.families.base import Family, PreparedImage
 from silkline.engines.torch.families.inputs import joined
 from silkline.engines.torch.features import FeatureCache
@@ -37,11 +39,25 @@ _NO_MEMORY = "DefaultCPUAllocator"
 """Part of the message of the error when main memory is exhausted; torch has no class for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Images that are encoded together.
+
+    Attributes:
+        images: The images by their keys.
+        adapter: The adapter that changes the vision tower for them; None for the base's own.
+    """
+
+    images: dict[bytes, PreparedImage]
+    adapter: LoadedAdapter | None
+
+
 class Vision:
     """Encodes images of many requests in batches, with a cache of their features."""
 
-    def __init__(self, family: Family, cache: FeatureCache) -> None:
+    def __init__(self, family: Family, cache: FeatureCache, adapters: Adapters) -> None:
         self._family = family
+        self._adapters = adapters
         self._cache = cache
         self._token_seconds = 0.0
 
@@ -63,7 +79,7 @@ class Vision:
         """
         self._use_cache(waiting)
         batch = self._next_batch(waiting, _HURRIED_SECONDS if hurried else _FREE_SECONDS)
-        encoded, refused = self._encode(batch) if batch else ({}, {})
+        encoded, refused = self._encode(batch) if batch.images else ({}, {})
         failed: dict[Job, SilklineError] = {}
         for job in waiting:
             images = job.prompt.images
@@ -96,25 +112,28 @@ class Vision:
                 if job.features[index] is None and job.scope is not None:
                     job.features[index] = self._cache.get(_key(job, image))
 
-    def _next_batch(self, waiting: Sequence[Job], seconds: float) -> dict[bytes, PreparedImage]:
-        """Returns the distinct images to encode now, by their keys."""
-        batch: dict[bytes, PreparedImage] = {}
+    def _next_batch(self, waiting: Sequence[Job], seconds: float) -> _Batch:
+        """Returns the distinct images to encode now, all by the vision tower of one adapter."""
+        batch = _Batch({}, None)
         tokens = 0
         for job in waiting:
+            adapter = job.adapter if job.adapter is not None and job.adapter.sees else None
             for index, image in enumerate(job.prompt.images):
                 key = _key(job, image)
-                if job.features[index] is not None or key in batch:
+                if job.features[index] is not None or key in batch.images:
                     continue
+                if not batch.images:
+                    batch = _Batch({}, adapter)
+                elif batch.adapter is not adapter:
+                    break
                 tokens += image.features
                 full = tokens > _MAX_TOKENS or tokens * self._token_seconds > seconds
-                if batch and full:
+                if batch.images and full:
                     return batch
-                batch[key] = image
+                batch.images[key] = image
         return batch
 
-    def _encode(
-        self, batch: dict[bytes, PreparedImage]
-    ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
+    def _encode(self, batch: _Batch) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
         """Encodes a batch of images.
 
         Returns:
@@ -123,39 +142,39 @@ class Vision:
         began = time.perf_counter()
         encoded, short = self._try_encode(batch)
         if not encoded:
-            if len(batch) == 1:
-                return {}, dict.fromkeys(batch, short)
+            if len(batch.images) == 1:
+                return {}, dict.fromkeys(batch.images, short)
             return self._encode_separately(batch)
-        tokens = sum(image.features for image in batch.values())
+        tokens = sum(image.features for image in batch.images.values())
         if next(iter(encoded.values())).is_cuda:
             torch.cuda.synchronize()
         self._token_seconds = (time.perf_counter() - began) / tokens
         return encoded, {}
 
-    def _try_encode(
-        self, batch: dict[bytes, PreparedImage]
-    ) -> tuple[dict[bytes, torch.Tensor], bool]:
+    def _try_encode(self, batch: _Batch) -> tuple[dict[bytes, torch.Tensor], bool]:
         """Returns features by key; on an error none, and whether memory was exhausted.
 
         The error must not leave this function: its traceback keeps the vision tower's tensors.
         """
         try:
-            return dict(zip(batch, self._family.encode(list(batch.values())), strict=True)), False
+            with self._adapters.applied([(batch.adapter, 1)]):
+                features = self._family.encode(list(batch.images.values()))
+            return dict(zip(batch.images, features, strict=True)), False
         except DEVICE_ERROR:
             raise
         except (SilklineError, *IMAGE_ERRORS) as error:
-            if len(batch) == 1:
+            if len(batch.images) == 1:
                 logger.exception("an image could not be encoded")
             return {}, short_of_memory(error)
 
     def _encode_separately(
-        self, batch: dict[bytes, PreparedImage]
+        self, batch: _Batch
     ) -> tuple[dict[bytes, torch.Tensor], dict[bytes, bool]]:
         """Does the same as `_encode`, image by image, for a batch that failed."""
         encoded: dict[bytes, torch.Tensor] = {}
         refused: dict[bytes, bool] = {}
-        for key, image in batch.items():
-            features, errors = self._encode({key: image})
+        for key, image in batch.images.items():
+            features, errors = self._encode(_Batch({key: image}, batch.adapter))
             encoded |= features
             refused |= errors
         return encoded, refused
@@ -164,11 +183,12 @@ class Vision:
         features = [tensor for tensor in job.features if tensor is not None]
         if len(features) < len(job.features):
             return
-        job.prompt, found = self._family.prune(job.prompt, features)
-        inputs = self._family.embed(job.prompt, found)
-        if job.generated:
-            generated = torch.tensor(job.generated, device=inputs.device)
-            inputs = joined((inputs, self._family.embed_next(generated)))
+        with self._adapters.applied([(job.adapter, 1)]):
+            job.prompt, found = self._family.prune(job.prompt, features)
+            inputs = self._family.embed(job.prompt, found)
+            if job.generated:
+                generated = torch.tensor(job.generated, device=inputs.device)
+                inputs = joined((inputs, self._family.embed_next(generated)))
         job.inputs = inputs
         job.features.clear()
 

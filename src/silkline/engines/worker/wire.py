@@ -23,6 +23,7 @@ from silkline.core import (
     Health,
     Image,
     ImagePart,
+    LoraAdapter,
     Message,
     Part,
     PixelBudget,
@@ -50,7 +51,7 @@ from silkline.errors import (
     http_face,
 )
 
-WIRE_VERSION: Final = 5
+WIRE_VERSION: Final = 6
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -103,7 +104,7 @@ class _Sampling(_Array):
 
 
 class _Request(_Array):
-    wire: Literal[5]
+    wire: Literal[6]
     id: str
     messages: Annotated[tuple[_Message, ...], msgspec.Meta(min_length=1)]
     images: tuple[_Image, ...]
@@ -112,6 +113,7 @@ class _Request(_Array):
     stream: bool
     options: PromptOptions
     reuse_scope: bytes | None
+    adapter: LoraAdapter | None
 
 
 class _Usage(_Array):
@@ -135,7 +137,7 @@ class _Delta(_Array):
 
 
 class _Info(_Array):
-    wire: Literal[5]
+    wire: Literal[6]
     engine: str
     model: str
     revision: str
@@ -175,6 +177,7 @@ class _Options(msgspec.Struct, forbid_unknown_fields=True):
     extra: dict[str, str]
     name: str
     revision: str
+    adapters: tuple[LoraAdapter, ...]
 
 
 class StartReport(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -217,6 +220,7 @@ def encode_request(request: Request) -> bytes:
         request.stream,
         request.options,
         request.reuse_scope,
+        request.adapter,
     )
     try:
         return msgspec.msgpack.encode(body)
@@ -256,6 +260,7 @@ def decode_request(body: bytes | memoryview) -> Request:
         stream=wire.stream,
         options=wire.options,
         reuse_scope=wire.reuse_scope,
+        adapter=wire.adapter,
     )
 
 
@@ -344,18 +349,10 @@ def decode_error(body: bytes) -> SilklineError:
 
 def encode_options(options: EngineOptions) -> bytes:
     """Encodes the options as the line of JSON that a worker reads from its standard input."""
-    return msgspec.json.encode(
-        _Options(
-            None if options.model is None else str(options.model),
-            options.max_batch,
-            options.kv_cache_bytes,
-            options.kv_cache_limit,
-            options.threads,
-            dict(options.extra),
-            options.name,
-            options.revision,
-        )
-    )
+    fields = {name: getattr(options, name) for name in _Options.__struct_fields__}
+    fields["model"] = None if options.model is None else str(options.model)
+    fields["extra"] = dict(options.extra)
+    return msgspec.json.encode(_Options(**fields))
 
 
 def decode_options(line: bytes) -> EngineOptions:
@@ -364,16 +361,9 @@ def decode_options(line: bytes) -> EngineOptions:
         wire = msgspec.json.decode(line, type=_Options)
     except UNDECODABLE as error:
         raise _malformed() from error
-    return EngineOptions(
-        model=None if wire.model is None else Path(wire.model),
-        max_batch=wire.max_batch,
-        kv_cache_bytes=wire.kv_cache_bytes,
-        kv_cache_limit=wire.kv_cache_limit,
-        threads=wire.threads,
-        extra=wire.extra,
-        name=wire.name,
-        revision=wire.revision,
-    )
+    fields = msgspec.structs.asdict(wire)
+    fields["model"] = None if wire.model is None else Path(wire.model)
+    return EngineOptions(**fields)
 
 
 def _encode_part(part: Part) -> str | int:

@@ -146,7 +146,7 @@ function describe({ model, candidate, share, settings, expectation, evidence }) 
     ["Assigned by", settings.unit],
     ["Decides", settings.decides === "person" ? "a person" : "the evidence"],
     ["Expected", expectation.told],
-    ["Split of the arms", `evidence against it ${evidence.split.evidence.toFixed(1)} of ${evidence.split.limit.toFixed(1)}`],
+    ["Split of the arms", evidence.split.evidence > evidence.split.limit ? "unequal: nothing is concluded" : "even"],
   ]);
 }
 

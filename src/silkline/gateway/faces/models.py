@@ -52,6 +52,8 @@ def _model(model: ServedModel) -> dict[str, Any]:
         "created_at": "1970-01-01T00:00:00Z",
         "lifecycle": "active",
         "owned_by": "silkline",
+        "root": info.model if model.base is None else model.base.info.model,
+        "parent": None if model.base is None else model.base.info.model,
         "aliases": sorted(model.aliases),
         "revision": info.revision,
         "engine": info.engine,

@@ -27,6 +27,7 @@ from silkline.observe.families import MergedMetrics, families_of
 from silkline.observe.logs import chosen_format, shipping_snapshot
 from silkline.observe.shipping.readings import log_readings
 from silkline.service.pool import Prepared
+from silkline.service.ray.fleet import FleetWorker
 from silkline.service.shares import settings_of_process
 from silkline.stores.memory import SharedMemory
 
@@ -122,7 +123,7 @@ class Owner:
             for task in background:
                 task.cancel()
 
-    async def _start_worker(self, worker: WorkerSupervisor) -> None:
+    async def _start_worker(self, worker: WorkerSupervisor | FleetWorker) -> None:
         """Starts a worker, then publishes its status at each change."""
         await worker.start()
         while True:

@@ -1,9 +1,13 @@
-"""What Silkline asks of Ray and Ray Serve; all of it blocks, so it is called in threads."""
+"""What Silkline asks of Ray and Ray Serve; what is not async blocks, so call it in threads."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from silkline.config import EngineSettings, ModelSettings
@@ -26,10 +30,12 @@ LOOPBACK = "127.0.0.2"
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Of a cluster that is started here: requests do not pass through Ray's object store."""
 
+_LOOK_SECONDS = 0.2
+
 _ALIVE = {"NOT_STARTED", "DEPLOYING", "RUNNING", "UNHEALTHY"}
 
 
-def connect(address: str) -> None:
+async def connect(address: str) -> None:
     """Connects this process to a cluster, once.
 
     Args:
@@ -38,6 +44,13 @@ def connect(address: str) -> None:
     Raises:
         EnvironmentFault: Ray is not installed, or there is no such cluster.
     """
+    await asyncio.to_thread(_connect, address)
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler dumps the stack; this puts Python's back.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+def _connect(address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray  # noqa: PLC0415 - an extra
@@ -96,9 +109,12 @@ def deploy(application: str, wanted: ModelSettings) -> None:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled")
-    known = serve.status().applications.get(application)
-    if known is not None and known.status in _ALIVE:
-        return
+    while (known := serve.status().applications.get(application)) is not None:
+        if known.status in _ALIVE:
+            return
+        if known.status != "DELETING":
+            break
+        time.sleep(_LOOK_SECONDS)
     worker = serve.deployment(ServeReplica).options(
         name="worker",
         user_config={"settings": wanted.model_dump_json(exclude_unset=True)},

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import re
-import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -125,6 +124,7 @@ class Fleet:
         self._seen: dict[str, _Seen] = {}
         self._directory: ActorHandle[Directory] | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._deploying: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
 
@@ -157,11 +157,11 @@ class Fleet:
                 self._publish(seen)
 
     async def _start(self) -> None:
-        await asyncio.to_thread(cluster.connect, self._wanted.ray_address)
-        # Ray's own handler dumps the stack; this puts Python's back, which drains.
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        await cluster.connect(self._wanted.ray_address)
         self._directory = await asyncio.to_thread(cluster.directory)
-        await asyncio.to_thread(cluster.deploy, self.application, self._wanted)
+        deploying = asyncio.to_thread(cluster.deploy, self.application, self._wanted)
+        self._deploying = asyncio.create_task(deploying, name="deploy ray fleet")
+        await asyncio.shield(self._deploying)
         notice_at = self._clock() + _WAIT_SECONDS
         while not any(worker.info is not None for worker in self.workers):
             await self._look(self._directory)
@@ -179,8 +179,9 @@ class Fleet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._directory is None:
+        if self._directory is None or self._deploying is None:
             return
+        await asyncio.wait({self._deploying})  # a thread, which cannot be stopped
         try:
             async with asyncio.timeout(_CALL_SECONDS):
                 others = await self._directory.leave.remote(self.application, self._id)
