@@ -17,6 +17,7 @@ from silkline.config import (
     ModelSettings,
     Section,
     Settings,
+    ShadowSettings,
     field_info,
     section_of_field,
 )
@@ -102,6 +103,11 @@ def _experiments() -> list[str]:
         "",
         "What the candidate of an experiment answers differently; it may be the same model.",
         *_keys(Changes, Changes.model_fields),
+        "",
+        "## [experiments.NAME.shadow]",
+        "",
+        "Which requests the other model answers too, in idle capacity, to compare the answers.",
+        *_keys(ShadowSettings, ShadowSettings.model_fields),
     ]
 
 
@@ -109,7 +115,7 @@ def _keys(kind: type[Section], names: Iterable[str]) -> list[str]:
     lines = ["", "| key | default | description |", "|---|---|---|"]
     for name in names:
         info = kind.model_fields[name]
-        is_empty = info.default in ((), "", Changes())
+        is_empty = info.default in ((), "", Changes(), ShadowSettings())
         default = "empty" if is_empty else f"`{info.default}`"
         shown = "required" if info.is_required() else default
         lines.append(f"| `{name}` | {shown} | {info.description} |")

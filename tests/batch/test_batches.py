@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from silkline.batch.batch import VALIDATING, Batch, StoredFile
 from silkline.batch.batches import Batches
-from silkline.batch.idle import Idle
 from silkline.batch.item import Result
 from silkline.batch.store import BatchStore, new_id
 from silkline.config import BatchSettings
+from silkline.service.idle import Idle
 from silkline.service.models import ServedModels
 from tests.gateway.batches.jobs import CHAT, line
 

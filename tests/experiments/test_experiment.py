@@ -1,5 +1,6 @@
 """An experiment from its start to its end, with simulated requests."""
 
+import asyncio
 import json
 import random
 import sqlite3
@@ -13,7 +14,7 @@ from silkline.config.experiments import ExperimentSettings
 from silkline.errors import InvalidRequest
 from silkline.experiments.assignment import Arm
 from silkline.experiments.experiment import Experiment
-from silkline.experiments.journal import Decision, Journal, Serving
+from silkline.experiments.journal import Decision, Journal, Marks, Serving
 from silkline.experiments.tally import Observation
 
 Behaviour = Callable[[random.Random, Arm], tuple[bool, float, float]]
@@ -67,7 +68,6 @@ class Run:
                 found = await self.journal.reward(str(self.number), "t", reward, self.now)
                 assert found is not None
                 assert found.is_first
-                self.experiment.rewarded(found.arm, reward)
         return self.experiment.tally.requests(Arm.CANDIDATE)
 
 
@@ -118,6 +118,27 @@ async def test_an_equal_candidate_is_seldom_rolled_back(tmp_path: Path) -> None:
         await run.ask(300, behaviour(failures=0.001), random.Random(seed))
         ends.append(run.experiment.serving)
     assert ends.count(Serving.MODEL) <= 1
+
+
+async def test_a_bandit_sends_more_to_the_better_arm_and_keeps_its_guards(tmp_path: Path) -> None:
+    run = Run(tmp_path / "b", mode="bandit", planned_requests=1_000, max_failures=0.005)
+    await run.experiment.start()
+    assert run.experiment.share == 0.5
+    await run.ask(400, behaviour(reward=0.6), random.Random(1))
+    assert run.experiment.share == pytest.approx(0.05)
+    assert run.experiment.serving is Serving.SPLIT
+    await run.ask(6_000, behaviour(failures=0.3, reward=0.6), random.Random(2))
+    assert "requests failed" in run.experiment.decisions[-1].reason
+
+
+async def test_a_bandit_ends_with_the_arm_that_has_more_reward(tmp_path: Path) -> None:
+    for seed, (reward, serving) in enumerate([(1.0, Serving.CANDIDATE), (0.6, Serving.MODEL)]):
+        run = Run(tmp_path / str(seed), mode="bandit")
+        await run.experiment.start()
+        await run.ask(300, behaviour(reward=reward), random.Random(seed))
+        run.now += 15 * 86_400
+        await run.experiment.settle()
+        assert run.experiment.serving is serving
 
 
 async def test_too_few_requests_decide_nothing(run: Run) -> None:
@@ -249,7 +270,8 @@ async def test_every_decision_can_be_reached_again_from_the_journal(run: Run) ->
     assert rows[0][2] == 0
     assert rows[-1][2] == seen
     run.journal = Journal(str(run.path))
-    assert (await run.journal.read("e")).decisions == tuple(run.experiment.decisions)
+    past = await run.journal.read("e")
+    assert [decision for _, decision in past.decisions] == run.experiment.decisions
 
 
 async def test_late_doubled_and_unknown_rewards(run: Run) -> None:
@@ -262,7 +284,41 @@ async def test_late_doubled_and_unknown_rewards(run: Run) -> None:
 
 async def test_the_journal_of_another_experiment_is_not_read(run: Run) -> None:
     await run.ask(50, behaviour(), random.Random(7))
-    assert await run.journal.read("other") == ((), ())
+    assert await run.journal.read("other") == ([], [], [], [], Marks())
     first = run.experiment.decisions[0]
     assert first == Decision(Serving.SPLIT, 0.25, "evidence", "The experiment begins.",
                              first.evidence, 1e9)  # fmt: skip
+
+
+async def test_a_second_gateway_knows_the_same_and_follows(run: Run) -> None:
+    other = Run(run.path, ramp=(0.25, 0.5), step_requests=50, planned_requests=1_000,
+                reward_margin=0.05)  # fmt: skip
+    await other.experiment.start()
+    assert len(other.experiment.decisions) == 1
+    units = [str(number).encode() for number in range(500)]
+    assert [run.experiment.assign(unit) for unit in units] == [
+        other.experiment.assign(unit) for unit in units
+    ]
+    await run.ask(300, behaviour(), random.Random(8))
+    other.number = run.number
+    await other.ask(300, behaviour(), random.Random(9))
+    await asyncio.gather(run.experiment.settle(), other.experiment.settle())
+    for arm in (Arm.CONTROL, Arm.CANDIDATE):
+        assert run.experiment.tally.requests(arm) == other.experiment.tally.requests(arm) > 100
+    assert run.experiment.verdict == other.experiment.verdict
+    await run.experiment.take("rollback", "ann")
+    assert other.experiment.serving is Serving.SPLIT
+    await other.experiment.settle()
+    assert other.experiment.serving is Serving.MODEL
+    assert other.experiment.decisions == run.experiment.decisions
+
+
+async def test_of_two_gateways_that_decide_at_once_one_is_followed(run: Run) -> None:
+    other = Run(run.path, ramp=(0.25, 0.5), max_days=1)
+    await other.experiment.start()
+    run.now = other.now = 1e9 + 15 * 86_400
+    await asyncio.gather(run.experiment.settle(), other.experiment.settle())
+    for one in (run, other):
+        await one.experiment.settle()
+    assert run.experiment.decisions == other.experiment.decisions
+    assert [one.serving for one in run.experiment.decisions] == [Serving.SPLIT, Serving.MODEL]

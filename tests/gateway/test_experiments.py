@@ -30,6 +30,7 @@ admin_without_keys = "loopback"
 
 [experimenting]
 experiment_file = "experiments.sqlite"
+holdout = 0.2
 
 [experiments.trial]
 model = "shop"
@@ -98,6 +99,21 @@ def test_each_user_keeps_an_arm_and_each_arm_its_model_and_its_cache(http: httpx
         again = ask(http, user, temperature=0)
         assert again.headers["x-silkline-cache"] == "hit"
         assert arm(again) == name
+
+
+def test_held_out_users_never_get_the_candidate_also_not_a_promoted_one(
+    trial: Served, http: httpx2.Client
+) -> None:
+    http.put("/admin/experiments/kept", json={**ADDED, "unit": "user"}).raise_for_status()
+    names = [f"u{number}" for number in range(40)]
+    held = {
+        name for name in names if "x-silkline-experiment" not in ask(http, name, "other").headers
+    }
+    assert 2 <= len(held) <= 16
+    http.post("/admin/experiments/kept", json={"step": "promote"}).raise_for_status()
+    served = {name: ask(http, name, "other").headers["x-silkline-model"] for name in names}
+    assert {name for name in names if served[name].startswith("other@")} == held
+    http.delete("/admin/experiments/kept").raise_for_status()
 
 
 def test_the_log_line_names_the_arm(trial: Served, http: httpx2.Client) -> None:

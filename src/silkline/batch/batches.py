@@ -32,7 +32,6 @@ from silkline.batch.batch import (
     Problem,
     StoredFile,
 )
-from silkline.batch.idle import Idle
 from silkline.batch.item import Counts, Result
 from silkline.batch.journal import Journal, Settled
 from silkline.batch.lines import LineContent
@@ -41,6 +40,7 @@ from silkline.batch.store import BatchStore
 from silkline.errors import ConfigError, InternalFault, SilklineError
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
+from silkline.service.idle import Idle
 from silkline.stores.whole_file import replace_whole
 
 logger = logging.getLogger("silkline.gateway")

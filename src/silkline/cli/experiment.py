@@ -18,13 +18,16 @@ from rich.text import Text
 from silkline.cli.admin_api import admin_options
 from silkline.cli.printing import print_result
 from silkline.config import settings_from
-from silkline.errors import ConfigError, EnvironmentFault
+from silkline.errors import EXIT, ConfigError, EnvironmentFault
 from silkline.experiments import expectation
+from silkline.experiments.recorded import Server, compare
+from silkline.experiments.replay import replay as replayed
 from silkline.experiments.report import page
 from silkline.models.printable import printable
-from silkline.ship.admin import call
+from silkline.ship.admin import call, fetch
 
 _PATH = "/admin/experiments"
+_ANSWER_SECONDS = 300.0
 _DAY_SECONDS = 86_400
 _SERVING = {
     "split": "both models",
@@ -147,6 +150,69 @@ _add_step("rollback", "Let the model of NAME answer all requests, also after a r
 _add_step("pause", "Let the model of NAME answer all requests until it is resumed.")
 _add_step("resume", "Let both models of NAME answer again, as before the pause.")
 _add_step("restart", "Let both models of NAME answer again, from the first share on.")
+
+
+@experiment.command()
+@click.argument("name")
+@click.option(
+    "--journal",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file of the setting experiment_file, or a copy.",
+)
+def replay(name: str, journal: Path) -> None:
+    """Judge all decisions of NAME again, from the journal alone; exit 1 if one does not follow."""
+    found = replayed(journal, name)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("decided", "by", "answered by", "share", "evidence", "verdict"):
+        table.add_column(heading)
+    words = {True: "the same", False: "differs", None: "-"}
+    for one in found:
+        at = datetime.fromtimestamp(one.decision.at).astimezone()
+        table.add_row(
+            at.isoformat(timespec="seconds"),
+            Text(printable(one.decision.by)),
+            _SERVING[one.decision.serving.value],
+            f"{100 * one.decision.share:g}%",
+            words[one.same_evidence],
+            words[one.same_verdict],
+        )
+    print_result(table)
+    if not all(one.is_right for one in found):
+        raise SystemExit(EXIT.failed)
+
+
+@experiment.command("replay-traffic")
+@click.argument("candidate")
+@click.option("--since", default="7d", show_default=True, help="From when on: 2h, 7d or a time.")
+@click.option("--max", "maximum", default=200, show_default=True, type=click.IntRange(1))
+@admin_options
+def replay_traffic(candidate: str, since: str, maximum: int, url: str, key_env: str) -> None:
+    """Send recorded requests to the model CANDIDATE, and compare with what was served.
+
+    Only requests of tenants whose content is kept (history_content) are there to be sent.
+    """
+
+    async def answer(body: dict[str, Any]) -> str:
+        reply = await call(url, key_env, "/v1/chat/completions", body, seconds=_ANSWER_SECONDS)
+        return str(reply["choices"][0]["message"]["content"] or "")
+
+    server = Server(
+        get=lambda path: call(url, key_env, path),
+        file=lambda path: fetch(url, key_env, path),
+        answer=answer,
+    )
+    found = asyncio.run(compare(server, candidate, since, maximum))
+    counts = (
+        f"{found.compared} answers compared, {found.failed} not answered, "
+        f"{found.incomplete} recorded incompletely"
+    )
+    lines = [counts]
+    if found.agreement is not None:
+        low, high = found.interval
+        lines.append(f"agreement: {found.agreement:.3f} ({low:.3f} to {high:.3f})")
+    lines += [f"differs: {name} ({value:.2f})" for name, value in found.different.items()]
+    print_result(Text(printable("\n".join(lines))))
 
 
 def _listed(experiments: list[dict[str, Any]]) -> RenderableType:

@@ -41,6 +41,7 @@ from silkline.config.sections import (
     ServerSettings,
 )
 from silkline.config.settings import Settings
+from silkline.config.shadow import ShadowSettings
 from silkline.config.shown import shown_settings
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "Section",
     "ServerSettings",
     "Settings",
+    "ShadowSettings",
     "SloSettings",
     "TraceSettings",
     "UpstreamSettings",

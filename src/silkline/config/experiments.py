@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from silkline.config.models import ModelName
 from silkline.config.sections import Section
+from silkline.config.shadow import ShadowSettings
 
 _MAX_SHARE = 0.5
 WebhookUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s#]*)?$")]
-Share = Annotated[float, Field(gt=0, le=_MAX_SHARE)]
+Share = Annotated[float, Field(ge=0, le=_MAX_SHARE)]
 
 
 class ExperimentingSettings(Section):
@@ -23,6 +24,13 @@ class ExperimentingSettings(Section):
         "",
         description="File that keeps observations, feedback and decisions across restarts; empty "
         "keeps them in memory.",
+    )
+    holdout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the users (the header x-silkline-user, else the tenant) who take "
+        "part in no experiment and never get a candidate, also not a promoted one.",
     )
     experiment_webhooks: tuple[WebhookUrl, ...] = Field(
         (),
@@ -86,15 +94,40 @@ class ExperimentSettings(Section):
         description="A table: what the candidate answers differently, see "
         "`[experiments.NAME.changes]`.",
     )
+    shadow: ShadowSettings = Field(
+        ShadowSettings(),
+        description="A table: which requests the other model answers too, to compare the answers, "
+        "see `[experiments.NAME.shadow]`.",
+    )
     ramp: tuple[Share, ...] = Field(
         (0.01, 0.05, 0.25, 0.5),
         min_length=1,
-        description="The candidate's shares of the requests, in order.",
+        description="The candidate's shares of the requests, in order; 0 only compares answers "
+        "in the shadow.",
     )
     unit: Literal["user", "tenant", "image", "request"] = Field(
         "user",
         description="What is assigned: all requests with the same user (the header "
         "x-silkline-user, else the tenant), tenant or first image, or each request by itself.",
+    )
+    layer: str = Field(
+        "",
+        max_length=100,
+        description="Experiments of one layer have separate traffic, and those of several layers "
+        "assign independently; empty is a layer of its own.",
+    )
+    traffic: tuple[float, float] = Field(
+        (0.0, 1.0),
+        description="The part of the layer's units that takes part, from and to, each 0 to 1; "
+        "`ramp` is about these.",
+    )
+    mode: Literal["test", "bandit"] = Field(
+        "test",
+        description="test compares arms of equal size, and decides; bandit gives more traffic to "
+        "the arm with more reward, without a ramp, until `max_days` end.",
+    )
+    exploration: float = Field(
+        0.05, gt=0, le=0.5, description="Share that each arm of a bandit keeps."
     )
     goal: Literal["not_worse", "better"] = Field(
         "not_worse", description="What the feedback must show before the candidate is promoted."
@@ -152,20 +185,33 @@ class ExperimentSettings(Section):
             raise ValueError("expected shares that rise, such as [0.05, 0.5]")
         return ramp
 
+    @field_validator("traffic")
+    @classmethod
+    def _is_range(cls, traffic: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= traffic[0] < traffic[1] <= 1:
+            raise ValueError("expected a range from 0 to 1, such as [0.0, 0.5]")
+        return traffic
+
+    @model_validator(mode="after")
+    def _begins(self) -> ExperimentSettings:
+        if self.ramp[0] == 0 and not (self.shadow.share and self.shadow.scorers):
+            raise ValueError("a share of 0 needs a shadow with a share and scorers")
+        return self
+
 
 def check_experiments(
     experiments: Mapping[str, ExperimentSettings], names: Collection[str]
 ) -> None:
-    """Checks that experiments compare models that are served, and each model only once.
+    """Checks that experiments compare models that are served, and that none disturbs another.
 
     Args:
         experiments: The experiments by name.
         names: The names of the served models.
 
     Raises:
-        ValueError: A model is not served, is compared with itself, or has two experiments.
+        ValueError: A model is not served, is compared with itself or judges itself, or two
+            experiments use the same traffic of a model.
     """
-    owners: dict[str, str] = {}
     for name, experiment in experiments.items():
         for model in (experiment.model, experiment.candidate):
             if model not in names:
@@ -173,13 +219,52 @@ def check_experiments(
                     f"the experiment {name} needs the model {model}, which has no table "
                     f"[models.{model}]"
                 )
-            if owners.setdefault(model, name) != name:
-                raise ValueError(
-                    f"the experiments {owners[model]} and {name} both use the model {model}; end "
-                    "one before the other begins"
-                )
+        _check_judge(name, experiment, names)
         if experiment.model == experiment.candidate and experiment.changes == Changes():
             raise ValueError(
                 f"the experiment {name} compares {experiment.model} with itself; name another "
                 f"candidate, or what it answers differently in [experiments.{name}.changes]"
             )
+    for (name, one), (other_name, other) in combinations(experiments.items(), 2):
+        _check_apart((name, other_name), one, other)
+
+
+def _check_apart(
+    names: tuple[str, str], one: ExperimentSettings, other: ExperimentSettings
+) -> None:
+    """Checks that two experiments do not meet in a model or in a layer.
+
+    Raises:
+        ValueError: They do.
+    """
+    both = f"the experiments {names[0]} and {names[1]}"
+    in_one_layer = one.layer != "" and one.layer == other.layer
+    shared = {one.model, one.candidate} & {other.model, other.candidate}
+    if in_one_layer and one.model == other.model:
+        shared -= {one.model}
+    if shared:
+        raise ValueError(
+            f"{both} both use the model {min(shared)}; end one before the other begins, or give "
+            "both a layer with separate traffic if only the compared model is the same"
+        )
+    if in_one_layer and one.unit != other.unit:
+        raise ValueError(f"{both} are in the layer {one.layer} and need the same unit")
+    if in_one_layer and max(one.traffic[0], other.traffic[0]) < min(
+        one.traffic[1], other.traffic[1]
+    ):
+        raise ValueError(
+            f"{both} are in the layer {one.layer} and use the same traffic; give them ranges that "
+            "do not overlap, such as [0.0, 0.5] and [0.5, 1.0]"
+        )
+
+
+def _check_judge(name: str, experiment: ExperimentSettings, names: Collection[str]) -> None:
+    judge = experiment.shadow.judge_model
+    if judge in {experiment.model, experiment.candidate}:
+        raise ValueError(
+            f"the experiment {name} lets {judge} judge its own answers; name a third model"
+        )
+    if judge and judge not in names:
+        raise ValueError(
+            f"the experiment {name} needs the judge {judge}, which has no table [models.{judge}]"
+        )

@@ -8,16 +8,20 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from heapq import merge
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from silkline.config.experiments import ExperimentSettings
 from silkline.errors import InvalidRequest
-from silkline.experiments.assignment import Arm, arm_of
+from silkline.experiments.assignment import Arm, arm_of, takes_part
+from silkline.experiments.bandit import bandit_arm, candidate_share
 from silkline.experiments.course import Course
 from silkline.experiments.expectation import Expectation, expect
-from silkline.experiments.journal import Decision, Journal, Serving
+from silkline.experiments.journal import EVIDENCE, Decision, Journal, Marks, Reward, Serving
+from silkline.experiments.shadow import Shadow
 from silkline.experiments.tally import Observation, Tally
 from silkline.experiments.verdict import (
     LATENCY,
@@ -31,10 +35,8 @@ from silkline.experiments.verdict import (
 
 logger = logging.getLogger("silkline.experiments")
 
-EVIDENCE = "evidence"
-"""Who takes decisions that no person takes."""
-
 _DAY_SECONDS = 86_400.0
+_EVEN = 0.5
 _MAX_WAITING = 10_000
 """Observations that wait to be written; more are counted as lost."""
 
@@ -49,36 +51,34 @@ class Experiment:
         journal: Journal,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Takes the settings; `start` reads the journal. `clock` returns Unix time."""
+        """Takes the settings; `start` reads the journal. `clock` returns Unix time.
+
+        Raises:
+            ConfigError: There is no scorer with a name in the settings.
+            EnvironmentFault: A scorer cannot be imported.
+        """
         self.name = name
+        self.shadow = Shadow(name, settings, journal, clock)
         self.settings = settings
-        self.tally = Tally(settings.max_failures)
+        margins = settings.shadow.scorers if settings.shadow.share else {}
+        self.tally = Tally(settings.max_failures, margins)
         self.course = Course(settings, self.tally)
         self.decisions: list[Decision] = []
         self.lost = 0
         self._journal = journal
         self._clock = clock
         self._requests_before = 0
+        self._marks = Marks()
         self._waiting: dict[tuple[str, str], Observation] = {}
         self._writing = asyncio.Lock()
         self._deciding = asyncio.Lock()
 
     async def start(self) -> None:
         """Continues from the journal, or begins at the first share."""
-        past = await self._journal.read(self.name)
-        self.decisions = list(past.decisions)
-        for seen, reward in past.seen:
-            self._add(seen)
-            if reward is not None:
-                self.tally.reward(seen.arm, reward)
+        await self.flush()
         if not self.decisions:
             first = self.settings.ramp[0]
             await self._decide(Serving.SPLIT, first, EVIDENCE, "The experiment begins.", None)
-            return
-        since = self.decisions[-1].at
-        self._requests_before = sum(
-            seen.arm is Arm.CANDIDATE and seen.at < since for seen, _ in past.seen
-        )
 
     @property
     def serving(self) -> Serving:
@@ -89,18 +89,25 @@ class Experiment:
     @property
     def share(self) -> float:
         """The candidate's share while both models answer."""
+        if self.settings.mode == "bandit" and self.serving is Serving.SPLIT:
+            rewards = (self.tally.rewards(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE))
+            return candidate_share(*rewards, self.settings.exploration)
         return self.decisions[-1].share
 
     @property
     def verdict(self) -> Verdict:
         """What the evidence allows now."""
-        return judge(self.tally, self.settings, self._requests_before)
+        in_shadow = self.serving is Serving.SPLIT and not self.share
+        return judge(self.tally, self.settings, self._requests_before, in_shadow=in_shadow)
 
     def assign(self, unit: bytes) -> Arm:
         """Returns the arm of a unit; `OUTSIDE` unless the experiment runs."""
         if self.serving is not Serving.SPLIT:
             return Arm.OUTSIDE
-        return arm_of(self.name, unit, self.share)
+        if not takes_part(self.name, unit, self.settings):
+            return Arm.OUTSIDE
+        assigned = bandit_arm if self.settings.mode == "bandit" else arm_of
+        return assigned(self.name, unit, self.share)
 
     def observe(self, seen: Observation) -> None:
         """Takes a request of an arm that has ended; it counts when `flush` has written it."""
@@ -114,20 +121,35 @@ class Experiment:
         return (request, tenant) in self._waiting
 
     async def flush(self) -> None:
-        """Writes what was observed, and counts each request once.
+        """Writes what was observed, and counts what this gateway and others have written.
 
         Raises:
             Overloaded: The journal fails; the next call tries again.
         """
         async with self._writing:
             written = [*self._waiting.values()]
-            if not written:
-                return
-            new = await self._journal.observe(self.name, written)
-            for one in written:
-                del self._waiting[one.request, one.tenant]
-            for one in new:
+            if written:
+                await self._journal.observe(self.name, written)
+                for one in written:
+                    del self._waiting[one.request, one.tenant]
+            await self.shadow.write()
+            await self._read()
+
+    async def _read(self) -> None:
+        """Counts what is new in the journal, in its order: so all gateways know the same."""
+        past = await self._journal.read(self.name, self._marks)
+        self._marks = past.marks
+        self.decisions += [decision for _, decision in past.decisions]
+        if past.decisions:
+            arms = msgspec.json.decode(self.decisions[-1].evidence)["arms"]
+            self._requests_before = arms[Arm.CANDIDATE.value]["requests"]
+        for one in merge(past.seen, past.rewards, key=attrgetter("at")):
+            if isinstance(one, Reward):
+                self.tally.reward(one.arm, one.value)
+            else:
                 self._add(one)
+        for score in past.scores:
+            self.tally.score(score)
 
     async def settle(self) -> None:
         """Writes what was observed, and takes the step that the evidence allows.
@@ -151,6 +173,7 @@ class Experiment:
             InvalidRequest: There is no such step, or it cannot be taken now.
             Overloaded: The journal fails.
         """
+        await self.flush()
         async with self._deciding:
             steps = {
                 "promote": (Serving.CANDIDATE, 1.0, "An admin promoted it."),
@@ -173,10 +196,6 @@ class Experiment:
             serving, share, reason = steps[step]
             await self._decide(serving, share, by, reason, self.verdict)
 
-    def rewarded(self, arm: Arm, value: float) -> None:
-        """Takes the reward of a request of an arm, from 0 to 1."""
-        self.tally.reward(arm, value)
-
     async def _step(self, verdict: Verdict) -> None:
         if verdict.step is Step.ROLL_BACK:
             await self._decide(Serving.MODEL, 0.0, EVIDENCE, verdict.reason, verdict)
@@ -186,8 +205,17 @@ class Experiment:
             serving = Serving.CANDIDATE if share == 1.0 else Serving.SPLIT
             await self._decide(serving, share, EVIDENCE, verdict.reason, verdict)
         elif self._split_seconds() > self.settings.max_days * _DAY_SECONDS:
-            reason = f"Undecided after {self.settings.max_days:g} days. {verdict.reason}"
-            await self._decide(Serving.MODEL, 0.0, EVIDENCE, reason, verdict)
+            await self._end(verdict)
+
+    async def _end(self, verdict: Verdict) -> None:
+        """Ends the experiment when its time is over: a bandit with the arm that has more reward."""
+        days = f"{self.settings.max_days:g} days"
+        if self.settings.mode == "bandit" and self.share > _EVEN:
+            reason = f"After {days} the candidate has more reward."
+            await self._decide(Serving.CANDIDATE, 1.0, EVIDENCE, reason, verdict)
+            return
+        reason = f"Undecided after {days}. {verdict.reason}"
+        await self._decide(Serving.MODEL, 0.0, EVIDENCE, reason, verdict)
 
     def _add(self, seen: Observation) -> None:
         self.tally.add(seen)
@@ -226,7 +254,7 @@ class Experiment:
             for name, found in ((LATENCY, self.tally.latency), (REWARD, self.tally.gain))
             if found.observations >= MIN_OBSERVATIONS and math.isfinite(found.standard_error)
         }
-        share = last.share if last.serving is Serving.SPLIT else None
+        share = (last.share or None) if last.serving is Serving.SPLIT else None
         return expect(self.settings, deviations=deviations, seen=seen, share=share, rate=rate)
 
     def _requests(self) -> int:
@@ -237,9 +265,12 @@ class Experiment:
     ) -> None:
         evidence = msgspec.json.encode(self.evidence(verdict)).decode()
         decision = Decision(serving, share, by, reason, evidence, self._clock())
-        await self._journal.decide(self.name, self.settings.model_dump_json(), decision)
-        self.decisions.append(decision)
-        self._requests_before = self.tally.requests(Arm.CANDIDATE)
+        settings, after = self.settings.model_dump_json(), self._marks.decisions
+        is_first = await self._journal.decide(self.name, settings, decision, after)
+        async with self._writing:
+            await self._read()
+        if not is_first:  # another gateway has decided at the same moment, and is followed
+            return
         fields = {
             "silkline.experiment": self.name,
             "silkline.serving": serving.value,
@@ -263,6 +294,10 @@ class Experiment:
             if found.observations:
                 low, high = found.interval(planned, alpha)
                 known[name] = {"estimate": found.estimate, "low": low, "high": high}
+        if tally.scores:
+            known["scores"] = {
+                name: {"pairs": one.count, "mean": one.mean} for name, one in tally.scores.items()
+            }
         if verdict is not None:
             harm, proof = _plain(verdict.harm), _plain(verdict.proof)
             known |= {"harm": harm, "proof": proof, "limits": verdict.limits}

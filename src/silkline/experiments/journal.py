@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from silkline.errors import Overloaded
 from silkline.experiments.assignment import Arm
-from silkline.experiments.tally import Observation
+from silkline.experiments.tally import Observation, Scored
 from silkline.stores.sqlite import transaction
 from silkline.stores.sqlite_thread import SqliteThread
 
@@ -41,6 +41,16 @@ CREATE TABLE IF NOT EXISTS rewards (
     value REAL NOT NULL,
     at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS scores (
+    number INTEGER PRIMARY KEY,
+    experiment TEXT NOT NULL,
+    request TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    scorer TEXT NOT NULL,
+    value REAL NOT NULL,
+    at REAL NOT NULL,
+    UNIQUE (request, tenant, experiment, scorer)
+);
 CREATE TABLE IF NOT EXISTS decisions (
     number INTEGER PRIMARY KEY,
     experiment TEXT NOT NULL,
@@ -64,15 +74,24 @@ _OBSERVED = (
     "(experiment, request, tenant, arm, stratum, failed, seconds, size, at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_SCORED = (
+    "INSERT OR IGNORE INTO scores (experiment, request, tenant, scorer, value, at) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
+_SCORES = (
+    "SELECT number, request, tenant, scorer, value, at FROM scores "
+    "WHERE experiment = ? AND number > ? ORDER BY number"
+)
 _FIND = "SELECT number, experiment, arm FROM observations WHERE request = ? AND tenant = ?"
 _REWARD = "INSERT OR IGNORE INTO rewards (observation, value, at) VALUES (?, ?, ?)"
 _DECIDE = (
     "INSERT INTO decisions (experiment, settings, serving, share, by, reason, evidence, seen, at) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM observations), ?)"
+    "SELECT ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM observations), ? "
+    "WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE experiment = ? AND number > ?)"
 )
 _DECISIONS = (
-    "SELECT serving, share, by, reason, evidence, at FROM decisions "
-    "WHERE experiment = ? ORDER BY number"
+    "SELECT number, settings, serving, share, by, reason, evidence, at FROM decisions "
+    "WHERE experiment = ? AND number > ? ORDER BY number"
 )
 _KNOW_WEBHOOK = (
     "INSERT OR IGNORE INTO deliveries (webhook, decision) "
@@ -84,10 +103,18 @@ _UNDELIVERED = (
 )
 _DELIVERED = "UPDATE deliveries SET decision = ? WHERE webhook = ?"
 _SEEN = (
-    "SELECT request, tenant, arm, stratum, failed, seconds, size, observations.at, value "
-    "FROM observations LEFT JOIN rewards ON observation = observations.number "
-    "WHERE experiment = ? ORDER BY observations.number"
+    "SELECT number, request, tenant, arm, stratum, failed, seconds, size, at FROM observations "
+    "WHERE experiment = ? AND number > ? ORDER BY number"
 )
+_REWARDS = (
+    "SELECT rewards.number, arm, value, rewards.at FROM rewards "
+    "JOIN observations ON observation = observations.number "
+    "WHERE experiment = ? AND rewards.number > ? ORDER BY rewards.number"
+)
+
+
+EVIDENCE = "evidence"
+"""Who takes decisions that no person takes."""
 
 
 class Serving(Enum):
@@ -124,16 +151,42 @@ class Decision:
     at: float
 
 
+class Reward(NamedTuple):
+    """The reward of a request: its arm, its value from 0 to 1, and its Unix time in seconds."""
+
+    arm: Arm
+    value: float
+    at: float
+
+
+class Marks(NamedTuple):
+    """The last row of each kind that was read."""
+
+    decisions: int = 0
+    seen: int = 0
+    rewards: int = 0
+    scores: int = 0
+
+
+_START = Marks()
+
+
 class Past(NamedTuple):
-    """What a journal holds of one experiment.
+    """What a journal holds of one experiment after some marks, in the order in which it came.
 
     Attributes:
-        decisions: Its decisions, the first being its start.
-        seen: Its observations, each with its reward; None without one.
+        decisions: Its decisions, the first being its start, each with the settings as JSON.
+        seen: Its observations.
+        rewards: Its rewards.
+        scores: Its scores.
+        marks: Where to read on.
     """
 
-    decisions: tuple[Decision, ...]
-    seen: tuple[tuple[Observation, float | None], ...]
+    decisions: list[tuple[str, Decision]]
+    seen: list[Observation]
+    rewards: list[Reward]
+    scores: list[Scored]
+    marks: Marks
 
 
 class Rewarded(NamedTuple):
@@ -162,19 +215,18 @@ class Journal:
             unavailable=_unavailable,
         )
 
-    async def read(self, experiment: str) -> Past:
-        """Reads what is known of an experiment."""
-        return await self._file.run("read", lambda file: _read(file, experiment))
+    async def read(self, experiment: str, marks: Marks = _START) -> Past:
+        """Reads what is known of an experiment, by this gateway and others, after the marks."""
+        return await self._file.run("read", lambda file: read_past(file, experiment, marks))
 
-    async def observe(self, experiment: str, seen: Sequence[Observation]) -> list[Observation]:
-        """Adds observations, and returns those whose request was not there yet."""
+    async def observe(self, experiment: str, seen: Sequence[Observation]) -> None:
+        """Adds observations; one whose request is already there is left out."""
         rows = [
             (experiment, one.request, one.tenant, one.arm.value, one.stratum, one.failed,
              one.seconds, one.size, one.at)
             for one in seen
         ]  # fmt: skip
-        is_new = await self._file.run("observe", lambda file: _many(file, rows))
-        return [one for one, new in zip(seen, is_new, strict=True) if new]
+        await self._file.run("observe", lambda file: _many(file, _OBSERVED, rows))
 
     async def reward(self, request: str, tenant: str, value: float, at: float) -> Rewarded | None:
         """Adds the reward of a request.
@@ -192,11 +244,28 @@ class Journal:
 
         return await self._file.run("reward", add)
 
-    async def decide(self, experiment: str, settings: str, decision: Decision) -> None:
-        """Adds a decision; `settings` are the experiment's, as JSON."""
+    async def score(self, experiment: str, scores: Sequence[Scored]) -> None:
+        """Adds scores; those that are already there are left out."""
+        rows = [(experiment, *one) for one in scores]
+        await self._file.run("score", lambda file: _many(file, _SCORED, rows))
+
+    async def decide(self, experiment: str, settings: str, decision: Decision, after: int) -> bool:
+        """Adds a decision, unless another gateway has decided meanwhile.
+
+        Args:
+            experiment: The experiment.
+            settings: Its settings, as JSON.
+            decision: The decision.
+            after: The mark of the last decision that was known.
+
+        Returns:
+            Whether it was added.
+        """
         values = (experiment, settings, decision.serving.value, decision.share, decision.by,
-                  decision.reason, decision.evidence, decision.at)  # fmt: skip
-        await self._file.run("decide", lambda file: file.execute(_DECIDE, values).rowcount)
+                  decision.reason, decision.evidence, decision.at, experiment, after)  # fmt: skip
+        return await self._file.run(
+            "decide", lambda file: file.execute(_DECIDE, values).rowcount == 1
+        )
 
     async def know_webhook(self, webhook: str) -> None:
         """Remembers a webhook, which gets the decisions from now on; idempotent."""
@@ -223,23 +292,35 @@ class Journal:
         await self._file.aclose()
 
 
-def _read(file: sqlite3.Connection, experiment: str) -> Past:
-    decisions = [
-        Decision(Serving(serving), *rest)
-        for serving, *rest in file.execute(_DECISIONS, (experiment,))
-    ]
-    seen = [
-        (Observation(request, tenant, Arm(arm), stratum, bool(failed), *rest), reward)
-        for request, tenant, arm, stratum, failed, *rest, reward in file.execute(
-            _SEEN, (experiment,)
-        )
-    ]
-    return Past(tuple(decisions), tuple(seen))
+def read_past(file: sqlite3.Connection, experiment: str, marks: Marks = _START) -> Past:
+    """Returns what an open journal holds of an experiment after the marks."""
+    decisions, seen, rewards, scores = (
+        file.execute(statement, (experiment, mark)).fetchall()
+        for statement, mark in zip((_DECISIONS, _SEEN, _REWARDS, _SCORES), marks, strict=True)
+    )
+    return Past(
+        [
+            (settings, Decision(Serving(serving), *rest))
+            for _, settings, serving, *rest in decisions
+        ],
+        [
+            Observation(request, tenant, Arm(arm), stratum, bool(failed), *rest)
+            for _, request, tenant, arm, stratum, failed, *rest in seen
+        ],
+        [Reward(Arm(arm), *rest) for _, arm, *rest in rewards],
+        [Scored(*rest) for _, *rest in scores],
+        Marks(
+            *(
+                rows[-1][0] if rows else mark
+                for rows, mark in zip((decisions, seen, rewards, scores), marks, strict=True)
+            )
+        ),
+    )
 
 
-def _many(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> list[bool]:
+def _many(file: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
     with transaction(file):
-        return [file.execute(_OBSERVED, row).rowcount == 1 for row in rows]
+        file.executemany(statement, rows)
 
 
 def _unavailable() -> Overloaded:

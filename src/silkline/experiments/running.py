@@ -6,29 +6,37 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 
 from silkline.aio.background import in_background
 from silkline.config import Settings
 from silkline.config.experiments import ExperimentSettings, check_experiments
-from silkline.errors import InvalidRequest, ModelConflict, Overloaded
-from silkline.experiments.assignment import Arm
+from silkline.errors import ConfigError, InvalidRequest, ModelConflict, Overloaded
+from silkline.experiments.assignment import Arm, position, takes_part
 from silkline.experiments.change import changed
-from silkline.experiments.experiment import EVIDENCE, Experiment
-from silkline.experiments.journal import Journal, Rewarded, Serving
+from silkline.experiments.experiment import Experiment
+from silkline.experiments.journal import EVIDENCE, Journal, Rewarded, Serving
+from silkline.experiments.shadow import Capacity
 from silkline.experiments.tally import Observation
 from silkline.experiments.webhooks import Webhooks
 from silkline.ingress.source import Source, UrlSource
 from silkline.observe import catalogue
 from silkline.observe.declared import Reading
+from silkline.service.answering import Answering
+from silkline.service.idle import Idle
+from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModels
 from silkline.service.question import Question
 from silkline.service.record import RequestRecord
 from silkline.service.served_model import ServedModel
 
 _SETTLE_SECONDS = 0.5
+_HOLDOUT = "holdout"
+_IDLE_SHARE = 0.5
+"""Shadows run while less than this share of the slots of every model is in use."""
+
 _IMAGE_SIZE = 1_000
 """How many characters an image counts as, in what explains a request's duration."""
 
@@ -45,12 +53,21 @@ class Experiments:
             name: Experiment(name, declared, self._journal)
             for name, declared in settings.experiments.items()
         }
+        self._capacity: Capacity | None = None
         self._of_settings = frozenset(self._experiments)
-        self._of_model = {one.settings.model: one for one in self._experiments.values()}
+        self._holdout = settings.experimenting.holdout
+        self._of_model: dict[str, list[Experiment]] = {}
+        for one in self._experiments.values():
+            self._of_model.setdefault(one.settings.model, []).append(one)
         self._changing = asyncio.Lock()
 
     def __iter__(self) -> Iterator[Experiment]:
         return iter(tuple(self._experiments.values()))
+
+    def computes_with(self, answering: Answering, lifecycle: Lifecycle) -> None:
+        """Sets what shadows compute with; `running` starts them."""
+        idle = Idle(self._models, _IDLE_SHARE, lambda: lifecycle.leaving, everywhere=True)
+        self._capacity = Capacity(answering, idle)
 
     def get(self, name: str) -> Experiment | None:
         """Returns an experiment by its name; None if there is none."""
@@ -63,7 +80,9 @@ class Experiments:
 
         Raises:
             ModelConflict: Another experiment has this name.
-            InvalidRequest: A model is not served, or takes part in another experiment.
+            InvalidRequest: A model is not served, or takes part in another experiment; or there is
+                no such scorer.
+            EnvironmentFault: A scorer's package is broken.
             Overloaded: The journal fails.
         """
         async with self._changing:
@@ -78,12 +97,12 @@ class Experiments:
             declared = {one.name: one.settings for one in self} | {name: settings}
             try:
                 check_experiments(declared, {model.name for model in self._models})
-            except ValueError as error:
+                experiment = Experiment(name, settings, self._journal)
+            except (ValueError, ConfigError) as error:
                 raise InvalidRequest(f"The experiment is wrong: {error}.") from None
-            experiment = Experiment(name, settings, self._journal)
-            await experiment.start()
+            await self._start(experiment)
             self._experiments[name] = experiment
-            self._of_model[settings.model] = experiment
+            self._of_model.setdefault(settings.model, []).append(experiment)
             return experiment
 
     async def remove(self, experiment: Experiment) -> None:
@@ -101,7 +120,8 @@ class Experiments:
                 )
             await experiment.settle()
             if self._experiments.pop(experiment.name, None) is not None:
-                del self._of_model[experiment.settings.model]
+                await experiment.shadow.aclose()
+                self._of_model[experiment.settings.model].remove(experiment)
 
     def choose(self, question: Question, record: RequestRecord) -> tuple[ServedModel, Question]:
         """Returns the model that answers a question, and the question as it gets it.
@@ -112,18 +132,53 @@ class Experiments:
             ModelNotFound, Overloaded: As `ServedModels.choose` does.
         """
         model = self._models.choose(question.model)
-        experiment = self._of_model.get(model.name) if self._of_model else None
-        if experiment is None or record.is_probe or not experiment.decisions:
+        of_model = self._of_model.get(model.name) if self._of_model else None
+        if not of_model or record.is_probe or self._is_held_out(record):
             return model, question
-        arm = experiment.assign(_unit(experiment.settings, question, record))
+        experiment, arm = self._assigned(of_model, question, record)
+        if experiment is None:
+            return model, question
         if arm is not Arm.OUTSIDE:
             record.experiment, record.arm = experiment.name, arm.value
             record.size = question.characters + _IMAGE_SIZE * len(question.sources)
+        if experiment.serving is Serving.SPLIT:
+            self._note_shadow(experiment, question, record)
         if arm is Arm.CANDIDATE or experiment.serving is Serving.CANDIDATE:
             candidate = self._models.find(experiment.settings.candidate)
             if candidate is not None:
                 return candidate, changed(question, experiment.settings.changes)
         return model, question
+
+    def _is_held_out(self, record: RequestRecord) -> bool:
+        return self._holdout > 0 and position(_HOLDOUT, _user(record)) < self._holdout
+
+    def _assigned(
+        self, of_model: Sequence[Experiment], question: Question, record: RequestRecord
+    ) -> tuple[Experiment | None, Arm]:
+        """The experiment of a request and its arm; else one that serves without asking for it.
+
+        At most one experiment has the request in an arm, since their traffic is separate.
+        """
+        serving: Experiment | None = None
+        for one in of_model:
+            if not one.decisions:
+                continue
+            unit = _unit(one.settings, question, record)
+            arm = one.assign(unit)
+            if arm is not Arm.OUTSIDE:
+                return one, arm
+            is_part = serving is None and takes_part(one.name, unit, one.settings)
+            if one.serving is Serving.CANDIDATE or is_part:
+                serving = one
+        return serving, Arm.OUTSIDE
+
+    def _note_shadow(
+        self, experiment: Experiment, question: Question, record: RequestRecord
+    ) -> None:
+        """Keeps a question and its answer, if the other model shall answer it too."""
+        if question.choices == 1 and experiment.shadow.wants(record.id):
+            record.details.keeps_answers()
+            record.shadow, record.shadowed = experiment.name, question
 
     def ended(self, record: RequestRecord, seconds: float) -> None:
         """Takes how a request ended; one that is in no arm is ignored.
@@ -132,6 +187,8 @@ class Experiments:
             record: The request; the client is not why it failed, if it did.
             seconds: Its duration.
         """
+        if (shadowed := self._experiments.get(record.shadow)) is not None:
+            shadowed.shadow.take(record, by_candidate=record.arm == Arm.CANDIDATE.value)
         experiment = self._experiments.get(record.experiment)
         if experiment is None:
             return
@@ -169,21 +226,24 @@ class Experiments:
         if found is not None and found.is_first:
             rewarded = self.get(found.experiment)
             if rewarded is not None:
-                rewarded.rewarded(found.arm, reward)
+                await rewarded.flush()
         return found
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Continues the experiments from the journal, and decides while the block runs."""
         for experiment in self:
-            await experiment.start()
+            await self._start(experiment)
         try:
-            async with (
-                self._webhooks.running(self._journal),
-                in_background(self._settle(), "experiments"),
-            ):
+            async with AsyncExitStack() as stack:
+                if self._capacity is not None:
+                    await stack.enter_async_context(self._capacity.idle.watching())
+                await stack.enter_async_context(self._webhooks.running(self._journal))
+                await stack.enter_async_context(in_background(self._settle(), "experiments"))
                 yield
         finally:
+            for experiment in self:
+                await experiment.shadow.aclose()
             await self._settle_all()
             await self._journal.aclose()
 
@@ -192,6 +252,7 @@ class Experiments:
         for one in self:
             if one.decisions:
                 yield from _readings(one)
+            yield from one.shadow.readings(one.tally)
 
     async def _settle(self) -> None:
         while True:
@@ -202,6 +263,10 @@ class Experiments:
         for experiment in self:
             with suppress(Overloaded):  # logged by the store; the next round tries again
                 await experiment.settle()
+
+    async def _start(self, experiment: Experiment) -> None:
+        experiment.shadow.capacity = self._capacity
+        await experiment.start()
 
 
 def _readings(one: Experiment) -> Iterator[Reading]:
@@ -230,9 +295,13 @@ def _unit(settings: ExperimentSettings, question: Question, record: RequestRecor
         return record.id.encode()
     if settings.unit == "image" and question.sources:
         return tenant + b"image" + _named(question.sources[0])
-    if settings.unit == "user" and record.user:
-        return tenant + b"user" + record.user.encode()
-    return tenant + b"tenant"
+    return _user(record) if settings.unit == "user" else tenant + b"tenant"
+
+
+def _user(record: RequestRecord) -> bytes:
+    """The user, within its tenant; the tenant if none is named."""
+    tenant = record.tenant.salt
+    return tenant + b"user" + record.user.encode() if record.user else tenant + b"tenant"
 
 
 def _named(source: Source) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -37,6 +38,52 @@ class Observation(NamedTuple):
     at: float
 
 
+class Scored(NamedTuple):
+    """What a scorer says about the two answers to one request.
+
+    Attributes:
+        request: Its id.
+        tenant: The name of its tenant.
+        scorer: The scorer.
+        value: -1 if the candidate's answer is worse, 1 if it is better.
+        at: Unix time in seconds.
+    """
+
+    request: str
+    tenant: str
+    scorer: str
+    value: float
+    at: float
+
+
+class ScoreTally:
+    """The scores of one scorer, and what they prove about their mean, exactly."""
+
+    def __init__(self, margin: float) -> None:
+        """Starts empty; `margin` is the accepted mean loss, from above -1 to below 1."""
+        self.count = 0
+        self.mean = 0.0
+        self._worse = AboveBound((1 + margin) / 2)
+        self._better = AboveBound((1 - margin) / 2)
+
+    def add(self, value: float) -> None:
+        """Takes a score, from -1 to 1."""
+        self.count += 1
+        self.mean += (value - self.mean) / self.count
+        self._worse.add((1 - value) / 2)
+        self._better.add((1 + value) / 2)
+
+    @property
+    def log_worse(self) -> float:
+        """The evidence that the mean loss is above the margin."""
+        return self._worse.log_evidence
+
+    @property
+    def log_better(self) -> float:
+        """The evidence that the mean loss is below the margin."""
+        return self._better.log_evidence
+
+
 @dataclass(slots=True)
 class _ArmTally:
     requests: int = 0
@@ -47,8 +94,14 @@ class _ArmTally:
 class Tally:
     """Requests, failures, latencies and rewards of both arms; each observation takes O(1)."""
 
-    def __init__(self, max_failures: float) -> None:
-        """Starts empty; `max_failures` is the accepted share of failed requests."""
+    def __init__(self, max_failures: float, margins: Mapping[str, float] | None = None) -> None:
+        """Starts empty.
+
+        Args:
+            max_failures: The accepted share of failed requests.
+            margins: The scorers, and the accepted mean loss of each.
+        """
+        self.scores = {name: ScoreTally(margin) for name, margin in (margins or {}).items()}
         self._arms = {Arm.CONTROL: _ArmTally(), Arm.CANDIDATE: _ArmTally()}
         self._latencies: dict[str, dict[Arm, Moments]] = {}
         self._fails_more = AboveBound(max_failures)
@@ -71,6 +124,11 @@ class Tally:
     def reward(self, arm: Arm, value: float) -> None:
         """Takes the reward of a request, from 0 to 1."""
         self._arms[arm].rewards.add(value)
+
+    def score(self, seen: Scored) -> None:
+        """Takes the score of a pair of answers; of a scorer that is not declared, it is ignored."""
+        if seen.scorer in self.scores:
+            self.scores[seen.scorer].add(seen.value)
 
     def requests(self, arm: Arm) -> int:
         """Number of requests of an arm."""

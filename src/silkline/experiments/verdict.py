@@ -19,6 +19,8 @@ MIN_OBSERVATIONS = 20.0
 """Harmonic sum of both arms' counts below which means are not compared: 40 in each."""
 
 FAILURES, LATENCY, REWARD, SPLIT = "failures", "latency", "reward", "split"
+SCORE = "score:"
+"""Prefix of a scorer's guard and requirement."""
 
 
 class Step(Enum):
@@ -54,7 +56,13 @@ class Verdict(NamedTuple):
         return self.mismatch > MISMATCH_LIMIT
 
 
-def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> Verdict:
+def judge(
+    tally: Tally,
+    settings: ExperimentSettings,
+    requests_before: int,
+    *,
+    in_shadow: bool = False,
+) -> Verdict:
     """Judges the evidence; it may be called after every request.
 
     The chance that an acceptable candidate is ever rolled back is at most the error rate, and so is
@@ -64,20 +72,25 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
         tally: What was seen.
         settings: The experiment.
         requests_before: The candidate's requests before its share was last raised.
+        in_shadow: Whether the candidate answers only in the shadow: then only scores count.
     """
     alpha = settings.error_rate
     latency, gain = _compared(tally.latency), _compared(tally.gain)
     harm = _harm(tally, settings, latency, gain)
-    proof = _proof(tally, settings, latency, gain)
+    proof = {} if in_shadow else _proof(tally, settings, latency, gain)
+    proof |= {SCORE + name: one.log_better for name, one in tally.scores.items()}
     limits = (math.log(len(harm) / alpha), math.log(1 / alpha))
     counts = [tally.requests(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE)]
-    mismatch = log_mismatch(counts, (1, 1))
+    mismatch = 0.0 if settings.mode == "bandit" else log_mismatch(counts, (1, 1))
     known = (harm, proof, limits, mismatch)
     found = [
         name for name, is_so in zip(harm, believed([*harm.values()], alpha), strict=True) if is_so
     ]
     if found:
         return Verdict(Step.ROLL_BACK, _told(found, tally), *known)
+    if settings.mode == "bandit":
+        reason = "A bandit gives each arm traffic by its rewards; nothing is to be decided."
+        return Verdict(Step.WAIT, reason, *known)
     if mismatch > MISMATCH_LIMIT:
         reason = (
             f"Control and candidate should have equally many requests, and have {counts[0]} and "
@@ -88,7 +101,9 @@ def judge(tally: Tally, settings: ExperimentSettings, requests_before: int) -> V
     if missing:
         reason = f"Too small to decide: {', '.join(missing)} needs more requests."
         return Verdict(Step.WAIT, reason, *known)
-    if (here := counts[1] - requests_before) < settings.step_requests:
+    pairs = [one.count for one in tally.scores.values()]
+    here = min(pairs) if in_shadow else counts[1] - requests_before
+    if here < settings.step_requests:
         reason = f"{here} of {settings.step_requests} requests at this share."
         return Verdict(Step.WAIT, reason, *known)
     return Verdict(Step.ADVANCE, "Every requirement is met.", *known)
@@ -99,11 +114,13 @@ def _harm(
 ) -> dict[str, float]:
     planned, alpha = settings.planned_observations, settings.error_rate
     slower, worse = latency, gain.negated()
-    return {
+    harm = {
         FAILURES: tally.log_fails_more,
         LATENCY: slower.log_evidence_above(math.log1p(settings.latency_margin), planned, alpha),
-        REWARD: worse.log_evidence_above(settings.reward_margin, planned, alpha),
     }
+    if settings.mode == "test":  # the traffic of a bandit already depends on the rewards
+        harm[REWARD] = worse.log_evidence_above(settings.reward_margin, planned, alpha)
+    return harm | {SCORE + name: one.log_worse for name, one in tally.scores.items()}
 
 
 def _proof(
@@ -139,4 +156,9 @@ def _told(found: list[str], tally: Tally) -> str:
         told.append(f"its latency is {math.exp(tally.latency.estimate):.2f} times the control's")
     if REWARD in found:
         told.append(f"its mean reward is {-tally.gain.estimate:.3f} below the control's")
+    told += [
+        f"its mean score by {name} is {one.mean:+.3f} over {one.count} pairs of answers"
+        for name, one in tally.scores.items()
+        if SCORE + name in found
+    ]
     return f"The candidate is worse: {'; '.join(told)}."

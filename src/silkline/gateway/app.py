@@ -123,6 +123,7 @@ def create_app(
         settings, deployment.models, intake=intake, cache=cache, lifecycle=lifecycle,
         metrics=metrics, choose=experiments.choose,
     )  # fmt: skip
+    experiments.computes_with(answering, lifecycle)
     drift = Drift(settings, answering)
     faces = _answering_routers(settings, answering, responses)
     batch = create_batch_api(settings, _application(None, faces), answering.models, lifecycle)

@@ -172,7 +172,13 @@ def _add_changing(router: APIRouter, experiments: Experiments) -> None:
     async def put(name: str, request: Request) -> dict[str, Any]:
         body = await read_json(request, ExperimentTable)
         settings = section_of(request, body, ExperimentSettings)
-        return detailed(await experiments.add(checked_name(name, "experiment"), settings))
+        if settings.shadow.score_url:
+            raise InvalidRequest(
+                "score_url cannot be set here. Have the owner set it in silkline.toml.",
+                param="shadow",
+            )
+        added = await experiments.add(checked_name(name, "experiment"), settings)
+        return detailed(added)
 
     @router.delete(
         "/admin/experiments/{name:path}",
@@ -200,6 +206,7 @@ def shown(experiment: Experiment) -> dict[str, Any]:
         "next": verdict.step.value,
         "reason": experiment.told(verdict),
         "evidence": experiment.evidence(verdict),
+        "shadow": experiment.shadow.shown(),
         "decisions": decisions,
     }
 

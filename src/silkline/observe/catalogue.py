@@ -315,6 +315,19 @@ EXPERIMENT_FAILURES = counter(
 EXPERIMENT_REWARDS = counter(
     "experiment_rewards", "Requests of an arm with feedback.", "experiment", "arm"
 )
+EXPERIMENT_SHADOW = counter(
+    "experiment_shadow_requests",
+    "Requests in the sample of a shadow: compared, or why not (busy, budget, failed, unscored).",
+    "experiment", "outcome",
+)  # fmt: skip
+EXPERIMENT_SHADOW_SECONDS = counter(
+    "experiment_shadow_seconds", "Seconds that a shadow and its judges computed.", "experiment"
+)
+EXPERIMENT_SCORE = gauge(
+    "experiment_score",
+    "Mean score of the candidate's answers over the model's, -1 to 1.",
+    "experiment", "scorer", merge=max,
+)  # fmt: skip
 EXPERIMENT_VERDICTS = counter(
     "experiment_verdicts",
     "Decisions that the evidence took, by what answers from then on.",

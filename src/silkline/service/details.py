@@ -111,6 +111,11 @@ class Details:
             ]
             self.content = Content(question.messages, tuple(addresses), self.answers)
 
+    def keeps_answers(self) -> None:
+        """Keeps the deltas of answers that have not begun until the request has ended."""
+        if self.answers is None:
+            self.answers = []
+
     def answer_begins(self) -> list[Delta] | None:
         """Returns the list that gets the deltas of an answer; None if none is kept."""
         if self.answers is None:

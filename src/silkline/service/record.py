@@ -11,6 +11,7 @@ from silkline.errors import SERVER_FAULTS
 from silkline.observe.trace_context import TraceContext
 from silkline.service.details import Details
 from silkline.service.other_fields import OtherField
+from silkline.service.question import Question
 
 
 @dataclass(slots=True)
@@ -40,6 +41,9 @@ class RequestRecord:
         experiment: The experiment that the request takes part in; empty if none.
         arm: Its arm there.
         size: Characters, and what images add: it explains a part of the duration.
+        shadow: The experiment whose other model answers the question too, once this answer is
+            sent; empty if none.
+        shadowed: That question.
         is_question: Whether it asks a model, so that the service level objectives count it.
         reason: The message of the error that ended the request; empty if none did.
         is_probe: Whether the server asks by itself, so that it takes part in no experiment.
@@ -65,6 +69,8 @@ class RequestRecord:
     experiment: str = ""
     arm: str = ""
     size: float = 0.0
+    shadow: str = ""
+    shadowed: Question | None = None
     is_question: bool = False
     reason: str = ""
     is_probe: bool = False

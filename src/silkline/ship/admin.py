@@ -68,6 +68,20 @@ async def call(
     return found
 
 
+async def fetch(url: str, key_env: str, path: str) -> bytes:
+    """Gets a file of the admin API.
+
+    Raises:
+        ConfigError, EnvironmentFault: As `call` does.
+        SilklineError: The server answers with an error.
+    """
+    root = root_of(url)
+    status, content = await _sent("GET", root, path, None, headers_of(key_env), _SECONDS)
+    if status not in _SUCCESS:
+        raise SilklineError(f"The server answers {path} with the status {status}.")
+    return content
+
+
 def root_of(url: str) -> str:
     """The server's address in the form that paths can follow.
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp
 
 from silkline.batch.batches import Batches
-from silkline.batch.idle import Idle
 from silkline.batch.store import BatchStore
 from silkline.config import Settings
 from silkline.gateway.batches.in_process import InProcess
 from silkline.models.home import expanded
 from silkline.observe.declared import Reading
+from silkline.service.idle import Idle
 from silkline.service.lifecycle import Lifecycle
 from silkline.service.models import ServedModels
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -37,6 +37,9 @@ class _Lane:
     granted: int = 0
 
 
+_NO_LANE = _Lane()
+
+
 class Idle:
     """Runs work in the capacity that live requests leave.
 
@@ -45,7 +48,12 @@ class Idle:
     """
 
     def __init__(
-        self, models: ServedModels, share: float, paused: Callable[[], bool] = lambda: False
+        self,
+        models: ServedModels,
+        share: float,
+        paused: Callable[[], bool] = lambda: False,
+        *,
+        everywhere: bool = False,
     ) -> None:
         """Takes what it looks at.
 
@@ -53,9 +61,12 @@ class Idle:
             models: The models.
             share: The share of their slots, above 0 and at most 1.
             paused: Whether no work may start now.
+            everywhere: Whether work makes room for live requests to all models, which may share
+                its cores, instead of those to its own model.
         """
         self._models = models
         self._share = share
+        self._everywhere = everywhere
         self._lanes: dict[str, _Lane] = {}
         self._work = asyncio.Event()
         self.paused = paused
@@ -119,7 +130,7 @@ class Idle:
         for key, lane in self._lanes.items():
             if not lane.waiting or self.paused():
                 continue
-            room = self._room_for(self._models.get(key), lane)
+            room = self._room_for(self._models.get(key))
             while lane.waiting and room > 0:
                 turn = lane.waiting.popleft()
                 if not turn.done():
@@ -127,16 +138,28 @@ class Idle:
                     lane.granted += 1
                     room -= 1
 
-    def _room_for(self, model: ServedModel | None, lane: _Lane) -> int:
+    def _room_for(self, model: ServedModel | None) -> int:
         """How much more work may start."""
         if model is None:
             return 1  # it is refused at once
+        if not model.ready or self._waiting(model):
+            return 0
+        return min(map(self._free, self._in_the_way(model)))
+
+    def _free(self, model: ServedModel) -> int:
+        """How many slots of a model are free within the share."""
+        lane = self._lanes.get(model.key, _NO_LANE)
         own = len(lane.running) + lane.granted
         load = model.admission.snapshot()
-        if load.waiting or not model.ready:
-            return 0
         live = max(0, load.preparing + load.running - own)
         return max(1, int(load.capacity * self._share)) - live - own
+
+    def _waiting(self, model: ServedModel) -> int:
+        """How many live requests wait where the work for a model is in their way."""
+        return sum(one.admission.snapshot().waiting for one in self._in_the_way(model))
+
+    def _in_the_way(self, model: ServedModel) -> Iterable[ServedModel]:
+        return self._models if self._everywhere else (model,)
 
     async def _look_often(self) -> None:
         while True:
@@ -147,7 +170,7 @@ class Idle:
             for key, lane in self._lanes.items():
                 model = self._models.get(key)
                 if model is not None and lane.running:
-                    _make_room(lane, model.admission.snapshot().waiting)
+                    _make_room(lane, self._waiting(model))
             self._serve()
 
 

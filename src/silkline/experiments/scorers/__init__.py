@@ -1,0 +1,1 @@
+"""Scorers: how much better one answer to a question is than another."""
