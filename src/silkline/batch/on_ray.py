@@ -119,7 +119,7 @@ class RayAskers:
             handle = await asyncio.to_thread(_create, self._spec, self._per_actor)
             actor = _Actor(handle)
             self._actors.append(actor)
-            self._watch(actor)
+            self._begin_loading(actor)
         async with self._free:
             await self._free.wait_for(lambda: self._fault or self._ready())
         if self._fault is not None:
@@ -148,7 +148,7 @@ class RayAskers:
             logger.warning("an actor of the batch was lost", exc_info=True)
             if actor.ready:
                 actor.ready = False
-                self._watch(actor)
+                self._begin_loading(actor)
             return failed(WorkerLost("The actor ended while it worked on this item; try again."))
         finally:
             actor.asking -= 1
@@ -156,7 +156,7 @@ class RayAskers:
     def _ready(self) -> list[_Actor]:
         return [actor for actor in self._actors if actor.ready]
 
-    def _watch(self, actor: _Actor) -> None:
+    def _begin_loading(self, actor: _Actor) -> None:
         task = asyncio.create_task(self._load(actor), name="batch actor")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -24,7 +24,7 @@ from tests.engines.conformance import Conformance
 from tests.service.ray.cluster import Nodes, running_cluster
 from tests.serving import Served, command, served
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
