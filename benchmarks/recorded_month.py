@@ -199,10 +199,10 @@ async def write_experiment(folder: Path, entries: list[Entry], draw: Random) -> 
     steps = ((Serving.SPLIT, 0.05, 0.1, "The experiment begins."),
              (Serving.SPLIT, 0.5, 0.3, "Every requirement is met."),
              (Serving.CANDIDATE, 1.0, 0.7, "Every requirement is met."))  # fmt: skip
-    for serving, share, when, reason in steps:
+    for number, (serving, share, when, reason) in enumerate(steps):
         at = first + when * (last - first)
         await journal.decide(
-            "int8", settings, Decision(serving, share, "evidence", reason, "{}", at)
+            "int8", settings, Decision(serving, share, "evidence", reason, "{}", at), number
         )
     for start in range(0, len(seen), 500):
         await journal.observe("int8", seen[start : start + 500])

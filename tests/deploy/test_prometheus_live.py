@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from random import Random
 
 import httpx2
@@ -131,7 +132,7 @@ def test_a_panel_shows_data(panel: Panel, watched: tuple[Served, Prometheus]) ->
         assert running.value("absent(silkline_refused_total)")
         return
     for query in shown(panel):
-        until(lambda query=query: running.value(query), 30)
+        until(partial(running.value, query), 30)
 
 
 def test_the_rules_are_healthy(watched: tuple[Served, Prometheus]) -> None:

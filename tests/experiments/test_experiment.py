@@ -149,6 +149,7 @@ async def test_too_few_requests_decide_nothing(run: Run) -> None:
 
 async def test_a_restart_changes_neither_arms_nor_evidence(run: Run) -> None:
     await run.ask(600, behaviour(reward=0.94), random.Random(3))
+    await run.experiment.settle()
     units = [str(number).encode() for number in range(500)]
     before = run.experiment
     arms, evidence = [before.assign(unit) for unit in units], before.verdict
@@ -307,9 +308,9 @@ async def test_a_second_gateway_knows_the_same_and_follows(run: Run) -> None:
         assert run.experiment.tally.requests(arm) == other.experiment.tally.requests(arm) > 100
     assert run.experiment.verdict == other.experiment.verdict
     await run.experiment.take("rollback", "ann")
-    assert other.experiment.serving is Serving.SPLIT
+    before = other.experiment.serving
     await other.experiment.settle()
-    assert other.experiment.serving is Serving.MODEL
+    assert (before, other.experiment.serving) == (Serving.SPLIT, Serving.MODEL)
     assert other.experiment.decisions == run.experiment.decisions
 
 

@@ -72,11 +72,11 @@ async def test_it_gets_each_decision_signed_and_after_failures_again(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     journal = Journal(str(tmp_path / "e"))
-    await journal.decide("e", "{}", decision("before the webhook was known"))
+    await journal.decide("e", "{}", decision("before the webhook was known"), 0)
     receiver.statuses = [500, 302]
     async with of(receiver.url).running(journal):
         await asyncio.sleep(0.2)
-        await journal.decide("e", "{}", decision("worse"))
+        await journal.decide("e", "{}", decision("worse"), 1)
         await receiver.until(3)
     headers, body = receiver.got[-1]
     told = json.loads(body)
@@ -97,8 +97,8 @@ async def test_what_was_not_delivered_is_delivered_after_a_restart(
     journal = Journal(str(tmp_path / "e"))
     async with of(receiver.url).running(journal):
         await asyncio.sleep(0.2)
-    await journal.decide("e", "{}", decision("first"))
-    await journal.decide("e", "{}", decision("second"))
+    await journal.decide("e", "{}", decision("first"), 0)
+    await journal.decide("e", "{}", decision("second"), 1)
     await journal.aclose()
     journal = Journal(str(tmp_path / "e"))
     async with of(receiver.url).running(journal):
@@ -115,8 +115,8 @@ async def test_one_that_is_gone_does_not_hold_up_the_next(
     receiver.statuses = [410]
     async with of(receiver.url).running(journal):
         await asyncio.sleep(0.2)
-        await journal.decide("e", "{}", decision("first"))
-        await journal.decide("e", "{}", decision("second"))
+        await journal.decide("e", "{}", decision("first"), 0)
+        await journal.decide("e", "{}", decision("second"), 1)
         await receiver.until(2)
     await journal.aclose()
     assert [json.loads(body)["reason"] for _, body in receiver.got] == ["first", "second"]

@@ -131,11 +131,11 @@ async def server(
         tried.append((rate, held))
         low, high = (rate, high) if held else (low, rate)
     rate = low or high
-    for attempt in range(_ATTEMPTS):
+    while True:
         run = await play(Arrivals(rate, seconds, seed=seed))
         held = within(run, scenario) >= WITHIN
         tried.append((rate, held))
-        if held or attempt == _ATTEMPTS - 1:
+        if held or len(tried) == _STEPS + _ATTEMPTS:
             break
         rate *= _BACK_OFF
     return _outcome(scenario, run, rate if held else 0.0, samples, tuple(tried))

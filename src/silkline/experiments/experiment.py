@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from heapq import merge
 from operator import attrgetter
@@ -90,8 +90,11 @@ class Experiment:
     def share(self) -> float:
         """The candidate's share while both models answer."""
         if self.settings.mode == "bandit" and self.serving is Serving.SPLIT:
-            rewards = (self.tally.rewards(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE))
-            return candidate_share(*rewards, self.settings.exploration)
+            return candidate_share(
+                self.tally.rewards(Arm.CONTROL),
+                self.tally.rewards(Arm.CANDIDATE),
+                self.settings.exploration,
+            )
         return self.decisions[-1].share
 
     @property
@@ -143,7 +146,8 @@ class Experiment:
         if past.decisions:
             arms = msgspec.json.decode(self.decisions[-1].evidence)["arms"]
             self._requests_before = arms[Arm.CANDIDATE.value]["requests"]
-        for one in merge(past.seen, past.rewards, key=attrgetter("at")):
+        new: Iterator[Observation | Reward] = merge(past.seen, past.rewards, key=attrgetter("at"))
+        for one in new:
             if isinstance(one, Reward):
                 self.tally.reward(one.arm, one.value)
             else:

@@ -37,6 +37,9 @@ _HOLDOUT = "holdout"
 _IDLE_SHARE = 0.5
 """Shadows run while less than this share of the slots of every model is in use."""
 
+_START_SECONDS = 600.0
+"""A model that has not started by then is to blame for the requests that fail."""
+
 _IMAGE_SIZE = 1_000
 """How many characters an image counts as, in what explains a request's duration."""
 
@@ -60,6 +63,8 @@ class Experiments:
         for one in self._experiments.values():
             self._of_model.setdefault(one.settings.model, []).append(one)
         self._changing = asyncio.Lock()
+        self._began = time.monotonic()
+        self._have_started: set[str] = set()
 
     def __iter__(self) -> Iterator[Experiment]:
         return iter(tuple(self._experiments.values()))
@@ -183,6 +188,9 @@ class Experiments:
     def ended(self, record: RequestRecord, seconds: float) -> None:
         """Takes how a request ended; one that is in no arm is ignored.
 
+        So is a failure before both models have started: after a restart of the server, requests of
+        both arms fail until then, which tells nothing about the models.
+
         Args:
             record: The request; the client is not why it failed, if it did.
             seconds: Its duration.
@@ -190,7 +198,7 @@ class Experiments:
         if (shadowed := self._experiments.get(record.shadow)) is not None:
             shadowed.shadow.take(record, by_candidate=record.arm == Arm.CANDIDATE.value)
         experiment = self._experiments.get(record.experiment)
-        if experiment is None:
+        if experiment is None or (record.failed and not self._has_started(experiment)):
             return
         experiment.observe(
             Observation(
@@ -204,6 +212,16 @@ class Experiments:
                 time.time(),
             )
         )
+
+    def _has_started(self, experiment: Experiment) -> bool:
+        """Whether both models of an experiment were ready once, or had the time for it."""
+        for name in (experiment.settings.model, experiment.settings.candidate):
+            model = self._models.find(name)
+            if name not in self._have_started and model is not None and model.ready:
+                self._have_started.add(name)
+            if name not in self._have_started:
+                return time.monotonic() - self._began > _START_SECONDS
+        return True
 
     async def feedback(self, request: str, tenant: str, reward: float) -> Rewarded | None:
         """Takes the reward of a request.

@@ -44,7 +44,7 @@ class DirectApp:
             (method, route.path): route
             for route in app.routes
             if isinstance(route, DirectRoute)
-            for method in route.methods
+            for method in route.methods or ()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

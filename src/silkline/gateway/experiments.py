@@ -178,6 +178,8 @@ def _add_changing(router: APIRouter, experiments: Experiments) -> None:
                 param="shadow",
             )
         added = await experiments.add(checked_name(name, "experiment"), settings)
+        with suppress(Overloaded):
+            await added.flush()
         return detailed(added)
 
     @router.delete(

@@ -127,12 +127,12 @@ def lora_revision(folder: Path) -> str:
         ConfigError: A file cannot be read.
     """
     state = hashlib.blake2b(digest_size=_REVISION_BYTES)
-    try:
-        for name in (ADAPTER, ADAPTER_WEIGHTS):
+    for name in (ADAPTER, ADAPTER_WEIGHTS):
+        try:
             with (folder / name).open("rb") as file:
                 state.update(hashlib.file_digest(file, "blake2b").digest())
-    except OSError as error:
-        raise ConfigError(f"{folder / name} cannot be read: {error.strerror}.") from error
+        except OSError as error:
+            raise ConfigError(f"{folder / name} cannot be read: {error.strerror}.") from error
     return state.hexdigest()
 
 

@@ -27,7 +27,8 @@ def this_machine() -> Device:
     cores, found = usable_cores(), features()
     cycles = next((count for name, count in _OPERATIONS if name in found), 8)
     frequency = psutil.cpu_freq()
-    megahertz = (frequency and (frequency.max or frequency.current)) or _USUAL_MEGAHERTZ
+    known: float = 0.0 if frequency is None else frequency.max or frequency.current
+    megahertz = known or _USUAL_MEGAHERTZ
     flops = cores * megahertz * _MEGA * cycles
     times = max((factor for name, factor in _EIGHT_BIT.items() if name in found), default=0)
     return Device(

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from silkline.admission.admission import Admission
 from silkline.admission.limits import Limits
-from silkline.config import AdmissionSettings
+from silkline.config import AdmissionSettings, ModelSettings
 from silkline.core import EngineInfo
 from silkline.errors import Overloaded, SilklineError, shutting_down
 from silkline.models.gate import GateRecord
@@ -72,12 +72,14 @@ class ServedModel:
         self.key = key
         self.prepared = prepared
         self.base = base
-        self.admission = base.admission if base else Admission(admission, self._capacity, limits)
+        self.admission: Admission = (
+            base.admission if base else Admission(admission, self._capacity, limits)
+        )
         self._slots = CapacityShare(memory or PrivateMemory())
         self._create_pool = create_pool
         self._pool: Pool | None = create_pool()
         self.aliases = aliases(prepared.wanted)
-        self.engine_settings = base.engine_settings if base else prepared.wanted
+        self.engine_settings: ModelSettings = base.engine_settings if base else prepared.wanted
         self.wanted_images = wanted_images(self.engine_settings)
         self._reported: EngineInfo | None = None
         self._named: tuple[EngineInfo, EngineInfo] | None = None

@@ -183,7 +183,7 @@ def trained(tiny: Tiny, folder: Path, target: Path, seed: int) -> Reference:
         for name, weights in made.named_parameters():
             if "lora_" in name:
                 weights.normal_(std=0.2)
-    made.save_pretrained(target)
+    made.save_pretrained(str(target))
     alone.model = made.eval()
     return alone
 
@@ -193,7 +193,9 @@ async def test_every_family_answers_as_peft_token_for_token(tiny: Tiny, tmp_path
     folder = save(tiny, tmp_path / tiny.id)
     cases = {name: case for name, case in CASES.items() if len(case.images) <= tiny.pictures}
     base = Reference(tiny, folder)
-    told = {(name, None): base.answer(case, MOST) for name, case in cases.items()}
+    told: dict[tuple[str, LoraAdapter | None], tuple[torch.Tensor, list[int], float]] = {
+        (name, None): base.answer(case, MOST) for name, case in cases.items()
+    }
     adapters: list[LoraAdapter | None] = [None]
     for seed in (1, 2):
         own = trained(tiny, folder, tmp_path / f"adapter-{seed}", seed)

@@ -43,7 +43,7 @@ def objects(settings: Settings) -> tuple[File, ...]:
 def _manifests(settings: Settings) -> Files:
     """A file for each object that the settings want; extras have a folder of their own."""
     command = "silkline render kubernetes"
-    found = _adapter(settings, command)
+    found = dict(_adapter(settings, command))
     for file in objects(settings):
         if file.extra or file.when is None or file.when.holds:
             body = write(file.object, Manifest())
