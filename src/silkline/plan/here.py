@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import psutil
 
@@ -26,9 +27,7 @@ def this_machine() -> Device:
     """Returns the processor of this machine, with the cores and memory that it may use."""
     cores, found = usable_cores(), features()
     cycles = next((count for name, count in _OPERATIONS if name in found), 8)
-    frequency = psutil.cpu_freq()
-    known: float = 0.0 if frequency is None else frequency.max or frequency.current
-    megahertz = known or _USUAL_MEGAHERTZ
+    megahertz = _megahertz()
     flops = cores * megahertz * _MEGA * cycles
     times = max((factor for name, factor in _EIGHT_BIT.items() if name in found), default=0)
     return Device(
@@ -52,3 +51,9 @@ def copied_bytes_per_second() -> float:
         copy[:] = source
         fastest = min(fastest, time.perf_counter() - began)
     return 2 * _COPY_BYTES / max(fastest, 1e-9)
+
+
+def _megahertz() -> float:
+    """The highest frequency that the system tells, which on virtual machines may be none."""
+    frequency: Any = psutil.cpu_freq()
+    return float((frequency and (frequency.max or frequency.current)) or _USUAL_MEGAHERTZ)
