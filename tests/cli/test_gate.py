@@ -79,7 +79,7 @@ def test_both_are_loaded_side_by_side(tmp_path: Path) -> None:
     [
         ((), "--against"),
         (("--against", FAKE), "has no requirement"),
-        (("--against", FAKE, "--require", "p95<=1s"), "There is: accuracy_drop"),
+        (("--against", FAKE, "--require", "speed<=1s"), "There is: accuracy_drop"),
         (
             ("--against", f"{FAKE} max_pixels=64", "--require", "p99<=1s"),
             "need the same requests to both sides",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.deploy.faults import engines, gateways, quality
+from tests.deploy.faults import engines, experiments, gateways, quality
 from tests.deploy.faults.objectives import Injection, failing, late
 
 HOUR = 60
@@ -53,6 +53,11 @@ LIVE_FAULTS: dict[str, LiveFault] = {
     "SilklineCanaryOverdue": LiveFault(
         quality.canary_overdue, also=frozenset({"SilklineNoReplica"})
     ),
+    "SilklineExperimentRolledBack": LiveFault(
+        experiments.rolled_back, also=frozenset({"SilklineAvailabilityBudgetBurnsFast"})
+    ),
+    "SilklineExperimentSplitMismatch": LiveFault(experiments.split_mismatch),
+    "SilklineExperimentStuck": LiveFault(experiments.stuck),
     "SilklineEventLoopBlocked": LiveFault(gateways.event_loop_blocked, max_factor=15),
     "SilklineDecodersCrash": LiveFault(gateways.decoders_crash),
     "SilklineMemoryGrows": LiveFault(gateways.memory_grows, 5 * HOUR),
