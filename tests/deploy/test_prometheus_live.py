@@ -40,9 +40,11 @@ canary_data = "held-out"
 canary_items = 3
 canary_every = 1
 
+[models.shop]
+
 [experiments.trial]
-model = "silkline-fake"
-candidate = "silkline-fake"
+model = "shop"
+candidate = "shop"
 changes = { max_tokens = 100000 }
 unit = "request"
 ramp = [0.5]
@@ -102,7 +104,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, 
     baseline = take_baseline(
         [drawn(Traffic(), Random(0)) for _ in range(100)], source="", at=0.0, part_requests=500
     )
-    write_baseline(folder / "baseline.json", "silkline-fake", baseline)
+    write_baseline(folder / "baseline.json", "shop", baseline)
     (folder / "silkline.toml").write_text(DRIFT)
     options = ("--engine", "fake", "--machine-price", "2", "--near-duplicates", "true")
     with served(*options, folder=folder) as gateway:
