@@ -16,7 +16,10 @@ RESPONSE = "aio/http_response.py"  # reads what the fetcher gets; dials nothing
 COMMANDS = {  # ask servers whose addresses the user of a command names; no gateway runs them
     "ship/admin.py", "ship/server.py", "ship/traffic.py", "review/prometheus.py",
 }  # fmt: skip
-LOG_SERVER = "observe/shipping/server.py"  # sends events to the server of the settings
+OPERATORS = {  # send to servers that the settings name
+    "observe/shipping/server.py", "experiments/scorers/http.py", "experiments/webhooks.py",
+}  # fmt: skip
+WORKERS = "engines/worker/client.py"  # on the nodes of a cluster, with their secret
 DOCTOR = "cli/doctor.py"  # asks this machine's own port whether Silkline has it
 DECODER = "ingress/normalise.py"
 DOCUMENTS = "ingress/documents.py"
@@ -91,7 +94,7 @@ def uses(tree: ast.AST, libraries: set[str]) -> bool:
 
 def test_one_module_fetches() -> None:
     clients = {name for name, tree in modules() if uses(tree, WEB_CLIENTS)}
-    assert clients == {DOCTOR, RESPONSE, FETCHER, LOG_SERVER, *COMMANDS}
+    assert clients == {DOCTOR, RESPONSE, FETCHER, *OPERATORS, *COMMANDS}
 
 
 def test_one_module_connects_by_hand() -> None:
@@ -101,7 +104,7 @@ def test_one_module_connects_by_hand() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and called(node) in CONNECTING
     ]
-    assert calls == [(REMOTE, "create_connection")]
+    assert sorted(calls) == [(REMOTE, "create_connection"), (WORKERS, "create_connection")]
 
 
 def opens_pictures(tree: ast.Module) -> bool:
