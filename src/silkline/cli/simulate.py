@@ -13,6 +13,7 @@ import msgspec
 
 from silkline.bench.option_types import parse_seconds, parse_share
 from silkline.cli.printing import print_result
+from silkline.cli.progress import progress_bar
 from silkline.cli.slo_option import parse_slo
 from silkline.engines.threads import usable_cores
 from silkline.errors import ConfigError
@@ -155,7 +156,16 @@ def simulate(curve: str | None, **options: Any) -> None:
     if curve is not None:
         _show_outcomes(_simulated(curve, fleet, options), options)
         return
-    trials = fewest_replicas(options["rate"] * options["peak"], fleet, target)
+    with progress_bar(quiet=options["as_json"]) as bar:
+        bar.show("simulating the fewest replicas", 0, 0)
+        trials = fewest_replicas(
+            options["rate"] * options["peak"],
+            fleet,
+            target,
+            lambda trial: bar.show(
+                f"{trial.replicas} replicas answer {trial.attainment:.2%} in time; more", 0, 0
+            ),
+        )
     _show_sizing(trials, fleet, options)
 
 
