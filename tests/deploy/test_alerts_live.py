@@ -96,7 +96,7 @@ def test_a_fault_raises_its_alert_and_no_other(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("factor", "seconds"),
     [
-        pytest.param(20, 20, id="some minutes"),
+        pytest.param(20, 20, id="some minutes", marks=pytest.mark.full),
         pytest.param(60, 120, id="two hours", marks=pytest.mark.full),
     ],
 )

@@ -329,14 +329,14 @@ def test_an_experiment_of_the_settings_stays(http: httpx2.Client) -> None:
 @pytest.mark.slow
 def test_a_promotion_holds_after_a_restart_and_a_rollback_at_once(tmp_path: Path) -> None:
     arms: dict[str, str] = {}
-    for running in start(tmp_path):
+    for running in start(tmp_path, ("holdout = 0.2\n", "")):
         with httpx2.Client(base_url=running.url, timeout=60) as http:
             arms = {name: arm(ask(http, name)) for name in map(str, range(30))}
             told = run("experiment", "promote", "trial", "--url", running.url)
             assert told.returncode == 0, told.stderr
             assert "An admin promoted it." in told.stdout
             assert {ask(http, name).headers["x-silkline-model"][:5] for name in arms} == {"next@"}
-    for running in start(tmp_path):
+    for running in start(tmp_path, ("holdout = 0.2\n", "")):
         with httpx2.Client(base_url=running.url, timeout=60) as http:
             assert ask(http, "1").headers["x-silkline-model"].startswith("next@")
             assert shown(http)["evidence"]["arms"]["candidate"]["requests"] > 0

@@ -55,15 +55,15 @@ def prepare_adapter(wanted: ModelSettings, base: Prepared) -> Prepared:
         raise ConfigError(
             f"The adapter {wanted.served_name} cannot share the weights of {wanted.base}: its "
             f"engine is {engine}, which takes no adapters. Serve {wanted.base} with the engine "
-            f"torch or vllm, or merge the adapter: silkline merge {wanted.adapter} --out MERGED"
+            f"torch or vllm, or merge the adapter: silkline merge {wanted.adapter} --out MERGED."
         )
     folder = Path(os.path.abspath(expanded(wanted.adapter)))  # noqa: PTH100 - keeps links
     lora = read_lora(folder)
     if lora.whole:
         raise ConfigError(
-            f"The adapter {wanted.served_name} replaces whole layers ({next(iter(lora.whole))}), "
-            f"which it cannot share with {wanted.base}. Merge it: silkline merge "
-            f"{wanted.adapter} --out MERGED"
+            f"The adapter {wanted.served_name} replaces whole layers, such as "
+            f"{next(iter(lora.whole))}, which it cannot share with {wanted.base}. Merge it: "
+            f"silkline merge {wanted.adapter} --out MERGED."
         )
     revision = lora_revision(folder)
     adapter = LoraAdapter(f"{wanted.served_name}@{revision}", str(folder), revision, lora.rank)

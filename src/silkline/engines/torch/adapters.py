@@ -176,8 +176,8 @@ class Adapters:
         lora = read_lora(folder)
         if lora.whole:
             raise ConfigError(
-                f"The adapter replaces whole layers ({next(iter(lora.whole))}), which cannot be "
-                "shared with its base. Merge it: silkline merge ADAPTER --out MERGED"
+                f"The adapter replaces whole layers, such as {next(iter(lora.whole))}, which "
+                "cannot be shared with its base. Merge it: silkline merge ADAPTER --out MERGED."
             )
         tensors = load_file(folder / ADAPTER_WEIGHTS)
         products: dict[nn.Module, _Product] = {}

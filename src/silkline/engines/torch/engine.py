@@ -220,7 +220,7 @@ def _adapter(loaded: LoadedModel, adapter: LoraAdapter) -> LoadedAdapter:
     if not isinstance(loaded, PackedModel):
         raise InvalidRequest(
             "The torch engine runs this model's family by its generic path, which has no adapters. "
-            "Merge the adapter: silkline merge ADAPTER --out MERGED",
+            "Merge the adapter: silkline merge ADAPTER --out MERGED.",
             param="model",
         )
     try:
