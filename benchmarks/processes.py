@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -24,6 +25,9 @@ _POLL_SECONDS = 0.02
 
 class BenchmarkError(Exception):
     """A process did not do what the benchmark needs; the message says where to look."""
+
+
+_STORE_DISTANCE = 10_000
 
 
 def leave(number: int, frame: FrameType | None) -> None:
@@ -99,6 +103,28 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def store_ports(count: int) -> list[int]:
+    """Ports for SeaweedFS, which takes each port again `_STORE_DISTANCE` higher.
+
+    They lie below those that the system gives to clients, as nobody may take them meanwhile.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(12_000, 22_000)
+        if port not in ports and _free(port) and _free(port + _STORE_DISTANCE):
+            ports.append(port)
+    return ports
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sysconfig
 import time
@@ -20,14 +18,18 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from benchmarks.processes import BenchmarkError, free_port, started, wait_for_port
+from benchmarks.processes import (
+    BenchmarkError,
+    free_port,
+    started,
+    store_ports,
+    wait_for_port,
+)
 
 BUCKET = "shop"
 REGION = "us-east-1"
 _KEY_ID, _KEY = "shop-benchmark", "shop-benchmark-secret"
 _START_SECONDS = 60.0
-_GRPC_DISTANCE = 10_000
-"""The object store takes each of its ports again so much higher."""
 
 _INSTALL = {
     "redis-server": "apt-get install redis-server",
@@ -121,7 +123,7 @@ class ObjectStore(NamedTuple):
 def object_store(folder: Path) -> Iterator[ObjectStore]:
     """SeaweedFS with an empty bucket."""
     folder.mkdir(parents=True, exist_ok=True)
-    master, volume, filer, s3 = _spaced_ports(4)
+    master, volume, filer, s3 = store_ports(4)
     actions = ["Admin", "Read", "Write", "List"]
     identity = {
         "name": "shop",
@@ -179,25 +181,6 @@ def prometheus(folder: Path, scrape_seconds: int) -> Iterator[Running]:
     with started(command, log, output=subprocess.DEVNULL) as process:
         wait_for_port(process, port, log)
         yield Running(f"http://127.0.0.1:{port}", process.pid)
-
-
-def _spaced_ports(count: int) -> list[int]:
-    """Ports below those that the system gives to clients, as nobody may take them meanwhile."""
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(12_000, 22_000)
-        if port not in ports and _free(port) and _free(port + _GRPC_DISTANCE):
-            ports.append(port)
-    return ports
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _post(url: str) -> None:

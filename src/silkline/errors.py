@@ -293,6 +293,9 @@ SERVER_FAULTS = frozenset(
 )
 """The codes of errors that the server is to blame for (5xx)."""
 
+BUSY: tuple[type[SilklineError], ...] = (DeadlineExceeded, Overloaded, RateLimited, ShuttingDown)
+"""Errors of a server that has no room for what is not urgent; they say nothing about the model."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExitCode:

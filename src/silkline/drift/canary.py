@@ -13,14 +13,7 @@ from silkline.admission.tenant import Tenant
 from silkline.config import CanarySettings
 from silkline.core import Sampling
 from silkline.drift.journal import Journal, Reply, Run
-from silkline.errors import (
-    DeadlineExceeded,
-    Overloaded,
-    RateLimited,
-    ShuttingDown,
-    SilklineError,
-    http_face,
-)
+from silkline.errors import BUSY, SilklineError, http_face
 from silkline.evaluate.datasets import Dataset
 from silkline.evaluate.item import Item
 from silkline.evaluate.metrics.catalogue import Metric, choose_metrics
@@ -34,9 +27,6 @@ logger = logging.getLogger("silkline.drift")
 
 TENANT = Tenant("canary", weight=0.01, salt=b"canary")
 """Asks below live traffic: under load it gets one turn where others get a hundred."""
-
-_BUSY = (DeadlineExceeded, Overloaded, RateLimited, ShuttingDown)
-"""Errors of a server that is too busy for the canary set."""
 
 _AGAIN = 2
 """How often an item is asked again before its answer counts as changed."""
@@ -178,4 +168,4 @@ class CanarySet:
 
 
 def _state_of(error: SilklineError) -> str:
-    return "skipped" if isinstance(error, _BUSY) else "failed"
+    return "skipped" if isinstance(error, BUSY) else "failed"

@@ -74,7 +74,7 @@ class Course:
             rounded = math.exp(_ROUNDING * round(math.log(seen.seconds) / _ROUNDING))
             self._tails[seen.arm].add(rounded)
         self._last = seen.at, share
-        if self._requests % self._every:
+        if self._tally.compared % self._every:
             return
         self._points.append(self._point())
         if len(self._points) >= _MAX_POINTS:
@@ -83,8 +83,8 @@ class Course:
 
     def shown(self) -> list[dict[str, Any]]:
         """The points as plain values, oldest first; the last is of now."""
-        points = [one for one in self._points if one.requests < self._requests]
-        if self._requests:
+        points = [one for one in self._points if one.requests < self._tally.compared]
+        if self._tally.compared:
             points.append(self._point())
         return [asdict(one) for one in points]
 
@@ -111,16 +111,12 @@ class Course:
         low, high = self._failures.interval
         return Interval(self._tally.failures(Arm.CANDIDATE) / max(1, count), low, high)
 
-    @property
-    def _requests(self) -> int:
-        return self._tally.requests(Arm.CONTROL) + self._tally.requests(Arm.CANDIDATE)
-
     def _point(self) -> Point:
         at, share = self._last
         latency = self._interval(self._tally.latency)
         ratio = latency and Interval(*map(math.exp, (latency.estimate, latency.low, latency.high)))
         gain = self._interval(self._tally.gain)
-        return Point(self._requests, at, share, self.failures, ratio, gain)
+        return Point(self._tally.compared, at, share, self.failures, ratio, gain)
 
     def _interval(self, found: Difference) -> Interval | None:
         """The interval; none before it is valid."""

@@ -247,7 +247,7 @@ class Experiment:
 
     def expectation(self) -> Expectation:
         """What it needs until it promotes a candidate that is as good as the model."""
-        last, seen = self.decisions[-1], self._requests()
+        last, seen = self.decisions[-1], self.tally.compared
         rate = None
         elapsed = self._clock() - last.at
         if last.serving is Serving.SPLIT and last.share and elapsed > 0:
@@ -260,9 +260,6 @@ class Experiment:
         }
         share = (last.share or None) if last.serving is Serving.SPLIT else None
         return expect(self.settings, deviations=deviations, seen=seen, share=share, rate=rate)
-
-    def _requests(self) -> int:
-        return sum(self.tally.requests(arm) for arm in (Arm.CONTROL, Arm.CANDIDATE))
 
     async def _decide(
         self, serving: Serving, share: float, by: str, reason: str, verdict: Verdict | None

@@ -18,15 +18,7 @@ from silkline.admission.tenant import Tenant
 from silkline.cache.policy import CacheUse
 from silkline.config.experiments import ExperimentSettings
 from silkline.core import Answer, Feature, complete
-from silkline.errors import (
-    SERVER_FAULTS,
-    DeadlineExceeded,
-    Overloaded,
-    RateLimited,
-    ShuttingDown,
-    SilklineError,
-    http_face,
-)
+from silkline.errors import BUSY, SERVER_FAULTS, SilklineError, http_face
 from silkline.experiments.assignment import position
 from silkline.experiments.change import changed
 from silkline.experiments.journal import Journal
@@ -53,7 +45,7 @@ _HOUR_SECONDS = 3600.0
 _ROOM_SECONDS = 60.0
 """How long a comparison waits for idle capacity."""
 
-_BUSY = (DeadlineExceeded, Overloaded, RateLimited, ShuttingDown, TimeoutError)
+_BUSY: tuple[type[Exception], ...] = (*BUSY, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,11 @@ class Tally:
         """Number of requests of an arm."""
         return self._arms[arm].requests
 
+    @property
+    def compared(self) -> int:
+        """Number of requests of both arms together."""
+        return sum(arm.requests for arm in self._arms.values())
+
     def failures(self, arm: Arm) -> int:
         """Number of failed requests of an arm."""
         return self._arms[arm].failures

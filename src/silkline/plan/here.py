@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Any
 
 import psutil
@@ -23,8 +24,12 @@ _EIGHT_BIT = {"avx512_vnni": 4, "avx_vnni": 4, "i8mm": 4, "asimddp": 4, "amx_int
 """Times as many in INT8."""
 
 
+@cache
 def this_machine() -> Device:
-    """Returns the processor of this machine, with the cores and memory that it may use."""
+    """Returns the processor of this machine, with the cores and memory that it may use.
+
+    It is measured once, so all parts of a plan have the same figures.
+    """
     cores, found = usable_cores(), features()
     cycles = next((count for name, count in _OPERATIONS if name in found), 8)
     megahertz = _megahertz()
